@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Set tcplab up and start it. The standard library only.
+
+python3 lab.py                       set up .venv where needed, open JupyterLab on the first notebook
+python3 lab.py lab [ARGUMENTS]       the same; the arguments go to JupyterLab
+python3 lab.py setup                 only set up
+python3 lab.py test [ARGUMENTS]      every test and every notebook; the arguments go to pytest
+python3 lab.py lock [--upgrade]      for developers: write requirements.lock afresh (needs uv)
+
+Setting up uses uv when it is there, else venv and pip: the same locked packages either way.
+"""
+# This file must parse on any Python, however old, so that an old one gets a sentence and not a
+# SyntaxError: no f-strings, no annotations, nothing beyond Python 2.7's grammar.
+from __future__ import print_function
+
+import sys
+
+OLDEST = (3, 11)
+
+if sys.version_info[:2] < OLDEST:
+    sys.exit(
+        "tcplab needs Python %d.%d or newer; this is Python %d.%d. "
+        "Try: python3.%d lab.py" % (OLDEST + tuple(sys.version_info[:2]) + (OLDEST[1],))
+    )
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+
+ROOT = os.path.dirname(os.path.realpath(__file__))
+WINDOWS = os.name == "nt"
+GROUPS = ("lab", "test", "build")
+# What another environment leaves behind and what would lead pip, uv or Python astray in ours.
+FOREIGN = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_PROJECT_ENVIRONMENT")
+UNREACHABLE = re.compile(r"connect|resol|dns|time[d ]*out|unreachable|proxy|certificate", re.IGNORECASE)
+
+
+class Stop(Exception):
+    """What the learner gets to read, in one line."""
+
+
+class Setup(object):
+    """The project's own environment: where it is, whether it is up to date, how it is made."""
+
+    def __init__(self, root=ROOT):
+        self.root = root
+        self.venv = os.path.join(root, ".venv")
+        self.bin = os.path.join(self.venv, "Scripts" if WINDOWS else "bin")
+        self.python = os.path.join(self.bin, "python.exe" if WINDOWS else "python")
+        self.stamp = os.path.join(self.venv, "tcplab-setup")
+        self.log = os.path.join(root, ".venv", "setup.log")
+
+    def wanted(self):
+        """The stamp's two lines: whose environment this is, and a hash of what belongs into it."""
+        digest = hashlib.sha256()
+        for name in ("requirements.lock", "pyproject.toml"):
+            try:
+                with open(os.path.join(self.root, name), "rb") as file:
+                    digest.update(file.read())
+            except OSError:
+                raise Stop("%s is missing: start lab.py in a complete copy of tcplab." % name)
+        return ["Python %s in %s" % (sys.version.split()[0], self.root), digest.hexdigest()]
+
+    def found(self):
+        """The stamp as it is; empty when a set-up never came to its end or its Python is gone."""
+        if not os.path.exists(self.python):
+            return []
+        try:
+            with open(self.stamp, encoding="utf-8") as file:
+                return file.read().splitlines()
+        except (OSError, UnicodeDecodeError):
+            return []
+
+    def environment(self):
+        """Environment variables for programs of .venv, as if it were activated."""
+        env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        env["VIRTUAL_ENV"] = self.venv
+        env["PATH"] = self.bin + os.pathsep + env.get("PATH", os.defpath)
+        return env
+
+    def ready(self):
+        """Make .venv what the lock says; at once when it already is."""
+        wanted, found = self.wanted(), self.found()
+        if found == wanted:
+            return
+        uv = find_uv()
+        print("Setting up tcplab in .venv, once (%s) ..." % ("uv, some seconds" if uv else "pip, about a minute"))
+        sys.stdout.flush()
+        # Another Python, another place, or half a set-up: from scratch. Else only what has changed.
+        if found[:1] != wanted[:1]:
+            self.create(uv)
+        else:
+            os.remove(self.stamp)
+        install = [uv, "pip", "install", "--python", self.python] if uv else [self.python, "-m", "pip", "install"]
+        self.step("installing the packages", install + ["--require-hashes", "-r", "requirements.lock"])
+        self.step("installing tcplab itself", install + ["--no-deps", "--no-build-isolation", "-e", "."])
+        with open(self.stamp, "w", encoding="utf-8") as file:
+            file.write("\n".join(wanted) + "\n")
+
+    def create(self, uv):
+        """An empty .venv, with this Python."""
+        if not uv and not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+            raise Stop(
+                "this Python cannot make a virtual environment. On Debian and Ubuntu: "
+                "apt install python3-venv (or python%d.%d-venv); or install uv." % sys.version_info[:2]
+            )
+        try:
+            if os.path.lexists(self.venv):
+                shutil.rmtree(self.venv)
+            os.mkdir(self.venv)
+        except OSError as error:
+            raise Stop("cannot make .venv afresh (%s): close what still uses it and try again." % error)
+        if uv:
+            make = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, self.venv]
+        else:
+            make = [sys.executable, "-m", "venv", self.venv]
+        self.step("making .venv", make)
+
+    def step(self, what, command):
+        """Run one command into the log; when it fails, say what failed and the log's last line."""
+        with open(self.log, "ab") as log:
+            begin = log.tell()
+            try:
+                code = subprocess.call(
+                    command, cwd=self.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            except OSError as error:
+                raise Stop("%s failed: %s." % (what, error))
+        if code:
+            with open(self.log, "rb") as log:
+                log.seek(begin)
+                text = log.read().decode("utf-8", "replace").strip()
+            lines = [line.strip() for line in text.splitlines() if line.strip()] or ["exit code %d" % code]
+            why = " (is the package index within reach?)" if UNREACHABLE.search(text) else ""
+            raise Stop("%s failed%s: %s [all of it: .venv/setup.log]" % (what, why, lines[-1]))
+
+
+def find_uv():
+    """The path of a uv that works, or None (a version manager's shim may be there without a uv behind it)."""
+    uv = shutil.which("uv")
+    try:
+        if uv and not subprocess.call([uv, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+            return uv
+    except OSError:
+        pass
+    return None
+
+
+def start(setup, arguments):
+    """Become `python -m ...` of .venv, in the project's directory; on Windows, wait for it."""
+    command = [setup.python, "-m"] + arguments
+    os.chdir(setup.root)
+    sys.stdout.flush()
+    if WINDOWS:
+        return subprocess.call(command, env=setup.environment())
+    os.execve(setup.python, command, setup.environment())
+
+
+def open_lab(arguments):
+    """Open JupyterLab on the first notebook; `arguments` may say otherwise."""
+    setup = Setup()
+    setup.ready()
+    options = ["--ServerApp.root_dir=" + ROOT, "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
+    if not WINDOWS and os.geteuid() == 0:
+        options.append("--allow-root")  # in a container everybody is root
+    return start(setup, ["jupyterlab"] + options + arguments)
+
+
+def only_set_up(arguments):
+    """Set up and say how to go on."""
+    if arguments:
+        raise Stop("setup takes no arguments, but got: %s." % " ".join(arguments))
+    Setup().ready()
+    print("tcplab is set up in .venv. Start it with: python3 lab.py")
+
+
+def test(arguments):
+    """Run the tests and compare every notebook with its stored outputs; paths replace the default ones."""
+    setup = Setup()
+    setup.ready()
+    notebooks = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
+    return start(setup, ["pytest"] + notebooks + ["-n", "2", "--dist", "loadfile"] + arguments)
+
+
+def lock(arguments):
+    """Write requirements.lock: one file for every system, with hashes; pins stay unless --upgrade says otherwise."""
+    uv = find_uv()
+    if not uv:
+        raise Stop("writing requirements.lock needs uv: see its installation page, or python3 -m pip install uv.")
+    command = [uv, "pip", "compile", "pyproject.toml", "--output-file", "requirements.lock", "--quiet", "--universal"]
+    command += ["--python-version", "%d.%d" % OLDEST, "--generate-hashes", "--no-header", "--no-annotate"]
+    for group in GROUPS:
+        command += ["--group", group]
+    return subprocess.call(command + arguments, cwd=ROOT)
+
+
+COMMANDS = {"lab": open_lab, "setup": only_set_up, "test": test, "lock": lock}
+
+
+def main(arguments):
+    """Run one command; the exit code."""
+    name = arguments[0] if arguments else "lab"
+    if name in ("-h", "--help", "help"):
+        print(__doc__.strip())
+        return 0
+    if name not in COMMANDS:
+        print("lab.py: no command %r; there are: %s." % (name, ", ".join(COMMANDS)), file=sys.stderr)
+        return 2
+    try:
+        return COMMANDS[name](arguments[1:]) or 0
+    except Stop as stop:
+        print("lab.py: %s" % stop, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
