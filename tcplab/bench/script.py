@@ -1,0 +1,231 @@
+"""The verbs a script may use. Every bench offers these and no others, with the same meaning.
+
+A script holds a `Bench`, its `Host`s, a `Listener` and `Connection`s, and reads like the story
+it tells. Calls that a program would make return a `Result`; nothing raises because of TCP.
+Times that a script passes or gets are seconds (float), sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tcplab.trace import Trace
+
+T = TypeVar("T")
+
+
+class ScriptError(RuntimeError):
+    """A script asked for something that can't be: a mistake in an experiment, not a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a call gave back: a number of bytes, or an errno name."""
+
+    value: int = 0
+    #: `ECONNRESET`, `ETIMEDOUT` …; None when the call succeeded.
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True when the call succeeded; receiving end of file (0 bytes) is a success."""
+        return self.error is None
+
+    @property
+    def end_of_file(self) -> bool:
+        """True for a receive that found the peer's FIN."""
+        return self.error is None and self.value == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketOptions:
+    """Options that a program sets on its socket before it connects or listens.
+
+    Off or the system's own where they are 0. Every socket has TCP_NODELAY.
+    """
+
+    #: SO_KEEPALIVE with TCP_KEEPIDLE; 0 = SO_KEEPALIVE off.
+    keepalive_idle_s: float = 0
+    #: TCP_KEEPINTVL and TCP_KEEPCNT; only used with `keepalive_idle_s`.
+    keepalive_interval_s: float = 75
+    keepalive_probes: int = 9
+    #: TCP_USER_TIMEOUT; 0 = off.
+    user_timeout_s: float = 0
+    #: SO_RCVBUF as getsockopt() shows it; 0 = the system's own.
+    receive_buffer: int = 0
+
+
+class Connection(ABC):
+    """One end of a connection: what a program holds as a socket."""
+
+    host: Host
+
+    @abstractmethod
+    async def send(self, length: int) -> Result:
+        """send(): hand `length` bytes to the system; returns when they are in its buffer."""
+
+    @abstractmethod
+    async def receive(self, at_most: int = 1 << 20) -> Result:
+        """recv(): wait for bytes, end of file or an error."""
+
+    @abstractmethod
+    async def close(self) -> Result:
+        """close(): FIN, or RST when received bytes lie unread."""
+
+    @abstractmethod
+    async def reset(self) -> Result:
+        """close() with SO_LINGER {1, 0}: RST at once, no TIME_WAIT."""
+
+    @abstractmethod
+    async def shutdown_write(self) -> Result:
+        """shutdown(SHUT_WR): FIN, but go on reading."""
+
+    @abstractmethod
+    async def kill(self) -> Result:
+        """SIGKILL to the process that holds this socket."""
+
+    @abstractmethod
+    async def settled(self) -> None:
+        """Wait until all that was sent is acknowledged and this side owes no ACK either."""
+
+    @abstractmethod
+    async def wait_until_broken(self, limit_s: float) -> Result:
+        """Wait, doing nothing, until this end has an error or the limit is over.
+
+        The error is the one the program's next call would give; a FIN is no error.
+        """
+
+    async def receive_exactly(self, length: int) -> Result:
+        """recv() until `length` bytes are in, the peer has finished, or an error."""
+        got = 0
+        while got < length:
+            result = await self.receive(length - got)
+            if not result.ok or result.end_of_file:
+                return Result(got, result.error)
+            got += result.value
+        return Result(got)
+
+    async def exchange(self, server: Connection, request: int = 40, response: int = 200) -> None:
+        """A question and its answer; returns when it is settled: the last ACK is in.
+
+        Raises `ScriptError` when anything went wrong: a story begins with a healthy exchange.
+        """
+        steps = (
+            await self.send(request),
+            await server.receive_exactly(request),
+            await server.send(response),
+            await self.receive_exactly(response),
+        )
+        for step, wanted in zip(steps, (request, request, response, response), strict=True):
+            if step.value != wanted or not step.ok:
+                raise ScriptError(f"the exchange failed: {step}")
+        await server.settled()
+        await self.settled()
+
+
+class Listener(ABC):
+    """A listening socket."""
+
+    @abstractmethod
+    async def accept(self) -> Connection:
+        """accept(): wait for the next established connection."""
+
+    @abstractmethod
+    async def close(self) -> Result:
+        """close(): connections still in the accept queue get a RST."""
+
+    @abstractmethod
+    async def kill(self) -> Result:
+        """SIGKILL to the process that listens; the same as close() for the wire."""
+
+
+class Host(ABC):
+    """One machine with one address."""
+
+    name: str
+    address: str
+
+    @abstractmethod
+    def set(self, **sysctls: int) -> None:
+        """Set `net.ipv4.*` values by their last name (``tcp_retries2=5``), before any traffic."""
+
+    @abstractmethod
+    async def listen(self, port: int, backlog: int = 128, options: SocketOptions = ...) -> Listener:  # type: ignore[assignment]
+        """A listening socket; connections it accepts inherit its options."""
+
+    @abstractmethod
+    async def connect(self, server: Host, port: int, options: SocketOptions = ...) -> tuple[Result, Connection]:  # type: ignore[assignment]
+        """connect(): wait until it succeeded or failed. The connection is useless after an error."""
+
+    @abstractmethod
+    def unplug(self) -> None:
+        """Pull the cable: what is on the wire in either direction is lost too."""
+
+    @abstractmethod
+    def plug(self) -> None:
+        """Put the cable back."""
+
+    @abstractmethod
+    def reboot(self) -> None:
+        """Lose every socket without a word, and be reachable again at once."""
+
+    @abstractmethod
+    def reject(self, port: int) -> None:
+        """Firewall rule on this host: answer whatever comes for `port` with a RST (REJECT)."""
+
+    @abstractmethod
+    def drop(self, port: int) -> None:
+        """Firewall rule on this host: throw away whatever comes for `port` (DROP)."""
+
+
+class Bench(ABC):
+    """Where a script runs."""
+
+    #: What has been seen so far; complete when the script has ended.
+    trace: Trace
+
+    @abstractmethod
+    def hosts(self, *names: str) -> tuple[Host, ...]:
+        """Hosts joined by one wire, in the order in which a picture shows them."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds since the run began."""
+
+    @abstractmethod
+    async def sleep(self, seconds: float) -> None:
+        """Do nothing for a while."""
+
+    @abstractmethod
+    async def together(self, *calls: Awaitable[Any]) -> list[Any]:
+        """Several calls at once, as separate processes would make them; results in their order."""
+
+    @abstractmethod
+    async def within(self, seconds: float, call: Awaitable[T]) -> T | None:
+        """A call that is given up after `seconds`: None then, and the program stops waiting."""
+
+    @abstractmethod
+    def lose(self, sender: Host, **which: int) -> None:
+        """Lose named segments from `sender`: ``lose(client, data=1)`` is the next with payload.
+
+        Names: `syn`, `fin`, `data`, `ack` (without payload, SYN or FIN), `any`; the number says
+        how many of them are lost from now on.
+        """
+
+    @abstractmethod
+    def forge_reset(self, victim: Connection, offset: int) -> None:
+        """Put a RST on the wire that claims to come from the victim's peer.
+
+        `offset` counts from what the victim last acknowledged (its RCV.NXT once it is settled).
+        """
+
+    @abstractmethod
+    def move_address(self, old: Host, new: Host) -> None:
+        """From now on segments for the old host's address reach the new host."""
+
+    @abstractmethod
+    def note(self, host: Host | None, text: str) -> None:
+        """Write a remark into the trace, for pictures and for the experiment's own outcome."""

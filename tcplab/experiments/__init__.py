@@ -1,0 +1,1 @@
+"""One file a story; the registry of all of them."""

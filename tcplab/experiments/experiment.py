@@ -1,0 +1,42 @@
+"""What every experiment declares: parameters, one script, its outcome and its sentence."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tcplab.bench.script import Bench
+from tcplab.knobs import Parameters
+from tcplab.trace import Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Parameters):
+    """Parameters plus one script plus what it teaches. Frozen: a run never changes them."""
+
+    #: One line for lists and headings.
+    title: ClassVar[str] = ""
+    #: The notebook that explains it, without number or ending: `keepalive`.
+    lesson: ClassVar[str] = ""
+    #: Three to five parameters that an explorer shows first; the others are folded away.
+    controls: ClassVar[tuple[str, ...]] = ()
+    #: Named settings for the explorer; the defaults come first under their own name.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    #: Which pictures serve it, the most telling one first.
+    pictures: ClassVar[tuple[str, ...]] = ("ladder",)
+    #: At most 15 s of real time, for `agree`, `record`, tests and `run --quick`.
+    quick: ClassVar[Mapping[str, Any]] = {}
+
+    @abstractmethod
+    async def run(self, bench: Bench) -> None:
+        """The story, in the bench's verbs."""
+
+    @abstractmethod
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        """The named results, read from what the run left behind."""
+
+    @abstractmethod
+    def sentence(self, trace: Trace) -> str:
+        """What happened, when, and what the application saw: reads without the picture."""

@@ -1,0 +1,98 @@
+"""What differs between versions of Linux, each rule with the version that brought it.
+
+Only behaviours that the model has. Sources are kernel files and commits; where no commit is
+named, the rule was read in the source trees on both sides of the version.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+#: Versions that a person is likely to meet, oldest first (3.10: RHEL 7, 4.18: RHEL 8, 5.14: RHEL 9,
+#: 6.1: Debian 12, 6.12: RHEL 10 and Debian 13). Distributions backport; the model follows mainline.
+LISTED = ("3.10", "4.9", "4.18", "5.4", "5.14", "6.1", "6.12", "6.18")
+NEWEST = LISTED[-1]
+
+
+class UnknownRelease(ValueError):
+    """Not a Linux version that the model knows."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """The rules of one Linux version."""
+
+    version: str
+    number: tuple[int, int]
+    #: Length of a timer tick, nanoseconds. Debian's 250 Hz; RHEL uses 1000 Hz.
+    tick: int
+    #: SYN repeats at one-second steps before doubling (tcp_syn_linear_timeouts): 4 since 6.5, in
+    #: which `ccce324dabfe` brought the sysctl; None where there is no such sysctl.
+    syn_linear_timeouts: int | None
+    #: connect() honours TCP_USER_TIMEOUT, and a retransmission timer is cut to what is left of it:
+    #: since 4.19 (net/ipv4/tcp_timer.c:tcp_clamp_rto_to_user_timeout, tcp_write_timeout).
+    user_timeout_exact: bool
+    #: A RST at the right edge of the highest SACK block is obeyed: since 4.7
+    #: (net/ipv4/tcp_input.c:tcp_validate_incoming).
+    rst_at_sack_edge: bool
+    #: A RST at RCV.NXT-1 is obeyed after a FIN: since 4.11 (tcp_input.c:tcp_reset_check).
+    rst_before_fin: bool
+    #: A tail loss probe repeats a lone segment before the retransmission timer: since 3.10
+    #: (net/ipv4/tcp_output.c:tcp_send_loss_probe).
+    tail_loss_probe: bool
+    #: Challenge ACKs share the 500 ms limit per socket (tcp_invalid_ratelimit): since 4.7.
+    challenge_ack_per_socket_limit: bool
+    #: Replies in a row after which delayed ACKs wait to ride on an answer ("pingpong"): 1, but 3
+    #: from 5.1 to 6.6 (include/net/inet_connection_sock.h:TCP_PINGPONG_THRESH).
+    pingpong_threshold: int
+    #: A SYN is dropped whenever the accept queue is full: since 4.10 (5ea8ea2cb7f1); before, only
+    #: with more than one young request waiting.
+    full_accept_queue_drops_syn: bool
+    #: How listen()'s limit of half-open requests is drawn: `power_of_two` to 4.2, `backlog` from
+    #: 4.4, `backlog_plus_one` since 6.13 (3479c7549fb1).
+    syn_queue_rule: str
+    #: net.core.somaxconn: 128, and 4096 since 5.4 (19f92a030ca6).
+    somaxconn: int
+
+    def older_than(self, version: str) -> bool:
+        """True when this release came before `version` (for example ``"6.5"``)."""
+        return self.number < _number(version)
+
+
+def _number(version: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)*([-+].*)?", version.strip())
+    if not match:
+        raise UnknownRelease(f"not a Linux version; use one of {', '.join(LISTED)} or another mainline x.y.")
+    return int(match[1]), int(match[2])
+
+
+@lru_cache(maxsize=64)
+def release(version: str = NEWEST) -> Release:
+    """The rules of a mainline version from 3.10 on.
+
+    Raises `UnknownRelease` with the rest of a sentence for anything else.
+    """
+    number = _number(version)
+    if number < (3, 10):
+        raise UnknownRelease("older than 3.10, the oldest that tcplab knows.")
+    if number > (7, 99):
+        raise UnknownRelease(f"no such Linux version; the newest that tcplab knows is {NEWEST}.")
+    return Release(
+        version=version,
+        number=number,
+        tick=4_000_000,
+        syn_linear_timeouts=4 if number >= (6, 5) else None,
+        user_timeout_exact=number >= (4, 19),
+        rst_at_sack_edge=number >= (4, 7),
+        rst_before_fin=number >= (4, 11),
+        tail_loss_probe=number >= (3, 10),
+        challenge_ack_per_socket_limit=number >= (4, 7),
+        pingpong_threshold=3 if (5, 1) <= number < (6, 7) else 1,
+        full_accept_queue_drops_syn=number >= (4, 10),
+        syn_queue_rule=(
+            "backlog_plus_one" if number >= (6, 13) else "backlog" if number >= (4, 4) else "power_of_two"
+        ),
+        somaxconn=4096 if number >= (5, 4) else 128,
+    )
