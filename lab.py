@@ -35,7 +35,11 @@ WINDOWS = os.name == "nt"
 GROUPS = ("lab", "test", "build")
 # What another environment leaves behind and what would lead pip, uv or Python astray in ours.
 FOREIGN = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_PROJECT_ENVIRONMENT")
-UNREACHABLE = re.compile(r"connect|resol|dns|time[d ]*out|unreachable|proxy|certificate", re.IGNORECASE)
+# The Python behind this one: another environment's, or .venv's own, may be gone in a moment.
+BASE = getattr(sys, "_base_executable", None) or sys.executable
+UNREACHABLE = re.compile(
+    r"connection|\bdns\b|lookup|timed? ?out|unreachable|proxy|certificate|failed to fetch|from versions: none", re.IGNORECASE
+)
 
 
 class Stop(Exception):
@@ -51,7 +55,7 @@ class Setup(object):
         self.bin = os.path.join(self.venv, "Scripts" if WINDOWS else "bin")
         self.python = os.path.join(self.bin, "python.exe" if WINDOWS else "python")
         self.stamp = os.path.join(self.venv, "tcplab-setup")
-        self.log = os.path.join(root, ".venv", "setup.log")
+        self.log = os.path.join(self.venv, "setup.log")
 
     def wanted(self):
         """The stamp's two lines: whose environment this is, and a hash of what belongs into it."""
@@ -89,11 +93,11 @@ class Setup(object):
         uv = find_uv()
         print("Setting up tcplab in .venv, once (%s) ..." % ("uv, some seconds" if uv else "pip, about a minute"))
         sys.stdout.flush()
-        # Another Python, another place, or half a set-up: from scratch. Else only what has changed.
-        if found[:1] != wanted[:1]:
-            self.create(uv)
-        else:
+        # Only the lock has changed: uv adds what is new. Anything else, half a set-up too: from scratch.
+        if uv and found[:1] == wanted[:1]:
             os.remove(self.stamp)
+        else:
+            self.create(uv)
         install = [uv, "pip", "install", "--python", self.python] if uv else [self.python, "-m", "pip", "install"]
         self.step("installing the packages", install + ["--require-hashes", "-r", "requirements.lock"])
         self.step("installing tcplab itself", install + ["--no-deps", "--no-build-isolation", "-e", "."])
@@ -114,9 +118,9 @@ class Setup(object):
         except OSError as error:
             raise Stop("cannot make .venv afresh (%s): close what still uses it and try again." % error)
         if uv:
-            make = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, self.venv]
+            make = [uv, "venv", "--quiet", "--allow-existing", "--python", BASE, self.venv]
         else:
-            make = [sys.executable, "-m", "venv", self.venv]
+            make = [BASE, "-m", "venv", self.venv]
         self.step("making .venv", make)
 
     def step(self, what, command):
@@ -135,7 +139,8 @@ class Setup(object):
                 text = log.read().decode("utf-8", "replace").strip()
             lines = [line.strip() for line in text.splitlines() if line.strip()] or ["exit code %d" % code]
             why = " (is the package index within reach?)" if UNREACHABLE.search(text) else ""
-            raise Stop("%s failed%s: %s [all of it: .venv/setup.log]" % (what, why, lines[-1]))
+            last = re.sub(r"^(error|cause): ", "", lines[-1], flags=re.IGNORECASE)
+            raise Stop("%s failed%s: %s [all of it: .venv/setup.log]" % (what, why, last))
 
 
 def find_uv():
@@ -211,8 +216,8 @@ def main(arguments):
         return 2
     try:
         return COMMANDS[name](arguments[1:]) or 0
-    except Stop as stop:
-        print("lab.py: %s" % stop, file=sys.stderr)
+    except (Stop, OSError) as problem:
+        print("lab.py: %s" % problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

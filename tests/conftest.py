@@ -1,0 +1,48 @@
+"""What all tests share: `need`, and the marks that ask for a machine which has something."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Where administrators' and database programs stand when PATH does not name them.
+MORE_PLACES = ["/usr/sbin", "/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
+ALSO_CALLED = {"chromium": ["chromium-browser", "google-chrome"]}
+
+if "CI" not in os.environ:  # there hypothesis has a profile of its own, without chance and without deadline
+    hypothesis.settings.register_profile("tcplab", deadline=None)
+    hypothesis.settings.load_profile("tcplab")
+
+
+def need(name: str) -> str:
+    """The path of program `name`, or the name itself of an importable module.
+
+    Where there is neither, the test is skipped; with CI set it fails, for there everything is installed.
+    """
+    for program in [name, *ALSO_CALLED.get(name, [])]:
+        path = os.pathsep.join([os.environ.get("PATH", os.defpath), *MORE_PLACES])
+        if found := shutil.which(program, path=path):
+            return found
+    if name.isidentifier() and importlib.util.find_spec(name):
+        return name
+    if os.environ.get("CI"):
+        pytest.fail(f"{name} is missing here, and CI must not skip: install it in .ci/run.", pytrace=False)
+    pytest.skip(f"needs {name}, which is not installed")
+
+
+@pytest.fixture(name="need")
+def need_fixture():
+    """`need` without an import."""
+    return need
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Hold the marks to what they promise."""
+    if item.get_closest_marker("linux") and sys.platform != "linux":
+        pytest.skip("needs Linux")
+    if item.get_closest_marker("browser"):
+        need("chromium")
