@@ -1,0 +1,168 @@
+"""Record how a real PostgreSQL ends a connection: python3 data/captures/record_postgres.py [FOLDER]
+
+Four captures and their sidecars are written beside this file (or into FOLDER); ../README.md says what they
+are. Everything, the database included, happens on two hosts made for the occasion: see two_hosts.py. Linux
+only, as root or as an ordinary user; needs PostgreSQL (server and psql), util-linux and iproute2. Takes a
+quarter of a minute.
+"""
+
+import glob
+import os
+import pty
+import select
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import tty
+
+from two_hosts import A_MOMENT, ADDRESS, SHELF, Recording, build_network, enter, run
+
+SERVER, PORT, CLOSED_PORT = ADDRESS["server"], 5432, 5433
+LOGIN = {"PGUSER": "postgres", "PGDATABASE": "postgres"}
+LOGIN |= {"PGSSLMODE": "disable", "PGGSSENCMODE": "disable"}  # readable, and no extra round trips
+
+
+class Psql:
+    """An interactive psql on a terminal of its own, used as a person would."""
+
+    def __init__(self, server: object, on: tuple[str, ...] | list[str] = ()) -> None:
+        self.terminal, end = pty.openpty()
+        tty.setraw(end)  # no echo and no translated line ends: what we read is what psql wrote
+        command = [*on, "psql", "-XnqAt", "-P", "pager=off", "-h", str(server), "-p", str(PORT)]
+        subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True)
+        self.answer("")
+
+    def answer(self, line: str) -> str:
+        """Type this line; what psql printed until its next prompt."""
+        os.write(self.terminal, line.encode() + b"\n" if line else b"")
+        text, prompt = "", "postgres=# "
+        while not text.endswith(prompt):
+            if not select.select([self.terminal], [], [], 10)[0]:
+                sys.exit(f"psql came back with no prompt within 10 seconds, only with: {text!r}")
+            text += os.read(self.terminal, 65536).decode()
+        return text.removesuffix(prompt).strip()
+
+
+def ask(recording: Recording, psql: Psql, sql: str, host: str = "client") -> str:
+    return recording.call(host, f"psql: {sql}", lambda: psql.answer(sql))
+
+
+def start_postgres(on: list[str]) -> subprocess.Popen:
+    """A throw-away server that trusts the client; returns when it takes connections."""
+    run("initdb", "-D", SHELF / "data", "-U", "postgres", "-A", "trust", "--no-locale", "-E", "UTF8", "-N")
+    with (SHELF / "data/pg_hba.conf").open("a") as rules:
+        rules.write(f"host all all {ADDRESS['client']}/32 trust\n")
+    settings = f"-F -p {PORT} -h {SERVER} -k {SHELF} -c timezone=UTC -c autovacuum=off".split()
+    command = [*on, "postgres", "-D", SHELF / "data", *settings]
+    server = subprocess.Popen(command, stderr=(SHELF / "log").open("w"))
+    while subprocess.call(["pg_isready", "-q", "-h", SHELF, "-p", str(PORT)]):
+        if server.poll() is not None:
+            sys.exit("postgres did not start: " + (SHELF / "log").read_text().strip())
+        time.sleep(0.05)
+    return server
+
+
+def postgres_terminate_backend(recording: Recording, dba: Psql) -> None:
+    """pg_terminate_backend while psql sits at its prompt
+
+    A psql has its answer and waits for the next line when a DBA terminates its session. The server says why
+    and closes with FIN, but nobody is reading: the client's socket stays in CLOSE-WAIT. Seconds later the
+    next query goes out on the closed connection and is answered with RST, and only now does psql print the
+    message that was there all along.
+    """
+    psql = Psql(SERVER)
+    pid = ask(recording, psql, "select pg_backend_pid();")
+    time.sleep(1)
+    recording.look()
+    ask(recording, dba, f"select pg_terminate_backend({pid});", "server")
+    for wait in (A_MOMENT, 3):
+        time.sleep(wait)
+        recording.look()
+    ask(recording, psql, "select 1;")
+    recording.look()
+
+
+def postgres_terminate_backend_reading(recording: Recording, dba: Psql) -> None:
+    """pg_terminate_backend while psql waits for a result
+
+    The same command meets a psql that waits for the result of pg_sleep(60). It reads the message and the end
+    of the connection at once and closes its own side too: a FIN in each direction and no RST.
+    """
+    psql = Psql(SERVER)
+    pid = ask(recording, psql, "select pg_backend_pid();")
+    terminate = (recording, dba, f"select pg_terminate_backend({pid});", "server")
+    threading.Timer(1, lambda: recording.look() or ask(*terminate)).start()
+    ask(recording, psql, "select pg_sleep(60);")
+    time.sleep(A_MOMENT)
+    recording.look()
+
+
+def postgres_closed_port(recording: Recording, dba: Psql) -> None:
+    """psql to a port on which nobody listens
+
+    The database host is up, but no process listens on the port that psql was given. The server's Linux
+    answers the SYN with RST+ACK, and psql says so at once.
+    """
+    command = ["psql", "-h", SERVER, "-p", str(CLOSED_PORT), "-c", "select 1;"]
+
+    def complaint() -> str:
+        return subprocess.run(command, capture_output=True, text=True).stderr.strip()
+
+    recording.call("client", shlex.join(command), complaint)
+
+
+def postgres_kill9_unread(recording: Recording, dba: Psql) -> None:
+    """kill -9 of a backend that has not read everything
+
+    A driver sends a second query while the backend is busy with the first, so those bytes lie unread in the
+    server's receive queue. kill -9 ends the backend; Linux throws the bytes away and says so with RST instead
+    of FIN. The driver gets "Connection reset by peer" and no word from PostgreSQL.
+    """
+    driver = socket.create_connection((SERVER, PORT), timeout=30)  # psql itself never sends a query too early
+    login = struct.pack("!I", 3 << 16) + b"user\0postgres\0database\0postgres\0\0"
+    driver.send(struct.pack("!I", len(login) + 4) + login)
+    greeting = b""
+    while not greeting.endswith(b"Z\0\0\0\5I"):  # ReadyForQuery
+        greeting += driver.recv(65536)
+    pid = struct.unpack("!I", greeting.split(b"K\0\0\0\x0c")[1][:4])[0]  # BackendKeyData
+
+    def send(sql: str) -> None:
+        message = b"Q" + struct.pack("!I", len(sql) + 5) + sql.encode() + b"\0"
+        recording.call("client", f"send: {sql}", lambda: driver.send(message))
+
+    for sql in ("select pg_sleep(60);", "select 1;"):
+        send(sql)
+        time.sleep(1)
+    recording.look()
+    kill = ("server", f"kill -9 {pid}", lambda: os.kill(pid, signal.SIGKILL))
+    threading.Timer(1, recording.call, kill).start()
+    recording.call("client", "recv", lambda: driver.recv(65536))
+    recording.look()
+    send("select 2;")
+
+
+def main() -> None:
+    # Distributions keep initdb and postgres in a folder that is on nobody's PATH.
+    folders = sorted(glob.glob("/usr/lib/postgresql/*/bin") + glob.glob("/usr/pgsql-*/bin"), reverse=True)
+    os.environ["PATH"] = os.pathsep.join([*folders, os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    folder = enter(needs=("psql", "pg_isready", "initdb", "postgres"))
+    os.environ |= LOGIN
+    on = build_network()
+    server = start_postgres(on["server"])
+    dba = Psql(SHELF, on["server"])  # through the Unix socket, so not on the wire
+    scenarios = (postgres_terminate_backend, postgres_terminate_backend_reading, postgres_closed_port)
+    for scenario in (*scenarios, postgres_kill9_unread):  # last, because it ends every session of the server
+        recording = Recording(folder / scenario.__name__, on, scenario.__doc__ or "")
+        scenario(recording, dba)
+        recording.save("python3 data/captures/record_postgres.py", software=("postgres", "psql"))
+    server.send_signal(signal.SIGINT)  # what pg_ctl stop -m fast sends
+    server.wait(30)
+
+
+if __name__ == "__main__":
+    main()
