@@ -9,6 +9,7 @@ python3 lab.py lock [--upgrade]      for developers: write requirements.lock afr
 
 Setting up uses uv when it is there, else venv and pip: the same locked packages either way.
 """
+
 # This file must parse on any Python, however old, so that an old one gets a sentence and not a
 # SyntaxError: no f-strings, no annotations, nothing beyond Python 2.7's grammar.
 from __future__ import print_function
@@ -34,11 +35,12 @@ ROOT = os.path.dirname(os.path.realpath(__file__))
 WINDOWS = os.name == "nt"
 GROUPS = ("lab", "test", "build")
 # What another environment leaves behind and what would lead pip, uv or Python astray in ours.
-FOREIGN = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_PROJECT_ENVIRONMENT")
+FOREIGN = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "UV_PYTHON", "UV_SYSTEM_PYTHON")
 # The Python behind this one: another environment's, or .venv's own, may be gone in a moment.
 BASE = getattr(sys, "_base_executable", None) or sys.executable
 UNREACHABLE = re.compile(
-    r"connection|\bdns\b|lookup|timed? ?out|unreachable|proxy|certificate|failed to fetch|from versions: none", re.IGNORECASE
+    r"connection|\bdns\b|lookup|timed? ?out|unreachable|proxy|certificate|failed to fetch|versions: none",
+    re.IGNORECASE,
 )
 
 
@@ -91,16 +93,17 @@ class Setup(object):
         if found == wanted:
             return
         uv = find_uv()
-        print("Setting up tcplab in .venv, once (%s) ..." % ("uv, some seconds" if uv else "pip, about a minute"))
+        how = "uv, some seconds" if uv else "pip, about a minute"
+        print("Setting up tcplab in .venv, once (%s) ..." % how)
         sys.stdout.flush()
         # Only the lock has changed: uv adds what is new. Anything else, half a set-up too: from scratch.
         if uv and found[:1] == wanted[:1]:
             os.remove(self.stamp)
         else:
             self.create(uv)
-        install = [uv, "pip", "install", "--python", self.python] if uv else [self.python, "-m", "pip", "install"]
-        self.step("installing the packages", install + ["--require-hashes", "-r", "requirements.lock"])
-        self.step("installing tcplab itself", install + ["--no-deps", "--no-build-isolation", "-e", "."])
+        pip = [uv, "pip", "install", "--python", self.python] if uv else [self.python, "-m", "pip", "install"]
+        self.step("installing the packages", pip + ["--require-hashes", "-r", "requirements.lock"])
+        self.step("installing tcplab itself", pip + ["--no-deps", "--no-build-isolation", "-e", "."])
         with open(self.stamp, "w", encoding="utf-8") as file:
             file.write("\n".join(wanted) + "\n")
 
@@ -127,12 +130,8 @@ class Setup(object):
         """Run one command into the log; when it fails, say what failed and the log's last line."""
         with open(self.log, "ab") as log:
             begin = log.tell()
-            try:
-                code = subprocess.call(
-                    command, cwd=self.root, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
-            except OSError as error:
-                raise Stop("%s failed: %s." % (what, error))
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+            code = subprocess.call(command, cwd=self.root, env=self.environment(), **streams)
         if code:
             with open(self.log, "rb") as log:
                 log.seek(begin)
@@ -147,11 +146,10 @@ def find_uv():
     """The path of a uv that works, or None (a version manager's shim may be there without a uv behind it)."""
     uv = shutil.which("uv")
     try:
-        if uv and not subprocess.call([uv, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-            return uv
-    except OSError:
-        pass
-    return None
+        subprocess.check_output([uv or "uv", "--version"], stderr=subprocess.DEVNULL)
+        return uv
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def start(setup, arguments):
@@ -191,12 +189,13 @@ def test(arguments):
 
 
 def lock(arguments):
-    """Write requirements.lock: one file for every system, with hashes; pins stay unless --upgrade says otherwise."""
+    """Write requirements.lock: one file for every system, with hashes; --upgrade for newer versions."""
     uv = find_uv()
     if not uv:
-        raise Stop("writing requirements.lock needs uv: see its installation page, or python3 -m pip install uv.")
-    command = [uv, "pip", "compile", "pyproject.toml", "--output-file", "requirements.lock", "--quiet", "--universal"]
-    command += ["--python-version", "%d.%d" % OLDEST, "--generate-hashes", "--no-header", "--no-annotate"]
+        raise Stop("writing requirements.lock needs uv (pip install uv).")
+    command = [uv, "pip", "compile", "--quiet", "pyproject.toml", "--output-file", "requirements.lock"]
+    command += ["--universal", "--python-version", "%d.%d" % OLDEST]
+    command += ["--generate-hashes", "--no-header", "--no-annotate"]
     for group in GROUPS:
         command += ["--group", group]
     return subprocess.call(command + arguments, cwd=ROOT)

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 # Where administrators' and database programs stand when PATH does not name them.
-MORE_PLACES = ["/usr/sbin", "/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
+MORE_PLACES = ["/usr/sbin", "/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
 ALSO_CALLED = {"chromium": ["chromium-browser", "google-chrome"]}
 
 if "CI" not in os.environ:  # there hypothesis has a profile of its own, without chance and without deadline

@@ -1,0 +1,253 @@
+"""The house as it is planned: who may import whom, what stays light, and what ruff and mypy say.
+
+`broken_rules` reads source text only, so the rules themselves are tested on made-up sources.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HOUSE = ROOT / "tcplab"
+LONGEST = 420  # lines of a module
+
+# Every room, and the rooms below it that it may import. Rooms beside each other don't know each other.
+GROUND = {"segment", "knobs", "releases", "trace", "catalogue"}
+BENCH = GROUND | {"model", "route", "bench"}
+EVERYTHING = {*BENCH, "experiments", "fleet", "capture", "view", "lesson", "cli", "tcplab"}
+MAY_IMPORT = {
+    "segment": set(),
+    "releases": set(),
+    "knobs": {"releases"},
+    "trace": {"segment"},
+    "catalogue": {"knobs", "releases"},
+    "model": {"segment", "knobs", "releases"},
+    "route": {"segment", "knobs", "releases"},
+    "bench": BENCH,
+    "experiments": BENCH,
+    "fleet": GROUND | {"model"},
+    "capture": BENCH,
+    "view": BENCH,
+    "lesson": set(),
+    "cli": EVERYTHING,
+    "tcplab": EVERYTHING,  # the package's face, __init__.py
+    "__main__": {"cli"},
+}
+
+# What a room never imports, not even inside a function.
+NEVER = {
+    "model": {"simpy", "asyncio"},
+    "route": {"simpy", "asyncio"},
+    "experiments": {"asyncio", "socket", "selectors", "threading", "subprocess", "simpy", "time"},
+}
+
+# These also run in a browser's Python: nothing compiled and nothing of a machine's at import.
+FACES_IN_A_BROWSER = {"tcplab", "tcplab.bench"}  # these, not what is inside them
+ROOMS_IN_A_BROWSER = GROUND | {"model", "route", "experiments", "fleet", "view", "lesson"}
+MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {"tcplab.bench.script", "tcplab.bench.model"}
+COMPILED = {"numpy", "pandas", "scapy", "pyroute2"}
+NOT_IN_A_BROWSER = COMPILED | {"threading", "multiprocessing", "subprocess", "socket", "fcntl", "resource"}
+
+
+def module_name(path: str) -> str:
+    """`tcplab/bench/script.py` -> `tcplab.bench.script`; a package's __init__ has the package's name."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def room(module: str) -> str:
+    """The room of a module of ours: `tcplab.bench.script` -> `bench`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def in_a_browser(module: str) -> bool:
+    """Whether this module of ours is one of those that also run in a browser."""
+    return module in MODULES_IN_A_BROWSER or room(module) in ROOMS_IN_A_BROWSER
+
+
+def only_for_types(node: ast.AST) -> bool:
+    """Whether this is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def imports(path: str, source: str, known: set[str]) -> Iterator[tuple[int, str, bool]]:
+    """Each import as (line, module, whether it happens when the module itself is imported).
+
+    `known` are the modules of the house: `from tcplab import segment` is a module, `from tcplab import run`
+    is something of the face.
+    """
+    package = module_name(path).split(".")
+    if not path.endswith("/__init__.py"):
+        package.pop()
+
+    def modules(node: ast.AST) -> Iterator[str]:
+        match node:
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom():
+                above = package[: len(package) - node.level + 1] if node.level else []
+                origin = ".".join([*above, *filter(None, [node.module])])
+                inner = [f"{origin}.{alias.name}" for alias in node.names]
+                yield from sorted({name if name in known else origin for name in inner})
+            case ast.Call(args=[ast.Constant(value=str(name)), *_]):
+                if ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__"):
+                    yield name
+
+    def walk(node: ast.AST, at_import: bool) -> Iterator[tuple[int, str, bool]]:
+        if only_for_types(node):
+            for other in node.orelse:
+                yield from walk(other, at_import)
+            return
+        for name in modules(node):
+            yield node.lineno, name, at_import
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, at_import and not later)
+
+    yield from walk(ast.parse(source), True)
+
+
+def broken_rules(path: str, source: str, known: set[str]) -> list[str]:
+    """What is wrong with one module of the house; `path` is relative to the repository."""
+    me = module_name(path)
+    mine = room(me)
+    if mine not in MAY_IMPORT:
+        return [f"{path}: the house has no room {mine!r}; MAY_IMPORT says what a room may import"]
+    said = []
+    for line, name, at_import in imports(path, source, known):
+        where, top = f"{path}:{line}", name.split(".")[0]
+        if top == "tcplab":
+            other = room(name)
+            if other != mine and other not in MAY_IMPORT[mine]:
+                said.append(f"{where}: {mine} may not import {other}")
+            elif at_import and in_a_browser(me) and not in_a_browser(name):
+                said.append(f"{where}: runs in a browser, but imports {name}, which does not")
+        elif top in NEVER.get(mine, ()):
+            said.append(f"{where}: {mine} never imports {top}")
+        elif at_import and in_a_browser(me) and top in NOT_IN_A_BROWSER:
+            said.append(f"{where}: runs in a browser, but imports {top}; import it where it is used")
+    if (lines := source.count("\n")) > LONGEST:
+        said.append(f"{path}: {lines} lines, more than {LONGEST}; is there a better cut?")
+    return said
+
+
+def house() -> dict[str, str]:
+    """The house's modules: path in the repository and source text."""
+    return {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in HOUSE.rglob("*.py")}
+
+
+def test_the_house_stands_as_planned():
+    modules = house()
+    known = {module_name(path) for path in modules} | {f"tcplab.{name}" for name in MAY_IMPORT}
+    said = [rule for path, source in sorted(modules.items()) for rule in broken_rules(path, source, known)]
+    assert modules and not said, "\n".join(said)
+
+
+# Modules that the made-up sources below import.
+MADE_UP = {f"tcplab.{name}" for name in MAY_IMPORT} | {"tcplab.bench.linux", "tcplab.bench.script"}
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "says"),
+    [
+        ("tcplab/segment.py", "from tcplab.trace import Trace", "segment may not import trace"),
+        ("tcplab/segment.py", "from .trace import Trace", "segment may not import trace"),
+        ("tcplab/model/stack.py", "import tcplab.bench.model", "model may not import bench"),
+        ("tcplab/model/stack.py", "from ..bench import model", "model may not import bench"),
+        ("tcplab/model/stack.py", "def f():\n    import simpy", "model never imports simpy"),
+        ("tcplab/route/wire.py", "from tcplab import bench", "route may not import bench"),
+        ("tcplab/route/wire.py", "import simpy.events", "route never imports simpy"),
+        ("tcplab/route/wire.py", "from tcplab.model import rst", "route may not import model"),
+        (
+            "tcplab/bench/linux.py",
+            "from tcplab.experiments import keepalive",
+            "bench may not import experiments",
+        ),
+        ("tcplab/bench/linux.py", "def f():\n    from tcplab import view", "bench may not import view"),
+        ("tcplab/bench/linux.py", "import importlib\nimportlib.import_module('tcplab.view')", "import view"),
+        ("tcplab/experiments/keepalive.py", "async def f():\n    import asyncio", "never imports asyncio"),
+        ("tcplab/experiments/keepalive.py", "from socket import socket", "never imports socket"),
+        ("tcplab/experiments/keepalive.py", "from tcplab import run", "experiments may not import tcplab"),
+        ("tcplab/lesson/check.py", "import tcplab.segment", "lesson may not import segment"),
+        ("tcplab/fleet/pool.py", "from tcplab.bench.script import Bench", "fleet may not import bench"),
+        ("tcplab/capture/read.py", "from tcplab.view import ladder", "capture may not import view"),
+        ("tcplab/view/ladder.py", "import numpy as np", "imports numpy; import it where it is used"),
+        ("tcplab/view/ladder.py", "try:\n    import numpy\nexcept ImportError:\n    pass", "imports numpy"),
+        ("tcplab/view/ladder.py", "class A:\n    import pandas", "imports pandas"),
+        ("tcplab/trace.py", "import threading", "imports threading"),
+        ("tcplab/__init__.py", "import tcplab.capture", "imports tcplab.capture, which does not"),
+        ("tcplab/view/ladder.py", "from tcplab.bench.linux import LinuxBench", "which does not"),
+        ("tcplab/bench/script.py", "from .linux import LinuxBench", "which does not"),
+        ("tcplab/bench/script.py", "from tcplab.bench import linux", "which does not"),
+        ("tcplab/bench/__init__.py", "from . import linux", "which does not"),
+        ("tcplab/misc.py", "", "the house has no room 'misc'"),
+        ("tcplab/trace.py", "\n" * (LONGEST + 1), "lines, more than"),
+    ],
+)
+def test_a_planted_violation_is_seen(path, source, says):
+    (rule,) = broken_rules(path, source, MADE_UP)
+    assert rule.startswith(path) and says in rule
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (
+            "tcplab/segment.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .trace import Trace",
+        ),
+        ("tcplab/model/stack.py", "from tcplab.model.rst import verdict\nfrom . import sender\nimport heapq"),
+        ("tcplab/model/stack.py", "from tcplab import segment\nfrom ..releases import Release"),
+        ("tcplab/bench/model.py", "import simpy\nfrom tcplab.model import stack\nfrom .script import Bench"),
+        ("tcplab/bench/model.py", "from tcplab.bench import script"),
+        ("tcplab/experiments/keepalive.py", "from tcplab.bench import Bench"),
+        ("tcplab/bench/linux.py", "import socket, threading, pyroute2\nfrom .sandbox import Sandbox"),
+        (
+            "tcplab/experiments/keepalive.py",
+            "from tcplab.knobs import knob\nfrom tcplab.bench.script import Bench",
+        ),
+        ("tcplab/capture/read.py", "import numpy as np\nfrom tcplab.model.rst import verdict"),
+        ("tcplab/view/ladder.py", "import plotly.graph_objects as go\ndef f():\n    import numpy"),
+        ("tcplab/__init__.py", "def __getattr__(name):\n    from tcplab.capture import read_capture"),
+        ("tcplab/cli.py", "from tcplab import run\nimport tcplab.view, tcplab.capture"),
+        ("tcplab/trace.py", "\n" * LONGEST),
+    ],
+)
+def test_what_is_allowed_is_not_complained_about(path, source):
+    assert broken_rules(path, source, MADE_UP) == []
+
+
+def python(code: str) -> str:
+    """What a fresh Python prints that runs `code` in the repository."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_tcplab_loads_nothing_heavy():
+    heavy = {*COMPILED, "simpy", "plotly", "ipywidgets", "anywidget", "IPython", "asyncio"}
+    loaded = python("import sys; import tcplab; print(*{name.split('.')[0] for name in sys.modules})").split()
+    assert "tcplab" in loaded
+    assert not heavy & set(loaded)
+
+
+def test_the_rooms_that_run_in_a_browser_need_nothing_compiled():
+    light = sorted(filter(in_a_browser, map(module_name, house())))
+    assert light
+    # None in sys.modules makes an import fail, as it does where the package does not exist.
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({sorted(COMPILED)}))"
+    assert python(f"{blocked}; import {', '.join(light)}; print('imported')") == "imported"
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [["ruff", "check", "--quiet", "--output-format", "concise"], ["mypy", "--no-error-summary"]],
+    ids=lambda tool: tool[0],
+)
+def test_tool_has_nothing_to_say(tool):
+    done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
