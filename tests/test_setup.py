@@ -1,0 +1,141 @@
+"""One source of truth for what gets installed: pyproject.toml; the lock and environment.yml follow it."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import rattler
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from conftest import need
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = (ROOT / "requirements.lock").read_text("utf-8")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = PYPROJECT["project"]
+GROUPS = PYPROJECT["dependency-groups"]
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+LOCKED_LINE = re.compile(
+    r"(?P<requirement>[a-z0-9-]+==\S+( ; [^\\\n]+)?)( \\\n    --hash=sha256:[0-9a-f]{64})+"
+)
+
+
+def oldest_python() -> tuple[int, int]:
+    """What lab.py itself asks for."""
+    return runpy.run_path(str(ROOT / "lab.py"))["OLDEST"]
+
+
+def locked() -> list[Requirement]:
+    """Everything in the lock; a package stands there twice where Python versions need different ones."""
+    return [Requirement(match["requirement"]) for match in LOCKED_LINE.finditer(LOCK)]
+
+
+def test_the_lock_is_pins_with_hashes_and_nothing_else():
+    assert LOCKED_LINE.sub("", LOCK).strip() == ""
+    assert len(locked()) > 50
+
+
+@pytest.mark.parametrize("foreign", ["://", "index-url", "find-links", "git+", " @ ", "file:", "#"])
+def test_the_lock_names_no_place(foreign):
+    assert foreign not in LOCK
+
+
+@pytest.mark.parametrize("group", ["dependencies", "build-system", *GROUPS])
+def test_the_lock_covers_what_pyproject_asks_for(group):
+    asked = {
+        "dependencies": PROJECT["dependencies"],
+        "build-system": PYPROJECT["build-system"]["requires"],
+        **GROUPS,
+    }
+    pins = [(canonicalize_name(pin.name), str(pin.specifier).removeprefix("==")) for pin in locked()]
+    for requirement in map(Requirement, asked[group]):
+        versions = [version for name, version in pins if name == canonicalize_name(requirement.name)]
+        assert versions, f"{requirement.name} is not in requirements.lock: run `python3 lab.py lock`"
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+@pytest.mark.parametrize(
+    ("python", "platform", "system"),
+    [(python, *place) for python in ("3.11.0", "3.12.0", "3.13.0")
+     for place in (("linux", "Linux"), ("darwin", "Darwin"), ("win32", "Windows"))],
+)  # fmt: skip
+def test_the_lock_is_unambiguous_everywhere(python, platform, system):
+    place = {
+        "python_version": python.rpartition(".")[0],
+        "python_full_version": python,
+        "sys_platform": platform,
+        "platform_system": system,
+        "os_name": "nt" if platform == "win32" else "posix",
+    }
+    chosen = [pin.name for pin in locked() if pin.marker is None or pin.marker.evaluate(place)]
+    assert len(chosen) == len(set(chosen))
+    # pyroute2 speaks to Linux only.
+    own = {Requirement(text).name for text in PROJECT["dependencies"]}
+    assert own - set(chosen) == (set() if platform == "linux" else {"pyroute2"})
+
+
+def test_every_place_names_the_same_oldest_python():
+    oldest = "{}.{}".format(*oldest_python())
+    assert PROJECT["requires-python"] == f">={oldest}"
+    assert f"python>={oldest}" in ENVIRONMENT["dependencies"]
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == oldest
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == "py" + oldest.replace(".", "")
+
+
+def test_conda_gets_what_pyproject_asks_for():
+    *packages, last = ENVIRONMENT["dependencies"]
+    assert ENVIRONMENT["name"] == PROJECT["name"]
+    assert ENVIRONMENT["channels"] == ["conda-forge"]
+    assert last == {"pip": ["-e ."]}
+    # conda has no markers: what only Linux needs comes with tcplab itself, through pip.
+    everywhere = [text for text in PROJECT["dependencies"] if Requirement(text).marker is None]
+    lab = [text for text in GROUPS["lab"] if not Requirement(text).name.startswith("argon2")]
+    python = "python" + PROJECT["requires-python"]
+    assert sorted(packages) == sorted([python, "pip", *everywhere, *lab])
+
+
+@pytest.mark.parametrize("package", ENVIRONMENT["dependencies"][:-1])
+def test_conda_understands_each_line(package):
+    spec, requirement = rattler.MatchSpec(package, strict=True), Requirement(package)
+    assert spec.name.normalized == requirement.name
+    assert SpecifierSet(str(spec.version or "")) == requirement.specifier
+
+
+def test_no_lock_of_another_kind_is_committed():
+    files = subprocess.run(
+        [need("git"), "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    others = {"uv.lock", "poetry.lock", "Pipfile.lock", "package-lock.json", "yarn.lock", "requirements.txt"}
+    assert "requirements.lock" in files
+    assert not [file for file in files if Path(file).name in others]
+
+
+def test_the_licence_is_mit():
+    text = (ROOT / "LICENSE").read_text("utf-8")
+    assert PROJECT["license"] == "MIT" and PROJECT["license-files"] == ["LICENSE"]
+    assert text.startswith("MIT License\n\nCopyright (c) 2026 tcplab developers\n")
+    assert 'THE SOFTWARE IS PROVIDED "AS IS"' in text
+
+
+def test_jupyterlab_starts_without_the_question_about_news():
+    code = (
+        "import json; from jupyter_core.paths import jupyter_config_path;"
+        "from jupyterlab_server.config import get_page_config;"
+        "print(json.dumps(get_page_config(jupyter_config_path())))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "@jupyterlab/apputils-extension:announcements" in json.loads(done.stdout)["disabledExtensions"]
+
+
+def test_the_command_and_the_type_marker_are_packaged():
+    assert PROJECT["scripts"] == {"tcplab": "tcplab.cli:main"}
+    assert PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["tcplab"]
+    assert (ROOT / "tcplab" / "py.typed").exists()
