@@ -135,7 +135,7 @@ class Setup(object):
         if code:
             with open(self.log, "rb") as log:
                 log.seek(begin)
-                text = log.read().decode("utf-8", "replace").strip()
+                text = log.read().decode("utf-8", "replace").partition("\nhint:")[0]
             lines = [line.strip() for line in text.splitlines() if line.strip()] or ["exit code %d" % code]
             why = " (is the package index within reach?)" if UNREACHABLE.search(text) else ""
             last = re.sub(r"^(error|cause): ", "", lines[-1], flags=re.IGNORECASE)
