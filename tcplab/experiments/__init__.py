@@ -1,1 +1,39 @@
 """One file a story; the registry of all of them."""
+
+from __future__ import annotations
+
+import difflib
+
+from tcplab.experiments.dead_peer import DeadPeer
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.fin_or_rst import FinOrRst
+from tcplab.experiments.handshake_and_close import HandshakeAndClose
+from tcplab.experiments.keepalive import Keepalive
+from tcplab.experiments.rst_in_window import RstInWindow
+from tcplab.experiments.slow_reader import SlowReader
+from tcplab.experiments.unanswered_connect import UnansweredConnect
+from tcplab.knobs import ParameterError
+
+#: Every experiment by the name that notebooks and the command line use.
+EXPERIMENTS: dict[str, type[Experiment]] = {
+    each.name: each
+    for each in (
+        HandshakeAndClose,
+        FinOrRst,
+        UnansweredConnect,
+        RstInWindow,
+        Keepalive,
+        DeadPeer,
+        SlowReader,
+    )
+}
+
+
+def find(name: str) -> type[Experiment]:
+    """An experiment by name; raises `ParameterError` with the nearest name when there is none."""
+    try:
+        return EXPERIMENTS[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, EXPERIMENTS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(EXPERIMENTS)}."
+        raise ParameterError(f"no experiment {name!r}: {hint}") from None

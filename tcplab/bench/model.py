@@ -1,0 +1,407 @@
+"""The model bench: the script in virtual time, on SimPy. Two hours of keepalive take milliseconds.
+
+Hosts are `Stack`s; the wire is a delay, with named losses. Every run with the same parameters
+gives the same trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import simpy
+
+from tcplab.bench.script import Bench, Connection, Host, Listener, Result, ScriptError, SocketOptions
+from tcplab.kinds import classify
+from tcplab.model import queues
+from tcplab.model.socket import Socket
+from tcplab.model.stack import Stack, reset_for
+from tcplab.model.states import CLOSED
+from tcplab.model.sysctls import Options
+from tcplab.releases import release
+from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_add
+from tcplab.trace import MILLISECOND, SECOND, Call, CounterSample, Note, Passage, SocketSample, Trace
+
+if TYPE_CHECKING:
+    from tcplab.bench import Story
+
+T = TypeVar("T")
+
+#: Names of segments that `Bench.lose` understands.
+LOSABLE: dict[str, Callable[[Segment], bool]] = {
+    "any": lambda segment: True,
+    "syn": lambda segment: bool(segment.flags & SYN),
+    "fin": lambda segment: bool(segment.flags & FIN),
+    "data": lambda segment: segment.length > 0,
+    "ack": lambda segment: segment.length == 0 and segment.flags & (SYN | FIN | RST | ACK) == ACK,
+}
+
+
+class _Wait:
+    """Lets a coroutine await a SimPy event, which SimPy itself doesn't offer."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: simpy.Event) -> None:
+        self.event = event
+
+    def __await__(self) -> Generator[simpy.Event, Any, Any]:
+        return (yield self.event)
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * SECOND)
+
+
+class ModelConnection(Connection):
+    """A socket of the model, in a program's hands."""
+
+    def __init__(self, host: ModelHost, socket: Socket) -> None:
+        self.host: ModelHost = host
+        self.socket = socket
+
+    async def send(self, length: int) -> Result:
+        return await self.host.call(f"send({length})", self.socket, "send", length)
+
+    async def receive(self, at_most: int = 1 << 20) -> Result:
+        return await self.host.call("recv()", self.socket, "receive", at_most, end_of_file=True)
+
+    async def close(self) -> Result:
+        return await self.host.call("close()", self.socket, "close", blocks=False)
+
+    async def reset(self) -> Result:
+        return await self.host.call("close() with SO_LINGER 0", self.socket, "reset", blocks=False)
+
+    async def shutdown_write(self) -> Result:
+        return await self.host.call("shutdown(SHUT_WR)", self.socket, "shutdown_write", blocks=False)
+
+    async def kill(self) -> Result:
+        return await self.host.call("killed (SIGKILL)", self.socket, "close", blocks=False)
+
+    async def settled(self) -> None:
+        socket = self.socket
+        while socket.state != CLOSED and (socket.sender.busy or socket.receiver.ack_needed):
+            await self.host.changed(socket)
+
+    async def wait_until_broken(self, limit_s: float) -> Result:
+        async def broken() -> Result:
+            while self.socket.error is None:
+                await self.host.changed(self.socket)
+            return Result(error=self.socket.error)
+
+        return await self.host.bench.within(limit_s, broken()) or Result()
+
+
+class ModelListener(Listener):
+    """A listening socket of the model."""
+
+    def __init__(self, host: ModelHost, listener: queues.Listener) -> None:
+        self.host = host
+        self.listener = listener
+
+    async def accept(self) -> ModelConnection:
+        host, began = self.host, self.host.env.now
+        while (socket := host.stack.call(host.env.now, "accept", self.listener)) is None:
+            await host.changed(self.listener)
+        host.record("accept()", "ok", began, socket.local.port)
+        host.settle()
+        return ModelConnection(host, socket)
+
+    async def close(self) -> Result:
+        return await self.host.call("close() of the listener", self.listener, "close_listener", blocks=False)
+
+    async def kill(self) -> Result:
+        return await self.host.call("listener killed (SIGKILL)", self.listener, "close_listener", blocks=False)
+
+
+class ModelHost(Host):
+    """One machine: a `Stack`, its cable, and its firewall rules."""
+
+    def __init__(self, bench: ModelBench, name: str, address: str, seed: int) -> None:
+        self.bench = bench
+        self.env = bench.env
+        self.name, self.address = name, address
+        self.stack = Stack(address, bench.release, seed)
+        self.plugged = True
+        #: Counts how often the cable was pulled: what was sent before is lost.
+        self.cuts = 0
+        self.rules: dict[int, str] = {}
+        self.losses: list[list[Any]] = []
+        self._waiting: dict[Any, simpy.Event] = {}
+        self._samples: dict[tuple[Endpoint, Endpoint], tuple[Any, ...]] = {}
+        self._counters: dict[str, int] = {}
+        self._timer: int | None = None
+
+    # -- the script's verbs ----------------------------------------------------------------
+
+    def set(self, **sysctls: int) -> None:
+        for name, value in sysctls.items():
+            if not hasattr(self.stack.sysctls, name):
+                raise ScriptError(f"no sysctl {name}")
+            if getattr(self.stack.sysctls, name) is not None:
+                setattr(self.stack.sysctls, name, value)
+
+    async def listen(
+        self, port: int, backlog: int = 128, options: SocketOptions = SocketOptions()
+    ) -> ModelListener:
+        listener = self.stack.listen(port, backlog, _options(options))
+        self.record(f"listen({port}, backlog {backlog})", "ok", self.env.now, port)
+        return ModelListener(self, listener)
+
+    async def connect(
+        self, server: Host, port: int, options: SocketOptions = SocketOptions()
+    ) -> tuple[Result, Connection]:
+        began = self.env.now
+        socket = self.stack.connect(began, Endpoint(server.address, port), _options(options))
+        self.settle()
+        while socket.state == "SYN_SENT":
+            await self.changed(socket)
+        error, socket.error = socket.error, None
+        self.record(f"connect({server.address}:{port})", error or "ok", began, socket.local.port)
+        return Result(error=error), ModelConnection(self, socket)
+
+    def unplug(self) -> None:
+        self.plugged = False
+        self.cuts += 1
+        self.bench.note(self, "unplugged")
+
+    def plug(self) -> None:
+        self.plugged = True
+        self.bench.note(self, "plugged in again")
+
+    def reboot(self) -> None:
+        self.stack.forget_everything()
+        self.settle()
+        self.bench.note(self, "rebooted: no socket is left")
+
+    def reject(self, port: int) -> None:
+        self.rules[port] = "reject"
+        self.bench.note(self, f"firewall rule: REJECT port {port}")
+
+    def drop(self, port: int) -> None:
+        self.rules[port] = "drop"
+        self.bench.note(self, f"firewall rule: DROP port {port}")
+
+    # -- calls, and waiting ----------------------------------------------------------------
+
+    async def call(
+        self, text: str, target: Any, verb: str, *arguments: Any, end_of_file: bool = False, blocks: bool = True
+    ) -> Result:
+        """Make a call, wait while it would block, and write down what came back."""
+        began = self.env.now
+        value = self.stack.call(began, verb, target, *arguments)
+        self.settle()
+        while blocks and value is None:
+            await self.changed(target)
+            value = self.stack.call(self.env.now, verb, target, *arguments)
+            self.settle()
+        result = Result(error=value) if isinstance(value, str) else Result(value or 0)
+        said = result.error or ("end of file" if end_of_file and not result.value else str(result.value))
+        self.record(text, said if blocks else (result.error or "ok"), began, target.local.port)
+        return result
+
+    def record(self, call: str, result: str, began: int, port: int) -> None:
+        """Write a call into the trace."""
+        self.bench.trace.calls.append(Call(self.env.now, began, self.name, call, result, port))
+
+    def changed(self, target: Any) -> _Wait:
+        """Wait until the stack has touched a socket or listener."""
+        event = self._waiting.get(target)
+        if event is None:
+            event = self._waiting[target] = self.env.event()
+        return _Wait(event)
+
+    # -- between stack and wire ------------------------------------------------------------
+
+    def deliver(self, segment: Segment) -> str:
+        """A segment reaches this machine: its firewall, then its stack. Returns the RST's verdict."""
+        self.stack.receive(self.env.now, segment)
+        verdict = self.stack.verdict
+        self.settle()
+        return verdict
+
+    def settle(self) -> None:
+        """After anything happened: send, write down what changed, wake, and set the timer."""
+        stack = self.stack
+        for segment in stack.to_send():
+            self.bench.carry(self, segment)
+        if stack.woken:
+            woken, stack.woken = stack.woken, {}
+            for target in woken:
+                self._sample(target)
+                event = self._waiting.pop(target, None)
+                if event is not None:
+                    event.succeed()
+        if stack.counters != self._counters:
+            self._sample_counters()
+        due = stack.next_timer()
+        if due is not None and (self._timer is None or due < self._timer):
+            self._timer = due
+            timeout = self.env.timeout(due - self.env.now)
+            timeout.callbacks.append(self._on_timer)
+
+    def _on_timer(self, event: simpy.Event) -> None:
+        now = self.env.now
+        if self._timer == now:
+            self._timer = None
+            self.stack.timer(now)
+            self.settle()
+
+    def _sample(self, target: Any) -> None:
+        if isinstance(target, queues.Listener):
+            key = (target.local, Endpoint("0.0.0.0", 0))
+            line = (target.state, len(target.accept_queue), target.backlog, "", None, 0)
+        else:
+            key = (target.local, target.remote)
+            current = self.stack.sockets.get(key)
+            if current is None:
+                line = (CLOSED, 0, 0, "", None, 0)
+            elif current is not target:
+                return
+            else:
+                line = target.summary()
+        if self._samples.get(key) != line:
+            self._samples[key] = line
+            self.bench.trace.sockets.append(SocketSample(self.env.now, self.name, *key, *line))
+
+    def _sample_counters(self) -> None:
+        for name, value in self.stack.counters.items():
+            if self._counters.get(name) != value:
+                self.bench.trace.counters.append(CounterSample(self.env.now, self.name, name, value))
+        self._counters = dict(self.stack.counters)
+
+
+class ModelBench(Bench):
+    """Hosts on one wire, in virtual time."""
+
+    def __init__(self, story: Story) -> None:
+        self.env = simpy.Environment()
+        self.release = release(story.linux)
+        self.latency = round(story.latency_ms * MILLISECOND)
+        self.trace = Trace(str(story.name), "model", story.linux, story.values())
+        self._seed = story.seed
+        self._by_address: dict[str, ModelHost] = {}
+
+    def hosts(self, *names: str) -> tuple[ModelHost, ...]:
+        made = []
+        for name in names:
+            address = f"10.0.0.{len(self._by_address) + 1}"
+            host = ModelHost(self, name, address, self._seed)
+            self._by_address[address] = host
+            self.trace.hosts[name] = address
+            made.append(host)
+        return tuple(made)
+
+    def now(self) -> float:
+        return self.env.now / SECOND
+
+    async def sleep(self, seconds: float) -> None:
+        await _Wait(self.env.timeout(_nanoseconds(seconds)))
+
+    async def together(self, *calls: Awaitable[Any]) -> list[Any]:
+        processes = [self.env.process(_as_coroutine(call)) for call in calls]
+        await _Wait(self.env.all_of(processes))
+        return [process.value for process in processes]
+
+    async def within(self, seconds: float, call: Awaitable[T]) -> T | None:
+        async def until_interrupted() -> T | None:
+            try:
+                return await call
+            except simpy.Interrupt:
+                return None
+
+        process = self.env.process(until_interrupted())  # type: ignore[arg-type]
+        await _Wait(process | self.env.timeout(_nanoseconds(seconds)))
+        if process.is_alive:
+            process.interrupt()
+            await _Wait(process)
+        return process.value  # type: ignore[no-any-return]
+
+    def lose(self, sender: Host, **which: int) -> None:
+        for name, times in which.items():
+            if name not in LOSABLE:
+                raise ScriptError(f"no kind of segment {name!r}: {', '.join(LOSABLE)}")
+            sender.losses = [loss for loss in sender.losses if loss[0] != name]  # type: ignore[attr-defined]
+            if times:
+                sender.losses.append([name, times])  # type: ignore[attr-defined]
+
+    def forge_reset(self, victim: Connection, offset: int) -> None:
+        assert isinstance(victim, ModelConnection)
+        ours = victim.socket.local
+        last = next(p.segment for p in reversed(self.trace.passages) if p.segment.source == ours)
+        forged = Segment(last.destination, last.source, seq_add(last.ack, offset), 0, RST, 0)
+        claimed = self._by_address[last.destination.address]
+        self._send(claimed, forged, kind="forged")
+
+    def move_address(self, old: Host, new: Host) -> None:
+        assert isinstance(new, ModelHost)
+        self._by_address[old.address] = new
+        self.note(new, f"takes over address {old.address}")
+
+    def note(self, host: Host | None, text: str) -> None:
+        self.trace.notes.append(Note(self.env.now, host.name if host else "", text))
+
+    # -- the wire ----------------------------------------------------------------------------
+
+    def carry(self, sender: ModelHost, segment: Segment) -> None:
+        """Put a segment on the wire, unless a named loss or a pulled cable takes it."""
+        for loss in sender.losses:
+            if LOSABLE[loss[0]](segment):
+                loss[1] -= 1
+                if not loss[1]:
+                    sender.losses.remove(loss)
+                self._send(sender, segment, lost=True)
+                return
+        self._send(sender, segment)
+
+    def _send(self, sender: ModelHost, segment: Segment, kind: str = "", lost: bool = False) -> None:
+        env = self.env
+        receiver = self._by_address[segment.destination.address]
+        passage = Passage(env.now, sender.name, receiver.name, segment, kind=kind)
+        self.trace.passages.append(passage)
+        if lost or not (sender.plugged and receiver.plugged):
+            passage.fate = "lost"
+            return
+        cuts = sender.cuts + receiver.cuts
+
+        def arrive(event: simpy.Event) -> None:
+            if sender.cuts + receiver.cuts != cuts:
+                passage.fate = "lost"
+                return
+            passage.arrives = env.now
+            rule = receiver.rules.get(segment.destination.port)
+            if rule:
+                passage.fate = f"dropped_by:{rule.upper()}"
+                if rule == "reject" and not segment.flags & RST:
+                    self._send(receiver, reset_for(segment))
+                return
+            passage.verdict = receiver.deliver(segment)
+
+        env.timeout(self.latency).callbacks.append(arrive)
+
+
+async def _as_coroutine(call: Awaitable[Any]) -> Any:
+    return await call
+
+
+def _options(options: SocketOptions) -> Options:
+    return Options(
+        keepalive_idle=_nanoseconds(options.keepalive_idle_s),
+        keepalive_interval=_nanoseconds(options.keepalive_interval_s),
+        keepalive_probes=options.keepalive_probes,
+        user_timeout=_nanoseconds(options.user_timeout_s),
+        receive_buffer=options.receive_buffer,
+    )
+
+
+def run_on_model(story: Story) -> Trace:
+    """Run a story to its end in virtual time."""
+    bench = ModelBench(story)
+    script = bench.env.process(story.run(bench))  # type: ignore[arg-type]
+    bench.env.run(until=script)
+    trace = bench.trace
+    trace.end = bench.env.now
+    trace.warnings += story.ignored_by_release()
+    classify(trace.passages)
+    trace.outcome = story.outcome(trace)
+    return trace

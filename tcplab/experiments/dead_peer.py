@@ -1,0 +1,105 @@
+"""Data in flight, and the cable out: how long a sender goes on trying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tcplab.bench.script import Bench, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import WATCHING, in_words, seconds, sent_by, times, watching_since
+from tcplab.knobs import (
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_PROBES,
+    RETRIES2,
+    SACK,
+    USER_TIMEOUT,
+    WATCH,
+    knob,
+)
+from tcplab.trace import Passage, Trace
+
+REQUEST_BYTES = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadPeer(Experiment):
+    """The server vanishes just before the client sends: retransmission, and nothing else, decides.
+
+    Times count from the first transmission of what stays unanswered.
+    """
+
+    name = "dead_peer"
+    title = "Dead peer: data in flight, and nobody answers"
+    lesson = "dead_peer"
+    controls = ("retries2", "user_timeout_s", "keepalive_idle_s", "sack")
+    presets = {
+        "Linux default": {},
+        "small keepalive 5/1/3": {
+            "keepalive_idle_s": 5, "keepalive_interval_s": 1, "keepalive_probes": 3,
+        },
+        "user timeout 30 s": {"user_timeout_s": 30},
+        "retries2 = 5": {"retries2": 5},
+    }  # fmt: skip
+    quick = {"retries2": 3}
+
+    retries2: int = knob(RETRIES2, default=15)
+    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
+    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
+    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
+    sack: bool = knob(SACK, default=True)
+    watch_s: float = knob(WATCH, default=0)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        for host in (client_host, server_host):
+            host.set(tcp_sack=int(self.sack))
+        client_host.set(tcp_retries2=self.retries2)
+        listener = await server_host.listen(5432)
+        options = SocketOptions(
+            keepalive_idle_s=self.keepalive_idle_s,
+            keepalive_interval_s=self.keepalive_interval_s,
+            keepalive_probes=self.keepalive_probes,
+            user_timeout_s=self.user_timeout_s,
+        )
+        _, client = await client_host.connect(server_host, 5432, options)
+        server = await listener.accept()
+        await client.exchange(server, REQUEST_BYTES)
+        server_host.unplug()
+        bench.note(None, WATCHING)
+        await client.send(REQUEST_BYTES)
+        await client.wait_until_broken(self.watch())
+
+    def watch(self) -> float:
+        """How long the client is watched, seconds."""
+        return self.watch_s or max(1100, self.user_timeout_s + 130, (self.retries2 - 6) * 125)
+
+    def _unanswered(self, trace: Trace) -> list[Passage]:
+        return [p for p in sent_by(trace, "client", watching_since(trace)) if p.segment.length == REQUEST_BYTES]
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        data = self._unanswered(trace)
+        broken = next((s for s in trace.sockets if s.host == "client" and s.state == "CLOSED"), None)
+        return {
+            "transmissions": len(data),
+            "detected_after_s": seconds(broken.t - data[0].t) if broken else None,
+            "error": "ETIMEDOUT" if broken else None,
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        sent = times(outcome["transmissions"])
+        if outcome["detected_after_s"] is None:
+            return f"In {in_words(self.watch())} the client has sent the same {REQUEST_BYTES} bytes {sent}, and still waits."
+        keepalive = (
+            " Keepalive was on and sent no probe: it keeps quiet while data is unacknowledged."
+            if self.keepalive_idle_s
+            else ""
+        )
+        return (
+            f"The client sends the same {REQUEST_BYTES} bytes {sent}, with growing gaps, and gives up after "
+            f"{in_words(outcome['detected_after_s'])}: Connection timed out (ETIMEDOUT). "
+            f"No RST is sent; the server never hears of it.{keepalive}"
+        )

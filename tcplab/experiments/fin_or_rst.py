@@ -1,0 +1,173 @@
+"""How a server's end reaches its client: FIN, RST, or nothing at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, Host, Listener, Result, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import WATCHING, calls_of, error_of, in_words, watching_since
+from tcplab.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
+from tcplab.segment import FIN, RST
+from tcplab.trace import Trace
+
+ENDING = choice(
+    "what ends it", "close", "kill", "kill_unread", "linger0", "shutdown_write", "listener_killed",
+    "port_closed", "reject", "drop",
+    help="How the server ends the connection, or why there never is one.",
+)  # fmt: skip
+CLIENT = choice(
+    "the client is", "reading", "idle", help="Blocked in recv(), or doing something else and sending later."
+)
+NO_CONNECTION = ("port_closed", "reject", "drop")
+
+#: What each ending is, in a sentence.
+_STORY = {
+    "close": "The server closes the connection",
+    "kill": "The server's process is killed (SIGKILL)",
+    "kill_unread": "The server's process is killed while bytes of the client lie unread",
+    "linger0": "The server closes with SO_LINGER 0",
+    "shutdown_write": "The server shuts down its sending side and goes on reading",
+    "listener_killed": "The listening process is killed while the connection waits for accept()",
+    "port_closed": "Nobody listens on the port",
+    "reject": "A firewall rejects the SYN with a RST",
+    "drop": "A firewall throws the SYN away",
+}
+_ERRORS = {
+    "ECONNRESET": "Connection reset by peer (ECONNRESET)",
+    "ECONNREFUSED": "Connection refused (ECONNREFUSED)",
+    "ETIMEDOUT": "Connection timed out (ETIMEDOUT)",
+    "EPIPE": "Broken pipe (EPIPE)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinOrRst(Experiment):
+    """One ending of many: what goes over the wire, and what the client's calls say."""
+
+    name = "fin_or_rst"
+    title = "FIN or RST: how the end of a connection reaches the client"
+    lesson = "fin_or_rst"
+    controls = ("ending", "client", "fin_timeout_s", "keepalive_idle_s")
+    presets = {
+        "pg_terminate_backend, client waiting": {},
+        "kill -9, client idle": {"ending": "kill", "client": "idle"},
+        "kill -9 with unread bytes": {"ending": "kill_unread"},
+        "redis-cli waiting at its prompt": {"ending": "kill", "client": "idle", "keepalive_idle_s": 15},
+        "closed port": {"ending": "port_closed"},
+        "firewall drops": {"ending": "drop"},
+    }
+    quick = {"client": "idle"}
+
+    ending: str = knob(ENDING, default="close")
+    client: str = knob(CLIENT, default="reading")
+    fin_timeout_s: float = knob(FIN_TIMEOUT, default=60)
+    keepalive_idle_s: float = knob(
+        replace(KEEPALIVE_IDLE, help="The client's keepalive; it goes on probing after the server's FIN."), default=0
+    )
+    watch_s: float = knob(WATCH, default=0)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        server_host.set(tcp_fin_timeout=self.fin_timeout_s)  # type: ignore[arg-type]
+        if self.ending in NO_CONNECTION:
+            await self._never_connects(bench, client_host, server_host)
+            return
+        listener = await server_host.listen(5432)
+        # The interval is a third of the idle time, as redis-cli sets it (redis: src/anet.c:anetKeepAlive).
+        interval = max(1, self.keepalive_idle_s // 3)
+        options = SocketOptions(keepalive_idle_s=self.keepalive_idle_s, keepalive_interval_s=interval)
+        _, client = await client_host.connect(server_host, 5432, options)
+        server = None
+        if self.ending != "listener_killed":
+            server = await listener.accept()
+            await client.exchange(server)
+            if self.ending == "kill_unread":
+                await client.send(40)
+        await bench.sleep(0.5)
+        bench.note(None, WATCHING)
+        if self.client == "reading":
+            await bench.together(self._reading(bench, client), self._end(bench, listener, server))
+        else:
+            await self._end(bench, listener, server)
+            await self._idle(bench, client)
+        await bench.sleep(0.5)
+
+    async def _never_connects(self, bench: Bench, client_host: Host, server_host: Host) -> None:
+        if self.ending == "reject":
+            server_host.reject(5432)
+        elif self.ending == "drop":
+            server_host.drop(5432)
+        await bench.within(self.watch_s or 150, client_host.connect(server_host, 5432))
+
+    async def _end(self, bench: Bench, listener: Listener, server: Connection | None) -> None:
+        await bench.sleep(0.1)
+        if server is None:
+            await listener.kill()
+            return
+        endings = {
+            "close": server.close,
+            "kill": server.kill,
+            "kill_unread": server.kill,
+            "linger0": server.reset,
+            "shutdown_write": server.shutdown_write,
+        }
+        await endings[self.ending]()
+
+    async def _reading(self, bench: Bench, client: Connection) -> None:
+        """A client blocked in recv(): it sees the end at once, and closes after end of file."""
+        result: Result | None = await bench.within(self.watch_s or 60, client.receive())
+        if result is not None and result.ok:
+            await client.close()
+        elif result is not None:
+            await client.send(40)
+
+    async def _idle(self, bench: Bench, client: Connection) -> None:
+        """A client that does something else, and writes later: twice."""
+        await bench.sleep(self.fin_timeout_s + 2 * self.keepalive_idle_s if self.keepalive_idle_s else 1)
+        for _ in range(2):
+            await client.send(40)
+            await bench.sleep(1)
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        since = watching_since(trace)
+        ends = [
+            p for p in trace.passages if p.sender == "server" and p.t >= since and p.segment.flags & (FIN | RST)
+        ]
+        calls = [*calls_of(trace, "client", "connect("), *calls_of(trace, "client", "recv(", since)]
+        writes = calls_of(trace, "client", "send(", since)
+        if self.ending in NO_CONNECTION:
+            first, second = calls[:1], []
+        elif self.client == "reading":
+            first, second = calls[-1:], writes[:1]
+        else:
+            first, second = writes[:1], writes[1:2]
+        return {
+            "server_sends": ("RST" if ends[0].segment.flags & RST else "FIN") if ends else "nothing",
+            "client_error": error_of(first[0]) if first else None,
+            "second_write_error": error_of(second[0]) if second else None,
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        sends = {"FIN": "its TCP sends a FIN", "RST": "a RST goes out", "nothing": "nothing comes back"}
+        told = f"{_STORY[self.ending]}: {sends[outcome['server_sends']]}."
+        error = outcome["client_error"]
+        said = _ERRORS.get(error or "", "")
+        if self.ending in NO_CONNECTION:
+            connects = calls_of(trace, "client", "connect(")
+            if not connects:
+                return f"{told} The client still waits in connect()."
+            waited = in_words(trace.seconds(connects[0].t))
+            return f"{told} After {waited} connect() says: {said}."
+        if self.client == "reading":
+            if error is None:
+                return f"{told} The waiting client reads end of file at once, without any errno, and closes its side too."
+            return f"{told} The waiting client's recv() says: {said}."
+        if error is None and outcome["second_write_error"] is None:
+            return f"{told} The client's sends succeed: the server still reads."
+        if error is None:
+            second = _ERRORS[outcome["second_write_error"]]
+            return f"{told} The idle client's next send() still succeeds and draws a RST; only the one after says: {second}."
+        return f"{told} The idle client's next send() says: {said}."

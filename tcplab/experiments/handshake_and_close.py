@@ -1,0 +1,90 @@
+"""A healthy connection from the first SYN to the last TIME_WAIT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tcplab.bench.script import Bench
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import plural
+from tcplab.knobs import REQUEST, RESPONSE, choice, knob
+from tcplab.segment import FIN
+from tcplab.trace import Passage, Trace
+
+CLOSER = choice(
+    "who closes first", "client", "server", "both", help="The first to close keeps TIME_WAIT for 60 s."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandshakeAndClose(Experiment):
+    """Connect, ask, answer, close: three steps to open, four to close."""
+
+    name = "handshake_and_close"
+    title = "The life of a connection: handshake, a question and its answer, and the close"
+    lesson = "life_of_a_connection"
+    controls = ("closer", "request", "response", "latency_ms")
+    presets = {
+        "client closes first": {},
+        "server closes first": {"closer": "server"},
+        "both at once": {"closer": "both"},
+        "a far-away server": {"latency_ms": 80},
+    }
+    quick = {}
+
+    closer: str = knob(CLOSER, default="client")
+    request: int = knob(REQUEST, default=40)
+    response: int = knob(RESPONSE, default=200)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        listener = await server_host.listen(5432)
+        _, client = await client_host.connect(server_host, 5432)
+        server = await listener.accept()
+        await client.exchange(server, self.request, self.response)
+        if self.closer == "both":
+            await bench.together(client.close(), server.close())
+        else:
+            first, second = (client, server) if self.closer == "client" else (server, client)
+            await first.close()
+            await second.receive()
+            await second.close()
+        await bench.sleep(1)
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        return {
+            "first_fin": first_to_finish(trace),
+            "time_wait_on": one_or_both({s.host for s in trace.sockets if s.state == "TIME_WAIT"}),
+            "segments": len(trace.passages),
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        first, waits = outcome["first_fin"], outcome["time_wait_on"]
+        how = "Both sides sent their FIN before they saw the other's" if first == "both" else f"The {first} closed first"
+        where = "both sides keep" if waits == "both" else f"the {waits} keeps"
+        return (
+            f"{plural(outcome['segments'], 'segment')}: a handshake, a question of {self.request} bytes, an answer "
+            f"of {self.response} bytes, and the close. {how}, so {where} the connection in TIME_WAIT for 60 s. "
+            "No application saw an error."
+        )
+
+
+def first_to_finish(trace: Trace) -> str | None:
+    """`client`, `server`, or `both` when each sent its FIN before it saw the other's."""
+    fins: dict[str, Passage] = {}
+    for passage in trace.passages:
+        if passage.segment.flags & FIN:
+            fins.setdefault(passage.sender, passage)
+    if not fins:
+        return None
+    first, *later = sorted(fins.values(), key=lambda passage: passage.t)
+    if later and (first.arrives is None or later[0].t < first.arrives):
+        return "both"
+    return first.sender
+
+
+def one_or_both(hosts: set[str]) -> str | None:
+    """`client`, `server` or `both`; None for neither."""
+    return "both" if len(hosts) > 1 else next(iter(hosts), None)

@@ -1,0 +1,172 @@
+"""An idle connection, and the probes that find out whether anybody is still there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import (
+    WATCHING,
+    in_words,
+    last_received,
+    plural,
+    seconds,
+    sent_by,
+    watching_since,
+)
+from tcplab.knobs import (
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_PROBES,
+    PERIOD,
+    USER_TIMEOUT,
+    WATCH,
+    YES_NO,
+    choice,
+    knob,
+)
+from tcplab.segment import RST
+from tcplab.trace import Trace
+
+PEER = choice(
+    "the server", "alive", "offline", "rebooted", "moved",
+    help="What becomes of it: nothing, its cable is out, it has rebooted, or its address has moved.",
+)  # fmt: skip
+DATA_EVERY = replace(PERIOD, label="data every", help="A question and an answer this often.")
+UNACKED = replace(YES_NO, label="data in flight", help="The client sends just after the server has gone.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keepalive(Experiment):
+    """A healthy exchange, then silence: when does the client learn that the server is gone?
+
+    Times count from the last segment that the client received from the living server.
+    """
+
+    name = "keepalive"
+    title = "Keepalive: when does an idle connection notice that nobody is there?"
+    lesson = "keepalive"
+    controls = ("idle_s", "interval_s", "probes", "peer")
+    presets = {
+        "Linux default 7200/75/9": {},
+        "redis-cli 15/5/3": {"idle_s": 15, "interval_s": 5, "probes": 3},
+        "behind a 350 s firewall": {"idle_s": 120, "interval_s": 30, "probes": 4},
+        "user timeout 30 s": {"idle_s": 60, "interval_s": 10, "probes": 6, "user_timeout_s": 30},
+    }
+    quick = {"idle_s": 4, "interval_s": 2, "probes": 3}
+
+    idle_s: float = knob(KEEPALIVE_IDLE, default=7200)
+    interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
+    probes: int = knob(KEEPALIVE_PROBES, default=9)
+    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    peer: str = knob(PEER, default="offline")
+    data_every_s: float = knob(DATA_EVERY, default=0)
+    unacked: bool = knob(UNACKED, default=False)
+    watch_s: float = knob(WATCH, default=0)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host, *others = bench.hosts("client", "server", *self._third_host())
+        listener = await server_host.listen(5432)
+        _, client = await client_host.connect(server_host, 5432, self._options())
+        server = await listener.accept()
+        await client.exchange(server)
+        if self.data_every_s:
+            for _ in range(3):
+                await bench.sleep(self.data_every_s)
+                await client.exchange(server)
+        bench.note(None, WATCHING)
+        if self.peer == "offline":
+            server_host.unplug()
+        elif self.peer == "rebooted":
+            server_host.reboot()
+        elif self.peer == "moved":
+            bench.move_address(server_host, others[0])
+        if self.unacked:
+            await client.send(40)
+        await self._watch(bench, client, server)
+
+    async def _watch(self, bench: Bench, client: Connection, server: Connection) -> None:
+        if self.peer == "alive" and self.data_every_s:
+            for _ in range(int(self.watch() // self.data_every_s)):
+                await bench.sleep(self.data_every_s)
+                await client.exchange(server)
+        else:
+            await client.wait_until_broken(self.watch())
+
+    def _third_host(self) -> tuple[str, ...]:
+        return ("new owner",) if self.peer == "moved" else ()
+
+    def _options(self) -> SocketOptions:
+        return SocketOptions(
+            keepalive_idle_s=self.idle_s,
+            keepalive_interval_s=self.interval_s,
+            keepalive_probes=self.probes,
+            user_timeout_s=self.user_timeout_s,
+        )
+
+    def watch(self) -> float:
+        """How long the client is watched, seconds: until the answer can't be far."""
+        if self.watch_s:
+            return self.watch_s
+        if not self.idle_s:
+            return 1100 if self.unacked else 3600
+        if self.peer == "alive":
+            return 3.5 * max(self.idle_s, self.interval_s, self.data_every_s)
+        total = self.idle_s + self.interval_s * (self.probes + 1) + self.user_timeout_s
+        return max(total, 1100) if self.unacked else total + 5
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        origin = last_received(trace, "client", watching_since(trace))
+        probes = [p for p in sent_by(trace, "client", kind="keepalive") if self.data_every_s or p.t > origin]
+        broken = next((s for s in trace.sockets if s.host == "client" and s.state == "CLOSED"), None)
+        return {
+            "probe_times_s": [seconds(p.t - origin) for p in probes],
+            "detected_after_s": seconds(broken.t - origin) if broken else None,
+            "error": self._error(trace, origin) if broken else None,
+            "last_segment": "RST" if broken and self._last_sent_is_reset(trace, origin) else "none",
+        }
+
+    def _last_sent_is_reset(self, trace: Trace, origin: int) -> bool:
+        *_, last = (None, *sent_by(trace, "client", origin))
+        return last is not None and bool(last.segment.flags & RST)
+
+    def _error(self, trace: Trace, origin: int) -> str:
+        """An obeyed RST is ECONNRESET; a timer that gave up ETIMEDOUT."""
+        reset = any(p.verdict == "accepted" and p.receiver == "client" and p.t >= origin for p in trace.passages)
+        return "ECONNRESET" if reset else "ETIMEDOUT"
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        probes, after = len(outcome["probe_times_s"]), outcome["detected_after_s"]
+        if after is not None:
+            how = {
+                "ETIMEDOUT": f"after {plural(probes, 'probe')} without an answer" if probes else "without a single probe",
+                "ECONNRESET": f"because {'a' if probes == 1 else 'the last'} probe was answered by a RST",
+            }[outcome["error"]]
+            said = (
+                "Connection timed out (ETIMEDOUT)"
+                if outcome["error"] == "ETIMEDOUT"
+                else "Connection reset by peer (ECONNRESET)"
+            )
+            why = self._why_late() if self.unacked else ""
+            return f"The client notices after {in_words(after)}, {how}; its next call says: {said}.{why}"
+        watched = in_words(self.watch())
+        if not self.idle_s:
+            return (
+                f"Keepalive is off: in {watched} not one segment is sent, and the client would wait for ever. "
+                "No call returns, no error appears."
+            )
+        if self.peer == "alive":
+            what = f"{plural(probes, 'probe')}, each answered at once" if probes else "no probe at all"
+            why = (
+                ""
+                if probes
+                else " Data came more often than the idle time, and each answer counts as a sign of life."
+            )
+            return f"The server is alive. In {watched} the client sends {what}; the application sees nothing.{why}"
+        return f"In {watched} the client has sent {plural(probes, 'probe')} and has noticed nothing yet."
+
+    def _why_late(self) -> str:
+        return " While data is unacknowledged no keepalive probe is sent: retransmission decides when to give up."

@@ -1,0 +1,68 @@
+"""Reading a run: the few questions that outcomes and sentences ask of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tcplab.trace import SECOND, Call, Passage, Trace
+
+#: The note with which a script says: from here on the run is watched.
+WATCHING = "watching"
+
+
+def watching_since(trace: Trace) -> int:
+    """When the script began to watch; the start of the trace if it never said so."""
+    return next((note.t for note in reversed(trace.notes) if note.text == WATCHING), trace.start)
+
+
+def sent_by(trace: Trace, host: str, since: int = -1, *, kind: str | None = None) -> Iterator[Passage]:
+    """Segments a host sent from a moment on, perhaps only those of one kind."""
+    for passage in trace.passages:
+        if passage.sender == host and passage.t >= since and (kind is None or passage.kind == kind):
+            yield passage
+
+
+def last_received(trace: Trace, host: str, before: int) -> int:
+    """When the last segment before a moment reached a host; that moment if none did."""
+    return max(
+        (p.arrives for p in trace.passages if p.receiver == host and p.arrives is not None and p.arrives <= before),
+        default=before,
+    )
+
+
+def calls_of(trace: Trace, host: str, prefix: str, since: int = -1) -> list[Call]:
+    """Calls of one host whose text begins with `prefix`, returned at or after a moment."""
+    return [c for c in trace.calls if c.host == host and c.call.startswith(prefix) and c.t >= since]
+
+
+def error_of(call: Call) -> str | None:
+    """The errno name that a call gave, or None."""
+    return call.result if call.result.isupper() and call.result.startswith("E") else None
+
+
+def seconds(nanoseconds: int) -> float:
+    """Seconds to the millisecond: finer than a timer tick, and stable to print."""
+    return round(nanoseconds / SECOND, 3)
+
+
+def in_words(value: float) -> str:
+    """A duration as one says it: `0.204 s`, `13.3 s`, `15 min 28 s`, `2 h 11 min 15 s`."""
+    if value < 1:
+        return f"{value:.3g} s"
+    if value < 60:
+        return f"{round(value, 2):g} s"
+    whole = round(value)
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes) + [f"{rest} s"] * bool(rest)
+    return " ".join(parts)
+
+
+def times(n: int) -> str:
+    """`once`, `twice`, `3 times`."""
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")
+
+
+def plural(n: int, thing: str) -> str:
+    """`1 probe`, `3 probes`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"

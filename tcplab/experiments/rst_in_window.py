@@ -1,0 +1,107 @@
+"""A RST that doesn't come from the peer: where in the window it falls decides what it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import WATCHING, calls_of, error_of, watching_since
+from tcplab.knobs import OFFSET, WINDOW, YES_NO, ParameterError, knob
+from tcplab.trace import Trace
+
+SACK_HOLE = replace(YES_NO, label="a hole", help="A segment was lost before, a later one is held out of order.")
+AT_SACK_EDGE = replace(
+    YES_NO, label="at the SACK edge", help="Put the RST at the right edge of what is held out of order."
+)
+#: Two requests, the first of which is lost: the hole and the block behind it.
+HOLE = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class RstInWindow(Experiment):
+    """A forged RST meets the client: accepted, challenged, or ignored."""
+
+    name = "rst_in_window"
+    title = "The RST that did not close: exact, in the window, outside"
+    lesson = "the_rst_that_did_not_close"
+    controls = ("offset", "window", "sack_hole", "at_sack_edge")
+    presets = {
+        "exact": {},
+        "one byte past": {"offset": 1},
+        "in the middle of the window": {"offset": 30000},
+        "one byte too old": {"offset": -1},
+        "right of the window": {"offset": 70000},
+        "at the SACK edge": {"sack_hole": True, "at_sack_edge": True},
+    }
+    pictures = ("window", "ladder")
+    quick = {"offset": 1}
+
+    offset: int = knob(OFFSET, default=0)
+    window: int = knob(WINDOW, default=65536)
+    sack_hole: bool = knob(SACK_HOLE, default=False)
+    at_sack_edge: bool = knob(AT_SACK_EDGE, default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.at_sack_edge and not self.sack_hole:
+            raise ParameterError("at_sack_edge = True needs sack_hole = True: without a hole there is no edge.")
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        listener = await server_host.listen(5432)
+        # A buffer is half again as large as the window it gives.
+        options = SocketOptions(receive_buffer=self.window * 3 // 2)
+        _, client = await client_host.connect(server_host, 5432, options)
+        server = await listener.accept()
+        await client.exchange(server)
+        if self.sack_hole:
+            bench.lose(server_host, data=1)
+            await server.send(HOLE)
+            await server.send(HOLE)
+            bench.lose(server_host, data=1000)
+            await bench.sleep(4 * self.latency_ms / 1000)
+        bench.note(None, WATCHING)
+        bench.forge_reset(client, 2 * HOLE if self.at_sack_edge else self.offset)
+        await bench.sleep(0.1 + 4 * self.latency_ms / 1000)
+        bench.lose(server_host, data=0)
+        # Is anybody still there? The client asks, whatever the server sends reaches it or not.
+        await client.send(40)
+        await bench.sleep(0.5 + 4 * self.latency_ms / 1000)
+        await bench.within(1, client.receive())
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        since = watching_since(trace)
+        asked = calls_of(trace, "client", "send(", since)[0]
+        forged = next(p for p in trace.passages if p.kind == "forged")
+        answered = any(p.sender == "client" and forged.arrives <= p.t < asked.began for p in trace.passages)
+        error = error_of(asked)
+        verdict = "accepted" if error == "ECONNRESET" else "challenged" if answered else "ignored"
+        last = [p for p in trace.passages if p.sender == "client" and p.t < since][-1]
+        return {
+            "verdict": verdict,
+            "alive": error is None,
+            "client_error": error,
+            "window": last.segment.window,
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        where = "at the right edge of the block held out of order" if self.at_sack_edge else _where(self.offset)
+        return {
+            "accepted": f"The RST lies {where}: it is obeyed, and the client's next call says: "
+            "Connection reset by peer (ECONNRESET).",
+            "challenged": f"The RST lies {where}, inside the window of {outcome['window']:,} bytes but not exact: the client "
+            "answers with a challenge ACK and the connection lives. A real peer without a socket would answer that "
+            "ACK with an exact RST.",
+            "ignored": f"The RST lies {where}, outside the window of {outcome['window']:,} bytes: it is thrown away without "
+            "an answer, and the connection lives.",
+        }[outcome["verdict"]]
+
+
+def _where(offset: int) -> str:
+    if not offset:
+        return "exactly at RCV.NXT, the next byte expected"
+    side = "past" if offset > 0 else "before"
+    return f"{abs(offset):,} {'byte' if abs(offset) == 1 else 'bytes'} {side} RCV.NXT"

@@ -1,0 +1,144 @@
+"""A client that reads slowly: its window closes, and the server has to wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import WATCHING, calls_of, in_words, plural, seconds, sent_by
+from tcplab.knobs import (
+    LONG_RESPONSE,
+    PERIOD,
+    READ_BYTES,
+    RECEIVE_BUFFER,
+    RETRIES2,
+    USER_TIMEOUT,
+    WATCH,
+    choice,
+    knob,
+)
+from tcplab.segment import ACK, RST, SYN
+from tcplab.trace import Trace
+
+PEER = choice(
+    "the client", "alive", "offline", help="Goes on living, or loses its cable half a second after the request."
+)
+READ_EVERY = replace(PERIOD, label="a read every", help="Pause between two recv().", zero="without a pause")
+STOPS = replace(PERIOD, label="stops reading after", help="From then on no recv() is made.")
+#: How long after the request the client goes offline: the window has closed by then, no read has come yet.
+OFFLINE_AFTER_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowReader(Experiment):
+    """A large result for a client that fetches it piece by piece."""
+
+    name = "slow_reader"
+    title = "The window: a slow reader stops the server"
+    lesson = "the_window"
+    controls = ("receive_buffer", "read_bytes", "read_every_s", "stops_reading_s", "user_timeout_s")
+    presets = {
+        "a slow report tool": {},
+        "stops after 2 s": {"stops_reading_s": 2},
+        "stops, and the server has a user timeout": {"stops_reading_s": 2, "user_timeout_s": 30},
+        "client offline": {"peer": "offline", "retries2": 5},
+    }
+    pictures = ("window", "ladder")
+    quick = {"response": 100_000, "read_bytes": 32768, "stops_reading_s": 0}
+
+    receive_buffer: int = knob(RECEIVE_BUFFER, default=65536)
+    response: int = knob(LONG_RESPONSE, default=200_000)
+    read_bytes: int = knob(READ_BYTES, default=8192)
+    read_every_s: float = knob(READ_EVERY, default=1)
+    stops_reading_s: float = knob(STOPS, default=0)
+    peer: str = knob(PEER, default="alive")
+    retries2: int = knob(RETRIES2, default=15)
+    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    watch_s: float = knob(WATCH, default=0)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        server_host.set(tcp_retries2=self.retries2)
+        listener = await server_host.listen(5432, options=SocketOptions(user_timeout_s=self.user_timeout_s))
+        _, client = await client_host.connect(
+            server_host, 5432, SocketOptions(receive_buffer=self.receive_buffer)
+        )
+        server = await listener.accept()
+        await client.exchange(server)
+        await client.send(40)
+        await server.receive_exactly(40)
+        bench.note(None, WATCHING)
+        await server.send(self.response)
+        if self.peer == "offline":
+            await bench.sleep(OFFLINE_AFTER_S)
+            client_host.unplug()
+            await server.wait_until_broken(self.watch())
+        else:
+            await bench.within(self.watch(), self._read_slowly(bench, client))
+            if self.stops_reading_s:
+                await server.wait_until_broken(self.watch() - self.stops_reading_s)
+
+    async def _read_slowly(self, bench: Bench, client: Connection) -> None:
+        got = 0
+        while got < self.response:
+            await bench.sleep(self.read_every_s)
+            if self.stops_reading_s and bench.now() > self.stops_reading_s:
+                return
+            result = await client.receive(self.read_bytes)
+            if not result.ok or result.end_of_file:
+                return
+            got += result.value
+
+    def watch(self) -> float:
+        """How long the run is watched, seconds."""
+        if self.watch_s:
+            return self.watch_s
+        if self.peer == "offline":
+            return 1800
+        reads = self.response / self.read_bytes * max(self.read_every_s, 0.05)
+        return self.stops_reading_s + 120 + self.user_timeout_s if self.stops_reading_s else reads * 2 + 60
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        delivered = sum(int(c.result) for c in calls_of(trace, "client", "recv(") if c.result.isdigit())
+        probes = [p for p in sent_by(trace, "server", kind="window_probe")]
+        broken = next((s for s in trace.sockets if s.host == "server" and s.state == "CLOSED"), None)
+        return {
+            "bytes_delivered": delivered - 200,
+            "stalled_s": seconds(sum(end - begin for begin, end in closed_windows(trace, "client", broken))),
+            "window_probes": len(probes),
+            "server_error": "ETIMEDOUT" if broken else None,
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        stalled, probes = in_words(outcome["stalled_s"]), plural(outcome["window_probes"], "window probe")
+        if not outcome["stalled_s"]:
+            return "The client reads fast enough: its window never closes, and the server never waits."
+        waits = (
+            f"The client's buffer fills and it advertises a window of zero. For {stalled} in all the server may send "
+            f"nothing but probes ({probes}); its session is active, its transaction open"
+        )
+        if outcome["server_error"]:
+            return f"{waits}. Then the server's TCP gives up: Connection timed out (ETIMEDOUT)."
+        done = f"The client has read {outcome['bytes_delivered']:,} of {self.response:,} bytes"
+        return f"{waits}. {done}; no side sees an error."
+
+
+def closed_windows(trace: Trace, receiver: str, until: Any = None) -> list[tuple[int, int]]:
+    """Stretches in which `receiver`'s window was closed as its peer knew it, (from, to) each."""
+    stretches: list[tuple[int, int]] = []
+    begin: int | None = None
+    end = until.t if until else trace.end
+    for passage in trace.passages:
+        if passage.sender != receiver or passage.arrives is None or passage.segment.flags & (SYN | RST):
+            continue
+        if not passage.segment.flags & ACK:
+            continue
+        if passage.segment.window == 0 and begin is None:
+            begin = passage.arrives
+        elif passage.segment.window and begin is not None:
+            stretches.append((begin, passage.arrives))
+            begin = None
+    return [*stretches, (begin, end)] if begin is not None else stretches

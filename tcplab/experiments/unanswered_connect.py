@@ -1,0 +1,83 @@
+"""connect() to a host that drops, rejects or has closed the port."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tcplab.bench.script import Bench, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import calls_of, error_of, in_words, plural, seconds
+from tcplab.knobs import SYN_LINEAR_TIMEOUTS, SYN_RETRIES, USER_TIMEOUT, WATCH, choice, knob
+from tcplab.segment import SYN
+from tcplab.trace import Trace
+
+FATE = choice(
+    "the SYN is", "drop", "reject", "closed",
+    help="Thrown away by a firewall, rejected by one, or sent to a port where nobody listens.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnansweredConnect(Experiment):
+    """How long connect() waits, and what it says. Times count from the first SYN."""
+
+    name = "unanswered_connect"
+    title = "connect() to nowhere: refused at once, or 131 seconds of silence"
+    lesson = "fin_or_rst"
+    controls = ("fate", "syn_retries", "linear_timeouts", "user_timeout_s")
+    presets = {
+        "Linux default, dropped": {},
+        "Linux before 6.5, dropped": {"linux": "6.1"},
+        "closed port": {"fate": "closed"},
+        "two retries": {"syn_retries": 2},
+    }
+    quick = {"syn_retries": 1, "linear_timeouts": 2}
+
+    fate: str = knob(FATE, default="drop")
+    syn_retries: int = knob(SYN_RETRIES, default=6)
+    linear_timeouts: int = knob(SYN_LINEAR_TIMEOUTS, default=4)
+    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    watch_s: float = knob(WATCH, default=0)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        client_host.set(tcp_syn_retries=self.syn_retries, tcp_syn_linear_timeouts=self.linear_timeouts)
+        if self.fate == "drop":
+            server_host.drop(5432)
+        elif self.fate == "reject":
+            server_host.reject(5432)
+        connecting = client_host.connect(server_host, 5432, SocketOptions(user_timeout_s=self.user_timeout_s))
+        await bench.within(self.watch(), connecting)
+
+    def watch(self) -> float:
+        """How long connect() is watched, seconds."""
+        if self.watch_s:
+            return self.watch_s
+        doublings = min(self.syn_retries, 7)
+        return self.linear_timeouts + 2 ** (doublings + 1) + 120 * (self.syn_retries - doublings) + 10
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        syns = [p for p in trace.passages if p.sender == "client" and p.segment.flags & SYN]
+        connects = calls_of(trace, "client", "connect(")
+        return {
+            "syn_times_s": [seconds(p.t - syns[0].t) for p in syns],
+            "gave_up_after_s": seconds(connects[0].t - syns[0].t) if connects else None,
+            "error": error_of(connects[0]) if connects else None,
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        repeats = len(outcome["syn_times_s"]) - 1
+        if outcome["error"] is None:
+            return f"After {in_words(self.watch())} and {plural(repeats, 'repeat')} of its SYN the client still waits in connect()."
+        if outcome["error"] == "ECONNREFUSED":
+            who = "the firewall's REJECT" if self.fate == "reject" else "the server's own TCP, where nobody listens"
+            return (
+                f"A RST comes back from {who} after {in_words(outcome['gave_up_after_s'])}: Connection refused "
+                "(ECONNREFUSED). On the wire a closed port and REJECT with tcp-reset look the same."
+            )
+        return (
+            f"The client sends its SYN, repeats it {plural(repeats, 'time')}, and gives up after "
+            f"{in_words(outcome['gave_up_after_s'])}: Connection timed out (ETIMEDOUT)."
+        )

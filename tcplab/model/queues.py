@@ -1,0 +1,101 @@
+"""A listener and its two queues: half-open requests, and connections waiting for accept().
+
+Sources: net/ipv4/tcp_input.c:tcp_conn_request, net/ipv4/tcp_minisocks.c:tcp_check_req,
+include/net/sock.h:sk_acceptq_is_full, net/ipv4/inet_connection_sock.c (reqsk_timer_handler,
+inet_csk_listen_stop).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from tcplab.model import states as s
+from tcplab.model.rst import ACCEPTED
+from tcplab.model.socket import Socket
+from tcplab.model.sysctls import MILLISECOND, Options
+from tcplab.segment import ACK, RST, SYN, Endpoint, Segment, after, before, seq_add
+
+if TYPE_CHECKING:
+    from tcplab.model.stack import Stack
+
+
+class Listener:
+    """A socket in LISTEN."""
+
+    def __init__(self, stack: Stack, local: Endpoint, backlog: int, options: Options) -> None:
+        self.stack = stack
+        self.local = local
+        #: listen()'s limit, silently cut to somaxconn.
+        self.backlog = min(backlog, stack.sysctls.somaxconn)
+        self.options = options
+        self.state = s.next_state(s.CLOSED, s.LISTENS)
+        self.accept_queue: deque[Socket] = deque()
+
+    @property
+    def full(self) -> bool:
+        """The accept queue holds backlog + 1 (sk_acceptq_is_full compares with `>`)."""
+        return len(self.accept_queue) > self.backlog
+
+    def on_syn(self, now: int, segment: Segment) -> None:
+        """A SYN for this port: a half-open request and a SYN-ACK, or nothing when full."""
+        if self.full:
+            self.stack.count("TcpExtListenOverflows")
+            self.stack.count("TcpExtListenDrops")
+            return
+        request = self.stack.new_socket(self.local.port, segment.source, self.options, self)
+        request.state = s.next_state(request.state, s.GETS_SYN)
+        request.take_options(segment)
+        request.receiver.size_for(request.sender.mss)
+        request.sender.send_syn(now, SYN | ACK)
+
+    def on_request(self, now: int, request: Socket, segment: Segment) -> None:
+        """A segment for a half-open request (tcp_check_req)."""
+        flags, receiver = segment.flags, request.receiver
+        if flags & (SYN | RST | ACK) == SYN and segment.seq == seq_add(receiver.nxt, -1):
+            if now - request.last_reply >= self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
+                request.last_reply = now
+                request.emit(now, SYN | ACK, seq=request.sender.iss)
+            return
+        if before(segment.end_seq, receiver.nxt) or after(segment.seq, receiver.right_edge):
+            if not flags & RST:
+                request._reply_limited(now)
+            return
+        if flags & (RST | SYN):
+            self.stack.verdict = ACCEPTED if flags & RST else ""
+            request.end(s.GETS_RESET if flags & RST else s.ABORTS)
+            if flags & SYN:
+                self.stack.refuse(segment)
+            return
+        if not flags & ACK:
+            return
+        if segment.ack != request.sender.nxt:
+            self.stack.refuse(segment)
+            return
+        if self.full:
+            self.stack.count("TcpExtListenOverflows")
+            self.stack.count("TcpExtListenDrops")
+            if self.stack.sysctls.tcp_abort_on_overflow:
+                request.end(s.ABORTS)
+                self.stack.refuse(segment)
+            return
+        self.stack.count("TcpPassiveOpens")
+        self.accept_queue.append(request)
+        request.on_handshake_ack(now, segment)
+
+    def accept(self) -> Socket | None:
+        """accept(): the oldest connection, or None while there is none."""
+        if not self.accept_queue:
+            return None
+        accepted = self.accept_queue.popleft()
+        accepted.listener = None
+        return accepted
+
+    def close(self, now: int) -> list[Socket]:
+        """close() or death: half-open requests vanish, what was never accepted gets a RST."""
+        self.state = s.next_state(self.state, s.CLOSES)
+        waiting = list(self.accept_queue)
+        self.accept_queue.clear()
+        for socket in waiting:
+            socket.reset(now)
+        return waiting

@@ -1,0 +1,260 @@
+"""The receiving half of a connection: what is acceptable, the window, and when to acknowledge.
+
+Sources: net/ipv4/tcp_input.c (tcp_sequence, tcp_data_queue, tcp_event_data_recv,
+__tcp_ack_snd_check, tcp_send_delayed_ack), net/ipv4/tcp_output.c (__tcp_select_window),
+net/ipv4/tcp.c (__tcp_cleanup_rbuf), net/ipv4/tcp_timer.c (tcp_delack_timer_handler).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcplab.model.sysctls import (
+    ATO_MIN,
+    DELACK_MAX,
+    MAX_QUICKACKS,
+    MSS_DEFAULT,
+    MSS_ETHERNET,
+    WINDOW_SHARE,
+)
+from tcplab.segment import FIN, PSH, Segment, after, before, seq_add, seq_diff
+
+if TYPE_CHECKING:
+    from tcplab.model.socket import Socket
+
+
+class Receiver:
+    """RCV.NXT, the window, the buffer, and the delayed acknowledgement."""
+
+    __slots__ = (
+        "ack_due", "ack_needed", "advertised", "answers", "ato", "buffered", "fin_at", "full_space",
+        "last_data", "limit", "nxt", "out_of_order", "pushed", "quick", "rcv_mss", "scale", "socket", "wup",
+    )  # fmt: skip
+
+    def __init__(self, socket: Socket, buffer: int) -> None:
+        self.socket = socket
+        self.full_space = buffer * WINDOW_SHARE[0] // WINDOW_SHARE[1] if socket.options.receive_buffer else buffer // 2
+        self.scale = min(max(self._scale_base().bit_length() - 16, 0), 14)
+        #: RCV.NXT; and RCV.NXT as of the last ACK sent, from which the window counts.
+        self.nxt = self.wup = 0
+        #: The most that is advertised (rcv_ssthresh), and the window as last advertised from `wup`.
+        self.limit = self.advertised = self._whole_segments(MSS_ETHERNET)
+        self.buffered = 0
+        self.out_of_order: list[tuple[int, int]] = []
+        self.fin_at: int | None = None
+        # The acknowledgement engine: an ACK is owed, its timer, how long it may be delayed (ato),
+        # how many go out at once (quick), and replies in a row ("pingpong").
+        self.ack_needed = False
+        self.ack_due: int | None = None
+        self.ato = 0
+        self.quick = 0
+        self.answers = 0
+        self.pushed = 0
+        self.rcv_mss = MSS_DEFAULT
+        self.last_data = -(1 << 62)
+
+    def _scale_base(self) -> int:
+        """Linux scales for the largest buffer that autotuning may reach (tcp_rmem: 6 MB)."""
+        return self.full_space if self.socket.options.receive_buffer else 6291456
+
+    def _whole_segments(self, mss: int) -> int:
+        """What a SYN or SYN-ACK offers; with a buffer of one's own choice, all of it."""
+        if self.socket.options.receive_buffer:
+            return self.full_space
+        return min(self.full_space, 65535) // mss * mss
+
+    def size_for(self, mss: int) -> None:
+        """Before a SYN-ACK: the window in whole segments of what the client will send."""
+        self.limit = self.advertised = self._whole_segments(mss)
+
+    # -- the window ----------------------------------------------------------------------
+
+    @property
+    def window_left(self) -> int:
+        """What is left of the advertised window (tcp_receive_window)."""
+        return max(0, self.advertised - seq_diff(self.nxt, self.wup))
+
+    @property
+    def right_edge(self) -> int:
+        """The last sequence number inside the window, inclusive."""
+        return seq_add(self.nxt, self.window_left)
+
+    def acceptable(self, segment: Segment) -> bool:
+        """In the window, both ends inclusive (tcp_sequence)."""
+        return not before(segment.end_seq, self.wup) and not after(segment.seq, self.right_edge)
+
+    def _free(self) -> int:
+        return max(0, self.full_space - self.buffered - sum(seq_diff(r, left) for left, r in self.out_of_order))
+
+    def _new_window(self) -> int:
+        """What could be advertised now, avoiding silly windows (__tcp_select_window)."""
+        free = self._free()
+        mss = min(self.rcv_mss, self.full_space)
+        if free < self.full_space >> 1:
+            free = free >> self.scale << self.scale
+            if free < self.full_space >> 4 or free < mss:
+                return 0
+        return -(-min(free, self.limit) >> self.scale) << self.scale
+
+    def advertise(self) -> int:
+        """The window of a segment that is being sent; it never takes back what was promised."""
+        window = max(self._new_window(), self.window_left)
+        if not window and self.advertised:
+            self.socket.stack.count("TcpExtTCPToZeroWindowAdv")
+        elif window and not self.advertised:
+            self.socket.stack.count("TcpExtTCPFromZeroWindowAdv")
+        self.advertised, self.wup = window, self.nxt
+        return window
+
+    # -- data ----------------------------------------------------------------------------
+
+    def on_data(self, now: int, segment: Segment) -> bool:
+        """Take payload and FIN of an acceptable segment; True when a FIN has become due."""
+        end = seq_add(segment.seq, segment.length)
+        fin = bool(segment.flags & FIN)
+        if not after(segment.end_seq, self.nxt) or not self.window_left:
+            # All of it is known, or there is no room: say at once what is expected.
+            self._quick()
+            self.ack_needed = True
+            return False
+        if fin:
+            self.fin_at = end
+        if after(segment.seq, self.nxt):
+            self._keep_out_of_order(segment.seq, end)
+            self.ack_needed = True
+            return False
+        if segment.length:
+            self.buffered += seq_diff(end, self.nxt)
+            self.nxt = end
+            self._merge()
+            self._received(now, segment)
+        if self.fin_at is not None and self.nxt == self.fin_at:
+            self.nxt = seq_add(self.nxt, 1)
+            self.fin_at = None
+            self.ack_needed = True
+            return True
+        return False
+
+    def _keep_out_of_order(self, left: int, right: int) -> None:
+        if left == right:
+            return
+        blocks = sorted([*self.out_of_order, (left, right)], key=lambda block: seq_diff(block[0], self.nxt))
+        merged = [blocks[0]]
+        for start, end in blocks[1:]:
+            last_start, last_end = merged[-1]
+            if after(start, last_end):
+                merged.append((start, end))
+            elif after(end, last_end):
+                merged[-1] = (last_start, end)
+        self.out_of_order = merged
+
+    def _merge(self) -> None:
+        while self.out_of_order and not after(self.out_of_order[0][0], self.nxt):
+            _, end = self.out_of_order.pop(0)
+            if after(end, self.nxt):
+                self.buffered += seq_diff(end, self.nxt)
+                self.nxt = end
+
+    @property
+    def sack_edge(self) -> int | None:
+        """Right edge of the highest block received out of order."""
+        return self.out_of_order[-1][1] if self.out_of_order else None
+
+    def read(self, now: int, at_most: int) -> int:
+        """The application takes bytes; may send an ACK or open the window (__tcp_cleanup_rbuf)."""
+        taken = min(at_most, self.buffered)
+        self.buffered -= taken
+        if not taken:
+            return 0
+        unacknowledged = seq_diff(self.nxt, self.wup)
+        interactive = self._interactive
+        if self.ack_needed and (
+            unacknowledged > self.rcv_mss
+            or (not self.buffered and (self.pushed == 2 or (self.pushed == 1 and not interactive)))
+        ):
+            self.socket.send_ack(now)
+        elif not self.socket.read_closed and 2 * self.window_left <= self.full_space:
+            window = self._new_window()
+            if window and window >= 2 * self.window_left:
+                self.socket.send_ack(now)
+        return taken
+
+    # -- acknowledgements ----------------------------------------------------------------
+
+    @property
+    def _interactive(self) -> bool:
+        return self.answers >= self.socket.stack.release.pingpong_threshold
+
+    def _quick(self) -> None:
+        """The next acknowledgements go out at once (tcp_enter_quickack_mode)."""
+        self.quick = max(self.quick, min(MAX_QUICKACKS, max(2, self.window_left // (2 * self.rcv_mss))))
+        self.answers = 0
+        self.ato = ATO_MIN
+
+    def _received(self, now: int, segment: Segment) -> None:
+        """Learn from data received (tcp_event_data_recv, tcp_measure_rcv_mss)."""
+        self.ack_needed = True
+        if segment.length >= self.rcv_mss:
+            self.rcv_mss = min(segment.length, MSS_ETHERNET)
+            if segment.flags & PSH:
+                self.pushed = max(self.pushed, 1)
+        else:
+            self.pushed = min(self.pushed + 1, 2)
+        gap = now - self.last_data
+        if not self.ato:
+            self.quick = max(self.quick, min(MAX_QUICKACKS, max(2, self.window_left // (2 * self.rcv_mss))))
+            self.ato = ATO_MIN
+        elif gap <= ATO_MIN // 2:
+            self.ato = self.ato // 2 + ATO_MIN // 2
+        elif gap < self.ato:
+            self.ato = min(self.ato // 2 + gap, self.socket.sender.rtt.rto)
+        elif gap > self.socket.sender.rtt.rto:
+            self.quick = max(self.quick, min(MAX_QUICKACKS, max(2, self.window_left // (2 * self.rcv_mss))))
+        self.last_data = now
+
+    def answered(self, now: int) -> None:
+        """The application has sent: was it an answer to what came just before?"""
+        if now - self.last_data < self.ato:
+            self.answers = min(self.answers + 1, 255)
+
+    def enter_interactive(self) -> None:
+        """After a FIN the next ACK may wait for the application's own FIN (tcp_fin)."""
+        self.answers = max(self.answers, self.socket.stack.release.pingpong_threshold)
+
+    def acknowledge_if_due(self, now: int) -> None:
+        """After a segment: an ACK now, later, or not at all (__tcp_ack_snd_check)."""
+        if not self.ack_needed:
+            return
+        if (
+            (seq_diff(self.nxt, self.wup) > self.rcv_mss and self._new_window() >= self.advertised)
+            or (self.quick and not self._interactive)
+            or self.out_of_order
+        ):
+            self.socket.send_ack(now)
+            return
+        wait = self.ato or ATO_MIN
+        if wait > ATO_MIN:
+            rtt = self.socket.sender.rtt.smoothed
+            wait = min(wait, DELACK_MAX, max(rtt, ATO_MIN) if rtt else DELACK_MAX)
+        due = now + self.socket.stack.ticks(wait)
+        self.ack_due = due if self.ack_due is None else min(self.ack_due, due)
+
+    def fire(self, now: int) -> None:
+        """The delayed acknowledgement is due."""
+        self.ack_due = None
+        if not self.ack_needed:
+            return
+        if self._interactive:
+            self.answers = 0
+            self.ato = ATO_MIN
+        else:
+            self.ato = min(self.ato * 2, self.socket.sender.rtt.rto)
+        self.socket.send_ack(now)
+
+    def acknowledged(self) -> None:
+        """A segment with an ACK has been sent: nothing is owed any more."""
+        if self.ack_needed:
+            self.quick = max(0, self.quick - 1)
+            self.ack_needed = False
+        self.ack_due = None
+        self.pushed = 0

@@ -1,0 +1,82 @@
+"""Round-trip time and the retransmission timeout made from it.
+
+RFC 6298 as Linux does it, in microseconds and shifts (net/ipv4/tcp_input.c:tcp_rtt_estimator,
+tcp_set_rto): the floor of 200 ms lies under the variance term, so that the timeout is a little
+above 200 ms plus the smoothed round-trip time.
+"""
+
+from __future__ import annotations
+
+from tcplab.model.sysctls import MICROSECOND, RTO_MAX, RTO_MIN, TIMEOUT_INIT
+
+_FLOOR = RTO_MIN // MICROSECOND
+
+
+class RoundTrip:
+    """Smoothed round-trip time of one connection."""
+
+    __slots__ = ("deviation", "deviation_max", "epoch", "srtt", "variation")
+
+    def __init__(self) -> None:
+        #: 8 x the smoothed time and 4 x its mean deviation, microseconds; 0 before a sample.
+        self.srtt = 0
+        self.deviation = 0
+        self.deviation_max = 0
+        self.variation = 0
+        #: Bytes acknowledged when this round trip began: the variance may shrink once a round trip.
+        self.epoch = 0
+
+    def sample(self, rtt: int, acknowledged: int, outstanding: int) -> None:
+        """Learn from one measurement in nanoseconds.
+
+        `acknowledged` and `outstanding` count bytes since the start (SND.UNA and SND.NXT without
+        wrap): they tell when a round trip is over.
+        """
+        m = max(1, rtt // MICROSECOND)
+        if not self.srtt:
+            self.srtt = m << 3
+            self.deviation = m << 1
+            self.variation = self.deviation_max = max(self.deviation, _FLOOR)
+            self.epoch = outstanding
+            return
+        error = m - (self.srtt >> 3)
+        self.srtt = max(1, self.srtt + error)
+        if error < 0:
+            # A sudden drop should not widen the variance as fast as a rise.
+            delta = -error - (self.deviation >> 2)
+            delta = delta >> 3 if delta > 0 else delta
+        else:
+            delta = error - (self.deviation >> 2)
+        self.deviation += delta
+        if self.deviation > self.deviation_max:
+            self.deviation_max = self.deviation
+            self.variation = max(self.variation, self.deviation_max)
+        if acknowledged > self.epoch:
+            if self.deviation_max < self.variation:
+                self.variation -= (self.variation - self.deviation_max) >> 2
+            self.epoch = outstanding
+            self.deviation_max = _FLOOR
+
+    @property
+    def smoothed(self) -> int:
+        """Smoothed round-trip time in nanoseconds; 0 before a sample."""
+        return (self.srtt >> 3) * MICROSECOND
+
+    @property
+    def rto(self) -> int:
+        """Timeout before any backoff, nanoseconds, not yet rounded to the tick."""
+        if not self.srtt:
+            return TIMEOUT_INIT
+        return min(((self.srtt >> 3) + self.variation) * MICROSECOND, RTO_MAX)
+
+
+def retries_as_time(retries: int, base: int = RTO_MIN) -> int:
+    """The time that Linux makes of a number of retries (tcp_timer.c:tcp_model_timeout).
+
+    As if every timeout had doubled from `base` up to 120 s: 15 -> 924.6 s, 8 -> 102.2 s,
+    5 -> 12.6 s; for a SYN (base 1 s) 6 -> 127 s. Nanoseconds.
+    """
+    doublings = (RTO_MAX // base).bit_length() - 1
+    if retries <= doublings:
+        return ((2 << retries) - 1) * base
+    return ((2 << doublings) - 1) * base + (retries - doublings) * RTO_MAX

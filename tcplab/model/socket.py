@@ -1,0 +1,427 @@
+"""One connection on one machine: what an application calls, and what a segment does to it.
+
+The state changes only through the table in `states`. Sources: net/ipv4/tcp_input.c
+(tcp_rcv_established, tcp_rcv_state_process, tcp_validate_incoming, tcp_fin, tcp_reset),
+net/ipv4/tcp.c (tcp_sendmsg, tcp_recvmsg, __tcp_close), RFC 9293 section 3.10.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcplab.model import states as s
+from tcplab.model.keepalive import Keepalive
+from tcplab.model.receiver import Receiver
+from tcplab.model.rst import (
+    ACCEPTED,
+    CHALLENGED,
+    handshake_reset_verdict,
+    reset_error,
+    reset_verdict,
+)
+from tcplab.model.sender import LOSS_PROBE, REORDER, RETRANSMIT, WINDOW_PROBE, Sender
+from tcplab.model.states import next_state
+from tcplab.model.sysctls import MILLISECOND, MSS_ETHERNET, SECOND, TIME_WAIT_LENGTH, TIMESTAMP_OPTION, Options
+from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add
+
+if TYPE_CHECKING:
+    from tcplab.model.queues import Listener
+    from tcplab.model.stack import Stack
+
+#: Timers in the words of `ss -o`.
+_SS_TIMERS = {RETRANSMIT: "on", LOSS_PROBE: "on", REORDER: "on", WINDOW_PROBE: "persist"}
+
+
+class Socket:
+    """One end of a connection. Made by `Stack`; every method takes `now` in nanoseconds."""
+
+    __slots__ = (
+        "error", "fin_received", "keepalive", "last_reply", "last_received", "listener", "local",
+        "options", "orphan", "probes_out", "read_closed", "receiver", "remote", "sack", "scaling",
+        "scheduled", "sender", "stack", "state", "timestamps", "ts_recent", "write_closed",
+    )  # fmt: skip
+
+    def __init__(
+        self, stack: Stack, local: Endpoint, remote: Endpoint, options: Options, iss: int,
+        listener: Listener | None = None,
+    ) -> None:  # fmt: skip
+        self.stack = stack
+        self.local, self.remote = local, remote
+        self.options = options
+        self.state = s.CLOSED if listener is None else s.LISTEN
+        #: The listener whose queue it waits in; None once accepted, or for an active open.
+        self.listener = listener
+        #: Pending error (sk_err), given to the next call; then it is gone.
+        self.error: str | None = None
+        self.read_closed = self.write_closed = self.fin_received = False
+        #: No application holds it any more.
+        self.orphan = False
+        self.timestamps = self.sack = self.scaling = False
+        self.ts_recent = 0
+        #: Probes since the last answer; shared by keepalive and window probes, as in Linux.
+        self.probes_out = 0
+        self.last_received = 0
+        self.last_reply = -(1 << 62)
+        self.scheduled: int | None = None
+        self.sender = Sender(self, iss)
+        self.receiver = Receiver(self, options.receive_buffer or stack.sysctls.tcp_rmem)
+        self.keepalive = Keepalive(self)
+
+    # -- what an application calls ---------------------------------------------------------
+
+    def connect(self, now: int) -> None:
+        """connect(): the first SYN."""
+        self.state = next_state(self.state, s.CONNECTS)
+        self.sender.send_syn(now, SYN)
+
+    def send(self, now: int, length: int) -> int | str | None:
+        """Bytes taken, an errno name, or None while it would block (still connecting)."""
+        if self.error:
+            return self._take_error()
+        if self.write_closed:
+            return "EPIPE"
+        if self.state == s.SYN_SENT:
+            return None
+        if self.state not in (s.ESTABLISHED, s.CLOSE_WAIT):
+            return "EPIPE"
+        self.sender.write(now, length)
+        return length
+
+    def receive(self, now: int, at_most: int) -> int | str | None:
+        """Bytes read, 0 at end of file, an errno name, or None while it would block."""
+        if self.receiver.buffered:
+            return self.receiver.read(now, at_most)
+        if self.fin_received:
+            return 0
+        if self.error:
+            return self._take_error()
+        if self.read_closed:
+            return 0
+        return "ENOTCONN" if self.state == s.CLOSED else None
+
+    def shutdown_write(self, now: int) -> str | None:
+        """shutdown(SHUT_WR): a FIN; reading goes on. An errno name, or None."""
+        if self.state not in (s.ESTABLISHED, s.CLOSE_WAIT):
+            return "ENOTCONN" if self.state in (s.CLOSED, s.SYN_SENT) else None
+        self.write_closed = True
+        self._finish(now)
+        return None
+
+    def close(self, now: int) -> None:
+        """close(), exit() or SIGKILL: a FIN, or a RST when received bytes lie unread."""
+        self.orphan = self.read_closed = True
+        if self.receiver.buffered and self.state in (s.ESTABLISHED, s.CLOSE_WAIT, s.FIN_WAIT_1, s.FIN_WAIT_2):
+            self.stack.count("TcpExtTCPAbortOnClose")
+            self._abort(now)
+        elif self.state == s.SYN_SENT:
+            self.end(s.CLOSES)
+        elif self.state in (s.ESTABLISHED, s.CLOSE_WAIT):
+            self.write_closed = True
+            self._finish(now)
+        elif self.state == s.FIN_WAIT_2:
+            self._wait_for_fin(now)
+
+    def reset(self, now: int) -> None:
+        """close() with SO_LINGER {1, 0}: a RST at once."""
+        self.orphan = self.read_closed = True
+        if self.state in (s.ESTABLISHED, s.CLOSE_WAIT, s.FIN_WAIT_1, s.FIN_WAIT_2, s.SYN_RECV):
+            self.stack.count("TcpExtTCPAbortOnData")
+            self._abort(now)
+        elif self.state == s.SYN_SENT:
+            self.end(s.CLOSES)
+
+    def _take_error(self) -> str | None:
+        error, self.error = self.error, None
+        return error
+
+    def _finish(self, now: int) -> None:
+        self.state = next_state(self.state, s.CLOSES)
+        self.sender.finish(now)
+
+    def _abort(self, now: int) -> None:
+        self.send_reset(now)
+        self.end(s.ABORTS)
+
+    # -- sending ---------------------------------------------------------------------------
+
+    def emit(self, now: int, flags: int, *, seq: int, length: int = 0) -> None:
+        """Put one segment on the wire, with acknowledgement and window as they are now."""
+        receiver = self.receiver
+        if flags & SYN:
+            syn_ack = flags & ACK
+            self.stack.transmit(
+                Segment(
+                    self.local, self.remote, seq, receiver.nxt if syn_ack else 0, flags,
+                    min(receiver.advertised, 65535), 0, MSS_ETHERNET,
+                    receiver.scale if self._offers_scaling(syn_ack) else None,
+                    self.sack if syn_ack else bool(self.stack.sysctls.tcp_sack), (),
+                    self._stamps(now) if not syn_ack or self.timestamps else None,
+                )
+            )  # fmt: skip
+            return
+        window = receiver.advertise()
+        self.stack.transmit(
+            Segment(
+                self.local, self.remote, seq, receiver.nxt, flags, window, length, None, None, False,
+                tuple(receiver.out_of_order[:3]) if self.sack else (),
+                (self.stack.clock(now), self.ts_recent) if self.timestamps else None,
+            )
+        )  # fmt: skip
+        receiver.acknowledged()
+
+    def _offers_scaling(self, syn_ack: int) -> bool:
+        return self.scaling if syn_ack else bool(self.stack.sysctls.tcp_window_scaling)
+
+    def _stamps(self, now: int) -> tuple[int, int] | None:
+        return (self.stack.clock(now), self.ts_recent) if self.stack.sysctls.tcp_timestamps else None
+
+    def send_ack(self, now: int) -> None:
+        """A pure acknowledgement."""
+        self.emit(now, ACK, seq=self.sender.nxt)
+
+    def send_reset(self, now: int) -> None:
+        """RST, ACK from our side (tcp_send_active_reset)."""
+        self.stack.count("TcpOutRsts")
+        self.emit(now, RST | ACK, seq=self.sender.nxt)
+
+    def _reply_limited(self, now: int) -> bool:
+        """An ACK to something unacceptable, at most one in 500 ms per socket."""
+        if now - self.last_reply < self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
+            return False
+        self.last_reply = now
+        self.send_ack(now)
+        return True
+
+    def _challenge(self, now: int) -> None:
+        if self.stack.release.challenge_ack_per_socket_limit:
+            if self._reply_limited(now):
+                self.stack.count("TcpExtTCPChallengeACK")
+        else:
+            self.stack.count("TcpExtTCPChallengeACK")
+            self.send_ack(now)
+
+    # -- receiving -------------------------------------------------------------------------
+
+    def on_segment(self, now: int, segment: Segment) -> None:
+        """Whatever a segment does to this connection."""
+        if self.state == s.SYN_SENT:
+            self._on_segment_in_syn_sent(now, segment)
+            return
+        if not self._valid(now, segment):
+            return
+        if not segment.flags & ACK or not self.sender.acceptable(segment.ack):
+            return
+        if self.timestamps and segment.timestamps and not after(segment.seq, self.receiver.wup):
+            self.ts_recent = segment.timestamps[0]
+        self.sender.on_ack(now, segment)
+        if self._after_ack(now, segment):
+            self._take_data(now, segment)
+            if self.state not in (s.CLOSED, s.TIME_WAIT):
+                self.sender.push(now)
+                self.receiver.acknowledge_if_due(now)
+
+    def _valid(self, now: int, segment: Segment) -> bool:
+        """RFC 5961 checks, in Linux's order: window, then RST, then SYN."""
+        receiver = self.receiver
+        if segment.flags & RST:
+            self._on_reset(now, segment)
+            return False
+        if not receiver.acceptable(segment):
+            if segment.flags & SYN:
+                self._challenge(now)
+            elif segment.length or segment.flags & FIN:
+                # Old data is always answered: the peer must have missed our ACK.
+                receiver.ack_needed = True
+                self.send_ack(now)
+            else:
+                self._reply_limited(now)
+            return False
+        if segment.flags & SYN:
+            self._challenge(now)
+            return False
+        return True
+
+    def _on_reset(self, now: int, segment: Segment) -> None:
+        receiver = self.receiver
+        verdict = self.stack.verdict = reset_verdict(
+            segment.seq, rcv_nxt=receiver.nxt, left_edge=receiver.wup, right_edge=receiver.right_edge,
+            release=self.stack.release, state=self.state, sack_edge=receiver.sack_edge if self.sack else None,
+        )  # fmt: skip
+        if verdict == ACCEPTED:
+            self._reset_by_peer()
+        elif verdict == CHALLENGED:
+            self._challenge(now)
+
+    def _reset_by_peer(self) -> None:
+        self.error = reset_error(self.state)
+        self.stack.count("TcpAttemptFails" if self.state == s.SYN_SENT else "TcpEstabResets")
+        self.end(s.GETS_RESET)
+
+    def _on_segment_in_syn_sent(self, now: int, segment: Segment) -> None:
+        flags, sender = segment.flags, self.sender
+        if flags & RST:
+            self.stack.verdict = handshake_reset_verdict(
+                segment.ack if flags & ACK else None, una=sender.una, nxt=sender.nxt
+            )
+            if self.stack.verdict == ACCEPTED:
+                self._reset_by_peer()
+            return
+        if flags & ACK and (not after(segment.ack, sender.una) or after(segment.ack, sender.nxt)):
+            self.stack.refuse(segment)
+            return
+        if flags & (SYN | ACK) != SYN | ACK:
+            # A bare SYN would be a simultaneous open, which no database client makes.
+            return
+        self.take_options(segment)
+        self._synchronised(now, s.GETS_SYN_ACK, segment)
+        self.send_ack(now)
+
+    def take_options(self, segment: Segment) -> None:
+        """Learn from the peer's SYN: numbers, MSS, window scale, SACK, timestamps."""
+        sysctls, receiver = self.stack.sysctls, self.receiver
+        receiver.nxt = receiver.wup = seq_add(segment.seq, 1)
+        self.scaling = bool(sysctls.tcp_window_scaling) and segment.window_scale is not None
+        if not self.scaling:
+            receiver.scale = 0
+        self.sack = bool(sysctls.tcp_sack) and segment.sack_permitted
+        self.timestamps = bool(sysctls.tcp_timestamps) and segment.timestamps is not None
+        if segment.timestamps and self.timestamps:
+            self.ts_recent = segment.timestamps[0]
+        self.sender.mss = min(segment.mss or 536, MSS_ETHERNET) - (TIMESTAMP_OPTION if self.timestamps else 0)
+        self.sender.window = self.sender.max_window = segment.window
+        self.sender.wl1 = segment.seq
+
+    def _synchronised(self, now: int, step: str, segment: Segment) -> None:
+        self.state = next_state(self.state, step)
+        self.last_received = now
+        self.sender.on_ack(now, segment)
+        self.sender.window = segment.window
+        self.sender.wl1 = segment.seq
+        self.sender.recovery_end = None
+        self.keepalive.start(now)
+
+    def on_handshake_ack(self, now: int, segment: Segment) -> None:
+        """The last step of the handshake at the server; the segment may carry data already."""
+        self._synchronised(now, s.GETS_HANDSHAKE_ACK, segment)
+        if segment.length or segment.flags & FIN:
+            self.on_segment(now, segment)
+
+    def heard(self, now: int) -> None:
+        """An acceptable acknowledgement came: the peer is alive."""
+        self.last_received = now
+        self.probes_out = 0
+
+    def _after_ack(self, now: int, segment: Segment) -> bool:
+        """State changes once everything, our FIN included, is acknowledged. False: it is over."""
+        sender = self.sender
+        if not (sender.finishing and not sender.busy):
+            return True
+        if self.state == s.FIN_WAIT_1:
+            self.state = next_state(self.state, s.GETS_FIN_ACK)
+            if self.orphan and not segment.flags & FIN:
+                if self._late_data(segment):
+                    return self._refuse_data(segment)
+                self._wait_for_fin(now)
+                return False
+        elif self.state == s.CLOSING:
+            self.stack.become_time_wait(now, self, s.GETS_FIN_ACK)
+            return False
+        elif self.state == s.LAST_ACK:
+            self.end(s.GETS_FIN_ACK)
+            return False
+        return True
+
+    def _wait_for_fin(self, now: int) -> None:
+        """FIN_WAIT_2 without an application: tcp_fin_timeout, at least 3.5 RTO (tcp_fin_time)."""
+        wait = max(int(self.stack.sysctls.tcp_fin_timeout * SECOND), self.sender.rtt.rto * 7 // 2)
+        if wait > TIME_WAIT_LENGTH:
+            self.keepalive.arm(now, wait - TIME_WAIT_LENGTH)
+        else:
+            self.stack.become_time_wait(now, self, None, wait)
+
+    def _late_data(self, segment: Segment) -> bool:
+        return bool(segment.length) and after(seq_add(segment.seq, segment.length), self.receiver.nxt)
+
+    def _refuse_data(self, segment: Segment) -> bool:
+        """Data for an application that has closed: RST (TCPAbortOnData)."""
+        self.stack.count("TcpExtTCPAbortOnData")
+        self.end(s.ABORTS)
+        self.stack.refuse(segment)
+        return False
+
+    def _take_data(self, now: int, segment: Segment) -> None:
+        if not segment.length and not segment.flags & FIN:
+            return
+        if self.state in (s.CLOSE_WAIT, s.CLOSING, s.LAST_ACK):
+            if before(segment.seq, self.receiver.nxt):
+                self.receiver.ack_needed = True
+                self.send_ack(now)
+            return
+        if self.read_closed and self.state in (s.FIN_WAIT_1, s.FIN_WAIT_2) and self._late_data(segment):
+            self._refuse_data(segment)
+            return
+        if segment.length:
+            self.last_received = now
+        if self.receiver.on_data(now, segment):
+            self._on_fin(now)
+
+    def _on_fin(self, now: int) -> None:
+        self.fin_received = self.read_closed = True
+        if self.state == s.FIN_WAIT_2:
+            self.send_ack(now)
+            self.stack.become_time_wait(now, self, s.GETS_FIN)
+            return
+        self.state = next_state(self.state, s.GETS_FIN)
+        if self.state == s.CLOSING:
+            self.send_ack(now)
+        else:
+            self.receiver.enter_interactive()
+
+    # -- time, and the end -----------------------------------------------------------------
+
+    @property
+    def due(self) -> int | None:
+        """The next moment at which one of its timers fires."""
+        dues = (self.sender.due, self.receiver.ack_due, self.keepalive.due)
+        return min((due for due in dues if due is not None), default=None)
+
+    def fire(self, now: int) -> None:
+        """Fire what is due."""
+        if self.receiver.ack_due is not None and self.receiver.ack_due <= now:
+            self.receiver.fire(now)
+        if self.sender.due is not None and self.sender.due <= now:
+            self.sender.fire(now)
+        if self.keepalive.due is not None and self.keepalive.due <= now:
+            self.keepalive.fire(now)
+
+    def fail(self, now: int, error: str) -> None:
+        """A timer has given up: the next call gets `error`."""
+        self.error = error
+        self.end(s.TIMES_OUT)
+
+    def end(self, step: str) -> None:
+        """CLOSED by `step`: no timers, nothing in flight, the four-tuple is free (tcp_done)."""
+        self.state = next_state(self.state, step)
+        self.stop()
+        self.read_closed = self.write_closed = True
+        self.stack.forget(self)
+
+    def stop(self) -> None:
+        """No timer runs any more."""
+        self.sender.stop()
+        self.receiver.ack_due = self.keepalive.due = None
+
+    def summary(self) -> tuple[str, int, int, str, int | None, int]:
+        """State, queues, timer, its due time and unanswered sends, as `ss -o` shows them."""
+        sender = self.sender
+        unacknowledged = (sender.data_end - sender.una) & 0xFFFFFFFF if sender.una != sender.iss else 0
+        if unacknowledged >= 1 << 31:
+            unacknowledged = 0
+        if sender.timer:
+            timer, due = _SS_TIMERS[sender.timer], sender.due
+        elif self.keepalive.due is not None:
+            timer, due = "keepalive", self.keepalive.due
+        else:
+            timer, due = "", None
+        unanswered = sender.retransmits or self.probes_out
+        return self.state, self.receiver.buffered, unacknowledged, timer, due, unanswered

@@ -1,0 +1,266 @@
+"""One machine's TCP: sockets by four-tuple, listeners by port, timers, and what it wants to send.
+
+Theory of operation: whoever runs it tells the stack what time it is, hands it segments and
+calls, collects `to_send()` after each, and calls `timer()` at `next_timer()`. Nothing here
+blocks: a call that would block returns None, and `woken` names the sockets that have changed
+and may be tried again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from itertools import count
+from typing import Any
+
+from tcplab.model import states as s
+from tcplab.model.queues import Listener
+from tcplab.model.rst import IGNORED
+from tcplab.model.socket import Socket
+from tcplab.model.sysctls import DEFAULT_OPTIONS, MILLISECOND, TIME_WAIT_LENGTH, Options, Sysctls
+from tcplab.model.timewait import NEW_CONNECTION, RESET, TimeWait
+from tcplab.releases import Release, release
+from tcplab.segment import ACK, RST, SYN, Endpoint, Segment
+
+#: ip_local_port_range; connect() begins with ports of the first one's parity.
+FIRST_PORT, LAST_PORT = 32768, 60999
+
+
+class Stack:
+    """The TCP of one machine with one address."""
+
+    def __init__(self, address: str, rules: Release | None = None, seed: int = 0) -> None:
+        self.address = address
+        self.release = rules or release()
+        self.sysctls = Sysctls(
+            tcp_syn_linear_timeouts=self.release.syn_linear_timeouts, somaxconn=self.release.somaxconn
+        )
+        self.random = random.Random(f"{seed} {address}")
+        self.sockets: dict[tuple[Endpoint, Endpoint], Socket | TimeWait] = {}
+        self.listeners: dict[int, Listener] = {}
+        #: `nstat`'s counters that have moved.
+        self.counters: dict[str, int] = {}
+        #: Sockets and listeners that have changed since somebody emptied this.
+        self.woken: dict[Any, None] = {}
+        #: What was done with the segment just received, if it was a RST.
+        self.verdict = ""
+        self._out: list[Segment] = []
+        self._timers: list[tuple[int, int, Socket | TimeWait]] = []
+        self._order = count()
+        self._clock_offset = self.random.getrandbits(30)
+
+    # -- the surface -------------------------------------------------------------------------
+
+    def receive(self, now: int, segment: Segment) -> None:
+        """A segment has arrived."""
+        self.verdict = IGNORED if segment.flags & RST else ""
+        found = self.sockets.get((segment.destination, segment.source))
+        if isinstance(found, TimeWait):
+            self._receive_in_time_wait(now, found, segment)
+        elif found is not None:
+            if found.state == s.SYN_RECV and found.listener is not None:
+                listener = found.listener
+                listener.on_request(now, found, segment)
+                self.woken[listener] = None
+            else:
+                found.on_segment(now, segment)
+            self._changed(found)
+        else:
+            self._receive_at_listener(now, segment)
+
+    def call(self, now: int, verb: str, target: Any, *arguments: Any) -> Any:
+        """What an application does with a socket or listener it holds; see `CALLS`."""
+        result = CALLS[verb](target, now, *arguments)
+        self._changed(target)
+        return result
+
+    def timer(self, now: int) -> None:
+        """Fire every timer that is due."""
+        while self._timers and self._timers[0][0] <= now:
+            due, _, socket = heapq.heappop(self._timers)
+            if socket.scheduled == due:
+                socket.scheduled = None
+                socket.fire(now)
+                self._changed(socket)
+
+    def next_timer(self) -> int | None:
+        """When `timer` wants to be called, or None."""
+        timers = self._timers
+        while timers and timers[0][2].scheduled != timers[0][0]:
+            heapq.heappop(timers)
+        return timers[0][0] if timers else None
+
+    def to_send(self) -> list[Segment]:
+        """Segments for the wire, in order; they are handed out once."""
+        out, self._out = self._out, []
+        return out
+
+    # -- opening -----------------------------------------------------------------------------
+
+    def connect(self, now: int, remote: Endpoint, options: Options = DEFAULT_OPTIONS) -> Socket:
+        """connect() on a new socket from a port of the system's choice."""
+        self.count("TcpActiveOpens")
+        socket = self.new_socket(self._free_port(remote), remote, options)
+        socket.connect(now)
+        self._changed(socket)
+        return socket
+
+    def listen(self, port: int, backlog: int, options: Options = DEFAULT_OPTIONS) -> Listener:
+        """listen() on a port."""
+        listener = Listener(self, Endpoint(self.address, port), backlog, options)
+        self.listeners[port] = listener
+        return listener
+
+    def close_listener(self, now: int, listener: Listener) -> None:
+        """close() of a listening socket, or the death of its process."""
+        self.listeners.pop(listener.local.port, None)
+        for half_open in [
+            each for each in self.sockets.values() if isinstance(each, Socket) and each.listener is listener
+        ]:
+            if half_open.state == s.SYN_RECV:
+                half_open.end(s.TIMES_OUT)
+                self._changed(half_open)
+        for waiting in listener.close(now):
+            self._changed(waiting)
+
+    def forget_everything(self) -> None:
+        """A reboot: no socket is left, and nobody is told."""
+        for socket in list(self.sockets.values()):
+            if isinstance(socket, Socket):
+                socket.end(s.TIMES_OUT)
+            else:
+                socket.due = None
+                self.forget(socket)
+            self.woken[socket] = None
+        self.listeners.clear()
+        self._timers.clear()
+        self._out.clear()
+
+    # -- for the sockets ---------------------------------------------------------------------
+
+    def new_socket(
+        self, port: int, remote: Endpoint, options: Options, listener: Listener | None = None
+    ) -> Socket:
+        """A socket under its four-tuple, with a fresh initial sequence number."""
+        local = Endpoint(self.address, port)
+        socket = Socket(self, local, remote, options, self.random.getrandbits(32), listener)
+        self.sockets[local, remote] = socket
+        self._changed(socket)
+        return socket
+
+    def transmit(self, segment: Segment) -> None:
+        """Queue one segment for the wire."""
+        self._out.append(segment)
+
+    def refuse(self, segment: Segment) -> None:
+        """The answer to a segment that nobody wants (net/ipv4/tcp_ipv4.c:tcp_v4_send_reset)."""
+        if segment.flags & RST:
+            return
+        self.count("TcpOutRsts")
+        self.transmit(reset_for(segment))
+
+    def forget(self, socket: Socket | TimeWait) -> None:
+        """The four-tuple is free again."""
+        if self.sockets.get((socket.local, socket.remote)) is socket:
+            del self.sockets[socket.local, socket.remote]
+        self.woken[socket] = None
+
+    def become_time_wait(self, now: int, socket: Socket, step: str | None, wait: int = TIME_WAIT_LENGTH) -> None:
+        """Replace a socket by a minisocket: TIME_WAIT, or FIN_WAIT_2 when `step` is no step."""
+        if step is not None and step != s.FIN_WAIT_2:
+            socket.state = s.next_state(socket.state, step)
+            wait = TIME_WAIT_LENGTH
+        rest = TimeWait(
+            self, socket.local, socket.remote, state=socket.state, due=now + self.ticks(wait),
+            rcv_nxt=socket.receiver.nxt, rcv_window=socket.receiver.window_left, snd_nxt=socket.sender.nxt,
+            ts_recent=socket.ts_recent if socket.timestamps else None,
+        )  # fmt: skip
+        socket.stop()
+        socket.read_closed = socket.write_closed = True
+        self.sockets[socket.local, socket.remote] = rest
+        self.woken[socket] = None
+        self._changed(rest)
+
+    def count(self, counter: str) -> None:
+        """Add one to a counter of `nstat`."""
+        self.counters[counter] = self.counters.get(counter, 0) + 1
+
+    def ticks(self, wait: int) -> int:
+        """A wait rounded up to whole timer ticks."""
+        tick = self.release.tick
+        return -(-wait // tick) * tick
+
+    def clock(self, now: int) -> int:
+        """The timestamp option's clock, milliseconds from a random start (RFC 7323 section 5.4)."""
+        return (self._clock_offset + now // MILLISECOND) & 0xFFFFFFFF
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _changed(self, socket: Any) -> None:
+        self.woken[socket] = None
+        if isinstance(socket, Listener):
+            return
+        due = socket.due
+        if due != socket.scheduled:
+            socket.scheduled = due
+            if due is not None:
+                heapq.heappush(self._timers, (due, next(self._order), socket))
+
+    def _receive_at_listener(self, now: int, segment: Segment) -> None:
+        listener = self.listeners.get(segment.destination.port)
+        if listener is not None:
+            kind = segment.flags & (SYN | RST | ACK)
+            if kind == SYN:
+                listener.on_syn(now, segment)
+                return
+            if segment.flags & RST:
+                return
+        self.refuse(segment)
+
+    def _receive_in_time_wait(self, now: int, rest: TimeWait, segment: Segment) -> None:
+        verdict = rest.receive(now, segment)
+        if verdict == RESET:
+            self.refuse(segment)
+        elif verdict == NEW_CONNECTION:
+            if segment.destination.port in self.listeners:
+                rest.due = None
+                self.forget(rest)
+            self._receive_at_listener(now, segment)
+        self._changed(rest)
+
+    def _free_port(self, remote: Endpoint) -> int:
+        """A port that is free towards `remote`: the parity of the first port before the other.
+
+        net/ipv4/inet_hashtables.c:__inet_hash_connect.
+        """
+        ports = (LAST_PORT - FIRST_PORT + 1) // 2
+        start = self.random.randrange(ports)
+        for parity in (0, 1):
+            for i in range(ports):
+                port = FIRST_PORT + 2 * ((start + i) % ports) + parity
+                if (Endpoint(self.address, port), remote) not in self.sockets:
+                    return port
+        raise OSError("EADDRNOTAVAIL")
+
+
+def reset_for(segment: Segment) -> Segment:
+    """The RST that answers a segment without a socket; also what a firewall's REJECT sends.
+
+    With ACK: a bare RST at the number it acknowledged. Without (a SYN): RST, ACK from 0
+    (RFC 9293 section 3.10.7.1; net/ipv4/netfilter/nf_reject_ipv4.c:nf_reject_ip_tcphdr_put).
+    """
+    if segment.flags & ACK:
+        return Segment(segment.destination, segment.source, segment.ack, 0, RST, 0)
+    return Segment(segment.destination, segment.source, 0, segment.end_seq, RST | ACK, 0)
+
+
+#: The calls of an application, by name.
+CALLS = {
+    "send": Socket.send,
+    "receive": Socket.receive,
+    "shutdown_write": Socket.shutdown_write,
+    "close": Socket.close,
+    "reset": Socket.reset,
+    "accept": lambda listener, now: listener.accept(),
+    "close_listener": lambda listener, now: listener.stack.close_listener(now, listener),
+}

@@ -1,0 +1,64 @@
+"""The sysctls and socket options that the model knows, with Linux's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SECOND = 1_000_000_000
+MILLISECOND = 1_000_000
+MICROSECOND = 1_000
+
+#: Compile-time constants of include/net/tcp.h.
+RTO_MIN = 200 * MILLISECOND
+RTO_MAX = 120 * SECOND
+TIMEOUT_INIT = SECOND
+TIME_WAIT_LENGTH = 60 * SECOND
+ATO_MIN = 40 * MILLISECOND
+DELACK_MAX = 200 * MILLISECOND
+MAX_QUICKACKS = 16
+#: Payload of a full segment on Ethernet, with and without the timestamp option; TCP_MSS_DEFAULT.
+MSS_ETHERNET = 1460
+TIMESTAMP_OPTION = 12
+MSS_DEFAULT = 536
+INITIAL_WINDOW = 10
+#: Share of SO_RCVBUF that becomes window: measured on 6.18, where 65536 held 43,440 bytes. Linux
+#: charges buffers, not payload, so that no rule gives it exactly (see "What the model leaves out").
+WINDOW_SHARE = (2, 3)
+
+
+@dataclass(slots=True)
+class Sysctls:
+    """`net.ipv4.*` of one machine, under their own names; times in seconds as Linux has them."""
+
+    tcp_syn_retries: int = 6
+    tcp_synack_retries: int = 5
+    #: None on a release without it (before 6.5).
+    tcp_syn_linear_timeouts: int | None = 4
+    tcp_retries2: int = 15
+    tcp_orphan_retries: int = 0
+    tcp_fin_timeout: float = 60
+    tcp_sack: int = 1
+    tcp_timestamps: int = 1
+    tcp_window_scaling: int = 1
+    tcp_rfc1337: int = 0
+    tcp_abort_on_overflow: int = 0
+    #: Milliseconds between two answers to segments out of the window, per socket.
+    tcp_invalid_ratelimit: int = 500
+    #: net.core.somaxconn.
+    somaxconn: int = 4096
+    #: Default SO_RCVBUF (the middle value of tcp_rmem).
+    tcp_rmem: int = 131072
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of one socket, times in nanoseconds; 0 = off or the system's own."""
+
+    keepalive_idle: int = 0
+    keepalive_interval: int = 75 * SECOND
+    keepalive_probes: int = 9
+    user_timeout: int = 0
+    receive_buffer: int = 0
+
+
+DEFAULT_OPTIONS = Options()

@@ -1,0 +1,124 @@
+"""TIME_WAIT, and FIN_WAIT_2 after close(): what is left of a socket, without its application.
+
+Source: net/ipv4/tcp_minisocks.c (tcp_time_wait, tcp_timewait_state_process), RFC 9293
+section 3.10.7.4, RFC 6191; TIME_WAIT assassination: RFC 1337.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcplab.model.rst import ACCEPTED
+from tcplab.model.states import EXPIRES, FIN_WAIT_2, GETS_FIN, GETS_RESET, TIME_WAIT, TIMES_OUT, next_state
+from tcplab.model.sysctls import MILLISECOND, TIME_WAIT_LENGTH
+from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add
+
+if TYPE_CHECKING:
+    from tcplab.model.stack import Stack
+
+#: What the stack has to do with a segment that met a minisocket.
+HANDLED, RESET, NEW_CONNECTION = "handled", "reset", "new connection"
+
+
+class TimeWait:
+    """A minisocket: four-tuple, numbers and one timer."""
+
+    __slots__ = (
+        "due", "last_reply", "local", "rcv_nxt", "rcv_window", "remote", "scheduled", "snd_nxt",
+        "stack", "state", "ts_recent",
+    )  # fmt: skip
+
+    def __init__(
+        self, stack: Stack, local: Endpoint, remote: Endpoint, *, state: str, due: int,
+        rcv_nxt: int, rcv_window: int, snd_nxt: int, ts_recent: int | None,
+    ) -> None:  # fmt: skip
+        self.stack = stack
+        self.local, self.remote = local, remote
+        #: `TIME_WAIT`, or `FIN_WAIT_2` while the peer's FIN is still to come.
+        self.state = state
+        self.due: int | None = due
+        self.scheduled: int | None = None
+        self.rcv_nxt, self.rcv_window, self.snd_nxt = rcv_nxt, rcv_window, snd_nxt
+        self.ts_recent = ts_recent
+        self.last_reply = -(1 << 62)
+
+    def receive(self, now: int, segment: Segment) -> str:
+        """`handled`, `reset` (answer with a RST) or `new connection` (a listener may have it)."""
+        if self.state == FIN_WAIT_2:
+            return self._in_fin_wait_2(now, segment)
+        flags, seq = segment.flags, segment.seq
+        if seq == self.rcv_nxt and (flags & RST or segment.end_seq == seq):
+            if flags & RST:
+                if not self.stack.sysctls.tcp_rfc1337:
+                    self.stack.verdict = ACCEPTED
+                    self._end(GETS_RESET)
+            else:
+                self._restart(now)
+            return HANDLED
+        newer_clock = (
+            self.ts_recent is not None and segment.timestamps is not None and segment.timestamps[0] > self.ts_recent
+        )
+        if flags & (SYN | RST | ACK) == SYN and (after(seq, self.rcv_nxt) or newer_clock):
+            return NEW_CONNECTION
+        if not flags & RST:
+            if flags & ACK:
+                self._restart(now)
+            self._reply(now)
+        return HANDLED
+
+    def _in_fin_wait_2(self, now: int, segment: Segment) -> str:
+        flags, seq, end = segment.flags, segment.seq, segment.end_seq
+        right_edge = seq_add(self.rcv_nxt, self.rcv_window)
+        if before(end, self.rcv_nxt) or after(seq, right_edge):
+            self._reply(now)
+            return HANDLED
+        if flags & RST:
+            self.stack.verdict = ACCEPTED
+            self._end(GETS_RESET)
+            return HANDLED
+        if flags & SYN and not before(seq, self.rcv_nxt):
+            return self._refuse()
+        if not flags & ACK or not after(end, self.rcv_nxt) or end == seq:
+            return HANDLED
+        if not flags & FIN or end != seq_add(self.rcv_nxt, 1):
+            # Data for an application that has gone.
+            return self._refuse()
+        self.state = next_state(self.state, GETS_FIN)
+        self.rcv_nxt = end
+        self._restart(now)
+        self._send_ack(now)
+        return HANDLED
+
+    def _refuse(self) -> str:
+        self._end(GETS_RESET)
+        return RESET
+
+    def _restart(self, now: int) -> None:
+        self.due = now + TIME_WAIT_LENGTH
+
+    def _reply(self, now: int) -> None:
+        """An ACK, at most one in 500 ms (tcp_timewait_check_oow_rate_limit)."""
+        if now - self.last_reply >= self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
+            self.last_reply = now
+            self._send_ack(now)
+
+    def _send_ack(self, now: int) -> None:
+        self.stack.transmit(
+            Segment(
+                self.local, self.remote, self.snd_nxt, self.rcv_nxt, ACK, self.rcv_window,
+                timestamps=None if self.ts_recent is None else (self.stack.clock(now), self.ts_recent),
+            )
+        )  # fmt: skip
+
+    def fire(self, now: int) -> None:
+        """Its time is over."""
+        self._end(EXPIRES if self.state == TIME_WAIT else TIMES_OUT)
+
+    def _end(self, step: str) -> None:
+        self.state = next_state(self.state, step)
+        self.due = None
+        self.stack.forget(self)
+
+    def summary(self) -> tuple[str, int, int, str, int | None, int]:
+        """State, queues and timer as `ss` shows them."""
+        return self.state, 0, 0, "timewait" if self.due is not None else "", self.due, 0
