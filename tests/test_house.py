@@ -16,7 +16,7 @@ HOUSE = ROOT / "tcplab"
 LONGEST = 420  # lines of a module
 
 # Every room, and the rooms below it that it may import. Rooms beside each other don't know each other.
-GROUND = {"segment", "knobs", "releases", "trace", "catalogue"}
+GROUND = {"segment", "knobs", "releases", "trace", "incarnations", "kinds", "catalogue"}
 BENCH = GROUND | {"model", "route", "bench"}
 EVERYTHING = {*BENCH, "experiments", "fleet", "capture", "view", "lesson", "cli", "tcplab"}
 MAY_IMPORT = {
@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "releases": set(),
     "knobs": {"releases"},
     "trace": {"segment"},
+    "incarnations": {"segment"},
+    "kinds": {"segment", "trace", "incarnations"},
     "catalogue": {"knobs", "releases"},
     "model": {"segment", "knobs", "releases"},
     "route": {"segment", "knobs", "releases"},
