@@ -1,0 +1,85 @@
+"""The lessons of the course and its glossary: what exists, in which order, under which name."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from tcplab.lesson.text import Shown, table, to_html
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One notebook of the course."""
+
+    #: Two digits and the name, as its file has them: `02`, `fin_or_rst`.
+    number: str
+    name: str
+    title: str
+    #: How long it takes a learner.
+    minutes: int
+    #: False: an elective.
+    core: bool
+    #: True when the notebook exists.
+    ready: bool
+    #: What one can do afterwards.
+    promise: str
+
+    @property
+    def notebook(self) -> str:
+        """File name of the notebook."""
+        return f"{self.number}_{self.name}.ipynb"
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.name}" + ("" if self.ready else " (planned)")
+
+    def link(self) -> str:
+        """HTML: a link where there is a notebook, an honest word where there is none yet."""
+        name = f"{self.number} {to_html(self.name)}"
+        return f'<a href="{self.notebook}">{name}</a>' if self.ready else f"{name} <i>(planned)</i>"
+
+
+def read_table(name: str) -> dict[str, Any]:
+    """One of the .toml files beside this module."""
+    return tomllib.loads(files("tcplab.lesson").joinpath(name).read_text(encoding="utf-8"))
+
+
+@cache
+def lessons() -> dict[str, Lesson]:
+    """Every lesson by its name, in the course's order."""
+    return {row["name"]: Lesson(**row) for row in read_table("lessons.toml")["lesson"]}
+
+
+def links(names: Iterable[str]) -> str:
+    """HTML: links to lessons, the likeliest first."""
+    return ", then ".join(lessons()[name].link() for name in names) or "none: this is not TCP"
+
+
+def names(names: Iterable[str]) -> str:
+    """The same as plain text."""
+    return ", then ".join(str(lessons()[name]) for name in names) or "none: this is not TCP"
+
+
+def lesson_map() -> Shown:
+    """The whole course; only notebooks that exist are links."""
+    rows, lines = [], []
+    for lesson in lessons().values():
+        kind = "core" if lesson.core else "elective"
+        rows.append(
+            [lesson.link(), to_html(lesson.title), to_html(lesson.promise), str(lesson.minutes), kind]
+        )
+        lines.append(f"{lesson}: {lesson.promise} ({lesson.minutes} min, {kind})")
+    columns = ["lesson", "title", "afterwards you can", "minutes", ""]
+    return Shown("\n".join(lines), table(columns, rows))
+
+
+def glossary(*terms: str) -> Shown:
+    """Terms and what they mean, in alphabetical order; all of them without arguments."""
+    words: dict[str, str] = read_table("glossary.toml")
+    chosen = sorted(terms or words, key=str.lower)
+    rows = [[f"<b>{to_html(term)}</b>", to_html(words[term])] for term in chosen]
+    return Shown("\n".join(f"{term}: {words[term]}" for term in chosen), table(["term", "meaning"], rows))

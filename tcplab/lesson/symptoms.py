@@ -1,0 +1,251 @@
+"""Which lesson do I need? By message, by error number, by phase and by seconds."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from tcplab.lesson.course import links, names, read_table
+from tcplab.lesson.quantity import SECONDS, in_words, read
+from tcplab.lesson.text import Shown, box, table, to_html, to_plain
+
+PHASES = {
+    "connecting": "while connecting",
+    "idle": "after it lay idle",
+    "waiting": "while waiting for an answer",
+    "sending": "while sending",
+    "log": "in the server's log",
+}
+
+#: Words of a question that say nothing about the message.
+IDLE_WORDS = frozenset(
+    "a after all an and at but by does error errno for from get gets got hangs hung i in is it me my of "  # noqa: SIM905
+    "on or our process says that the then time to took tried was we when why with".split()
+)
+_UNITS = "|".join(sorted(SECONDS, key=len, reverse=True))
+_TIME = re.compile(rf"(?<![\w.,])(?:\d+(?:[.,]\d+)?\s*(?:{_UNITS})\b\s*)+")
+_WORD = re.compile(r"[a-z_]{2,}|\d+")
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """Messages that mean the same, and what to do about them."""
+
+    #: Exact texts; `…` stands for what differs.
+    texts: tuple[str, ...]
+    #: Products that print them.
+    who: str
+    #: One of `PHASES`.
+    phase: str
+    #: Linux's error numbers that stand behind them.
+    errno: tuple[int, ...]
+    #: Lessons by name, the likeliest first; none when it is not TCP.
+    lessons: tuple[str, ...]
+    #: One sentence, or two.
+    cause: str
+    #: The first command to run, and where and why.
+    first: str
+    where: str
+    #: How this row was checked.
+    checked: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place on the ruler of seconds."""
+
+    #: The times; infinite for a wait that never ends.
+    at: tuple[float, ...]
+    #: True when anything from the first to the last of them counts.
+    through: bool
+    phase: str
+    lessons: tuple[str, ...]
+    says: str
+
+    @property
+    def label(self) -> str:
+        """As it is written: `1, 3, 7`, `127 to 135`, `never`."""
+        if math.isinf(self.at[0]):
+            return "never"
+        return (" to " if self.through else ", ").join(f"{seconds:g}" for seconds in self.at)
+
+    def fits(self, seconds: float) -> bool:
+        """True when a clock may show `seconds` here: up to 5 % and 0.3 s late, hardly early."""
+        if self.through:
+            return self.at[0] * 0.99 <= seconds <= self.at[-1]
+        return any(
+            seconds == at
+            if math.isinf(at) or math.isinf(seconds)
+            else at * 0.99 <= seconds <= at * 1.05 + 0.3
+            for at in self.at
+        )
+
+
+@cache
+def symptoms() -> tuple[Symptom, ...]:
+    """Every row of symptoms.toml."""
+    rows = []
+    for row in read_table("symptoms.toml")["symptom"]:
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in row.items()}
+        rows.append(Symptom(**values))
+    return tuple(rows)
+
+
+@cache
+def errnos() -> dict[int, tuple[str, str]]:
+    """Error number -> name and text."""
+    return {row["number"]: (row["name"], row["text"]) for row in read_table("symptoms.toml")["errno"]}
+
+
+@cache
+def marks() -> tuple[Mark, ...]:
+    """The ruler of seconds, shortest first."""
+    return tuple(
+        Mark(tuple(row["at"]), row.get("through", False), row["phase"], tuple(row["lessons"]), row["says"])
+        for row in read_table("symptoms.toml")["mark"]
+    )
+
+
+def times_in(query: str) -> list[float]:
+    """Times with a unit that stand in a text, in seconds; `for ever` is infinite."""
+    text = query.lower()
+    times = [seconds for found in _TIME.findall(text) if (seconds := read(found, "s")) is not None]
+    return times + [math.inf] * bool(re.search(r"\b(never|for ?ever)\b", text))
+
+
+def errnos_in(query: str) -> list[int]:
+    """Linux's error numbers that stand in a text: `(111)`, `errno 104`, or a bare `99`."""
+    numbers = [int(word) for word in re.findall(r"\b\d+\b", _TIME.sub(" ", query.lower()))]
+    return list(dict.fromkeys(number for number in numbers if number in errnos()))
+
+
+def find(query: str, phase: str = "") -> list[Symptom]:
+    """The symptoms that fit a text, best first; all of a phase when the text is empty.
+
+    An error number in the text rules everything else out, and so does a time: beside it only a
+    real piece of a message counts.
+    """
+    text = _TIME.sub(" ", _plain(query))
+    words = [word for word in _WORD.findall(text) if word not in IDLE_WORDS]
+    rows = [row for row in symptoms() if not phase or row.phase == phase]
+    times, numbers = times_in(query), errnos_in(query)
+    if not words:
+        return rows if phase and not times else []
+    if numbers:
+        rows = [row for row in rows if set(numbers) & set(row.errno)]
+    scored = [(_score(row, words, " ".join(text.split())), row) for row in rows]
+    enough = 1.5 if times else 0.0 if numbers else 0.6
+    if times and len(words) < 2:
+        return []
+    best = max((score for score, _ in scored), default=0)
+    ranked = sorted(scored, key=lambda pair: -pair[0])
+    return [row for score, row in ranked if score >= max(enough, best / 2)][:5]
+
+
+def _score(row: Symptom, words: list[str], query: str) -> float:
+    """The share of words found in one of the row's texts, and 1 more for a whole phrase."""
+    best = 0.0
+    for text in row.texts:
+        plain = _plain(text)
+        known = set(_WORD.findall(f"{plain} {row.who.lower()}"))
+        known |= {part for number in row.errno for part in (str(number), errnos()[number][0].lower())}
+        share = sum(_knows(known, word) for word in words) / len(words)
+        phrase = query in plain or any(part in query for part in _parts(plain))
+        best = max(best, share + phrase)
+    return best
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("’", "'").replace("timeout", "timed out")
+
+
+def _knows(known: set[str], word: str) -> bool:
+    return word in known or (len(word) >= 4 and any(each.startswith(word) for each in known))
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between the dots of a text, as long as it says something."""
+    return [part.strip() for part in text.split("…") if len(part.strip()) > 12]
+
+
+def look_up(query: str, phase: str = "") -> Shown:
+    """What a message, an error number or a number of seconds means, which lesson explains it, and
+    what to run first: `look_up("2003 (99)")`, `look_up("my connect took 127 s")`.
+    """
+    seconds = times_in(query)
+    ruler = [mark for second in seconds for mark in marks() if mark.fits(second)]
+    rows = find(query, phase)
+    parts: list[str] = []
+    lines: list[str] = []
+    for number in errnos_in(query):
+        name, text = errnos()[number]
+        parts.append(f"<p>Error {number} is <b>{name}</b>: “{to_html(text)}”.</p>")
+        lines.append(f"Error {number} is {name}: “{text}”.")
+    if ruler:
+        parts.append(_ruler_html(ruler))
+        lines += [_mark_line(mark) for mark in ruler]
+    elif seconds:
+        sentence = f"No timer that these lessons know takes {_time(seconds[0])}: think of one of your own."
+        parts.append(f"<p>{to_html(sentence)}</p>")
+        lines.append(sentence)
+    if rows:
+        parts.append(_symptoms_html(rows))
+        lines += [_symptom_line(row) for row in rows]
+    if not lines:
+        sentence = "Nothing found: try a few words of the message, a bare error number or a time like 127 s."
+        if not query.strip():
+            sentence = "Type a few words of the message, a bare error number, or how long it took: 127 s."
+        return Shown(sentence, box(to_html(sentence)))
+    return Shown("\n".join(lines), "".join(parts))
+
+
+def symptom_table() -> Shown:
+    """Every symptom, by phase."""
+    rows = sorted(symptoms(), key=lambda row: list(PHASES).index(row.phase))
+    return Shown("\n".join(_symptom_line(row) for row in rows), _symptoms_html(rows))
+
+
+def ruler() -> Shown:
+    """Every mark on the ruler of seconds."""
+    return Shown("\n".join(map(_mark_line, marks())), _ruler_html(marks()))
+
+
+def _symptoms_html(rows: list[Symptom] | tuple[Symptom, ...]) -> str:
+    return table(
+        ["message", "when", "what it is", "run first", "lesson"],
+        [
+            [
+                "<br>".join(f"<code>{to_html(text)}</code>" for text in row.texts)
+                + f"<br><i>{to_html(row.who)}</i>",
+                to_html(PHASES[row.phase]),
+                to_html(row.cause),
+                f"<code>{to_html(row.first)}</code><br>{to_html(row.where)}",
+                links(row.lessons),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _symptom_line(row: Symptom) -> str:
+    return (
+        f"{' | '.join(row.texts)} ({row.who}; {PHASES[row.phase]}): {to_plain(row.cause)} "
+        f"Run first: {row.first} ({row.where}). Lesson: {names(row.lessons)}."
+    )
+
+
+def _ruler_html(rows: list[Mark] | tuple[Mark, ...]) -> str:
+    cells = [[to_html(m.label), to_html(PHASES[m.phase]), to_html(m.says), links(m.lessons)] for m in rows]
+    return table(["seconds", "when", "what it is", "lesson"], cells)
+
+
+def _mark_line(mark: Mark) -> str:
+    unit = "" if math.isinf(mark.at[0]) else " s"
+    return f"{mark.label}{unit} ({PHASES[mark.phase]}): {mark.says} Lesson: {names(mark.lessons)}."
+
+
+def _time(seconds: float) -> str:
+    return "for ever" if math.isinf(seconds) else in_words(seconds) if seconds >= 60 else f"{seconds:g} s"
