@@ -101,7 +101,10 @@ class Setup(object):
             os.remove(self.stamp)
         else:
             self.create(uv)
-        pip = [uv, "pip", "install", "--python", self.python] if uv else [self.python, "-m", "pip", "install"]
+        if uv:
+            pip = [uv, "pip", "install", "--python", self.python]
+        else:
+            pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install"]
         self.step("installing the packages", pip + ["--require-hashes", "-r", "requirements.lock"])
         self.step("installing tcplab itself", pip + ["--no-deps", "--no-build-isolation", "-e", "."])
         with open(self.stamp, "w", encoding="utf-8") as file:

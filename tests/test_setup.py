@@ -22,15 +22,11 @@ LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT = PYPROJECT["project"]
 GROUPS = PYPROJECT["dependency-groups"]
+LAB = runpy.run_path(str(ROOT / "lab.py"))
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
 LOCKED_LINE = re.compile(
     r"(?P<requirement>[a-z0-9-]+==\S+( ; [^\\\n]+)?)( \\\n    --hash=sha256:[0-9a-f]{64})+"
 )
-
-
-def oldest_python() -> tuple[int, int]:
-    """What lab.py itself asks for."""
-    return runpy.run_path(str(ROOT / "lab.py"))["OLDEST"]
 
 
 def locked() -> list[Requirement]:
@@ -48,7 +44,7 @@ def test_the_lock_names_no_place(foreign):
     assert foreign not in LOCK
 
 
-@pytest.mark.parametrize("group", ["dependencies", "build-system", *GROUPS])
+@pytest.mark.parametrize("group", ["dependencies", "build-system", *LAB["GROUPS"]])
 def test_the_lock_covers_what_pyproject_asks_for(group):
     asked = {
         "dependencies": PROJECT["dependencies"],
@@ -60,6 +56,11 @@ def test_the_lock_covers_what_pyproject_asks_for(group):
         versions = [version for name, version in pins if name == canonicalize_name(requirement.name)]
         assert versions, f"{requirement.name} is not in requirements.lock: run `python3 lab.py lock`"
         assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+def test_only_the_benchmarks_peer_is_left_out_of_the_lock():
+    assert GROUPS.keys() - set(LAB["GROUPS"]) == {"bench"}
+    assert "ns3" not in {pin.name for pin in locked()}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_the_lock_is_unambiguous_everywhere(python, platform, system):
 
 
 def test_every_place_names_the_same_oldest_python():
-    oldest = "{}.{}".format(*oldest_python())
+    oldest = "{}.{}".format(*LAB["OLDEST"])
     assert PROJECT["requires-python"] == f">={oldest}"
     assert f"python>={oldest}" in ENVIRONMENT["dependencies"]
     assert PYPROJECT["tool"]["mypy"]["python_version"] == oldest
