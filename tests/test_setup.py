@@ -111,9 +111,9 @@ def test_conda_understands_each_line(package):
 
 
 def test_no_lock_of_another_kind_is_committed():
-    files = subprocess.run(
-        [need("git"), "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone, so nothing is committed here")
+    files = subprocess.check_output([need("git"), "ls-files"], cwd=ROOT, text=True).splitlines()
     others = {"uv.lock", "poetry.lock", "Pipfile.lock", "package-lock.json", "yarn.lock", "requirements.txt"}
     assert "requirements.lock" in files
     assert not [file for file in files if Path(file).name in others]
@@ -140,3 +140,15 @@ def test_the_command_and_the_type_marker_are_packaged():
     assert PROJECT["scripts"] == {"tcplab": "tcplab.cli:main"}
     assert PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["tcplab"]
     assert (ROOT / "tcplab" / "py.typed").exists()
+
+
+def test_what_a_test_needs_is_found_or_skips_and_in_ci_fails(monkeypatch):
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert Path(need("pytest")).name.startswith("pytest")
+    assert need("simpy") == "simpy"
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="needs no-such-program, which is not installed"):
+        need("no-such-program")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no_such_module is missing here"):
+        need("no_such_module")
