@@ -1,9 +1,4 @@
-"""Transcripts: what each side sends, and what kind of segment it is.
-
-One line a segment: ``seconds side flags seq ack [length] [key=value…] [-> kind]``. Sides are `c`
-and `s`, `w=` is the window (default 65535), `late=` the seconds it travels (default 0.001), `lost`
-says that it never arrives, `is=` a kind that is set before. Ports are 40000 and 5432.
-"""
+"""Transcripts, and what kind of segment each line of them is: see `transcript`."""
 
 from dataclasses import replace
 
@@ -12,22 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplab.kinds import classify
-from tcplab.segment import FLAG_LETTERS, SYN, Endpoint, Segment, seq_add
+from tcplab.segment import SYN, Segment, seq_add
 from tcplab.trace import SECOND, Passage
-
-CLIENT, SERVER = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
-BITS = {letter: bit for bit, letter in FLAG_LETTERS}
-
-HANDSHAKE = """
-    0       c S   0 0
-    0.001   s SA  0 1
-    0.002   c A   1 1
-"""
-EXCHANGE = HANDSHAKE + """
-    0.002   c PA  1 1 40
-    0.003   s PA  1 41 200
-    0.004   c A   41 201
-"""
+from transcript import CLIENT, EXCHANGE, HANDSHAKE, SERVER, read
 
 STORIES = {
     "a healthy connection": EXCHANGE + """
@@ -270,28 +252,6 @@ STORIES = {
     1.2     c A   41 201 1000 -> retransmission
     """,
 }  # fmt: skip
-
-
-def read(story):
-    """The passages of a transcript, and the kinds that it expects."""
-    passages, expected = [], []
-    for line in filter(None, map(str.strip, story.splitlines())):
-        told, _, kind = line.partition("->")
-        second, side, flags, seq, ack, *more = told.split()
-        options = dict(word.split("=") for word in more if "=" in word)
-        length = next((int(word) for word in more if word.isdigit()), 0)
-        mine, theirs = (CLIENT, SERVER) if side == "c" else (SERVER, CLIENT)
-        names = ("client", "server") if side == "c" else ("server", "client")
-        bits = sum(BITS[letter] for letter in flags)
-        segment = Segment(mine, theirs, int(seq), int(ack), bits, int(options.get("w", 65535)), length)
-        t = round(float(second) * SECOND)
-        lost = "lost" in more
-        arrives = None if lost else t + round(float(options.get("late", 0.001)) * SECOND)
-        passages.append(
-            Passage(t, *names, segment, arrives, "lost" if lost else "delivered", kind=options.get("is", ""))
-        )
-        expected.append(kind.strip())
-    return passages, expected
 
 
 def kinds(passages):

@@ -1,0 +1,163 @@
+"""A trace as a pcap file that Wireshark opens: what tcpdump would have written on one host.
+
+Ethernet, IPv4 or IPv6, TCP, with correct checksums and nanosecond times. The bytes depend on the
+trace alone: times count from a fixed day, MAC addresses from the order of the hosts, and the
+payload is filler text that repeats byte for byte when data is sent again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from os import PathLike, fspath
+from typing import Any
+
+from tcplab.capture import CaptureError
+from tcplab.capture.scapy_layers import scapy
+from tcplab.incarnations import incarnations
+from tcplab.segment import ACK, SYN, Endpoint, Segment
+from tcplab.trace import SECOND, Passage, Relative, Trace
+
+#: What a capture's clock shows at the trace's first moment: 2026-01-01 00:00:00 UTC.
+EPOCH_S = 1_767_225_600
+ETHERNET = 1
+#: Wireshark reads no sense into it whatever the port, which it would into digits or zeros.
+FILLER = b"tcplab writes filler text where a database would put its bytes; "
+
+
+def pcap_bytes(trace: Trace, *, at: str | None = None) -> bytes:
+    """The capture of host `at` (default: the trace's first host, the client).
+
+    It holds what that host sent, at the time of sending and whatever became of it, and what
+    reached it, at the time of arrival. Raises `CaptureError` for a host the trace does not have,
+    and for a trace without segments.
+    """
+    if not trace.passages:
+        raise CaptureError(f"{trace.experiment} has no segments to write into a capture.")
+    at = next(iter(trace.hosts)) if at is None else at
+    if at not in trace.hosts:
+        raise CaptureError(f"at = {at!r} is not a host of this trace: {', '.join(trace.hosts)}.")
+    names = scapy()
+    build = _Frames(trace, names)
+    file = io.BytesIO()
+    writer = names.RawPcapWriter(file, linktype=ETHERNET, nano=True, endianness="<", snaplen=0x40000)
+    writer.write_header(None)
+    for t, passage, relative, scale in _seen_at(trace, at):
+        second, nanosecond = divmod(t - trace.start, SECOND)
+        frame = build.frame(passage, relative, scale)
+        writer.write_packet(frame, sec=EPOCH_S + second, usec=nanosecond)
+    return file.getvalue()
+
+
+def write_pcap(trace: Trace, path: str | PathLike[str], *, at: str | None = None) -> None:
+    """Write `pcap_bytes` into a file; `CaptureError` when it can't be written."""
+    content = pcap_bytes(trace, at=at)
+    try:
+        with open(path, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise CaptureError(f"{fspath(path)} can't be written: {error.strerror}.") from None
+
+
+def _seen_at(trace: Trace, at: str) -> list[tuple[int, Passage, Relative, int]]:
+    """What a capture on `at` shows, in its order: time, passage, relative numbers, window scale."""
+    seen = []
+    for passage, relative, scale in zip(trace.passages, trace.relative(), window_scales(trace), strict=True):
+        if passage.sender == at:
+            seen.append((passage.t, passage, relative, scale))
+        elif passage.receiver == at and passage.arrives is not None:
+            seen.append((passage.arrives, passage, relative, scale))
+    # Stable: what arrives comes before what is sent in answer at the same moment.
+    return sorted(seen, key=lambda each: each[0])
+
+
+def window_scales(trace: Trace) -> list[int]:
+    """For each passage, how far its window field is shifted (RFC 7323 section 2.2).
+
+    Both SYNs must have carried the option; in the SYNs themselves the window is not shifted.
+    """
+    segments = [passage.segment for passage in trace.passages]
+    connections = incarnations(segments)
+    offered: dict[tuple[int, Endpoint], int] = {}
+    for segment, connection in zip(segments, connections, strict=True):
+        if segment.flags & SYN and segment.window_scale is not None:
+            offered[connection, segment.source] = segment.window_scale
+    return [
+        0
+        if segment.flags & SYN or (connection, segment.destination) not in offered
+        else offered.get((connection, segment.source), 0)
+        for segment, connection in zip(segments, connections, strict=True)
+    ]
+
+
+class _Frames:
+    """Builds frames; counts IP identifiers per host as Linux does."""
+
+    def __init__(self, trace: Trace, names: Any) -> None:
+        self._scapy = names
+        self._macs = {host: f"02:00:00:00:00:{n:02x}" for n, host in enumerate(trace.hosts, 1)}
+        self._sent = dict.fromkeys(trace.hosts, 0)
+
+    def frame(self, passage: Passage, relative: Relative, scale: int) -> bytes:
+        """One Ethernet frame."""
+        segment = passage.segment
+        source, destination = segment.source, segment.destination
+        ether = self._scapy.Ether(src=self._mac(passage.sender), dst=self._mac(passage.receiver))
+        if ":" in source.address:
+            network = self._scapy.IPv6(src=source.address, dst=destination.address)
+        else:
+            self._sent[passage.sender] = number = self._sent.get(passage.sender, 0) + 1
+            network = self._scapy.IP(
+                src=source.address, dst=destination.address, id=number & 0xFFFF, flags="DF"
+            )
+        tcp = self._scapy.TCP(
+            sport=source.port,
+            dport=destination.port,
+            seq=segment.seq,
+            ack=segment.ack if segment.flags & ACK else 0,
+            flags=segment.flags,
+            window=window_field(segment, scale),
+            options=list(_options(segment)),
+        )
+        return bytes(ether / network / tcp / filler(relative.seq, segment.length))
+
+    def _mac(self, host: str) -> str:
+        # A locally administered address (the 2 in front), so that it is nobody's hardware.
+        return self._macs.get(host, "02:00:00:00:00:ff")
+
+
+def window_field(segment: Segment, scale: int) -> int:
+    """The 16 bits that stand in the header. A small open window must not look closed."""
+    return min(segment.window >> scale or bool(segment.window), 0xFFFF)
+
+
+def _options(segment: Segment) -> Iterator[tuple[str, Any]]:
+    """TCP options in Linux's order, each group filled up to four bytes."""
+    timestamps = segment.timestamps
+    if segment.flags & SYN:
+        if segment.mss is not None:
+            yield "MSS", segment.mss
+        if segment.sack_permitted:
+            if timestamps is None:
+                yield from (("NOP", None), ("NOP", None))
+            yield "SAckOK", b""
+        if timestamps is not None:
+            if not segment.sack_permitted:
+                yield from (("NOP", None), ("NOP", None))
+            yield "Timestamp", timestamps
+        if segment.window_scale is not None:
+            yield from (("NOP", None), ("WScale", segment.window_scale))
+        return
+    if timestamps is not None:
+        yield from (("NOP", None), ("NOP", None), ("Timestamp", timestamps))
+    if segment.sack:
+        # As many blocks as the header has room for (RFC 2018 section 3).
+        blocks = segment.sack[: 3 if timestamps is not None else 4]
+        edges = tuple(edge for block in blocks for edge in block)
+        yield from (("NOP", None), ("NOP", None), ("SAck", edges))
+
+
+def filler(position: int, length: int) -> bytes:
+    """`length` bytes of text that depend on the position in the stream alone."""
+    start = (position - 1) % len(FILLER)
+    return (FILLER * ((start + length) // len(FILLER) + 1))[start : start + length]
