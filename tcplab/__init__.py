@@ -1,0 +1,84 @@
+"""tcplab: the TCP behaviours that break database connections, to change and to watch.
+
+    >>> import tcplab
+    >>> trace = tcplab.run(tcplab.Keepalive(idle_s=60, interval_s=10, probes=3))
+    >>> trace.outcome["detected_after_s"]
+    90.0
+
+Everything here is imported when it is first used, so that `import tcplab` itself costs next to
+nothing and works where scapy, plotly or ipywidgets are missing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tcplab.bench import run
+    from tcplab.capture import CaptureError
+    from tcplab.capture.pcap import write_pcap
+    from tcplab.capture.reading import Capture, read_capture
+    from tcplab.experiments import (
+        EXPERIMENTS,
+        DeadPeer,
+        FinOrRst,
+        HandshakeAndClose,
+        Keepalive,
+        RstInWindow,
+        SlowReader,
+        UnansweredConnect,
+    )
+    from tcplab.knobs import ParameterError
+    from tcplab.trace import Trace
+    from tcplab.view.explorer import explore
+
+    __version__: str
+
+__all__ = [
+    "EXPERIMENTS",
+    "Capture",
+    "CaptureError",
+    "DeadPeer",
+    "FinOrRst",
+    "HandshakeAndClose",
+    "Keepalive",
+    "ParameterError",
+    "RstInWindow",
+    "SlowReader",
+    "Trace",
+    "UnansweredConnect",
+    "explore",
+    "read_capture",
+    "run",
+    "write_pcap",
+]
+
+#: Where each name lives, if not among the experiments.
+_HOMES = {
+    "Capture": "tcplab.capture.reading",
+    "CaptureError": "tcplab.capture",
+    "ParameterError": "tcplab.knobs",
+    "Trace": "tcplab.trace",
+    "explore": "tcplab.view.explorer",
+    "read_capture": "tcplab.capture.reading",
+    "run": "tcplab.bench",
+    "write_pcap": "tcplab.capture.pcap",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("tcplab")
+    elif name in __all__:
+        value = getattr(import_module(_HOMES.get(name, "tcplab.experiments")), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
