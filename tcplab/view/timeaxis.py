@@ -1,0 +1,309 @@
+"""The compressed time axis: which row every event gets, and which moment every row is.
+
+A picture of TCP has one millisecond beside two hours in it, and both matter. So time runs down
+in order, but not to scale:
+
+- every event that needs a line of text gets a row of its own, also where several happen at the
+  same nanosecond: a moment may therefore be several rows high;
+- a flight gets a minimum drop, so that an arrow is seen to slant, and a longer one a larger drop;
+- a silence (nothing on its way, nothing called, no state changed) shrinks to a band, in which the
+  picture shows a break and says how long it was. A longer silence is never a lower band.
+
+One unit of y is one pixel of the figure at its natural size, and y grows downwards.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+from tcplab.trace import MILLISECOND, SECOND, Trace
+from tcplab.view.states import Stretch, last_moment, states
+
+#: px between the middles of two lines of text in one column.
+ROW = 19
+#: px between times at the left: digits are lower than text.
+TICK = 16
+#: px that a label takes above the tail of its arrow.
+LABEL = 18
+#: px between tails of arrows that leave the same host: room for the slope of the one above.
+TAILS = 24
+#: px that half an arrow head takes: a label keeps away from those that end on its side.
+HEAD = 4
+#: Least px by which an arrow falls on its way.
+DROP = 17
+#: px that an arrow falls which nobody receives.
+STUMP = 13
+#: From here on nothing happening is a silence, nanoseconds. Shorter than any retransmission timer.
+SILENCE = 150 * MILLISECOND
+#: px of the lowest band of silence: its own text and the label of the arrow below.
+BAND = 44
+
+
+class Silence(NamedTuple):
+    """A stretch of time in which nothing happened, shrunk to a band."""
+
+    began: int
+    ended: int
+    top: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """A monotone map between nanoseconds and y. A moment covers top..bottom, several rows at times."""
+
+    #: The moments at which something happened, strictly increasing, nanoseconds.
+    times: tuple[int, ...] = ()
+    #: First and last row of each of these moments, px; never overlapping, increasing.
+    tops: tuple[float, ...] = ()
+    bottoms: tuple[float, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    #: Where the time stands written: (moment, y), at least `TICK` apart.
+    ticks: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def height(self) -> float:
+        """px from the first row to the last."""
+        return self.bottoms[-1] if self.bottoms else 0.0
+
+    def y_of(self, t: int) -> float:
+        """The y of moment `t`: its first row; between two moments in proportion."""
+        return self._y(t, self.tops)
+
+    def bottom_of(self, t: int) -> float:
+        """The last row of moment `t`: all that happened until then, and at it, lies above."""
+        return self._y(t, self.bottoms)
+
+    def _y(self, t: int, own: tuple[float, ...]) -> float:
+        if not self.times:
+            return 0.0
+        i = bisect_right(self.times, t) - 1
+        if i < 0:
+            return self.tops[0]
+        if self.times[i] == t:
+            return own[i]
+        if i + 1 == len(self.times):
+            return self.bottoms[i]
+        part = (t - self.times[i]) / (self.times[i + 1] - self.times[i])
+        return self.bottoms[i] + part * (self.tops[i + 1] - self.bottoms[i])
+
+    def t_of(self, y: float) -> int:
+        """The moment at `y`, nanoseconds: what a click on the picture means."""
+        if not self.times:
+            return 0
+        i = bisect_right(self.tops, y) - 1
+        if i < 0:
+            return self.times[0]
+        if y <= self.bottoms[i] or i + 1 == len(self.times):
+            return self.times[i]
+        part = (y - self.bottoms[i]) / (self.tops[i + 1] - self.bottoms[i])
+        return self.times[i] + round(part * (self.times[i + 1] - self.times[i]))
+
+
+@dataclass(slots=True)
+class Placement:
+    """The row of everything that a ladder shows, in the order in which the trace holds it."""
+
+    axis: TimeAxis
+    #: y of the tail and the head of every passage's arrow; None where it never arrived.
+    sent: list[float]
+    arrived: list[float | None]
+    #: y of every call's return.
+    returned: list[float]
+    #: y of every note.
+    noted: list[float]
+    #: What the state bars show, and y of every stretch's name.
+    states: list[Stretch] = field(default_factory=list)
+    changed: list[float] = field(default_factory=list)
+
+
+# In which order things are told that happen at the same nanosecond: what arrives is the cause of
+# the state's change, that of a call's return, and that of what is sent in answer.
+_ARRIVE, _NOTE, _CHANGE, _BEGIN, _RETURN, _SEND, _ARRIVE_AT_ONCE, _END = range(8)
+_TICKED = {_NOTE, _CHANGE, _RETURN, _SEND}
+
+
+def time_axis(trace: Trace) -> TimeAxis:
+    """The map between the trace's nanoseconds and the y of its ladder."""
+    return place(trace).axis
+
+
+def hosts_of(trace: Trace) -> list[str]:
+    """Names of the lifelines from left to right: the trace's hosts, then any other that speaks."""
+    names = dict.fromkeys(trace.hosts)
+    for passage in trace.passages:
+        names[passage.sender] = names[passage.receiver] = None
+    return list(names)
+
+
+def drop(flight: int) -> float:
+    """px by which an arrow falls at least that was `flight` nanoseconds on its way."""
+    return DROP + 6 * math.log10(1 + max(flight, 0) / MILLISECOND)
+
+
+def place(trace: Trace) -> Placement:
+    """Give every event its row."""
+    stretches = states(trace)
+    events = _events(trace, stretches)
+    spoken = trace.passages
+    outer = set(hosts_of(trace)[:1] + hosts_of(trace)[-1:])
+    sent = [0.0] * len(spoken)
+    arrived: list[float | None] = [None] * len(spoken)
+    rows: dict[int, list[float]] = {
+        _NOTE: [0.0] * len(trace.notes),
+        _CHANGE: [0.0] * len(stretches),
+        _BEGIN: [0.0] * len(trace.calls),
+        _RETURN: [0.0] * len(trace.calls),
+        _END: [0.0],
+    }
+
+    columns: dict[str, float] = {}  # y down to which text stands, by host; "" is between the lifelines
+    last_tail: dict[str, float] = {}
+    last_head: dict[str, float] = {}
+    times: list[int] = []
+    tops: list[float] = []
+    bottoms: list[float] = []
+    silences: list[Silence] = []
+    ticked: list[tuple[bool, float, int]] = []
+    on_their_way = 0
+    far_up = -1e9
+
+    for t, group in groupby(events, key=itemgetter(0)):
+        base, is_silence = 0.0, False
+        if times:
+            pause = t - times[-1]
+            is_silence = pause >= SILENCE and not on_their_way
+            step = _band(pause) if is_silence else 2 + 6 * math.log10(1 + pause / MILLISECOND)
+            base = bottoms[-1] + step
+        low, high, tick, is_ticked = math.inf, base, base, False
+        for _, what, i, host in group:
+            y = base
+            if what == _SEND:
+                y = max(
+                    y,
+                    columns.get("", far_up) + LABEL,
+                    last_tail.get(host, far_up) + TAILS,
+                    last_head.get(host, far_up) + LABEL + HEAD,
+                )
+                sent[i] = last_tail[host] = y
+                columns[""] = y + 2
+                on_their_way += spoken[i].arrives is not None
+            elif what in (_ARRIVE, _ARRIVE_AT_ONCE):
+                flight = t - spoken[i].t
+                y = max(
+                    y,
+                    sent[i] + drop(flight),
+                    last_head.get(host, far_up) + TAILS,
+                    last_tail.get(host, far_up) + 8,
+                )
+                arrived[i] = last_head[host] = y
+                on_their_way -= 1
+            elif what == _NOTE or (what in (_CHANGE, _RETURN) and host not in outer):
+                arrows = max(last_head.values(), default=far_up)
+                y = max(y, columns.get("", far_up) + ROW / 2 + 1, arrows + ROW / 2 + HEAD)
+                columns[""] = y + ROW / 2 + 1
+            elif what in (_CHANGE, _RETURN):
+                y = max(y, columns.get(host, far_up) + ROW / 2, last_head.get(host, far_up))
+                columns[host] = y + ROW / 2
+            if what in rows:
+                rows[what][i] = y
+            if what in _TICKED and not is_ticked:
+                tick, is_ticked = y, True
+            # An arrow that nobody receives has no end in time, but takes its room.
+            stump = STUMP if what == _SEND and spoken[i].arrives is None else 0
+            low, high = min(low, y), max(high, y + stump)
+        if is_silence:
+            silences.append(Silence(times[-1], t, bottoms[-1], low))
+        times.append(t)
+        tops.append(low)
+        bottoms.append(high)
+        ticked.append((is_ticked, tick if is_ticked else low, t))
+
+    axis = TimeAxis(tuple(times), tuple(tops), tuple(bottoms), tuple(silences), _ticks(ticked))
+    return Placement(axis, sent, arrived, rows[_RETURN], rows[_NOTE], stretches, rows[_CHANGE])
+
+
+def _events(trace: Trace, stretches: list[Stretch]) -> list[tuple[int, int, int, str]]:
+    """(moment, what, index, host) of everything that gets a row, in the order of the telling."""
+    events: list[tuple[int, int, int, str]] = []
+    for i, passage in enumerate(trace.passages):
+        events.append((passage.t, _SEND, i, passage.sender))
+        if passage.arrives is not None:
+            what = _ARRIVE if passage.arrives > passage.t else _ARRIVE_AT_ONCE
+            events.append((max(passage.arrives, passage.t), what, i, passage.receiver))
+    for i, stretch in enumerate(stretches):
+        events.append((stretch.began, _CHANGE, i, stretch.host))
+    for i, call in enumerate(trace.calls):
+        events.append((call.t, _RETURN, i, call.host))
+        if call.began < call.t:
+            events.append((call.began, _BEGIN, i, call.host))
+    for i, note in enumerate(trace.notes):
+        events.append((note.t, _NOTE, i, note.host))
+    if events:
+        events.append((last_moment(trace), _END, 0, ""))
+    events.sort()
+    return events
+
+
+def _band(pause: int) -> float:
+    """px of a silence: a little more for each doubling, up to a limit."""
+    return min(BAND + 3 * math.log2(pause / SILENCE), 2 * BAND)
+
+
+def _ticks(moments: list[tuple[bool, float, int]]) -> tuple[tuple[int, float], ...]:
+    """Where the time is written: first at rows with text, then wherever there is room left."""
+    rows: list[float] = []
+    ticks: dict[float, int] = {}
+    for wanted in (True, False):
+        for is_ticked, y, t in moments:
+            if is_ticked is not wanted:
+                continue
+            i = bisect_left(rows, y)
+            if (i == 0 or y - rows[i - 1] >= TICK) and (i == len(rows) or rows[i] - y >= TICK):
+                rows.insert(i, y)
+                ticks[y] = t
+    return tuple((ticks[y], y) for y in rows)
+
+
+def duration(nanoseconds: int) -> str:
+    """A length of time as one says it: ``40 µs``, ``0.204 s``, ``75 s``, ``15 min 28 s``, ``2 h``."""
+    if nanoseconds < 0:
+        return "−" + duration(-nanoseconds)
+    if nanoseconds == 0:
+        return "0 s"
+    if nanoseconds < MILLISECOND - 500:
+        return f"{nanoseconds / 1000:.3g} µs"
+    if nanoseconds < 99_950 * MILLISECOND:
+        places = 3 if nanoseconds < 10 * SECOND else 1
+        text = f"{nanoseconds / SECOND:.{places}f}"
+        return f"{text.rstrip('0').rstrip('.') if float(text).is_integer() or places == 1 else text} s"
+    seconds = (nanoseconds + SECOND // 2) // SECOND
+    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
+    while parts and not parts[-1][0]:
+        parts.pop()
+    while parts and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{number} {unit}" for number, unit in parts)
+
+
+def tick_texts(moments: list[int]) -> list[str]:
+    """What the axis says at these moments, given in nanoseconds since the first segment.
+
+    A moment that its full name would not tell from the one above is written as the distance from
+    the last one that has a full name: ``2 h``, then ``+ 0.002 s``.
+    """
+    texts = []
+    named: int | None = None
+    for moment in moments:
+        if named is not None and moment >= 10 * SECOND and moment - named < SECOND:
+            texts.append(f"+ {duration(moment - named)}")
+        else:
+            texts.append(duration(moment))
+            named = moment
+    return texts
