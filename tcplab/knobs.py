@@ -117,7 +117,10 @@ DAY = 86_400
 
 LATENCY = Knob("latency, one way", float, "ms", 0, 1000, help="How long a segment travels.", slider_high=200)
 LINUX = Knob(
-    "Linux version", str, help="Whose rules the model follows, for example 3.10, 5.14 or 6.18.", test_only=True
+    "Linux version",
+    str,
+    help="Whose rules the model follows, for example 3.10, 5.14 or 6.18.",
+    test_only=True,
 )
 SEED = Knob("seed", int, low=0, high=2**31 - 1, help="Chooses sequence numbers and ports.", test_only=True)
 WATCH = Knob(
@@ -173,20 +176,36 @@ RECEIVE_BUFFER = Knob(
     socket_option="SO_RCVBUF", socket_factor=0.5,
 )  # fmt: skip
 WINDOW = Knob(
-    "receive window", int, "bytes", 2304, 1 << 20, step=1024, help="What the receiver advertises.", test_only=True
+    "receive window",
+    int,
+    "bytes",
+    2304,
+    1 << 20,
+    step=1024,
+    help="What the receiver advertises.",
+    test_only=True,
 )
 REQUEST = Knob(
-    "request", int, "bytes", 1, 14480, help="What the client sends: a query.", test_only=True, slider_high=1448
+    "request",
+    int,
+    "bytes",
+    1,
+    14480,
+    help="What the client sends: a query.",
+    test_only=True,
+    slider_high=1448,
 )
-RESPONSE = Knob(
-    "response", int, "bytes", 1, 14480, help="What the server answers: the rows.", test_only=True
-)
+RESPONSE = Knob("response", int, "bytes", 1, 14480, help="What the server answers: the rows.", test_only=True)
 LONG_RESPONSE = Knob(
     "response", int, "bytes", 1, 10_000_000, help="What the server sends: a large result.", test_only=True,
     slider_high=1_000_000, step=10_000,
 )  # fmt: skip
-READ_BYTES = Knob("read at a time", int, "bytes", 1, 1 << 20, help="Bytes per recv().", test_only=True, slider_high=65536)
-PERIOD = Knob("every", float, "s", 0, DAY, zero="never", help="Time between two calls.", test_only=True, slider_high=60)
+READ_BYTES = Knob(
+    "read at a time", int, "bytes", 1, 1 << 20, help="Bytes per recv().", test_only=True, slider_high=65536
+)
+PERIOD = Knob(
+    "every", float, "s", 0, DAY, zero="never", help="Time between two calls.", test_only=True, slider_high=60
+)
 OFFSET = Knob(
     "offset from RCV.NXT", int, "bytes", -(2**31) + 1, 2**31 - 1,
     help="Where the RST's sequence number lies, counted from the next byte the receiver expects.",
@@ -241,9 +260,7 @@ class Parameters:
         known = cls.knobs()
         for name in values:
             if name not in known:
-                raise ParameterError(
-                    f"{cls.name} has no parameter {name!r}; it has {', '.join(known)}."
-                )
+                raise ParameterError(f"{cls.name} has no parameter {name!r}; it has {', '.join(known)}.")
         return cls(**values)
 
     def values(self) -> dict[str, Any]:

@@ -13,9 +13,7 @@ FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 
 #: Letters in the order of the command line's contract, `SFRPAU`.
 FLAG_LETTERS = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"))
-_LETTERS = tuple(
-    "".join(letter for bit, letter in FLAG_LETTERS if flags & bit) for flags in range(0x40)
-)
+_LETTERS = tuple("".join(letter for bit, letter in FLAG_LETTERS if flags & bit) for flags in range(0x40))
 
 SEQUENCE_SPACE = 1 << 32
 _HALF = 1 << 31
@@ -91,4 +89,16 @@ class Segment:
         return _LETTERS[self.flags & 0x3F]
 
     def __str__(self) -> str:
-        return f"{self.source} > {self.destination} {self.letters} seq {self.seq} ack {self.ack} len {self.length}"
+        numbers = f"seq {self.seq} ack {self.ack} len {self.length}"
+        return f"{self.source} > {self.destination} {self.letters} {numbers}"
+
+
+def reset_for(segment: Segment) -> Segment:
+    """The RST that answers a segment without a socket; also what a firewall's REJECT sends.
+
+    With ACK: a bare RST at the number it acknowledged. Without (a SYN): RST, ACK from 0
+    (RFC 9293 section 3.10.7.1; net/ipv4/netfilter/nf_reject_ipv4.c:nf_reject_ip_tcphdr_put).
+    """
+    if segment.flags & ACK:
+        return Segment(segment.destination, segment.source, segment.ack, 0, RST, 0)
+    return Segment(segment.destination, segment.source, 0, segment.end_seq, RST | ACK, 0)

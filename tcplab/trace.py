@@ -124,8 +124,9 @@ class Trace:
     outcome: Mapping[str, Any] = field(default_factory=dict)
     #: Named curves of a fleet study; empty where there are segments.
     series: Mapping[str, Any] = field(default_factory=dict)
-    #: When the run ended, nanoseconds.
+    #: When the run ended, nanoseconds; and from when on the script watched what it had set up.
     end: int = 0
+    watched_from: int | None = None
     #: Sentences a reader must know before believing the picture (clamped values, knobs that
     #: this Linux lacks, a capture cut short).
     warnings: list[str] = field(default_factory=list)

@@ -6,7 +6,7 @@ gives the same trace.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import simpy
@@ -15,26 +15,18 @@ from tcplab.bench.script import Bench, Connection, Host, Listener, Result, Scrip
 from tcplab.kinds import classify
 from tcplab.model import queues
 from tcplab.model.socket import Socket
-from tcplab.model.stack import Stack, reset_for
+from tcplab.model.stack import Stack
 from tcplab.model.states import CLOSED
 from tcplab.model.sysctls import Options
 from tcplab.releases import release
-from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_add
+from tcplab.route.cable import Cable
+from tcplab.segment import RST, Endpoint, Segment, reset_for, seq_add
 from tcplab.trace import MILLISECOND, SECOND, Call, CounterSample, Note, Passage, SocketSample, Trace
 
 if TYPE_CHECKING:
     from tcplab.bench import Story
 
 T = TypeVar("T")
-
-#: Names of segments that `Bench.lose` understands.
-LOSABLE: dict[str, Callable[[Segment], bool]] = {
-    "any": lambda segment: True,
-    "syn": lambda segment: bool(segment.flags & SYN),
-    "fin": lambda segment: bool(segment.flags & FIN),
-    "data": lambda segment: segment.length > 0,
-    "ack": lambda segment: segment.length == 0 and segment.flags & (SYN | FIN | RST | ACK) == ACK,
-}
 
 
 class _Wait:
@@ -47,6 +39,15 @@ class _Wait:
 
     def __await__(self) -> Generator[simpy.Event, Any, Any]:
         return (yield self.event)
+
+
+class VirtualTime(simpy.Environment):
+    """SimPy's clock, counting whole nanoseconds."""
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since the run began."""
+        return self._now  # type: ignore[return-value]
 
 
 def _nanoseconds(seconds: float) -> int:
@@ -111,7 +112,9 @@ class ModelListener(Listener):
         return await self.host.call("close() of the listener", self.listener, "close_listener", blocks=False)
 
     async def kill(self) -> Result:
-        return await self.host.call("listener killed (SIGKILL)", self.listener, "close_listener", blocks=False)
+        return await self.host.call(
+            "listener killed (SIGKILL)", self.listener, "close_listener", blocks=False
+        )
 
 
 class ModelHost(Host):
@@ -122,11 +125,7 @@ class ModelHost(Host):
         self.env = bench.env
         self.name, self.address = name, address
         self.stack = Stack(address, bench.release, seed)
-        self.plugged = True
-        #: Counts how often the cable was pulled: what was sent before is lost.
-        self.cuts = 0
-        self.rules: dict[int, str] = {}
-        self.losses: list[list[Any]] = []
+        self.cable = Cable()
         self._waiting: dict[Any, simpy.Event] = {}
         self._samples: dict[tuple[Endpoint, Endpoint], tuple[Any, ...]] = {}
         self._counters: dict[str, int] = {}
@@ -161,12 +160,11 @@ class ModelHost(Host):
         return Result(error=error), ModelConnection(self, socket)
 
     def unplug(self) -> None:
-        self.plugged = False
-        self.cuts += 1
+        self.cable.unplug()
         self.bench.note(self, "unplugged")
 
     def plug(self) -> None:
-        self.plugged = True
+        self.cable.plug()
         self.bench.note(self, "plugged in again")
 
     def reboot(self) -> None:
@@ -175,17 +173,23 @@ class ModelHost(Host):
         self.bench.note(self, "rebooted: no socket is left")
 
     def reject(self, port: int) -> None:
-        self.rules[port] = "reject"
+        self.cable.rules[port] = "REJECT"
         self.bench.note(self, f"firewall rule: REJECT port {port}")
 
     def drop(self, port: int) -> None:
-        self.rules[port] = "drop"
+        self.cable.rules[port] = "DROP"
         self.bench.note(self, f"firewall rule: DROP port {port}")
 
     # -- calls, and waiting ----------------------------------------------------------------
 
     async def call(
-        self, text: str, target: Any, verb: str, *arguments: Any, end_of_file: bool = False, blocks: bool = True
+        self,
+        text: str,
+        target: Any,
+        verb: str,
+        *arguments: Any,
+        end_of_file: bool = False,
+        blocks: bool = True,
     ) -> Result:
         """Make a call, wait while it would block, and write down what came back."""
         began = self.env.now
@@ -248,9 +252,10 @@ class ModelHost(Host):
             self.settle()
 
     def _sample(self, target: Any) -> None:
+        line: tuple[str, int, int, str, int | None, int]
         if isinstance(target, queues.Listener):
             key = (target.local, Endpoint("0.0.0.0", 0))
-            line = (target.state, len(target.accept_queue), target.backlog, "", None, 0)
+            line = target.summary()
         else:
             key = (target.local, target.remote)
             current = self.stack.sockets.get(key)
@@ -262,7 +267,7 @@ class ModelHost(Host):
                 line = target.summary()
         if self._samples.get(key) != line:
             self._samples[key] = line
-            self.bench.trace.sockets.append(SocketSample(self.env.now, self.name, *key, *line))
+            self.bench.trace.sockets.append(SocketSample(self.env.now, self.name, key[0], key[1], *line))
 
     def _sample_counters(self) -> None:
         for name, value in self.stack.counters.items():
@@ -275,7 +280,7 @@ class ModelBench(Bench):
     """Hosts on one wire, in virtual time."""
 
     def __init__(self, story: Story) -> None:
-        self.env = simpy.Environment()
+        self.env = VirtualTime()
         self.release = release(story.linux)
         self.latency = round(story.latency_ms * MILLISECOND)
         self.trace = Trace(str(story.name), "model", story.linux, story.values())
@@ -299,7 +304,7 @@ class ModelBench(Bench):
         await _Wait(self.env.timeout(_nanoseconds(seconds)))
 
     async def together(self, *calls: Awaitable[Any]) -> list[Any]:
-        processes = [self.env.process(_as_coroutine(call)) for call in calls]
+        processes = [self.env.process(_as_coroutine(call)) for call in calls]  # type: ignore[arg-type]
         await _Wait(self.env.all_of(processes))
         return [process.value for process in processes]
 
@@ -315,15 +320,12 @@ class ModelBench(Bench):
         if process.is_alive:
             process.interrupt()
             await _Wait(process)
-        return process.value  # type: ignore[no-any-return]
+        return process.value
 
     def lose(self, sender: Host, **which: int) -> None:
-        for name, times in which.items():
-            if name not in LOSABLE:
-                raise ScriptError(f"no kind of segment {name!r}: {', '.join(LOSABLE)}")
-            sender.losses = [loss for loss in sender.losses if loss[0] != name]  # type: ignore[attr-defined]
-            if times:
-                sender.losses.append([name, times])  # type: ignore[attr-defined]
+        assert isinstance(sender, ModelHost)
+        for kind, times in which.items():
+            sender.cable.lose(kind, times)
 
     def forge_reset(self, victim: Connection, offset: int) -> None:
         assert isinstance(victim, ModelConnection)
@@ -331,51 +333,45 @@ class ModelBench(Bench):
         last = next(p.segment for p in reversed(self.trace.passages) if p.segment.source == ours)
         forged = Segment(last.destination, last.source, seq_add(last.ack, offset), 0, RST, 0)
         claimed = self._by_address[last.destination.address]
-        self._send(claimed, forged, kind="forged")
+        self.carry(claimed, forged, kind="forged")
 
     def move_address(self, old: Host, new: Host) -> None:
         assert isinstance(new, ModelHost)
         self._by_address[old.address] = new
         self.note(new, f"takes over address {old.address}")
 
+    def watch_from_now(self) -> None:
+        self.trace.watched_from = self.env.now
+
     def note(self, host: Host | None, text: str) -> None:
         self.trace.notes.append(Note(self.env.now, host.name if host else "", text))
 
     # -- the wire ----------------------------------------------------------------------------
 
-    def carry(self, sender: ModelHost, segment: Segment) -> None:
+    def carry(self, sender: ModelHost, segment: Segment, kind: str = "") -> None:
         """Put a segment on the wire, unless a named loss or a pulled cable takes it."""
-        for loss in sender.losses:
-            if LOSABLE[loss[0]](segment):
-                loss[1] -= 1
-                if not loss[1]:
-                    sender.losses.remove(loss)
-                self._send(sender, segment, lost=True)
-                return
-        self._send(sender, segment)
-
-    def _send(self, sender: ModelHost, segment: Segment, kind: str = "", lost: bool = False) -> None:
         env = self.env
         receiver = self._by_address[segment.destination.address]
+        ours, theirs = sender.cable, receiver.cable
         passage = Passage(env.now, sender.name, receiver.name, segment, kind=kind)
         self.trace.passages.append(passage)
-        if lost or not (sender.plugged and receiver.plugged):
+        if ours.loses(segment) or not (ours.plugged and theirs.plugged):
             passage.fate = "lost"
             return
-        cuts = sender.cuts + receiver.cuts
+        cuts = ours.cuts + theirs.cuts
 
         def arrive(event: simpy.Event) -> None:
-            if sender.cuts + receiver.cuts != cuts:
+            if ours.cuts + theirs.cuts != cuts:
                 passage.fate = "lost"
                 return
             passage.arrives = env.now
-            rule = receiver.rules.get(segment.destination.port)
-            if rule:
-                passage.fate = f"dropped_by:{rule.upper()}"
-                if rule == "reject" and not segment.flags & RST:
-                    self._send(receiver, reset_for(segment))
+            rule = theirs.rule_for(segment)
+            if rule is None:
+                passage.verdict = receiver.deliver(segment)
                 return
-            passage.verdict = receiver.deliver(segment)
+            passage.fate = f"dropped_by:{rule}"
+            if rule == "REJECT" and not segment.flags & RST:
+                self.carry(receiver, reset_for(segment))
 
         env.timeout(self.latency).callbacks.append(arrive)
 

@@ -153,11 +153,15 @@ class Host(ABC):
         """Set `net.ipv4.*` values by their last name (``tcp_retries2=5``), before any traffic."""
 
     @abstractmethod
-    async def listen(self, port: int, backlog: int = 128, options: SocketOptions = ...) -> Listener:  # type: ignore[assignment]
+    async def listen(
+        self, port: int, backlog: int = 128, options: SocketOptions = SocketOptions()
+    ) -> Listener:
         """A listening socket; connections it accepts inherit its options."""
 
     @abstractmethod
-    async def connect(self, server: Host, port: int, options: SocketOptions = ...) -> tuple[Result, Connection]:  # type: ignore[assignment]
+    async def connect(
+        self, server: Host, port: int, options: SocketOptions = SocketOptions()
+    ) -> tuple[Result, Connection]:
         """connect(): wait until it succeeded or failed. The connection is useless after an error."""
 
     @abstractmethod
@@ -225,6 +229,10 @@ class Bench(ABC):
     @abstractmethod
     def move_address(self, old: Host, new: Host) -> None:
         """From now on segments for the old host's address reach the new host."""
+
+    @abstractmethod
+    def watch_from_now(self) -> None:
+        """The scene is set: what the experiment is about begins here."""
 
     @abstractmethod
     def note(self, host: Host | None, text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import WATCHING, in_words, seconds, sent_by, times, watching_since
+from tcplab.experiments.reading import end_of_socket, in_words, seconds, sent_by, times, watching_since
 from tcplab.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -68,7 +68,7 @@ class DeadPeer(Experiment):
         server = await listener.accept()
         await client.exchange(server, REQUEST_BYTES)
         server_host.unplug()
-        bench.note(None, WATCHING)
+        bench.watch_from_now()
         await client.send(REQUEST_BYTES)
         await client.wait_until_broken(self.watch())
 
@@ -77,11 +77,13 @@ class DeadPeer(Experiment):
         return self.watch_s or max(1100, self.user_timeout_s + 130, (self.retries2 - 6) * 125)
 
     def _unanswered(self, trace: Trace) -> list[Passage]:
-        return [p for p in sent_by(trace, "client", watching_since(trace)) if p.segment.length == REQUEST_BYTES]
+        return [
+            p for p in sent_by(trace, "client", watching_since(trace)) if p.segment.length == REQUEST_BYTES
+        ]
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         data = self._unanswered(trace)
-        broken = next((s for s in trace.sockets if s.host == "client" and s.state == "CLOSED"), None)
+        broken = end_of_socket(trace, "client")
         return {
             "transmissions": len(data),
             "detected_after_s": seconds(broken.t - data[0].t) if broken else None,
@@ -92,7 +94,8 @@ class DeadPeer(Experiment):
         outcome = trace.outcome
         sent = times(outcome["transmissions"])
         if outcome["detected_after_s"] is None:
-            return f"In {in_words(self.watch())} the client has sent the same {REQUEST_BYTES} bytes {sent}, and still waits."
+            watched = in_words(self.watch())
+            return f"In {watched} the client has sent the same {REQUEST_BYTES} bytes {sent}, and still waits."
         keepalive = (
             " Keepalive was on and sent no probe: it keeps quiet while data is unacknowledged."
             if self.keepalive_idle_s

@@ -7,7 +7,7 @@ from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host, Listener, Result, SocketOptions
 from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import WATCHING, calls_of, error_of, in_words, watching_since
+from tcplab.experiments.reading import calls_of, error_of, in_words, watching_since
 from tcplab.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
 from tcplab.segment import FIN, RST
 from tcplab.trace import Trace
@@ -64,7 +64,8 @@ class FinOrRst(Experiment):
     client: str = knob(CLIENT, default="reading")
     fin_timeout_s: float = knob(FIN_TIMEOUT, default=60)
     keepalive_idle_s: float = knob(
-        replace(KEEPALIVE_IDLE, help="The client's keepalive; it goes on probing after the server's FIN."), default=0
+        replace(KEEPALIVE_IDLE, help="The client's keepalive; it goes on probing after the server's FIN."),
+        default=0,
     )
     watch_s: float = knob(WATCH, default=0)
 
@@ -86,7 +87,7 @@ class FinOrRst(Experiment):
             if self.ending == "kill_unread":
                 await client.send(40)
         await bench.sleep(0.5)
-        bench.note(None, WATCHING)
+        bench.watch_from_now()
         if self.client == "reading":
             await bench.together(self._reading(bench, client), self._end(bench, listener, server))
         else:
@@ -133,7 +134,9 @@ class FinOrRst(Experiment):
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = watching_since(trace)
         ends = [
-            p for p in trace.passages if p.sender == "server" and p.t >= since and p.segment.flags & (FIN | RST)
+            p
+            for p in trace.passages
+            if p.sender == "server" and p.t >= since and p.segment.flags & (FIN | RST)
         ]
         calls = [*calls_of(trace, "client", "connect("), *calls_of(trace, "client", "recv(", since)]
         writes = calls_of(trace, "client", "send(", since)
@@ -163,11 +166,12 @@ class FinOrRst(Experiment):
             return f"{told} After {waited} connect() says: {said}."
         if self.client == "reading":
             if error is None:
-                return f"{told} The waiting client reads end of file at once, without any errno, and closes its side too."
+                return f"{told} The waiting client reads end of file at once, without errno, and closes too."
             return f"{told} The waiting client's recv() says: {said}."
         if error is None and outcome["second_write_error"] is None:
             return f"{told} The client's sends succeed: the server still reads."
         if error is None:
             second = _ERRORS[outcome["second_write_error"]]
-            return f"{told} The idle client's next send() still succeeds and draws a RST; only the one after says: {second}."
+            told += " The idle client's next send() still succeeds and draws a RST"
+            return f"{told}; only the one after says: {second}."
         return f"{told} The idle client's next send() says: {said}."

@@ -62,12 +62,16 @@ class HandshakeAndClose(Experiment):
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         first, waits = outcome["first_fin"], outcome["time_wait_on"]
-        how = "Both sides sent their FIN before they saw the other's" if first == "both" else f"The {first} closed first"
+        how = (
+            "Both sides sent their FIN before they saw the other's"
+            if first == "both"
+            else f"The {first} closed first"
+        )
         where = "both sides keep" if waits == "both" else f"the {waits} keeps"
         return (
-            f"{plural(outcome['segments'], 'segment')}: a handshake, a question of {self.request} bytes, an answer "
-            f"of {self.response} bytes, and the close. {how}, so {where} the connection in TIME_WAIT for 60 s. "
-            "No application saw an error."
+            f"{plural(outcome['segments'], 'segment')}: a handshake, a question of {self.request} bytes, "
+            f"an answer of {self.response} bytes, and the close. {how}, so {where} the connection in "
+            "TIME_WAIT for 60 s. No application saw an error."
         )
 
 

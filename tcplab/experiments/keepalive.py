@@ -8,7 +8,7 @@ from typing import Any
 from tcplab.bench.script import Bench, Connection, SocketOptions
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.reading import (
-    WATCHING,
+    end_of_socket,
     in_words,
     last_received,
     plural,
@@ -76,7 +76,7 @@ class Keepalive(Experiment):
             for _ in range(3):
                 await bench.sleep(self.data_every_s)
                 await client.exchange(server)
-        bench.note(None, WATCHING)
+        bench.watch_from_now()
         if self.peer == "offline":
             server_host.unplug()
         elif self.peer == "rebooted":
@@ -120,7 +120,7 @@ class Keepalive(Experiment):
     def outcome(self, trace: Trace) -> dict[str, Any]:
         origin = last_received(trace, "client", watching_since(trace))
         probes = [p for p in sent_by(trace, "client", kind="keepalive") if self.data_every_s or p.t > origin]
-        broken = next((s for s in trace.sockets if s.host == "client" and s.state == "CLOSED"), None)
+        broken = end_of_socket(trace, "client")
         return {
             "probe_times_s": [seconds(p.t - origin) for p in probes],
             "detected_after_s": seconds(broken.t - origin) if broken else None,
@@ -134,7 +134,9 @@ class Keepalive(Experiment):
 
     def _error(self, trace: Trace, origin: int) -> str:
         """An obeyed RST is ECONNRESET; a timer that gave up ETIMEDOUT."""
-        reset = any(p.verdict == "accepted" and p.receiver == "client" and p.t >= origin for p in trace.passages)
+        reset = any(
+            p.verdict == "accepted" and p.receiver == "client" and p.t >= origin for p in trace.passages
+        )
         return "ECONNRESET" if reset else "ETIMEDOUT"
 
     def sentence(self, trace: Trace) -> str:
@@ -142,7 +144,9 @@ class Keepalive(Experiment):
         probes, after = len(outcome["probe_times_s"]), outcome["detected_after_s"]
         if after is not None:
             how = {
-                "ETIMEDOUT": f"after {plural(probes, 'probe')} without an answer" if probes else "without a single probe",
+                "ETIMEDOUT": f"after {plural(probes, 'probe')} without an answer"
+                if probes
+                else "without a single probe",
                 "ECONNRESET": f"because {'a' if probes == 1 else 'the last'} probe was answered by a RST",
             }[outcome["error"]]
             said = (
@@ -155,8 +159,8 @@ class Keepalive(Experiment):
         watched = in_words(self.watch())
         if not self.idle_s:
             return (
-                f"Keepalive is off: in {watched} not one segment is sent, and the client would wait for ever. "
-                "No call returns, no error appears."
+                f"Keepalive is off: in {watched} not one segment is sent, and the client would wait for "
+                "ever. No call returns, no error appears."
             )
         if self.peer == "alive":
             what = f"{plural(probes, 'probe')}, each answered at once" if probes else "no probe at all"
@@ -165,8 +169,11 @@ class Keepalive(Experiment):
                 if probes
                 else " Data came more often than the idle time, and each answer counts as a sign of life."
             )
-            return f"The server is alive. In {watched} the client sends {what}; the application sees nothing.{why}"
+            told = f"The server is alive. In {watched} the client sends {what}"
+            return f"{told}; the application sees nothing.{why}"
         return f"In {watched} the client has sent {plural(probes, 'probe')} and has noticed nothing yet."
 
     def _why_late(self) -> str:
-        return " While data is unacknowledged no keepalive probe is sent: retransmission decides when to give up."
+        return (
+            " While data is unacknowledged no keepalive probe is sent: retransmission decides when it ends."
+        )

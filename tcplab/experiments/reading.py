@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tcplab.trace import SECOND, Call, Passage, Trace
-
-#: The note with which a script says: from here on the run is watched.
-WATCHING = "watching"
+from tcplab.trace import SECOND, Call, Passage, SocketSample, Trace
 
 
 def watching_since(trace: Trace) -> int:
     """When the script began to watch; the start of the trace if it never said so."""
-    return next((note.t for note in reversed(trace.notes) if note.text == WATCHING), trace.start)
+    return trace.start if trace.watched_from is None else trace.watched_from
 
 
 def sent_by(trace: Trace, host: str, since: int = -1, *, kind: str | None = None) -> Iterator[Passage]:
@@ -25,9 +22,14 @@ def sent_by(trace: Trace, host: str, since: int = -1, *, kind: str | None = None
 def last_received(trace: Trace, host: str, before: int) -> int:
     """When the last segment before a moment reached a host; that moment if none did."""
     return max(
-        (p.arrives for p in trace.passages if p.receiver == host and p.arrives is not None and p.arrives <= before),
+        (p.arrives for p in trace.passages if p.receiver == host and p.arrives and p.arrives <= before),
         default=before,
     )
+
+
+def end_of_socket(trace: Trace, host: str) -> SocketSample | None:
+    """When a host's first connection was gone, or None while it still stands."""
+    return next((s for s in trace.sockets if s.host == host and s.state == "CLOSED"), None)
 
 
 def calls_of(trace: Trace, host: str, prefix: str, since: int = -1) -> list[Call]:

@@ -7,16 +7,19 @@ from typing import Any
 
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import WATCHING, calls_of, error_of, watching_since
+from tcplab.experiments.reading import calls_of, error_of, watching_since
 from tcplab.knobs import OFFSET, WINDOW, YES_NO, ParameterError, knob
 from tcplab.trace import Trace
 
-SACK_HOLE = replace(YES_NO, label="a hole", help="A segment was lost before, a later one is held out of order.")
+SACK_HOLE = replace(
+    YES_NO, label="a hole", help="A segment was lost before, a later one is held out of order."
+)
 AT_SACK_EDGE = replace(
     YES_NO, label="at the SACK edge", help="Put the RST at the right edge of what is held out of order."
 )
 #: Two requests, the first of which is lost: the hole and the block behind it.
 HOLE = 40
+REQUEST_BYTES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,9 @@ class RstInWindow(Experiment):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.at_sack_edge and not self.sack_hole:
-            raise ParameterError("at_sack_edge = True needs sack_hole = True: without a hole there is no edge.")
+            raise ParameterError(
+                "at_sack_edge = True needs sack_hole = True: without a hole there is no edge."
+            )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
@@ -56,18 +61,22 @@ class RstInWindow(Experiment):
         _, client = await client_host.connect(server_host, 5432, options)
         server = await listener.accept()
         await client.exchange(server)
+        # One more question, so that the last window the client advertised is that of an empty buffer.
+        await client.send(REQUEST_BYTES)
+        await server.receive_exactly(REQUEST_BYTES)
+        await client.settled()
         if self.sack_hole:
             bench.lose(server_host, data=1)
             await server.send(HOLE)
             await server.send(HOLE)
             bench.lose(server_host, data=1000)
             await bench.sleep(4 * self.latency_ms / 1000)
-        bench.note(None, WATCHING)
+        bench.watch_from_now()
         bench.forge_reset(client, 2 * HOLE if self.at_sack_edge else self.offset)
         await bench.sleep(0.1 + 4 * self.latency_ms / 1000)
         bench.lose(server_host, data=0)
         # Is anybody still there? The client asks, whatever the server sends reaches it or not.
-        await client.send(40)
+        await client.send(REQUEST_BYTES)
         await bench.sleep(0.5 + 4 * self.latency_ms / 1000)
         await bench.within(1, client.receive())
 
@@ -75,7 +84,7 @@ class RstInWindow(Experiment):
         since = watching_since(trace)
         asked = calls_of(trace, "client", "send(", since)[0]
         forged = next(p for p in trace.passages if p.kind == "forged")
-        answered = any(p.sender == "client" and forged.arrives <= p.t < asked.began for p in trace.passages)
+        answered = any(p.sender == "client" and forged.t < p.t < asked.began for p in trace.passages)
         error = error_of(asked)
         verdict = "accepted" if error == "ECONNRESET" else "challenged" if answered else "ignored"
         last = [p for p in trace.passages if p.sender == "client" and p.t < since][-1]
@@ -88,14 +97,17 @@ class RstInWindow(Experiment):
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
-        where = "at the right edge of the block held out of order" if self.at_sack_edge else _where(self.offset)
+        window = f"{outcome['window']:,} bytes"
+        where = (
+            "at the right edge of the block held out of order" if self.at_sack_edge else _where(self.offset)
+        )
         return {
             "accepted": f"The RST lies {where}: it is obeyed, and the client's next call says: "
             "Connection reset by peer (ECONNRESET).",
-            "challenged": f"The RST lies {where}, inside the window of {outcome['window']:,} bytes but not exact: the client "
-            "answers with a challenge ACK and the connection lives. A real peer without a socket would answer that "
-            "ACK with an exact RST.",
-            "ignored": f"The RST lies {where}, outside the window of {outcome['window']:,} bytes: it is thrown away without "
+            "challenged": f"The RST lies {where}, inside the window of {window} but not exact: the client "
+            "answers with a challenge ACK and the connection lives. A real peer without a socket would "
+            "answer that ACK with an exact RST.",
+            "ignored": f"The RST lies {where}, outside the window of {window}: it is thrown away without "
             "an answer, and the connection lives.",
         }[outcome["verdict"]]
 

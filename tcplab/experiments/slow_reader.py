@@ -7,7 +7,7 @@ from typing import Any
 
 from tcplab.bench.script import Bench, Connection, SocketOptions
 from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import WATCHING, calls_of, in_words, plural, seconds, sent_by
+from tcplab.experiments.reading import calls_of, end_of_socket, in_words, plural, seconds, sent_by
 from tcplab.knobs import (
     LONG_RESPONSE,
     PERIOD,
@@ -23,7 +23,10 @@ from tcplab.segment import ACK, RST, SYN
 from tcplab.trace import Trace
 
 PEER = choice(
-    "the client", "alive", "offline", help="Goes on living, or loses its cable half a second after the request."
+    "the client",
+    "alive",
+    "offline",
+    help="Goes on living, or loses its cable half a second after the request.",
 )
 READ_EVERY = replace(PERIOD, label="a read every", help="Pause between two recv().", zero="without a pause")
 STOPS = replace(PERIOD, label="stops reading after", help="From then on no recv() is made.")
@@ -69,7 +72,7 @@ class SlowReader(Experiment):
         await client.exchange(server)
         await client.send(40)
         await server.receive_exactly(40)
-        bench.note(None, WATCHING)
+        bench.watch_from_now()
         await server.send(self.response)
         if self.peer == "offline":
             await bench.sleep(OFFLINE_AFTER_S)
@@ -102,8 +105,8 @@ class SlowReader(Experiment):
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         delivered = sum(int(c.result) for c in calls_of(trace, "client", "recv(") if c.result.isdigit())
-        probes = [p for p in sent_by(trace, "server", kind="window_probe")]
-        broken = next((s for s in trace.sockets if s.host == "server" and s.state == "CLOSED"), None)
+        probes = list(sent_by(trace, "server", kind="window_probe"))
+        broken = end_of_socket(trace, "server")
         return {
             "bytes_delivered": delivered - 200,
             "stalled_s": seconds(sum(end - begin for begin, end in closed_windows(trace, "client", broken))),
@@ -117,8 +120,8 @@ class SlowReader(Experiment):
         if not outcome["stalled_s"]:
             return "The client reads fast enough: its window never closes, and the server never waits."
         waits = (
-            f"The client's buffer fills and it advertises a window of zero. For {stalled} in all the server may send "
-            f"nothing but probes ({probes}); its session is active, its transaction open"
+            f"The client's buffer fills and it advertises a window of zero. For {stalled} in all the server "
+            f"may send nothing but probes ({probes}); its session is active, its transaction open"
         )
         if outcome["server_error"]:
             return f"{waits}. Then the server's TCP gives up: Connection timed out (ETIMEDOUT)."

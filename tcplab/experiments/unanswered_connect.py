@@ -70,12 +70,18 @@ class UnansweredConnect(Experiment):
         outcome = trace.outcome
         repeats = len(outcome["syn_times_s"]) - 1
         if outcome["error"] is None:
-            return f"After {in_words(self.watch())} and {plural(repeats, 'repeat')} of its SYN the client still waits in connect()."
+            waited = f"After {in_words(self.watch())} and {plural(repeats, 'repeat')} of its SYN"
+            return f"{waited} the client still waits in connect()."
         if outcome["error"] == "ECONNREFUSED":
-            who = "the firewall's REJECT" if self.fate == "reject" else "the server's own TCP, where nobody listens"
+            who = (
+                "the firewall's REJECT"
+                if self.fate == "reject"
+                else "the server's own TCP, where nobody listens"
+            )
             return (
-                f"A RST comes back from {who} after {in_words(outcome['gave_up_after_s'])}: Connection refused "
-                "(ECONNREFUSED). On the wire a closed port and REJECT with tcp-reset look the same."
+                f"A RST comes back from {who} after {in_words(outcome['gave_up_after_s'])}: "
+                "Connection refused (ECONNREFUSED). On the wire a closed port and REJECT with tcp-reset "
+                "look the same."
             )
         return (
             f"The client sends its SYN, repeats it {plural(repeats, 'time')}, and gives up after "

@@ -39,7 +39,7 @@ class Keepalive:
         self.due = None
         if socket.orphan and socket.state == FIN_WAIT_2:
             # tcp_fin_timeout above 60 s is served by this timer, the last 60 s as a minisocket.
-            socket.stack.become_time_wait(now, socket, FIN_WAIT_2)
+            socket.stack.become_time_wait(now, socket)
             return
         options = socket.options
         if not options.keepalive_idle or socket.state in (CLOSED, SYN_SENT):

@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from tcplab.model import states as s
+from tcplab.model.arrival import on_handshake_ack
 from tcplab.model.rst import ACCEPTED
 from tcplab.model.socket import Socket
 from tcplab.model.sysctls import MILLISECOND, Options
@@ -59,7 +60,7 @@ class Listener:
             return
         if before(segment.end_seq, receiver.nxt) or after(segment.seq, receiver.right_edge):
             if not flags & RST:
-                request._reply_limited(now)
+                request.reply_limited(now)
             return
         if flags & (RST | SYN):
             self.stack.verdict = ACCEPTED if flags & RST else ""
@@ -81,7 +82,7 @@ class Listener:
             return
         self.stack.count("TcpPassiveOpens")
         self.accept_queue.append(request)
-        request.on_handshake_ack(now, segment)
+        on_handshake_ack(request, now, segment)
 
     def accept(self) -> Socket | None:
         """accept(): the oldest connection, or None while there is none."""
@@ -90,6 +91,10 @@ class Listener:
         accepted = self.accept_queue.popleft()
         accepted.listener = None
         return accepted
+
+    def summary(self) -> tuple[str, int, int, str, int | None, int]:
+        """State, waiting connections and limit, as `ss -l` shows them in Recv-Q and Send-Q."""
+        return self.state, len(self.accept_queue), self.backlog, "", None, 0
 
     def close(self, now: int) -> list[Socket]:
         """close() or death: half-open requests vanish, what was never accepted gets a RST."""

@@ -33,7 +33,9 @@ class Receiver:
 
     def __init__(self, socket: Socket, buffer: int) -> None:
         self.socket = socket
-        self.full_space = buffer * WINDOW_SHARE[0] // WINDOW_SHARE[1] if socket.options.receive_buffer else buffer // 2
+        self.full_space = (
+            buffer * WINDOW_SHARE[0] // WINDOW_SHARE[1] if socket.options.receive_buffer else buffer // 2
+        )
         self.scale = min(max(self._scale_base().bit_length() - 16, 0), 14)
         #: RCV.NXT; and RCV.NXT as of the last ACK sent, from which the window counts.
         self.nxt = self.wup = 0
@@ -72,7 +74,8 @@ class Receiver:
     @property
     def window_left(self) -> int:
         """What is left of the advertised window (tcp_receive_window)."""
-        return max(0, self.advertised - seq_diff(self.nxt, self.wup))
+        left = self.advertised - ((self.nxt - self.wup) & 0xFFFFFFFF)
+        return left if left > 0 else 0
 
     @property
     def right_edge(self) -> int:
@@ -84,7 +87,10 @@ class Receiver:
         return not before(segment.end_seq, self.wup) and not after(segment.seq, self.right_edge)
 
     def _free(self) -> int:
-        return max(0, self.full_space - self.buffered - sum(seq_diff(r, left) for left, r in self.out_of_order))
+        held = self.buffered
+        for left, right in self.out_of_order:
+            held += seq_diff(right, left)
+        return max(0, self.full_space - held)
 
     def _new_window(self) -> int:
         """What could be advertised now, avoiding silly windows (__tcp_select_window)."""
@@ -112,8 +118,9 @@ class Receiver:
         """Take payload and FIN of an acceptable segment; True when a FIN has become due."""
         end = seq_add(segment.seq, segment.length)
         fin = bool(segment.flags & FIN)
-        if not after(segment.end_seq, self.nxt) or not self.window_left:
-            # All of it is known, or there is no room: say at once what is expected.
+        if not after(segment.end_seq, self.nxt) or (segment.length and not self.window_left):
+            # All of it is known, or there is no room: say at once what is expected. A bare FIN
+            # needs no room (since 6.10; before, it had to wait for the window).
             self._quick()
             self.ack_needed = True
             return False

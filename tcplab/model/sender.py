@@ -1,10 +1,7 @@
-"""The sending half of a connection: what is in flight, and the one timer that watches it.
+"""The sending half of a connection: what is in flight, and what an acknowledgement does to it.
 
-There is one timer with variants, so that impossible combinations can't be written: a
-retransmission, a tail loss probe, a wait for reordering, or a window probe. Sources:
-net/ipv4/tcp_output.c (tcp_write_xmit, tcp_schedule_loss_probe, tcp_send_loss_probe,
-tcp_send_probe0), net/ipv4/tcp_timer.c (tcp_retransmit_timer, tcp_write_timeout, tcp_probe_timer),
-net/ipv4/tcp_input.c (tcp_ack, tcp_rearm_rto, tcp_ack_probe).
+Sources: net/ipv4/tcp_output.c (tcp_write_xmit, tcp_snd_wnd_test), net/ipv4/tcp_input.c (tcp_ack,
+tcp_clean_rtx_queue, tcp_may_update_window, tcp_ack_probe), net/ipv4/tcp_recovery.c.
 
 Not modelled: congestion control beyond the initial window of ten segments and slow start.
 """
@@ -14,18 +11,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from tcplab.model.rtt import RoundTrip, retries_as_time
-from tcplab.model.states import SYN_RECV, SYN_SENT
-from tcplab.model.sysctls import INITIAL_WINDOW, MSS_DEFAULT, RTO_MAX, RTO_MIN, SECOND, TIMEOUT_INIT
+from tcplab.model.rtt import RoundTrip
+from tcplab.model.sendtimer import RETRANSMIT, WINDOW_PROBE, SendTimer
+from tcplab.model.sysctls import INITIAL_WINDOW, MSS_DEFAULT, TIMEOUT_INIT
 from tcplab.segment import ACK, FIN, PSH, SYN, Segment, after, before, seq_add, seq_diff
 
 if TYPE_CHECKING:
     from tcplab.model.socket import Socket
-
-RETRANSMIT = "retransmit"
-LOSS_PROBE = "loss probe"
-REORDER = "reorder"
-WINDOW_PROBE = "window probe"
 
 
 class Chunk:
@@ -48,9 +40,8 @@ class Sender:
     """SND.UNA, SND.NXT, the window, what is in flight, and its timer."""
 
     __slots__ = (
-        "backoff", "boundaries", "cwnd", "data_end", "due", "finishing", "flight", "iss", "max_window",
-        "mss", "nxt", "probing_since", "recovery_end", "retransmits", "retransmitting_since", "rtt",
-        "socket", "tail_probe_sent", "timer", "una", "window", "wl1", "wl2",
+        "boundaries", "cwnd", "data_end", "finishing", "flight", "iss", "max_window", "mss", "nxt",
+        "recovery_end", "rtt", "socket", "timer", "una", "window", "wl1", "wl2",
     )  # fmt: skip
 
     def __init__(self, socket: Socket, iss: int) -> None:
@@ -67,28 +58,21 @@ class Sender:
         self.mss = MSS_DEFAULT
         self.cwnd = INITIAL_WINDOW
         self.rtt = RoundTrip()
-        self.timer: str | None = None
-        self.due: int | None = None
-        self.backoff = 0
-        self.retransmits = 0
-        #: First retransmission of what is in flight (tp->retrans_stamp), or the first SYN.
-        self.retransmitting_since: int | None = None
-        self.probing_since: int | None = None
+        self.timer = SendTimer(self)
         #: Repairing losses until this number is acknowledged: no tail loss probe meanwhile.
         self.recovery_end: int | None = None
-        self.tail_probe_sent = False
 
     @property
     def unsent(self) -> bool:
         """Data or a FIN waits for the window."""
-        return self.nxt != self._limit()
+        return self.nxt != self.limit()
 
     @property
     def busy(self) -> bool:
         """Something is in flight or waits to be sent."""
         return bool(self.flight) or self.unsent
 
-    def _limit(self) -> int:
+    def limit(self) -> int:
         if self.nxt == self.iss:
             return self.iss
         return seq_add(self.data_end, 1) if self.finishing else self.data_end
@@ -99,9 +83,9 @@ class Sender:
         """SYN or SYN-ACK; its timer starts at one second."""
         self.flight.append(Chunk(self.iss, 0, flags, now))
         self.nxt = seq_add(self.iss, 1)
-        self.retransmitting_since = now
-        self._transmit(now, self.flight[0])
-        self._arm(now, RETRANSMIT, TIMEOUT_INIT)
+        self.timer.repeating_since = now
+        self.transmit(now, self.flight[0])
+        self.timer.arm(now, RETRANSMIT, TIMEOUT_INIT)
 
     def write(self, now: int, length: int) -> None:
         """Take `length` bytes from the application and send what the windows allow."""
@@ -116,13 +100,14 @@ class Sender:
 
     def push(self, now: int) -> None:
         """Send what may be sent: lost pieces first, then new ones."""
+        sent = self.recovery_end is not None and self._send_lost(now)
+        limit = self.limit()
+        if self.nxt == limit:
+            return
         was_in_flight = bool(self.flight)
-        sent = self._send_lost(now)
         window_end = seq_add(self.una, self.window)
-        limit = self._limit()
-        room = self.cwnd - sum(not (c.lost or c.sacked) for c in self.flight) if was_in_flight else self.cwnd
-        burst = False
-        new = False
+        room = self._room()
+        burst = new = False
         while self.nxt != limit and room > 0:
             left = seq_diff(self.data_end, self.nxt)
             length = min(left, self.mss)
@@ -132,15 +117,15 @@ class Sender:
                 if not burst or space <= 0:
                     break
                 length = space
-            self._send_new(now, length, left)
+            self.send_new(now, length, left)
             burst = new = True
             room -= 1
         if new:
-            self._arm_after_new(now, was_in_flight)
-        elif not sent and not self.flight and self.unsent and self.timer is None:
-            self._arm(now, WINDOW_PROBE, max(self._rto(), RTO_MIN))
+            self.timer.after_new(now, was_in_flight)
+        elif not sent and not self.flight and self.unsent and self.timer.kind is None:
+            self.timer.watch_window(now)
 
-    def _send_new(self, now: int, length: int, left: int) -> None:
+    def send_new(self, now: int, length: int, left: int) -> None:
         flags = ACK
         end = seq_add(self.nxt, length)
         while self.boundaries and not after(self.boundaries[0], end):
@@ -151,35 +136,37 @@ class Sender:
         chunk = Chunk(self.nxt, length, flags, now)
         self.flight.append(chunk)
         self.nxt = chunk.end
-        self._transmit(now, chunk)
+        self.transmit(now, chunk)
         if length:
             self.socket.receiver.answered(now)
 
+    def _room(self) -> int:
+        """How many more segments the congestion window allows."""
+        return self.cwnd - sum(not (chunk.lost or chunk.sacked) for chunk in self.flight)
+
     def _send_lost(self, now: int) -> bool:
-        if self.recovery_end is None:
-            return False
-        room = self.cwnd - sum(not (c.lost or c.sacked) for c in self.flight)
+        room = self._room()
         sent = False
         for chunk in self.flight:
             if room <= 0:
                 break
             if chunk.lost:
-                self._repeat(now, chunk)
+                self.repeat(now, chunk)
                 sent = True
                 room -= 1
         return sent
 
-    def _transmit(self, now: int, chunk: Chunk) -> None:
+    def transmit(self, now: int, chunk: Chunk) -> None:
         self.socket.emit(now, chunk.flags, seq=chunk.seq, length=chunk.length)
 
-    def _repeat(self, now: int, chunk: Chunk) -> None:
+    def repeat(self, now: int, chunk: Chunk) -> None:
         chunk.lost = False
         chunk.repeats += 1
         chunk.sent_at = now
         self.socket.stack.count("TcpRetransSegs")
-        self._transmit(now, chunk)
-        if self.retransmitting_since is None:
-            self.retransmitting_since = now
+        self.transmit(now, chunk)
+        if self.timer.repeating_since is None:
+            self.timer.repeating_since = now
 
     def probe(self, now: int) -> None:
         """A keepalive or window probe: an ACK at SND.UNA - 1 that demands an answer."""
@@ -205,13 +192,13 @@ class Sender:
             self._acknowledge(now, ack)
         if self.flight:
             if advanced:
-                self._arm_after_ack(now)
-            if newly_sacked:
-                self._look_for_loss(now)
+                self.timer.after_ack(now)
+            if newly_sacked and self.recovery_end is None and self._overtaken():
+                self.timer.await_reordering(now)
         elif had_flight:
-            self._disarm()
-        elif self.unsent and self.timer == WINDOW_PROBE:
-            self._on_probe_answer(now)
+            self.timer.disarm()
+        elif self.unsent and self.timer.kind == WINDOW_PROBE:
+            self.timer.on_probe_answer(now)
         return advanced
 
     def _update_window(self, segment: Segment) -> None:
@@ -237,19 +224,19 @@ class Sender:
             first.length -= seq_diff(ack, first.seq)
             first.seq = ack
         self.una = ack
-        self.retransmits = 0
-        self.tail_probe_sent = False
+        self.timer.repeats = 0
+        self.timer.tail_probe_sent = False
         if oldest:
             measured = now - oldest.sent_at
             if not oldest.repeats or self.socket.timestamps:
                 base = self.iss
                 self.rtt.sample(measured, (ack - base) & 0xFFFFFFFF, (self.nxt - base) & 0xFFFFFFFF)
-                self.backoff = 0
+                self.timer.backoff = 0
             self.cwnd += count
         if self.recovery_end is not None and not before(ack, self.recovery_end):
             self.recovery_end = None
         if not any(chunk.repeats for chunk in self.flight):
-            self.retransmitting_since = None
+            self.timer.repeating_since = None
 
     def _mark_sacked(self, segment: Segment) -> bool:
         newly = False
@@ -260,188 +247,43 @@ class Sender:
                     chunk.lost = False
         return newly
 
-    def _look_for_loss(self, now: int) -> None:
-        """RACK: what was sent before something that arrived is lost unless it comes very soon.
+    def _overtaken(self) -> bool:
+        """Has something arrived that was sent after a piece still missing (RACK)?
 
-        net/ipv4/tcp_recovery.c:tcp_rack_detect_loss, tcp_rack_mark_lost.
+        net/ipv4/tcp_recovery.c:tcp_rack_detect_loss.
         """
-        latest = max((c.sent_at for c in self.flight if c.sacked), default=None)
-        if latest is None or self.recovery_end is not None:
-            return
-        if any(not c.sacked and c.sent_at <= latest and not c.repeats for c in self.flight):
-            wait = self.rtt.smoothed // 4 + 2 * self.socket.stack.release.tick
-            self._arm(now, REORDER, wait)
+        latest = max((chunk.sent_at for chunk in self.flight if chunk.sacked), default=None)
+        return latest is not None and any(
+            not chunk.sacked and not chunk.repeats and chunk.sent_at <= latest for chunk in self.flight
+        )
 
-    def _on_probe_answer(self, now: int) -> None:
-        """A window probe was answered, or the window has opened (tcp_ack_probe)."""
-        next_end = seq_add(self.nxt, min(self.mss, max(1, seq_diff(self._limit(), self.nxt))))
-        if not after(next_end, seq_add(self.una, self.window)):
-            self.backoff = 0
-            self.probing_since = None
-            self._disarm()
-        else:
-            self._arm(now, WINDOW_PROBE, self._clamp_probe(now, self._probe_wait()))
+    def start_recovery(self, now: int, *, everything: bool) -> None:
+        """Take pieces for lost: all, or those overtaken by something that arrived."""
+        latest = max((chunk.sent_at for chunk in self.flight if chunk.sacked), default=now)
+        if self.recovery_end is None or not everything:
+            self.recovery_end = self.nxt
+        for chunk in self.flight:
+            chunk.lost = not chunk.sacked and (everything or chunk.sent_at <= latest)
 
-    # -- the timer -----------------------------------------------------------------------
+    @property
+    def window_fits_next(self) -> bool:
+        """The next segment would lie inside the peer's window."""
+        length = min(self.mss, max(1, seq_diff(self.limit(), self.nxt)))
+        return not after(seq_add(self.nxt, length), seq_add(self.una, self.window))
 
-    def _rto(self) -> int:
-        return min(self.socket.stack.ticks(self.rtt.rto) << self.backoff, RTO_MAX)
-
-    def _arm(self, now: int, timer: str, wait: int) -> None:
-        self.timer = timer
-        self.due = now + self.socket.stack.ticks(wait)
-
-    def _disarm(self) -> None:
-        self.timer = self.due = None
+    def send_into_small_window(self, now: int) -> bool:
+        """What fits when the window is open but smaller than a segment; False when it is closed."""
+        space = seq_diff(seq_add(self.una, self.window), self.nxt)
+        left = seq_diff(self.data_end, self.nxt)
+        if space <= 0 or not left:
+            return False
+        self.send_new(now, min(space, self.mss, left), left)
+        return True
 
     def stop(self) -> None:
         """Forget everything in flight: the connection is over."""
-        self._disarm()
+        self.timer.disarm()
         self.flight.clear()
         self.boundaries.clear()
-        self.nxt = self._limit() if self.nxt != self.iss else self.iss
-
-    def _arm_after_new(self, now: int, was_in_flight: bool) -> None:
-        head_due = self.flight[0].sent_at + self._rto()
-        if not was_in_flight or self.timer in (LOSS_PROBE, REORDER):
-            self._arm(now, RETRANSMIT, max(head_due - now, 1))
-        self._schedule_loss_probe(now, max(head_due - now, 0))
-
-    def _arm_after_ack(self, now: int) -> None:
-        self._arm(now, RETRANSMIT, self._rto())
-        self._schedule_loss_probe(now, self._rto())
-
-    def _schedule_loss_probe(self, now: int, at_most: int) -> None:
-        """A lone segment without an answer is repeated once before the timer backs off."""
-        socket = self.socket
-        if not (socket.stack.release.tail_loss_probe and socket.sack) or self.recovery_end is not None:
-            return
-        tick = socket.stack.release.tick
-        if self.rtt.srtt:
-            wait = 2 * self.rtt.smoothed + (RTO_MIN if len(self.flight) == 1 else 2 * tick)
-        else:
-            wait = TIMEOUT_INIT
-        self._arm(now, LOSS_PROBE, min(wait, at_most) if at_most else wait)
-
-    def fire(self, now: int) -> None:
-        """The timer is due."""
-        timer, self.timer, self.due = self.timer, None, None
-        if timer == WINDOW_PROBE:
-            self._probe_window(now)
-        elif not self.flight:
-            return
-        elif timer == LOSS_PROBE:
-            self._probe_tail(now)
-        elif timer == REORDER:
-            self._start_recovery(now)
-            self.push(now)
-            self._arm(now, RETRANSMIT, self._rto())
-        else:
-            self._time_out(now)
-
-    def _start_recovery(self, now: int) -> None:
-        latest = max(c.sent_at for c in self.flight if c.sacked)
-        self.recovery_end = self.nxt
-        for chunk in self.flight:
-            chunk.lost = not chunk.sacked and chunk.sent_at <= latest
-
-    def _probe_tail(self, now: int) -> None:
-        if not self.tail_probe_sent:
-            self.tail_probe_sent = True
-            self.socket.stack.count("TcpExtTCPLossProbes")
-            self.socket.stack.count("TcpRetransSegs")
-            tail = self.flight[-1]
-            tail.repeats += 1
-            tail.sent_at = now
-            self._transmit(now, tail)
-        self._arm(now, RETRANSMIT, self._rto())
-
-    def _time_out(self, now: int) -> None:
-        socket = self.socket
-        if self._expired(now):
-            socket.stack.count("TcpExtTCPAbortOnTimeout")
-            socket.fail(now, "ETIMEDOUT")
-            return
-        socket.stack.count("TcpExtTCPTimeouts")
-        if self.recovery_end is None:
-            self.recovery_end = self.nxt
-        self.cwnd = 1
-        for chunk in self.flight:
-            chunk.lost = not chunk.sacked
-        self._repeat(now, self.flight[0])
-        self.retransmits += 1
-        linear = (socket.stack.sysctls.tcp_syn_linear_timeouts or 0) if socket.state == SYN_SENT else 0
-        if self.retransmits > linear:
-            self.backoff += 1
-        self._arm(now, RETRANSMIT, self._clamp(now, self._rto()))
-
-    def _expired(self, now: int) -> bool:
-        """Is it time to give up? A time, not a count (tcp_timer.c:tcp_write_timeout)."""
-        socket, sysctls = self.socket, self.socket.stack.sysctls
-        exact = socket.stack.release.user_timeout_exact
-        user_timeout = socket.options.user_timeout
-        if socket.state == SYN_SENT:
-            limit = sysctls.tcp_syn_retries
-            if self.retransmits >= limit + (sysctls.tcp_syn_linear_timeouts or 0):
-                return True
-            allowed = (user_timeout if exact else 0) or retries_as_time(limit, SECOND)
-        elif socket.state == SYN_RECV:
-            return self.retransmits >= sysctls.tcp_synack_retries
-        else:
-            retries = sysctls.tcp_retries2
-            if socket.orphan:
-                retries = sysctls.tcp_orphan_retries or (8 if self._rto() < RTO_MAX else 0)
-            allowed = user_timeout or retries_as_time(retries)
-        if not self.retransmits or self.retransmitting_since is None:
-            return False
-        return now - self.retransmitting_since >= allowed
-
-    def _clamp(self, now: int, wait: int) -> int:
-        """Never sleep beyond the user timeout (tcp_clamp_rto_to_user_timeout, since 4.19)."""
-        limit = self.socket.options.user_timeout
-        if not limit or not self.socket.stack.release.user_timeout_exact or self.retransmitting_since is None:
-            return wait
-        return min(wait, max(limit - (now - self.retransmitting_since), 1))
-
-    def _probe_wait(self) -> int:
-        return min(max(self.socket.stack.ticks(self.rtt.rto), RTO_MIN) << self.backoff, RTO_MAX)
-
-    def _clamp_probe(self, now: int, wait: int) -> int:
-        limit = self.socket.options.user_timeout
-        if not limit or self.probing_since is None or not self.socket.stack.release.user_timeout_exact:
-            return wait
-        return min(wait, max(limit - (now - self.probing_since), 1))
-
-    def _probe_window(self, now: int) -> None:
-        """The window is closed: ask again, for as long as the peer answers (tcp_probe_timer)."""
-        socket = self.socket
-        if self.flight or not self.unsent:
-            socket.probes_out = 0
-            self.probing_since = None
-            return
-        limit = socket.options.user_timeout
-        if self.probing_since is None:
-            self.probing_since = now
-        elif limit and now - self.probing_since >= limit:
-            socket.fail(now, "ETIMEDOUT")
-            return
-        retries2 = socket.stack.sysctls.tcp_retries2
-        if socket.orphan:
-            retries2 = socket.stack.sysctls.tcp_orphan_retries or (8 if self._probe_wait() < RTO_MAX else 0)
-        if socket.probes_out >= retries2:
-            socket.stack.count("TcpExtTCPAbortOnTimeout")
-            socket.fail(now, "ETIMEDOUT")
-            return
-        space = seq_diff(seq_add(self.una, self.window), self.nxt)
-        left = seq_diff(self.data_end, self.nxt)
-        if space > 0 and left:
-            # Not closed, but too small for a full segment: send what fits.
-            self._send_new(now, min(space, self.mss, left), left)
-            self._arm_after_new(now, was_in_flight=False)
-            return
-        socket.stack.count("TcpExtTCPWinProbe")
-        self.probe(now)
-        socket.probes_out += 1
-        if self.backoff < socket.stack.sysctls.tcp_retries2:
-            self.backoff += 1
-        self._arm(now, WINDOW_PROBE, self._clamp_probe(now, self._probe_wait()))
+        if self.nxt != self.iss:
+            self.nxt = self.limit()

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 from tcplab.model import states as s
 from tcplab.model.keepalive import Keepalive
 from tcplab.model.receiver import Receiver
-from tcplab.model.rst import (
-    ACCEPTED,
-    CHALLENGED,
-    handshake_reset_verdict,
-    reset_error,
-    reset_verdict,
-)
-from tcplab.model.sender import LOSS_PROBE, REORDER, RETRANSMIT, WINDOW_PROBE, Sender
+from tcplab.model.sender import Sender
+from tcplab.model.sendtimer import LOSS_PROBE, REORDER, RETRANSMIT, WINDOW_PROBE
 from tcplab.model.states import next_state
-from tcplab.model.sysctls import MILLISECOND, MSS_ETHERNET, SECOND, TIME_WAIT_LENGTH, TIMESTAMP_OPTION, Options
-from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add
+from tcplab.model.sysctls import (
+    MILLISECOND,
+    MSS_ETHERNET,
+    SECOND,
+    TIME_WAIT_LENGTH,
+    TIMESTAMP_OPTION,
+    Options,
+)
+from tcplab.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
 
 if TYPE_CHECKING:
     from tcplab.model.queues import Listener
@@ -36,9 +37,28 @@ class Socket:
     """One end of a connection. Made by `Stack`; every method takes `now` in nanoseconds."""
 
     __slots__ = (
-        "error", "fin_received", "keepalive", "last_reply", "last_received", "listener", "local",
-        "options", "orphan", "probes_out", "read_closed", "receiver", "remote", "sack", "scaling",
-        "scheduled", "sender", "stack", "state", "timestamps", "ts_recent", "write_closed",
+        "error",
+        "fin_received",
+        "keepalive",
+        "last_received",
+        "last_reply",
+        "listener",
+        "local",
+        "options",
+        "orphan",
+        "probes_out",
+        "read_closed",
+        "receiver",
+        "remote",
+        "sack",
+        "scaling",
+        "scheduled",
+        "sender",
+        "stack",
+        "state",
+        "timestamps",
+        "ts_recent",
+        "write_closed",
     )  # fmt: skip
 
     def __init__(
@@ -119,7 +139,7 @@ class Socket:
             self.write_closed = True
             self._finish(now)
         elif self.state == s.FIN_WAIT_2:
-            self._wait_for_fin(now)
+            self.wait_for_fin(now)
 
     def reset(self, now: int) -> None:
         """close() with SO_LINGER {1, 0}: a RST at once."""
@@ -184,7 +204,7 @@ class Socket:
         self.stack.count("TcpOutRsts")
         self.emit(now, RST | ACK, seq=self.sender.nxt)
 
-    def _reply_limited(self, now: int) -> bool:
+    def reply_limited(self, now: int) -> bool:
         """An ACK to something unacceptable, at most one in 500 ms per socket."""
         if now - self.last_reply < self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
             return False
@@ -192,89 +212,16 @@ class Socket:
         self.send_ack(now)
         return True
 
-    def _challenge(self, now: int) -> None:
+    def challenge(self, now: int) -> None:
+        """A challenge ACK: is it really you? (RFC 5961 section 3.2; tcp_send_challenge_ack)."""
         if self.stack.release.challenge_ack_per_socket_limit:
-            if self._reply_limited(now):
+            if self.reply_limited(now):
                 self.stack.count("TcpExtTCPChallengeACK")
         else:
             self.stack.count("TcpExtTCPChallengeACK")
             self.send_ack(now)
 
-    # -- receiving -------------------------------------------------------------------------
-
-    def on_segment(self, now: int, segment: Segment) -> None:
-        """Whatever a segment does to this connection."""
-        if self.state == s.SYN_SENT:
-            self._on_segment_in_syn_sent(now, segment)
-            return
-        if not self._valid(now, segment):
-            return
-        if not segment.flags & ACK or not self.sender.acceptable(segment.ack):
-            return
-        if self.timestamps and segment.timestamps and not after(segment.seq, self.receiver.wup):
-            self.ts_recent = segment.timestamps[0]
-        self.sender.on_ack(now, segment)
-        if self._after_ack(now, segment):
-            self._take_data(now, segment)
-            if self.state not in (s.CLOSED, s.TIME_WAIT):
-                self.sender.push(now)
-                self.receiver.acknowledge_if_due(now)
-
-    def _valid(self, now: int, segment: Segment) -> bool:
-        """RFC 5961 checks, in Linux's order: window, then RST, then SYN."""
-        receiver = self.receiver
-        if segment.flags & RST:
-            self._on_reset(now, segment)
-            return False
-        if not receiver.acceptable(segment):
-            if segment.flags & SYN:
-                self._challenge(now)
-            elif segment.length or segment.flags & FIN:
-                # Old data is always answered: the peer must have missed our ACK.
-                receiver.ack_needed = True
-                self.send_ack(now)
-            else:
-                self._reply_limited(now)
-            return False
-        if segment.flags & SYN:
-            self._challenge(now)
-            return False
-        return True
-
-    def _on_reset(self, now: int, segment: Segment) -> None:
-        receiver = self.receiver
-        verdict = self.stack.verdict = reset_verdict(
-            segment.seq, rcv_nxt=receiver.nxt, left_edge=receiver.wup, right_edge=receiver.right_edge,
-            release=self.stack.release, state=self.state, sack_edge=receiver.sack_edge if self.sack else None,
-        )  # fmt: skip
-        if verdict == ACCEPTED:
-            self._reset_by_peer()
-        elif verdict == CHALLENGED:
-            self._challenge(now)
-
-    def _reset_by_peer(self) -> None:
-        self.error = reset_error(self.state)
-        self.stack.count("TcpAttemptFails" if self.state == s.SYN_SENT else "TcpEstabResets")
-        self.end(s.GETS_RESET)
-
-    def _on_segment_in_syn_sent(self, now: int, segment: Segment) -> None:
-        flags, sender = segment.flags, self.sender
-        if flags & RST:
-            self.stack.verdict = handshake_reset_verdict(
-                segment.ack if flags & ACK else None, una=sender.una, nxt=sender.nxt
-            )
-            if self.stack.verdict == ACCEPTED:
-                self._reset_by_peer()
-            return
-        if flags & ACK and (not after(segment.ack, sender.una) or after(segment.ack, sender.nxt)):
-            self.stack.refuse(segment)
-            return
-        if flags & (SYN | ACK) != SYN | ACK:
-            # A bare SYN would be a simultaneous open, which no database client makes.
-            return
-        self.take_options(segment)
-        self._synchronised(now, s.GETS_SYN_ACK, segment)
-        self.send_ack(now)
+    # -- shared by calls and arrivals ------------------------------------------------------
 
     def take_options(self, segment: Segment) -> None:
         """Learn from the peer's SYN: numbers, MSS, window scale, SACK, timestamps."""
@@ -291,7 +238,8 @@ class Socket:
         self.sender.window = self.sender.max_window = segment.window
         self.sender.wl1 = segment.seq
 
-    def _synchronised(self, now: int, step: str, segment: Segment) -> None:
+    def synchronised(self, now: int, step: str, segment: Segment) -> None:
+        """The handshake is complete on this side."""
         self.state = next_state(self.state, step)
         self.last_received = now
         self.sender.on_ack(now, segment)
@@ -300,97 +248,36 @@ class Socket:
         self.sender.recovery_end = None
         self.keepalive.start(now)
 
-    def on_handshake_ack(self, now: int, segment: Segment) -> None:
-        """The last step of the handshake at the server; the segment may carry data already."""
-        self._synchronised(now, s.GETS_HANDSHAKE_ACK, segment)
-        if segment.length or segment.flags & FIN:
-            self.on_segment(now, segment)
-
     def heard(self, now: int) -> None:
         """An acceptable acknowledgement came: the peer is alive."""
         self.last_received = now
         self.probes_out = 0
 
-    def _after_ack(self, now: int, segment: Segment) -> bool:
-        """State changes once everything, our FIN included, is acknowledged. False: it is over."""
-        sender = self.sender
-        if not (sender.finishing and not sender.busy):
-            return True
-        if self.state == s.FIN_WAIT_1:
-            self.state = next_state(self.state, s.GETS_FIN_ACK)
-            if self.orphan and not segment.flags & FIN:
-                if self._late_data(segment):
-                    return self._refuse_data(segment)
-                self._wait_for_fin(now)
-                return False
-        elif self.state == s.CLOSING:
-            self.stack.become_time_wait(now, self, s.GETS_FIN_ACK)
-            return False
-        elif self.state == s.LAST_ACK:
-            self.end(s.GETS_FIN_ACK)
-            return False
-        return True
-
-    def _wait_for_fin(self, now: int) -> None:
+    def wait_for_fin(self, now: int) -> None:
         """FIN_WAIT_2 without an application: tcp_fin_timeout, at least 3.5 RTO (tcp_fin_time)."""
         wait = max(int(self.stack.sysctls.tcp_fin_timeout * SECOND), self.sender.rtt.rto * 7 // 2)
         if wait > TIME_WAIT_LENGTH:
             self.keepalive.arm(now, wait - TIME_WAIT_LENGTH)
         else:
-            self.stack.become_time_wait(now, self, None, wait)
-
-    def _late_data(self, segment: Segment) -> bool:
-        return bool(segment.length) and after(seq_add(segment.seq, segment.length), self.receiver.nxt)
-
-    def _refuse_data(self, segment: Segment) -> bool:
-        """Data for an application that has closed: RST (TCPAbortOnData)."""
-        self.stack.count("TcpExtTCPAbortOnData")
-        self.end(s.ABORTS)
-        self.stack.refuse(segment)
-        return False
-
-    def _take_data(self, now: int, segment: Segment) -> None:
-        if not segment.length and not segment.flags & FIN:
-            return
-        if self.state in (s.CLOSE_WAIT, s.CLOSING, s.LAST_ACK):
-            if before(segment.seq, self.receiver.nxt):
-                self.receiver.ack_needed = True
-                self.send_ack(now)
-            return
-        if self.read_closed and self.state in (s.FIN_WAIT_1, s.FIN_WAIT_2) and self._late_data(segment):
-            self._refuse_data(segment)
-            return
-        if segment.length:
-            self.last_received = now
-        if self.receiver.on_data(now, segment):
-            self._on_fin(now)
-
-    def _on_fin(self, now: int) -> None:
-        self.fin_received = self.read_closed = True
-        if self.state == s.FIN_WAIT_2:
-            self.send_ack(now)
-            self.stack.become_time_wait(now, self, s.GETS_FIN)
-            return
-        self.state = next_state(self.state, s.GETS_FIN)
-        if self.state == s.CLOSING:
-            self.send_ack(now)
-        else:
-            self.receiver.enter_interactive()
+            self.stack.become_time_wait(now, self, wait)
 
     # -- time, and the end -----------------------------------------------------------------
 
     @property
     def due(self) -> int | None:
         """The next moment at which one of its timers fires."""
-        dues = (self.sender.due, self.receiver.ack_due, self.keepalive.due)
-        return min((due for due in dues if due is not None), default=None)
+        due = self.sender.timer.due
+        for other in (self.receiver.ack_due, self.keepalive.due):
+            if other is not None and (due is None or other < due):
+                due = other
+        return due
 
     def fire(self, now: int) -> None:
         """Fire what is due."""
         if self.receiver.ack_due is not None and self.receiver.ack_due <= now:
             self.receiver.fire(now)
-        if self.sender.due is not None and self.sender.due <= now:
-            self.sender.fire(now)
+        if self.sender.timer.due is not None and self.sender.timer.due <= now:
+            self.sender.timer.fire(now)
         if self.keepalive.due is not None and self.keepalive.due <= now:
             self.keepalive.fire(now)
 
@@ -417,11 +304,11 @@ class Socket:
         unacknowledged = (sender.data_end - sender.una) & 0xFFFFFFFF if sender.una != sender.iss else 0
         if unacknowledged >= 1 << 31:
             unacknowledged = 0
-        if sender.timer:
-            timer, due = _SS_TIMERS[sender.timer], sender.due
+        if sender.timer.kind:
+            timer, due = _SS_TIMERS[sender.timer.kind], sender.timer.due
         elif self.keepalive.due is not None:
             timer, due = "keepalive", self.keepalive.due
         else:
             timer, due = "", None
-        unanswered = sender.retransmits or self.probes_out
+        unanswered = sender.timer.repeats or self.probes_out
         return self.state, self.receiver.buffered, unacknowledged, timer, due, unanswered

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 from tcplab.model import states as s
+from tcplab.model.arrival import on_segment
 from tcplab.model.queues import Listener
 from tcplab.model.rst import IGNORED
 from tcplab.model.socket import Socket
 from tcplab.model.sysctls import DEFAULT_OPTIONS, MILLISECOND, TIME_WAIT_LENGTH, Options, Sysctls
 from tcplab.model.timewait import NEW_CONNECTION, RESET, TimeWait
 from tcplab.releases import Release, release
-from tcplab.segment import ACK, RST, SYN, Endpoint, Segment
+from tcplab.segment import ACK, RST, SYN, Endpoint, Segment, reset_for
 
 #: ip_local_port_range; connect() begins with ports of the first one's parity.
 FIRST_PORT, LAST_PORT = 32768, 60999
@@ -63,7 +65,7 @@ class Stack:
                 listener.on_request(now, found, segment)
                 self.woken[listener] = None
             else:
-                found.on_segment(now, segment)
+                on_segment(found, now, segment)
             self._changed(found)
         else:
             self._receive_at_listener(now, segment)
@@ -165,11 +167,8 @@ class Stack:
             del self.sockets[socket.local, socket.remote]
         self.woken[socket] = None
 
-    def become_time_wait(self, now: int, socket: Socket, step: str | None, wait: int = TIME_WAIT_LENGTH) -> None:
-        """Replace a socket by a minisocket: TIME_WAIT, or FIN_WAIT_2 when `step` is no step."""
-        if step is not None and step != s.FIN_WAIT_2:
-            socket.state = s.next_state(socket.state, step)
-            wait = TIME_WAIT_LENGTH
+    def become_time_wait(self, now: int, socket: Socket, wait: int = TIME_WAIT_LENGTH) -> None:
+        """Replace a socket in TIME_WAIT, or in FIN_WAIT_2 without an application, by a minisocket."""
         rest = TimeWait(
             self, socket.local, socket.remote, state=socket.state, due=now + self.ticks(wait),
             rcv_nxt=socket.receiver.nxt, rcv_window=socket.receiver.window_left, snd_nxt=socket.sender.nxt,
@@ -243,19 +242,8 @@ class Stack:
         raise OSError("EADDRNOTAVAIL")
 
 
-def reset_for(segment: Segment) -> Segment:
-    """The RST that answers a segment without a socket; also what a firewall's REJECT sends.
-
-    With ACK: a bare RST at the number it acknowledged. Without (a SYN): RST, ACK from 0
-    (RFC 9293 section 3.10.7.1; net/ipv4/netfilter/nf_reject_ipv4.c:nf_reject_ip_tcphdr_put).
-    """
-    if segment.flags & ACK:
-        return Segment(segment.destination, segment.source, segment.ack, 0, RST, 0)
-    return Segment(segment.destination, segment.source, 0, segment.end_seq, RST | ACK, 0)
-
-
 #: The calls of an application, by name.
-CALLS = {
+CALLS: dict[str, Callable[..., Any]] = {
     "send": Socket.send,
     "receive": Socket.receive,
     "shutdown_write": Socket.shutdown_write,

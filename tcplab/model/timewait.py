@@ -56,7 +56,9 @@ class TimeWait:
                 self._restart(now)
             return HANDLED
         newer_clock = (
-            self.ts_recent is not None and segment.timestamps is not None and segment.timestamps[0] > self.ts_recent
+            self.ts_recent is not None
+            and segment.timestamps is not None
+            and segment.timestamps[0] > self.ts_recent
         )
         if flags & (SYN | RST | ACK) == SYN and (after(seq, self.rcv_nxt) or newer_clock):
             return NEW_CONNECTION

@@ -1,0 +1,1 @@
+"""What lies between hosts: pure objects, the same on both benches."""
