@@ -1,0 +1,234 @@
+"""What works on this machine, and why not: `tcplab doctor`, and the start notebook's table.
+
+Nothing here raises, and all of it takes about a second at most, on Linux, macOS and Windows.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+
+from tcplab.releases import UnknownRelease, release
+
+#: How long programs get, all together, to tell their version: seconds.
+PATIENCE = 1.0
+
+PACKAGES = {
+    "jupyterlab": ("JupyterLab", "the notebooks open in it"),
+    "plotly": ("plotly", "the pictures are drawn with it"),
+    "ipywidgets": ("ipywidgets", "sliders and buttons need it"),
+    "scapy": ("scapy", "captures are read and written with it"),
+}
+PROGRAMS = {
+    "postgres": "to record captures of PostgreSQL afresh",
+    "psql": "to record captures of PostgreSQL afresh",
+    "redis-server": "to try things on a Redis of one's own",
+    "mariadbd": "to try things on a MariaDB of one's own",
+    "nft": "for real firewall rules on the Linux bench",
+    "tshark": "to look into captures without a window; some tests need it",
+    "chromium": "to save pictures as files; some tests need it",
+}
+ALSO_CALLED = {"chromium": ("chromium-browser", "google-chrome"), "mariadbd": ("mysqld",)}
+#: Where programs stand that an ordinary user's PATH often leaves out.
+MORE_PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was looked at."""
+
+    what: str
+    works: bool
+    #: One sentence, or a version.
+    says: str
+
+
+def report() -> list[Row]:
+    """Everything, in the order in which a person asks."""
+    rows = [Row("Python", sys.version_info >= (3, 11), platform.python_version())]
+    rows += [_careful(title, partial(_package, name)) for name, (title, _) in PACKAGES.items()]
+    rows += [_careful("Linux", _linux), _careful("user namespaces", user_namespaces)]
+    try:
+        found = _programs(PROGRAMS)
+    except Exception as error:
+        found = dict.fromkeys(PROGRAMS, (False, f"could not be looked for: {error}"))
+    return rows + [Row(name, *found[name]) for name in PROGRAMS]
+
+
+def _careful(what: str, look: Callable[[], tuple[bool, str]]) -> Row:
+    try:
+        return Row(what, *look())
+    except Exception as error:  # a doctor that falls ill helps nobody
+        return Row(what, False, f"could not be checked: {type(error).__name__}: {error}")
+
+
+def _package(name: str) -> tuple[bool, str]:
+    try:
+        return True, metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False, f"not installed: {PACKAGES[name][1]}; python3 lab.py setup installs it."
+
+
+def _linux() -> tuple[bool, str]:
+    if sys.platform != "linux":
+        system = platform.system() or sys.platform
+        return False, f"this is {system}: the model and the captures work here, the Linux bench does not."
+    running = platform.release()
+    try:
+        rules = release(running)
+    except UnknownRelease as unknown:
+        return False, f"{running}: {unknown}"
+    mainline = "{}.{}".format(*rules.number)
+    linear = rules.syn_linear_timeouts
+    syn = f"a SYN is repeated {linear} times at one-second steps before the waits double" if linear else (
+        "the waits between SYNs double from the first on"
+    )  # fmt: skip
+    return True, f"{running}: the rules of {mainline} apply, for example: {syn}."
+
+
+# --- user namespaces: the Linux bench keeps its hosts in them ---
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
+
+STEPS = {
+    "unshare": "making them",
+    "map": "becoming root in one",
+    "network": "setting up a network in one",
+}
+#: Runs in a child: makes the namespaces, becomes root inside, and brings its loopback up. Prints the
+#: step and the errno that it failed with, or nothing.
+PROBE = f"""
+import ctypes, fcntl, os, socket, struct, sys
+uid, gid = os.getuid(), os.getgid()
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare({CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS}):
+    sys.exit("unshare %d" % ctypes.get_errno())
+try:
+    for name, text in ("setgroups", "deny"), ("uid_map", "0 %d 1" % uid), ("gid_map", "0 %d 1" % gid):
+        with open("/proc/self/" + name, "w") as file:
+            file.write(text)
+except OSError as error:
+    sys.exit("map %d" % error.errno)
+try:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS, IFF_UP
+except OSError as error:
+    sys.exit("network %d" % error.errno)
+"""
+
+
+@cache
+def user_namespaces() -> tuple[bool, str]:
+    """Whether this user may have hosts of their own inside this machine, tried once; and why not."""
+    if sys.platform != "linux":
+        return False, "only Linux has them: here the recorded captures are shown instead."
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", PROBE], capture_output=True, text=True, timeout=PATIENCE * 2
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return False, f"could not be tried: {error}."
+    if done.returncode == 0:
+        return True, "possible: the Linux bench's hosts can live in them, without root."
+    step, _, number = (done.stderr.strip().splitlines() or [""])[-1].partition(" ")
+    if not number.isdigit():
+        return False, "could not be tried: the probe failed."
+    return False, _why_not(step, int(number), _kernel_file)
+
+
+def _why_not(step: str, number: int, read: Callable[[str], str]) -> str:
+    """The likeliest reason in one sentence; `read` gives the text of a file below /proc, or nothing."""
+    if read("sys/user/max_user_namespaces") == "0":
+        return "switched off: sysctl user.max_user_namespaces is 0; a few hundred would do."
+    if read("sys/kernel/unprivileged_userns_clone") == "0":
+        return "switched off for ordinary users: sysctl -w kernel.unprivileged_userns_clone=1 allows them."
+    forbidden = number in (errno.EPERM, errno.EACCES)
+    if forbidden and read("sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return (
+            "AppArmor restricts them (Ubuntu since 23.10): "
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 allows them."
+        )
+    filtered = re.search(r"^Seccomp:\s*2", read("self/status"), re.MULTILINE)
+    if filtered and (forbidden or number == errno.ENOSYS):
+        return (
+            "a seccomp filter forbids them, as Docker's own does: "
+            "docker run --security-opt seccomp=unconfined allows them."
+        )
+    if number in (errno.ENOSYS, errno.EINVAL):
+        return "this Linux was built without them."
+    if number in (errno.ENOSPC, errno.EUSERS):
+        return "there are too many of them already, or they are nested too deeply."
+    name = errno.errorcode.get(number, str(number))
+    return f"not allowed: {STEPS.get(step, step)} failed with {name} ({os.strerror(number)})."
+
+
+def _kernel_file(name: str) -> str:
+    try:
+        return Path("/proc", name).read_text("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
+# --- programs ---
+
+
+def _find(name: str) -> str | None:
+    # Several PostgreSQL versions may stand side by side: the newest first.
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_number, reverse=True)
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, versions), *MORE_PLACES])
+    for each in (name, *ALSO_CALLED.get(name, ())):
+        if found := shutil.which(each, path=places):
+            return found
+    return None
+
+
+def _number(path: Path) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", path.parent.name)]
+
+
+def _programs(names: Iterable[str]) -> dict[str, tuple[bool, str]]:
+    """Asks all programs for their version at once, so that the slowest sets the time."""
+    asked: dict[str, subprocess.Popen[str]] = {}
+    found: dict[str, tuple[bool, str]] = {}
+    for name in names:
+        path = _find(name)
+        if path is None:
+            found[name] = False, f"not found: only needed {PROGRAMS.get(name, '')}."
+            continue
+        try:
+            asked[name] = subprocess.Popen(
+                [path, "--version"], text=True, errors="replace", stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        except OSError as error:
+            found[name] = False, f"found, but can't be started: {error.strerror}."
+    deadline = time.monotonic() + PATIENCE
+    for name, process in asked.items():
+        found[name] = _version(process, deadline)
+    return found
+
+
+def _version(process: subprocess.Popen[str], deadline: float) -> tuple[bool, str]:
+    try:
+        says, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        if process.stdout:  # not until end of file: what the program started may hold the other end
+            process.stdout.close()
+        process.wait()
+        return True, "found; it was too slow to tell its version."
+    number = re.search(r"\d+(\.\d+)+", says)
+    if process.returncode or not number:
+        return process.returncode == 0, "found." if process.returncode == 0 else "found, but it does not run."
+    return True, number[0]
