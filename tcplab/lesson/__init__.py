@@ -3,9 +3,21 @@
 It knows nothing of the rest of tcplab, and needs ipywidgets only where something is shown.
 """
 
-from tcplab.lesson.after import after, reveal
+from tcplab.lesson.after import after, live, reveal
 from tcplab.lesson.article import article_says
+from tcplab.lesson.ask import ask
 from tcplab.lesson.feedback import Feedback
+from tcplab.lesson.provenance import provenance
 from tcplab.lesson.question import predict_choice, predict_number
 
-__all__ = ["Feedback", "after", "article_says", "predict_choice", "predict_number", "reveal"]
+__all__ = [
+    "Feedback",
+    "after",
+    "article_says",
+    "ask",
+    "live",
+    "predict_choice",
+    "predict_number",
+    "provenance",
+    "reveal",
+]

@@ -41,8 +41,7 @@ class After:
 
         thing = self.thing
         if not isinstance(thing, widgets.Widget):
-            show = getattr(thing, "_repr_html_", None)
-            thing = widgets.HTML(show() if show else to_html(str(thing)))
+            thing = widgets.HTML(_as_html(thing))
         self._place.children = [thing]
 
     def __repr__(self) -> str:
@@ -66,12 +65,41 @@ def after(question: Question, make: Callable[[], Any]) -> After:
     return After(question, make)
 
 
-def reveal(question: Question, text: str) -> Shown:
+def reveal(question: Question, *parts: Any) -> Shown:
     """A fact that a learner opens: folded away until `question` was answered, open afterwards.
 
-    Without HTML (in a terminal, on a page that shows no output) the text simply stands there.
+    Parts are sentences, or things with an HTML form such as tables. Without HTML (in a terminal,
+    on a page that shows no output) their text simply stands there.
     """
     state = " open" if question.committed else ""
-    summary = "What happens (open it when you have made your prediction)"
-    body = f"<details{state}><summary><b>{summary}</b></summary><p>{to_html(text)}</p></details>"
-    return Shown(to_plain(text), box(body, edge="#009E73"))
+    summary = "What happens (open this when you have made your prediction)"
+    body = f"<details{state}><summary><b>{summary}</b></summary>{''.join(map(_as_html, parts))}</details>"
+    return Shown("\n".join(to_plain(str(part)) for part in parts), box(body, edge="#009E73"))
+
+
+def live(widget: Any, *instead: Any) -> Live:
+    """A widget where a kernel runs, and `instead` where none does: sentences, tables."""
+    return Live(widget, *instead)
+
+
+class Live:
+    """See `live`."""
+
+    def __init__(self, widget: Any, *instead: Any) -> None:
+        self.widget = widget
+        self.instead = instead
+
+    def __repr__(self) -> str:
+        return "\n".join(to_plain(str(part)) for part in self.instead)
+
+    def _repr_html_(self) -> str:
+        return "".join(map(_as_html, self.instead))
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(self.widget._repr_mimebundle_(**options) or {})
+        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+
+def _as_html(part: Any) -> str:
+    show = getattr(part, "_repr_html_", None)
+    return str(show()) if show else f"<p>{to_html(str(part))}</p>"

@@ -64,7 +64,7 @@ def _text(question: Question) -> widgets.Widget:
     entry = widgets.Text(
         value="" if question.answer is None else str(question.answer),
         description=f"Your number{f' ({unit})' if unit else ''}:",
-        placeholder="a number, or never",
+        placeholder="45, 2 min 30 s, or never" if unit == "s" else "a number",
         style={"description_width": "initial"},
         layout=widgets.Layout(width="24em"),
     )

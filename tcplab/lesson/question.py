@@ -131,8 +131,8 @@ class NumberQuestion(Question):
 
     @property
     def how_to_answer(self) -> str:
-        unit = f" in {self.unit}" if self.unit else ""
-        return f"Answer with a number{unit}, or with never. Run this cell to get a box to type into."
+        like = "seconds (45, 2 min 30 s, or never)" if self.unit == "s" else "a number"
+        return f"Answer with {like}. Run this cell to get a box to type into."
 
     def right_answer(self) -> str:
         return quantity.show(self.right, self.unit).capitalize()

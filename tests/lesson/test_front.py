@@ -1,9 +1,11 @@
 """The buttons do what the Python calls do, and what comes after a question waits for it."""
 
+import json
+
 import ipywidgets as widgets
 import pytest
 
-from tcplab.lesson import after, article_says, predict_choice, predict_number, reveal
+from tcplab.lesson import after, article_says, live, predict_choice, predict_number, provenance, reveal
 from tcplab.lesson.after import WAITING
 
 
@@ -131,14 +133,14 @@ def test_what_comes_after_may_be_no_widget(number):
         "Linux does"
         in after(number, lambda: article_says("a", linux="b", source="c")).place().children[0].value
     )
-    assert after(number, lambda: "1 < 2").place().children[0].value == "1 &lt; 2"
+    assert after(number, lambda: "1 < 2").place().children[0].value == "<p>1 &lt; 2</p>"
 
 
 def test_a_fact_is_folded_until_the_question_was_answered(number):
-    fact = reveal(number, "It took **929 s** & more.")
-    assert repr(fact) == "It took 929 s & more."
+    fact = reveal(number, "It took **929 s** & more.", article_says("a", linux="b", source="c"))
+    assert repr(fact) == "It took 929 s & more.\nThe article says: a\nLinux does: b\nChecked: c"
     assert "<details><summary>" in fact._repr_html_()
-    assert "<b>929 s</b> &amp; more" in fact._repr_html_()
+    assert "<b>929 s</b> &amp; more" in fact._repr_html_() and "<b>Linux does:</b> b" in fact._repr_html_()
     number.solution()
     assert "<details open>" in reveal(number, "x")._repr_html_()
 
@@ -153,3 +155,39 @@ def test_the_article_box_reads_both_ways():
     assert (
         "<b>Since:</b> Linux 6.5" in article_says("a", linux="b", since="Linux 6.5", source="c")._repr_html_()
     )
+
+
+def test_a_widget_has_something_instead_where_no_kernel_runs():
+    shown = live(widgets.HTML("a living picture"), "10 segments.", article_says("a", linux="b", source="c"))
+    bundle = shown._repr_mimebundle_(include=None, exclude=None)
+    assert bundle["text/plain"].startswith("10 segments.\n")
+    assert bundle["text/html"].startswith("<p>10 segments.</p>")
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_a_capture_tells_where_it_comes_from(tmp_path):
+    sidecar = {
+        "title": "closed port",
+        "story": "psql knocks & nobody listens.",
+        "linux": "6.18.44",
+        "software": {"psql": "15.18"},
+        "date": "2026-11-21",
+        "command": "python3 record.py",
+        "events": [
+            {"t": 0.5, "began": 0.1, "host": "client", "call": "psql -p 5433", "result": "Connection refused"}
+        ],
+        "states": [{"t": 0.2, "host": "server", "state": "ESTAB", "recv_q": 15, "send_q": 0}],
+    }
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(sidecar))
+    for given in (path, tmp_path / "x.pcap", str(path)):
+        told = provenance(given)
+        assert "Linux 6.18.44, psql 15.18, 2026-11-21; to record it again: python3 record.py" in repr(told)
+        assert "0.500 s  client: psql -p 5433 → Connection refused" in repr(told)
+        assert "0.200 s  ss on the server: ESTAB, Recv-Q 15, Send-Q 0" in repr(told)
+        assert "knocks &amp; nobody" in told._repr_html_()
+    assert repr(told).index("0.200 s") < repr(told).index("0.500 s")
+
+
+def test_a_capture_without_provenance_says_so(tmp_path):
+    assert "nothing is known about x.pcap" in repr(provenance(tmp_path / "x.pcap"))

@@ -1,0 +1,43 @@
+"""Where a recorded capture comes from, and what the programs in it said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tcplab.lesson.text import Shown, box, table, to_html
+
+
+def provenance(capture: str | Path) -> Shown:
+    """The story of a capture in data/captures, from the .json file beside it.
+
+    What was called and what came back, and what `ss` showed, in the order in which it happened;
+    seconds from the first packet. A capture without such a file gets a sentence that says so.
+    """
+    path = Path(capture).with_suffix(".json")
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        name = path.with_suffix(".pcap").name
+        sentence = f"Beside the packets, nothing is known about {name}: there is no {path.name}."
+        return Shown(sentence, box(to_html(sentence)))
+    software = ", ".join(f"{name} {version}" for name, version in told["software"].items())
+    origin = f"Linux {told['linux']}, {software}, {told['date']}; to record it again: {told['command']}"
+    moments = sorted([_event(each) for each in told["events"]] + [_sample(each) for each in told["states"]])
+    rows = [[f"{t:.3f} s", to_html(what), f"<code>{to_html(result)}</code>"] for t, what, result in moments]
+    head = f"<b>{to_html(told['title'])}.</b> {to_html(told['story'])}<br><i>{to_html(origin)}</i>"
+    plain = [f"{told['title']}. {told['story']}", origin]
+    plain += [
+        f"{t:.3f} s  {what}{': ' if what.startswith('ss ') else ' → '}{result}" for t, what, result in moments
+    ]
+    return Shown("\n".join(plain), box(head + table(["when", "what", "came back"], rows)))
+
+
+def _event(event: dict[str, Any]) -> tuple[float, str, str]:
+    return event["t"], f"{event['host']}: {event['call']}", event["result"].replace("\t", "    ")
+
+
+def _sample(sample: dict[str, Any]) -> tuple[float, str, str]:
+    queues = f"{sample['state']}, Recv-Q {sample['recv_q']}, Send-Q {sample['send_q']}"
+    return sample["t"], f"ss on the {sample['host']}", queues if sample["state"] != "CLOSED" else "gone"
