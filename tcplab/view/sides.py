@@ -1,0 +1,141 @@
+"""What stands beside the lifelines of a ladder: states, running timers, and the applications' calls."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from tcplab.trace import Call
+from tcplab.view import theme as look
+from tcplab.view.frame import ASIDE, BRACKET, STATE_BAR, TIMER_BAR, Frame
+from tcplab.view.marks import Line, Text
+from tcplab.view.states import Stretch, timers
+from tcplab.view.timeaxis import ROW, SILENCE, duration
+from tcplab.view.words import call_words, is_error
+
+
+class Sides:
+    """Both outer sides of one ladder; draw states, then calls, then timers, which take what room is left."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        self.colours = frame.colours
+        #: All words beside the lifelines.
+        self.text = Text()
+        self._taken: dict[str, list[float]] = {host: [] for host in frame.hosts}
+
+    def columns(self) -> tuple[int, int]:
+        """Characters of the longest line on the left and on the right."""
+        longest = {"middle left": 0, "middle right": 0}
+        for text, where in zip(self.text.text, self.text.where, strict=True):
+            longest[where] = max(longest[where], len(text))
+        return longest["middle left"], longest["middle right"]
+
+    def states(self) -> list[dict[str, Any]]:
+        """A thick line per state, coloured by the connection's phase, with its name."""
+        frame, placed = self.frame, self.frame.placed
+        lines = {phase: Line() for phase in look.PHASES}
+        bottom = frame.bottom()
+        begins = {
+            (stretch.host, stretch.lane, stretch.began): y
+            for stretch, y in zip(placed.states, placed.changed, strict=True)
+        }
+        for stretch, y in zip(placed.states, placed.changed, strict=True):
+            if not frame.shown(stretch.began):
+                continue
+            about = self._about(stretch)
+            if stretch.name == "CLOSED":
+                self._say(stretch.host, y, "closed", self.colours.soft, about)
+                continue
+            self._say(stretch.host, y, stretch.name.replace("_", "-"), self.colours.soft, about)
+            next_begins = begins.get((stretch.host, stretch.lane, stretch.ended))
+            end = frame.axis.bottom_of(stretch.ended) if next_begins is None else next_begins
+            x = frame.beside(stretch.host, STATE_BAR, stretch.lane)
+            lines[look.PHASE.get(stretch.name, "waiting")].add(
+                _bar(x, y, max(min(end, bottom), y + 3)), about
+            )
+        return [
+            line.trace(f"state: {phase}", line={"color": self.colours.states[phase], "width": 9})
+            for phase, line in lines.items()
+        ]
+
+    def calls(self) -> dict[str, Any]:
+        """What the applications called, where it returned; a bracket while it blocked."""
+        frame = self.frame
+        line = Line()
+        for call, y in zip(frame.trace.calls, frame.placed.returned, strict=True):
+            if call.host not in frame.x or not frame.shown(call.t):
+                continue
+            colour = self.colours.error if is_error(call.result) else self.colours.ink
+            self._say(call.host, y, escape(call_words(call), False), colour, self._about_call(call))
+            began = frame.axis.bottom_of(call.began)
+            if call.began < call.t and y - began > 4:
+                x = frame.beside(call.host, BRACKET)
+                foot = x - frame.out(call.host) * frame.wide * 0.006
+                line.add([(foot, began + 1), (x, began + 1), (x, y), (foot, y)])
+        return line.trace("blocked calls", line={"color": self.colours.soft, "width": 1})
+
+    def timers(self) -> list[dict[str, Any]]:
+        """A thin line while a timer runs, dashed by its kind; its name where there is room."""
+        frame = self.frame
+        lines = {timer: Line() for timer in look.TIMERS}
+        named = set()
+        bottom = frame.bottom()
+        for stretch in timers(frame.trace):
+            if not frame.shown(stretch.began) or stretch.name not in lines:
+                continue
+            top, end = frame.axis.y_of(stretch.began), min(frame.axis.y_of(stretch.ended), bottom)
+            about = f"{look.TIMERS[stretch.name][1]}<br>{self._about(stretch)}"
+            x = frame.beside(stretch.host, TIMER_BAR, stretch.lane)
+            lines[stretch.name].add(_bar(x, top, end), about)
+            # Named where it runs first, and wherever it runs for long.
+            this = (stretch.host, stretch.name)
+            if this in named and stretch.ended - stretch.began < SILENCE:
+                continue
+            y = self._room(stretch.host, top + ROW / 2, end)
+            if y is not None:
+                named.add(this)
+                colour = self.colours.timers[stretch.name]
+                self._say(stretch.host, y, f"timer: {stretch.name}", colour, about)
+        return [
+            lines[timer].trace(
+                f"timer: {timer}", line={"color": self.colours.timers[timer], "width": 3, "dash": dash}
+            )
+            for timer, (dash, _) in look.TIMERS.items()
+        ]
+
+    def _say(self, host: str, y: float, text: str, colour: str, hover: str) -> None:
+        frame = self.frame
+        out = frame.out(host)
+        self._taken[host].append(y)
+        x = frame.x[host] + out * frame.wide * ASIDE
+        self.text.add(x, y, text, "middle left" if out < 0 else "middle right", colour, hover)
+
+    def _room(self, host: str, y: float, end: float) -> float | None:
+        """The first free row of text beside a host from `y` to `end`; None where there is none."""
+        if host in self.frame.inner or end - y < ROW:
+            return None
+        for taken in sorted(self._taken[host]):
+            if y - ROW < taken < y + ROW:
+                y = taken + ROW
+        return y if y + ROW / 2 <= end else None
+
+    def _about(self, stretch: Stretch) -> str:
+        """For hovering over a bar: which socket, which state, from when to when."""
+        sample, start = stretch.sample, self.frame.trace.start
+        began, ended = duration(stretch.began - start), duration(stretch.ended - start)
+        when = f"{began} to {ended}" if stretch.ended > stretch.began else f"at {began}"
+        socket = f"{sample.local} ↔ {sample.remote}"
+        return f"<b>{sample.state}</b> on {escape(stretch.host, False)}, {when}<br>{socket}"
+
+    def _about_call(self, call: Call) -> str:
+        said = escape(f"{call.host}: {call.call} → {call.result}", False)
+        returned = f"returned {(call.t - self.frame.trace.start) / 1e9:.6f} s"
+        blocked = f", had blocked for {duration(call.t - call.began)}" if call.t > call.began else ""
+        return f"<b>{said}</b><br>{returned}{blocked}"
+
+
+def _bar(x: float, top: float, bottom: float) -> list[tuple[float, float]]:
+    """A vertical line with points close enough to hover over it anywhere."""
+    steps = max(int((bottom - top) / 24), 1)
+    return [(x, top + (bottom - top) * i / steps) for i in range(steps + 1)]
