@@ -34,6 +34,8 @@ class Release:
     #: connect() honours TCP_USER_TIMEOUT, and a retransmission timer is cut to what is left of it:
     #: since 4.19 (net/ipv4/tcp_timer.c:tcp_clamp_rto_to_user_timeout, tcp_write_timeout).
     user_timeout_exact: bool
+    #: So is the timer of window probes: since 5.11 (tcp_timer.c:tcp_clamp_probe0_to_user_timeout).
+    user_timeout_exact_for_probes: bool
     #: A RST at the right edge of the highest SACK block is obeyed: since 4.7
     #: (net/ipv4/tcp_input.c:tcp_validate_incoming).
     rst_at_sack_edge: bool
@@ -45,7 +47,8 @@ class Release:
     #: Challenge ACKs share the 500 ms limit per socket (tcp_invalid_ratelimit): since 4.7.
     challenge_ack_per_socket_limit: bool
     #: Replies in a row after which delayed ACKs wait to ride on an answer ("pingpong"): 1, but 3
-    #: from 5.1 to 6.6 (include/net/inet_connection_sock.h:TCP_PINGPONG_THRESH).
+    #: from 5.1 to 5.18 (TCP_PINGPONG_THRESH in include/net/inet_connection_sock.h; back to 1 with
+    #: 4d8f24eeedc5).
     pingpong_threshold: int
     #: A SYN is dropped whenever the accept queue is full: since 4.10 (5ea8ea2cb7f1); before, only
     #: with more than one young request waiting.
@@ -85,11 +88,12 @@ def release(version: str = NEWEST) -> Release:
         tick=4_000_000,
         syn_linear_timeouts=4 if number >= (6, 5) else None,
         user_timeout_exact=number >= (4, 19),
+        user_timeout_exact_for_probes=number >= (5, 11),
         rst_at_sack_edge=number >= (4, 7),
         rst_before_fin=number >= (4, 11),
         tail_loss_probe=number >= (3, 10),
         challenge_ack_per_socket_limit=number >= (4, 7),
-        pingpong_threshold=3 if (5, 1) <= number < (6, 7) else 1,
+        pingpong_threshold=3 if (5, 1) <= number < (5, 19) else 1,
         full_accept_queue_drops_syn=number >= (4, 10),
         syn_queue_rule=(
             "backlog_plus_one" if number >= (6, 13) else "backlog" if number >= (4, 4) else "power_of_two"

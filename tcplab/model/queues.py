@@ -26,7 +26,8 @@ class Listener:
 
     def __init__(self, stack: Stack, local: Endpoint, backlog: int, options: Options) -> None:
         self.stack = stack
-        self.local = local
+        self.local, self.remote = local, Endpoint("0.0.0.0", 0)
+        self.detached = False
         #: listen()'s limit, silently cut to somaxconn.
         self.backlog = min(backlog, stack.sysctls.somaxconn)
         self.options = options

@@ -32,7 +32,7 @@ class RoundTrip:
         `acknowledged` and `outstanding` count bytes since the start (SND.UNA and SND.NXT without
         wrap): they tell when a round trip is over.
         """
-        m = max(1, rtt // MICROSECOND)
+        m = rtt // MICROSECOND or 1
         if not self.srtt:
             self.srtt = m << 3
             self.deviation = m << 1

@@ -135,7 +135,8 @@ class SendTimer:
         linear = (socket.stack.sysctls.tcp_syn_linear_timeouts or 0) if socket.state == SYN_SENT else 0
         if self.repeats > linear:
             self.backoff += 1
-        self.arm(now, RETRANSMIT, self._clamp(now, self.rto(), self.repeating_since))
+        exact = socket.stack.release.user_timeout_exact
+        self.arm(now, RETRANSMIT, self._clamp(now, self.rto(), self.repeating_since, exact))
 
     def _give_up(self, now: int) -> None:
         self.sender.socket.stack.count("TcpExtTCPAbortOnTimeout")
@@ -164,13 +165,16 @@ class SendTimer:
         """Without an application: 8 while the timeout is below its maximum (tcp_orphan_retries)."""
         return self.sender.socket.stack.sysctls.tcp_orphan_retries or (8 if self.rto() < RTO_MAX else 0)
 
-    def _clamp(self, now: int, wait: int, since: int | None) -> int:
-        """Never sleep beyond the user timeout (tcp_clamp_rto_to_user_timeout, since 4.19)."""
-        socket = self.sender.socket
-        limit = socket.options.user_timeout
-        if not limit or since is None or not socket.stack.release.user_timeout_exact:
+    def _clamp(self, now: int, wait: int, since: int | None, exact: bool) -> int:
+        """Never sleep beyond the user timeout, where the release is that exact."""
+        limit = self.sender.socket.options.user_timeout
+        if not limit or since is None or not exact:
             return wait
         return min(wait, max(limit - (now - since), 1))
+
+    def _wait_for_answer(self, now: int) -> None:
+        exact = self.sender.socket.stack.release.user_timeout_exact_for_probes
+        self.arm(now, WINDOW_PROBE, self._clamp(now, self._probe_wait(), self.probing_since, exact))
 
     # -- a closed window -----------------------------------------------------------------
 
@@ -184,7 +188,7 @@ class SendTimer:
             self.probing_since = None
             self.disarm()
         else:
-            self.arm(now, WINDOW_PROBE, self._clamp(now, self._probe_wait(), self.probing_since))
+            self._wait_for_answer(now)
 
     def _probe_window(self, now: int) -> None:
         """Ask again, for as long as the peer answers (tcp_probe_timer, tcp_write_wakeup)."""
@@ -212,4 +216,4 @@ class SendTimer:
         socket.probes_out += 1
         if self.backoff < socket.stack.sysctls.tcp_retries2:
             self.backoff += 1
-        self.arm(now, WINDOW_PROBE, self._clamp(now, self._probe_wait(), self.probing_since))
+        self._wait_for_answer(now)

@@ -33,10 +33,15 @@ if TYPE_CHECKING:
 _SS_TIMERS = {RETRANSMIT: "on", LOSS_PROBE: "on", REORDER: "on", WINDOW_PROBE: "persist"}
 
 
+#: What is left of a socket to show once it is closed.
+GONE = (s.CLOSED, 0, 0, "", None, 0)
+
+
 class Socket:
     """One end of a connection. Made by `Stack`; every method takes `now` in nanoseconds."""
 
     __slots__ = (
+        "detached",
         "error",
         "fin_received",
         "keepalive",
@@ -74,6 +79,8 @@ class Socket:
         #: Pending error (sk_err), given to the next call; then it is gone.
         self.error: str | None = None
         self.read_closed = self.write_closed = self.fin_received = False
+        #: A minisocket has taken its place; only its application still holds it.
+        self.detached = False
         #: No application holds it any more.
         self.orphan = False
         self.timestamps = self.sack = self.scaling = False
@@ -300,6 +307,8 @@ class Socket:
 
     def summary(self) -> tuple[str, int, int, str, int | None, int]:
         """State, queues, timer, its due time and unanswered sends, as `ss -o` shows them."""
+        if self.state == s.CLOSED:
+            return GONE
         sender = self.sender
         unacknowledged = (sender.data_end - sender.una) & 0xFFFFFFFF if sender.una != sender.iss else 0
         if unacknowledged >= 1 << 31:

@@ -42,6 +42,8 @@ class Stack:
         self.listeners: dict[int, Listener] = {}
         #: `nstat`'s counters that have moved.
         self.counters: dict[str, int] = {}
+        #: Names of those that have moved since somebody emptied this.
+        self.counted: dict[str, None] = {}
         #: Sockets and listeners that have changed since somebody emptied this.
         self.woken: dict[Any, None] = {}
         #: What was done with the segment just received, if it was a RST.
@@ -175,6 +177,7 @@ class Stack:
             ts_recent=socket.ts_recent if socket.timestamps else None,
         )  # fmt: skip
         socket.stop()
+        socket.detached = True
         socket.read_closed = socket.write_closed = True
         self.sockets[socket.local, socket.remote] = rest
         self.woken[socket] = None
@@ -183,6 +186,7 @@ class Stack:
     def count(self, counter: str) -> None:
         """Add one to a counter of `nstat`."""
         self.counters[counter] = self.counters.get(counter, 0) + 1
+        self.counted[counter] = None
 
     def ticks(self, wait: int) -> int:
         """A wait rounded up to whole timer ticks."""

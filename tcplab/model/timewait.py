@@ -24,6 +24,7 @@ class TimeWait:
     """A minisocket: four-tuple, numbers and one timer."""
 
     __slots__ = (
+        "detached",
         "due", "last_reply", "local", "rcv_nxt", "rcv_window", "remote", "scheduled", "snd_nxt",
         "stack", "state", "ts_recent",
     )  # fmt: skip
@@ -40,6 +41,7 @@ class TimeWait:
         self.scheduled: int | None = None
         self.rcv_nxt, self.rcv_window, self.snd_nxt = rcv_nxt, rcv_window, snd_nxt
         self.ts_recent = ts_recent
+        self.detached = False
         self.last_reply = -(1 << 62)
 
     def receive(self, now: int, segment: Segment) -> str:
