@@ -1,0 +1,318 @@
+"""The command `tcplab`: doctor, list, run. Whatever is wrong is said in one sentence, with exit code 2.
+
+What a command needs is imported when it runs, so that `tcplab doctor` also works where packages are
+missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from tcplab.experiments.experiment import Experiment
+    from tcplab.knobs import Knob
+    from tcplab.trace import Trace
+
+WRONG, MISTAKE, INTERRUPTED, NO_READER = 2, 1, 130, 141
+BENCHES = ("model", "linux")
+#: Longer tables lose their middle: `--json` has everything.
+HEAD, TAIL = 40, 20
+#: What a terminal sees that can't show the real thing.
+ASCII = str.maketrans({"→": ">", "←": "<", "─": "-", "✗": "x", "–": "-", "…": "...", "×": "x"})
+
+
+class Wrong(Exception):
+    """Something on the command line that can't be: one sentence."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, except that a mistake is one line and names are never guessed from a beginning."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        raise Wrong(f"{message} (tcplab --help shows how).")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except Wrong as wrong:
+        return _say(str(wrong), WRONG)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has enough; nothing may be written again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+    except ModuleNotFoundError as missing:
+        return _say(f"{missing.name} is not installed: python3 lab.py setup installs it.", MISTAKE)
+    except Exception as error:
+        if os.environ.get("TCPLAB_TRACEBACK"):
+            raise
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _say(f"a mistake in tcplab itself: {what} (TCPLAB_TRACEBACK=1 shows where).", MISTAKE)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"tcplab: {sentence}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    from tcplab.capture import CaptureError
+    from tcplab.knobs import ParameterError
+
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise Wrong(f"no command {command!r}: {_nearest(command, COMMANDS)}")
+    if not arguments:
+        raise Wrong(f"which command? There are {', '.join(COMMANDS)} (tcplab --help shows how).")
+    parser, parsers = _parsers()
+    told, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise Wrong(_misplaced(unknown[0], told.command, parsers[told.command]))
+    try:
+        COMMANDS[told.command](told)
+    except (ParameterError, CaptureError) as error:
+        raise Wrong(str(error)) from None
+    return 0
+
+
+def _misplaced(word: str, command: str, parser: argparse.ArgumentParser) -> str:
+    known = [part.strip("[]") for part in parser.format_usage().split() if "--" in part] + ["--help"]
+    if not word.startswith("-"):
+        return f"{word!r} is one word too many for {command} (tcplab {command} --help shows how)."
+    if word in known:
+        return f"{word} comes after the command: tcplab {command} {word}."
+    return f"{command} does not know {word!r}: {_nearest(word, known)}"
+
+
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    parser = _Parser(
+        prog="tcplab",
+        description="The TCP behaviours that break database connections, to change and to watch.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    doctor = commands.add_parser("doctor", help="what works on this machine, and why not")
+    listing = commands.add_parser("list", help="experiments with their parameters")
+    run = commands.add_parser("run", help="run an experiment and show what happened")
+    run.add_argument("name", metavar="NAME", help="an experiment: tcplab list shows them")
+    run.add_argument("--bench", default="model", metavar="model|linux", help="where it runs (default: model)")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="a parameter: idle_s=60; may be repeated"
+    )
+    run.add_argument("--quick", action="store_true", help="the short version of the experiment")
+    run.add_argument("--pcap", metavar="FILE", help="also write the client's capture, for Wireshark")
+    parsers = {"doctor": doctor, "list": listing, "run": run}
+    for each in parsers.values():
+        each.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser, parsers
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from tcplab import __version__
+
+        print(f"tcplab {__version__}")
+        parser.exit()
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    names = list(names)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print(text: str) -> None:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = text.translate(ASCII).encode("ascii", "replace").decode()
+    print(text)
+
+
+# --- doctor ---
+
+
+def _doctor(told: argparse.Namespace) -> None:
+    from tcplab.doctor import report
+
+    rows = report()
+    if told.json:
+        _print_json({"checks": [{"what": row.what, "works": row.works, "says": row.says} for row in rows]})
+        return
+    width = max(len(row.what) for row in rows)
+    for row in rows:
+        _print(f"{'yes' if row.works else 'no':3}  {row.what:{width}}  {row.says}")
+
+
+# --- list ---
+
+
+def _list(told: argparse.Namespace) -> None:
+    from tcplab.experiments import EXPERIMENTS
+
+    if told.json:
+        _print_json({"experiments": [_described(each) for each in EXPERIMENTS.values()]})
+        return
+    for experiment in EXPERIMENTS.values():
+        _print(f"{experiment.name}\n  {experiment.title}")
+        defaults, knobs = experiment.defaults(), experiment.knobs()
+        settings = {name: f"{name} = {_value(defaults[name])}" for name in knobs}
+        width = max(map(len, settings.values()))
+        for name, knob in knobs.items():
+            # Of words and yes or no the help is not repeated in the range.
+            _print(f"    {settings[name]:{width}}  {knob.range_text()}. {knob.help}".rstrip(". ") + ".")
+        _print("")
+
+
+def _described(experiment: type[Experiment]) -> dict[str, Any]:
+    defaults = experiment.defaults()
+    return {
+        "name": experiment.name,
+        "title": experiment.title,
+        "lesson": experiment.lesson,
+        "parameters": [_parameter(name, knob, defaults[name]) for name, knob in experiment.knobs().items()],
+        "quick": dict(experiment.quick),
+        "presets": {name: dict(values) for name, values in experiment.presets.items()},
+    }
+
+
+def _parameter(name: str, knob: Knob, default: Any) -> dict[str, Any]:
+    number = knob.kind in (int, float) and not knob.choices
+    return {
+        "name": name,
+        "label": knob.label,
+        "kind": "choice" if knob.choices else knob.kind.__name__,
+        "default": default,
+        "unit": knob.unit,
+        "range": [knob.low, None if knob.high == math.inf else knob.high] if number else None,
+        "choices": list(knob.choices) or None,
+        "zero": knob.zero,
+        "help": knob.help,
+    }
+
+
+# --- run ---
+
+
+def _run_experiment(told: argparse.Namespace) -> None:
+    from tcplab.bench import run
+    from tcplab.experiments import find
+
+    kind = find(told.name)
+    if told.bench not in BENCHES:
+        raise Wrong(f"no bench {told.bench!r}: {_nearest(told.bench, BENCHES)}")
+    if told.bench == "linux":
+        raise Wrong("the Linux bench is not there yet: leave out --bench linux to run on the model.")
+    values = {**(kind.quick if told.quick else {}), **_settings(told.set, kind)}
+    experiment = kind.from_values(values)
+    trace = run(experiment, told.bench)
+    if told.pcap:
+        from tcplab.capture.pcap import write_pcap
+
+        write_pcap(trace, told.pcap)
+    if told.json:
+        _print_json(trace.to_json())
+        return
+    _print(experiment.sentence(trace))
+    for warning in trace.warnings:
+        _print(f"Note: {warning}")
+    _print("")
+    width = max(map(len, trace.outcome), default=0)
+    for name, value in trace.outcome.items():
+        _print(f"  {name:{width}}  {_value(value)}")
+    if trace.passages:
+        _print("")
+        for line in _shortened(list(_ladder(trace))):
+            _print(line)
+
+
+def _settings(texts: Iterable[str], kind: type[Experiment]) -> dict[str, str]:
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            name, default = next((name, kind.defaults()[name]) for name in kind.knobs())
+            raise Wrong(f"--set {text!r}: write name=value, for example {name}={_value(default)}.")
+        if name not in kind.knobs():
+            raise Wrong(f"{kind.name} has no parameter {name!r}: {_nearest(name, kind.knobs())}")
+        values[name] = value
+    return values
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        shown = [_value(each) for each in value]
+        return ", ".join(shown if len(shown) <= 15 else [*shown[:10], "…", *shown[-3:]]) or "none"
+    return str(value)
+
+
+def _ladder(trace: Trace) -> Iterator[str]:
+    """Segments, calls and notes by time, one line each; hosts stand in the trace's order."""
+    from tcplab.view.words import call_words, words
+
+    hosts = list(trace.hosts)
+    wide = max(map(len, hosts))
+    digits = 3 if all(passage.t % 1_000_000 == 0 for passage in trace.passages) else 6
+
+    def who(left: str, arrow: str, right: str) -> str:
+        return f"{left:>{wide}} {arrow:3} {right:{wide}}"
+
+    def alone(host: str) -> str:
+        return who(host, "", "") if hosts.index(host) == 0 else who("", "", host)
+
+    rows: list[tuple[int, str]] = []
+    rows += [(note.t, f"{alone(note.host or hosts[0])}  – {note.text}") for note in trace.notes]
+    rows += [(call.t, f"{alone(call.host)}  {call_words(call)}") for call in trace.calls]
+    for passage, said in zip(trace.passages, words(trace), strict=True):
+        gone = passage.arrives is None
+        if hosts.index(passage.sender) <= hosts.index(passage.receiver):
+            ends = who(passage.sender, "──✗" if gone else "──→", passage.receiver)
+        else:
+            ends = who(passage.receiver, "✗──" if gone else "←──", passage.sender)
+        rows.append((passage.t, f"{ends}  {said.plain}"))
+    rows.sort(key=lambda row: row[0])
+    times = [f"{trace.seconds(t):.{digits}f}" for t, _ in rows]
+    column = max(len("seconds"), *map(len, times))
+    yield f"  {'seconds':>{column}}"
+    for time, (_, text) in zip(times, rows, strict=True):
+        yield f"  {time:>{column}}  {text}".rstrip()
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    left_out = len(lines) - HEAD - TAIL
+    if left_out < 2:
+        return lines
+    return [*lines[:HEAD], f"  … {left_out} lines left out; --json shows everything …", *lines[-TAIL:]]
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "doctor": _doctor,
+    "list": _list,
+    "run": _run_experiment,
+}
