@@ -1,0 +1,295 @@
+"""The command line: its contract in JSON, its words for people, and one sentence for whatever is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tcplab import cli
+from tcplab.bench import run
+from tcplab.capture.reading import read_capture
+from tcplab.experiments import EXPERIMENTS
+
+EVENT = {"t", "host", "call", "result"}
+SEGMENT = {"t", "arrives", "fate", "from", "to", "flags", "seq", "ack", "length", "window"}
+RUN = {"experiment", "bench", "linux", "parameters", "outcome", "events", "segments", "series"}
+
+
+@pytest.fixture
+def tcplab(capsys):
+    """Run a command line: (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        try:
+            code = cli.main(list(arguments))
+        except SystemExit as done:  # --help and --version
+            code = done.code
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return call
+
+
+@pytest.fixture
+def json_of(tcplab):
+    def run(*arguments):
+        code, out, err = tcplab(*arguments, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+    return run
+
+
+@pytest.fixture
+def wrong(tcplab):
+    """The sentence for a command line that can't be."""
+
+    def run(*arguments):
+        code, out, err = tcplab(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("tcplab: ") and err.count("\n") == 1 and err.endswith("\n")
+        return err.removeprefix("tcplab: ").strip()
+
+    return run
+
+
+# --- run ---
+
+
+def test_run_prints_one_object_as_agreed(json_of):
+    told = json_of("run", "keepalive", "--set", "idle_s=60", "--set", "interval_s=10", "--set", "probes=3")
+    assert told.keys() >= RUN
+    assert (told["experiment"], told["bench"], told["linux"]) == ("keepalive", "model", "6.18")
+    assert told["parameters"]["idle_s"] == 60 and told["parameters"]["latency_ms"] == 1
+    assert told["outcome"]["detected_after_s"] == pytest.approx(90, abs=0.01)
+    assert all(event.keys() == EVENT for event in told["events"])
+    assert all(segment.keys() == SEGMENT for segment in told["segments"])
+    first, answer, *_, last = told["segments"]
+    assert (first["t"], first["flags"], first["seq"], first["ack"]) == (0, "S", 0, 0)
+    assert (answer["from"], answer["to"], answer["flags"], answer["ack"]) == ("server", "client", "SA", 1)
+    assert (last["flags"], last["fate"], last["arrives"]) == ("RA", "lost", None)
+
+
+def test_values_are_texts_of_every_kind(json_of):
+    told = json_of(
+        "run", "rst_in_window", "--set", "offset=-1", "--set", "sack_hole=yes", "--set", "latency_ms=2.5",
+        "--set", "linux=4.18",
+    )  # fmt: skip
+    values = told["parameters"]
+    assert (values["offset"], values["sack_hole"], values["latency_ms"]) == (-1, True, 2.5)
+    assert told["linux"] == values["linux"] == "4.18"
+
+
+def test_the_last_of_two_values_counts_and_quick_gives_way(json_of):
+    told = json_of("run", "keepalive", "--quick", "--set", "probes=5", "--set", "probes=4")
+    quick = dict(EXPERIMENTS["keepalive"].quick)
+    assert told["parameters"] == {**told["parameters"], **quick, "probes": 4}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs_quickly_for_people_too(tcplab, name):
+    code, out, err = tcplab("run", name, "--quick")
+    assert (code, err) == (0, "")
+    kind = EXPERIMENTS[name]
+    experiment = kind(**kind.quick)
+    sentence = out.splitlines()[0]
+    trace = run(experiment)
+    assert sentence == experiment.sentence(trace)
+    for outcome in trace.outcome:
+        assert f"  {outcome} " in out
+    assert "client ──→ server  SYN" in out
+
+
+def test_what_people_read(tcplab):
+    _, out, _ = tcplab("run", "keepalive", "--quick", "--set", "probes=1")
+    lines = out.splitlines()
+    assert "Connection timed out (ETIMEDOUT)" in lines[0]
+    assert "  error             ETIMEDOUT" in lines
+    ladder = [line.split() for line in lines if "──" in line]
+    times = [float(words[0]) for words in ladder]
+    assert times == sorted(times) and times[0] == 0
+    assert any(words[1:4] == ["client", "←──", "server"] and "SYN," in words for words in ladder)
+    assert any(words[1:4] == ["client", "──✗", "server"] and "keepalive" in words for words in ladder)
+    assert any("connect()" in line and "ok" in line for line in lines)
+
+
+def test_a_long_table_loses_its_middle_and_says_so(tcplab):
+    _, out, _ = tcplab("run", "slow_reader")
+    lines = out.splitlines()
+    assert len(lines) < 90
+    (gap,) = [line for line in lines if "left out" in line]
+    assert "--json" in gap
+
+
+def test_warnings_are_shown(tcplab):
+    _, out, _ = tcplab("run", "unanswered_connect", "--set", "linux=4.18", "--set", "linear_timeouts=2")
+    (note,) = [line for line in out.splitlines() if line.startswith("Note: ")]
+    assert "linear_timeouts is ignored" in note
+
+
+def test_pcap_is_written_beside_the_output(tcplab, tmp_path):
+    file = tmp_path / "run.pcap"
+    code, out, _ = tcplab("run", "keepalive", "--quick", "--json", "--pcap", str(file))
+    assert code == 0
+    told = json.loads(out)["segments"]
+    capture = read_capture(file).connection(0)
+    seen = sorted(told, key=lambda each: each["t"] if each["from"] == "client" else each["arrives"])
+    assert [
+        (passage.segment.letters, *relative, passage.segment.length)
+        for passage, relative in zip(capture.passages, capture.relative(), strict=True)
+    ] == [(each["flags"], each["seq"], each["ack"], each["length"]) for each in seen]
+
+
+# --- list and doctor ---
+
+
+def test_list_says_everything_about_every_parameter(json_of):
+    told = {each["name"]: each for each in json_of("list")["experiments"]}
+    assert told.keys() == EXPERIMENTS.keys()
+    for name, kind in EXPERIMENTS.items():
+        parameters = {each["name"]: each for each in told[name]["parameters"]}
+        assert {key: each["default"] for key, each in parameters.items()} == kind.defaults()
+    keepalive = {each["name"]: each for each in told["keepalive"]["parameters"]}
+    assert keepalive["idle_s"]["range"] == [0, 32767] and keepalive["idle_s"]["unit"] == "s"
+    assert keepalive["idle_s"]["zero"] == "off" and keepalive["idle_s"]["help"]
+    assert keepalive["peer"]["choices"] == ["alive", "offline", "rebooted", "moved"]
+    assert keepalive["peer"]["kind"] == "choice" and keepalive["peer"]["range"] is None
+    assert keepalive["unacked"]["kind"] == "bool" and keepalive["probes"]["kind"] == "int"
+
+
+def test_list_for_people_names_every_parameter_with_its_default(tcplab):
+    code, out, err = tcplab("list")
+    assert (code, err) == (0, "")
+    for name, kind in EXPERIMENTS.items():
+        assert f"{name}\n  {kind.title}\n" in out
+    assert "    idle_s = 7200 " in out and "0 (off) to 32767 s. Silence before" in out
+    assert all(".." not in line for line in out.splitlines())
+
+
+def test_doctor(json_of, tcplab):
+    told = {each["what"]: each for each in json_of("doctor")["checks"]}
+    assert told["Python"] == {"what": "Python", "works": True, "says": told["Python"]["says"]}
+    code, out, err = tcplab("doctor")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == len(told)
+    assert all(line.startswith(("yes  ", "no   ")) for line in out.splitlines())
+
+
+# --- whatever is wrong ---
+
+
+def setting(text):
+    return ["run", "keepalive", "--set", text]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "which command? There are doctor, list, run"),
+        (["rnu", "keepalive"], "no command 'rnu': did you mean run?"),
+        (["agree"], "no command 'agree': there are doctor, list, run."),
+        (["run"], "required: NAME"),
+        (["run", "keepalvie"], "no experiment 'keepalvie': did you mean keepalive?"),
+        (["run", "xyzzy"], "no experiment 'xyzzy': there are handshake_and_close, "),
+        (setting("idel_s=4"), "keepalive has no parameter 'idel_s': did you mean idle_s?"),
+        (setting("q=4"), "keepalive has no parameter 'q': there are idle_s, "),
+        (setting("idle_s"), "--set 'idle_s': write name=value, for example idle_s=7200."),
+        (setting("=4"), "write name=value"),
+        (["run", "keepalive", "--set"], "--set: expected one argument"),
+        (setting("idle_s=soon"), "idle_s = 'soon' is not a number: 0 (off) to 32767 s."),
+        (setting("idle_s=40000"), "idle_s = 40000 is out of range: 0 (off) to 32767 s."),
+        (setting("probes=1.5"), "probes = 1.5 is not a whole number"),
+        (setting("peer=dead"), "peer = 'dead' is not one of alive, offline"),
+        (setting("linux=2.6"), "linux = '2.6'"),
+        (setting("idle_s=nan"), "idle_s = nan is not a number"),
+        (["run", "keepalive", "--bench", "modle"], "no bench 'modle': did you mean model?"),
+        (["run", "keepalive", "--bench", "linux"], "the Linux bench is not there yet"),
+        (["run", "keepalive", "--jsn"], "run does not know '--jsn': did you mean --json?"),
+        (["run", "keepalive", "--js"], "run does not know '--js': did you mean --json?"),
+        (["run", "keepalive", "twice"], "'twice' is one word too many for run"),
+        (["--json", "list"], "--json comes after the command: tcplab list --json."),
+        (["doctor", "--quick"], "doctor does not know '--quick'"),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
+)
+def test_one_sentence_and_exit_code_2(wrong, arguments, says):
+    assert says in wrong(*arguments)
+
+
+def test_a_file_that_cannot_be_written(wrong, tmp_path):
+    said = wrong("run", "keepalive", "--quick", "--pcap", str(tmp_path / "no" / "x.pcap"))
+    assert said.endswith("x.pcap can't be written: No such file or directory.")
+
+
+def test_a_mistake_of_ours_is_one_sentence_too(tcplab, monkeypatch):
+    def fail(told):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", fail)
+    assert tcplab("doctor") == (
+        1,
+        "",
+        "tcplab: a mistake in tcplab itself: RuntimeError: two (TCPLAB_TRACEBACK=1 shows where).\n",
+    )
+    monkeypatch.setenv("TCPLAB_TRACEBACK", "1")
+    with pytest.raises(RuntimeError):
+        cli.main(["doctor"])
+
+
+def test_a_missing_package_is_named(tcplab, monkeypatch):
+    monkeypatch.setitem(sys.modules, "simpy", None)
+    monkeypatch.delitem(sys.modules, "tcplab.bench.model", raising=False)
+    code, _, err = tcplab("run", "keepalive", "--quick")
+    assert (code, err) == (1, "tcplab: simpy is not installed: python3 lab.py setup installs it.\n")
+
+
+def test_interrupting_is_quiet(tcplab, monkeypatch):
+    def interrupted(told):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", interrupted)
+    assert tcplab("doctor") == (130, "", "")
+
+
+def test_help_and_version(tcplab):
+    code, out, _ = tcplab("--help")
+    assert code == 0 and all(f"\n    {name} " in out for name in cli.COMMANDS)
+    code, out, _ = tcplab("run", "--help")
+    assert code == 0 and "--bench model|linux" in out and "--pcap FILE" in out
+    code, out, _ = tcplab("--version")
+    assert code == 0 and out.startswith("tcplab ")
+
+
+# --- as a program ---
+
+
+def program(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tcplab", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def test_a_reader_who_has_enough_is_no_error():
+    process = program("list", "--json")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+def test_a_terminal_without_the_signs_gets_others():
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    out, err = program("run", "keepalive", "--quick", env=plain).communicate()
+    assert err == "" and out.isascii()
+    assert "client --> server  SYN" in out and "client --x server  keepalive probe 1" in out
+
+
+def test_the_installed_command_is_this_one():
+    command = Path(sys.executable).with_name("tcplab.exe" if os.name == "nt" else "tcplab")
+    done = subprocess.run([command, "run", "nothing"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tcplab: no experiment 'nothing'")

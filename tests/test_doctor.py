@@ -1,0 +1,213 @@
+"""What the doctor says: on this machine, and on machines that are ill in one way or another."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from importlib import metadata
+
+import pytest
+
+from conftest import need
+from tcplab import doctor
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """The probe of user namespaces is made once in a process: here once a test."""
+    doctor.user_namespaces.cache_clear()
+    yield
+    doctor.user_namespaces.cache_clear()
+
+
+def rows():
+    return {row.what: row for row in doctor.report()}
+
+
+def test_everything_is_looked_at_in_time_and_says_something():
+    began = time.monotonic()
+    found = rows()
+    assert time.monotonic() - began < 1.5 * 2  # twice: the machine that tests run on may be busy
+    expected = ["Python", "JupyterLab", "plotly", "ipywidgets", "scapy", "Linux", "user namespaces"]
+    assert list(found) == [*expected, *doctor.PROGRAMS]
+    for row in found.values():
+        assert row.says and "\n" not in row.says and isinstance(row.works, bool)
+
+
+def test_rows_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        doctor.Row("x", True, "y").works = False
+
+
+def test_versions_are_those_that_are_installed():
+    found = rows()
+    assert found["Python"].says == ".".join(map(str, sys.version_info[:3]))
+    for title, name in {"JupyterLab": "jupyterlab", "plotly": "plotly", "scapy": "scapy"}.items():
+        assert found[title] == doctor.Row(title, True, metadata.version(name))
+
+
+def test_a_program_tells_its_version():
+    printed = subprocess.check_output([need("psql"), "--version"], text=True)
+    row = rows()["psql"]
+    assert row.works and row.says in printed
+
+
+# --- Linux and its rules ---
+
+
+@pytest.mark.parametrize(
+    ("running", "works", "says"),
+    [
+        ("6.18.44-generic", True, "rules of 6.18 apply, for example: a SYN is repeated 4 times"),
+        ("5.14.0-427.13.1.el9_4.x86_64", True, "rules of 5.14 apply, for example: the waits between SYNs"),
+        ("6.5.0", True, "repeated 4 times"),
+        ("2.6.32-754.el6", False, "older than 3.10"),
+        ("strange", False, "not a Linux version"),
+    ],
+)
+def test_which_rules_apply(monkeypatch, running, works, says):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(doctor.platform, "release", lambda: running)
+    row = rows()["Linux"]
+    assert row.works is works and says in row.says and row.says.startswith(running)
+
+
+@pytest.mark.parametrize(("platform", "system"), [("darwin", "Darwin"), ("win32", "Windows")])
+def test_elsewhere_the_model_works_and_the_bench_does_not(monkeypatch, platform, system):
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(doctor.platform, "system", lambda: system)
+    found = rows()
+    assert not found["Linux"].works and f"this is {system}" in found["Linux"].says
+    assert not found["user namespaces"].works and "only Linux" in found["user namespaces"].says
+
+
+# --- user namespaces ---
+
+
+def reader(**files):
+    return lambda name: files.get(name.rpartition("/")[2], "")
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "files", "says"),
+    [
+        ("unshare", errno.ENOSPC, {"max_user_namespaces": "0"}, "user.max_user_namespaces is 0"),
+        ("unshare", errno.EPERM, {"unprivileged_userns_clone": "0"}, "kernel.unprivileged_userns_clone=1"),
+        ("map", errno.EPERM, {"apparmor_restrict_unprivileged_userns": "1"}, "AppArmor"),
+        ("network", errno.EACCES, {"apparmor_restrict_unprivileged_userns": "1"}, "AppArmor"),
+        ("unshare", errno.EPERM, {"status": "Name:\tpython\nSeccomp:\t2\n"}, "seccomp"),
+        ("unshare", errno.ENOSYS, {"status": "Seccomp:\t2"}, "seccomp"),
+        ("unshare", errno.ENOSYS, {"status": "Seccomp:\t0"}, "built without"),
+        ("unshare", errno.EINVAL, {}, "built without"),
+        ("unshare", errno.ENOSPC, {"max_user_namespaces": "100"}, "too many"),
+        ("unshare", errno.EPERM, {}, "making them failed with EPERM"),
+        ("map", errno.EPERM, {"apparmor_restrict_unprivileged_userns": "0"}, "becoming root in one failed"),
+        ("network", 9999, {}, "setting up a network in one failed with 9999"),
+    ],
+)
+def test_why_not_is_one_sentence_with_the_likeliest_reason(step, number, files, says):
+    said = doctor._why_not(step, number, reader(**files))
+    assert says in said and said.endswith(".") and "\n" not in said
+
+
+def test_the_probe_says_where_it_failed(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(doctor, "_kernel_file", reader())
+    monkeypatch.setattr(doctor, "PROBE", f"import sys; sys.exit('map {errno.EPERM}')")
+    assert doctor.user_namespaces() == (False, doctor._why_not("map", errno.EPERM, reader()))
+
+
+@pytest.mark.parametrize("code", ["1 / 0", "import sys; sys.exit(3)", "import os; os.kill(os.getpid(), 9)"])
+def test_a_probe_that_breaks_is_no_catastrophe(monkeypatch, code):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(doctor, "PROBE", code)
+    works, says = doctor.user_namespaces()
+    assert not works and says == "could not be tried: the probe failed."
+
+
+@pytest.mark.linux
+def test_the_probe_agrees_with_unshare():
+    done = subprocess.run([need("unshare"), "-Urnpm", "--fork", "true"], capture_output=True)
+    possible = done.returncode == 0
+    works, says = doctor.user_namespaces()
+    assert works is possible, says
+
+
+@pytest.mark.linux
+def test_the_probe_leaves_this_process_where_it_is():
+    before = [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "net", "mnt", "pid")]
+    doctor.user_namespaces()
+    assert [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "net", "mnt", "pid")] == before
+
+
+# --- programs that are missing, slow or broken ---
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="programs here are shell scripts")
+@pytest.mark.parametrize(
+    ("text", "works", "says"),
+    [
+        ("echo 'thing 4.2.1 (build 7)'", True, "4.2.1"),
+        ("echo hello", True, "found."),
+        ("echo 9.9.9; exit 3", False, "found, but it does not run."),
+        ("sleep 20 & sleep 20", True, "found; it was too slow to tell its version."),
+    ],
+)
+def test_programs(monkeypatch, tmp_path, text, works, says):
+    path = script(tmp_path / "nft", text)
+    monkeypatch.setattr(doctor, "PATIENCE", 0.3)
+    monkeypatch.setattr(doctor, "_find", lambda name: path)
+    began = time.monotonic()
+    assert doctor._programs(["nft"]) == {"nft": (works, says)}
+    assert time.monotonic() - began < 5
+
+
+def test_a_program_that_is_missing(monkeypatch):
+    monkeypatch.setattr(doctor, "_find", lambda name: None)
+    works, says = doctor._programs(["tshark"])["tshark"]
+    assert not works and says.startswith("not found: only needed to look into captures")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a file that can't be executed")
+def test_a_program_that_cannot_be_started(monkeypatch, tmp_path):
+    broken = tmp_path / "nft"
+    broken.write_text("#!/no/such/interpreter\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(doctor, "_find", lambda name: str(broken))
+    works, says = doctor._programs(["nft"])["nft"]
+    assert not works and "can't be started" in says
+
+
+def test_a_missing_package_says_how_to_get_it(monkeypatch):
+    def nothing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", nothing)
+    row = rows()["plotly"]
+    assert not row.works and "python3 lab.py setup" in row.says
+
+
+def test_the_doctor_never_falls_ill(monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no such thing here")
+
+    for name in ("_package", "_linux", "user_namespaces", "_programs"):
+        monkeypatch.setattr(doctor, name, broken)
+    monkeypatch.setattr(doctor.user_namespaces, "cache_clear", lambda: None, raising=False)
+    found = rows()
+    assert all("no such thing here" in row.says for what, row in found.items() if what != "Python")
+
+
+def test_without_subprocesses_as_in_a_browser(monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(doctor.subprocess, "Popen", refused)
+    assert len(rows()) == 7 + len(doctor.PROGRAMS)

@@ -1,0 +1,75 @@
+"""The package's face: what `import tcplab` offers, and what it costs."""
+
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import tcplab
+
+HEAVY = {
+    "numpy", "pandas", "scapy", "pyroute2", "simpy", "plotly", "ipywidgets", "anywidget", "IPython",
+    "asyncio", "inspect", "dataclasses", "subprocess", "socket",
+}  # fmt: skip
+
+
+def python(code):
+    return subprocess.check_output([sys.executable, "-c", code], text=True).split()
+
+
+def test_every_name_it_promises_is_there():
+    for name in tcplab.__all__:
+        value = getattr(tcplab, name)
+        assert getattr(value, "__name__", name) == name
+
+
+def test_every_experiment_is_among_them():
+    classes = {kind.__name__ for kind in tcplab.EXPERIMENTS.values()}
+    assert classes <= set(tcplab.__all__)
+
+
+def test_names_for_completion():
+    assert {*tcplab.__all__, "__version__"} <= set(dir(tcplab))
+    assert dir(tcplab) == sorted(dir(tcplab))
+
+
+def test_star_import():
+    names = {}
+    exec("from tcplab import *", names)
+    assert set(tcplab.__all__) <= names.keys()
+
+
+def test_version():
+    assert tcplab.__version__ == metadata.version("tcplab")
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="module 'tcplab' has no attribute 'diagnoze'"):
+        _ = tcplab.diagnoze
+
+
+def test_a_name_is_looked_up_once():
+    first = tcplab.ParameterError
+    assert vars(tcplab)["ParameterError"] is first
+
+
+def test_it_imports_nothing_heavy_before_something_is_used():
+    loaded = python(
+        "import sys; before = set(sys.modules); import tcplab; dir(tcplab); print(*set(sys.modules) - before)"
+    )
+    assert not {name.partition(".")[0] for name in loaded} & HEAVY
+    assert {name for name in loaded if name.startswith("tcplab")} == {"tcplab"}
+
+
+def test_it_takes_less_than_60_ms():
+    code = "import time; t = time.perf_counter(); import tcplab; print(time.perf_counter() - t)"
+    assert min(float(python(code)[0]) for _ in range(3)) < 0.060
+
+
+def test_running_needs_neither_scapy_nor_plotly():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['scapy', 'plotly', 'ipywidgets', 'numpy', 'pandas']));"
+        "import tcplab; print(tcplab.run(tcplab.Keepalive()).outcome['error'])"
+    )
+    assert python(code) == ["ETIMEDOUT"]
