@@ -40,7 +40,10 @@ class Lesson:
     def link(self) -> str:
         """HTML: a link where there is a notebook, an honest word where there is none yet."""
         name = f"{self.number} {to_html(self.name)}"
-        return f'<a href="{self.notebook}">{name}</a>' if self.ready else f"{name} <i>(planned)</i>"
+        style = "color: var(--jp-content-link-color, #1565c0); text-decoration: underline"
+        if self.ready:
+            return f'<a href="{self.notebook}" target="_blank" style="{style}">{name}</a>'
+        return f"{name} <i>(planned)</i>"
 
 
 def read_table(name: str) -> dict[str, Any]:

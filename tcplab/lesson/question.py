@@ -144,12 +144,12 @@ class NumberQuestion(Question):
             said = f"“{_short(self.answer)}” can't be read as a number"
             return Feedback(UNCLEAR, f"{said}: write for example {example} or `never`.")
         said = f"You said **{quantity.show(value, self.unit)}**"
+        for usual, why in self.common.items():
+            if self._near(value, usual, 0.02) and not self._near(value, self.right, 0.005):
+                return Feedback(WRONG, f"{said}. {why}")
         if self._near(value, self.right, self.tolerance):
             exact = "." if value == self.right else f"; it is {quantity.show(self.right, self.unit)}."
             return Feedback(RIGHT, f"{said}{exact} {self.because}")
-        for usual, why in self.common.items():
-            if self._near(value, usual, 0.02):
-                return Feedback(WRONG, f"{said}. {why}")
         return self._distance(said, value)
 
     def _near(self, value: float, target: float, relative: float) -> bool:

@@ -218,8 +218,11 @@ def _symptoms_html(rows: list[Symptom] | tuple[Symptom, ...]) -> str:
         ["message", "when", "what it is", "run first", "lesson"],
         [
             [
-                "<br>".join(f"<code>{to_html(text)}</code>" for text in row.texts)
-                + f"<br><i>{to_html(row.who)}</i>",
+                "".join(
+                    f'<div style="margin-bottom: 0.5em"><code>{to_html(text)}</code></div>'
+                    for text in row.texts
+                )
+                + f"<i>{to_html(row.who)}</i>",
                 to_html(PHASES[row.phase]),
                 to_html(row.cause),
                 f"<code>{to_html(row.first)}</code><br>{to_html(row.where)}",

@@ -40,17 +40,22 @@ def box(body: str, *, edge: str = FRAME, role: str = "") -> str:
     )
 
 
-def table(columns: list[str], rows: list[list[str]], *, caption: str = "") -> str:
+def table(columns: list[str], rows: list[list[str]]) -> str:
     """An HTML table with a header row; cells are HTML already."""
-    head = "".join(f'<th scope="col" style="text-align: left">{to_html(name)}</th>' for name in columns)
+    head = "".join(
+        f'<th scope="col" style="text-align: left; padding: 0.3em 0.6em">{to_html(name)}</th>'
+        for name in columns
+    )
     body = "".join(
         "<tr>"
-        + "".join(f'<td style="text-align: left; vertical-align: top">{cell}</td>' for cell in row)
+        + "".join(
+            f'<td style="text-align: left; vertical-align: top; padding: 0.3em 0.6em">{cell}</td>'
+            for cell in row
+        )
         + "</tr>"
         for row in rows
     )
-    title = f'<caption style="text-align: left">{to_html(caption)}</caption>' if caption else ""
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<table style="line-height: 1.4"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 class Shown:

@@ -182,3 +182,10 @@ def test_a_question_reads_without_widgets():
     assert bundle["text/plain"].startswith("Question: How long?")
     assert "How long?" in bundle["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_a_usual_mistake_close_to_the_truth_is_still_told_apart():
+    question = how_long(right=131, common={127: "That was before Linux 6.5."}, tolerance=0.035)
+    for answer, outcome in ((131, "right"), (134, "right"), (127, "wrong"), (127.5, "wrong"), (110, "close")):
+        question.answer = answer
+        assert question.check().outcome == outcome
