@@ -29,7 +29,7 @@ def pcap_bytes(trace: Trace, *, at: str | None = None) -> bytes:
     """The capture of host `at` (default: the trace's first host, the client).
 
     It holds what that host sent, at the time of sending and whatever became of it, and what
-    reached it, at the time of arrival. Raises `CaptureError` for a host the trace does not have,
+    reached it, at the time of arrival. A forged segment was not sent by the host that it names. Raises `CaptureError` for a host the trace does not have,
     and for a trace without segments.
     """
     if not trace.passages:
@@ -63,7 +63,7 @@ def _seen_at(trace: Trace, at: str) -> list[tuple[int, Passage, Relative, int]]:
     """What a capture on `at` shows, in its order: time, passage, relative numbers, window scale."""
     seen = []
     for passage, relative, scale in zip(trace.passages, trace.relative(), window_scales(trace), strict=True):
-        if passage.sender == at:
+        if passage.sender == at and passage.kind != "forged":
             seen.append((passage.t, passage, relative, scale))
         elif passage.receiver == at and passage.arrives is not None:
             seen.append((passage.arrives, passage, relative, scale))

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from conftest import need
+from tcplab.bench import run
 from tcplab.capture import CaptureError
 from tcplab.capture.pcap import EPOCH_S, FILLER, filler, pcap_bytes, window_field, write_pcap
+from tcplab.experiments import EXPERIMENTS
 from tcplab.segment import SYN, Endpoint, Segment
 from tcplab.trace import SECOND, Trace
 from transcript import CLIENT, EXCHANGE, HANDSHAKE, SERVER, trace
@@ -65,9 +67,10 @@ def seen(trace, at):
     """What a capture on host `at` must show: (time, passage, relative numbers)."""
     lines = []
     for passage, relative in zip(trace.passages, trace.relative(), strict=True):
-        moment = passage.t if passage.sender == at else passage.arrives
-        if moment is not None:
-            lines.append((moment, passage, relative))
+        if passage.sender == at and passage.kind != "forged":
+            lines.append((passage.t, passage, relative))
+        elif passage.receiver == at and passage.arrives is not None:
+            lines.append((passage.arrives, passage, relative))
     return sorted(lines, key=lambda line: line[0])
 
 
@@ -76,8 +79,31 @@ def seen(trace, at):
 @pytest.mark.parametrize("name", STORIES)
 def test_tshark_finds_the_same_and_nothing_malformed(tmp_path, name, at, offset):
     told = trace(STORIES[name], offset=offset, timestamps=name == "losses")
-    write_pcap(told, tmp_path / "story.pcap", at=at)
-    found, expected = tshark(tmp_path / "story.pcap", *FIELDS), seen(told, at)
+    compare(told, at, tmp_path / "story.pcap", windows=name != "midstream")
+
+
+@pytest.mark.parametrize("changed", ["quick", "another end"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_tshark_agrees_about_every_experiment(tmp_path, name, changed):
+    """Relative numbers, flags and lengths as on the client; and once at the server."""
+    kind = EXPERIMENTS[name]
+    other_ends = {
+        "handshake_and_close": {"closer": "both"},
+        "fin_or_rst": {"ending": "kill_unread", "client": "idle"},
+        "unanswered_connect": {"fate": "reject"},
+        "rst_in_window": {"offset": -1, "sack_hole": True},
+        "keepalive": {"peer": "moved"},
+        "dead_peer": {"sack": False},
+        "slow_reader": {"peer": "offline"},
+    }
+    experiment = kind.from_values({**kind.quick, **(other_ends[name] if changed == "another end" else {})})
+    compare(run(experiment), "client" if changed == "quick" else "server", tmp_path / "run.pcap")
+
+
+def compare(told, at, file, windows=True):
+    """What tshark finds in the capture of host `at` is what the trace says."""
+    write_pcap(told, file, at=at)
+    found, expected = tshark(file, *FIELDS), seen(told, at)
     assert len(found) == len(expected)
     for line, (moment, passage, relative) in zip(found, expected, strict=True):
         segment = passage.segment
@@ -88,7 +114,7 @@ def test_tshark_finds_the_same_and_nothing_malformed(tmp_path, name, at, offset)
         assert (int(seq), int(ack or 0)) == relative
         assert (tcp_sum, ip_sum, malformed) == (GOOD, GOOD, "")
         assert all(int(each) < ERROR for each in severity.split(",") if each)
-        if name != "midstream":
+        if windows:
             assert 0 <= segment.window - int(window) < (1 if segment.flags & SYN else 128)
 
 
@@ -122,6 +148,12 @@ def test_each_host_sees_what_it_sent_and_what_reached_it():
     sent_and_lost = [p for p in told.passages if p.fate == "lost"]
     assert [p.sender for p in sent_and_lost] == ["client", "server"]
     assert len(packets(at_client)) == len(packets(at_server)) == len(told.passages) - 1
+
+
+def test_a_forged_segment_is_not_seen_where_it_claims_to_come_from():
+    told = trace(EXCHANGE + "1  s R  201 0 is=forged")
+    assert len(packets(pcap_bytes(told))) == len(told.passages)
+    assert len(packets(pcap_bytes(told, at="server"))) == len(told.passages) - 1
 
 
 def test_the_bytes_depend_on_the_trace_alone():
