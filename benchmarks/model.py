@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tcplab import Keepalive, run
+from tcplab.bench.model import run_on_model
 from tcplab.bench.script import Bench
 from tcplab.experiments import DeadPeer
 from tcplab.knobs import Knob, Parameters, knob
@@ -62,9 +63,11 @@ def seconds_of_model(connections: int) -> tuple[float, int]:
     best, segments = float("inf"), 0
     for _ in range(3):
         began = time.perf_counter()
-        trace = run(ShortConnections(connections=connections))
+        story = ShortConnections(connections=connections)
+        trace = run_on_model(story)
         best = min(best, time.perf_counter() - began)
-        assert trace.outcome == {"received": connections * BYTES, "left": 0}, trace.outcome
+        outcome = story.outcome(trace)
+        assert outcome == {"received": connections * BYTES, "left": 0}, outcome
         segments = len(trace.passages)
     return best, segments
 

@@ -39,8 +39,7 @@ class Passage:
     kind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What an application called, and what came back."""
 
     #: When the call returned, and when it was made (they differ where it blocked).

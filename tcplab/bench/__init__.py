@@ -33,5 +33,9 @@ def run(experiment: Story, bench: str = "model") -> Trace:
     if bench != "model":
         raise ParameterError(f"bench = {bench!r} is not one of model.")
     from tcplab.bench.model import run_on_model
+    from tcplab.kinds import classify
 
-    return run_on_model(experiment)
+    trace = run_on_model(experiment)
+    classify(trace.passages)
+    trace.outcome = experiment.outcome(trace)
+    return trace

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import simpy
 
 from tcplab.bench.script import Bench, Connection, Host, Listener, Result, ScriptError, SocketOptions
-from tcplab.kinds import classify
 from tcplab.model import queues
 from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
@@ -217,13 +216,6 @@ class ModelHost(Host):
 
     # -- between stack and wire ------------------------------------------------------------
 
-    def deliver(self, segment: Segment) -> str:
-        """A segment reaches this machine: its firewall, then its stack. Returns the RST's verdict."""
-        self.stack.receive(self.env.now, segment)
-        verdict = self.stack.verdict
-        self.settle()
-        return verdict
-
     def settle(self) -> None:
         """After anything happened: send, write down what changed, wake, and set the timer."""
         stack = self.stack
@@ -353,10 +345,12 @@ class ModelBench(Bench):
             if ours.cuts + theirs.cuts != cuts:
                 passage.fate = "lost"
                 return
-            passage.arrives = env.now
+            now = passage.arrives = env.now
             rule = theirs.rule_for(segment)
             if rule is None:
-                passage.verdict = receiver.deliver(segment)
+                receiver.stack.receive(now, segment)
+                passage.verdict = receiver.stack.verdict
+                receiver.settle()
                 return
             passage.fate = f"dropped_by:{rule}"
             if rule == "REJECT" and not segment.flags & RST:
@@ -380,7 +374,7 @@ def _options(options: SocketOptions) -> Options:
 
 
 def run_on_model(story: Story) -> Trace:
-    """Run a story to its end in virtual time."""
+    """Run a story's script to its end in virtual time; kinds and outcome are still to be read."""
     # A run only adds to its trace: looking for garbage would cost a fifth of the time and find none.
     collecting = gc.isenabled()
     gc.disable()
@@ -391,8 +385,6 @@ def run_on_model(story: Story) -> Trace:
         trace = bench.trace
         trace.end = bench.env.now
         trace.warnings += story.ignored_by_release()
-        classify(trace.passages)
-        trace.outcome = story.outcome(trace)
     finally:
         if collecting:
             gc.enable()

@@ -84,6 +84,8 @@ class Receiver:
 
     def acceptable(self, segment: Segment) -> bool:
         """In the window, both ends inclusive (tcp_sequence)."""
+        if segment.seq == self.nxt:
+            return True
         return not before(segment.end_seq, self.wup) and not after(segment.seq, self.right_edge)
 
     def _free(self) -> int:

@@ -110,7 +110,7 @@ class Sender:
         burst = new = False
         while self.nxt != limit and room > 0:
             left = seq_diff(self.data_end, self.nxt)
-            length = min(left, self.mss)
+            length = left if left < self.mss else self.mss
             space = seq_diff(window_end, self.nxt)
             if space < length:
                 # A burst may end with what is left of the window; nothing starts with a piece of it.
@@ -176,6 +176,8 @@ class Sender:
 
     def acceptable(self, ack: int) -> bool:
         """Does `ack` acknowledge only what was sent, and nothing far in the past?"""
+        if ack == self.una or ack == self.nxt:
+            return True
         return not after(ack, self.nxt) and not before(ack, seq_add(self.una, -max(self.max_window, 1)))
 
     def on_ack(self, now: int, segment: Segment) -> bool:
@@ -235,10 +237,12 @@ class Sender:
             self.cwnd += count
         if self.recovery_end is not None and not before(ack, self.recovery_end):
             self.recovery_end = None
-        if not any(chunk.repeats for chunk in self.flight):
+        if self.timer.repeating_since is not None and not any(chunk.repeats for chunk in self.flight):
             self.timer.repeating_since = None
 
     def _mark_sacked(self, segment: Segment) -> bool:
+        if not segment.sack:
+            return False
         newly = False
         for left, right in segment.sack:
             for chunk in self.flight:
