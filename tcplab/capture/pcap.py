@@ -29,8 +29,8 @@ def pcap_bytes(trace: Trace, *, at: str | None = None) -> bytes:
     """The capture of host `at` (default: the trace's first host, the client).
 
     It holds what that host sent, at the time of sending and whatever became of it, and what
-    reached it, at the time of arrival. A forged segment was not sent by the host that it names. Raises `CaptureError` for a host the trace does not have,
-    and for a trace without segments.
+    reached it, at the time of arrival. A forged segment was not sent by the host that it names.
+    Raises `CaptureError` for a host the trace does not have, and for a trace without segments.
     """
     if not trace.passages:
         raise CaptureError(f"{trace.experiment} has no segments to write into a capture.")
