@@ -61,7 +61,7 @@ def draw(
     title: str | None = None,
     dark: bool = False,
 ) -> Picture:
-    """What `ladder` shows, as plain data together with its time axis: a fifth of the time."""
+    """What `ladder` shows, as plain data together with its time axis."""
     frame = Frame(trace, look.theme(dark), upto)
     captions, labels, sides = Text(), Text(), Sides(frame)
     states, calls, timers = sides.states(), sides.calls(), sides.timers()

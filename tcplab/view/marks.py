@@ -26,8 +26,11 @@ class Picture:
     axis: TimeAxis = field(default_factory=TimeAxis)
 
     def figure(self) -> go.Figure:
-        """The same as a plotly figure."""
-        return go.Figure(data=self.data, layout=self.layout)
+        """The same as a plotly figure.
+
+        Not validated, which would take four times as long; a test has plotly validate every picture.
+        """
+        return go.Figure(data=self.data, layout=self.layout, _validate=False)
 
 
 @dataclass(slots=True)

@@ -25,11 +25,12 @@ class Sides:
         self._taken: dict[str, list[float]] = {host: [] for host in frame.hosts}
 
     def columns(self) -> tuple[int, int]:
-        """Characters of the longest line on the left and on the right."""
-        longest = {"middle left": 0, "middle right": 0}
-        for text, where in zip(self.text.text, self.text.where, strict=True):
-            longest[where] = max(longest[where], len(text))
-        return longest["middle left"], longest["middle right"]
+        """Characters of the longest line on the left and on the right, of what is not shown yet too."""
+        frame = self.frame
+        said = [(call.host, len(call_words(call))) for call in frame.trace.calls if call.host in frame.x]
+        said += [(stretch.host, len("timer: keepalive")) for stretch in frame.placed.states]
+        left = max((n for host, n in said if frame.out(host) < 0), default=0)
+        return left, max((n for host, n in said if frame.out(host) > 0), default=0)
 
     def states(self) -> list[dict[str, Any]]:
         """A thick line per state, coloured by the connection's phase, with its name."""

@@ -28,7 +28,7 @@ _COUNTED = {
 }
 _NAMED = {"tail_loss_probe": "tail loss probe", "challenge_ack": "challenge ACK", "forged": "forged"}
 
-_ERRNO = re.compile(r"E[A-Z][A-Z0-9]+")
+_ERRNO = re.compile(r"E[A-Z0-9]{2,}")
 
 
 class Words(NamedTuple):
