@@ -33,6 +33,8 @@ class Knob:
     high: float = math.inf
     #: Allowed values of a word.
     choices: tuple[Any, ...] = ()
+    #: What a word without fixed choices looks like.
+    form: str = ""
     #: One sentence of help.
     help: str = ""
     #: What 0 means, where it means something special (`off`, `never`).
@@ -75,7 +77,7 @@ class Knob:
         if self.kind is int and value != int(value):
             raise ParameterError(f"{name} = {value!r} is not a whole number: {self.range_text()}.")
         if not self.low <= value <= self.high:
-            raise ParameterError(f"{name} = {value:g} is out of range: {self.range_text()}.")
+            raise ParameterError(f"{name} = {value:.12g} is out of range: {self.range_text()}.")
         return self.kind(value)
 
     def _from_text(self, name: str, text: str) -> Any:
@@ -100,11 +102,11 @@ class Knob:
         if self.kind is bool:
             return "true or false"
         if self.kind is str:
-            return "a word"
+            return self.form
         unit = f" {self.unit}" if self.unit else ""
-        low = f"{self.low:g}" + (f" ({self.zero})" if self.zero and self.low == 0 else "")
+        low = f"{self.low:.12g}" + (f" ({self.zero})" if self.zero and self.low == 0 else "")
         return f"{low}{unit if self.high == math.inf else ''}" + (
-            " or more" if self.high == math.inf else f" to {self.high:g}{unit}"
+            " or more" if self.high == math.inf else f" to {self.high:.12g}{unit}"
         )
 
 
@@ -115,11 +117,21 @@ def knob(knob: Knob, *, default: Any) -> Any:
 
 DAY = 86_400
 
-LATENCY = Knob("latency, one way", float, "ms", 0, 1000, help="How long a segment travels.", slider_high=200)
+LATENCY = Knob(
+    "latency, one way",
+    float,
+    "ms",
+    0,
+    1000,
+    help="How long a segment travels.",
+    slider_high=200,
+    test_only=True,
+)
 LINUX = Knob(
     "Linux version",
     str,
-    help="Whose rules the model follows, for example 3.10, 5.14 or 6.18.",
+    form="3.10, 4.9, 4.18, 5.4, 5.14, 6.1, 6.12, 6.18 or another mainline x.y.z",
+    help="Whose rules the model follows.",
     test_only=True,
 )
 SEED = Knob("seed", int, low=0, high=2**31 - 1, help="Chooses sequence numbers and ports.", test_only=True)
