@@ -22,10 +22,11 @@ import plotly.graph_objects as go
 from tcplab.trace import Passage, Trace
 from tcplab.view import theme as look
 from tcplab.view.arrows import ARROWS, arrow_kind, four_tuple, local_port, main_connections, speaking_kind
+from tcplab.view.clock import duration, tick_texts
 from tcplab.view.frame import EDGE, TIMER_BAR, Frame
 from tcplab.view.marks import Line, Picture, Text
 from tcplab.view.sides import Sides
-from tcplab.view.timeaxis import ROW, STUMP, duration, tick_texts, time_axis
+from tcplab.view.timeaxis import ROW, STUMP, time_axis
 from tcplab.view.words import hover_texts, words
 
 __all__ = ["ARROWS", "MAX_HEIGHT", "Picture", "draw", "ladder", "time_axis"]
@@ -207,7 +208,7 @@ def _cursor(frame: Frame, at: int | None) -> dict[str, Any]:
 
 def _layout(frame: Frame, sides: Sides, captions: Text, title: str | None) -> dict[str, Any]:
     # Margins in steps of 40 px, so that the picture does not twitch while a slider moves.
-    left, right = (_step(min(n, 30) * look.CHARACTER + 12) for n in sides.columns())
+    left, right = (_step(n * look.CHARACTER + 12) for n in sides.columns())
     ticks = tick_texts([t - frame.trace.start for t, _ in frame.axis.ticks])
     times = _step(max(map(len, ticks), default=3) * look.CHARACTER)
     margin = {"l": left + times, "r": right, "t": 36 if title else 12, "b": 8}

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from tcplab.segment import ACK, RST, SYN
 from tcplab.trace import SECOND, Trace
 from tcplab.view import theme as look
+from tcplab.view.clock import duration
 from tcplab.view.marks import Line, Picture, Text
-from tcplab.view.timeaxis import duration
 from tcplab.view.words import hover_texts, words
 
 #: px of the plotting area, and of the rows for reads above and probes below.

@@ -7,11 +7,12 @@ from typing import Any
 
 from tcplab.trace import Call
 from tcplab.view import theme as look
+from tcplab.view.clock import duration
 from tcplab.view.frame import ASIDE, BRACKET, STATE_BAR, TIMER_BAR, Frame
 from tcplab.view.marks import Line, Text
 from tcplab.view.states import Stretch, timers
-from tcplab.view.timeaxis import ROW, SILENCE, duration
-from tcplab.view.words import call_words, is_error
+from tcplab.view.timeaxis import ROW, SILENCE
+from tcplab.view.words import call_lines, is_error
 
 
 class Sides:
@@ -27,7 +28,8 @@ class Sides:
     def columns(self) -> tuple[int, int]:
         """Characters of the longest line on the left and on the right, of what is not shown yet too."""
         frame = self.frame
-        said = [(call.host, len(call_words(call))) for call in frame.trace.calls if call.host in frame.x]
+        calls = [call for call in frame.trace.calls if call.host in frame.x]
+        said = [(call.host, max(map(len, call_lines(call)))) for call in calls]
         said += [(stretch.host, len("timer: keepalive")) for stretch in frame.placed.states]
         left = max((n for host, n in said if frame.out(host) < 0), default=0)
         return left, max((n for host, n in said if frame.out(host) > 0), default=0)
@@ -63,18 +65,19 @@ class Sides:
     def calls(self) -> dict[str, Any]:
         """What the applications called, where it returned; a bracket while it blocked."""
         frame = self.frame
-        line = Line()
+        brackets = Line()
         for call, y in zip(frame.trace.calls, frame.placed.returned, strict=True):
             if call.host not in frame.x or not frame.shown(call.t):
                 continue
             colour = self.colours.error if is_error(call.result) else self.colours.ink
-            self._say(call.host, y, escape(call_words(call), False), colour, self._about_call(call))
+            lines = [escape(text, False) for text in call_lines(call)]
+            self._say(call.host, y, "<br>".join(lines), colour, self._about_call(call))
             began = frame.axis.bottom_of(call.began)
             if call.began < call.t and y - began > 4:
                 x = frame.beside(call.host, BRACKET)
                 foot = x - frame.out(call.host) * frame.wide * 0.006
-                line.add([(foot, began + 1), (x, began + 1), (x, y), (foot, y)])
-        return line.trace("blocked calls", line={"color": self.colours.soft, "width": 1})
+                brackets.add([(foot, began + 1), (x, began + 1), (x, y), (foot, y)])
+        return brackets.trace("blocked calls", line={"color": self.colours.soft, "width": 1})
 
     def timers(self) -> list[dict[str, Any]]:
         """A thin line while a timer runs, dashed by its kind; its name where there is room."""
@@ -108,7 +111,8 @@ class Sides:
     def _say(self, host: str, y: float, text: str, colour: str, hover: str) -> None:
         frame = self.frame
         out = frame.out(host)
-        self._taken[host].append(y)
+        above = ROW / 2 * text.count("<br>")
+        self._taken[host] += [y - above, y, y + above] if above else [y]
         x = frame.x[host] + out * frame.wide * ASIDE
         self.text.add(x, y, text, "middle left" if out < 0 else "middle right", colour, hover)
 
@@ -130,7 +134,7 @@ class Sides:
         return f"<b>{sample.state}</b> on {escape(stretch.host, False)}, {when}<br>{socket}"
 
     def _about_call(self, call: Call) -> str:
-        said = escape(f"{call.host}: {call.call} → {call.result}", False)
+        said = escape(f"{call.host}: {call.call} → {call.result}", False).replace("\n", "<br>")
         returned = f"returned {(call.t - self.frame.trace.start) / 1e9:.6f} s"
         blocked = f", had blocked for {duration(call.t - call.began)}" if call.t > call.began else ""
         return f"<b>{said}</b><br>{returned}{blocked}"

@@ -161,6 +161,7 @@ def layout(
             "font": {"family": FONT_FAMILY, "size": FONT_SIZE, "color": colours.ink},
         },
         "dragmode": "pan",
+        "modebar": {"remove": ["zoom", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
     }
 
 

@@ -21,8 +21,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from tcplab.trace import MILLISECOND, SECOND, Trace
+from tcplab.trace import MILLISECOND, Trace
 from tcplab.view.states import Stretch, last_moment, states
+from tcplab.view.words import call_lines
 
 #: px between the middles of two lines of text in one column.
 ROW = 19
@@ -203,20 +204,27 @@ def place(trace: Trace) -> Placement:
                 )
                 arrived[i] = last_head[host] = y
                 on_their_way -= 1
-            elif what == _NOTE or (what in (_CHANGE, _RETURN) and host not in outer):
-                arrows = max(last_head.values(), default=far_up)
-                y = max(y, columns.get("", far_up) + ROW / 2 + 1, arrows + ROW / 2 + HEAD)
-                columns[""] = y + ROW / 2 + 1
-            elif what in (_CHANGE, _RETURN):
-                y = max(y, columns.get(host, far_up) + ROW / 2, last_head.get(host, far_up))
-                columns[host] = y + ROW / 2
+            elif what in (_NOTE, _CHANGE, _RETURN):
+                half = ROW / 2 * (len(call_lines(trace.calls[i])) if what == _RETURN else 1)
+                if what == _NOTE or host not in outer:
+                    arrows = max(last_head.values(), default=far_up)
+                    y = max(y, columns.get("", far_up) + half + 1, arrows + half + HEAD)
+                    columns[""] = y + half + 1
+                else:
+                    y = max(y, columns.get(host, -ROW / 2) + half, last_head.get(host, far_up))
+                    columns[host] = y + half
             if what in rows:
                 rows[what][i] = y
             if what in _TICKED and not is_ticked:
                 tick, is_ticked = y, True
-            # An arrow that nobody receives has no end in time, but takes its room.
-            stump = STUMP if what == _SEND and spoken[i].arrives is None else 0
-            low, high = min(low, y), max(high, y + stump)
+            # What has no end in time takes its room all the same: an arrow that nobody receives,
+            # words in several lines.
+            below = 0.0
+            if what == _SEND and spoken[i].arrives is None:
+                below = STUMP
+            elif what == _RETURN:
+                below = ROW / 2 * (len(call_lines(trace.calls[i])) - 1)
+            low, high = min(low, y), max(high, y + below)
         if is_silence:
             silences.append(Silence(times[-1], t, bottoms[-1], low))
         times.append(t)
@@ -268,42 +276,3 @@ def _ticks(moments: list[tuple[bool, float, int]]) -> tuple[tuple[int, float], .
                 rows.insert(i, y)
                 ticks[y] = t
     return tuple((ticks[y], y) for y in rows)
-
-
-def duration(nanoseconds: int) -> str:
-    """A length of time as one says it: ``40 µs``, ``0.204 s``, ``75 s``, ``15 min 28 s``, ``2 h``."""
-    if nanoseconds < 0:
-        return "−" + duration(-nanoseconds)
-    if nanoseconds == 0:
-        return "0 s"
-    if nanoseconds < MILLISECOND - 500:
-        return f"{nanoseconds / 1000:.3g} µs"
-    if nanoseconds < 99_950 * MILLISECOND:
-        places = 3 if nanoseconds < 10 * SECOND else 1
-        text = f"{nanoseconds / SECOND:.{places}f}"
-        return f"{text.rstrip('0').rstrip('.') if float(text).is_integer() or places == 1 else text} s"
-    seconds = (nanoseconds + SECOND // 2) // SECOND
-    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
-    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
-    while parts and not parts[-1][0]:
-        parts.pop()
-    while parts and not parts[0][0]:
-        parts.pop(0)
-    return " ".join(f"{number} {unit}" for number, unit in parts)
-
-
-def tick_texts(moments: list[int]) -> list[str]:
-    """What the axis says at these moments, given in nanoseconds since the first segment.
-
-    A moment that its full name would not tell from the one above is written as the distance from
-    the last one that has a full name: ``2 h``, then ``+ 0.002 s``.
-    """
-    texts = []
-    named: int | None = None
-    for moment in moments:
-        if named is not None and moment >= 10 * SECOND and moment - named < SECOND:
-            texts.append(f"+ {duration(moment - named)}")
-        else:
-            texts.append(duration(moment))
-            named = moment
-    return texts

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 import re
+import textwrap
 from collections.abc import Iterator
 from html import escape
 from typing import NamedTuple
 
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, URG, Endpoint, Segment, seq_diff
 from tcplab.trace import Call, Passage, Relative, Trace
-from tcplab.view.timeaxis import duration
+from tcplab.view.clock import duration
 
 _FLAG_WORDS = ((FIN, "FIN"), (SYN, "SYN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"), (URG, "URG"))
 _FLAGS = tuple(", ".join(word for bit, word in _FLAG_WORDS if n & bit) or "no flags" for n in range(64))
@@ -28,7 +29,15 @@ _COUNTED = {
 }
 _NAMED = {"tail_loss_probe": "tail loss probe", "challenge_ack": "challenge ACK", "forged": "forged"}
 
-_ERRNO = re.compile(r"E[A-Z0-9]{2,}")
+#: An errno name, or what libpq and psql say when a connection is gone or never came to be.
+_ERROR = re.compile(
+    r"^E[A-Z0-9]{2,}\b|\b(FATAL|PANIC|ERROR|error):|connection (refused|timed out|reset)|"
+    r"closed the connection|connection to the server was lost",
+)
+#: A call as C writes it.
+_FUNCTION = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
+#: Characters in a line beside a lifeline.
+LINE = 34
 
 
 class Words(NamedTuple):
@@ -61,21 +70,36 @@ def flag_words(flags: int) -> str:
 
 
 def is_error(result: str) -> bool:
-    """True when a call's result is an errno name."""
-    return _ERRNO.fullmatch(result) is not None
+    """True when a call's result is an errno name, or a client program's message that it failed."""
+    return _ERROR.search(result) is not None
 
 
 def call_words(call: Call) -> str:
-    """A call and what came back, short: ``connect() → ok``, ``recv() → ✗ ETIMEDOUT``."""
-    name, bracket, rest = call.call.partition("(")
-    arguments = rest.removesuffix(")")
-    shown = f"{name}({arguments if len(arguments) <= 8 else ''})" if bracket else call.call
-    result = call.result
+    """A call and what came back in one line: ``connect() → ok``, ``recv() → ✗ ETIMEDOUT``."""
+    name, result = _said(call)
+    return f"{name} → {result}"
+
+
+def call_lines(call: Call) -> list[str]:
+    """The same in as many short lines as it needs, four at most; what is cut ends in …."""
+    name, result = _said(call)
+    if len(name) + len(result) + 3 <= LINE:
+        return [f"{name} → {result}"]
+    lines = textwrap.wrap(f"→ {result}", LINE, max_lines=3, placeholder=" …")
+    return [name if len(name) <= LINE else name[: LINE - 1] + "…", *lines]
+
+
+def _said(call: Call) -> tuple[str, str]:
+    name, result = call.call, " ".join(call.result.split())
+    function = _FUNCTION.fullmatch(name)
+    if function:
+        arguments = function[2] if len(function[2]) <= 8 else ""
+        name = f"{function[1]}({arguments})"
     if is_error(result):
         result = f"✗ {result}"
-    elif result.isdigit() and name in ("recv", "read"):
+    elif function and result.isdigit() and function[1] in ("recv", "read"):
         result = f"{result} bytes"
-    return f"{shown} → {result}"
+    return name, result
 
 
 def words(trace: Trace) -> list[Words]:

@@ -311,6 +311,22 @@ def test_words_of_others_are_no_markup():
     assert "&lt;b&gt;box: &lt;i&gt;&amp;" in everything
 
 
+def test_a_message_in_several_lines_has_room():
+    story = Story()
+    t = story.open()
+    message = "FATAL: terminating connection due to administrator command, and so on, and on"
+    story.call(t, t, "client", "psql: select a_function_with_a_long_name(1);", message)
+    story.call(t, t, "client", "close()", "ok")
+    beside = named(draw(story.finish()), "states and calls")
+    rows = [
+        (y - ROW / 2 * n, y + ROW / 2 * n)
+        for x, y, text in zip(beside["x"], beside["y"], beside["text"], strict=True)
+        if x < 0 and (n := text.count("<br>") + 1)
+    ]
+    assert max(bottom - top for top, bottom in rows) == 4 * ROW
+    assert all(b[0] >= a[1] - 1e-6 for a, b in pairwise(sorted(rows)))
+
+
 def test_a_proxy_stands_in_the_middle():
     picture = draw(ALL["proxy"]())
     heads = {i: (tail[0], head[0]) for i, (_, tail, head, _) in arrows(picture).items()}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tcplab.segment import ACK, PSH, Endpoint, Segment
 from tcplab.trace import SECOND, Call, Note, Passage, SocketSample, Trace
+from tcplab.view.clock import duration, tick_texts
 from tcplab.view.timeaxis import (
     BAND,
     DROP,
@@ -15,9 +16,7 @@ from tcplab.view.timeaxis import (
     ROW,
     SILENCE,
     TICK,
-    duration,
     place,
-    tick_texts,
     time_axis,
 )
 from view.transcripts import ALL, CLIENT, MS, SERVER, Story, burst, dead_peer, keepalive_into_silence
@@ -217,5 +216,12 @@ def test_durations_as_one_says_them(nanoseconds, said):
 
 
 def test_ticks_tell_neighbours_apart():
+    assert tick_texts([45_000, 2_045_000, 2_056_000, 2_100_000, 3 * MS]) == [
+        "45 µs",
+        "0.002 s",
+        "+ 11 µs",
+        "+ 55 µs",
+        "0.003 s",
+    ]
     at = [0, MS, SECOND, 7200 * SECOND, 7200 * SECOND + MS, 7200 * SECOND + 3 * MS, 7275 * SECOND]
     assert tick_texts(at) == ["0 s", "0.001 s", "1 s", "2 h", "+ 0.001 s", "+ 0.003 s", "2 h 1 min 15 s"]

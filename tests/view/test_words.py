@@ -4,7 +4,7 @@ import pytest
 
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, URG, seq_add
 from tcplab.trace import SECOND, Call
-from tcplab.view.words import call_words, flag_words, hover_texts, is_error, words
+from tcplab.view.words import LINE, call_lines, call_words, flag_words, hover_texts, is_error, words
 from view.transcripts import ISN, MS, Story, slow_reader
 
 
@@ -48,6 +48,25 @@ def test_errors_are_errno_names_only():
     assert is_error("ETIMEDOUT")
     assert is_error("E2BIG")
     assert not any(map(is_error, ["ok", "200", "end of file", "Error", "E", ""]))
+
+
+def test_a_client_programs_message_is_an_error_too():
+    assert is_error("ECONNRESET: Connection reset by peer")
+    assert is_error("FATAL:  terminating connection due to administrator command")
+    assert is_error('psql: error: connection to server at "10.0.0.2", port 5433 failed: Connection refused')
+    assert not is_error("1 row")
+
+
+def test_a_long_message_is_told_in_short_lines():
+    result = 'psql: error: connection to server at "10.0.0.2",\n\tport 5433 failed: Connection refused'
+    call = Call(0, 0, "client", "psql: select pg_terminate_backend(39);", result)
+    lines = call_lines(call)
+    assert lines[0] == "psql: select pg_terminate_backend…"
+    assert lines[1].startswith("→ ✗ psql: error: ")
+    assert lines[-1].endswith("Connection refused")
+    assert max(map(len, lines)) <= LINE
+    assert call_lines(Call(0, 0, "client", "recv()", "40")) == ["recv() → 40 bytes"]
+    assert len(call_lines(Call(0, 0, "client", "x", "word " * 100))) == 4
 
 
 def test_an_acknowledgement_number_is_news_only_where_it_moved():
