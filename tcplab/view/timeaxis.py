@@ -22,8 +22,21 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from tcplab.trace import MILLISECOND, Trace
+from tcplab.view.clock import duration, tick_texts
 from tcplab.view.states import Stretch, last_moment, states
 from tcplab.view.words import call_lines
+
+__all__ = [
+    "Placement",
+    "Silence",
+    "TimeAxis",
+    "drop",
+    "duration",
+    "hosts_of",
+    "place",
+    "tick_texts",
+    "time_axis",
+]
 
 #: px between the middles of two lines of text in one column.
 ROW = 19
