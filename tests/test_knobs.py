@@ -119,7 +119,7 @@ def test_all_that_a_dba_can_set_has_help_and_a_name_to_set_it_by():
     real = {name: each for name, each in EVERY_KNOB.items() if not each.test_only}
     assert [name for name, each in real.items() if not each.help.endswith(".")] == []
     nameless = [name for name, each in real.items() if not (each.sysctl or each.socket_option)]
-    assert nameless == ["LATENCY"]  # a fact of the network, but no test's invention either
+    assert nameless == []
 
 
 def test_units_of_the_settings():
