@@ -223,6 +223,7 @@ def _layout(frame: Frame, sides: Sides, captions: Text, title: str | None) -> di
         frame.colours, height=shown + margin["t"] + margin["b"], margin=margin, title=title
     ) | {
         "uirevision": "ladder",
+        "dragmode": "pan" if shown < bottom - top else False,
         "xaxis": look.axis(range=[-edge, frame.wide + edge], fixedrange=True),
         "yaxis": look.axis(
             range=[top + shown, top],

@@ -332,6 +332,7 @@ def _layout(colours: look.Theme, end: float, bottom: float, title: str | None) -
     margin = {"l": 16, "r": 16, "t": 36 if title else 12, "b": 8}
     return look.layout(colours, height=bottom + margin["t"] + margin["b"], margin=margin, title=title) | {
         "uirevision": "window",
+        "dragmode": False,
         "xaxis": look.axis(range=[0, end], fixedrange=True),
         "yaxis": look.axis(range=[bottom, 0], fixedrange=True),
     }

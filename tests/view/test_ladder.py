@@ -214,6 +214,26 @@ def test_a_state_bar_begins_and_ends_with_its_state():
     assert axis.t_of(max(client)) == closing
 
 
+def test_state_bars_adjoin():
+    """One state ends where the next is named, also where a moment is several rows high."""
+    trace = ALL["crossing_fins"]()
+    picture = draw(trace)
+    for side in (-1, 1):
+        ends = []
+        for bar in picture.data:
+            if bar["name"].startswith("state:"):
+                stretch = []
+                for x, y in zip(bar["x"], bar["y"], strict=True):
+                    if x is None:
+                        ends += [(stretch[0], stretch[-1])] if stretch else []
+                        stretch = []
+                    elif (x > 0.5) == (side > 0):
+                        stretch.append(y)
+        ends.sort()
+        assert len(ends) == 5
+        assert [end for _, end in ends[:-1]] == [begin for begin, _ in ends[1:]]
+
+
 def test_a_running_timer_has_its_bar_and_its_name():
     picture = draw(keepalive_into_silence())
     assert "timer: keepalive" in named(picture, "states and calls")["text"]

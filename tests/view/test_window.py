@@ -107,6 +107,17 @@ def test_one_byte_early_counts_after_a_fin():
     assert (fallen.offset, fallen.verdict) == (-1, "accepted")
 
 
+def test_what_the_receiver_says_afterwards_is_another_window():
+    story = Story()
+    t = story.exchange(story.open())
+    story.say(t, "server", RST, 500, window=0, kind="forged", verdict="challenged")
+    story.say(t + MS, "client", ACK, 41, 201, window=99, kind="challenge_ack")
+    story.say(t + 3 * MS, "server", PSH | ACK, 201, 41, 100)
+    story.say(t + 5 * MS, "client", ACK, 41, 301, window=999)
+    fallen = fallen_reset(story.finish())
+    assert (fallen.expected, fallen.right_edge) == (201, 64240)
+
+
 def test_the_forged_reset_is_the_one_to_look_at():
     """Not the one by which a host without a socket answers later."""
     story = Story()
