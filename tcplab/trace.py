@@ -18,6 +18,28 @@ SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
 
 
+def duration(nanoseconds: int) -> str:
+    """A length of time as one says it: ``40 µs``, ``0.204 s``, ``75 s``, ``15 min 28 s``, ``2 h``."""
+    if nanoseconds < 0:
+        return "−" + duration(-nanoseconds)
+    if nanoseconds == 0:
+        return "0 s"
+    if nanoseconds < MILLISECOND - 500:
+        return f"{nanoseconds / 1000:.3g} µs"
+    if nanoseconds < 99_950 * MILLISECOND:
+        places = 3 if nanoseconds < 10 * SECOND else 1
+        text = f"{nanoseconds / SECOND:.{places}f}"
+        return f"{text.rstrip('0').rstrip('.') if float(text).is_integer() or places == 1 else text} s"
+    seconds = (nanoseconds + SECOND // 2) // SECOND
+    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
+    while parts and not parts[-1][0]:
+        parts.pop()
+    while parts and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{number} {unit}" for number, unit in parts)
+
+
 @dataclass(slots=True)
 class Passage:
     """One segment on its way from one host to another."""

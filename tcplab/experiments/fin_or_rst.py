@@ -31,7 +31,7 @@ _STORY = {
     "shutdown_write": "The server shuts down its sending side and goes on reading",
     "listener_killed": "The listening process is killed while the connection waits for accept()",
     "port_closed": "Nobody listens on the port",
-    "reject": "A firewall rejects the SYN with a RST",
+    "reject": "A firewall rejects the SYN",
     "drop": "A firewall throws the SYN away",
 }
 _ERRORS = {

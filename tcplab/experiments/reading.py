@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tcplab.trace import SECOND, Call, Passage, SocketSample, Trace
+from tcplab.trace import SECOND, Call, Passage, SocketSample, Trace, duration
 
 
 def watching_since(trace: Trace) -> int:
@@ -48,16 +48,8 @@ def seconds(nanoseconds: int) -> float:
 
 
 def in_words(value: float) -> str:
-    """A duration as one says it: `0.204 s`, `13.3 s`, `15 min 28 s`, `2 h 11 min 15 s`."""
-    if value < 1:
-        return f"{value:.3g} s"
-    if value < 60:
-        return f"{round(value, 2):g} s"
-    whole = round(value)
-    hours, rest = divmod(whole, 3600)
-    minutes, rest = divmod(rest, 60)
-    parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes) + [f"{rest} s"] * bool(rest)
-    return " ".join(parts)
+    """Seconds as one says them: `0.204 s`, `13.3 s`, `15 min 28 s`, `2 h 11 min 15 s`."""
+    return duration(round(value * SECOND))
 
 
 def times(n: int) -> str:

@@ -19,10 +19,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from tcplab.trace import Passage, Trace
+from tcplab.trace import Passage, Trace, duration
 from tcplab.view import theme as look
 from tcplab.view.arrows import ARROWS, arrow_kind, four_tuple, local_port, main_connections, speaking_kind
-from tcplab.view.clock import duration, tick_texts
+from tcplab.view.clock import tick_texts
 from tcplab.view.frame import EDGE, TIMER_BAR, Frame
 from tcplab.view.marks import Line, Picture, Text
 from tcplab.view.sides import Sides

@@ -8,9 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from tcplab.segment import ACK, RST, SYN
-from tcplab.trace import SECOND, Trace
+from tcplab.trace import SECOND, Trace, duration
 from tcplab.view import theme as look
-from tcplab.view.clock import duration
 from tcplab.view.marks import Line, Picture, Text
 from tcplab.view.words import hover_texts, words
 

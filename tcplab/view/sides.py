@@ -5,9 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from tcplab.trace import Call
+from tcplab.trace import Call, duration
 from tcplab.view import theme as look
-from tcplab.view.clock import duration
 from tcplab.view.frame import ASIDE, BRACKET, STATE_BAR, TIMER_BAR, Frame
 from tcplab.view.marks import Line, Text
 from tcplab.view.states import Stretch, timers

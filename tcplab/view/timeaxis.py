@@ -21,8 +21,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from tcplab.trace import MILLISECOND, Trace
-from tcplab.view.clock import duration, tick_texts
+from tcplab.trace import MILLISECOND, Trace, duration
+from tcplab.view.clock import tick_texts
 from tcplab.view.states import Stretch, last_moment, states
 from tcplab.view.words import call_lines
 

@@ -15,8 +15,7 @@ from html import escape
 from typing import NamedTuple
 
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, URG, Endpoint, Segment, seq_diff
-from tcplab.trace import Call, Passage, Relative, Trace
-from tcplab.view.clock import duration
+from tcplab.trace import Call, Passage, Relative, Trace, duration
 
 _FLAG_WORDS = ((FIN, "FIN"), (SYN, "SYN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"), (URG, "URG"))
 _FLAGS = tuple(", ".join(word for bit, word in _FLAG_WORDS if n & bit) or "no flags" for n in range(64))

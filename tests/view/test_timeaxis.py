@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcplab.segment import ACK, PSH, Endpoint, Segment
-from tcplab.trace import SECOND, Call, Note, Passage, SocketSample, Trace
-from tcplab.view.clock import duration, tick_texts
+from tcplab.trace import SECOND, Call, Note, Passage, SocketSample, Trace, duration
+from tcplab.view.clock import tick_texts
 from tcplab.view.timeaxis import (
     BAND,
     DROP,
