@@ -112,12 +112,11 @@ def _after_ack(socket: Socket, now: int, segment: Segment) -> bool:
         return True
     if socket.state == s.FIN_WAIT_1:
         socket.state = s.next_state(socket.state, s.GETS_FIN_ACK)
-        if socket.orphan and not segment.flags & FIN:
+        if socket.orphan:
             if _is_late_data(socket, segment):
                 _refuse_data(socket, segment)
-            else:
-                socket.wait_for_fin(now)
-            return False
+                return False
+            return not socket.wait_for_fin(now, fin_here=bool(segment.flags & FIN))
     elif socket.state == s.CLOSING:
         socket.state = s.next_state(socket.state, s.GETS_FIN_ACK)
         socket.stack.become_time_wait(now, socket)

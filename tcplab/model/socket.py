@@ -260,13 +260,25 @@ class Socket:
         self.last_received = now
         self.probes_out = 0
 
-    def wait_for_fin(self, now: int) -> None:
-        """FIN_WAIT_2 without an application: tcp_fin_timeout, at least 3.5 RTO (tcp_fin_time)."""
-        wait = max(int(self.stack.sysctls.tcp_fin_timeout * SECOND), self.sender.rtt.rto * 7 // 2)
+    @property
+    def fin_time(self) -> int:
+        """tcp_fin_timeout, at least 3.5 RTO, nanoseconds (include/net/tcp.h:tcp_fin_time)."""
+        return max(int(self.stack.sysctls.tcp_fin_timeout * SECOND), self.sender.rtt.rto * 7 // 2)
+
+    def wait_for_fin(self, now: int, *, fin_here: bool = False) -> bool:
+        """FIN_WAIT_2 without an application; True when a minisocket has taken over.
+
+        With `fin_here` a FIN has come along: the socket itself stays to look at it.
+        """
+        wait = self.fin_time
         if wait > TIME_WAIT_LENGTH:
             self.keepalive.arm(now, wait - TIME_WAIT_LENGTH)
+        elif fin_here:
+            self.keepalive.arm(now, wait)
         else:
             self.stack.become_time_wait(now, self, wait)
+            return True
+        return False
 
     # -- time, and the end -----------------------------------------------------------------
 
