@@ -9,9 +9,11 @@ from tcplab.lesson.ask import ask
 from tcplab.lesson.feedback import Feedback
 from tcplab.lesson.provenance import provenance
 from tcplab.lesson.question import predict_choice, predict_number
+from tcplab.lesson.text import Shown
 
 __all__ = [
     "Feedback",
+    "Shown",
     "after",
     "article_says",
     "ask",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from tcplab.lesson.question import Question
-from tcplab.lesson.text import Shown, box, to_html, to_plain
+from tcplab.lesson.text import box, to_html, to_plain
 
 WAITING = "First make your prediction above and press Check (any answer will do); then this part opens."
 
@@ -65,16 +66,50 @@ def after(question: Question, make: Callable[[], Any]) -> After:
     return After(question, make)
 
 
-def reveal(question: Question, *parts: Any) -> Shown:
-    """A fact that a learner opens: folded away until `question` was answered, open afterwards.
+class Reveal:
+    """A fact that is folded away while its question is open. See `reveal`."""
 
-    Parts are sentences, or things with an HTML form such as tables. Without HTML (in a terminal,
-    on a page that shows no output) their text simply stands there.
+    def __init__(self, question: Question, *parts: Any, title: str = "What happens") -> None:
+        self.question = question
+        self.parts = parts
+        self.title = title
+        self._place: Any = None
+
+    def place(self) -> Any:
+        """The widget that unfolds by itself when the question is answered."""
+        if self._place is None:
+            import ipywidgets as widgets
+
+            self._place = widgets.HTML(self._repr_html_())
+            self.question.when_committed(self._unfold)
+        return self._place
+
+    def _unfold(self) -> None:
+        self._place.value = self._repr_html_()
+
+    def __repr__(self) -> str:
+        return "\n".join(to_plain(str(part)) for part in self.parts)
+
+    def _repr_html_(self) -> str:
+        done = self.question.committed
+        summary = to_html(
+            self.title if done else f"{self.title} (open this when you have made your prediction)"
+        )
+        inside = f"<summary><b>{summary}</b></summary>{''.join(map(_as_html, self.parts))}"
+        return box(f"<details{' open' if done else ''}>{inside}</details>", edge="#009E73")
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(self.place()._repr_mimebundle_(**options) or {})
+        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+
+def reveal(question: Question, *parts: Any, title: str = "What happens") -> Reveal:
+    """A fact under a title, folded away until `question` was answered; then it unfolds.
+
+    Parts are sentences, lines of a terminal, or things with an HTML form such as tables. Without a
+    kernel one opens it by hand; where no HTML is shown, its text simply stands there.
     """
-    state = " open" if question.committed else ""
-    summary = "What happens (open this when you have made your prediction)"
-    body = f"<details{state}><summary><b>{summary}</b></summary>{''.join(map(_as_html, parts))}</details>"
-    return Shown("\n".join(to_plain(str(part)) for part in parts), box(body, edge="#009E73"))
+    return Reveal(question, *parts, title=title)
 
 
 def live(widget: Any, *instead: Any) -> Live:
@@ -101,5 +136,8 @@ class Live:
 
 
 def _as_html(part: Any) -> str:
-    show = getattr(part, "_repr_html_", None)
-    return str(show()) if show else f"<p>{to_html(str(part))}</p>"
+    """Things with an HTML form as they are, lines as a terminal shows them, sentences as paragraphs."""
+    if show := getattr(part, "_repr_html_", None):
+        return str(show())
+    text = str(part)
+    return f"<pre>{escape(text)}</pre>" if "\n" in text else f"<p>{to_html(text)}</p>"

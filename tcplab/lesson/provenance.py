@@ -25,7 +25,9 @@ def provenance(capture: str | Path) -> Shown:
     software = ", ".join(f"{name} {version}" for name, version in told["software"].items())
     origin = f"Linux {told['linux']}, {software}, {told['date']}; to record it again: {told['command']}"
     moments = sorted([_event(each) for each in told["events"]] + [_sample(each) for each in told["states"]])
-    rows = [[f"{t:.3f} s", to_html(what), f"<code>{to_html(result)}</code>"] for t, what, result in moments]
+    rows = [
+        [f"{t:.3f}\u00a0s", to_html(what), f"<code>{to_html(result)}</code>"] for t, what, result in moments
+    ]
     head = f"<b>{to_html(told['title'])}.</b> {to_html(told['story'])}<br><i>{to_html(origin)}</i>"
     plain = [f"{told['title']}. {told['story']}", origin]
     plain += [

@@ -141,8 +141,13 @@ def test_a_fact_is_folded_until_the_question_was_answered(number):
     assert repr(fact) == "It took 929 s & more.\nThe article says: a\nLinux does: b\nChecked: c"
     assert "<details><summary>" in fact._repr_html_()
     assert "<b>929 s</b> &amp; more" in fact._repr_html_() and "<b>Linux does:</b> b" in fact._repr_html_()
+    console = reveal(number, "State  Recv-Q\nESTAB      <40>")
+    assert "<pre>State  Recv-Q\nESTAB      &lt;40&gt;</pre>" in console._repr_html_()
+    place = fact.place()
+    assert place.value == fact._repr_html_()
     number.solution()
-    assert "<details open>" in reveal(number, "x")._repr_html_()
+    assert "<details open>" in place.value
+    assert "<details open>" in reveal(number, "x")._repr_mimebundle_()["text/html"]
 
 
 def test_the_article_box_reads_both_ways():
