@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from tcplab.model import states as s
 from tcplab.model.arrival import on_handshake_ack
-from tcplab.model.rst import ACCEPTED
+from tcplab.model.rst import ACCEPTED, CHALLENGED
+from tcplab.model.sendtimer import RETRANSMIT
 from tcplab.model.socket import Socket
 from tcplab.model.sysctls import MILLISECOND, Options
-from tcplab.segment import ACK, RST, SYN, Endpoint, Segment, after, before, seq_add
+from tcplab.model.timewait import in_window
+from tcplab.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
 
 if TYPE_CHECKING:
     from tcplab.model.stack import Stack
@@ -39,13 +41,13 @@ class Listener:
         """The accept queue holds backlog + 1 (sk_acceptq_is_full compares with `>`)."""
         return len(self.accept_queue) > self.backlog
 
-    def on_syn(self, now: int, segment: Segment) -> None:
+    def on_syn(self, now: int, segment: Segment, iss: int | None = None) -> None:
         """A SYN for this port: a half-open request and a SYN-ACK, or nothing when full."""
         if self.full:
             self.stack.count("TcpExtListenOverflows")
             self.stack.count("TcpExtListenDrops")
             return
-        request = self.stack.new_socket(self.local.port, segment.source, self.options, self)
+        request = self.stack.new_socket(self.local.port, segment.source, self.options, self, iss)
         request.state = s.next_state(request.state, s.GETS_SYN)
         request.take_options(segment)
         request.receiver.size_for(request.sender.mss)
@@ -58,21 +60,24 @@ class Listener:
             if now - request.last_reply >= self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
                 request.last_reply = now
                 request.emit(now, SYN | ACK, seq=request.sender.iss)
+                # The timer of the SYN-ACK begins its present wait again.
+                timer = request.sender.timer
+                timer.arm(now, RETRANSMIT, timer.rto())
             return
-        if before(segment.end_seq, receiver.nxt) or after(segment.seq, receiver.right_edge):
-            if not flags & RST:
-                request.reply_limited(now)
+        if flags & RST:
+            self._on_reset(now, request, segment)
             return
-        if flags & (RST | SYN):
-            self.stack.verdict = ACCEPTED if flags & RST else ""
-            request.end(s.GETS_RESET if flags & RST else s.ABORTS)
-            if flags & SYN:
-                self.stack.refuse(segment)
+        if flags & ACK and segment.ack != request.sender.nxt:
+            self.stack.refuse(segment)
+            return
+        if not in_window(segment, receiver.nxt, receiver.right_edge):
+            request.answer(now, segment)
+            return
+        if flags & SYN and segment.seq != seq_add(receiver.nxt, -1):
+            request.end(s.ABORTS)
+            self.stack.refuse(segment)
             return
         if not flags & ACK:
-            return
-        if segment.ack != request.sender.nxt:
-            self.stack.refuse(segment)
             return
         if self.full:
             self.stack.count("TcpExtListenOverflows")
@@ -84,6 +89,20 @@ class Listener:
         self.stack.count("TcpPassiveOpens")
         self.accept_queue.append(request)
         on_handshake_ack(request, now, segment)
+
+    def _on_reset(self, now: int, request: Socket, segment: Segment) -> None:
+        """Exact since 6.18 (measured on 6.18.44); before, in the window, unless it acknowledges nonsense."""
+        receiver, stack = request.receiver, self.stack
+        exact = segment.seq == receiver.nxt
+        strict = not stack.release.older_than("6.18")
+        if not strict and segment.flags & ACK and segment.ack != request.sender.nxt:
+            return
+        if exact or (in_window(segment, receiver.nxt, receiver.right_edge) and not strict):
+            stack.verdict = ACCEPTED
+            request.end(s.GETS_RESET)
+        elif in_window(segment, receiver.nxt, receiver.right_edge):
+            stack.verdict = CHALLENGED
+            request.challenge(now)
 
     def accept(self) -> Socket | None:
         """accept(): the oldest connection, or None while there is none."""

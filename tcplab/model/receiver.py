@@ -56,8 +56,10 @@ class Receiver:
         self.last_data = -(1 << 62)
 
     def _scale_base(self) -> int:
-        """Linux scales for the largest buffer that autotuning may reach (tcp_rmem: 6 MB)."""
-        return self.full_space if self.socket.options.receive_buffer else 6291456
+        """Linux scales for the largest buffer that autotuning may reach (tcp_rmem's third value)."""
+        return (
+            self.full_space if self.socket.options.receive_buffer else self.socket.stack.sysctls.tcp_rmem_max
+        )
 
     def _whole_segments(self, mss: int) -> int:
         """What a SYN or SYN-ACK offers; with a buffer of one's own choice, all of it."""
@@ -83,10 +85,18 @@ class Receiver:
         return seq_add(self.nxt, self.window_left)
 
     def acceptable(self, segment: Segment) -> bool:
-        """In the window, both ends inclusive (tcp_sequence)."""
-        if segment.seq == self.nxt:
+        """In the window, both ends inclusive (tcp_sequence).
+
+        Linux takes a segment that begins inside whole, even where it ends outside; since 6.17 only
+        while nothing waits to be read (selftest tcp_rcv_big_endseq.pkt; measured on 6.18).
+        """
+        if segment.seq == self.nxt and segment.length <= self.window_left:
             return True
-        return not before(segment.end_seq, self.wup) and not after(segment.seq, self.right_edge)
+        edge = self.right_edge
+        if before(segment.end_seq, self.wup) or after(segment.seq, edge):
+            return False
+        overhangs = after(seq_add(segment.seq, segment.length), edge)
+        return not (overhangs and self.buffered) or self.socket.stack.release.older_than("6.17")
 
     def _free(self) -> int:
         held = self.buffered
@@ -118,18 +128,16 @@ class Receiver:
 
     def on_data(self, now: int, segment: Segment) -> bool:
         """Take payload and FIN of an acceptable segment; True when a FIN has become due."""
-        end = seq_add(segment.seq, segment.length)
-        fin = bool(segment.flags & FIN)
-        if not after(segment.end_seq, self.nxt) or (segment.length and not self.window_left):
-            # All of it is known, or there is no room: say at once what is expected. A bare FIN
-            # needs no room (since 6.10; before, it had to wait for the window).
-            self._quick()
+        if self._known_or_without_room(segment):
+            # Say at once what is expected.
+            self.be_quick()
             self.ack_needed = True
             return False
-        if fin:
+        end = seq_add(segment.seq, segment.length)
+        if segment.flags & FIN:
             self.fin_at = end
         if after(segment.seq, self.nxt):
-            self._keep_out_of_order(segment.seq, end)
+            self._keep_out_of_order(segment.seq, segment.end_seq)
             self.ack_needed = True
             return False
         if segment.length:
@@ -137,16 +145,28 @@ class Receiver:
             self.nxt = end
             self._merge()
             self._received(now, segment)
-        if self.fin_at is not None and self.nxt == self.fin_at:
+        if self.fin_at is not None and not after(self.fin_at, self.nxt):
+            if self.fin_at != self.nxt:
+                # Data has come in the place where a FIN was: the data wins (tcp_ofo_queue).
+                self.fin_at = None
+                return False
+            # What came from beyond a FIN is thrown away (tcp_fin).
+            self.out_of_order = []
             self.nxt = seq_add(self.nxt, 1)
             self.fin_at = None
             self.ack_needed = True
             return True
         return False
 
+    def _known_or_without_room(self, segment: Segment) -> bool:
+        """Nothing new, or nothing that fits (tcp_data_queue)."""
+        if not self.window_left:
+            # A bare FIN needs no room; before 6.10 it had to wait for the window, too.
+            bare_fin = not segment.length and segment.seq == self.nxt
+            return not bare_fin or self.socket.stack.release.older_than("6.10")
+        return not after(segment.end_seq, self.nxt) or not before(segment.seq, self.right_edge)
+
     def _keep_out_of_order(self, left: int, right: int) -> None:
-        if left == right:
-            return
         blocks = sorted([*self.out_of_order, (left, right)], key=lambda block: seq_diff(block[0], self.nxt))
         merged = [blocks[0]]
         for start, end in blocks[1:]:
@@ -160,13 +180,15 @@ class Receiver:
     def _merge(self) -> None:
         while self.out_of_order and not after(self.out_of_order[0][0], self.nxt):
             _, end = self.out_of_order.pop(0)
+            if self.fin_at is not None and after(end, self.fin_at):
+                end = self.fin_at
             if after(end, self.nxt):
                 self.buffered += seq_diff(end, self.nxt)
                 self.nxt = end
 
     @property
     def sack_edge(self) -> int | None:
-        """Right edge of the highest block received out of order."""
+        """Right edge of the highest block received out of order; a FIN counts one."""
         return self.out_of_order[-1][1] if self.out_of_order else None
 
     def read(self, now: int, at_most: int) -> int:
@@ -194,9 +216,13 @@ class Receiver:
     def _interactive(self) -> bool:
         return self.answers >= self.socket.stack.release.pingpong_threshold
 
-    def _quick(self) -> None:
-        """The next acknowledgements go out at once (tcp_enter_quickack_mode)."""
+    def _more_quick(self) -> None:
+        """Enough for half a window of small segments (tcp_incr_quickack)."""
         self.quick = max(self.quick, min(MAX_QUICKACKS, max(2, self.window_left // (2 * self.rcv_mss))))
+
+    def be_quick(self) -> None:
+        """The next acknowledgements go out at once (tcp_enter_quickack_mode)."""
+        self._more_quick()
         self.answers = 0
         self.ato = ATO_MIN
 
@@ -211,14 +237,14 @@ class Receiver:
             self.pushed = min(self.pushed + 1, 2)
         gap = now - self.last_data
         if not self.ato:
-            self.quick = max(self.quick, min(MAX_QUICKACKS, max(2, self.window_left // (2 * self.rcv_mss))))
+            self._more_quick()
             self.ato = ATO_MIN
         elif gap <= ATO_MIN // 2:
             self.ato = self.ato // 2 + ATO_MIN // 2
         elif gap < self.ato:
             self.ato = min(self.ato // 2 + gap, self.socket.sender.rtt.rto)
         elif gap > self.socket.sender.rtt.rto:
-            self.quick = max(self.quick, min(MAX_QUICKACKS, max(2, self.window_left // (2 * self.rcv_mss))))
+            self._more_quick()
         self.last_data = now
 
     def answered(self, now: int) -> None:
@@ -246,7 +272,11 @@ class Receiver:
             rtt = self.socket.sender.rtt.smoothed
             wait = min(wait, DELACK_MAX, max(rtt, ATO_MIN) if rtt else DELACK_MAX)
         due = now + self.socket.stack.ticks(wait)
-        self.ack_due = due if self.ack_due is None else min(self.ack_due, due)
+        if self.ack_due is not None and self.ack_due <= now + wait // 4:
+            # About to go anyway (tcp_send_delayed_ack).
+            self.socket.send_ack(now)
+        elif self.ack_due is None or due < self.ack_due:
+            self.ack_due = due
 
     def fire(self, now: int) -> None:
         """The delayed acknowledgement is due."""

@@ -112,7 +112,8 @@ class Sender:
             left = seq_diff(self.data_end, self.nxt)
             length = left if left < self.mss else self.mss
             space = seq_diff(window_end, self.nxt)
-            if space < length:
+            # A FIN needs room as well (tcp_snd_wnd_test).
+            if space < length + (self.finishing and length == left):
                 # A burst may end with what is left of the window; nothing starts with a piece of it.
                 if not burst or space <= 0:
                     break
@@ -125,13 +126,13 @@ class Sender:
         elif not sent and not self.flight and self.unsent and self.timer.kind is None:
             self.timer.watch_window(now)
 
-    def send_new(self, now: int, length: int, left: int) -> None:
-        flags = ACK
+    def send_new(self, now: int, length: int, left: int, flags: int = 0) -> None:
+        flags |= ACK
         end = seq_add(self.nxt, length)
         while self.boundaries and not after(self.boundaries[0], end):
             self.boundaries.popleft()
             flags |= PSH
-        if self.finishing and length == left:
+        if self.finishing and length == left and after(seq_add(self.una, self.window), end):
             flags |= FIN
         chunk = Chunk(self.nxt, length, flags, now)
         self.flight.append(chunk)
@@ -178,7 +179,9 @@ class Sender:
         """Does `ack` acknowledge only what was sent, and nothing far in the past?"""
         if ack == self.una or ack == self.nxt:
             return True
-        return not after(ack, self.nxt) and not before(ack, seq_add(self.una, -max(self.max_window, 1)))
+        acknowledged = (self.una - self.iss) & 0xFFFFFFFF
+        oldest = seq_add(self.una, -min(self.max_window, acknowledged))
+        return not after(ack, self.nxt) and not before(ack, oldest)
 
     def on_ack(self, now: int, segment: Segment) -> bool:
         """Take an acceptable acknowledgement; True when it acknowledged something new."""
@@ -276,12 +279,15 @@ class Sender:
         return not after(seq_add(self.nxt, length), seq_add(self.una, self.window))
 
     def send_into_small_window(self, now: int) -> bool:
-        """What fits when the window is open but smaller than a segment; False when it is closed."""
+        """What fits when the window is open but smaller than a segment; False when it is closed.
+
+        It carries PSH: nothing follows soon (net/ipv4/tcp_output.c:tcp_write_wakeup).
+        """
         space = seq_diff(seq_add(self.una, self.window), self.nxt)
         left = seq_diff(self.data_end, self.nxt)
         if space <= 0 or not left:
             return False
-        self.send_new(now, min(space, self.mss, left), left)
+        self.send_new(now, min(space, self.mss, left), left, PSH)
         return True
 
     def stop(self) -> None:

@@ -209,6 +209,9 @@ class SendTimer:
             self._give_up(now)
             return
         if sender.send_into_small_window(now):
+            # Data in flight: retransmission takes over, and probing starts afresh another time.
+            self.backoff = socket.probes_out = 0
+            self.probing_since = None
             self.after_new(now, was_in_flight=False)
             return
         socket.stack.count("TcpExtTCPWinProbe")

@@ -16,6 +16,7 @@ from tcplab.model.sender import Sender
 from tcplab.model.sendtimer import LOSS_PROBE, REORDER, RETRANSMIT, WINDOW_PROBE
 from tcplab.model.states import next_state
 from tcplab.model.sysctls import (
+    INITIAL_WINDOW,
     MILLISECOND,
     MSS_ETHERNET,
     SECOND,
@@ -129,7 +130,7 @@ class Socket:
     def shutdown_write(self, now: int) -> str | None:
         """shutdown(SHUT_WR): a FIN; reading goes on. An errno name, or None."""
         if self.state not in (s.ESTABLISHED, s.CLOSE_WAIT):
-            return "ENOTCONN" if self.state in (s.CLOSED, s.SYN_SENT) else None
+            return "ENOTCONN" if self.state in (s.CLOSED, s.SYN_SENT, s.TIME_WAIT) else None
         self.write_closed = True
         self._finish(now)
         return None
@@ -137,7 +138,7 @@ class Socket:
     def close(self, now: int) -> None:
         """close(), exit() or SIGKILL: a FIN, or a RST when received bytes lie unread."""
         self.orphan = self.read_closed = True
-        if self.receiver.buffered and self.state in (s.ESTABLISHED, s.CLOSE_WAIT, s.FIN_WAIT_1, s.FIN_WAIT_2):
+        if self.receiver.buffered and self.state not in (s.CLOSED, s.TIME_WAIT):
             self.stack.count("TcpExtTCPAbortOnClose")
             self._abort(now)
         elif self.state == s.SYN_SENT:
@@ -149,11 +150,22 @@ class Socket:
             self.wait_for_fin(now)
 
     def reset(self, now: int) -> None:
-        """close() with SO_LINGER {1, 0}: a RST at once."""
+        """close() with SO_LINGER {1, 0}: a RST at once (tcp_disconnect).
+
+        Where both sides have finished there is nothing to reset: the socket just goes.
+        """
+        if self.receiver.buffered:
+            self.close(now)
+            return
         self.orphan = self.read_closed = True
         if self.state in (s.ESTABLISHED, s.CLOSE_WAIT, s.FIN_WAIT_1, s.FIN_WAIT_2, s.SYN_RECV):
             self.stack.count("TcpExtTCPAbortOnData")
             self._abort(now)
+        elif self.state in (s.CLOSING, s.LAST_ACK):
+            self.stack.count("TcpExtTCPAbortOnData")
+            if self.sender.unsent:
+                self.send_reset(now)
+            self.end(s.ABORTS)
         elif self.state == s.SYN_SENT:
             self.end(s.CLOSES)
 
@@ -211,6 +223,16 @@ class Socket:
         self.stack.count("TcpOutRsts")
         self.emit(now, RST | ACK, seq=self.sender.nxt)
 
+    def answer(self, now: int, segment: Segment) -> None:
+        """An ACK to something unacceptable (tcp_oow_rate_limited).
+
+        Payload and FIN are always answered: who repeats them must have missed our ACK.
+        """
+        if segment.flags & SYN or segment.end_seq == segment.seq:
+            self.reply_limited(now)
+        else:
+            self.send_ack(now)
+
     def reply_limited(self, now: int) -> bool:
         """An ACK to something unacceptable, at most one in 500 ms per socket."""
         if now - self.last_reply < self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
@@ -249,7 +271,10 @@ class Socket:
         """The handshake is complete on this side."""
         self.state = next_state(self.state, step)
         self.last_received = now
+        repeats = self.sender.timer.repeats
         self.sender.on_ack(now, segment)
+        # Two lost SYNs are no accident: begin with one segment (tcp_init_transfer).
+        self.sender.cwnd = 1 if repeats > 1 else INITIAL_WINDOW
         self.sender.window = segment.window
         self.sender.wl1 = segment.seq
         self.sender.recovery_end = None
@@ -316,6 +341,7 @@ class Socket:
         """No timer runs any more."""
         self.sender.stop()
         self.receiver.ack_due = self.keepalive.due = None
+        self.receiver.ack_needed = False
 
     def summary(self) -> tuple[str, int, int, str, int | None, int]:
         """State, queues, timer, its due time and unanswered sends, as `ss -o` shows them."""

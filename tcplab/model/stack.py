@@ -22,7 +22,7 @@ from tcplab.model.socket import Socket
 from tcplab.model.sysctls import DEFAULT_OPTIONS, MILLISECOND, TIME_WAIT_LENGTH, Options, Sysctls
 from tcplab.model.timewait import NEW_CONNECTION, RESET, TimeWait
 from tcplab.releases import Release, release
-from tcplab.segment import ACK, RST, SYN, Endpoint, Segment, reset_for
+from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, reset_for, seq_add
 
 #: ip_local_port_range; connect() begins with ports of the first one's parity.
 FIRST_PORT, LAST_PORT = 32768, 60999
@@ -35,7 +35,11 @@ class Stack:
         self.address = address
         self.release = rules or release()
         self.sysctls = Sysctls(
-            tcp_syn_linear_timeouts=self.release.syn_linear_timeouts, somaxconn=self.release.somaxconn
+            tcp_syn_linear_timeouts=self.release.syn_linear_timeouts,
+            # The limit, and its sysctl, came with 4.0 (032ee4236954).
+            tcp_invalid_ratelimit=0 if self.release.older_than("4.0") else 500,
+            somaxconn=self.release.somaxconn,
+            tcp_rmem_max=6 << 20 if self.release.older_than("6.16") else 32 << 20,
         )
         self.random = random.Random(f"{seed} {address}")
         self.sockets: dict[tuple[Endpoint, Endpoint], Socket | TimeWait] = {}
@@ -143,11 +147,18 @@ class Stack:
     # -- for the sockets ---------------------------------------------------------------------
 
     def new_socket(
-        self, port: int, remote: Endpoint, options: Options, listener: Listener | None = None
+        self,
+        port: int,
+        remote: Endpoint,
+        options: Options,
+        listener: Listener | None = None,
+        iss: int | None = None,
     ) -> Socket:
-        """A socket under its four-tuple, with a fresh initial sequence number."""
+        """A socket under its four-tuple, with a fresh initial sequence number if none is given."""
         local = Endpoint(self.address, port)
-        socket = Socket(self, local, remote, options, self.random.getrandbits(32), listener)
+        if iss is None:
+            iss = self.random.getrandbits(32)
+        socket = Socket(self, local, remote, options, iss, listener)
         self.sockets[local, remote] = socket
         self._changed(socket)
         return socket
@@ -211,24 +222,25 @@ class Stack:
 
     def _receive_at_listener(self, now: int, segment: Segment) -> None:
         listener = self.listeners.get(segment.destination.port)
-        if listener is not None:
-            kind = segment.flags & (SYN | RST | ACK)
-            if kind == SYN:
-                listener.on_syn(now, segment)
-                return
-            if segment.flags & RST:
-                return
-        self.refuse(segment)
+        if listener is None or segment.flags & ACK:
+            self.refuse(segment)
+        elif segment.flags & (SYN | FIN | RST) == SYN:
+            # Without ACK nothing but a SYN is looked at (tcp_rcv_state_process, TCP_LISTEN).
+            listener.on_syn(now, segment)
 
     def _receive_in_time_wait(self, now: int, rest: TimeWait, segment: Segment) -> None:
         verdict = rest.receive(now, segment)
         if verdict == RESET:
             self.refuse(segment)
         elif verdict == NEW_CONNECTION:
-            if segment.destination.port in self.listeners:
+            listener = self.listeners.get(segment.destination.port)
+            if listener is None:
+                rest.send_ack(now)
+            else:
                 rest.due = None
                 self.forget(rest)
-            self._receive_at_listener(now, segment)
+                # Clear of what the old connection may still have on its way (tcp_timewait_state_process).
+                listener.on_syn(now, segment, iss=seq_add(rest.snd_nxt, 65537) or 1)
         self._changed(rest)
 
     def _free_port(self, remote: Endpoint) -> int:

@@ -48,6 +48,8 @@ class Sysctls:
     somaxconn: int = 4096
     #: Default SO_RCVBUF (the middle value of tcp_rmem).
     tcp_rmem: int = 131072
+    #: What autotuning may make of it (the largest value of tcp_rmem): 6 MB, but 32 MB since 6.16.
+    tcp_rmem_max: int = 6291456
 
 
 @dataclass(frozen=True, slots=True)

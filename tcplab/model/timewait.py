@@ -11,10 +11,21 @@ from typing import TYPE_CHECKING
 from tcplab.model.rst import ACCEPTED
 from tcplab.model.states import EXPIRES, FIN_WAIT_2, GETS_FIN, GETS_RESET, TIME_WAIT, TIMES_OUT, next_state
 from tcplab.model.sysctls import MILLISECOND, TIME_WAIT_LENGTH
-from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add
+from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add, seq_diff
 
 if TYPE_CHECKING:
     from tcplab.model.stack import Stack
+
+
+def in_window(segment: Segment, left: int, right: int) -> bool:
+    """Does any of it lie in the window [left, right)? (net/ipv4/tcp_minisocks.c:tcp_in_window)
+
+    Only what has no socket is looked at this way: requests, and minisockets. A full socket takes
+    both ends as inside (`Receiver.acceptable`).
+    """
+    seq, end = segment.seq, segment.end_seq
+    return seq == left or (after(end, left) and before(seq, right)) or seq == end == right
+
 
 #: What the stack has to do with a segment that met a minisocket.
 HANDLED, RESET, NEW_CONNECTION = "handled", "reset", "new connection"
@@ -48,33 +59,40 @@ class TimeWait:
         """`handled`, `reset` (answer with a RST) or `new connection` (a listener may have it)."""
         if self.state == FIN_WAIT_2:
             return self._in_fin_wait_2(now, segment)
-        flags, seq = segment.flags, segment.seq
-        if seq == self.rcv_nxt and (flags & RST or segment.end_seq == seq):
+        flags, seq, clock = segment.flags, segment.seq, self._clock(segment)
+        if clock >= 0 and seq == self.rcv_nxt and (flags & RST or segment.end_seq == seq):
             if flags & RST:
                 if not self.stack.sysctls.tcp_rfc1337:
                     self.stack.verdict = ACCEPTED
                     self._end(GETS_RESET)
             else:
+                self._learn_clock(segment)
                 self._restart(now)
             return HANDLED
-        newer_clock = (
-            self.ts_recent is not None
-            and segment.timestamps is not None
-            and segment.timestamps[0] > self.ts_recent
-        )
-        if flags & (SYN | RST | ACK) == SYN and (after(seq, self.rcv_nxt) or newer_clock):
+        if flags & (SYN | RST | ACK) == SYN and clock >= 0 and (after(seq, self.rcv_nxt) or clock > 0):
             return NEW_CONNECTION
         if not flags & RST:
-            if flags & ACK:
+            if flags & ACK or clock < 0:
                 self._restart(now)
-            self._reply(now)
+            self._reply(now, segment)
         return HANDLED
+
+    def _clock(self, segment: Segment) -> int:
+        """How far the peer's timestamps have moved on; below 0 it is an old segment (tcp_paws_reject)."""
+        if not self.ts_recent or segment.timestamps is None:
+            return 0
+        return seq_diff(segment.timestamps[0], self.ts_recent)
+
+    def _learn_clock(self, segment: Segment) -> None:
+        if self.ts_recent is not None and segment.timestamps is not None:
+            self.ts_recent = segment.timestamps[0]
 
     def _in_fin_wait_2(self, now: int, segment: Segment) -> str:
         flags, seq, end = segment.flags, segment.seq, segment.end_seq
         right_edge = seq_add(self.rcv_nxt, self.rcv_window)
-        if before(end, self.rcv_nxt) or after(seq, right_edge):
-            self._reply(now)
+        if self._clock(segment) < 0 or not in_window(segment, self.rcv_nxt, right_edge):
+            # Even a RST is answered here.
+            self._reply(now, segment)
             return HANDLED
         if flags & RST:
             self.stack.verdict = ACCEPTED
@@ -89,8 +107,9 @@ class TimeWait:
             return self._refuse()
         self.state = next_state(self.state, GETS_FIN)
         self.rcv_nxt = end
+        self._learn_clock(segment)
         self._restart(now)
-        self._send_ack(now)
+        self.send_ack(now)
         return HANDLED
 
     def _refuse(self) -> str:
@@ -100,13 +119,16 @@ class TimeWait:
     def _restart(self, now: int) -> None:
         self.due = now + TIME_WAIT_LENGTH
 
-    def _reply(self, now: int) -> None:
-        """An ACK, at most one in 500 ms (tcp_timewait_check_oow_rate_limit)."""
-        if now - self.last_reply >= self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
+    def _reply(self, now: int, segment: Segment) -> None:
+        """An ACK; without payload or FIN at most one in 500 ms (tcp_timewait_check_oow_rate_limit)."""
+        if not segment.flags & SYN and segment.end_seq != segment.seq:
+            self.send_ack(now)
+        elif now - self.last_reply >= self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
             self.last_reply = now
-            self._send_ack(now)
+            self.send_ack(now)
 
-    def _send_ack(self, now: int) -> None:
+    def send_ack(self, now: int) -> None:
+        """An ACK of all that came."""
         self.stack.transmit(
             Segment(
                 self.local, self.remote, self.snd_nxt, self.rcv_nxt, ACK, self.rcv_window,
