@@ -1,0 +1,99 @@
+// The page's side of figure_widget.py: draws `drawn`, tells where it was clicked.
+
+const PLOTLY = Symbol.for("tcplab.plotly");
+
+const CONFIG = {
+  displaylogo: false,
+  displayModeBar: "hover",
+  scrollZoom: false,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoom2d", "zoomIn2d", "zoomOut2d"],
+};
+
+/** plotly.js, once per page: the first picture asks its kernel for it. */
+function plotly(model) {
+  globalThis[PLOTLY] ??= new Promise((resolve, reject) => {
+    const take = (content, buffers) => {
+      if (content !== "plotly") return;
+      model.off("msg:custom", take);
+      const url = URL.createObjectURL(new Blob([buffers[0]], { type: "text/javascript" }));
+      const before = globalThis.Plotly;
+      import(url).then(() => {
+        URL.revokeObjectURL(url);
+        const ours = globalThis.Plotly;
+        globalThis.Plotly = before; // another widget's plotly stays what it was
+        resolve(ours);
+      }, reject);
+    };
+    model.on("msg:custom", take);
+    model.send("plotly?");
+  });
+  return globalThis[PLOTLY];
+}
+
+export default {
+  render({ model, el }) {
+    const plot = document.createElement("div");
+    el.appendChild(plot);
+    let Plotly = null;
+    let shown = {};
+
+    // Newest first: what arrives while a drawing is under way waits for it, and only the last does.
+    let drawing = null;
+    let again = false;
+    const draw = () => {
+      if (!Plotly) return;
+      if (drawing) {
+        again = true;
+        return;
+      }
+      shown = JSON.parse(model.get("drawn") || "{}");
+      plot.style.display = shown.data ? "" : "none";
+      if (!shown.data) {
+        Plotly.purge(plot);
+        return;
+      }
+      const { data, layout, filename } = shown;
+      const config = { ...CONFIG, toImageButtonOptions: { format: "svg", filename } };
+      drawing = Plotly.react(plot, data, layout, config).finally(() => {
+        drawing = null;
+        if (again) {
+          again = false;
+          draw();
+        }
+      });
+    };
+
+    // A click anywhere between top and bottom counts, not only on something drawn.
+    plot.addEventListener("click", (event) => {
+      const area = plot.querySelector(".nsewdrag")?.getBoundingClientRect();
+      const axis = plot._fullLayout?.yaxis;
+      if (!area || !axis || event.target.closest(".modebar")) return;
+      if (event.clientY < area.top || event.clientY > area.bottom) return;
+      model.set("clicked", { y: axis.p2l(event.clientY - area.top), change: shown.change, at: event.timeStamp });
+      model.save_changes();
+    });
+
+    // A tab that opens, a side bar that closes: the width is the place's, not the window's.
+    let width = 0;
+    const resize = new ResizeObserver(() => {
+      const now = el.clientWidth;
+      if (now && now !== width) {
+        width = now;
+        if (Plotly && shown.data) Plotly.Plots.resize(plot);
+      }
+    });
+    resize.observe(el);
+
+    model.on("change:drawn", draw);
+    plotly(model).then((loaded) => {
+      Plotly = loaded;
+      draw();
+    });
+
+    return () => {
+      model.off("change:drawn", draw);
+      resize.disconnect();
+      Plotly?.purge(plot);
+    };
+  },
+};

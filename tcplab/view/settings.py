@@ -1,0 +1,135 @@
+"""An experiment's parameters as settings to paste: sysctl, socket options, libpq.
+
+Names, units and factors come from the knobs. Parameters that exist only for an experiment never
+get here. What already is Linux's own default stands as a comment: nothing has to be set for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tcplab.knobs import Knob, Parameters
+from tcplab.releases import release
+
+#: What an untouched Linux has, in the units of the setting itself (net/ipv4/tcp_ipv4.c:tcp_sk_init,
+#: include/net/tcp.h). Socket options without an entry have no default worth naming.
+LINUX_DEFAULTS: dict[str, float] = {
+    "net.ipv4.tcp_keepalive_time": 7200,
+    "net.ipv4.tcp_keepalive_intvl": 75,
+    "net.ipv4.tcp_keepalive_probes": 9,
+    "net.ipv4.tcp_retries2": 15,
+    "net.ipv4.tcp_syn_retries": 6,
+    "net.ipv4.tcp_syn_linear_timeouts": 4,
+    "net.ipv4.tcp_fin_timeout": 60,
+    "net.ipv4.tcp_sack": 1,
+    "SO_KEEPALIVE": 0,
+    "TCP_KEEPIDLE": 7200,
+    "TCP_KEEPINTVL": 75,
+    "TCP_KEEPCNT": 9,
+    "TCP_USER_TIMEOUT": 0,
+    "keepalives_idle": 7200,
+    "keepalives_interval": 75,
+    "keepalives_count": 9,
+    "tcp_user_timeout": 0,
+}
+#: Options that only count on a socket with SO_KEEPALIVE.
+_KEEPALIVE = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+
+_HEADS = {
+    "sysctl": "# /etc/sysctl.d/90-tcp.conf, then: sysctl --system",
+    "socket options": "# Python; other languages name the options the same",
+    "libpq": "# pg_service.conf; or all in one line, with blanks between, as a connection string",
+}
+
+
+class _Setting(NamedTuple):
+    """One line of one layer."""
+
+    name: str
+    value: int
+    #: What the value alone does not say.
+    remark: str = ""
+    #: The chosen Linux has no such setting.
+    is_missing: bool = False
+
+
+def settings(parameters: Parameters) -> dict[str, str]:
+    """Text to paste by layer: ``{"sysctl": …, "socket options": …, "libpq": …}``.
+
+    A layer in which these parameters have no name is left out.
+    """
+    layers: dict[str, list[str]] = {
+        "sysctl": list(_sysctl(parameters)),
+        "socket options": list(_socket_options(parameters)),
+        "libpq": list(_libpq(parameters)),
+    }
+    return {
+        layer: "\n".join([_HEADS[layer], *lines]) + "\n" for layer, lines in layers.items() if lines
+    }
+
+
+def _sysctl(parameters: Parameters) -> Iterator[str]:
+    for setting in _settings(parameters, "sysctl"):
+        yield from _line(setting, f"{setting.name} = {setting.value}")
+    if _keepalive_switch(parameters):
+        yield "# tcp_keepalive_* count only for sockets on which the program has set SO_KEEPALIVE"
+
+
+def _socket_options(parameters: Parameters) -> Iterator[str]:
+    switch = _keepalive_switch(parameters)
+    if switch is not None:
+        text = f"sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, {switch})"
+        yield from _line(_Setting("SO_KEEPALIVE", switch), text)
+    for setting in _settings(parameters, "socket_option"):
+        level = "SOL_SOCKET" if setting.name.startswith("SO_") else "IPPROTO_TCP"
+        yield from _line(setting, f"sock.setsockopt(socket.{level}, socket.{setting.name}, {setting.value})")
+
+
+def _libpq(parameters: Parameters) -> Iterator[str]:
+    switch = _keepalive_switch(parameters)
+    if switch is not None:
+        yield f"keepalives={switch}"
+    for setting in _settings(parameters, "libpq"):
+        yield from _line(setting, f"{setting.name}={setting.value}")
+
+
+def _line(setting: _Setting, text: str) -> Iterator[str]:
+    is_default = LINUX_DEFAULTS.get(setting.name) == setting.value
+    remark = setting.remark or ("Linux's default" if is_default else "")
+    if is_default or setting.is_missing:
+        yield f"# {text}   ({remark})"
+    else:
+        yield from [f"# {remark}", text] if remark else [text]
+
+
+def _settings(parameters: Parameters, layer: str) -> Iterator[_Setting]:
+    """The settings of one layer: `sysctl`, `socket_option` or `libpq`, as the knob's field is called."""
+    factors = {"sysctl": "sysctl_factor", "socket_option": "socket_factor", "libpq": "libpq_factor"}
+    off = _keepalive_switch(parameters) == 0
+    rules = release(parameters.linux)
+    for parameter, knob in _to_paste(parameters):
+        name, value = getattr(knob, layer), getattr(parameters, parameter)
+        if not name or (off and knob.socket_option in _KEEPALIVE):
+            continue
+        exact = value * getattr(knob, factors[layer])
+        whole = math.ceil(exact)
+        if knob.since and rules.older_than(knob.since):
+            yield _Setting(name, whole, f"not in Linux {parameters.linux}: came with {knob.since}", True)
+        else:
+            yield _Setting(name, whole, "" if exact == whole else f"{exact:g} rounded up: whole numbers only")
+
+
+def _to_paste(parameters: Parameters) -> list[tuple[str, Knob]]:
+    return [(name, knob) for name, knob in parameters.knobs().items() if not knob.test_only]
+
+
+def _keepalive_switch(parameters: Parameters) -> int | None:
+    """1 or 0 for SO_KEEPALIVE; None where the parameters say nothing about it."""
+    values: list[Any] = [
+        getattr(parameters, name)
+        for name, knob in parameters.knobs().items()
+        if knob.socket_option == "TCP_KEEPIDLE"
+    ]
+    return int(any(values)) if values else None

@@ -1,0 +1,161 @@
+"""A real JupyterLab and a real Chromium, for tests and for the benchmark of the slider.
+
+Nothing of the person who runs it is touched: configuration, runtime files, IPython's own and the
+browser's profile live in a temporary directory, and no request of the browser leaves the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import nbformat
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+CHROMIUM_ARGUMENTS = [
+    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-sandbox",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]  # fmt: skip
+PAGE_CONFIG = Path(__file__).parent / "jupyter" / "page_config.json"
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    """A notebook of code cells, without outputs."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["language_info"] = {"name": "python"}
+    nbformat.write(notebook, path)
+
+
+class JupyterLab:
+    """One server on a free port of the loopback interface; its notebooks stand in `folder`."""
+
+    def __init__(self, folder: Path, *, theme: str = "light") -> None:
+        self.folder = folder / "notebooks"
+        self.folder.mkdir(parents=True)
+        home = folder / "jupyter"
+        config = home / "config"
+        (config / "labconfig").mkdir(parents=True)
+        shutil.copy(PAGE_CONFIG, config / "labconfig")
+        themes = home / "settings" / "@jupyterlab" / "apputils-extension"
+        themes.mkdir(parents=True)
+        (themes / "themes.jupyterlab-settings").write_text(json.dumps({"theme": THEMES[theme]}))
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        environment = os.environ | {
+            "HOME": str(home),
+            "JUPYTER_CONFIG_DIR": str(config),
+            "JUPYTER_DATA_DIR": str(home / "data"),
+            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+            "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+            "IPYTHONDIR": str(home / "ipython"),
+        }
+        self.log = home / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+                    f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
+                    "--LabApp.expose_app_in_browser=True",
+                    "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
+                    f"--ServerApp.root_dir={self.folder}",
+                ],
+                stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=self.folder,
+            )  # fmt: skip
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def wait(self, limit_s: float = 60) -> None:
+        """Return when the server answers; raises TimeoutError with its log when it doesn't."""
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                urllib.request.urlopen(f"{self.url}/api", timeout=5).close()
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"JupyterLab did not start:\n{self.log.read_text()[-2000:]}")
+
+    def address(self, name: str) -> str:
+        """Where JupyterLab shows that notebook, in a workspace of its own that is empty at first."""
+        return f"{self.url}/lab/workspaces/test/tree/{quote(name)}"
+
+    def stop(self) -> None:
+        """End the server and its kernels."""
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            request = urllib.request.Request(f"{self.url}/api/shutdown", method="POST")
+            urllib.request.urlopen(request, timeout=10).close()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextlib.contextmanager
+def jupyterlab(folder: Path, *, theme: str = "light") -> Iterator[JupyterLab]:
+    """A server that ends with the block."""
+    lab = JupyterLab(folder, theme=theme)
+    try:
+        lab.wait()
+        yield lab
+    finally:
+        lab.stop()
+
+
+@contextlib.contextmanager
+def chromium_page(program: str, *, width: int = 1280, height: int = 900) -> Iterator[tuple[Any, list[str]]]:
+    """A page in a fresh headless Chromium, and the list of requests that wanted to leave the machine.
+
+    No name but the loopback's resolves there, so none of them does.
+    """
+    from playwright.sync_api import sync_playwright
+
+    outside: list[str] = []
+
+    def note(url: str) -> None:
+        address = urlsplit(url)
+        if address.scheme in ("http", "https", "ws", "wss") and address.hostname not in LOOPBACK:
+            outside.append(url)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
+        context = browser.new_context(viewport={"width": width, "height": height})
+        context.on("request", lambda request: note(request.url))
+        page = context.new_page()
+        page.on("websocket", lambda socket: note(socket.url))
+        try:
+            yield page, outside
+        finally:
+            context.close()
+            browser.close()
+
+
+def open_notebook(page: Any, address: str) -> None:
+    """Show a notebook, and return when its kernel is there and idle."""
+    page.goto(f"{address}?reset")
+    page.wait_for_function(
+        """() => {
+            const panel = window.jupyterapp?.shell.currentWidget;
+            return panel?.sessionContext?.isReady && panel.sessionContext.session?.kernel?.status === "idle";
+        }""",
+        timeout=60_000,
+    )
+
+
+def run_all(page: Any) -> None:
+    """Run all cells of the notebook that is open; doesn't wait for them."""
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
