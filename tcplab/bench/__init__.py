@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tcplab.knobs import ParameterError
@@ -29,17 +30,27 @@ class Story(Protocol):
     def outcome(self, trace: Trace) -> dict[str, Any]: ...
 
 
-def run(experiment: Story, bench: str = "model") -> Trace:
+def run(
+    experiment: Story, bench: str = "model", progress: Callable[[float, int], None] | None = None
+) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
-    Raises `ParameterError` for a bench that doesn't exist.
+    `bench` is `model` or `linux`; there `progress` is told a few times a second how far it is:
+    seconds since the run began, and segments so far. Raises `ParameterError` for a bench that
+    doesn't exist, `tcplab.bench.trouble.BenchError` where Linux can't be had.
     """
-    if bench != "model":
-        raise ParameterError(f"bench = {bench!r} is not one of model.")
-    from tcplab.bench.model import run_on_model
     from tcplab.kinds import classify
 
-    trace = run_on_model(experiment)
+    if bench == "model":
+        from tcplab.bench.model import run_on_model
+
+        trace = run_on_model(experiment)
+    elif bench == "linux":
+        from tcplab.bench.sandbox import run_on_linux
+
+        trace = run_on_linux(experiment, progress=progress)
+    else:
+        raise ParameterError(f"bench = {bench!r} is not one of model, linux.")
     classify(trace.passages)
     trace.outcome = experiment.outcome(trace)
     return trace

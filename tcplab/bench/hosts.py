@@ -1,0 +1,242 @@
+"""A host of the Linux bench: a network namespace with one card, real sockets, and real rules.
+
+All sockets of all hosts belong to one process and one asyncio loop; each is made inside its
+host's network.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+from tcplab.bench.namespaces import (
+    Network,
+    bring_up,
+    errno_name,
+    give_address,
+    make_cable,
+    read_sysctl,
+    silence_ipv6,
+    write_sysctl,
+)
+from tcplab.bench.script import Connection, Host, Result, ScriptError, SocketOptions
+from tcplab.bench.sockdiag import Console
+from tcplab.bench.sockets import LinuxConnection, LinuxListener, abort, set_options
+from tcplab.bench.trouble import BenchError
+from tcplab.bench.wire import End
+from tcplab.segment import Endpoint
+from tcplab.trace import Call
+
+if TYPE_CHECKING:
+    from tcplab.bench.linux import LinuxBench
+
+CARD = "eth0"
+#: Buckets for connections in a host of ours, where Linux allows a table of its own (6.1): the
+#: list of its sockets is then read in 20 µs instead of walking the whole machine's table.
+_OWN_BUCKETS = 4096
+#: tcp_wmem: room for what a program writes at once, so that send() takes it as the model does.
+_SEND_BUFFER = 32 << 20
+#: tcp_rmem's middle value, as Linux has it by default.
+_RECEIVE_BUFFER = 131072
+_NFT_RULES = {"REJECT": "reject with tcp reset", "DROP": "drop"}
+_MORE_PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+
+
+def prepare_home() -> None:
+    """Settings of the sandbox's own network, where the wire is and where hosts are made."""
+    silence_ipv6()
+    write_sysctl("ipv4/tcp_child_ehash_entries", str(_OWN_BUCKETS))
+
+
+class LinuxHost(Host):
+    """One machine with one address."""
+
+    def __init__(self, bench: LinuxBench, name: str, address: str) -> None:
+        self.bench = bench
+        self.name, self.address = name, address
+        self._number = int(address.rpartition(".")[2])
+        self._sysctls: dict[str, str] = {}
+        self._sockets: list[socket.socket] = []
+        self.looked = 0
+        self.console: Console | None = None
+        self.end: End
+        self._boot()
+
+    def _boot(self) -> None:
+        """A fresh network with a card on the wire; what was set before is set again."""
+        home = self.bench.home
+        kept = {
+            name: read_sysctl(f"ipv4/{name}") or "" for name in ("tcp_max_tw_buckets", "tcp_max_syn_backlog")
+        }
+        self.network = Network.new(home)
+        mac = bytes((2, 0, 0, 0, 0, self._number))
+        card = self.bench.next_card()
+        make_cable(card, CARD, mac, self.network)
+        bring_up(card)
+        with self.network.inside(home):
+            silence_ipv6()
+            bring_up("lo", neighbours=True)
+            bring_up(CARD, self.address)
+            # A small table of sockets must not bring small limits with it.
+            for name, value in kept.items():
+                write_sysctl(f"ipv4/{name}", value)
+            self._usual_settings()
+            for name, value in self._sysctls.items():
+                self._write(name, value)
+            self.console = Console(self.name, self.console)
+        if not hasattr(self, "end"):
+            self.end = End(self.name, card, mac)
+        else:
+            self.end.plug_into(card)
+        for port, rule in self.end.cable.rules.items():
+            self._apply_rule(port, rule)
+        self.bench.wire.attach(self.end, self.address)
+
+    def _usual_settings(self) -> None:
+        """What a namespace inherits from its machine, back to what Linux has by default."""
+        least, _, most = (read_sysctl("ipv4/tcp_rmem") or "4096 131072 6291456").split()
+        write_sysctl("ipv4/tcp_rmem", f"{least} {_RECEIVE_BUFFER} {most}")
+        write_sysctl("ipv4/tcp_wmem", f"4096 {_SEND_BUFFER} {_SEND_BUFFER}")
+        if read_sysctl("ipv4/tcp_congestion_control") != "cubic":
+            write_sysctl("ipv4/tcp_congestion_control", "reno")
+
+    def shut_down(self) -> None:
+        """Let go of everything; nothing of it reaches the wire any more."""
+        for each in self._sockets:
+            if each.fileno() >= 0:
+                abort(each)
+        self._sockets.clear()
+        if self.console:
+            self.console.close()
+        self.network.close()
+
+    # -- the script's verbs ----------------------------------------------------------------
+
+    def set(self, **sysctls: int) -> None:
+        for name, value in sysctls.items():
+            text = str(int(value)) if value == int(value) else str(value)
+            self._sysctls[name] = text
+            with self.network.inside(self.bench.home):
+                self._write(name, text)
+
+    def _write(self, name: str, text: str) -> None:
+        place = "core" if name == "somaxconn" else "ipv4"
+        try:
+            known = write_sysctl(f"{place}/{name}", text)
+        except OSError as error:
+            said = f"{error.strerror} ({errno_name(error)})"
+            raise BenchError(f"Linux refuses {name} = {text}: {said}.") from error
+        if not known:
+            self.bench.warn(f"{name} is ignored: this Linux ({self.bench.trace.linux}) has no such setting.")
+
+    async def listen(
+        self, port: int, backlog: int = 128, options: SocketOptions = SocketOptions()
+    ) -> LinuxListener:
+        began = self.bench.clock.now()
+        listening = self.make_socket(options)
+        try:
+            listening.bind((self.address, port))
+            listening.listen(backlog)
+        except OSError as error:
+            raise ScriptError(f"listen({port}) failed: {errno_name(error)}") from error
+        self.record(f"listen({port}, backlog {backlog})", "ok", began, port)
+        return LinuxListener(self, listening)
+
+    async def connect(
+        self, server: Host, port: int, options: SocketOptions = SocketOptions()
+    ) -> tuple[Result, Connection]:
+        connecting = self.make_socket(options)
+        began = self.bench.clock.now()
+        error = connecting.connect_ex((server.address, port))
+        connection = LinuxConnection(self, connecting, Endpoint(server.address, port))
+        if error == errno.EINPROGRESS:
+            self.touched()
+            await connection.ready(write=True)
+            error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        result = Result(error=errno_name(OSError(error, "")) if error else None)
+        self.record(f"connect({server.address}:{port})", result.error or "ok", began, connection.local.port)
+        return result, connection
+
+    def unplug(self) -> None:
+        self.bench.wire.drain()
+        self.end.cable.unplug()
+        self.bench.note(self, "unplugged")
+
+    def plug(self) -> None:
+        self.bench.wire.drain()
+        self.end.cable.plug()
+        self.bench.note(self, "plugged in again")
+
+    def reboot(self) -> None:
+        # A new network in place of the old one: with it go sockets of every kind, and none of
+        # them can say a word, since their card hangs on no wire.
+        self.bench.wire.drain()
+        self.bench.wire.detach(self.end)
+        self.shut_down()
+        self._boot()
+        self.touched()
+        self.bench.note(self, "rebooted: no socket is left")
+
+    def reject(self, port: int) -> None:
+        self._rule(port, "REJECT")
+
+    def drop(self, port: int) -> None:
+        self._rule(port, "DROP")
+
+    def _rule(self, port: int, rule: str) -> None:
+        self.bench.wire.drain()
+        self._apply_rule(port, rule)
+        self.end.cable.rules[port] = rule
+        self.bench.note(self, f"firewall rule: {rule} port {port}")
+
+    def _apply_rule(self, port: int, rule: str) -> None:
+        """A rule of netfilter in this host's network; the wire knows of it only to name the fate."""
+        path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PLACES])
+        nft = shutil.which("nft", path=path)
+        if nft is None:
+            raise BenchError("firewall rules on Linux need the program nft: install the package nftables.")
+        hook = "{ type filter hook input priority 0 ; policy accept ; }"
+        rules = (
+            f"add table ip tcplab\nadd chain ip tcplab input {hook}\n"
+            f"add rule ip tcplab input tcp dport {port} {_NFT_RULES[rule]}\n"
+        )
+        with self.network.inside(self.bench.home):
+            done = subprocess.run([nft, "-f", "-"], input=rules, text=True, capture_output=True)
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["nothing"])[0]
+            raise BenchError(f"nft could not set the firewall rule {rule}: it said {said!r}.")
+
+    def take_over(self, address: str) -> None:
+        """One more address on this host's card."""
+        with self.network.inside(self.bench.home):
+            give_address(f"{CARD}:1", address)
+
+    # -- for its sockets ---------------------------------------------------------------------
+
+    def make_socket(self, options: SocketOptions) -> socket.socket:
+        """A socket in this host's network with a program's options."""
+        with self.network.inside(self.bench.home):
+            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        set_options(made, options, self.bench.warn)
+        self._sockets.append(made)
+        return made
+
+    def adopt(self, accepted: socket.socket) -> socket.socket:
+        """Keep an accepted socket, as all others are kept, until the host is shut down."""
+        accepted.setblocking(False)
+        self._sockets.append(accepted)
+        return accepted
+
+    def touched(self) -> None:
+        """A call may have changed a socket: look at them soon."""
+        self.end.touched = self.end.turned = True
+        self.bench.stirred()
+
+    def record(self, call: str, result: str, began: int, port: int) -> None:
+        """Write a call into the trace."""
+        self.bench.trace.calls.append(Call(self.bench.clock.now(), began, self.name, call, result, port))
+        self.touched()

@@ -1,0 +1,140 @@
+"""Inside the sandbox: the processes that `tcplab.bench.sandbox` starts, and what they do.
+
+Three of them, each forked from the one before. The first moves into new namespaces and waits.
+The second is process 1 of the new pid namespace and only watches: when the parent is gone,
+whatever way it went, the channel to it breaks, process 1 ends, and Linux kills all the others
+with it. (PR_SET_PDEATHSIG would not do: it fires when the parent's *thread* ends.) The third
+runs stories, one after the other.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import socket
+import traceback
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tcplab.bench.namespaces import (
+    Network,
+    enter,
+    errno_name,
+    make_cable,
+    mount_proc,
+    read_sysctl,
+    step,
+    write_sysctl,
+)
+from tcplab.bench.script import ScriptError
+from tcplab.bench.trouble import BenchError, Refused
+
+#: How often process 1 buries what others left behind, milliseconds.
+_BURY_EVERY = 1000
+
+
+def main(descriptor: int) -> None:
+    """Make the sandbox and serve requests that come over the channel `descriptor`."""
+    channel: Connection[Any, Any] = Connection(descriptor)
+    os.set_inheritable(descriptor, False)
+    try:
+        enter()
+    except Refused as refused:
+        channel.send(("refused", refused))
+        return
+    first_lives, first_holds = os.pipe()
+    guard = os.fork()
+    if guard:
+        channel.close()
+        os.waitpid(guard, 0)
+        return
+    os.close(first_holds)
+    mount_proc()
+    worker_lives, worker_holds = os.pipe()
+    if os.fork():
+        os.close(worker_holds)
+        _watch(descriptor, first_lives, worker_lives)
+        os._exit(0)
+    os.close(first_lives)
+    os.close(worker_lives)
+    try:
+        _serve(channel)
+    finally:
+        os._exit(0)
+
+
+def _watch(*descriptors: int) -> None:
+    """Wait until the other end of one of these is gone."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, 0)  # a hang-up is always told
+    while not poll.poll(_BURY_EVERY):
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _serve(channel: Connection[Any, Any]) -> None:
+    """Answer requests until the channel breaks: each is a story to be run."""
+    from tcplab.bench.linux import perform
+
+    try:
+        home = _try_out()
+    except Refused as refused:
+        channel.send(("refused", refused))
+        return
+    channel.send(("ready", None))
+    gc.freeze()
+    cards = 0
+
+    def progress(seconds: float, segments: int) -> None:
+        channel.send(("progress", (seconds, segments)))
+
+    while True:
+        try:
+            story = channel.recv()
+        except EOFError:
+            return
+        except Exception as error:
+            where = "it has to stand in a module of its own"
+            channel.send(("error", BenchError(f"the sandbox can't load this experiment, {where}: {error}.")))
+            continue
+        gc.disable()  # a collection in the middle of a run would hold up the wire
+        try:
+            trace, cards = perform(story, home, cards, progress)
+            channel.send(("trace", trace))
+        except (BenchError, ScriptError) as error:
+            channel.send(("error", error))
+        except OSError as error:
+            channel.send(("error", _explained(f"{error.strerror} ({errno_name(error)})", error)))
+        except Exception as error:
+            channel.send(("error", _explained(f"{type(error).__name__}: {error}", error)))
+        gc.enable()
+        gc.collect()
+
+
+def _explained(what: str, error: Exception) -> BenchError:
+    """One sentence, with the traceback as a note for whoever mends it."""
+    told = BenchError(f"the run on the Linux bench failed: {what}.")
+    told.add_note("".join(traceback.format_exception(error)))
+    return told
+
+
+def _try_out() -> Network:
+    """Make one host's network and let go of it: whatever this machine refuses shows here."""
+    from tcplab.bench.hosts import CARD, prepare_home
+
+    with step("settings"):
+        prepare_home()
+    with step("network"):
+        home = Network.current()
+        trial = Network.new(home)
+        make_cable("trial", CARD, bytes((2, 0, 0, 0, 0, 1)), trial)
+    with step("packets"), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
+        packets.bind(("trial", 0))
+    with step("settings"), trial.inside(home):
+        write_sysctl("ipv4/tcp_retries2", read_sysctl("ipv4/tcp_retries2") or "15")
+    trial.close()
+    return home

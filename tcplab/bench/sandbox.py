@@ -1,0 +1,257 @@
+"""The sandbox: a child process in which stories run on real Linux, and its handle out here.
+
+    >>> with Sandbox() as sandbox:
+    ...     trace = run_on_linux(story, sandbox)
+
+Nothing of this machine's own network is read or changed, and everything inside dies with this
+process, whatever way that ends. Serves any number of runs, one after the other; several
+sandboxes may run side by side.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tcplab.bench.trouble import BenchError, Cancelled, Refused
+
+if TYPE_CHECKING:
+    from tcplab.bench import Story
+    from tcplab.trace import Trace
+
+#: Told a few times a second: seconds since the run began, and segments so far.
+Progress = Callable[[float, int], None]
+
+#: How long the processes inside get to end when they are told to: seconds.
+_PATIENCE = 5.0
+_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+
+
+class Sandbox:
+    """A handle on the processes inside; started by the first run, and again after a `close()`."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Connection[Any, Any] | None = None
+        self._lock = threading.Lock()
+        self._cancelled = False
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The first process inside, as this machine numbers it; None while there is none."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Make the namespaces, if that isn't done. Raises `BenchError` where they can't be had."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        self._cancelled = False
+        self._process, self._channel = _launch()
+        try:
+            answer, content = self._next()
+        except BaseException:
+            self.close()
+            raise
+        if answer == "refused":
+            self.close()
+            raise BenchError(f"the Linux bench can't run here: {refusal(content)}") from content
+
+    def run(self, story: Story, progress: Progress | None = None) -> Trace:
+        """Run a story and return its trace, outcome and kinds of segments not yet filled in.
+
+        Raises `BenchError` in one sentence (`TooBusy`: try again; `Cancelled`), `ScriptError` for
+        a mistake in the experiment. Interrupted, it ends everything inside.
+        """
+        with self._lock:
+            self.start()
+            assert self._channel is not None
+            try:
+                self._channel.send(story)
+                while True:
+                    answer, content = self._next()
+                    if answer == "trace":
+                        return content
+                    if answer == "error":
+                        raise content
+                    if progress:
+                        progress(*content)
+            except OSError as error:
+                self.close()
+                raise BenchError(f"the sandbox can't be reached: {error}.") from error
+            except BenchError:
+                raise
+            except BaseException:
+                self.close()
+                raise
+
+    def _next(self) -> tuple[str, Any]:
+        """The next message from inside."""
+        assert self._channel is not None and self._process is not None
+        try:
+            return self._channel.recv()
+        except (EOFError, OSError):
+            if self._cancelled:
+                raise Cancelled("the run was cancelled.") from None
+            said = self._last_words()
+            self.close()
+            raise BenchError(f"the sandbox has ended unexpectedly{said}.") from None
+
+    def _last_words(self) -> str:
+        process = self._process
+        if process is None or process.stderr is None:
+            return ""
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return ""
+        lines = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
+
+    def cancel(self) -> None:
+        """End the run that is going on, from another thread; `run` then raises `Cancelled`."""
+        self._cancelled = True
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """End everything inside and wait until it has."""
+        channel, self._channel = self._channel, None
+        process, self._process = self._process, None
+        if channel is not None:
+            channel.close()
+        if process is None:
+            return
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+def _launch() -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
+    """The first process of the inside, and the channel to the last."""
+    import socket
+
+    ours, theirs = socket.socketpair()
+    paths = [str(_PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    start = f"from tcplab.bench.inside import main; main({theirs.fileno()})"
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", start],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,  # Ctrl-C is for this process, which then ends the other
+        )
+    except OSError as error:
+        ours.close()
+        raise BenchError(f"the sandbox could not be started: {error}.") from error
+    finally:
+        theirs.close()
+    return process, Connection(ours.detach())
+
+
+def run_on_linux(story: Story, sandbox: Sandbox | None = None, progress: Progress | None = None) -> Trace:
+    """Run a story to its end on real Linux, in `sandbox` or in one of its own."""
+    if sandbox is not None:
+        return sandbox.run(story, progress)
+    if reason := why_not():
+        raise BenchError(f"the Linux bench can't run here: {reason}")
+    with Sandbox() as own:
+        return own.run(story, progress)
+
+
+# --- why not ---
+
+
+@cache
+def why_not() -> str | None:
+    """The one reason why the Linux bench can't run on this machine, or None: tried once."""
+    if sys.platform != "linux":
+        return f"it needs Linux, and this is {sys.platform}."
+    try:
+        Sandbox().start()
+    except BenchError as error:
+        if isinstance(error.__cause__, Refused):
+            return refusal(error.__cause__)
+        return str(error)
+    return None
+
+
+#: What failed, in words.
+_STEPS = {
+    "unshare": "making namespaces",
+    "map": "getting rights in a user namespace",
+    "network": "making a network between two namespaces (veth)",
+    "packets": "opening a packet socket",
+    "settings": "setting sysctls of a network namespace",
+}
+
+
+def _kernel_file(name: str) -> str:
+    try:
+        return Path("/proc", name).read_text("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
+def refusal(refused: Refused, read: Callable[[str], str] = _kernel_file) -> str:
+    """The likeliest reason in one sentence; `read` gives the text of a file below /proc, or nothing."""
+    number = refused.errno or 0
+    forbidden = number in (errno.EPERM, errno.EACCES)
+    if read("sys/user/max_user_namespaces") == "0":
+        return "user namespaces are switched off: user.max_user_namespaces is 0; a few hundred would do."
+    if read("sys/kernel/unprivileged_userns_clone") == "0":
+        return (
+            "user namespaces are switched off for ordinary users: "
+            "sysctl -w kernel.unprivileged_userns_clone=1 allows them."
+        )
+    if forbidden and read("sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return (
+            "AppArmor restricts user namespaces (Ubuntu since 23.10): "
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 allows them."
+        )
+    if re.search(r"^Seccomp:\s*2", read("self/status"), re.MULTILINE) and (
+        forbidden or number == errno.ENOSYS
+    ):
+        return (
+            "a seccomp filter forbids user namespaces, as Docker's own does: "
+            "docker run --security-opt seccomp=unconfined allows them."
+        )
+    if refused.step == "settings" and number == errno.EROFS:
+        return "/proc is read-only, as in a container: the sandbox has to set sysctls of its own networks."
+    if refused.step == "network" and number == errno.EOPNOTSUPP:
+        return "this Linux has no veth devices: load the module veth."
+    if refused.step == "unshare" and number in (errno.ENOSYS, errno.EINVAL):
+        return "this Linux was built without user, pid or network namespaces."
+    if number in (errno.ENOSPC, errno.EUSERS):
+        return "there are too many namespaces already, or they are nested too deeply."
+    name = errno.errorcode.get(number, str(number))
+    return f"{_STEPS.get(refused.step, refused.step)} failed with {name} ({os.strerror(number)})."

@@ -1,0 +1,239 @@
+"""Real sockets in a program's hands: connections and listeners of the Linux bench.
+
+Every socket is non-blocking and waits in the bench's loop. Sources: tcp(7), socket(7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import struct
+import termios
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tcplab.bench.namespaces import errno_name
+from tcplab.bench.script import Connection, Listener, Result, SocketOptions
+from tcplab.bench.trouble import BenchError
+from tcplab.segment import Endpoint
+
+if TYPE_CHECKING:
+    from tcplab.bench.hosts import LinuxHost
+
+#: include/net/tcp_states.h, as TCP_INFO tells it.
+_TCP_CLOSE = 7
+#: SO_LINGER {1, 0}: close() sends a RST and forgets.
+_ABORT = struct.pack("=ii", 1, 0)
+_ZEROS = memoryview(bytes(1 << 20))
+
+
+def set_options(made: socket.socket, options: SocketOptions, warn: Callable[[str], None]) -> None:
+    """Give a new socket what a program sets. Raises `BenchError` for what Linux can't be told."""
+    made.setblocking(False)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if options.keepalive_idle_s:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, name, value in (
+            (socket.TCP_KEEPIDLE, "TCP_KEEPIDLE", options.keepalive_idle_s),
+            (socket.TCP_KEEPINTVL, "TCP_KEEPINTVL", options.keepalive_interval_s),
+            (socket.TCP_KEEPCNT, "TCP_KEEPCNT", options.keepalive_probes),
+        ):
+            if value != int(value):
+                raise BenchError(f"Linux takes {name} in whole seconds: {value:g} can't be set.")
+            made.setsockopt(socket.IPPROTO_TCP, option, int(value))
+    if options.user_timeout_s:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(options.user_timeout_s * 1000))
+    if options.receive_buffer:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.receive_buffer // 2)
+        given = made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        if given < options.receive_buffer - 1:
+            warn(f"receive_buffer is cut to {given:,} bytes: net.core.rmem_max allows no more here.")
+
+
+def abort(held: socket.socket) -> None:
+    """close() with SO_LINGER {1, 0}."""
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    held.close()
+
+
+def kill_holder(held: socket.socket) -> None:
+    """SIGKILL to a process that holds a socket's only descriptor.
+
+    The child gets copies of all others too, but those aren't the last ones.
+    """
+    child = os.fork()
+    if child == 0:
+        while True:
+            signal.pause()
+    held.close()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+class LinuxListener(Listener):
+    """A listening socket."""
+
+    def __init__(self, host: LinuxHost, listening: socket.socket) -> None:
+        self.host = host
+        self._socket = listening
+        self._port = listening.getsockname()[1]
+
+    async def accept(self) -> LinuxConnection:
+        host, began = self.host, self.host.bench.clock.now()
+        while True:
+            try:
+                accepted, remote = self._socket.accept()
+                break
+            except BlockingIOError:
+                await ready(self._socket)
+        connection = LinuxConnection(host, host.adopt(accepted), Endpoint(*remote))
+        host.record("accept()", "ok", began, self._port)
+        return connection
+
+    async def close(self) -> Result:
+        return self._end("close() of the listener", socket.socket.close)
+
+    async def kill(self) -> Result:
+        return self._end("listener killed (SIGKILL)", kill_holder)
+
+    def _end(self, text: str, how: Callable[[socket.socket], None]) -> Result:
+        began = self.host.bench.clock.now()
+        how(self._socket)
+        self.host.record(text, "ok", began, self._port)
+        return Result()
+
+
+class LinuxConnection(Connection):
+    """A real socket, in a program's hands."""
+
+    def __init__(self, host: LinuxHost, held: socket.socket, remote: Endpoint) -> None:
+        self.host: LinuxHost = host
+        self._socket = held
+        self.local = Endpoint(*held.getsockname())
+        self.remote = remote
+        #: An error taken from the socket by looking, which the next call is still owed.
+        self._owed: str | None = None
+
+    async def ready(self, *, write: bool = False) -> None:
+        """Wait until the socket can be read or written, or has an error."""
+        await ready(self._socket, write=write)
+
+    async def send(self, length: int) -> Result:
+        began = self.host.bench.clock.now()
+        result = await self._send(length)
+        self.host.record(f"send({length})", result.error or str(result.value), began, self.local.port)
+        return result
+
+    async def _send(self, length: int) -> Result:
+        if self._owed:
+            return self._pay()
+        sent = 0
+        while sent < length:
+            try:
+                sent += self._socket.send(_ZEROS[: length - sent])
+            except BlockingIOError:
+                await self.ready(write=True)
+            except OSError as error:
+                if not sent:
+                    return Result(error=errno_name(error))
+                self._owed = errno_name(error)
+                break
+        return Result(sent)
+
+    async def receive(self, at_most: int = 1 << 20) -> Result:
+        began = self.host.bench.clock.now()
+        result = await self._receive(at_most)
+        said = result.error or (str(result.value) if result.value else "end of file")
+        self.host.record("recv()", said, began, self.local.port)
+        return result
+
+    async def _receive(self, at_most: int) -> Result:
+        while True:
+            try:
+                got = len(self._socket.recv(at_most))
+            except BlockingIOError:
+                await self.ready()
+            except OSError as error:
+                return Result(error=errno_name(error))
+            else:
+                return Result(got) if got or not self._owed else self._pay()
+
+    def _pay(self) -> Result:
+        error, self._owed = self._owed, None
+        return Result(error=error)
+
+    async def close(self) -> Result:
+        return self._do("close()", socket.socket.close)
+
+    async def reset(self) -> Result:
+        return self._do("close() with SO_LINGER 0", abort)
+
+    async def kill(self) -> Result:
+        return self._do("killed (SIGKILL)", kill_holder)
+
+    async def shutdown_write(self) -> Result:
+        return self._do("shutdown(SHUT_WR)", lambda held: held.shutdown(socket.SHUT_WR))
+
+    def _do(self, text: str, how: Callable[[socket.socket], None]) -> Result:
+        began = self.host.bench.clock.now()
+        try:
+            how(self._socket)
+            result = Result()
+        except OSError as error:
+            result = Result(error=errno_name(error))
+        self.host.record(text, result.error or "ok", began, self.local.port)
+        return result
+
+    async def settled(self) -> None:
+        bench = self.host.bench
+        bench.wire.drain()
+        while not self._is_settled():
+            await bench.changed()
+
+    def _is_settled(self) -> bool:
+        if self._closed():
+            return True
+        (waiting,) = struct.unpack("=i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))
+        return not waiting and not self.host.bench.wire.owes_ack(self.local, self.remote)
+
+    def _closed(self) -> bool:
+        return (
+            self._socket.fileno() < 0
+            or self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        )
+
+    async def wait_until_broken(self, limit_s: float) -> Result:
+        async def broken() -> Result:
+            while not self._is_broken():
+                await self.host.bench.changed()
+            return Result(error=self._owed)
+
+        return await self.host.bench.within(limit_s, broken()) or Result()
+
+    def _is_broken(self) -> bool:
+        """Looking takes the error away from the socket: it is kept for the next call."""
+        if not self._owed and self._socket.fileno() >= 0 and self._closed():
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._owed = errno_name(OSError(number, "")) if number else None
+        return self._owed is not None
+
+
+async def ready(held: socket.socket, *, write: bool = False) -> None:
+    """Wait until a socket can be read or written, or has an error."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[None] = loop.create_future()
+    add, remove = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
+
+    def arrived() -> None:
+        if not waiting.done():
+            waiting.set_result(None)
+
+    descriptor = held.fileno()
+    add(descriptor, arrived)
+    try:
+        await waiting
+    finally:
+        remove(descriptor)

@@ -1,0 +1,244 @@
+"""The wire of the Linux bench: our own code that carries frames between the hosts' cards.
+
+Each host's card is one end of a veth pair; on the other end, in the sandbox's own network,
+sits a packet socket. A frame that the kernel hands over there is stamped by the kernel, waits
+for the latency in one heap ordered by (due, number), and is written to the receiver's packet
+socket. What is lost, cut or dropped is decided by the same `Cable` objects as on the model bench.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from tcplab.bench.frames import Dissector, destination, frame_of
+from tcplab.bench.trouble import TooBusy
+from tcplab.route.cable import Cable
+from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
+from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
+
+#: Linux's numbers where Python has no name for them (asm-generic/socket.h, linux/if_packet.h).
+_SO_TIMESTAMPNS = 35
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_ETH_P_IP = 0x0800
+#: Room for waiting frames; Linux cuts it to net.core.rmem_max.
+_ROOM = 4 << 20
+#: A frame that is delivered this much late makes the run worthless.
+LATEST = 10 * MILLISECOND
+
+
+class Clock:
+    """Nanoseconds since the run began."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic_ns()
+
+    def now(self) -> int:
+        """This moment."""
+        return time.monotonic_ns() - self.began
+
+    def of_stamp(self, seconds: int, nanoseconds: int) -> int:
+        """A kernel's time of day on this clock; right even when somebody sets the time of day."""
+        age = time.time_ns() - (seconds * SECOND + nanoseconds)
+        return self.now() - max(age, 0)
+
+
+class End:
+    """One host's end of the wire: its cable, and the packet socket behind its card."""
+
+    def __init__(self, name: str, card: str, mac: bytes) -> None:
+        self.name = name
+        self.mac = mac
+        self.cable = Cable()
+        #: Something went in or out since the host's sockets were last looked at; and whether it
+        #: was a SYN, FIN or RST, after which they are looked at without delay.
+        self.touched = self.turned = False
+        self.plug_into(card)
+
+    def plug_into(self, card: str) -> None:
+        """Open the packet socket. Frames that we write ourselves don't come back on it: bound to
+        one protocol, it gets no copies of what leaves."""
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+        self.socket.bind((card, _ETH_P_IP))
+
+    def overflowed(self) -> bool:
+        """True when frames came faster than they were read, so that some are gone."""
+        counts = self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        return bool(struct.unpack("=II", counts)[1])
+
+
+class Wire:
+    """Carries frames; writes a passage for each TCP segment."""
+
+    def __init__(self, trace: Trace, clock: Clock, latency: int, stirred: Callable[[], None]) -> None:
+        self._trace = trace
+        self._clock = clock
+        self._latency = latency
+        #: Called after anything went in or out.
+        self._stirred = stirred
+        self._loop = asyncio.get_running_loop()
+        self._dissector = Dissector()
+        self._owner: dict[str, End] = {}
+        self._ends: list[End] = []
+        self._heap: list[tuple[int, int, bytes, Passage | None, End, End, int]] = []
+        self._number = 0
+        self._timer: asyncio.TimerHandle | None = None
+        #: Per direction: the last ACK sent, and the end of what has arrived without a gap.
+        self.acked: dict[tuple[Endpoint, Endpoint], int] = {}
+        self._arrived: dict[tuple[Endpoint, Endpoint], int] = {}
+        #: Why the run is worthless, once it is.
+        self.trouble: TooBusy | None = None
+
+    # -- who is on it ------------------------------------------------------------------------
+
+    def attach(self, end: End, address: str) -> None:
+        """Another host, or one that is back with a new card."""
+        self._owner[address] = end
+        if end not in self._ends:
+            self._ends.append(end)
+        self._loop.add_reader(end.socket.fileno(), self._read, end)
+
+    def detach(self, end: End) -> None:
+        """Take a host's card off the wire."""
+        self._loop.remove_reader(end.socket.fileno())
+        if end.overflowed():
+            self._too_busy("frames came faster than they could be carried")
+        end.socket.close()
+
+    def move(self, address: str, new: End) -> None:
+        """From now on what is for `address` goes to another host."""
+        self.drain()
+        self._owner[address] = new
+
+    def close(self) -> None:
+        """Take everybody off."""
+        if self._timer:
+            self._timer.cancel()
+        for end in self._ends:
+            self.detach(end)
+        self._ends.clear()
+
+    # -- in ------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take in what the hosts have sent up to now, before anything about the wire changes."""
+        for end in self._ends:
+            self._read(end)
+
+    def _read(self, end: End) -> None:
+        receive = end.socket.recvmsg
+        while True:
+            try:
+                frame, ancillary, _, _ = receive(65536, 64)
+            except (BlockingIOError, InterruptedError):
+                return
+            stamp = next(data for level, kind, data in ancillary if kind == _SO_TIMESTAMPNS)
+            self._take(end, frame, self._clock.of_stamp(*struct.unpack("=qq", stamp)))
+
+    def _take(self, end: End, frame: bytes, t: int) -> None:
+        address = destination(frame)
+        receiver = self._owner.get(address) if address else None
+        if receiver is None:
+            return
+        segment = self._dissector.segment(frame)
+        if segment is None:  # ICMP, say: carried, but no part of the story
+            if end.cable.plugged and receiver.cable.plugged:
+                self._send_off(frame, None, end, receiver, t)
+            return
+        if segment.flags & ACK:
+            self.acked[segment.source, segment.destination] = segment.ack
+        self._touch(end, segment)
+        self._carry(frame, segment, end, receiver, t)
+
+    def forge(self, segment: Segment) -> None:
+        """A segment that its sender never sent, put on the wire at its end."""
+        self.drain()
+        sender, receiver = self._owner[segment.source.address], self._owner[segment.destination.address]
+        self._carry(frame_of(segment), segment, sender, receiver, self._clock.now(), "forged")
+
+    def _carry(
+        self, frame: bytes, segment: Segment, sender: End, receiver: End, t: int, kind: str = ""
+    ) -> None:
+        passage = Passage(t, sender.name, receiver.name, segment, kind=kind)
+        self._trace.passages.append(passage)
+        if sender.cable.loses(segment) or not (sender.cable.plugged and receiver.cable.plugged):
+            passage.fate = "lost"
+            return
+        self._send_off(frame, passage, sender, receiver, t)
+
+    def _send_off(self, frame: bytes, passage: Passage | None, sender: End, receiver: End, t: int) -> None:
+        self._number += 1
+        cuts = sender.cable.cuts + receiver.cable.cuts
+        heappush(self._heap, (t + self._latency, self._number, frame, passage, sender, receiver, cuts))
+        if self._heap[0][1] == self._number:
+            self._set_timer()
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        due = (self._heap[0][0] + self._clock.began) / SECOND
+        self._timer = self._loop.call_at(due, self._deliver_due)
+
+    def _deliver_due(self) -> None:
+        self._timer = None
+        while self._heap and self._heap[0][0] <= (now := self._clock.now()):
+            due, _, frame, passage, sender, receiver, cuts = heappop(self._heap)
+            if now - due > LATEST:
+                self._too_busy(f"a segment arrived {(now - due) // MILLISECOND} ms late")
+            self._deliver(frame, passage, receiver, now, sender.cable.cuts + receiver.cable.cuts != cuts)
+        if self._heap:
+            self._set_timer()
+
+    def _deliver(self, frame: bytes, passage: Passage | None, receiver: End, now: int, cut: bool) -> None:
+        if cut:
+            if passage:
+                passage.fate = "lost"
+            return
+        if passage:
+            passage.arrives = now
+            rule = receiver.cable.rule_for(passage.segment)
+            if rule is not None:
+                passage.fate = f"dropped_by:{rule}"
+            else:
+                self._note_arrival(passage.segment)
+            self._touch(receiver, passage.segment)
+        try:
+            receiver.socket.send(receiver.mac + frame[6:])
+        except BlockingIOError:
+            self._too_busy("a host did not take its segments")
+
+    def _touch(self, end: End, segment: Segment) -> None:
+        end.touched = True
+        end.turned = end.turned or bool(segment.flags & (SYN | FIN | RST))
+        self._stirred()
+
+    def _too_busy(self, what: str) -> None:
+        if self.trouble is None:
+            self.trouble = TooBusy(f"this machine is too busy for the Linux bench: {what}; try again.")
+            self._stirred()
+
+    # -- what has been acknowledged --------------------------------------------------------------
+
+    def _note_arrival(self, segment: Segment) -> None:
+        way = (segment.source, segment.destination)
+        known = self._arrived.get(way)
+        if (
+            known is None
+            or segment.flags & SYN
+            or (seq_diff(segment.seq, known) <= 0 < seq_diff(segment.end_seq, known))
+        ):
+            self._arrived[way] = segment.end_seq
+
+    def owes_ack(self, local: Endpoint, remote: Endpoint) -> bool:
+        """True while something has arrived at `local` that it has not acknowledged on the wire."""
+        arrived, acked = self._arrived.get((remote, local)), self.acked.get((local, remote))
+        return arrived is not None and (acked is None or seq_diff(arrived, acked) > 0)
