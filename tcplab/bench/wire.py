@@ -23,10 +23,12 @@ from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
 
 #: Linux's numbers where Python has no name for them (asm-generic/socket.h, linux/if_packet.h).
 _SO_TIMESTAMPNS = 35
-_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_QDISC_BYPASS = 263, 6, 20
 _ETH_P_IP = 0x0800
 #: Room for waiting frames; Linux cuts it to net.core.rmem_max.
 _ROOM = 4 << 20
+#: Two clocks that were read within this were read at the same time.
+_AT_ONCE = 5_000
 #: A frame that is delivered this much late makes the run worthless.
 LATEST = 10 * MILLISECOND
 
@@ -36,15 +38,20 @@ class Clock:
 
     def __init__(self) -> None:
         self.began = time.monotonic_ns()
+        #: How far the time of day is ahead of this clock.
+        self._ahead = time.time_ns() - self.began
 
     def now(self) -> int:
         """This moment."""
         return time.monotonic_ns() - self.began
 
     def of_stamp(self, seconds: int, nanoseconds: int) -> int:
-        """A kernel's time of day on this clock; right even when somebody sets the time of day."""
-        age = time.time_ns() - (seconds * SECOND + nanoseconds)
-        return self.now() - max(age, 0)
+        """A kernel's time of day on this clock, even when somebody sets the time of day meanwhile."""
+        before = time.monotonic_ns()
+        time_of_day = time.time_ns()
+        if time.monotonic_ns() - before < _AT_ONCE:
+            self._ahead = time_of_day - before
+        return seconds * SECOND + nanoseconds - self._ahead - self.began
 
 
 class End:
@@ -57,6 +64,8 @@ class End:
         #: Something went in or out since the host's sockets were last looked at; and whether it
         #: was a SYN, FIN or RST, after which they are looked at without delay.
         self.touched = self.turned = False
+        #: When the last frame came: the next can't be earlier.
+        self.last = 0
         self.plug_into(card)
 
     def plug_into(self, card: str) -> None:
@@ -66,6 +75,8 @@ class End:
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+        # A card that has just come up drops what is queued on it, until linkwatch gets round to it.
+        self.socket.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
         self.socket.bind((card, _ETH_P_IP))
 
     def overflowed(self) -> bool:
@@ -140,7 +151,8 @@ class Wire:
             except (BlockingIOError, InterruptedError):
                 return
             stamp = next(data for level, kind, data in ancillary if kind == _SO_TIMESTAMPNS)
-            self._take(end, frame, self._clock.of_stamp(*struct.unpack("=qq", stamp)))
+            end.last = max(end.last, self._clock.of_stamp(*struct.unpack("=qq", stamp)))
+            self._take(end, frame, end.last)
 
     def _take(self, end: End, frame: bytes, t: int) -> None:
         address = destination(frame)
