@@ -41,17 +41,18 @@ class Listener:
         """The accept queue holds backlog + 1 (sk_acceptq_is_full compares with `>`)."""
         return len(self.accept_queue) > self.backlog
 
-    def on_syn(self, now: int, segment: Segment, iss: int | None = None) -> None:
+    def on_syn(self, now: int, segment: Segment, iss: int | None = None) -> Socket | None:
         """A SYN for this port: a half-open request and a SYN-ACK, or nothing when full."""
         if self.full:
             self.stack.count("TcpExtListenOverflows")
             self.stack.count("TcpExtListenDrops")
-            return
+            return None
         request = self.stack.new_socket(self.local.port, segment.source, self.options, self, iss)
         request.state = s.next_state(request.state, s.GETS_SYN)
         request.take_options(segment)
         request.receiver.size_for(request.sender.mss)
         request.sender.send_syn(now, SYN | ACK)
+        return request
 
     def on_request(self, now: int, request: Socket, segment: Segment) -> None:
         """A segment for a half-open request (tcp_check_req)."""

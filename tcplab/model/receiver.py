@@ -33,9 +33,13 @@ class Receiver:
 
     def __init__(self, socket: Socket, buffer: int) -> None:
         self.socket = socket
-        self.full_space = (
-            buffer * WINDOW_SHARE[0] // WINDOW_SHARE[1] if socket.options.receive_buffer else buffer // 2
-        )
+        #: What the buffer holds. Of a buffer of one's own choice the window first is half, then, as
+        #: Linux learns how much of it is payload, more (tcp_grow_window).
+        self.full_space = buffer // 2
+        if socket.options.window_clamp:
+            self.full_space = socket.options.window_clamp
+        elif socket.options.receive_buffer:
+            self.full_space = buffer * WINDOW_SHARE[0] // WINDOW_SHARE[1]
         self.scale = min(max(self._scale_base().bit_length() - 16, 0), 14)
         #: RCV.NXT; and RCV.NXT as of the last ACK sent, from which the window counts.
         self.nxt = self.wup = 0
@@ -57,15 +61,18 @@ class Receiver:
 
     def _scale_base(self) -> int:
         """Linux scales for the largest buffer that autotuning may reach (tcp_rmem's third value)."""
-        return (
-            self.full_space if self.socket.options.receive_buffer else self.socket.stack.sysctls.tcp_rmem_max
-        )
+        options = self.socket.options
+        if options.receive_buffer or options.window_clamp:
+            return self.full_space
+        return self.socket.stack.sysctls.tcp_rmem_max
 
     def _whole_segments(self, mss: int) -> int:
-        """What a SYN or SYN-ACK offers; with a buffer of one's own choice, all of it."""
-        if self.socket.options.receive_buffer:
-            return self.full_space
-        return min(self.full_space, 65535) // mss * mss
+        """What a SYN or SYN-ACK offers (tcp_select_initial_window)."""
+        options = self.socket.options
+        if options.window_clamp:
+            return options.window_clamp
+        space = options.receive_buffer // 2 or min(self.full_space, 65535)
+        return space // mss * mss or space
 
     def size_for(self, mss: int) -> None:
         """Before a SYN-ACK: the window in whole segments of what the client will send."""
@@ -229,6 +236,8 @@ class Receiver:
     def _received(self, now: int, segment: Segment) -> None:
         """Learn from data received (tcp_event_data_recv, tcp_measure_rcv_mss)."""
         self.ack_needed = True
+        if self.socket.options.receive_buffer:
+            self.limit = self.full_space
         if segment.length >= self.rcv_mss:
             self.rcv_mss = min(segment.length, MSS_ETHERNET)
             if segment.flags & PSH:

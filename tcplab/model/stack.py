@@ -226,7 +226,11 @@ class Stack:
             self.refuse(segment)
         elif segment.flags & (SYN | FIN | RST) == SYN:
             # Without ACK nothing but a SYN is looked at (tcp_rcv_state_process, TCP_LISTEN).
-            listener.on_syn(now, segment)
+            self._asked(listener.on_syn(now, segment))
+
+    def _asked(self, request: Socket | None) -> None:
+        if request is not None:
+            self._changed(request)
 
     def _receive_in_time_wait(self, now: int, rest: TimeWait, segment: Segment) -> None:
         verdict = rest.receive(now, segment)
@@ -240,7 +244,7 @@ class Stack:
                 rest.due = None
                 self.forget(rest)
                 # Clear of what the old connection may still have on its way (tcp_timewait_state_process).
-                listener.on_syn(now, segment, iss=seq_add(rest.snd_nxt, 65537) or 1)
+                self._asked(listener.on_syn(now, segment, seq_add(rest.snd_nxt, 65537) or 1))
         self._changed(rest)
 
     def _free_port(self, remote: Endpoint) -> int:

@@ -61,6 +61,8 @@ class Options:
     keepalive_probes: int = 9
     user_timeout: int = 0
     receive_buffer: int = 0
+    #: The window itself, exactly; what TCP_WINDOW_CLAMP comes near to.
+    window_clamp: int = 0
 
 
 DEFAULT_OPTIONS = Options()

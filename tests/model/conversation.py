@@ -1,0 +1,290 @@
+"""Transcripts for the model: one Linux machine, and a peer made by hand.
+
+    0       send(40) -> 40          a call, and what it gives
+            > PA 1 1 40             this leaves the machine; whatever leaves has to be named
+    0.001   < A 1 41                this reaches it
+            = ESTABLISHED           the state of the connection
+    7200    > A 0 1                 a time as it is written: 7200 is exact, 6.6 is good to half a tenth
+    9000    ...                     nobody looks at what has left since the line before
+    9001                            nothing has left
+
+Segments are ``flags seq [ack] [length]`` with, where they matter, ``w=`` window, ``sack=from:to,from:to``
+and ``ts=`` the peer's clock; ``-`` stands for no flags. A line without a time happens at the time of the
+one above. Sequence numbers count from 0 on either side, as the other one's do; the real ones begin just
+before the wrap. The connection is established at 0 with a round trip of a millisecond. Further checks:
+``error``, ``verdict`` (of the last RST), ``counted NAME n``, ``timer NAME``.
+"""
+
+import re
+
+from tcplab.model.stack import Stack
+from tcplab.model.states import CLOSED
+from tcplab.model.sysctls import Options
+from tcplab.releases import NEWEST, release
+from tcplab.segment import ACK, FLAG_LETTERS, RST, SYN, Endpoint, Segment, seq_add
+
+SECOND, MILLISECOND = 1_000_000_000, 1_000_000
+MACHINE, PEER = "10.0.0.1", "10.0.0.2"
+BITS = {letter: bit for bit, letter in FLAG_LETTERS}
+ISN, PEER_ISN = 2**32 - 5, 2**32 - 9
+
+#: Calls of a transcript, and the verbs of the stack.
+VERBS = {"send": "send", "recv": "receive", "close": "close", "reset": "reset", "shutdown": "shutdown_write"}
+
+
+#: Lines that only look; they may stand before what a segment draws.
+CHECKS = ("=", "error", "verdict", "counted", "timer")
+
+
+class Numbers:
+    """In place of chance: the initial sequence number that a test wants, and the first free port."""
+
+    def __init__(self, isn):
+        self.isn = isn
+
+    def getrandbits(self, bits):
+        return self.isn & ((1 << bits) - 1)
+
+    def randrange(self, stop):
+        return 0
+
+
+def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0):
+    """Socket options from seconds."""
+    idle, interval, probes = keepalive
+    return Options(
+        keepalive_idle=round(idle * SECOND),
+        keepalive_interval=round(interval * SECOND),
+        keepalive_probes=probes,
+        user_timeout=round(user_timeout * SECOND),
+        receive_buffer=receive_buffer,
+    )
+
+
+class Conversation:
+    """A machine under test, and all that has passed."""
+
+    def __init__(
+        self, role="client", *, linux=NEWEST, isn=ISN, peer_isn=PEER_ISN, sack=True, timestamps=False,
+        window=65535, mss=1460, backlog=5, sysctls=None, **socket_options,
+    ):  # fmt: skip
+        self.stack = Stack(MACHINE, release(linux))
+        self.stack.random = Numbers(isn)
+        self.stack.sysctls.tcp_timestamps = int(timestamps)
+        self.stack.sysctls.tcp_sack = int(sack)
+        for name, value in (sysctls or {}).items():
+            assert hasattr(self.stack.sysctls, name), name
+            setattr(self.stack.sysctls, name, value)
+        self.options = options(**socket_options)
+        self.bases = isn, peer_isn
+        self.peer = {"window": window, "mss": mss, "sack": sack, "timestamps": timestamps}
+        self.ports = (32768, 5432) if role == "client" else (5432, 40000)
+        self.backlog = backlog
+        self.now = -MILLISECOND
+        self.socket = self.listener = None
+        self.left = []
+        self.story = []
+        if role == "client":
+            self.play("connect()\n > S 0\n 0 < SA 0 1\n > A 1 1")
+        elif role == "server":
+            self.play("listen()\n < S 0\n > SA 0 1\n 0 < A 1 1\n accept()")
+        else:
+            assert role in ("opening", "listening"), role
+            self.ports = (32768, 5432) if role == "opening" else (5432, 40000)
+            self.now = 0
+
+    # -- reading a story ---------------------------------------------------------------------
+
+    def play(self, story):
+        """Run the lines of a story; fails at the first that isn't so."""
+        for line in story.splitlines():
+            words = line.split("#")[0].split()
+            if not words:
+                continue
+            self.story.append(line.strip())
+            moment = None
+            if re.fullmatch(r"\d+(\.\d+)?", words[0]):
+                moment = words.pop(0)
+            self._step(moment, words)
+        if self.left:
+            self._fail("leaves unnamed", self.left)
+        return self
+
+    def _step(self, moment, words):
+        t = self.now if moment is None else round(float(moment) * SECOND)
+        if words[:1] == [">"]:
+            decimals = len(moment.partition(".")[2]) if moment else 0
+            self._expect(t, MILLISECOND // 2 if decimals == 0 else SECOND // 10**decimals // 2, words[1:])
+            return
+        self._until(t)
+        if words == ["..."]:
+            self.left.clear()
+            return
+        first, *rest = words or [""]
+        if self.left and not (moment is None and first in CHECKS):
+            self._fail("leaves unnamed", self.left)
+        if not words:
+            return
+        if first == "<":
+            self._arrives(rest)
+        elif first == "=":
+            self._same("state", self.state, rest[0])
+        elif first == "error":
+            self._same("error", self.socket.error, None if rest == ["none"] else rest[0])
+        elif first == "verdict":
+            self._same("verdict", self.stack.verdict, rest[0])
+        elif first == "counted":
+            self._same(rest[0], self.stack.counters.get(rest[0], 0), int(rest[1]))
+        elif first == "timer":
+            self._same("timer", self.entry.summary()[3] or "none", rest[0])
+        else:
+            self.call(" ".join(words))
+
+    # -- time --------------------------------------------------------------------------------
+
+    def _until(self, t):
+        assert t >= self.now, f"time goes back: {self.story[-1]}"
+        while (due := self.stack.next_timer()) is not None and due <= t:
+            self._fire(due)
+        self.now = t
+
+    def _fire(self, due):
+        self.now = max(self.now, due)
+        self.stack.timer(self.now)
+        again = self.stack.next_timer()
+        assert again is None or again > self.now, "a timer without progress"
+        self._collect()
+
+    def _collect(self):
+        self.left += [(self.now, segment) for segment in self.stack.to_send()]
+
+    # -- what may stand in a line ------------------------------------------------------------
+
+    def _expect(self, t, good_to, words):
+        while not self.left and (due := self.stack.next_timer()) is not None and due <= t + good_to:
+            self._fire(due)
+        if not self.left:
+            self._fail("doesn't leave", words)
+        left_at, segment = self.left.pop(0)
+        said = self.read(segment)
+        for name, value in self._words(words).items():
+            self._same(name, said[name], value, segment, left_at)
+        if abs(left_at - t) > good_to:
+            self._fail(f"leaves at {left_at / SECOND:.3f} s", words)
+        self.now = max(self.now, left_at)
+
+    def _words(self, words):
+        flags, *rest = words
+        named = dict(word.split("=") for word in rest if "=" in word)
+        numbers = [int(word) for word in rest if "=" not in word]
+        said = {"flags": flags, "seq": numbers.pop(0) if numbers else 0}
+        said["ack"] = numbers.pop(0) if "A" in flags else 0
+        said["length"] = numbers.pop(0) if numbers else 0
+        assert not numbers, words
+        if "w" in named:
+            said["window"] = int(named["w"])
+        if "sack" in named:
+            pairs = [each.split(":") for each in named["sack"].split(",") if each]
+            said["sack"] = tuple((int(left), int(right)) for left, right in pairs)
+        if "ts" in named:
+            said["ts"] = int(named["ts"])
+        return said
+
+    def read(self, segment):
+        """A segment of the machine in the words of a line."""
+        mine, theirs = self.bases
+
+        def count(number, base):
+            return (number - base + 2**31) % 2**32 - 2**31
+
+        return {
+            "flags": segment.letters or "-",
+            # The RST that answers a SYN has a real 0.
+            "seq": 0 if segment.flags & RST and not segment.seq else count(segment.seq, mine),
+            "ack": count(segment.ack, theirs) if segment.flags & ACK else 0,
+            "length": segment.length,
+            "window": segment.window,
+            "sack": tuple((count(left, theirs), count(right, theirs)) for left, right in segment.sack),
+        }
+
+    def _arrives(self, words):
+        said = self._words(words)
+        mine, theirs = self.bases
+        flags = sum(BITS[letter] for letter in said["flags"] if letter != "-")
+        syn, peer = bool(flags & SYN), self.peer
+        clock = said.get("ts", 1000 + self.now // MILLISECOND)
+        segment = Segment(
+            Endpoint(PEER, self.ports[1]),
+            Endpoint(MACHINE, self.ports[0]),
+            seq_add(theirs, said["seq"]),
+            seq_add(mine, said["ack"]) if flags & ACK else 0,
+            flags,
+            said.get("window", peer["window"]),
+            said["length"],
+            mss=peer["mss"] if syn else None,
+            window_scale=7 if syn else None,
+            sack_permitted=syn and peer["sack"],
+            sack=tuple((seq_add(mine, left), seq_add(mine, right)) for left, right in said.get("sack", ())),
+            timestamps=(clock, 0) if peer["timestamps"] else None,
+        )
+        self.stack.receive(self.now, segment)
+        self._collect()
+
+    def call(self, text):
+        """One call, as a line has it."""
+        call, _, gives = (part.strip() for part in text.partition("->"))
+        name, arguments = re.fullmatch(r"(\w+)\((.*)\)", call).groups()
+        arguments = [int(each) for each in arguments.split(",") if each.strip()]
+        if name == "connect":
+            self.socket = self.stack.connect(self.now, Endpoint(PEER, 5432), self.options)
+            result = None
+        elif name == "listen":
+            self.listener = self.stack.listen(5432, self.backlog, self.options)
+            result = None
+        elif name == "accept":
+            result = self.socket = self.stack.call(self.now, "accept", self.listener)
+            result = "ok" if result else None
+        elif name == "kill_listener":
+            result = self.stack.call(self.now, "close_listener", self.listener)
+        else:
+            arguments = arguments or ([1 << 20] if name == "recv" else [])
+            result = self.stack.call(self.now, VERBS[name], self.socket, *arguments)
+        self._collect()
+        if gives:
+            self._same(call, "blocks" if result is None else str(result), gives)
+
+    # -- looking ---------------------------------------------------------------------------
+
+    @property
+    def entry(self):
+        """Socket or minisocket under the connection's four-tuple, or None."""
+        four_tuple = Endpoint(MACHINE, self.ports[0]), Endpoint(PEER, self.ports[1])
+        return self.stack.sockets.get(four_tuple)
+
+    @property
+    def state(self):
+        return self.entry.state if self.entry else CLOSED
+
+    def sends_until(self, t=None):
+        """All that leaves until a moment, or until no timer runs: (seconds, words) each.
+
+        For tables and for what is too long to be told line by line.
+        """
+        if t is None:
+            while (due := self.stack.next_timer()) is not None:
+                self._fire(due)
+        else:
+            self._until(round(t * SECOND))
+        told = [(round(at / SECOND, 3), self.read(segment)) for at, segment in self.left]
+        self.left.clear()
+        return told
+
+    def _same(self, what, got, wanted, segment=None, at=None):
+        if got != wanted:
+            self._fail(f"{what} is {got!r}, not {wanted!r}", [(at, segment)] if segment else "")
+
+    def _fail(self, why, what):
+        if what and isinstance(what[0], tuple):
+            what = "; ".join(f"{at / SECOND:.3f} {self.read(segment)}" for at, segment in what)
+        lines = "\n    ".join(self.story)
+        raise AssertionError(f"{why}: {what}\n    {lines}   <-- here")
