@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from tcplab.lesson.keys import BOX, Keys
 from tcplab.lesson.question import ChoiceQuestion, Question
 from tcplab.lesson.text import box, to_html, to_plain
 
@@ -35,9 +36,10 @@ def front(question: Question) -> widgets.Widget:
     buttons.append(button("Show answer", "The right answer, and why", question.solution))
     entry.on_msg(lambda _, content, __: check.click() if content.get("event") == "submit" else None)
     heading = widgets.HTML(box(f"<b>Predict.</b> {to_html(question.text)}", edge="#CC79A7"))
-    return widgets.VBox(
-        [heading, entry, widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap")), said]
-    )
+    row = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap"))
+    whole = widgets.VBox([heading, entry, row, said, Keys()])
+    whole.add_class(BOX)
+    return whole
 
 
 def _radio(question: ChoiceQuestion) -> widgets.Widget:

@@ -6,6 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from tcplab.lesson.keys import BOX, Keys
 from tcplab.lesson.symptoms import PHASES, look_up
 from tcplab.lesson.text import to_html
 
@@ -30,7 +31,8 @@ class SearchBox(widgets.VBox):
         self.found = widgets.HTML()
         for entry in (self.query, self.phase):
             entry.observe(self._search, "value")
-        super().__init__([self.query, self.phase, self.found])
+        super().__init__([self.query, self.phase, self.found, Keys()])
+        self.add_class(BOX)
         self._search()
 
     def _search(self, _: Any = None) -> None:

@@ -22,7 +22,7 @@ def choice():
 
 
 def parts(question):
-    heading, entry, row, said = question.front().children
+    heading, entry, row, said, _ = question.front().children
     return heading, entry, dict(zip(("check", "hint", "answer"), row.children, strict=True)), said
 
 
