@@ -370,6 +370,7 @@ def _options(options: SocketOptions) -> Options:
         keepalive_probes=options.keepalive_probes,
         user_timeout=_nanoseconds(options.user_timeout_s),
         receive_buffer=options.receive_buffer,
+        window_clamp=options.window_clamp,
     )
 
 

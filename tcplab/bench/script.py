@@ -56,6 +56,9 @@ class SocketOptions:
     user_timeout_s: float = 0
     #: SO_RCVBUF as getsockopt() shows it; 0 = the system's own.
     receive_buffer: int = 0
+    #: TCP_WINDOW_CLAMP: the largest window to advertise; 0 = what the buffer allows. The model takes
+    #: it exactly, Linux in its own steps.
+    window_clamp: int = 0
 
 
 class Connection(ABC):

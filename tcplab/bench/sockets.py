@@ -46,6 +46,8 @@ def set_options(made: socket.socket, options: SocketOptions, warn: Callable[[str
             made.setsockopt(socket.IPPROTO_TCP, option, int(value))
     if options.user_timeout_s:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(options.user_timeout_s * 1000))
+    if options.window_clamp:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, options.window_clamp)
     if options.receive_buffer:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.receive_buffer // 2)
         given = made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

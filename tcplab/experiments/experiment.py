@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench
 from tcplab.knobs import Parameters
 from tcplab.trace import Trace
@@ -36,6 +37,17 @@ class Experiment(Parameters):
     @abstractmethod
     def outcome(self, trace: Trace) -> dict[str, Any]:
         """The named results, read from what the run left behind."""
+
+    def twin(self, linux: Trace) -> Self:
+        """The parameters with which the model is compared to a run on Linux.
+
+        The same, unless Linux chose something itself that the model has to be told.
+        """
+        return self
+
+    def scope(self, trace: Trace) -> Scope:
+        """What of a run the comparison of model and Linux looks at."""
+        return WHOLE
 
     @abstractmethod
     def sentence(self, trace: Trace) -> str:

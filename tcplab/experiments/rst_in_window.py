@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.experiments.experiment import Experiment
@@ -56,8 +56,7 @@ class RstInWindow(Experiment):
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
         listener = await server_host.listen(5432)
-        # A buffer is half again as large as the window it gives.
-        options = SocketOptions(receive_buffer=self.window * 3 // 2)
+        options = SocketOptions(receive_buffer=2 * self.window, window_clamp=self.window)
         _, client = await client_host.connect(server_host, 5432, options)
         server = await listener.accept()
         await client.exchange(server)
@@ -94,6 +93,10 @@ class RstInWindow(Experiment):
             "client_error": error,
             "window": last.segment.window,
         }
+
+    def twin(self, linux: Trace) -> Self:
+        """Linux decides what window it really advertises."""
+        return self.with_values(window=linux.outcome["window"])
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Connection, SocketOptions
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.reading import calls_of, end_of_socket, in_words, plural, seconds, sent_by
@@ -113,6 +114,16 @@ class SlowReader(Experiment):
             "window_probes": len(probes),
             "server_error": "ETIMEDOUT" if broken else None,
         }
+
+    def scope(self, trace: Trace) -> Scope:
+        """From the first closed window to its opening.
+
+        Where a window closes, and how far it opens, depends on how Linux accounts for buffers.
+        """
+        read_all = trace.outcome["bytes_delivered"] == self.response
+        outcomes = ("server_error", *(["bytes_delivered"] if read_all else []))
+        closed = closed_windows(trace, "client")
+        return Scope(*closed[0], outcomes) if closed else Scope(outcomes=outcomes)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

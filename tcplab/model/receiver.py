@@ -236,7 +236,7 @@ class Receiver:
     def _received(self, now: int, segment: Segment) -> None:
         """Learn from data received (tcp_event_data_recv, tcp_measure_rcv_mss)."""
         self.ack_needed = True
-        if self.socket.options.receive_buffer:
+        if segment.length >= self.rcv_mss and self.socket.options.receive_buffer:
             self.limit = self.full_space
         if segment.length >= self.rcv_mss:
             self.rcv_mss = min(segment.length, MSS_ETHERNET)
