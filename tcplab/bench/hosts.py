@@ -25,7 +25,7 @@ from tcplab.bench.namespaces import (
 )
 from tcplab.bench.script import Connection, Host, Result, ScriptError, SocketOptions
 from tcplab.bench.sockdiag import Console
-from tcplab.bench.sockets import LinuxConnection, LinuxListener, abort, set_options
+from tcplab.bench.sockets import Held, LinuxConnection, LinuxListener, abort, set_options
 from tcplab.bench.trouble import BenchError
 from tcplab.bench.wire import End
 from tcplab.segment import Endpoint
@@ -60,7 +60,8 @@ class LinuxHost(Host):
         self.name, self.address = name, address
         self._number = int(address.rpartition(".")[2])
         self._sysctls: dict[str, str] = {}
-        self._sockets: list[socket.socket] = []
+        #: Every socket that a program here holds or has held.
+        self.held: list[Held] = []
         self.looked = 0
         self.console: Console | None = None
         self.end: End
@@ -106,10 +107,9 @@ class LinuxHost(Host):
 
     def shut_down(self) -> None:
         """Let go of everything; nothing of it reaches the wire any more."""
-        for each in self._sockets:
-            if each.fileno() >= 0:
-                abort(each)
-        self._sockets.clear()
+        for each in self.held:
+            each.let_go(abort)
+        self.held.clear()
         if self.console:
             self.console.close()
         self.network.close()
@@ -222,14 +222,7 @@ class LinuxHost(Host):
         with self.network.inside(self.bench.home):
             made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         set_options(made, options, self.bench.warn)
-        self._sockets.append(made)
         return made
-
-    def adopt(self, accepted: socket.socket) -> socket.socket:
-        """Keep an accepted socket, as all others are kept, until the host is shut down."""
-        accepted.setblocking(False)
-        self._sockets.append(accepted)
-        return accepted
 
     def touched(self) -> None:
         """A call may have changed a socket: look at them soon."""

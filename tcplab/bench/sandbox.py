@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tcplab.bench.script import ScriptError
 from tcplab.bench.trouble import BenchError, Cancelled, Refused
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Sandbox:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if not sys.is_finalizing():
+            self.close()
 
     @property
     def pid(self) -> int | None:
@@ -68,9 +70,10 @@ class Sandbox:
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
-        self._cancelled = False
         self._process, self._channel = _launch()
         try:
+            if self._cancelled:
+                raise Cancelled("the run was cancelled.")
             answer, content = self._next()
         except BaseException:
             self.close()
@@ -86,6 +89,7 @@ class Sandbox:
         a mistake in the experiment. Interrupted, it ends everything inside.
         """
         with self._lock:
+            self._cancelled = False
             self.start()
             assert self._channel is not None
             try:
@@ -101,7 +105,7 @@ class Sandbox:
             except OSError as error:
                 self.close()
                 raise BenchError(f"the sandbox can't be reached: {error}.") from error
-            except BenchError:
+            except (BenchError, ScriptError):
                 raise
             except BaseException:
                 self.close()
@@ -113,10 +117,10 @@ class Sandbox:
         try:
             return self._channel.recv()
         except (EOFError, OSError):
-            if self._cancelled:
-                raise Cancelled("the run was cancelled.") from None
             said = self._last_words()
             self.close()
+            if self._cancelled:
+                raise Cancelled("the run was cancelled.") from None
             raise BenchError(f"the sandbox has ended unexpectedly{said}.") from None
 
     def _last_words(self) -> str:
@@ -133,8 +137,9 @@ class Sandbox:
     def cancel(self) -> None:
         """End the run that is going on, from another thread; `run` then raises `Cancelled`."""
         self._cancelled = True
-        if self._process is not None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End everything inside and wait until it has."""

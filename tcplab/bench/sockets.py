@@ -75,12 +75,53 @@ def kill_holder(held: socket.socket) -> None:
     os.waitpid(child, 0)
 
 
-class LinuxListener(Listener):
+class Held:
+    """A socket that a program holds and may wait for."""
+
+    def __init__(self, host: LinuxHost, held: socket.socket) -> None:
+        self.host = host
+        self._socket = held
+        self._waiting: set[asyncio.Future[None]] = set()
+        host.held.append(self)
+
+    async def ready(self, *, write: bool = False) -> None:
+        """Wait until it can be read or written, has an error, or is closed."""
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        descriptor = self._socket.fileno()
+        if write:
+            loop.add_writer(descriptor, _done, waiting)
+        else:
+            loop.add_reader(descriptor, _done, waiting)
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
+            if self._socket.fileno() == descriptor:
+                (loop.remove_writer if write else loop.remove_reader)(descriptor)
+
+    def let_go(self, how: Callable[[socket.socket], None]) -> None:
+        """Close it, one way or another; calls that wait for it get EBADF."""
+        loop = asyncio.get_running_loop()
+        if self._socket.fileno() >= 0:
+            loop.remove_reader(self._socket)
+            loop.remove_writer(self._socket)
+            how(self._socket)
+        for waiting in self._waiting:
+            _done(waiting)
+
+
+def _done(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+class LinuxListener(Held, Listener):
     """A listening socket."""
 
     def __init__(self, host: LinuxHost, listening: socket.socket) -> None:
-        self.host = host
-        self._socket = listening
+        super().__init__(host, listening)
         self._port = listening.getsockname()[1]
 
     async def accept(self) -> LinuxConnection:
@@ -90,8 +131,9 @@ class LinuxListener(Listener):
                 accepted, remote = self._socket.accept()
                 break
             except BlockingIOError:
-                await ready(self._socket)
-        connection = LinuxConnection(host, host.adopt(accepted), Endpoint(*remote))
+                await self.ready()
+        accepted.setblocking(False)
+        connection = LinuxConnection(host, accepted, Endpoint(*remote))
         host.record("accept()", "ok", began, self._port)
         return connection
 
@@ -103,25 +145,22 @@ class LinuxListener(Listener):
 
     def _end(self, text: str, how: Callable[[socket.socket], None]) -> Result:
         began = self.host.bench.clock.now()
-        how(self._socket)
+        self.let_go(how)
         self.host.record(text, "ok", began, self._port)
         return Result()
 
 
-class LinuxConnection(Connection):
+class LinuxConnection(Held, Connection):
     """A real socket, in a program's hands."""
 
+    host: LinuxHost
+
     def __init__(self, host: LinuxHost, held: socket.socket, remote: Endpoint) -> None:
-        self.host: LinuxHost = host
-        self._socket = held
+        super().__init__(host, held)
         self.local = Endpoint(*held.getsockname())
         self.remote = remote
         #: An error taken from the socket by looking, which the next call is still owed.
         self._owed: str | None = None
-
-    async def ready(self, *, write: bool = False) -> None:
-        """Wait until the socket can be read or written, or has an error."""
-        await ready(self._socket, write=write)
 
     async def send(self, length: int) -> Result:
         began = self.host.bench.clock.now()
@@ -168,25 +207,28 @@ class LinuxConnection(Connection):
         return Result(error=error)
 
     async def close(self) -> Result:
-        return self._do("close()", socket.socket.close)
+        return self._end("close()", socket.socket.close)
 
     async def reset(self) -> Result:
-        return self._do("close() with SO_LINGER 0", abort)
+        return self._end("close() with SO_LINGER 0", abort)
 
     async def kill(self) -> Result:
-        return self._do("killed (SIGKILL)", kill_holder)
+        return self._end("killed (SIGKILL)", kill_holder)
+
+    def _end(self, text: str, how: Callable[[socket.socket], None]) -> Result:
+        began = self.host.bench.clock.now()
+        self.let_go(how)
+        self.host.record(text, "ok", began, self.local.port)
+        return Result()
 
     async def shutdown_write(self) -> Result:
-        return self._do("shutdown(SHUT_WR)", lambda held: held.shutdown(socket.SHUT_WR))
-
-    def _do(self, text: str, how: Callable[[socket.socket], None]) -> Result:
         began = self.host.bench.clock.now()
         try:
-            how(self._socket)
+            self._socket.shutdown(socket.SHUT_WR)
             result = Result()
         except OSError as error:
             result = Result(error=errno_name(error))
-        self.host.record(text, result.error or "ok", began, self.local.port)
+        self.host.record("shutdown(SHUT_WR)", result.error or "ok", began, self.local.port)
         return result
 
     async def settled(self) -> None:
@@ -221,21 +263,3 @@ class LinuxConnection(Connection):
             number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._owed = errno_name(OSError(number, "")) if number else None
         return self._owed is not None
-
-
-async def ready(held: socket.socket, *, write: bool = False) -> None:
-    """Wait until a socket can be read or written, or has an error."""
-    loop = asyncio.get_running_loop()
-    waiting: asyncio.Future[None] = loop.create_future()
-    add, remove = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-
-    def arrived() -> None:
-        if not waiting.done():
-            waiting.set_result(None)
-
-    descriptor = held.fileno()
-    add(descriptor, arrived)
-    try:
-        await waiting
-    finally:
-        remove(descriptor)
