@@ -7,7 +7,16 @@ from typing import Any
 
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import end_of_socket, in_words, seconds, sent_by, times, watching_since
+from tcplab.experiments.reading import (
+    calls_of,
+    end_of_socket,
+    error_of,
+    in_words,
+    seconds,
+    sent_by,
+    times,
+    watching_since,
+)
 from tcplab.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -70,7 +79,8 @@ class DeadPeer(Experiment):
         server_host.unplug()
         bench.watch_from_now()
         await client.send(REQUEST_BYTES)
-        await client.wait_until_broken(self.watch())
+        if not (await client.wait_until_broken(self.watch())).ok:
+            await client.receive()
 
     def watch(self) -> float:
         """How long the client is watched, seconds."""
@@ -87,7 +97,7 @@ class DeadPeer(Experiment):
         return {
             "transmissions": len(data),
             "detected_after_s": seconds(broken.t - data[0].t) if broken else None,
-            "error": "ETIMEDOUT" if broken else None,
+            "error": error_of(calls_of(trace, "client", "recv(")[-1]) if broken else None,
         }
 
     def sentence(self, trace: Trace) -> str:

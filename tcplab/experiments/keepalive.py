@@ -8,7 +8,9 @@ from typing import Any
 from tcplab.bench.script import Bench, Connection, SocketOptions
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.reading import (
+    calls_of,
     end_of_socket,
+    error_of,
     in_words,
     last_received,
     plural,
@@ -92,8 +94,8 @@ class Keepalive(Experiment):
             for _ in range(int(self.watch() // self.data_every_s)):
                 await bench.sleep(self.data_every_s)
                 await client.exchange(server)
-        else:
-            await client.wait_until_broken(self.watch())
+        elif not (await client.wait_until_broken(self.watch())).ok:
+            await client.receive()
 
     def _third_host(self) -> tuple[str, ...]:
         return ("new owner",) if self.peer == "moved" else ()
@@ -119,25 +121,18 @@ class Keepalive(Experiment):
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         origin = last_received(trace, "client", watching_since(trace))
-        probes = [p for p in sent_by(trace, "client", kind="keepalive") if self.data_every_s or p.t > origin]
+        probes = [p for p in sent_by(trace, "client", kind="keepalive") if p.t > origin]
         broken = end_of_socket(trace, "client")
         return {
             "probe_times_s": [seconds(p.t - origin) for p in probes],
             "detected_after_s": seconds(broken.t - origin) if broken else None,
-            "error": self._error(trace, origin) if broken else None,
+            "error": error_of(calls_of(trace, "client", "recv(")[-1]) if broken else None,
             "last_segment": "RST" if broken and self._last_sent_is_reset(trace, origin) else "none",
         }
 
     def _last_sent_is_reset(self, trace: Trace, origin: int) -> bool:
         *_, last = (None, *sent_by(trace, "client", origin))
         return last is not None and bool(last.segment.flags & RST)
-
-    def _error(self, trace: Trace, origin: int) -> str:
-        """An obeyed RST is ECONNRESET; a timer that gave up ETIMEDOUT."""
-        reset = any(
-            p.verdict == "accepted" and p.receiver == "client" and p.t >= origin for p in trace.passages
-        )
-        return "ECONNRESET" if reset else "ETIMEDOUT"
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

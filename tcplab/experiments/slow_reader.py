@@ -8,7 +8,7 @@ from typing import Any
 from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Connection, SocketOptions
 from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, end_of_socket, in_words, plural, seconds, sent_by
+from tcplab.experiments.reading import calls_of, end_of_socket, error_of, in_words, plural, seconds, sent_by
 from tcplab.knobs import (
     LONG_RESPONSE,
     PERIOD,
@@ -78,11 +78,16 @@ class SlowReader(Experiment):
         if self.peer == "offline":
             await bench.sleep(OFFLINE_AFTER_S)
             client_host.unplug()
-            await server.wait_until_broken(self.watch())
+            await self._until_broken(server, self.watch())
         else:
             await bench.within(self.watch(), self._read_slowly(bench, client))
             if self.stops_reading_s:
-                await server.wait_until_broken(self.watch() - self.stops_reading_s)
+                await self._until_broken(server, self.watch() - self.stops_reading_s)
+
+    async def _until_broken(self, server: Connection, limit_s: float) -> None:
+        """Let the server wait; once its TCP has given up, its next send() says so."""
+        if not (await server.wait_until_broken(limit_s)).ok:
+            await server.send(1)
 
     async def _read_slowly(self, bench: Bench, client: Connection) -> None:
         got = 0
@@ -112,7 +117,7 @@ class SlowReader(Experiment):
             "bytes_delivered": delivered - 200,
             "stalled_s": seconds(sum(end - begin for begin, end in closed_windows(trace, "client", broken))),
             "window_probes": len(probes),
-            "server_error": "ETIMEDOUT" if broken else None,
+            "server_error": error_of(calls_of(trace, "server", "send(")[-1]) if broken else None,
         }
 
     def scope(self, trace: Trace) -> Scope:
