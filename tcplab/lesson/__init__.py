@@ -3,7 +3,7 @@
 It knows nothing of the rest of tcplab, and needs ipywidgets only where something is shown.
 """
 
-from tcplab.lesson.after import after, live, reveal
+from tcplab.lesson.after import after, reveal
 from tcplab.lesson.article import article_says
 from tcplab.lesson.ask import ask
 from tcplab.lesson.feedback import Feedback
@@ -17,7 +17,6 @@ __all__ = [
     "after",
     "article_says",
     "ask",
-    "live",
     "predict_choice",
     "predict_number",
     "provenance",

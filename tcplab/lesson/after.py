@@ -112,29 +112,6 @@ def reveal(question: Question, *parts: Any, title: str = "What happens") -> Reve
     return Reveal(question, *parts, title=title)
 
 
-def live(widget: Any, *instead: Any) -> Live:
-    """A widget where a kernel runs, and `instead` where none does: sentences, tables."""
-    return Live(widget, *instead)
-
-
-class Live:
-    """See `live`."""
-
-    def __init__(self, widget: Any, *instead: Any) -> None:
-        self.widget = widget
-        self.instead = instead
-
-    def __repr__(self) -> str:
-        return "\n".join(to_plain(str(part)) for part in self.instead)
-
-    def _repr_html_(self) -> str:
-        return "".join(map(_as_html, self.instead))
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(self.widget._repr_mimebundle_(**options) or {})
-        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
-
-
 def _as_html(part: Any) -> str:
     """Things with an HTML form as they are, lines as a terminal shows them, sentences as paragraphs."""
     if show := getattr(part, "_repr_html_", None):

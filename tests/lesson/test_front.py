@@ -5,7 +5,7 @@ import json
 import ipywidgets as widgets
 import pytest
 
-from tcplab.lesson import after, article_says, live, predict_choice, predict_number, provenance, reveal
+from tcplab.lesson import after, article_says, predict_choice, predict_number, provenance, reveal
 from tcplab.lesson.after import WAITING
 
 
@@ -160,14 +160,6 @@ def test_the_article_box_reads_both_ways():
     assert (
         "<b>Since:</b> Linux 6.5" in article_says("a", linux="b", since="Linux 6.5", source="c")._repr_html_()
     )
-
-
-def test_a_widget_has_something_instead_where_no_kernel_runs():
-    shown = live(widgets.HTML("a living picture"), "10 segments.", article_says("a", linux="b", source="c"))
-    bundle = shown._repr_mimebundle_(include=None, exclude=None)
-    assert bundle["text/plain"].startswith("10 segments.\n")
-    assert bundle["text/html"].startswith("<p>10 segments.</p>")
-    assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_a_capture_tells_where_it_comes_from(tmp_path):
