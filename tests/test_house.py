@@ -18,7 +18,7 @@ LONGEST = 420  # lines of a module
 # Every room, and the rooms below it that it may import. Rooms beside each other don't know each other.
 GROUND = {"segment", "knobs", "releases", "trace", "incarnations", "kinds", "catalogue"}
 BENCH = GROUND | {"model", "route", "bench"}
-EVERYTHING = {*BENCH, "experiments", "fleet", "capture", "view", "lesson", "doctor", "cli", "tcplab"}
+EVERYTHING = {*BENCH, "experiments", "fleet", "capture", "view", "lesson", "doctor", "agree", "cli", "tcplab"}
 MAY_IMPORT = {
     "segment": set(),
     "releases": set(),
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "view": BENCH,
     "lesson": set(),
     "doctor": {"releases", "bench"},
+    "agree": BENCH | {"experiments"},
     "cli": EVERYTHING,
     "tcplab": EVERYTHING,  # the package's face, __init__.py
     "__main__": {"cli"},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tcplab.knobs import ParameterError
 
 if TYPE_CHECKING:
+    from tcplab.bench.sandbox import Sandbox
     from tcplab.bench.script import Bench
     from tcplab.trace import Trace
 
@@ -31,12 +32,18 @@ class Story(Protocol):
 
 
 def run(
-    experiment: Story, bench: str = "model", progress: Callable[[float, int], None] | None = None
+    experiment: Story,
+    bench: str = "model",
+    progress: Callable[[float, int], None] | None = None,
+    *,
+    sandbox: Sandbox | None = None,
+    lateness: float = 0,
 ) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
     `bench` is `model` or `linux`; there `progress` is told a few times a second how far it is:
-    seconds since the run began, and segments so far. Raises `ParameterError` for a bench that
+    seconds since the run began, and segments so far. `sandbox`: one that is already there, on Linux;
+    `lateness`: the share by which the model's timers fire late. Raises `ParameterError` for a bench that
     doesn't exist, `tcplab.bench.trouble.BenchError` where Linux can't be had.
     """
     from tcplab.kinds import classify
@@ -44,11 +51,11 @@ def run(
     if bench == "model":
         from tcplab.bench.model import run_on_model
 
-        trace = run_on_model(experiment)
+        trace = run_on_model(experiment, lateness=lateness)
     elif bench == "linux":
         from tcplab.bench.sandbox import run_on_linux
 
-        trace = run_on_linux(experiment, progress=progress)
+        trace = run_on_linux(experiment, sandbox, progress)
     else:
         raise ParameterError(f"bench = {bench!r} is not one of model, linux.")
     classify(trace.passages)

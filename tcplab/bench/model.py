@@ -232,8 +232,10 @@ class ModelHost(Host):
             self._sample_counters()
         due = stack.next_timer()
         if due is not None and (self._timer is None or due < self._timer):
-            self._timer = due
-            timeout = self.env.timeout(due - self.env.now)
+            wait = max(due - self.env.now, 0)
+            wait += int(wait * self.bench.lateness)
+            self._timer = self.env.now + wait
+            timeout = self.env.timeout(wait)
             timeout.callbacks.append(self._on_timer)
 
     def _on_timer(self, event: simpy.Event) -> None:
@@ -260,7 +262,8 @@ class ModelHost(Host):
 class ModelBench(Bench):
     """Hosts on one wire, in virtual time."""
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: Story, lateness: float = 0) -> None:
+        self.lateness = lateness
         self.env = VirtualTime()
         self.release = release(story.linux)
         self.latency = round(story.latency_ms * MILLISECOND)
@@ -374,13 +377,16 @@ def _options(options: SocketOptions) -> Options:
     )
 
 
-def run_on_model(story: Story) -> Trace:
-    """Run a story's script to its end in virtual time; kinds and outcome are still to be read."""
+def run_on_model(story: Story, *, lateness: float = 0) -> Trace:
+    """Run a story's script to its end in virtual time; kinds and outcome are still to be read.
+
+    `lateness`: the share by which every timer fires late, as real ones do.
+    """
     # A run only adds to its trace: looking for garbage would cost a fifth of the time and find none.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        bench = ModelBench(story)
+        bench = ModelBench(story, lateness)
         script = bench.env.process(story.run(bench))  # type: ignore[arg-type]
         bench.env.run(until=script)
         trace = bench.trace

@@ -52,6 +52,16 @@ class DeadPeer(Experiment):
         "retries2 = 5": {"retries2": 5},
     }  # fmt: skip
     quick = {"retries2": 3}
+    sampled = {
+        "retries2": (1, 2, 3),
+        "user_timeout_s": (0, 0, 2, 4),
+        "keepalive_idle_s": (0, 2),
+        "keepalive_interval_s": (1,),
+        "keepalive_probes": (2,),
+        "sack": (True, False),
+        "latency_ms": (1, 10, 40),
+        "watch_s": (12,),
+    }
 
     retries2: int = knob(RETRIES2, default=15)
     user_timeout_s: float = knob(USER_TIMEOUT, default=0)

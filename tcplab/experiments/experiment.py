@@ -30,6 +30,10 @@ class Experiment(Parameters):
     #: At most 15 s of real time, for `agree`, `record`, tests and `run --quick`.
     quick: ClassVar[Mapping[str, Any]] = {}
 
+    #: Values to draw from when model and Linux are compared on samples; the others as in `quick`.
+    #: Whole seconds, and short.
+    sampled: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
     @abstractmethod
     async def run(self, bench: Bench) -> None:
         """The story, in the bench's verbs."""

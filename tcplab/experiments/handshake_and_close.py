@@ -32,6 +32,12 @@ class HandshakeAndClose(Experiment):
         "a far-away server": {"latency_ms": 80},
     }
     quick = {}
+    sampled = {
+        "closer": ("client", "server", "both"),
+        "request": (1, 40, 1448, 5000),
+        "response": (1, 200, 2896, 14000),
+        "latency_ms": (1, 5, 20, 60),
+    }
 
     closer: str = knob(CLOSER, default="client")
     request: int = knob(REQUEST, default=40)

@@ -58,6 +58,17 @@ class Keepalive(Experiment):
         "user timeout 30 s": {"idle_s": 60, "interval_s": 10, "probes": 6, "user_timeout_s": 30},
     }
     quick = {"idle_s": 4, "interval_s": 2, "probes": 3}
+    sampled = {
+        "idle_s": (0, 2, 3, 4),
+        "interval_s": (1, 2),
+        "probes": (1, 2, 3),
+        "user_timeout_s": (0, 0, 6),
+        "peer": ("alive", "offline", "offline", "rebooted", "moved"),
+        "data_every_s": (0, 0, 1),
+        "unacked": (False, False, True),
+        "latency_ms": (1, 10),
+        "watch_s": (9,),
+    }
 
     idle_s: float = knob(KEEPALIVE_IDLE, default=7200)
     interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)

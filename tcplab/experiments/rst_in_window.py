@@ -40,6 +40,13 @@ class RstInWindow(Experiment):
     }
     pictures = ("window", "ladder")
     quick = {"offset": 1}
+    sampled = {
+        "offset": (-70000, -5000, -1, 0, 1, 500, 30000, 60000, 70000, 200000),
+        "window": (20000, 65536),
+        "sack_hole": (False, True),
+        "at_sack_edge": (False, False, True),
+        "latency_ms": (1, 10),
+    }
 
     offset: int = knob(OFFSET, default=0)
     window: int = knob(WINDOW, default=65536)

@@ -8,7 +8,16 @@ from typing import Any
 from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Connection, SocketOptions
 from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, end_of_socket, error_of, in_words, plural, seconds, sent_by
+from tcplab.experiments.reading import (
+    calls_of,
+    end_of_socket,
+    error_of,
+    in_words,
+    last_received,
+    plural,
+    seconds,
+    sent_by,
+)
 from tcplab.knobs import (
     LONG_RESPONSE,
     PERIOD,
@@ -51,6 +60,17 @@ class SlowReader(Experiment):
     }
     pictures = ("window", "ladder")
     quick = {"response": 100_000, "read_bytes": 32768, "stops_reading_s": 0}
+    sampled = {
+        # Reads that the buffer holds, and large enough to open the window each time.
+        "receive_buffer": (65536,),
+        "response": (100_000, 150_000, 200_000),
+        "read_bytes": (24576, 32768),
+        "stops_reading_s": (0, 2),
+        "peer": ("alive", "alive", "offline"),
+        "retries2": (2, 3),
+        "user_timeout_s": (0, 0, 3),
+        "watch_s": (8,),
+    }
 
     receive_buffer: int = knob(RECEIVE_BUFFER, default=65536)
     response: int = knob(LONG_RESPONSE, default=200_000)
@@ -123,12 +143,18 @@ class SlowReader(Experiment):
     def scope(self, trace: Trace) -> Scope:
         """From the first closed window to its opening.
 
-        Where a window closes, and how far it opens, depends on how Linux accounts for buffers.
+        Where a window closes, and how far it opens, depends on how Linux accounts for buffers; a
+        piece repeated just as it closes is a race. The last word about zero counts: it sets the
+        timer of the first probe.
         """
         read_all = trace.outcome["bytes_delivered"] == self.response
         outcomes = ("server_error", *(["bytes_delivered"] if read_all else []))
         closed = closed_windows(trace, "client")
-        return Scope(*closed[0], outcomes) if closed else Scope(outcomes=outcomes)
+        if not closed:
+            return Scope(outcomes=outcomes)
+        since, until = closed[0]
+        probe = next((p.t for p in sent_by(trace, "server", since, kind="window_probe")), since)
+        return Scope(last_received(trace, "server", probe), until if until < trace.end else None, outcomes)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

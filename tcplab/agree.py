@@ -1,0 +1,89 @@
+"""Every experiment on both benches, side by side, and whether the two agree."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+from tcplab.bench import run
+from tcplab.bench.agreement import LATE_SHARE, Agreement, compare
+from tcplab.bench.sandbox import Sandbox
+from tcplab.bench.trouble import TooBusy
+from tcplab.experiments.experiment import Experiment
+from tcplab.knobs import ParameterError
+
+#: Sandboxes at once: long waits cost little, but each has a wire that must keep time.
+SIDE_BY_SIDE = 6
+#: How often a run is tried again on a machine that had no time for its wire.
+TRIES = 4
+#: Parameters are drawn anew when this much more latency changes what happens.
+MORE_LATENCY_MS = 5
+#: Nobody needs this many draws; a sampled set that is all ties is a mistake in the experiment.
+DRAWS = 200
+
+
+def quick(kind: type[Experiment], settings: Mapping[str, Any]) -> Experiment:
+    """The quick preset, with settings of one's own on top."""
+    return kind.from_values({**kind.quick, **settings})
+
+
+def draw(kind: type[Experiment], settings: Mapping[str, Any], chance: random.Random) -> Experiment:
+    """Sampled parameters away from ties. Raises `ParameterError` when the settings leave none."""
+    for _ in range(DRAWS):
+        drawn = {name: chance.choice(values) for name, values in kind.sampled.items()}
+        try:
+            experiment = quick(kind, {**drawn, **settings})
+        except ParameterError:
+            # Two values that don't go together; settings of one's own are checked by `quick` alone.
+            quick(kind, settings)
+            continue
+        if not is_tie(experiment):
+            return experiment
+    raise ParameterError(f"{kind.name}: with these settings every sample is a tie.")
+
+
+def is_tie(experiment: Experiment) -> bool:
+    """Would late timers or a little more latency change what happens?"""
+    base = run(experiment)
+    latency = min(experiment.latency_ms + MORE_LATENCY_MS, 1000)
+    others = (run(experiment, lateness=LATE_SHARE), run(experiment.with_values(latency_ms=latency)))
+    scope = experiment.scope(base)
+    return any(compare(base, other, (scope, experiment.scope(other))) for other in others)
+
+
+def agree(
+    experiments: Iterable[Experiment], progress: Callable[[Agreement], None] = lambda done: None
+) -> list[Agreement]:
+    """Run each on real Linux and on the model and compare; results in the order asked for.
+
+    Raises `BenchError` where the Linux bench can't run or the machine stays too busy.
+    """
+    held = threading.local()
+    with ExitStack() as sandboxes, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+
+        def one(experiment: Experiment) -> Agreement:
+            if not hasattr(held, "sandbox"):
+                held.sandbox = sandboxes.enter_context(Sandbox())
+            done = _compared(experiment, held.sandbox)
+            progress(done)
+            return done
+
+        return list(pool.map(one, experiments))
+
+
+def _compared(experiment: Experiment, sandbox: Sandbox) -> Agreement:
+    for attempt in range(TRIES):
+        try:
+            linux = run(experiment, "linux", sandbox=sandbox)
+            break
+        except TooBusy:
+            if attempt == TRIES - 1:
+                raise
+    twin = experiment.twin(linux)
+    model = run(twin)
+    differences = compare(model, linux, (twin.scope(model), twin.scope(linux)))
+    return Agreement(experiment.name, experiment.values(), tuple(differences))
