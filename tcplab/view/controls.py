@@ -1,8 +1,10 @@
 """Widgets that turn knobs: built from the knob alone, one row per parameter.
 
 A number gets a slider over round values (logarithmic where its range is wide, with 0 as its own
-stop where that means "off") and a box for exact ones. The slider's stops always include the value
-that is set, so slider, box and picture never disagree.
+stop where that means "off") and a box for exact ones. Defaults, presets and the values that an
+explorer begins with are stops of their own. For any other value the slider stands at the stop next
+to it and the box has the value: stops never change afterwards, because a front end answers a slider
+that grows with a value nobody chose.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def stops(knob: Knob, *also: Any) -> list[float]:
     if knob.slider_high is None and knob.low >= 0 and knob.high > _ENDLESS:
         return []
     high = knob.slider_high if knob.slider_high is not None else knob.high
-    extra = [value for value in also if _is_number(value)]
+    extra = [value for value in also if _is_number(value) and knob.low <= value <= knob.high]
     if (high - knob.low) / knob.step <= _COUNTED:
         made = [knob.low + i * knob.step for i in range(int((high - knob.low) / knob.step) + 1)]
     elif knob.low < 0:
@@ -101,12 +103,10 @@ class Control:
         self._parts = self._make(value)
         self._meaning = widgets.HTML().add_class("tcplab-meaning")
         help_text = escape(explanation(knob))
-        self.widget = widgets.VBox(
-            [
-                widgets.HBox([*self._parts, self._meaning]).add_class("tcplab-row"),
-                widgets.HTML(f'<div class="tcplab-help">{help_text}</div>'),
-            ]
-        ).add_class("tcplab-control")
+        row = widgets.HBox([*self._parts, *([self._meaning] if _is_number(value) else [])])
+        row.add_class("tcplab-row")
+        self.widget = widgets.VBox([row, widgets.HTML(f'<div class="tcplab-help">{help_text}</div>')])
+        self.widget.add_class("tcplab-control")
         self.show(value)
         for part in self._parts:
             part.observe(self._on_value, "value")
@@ -125,10 +125,10 @@ class Control:
         self._quiet = True
         try:
             for part in self._parts:
-                if isinstance(part, widgets.SelectionSlider | widgets.ToggleButtons | widgets.Dropdown):
+                if isinstance(part, widgets.SelectionSlider):
+                    part.value = min(self._stops, key=lambda stop: abs(stop - value))
+                elif isinstance(part, widgets.ToggleButtons | widgets.Dropdown):
                     self._show_choice(part, value)
-                elif isinstance(part, widgets.Text):
-                    part.value = str(value)
                 else:
                     part.value = value
             said = meaning(self.knob, value)
@@ -137,13 +137,9 @@ class Control:
             self._quiet = False
 
     def _show_choice(self, part: Any, value: Any) -> None:
-        with part.hold_sync():
-            if isinstance(part, widgets.SelectionSlider) and value not in self._stops:
-                self._stops = sorted({*self._stops, value})
-                part.options = [(f"{stop:g}", stop) for stop in self._stops]
-            elif value not in part._options_values:  # another Linux version, or a word that is refused
-                part.options = [*part.options, (str(value), value)]
-            part.value = value
+        if value not in part._options_values:  # a Linux version that is not in the list
+            part.options = [*part.options, (str(value), value)]
+        part.value = value
 
     def _on_value(self, change: Any) -> None:
         if not self._quiet:

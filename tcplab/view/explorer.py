@@ -66,7 +66,7 @@ class Explorer(widgets.VBox):
         #: Why there is no picture: the same sentence; None when there is one.
         self.error: str | None = None
 
-        self._controls = {name: self._control(name) for name in self._knobs}
+        self._controls = {name: self._control(name, initial.get(name)) for name in self._knobs}
         self._moment = Moment(self._carefully)
         name = str(experiment_class.name)
         pictures = tuple(experiment_class.pictures)
@@ -164,10 +164,10 @@ class Explorer(widgets.VBox):
 
     # -- building ----------------------------------------------------------------------------
 
-    def _control(self, name: str) -> Control:
+    def _control(self, name: str, initial: Any) -> Control:
+        knob, default = self._knobs[name], self._defaults[name]
         presets = [preset[name] for preset in self._presets.values()]
-        also = [self._defaults[name], *presets]
-        return Control(self._knobs[name], self._defaults[name], also, lambda value: self.set(**{name: value}))
+        return Control(knob, default, [initial, *presets], lambda value: self.set(**{name: value}))
 
     def _head(self) -> widgets.Widget:
         """Title, presets and reset. Whatever else starts a run stands here too."""

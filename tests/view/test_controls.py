@@ -82,12 +82,18 @@ def boxes(control):
     return [leaf for leaf in leaves(control.widget) if isinstance(leaf, widgets.IntText | widgets.FloatText)]
 
 
-@pytest.mark.parametrize("value", [0, 60, 61, 7200, 32767, 99999, -1, 0.5])
-def test_slider_and_box_agree_on_any_number(value):
+@pytest.mark.parametrize(
+    ("value", "stop"),
+    [(0, 0), (60, 60), (61, 60), (350, 350), (7200, 7200), (32767, 7200), (99999, 7200), (-1, 0), (0.4, 0)],
+)
+def test_the_box_has_any_number_and_the_slider_stands_at_it_or_next_to_it(value, stop):
     told = []
-    control = Control(KEEPALIVE_IDLE, 7200, [], told.append)
+    control = Control(KEEPALIVE_IDLE, 7200, [350], told.append)
+    before = sliders(control)[0].options
     control.show(value)
-    assert sliders(control)[0].value == boxes(control)[0].value == value
+    assert boxes(control)[0].value == value
+    assert sliders(control)[0].value == stop
+    assert sliders(control)[0].options == before
     assert told == []
 
 
