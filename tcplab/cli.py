@@ -1,4 +1,4 @@
-"""The command `tcplab`: doctor, list, run. Whatever is wrong is said in one sentence, with exit code 2.
+"""The command `tcplab`. Whatever is wrong is said in one sentence, with exit code 2.
 
 What a command needs is imported when it runs, so that `tcplab doctor` also works where packages are
 missing.
@@ -13,9 +13,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from tcplab.bench.agreement import Agreement
     from tcplab.experiments.experiment import Experiment
     from tcplab.knobs import Knob
     from tcplab.trace import Trace
@@ -72,6 +74,7 @@ def _say(sentence: str, code: int) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    from tcplab.bench.trouble import BenchError
     from tcplab.capture import CaptureError
     from tcplab.knobs import ParameterError
 
@@ -85,10 +88,9 @@ def _run(arguments: Sequence[str]) -> int:
     if unknown:
         raise Wrong(_misplaced(unknown[0], told.command, parsers[told.command]))
     try:
-        COMMANDS[told.command](told)
-    except (ParameterError, CaptureError) as error:
+        return COMMANDS[told.command](told) or 0
+    except (ParameterError, CaptureError, BenchError) as error:
         raise Wrong(str(error)) from None
-    return 0
 
 
 def _misplaced(word: str, command: str, parser: argparse.ArgumentParser) -> str:
@@ -117,10 +119,19 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     run.add_argument("--quick", action="store_true", help="the short version of the experiment")
     run.add_argument("--pcap", metavar="FILE", help="also write the client's capture, for Wireshark")
-    parsers = {"doctor": doctor, "list": listing, "run": run}
-    for each in parsers.values():
+    record = commands.add_parser("record", help="record experiments on real Linux, as pcaps with provenance")
+    record.add_argument("names", nargs="*", metavar="NAME", help="experiments (default: all)")
+    record.add_argument("--into", metavar="FOLDER", help="where to write (default: data/captures)")
+    agree = commands.add_parser("agree", help="run experiments on the model and on real Linux, and compare")
+    agree.add_argument("names", nargs="*", metavar="NAME", help="experiments (default: all)")
+    agree.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="a parameter of every run; may be repeated"
+    )
+    agree.add_argument("--samples", type=int, metavar="N", help="draw N sets of parameters for each")
+    agree.add_argument("--seed", type=int, default=1, metavar="S", help="chooses the samples (default: 1)")
+    for each in (doctor, listing, run, agree):
         each.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser, parsers
+    return parser, {"doctor": doctor, "list": listing, "run": run, "agree": agree, "record": record}
 
 
 class _Version(argparse.Action):
@@ -221,11 +232,10 @@ def _run_experiment(told: argparse.Namespace) -> None:
     kind = find(told.name)
     if told.bench not in BENCHES:
         raise Wrong(f"no bench {told.bench!r}: {_nearest(told.bench, BENCHES)}")
-    if told.bench == "linux":
-        raise Wrong("the Linux bench is not there yet: leave out --bench linux to run on the model.")
     values = {**(kind.quick if told.quick else {}), **_settings(told.set, kind)}
     experiment = kind.from_values(values)
-    trace = run(experiment, told.bench)
+    trace = run(experiment, told.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
+    _status("")
     if told.pcap:
         from tcplab.capture.pcap import write_pcap
 
@@ -311,8 +321,78 @@ def _shortened(lines: list[str]) -> list[str]:
     return [*lines[:HEAD], f"  … {left_out} lines left out; --json shows everything …", *lines[-TAIL:]]
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+# --- agree ---
+
+
+def _agree(told: argparse.Namespace) -> int:
+    import random
+
+    from tcplab.agree import agree, draw, quick
+    from tcplab.experiments import EXPERIMENTS, find
+
+    if told.samples is not None and told.samples < 1:
+        raise Wrong(f"--samples {told.samples} is out of range: 1 or more.")
+    experiments, chance = [], random.Random(told.seed)
+    for kind in [find(name) for name in told.names] or list(EXPERIMENTS.values()):
+        settings = _settings(told.set, kind)
+        for _ in range(told.samples or 1):
+            experiments.append(draw(kind, settings, chance) if told.samples else quick(kind, settings))
+    finished: list[Agreement] = []
+
+    def progress(done: Agreement) -> None:
+        finished.append(done)
+        said = "agrees" if done.agrees else "DIFFERS"
+        print(f"{len(finished)} of {len(experiments)}: {done.experiment} {said}", file=sys.stderr, flush=True)
+
+    results = agree(experiments, progress)
+    agreed = sum(result.agrees for result in results)
+    if told.json:
+        _print_json({"runs": [result.to_json() for result in results], "agreed": agreed, "of": len(results)})
+        return 0 if agreed == len(results) else MISTAKE
+    for result in results:
+        if not result.agrees:
+            settings = {name: f" --set {name}={_value(value)}" for name, value in result.parameters.items()}
+            _print(result.experiment + "".join(settings.values()))
+            for difference in result.differences:
+                _print(f"  {difference}")
+    _print(f"{agreed} of {len(results)} agree.")
+    return 0 if agreed == len(results) else MISTAKE
+
+
+# --- record ---
+
+
+def _record(told: argparse.Namespace) -> None:
+    from tcplab.capture.recording import record
+    from tcplab.experiments import EXPERIMENTS, find
+
+    folder = Path(told.into) if told.into else Path(__file__).resolve().parents[1] / "data" / "captures"
+    kinds = [find(name) for name in dict.fromkeys(told.names or EXPERIMENTS)]
+    running: dict[str, str] = {}
+
+    def status(name: str, seconds: float, segments: int) -> None:
+        running[name] = f"{name} {seconds:.0f} s"
+        _status(", ".join(list(running.values())))
+
+    try:
+        for path, trace in record([kind.from_values(kind.quick) for kind in kinds], folder, status):
+            running.pop(trace.experiment, None)
+            _status("")
+            _print(f"{os.path.relpath(path)}: {len(trace.passages)} segments on Linux {trace.linux}")
+    finally:
+        _status("")
+
+
+def _status(text: str) -> None:
+    """Overwrite the last line of a terminal; elsewhere nobody waits for it."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "doctor": _doctor,
     "list": _list,
     "run": _run_experiment,
+    "agree": _agree,
+    "record": _record,
 }

@@ -190,7 +190,7 @@ def setting(text):
     [
         ([], "which command? There are doctor, list, run"),
         (["rnu", "keepalive"], "no command 'rnu': did you mean run?"),
-        (["agree"], "no command 'agree': there are doctor, list, run."),
+        (["diagnose"], "no command 'diagnose': there are doctor, list, run, agree, record."),
         (["run"], "required: NAME"),
         (["run", "keepalvie"], "no experiment 'keepalvie': did you mean keepalive?"),
         (["run", "xyzzy"], "no experiment 'xyzzy': there are handshake_and_close, "),
@@ -206,7 +206,6 @@ def setting(text):
         (setting("linux=2.6"), "linux = '2.6'"),
         (setting("idle_s=nan"), "idle_s = nan is not a number"),
         (["run", "keepalive", "--bench", "modle"], "no bench 'modle': did you mean model?"),
-        (["run", "keepalive", "--bench", "linux"], "the Linux bench is not there yet"),
         (["run", "keepalive", "--jsn"], "run does not know '--jsn': did you mean --json?"),
         (["run", "keepalive", "--js"], "run does not know '--js': did you mean --json?"),
         (["run", "keepalive", "twice"], "'twice' is one word too many for run"),
