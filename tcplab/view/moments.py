@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 from tcplab.trace import Trace, duration
 from tcplab.view.words import call_words, words
@@ -27,10 +27,19 @@ def position(found: list[int], t: int) -> int:
 
 def telling(trace: Trace, found: list[int]) -> int:
     """The moment to look at first: the last one at which a timer runs, else the last of all."""
-    for t in reversed(found):
-        if any(sample.timer for sample in trace.sockets_at(t)):
-            return t
-    return found[-1]
+    running: set[tuple[str, object, object]] = set()
+    stopped = None
+    for sample in trace.sockets:
+        socket = (sample.host, sample.local, sample.remote)
+        if sample.timer:
+            running.add(socket)
+            stopped = None
+        elif socket in running:
+            running.remove(socket)
+            stopped = None if running else sample.t
+    if stopped is None:
+        return found[-1]
+    return found[max(bisect_left(found, stopped) - 1, 0)]
 
 
 def happenings(trace: Trace, t: int) -> list[str]:
@@ -48,7 +57,11 @@ def happenings(trace: Trace, t: int) -> list[str]:
         if passage.t == t:
             fate = f" ({said[i].fate})" if passage.arrives is None and said[i].fate else ""
             told.append(f"{passage.sender} sends {name}{fate}")
-    told += [f"{call.host}: {call_words(call)}" for call in trace.calls if call.t == t]
+    for call in trace.calls:
+        if call.t == t:
+            told.append(f"{call.host}: {call_words(call)}")
+        elif call.began == t:
+            told.append(f"{call.host}: {call_words(call).partition(' → ')[0]} waits")
     told += [f"{note.host}: {note.text}" if note.host else note.text for note in trace.notes if note.t == t]
     return told
 

@@ -228,7 +228,7 @@ class CapturePanel(Panel):
         self._filename = f"{filename}.pcap"
         self._trace: Trace | None = None
         self._button = widgets.Button(description="Make the capture file", icon="download")
-        self._button.layout.width = "auto"
+        self._button.layout = widgets.Layout(width="auto", align_self="flex-start")
         self._link = widgets.HTML()
         about = "This run as tcpdump would have written it on the first host, for Wireshark or tshark."
         self.widget = widgets.VBox([widgets.HTML(paragraph(about)), self._button, self._link])
