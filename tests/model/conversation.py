@@ -126,7 +126,7 @@ class Conversation:
         if not words:
             return
         if first == "<":
-            self._arrives(rest)
+            self.arrives(" ".join(rest))
         elif first == "=":
             self._same("state", self.state, rest[0])
         elif first == "error":
@@ -207,8 +207,9 @@ class Conversation:
             "sack": tuple((count(left, theirs), count(right, theirs)) for left, right in segment.sack),
         }
 
-    def _arrives(self, words):
-        said = self._words(words)
+    def arrives(self, text):
+        """One segment of the peer, as a line has it."""
+        said = self._words(text.split())
         mine, theirs = self.bases
         flags = sum(BITS[letter] for letter in said["flags"] if letter != "-")
         syn, peer = bool(flags & SYN), self.peer
@@ -252,6 +253,7 @@ class Conversation:
         self._collect()
         if gives:
             self._same(call, "blocks" if result is None else str(result), gives)
+        return result
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -264,6 +266,10 @@ class Conversation:
     @property
     def state(self):
         return self.entry.state if self.entry else CLOSED
+
+    def passes(self, seconds):
+        """Let time go by; what leaves is kept in `left`."""
+        self._until(self.now + round(seconds * SECOND))
 
     def sends_until(self, t=None):
         """All that leaves until a moment, or until no timer runs: (seconds, words) each.

@@ -1,5 +1,7 @@
 """The sender's timer: retransmission, tail loss probe, user timeout, closed windows (sections 7 and 6)."""
 
+from itertools import pairwise
+
 import pytest
 
 from model.conversation import Conversation
@@ -47,7 +49,7 @@ def test_a_tail_loss_probe_repeats_first_so_the_first_two_waits_are_equal():
 
 def test_the_waits_end_at_two_minutes():
     sent, *_ = silence()
-    waits = [round(after - before, 3) for before, after in zip(sent, sent[1:], strict=False)]
+    waits = [round(after - before, 3) for before, after in pairwise(sent)]
     assert waits[-7:] == [52.224, 104.448, 120, 120, 120, 120, 120]
 
 

@@ -74,11 +74,10 @@ SERVER_CLOSED_FIRST = CLOSED_FIRST
 def reopened(syn, *, linux="6.18", **more):
     """Send a SYN into a server's TIME_WAIT; the state afterwards, and the words of the answers."""
     machine = Conversation("server", linux=linux, **more).play(SERVER_CLOSED_FIRST)
-    machine._until(10_000_000_000)
-    machine._arrives(syn.split())
-    said = [machine.read(segment) for _, segment in machine.left]
-    machine.left.clear()
-    return machine.state, [(each["flags"], each["seq"]) for each in said]
+    machine.passes(9)
+    machine.arrives(syn)
+    said = machine.sends_until(machine.now / 1e9)
+    return machine.state, [(each["flags"], each["seq"]) for _, each in said]
 
 
 def test_a_syn_with_a_later_number_opens_a_new_connection_clear_of_the_old_one():

@@ -1,0 +1,321 @@
+"""The receiving half: when it acknowledges, what it keeps, and how its window opens and closes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.conversation import Conversation
+from tcplab.releases import LISTED
+
+# -- acknowledgements: at once, then with the answer, then late ------------------------------------
+
+
+def test_at_first_everything_is_acknowledged_at_once():
+    machine = Conversation()
+    for i in range(16):
+        machine.play(f"{1 + i / 100} < PA {1 + 10 * i} 1 10\n > A 1 {11 + 10 * i}")
+    machine.play("1.16 < PA 161 1 10\n 1.2 > A 1 171")  # sixteen are the most
+
+
+def test_a_connection_that_answers_waits_for_its_answer():
+    Conversation().play("""
+        1       < PA 1 1 40             # a question
+                > A 1 41                # the first ACK goes at once
+        1.010   send(200)
+                > PA 1 41 200
+        1.011   < A 41 201
+        1.020   < PA 41 201 40          # the next waits 40 ms at most …
+        1.050   send(200)
+                > PA 201 81 200         # … for an answer to ride on
+        1.051   < A 81 401
+        1.060   < PA 81 401 40
+        1.100   > A 401 121             # no answer in time: on its own
+    """)
+
+
+def test_after_a_missed_answer_acknowledgements_are_quick_again():
+    Conversation().play("""
+        1       < PA 1 1 40
+                > A 1 41
+                send(40)
+                > PA 1 41 40
+        1.001   < A 41 41
+        1.002   < PA 41 41 40
+        1.042   > A 41 81
+        1.05    < PA 81 41 40
+                > A 41 121
+    """)
+
+
+@pytest.mark.parametrize(
+    ("linux", "answers_until_it_waits"), [("5.0", 1), ("5.1", 3), ("5.18", 3), ("5.19", 1), ("6.18", 1)]
+)
+def test_how_many_answers_make_a_connection_interactive(linux, answers_until_it_waits):
+    machine = Conversation(linux=linux)
+    for answers in range(6):
+        theirs, mine = 1 + 10 * answers, 1 + 10 * answers
+        machine.arrives(f"PA {theirs} {mine} 10")
+        if not machine.sends_until(machine.now / 1e9):
+            break
+        machine.play(f"send(10)\n > PA {mine} {theirs + 10} 10\n < A {theirs + 10} {mine + 10}")
+    assert answers == answers_until_it_waits
+
+
+def test_a_thinking_server_acknowledges_every_question():
+    """An answer after 100 ms is no answer to what came just before (tcp_event_data_sent)."""
+    machine = Conversation("server")
+    for i in range(5):
+        at, theirs, mine = 1 + i, 1 + 40 * i, 1 + 200 * i
+        machine.play(f"""
+            {at}      < PA {theirs} {mine} 40
+                      > A {mine} {theirs + 40}
+                      recv() -> 40
+            {at}.1    send(200)
+                      > PA {mine} {theirs + 40} 200
+            {at}.101  < A {theirs + 40} {mine + 200}
+        """)
+
+
+def test_a_fin_is_acknowledged_after_40_ms_or_with_our_own():
+    Conversation().play("1 < FA 1 1\n 1.040 > A 1 2")
+    Conversation().play("1 < FA 1 1\n 1.020 close()\n > FA 1 2\n = LAST_ACK\n 1.021 < A 2 2\n = CLOSED")
+
+
+def test_more_than_a_segment_is_acknowledged_at_once_while_the_window_moves_on():
+    """Every second full segment, even where the connection is interactive; unread ones can wait."""
+    Conversation().play("""
+        1       < PA 1 1 40
+                > A 1 41
+                recv() -> 40
+                send(40)
+                > PA 1 41 40
+        1.001   < A 41 41 1460
+                recv() -> 1460
+        1.002   < A 1501 41 1460
+                > A 41 2961
+                recv() -> 1460
+        1.003   < A 2961 41 1460
+        1.004   < A 4421 41 1460        # the window would not move on: the ACK would say little
+        1.043   > A 41 5881
+    """)
+
+
+def test_reading_may_acknowledge():
+    """recv() empties the buffer: an ACK that waits goes now, unless it may ride on an answer."""
+    Conversation().play("""
+        1       < PA 1 1 40
+                > A 1 41
+                send(40)
+                > PA 1 41 40
+        1.001   < A 41 41
+        1.002   < PA 41 41 40
+        1.003   < PA 81 41 40
+                recv() -> 120           # two small ones were waiting
+                > A 41 121
+    """)
+
+
+def test_a_delayed_ack_that_is_about_to_go_goes():
+    Conversation().play("""
+        1       < PA 1 1 40
+                > A 1 41
+                send(40)
+                > PA 1 41 40
+        1.001   < A 41 41
+        1.002   < PA 41 41 40
+        1.030   < PA 81 41 40
+        1.031   < A 121 41
+        1.035   < PA 121 41 40          # the timer would fire in 7 ms, less than a quarter of 40
+                > A 41 161
+    """)
+
+
+# -- out of order ----------------------------------------------------------------------------------
+
+
+def test_a_hole_is_reported_at_once_and_filled():
+    Conversation().play("""
+        1       < PA 101 1 100
+                > A 1 1 sack=101:201
+                recv() -> blocks
+        1.1     < PA 301 1 100
+                > A 1 1 sack=101:201,301:401
+        1.2     < PA 201 1 100          # joins them
+                > A 1 1 sack=101:401
+        1.3     < PA 1 1 100
+                > A 1 401 sack=
+                recv() -> 400
+    """)
+
+
+def test_without_sack_only_the_number_repeats():
+    Conversation(sack=False).play("1 < PA 101 1 100\n > A 1 1 sack=\n 1.1 < PA 1 1 100\n > A 1 201")
+
+
+def test_a_fin_before_its_data():
+    Conversation().play("""
+        1       < FA 101 1
+                > A 1 1 sack=101:102
+                = ESTABLISHED
+        1.1     < PA 1 1 100
+                = CLOSE_WAIT
+                recv() -> 100
+                recv() -> 0
+        1.14    > A 1 102
+    """)
+
+
+def test_a_fin_with_payload_out_of_order():
+    Conversation().play("""
+        1       < FPA 51 1 50
+                > A 1 1 sack=51:102
+        1.1     < PA 1 1 50
+                = CLOSE_WAIT
+                recv() -> 100
+                recv() -> 0
+        1.14    > A 1 102
+    """)
+
+
+def test_payload_in_the_place_of_a_fin_wins():
+    """No honest peer does this; Linux takes the bytes (tcp_ofo_queue)."""
+    Conversation().play("""
+        1       < FA 51 1
+                > A 1 1
+        1.1     < PA 1 1 100
+                > A 1 101
+                = ESTABLISHED
+        1.2     < PA 101 1 10
+                > A 1 111
+                recv() -> 110
+    """)
+
+
+@given(st.permutations(range(8)), st.lists(st.integers(0, 7), max_size=6), st.booleans())
+def test_any_order_and_any_repetition_gives_the_same_bytes(order, again, fin):
+    machine = Conversation()
+    for i in [*order, *again]:
+        flags = "FPA" if fin and i == 7 else "PA"
+        machine.sends_until(machine.now / 1e9 + 0.001)
+        machine.arrives(f"{flags} {1 + 100 * i} 1 100")
+    machine.left.clear()
+    machine.call("recv() -> 800")
+    assert machine.socket.receiver.out_of_order == []
+    assert machine.state == ("CLOSE_WAIT" if fin else "ESTABLISHED")
+    machine.call("recv() -> 0" if fin else "recv() -> blocks")
+
+
+# -- the window ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("linux", LISTED)
+def test_a_system_buffer_offers_44_segments(linux):
+    machine = Conversation("opening", linux=linux).play("0 connect()\n > S 0 w=64240")
+    shift = machine.socket.receiver.scale
+    assert shift == (10 if linux == "6.18" else 7)  # tcp_rmem went from 6 to 32 MB with 6.16
+
+
+def test_the_window_closes_stays_closed_and_opens_when_it_is_worth_it():
+    machine = Conversation("server", receive_buffer=9000)  # a window of 6000
+    machine.play("""
+        1       < PA 1 1 1460
+                > A 1 1461 w=4540
+        1.001   < PA 1461 1 1460
+                > A 1 2921 w=3080
+        1.002   < PA 2921 1 1460
+        1.003   < PA 4381 1 1460
+        1.042   > A 1 5841 w=160        # 160 bytes are left, and were promised
+        1.050   < PA 5841 1 160
+        1.090   > A 1 6001 w=0
+                counted TcpExtTCPToZeroWindowAdv 1
+        2       recv(500) -> 500        # silly window avoidance: not worth a word
+        3       recv(500) -> 500
+        4       recv(500) -> 500        # a segment's worth and a sixteenth of the buffer: now it is
+                > A 1 6001 w=1500
+                counted TcpExtTCPFromZeroWindowAdv 1
+        5       recv(2000) -> 2000
+                > A 1 6001 w=3500       # twice what the peer knows
+        6       recv(2000) -> 2000      # less than twice: nothing
+        7       recv() -> 500
+    """)
+
+
+def test_a_closed_window_answers_probes_twice_a_second():
+    Conversation("server", receive_buffer=9000).play("""
+        1       < PA 1 1 6000
+                > A 1 6001 w=0
+        1.2     < A 6000 1
+                > A 1 6001 w=0
+        1.6     < A 6000 1              # 400 ms later: no answer
+        1.7     < A 6000 1
+                > A 1 6001 w=0
+                recv() -> 6000
+                > A 1 6001 w=6000
+        2.5     < A 6000 1
+                > A 1 6001 w=6000
+    """)
+
+
+@pytest.mark.parametrize(("linux", "taken"), [("6.9", False), ("6.10", True)])
+def test_a_bare_fin_needs_no_room_since_6_10(linux, taken):
+    machine = Conversation("server", receive_buffer=9000, linux=linux).play(
+        """
+        1       < PA 1 1 6000
+                > A 1 6001 w=0
+        2       < FA 6001 1
+    """
+        + ("" if taken else "> A 1 6001")
+    )
+    assert machine.state == ("CLOSE_WAIT" if taken else "ESTABLISHED")
+    machine.left.clear()
+    machine.sends_until(3)
+
+
+def test_payload_into_a_closed_window_is_thrown_away():
+    Conversation("server", receive_buffer=9000).play("""
+        1       < PA 1 1 6000
+                > A 1 6001 w=0
+        1.1     < PA 6001 1 1
+                > A 1 6001 w=0
+                recv() -> 6000
+                > A 1 6001 w=6000
+    """)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("arrives"), st.integers(1, 3000)),
+            st.tuples(st.just("ahead"), st.integers(1, 3000)),
+            st.tuples(st.just("reads"), st.integers(1, 5000)),
+            st.tuples(st.just("waits"), st.integers(1, 300)),
+        ),
+        max_size=40,
+    ),
+    st.sampled_from([0, 4608, 9000, 65536, 200_000]),
+)
+def test_the_right_edge_never_goes_back(steps, buffer):
+    """A window that was promised is never taken back (RFC 9293 section 3.8.6)."""
+    machine = Conversation("server", receive_buffer=buffer)
+    receiver = machine.socket.receiver
+    sent, read, edge = 0, 0, None
+    for what, n in steps:
+        if what == "reads":
+            read += machine.call(f"recv({n})") or 0
+        elif what == "waits":
+            machine.passes(n / 1000)
+        else:
+            n = min(n, receiver.window_left)
+            ahead = 5 if what == "ahead" else 0
+            if n > ahead:
+                at = 1 + sent + ahead
+                machine.arrives(f"PA {at} 1 {n - ahead}")
+                if not ahead:
+                    sent = (receiver.nxt - machine.bases[1] - 1) % 2**32
+        for _, segment in machine.left:
+            said = machine.read(segment)
+            right = said["ack"] + said["window"]
+            assert edge is None or right >= edge
+            edge = right
+        machine.left.clear()
+        assert receiver.buffered == sent - read >= 0
