@@ -28,6 +28,7 @@ from tcplab.trace import SECOND, Trace
 from tcplab.view import console
 from tcplab.view.controls import Control
 from tcplab.view.excerpt import excerpt, excerpt_words
+from tcplab.view.names import SliderNames
 from tcplab.view.panels import (
     CapturePanel,
     ConsolePanel,
@@ -92,6 +93,7 @@ class Explorer(widgets.VBox):
                 *self._turnable(),
                 self._sentence,
                 self._tabs,
+                SliderNames(),
             ]
         )
         self.add_class("tcplab-explorer")

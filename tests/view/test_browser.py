@@ -184,6 +184,18 @@ def test_all_of_it_is_reached_and_worked_with_the_keyboard(page):
     page.get_by_text("segments; times in seconds from the first").first.wait_for()
 
 
+def test_a_screen_reader_is_told_name_and_value_of_every_slider(page):
+    probes = page.get_by_role("slider", name="keepalive: probes").first
+    probes.focus()
+    page.keyboard.press("ArrowLeft")
+    wait_until_painted(page, 5)
+    assert probes.get_attribute("aria-valuetext") == "5"
+    page.get_by_role("tab", name="Your console").first.click()
+    page.get_by_role("slider", name="moment").first.wait_for()
+    nameless = "() => document.querySelectorAll('[role=slider]:not([aria-label])').length"
+    page.wait_for_function(f"() => ({nameless})() === 0")
+
+
 def test_the_picture_turns_dark_with_jupyterlab(page):
     paper = "() => getComputedStyle(document.querySelector('.js-plotly-plot .svg-container')).filter"
     change = "theme => { window.jupyterapp.commands.execute('apputils:change-theme', {theme}) }"
