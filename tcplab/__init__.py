@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tcplab.knobs import ParameterError
     from tcplab.trace import Trace
     from tcplab.view.explorer import explore
+    from tcplab.view.show import picture, segment_table
 
     __version__: str
 
@@ -49,8 +50,10 @@ __all__ = [
     "Trace",
     "UnansweredConnect",
     "explore",
+    "picture",
     "read_capture",
     "run",
+    "segment_table",
     "write_pcap",
 ]
 
@@ -61,8 +64,10 @@ _HOMES = {
     "ParameterError": "tcplab.knobs",
     "Trace": "tcplab.trace",
     "explore": "tcplab.view.explorer",
+    "picture": "tcplab.view.show",
     "read_capture": "tcplab.capture.reading",
     "run": "tcplab.bench",
+    "segment_table": "tcplab.view.show",
     "write_pcap": "tcplab.capture.pcap",
 }
 

@@ -73,10 +73,14 @@ def next_state(state: str, step: str) -> str:
 
 
 def mermaid() -> str:
-    """The table as a Mermaid state diagram; the ways out by RST or timeout are left to prose."""
-    lines = ["stateDiagram-v2", "    [*] --> CLOSED"]
+    """The table as a Mermaid state diagram, CLOSED as its beginning and its end.
+
+    The ways out by RST or timeout are left to prose.
+    """
+    ends = {CLOSED: "[*]"}
+    lines = ["stateDiagram-v2"]
     lines += [
-        f"    {state} --> {after}: {step}"
+        f"    {ends.get(state, state)} --> {ends.get(after, after)}: {step}"
         for (state, step), after in TRANSITIONS.items()
         if step not in (GETS_RESET, ABORTS, TIMES_OUT)
     ]
