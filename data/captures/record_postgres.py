@@ -8,8 +8,6 @@ quarter of a minute.
 
 import glob
 import os
-import pty
-import select
 import shlex
 import signal
 import socket
@@ -18,34 +16,20 @@ import subprocess
 import sys
 import threading
 import time
-import tty
 
-from two_hosts import A_MOMENT, ADDRESS, SHELF, Recording, build_network, enter, run
+from two_hosts import A_MOMENT, ADDRESS, SHELF, Recording, Terminal, build_network, enter, run
 
 SERVER, PORT, CLOSED_PORT = ADDRESS["server"], 5432, 5433
 LOGIN = {"PGUSER": "postgres", "PGDATABASE": "postgres"}
 LOGIN |= {"PGSSLMODE": "disable", "PGGSSENCMODE": "disable"}  # readable, and no extra round trips
 
 
-class Psql:
-    """An interactive psql on a terminal of its own, used as a person would."""
+class Psql(Terminal):
+    """An interactive psql."""
 
     def __init__(self, server: object, on: tuple[str, ...] | list[str] = ()) -> None:
-        self.terminal, end = pty.openpty()
-        tty.setraw(end)  # no echo and no translated line ends: what we read is what psql wrote
         command = [*on, "psql", "-XnqAt", "-P", "pager=off", "-h", str(server), "-p", str(PORT)]
-        subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True)
-        self.answer("")
-
-    def answer(self, line: str) -> str:
-        """Type this line; what psql printed until its next prompt."""
-        os.write(self.terminal, line.encode() + b"\n" if line else b"")
-        text, prompt = "", "postgres=# "
-        while not text.endswith(prompt):
-            if not select.select([self.terminal], [], [], 10)[0]:
-                sys.exit(f"psql came back with no prompt within 10 seconds, only with: {text!r}")
-            text += os.read(self.terminal, 65536).decode()
-        return text.removesuffix(prompt).strip()
+        super().__init__(command, "postgres=# ")
 
 
 def ask(recording: Recording, psql: Psql, sql: str, host: str = "client") -> str:

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import platform
+import pty
 import pwd
 import re
 import select
@@ -19,6 +20,7 @@ import struct
 import subprocess
 import sys
 import time
+import tty
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,11 @@ def run(*words: object) -> str:
     return done.stdout.strip()
 
 
+def version(program: str) -> str:
+    """Of an installed program: the first number with a dot that it prints about itself."""
+    return re.findall(r"\d+(?:\.\d+)+", run(program, "--version"))[0]
+
+
 def build_network() -> dict[str, list[str]]:
     """Two hosts: the words that run a command on each. The namespace that we are in is the client's."""
     holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"])
@@ -89,6 +96,34 @@ def switch_offload_off(device: str) -> None:
         for feature in (set_tso, set_gso, set_gro, set_tx_checksum):
             off = ctypes.create_string_buffer(struct.pack("=II", feature, 0))
             fcntl.ioctl(control, 0x8946, struct.pack("16sP", device.encode(), ctypes.addressof(off)))
+
+
+class Terminal:
+    """An interactive program on a terminal of its own, used as a person would."""
+
+    def __init__(self, command: list[str], *prompts: str) -> None:
+        """Start it and wait for the first prompt; prompts: whichever of these ends what it prints."""
+        self.prompts = prompts
+        self.terminal, end = pty.openpty()
+        tty.setraw(end)  # no echo and no translated line ends: what we read is what the program wrote
+        subprocess.Popen(command, stdin=end, stdout=end, stderr=end, start_new_session=True)
+        os.close(end)
+        self.answer("")
+
+    def answer(self, line: str) -> str:
+        """Type this line; what the program printed until its next prompt, or until it ended."""
+        os.write(self.terminal, line.encode() + b"\n" if line else b"")
+        text = ""
+        while not text.endswith(self.prompts):
+            if not select.select([self.terminal], [], [], 10)[0]:
+                sys.exit(f"No prompt came back within 10 seconds, only: {text!r}")
+            try:
+                text += os.read(self.terminal, 65536).decode()
+            except OSError:  # EIO: nobody is at the other end any more
+                break
+        for prompt in self.prompts:
+            text = text.removesuffix(prompt)
+        return text.strip()
 
 
 class Recording:
@@ -152,7 +187,7 @@ class Recording:
             "title": self.title,
             "story": self.story,
             "linux": re.split(r"[^\d.]", platform.release())[0],
-            "software": {program: run(program, "--version").split()[2] for program in software},
+            "software": {program: version(program) for program in software},
             "date": time.strftime("%Y-%m-%d", time.gmtime(frames[0][0] // 10**9)),
             "command": command,
             "hosts": ADDRESS,

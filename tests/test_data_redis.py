@@ -1,0 +1,119 @@
+"""The captures of a real Redis and redis-cli: what the stored packets and sidecars must show."""
+
+import datetime
+import re
+import subprocess
+
+import pytest
+
+from conftest import need
+from tcplab.capture.reading import read_capture
+from test_data import KEYS, STORED, Capture
+
+NAMES = {"redis_kill9", "redis_offline", "redis_shutdown"}
+
+
+@pytest.fixture(params=sorted(NAMES))
+def capture(request):
+    return Capture(STORED, request.param)
+
+
+def named(name):
+    return Capture(STORED, name)
+
+
+def probes(capture):
+    """Keepalive probes of the client: empty, and one byte before what it would send next."""
+    newest = 0
+    found = []
+    for frame in capture.having("", "client"):
+        if frame.flags == "A" and not frame.payload and frame.seq == newest - 1:
+            found.append(frame)
+        newest = max(newest, frame.end)
+    return found
+
+
+def test_the_folder_holds_exactly_these_pairs():
+    assert {path.stem for path in STORED.glob("redis_*.pcap")} == NAMES
+    assert {path.stem for path in STORED.glob("redis_*.json")} == NAMES
+
+
+def test_sidecar_is_complete_and_names_its_recorder(capture):
+    told = capture.sidecar
+    assert set(told) == KEYS
+    assert 2 <= len(re.findall(r"[.](?: |$)", told["story"])) <= 4
+    assert set(told["software"]) == {"redis-server", "redis-cli"}
+    assert all(
+        re.fullmatch(r"\d+(\.\d+)+", version) for version in [told["linux"], *told["software"].values()]
+    )
+    assert (
+        datetime.date.fromisoformat(told["date"])
+        == datetime.datetime.fromtimestamp(float(capture.packets[0].time), datetime.UTC).date()
+    )
+    program, script = told["command"].split()
+    assert program == "python3" and f"def {capture.path.stem}(" in (STORED.parents[1] / script).read_text()
+    assert all(event["call"] and event["result"] for event in told["events"])
+    for path in (capture.path, capture.path.with_suffix(".json")):
+        assert path.stat().st_size < 50_000
+        assert not re.search(rb"/(tmp|home|root|work|usr|var|dev|etc|run|proc)/", path.read_bytes())
+
+
+def test_it_reads_back_as_one_connection_with_calls_and_states(capture):
+    read = read_capture(capture.path)
+    trace = read.connection(0)
+    assert not read.warnings and not trace.warnings and len(read.connections) == 1
+    assert len(trace.calls) == len(capture.sidecar["events"])
+    assert len(trace.sockets) == len(capture.sidecar["states"])
+
+
+def test_tshark_finds_nothing_wrong(capture):
+    wrong = "_ws.malformed || tcp.checksum.status == Bad || ip.checksum.status == Bad"
+    options = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", wrong]
+    command = [need("tshark"), "-n", "-r", str(capture.path), *options]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_shutdown_sends_fin_and_the_next_command_draws_rst():
+    capture = named("redis_shutdown")
+    (fin,), (rst,) = capture.having("F"), capture.having("R")
+    assert fin.host == rst.host == "server" and rst is capture.frames[-1] and rst.flags == "R"
+    command = capture.frames[-2]
+    assert command.host == "client" and b"ping" in command.payload and command.t > fin.t + 3
+    assert capture.states("client") == ["ESTAB", "CLOSE-WAIT", "CLOSE-WAIT", "CLOSED"]
+    assert capture.states("server") == ["ESTAB", "FIN-WAIT-2", "FIN-WAIT-2", "CLOSED"]
+    pongs = [event["result"] for event in capture.sidecar["events"] if event["call"] == "redis-cli: ping"]
+    assert pongs == ["PONG", "Error: Server closed the connection"]
+
+
+def test_after_kill9_probes_go_on_in_close_wait_and_the_servers_linux_sends_the_rst():
+    capture = named("redis_kill9")
+    (fin,), (rst,) = capture.having("F"), capture.having("R")
+    first, second = probes(capture)
+    assert fin.host == "server" and capture.event("kill -9")["began"] < fin.t
+    assert 15 <= first.t - fin.t < 15.5 and 15 <= second.t - first.t < 15.5
+    answer = capture.frames[capture.frames.index(first) + 1]
+    assert (answer.host, answer.flags, answer.ack) == ("server", "A", first.seq + 1)
+    assert second.t - fin.t > 20, "tcp_fin_timeout is 20 s on this server: it has forgotten the connection"
+    assert rst is capture.frames[-1] and (rst.host, rst.flags, rst.seq) == ("server", "R", second.ack)
+    assert capture.states("client") == ["ESTAB", "CLOSE-WAIT", "CLOSE-WAIT", "CLOSED"]
+    assert capture.states("server") == ["ESTAB", "FIN-WAIT-2", "FIN-WAIT-2", "CLOSED"]
+    assert re.match(r"CLOSE-WAIT 1 0 .* timer:\(keepalive,1[34]sec,0\)$", capture.event("ss -tno")["result"])
+    assert capture.sidecar["events"][-1]["result"] == "Error: Broken pipe"
+
+
+def test_an_address_taken_offline_is_noticed_by_redis_clis_own_keepalive():
+    capture = named("redis_offline")
+    sent = probes(capture)
+    heard = [frame.t for frame in capture.frames if frame.host == "server"][-1]
+    assert [round(frame.t - heard) for frame in sent] == [15, 20, 25]
+    (rst,) = capture.having("R")
+    assert not capture.having("F") and rst is capture.frames[-1]
+    assert (rst.host, rst.flags, rst.seq) == ("client", "RA", sent[0].seq + 1)
+    assert 30 <= rst.t - heard < 31
+    assert capture.event("ip address del")["began"] > heard
+    assert capture.states("client") == ["ESTAB", "ESTAB", "CLOSED"]
+    assert capture.states("server") == ["ESTAB"] * 3, "the server's half stays"
+    assert capture.event("ss -tno")["result"].endswith("timer:(keepalive,14sec,0)")
+    last = capture.sidecar["events"][-1]
+    assert last["result"] == "Error: Connection timed out" and last["began"] > rst.t
