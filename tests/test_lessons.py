@@ -33,6 +33,12 @@ REFERENCE = {
         "who_reset": "c",
         "health_check": "c",
     },
+    "dead_peer": {
+        "small_keepalive": "15 min 29 s",
+        "how_often": "17",
+        "user_timeout": "70",
+        "waiting": "d",
+    },
 }
 ALL = [(lesson.name, name) for lesson in TAUGHT for name in tables(lesson.name)]
 

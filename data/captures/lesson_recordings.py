@@ -1,0 +1,162 @@
+"""Record lessons' experiments on real Linux: .venv/bin/python data/captures/lesson_recordings.py [NAME ...]
+
+Each story of the table below runs on tcplab's Linux bench, with its defaults or with the settings that the
+lesson discusses, and leaves a capture and its sidecar beside this file; ../README.md says what they are. All
+of them together take a quarter of an hour, since one waits for Linux's own patience of 15 minutes.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import tcplab
+from tcplab.trace import SECOND, SocketSample, Trace
+
+FOLDER = Path(__file__).parent
+COMMAND = ".venv/bin/python data/captures/lesson_recordings.py"
+
+#: Name, experiment, title, story. The story's figures are held to the packets by the lessons' tests.
+STORIES: dict[str, tuple[Any, str, str]] = {
+    "lesson_cable_out_idle": (
+        tcplab.Keepalive(idle_s=5, interval_s=1, probes=3),
+        "The cable is out, and nothing was on the way",
+        "An idle connection with a small keepalive of 5/1/3 loses its server. Three probes go "
+        "unanswered, and after 8 seconds the client's Linux gives up with ETIMEDOUT.",
+    ),
+    "lesson_cable_out_sending": (
+        tcplab.DeadPeer(keepalive_idle_s=5, keepalive_interval_s=1, keepalive_probes=3),
+        "The cable is out, and a query was on the way",
+        "The same keepalive of 5/1/3, but the client sends 40 bytes just after its server has gone. Not "
+        "one keepalive probe is sent; the 40 bytes are repeated with growing gaps for a quarter of an "
+        "hour, until tcp_retries2 at its default of 15 ends it with ETIMEDOUT.",
+    ),
+    "lesson_cable_out_user_timeout": (
+        tcplab.DeadPeer(user_timeout_s=30, keepalive_idle_s=5, keepalive_interval_s=1,
+            keepalive_probes=3),
+        "The cable is out, a query was on the way, and the user timeout is 30 seconds",
+        "As before, with TCP_USER_TIMEOUT at 30 seconds. The same 40 bytes are repeated, and half a "
+        "minute after the first of them the client's Linux gives up with ETIMEDOUT.",
+    ),
+    "lesson_user_timeout_idle": (
+        tcplab.Keepalive(idle_s=60, interval_s=10, probes=6, user_timeout_s=30),
+        "An idle connection with keepalive 60/10/6 and a user timeout of 30 seconds",
+        "An idle connection loses its server. The first probe goes out after 60 seconds; when the next "
+        "one is due, 10 seconds later, the user timeout has long been over and the client's Linux gives "
+        "up.",
+    ),
+    "lesson_keepalive_and_data": (
+        tcplab.Keepalive(idle_s=15, interval_s=5, probes=3, data_every_s=10),
+        "Data every 10 seconds under a keepalive of 15/5/3, then silence",
+        "A question and its answer every 10 seconds keep a keepalive of 15 seconds quiet: no probe is "
+        "sent. Then the server vanishes. The timer counts from the last answer, so that the client "
+        "notices 30 seconds after it.",
+    ),
+    "lesson_keepalive_rebooted": (
+        tcplab.Keepalive(idle_s=5, interval_s=1, probes=3, peer="rebooted"),
+        "An idle connection whose server has rebooted",
+        "The server's machine is up again and knows nothing of the connection. The first probe, after 5 "
+        "seconds, is answered with RST, and the client's next call gets ECONNRESET.",
+    ),
+    "lesson_idle_alive": (
+        tcplab.Keepalive(idle_s=5, interval_s=3, probes=9, peer="alive"),
+        "An idle connection with keepalive 5/3/9 to a server that lives",
+        "Nobody sends anything; Linux asks every 5 seconds and is answered at once. The interval of 3 "
+        "seconds is never used, because it counts only while answers stay away.",
+    ),
+    "lesson_interval_above_idle": (
+        tcplab.Keepalive(idle_s=4, interval_s=10, probes=9, peer="alive", watch_s=30),
+        "Keepalive with an interval longer than the idle time, to a server that lives",
+        "Keepalive is 4/10/9, and the server answers each probe at once. The first probe goes out "
+        "after 4 seconds, all others 10 seconds after the one before.",
+    ),
+    "lesson_slow_reader": (
+        tcplab.SlowReader(response=40_000, receive_buffer=8192, read_bytes=4096, stops_reading_s=2,
+            user_timeout_s=10),
+        "A client that stops reading, and a server with a user timeout",
+        "The client reads once and then no more; its window closes. It answers every window probe and "
+        "is alive, and still the server's Linux ends the connection with ETIMEDOUT after its user "
+        "timeout of 10 seconds.",
+    ),
+}  # fmt: skip
+
+
+def record(name: str) -> str:
+    """Run one story on Linux and write NAME.pcap and NAME.json; what happened, in a sentence."""
+    story, title, told = STORIES[name]
+    trace = tcplab.run(story, bench="linux")
+    tcplab.write_pcap(trace, FOLDER / f"{name}.pcap")
+    sidecar = {
+        "title": title,
+        "story": told,
+        "experiment": story.name,
+        "parameters": dict(trace.parameters),
+        "linux": trace.linux,
+        "software": {"tcplab": tcplab.__version__, "python": platform.python_version()},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": f"{COMMAND} {name}",
+        "hosts": {host: trace.hosts[host] for host in ("client", "server")},
+        "outcome": dict(trace.outcome),
+        "events": [
+            {"t": _since(trace, call.t), "began": _since(trace, call.began), "host": call.host,
+             "call": call.call, "result": call.result}
+            for call in trace.calls
+        ],
+        "states": [
+            {"t": _since(trace, sample.t), "host": sample.host, "state": _as_ss(sample.state),
+             "recv_q": sample.recv_q, "send_q": sample.send_q}
+            for sample in _changes(trace)
+        ],
+    }  # fmt: skip
+    (FOLDER / f"{name}.json").write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+    return f"{name}: {story.sentence(trace)}"
+
+
+def _since(trace: Trace, t: int) -> float:
+    return round((t - trace.start) / SECOND, 6)
+
+
+def _as_ss(state: str) -> str:
+    return {"ESTABLISHED": "ESTAB"}.get(state, state.replace("_", "-"))
+
+
+def _changes(trace: Trace) -> list[SocketSample]:
+    """The samples in which a socket's state changes, or a queue begins or ceases to be empty, and that stay.
+
+    What changes again within a second is the quick exchange at the beginning; the packets tell it better.
+    """
+    kept: list[SocketSample] = []
+    by_socket = sorted(trace.sockets, key=lambda sample: (sample.host, sample.local, sample.remote, sample.t))
+    for _, samples in groupby(by_socket, key=lambda sample: (sample.host, sample.local, sample.remote)):
+        changed: list[SocketSample] = []
+        for sample in samples:
+            now = (sample.state, sample.recv_q > 0, sample.send_q > 0)
+            if not changed or now != (changed[-1].state, changed[-1].recv_q > 0, changed[-1].send_q > 0):
+                changed.append(sample)
+        following = [sample.t for sample in changed[1:]] + [trace.end + SECOND]
+        kept += [
+            sample
+            for sample, then in zip(changed, following, strict=True)
+            if sample.state != "LISTEN" and then - sample.t >= SECOND
+        ]
+    return sorted(kept, key=lambda sample: sample.t)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", nargs="*", help=f"one of {', '.join(STORIES)}; all of them without a name")
+    names = parser.parse_args().name or list(STORIES)
+    if unknown := [name for name in names if name not in STORIES]:
+        sys.exit(f"{unknown[0]} is none of the recordings: {', '.join(STORIES)}.")
+    with ThreadPoolExecutor(6) as side_by_side:
+        for said in side_by_side.map(record, names):
+            print(said, flush=True)
+
+
+if __name__ == "__main__":
+    main()
