@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from two_hosts import A_MOMENT, ADDRESS, SHELF, Recording, Terminal, build_network, enter, run
 
@@ -130,13 +131,18 @@ def postgres_kill9_unread(recording: Recording, dba: Psql) -> None:
     send("select 2;")
 
 
-def main() -> None:
+def prepare() -> tuple[Path, dict[str, list[str]]]:
+    """Enter the two hosts; the folder to write to, and the words that run a command on each host."""
     # Distributions keep initdb and postgres in a folder that is on nobody's PATH.
     folders = sorted(glob.glob("/usr/lib/postgresql/*/bin") + glob.glob("/usr/pgsql-*/bin"), reverse=True)
     os.environ["PATH"] = os.pathsep.join([*folders, os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     folder = enter(needs=("psql", "pg_isready", "initdb", "postgres"))
     os.environ |= LOGIN
-    on = build_network()
+    return folder, build_network()
+
+
+def main() -> None:
+    folder, on = prepare()
     server = start_postgres(on["server"])
     dba = Psql(SHELF, on["server"])  # through the Unix socket, so not on the wire
     scenarios = (postgres_terminate_backend, postgres_terminate_backend_reading, postgres_closed_port)

@@ -110,13 +110,16 @@ class Terminal:
         os.close(end)
         self.answer("")
 
-    def answer(self, line: str) -> str:
-        """Type this line; what the program printed until its next prompt, or until it ended."""
+    def answer(self, line: str, patience: float = 10) -> str:
+        """Type this line; what the program printed until its next prompt, or until it ended.
+
+        patience: how long it may print nothing, seconds.
+        """
         os.write(self.terminal, line.encode() + b"\n" if line else b"")
         text = ""
         while not text.endswith(self.prompts):
-            if not select.select([self.terminal], [], [], 10)[0]:
-                sys.exit(f"No prompt came back within 10 seconds, only: {text!r}")
+            if not select.select([self.terminal], [], [], patience)[0]:
+                sys.exit(f"No prompt came back within {patience:.0f} seconds, only: {text!r}")
             try:
                 text += os.read(self.terminal, 65536).decode()
             except OSError:  # EIO: nobody is at the other end any more

@@ -1,4 +1,4 @@
-"""The captures of a real Redis and redis-cli: what the stored packets and sidecars must show."""
+"""The captures of real databases that take long to record: what stored packets and sidecars must show."""
 
 import datetime
 import re
@@ -8,9 +8,15 @@ import pytest
 
 from conftest import need
 from tcplab.capture.reading import read_capture
-from test_data import KEYS, STORED, Capture
+from test_data import KEYS, STORED, WAITING, Capture
 
-NAMES = {"redis_kill9", "redis_offline", "redis_shutdown"}
+REDIS, POSTGRES = {"redis-server", "redis-cli"}, {"postgres", "psql"}
+NAMES = {
+    "redis_kill9": REDIS,
+    "redis_offline": REDIS,
+    "redis_shutdown": REDIS,
+    **dict.fromkeys(WAITING, POSTGRES),
+}
 
 
 @pytest.fixture(params=sorted(NAMES))
@@ -22,11 +28,11 @@ def named(name):
     return Capture(STORED, name)
 
 
-def probes(capture):
-    """Keepalive probes of the client: empty, and one byte before what it would send next."""
+def probes(capture, host="client"):
+    """Keepalive probes of a host: empty, and one byte before what it would send next."""
     newest = 0
     found = []
-    for frame in capture.having("", "client"):
+    for frame in capture.having("", host):
         if frame.flags == "A" and not frame.payload and frame.seq == newest - 1:
             found.append(frame)
         newest = max(newest, frame.end)
@@ -34,15 +40,16 @@ def probes(capture):
 
 
 def test_the_folder_holds_exactly_these_pairs():
-    assert {path.stem for path in STORED.glob("redis_*.pcap")} == NAMES
-    assert {path.stem for path in STORED.glob("redis_*.json")} == NAMES
+    redis = {name for name, software in NAMES.items() if software == REDIS}
+    assert {path.stem for path in STORED.glob("redis_*.pcap")} == redis
+    assert {path.stem for path in STORED.glob("redis_*.json")} == redis
 
 
 def test_sidecar_is_complete_and_names_its_recorder(capture):
     told = capture.sidecar
     assert set(told) == KEYS
     assert 2 <= len(re.findall(r"[.](?: |$)", told["story"])) <= 4
-    assert set(told["software"]) == {"redis-server", "redis-cli"}
+    assert set(told["software"]) == NAMES[capture.path.stem]
     assert all(
         re.fullmatch(r"\d+(\.\d+)+", version) for version in [told["linux"], *told["software"].values()]
     )
@@ -117,3 +124,35 @@ def test_an_address_taken_offline_is_noticed_by_redis_clis_own_keepalive():
     assert capture.event("ss -tno")["result"].endswith("timer:(keepalive,14sec,0)")
     last = capture.sidecar["events"][-1]
     assert last["result"] == "Error: Connection timed out" and last["began"] > rst.t
+
+
+def test_idle_in_transaction_is_asked_every_idle_time_and_the_interval_plays_no_part():
+    capture = named("postgres_idle_in_transaction")
+    sent = probes(capture)
+    heard = capture.frames[capture.frames.index(sent[0]) - 1]
+    assert (heard.host, heard.payload) == ("client", b""), "the last thing before the silence"
+    assert [round(probe.t - heard.t) for probe in sent] == [5, 10, 15]
+    for probe in sent:
+        answer = capture.frames[capture.frames.index(probe) + 1]
+        assert (answer.host, answer.flags, answer.ack) == ("server", "A", probe.seq + 1)
+        assert answer.t - probe.t < 0.1
+    between = [f for f in capture.frames if heard.t < f.t < capture.event("commit;")["began"]]
+    assert len(between) == 6, "nothing else is on the wire"
+    seen = capture.event("pg_stat_activity")
+    assert seen["result"] == "idle in transaction|ClientRead" and seen["began"] > sent[-1].t
+    assert "timer:(keepalive,4." in capture.event("ss -tno")["result"]
+    assert not capture.having("R") and capture.states("server") == ["ESTAB"]
+
+
+def test_a_long_query_is_silent_but_for_the_servers_probe():
+    capture = named("postgres_long_query")
+    (query,) = [frame for frame in capture.frames if b"pg_sleep" in frame.payload and frame.host == "client"]
+    assert query.payload.startswith(b"Q")
+    result = next(frame for frame in capture.frames if frame.t > query.t and frame.payload)
+    assert result.host == "server" and 25 <= result.t - query.t < 26
+    acknowledged, probe, answer = [f for f in capture.frames if query.t < f.t < result.t]
+    assert [probe] == probes(capture, "server") and (acknowledged.host, answer.host) == ("server", "client")
+    assert 10 <= probe.t - query.t < 10.5 and answer.ack == probe.seq + 1
+    assert capture.event("pg_stat_activity")["result"] == "active|PgSleep"
+    assert re.search(r"timer:\(keepalive,[45]\.\d+ms,0\)$", capture.event("ss -tno")["result"])
+    assert capture.event("pg_sleep")["t"] > result.t and not capture.having("R")
