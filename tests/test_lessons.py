@@ -39,6 +39,12 @@ REFERENCE = {
         "user_timeout": "70",
         "waiting": "d",
     },
+    "keepalive": {
+        "power_cut": "2 h 11 min 15 s",
+        "after_data": "30",
+        "second_probe": "75",
+        "idle_in_transaction": "c",
+    },
 }
 ALL = [(lesson.name, name) for lesson in TAUGHT for name in tables(lesson.name)]
 

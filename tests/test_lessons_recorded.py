@@ -105,3 +105,69 @@ def test_who_only_waits_hears_nothing_without_keepalive():
     assert ask("dead_peer", "waiting").right == "Never"
     outcome = run(Keepalive(idle_s=0, user_timeout_s=30)).outcome
     assert (outcome["detected_after_s"], outcome["probe_times_s"]) == (None, [])
+
+
+# 03: keepalive ----------------------------------------------------------------------------------
+
+
+def seconds_from(trace, since, kind="keepalive"):
+    """When segments of a kind went out, seconds from a moment on."""
+    return [(passage.t - since) / 1e9 for passage in of_kind(trace, kind) if passage.t > since]
+
+
+def last_heard(trace, other="server"):
+    """When the last segment of the other side crossed the wire, a RST not counted."""
+    return max(p.t for p in trace.passages if p.sender == other and "R" not in p.segment.letters)
+
+
+def test_nobody_tells_an_idle_client_for_two_hours():
+    question = ask("keepalive", "power_cut")
+    assert run(Keepalive()).outcome["detected_after_s"] == question.right
+    said = sidecar("lesson_defaults")["events"]
+    timers = [event["result"] for event in said if event["call"] == "ss -tno"]
+    assert len(timers) == 2 and all("timer:(keepalive,119min,0)" in timer for timer in timers)
+    tcp, unix = (event["result"] for event in said if event["call"].startswith("psql"))
+    for name, value in {"idle": 7200, "interval": 75, "count": 9}.items():
+        assert f"tcp_keepalives_{name}|{value}|" in tcp and f"tcp_keepalives_{name}|0|" in unix
+    assert "tcp_user_timeout|0|" in tcp
+
+
+def test_a_rebooted_server_is_noticed_at_the_first_probe():
+    real = recording("lesson_keepalive_rebooted")
+    assert [p.sender for p in real.passages if "R" in p.segment.letters] == ["server"]
+    assert failed(real).result == "ECONNRESET" and failed(real).t / 1e9 == about(5)
+
+
+def test_the_idle_time_counts_from_the_last_answer():
+    question = ask("keepalive", "after_data")
+    story = Keepalive(idle_s=15, interval_s=5, probes=3, data_every_s=10)
+    assert run(story).outcome["detected_after_s"] == question.right
+    real = recording("lesson_keepalive_and_data")
+    assert len(seconds_from(real, last_heard(real))) == len(of_kind(real, "keepalive")) == 3
+    assert (failed(real).t - last_heard(real)) / 1e9 == about(question.right)
+
+
+def test_answered_probes_come_every_idle_time_or_interval_whichever_is_longer():
+    question = ask("keepalive", "second_probe")
+    first, second, *_ = run(Keepalive(idle_s=10, interval_s=75, peer="alive", watch_s=300)).outcome[
+        "probe_times_s"
+    ]
+    assert (first, second - first) == (10, question.right)
+    for name, times in {"lesson_interval_above_idle": (4, 14, 24), "lesson_idle_alive": (5, 10, 15)}.items():
+        real = recording(name)
+        data = max(p.t for p in real.passages if p.segment.length)
+        assert seconds_from(real, data) == [about(t) for t in times]
+        assert not any(call.result.startswith("E") for call in real.calls)
+    sleep = recording("lesson_long_sql")
+    (probe,) = of_kind(sleep, "keepalive")
+    assert probe.sender == "server" and probe.t / 1e9 == about(10)
+
+
+def test_postgresql_notices_nothing_of_the_probes():
+    assert ask("keepalive", "idle_in_transaction").right == "Nothing at all"
+    real = recording("lesson_idle_in_transaction")
+    probes = of_kind(real, "keepalive")
+    data = max(p.t for p in real.passages if p.segment.length and p.t < probes[0].t)
+    assert seconds_from(real, data) == [about(t) for t in (5, 10, 15)]
+    told = sidecar("lesson_idle_in_transaction")["events"]
+    assert "idle in transaction|Client|ClientRead" in [event["result"] for event in told]
