@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+from itertools import count
 from typing import TYPE_CHECKING
 
 from tcplab.bench.namespaces import (
@@ -21,6 +22,7 @@ from tcplab.bench.namespaces import (
     make_cable,
     read_sysctl,
     silence_ipv6,
+    whole_frames,
     write_sysctl,
 )
 from tcplab.bench.script import Connection, Host, Result, ScriptError, SocketOptions
@@ -42,6 +44,8 @@ _OWN_BUCKETS = 4096
 _SEND_BUFFER = 32 << 20
 #: tcp_rmem's middle value, as Linux has it by default.
 _RECEIVE_BUFFER = 131072
+#: Numbers for the wire's ends of cables; one that was let go may take Linux a moment to remove.
+_CARDS = count(1)
 _NFT_RULES = {"REJECT": "reject with tcp reset", "DROP": "drop"}
 _MORE_PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
@@ -75,13 +79,14 @@ class LinuxHost(Host):
         }
         self.network = Network.new(home)
         mac = bytes((2, 0, 0, 0, 0, self._number))
-        card = self.bench.next_card()
+        card = f"wire{next(_CARDS)}"
         make_cable(card, CARD, mac, self.network)
-        bring_up(card)
         with self.network.inside(home):
             silence_ipv6()
-            bring_up("lo", neighbours=True)
-            bring_up(CARD, self.address)
+            bring_up("lo")
+            whole_frames(CARD)
+            give_address(CARD, self.address)
+            bring_up(CARD)
             # A small table of sockets must not bring small limits with it.
             for name, value in kept.items():
                 write_sysctl(f"ipv4/{name}", value)

@@ -87,7 +87,6 @@ def _serve(channel: Connection[Any, Any]) -> None:
         return
     channel.send(("ready", None))
     gc.freeze()
-    cards = 0
 
     def progress(seconds: float, segments: int) -> None:
         channel.send(("progress", (seconds, segments)))
@@ -103,8 +102,7 @@ def _serve(channel: Connection[Any, Any]) -> None:
             continue
         gc.disable()  # a collection in the middle of a run would hold up the wire
         try:
-            trace, cards = perform(story, home, cards, progress)
-            channel.send(("trace", trace))
+            channel.send(("trace", perform(story, home, progress)))
         except (BenchError, ScriptError) as error:
             channel.send(("error", error))
         except OSError as error:

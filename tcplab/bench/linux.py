@@ -45,12 +45,11 @@ def version() -> str:
 class LinuxBench(Bench):
     """Hosts on one wire, in real time."""
 
-    def __init__(self, story: Story, home: Network, first_card: int) -> None:
+    def __init__(self, story: Story, home: Network) -> None:
         self.home = home
         self.clock = Clock()
         self.trace = Trace(str(story.name), "linux", version(), story.values())
         self.wire = Wire(self.trace, self.clock, round(story.latency_ms * MILLISECOND), self.stirred)
-        self.cards = first_card
         self._hosts: list[LinuxHost] = []
         self._loop = asyncio.get_running_loop()
         self._waiting: list[asyncio.Future[None]] = []
@@ -111,11 +110,6 @@ class LinuxBench(Bench):
 
     # -- for its hosts -----------------------------------------------------------------------
 
-    def next_card(self) -> str:
-        """A name for the wire's end of one more cable."""
-        self.cards += 1
-        return f"wire{self.cards}"
-
     def warn(self, sentence: str) -> None:
         """Something a reader must know before believing the picture."""
         if sentence not in self.trace.warnings:
@@ -170,7 +164,7 @@ class LinuxBench(Bench):
 
     # -- a run -------------------------------------------------------------------------------
 
-    async def perform(self, story: Story, progress: Progress) -> Trace:
+    async def perform(self, story: Story, progress: Progress) -> None:
         """The script from beginning to end. Raises `BenchError`, `ScriptError`."""
         ticking = asyncio.create_task(self._tick(progress))
         self._script = asyncio.create_task(_as_coroutine(story.run(self)))
@@ -184,7 +178,6 @@ class LinuxBench(Bench):
             self._finish()
         if self.wire.trouble:
             raise self.wire.trouble
-        return self.trace
 
     async def _tick(self, progress: Progress) -> None:
         counted = told = 0.0
@@ -218,13 +211,14 @@ async def _as_coroutine(call: Awaitable[None]) -> None:
     await call
 
 
-def perform(story: Story, home: Network, first_card: int, progress: Progress) -> tuple[Trace, int]:
-    """Run a story here, in the sandbox; returns the trace and the number of the last card used."""
+def perform(story: Story, home: Network, progress: Progress) -> Trace:
+    """Run a story here, in the sandbox."""
 
-    async def whole() -> tuple[Trace, int]:
-        bench = LinuxBench(story, home, first_card)
-        return await bench.perform(story, progress), bench.cards
+    async def whole() -> LinuxBench:
+        bench = LinuxBench(story, home)
+        await bench.perform(story, progress)
+        return bench
 
     # select() waits to the microsecond; epoll, which asyncio would take, to the millisecond.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
-        return runner.run(whole())
+        return runner.run(whole()).trace

@@ -129,10 +129,8 @@ class Network:
 # --- one machine's network card ---
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
-_SIOCETHTOOL = 0x8946
+_SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
 _IFF_UP, _IFF_NOARP = 0x1, 0x80
-#: ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO.
-_OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)
 
 _RTM_NEWLINK, _NLMSG_ERROR = 16, 2
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_EXCL, _NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
@@ -145,56 +143,60 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def make_cable(name: str, peer: str, mac: bytes, network: Network) -> None:
-    """A veth pair: `name` here, `peer` with hardware address `mac` in `network`. Raises OSError.
+def make_cable(name: str, card: str, mac: bytes, network: Network) -> None:
+    """A veth pair: `name` here and switched on, `card` with address `mac` in `network`, still off.
 
-    One message in place of pyroute2, whose import alone takes longer than a sandbox may.
+    One message in place of pyroute2, whose import alone takes longer than a sandbox may. Raises
+    OSError. Switched on first, `name` finds its carrier only later and drops what is queued on it
+    until then; `card` can send at once.
     """
+    flags = _IFF_UP | _IFF_NOARP
+    link = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, flags, flags)
     there = (
         bytes(16)
-        + _attribute(_IFLA_IFNAME, peer.encode() + b"\0")
+        + _attribute(_IFLA_IFNAME, card.encode() + b"\0")
         + _attribute(_IFLA_ADDRESS, mac)
         + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", network.descriptor))
     )
-    info = _attribute(_IFLA_INFO_KIND, b"veth") + _attribute(
-        _IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, there)
-    )
-    body = bytes(16) + _attribute(_IFLA_IFNAME, name.encode() + b"\0") + _attribute(_IFLA_LINKINFO, info)
+    other = _attribute(_IFLA_INFO_DATA, _attribute(_VETH_INFO_PEER, there))
+    pair = _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, b"veth") + other)
+    body = link + _attribute(_IFLA_IFNAME, name.encode() + b"\0") + pair
     flags = _NLM_F_REQUEST | _NLM_F_ACK | _NLM_F_EXCL | _NLM_F_CREATE
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
         netlink.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWLINK, flags, 1, 0) + body)
         answer = netlink.recv(65536)
-    kind, number = struct.unpack_from("=H", answer, 4)[0], -struct.unpack_from("=i", answer, 16)[0]
-    if kind == _NLMSG_ERROR and number:
+    told, number = struct.unpack_from("=H", answer, 4)[0], -struct.unpack_from("=i", answer, 16)[0]
+    if told == _NLMSG_ERROR and number:
         raise OSError(number, os.strerror(number), "making a veth pair")
 
 
-def bring_up(card: str, address: str | None = None, *, neighbours: bool = False) -> None:
-    """Switch a network card on, with an address of a /24 if it gets one. Raises OSError.
+def whole_frames(card: str) -> None:
+    """Let Linux itself cut segments and sum them up, so that frames are true where the wire reads
+    them: without checksums from the card there is no TSO and no GSO either. Raises OSError."""
+    value = array.array("I", [_ETHTOOL_STXCSUM, 0])
+    _ioctl(_SIOCETHTOOL, struct.pack("=16sQ16x", card.encode(), value.buffer_info()[0]))
 
-    Without `neighbours` nobody asks for hardware addresses (NOARP): the wire knows whose frame
-    it is. What the card would do for Linux is switched off, so that frames are whole and
-    checksums true where the wire reads them.
+
+def bring_up(card: str) -> None:
+    """Switch a network card on. Raises OSError.
+
+    It asks nobody for hardware addresses (NOARP): the wire knows whose frame it is.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        if address:
-            give_address(card, address)
-        if not neighbours:
-            for command in _OFFLOADS:
-                value = array.array("I", [command, 0])
-                request = struct.pack("=16sQ16x", card.encode(), value.buffer_info()[0])
-                fcntl.ioctl(control, _SIOCETHTOOL, request)
-        known = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("=16sH22x", card.encode(), 0))
-        flags = struct.unpack_from("=16sH", known)[1] | _IFF_UP | (0 if neighbours else _IFF_NOARP)
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("=16sH22x", card.encode(), flags))
+    known = _ioctl(_SIOCGIFFLAGS, struct.pack("=16sH22x", card.encode(), 0))
+    flags = struct.unpack_from("=16sH", known)[1] | _IFF_UP | _IFF_NOARP
+    _ioctl(_SIOCSIFFLAGS, struct.pack("=16sH22x", card.encode(), flags))
 
 
 def give_address(card: str, address: str) -> None:
     """An address of a /24; `eth0:1` is a second one of `eth0`. Raises OSError."""
+    for request, quad in (_SIOCSIFADDR, address), (_SIOCSIFNETMASK, "255.255.255.0"):
+        where = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(quad))
+        _ioctl(request, struct.pack("=16s16s8x", card.encode(), where))
+
+
+def _ioctl(request: int, argument: bytes) -> bytes:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        for request, quad in (_SIOCSIFADDR, address), (_SIOCSIFNETMASK, "255.255.255.0"):
-            where = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(quad))
-            fcntl.ioctl(control, request, struct.pack("=16s16s8x", card.encode(), where))
+        return fcntl.ioctl(control, request, argument)
 
 
 def write_sysctl(name: str, value: str) -> bool:

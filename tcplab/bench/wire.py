@@ -98,6 +98,7 @@ class Wire:
         self._dissector = Dissector()
         self._owner: dict[str, End] = {}
         self._ends: list[End] = []
+        self._retired: list[socket.socket] = []
         self._heap: list[tuple[int, int, bytes, Passage | None, End, End, int]] = []
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -121,7 +122,8 @@ class Wire:
         self._loop.remove_reader(end.socket.fileno())
         if end.overflowed():
             self._too_busy("frames came faster than they could be carried")
-        end.socket.close()
+        # Linux takes its time to close a packet socket, which the wire does not have.
+        self._retired.append(end.socket)
 
     def move(self, address: str, new: End) -> None:
         """From now on what is for `address` goes to another host."""
@@ -134,7 +136,8 @@ class Wire:
             self._timer.cancel()
         for end in self._ends:
             self.detach(end)
-        self._ends.clear()
+        for each in self._retired:
+            each.close()
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -153,6 +156,8 @@ class Wire:
             stamp = next(data for level, kind, data in ancillary if kind == _SO_TIMESTAMPNS)
             end.last = max(end.last, self._clock.of_stamp(*struct.unpack("=qq", stamp)))
             self._take(end, frame, end.last)
+            if self._heap and self._heap[0][0] <= self._clock.now():  # in the middle of a burst
+                self._deliver_due()
 
     def _take(self, end: End, frame: bytes, t: int) -> None:
         address = destination(frame)

@@ -1,0 +1,234 @@
+"""Small stories for the Linux bench's tests: a module of its own, since the sandbox imports them too."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tcplab.bench.script import Result, SocketOptions
+
+#: What a story has learnt goes into the trace as notes, one `name = value` each.
+
+
+@dataclass(frozen=True)
+class Story:
+    """What every bench asks of a story."""
+
+    latency_ms: float = 1
+    linux: str = "6.18"
+    seed: int = 1
+    name: str = field(default="story", init=False)
+
+    def values(self):
+        return {"latency_ms": self.latency_ms}
+
+    def ignored_by_release(self):
+        return []
+
+    def outcome(self, trace) -> dict[str, Any]:
+        return dict(note.text.split(" = ", 1) for note in trace.notes if " = " in note.text)
+
+    async def pair(self, bench, options=SocketOptions()):
+        client_host, server_host = bench.hosts("client", "server")
+        listener = await server_host.listen(5432)
+        _, client = await client_host.connect(server_host, 5432, options)
+        return client_host, server_host, client, await listener.accept()
+
+
+class Errors(Story):
+    """A RST that the client learns of by looking: the next call is still told, the one after too."""
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        await client.exchange(server)
+        await server.reset()
+        told = await client.wait_until_broken(2)
+        again = await client.wait_until_broken(2)
+        calls = [await client.send(40), await client.receive(), await client.send(40)]
+        errors = " ".join(str(result.error) for result in (told, again, *calls))
+        bench.note(None, f"errors = {errors}")
+
+
+class Unread(Story):
+    """Bytes that came before the RST are still there; the error comes after them."""
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        await server.send(100)
+        await bench.sleep(0.05)
+        await server.reset()
+        await client.wait_until_broken(1)
+        bench.note(None, f"received = {[str(await client.receive()) for _ in range(2)]}")
+
+
+class Fin(Story):
+    """End of file is no error: the wait lasts to its limit."""
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        await server.close()
+        began = bench.now()
+        told = await client.wait_until_broken(0.3)
+        bench.note(None, f"told = {told.error}")
+        bench.note(None, f"waited = {bench.now() - began:.1f}")
+
+
+class GivenUp(Story):
+    """within() ends a call, also one within another; what it began goes on."""
+
+    async def run(self, bench):
+        client_host, server_host = bench.hosts("client", "server")
+        server_host.drop(5432)
+        began = bench.now()
+        outer = await bench.within(5, bench.within(0.1, client_host.connect(server_host, 5432)))
+        inner = await bench.within(0.1, bench.within(5, client_host.connect(server_host, 5432)))
+        kept = await bench.within(5, self.quickly(bench))
+        bench.note(None, f"results = {outer} {inner} {kept}")
+        bench.note(None, f"waited = {bench.now() - began:.1f}")
+        await bench.sleep(1)
+
+    async def quickly(self, bench):
+        await bench.sleep(0.05)
+        return 7
+
+
+class Together(Story):
+    """Calls side by side, results in their order."""
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        read, _, sent = await bench.together(client.receive(), bench.sleep(0.1), server.send(30))
+        bench.note(None, f"results = {read.value} {sent.value}")
+
+
+class ClosedUnderneath(Story):
+    """A call that waits for a socket that another closes, kills, or loses in a reboot, returns."""
+
+    async def run(self, bench):
+        _, server_host, client, server = await self.pair(bench)
+
+        async def later(what):
+            await bench.sleep(0.05)
+            return await what()
+
+        async def reboot():
+            server_host.reboot()
+            return Result()
+
+        for connection, what in (server, reboot), (client, client.kill):
+            waiting, _ = await bench.together(connection.receive(), later(what))
+            bench.note(None, f"{connection.host.name} = {waiting.error}")
+
+
+class Lost(Story):
+    """Named losses: one SYN, then one segment with payload."""
+
+    async def run(self, bench):
+        client_host, server_host = bench.hosts("client", "server")
+        listener = await server_host.listen(5432)
+        bench.lose(client_host, syn=1)
+        _, client = await client_host.connect(server_host, 5432)
+        server = await listener.accept()
+        bench.lose(server_host, data=1)
+        await client.exchange(server)
+
+
+class Unplugged(Story):
+    """What is on the wire when the cable is pulled is lost in both directions; then all is well again."""
+
+    async def run(self, bench):
+        _, server_host, client, server = await self.pair(bench)
+        await client.exchange(server)
+        await client.send(10)
+        await server.send(20)
+        await bench.sleep(0.004)
+        server_host.unplug()
+        await bench.sleep(0.1)
+        server_host.plug()
+        await client.settled()
+        await server.settled()
+
+
+class Settings(Story):
+    """A setting that this Linux lacks is ignored, in a sentence; a buffer over the limit is cut."""
+
+    async def run(self, bench):
+        client_host, server_host = bench.hosts("client", "server")
+        client_host.set(tcp_no_such_thing=1, tcp_retries2=7, somaxconn=77)
+        listener = await server_host.listen(5432)
+        huge = SocketOptions(receive_buffer=1 << 30)
+        await client_host.connect(server_host, 5432, huge)
+        await listener.accept()
+
+
+class Refused(Story):
+    """A value that Linux refuses."""
+
+    async def run(self, bench):
+        (host,) = bench.hosts("host")
+        host.set(tcp_fin_timeout=0.5)
+
+
+class HalfASecond(Story):
+    """Keepalive counts whole seconds."""
+
+    async def run(self, bench):
+        await self.pair(bench, SocketOptions(keepalive_idle_s=0.5))
+
+
+class Wrong(Story):
+    """A mistake in a story."""
+
+    async def run(self, bench):
+        raise ZeroDivisionError("by nothing")
+
+
+class Greedy(Story):
+    """Keeps the wire waiting: whatever this run shows is not Linux's doing."""
+
+    async def run(self, bench):
+        *_, client, _ = await self.pair(bench)
+        await client.send(10)
+        time.sleep(0.05)
+        await bench.sleep(10)
+
+
+class Patient(Story):
+    """Lasts until somebody ends it."""
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        while True:
+            await client.exchange(server)
+            await bench.sleep(0.01)
+
+
+class RunsALot(Story):
+    """Big responses at a small latency: no segment may be lost on the way."""
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        sent, read = await bench.together(server.send(1_000_000), client.receive_exactly(1_000_000))
+        bench.note(None, f"bytes = {sent.value} {read.value}")
+
+
+class ListensTwice(Story):
+    """A port that is taken."""
+
+    async def run(self, bench):
+        (host,) = bench.hosts("host")
+        await host.listen(5432)
+        await host.listen(5432)
+
+
+class Touches(Story):
+    """Whatever changes something: settings, addresses, rules, a reboot."""
+
+    async def run(self, bench):
+        client, server, other = bench.hosts("client", "server", "other")
+        for host in (client, server, other):
+            host.set(tcp_retries2=3, tcp_fin_timeout=7, somaxconn=3)
+        server.reject(1)
+        server.drop(2)
+        bench.move_address(server, other)
+        client.reboot()
+        await bench.sleep(1)

@@ -1,0 +1,371 @@
+"""The sandbox: it starts fast, serves many runs, and leaves nothing behind, however it ends."""
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench import linux_stories
+from bench.sandboxes import ROOT, TESTS, gone, marked, need_sandbox, patient_run
+from tcplab.bench.sandbox import Sandbox, refusal, run_on_linux, why_not
+from tcplab.bench.script import ScriptError
+from tcplab.bench.trouble import BenchError, Cancelled, Refused, TooBusy
+from tcplab.experiments import HandshakeAndClose
+
+pytestmark = pytest.mark.linux
+
+#: A child that runs one story after the other until somebody ends it; says when it begins.
+RUNS_FOR_EVER = """
+import tcplab
+from tcplab.bench.sandbox import Sandbox
+sandbox = Sandbox()
+print("begins", flush=True)
+while True:
+    sandbox.run(tcplab.HandshakeAndClose())
+"""
+
+
+@pytest.fixture
+def mark(monkeypatch):
+    """A word in the environment of whatever this test starts; nothing with it outlives the test."""
+    need_sandbox()
+    word = uuid.uuid4().hex
+    monkeypatch.setenv("TCPLAB_TEST", word)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(TESTS)]))
+    yield word
+    assert gone(word)
+
+
+# --- a run ---
+
+
+def test_making_it_is_fast(mark):
+    took = []
+    for _ in range(4):
+        began = time.monotonic()
+        with Sandbox():
+            took.append(time.monotonic() - began)
+    assert min(took) < 0.6
+
+
+def test_a_run_costs_little_beyond_its_waiting(mark):
+    with Sandbox() as sandbox:
+        took = []
+        for _ in range(2):
+            began = time.monotonic()
+            trace = patient_run(sandbox, HandshakeAndClose())
+            took.append(time.monotonic() - began - trace.end / 1e9)
+    assert min(took) < 1
+
+
+def test_it_serves_many_runs_and_goes_on_after_errors(mark):
+    with Sandbox() as sandbox:
+        first = sandbox.pid
+        for _ in range(2):
+            with pytest.raises(BenchError, match="by nothing"):
+                sandbox.run(linux_stories.Wrong())
+            assert patient_run(sandbox, linux_stories.Together()).passages
+        assert sandbox.pid == first
+
+
+def test_each_run_begins_afresh(mark):
+    with Sandbox() as sandbox:
+        traces = [patient_run(sandbox, linux_stories.Together()) for _ in range(2)]
+    first, second = traces
+    assert first.hosts == second.hosts
+    for trace in traces:  # no socket of an earlier run, no count
+        assert {s.remote.port or s.local.port for s in trace.sockets if s.host == "client"} == {5432}
+        assert trace.counters_at(trace.end)["client"]["TcpActiveOpens"] == 1
+
+
+def test_several_run_side_by_side_and_don_t_see_each_other(mark):
+    with ThreadPoolExecutor(3) as pool:
+        traces = list(pool.map(lambda _: run_patiently_alone(), range(3)))
+    assert all(len(trace.passages) == 10 for trace in traces)
+    assert len({trace.passages[0].segment.seq for trace in traces}) == 3
+
+
+def run_patiently_alone():
+    """One run in a sandbox of its own."""
+    with Sandbox() as sandbox:
+        return patient_run(sandbox, HandshakeAndClose())
+
+
+def test_run_on_linux_makes_one_when_it_gets_none(mark):
+    for _ in range(3):
+        try:
+            trace = run_on_linux(HandshakeAndClose())
+            break
+        except TooBusy:
+            continue
+    assert trace.bench == "linux" and not marked(mark)
+
+
+def test_progress_tells_how_far_it_is(mark):
+    told = []
+    with Sandbox() as sandbox:
+        trace = patient_run(sandbox, HandshakeAndClose(), lambda *far: told.append(far))
+    assert len(told) >= 3
+    seconds = [far[0] for far in told]
+    assert seconds == sorted(seconds) and seconds[-1] <= trace.end / 1e9
+    assert told[-1][1] == len(trace.passages)
+
+
+@dataclass(frozen=True)
+class OfThisTest(linux_stories.Story):
+    """A story that stands where the sandbox can't import it."""
+
+    async def run(self, bench):
+        raise AssertionError("never runs")
+
+
+def test_a_story_that_can_t_be_imported_is_told_in_a_sentence(mark, monkeypatch):
+    monkeypatch.setattr(OfThisTest, "__module__", "a_notebook")
+    monkeypatch.setitem(sys.modules, "a_notebook", sys.modules[__name__])
+    with Sandbox() as sandbox, pytest.raises(BenchError) as told:
+        sandbox.run(OfThisTest())
+    assert str(told.value).startswith("the sandbox can't load this experiment, it has to stand in a module")
+
+
+def test_a_run_without_time_for_the_wire_says_so_and_not_something_else(mark):
+    with Sandbox() as sandbox, pytest.raises(TooBusy, match=r"too busy.*\d+ ms late; try again"):
+        sandbox.run(linux_stories.Greedy())
+
+
+def test_a_script_s_own_mistake_stays_a_script_error(mark):
+    with Sandbox() as sandbox:
+        first = sandbox.pid
+        with pytest.raises(ScriptError, match=r"listen\(5432\) failed: EADDRINUSE"):
+            patient_run(sandbox, linux_stories.ListensTwice())
+        assert sandbox.pid == first
+
+
+# --- the end ---
+
+
+def test_cancelled_from_another_thread(mark):
+    sandbox = Sandbox()
+    threading.Timer(0.6, sandbox.cancel).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        patient_run(sandbox, linux_stories.Patient())
+    assert time.monotonic() - began < 3
+    assert gone(mark)
+    assert patient_run(sandbox, linux_stories.Together()).passages  # and it can be used again
+    sandbox.close()
+
+
+def test_an_exception_in_here_ends_everything_inside(mark):
+    def interrupted(seconds, segments):
+        raise KeyboardInterrupt
+
+    sandbox = Sandbox()
+    with pytest.raises(KeyboardInterrupt):
+        patient_run(sandbox, linux_stories.Patient(), interrupted)
+    assert not marked(mark)
+
+
+def test_closing_waits_until_everything_is_gone(mark):
+    with Sandbox():
+        assert len(marked(mark)) == 3
+    assert not marked(mark)
+
+
+def test_forgetting_it_ends_it(mark):
+    sandbox = Sandbox()
+    sandbox.start()
+    assert marked(mark)
+    del sandbox
+    assert not marked(mark)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_the_death_of_any_process_inside_is_the_death_of_all(mark, which):
+    sandbox = Sandbox()
+    sandbox.start()
+    killer = threading.Timer(0.3, lambda: os.kill(marked(mark)[which], signal.SIGKILL))
+    killer.start()
+    with pytest.raises(BenchError, match="the sandbox has ended unexpectedly"):
+        patient_run(sandbox, linux_stories.Patient())
+    assert gone(mark)
+    assert patient_run(sandbox, linux_stories.Together()).passages  # the next run makes a new one
+    sandbox.close()
+
+
+def child(mark: str, place: Path) -> "subprocess.Popen[str]":
+    """A Python of its own that runs stories for ever, with `place` for everything temporary."""
+    environment = os.environ | {"TCPLAB_TEST": mark, "TMPDIR": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", RUNS_FOR_EVER],
+        env=environment,
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_killed_at_random_times_nothing_is_left(mark, tmp_path):
+    chance = random.Random(7)
+    moments = [chance.uniform(0, 1.3) for _ in range(20)]
+    seen: set[str] = set()
+
+    def kill_after(moment):
+        word, place = uuid.uuid4().hex, tmp_path / f"{moment}"
+        place.mkdir()
+        process = child(word, place)
+        assert process.stdout and process.stdout.readline() == "begins\n"
+        time.sleep(moment)
+        for number in marked(word):
+            try:
+                seen.add(os.readlink(f"/proc/{number}/ns/net"))
+            except OSError:
+                continue
+        process.kill()
+        process.communicate()
+        return gone(word), list(place.iterdir())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(kill_after, moments)) == [(True, [])] * 20
+    assert len(seen) > 5  # most of them were killed with namespaces open
+    # What a namespace is kept by, if not by a process: a mount.
+    mounts = Path("/proc/self/mountinfo").read_text()
+    assert not [name for name in seen if name in mounts]
+
+
+def test_interrupted_with_ctrl_c_nothing_is_left(mark, tmp_path):
+    process = child(mark, tmp_path)
+    assert process.stdout and process.stdout.readline() == "begins\n"
+    time.sleep(0.7)
+    assert len(marked(mark)) == 4
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert gone(mark) and list(tmp_path.iterdir()) == []
+
+
+# --- this machine's own network ---
+
+
+ABOUT_THE_NETWORK = (
+    ("ip", "-o", "address"),
+    ("ip", "route", "show", "table", "all"),
+    ("nft", "list", "ruleset"),
+)
+
+
+def of_this_machine() -> dict[str, object]:
+    """Interfaces, addresses, routes, sysctls and firewall rules, as far as one may read them."""
+    found: dict[str, object] = {
+        "cards": sorted(os.listdir("/sys/class/net")),
+        "own network": os.readlink("/proc/self/ns/net"),
+    }
+    readable = [path for path in Path("/proc/sys/net").rglob("*") if path.is_file()]
+    for path in [*readable, *(Path("/proc/net", name) for name in ("route", "if_inet6"))]:
+        try:
+            found[str(path)] = path.read_text()
+        except OSError:  # written only, or not there
+            continue
+    for command in ABOUT_THE_NETWORK:
+        if program := shutil.which(command[0], path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
+            done = subprocess.run([program, *command[1:]], capture_output=True, text=True)
+            found[" ".join(command)] = done.stdout
+    return found
+
+
+def test_this_machine_s_network_is_neither_changed_nor_used(mark):
+    before = of_this_machine()
+    with Sandbox() as sandbox:
+        sandbox.start()
+        during = []
+        running = threading.Timer(0.4, lambda: during.append(of_this_machine()))
+        running.start()
+        patient_run(sandbox, linux_stories.Touches())
+        running.join()
+    assert during and during[0] == before
+    assert of_this_machine() == before
+
+
+# --- whoever runs it ---
+
+
+def ordinary_python() -> tuple[list[str], dict[str, int | list[int]]]:
+    """A command that is Python for a user without any rights, and how to start it as one."""
+    if os.geteuid() != 0:
+        return [sys.executable], {}
+    nobody: dict[str, int | list[int]] = {"user": 65534, "group": 65534, "extra_groups": []}
+    for python in filter(None, [sys.executable, shutil.which("python3", path="/usr/bin")]):
+        version = "import sys, tcplab.bench.sandbox; sys.exit(sys.version_info < (3, 11))"
+        try:
+            if not subprocess.run([python, "-c", version], **nobody, capture_output=True).returncode:
+                return [python], nobody
+        except PermissionError:
+            continue
+    # Nobody may read this installation: root without one capability is as helpless.
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable], {}
+
+
+def test_an_ordinary_user_can(mark):
+    command, who = ordinary_python()
+    code = (
+        "import tcplab, os\n"
+        "from tcplab.bench.trouble import TooBusy\n"
+        "rights = next(l for l in open('/proc/self/status') if l.startswith('CapEff')).split()[1]\n"
+        "for _ in range(4):\n"
+        "    try:\n"
+        "        print(int(rights, 16), tcplab.run(tcplab.FinOrRst(ending='reject'), 'linux').outcome)\n"
+        "        break\n"
+        "    except TooBusy: pass\n"
+    )
+    done = subprocess.run([*command, "-c", code], **who, cwd="/", capture_output=True, text=True)
+    outcome = {"server_sends": "RST", "client_error": "ECONNREFUSED", "second_write_error": None}
+    assert (done.stderr, done.stdout) == ("", f"0 {outcome}\n")
+
+
+def test_where_namespaces_are_switched_off_the_reason_is_one_sentence(mark, need):
+    inside = f"""
+        echo 0 > /proc/sys/user/max_user_namespaces
+        exec {sys.executable} -c 'from tcplab.bench.sandbox import why_not; print(why_not())'
+    """
+    done = subprocess.run([need("unshare"), "-Ur", "sh", "-ec", inside], capture_output=True, text=True)
+    said = "user namespaces are switched off: user.max_user_namespaces is 0; a few hundred would do.\n"
+    assert (done.stderr, done.stdout) == ("", said)
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "files", "says"),
+    [
+        ("unshare", errno.ENOSPC, {"sys/user/max_user_namespaces": "0"}, "max_user_namespaces is 0"),
+        (
+            "unshare",
+            errno.EPERM,
+            {"sys/kernel/unprivileged_userns_clone": "0"},
+            "userns_clone=1",
+        ),
+        ("network", errno.EPERM, {"sys/kernel/apparmor_restrict_unprivileged_userns": "1"}, "AppArmor"),
+        ("unshare", errno.EPERM, {"self/status": "Name:\tpython3\nSeccomp:\t2\n"}, "seccomp"),
+        ("unshare", errno.EINVAL, {}, "was built without"),
+        ("network", errno.EOPNOTSUPP, {}, "veth"),
+        ("settings", errno.EROFS, {}, "read-only"),
+        ("unshare", errno.EUSERS, {}, "too many namespaces"),
+        ("packets", errno.EPERM, {}, "opening a packet socket failed with EPERM (Operation not permitted)."),
+    ],
+)
+def test_each_refusal_has_its_reason(step, number, files, says):
+    reason = refusal(Refused(step, number), lambda name: files.get(name, ""))
+    assert says in reason and reason.endswith(".") and "\n" not in reason
+
+
+def test_elsewhere_the_reason_is_the_system(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert why_not.__wrapped__() == "it needs Linux, and this is darwin."
