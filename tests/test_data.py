@@ -22,7 +22,10 @@ from scapy.utils import rdpcap  # noqa: E402
 STORED = Path(__file__).parents[1] / "data" / "captures"
 NAMES = {
     "postgres_closed_port",
+    "postgres_kill9_backend",
+    "postgres_kill9_postmaster",
     "postgres_kill9_unread",
+    "postgres_stop_fast",
     "postgres_terminate_backend",
     "postgres_terminate_backend_reading",
 }
@@ -192,6 +195,41 @@ def test_terminate_idle_fin_from_the_server_and_rst_only_for_the_next_query(fold
     assert capture.states("server") == ["ESTAB", "FIN-WAIT-2", "FIN-WAIT-2", "CLOSED"]
     waiting = [sample for sample in capture.sidecar["states"] if sample["state"] == "CLOSE-WAIT"]
     assert {sample["recv_q"] for sample in waiting} == {len(said.payload) + 1}, "unread message, and the FIN"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("postgres_stop_fast", b"terminating connection due to administrator command"),
+        ("postgres_kill9_postmaster", b"terminating connection due to unexpected postmaster exit"),
+        ("postgres_kill9_backend", b""),
+    ],
+)
+def test_whatever_ends_an_idle_backend_sends_fin_and_the_next_query_draws_rst(
+    folder: Path, name: str, said: bytes
+) -> None:
+    capture = Capture(folder, name)
+    (fin,), (rst,) = capture.having("F"), capture.having("R")
+    query = capture.frames[-2]
+    assert fin.host == rst.host == "server" and rst is capture.frames[-1] and rst.flags == "R"
+    assert query.host == "client" and b"select 1;" in query.payload and query.t - fin.t > 2
+    assert rst.seq == query.ack == fin.end
+
+    (asked,) = [frame for frame in capture.having("", "client") if b"pg_backend_pid" in frame.payload]
+    answer, *last_words = [f for f in capture.having("", "server") if f.payload and f.t > asked.t]
+    assert capture.event("pg_backend_pid")["result"].encode() in answer.payload
+    assert len(last_words) == bool(said) and all(said in frame.payload for frame in last_words)
+    result = capture.event("select 1;")["result"]
+    assert said.decode() in result and ("FATAL" in result) == bool(said)
+    assert "server closed the connection unexpectedly" in result
+    assert ("Attempting reset: Succeeded" in result) == (name == "postgres_kill9_backend")
+
+    killed = "pg_ctl stop -m fast" if name == "postgres_stop_fast" else "kill -9"
+    assert capture.event(killed)["began"] < fin.t < capture.event(killed)["began"] + 1
+    pid = capture.event("pg_backend_pid")["result"]
+    assert (capture.event(killed)["call"] == f"kill -9 {pid}") == (name == "postgres_kill9_backend")
+    assert capture.states("client") == ["ESTAB", "CLOSE-WAIT", "CLOSE-WAIT", "CLOSED"]
+    assert capture.states("server") == ["ESTAB", "FIN-WAIT-2", "FIN-WAIT-2", "CLOSED"]
 
 
 def test_terminate_reading_closes_both_ways_without_rst(folder: Path) -> None:

@@ -1,9 +1,9 @@
 """Record how a real PostgreSQL ends a connection: python3 data/captures/record_postgres.py [FOLDER]
 
-Four captures and their sidecars are written beside this file (or into FOLDER); ../README.md says what they
+Seven captures and their sidecars are written beside this file (or into FOLDER); ../README.md says what they
 are. Everything, the database included, happens on two hosts made for the occasion: see two_hosts.py. Linux
-only, as root or as an ordinary user; needs PostgreSQL (server and psql), util-linux and iproute2. Takes a
-quarter of a minute.
+only, as root or as an ordinary user; needs PostgreSQL (server and psql), util-linux and iproute2. Takes
+half a minute.
 """
 
 import glob
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from two_hosts import A_MOMENT, ADDRESS, SHELF, Recording, Terminal, build_network, enter, run
@@ -30,7 +31,7 @@ class Psql(Terminal):
 
     def __init__(self, server: object, on: tuple[str, ...] | list[str] = ()) -> None:
         command = [*on, "psql", "-XnqAt", "-P", "pager=off", "-h", str(server), "-p", str(PORT)]
-        super().__init__(command, "postgres=# ")
+        super().__init__(command, "postgres=# ", "!?> ")  # the latter when it has lost its server for good
 
 
 def ask(recording: Recording, psql: Psql, sql: str, host: str = "client") -> str:
@@ -38,10 +39,13 @@ def ask(recording: Recording, psql: Psql, sql: str, host: str = "client") -> str
 
 
 def start_postgres(on: list[str]) -> subprocess.Popen:
-    """A throw-away server that trusts the client; returns when it takes connections."""
-    run("initdb", "-D", SHELF / "data", "-U", "postgres", "-A", "trust", "--no-locale", "-E", "UTF8", "-N")
-    with (SHELF / "data/pg_hba.conf").open("a") as rules:
-        rules.write(f"host all all {ADDRESS['client']}/32 trust\n")
+    """A throw-away server that trusts the client; returns when it takes connections. May be started again."""
+    if not (SHELF / "data").exists():
+        run(
+            "initdb", "-D", SHELF / "data", "-U", "postgres", "-A", "trust", "--no-locale", "-E", "UTF8", "-N"
+        )
+        with (SHELF / "data/pg_hba.conf").open("a") as rules:
+            rules.write(f"host all all {ADDRESS['client']}/32 trust\n")
     settings = f"-F -p {PORT} -h {SERVER} -k {SHELF} -c timezone=UTC -c autovacuum=off".split()
     command = [*on, "postgres", "-D", SHELF / "data", *settings]
     server = subprocess.Popen(command, stderr=(SHELF / "log").open("w"))
@@ -87,6 +91,63 @@ def postgres_terminate_backend_reading(recording: Recording, dba: Psql) -> None:
     recording.look()
 
 
+#: What to call an action, and the action.
+Deed = tuple[str, Callable[[], object]]
+
+
+def kill(pid: int) -> Deed:
+    return f"kill -9 {pid}", lambda: os.kill(pid, signal.SIGKILL)
+
+
+def outlives_its_server(recording: Recording, end: Callable[[int], Deed]) -> None:
+    """A psql at its prompt whose server is ended; three seconds later it is given a query.
+
+    end: what is done, given the process number of psql's backend.
+    """
+    psql = Psql(SERVER)
+    pid = ask(recording, psql, "select pg_backend_pid();")
+    time.sleep(1)
+    recording.look()
+    recording.call("server", *end(int(pid)))
+    for wait in (A_MOMENT, 3):
+        time.sleep(wait)
+        recording.look()
+    ask(recording, psql, "select 1;")
+    recording.look()
+    os.close(psql.terminal)
+
+
+def postgres_stop_fast(recording: Recording, dba: Psql) -> None:
+    """pg_ctl stop -m fast while psql sits at its prompt
+
+    A DBA stops the server. The backend says why and closes with FIN, as with pg_terminate_backend; psql is
+    not reading and stays in CLOSE-WAIT. Seconds later its query is answered with RST, and a new connection is
+    refused.
+    """
+    stop = ("pg_ctl", "stop", "-m", "fast", "-D", SHELF / "data")
+    outlives_its_server(recording, lambda _: ("pg_ctl stop -m fast", lambda: run(*stop) and None))
+
+
+def postgres_kill9_postmaster(recording: Recording, dba: Psql) -> None:
+    """kill -9 of the postmaster while psql sits at its prompt
+
+    The postmaster is killed; the backend of the idle psql notices, says so and ends by itself, with FIN. It
+    is not the killed process whose connection is closed here. psql hears of it with its next query.
+    """
+    postmaster = int((SHELF / "data/postmaster.pid").read_text().split()[0])
+    outlives_its_server(recording, lambda _: kill(postmaster))
+
+
+def postgres_kill9_backend(recording: Recording, dba: Psql) -> None:
+    """kill -9 of a backend while psql sits at its prompt
+
+    An idle backend that has read everything is killed. Linux closes its socket with FIN, without a word from
+    PostgreSQL. psql stays in CLOSE-WAIT until its next query draws a RST; the server, which restarts after
+    the crash of one of its processes, takes it back at once.
+    """
+    outlives_its_server(recording, kill)
+
+
 def postgres_closed_port(recording: Recording, dba: Psql) -> None:
     """psql to a port on which nobody listens
 
@@ -124,8 +185,7 @@ def postgres_kill9_unread(recording: Recording, dba: Psql) -> None:
         send(sql)
         time.sleep(1)
     recording.look()
-    kill = ("server", f"kill -9 {pid}", lambda: os.kill(pid, signal.SIGKILL))
-    threading.Timer(1, recording.call, kill).start()
+    threading.Timer(1, recording.call, ("server", *kill(pid))).start()
     recording.call("client", "recv", lambda: driver.recv(65536))
     recording.look()
     send("select 2;")
@@ -143,15 +203,17 @@ def prepare() -> tuple[Path, dict[str, list[str]]]:
 
 def main() -> None:
     folder, on = prepare()
-    server = start_postgres(on["server"])
-    dba = Psql(SHELF, on["server"])  # through the Unix socket, so not on the wire
-    scenarios = (postgres_terminate_backend, postgres_terminate_backend_reading, postgres_closed_port)
-    for scenario in (*scenarios, postgres_kill9_unread):  # last, because it ends every session of the server
+    endings = (postgres_stop_fast, postgres_kill9_postmaster, postgres_kill9_backend, postgres_kill9_unread)
+    terminate = (postgres_terminate_backend, postgres_terminate_backend_reading)
+    for scenario in (*terminate, postgres_closed_port, *endings):
+        server = start_postgres(on["server"])
+        dba = Psql(SHELF, on["server"])  # through the Unix socket, so not on the wire
         recording = Recording(folder / scenario.__name__, on, scenario.__doc__ or "")
         scenario(recording, dba)
         recording.save("python3 data/captures/record_postgres.py", software=("postgres", "psql"))
-    server.send_signal(signal.SIGINT)  # what pg_ctl stop -m fast sends
-    server.wait(30)
+        os.close(dba.terminal)
+        server.send_signal(signal.SIGINT)  # what pg_ctl stop -m fast sends
+        server.wait(30)
 
 
 if __name__ == "__main__":
