@@ -79,7 +79,10 @@ class Stack:
     def call(self, now: int, verb: str, target: Any, *arguments: Any) -> Any:
         """What an application does with a socket or listener it holds; see `CALLS`."""
         result = CALLS[verb](target, now, *arguments)
-        self._changed(target)
+        if result is not None or verb not in BLOCKING:
+            # A call that would block changes nothing, and wakes nobody: two that wait for the
+            # same socket would wake each other for ever.
+            self._changed(target)
         return result
 
     def timer(self, now: int) -> None:
@@ -262,6 +265,8 @@ class Stack:
         raise OSError("EADDRNOTAVAIL")
 
 
+#: Calls that give None where they would block.
+BLOCKING = ("send", "receive", "accept")
 #: The calls of an application, by name.
 CALLS: dict[str, Callable[..., Any]] = {
     "send": Socket.send,

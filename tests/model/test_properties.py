@@ -46,14 +46,8 @@ HONEST = {
 }
 LIKELY = ["a SYN", "an ACK of everything", "payload", "a FIN", "an ACK of everything", "payload", "a FIN"]
 PEER_SAYS = st.tuples(st.just("says"), st.sampled_from([*LIKELY, *HONEST]))
-CALL = st.tuples(
-    st.just("call"),
-    st.sampled_from(
-        ["send", "receive", "send", "receive", "accept", "accept", "shutdown_write", "close", "close"]
-        + ["reset", "close_listener"]
-    ),
-    st.integers(1, 20_000),
-)
+VERBS = ["send", "receive", "accept", "shutdown_write", "close", "reset", "close_listener"]
+CALL = st.tuples(st.just("call"), st.sampled_from(VERBS[:5] + VERBS), st.integers(1, 20_000))
 TIME = st.tuples(st.just("time"), st.one_of(st.integers(0, 1000), st.integers(0, 200_000)))
 TIMER = st.tuples(st.just("timer"), st.integers(1, 5))
 STEPS = st.lists(st.one_of(SEGMENT, PEER_SAYS, PEER_SAYS, CALL, TIME, TIMER), min_size=5, max_size=40)

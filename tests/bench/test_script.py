@@ -1,0 +1,99 @@
+"""The verbs that every bench shares: results, reading exactly so much, a healthy exchange."""
+
+import asyncio
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from bench.told import connected, tell
+from tcplab.bench.model import ModelBench, ModelConnection, ModelHost, ModelListener
+from tcplab.bench.script import Bench, Connection, Host, Listener, Result, ScriptError, SocketOptions
+
+
+def test_a_result_is_bytes_or_an_errno():
+    assert Result(5).ok and not Result(5).end_of_file
+    assert Result(0).ok and Result(0).end_of_file
+    assert not Result(error="ECONNRESET").ok and not Result(error="ECONNRESET").end_of_file
+
+
+def test_options_are_off_unless_said():
+    options = SocketOptions()
+    assert (options.keepalive_idle_s, options.user_timeout_s, options.receive_buffer) == (0, 0, 0)
+    with pytest.raises(FrozenInstanceError):
+        options.user_timeout_s = 5
+    with pytest.raises(TypeError):
+        SocketOptions(7200)
+
+
+@pytest.mark.parametrize(
+    ("mine", "abstract"),
+    [(ModelBench, Bench), (ModelHost, Host), (ModelListener, Listener), (ModelConnection, Connection)],
+)
+def test_the_model_has_every_verb(mine, abstract):
+    assert abstract.__abstractmethods__ and not mine.__abstractmethods__
+
+
+class Piecewise(Connection):
+    """Gives what it is told to give, piece by piece."""
+
+    def __init__(self, *pieces):
+        self.pieces = list(pieces)
+        self.asked = []
+
+    async def receive(self, at_most=1 << 20):
+        self.asked.append(at_most)
+        return self.pieces.pop(0)
+
+    async def send(self, length):
+        return self.pieces.pop(0)
+
+    async def settled(self):
+        self.asked.append("settled")
+
+    close = reset = shutdown_write = kill = wait_until_broken = None
+
+
+@pytest.mark.parametrize(
+    ("pieces", "result", "asked"),
+    [
+        ([Result(100)], Result(100), [100]),
+        ([Result(60), Result(40)], Result(100), [100, 40]),
+        ([Result(60), Result(0)], Result(60), [100, 40]),
+        ([Result(60), Result(error="ECONNRESET")], Result(60, "ECONNRESET"), [100, 40]),
+        ([Result(error="ETIMEDOUT")], Result(0, "ETIMEDOUT"), [100]),
+    ],
+)
+def test_receive_exactly(pieces, result, asked):
+    connection = Piecewise(*pieces)
+    assert asyncio.run(connection.receive_exactly(100)) == result
+    assert connection.asked == asked
+
+
+def test_a_healthy_exchange_settles_both_ends():
+    client, server = Piecewise(Result(40), Result(200)), Piecewise(Result(40), Result(200))
+    asyncio.run(client.exchange(server))
+    assert (client.asked[-1], server.asked[-1]) == ("settled", "settled")
+
+
+@pytest.mark.parametrize(
+    ("client", "server"),
+    [
+        ([Result(error="EPIPE"), Result(200)], [Result(40), Result(200)]),
+        ([Result(40), Result(0)], [Result(40), Result(200)]),
+        ([Result(40), Result(200)], [Result(39), Result(0), Result(200)]),
+        ([Result(40), Result(200)], [Result(40), Result(error="ECONNRESET")]),
+    ],
+)
+def test_an_exchange_that_is_not_healthy_is_a_mistake_in_the_story(client, server):
+    with pytest.raises(ScriptError, match="the exchange failed"):
+        asyncio.run(Piecewise(*client).exchange(Piecewise(*server)))
+
+
+def test_after_an_exchange_nothing_is_owed_or_in_flight():
+    async def script(bench):
+        await connected(bench)
+        before = len(bench.trace.passages)
+        await bench.sleep(3600)
+        return len(bench.trace.passages) - before
+
+    assert tell(script)[0] == 0
