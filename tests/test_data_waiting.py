@@ -1,4 +1,4 @@
-"""The captures of real databases that take long to record: what stored packets and sidecars must show."""
+"""The captures of real databases that no test records again: what stored packets and sidecars must show."""
 
 import datetime
 import re
@@ -10,8 +10,11 @@ from conftest import need
 from tcplab.capture.reading import read_capture
 from test_data import KEYS, STORED, WAITING, Capture
 
-REDIS, POSTGRES = {"redis-server", "redis-cli"}, {"postgres", "psql"}
+REDIS, POSTGRES, MARIADB = {"redis-server", "redis-cli"}, {"postgres", "psql"}, {"mariadbd", "mariadb"}
 NAMES = {
+    "mariadb_kill": MARIADB,
+    "mariadb_quit": MARIADB,
+    "mariadb_wait_timeout": MARIADB,
     "redis_kill9": REDIS,
     "redis_offline": REDIS,
     "redis_shutdown": REDIS,
@@ -40,9 +43,11 @@ def probes(capture, host="client"):
 
 
 def test_the_folder_holds_exactly_these_pairs():
-    redis = {name for name, software in NAMES.items() if software == REDIS}
-    assert {path.stem for path in STORED.glob("redis_*.pcap")} == redis
-    assert {path.stem for path in STORED.glob("redis_*.json")} == redis
+    names = set(NAMES) - WAITING
+    for ending in ("pcap", "json"):
+        assert {
+            p.stem for p in STORED.glob(f"*_*.{ending}") if p.stem.startswith(("redis_", "mariadb_"))
+        } == names
 
 
 def test_sidecar_is_complete_and_names_its_recorder(capture):
@@ -156,3 +161,42 @@ def test_a_long_query_is_silent_but_for_the_servers_probe():
     assert capture.event("pg_stat_activity")["result"] == "active|PgSleep"
     assert re.search(r"timer:\(keepalive,[45]\.\d+ms,0\)$", capture.event("ss -tno")["result"])
     assert capture.event("pg_sleep")["t"] > result.t and not capture.having("R")
+
+
+def test_mariadb_quit_keeps_time_wait_on_the_side_whose_fin_came_first():
+    capture = named("mariadb_quit")
+    first, second = capture.having("F")
+    (said,) = [frame for frame in capture.frames if frame.payload == b"\1\0\0\0\1"]  # COM_QUIT
+    assert said.host == "client" and said.t <= first.t and {first.host, second.host} == {"client", "server"}
+    assert not capture.having("R")
+    ended = {host: capture.states(host) for host in ("client", "server")}
+    assert ended == {first.host: ["ESTAB", "TIME-WAIT"], second.host: ["ESTAB", "CLOSED"]}
+
+
+def test_mariadb_kill_sends_fin_and_the_next_statement_draws_rst():
+    capture = named("mariadb_kill")
+    (fin,), (rst,) = capture.having("F"), capture.having("R")
+    statement = capture.frames[-2]
+    assert fin.host == rst.host == "server" and rst is capture.frames[-1] and rst.seq == fin.end
+    assert b"select 42" in statement.payload and statement.t > fin.t + 3
+    killed = capture.event("mariadb: kill ")
+    assert killed["began"] < fin.t and killed["call"].split()[-1] == (
+        capture.event("connection_id")["result"] + ";"
+    )
+    assert capture.states("client") == ["ESTAB", "CLOSE-WAIT", "CLOSE-WAIT", "CLOSED"]
+    assert (
+        capture.event("select 42")["result"] == "ERROR 2013 (HY000): Lost connection to server during query"
+    )
+
+
+def test_mariadb_wait_timeout_resets_instead_of_closing():
+    capture = named("mariadb_wait_timeout")
+    (rst,) = capture.having("R")
+    told = capture.event("set wait_timeout = 3")
+    assert not capture.having("F") and rst is capture.frames[-1]
+    assert (rst.host, rst.flags, rst.payload) == ("server", "RA", b"") and 3 <= rst.t - told["t"] < 3.5
+    unread = [s["recv_q"] for s in capture.sidecar["states"] if s["host"] == "server" and s["t"] < rst.t]
+    assert unread == [0], "the reset is MariaDB's own doing: it had read everything"
+    assert capture.states("client") == capture.states("server") == ["ESTAB", "CLOSED", "CLOSED", "CLOSED"]
+    after = capture.event("select 42")
+    assert after["result"] == "ERROR 2006 (HY000): Server has gone away" and after["began"] > rst.t + 2

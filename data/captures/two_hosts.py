@@ -66,8 +66,8 @@ def run(*words: object) -> str:
 
 
 def version(program: str) -> str:
-    """Of an installed program: the first number with a dot that it prints about itself."""
-    return re.findall(r"\d+(?:\.\d+)+", run(program, "--version"))[0]
+    """Of an installed program: the first number with the most dots that it prints about itself."""
+    return max(re.findall(r"\d+(?:\.\d+)+", run(program, "--version")), key=lambda found: found.count("."))
 
 
 def build_network() -> dict[str, list[str]]:
@@ -126,7 +126,7 @@ class Terminal:
                 break
         for prompt in self.prompts:
             text = text.removesuffix(prompt)
-        return text.strip()
+        return text.strip(" \r\n\a")
 
 
 class Recording:
