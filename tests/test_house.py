@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "experiments": BENCH,
     "fleet": GROUND | {"model"},
     "capture": BENCH,
-    "view": BENCH,
+    "view": BENCH | {"capture"},  # an explorer's run as a file for Wireshark
     "lesson": set(),
     "doctor": {"releases", "bench"},
     "agree": BENCH | {"experiments"},
@@ -52,7 +52,11 @@ NEVER = {
 # These also run in a browser's Python: nothing compiled and nothing of a machine's at import.
 FACES_IN_A_BROWSER = {"tcplab", "tcplab.bench"}  # these, not what is inside them
 ROOMS_IN_A_BROWSER = GROUND | {"model", "route", "experiments", "fleet", "view", "lesson"}
-MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {"tcplab.bench.script", "tcplab.bench.model"}
+MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
+    "tcplab.bench.script",
+    "tcplab.bench.model",
+    "tcplab.bench.agreement",
+}
 COMPILED = {"numpy", "pandas", "scapy", "pyroute2"}
 NOT_IN_A_BROWSER = COMPILED | {"threading", "multiprocessing", "subprocess", "socket", "fcntl", "resource"}
 
