@@ -378,7 +378,8 @@ def _record(told: argparse.Namespace) -> None:
         for path, trace in record([kind.from_values(kind.quick) for kind in kinds], folder, status):
             running.pop(trace.experiment, None)
             _status("")
-            _print(f"{os.path.relpath(path)}: {len(trace.passages)} segments on Linux {trace.linux}")
+            shown = path if told.into else os.path.relpath(path)
+            _print(f"{shown}: {len(trace.passages)} segments on Linux {trace.linux}")
     finally:
         _status("")
 
