@@ -14,6 +14,8 @@ import pytest
 
 from conftest import need
 from tcplab import cli
+from tcplab.bench import run
+from tcplab.bench.agreement import EARLY_S, LATE_S, LATE_SHARE
 from tcplab.bench.sandbox import why_not
 from tcplab.bench.trouble import BenchError, TooBusy
 from tcplab.capture import recording
@@ -196,6 +198,22 @@ def test_a_stored_recording_reads_back_whole(stored):
     assert len(stored.trace.sockets) == len(stored.sidecar["states"])
     assert all(-SECOND < call.began <= call.t for call in stored.trace.calls)
     assert stored.path.stat().st_size < 50_000 and stored.path.with_suffix(".json").stat().st_size < 50_000
+
+
+def test_the_model_says_what_linux_did(stored):
+    told, experiment = stored.sidecar, EXPERIMENTS[stored.path.stem]
+    story = experiment.from_values(told["parameters"])
+    if "window" in told["outcome"]:  # Linux chooses it
+        story = story.with_values(window=told["outcome"]["window"])
+    model = run(story)
+    compared = story.scope(model).outcomes or tuple(model.outcome)
+    for name in compared:
+        says, was = model.outcome[name], told["outcome"][name]
+        if name.endswith("_s") and says is not None:
+            pairs = zip(says, was, strict=True) if isinstance(says, list) else [(says, was)]
+            assert all(-EARLY_S <= real - t <= LATE_S + LATE_SHARE * t for t, real in pairs), name
+        else:
+            assert says == was, name
 
 
 def test_tshark_finds_nothing_wrong(stored):
