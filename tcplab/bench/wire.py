@@ -131,9 +131,10 @@ class Wire:
         self._owner[address] = new
 
     def close(self) -> None:
-        """Take everybody off."""
+        """Take everybody off; what is under way stays so."""
         if self._timer:
             self._timer.cancel()
+        self._heap.clear()
         for end in self._ends:
             self.detach(end)
         for each in self._retired:
@@ -206,7 +207,9 @@ class Wire:
         self._timer = self._loop.call_at(due, self._deliver_due)
 
     def _deliver_due(self) -> None:
-        self._timer = None
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         while self._heap and self._heap[0][0] <= (now := self._clock.now()):
             due, _, frame, passage, sender, receiver, cuts = heappop(self._heap)
             if now - due > LATEST:
