@@ -143,6 +143,7 @@ class ModelHost(Host):
         self, port: int, backlog: int = 128, options: SocketOptions = SocketOptions()
     ) -> ModelListener:
         listener = self.stack.listen(port, backlog, _options(options))
+        self.settle()
         self.record(f"listen({port}, backlog {backlog})", "ok", self.env.now, port)
         return ModelListener(self, listener)
 

@@ -38,6 +38,8 @@ PEER = choice(
 )  # fmt: skip
 DATA_EVERY = replace(PERIOD, label="data every", help="A question and an answer this often.")
 UNACKED = replace(YES_NO, label="data in flight", help="The client sends just after the server has gone.")
+#: How many questions are asked at most while a living server is watched.
+EXCHANGES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ class Keepalive(Experiment):
 
     async def _watch(self, bench: Bench, client: Connection, server: Connection) -> None:
         if self.peer == "alive" and self.data_every_s:
-            for _ in range(int(self.watch() // self.data_every_s)):
+            for _ in range(min(int(self.watch() // self.data_every_s), EXCHANGES)):
                 await bench.sleep(self.data_every_s)
                 await client.exchange(server)
         elif not (await client.wait_until_broken(self.watch())).ok:
@@ -126,7 +128,8 @@ class Keepalive(Experiment):
         if not self.idle_s:
             return 1100 if self.unacked else 3600
         if self.peer == "alive":
-            return 3.5 * max(self.idle_s, self.interval_s, self.data_every_s)
+            watched = 3.5 * max(self.idle_s, self.interval_s, self.data_every_s)
+            return min(watched, EXCHANGES * self.data_every_s) if self.data_every_s else watched
         total = self.idle_s + self.interval_s * (self.probes + 1) + self.user_timeout_s
         return max(total, 1100) if self.unacked else total + 5
 

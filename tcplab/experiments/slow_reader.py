@@ -26,6 +26,7 @@ from tcplab.knobs import (
     RETRIES2,
     USER_TIMEOUT,
     WATCH,
+    ParameterError,
     choice,
     knob,
 )
@@ -42,6 +43,8 @@ READ_EVERY = replace(PERIOD, label="a read every", help="Pause between two recv(
 STOPS = replace(PERIOD, label="stops reading after", help="From then on no recv() is made.")
 #: How long after the request the client goes offline: the window has closed by then, no read has come yet.
 OFFLINE_AFTER_S = 0.5
+#: More would only make the learner wait.
+MOST_READS = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,14 @@ class SlowReader(Experiment):
     retries2: int = knob(RETRIES2, default=15)
     user_timeout_s: float = knob(USER_TIMEOUT, default=0)
     watch_s: float = knob(WATCH, default=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.response > self.read_bytes * MOST_READS:
+            raise ParameterError(
+                f"read_bytes = {self.read_bytes} is too small for a response of {self.response:,} bytes: "
+                f"{-(-self.response // MOST_READS)} or more, which makes {MOST_READS:,} reads."
+            )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

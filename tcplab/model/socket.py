@@ -44,6 +44,7 @@ class Socket:
     __slots__ = (
         "detached",
         "error",
+        "fin_read",
         "fin_received",
         "keepalive",
         "last_received",
@@ -79,7 +80,7 @@ class Socket:
         self.listener = listener
         #: Pending error (sk_err), given to the next call; then it is gone.
         self.error: str | None = None
-        self.read_closed = self.write_closed = self.fin_received = False
+        self.read_closed = self.write_closed = self.fin_received = self.fin_read = False
         #: A minisocket has taken its place; only its application still holds it.
         self.detached = False
         #: No application holds it any more.
@@ -120,6 +121,7 @@ class Socket:
         if self.receiver.buffered:
             return self.receiver.read(now, at_most)
         if self.fin_received:
+            self.fin_read = True
             return 0
         if self.error:
             return self._take_error()
@@ -344,13 +346,16 @@ class Socket:
         self.receiver.ack_needed = False
 
     def summary(self) -> tuple[str, int, int, str, int | None, int]:
-        """State, queues, timer, its due time and unanswered sends, as `ss -o` shows them."""
+        """State, queues, timer, its due time and unanswered sends, as `ss -o` shows them.
+
+        In the queues SYN and FIN count as one byte (net/ipv4/tcp_diag.c:tcp_diag_get_info).
+        """
         if self.state == s.CLOSED:
             return GONE
         sender = self.sender
-        unacknowledged = (sender.data_end - sender.una) & 0xFFFFFFFF if sender.una != sender.iss else 0
-        if unacknowledged >= 1 << 31:
-            unacknowledged = 0
+        unread = self.receiver.buffered + (self.fin_received and not self.fin_read)
+        end = sender.data_end + sender.finishing
+        unacknowledged = 0 if self.state == s.SYN_RECV else (end - sender.una) & 0xFFFFFFFF
         if sender.timer.kind:
             timer, due = _SS_TIMERS[sender.timer.kind], sender.timer.due
         elif self.keepalive.due is not None:
@@ -358,4 +363,4 @@ class Socket:
         else:
             timer, due = "", None
         unanswered = sender.timer.repeats or self.probes_out
-        return self.state, self.receiver.buffered, unacknowledged, timer, due, unanswered
+        return self.state, unread, unacknowledged, timer, due, unanswered

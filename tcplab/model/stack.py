@@ -120,6 +120,7 @@ class Stack:
         """listen() on a port."""
         listener = Listener(self, Endpoint(self.address, port), backlog, options)
         self.listeners[port] = listener
+        self._changed(listener)
         return listener
 
     def close_listener(self, now: int, listener: Listener) -> None:
