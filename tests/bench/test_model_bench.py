@@ -467,11 +467,8 @@ def test_states_of_both_ends_over_time():
         history = states.setdefault((sample.host, sample.remote.port == 0), [])
         if history[-1:] != [sample.state]:
             history.append(sample.state)
-    assert states["client", False] == [
-        "SYN_SENT", "ESTABLISHED", "FIN_WAIT_1", "TIME_WAIT", "CLOSED",
-    ] or states["client", False] == [
-        "SYN_SENT", "ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2", "TIME_WAIT", "CLOSED",
-    ]  # fmt: skip
+    # The server's FIN came with the ACK of the client's: no FIN_WAIT_2 to be seen.
+    assert states["client", False] == ["SYN_SENT", "ESTABLISHED", "FIN_WAIT_1", "TIME_WAIT", "CLOSED"]
     assert states["server", False][:2] == ["SYN_RECV", "ESTABLISHED"]
     assert states["server", False][-2:] == ["LAST_ACK", "CLOSED"]
     assert states["server", True] == ["LISTEN"]
@@ -518,10 +515,8 @@ def test_a_four_tuple_used_again_begins_again():
     ((one, _), (two, state)), trace = tell(script)
     assert one == two and state == "TIME_WAIT"
     assert [p.segment.letters for p in trace.passages].count("S") == 2
-    relative = [
-        r.seq for p, r in zip(trace.passages, trace.relative(), strict=True) if p.segment.letters == "PA"
-    ]
-    assert relative == []
+    syns = [r for p, r in zip(trace.passages, trace.relative(), strict=True) if "S" in p.segment.letters]
+    assert [(r.seq, r.ack) for r in syns] == [(0, 0), (0, 1)] * 2
 
 
 def test_counters_are_kept_as_nstat_shows_them():

@@ -1,6 +1,6 @@
 """What holds whatever happens: no crash, no state the table lacks, no timer without progress, no quarrel."""
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from model.conversation import MACHINE, PEER, Conversation
@@ -306,7 +306,12 @@ def test_where_the_numbers_begin_makes_no_difference(settings_, writes, lost, an
 @settings(max_examples=60)
 @given(WIRES, LOSSES, st.lists(st.tuples(SEGMENT, st.booleans(), st.integers(0, 600)), max_size=12))
 def test_garbage_from_nowhere_starts_no_quarrel(settings_, lost, garbage):
-    """Segments that neither has sent fall on both; whatever state that leaves, they calm down."""
+    """Segments that neither has sent fall on both; whatever state that leaves, they calm down.
+
+    Not before 4.0: two machines that disagree about their numbers then answered each other for ever,
+    which is why tcp_invalid_ratelimit came (032ee4236954).
+    """
+    assume(settings_["linux"] != "3.10")
     wire = Wire(lost=lost, **settings_)
     wire.passes(2)
     wire.call("client", "send", 3000)
