@@ -5,6 +5,7 @@ Every run needs real time, so all of them run once, side by side, before the fir
 
 import os
 import re
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -15,6 +16,7 @@ from bench import linux_stories
 from bench.sandboxes import TESTS, need_sandbox, patient_run
 from tcplab.bench import run
 from tcplab.bench.agreement import in_time
+from tcplab.bench.hosts import LinuxHost
 from tcplab.bench.sandbox import Sandbox
 from tcplab.bench.script import Result
 from tcplab.bench.trouble import BenchError
@@ -54,7 +56,8 @@ CASES += [("fin_or_rst", {"ending": ending, "client": "reading"}) for ending in 
 CASES += [("unanswered_connect", {"fate": fate}) for fate in ("reject", "closed")]
 CASES += [("rst_in_window", {"offset": offset}) for offset in (0, -1, 200_000)]
 CASES += [("rst_in_window", {"sack_hole": True, "at_sack_edge": True})]
-CASES += [("keepalive", {"idle_s": 2, "interval_s": 1, "probes": 2, "peer": "alive"})]
+PEERS = ("alive", "rebooted", "moved")
+CASES += [("keepalive", {"idle_s": 2, "interval_s": 1, "probes": 2, "peer": peer}) for peer in PEERS]
 
 STORIES = [
     linux_stories.Errors(), linux_stories.Unread(), linux_stories.Fin(), linux_stories.GivenUp(),
@@ -231,6 +234,13 @@ def test_real_rules_drop_and_reject_and_the_fate_names_them(runs):
     assert rejected[1].segment.flags == RST | ACK and rejected[1].sender == "server"
     dropped = runs[label(("unanswered_connect", EXPERIMENTS["unanswered_connect"].quick))].passages
     assert {p.fate for p in dropped} == {"dropped_by:DROP"} and all(p.arrives for p in dropped)
+
+
+def test_without_nft_a_rule_is_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
+    host = object.__new__(LinuxHost)
+    with pytest.raises(BenchError, match="need the program nft: install the package nftables"):
+        host._apply_rule(5432, "DROP")
 
 
 def test_a_forged_reset_lies_where_it_was_asked_for(runs):
