@@ -229,7 +229,7 @@ def test_what_all_applications_have_left_ends_by_itself(settings_, prologue, ste
 
 # -- two machines ----------------------------------------------------------------------------------
 
-LOSSES = st.sets(st.integers(0, 60), max_size=8)
+LOSSES = st.sets(st.integers(0, 60), max_size=6)
 WRITES = st.lists(
     st.tuples(st.sampled_from(["client", "server"]), st.integers(1, 12_000), st.integers(0, 400)),
     min_size=1,
@@ -261,7 +261,7 @@ def talk(wire, writes, *, closer="client", pause=0.05):
                 if isinstance(taken, str):
                     errors.append((side, taken))
 
-    read(20)
+    wire.passes(70)  # six lost SYNs take 63 s
     for side, length, wait in writes:
         if (result := wire.call(side, "send", length)) != length:
             errors.append((side, result))
