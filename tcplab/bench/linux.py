@@ -147,9 +147,9 @@ class LinuxBench(Bench):
 
     def _sample(self, host: LinuxHost) -> None:
         host.end.touched = host.end.turned = False
-        host.looked = self.clock.now()
         if host.console:
-            self.trace.sockets += host.console.sockets(host.looked)
+            self.trace.sockets += host.console.sockets(self.clock.now)
+        host.looked = self.clock.now()
 
     def _count(self) -> None:
         for host in self._hosts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Callable, Iterator
 
 from tcplab.segment import Endpoint
 from tcplab.trace import MILLISECOND, CounterSample, SocketSample
@@ -55,10 +56,13 @@ class Console:
         for descriptor in self._files:
             os.close(descriptor)
 
-    def sockets(self, now: int) -> list[SocketSample]:
+    def sockets(self, clock: Callable[[], int]) -> list[SocketSample]:
         """A line for each socket that has changed since the last look, or is gone (CLOSED)."""
         changed = []
-        seen = self._dump(now)
+        messages = list(self._dump())
+        now = clock()  # not before the answer: what it tells is true by now
+        samples = [self._sample(now, data, at) for data, at in messages]
+        seen = {(sample.local, sample.remote): sample for sample in samples}
         for key, sample in seen.items():
             known = self._known.get(key)
             if known is None or _differ(known, sample):
@@ -69,22 +73,20 @@ class Console:
             changed.append(SocketSample(now, self._host, *key, "CLOSED"))
         return changed
 
-    def _dump(self, now: int) -> dict[_Key, SocketSample]:
-        """Every TCP socket of the host, those in TIME_WAIT and half-open requests included."""
+    def _dump(self) -> Iterator[tuple[bytes, int]]:
+        """A message for every TCP socket, those in TIME_WAIT and half-open requests included."""
         query = struct.pack("=BBBxI48x", socket.AF_INET, socket.IPPROTO_TCP, 0, _ALL_STATES)
         header = struct.pack("=IHHII", 16 + len(query), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0)
         self._netlink.send(header + query)
-        seen: dict[_Key, SocketSample] = {}
         while True:
             data = self._netlink.recv(65536)
             at = 0
             while at < len(data):
                 length, kind = struct.unpack_from("=IH", data, at)
                 if kind == _NLMSG_DONE:
-                    return seen
+                    return
                 if kind == _SOCK_DIAG_BY_FAMILY:
-                    sample = self._sample(now, data, at + 16)
-                    seen[sample.local, sample.remote] = sample
+                    yield data, at + 16
                 at += (length + 3) & ~3
 
     def _sample(self, now: int, data: bytes, at: int) -> SocketSample:
