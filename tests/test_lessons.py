@@ -45,6 +45,12 @@ REFERENCE = {
         "second_probe": "75",
         "idle_in_transaction": "c",
     },
+    "the_window": {
+        "who_waits": "c",
+        "how_long": "c",
+        "user_timeout": "b",
+        "message": "a",
+    },
 }
 ALL = [(lesson.name, name) for lesson in TAUGHT for name in tables(lesson.name)]
 

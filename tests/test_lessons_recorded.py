@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tcplab import DeadPeer, Keepalive, read_capture, run
+from tcplab import DeadPeer, Keepalive, SlowReader, read_capture, run
 from tcplab.lesson import ask
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
@@ -171,3 +171,57 @@ def test_postgresql_notices_nothing_of_the_probes():
     assert seconds_from(real, data) == [about(t) for t in (5, 10, 15)]
     told = sidecar("lesson_idle_in_transaction")["events"]
     assert "idle in transaction|Client|ClientRead" in [event["result"] for event in told]
+
+
+# 06: the window ---------------------------------------------------------------------------------
+
+
+def closed_at(trace):
+    """When the client first said that its window is zero."""
+    return next(p.t for p in trace.passages if p.sender == "client" and not p.segment.window)
+
+
+def answers(name, call):
+    """What came back from every call of that kind, with its time."""
+    told = sidecar(name)["events"]
+    return [(event["t"], event["result"]) for event in told if call in event["call"]]
+
+
+def test_a_client_that_does_not_read_keeps_the_backend_in_client_write():
+    assert ask("the_window", "who_waits").right == "active, waiting in ClientWrite"
+    *while_closed, (_, in_the_end) = answers("lesson_client_write", "pg_stat_activity")
+    assert [result for _, result in while_closed] == ["active|Client|ClientWrite"] * 2
+    assert in_the_end == ""
+    timers = [result for _, result in answers("lesson_client_write", "ss -tno")]
+    assert timers and all("timer:(persist," in timer for timer in timers)
+
+
+def test_linux_waits_for_ever_for_a_live_reader_and_not_for_a_dead_one():
+    assert ask("the_window", "how_long").right == "Never"
+    assert run(SlowReader(stops_reading_s=2, watch_s=36_000)).outcome["server_error"] is None
+    assert run(SlowReader(peer="offline")).outcome["server_error"] == "ETIMEDOUT"
+
+
+def test_the_user_timeout_ends_a_live_reader():
+    assert ask("the_window", "user_timeout").right.startswith("After about 10 s the server's Linux ends")
+    story = SlowReader(receive_buffer=8192, response=40_000, stops_reading_s=0.5, user_timeout_s=10)
+    model, real = run(story), recording("lesson_client_write")
+    assert model.outcome["server_error"] == "ETIMEDOUT"
+    assert model.outcome["stalled_s"] == pytest.approx(10.2, abs=0.1)
+    gone = answers("lesson_client_write", "pg_stat_activity")[-1][0]
+    assert gone - closed_at(real) / 1e9 == about(10.2)
+    expected = seconds_from(model, closed_at(model), "window_probe")
+    measured = seconds_from(real, closed_at(real), "window_probe")
+    assert measured == [about(t) for t in expected] and len(measured) == 5
+    answered = [p for p in real.passages if p.sender == "client" and not p.segment.window]
+    assert len(answered) >= 4, "the client's Linux was alive all the time"
+
+
+def test_the_client_hears_of_it_after_the_bytes_it_had():
+    assert ask("the_window", "message").right.endswith("then Connection reset by peer")
+    ((_, heard),) = answers("lesson_client_write", "recv")
+    assert re.fullmatch(r"[1-9]\d* bytes, then ECONNRESET: Connection reset by peer", heard)
+    ((_, log),) = answers("lesson_client_write", "PostgreSQL's log")
+    assert log == "LOG:  could not send data to client: Connection timed out"
+    update, reset = recording("lesson_client_write").passages[-2:]
+    assert (update.sender, reset.sender, reset.segment.letters) == ("client", "server", "R")

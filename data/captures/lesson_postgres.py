@@ -35,9 +35,14 @@ def psql_with(**parameters: object) -> Psql:
 
 
 def sockets(recording: Recording, host: str) -> None:
-    """What `ss` shows of the timers of this port's connections, as the recording's event."""
+    """Queues and timer of this port's connection, as `ss` shows them, as the recording's event."""
     command = ["ss", "-Htno", f"( sport = :{PORT} or dport = :{PORT} )"]
-    recording.call(host, "ss -tno", lambda: " ".join(run(*recording.on[host], *command).split()))
+
+    def shown() -> str:
+        _, received, unacknowledged, _, _, *timer = run(*recording.on[host], *command).split()
+        return " ".join([f"Recv-Q {received}, Send-Q {unacknowledged},", *timer])
+
+    recording.call(host, "ss -tno", shown)
 
 
 def lesson_defaults(recording: Recording, dba: Psql) -> None:
@@ -94,8 +99,8 @@ def lesson_client_write(recording: Recording, dba: Psql) -> None:
     """A client that stops fetching, and a backend in ClientWrite
 
     A client asks for 20 MB inside a transaction and reads nothing. Its window closes; the backend waits in
-    ClientWrite with its transaction open. The client answers every window probe, and still tcp_user_timeout
-    (10 s in this session) ends the session.
+    ClientWrite with its transaction open. The client answers window probes, and still tcp_user_timeout (10 s
+    in this session) ends the session.
     """
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -124,7 +129,8 @@ def lesson_client_write(recording: Recording, dba: Psql) -> None:
         recording.look()
         ask(recording, dba, WHAT_IT_DOES, "server")
         sockets(recording, "server")
-    time.sleep(10)
+    while dba.answer(WHAT_IT_DOES):
+        time.sleep(0.05)
     ask(recording, dba, WHAT_IT_DOES, "server")
     recording.look()
     recording.call("server", "PostgreSQL's log", last_complaint)

@@ -75,14 +75,6 @@ STORIES: dict[str, tuple[Any, str, str]] = {
         "Keepalive is 4/10/9, and the server answers each probe at once. The first probe goes out "
         "after 4 seconds, all others 10 seconds after the one before.",
     ),
-    "lesson_slow_reader": (
-        tcplab.SlowReader(response=40_000, receive_buffer=8192, read_bytes=4096, stops_reading_s=2,
-            user_timeout_s=10),
-        "A client that stops reading, and a server with a user timeout",
-        "The client reads once and then no more; its window closes. It answers every window probe and "
-        "is alive, and still the server's Linux ends the connection with ETIMEDOUT after its user "
-        "timeout of 10 seconds.",
-    ),
 }  # fmt: skip
 
 
