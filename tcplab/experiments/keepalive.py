@@ -40,6 +40,8 @@ DATA_EVERY = replace(PERIOD, label="data every", help="A question and an answer 
 UNACKED = replace(YES_NO, label="data in flight", help="The client sends just after the server has gone.")
 #: How many questions are asked at most while a living server is watched.
 EXCHANGES = 20
+#: And how many before anything happens to the server.
+EXCHANGES_BEFORE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +89,10 @@ class Keepalive(Experiment):
         _, client = await client_host.connect(server_host, 5432, self._options())
         server = await listener.accept()
         await client.exchange(server)
-        if self.data_every_s:
-            for _ in range(3):
-                await bench.sleep(self.data_every_s)
-                await client.exchange(server)
+        if not await self._talks(client, server, EXCHANGES_BEFORE):
+            bench.watch_from_now()
+            await client.receive()
+            return
         bench.watch_from_now()
         if self.peer == "offline":
             server_host.unplug()
@@ -104,11 +106,22 @@ class Keepalive(Experiment):
 
     async def _watch(self, bench: Bench, client: Connection, server: Connection) -> None:
         if self.peer == "alive" and self.data_every_s:
-            for _ in range(min(int(self.watch() // self.data_every_s), EXCHANGES)):
-                await bench.sleep(self.data_every_s)
-                await client.exchange(server)
-        elif not (await client.wait_until_broken(self.watch())).ok:
-            await client.receive()
+            if await self._talks(client, server, min(int(self.watch() // self.data_every_s), EXCHANGES)):
+                return
+        elif (await client.wait_until_broken(self.watch())).ok:
+            return
+        await client.receive()
+
+    async def _talks(self, client: Connection, server: Connection, often: int) -> bool:
+        """Questions and answers; False when keepalive has ended a connection that was well.
+
+        It does when the answer to a probe takes longer than interval times probes.
+        """
+        for _ in range(often if self.data_every_s else 0):
+            if not (await client.wait_until_broken(self.data_every_s)).ok:
+                return False
+            await client.exchange(server)
+        return True
 
     def _third_host(self) -> tuple[str, ...]:
         return ("new owner",) if self.peer == "moved" else ()
@@ -128,7 +141,7 @@ class Keepalive(Experiment):
         if not self.idle_s:
             return 1100 if self.unacked else 3600
         if self.peer == "alive":
-            watched = 3.5 * max(self.idle_s, self.interval_s, self.data_every_s)
+            watched = 3.5 * max(self.idle_s, self.data_every_s)
             return min(watched, EXCHANGES * self.data_every_s) if self.data_every_s else watched
         total = self.idle_s + self.interval_s * (self.probes + 1) + self.user_timeout_s
         return max(total, 1100) if self.unacked else total + 5
@@ -163,7 +176,7 @@ class Keepalive(Experiment):
                 if outcome["error"] == "ETIMEDOUT"
                 else "Connection reset by peer (ECONNRESET)"
             )
-            why = self._why_late() if self.unacked else ""
+            why = self._why_late() if self.unacked else self._why_at_all() if self.peer == "alive" else ""
             return f"The client notices after {in_words(after)}, {how}; its next call says: {said}.{why}"
         watched = in_words(self.watch())
         if not self.idle_s:
@@ -181,6 +194,9 @@ class Keepalive(Experiment):
             told = f"The server is alive. In {watched} the client sends {what}"
             return f"{told}; the application sees nothing.{why}"
         return f"In {watched} the client has sent {plural(probes, 'probe')} and has noticed nothing yet."
+
+    def _why_at_all(self) -> str:
+        return " The server was alive: its answer took longer than interval times probes."
 
     def _why_late(self) -> str:
         return (

@@ -89,16 +89,17 @@ class RstInWindow(Experiment):
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = watching_since(trace)
         asked = calls_of(trace, "client", "send(", since)[0]
-        forged = next(p for p in trace.passages if p.kind == "forged")
-        answered = any(p.sender == "client" and forged.t < p.t < asked.began for p in trace.passages)
+        # By order, not by time: without latency all of it happens at one moment.
+        forged = next(i for i, p in enumerate(trace.passages) if p.kind == "forged")
+        sent_before = [p for p in trace.passages[:forged] if p.sender == "client"]
+        answered = any(p.sender == "client" and p.t < asked.began for p in trace.passages[forged:])
         error = error_of(asked)
         verdict = "accepted" if error == "ECONNRESET" else "challenged" if answered else "ignored"
-        last = [p for p in trace.passages if p.sender == "client" and p.t < since][-1]
         return {
             "verdict": verdict,
             "alive": error is None,
             "client_error": error,
-            "window": last.segment.window,
+            "window": sent_before[-1].segment.window,
         }
 
     def twin(self, linux: Trace) -> Self:

@@ -19,6 +19,7 @@ from tcplab.experiments.reading import (
     sent_by,
 )
 from tcplab.knobs import (
+    DAY,
     LONG_RESPONSE,
     PERIOD,
     READ_BYTES,
@@ -45,6 +46,9 @@ STOPS = replace(PERIOD, label="stops reading after", help="From then on no recv(
 OFFLINE_AFTER_S = 0.5
 #: More would only make the learner wait.
 MOST_READS = 5000
+LONGEST_S = 30 * DAY
+#: A read that is due just when the client stops is not made: real clocks are late.
+TIE_S = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,11 @@ class SlowReader(Experiment):
                 f"read_bytes = {self.read_bytes} is too small for a response of {self.response:,} bytes: "
                 f"{-(-self.response // MOST_READS)} or more, which makes {MOST_READS:,} reads."
             )
+        if self.read_every_s * self.response > self.read_bytes * LONGEST_S:
+            raise ParameterError(
+                f"read_every_s = {self.read_every_s:g} makes the {self.response:,} bytes take more than "
+                f"30 days: {self.read_bytes * LONGEST_S / self.response:.0f} at most."
+            )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
@@ -105,26 +114,27 @@ class SlowReader(Experiment):
         await client.send(40)
         await server.receive_exactly(40)
         bench.watch_from_now()
+        end = bench.now() + self.watch()
         await server.send(self.response)
         if self.peer == "offline":
             await bench.sleep(OFFLINE_AFTER_S)
             client_host.unplug()
             await self._until_broken(server, self.watch())
         else:
-            await bench.within(self.watch(), self._read_slowly(bench, client))
-            if self.stops_reading_s:
-                await self._until_broken(server, self.watch() - self.stops_reading_s)
+            await bench.within(self.watch(), self._read_slowly(bench, client, bench.now()))
+            if self.stops_reading_s and bench.now() < end:
+                await self._until_broken(server, end - bench.now())
 
     async def _until_broken(self, server: Connection, limit_s: float) -> None:
         """Let the server wait; once its TCP has given up, its next send() says so."""
         if not (await server.wait_until_broken(limit_s)).ok:
             await server.send(1)
 
-    async def _read_slowly(self, bench: Bench, client: Connection) -> None:
+    async def _read_slowly(self, bench: Bench, client: Connection, began: float) -> None:
         got = 0
         while got < self.response:
             await bench.sleep(self.read_every_s)
-            if self.stops_reading_s and bench.now() > self.stops_reading_s:
+            if self.stops_reading_s and bench.now() - began > self.stops_reading_s - TIE_S:
                 return
             result = await client.receive(self.read_bytes)
             if not result.ok or result.end_of_file:
