@@ -5,7 +5,6 @@ Nothing here raises, and all of it takes about a second at most, on Linux, macOS
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 import re
@@ -15,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def report() -> list[Row]:
     """Everything, in the order in which a person asks."""
     rows = [Row("Python", sys.version_info >= (3, 11), platform.python_version())]
     rows += [_careful(title, partial(_package, name)) for name, (title, _) in PACKAGES.items()]
-    rows += [_careful("Linux", _linux), _careful("user namespaces", user_namespaces)]
+    rows += [_careful("Linux", _linux), _careful("Linux bench", linux_bench)]
     try:
         found = _programs(PROGRAMS)
     except Exception as error:
@@ -97,87 +96,13 @@ def _linux() -> tuple[bool, str]:
     return True, f"{running}: the rules of {mainline} apply, for example: {syn}."
 
 
-# --- user namespaces: the Linux bench keeps its hosts in them ---
+def linux_bench() -> tuple[bool, str]:
+    """Whether experiments can run on real Linux here, tried once; and why not."""
+    from tcplab.bench.sandbox import why_not
 
-CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
-
-STEPS = {
-    "unshare": "making them",
-    "map": "becoming root in one",
-    "network": "setting up a network in one",
-}
-#: Runs in a child: makes the namespaces, becomes root inside, and brings its loopback up. Prints the
-#: step and the errno that it failed with, or nothing.
-PROBE = f"""
-import ctypes, fcntl, os, socket, struct, sys
-uid, gid = os.getuid(), os.getgid()
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.unshare({CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS}):
-    sys.exit("unshare %d" % ctypes.get_errno())
-try:
-    for name, text in ("setgroups", "deny"), ("uid_map", "0 %d 1" % uid), ("gid_map", "0 %d 1" % gid):
-        with open("/proc/self/" + name, "w") as file:
-            file.write(text)
-except OSError as error:
-    sys.exit("map %d" % error.errno)
-try:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS, IFF_UP
-except OSError as error:
-    sys.exit("network %d" % error.errno)
-"""
-
-
-@cache
-def user_namespaces() -> tuple[bool, str]:
-    """Whether this user may have hosts of their own inside this machine, tried once; and why not."""
-    if sys.platform != "linux":
-        return False, "only Linux has them: here the recorded captures are shown instead."
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", PROBE], capture_output=True, text=True, timeout=PATIENCE * 2
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return False, f"could not be tried: {error}."
-    if done.returncode == 0:
-        return True, "possible: the Linux bench's hosts can live in them, without root."
-    step, _, number = (done.stderr.strip().splitlines() or [""])[-1].partition(" ")
-    if not number.isdigit():
-        return False, "could not be tried: the probe failed."
-    return False, _why_not(step, int(number), _kernel_file)
-
-
-def _why_not(step: str, number: int, read: Callable[[str], str]) -> str:
-    """The likeliest reason in one sentence; `read` gives the text of a file below /proc, or nothing."""
-    if read("sys/user/max_user_namespaces") == "0":
-        return "switched off: sysctl user.max_user_namespaces is 0; a few hundred would do."
-    if read("sys/kernel/unprivileged_userns_clone") == "0":
-        return "switched off for ordinary users: sysctl -w kernel.unprivileged_userns_clone=1 allows them."
-    forbidden = number in (errno.EPERM, errno.EACCES)
-    if forbidden and read("sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return (
-            "AppArmor restricts them (Ubuntu since 23.10): "
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 allows them."
-        )
-    filtered = re.search(r"^Seccomp:\s*2", read("self/status"), re.MULTILINE)
-    if filtered and (forbidden or number == errno.ENOSYS):
-        return (
-            "a seccomp filter forbids them, as Docker's own does: "
-            "docker run --security-opt seccomp=unconfined allows them."
-        )
-    if number in (errno.ENOSYS, errno.EINVAL):
-        return "this Linux was built without them."
-    if number in (errno.ENOSPC, errno.EUSERS):
-        return "there are too many of them already, or they are nested too deeply."
-    name = errno.errorcode.get(number, str(number))
-    return f"not allowed: {STEPS.get(step, step)} failed with {name} ({os.strerror(number)})."
-
-
-def _kernel_file(name: str) -> str:
-    try:
-        return Path("/proc", name).read_text("ascii", "replace").strip()
-    except OSError:
-        return ""
+    if reason := why_not():
+        return False, f"{reason} Recorded captures are shown instead."
+    return True, "runs here, in namespaces of its own and without root: tcplab run NAME --bench linux."
 
 
 # --- programs ---

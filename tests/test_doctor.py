@@ -1,7 +1,6 @@
 """What the doctor says: on this machine, and on machines that are ill in one way or another."""
 
 import errno
-import os
 import subprocess
 import sys
 import time
@@ -11,14 +10,16 @@ import pytest
 
 from conftest import need
 from tcplab import doctor
+from tcplab.bench import sandbox
 
 
 @pytest.fixture(autouse=True)
 def fresh():
-    """The probe of user namespaces is made once in a process: here once a test."""
-    doctor.user_namespaces.cache_clear()
+    """The Linux bench is tried once in a process: here once a test."""
+    sandbox.why_not.cache_clear()
     yield
-    doctor.user_namespaces.cache_clear()
+    if hasattr(sandbox.why_not, "cache_clear"):
+        sandbox.why_not.cache_clear()
 
 
 def rows():
@@ -29,7 +30,7 @@ def test_everything_is_looked_at_in_time_and_says_something():
     began = time.monotonic()
     found = rows()
     assert time.monotonic() - began < 1.5 * 2  # twice: the machine that tests run on may be busy
-    expected = ["Python", "JupyterLab", "plotly", "ipywidgets", "scapy", "Linux", "user namespaces"]
+    expected = ["Python", "JupyterLab", "plotly", "ipywidgets", "scapy", "Linux", "Linux bench"]
     assert list(found) == [*expected, *doctor.PROGRAMS]
     for row in found.values():
         assert row.says and "\n" not in row.says and isinstance(row.works, bool)
@@ -79,66 +80,22 @@ def test_elsewhere_the_model_works_and_the_bench_does_not(monkeypatch, platform,
     monkeypatch.setattr(doctor.platform, "system", lambda: system)
     found = rows()
     assert not found["Linux"].works and f"this is {system}" in found["Linux"].says
-    assert not found["user namespaces"].works and "only Linux" in found["user namespaces"].says
+    assert not found["Linux bench"].works and "it needs Linux" in found["Linux bench"].says
 
 
-# --- user namespaces ---
+# --- the Linux bench ---
 
 
-def reader(**files):
-    return lambda name: files.get(name.rpartition("/")[2], "")
-
-
-@pytest.mark.parametrize(
-    ("step", "number", "files", "says"),
-    [
-        ("unshare", errno.ENOSPC, {"max_user_namespaces": "0"}, "user.max_user_namespaces is 0"),
-        ("unshare", errno.EPERM, {"unprivileged_userns_clone": "0"}, "kernel.unprivileged_userns_clone=1"),
-        ("map", errno.EPERM, {"apparmor_restrict_unprivileged_userns": "1"}, "AppArmor"),
-        ("network", errno.EACCES, {"apparmor_restrict_unprivileged_userns": "1"}, "AppArmor"),
-        ("unshare", errno.EPERM, {"status": "Name:\tpython\nSeccomp:\t2\n"}, "seccomp"),
-        ("unshare", errno.ENOSYS, {"status": "Seccomp:\t2"}, "seccomp"),
-        ("unshare", errno.ENOSYS, {"status": "Seccomp:\t0"}, "built without"),
-        ("unshare", errno.EINVAL, {}, "built without"),
-        ("unshare", errno.ENOSPC, {"max_user_namespaces": "100"}, "too many"),
-        ("unshare", errno.EPERM, {}, "making them failed with EPERM"),
-        ("map", errno.EPERM, {"apparmor_restrict_unprivileged_userns": "0"}, "becoming root in one failed"),
-        ("network", 9999, {}, "setting up a network in one failed with 9999"),
-    ],
-)
-def test_why_not_is_one_sentence_with_the_likeliest_reason(step, number, files, says):
-    said = doctor._why_not(step, number, reader(**files))
-    assert says in said and said.endswith(".") and "\n" not in said
-
-
-def test_the_probe_says_where_it_failed(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(doctor, "_kernel_file", reader())
-    monkeypatch.setattr(doctor, "PROBE", f"import sys; sys.exit('map {errno.EPERM}')")
-    assert doctor.user_namespaces() == (False, doctor._why_not("map", errno.EPERM, reader()))
-
-
-@pytest.mark.parametrize("code", ["1 / 0", "import sys; sys.exit(3)", "import os; os.kill(os.getpid(), 9)"])
-def test_a_probe_that_breaks_is_no_catastrophe(monkeypatch, code):
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(doctor, "PROBE", code)
-    works, says = doctor.user_namespaces()
-    assert not works and says == "could not be tried: the probe failed."
+def test_the_reason_is_the_benchs_own(monkeypatch):
+    monkeypatch.setattr(sandbox, "why_not", lambda: "user namespaces are switched off.")
+    works, says = doctor.linux_bench()
+    assert not works and says.startswith("user namespaces are switched off. ")
 
 
 @pytest.mark.linux
-def test_the_probe_agrees_with_unshare():
-    done = subprocess.run([need("unshare"), "-Urnpm", "--fork", "true"], capture_output=True)
-    possible = done.returncode == 0
-    works, says = doctor.user_namespaces()
-    assert works is possible, says
-
-
-@pytest.mark.linux
-def test_the_probe_leaves_this_process_where_it_is():
-    before = [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "net", "mnt", "pid")]
-    doctor.user_namespaces()
-    assert [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "net", "mnt", "pid")] == before
+def test_it_says_what_a_sandbox_finds():
+    works, says = doctor.linux_bench()
+    assert works is (sandbox.why_not() is None), says
 
 
 # --- programs that are missing, slow or broken ---
@@ -198,9 +155,8 @@ def test_the_doctor_never_falls_ill(monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no such thing here")
 
-    for name in ("_package", "_linux", "user_namespaces", "_programs"):
+    for name in ("_package", "_linux", "linux_bench", "_programs"):
         monkeypatch.setattr(doctor, name, broken)
-    monkeypatch.setattr(doctor.user_namespaces, "cache_clear", lambda: None, raising=False)
     found = rows()
     assert all("no such thing here" in row.says for what, row in found.items() if what != "Python")
 

@@ -51,7 +51,8 @@ class DeadPeer(Experiment):
         "user timeout 30 s": {"user_timeout_s": 30},
         "retries2 = 5": {"retries2": 5},
     }  # fmt: skip
-    quick = {"retries2": 3}
+    # At 1 ms the fifth timeout would lie so near to 3.0 s that a late timer saves a transmission.
+    quick = {"retries2": 3, "latency_ms": 20}
     sampled = {
         "retries2": (1, 2, 3),
         "user_timeout_s": (0, 0, 2, 4),

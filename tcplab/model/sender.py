@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tcplab.model.socket import Socket
 
 
+#: GSO_LEGACY_MAX_SIZE less the longest headers: the largest buffer that Linux queues.
+LARGEST_BUFFER = 65535 - 320
+
+
 class Chunk:
     """A piece of the stream in flight, as it was last sent."""
 
@@ -41,6 +45,7 @@ class Sender:
 
     __slots__ = (
         "boundaries", "cwnd", "data_end", "finishing", "flight", "iss", "max_window", "mss", "nxt",
+        "queued_from",
         "recovery_end", "rtt", "socket", "timer", "una", "window", "wl1", "wl2",
     )  # fmt: skip
 
@@ -50,6 +55,8 @@ class Sender:
         #: End of what the application has written, and whether a FIN follows it.
         self.data_end = seq_add(iss, 1)
         self.finishing = False
+        #: Where the write began whose bytes wait first.
+        self.queued_from = self.data_end
         #: Ends of writes not yet sent: their last segment carries PSH.
         self.boundaries: deque[int] = deque()
         self.flight: deque[Chunk] = deque()
@@ -89,6 +96,8 @@ class Sender:
 
     def write(self, now: int, length: int) -> None:
         """Take `length` bytes from the application and send what the windows allow."""
+        if not self.unsent:
+            self.queued_from = self.data_end
         self.data_end = seq_add(self.data_end, length)
         self.boundaries.append(self.data_end)
         self.push(now)
@@ -274,9 +283,17 @@ class Sender:
 
     @property
     def window_fits_next(self) -> bool:
-        """The next segment would lie inside the peer's window."""
-        length = min(self.mss, max(1, seq_diff(self.limit(), self.nxt)))
-        return not after(seq_add(self.nxt, length), seq_add(self.una, self.window))
+        """The whole next buffer lies inside the peer's window.
+
+        Linux queues what is written in buffers of whole segments, up to half the largest window
+        (net/ipv4/tcp.c:tcp_send_mss, tcp_bound_to_half_wnd).
+        """
+        buffer = max(min(self.max_window // 2, LARGEST_BUFFER) // self.mss, 1) * self.mss
+        queued = seq_diff(self.nxt, self.queued_from)
+        end = seq_add(self.queued_from, (queued // buffer + 1) * buffer)
+        if after(end, self.limit()):
+            end = self.limit()
+        return not after(end, seq_add(self.una, self.window))
 
     def send_into_small_window(self, now: int) -> bool:
         """What fits when the window is open but smaller than a segment; False when it is closed.
