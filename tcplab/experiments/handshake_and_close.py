@@ -56,7 +56,8 @@ class HandshakeAndClose(Experiment):
             await first.close()
             await second.receive()
             await second.close()
-        await bench.sleep(1)
+        # Until the last ACK is in, wherever the server is.
+        await bench.sleep(1 + 4 * self.latency_ms / 1000)
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         return {

@@ -1,0 +1,68 @@
+"""Data in flight and nobody there: how often, how long, and that nothing else helps."""
+
+import pytest
+
+from experiments.outcomes import outcome, trace_of
+from tcplab.experiments import DeadPeer
+
+
+def test_the_default_takes_928_9_seconds():
+    trace, sentence = trace_of(DeadPeer)
+    assert trace.outcome == {
+        "transmissions": 17, "detected_after_s": pytest.approx(928.9, abs=0.05), "error": "ETIMEDOUT",
+    }  # fmt: skip
+    assert "17 times" in sentence and "15 min 29 s" in sentence
+    assert {p.segment.letters for p in trace.passages if p.t >= trace.watched_from} == {"PA"}, "and no RST"
+
+
+@pytest.mark.parametrize(
+    ("retries2", "sack", "transmissions", "after"),
+    [
+        (3, False, 5, 6.324), (3, True, 6, 6.528), (5, False, 6, 12.852), (5, True, 7, 13.056),
+        (8, False, 9, 104.244), (8, True, 10, 104.448), (15, False, 16, 928.692),
+    ],
+)  # fmt: skip
+def test_retries2(retries2, sack, transmissions, after):
+    said = outcome(DeadPeer, retries2=retries2, sack=sack)
+    assert said == {"transmissions": transmissions, "detected_after_s": after, "error": "ETIMEDOUT"}
+
+
+@pytest.mark.parametrize("latency_ms", [0, 5, 50, 300])
+def test_the_distance_changes_little(latency_ms):
+    """The allowance counts from the first retransmission; only where the last wait ends differs."""
+    after = outcome(DeadPeer, retries2=8, latency_ms=latency_ms)["detected_after_s"]
+    assert 102.2 <= after <= 2.1 * 102.2 + 2
+
+
+@pytest.mark.parametrize("user_timeout_s", [0.5, 3, 30, 3600])
+def test_the_user_timeout_comes_after_the_first_retransmission(user_timeout_s):
+    said = outcome(DeadPeer, user_timeout_s=user_timeout_s)
+    assert said["detected_after_s"] == pytest.approx(0.408 + user_timeout_s, abs=0.004)
+
+
+def test_keepalive_keeps_quiet():
+    trace, sentence = trace_of(DeadPeer, keepalive_idle_s=5, keepalive_interval_s=1, keepalive_probes=3)
+    assert trace.outcome == outcome(DeadPeer)
+    assert not [p for p in trace.passages if p.kind == "keepalive"]
+    assert "Keepalive was on and sent no probe" in sentence
+
+
+def test_but_its_user_timeout_applies():
+    said = outcome(DeadPeer, keepalive_idle_s=5, user_timeout_s=10)
+    assert said["detected_after_s"] == pytest.approx(10.408, abs=0.004)
+
+
+def test_watched_too_briefly():
+    trace, sentence = trace_of(DeadPeer, watch_s=10)
+    assert trace.outcome == {"transmissions": 7, "detected_after_s": None, "error": None}
+    assert sentence == "In 10 s the client has sent the same 40 bytes 7 times, and still waits."
+
+
+@pytest.mark.parametrize("retries2", [1, 2, 9, 10, 30, 100])
+@pytest.mark.parametrize("latency_ms", [1, 1000])
+def test_the_default_watch_is_long_enough(retries2, latency_ms):
+    assert outcome(DeadPeer, retries2=retries2, latency_ms=latency_ms)["error"] == "ETIMEDOUT"
+
+
+def test_before_4_19_the_user_timeout_is_met_when_a_timer_fires():
+    assert outcome(DeadPeer, user_timeout_s=3, linux="4.18")["detected_after_s"] == 6.528
