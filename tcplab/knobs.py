@@ -146,7 +146,7 @@ KEEPALIVE_IDLE = Knob(
 )  # fmt: skip
 KEEPALIVE_INTERVAL = Knob(
     "keepalive: interval", float, "s", 1, 32767, slider_high=300,
-    help="Wait after a probe that nobody answered.",
+    help="Wait after a probe before looking again, whether it was answered or not.",
     sysctl="net.ipv4.tcp_keepalive_intvl", socket_option="TCP_KEEPINTVL", libpq="keepalives_interval",
 )  # fmt: skip
 KEEPALIVE_PROBES = Knob(

@@ -30,7 +30,7 @@ _NAMED = {"tail_loss_probe": "tail loss probe", "challenge_ack": "challenge ACK"
 
 #: An errno name, or what libpq and psql say when a connection is gone or never came to be.
 _ERROR = re.compile(
-    r"^E[A-Z0-9]{2,}\b|\b(FATAL|PANIC|ERROR|error):|connection (refused|timed out|reset)|"
+    r"^E(?!STAB)[A-Z0-9]{2,}\b|\b(FATAL|PANIC|ERROR|error):|connection (refused|timed out|reset)|"
     r"closed the connection|connection to the server was lost",
 )
 #: A call as C writes it.
