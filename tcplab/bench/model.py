@@ -226,9 +226,11 @@ class ModelHost(Host):
             woken, stack.woken = stack.woken, {}
             for target in woken:
                 self._sample(target)
-                event = self._waiting.pop(target, None)
-                if event is not None:
-                    event.succeed()
+            if self._waiting:
+                for target in woken:
+                    event = self._waiting.pop(target, None)
+                    if event is not None:
+                        event.succeed()
         if stack.counted:
             self._sample_counters()
         due = stack.next_timer()

@@ -123,7 +123,9 @@ class Receiver:
 
     def advertise(self) -> int:
         """The window of a segment that is being sent; it never takes back what was promised."""
-        window = max(self._new_window(), self.window_left)
+        window, left = self._new_window(), self.window_left
+        if left > window:
+            window = left
         if not window and self.advertised:
             self.socket.stack.count("TcpExtTCPToZeroWindowAdv")
         elif window and not self.advertised:
@@ -302,7 +304,8 @@ class Receiver:
     def acknowledged(self) -> None:
         """A segment with an ACK has been sent: nothing is owed any more."""
         if self.ack_needed:
-            self.quick = max(0, self.quick - 1)
+            if self.quick:
+                self.quick -= 1
             self.ack_needed = False
         self.ack_due = None
         self.pushed = 0

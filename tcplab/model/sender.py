@@ -223,7 +223,8 @@ class Sender:
             or (seq == self.wl1 and (window > self.window or not window))
         ):
             self.window = window
-            self.max_window = max(self.max_window, window)
+            if window > self.max_window:
+                self.max_window = window
             self.wl1, self.wl2 = seq, ack
 
     def _acknowledge(self, now: int, ack: int) -> None:

@@ -56,19 +56,21 @@ class SendTimer:
 
     def rto(self) -> int:
         """The retransmission timeout with its backoff."""
-        return min(self.sender.socket.stack.ticks(self.sender.rtt.rto) << self.backoff, RTO_MAX)
+        rto = self.sender.socket.stack.ticks(self.sender.rtt.rto)
+        return min(rto << self.backoff, RTO_MAX) if self.backoff else rto
 
     def after_new(self, now: int, was_in_flight: bool) -> None:
         """Something new was sent."""
         head_due = self.sender.flight[0].sent_at + self.rto()
-        if not was_in_flight or self.kind in (LOSS_PROBE, REORDER):
+        probing = self._schedule_loss_probe(now, head_due - now)
+        if not probing and (not was_in_flight or self.kind in (LOSS_PROBE, REORDER)):
             self.arm(now, RETRANSMIT, max(head_due - now, 1))
-        self._schedule_loss_probe(now, head_due - now)
 
     def after_ack(self, now: int) -> None:
         """Something was acknowledged, and something else is still in flight."""
-        self.arm(now, RETRANSMIT, self.rto())
-        self._schedule_loss_probe(now, self.rto())
+        rto = self.rto()
+        if not self._schedule_loss_probe(now, rto):
+            self.arm(now, RETRANSMIT, rto)
 
     def await_reordering(self, now: int) -> None:
         """A later piece has arrived first: give the earlier one a moment (tcp_rack_reo_wnd)."""
@@ -78,17 +80,21 @@ class SendTimer:
         """Data waits for a closed window and nothing is in flight."""
         self.arm(now, WINDOW_PROBE, self._probe_wait())
 
-    def _schedule_loss_probe(self, now: int, at_most: int) -> None:
-        """A tail without an answer is repeated once before the timer begins to back off."""
+    def _schedule_loss_probe(self, now: int, at_most: int) -> bool:
+        """A tail without an answer is repeated once before the timer begins to back off.
+
+        True when that is what is waited for.
+        """
         sender, socket = self.sender, self.sender.socket
         if not (socket.stack.release.tail_loss_probe and socket.sack) or sender.recovery_end is not None:
-            return
+            return False
         if sender.rtt.srtt:
             lone = len(sender.flight) == 1
             wait = 2 * sender.rtt.smoothed + (RTO_MIN if lone else 2 * socket.stack.release.tick)
         else:
             wait = TIMEOUT_INIT
         self.arm(now, LOSS_PROBE, min(wait, at_most) if at_most > 0 else wait)
+        return True
 
     # -- firing --------------------------------------------------------------------------
 
