@@ -391,7 +391,13 @@ def run_on_model(story: Story, *, lateness: float = 0) -> Trace:
     try:
         bench = ModelBench(story, lateness)
         script = bench.env.process(story.run(bench))  # type: ignore[arg-type]
-        bench.env.run(until=script)
+        try:
+            bench.env.run(until=script)
+        except RuntimeError as error:
+            if script.triggered:
+                raise
+            # SimPy has run out of events, and the script has not ended.
+            raise ScriptError("the script waits for something that never comes") from error
         trace = bench.trace
         trace.end = bench.env.now
         trace.warnings += story.ignored_by_release()

@@ -72,6 +72,10 @@ class DeadPeer(Experiment):
     sack: bool = knob(SACK, default=True)
     watch_s: float = knob(WATCH, default=0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._connects_in_time(self.user_timeout_s)
+
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
         for host in (client_host, server_host):

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 
 from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench
-from tcplab.knobs import Parameters
+from tcplab.knobs import ParameterError, Parameters
+from tcplab.releases import release
 from tcplab.trace import Trace
 
 
@@ -33,6 +34,15 @@ class Experiment(Parameters):
     #: Values to draw from when model and Linux are compared on samples; the others as in `quick`.
     #: Whole seconds, and short.
     sampled: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+    def _connects_in_time(self, user_timeout_s: float) -> None:
+        """Refuse a user timeout of the client that would end connect() before any answer can come."""
+        round_trip = 2 * self.latency_ms / 1000
+        if 0 < user_timeout_s <= round_trip and release(self.linux).user_timeout_exact:
+            raise ParameterError(
+                f"user_timeout_s = {user_timeout_s:g} is over before the server can answer: more than "
+                f"{round_trip:g} s, a round trip at latency_ms = {self.latency_ms:g}, or 0 (off)."
+            )
 
     @abstractmethod
     async def run(self, bench: Bench) -> None:

@@ -83,6 +83,10 @@ class Keepalive(Experiment):
     unacked: bool = knob(UNACKED, default=False)
     watch_s: float = knob(WATCH, default=0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._connects_in_time(self.user_timeout_s)
+
     async def run(self, bench: Bench) -> None:
         client_host, server_host, *others = bench.hosts("client", "server", *self._third_host())
         listener = await server_host.listen(5432)

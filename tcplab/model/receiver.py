@@ -69,10 +69,11 @@ class Receiver:
     def _whole_segments(self, mss: int) -> int:
         """What a SYN or SYN-ACK offers (tcp_select_initial_window)."""
         options = self.socket.options
+        largest = 65535 << self.scale
         if options.window_clamp:
-            return options.window_clamp
+            return min(options.window_clamp, largest)
         space = options.receive_buffer // 2 or min(self.full_space, 65535)
-        return space // mss * mss or space
+        return min(space // mss * mss or space, largest)
 
     def size_for(self, mss: int) -> None:
         """Before a SYN-ACK: the window in whole segments of what the client will send."""

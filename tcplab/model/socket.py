@@ -261,6 +261,8 @@ class Socket:
         self.scaling = bool(sysctls.tcp_window_scaling) and segment.window_scale is not None
         if not self.scaling:
             receiver.scale = 0
+            receiver.limit = min(receiver.limit, 65535)
+            receiver.advertised = min(receiver.advertised, 65535)
         self.sack = bool(sysctls.tcp_sack) and segment.sack_permitted
         self.timestamps = bool(sysctls.tcp_timestamps) and segment.timestamps is not None
         if segment.timestamps and self.timestamps:

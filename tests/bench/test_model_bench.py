@@ -151,6 +151,24 @@ def test_a_mistake_in_a_script_comes_out():
     assert gc.isenabled()
 
 
+def test_a_script_that_waits_for_ever_says_so():
+    async def script(bench):
+        listener = await bench.hosts("server")[0].listen(5432)
+        await listener.accept()
+
+    with pytest.raises(ScriptError, match="waits for something that never comes"):
+        tell(script)
+
+
+def test_a_runtime_error_of_a_script_stays_what_it_is():
+    async def script(bench):
+        await bench.sleep(1)
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        tell(script)
+
+
 def test_garbage_is_collected_again_afterwards_unless_it_was_not():
     tell(connected)
     assert gc.isenabled()

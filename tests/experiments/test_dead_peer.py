@@ -4,6 +4,7 @@ import pytest
 
 from experiments.outcomes import outcome, trace_of
 from tcplab.experiments import DeadPeer
+from tcplab.knobs import ParameterError
 
 
 def test_the_default_takes_928_9_seconds():
@@ -66,3 +67,14 @@ def test_the_default_watch_is_long_enough(retries2, latency_ms):
 
 def test_before_4_19_the_user_timeout_is_met_when_a_timer_fires():
     assert outcome(DeadPeer, user_timeout_s=3, linux="4.18")["detected_after_s"] == 6.528
+
+
+def test_a_user_timeout_that_connect_would_not_survive_is_refused():
+    with pytest.raises(ParameterError) as error:
+        DeadPeer(user_timeout_s=1, latency_ms=600)
+    assert str(error.value) == (
+        "user_timeout_s = 1 is over before the server can answer: more than 1.2 s, "
+        "a round trip at latency_ms = 600, or 0 (off)."
+    )
+    assert outcome(DeadPeer, user_timeout_s=1.3, latency_ms=600)["error"] == "ETIMEDOUT"
+    assert outcome(DeadPeer, user_timeout_s=1, latency_ms=600, linux="4.18")["error"] == "ETIMEDOUT"

@@ -4,6 +4,7 @@ import pytest
 
 from experiments.outcomes import outcome, trace_of, wire
 from tcplab.experiments import Keepalive
+from tcplab.knobs import ParameterError
 
 SILENCE = {"error": "ETIMEDOUT", "last_segment": "RST"}
 
@@ -111,3 +112,14 @@ def test_watched_too_briefly():
 @pytest.mark.parametrize("linux", ["3.10", "4.18", "5.14", "6.18"])
 def test_the_rule_is_the_same_on_every_linux(linux):
     assert outcome(Keepalive, linux=linux)["detected_after_s"] == 7875
+
+
+def test_a_user_timeout_that_connect_would_not_survive_is_refused():
+    with pytest.raises(ParameterError) as error:
+        Keepalive(user_timeout_s=1, latency_ms=600)
+    assert str(error.value) == (
+        "user_timeout_s = 1 is over before the server can answer: more than 1.2 s, "
+        "a round trip at latency_ms = 600, or 0 (off)."
+    )
+    assert outcome(Keepalive, user_timeout_s=1.3, latency_ms=600)["error"] == "ETIMEDOUT"
+    assert outcome(Keepalive, user_timeout_s=1, latency_ms=600, linux="4.18")["error"] == "ETIMEDOUT"

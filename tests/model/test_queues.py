@@ -249,3 +249,24 @@ def test_accepted_connections_outlive_the_listener():
 
 def test_connections_inherit_the_listeners_options():
     Conversation("server", keepalive=(2, 1, 3)).play("2 > A 0 1\n 2.001 < A 1 1")
+
+
+def test_what_ss_would_show_of_a_listener():
+    clients = Clients(2)
+    assert clients.machine.listener.summary() == ("LISTEN", 0, 2, "", None, 0)
+    clients.opens(1)
+    assert clients.machine.listener.summary() == ("LISTEN", 1, 2, "", None, 0)
+
+
+def test_only_the_dying_listeners_own_connections_are_reset():
+    clients = Clients(5)
+    stack = clients.machine.stack
+    other = stack.listen(5433, 5)
+    for port in (5432, 5433):
+        stack.receive(
+            0, Segment(Endpoint("10.0.0.2", 9), Endpoint("10.0.0.1", port), 0, 0, SYN, 65535, mss=1460)
+        )
+    stack.to_send()
+    clients.machine.call("kill_listener()")
+    assert [(socket.local.port, socket.state) for socket in stack.sockets.values()] == [(5433, "SYN_RECV")]
+    assert other.state == "LISTEN" and list(stack.listeners) == [5433]

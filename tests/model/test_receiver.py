@@ -319,3 +319,25 @@ def test_the_right_edge_never_goes_back(steps, buffer):
             edge = right
         machine.left.clear()
         assert receiver.buffered == sent - read >= 0
+
+
+def test_old_payload_makes_an_interactive_connection_quick_again():
+    """The peer repeats itself: it may have missed an ACK (tcp_send_dupack)."""
+    Conversation().play("""
+        1       < PA 1 1 40
+                > A 1 41
+                send(40)
+                > PA 1 41 40
+        1.001   < A 41 41
+        1.1     < PA 1 41 40            # again
+                > A 41 41
+        1.2     < PA 41 41 40           # would have waited
+                > A 41 81
+    """)
+
+
+def test_without_scaling_no_window_is_larger_than_its_field():
+    machine = Conversation("server", receive_buffer=600_000, sysctls={"tcp_window_scaling": 0})
+    machine.play("1 < PA 1 1 40\n > A 1 41 w=65535\n recv() -> 40")
+    assert machine.socket.receiver.window_left <= 65535
+    assert Conversation("server", receive_buffer=600_000).play("1 < PA 1 1 9\n ...").socket.receiver.scale > 0

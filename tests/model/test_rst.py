@@ -413,3 +413,14 @@ def test_a_rst_to_nobody_is_never_answered():
             < RA 0 5
             verdict ignored
     """)
+
+
+def test_counters_tell_a_refused_attempt_from_a_reset_connection():
+    Conversation("opening").play("""
+        0   connect()
+            > S 0
+            < RA 0 1
+            counted TcpAttemptFails 1
+            counted TcpEstabResets 0
+    """)
+    Conversation().play("1 < R 1\n counted TcpEstabResets 1\n counted TcpAttemptFails 0")

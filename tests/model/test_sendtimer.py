@@ -336,3 +336,27 @@ def test_an_orphan_does_not_probe_for_ever():
     """)
     assert {each["seq"] for _, each in machine.sends_until()} == {0}
     assert machine.state == "CLOSED" and machine.now < 150e9
+
+
+def test_progress_into_a_small_window_lets_the_user_timeout_begin_again():
+    Conversation(user_timeout=5).play("""
+        1       < A 1 1 w=0
+                send(50)
+        1.204   > A 0 1                 # probing since now
+                < A 1 1 w=0
+        1.612   > A 0 1
+                < A 1 1 w=20
+        2.428   > PA 1 1 20
+        2.429   < A 1 21 w=0
+        2.633   > A 20 1                # probing since now
+                < A 1 21 w=0
+        3.041   > A 20 1
+                < A 1 21 w=0
+        3.857   > A 20 1
+                < A 1 21 w=0
+        5.489   > A 20 1
+                < A 1 21 w=0
+        7.632   = ESTABLISHED
+        7.633   = CLOSED
+                error ETIMEDOUT
+    """)

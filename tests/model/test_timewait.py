@@ -242,3 +242,25 @@ def test_a_fin_out_of_order_with_the_ack_of_ours_keeps_the_socket_but_not_for_ev
         21.001  > RA 2 1
                 = CLOSED
     """)
+
+
+def test_the_clock_moves_on_with_what_arrives():
+    """A SYN whose timestamp lies before the last one seen is old, even where it is after the FIN's."""
+    for learned, opens in (("A 2 2 ts=9000", False), ("A 1 2 ts=9000", True)):
+        machine = Conversation("server", timestamps=True).play(SERVER_CLOSED_FIRST)
+        machine.passes(1)
+        machine.arrives(learned)
+        machine.passes(1)
+        machine.arrives("S 1000000 ts=5000")
+        machine.left.clear()
+        assert (machine.state == "SYN_RECV") == opens
+
+
+def test_the_fin_brings_its_clock_along():
+    machine = Conversation("server", timestamps=True).play("1 close()\n > FA 1 1\n 1.001 < A 1 2")
+    machine.play("2 < FA 1 2 ts=9000\n > A 2 2\n = TIME_WAIT\n 3 < S 1000000 ts=5000\n > A 2 2\n = TIME_WAIT")
+
+
+def test_without_timestamps_the_number_alone_decides():
+    machine = Conversation("server").play(SERVER_CLOSED_FIRST + "2 < A 2 2\n 3 < S 3\n > SA 65539 4")
+    assert machine.state == "SYN_RECV"
