@@ -76,7 +76,7 @@ def test_a_setting_that_this_linux_lacks_stays_a_comment():
 
 
 def test_parts_of_a_unit_are_rounded_up_and_it_says_so():
-    text = settings(Keepalive(idle_s=60.5, user_timeout_s=0.0004))
+    text = settings(Keepalive(latency_ms=0.1, idle_s=60.5, user_timeout_s=0.0004))
     assert "# 60.5 rounded up: whole numbers only\nkeepalives_idle=61\n" in text["libpq"]
     assert "# 0.4 rounded up: whole numbers only\ntcp_user_timeout=1\n" in text["libpq"]
 
