@@ -9,7 +9,7 @@ import pytest
 import tcplab
 
 HEAVY = {
-    "numpy", "pandas", "scapy", "pyroute2", "simpy", "plotly", "ipywidgets", "anywidget", "IPython",
+    "numpy", "pandas", "scapy", "simpy", "plotly", "ipywidgets", "anywidget", "IPython",
     "asyncio", "inspect", "dataclasses", "subprocess", "socket",
 }  # fmt: skip
 

@@ -57,7 +57,7 @@ MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.bench.model",
     "tcplab.bench.agreement",
 }
-COMPILED = {"numpy", "pandas", "scapy", "pyroute2"}
+COMPILED = {"numpy", "pandas", "scapy"}
 NOT_IN_A_BROWSER = COMPILED | {"threading", "multiprocessing", "subprocess", "socket", "fcntl", "resource"}
 
 
@@ -214,7 +214,7 @@ def test_a_planted_violation_is_seen(path, source, says):
         ("tcplab/bench/model.py", "import simpy\nfrom tcplab.model import stack\nfrom .script import Bench"),
         ("tcplab/bench/model.py", "from tcplab.bench import script"),
         ("tcplab/experiments/keepalive.py", "from tcplab.bench import Bench"),
-        ("tcplab/bench/linux.py", "import socket, threading, pyroute2\nfrom .sandbox import Sandbox"),
+        ("tcplab/bench/linux.py", "import socket, threading, scapy\nfrom .sandbox import Sandbox"),
         (
             "tcplab/experiments/keepalive.py",
             "from tcplab.knobs import knob\nfrom tcplab.bench.script import Bench",
