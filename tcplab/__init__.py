@@ -15,10 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tcplab.agree import agreement
     from tcplab.bench import run
     from tcplab.capture import CaptureError
     from tcplab.capture.pcap import write_pcap
     from tcplab.capture.reading import Capture, read_capture
+    from tcplab.capture.runs import recording
     from tcplab.experiments import (
         EXPERIMENTS,
         DeadPeer,
@@ -49,9 +51,11 @@ __all__ = [
     "SlowReader",
     "Trace",
     "UnansweredConnect",
+    "agreement",
     "explore",
     "picture",
     "read_capture",
+    "recording",
     "run",
     "segment_table",
     "write_pcap",
@@ -63,9 +67,11 @@ _HOMES = {
     "CaptureError": "tcplab.capture",
     "ParameterError": "tcplab.knobs",
     "Trace": "tcplab.trace",
+    "agreement": "tcplab.agree",
     "explore": "tcplab.view.explorer",
     "picture": "tcplab.view.show",
     "read_capture": "tcplab.capture.reading",
+    "recording": "tcplab.capture.runs",
     "run": "tcplab.bench",
     "segment_table": "tcplab.view.show",
     "write_pcap": "tcplab.capture.pcap",

@@ -10,11 +10,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from tcplab.bench import run
-from tcplab.bench.agreement import LATE_SHARE, Agreement, compare
+from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge
 from tcplab.bench.sandbox import Sandbox
 from tcplab.bench.trouble import TooBusy
+from tcplab.experiments import find
 from tcplab.experiments.experiment import Experiment
 from tcplab.knobs import ParameterError
+from tcplab.trace import Trace
 
 #: Sandboxes at once: long waits cost little, but each has a wire that must keep time.
 SIDE_BY_SIDE = 6
@@ -83,7 +85,9 @@ def _compared(experiment: Experiment, sandbox: Sandbox) -> Agreement:
         except TooBusy:
             if attempt == TRIES - 1:
                 raise
-    twin = experiment.twin(linux)
-    model = run(twin)
-    differences = compare(model, linux, (twin.scope(model), twin.scope(linux)))
-    return Agreement(experiment.name, experiment.values(), tuple(differences))
+    return judge(experiment, linux)[0]
+
+
+def agreement(linux: Trace) -> Agreement:
+    """Does the model say what this run on Linux shows? Raises `ParameterError` for no experiment's run."""
+    return judge(find(linux.experiment).from_values(linux.parameters), linux)[0]

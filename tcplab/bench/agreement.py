@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any
+from math import ceil
+from typing import Any, Protocol, Self
 
+from tcplab.bench import Story, run
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, flag_letters
 from tcplab.trace import MILLISECOND, SECOND, Passage, Relative, Trace
 
@@ -50,11 +52,33 @@ class Agreement:
     experiment: str
     parameters: Mapping[str, Any]
     differences: tuple[Difference, ...]
+    #: The Linux version that ran.
+    linux: str = ""
+    #: How much was compared one by one: what was on the wire, and the programs' calls.
+    segments: int = 0
+    calls: int = 0
+    #: How far the latest of it lies behind the model's time, seconds.
+    behind_s: float = 0.0
 
     @property
     def agrees(self) -> bool:
         """True when nothing differs."""
         return not self.differences
+
+    @property
+    def sentence(self) -> str:
+        """The agreement for a reader: how much was compared, or what differs first."""
+        if self.agrees:
+            calls = f" and {self.calls} call{'s' * (self.calls > 1)}" if self.calls else ""
+            late = ceil(self.behind_s * 100) / 100
+            when = "at the model's times" if late <= 0.01 else f"none more than {late:g} s later"
+            return (
+                f"Linux {self.linux} does what the model says: {self.segments} segments{calls} were compared "
+                f"one by one and are the same, {when}."
+            )
+        first, more = self.differences[0], len(self.differences) - 1
+        others = f" ({more} more)" if more else ""
+        return f"Linux {self.linux} and the model differ{others}. {str(first)[0].upper()}{str(first)[1:]}."
 
     def to_json(self) -> dict[str, Any]:
         """One run in `tcplab agree --json`."""
@@ -79,6 +103,33 @@ class Scope:
 
 
 WHOLE = Scope()
+
+
+class Compared(Story, Protocol):
+    """What a comparison needs of an experiment."""
+
+    def twin(self, linux: Trace) -> Self: ...
+    def scope(self, trace: Trace) -> Scope: ...
+
+
+def judge(experiment: Compared, linux: Trace) -> tuple[Agreement, Trace]:
+    """A run on Linux against the model: the agreement, and the model's run at Linux's own parameters."""
+    twin = experiment.twin(linux)
+    model = run(twin)
+    scopes = (twin.scope(model), twin.scope(linux))
+    found = compare(model, linux, scopes)
+    ours, theirs = _Witness(model, scopes[0]), _Witness(linux, scopes[1])
+    pairs = [(list(ours.segments(*way)), list(theirs.segments(*way))) for way in permutations(model.hosts, 2)]
+    behind = [b.t - a.t for model_s, linux_s in pairs for a, b in zip(model_s, linux_s, strict=False)]
+    return Agreement(
+        str(experiment.name),
+        experiment.values(),
+        tuple(found),
+        linux.linux,
+        sum(len(linux_s) for _, linux_s in pairs),
+        sum(1 for host in model.hosts for _ in theirs.calls(host)),
+        max(behind, default=0.0),
+    ), model
 
 
 @dataclass(frozen=True)

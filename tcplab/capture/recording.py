@@ -1,7 +1,8 @@
 """Captures made by tcplab itself: an experiment on real Linux, as its client's pcap with a sidecar.
 
-The pair of files is what `read_capture` reads back; data/README.md describes it. A file carries the
-name of its experiment, so that recording again writes it afresh and touches no other.
+That pair of files is what `read_capture` reads back; the third one is the run as a whole, which
+`recorded` reads (runs.py). data/README.md describes all three. They carry the name of their
+experiment, so that recording again writes them afresh and touches no other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tcplab.bench.sandbox import Sandbox, why_not
 from tcplab.bench.trouble import BenchError, TooBusy
 from tcplab.capture import CaptureError
 from tcplab.capture.pcap import pcap_bytes
+from tcplab.capture.runs import write_run
 from tcplab.capture.sidecar import HOSTS
 from tcplab.trace import MILLISECOND, Call, Trace
 
@@ -103,13 +105,14 @@ def lateness(trace: Trace, latency_ms: float) -> float:
 
 
 def write(story: Recordable, trace: Trace, folder: Path) -> Path:
-    """Write NAME.pcap and NAME.json into the folder; returns the path of the pcap."""
+    """Write NAME.pcap, NAME.json and NAME.run.json into the folder; returns the path of the pcap."""
     path = folder / f"{story.name}.pcap"
     pcap = cut_to(SNAPLEN, pcap_bytes(trace))
     text = json.dumps(sidecar(story, trace), indent=1, ensure_ascii=False) + "\n"
     try:
         path.write_bytes(pcap)
         path.with_suffix(".json").write_text(text, "utf-8")
+        write_run(path.with_suffix(".run.json"), trace)
     except OSError as error:
         raise CaptureError(f"{error.filename} can't be written: {error.strerror}.") from None
     return path

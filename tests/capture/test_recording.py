@@ -14,11 +14,10 @@ import pytest
 
 from conftest import need
 from tcplab import cli
-from tcplab.bench import run
-from tcplab.bench.agreement import EARLY_S, LATE_S, LATE_SHARE
+from tcplab.agree import agreement
 from tcplab.bench.sandbox import why_not
 from tcplab.bench.trouble import BenchError, TooBusy
-from tcplab.capture import recording
+from tcplab.capture import recording, runs
 from tcplab.capture.container import read_frames
 from tcplab.capture.pcap import pcap_bytes
 from tcplab.capture.reading import read_capture
@@ -201,19 +200,13 @@ def test_a_stored_recording_reads_back_whole(stored):
 
 
 def test_the_model_says_what_linux_did(stored):
-    told, experiment = stored.sidecar, EXPERIMENTS[stored.path.stem]
-    story = experiment.from_values(told["parameters"])
-    if "window" in told["outcome"]:  # Linux chooses it
-        story = story.with_values(window=told["outcome"]["window"])
-    model = run(story)
-    compared = story.scope(model).outcomes or tuple(model.outcome)
-    for name in compared:
-        says, was = model.outcome[name], told["outcome"][name]
-        if name.endswith("_s") and says is not None:
-            pairs = zip(says, was, strict=True) if isinstance(says, list) else [(says, was)]
-            assert all(-EARLY_S <= real - t <= LATE_S + LATE_SHARE * t for t, real in pairs), name
-        else:
-            assert says == was, name
+    linux = runs.recording(stored.path.stem)
+    assert (linux.bench, linux.parameters) == ("linux", stored.sidecar["parameters"])
+    experiment = EXPERIMENTS[linux.experiment].from_values(linux.parameters)
+    assert linux.outcome == experiment.outcome(linux) == stored.sidecar["outcome"]
+    result = agreement(linux)
+    assert result.agrees, result.sentence
+    assert result.segments and result.linux == stored.sidecar["linux"]
 
 
 def test_tshark_finds_nothing_wrong(stored):
@@ -244,7 +237,7 @@ def test_a_fresh_recording_shows_the_same_and_touches_no_other_file(linux, tmp_p
     assert cli.main(["record", *names, names[0], "--into", str(tmp_path)]) == 0
     for name in names:
         FACTS[name](Story(tmp_path, name))
-    both = {f"{name}.{ending}" for name in names for ending in ("pcap", "json")}
+    both = {f"{name}.{ending}" for name in names for ending in ("pcap", "json", "run.json")}
     assert {path.name for path in tmp_path.iterdir()} == {ours.name} | both
     assert ours.read_bytes() == b"somebody else's"
     told = capsys.readouterr()
@@ -329,7 +322,7 @@ def test_one_that_fails_keeps_no_other_from_being_recorded(bench, tmp_path):
     recorded = []
     with pytest.raises(BenchError, match=r"^. was not recorded: the sandbox has ended unexpectedly"):
         recorded.extend(record([Tale(name) for name in "abc"], tmp_path))
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_where_linux_cannot_be_had_the_bench_says_why(monkeypatch, tmp_path, capsys):
