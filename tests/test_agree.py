@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.sandboxes import need_sandbox, ordinary_python
 from tcplab.agree import draw, is_tie, quick
 from tcplab.bench import run
 from tcplab.bench.agreement import LATE_S, compare, in_time
@@ -121,10 +122,7 @@ def test_settings_of_one_s_own_are_checked():
 @pytest.mark.linux
 def test_model_and_linux_agree():
     """`tcplab agree --samples 2`: the quick presets are in the samples' range, and these are real."""
-    from tcplab.bench.sandbox import why_not
-
-    if reason := why_not():
-        pytest.skip(f"the Linux bench can't run here: {reason}")
+    need_sandbox()
     done = subprocess.run(
         [sys.executable, "-m", "tcplab", "agree", "--samples", "2", "--seed", "11", "--json"],
         capture_output=True,
@@ -136,3 +134,14 @@ def test_model_and_linux_agree():
     told = json.loads(done.stdout)
     assert [each for each in told["runs"] if not each["agrees"]] == []
     assert told["agreed"] == told["of"] == 2 * len(EXPERIMENTS)
+
+
+@pytest.mark.linux
+def test_an_ordinary_user_sees_them_agree():
+    need_sandbox()
+    with ordinary_python() as (python, options):
+        command = [*python, "-m", "tcplab", "agree", "--samples", "1", "--seed", "29", "--json"]
+        done = subprocess.run(command, **options, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["agreed"] == told["of"] == len(EXPERIMENTS)

@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from multiprocessing.connection import Connection
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tcplab.bench.script import ScriptError
 from tcplab.bench.trouble import BenchError, Cancelled, Refused
+from tcplab.trace import SECOND
 
 if TYPE_CHECKING:
     from tcplab.bench import Story
@@ -35,6 +37,8 @@ Progress = Callable[[float, int], None]
 
 #: How long the processes inside get to end when they are told to: seconds.
 _PATIENCE = 5.0
+#: A run may take this many times as long as the model says, and this many seconds more.
+_TIMES, _MORE_S = 3, 60
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
@@ -82,19 +86,27 @@ class Sandbox:
             self.close()
             raise BenchError(f"the Linux bench can't run here: {refusal(content)}") from content
 
-    def run(self, story: Story, progress: Progress | None = None) -> Trace:
+    def run(self, story: Story, progress: Progress | None = None, limit_s: float | None = None) -> Trace:
         """Run a story and return its trace, outcome and kinds of segments not yet filled in.
 
-        Raises `BenchError` in one sentence (`TooBusy`: try again; `Cancelled`), `ScriptError` for
-        a mistake in the experiment. Interrupted, it ends everything inside.
+        Raises `BenchError` in one sentence (`TooBusy`: try again; `Cancelled`; or `limit_s` seconds
+        are over), `ScriptError` for a mistake in the experiment. Interrupted, or too late, it ends
+        everything inside.
         """
         with self._lock:
             self._cancelled = False
             self.start()
             assert self._channel is not None
+            until = None if limit_s is None else time.monotonic() + limit_s
             try:
                 self._channel.send(story)
                 while True:
+                    if until is not None and not self._channel.poll(max(0.0, until - time.monotonic())):
+                        self.close()
+                        raise BenchError(
+                            f"{story.name} was ended after {limit_s:.0f} s on the Linux bench: it should "
+                            "have been over long before. Try again."
+                        )
                     answer, content = self._next()
                     if answer == "trace":
                         return content
@@ -184,13 +196,23 @@ def _launch() -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
 
 
 def run_on_linux(story: Story, sandbox: Sandbox | None = None, progress: Progress | None = None) -> Trace:
-    """Run a story to its end on real Linux, in `sandbox` or in one of its own."""
+    """Run a story to its end on real Linux, in `sandbox` or in one of its own.
+
+    Raises `BenchError`, also for a run that takes far longer than the model says.
+    """
     if sandbox is not None:
-        return sandbox.run(story, progress)
+        return sandbox.run(story, progress, longest(story))
     if reason := why_not():
         raise BenchError(f"the Linux bench can't run here: {reason}")
     with Sandbox() as own:
-        return own.run(story, progress)
+        return own.run(story, progress, longest(story))
+
+
+def longest(story: Story) -> float:
+    """How long a story may take on real Linux before something must have gone wrong, seconds."""
+    from tcplab.bench.model import run_on_model
+
+    return _TIMES * run_on_model(story).end / SECOND + _MORE_S
 
 
 # --- why not ---

@@ -1,11 +1,20 @@
 """What the tests of the Linux bench share."""
 
 import os
+import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+import simpy
 
+import tcplab
 from tcplab.bench.sandbox import Sandbox, why_not
 from tcplab.bench.trouble import TooBusy
 
@@ -30,6 +39,36 @@ def patient_run(sandbox: Sandbox, story, progress=None, attempts: int = 6):
             if not left:
                 raise
             time.sleep(0.5)
+
+
+@contextmanager
+def ordinary_python() -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """A command that is Python, with tcplab to import, for a user without any rights, and how to start it.
+
+    Root becomes nobody and gets copies to import: this installation may stand where only root may look.
+    """
+    with TemporaryDirectory() as folder:
+        for package in (tcplab, simpy):
+            source, copy = Path(package.__path__[0]), Path(folder, package.__name__)
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (Path(folder), *Path(folder).rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        environment = os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        options: dict[str, Any] = {"env": environment, "cwd": "/"}
+        if os.geteuid() != 0:
+            yield [sys.executable], options
+            return
+        nobody = options | {"user": 65534, "group": 65534, "extra_groups": []}
+        version = "import sys, tcplab.bench.model; sys.exit(sys.version_info < (3, 11))"
+        for python in filter(None, [sys.executable, shutil.which("python3", path="/usr/bin")]):
+            try:
+                if not subprocess.run([python, "-c", version], **nobody, capture_output=True).returncode:
+                    yield [python], nobody
+                    return
+            except PermissionError:
+                continue
+        # No Python that nobody may start: root without one capability is as helpless.
+        yield ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable], options
 
 
 def marked(mark: str) -> list[int]:

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from bench import linux_stories
-from bench.sandboxes import ROOT, TESTS, gone, marked, need_sandbox, patient_run
-from tcplab.bench.sandbox import Sandbox, refusal, run_on_linux, why_not
+from bench.sandboxes import ROOT, TESTS, gone, marked, need_sandbox, ordinary_python, patient_run
+from tcplab.bench.sandbox import Sandbox, longest, refusal, run_on_linux, why_not
 from tcplab.bench.script import ScriptError
 from tcplab.bench.trouble import BenchError, Cancelled, Refused, TooBusy
-from tcplab.experiments import HandshakeAndClose
+from tcplab.experiments import HandshakeAndClose, Keepalive
 
 pytestmark = pytest.mark.linux
 
@@ -166,6 +166,32 @@ def test_cancelled_from_another_thread(mark):
     sandbox.close()
 
 
+def test_a_run_that_takes_far_too_long_is_ended_in_one_sentence(mark):
+    sandbox = Sandbox()
+    began = time.monotonic()
+    with pytest.raises(BenchError) as told:
+        sandbox.run(linux_stories.Patient(), limit_s=1)
+    assert time.monotonic() - began < 6
+    said = "story was ended after 1 s on the Linux bench: it should have been over long before. Try again."
+    assert str(told.value) == said
+    assert not marked(mark)
+    assert patient_run(sandbox, linux_stories.Together()).passages  # and it can be used again
+    sandbox.close()
+
+
+def test_how_long_a_run_may_take_follows_from_the_model():
+    asked = []
+
+    class Listens(Sandbox):
+        def run(self, story, progress=None, limit_s=None):
+            asked.append(limit_s)
+
+    story = Keepalive(idle_s=60, interval_s=10, probes=6)
+    run_on_linux(story, Listens())
+    assert asked == [longest(story)]
+    assert 3 * 120 + 60 < longest(story) < 3 * 130 + 60
+
+
 def test_an_exception_in_here_ends_everything_inside(mark):
     def interrupted(seconds, segments):
         raise KeyboardInterrupt
@@ -299,24 +325,7 @@ def test_this_machine_s_network_is_neither_changed_nor_used(mark):
 # --- whoever runs it ---
 
 
-def ordinary_python() -> tuple[list[str], dict[str, int | list[int]]]:
-    """A command that is Python for a user without any rights, and how to start it as one."""
-    if os.geteuid() != 0:
-        return [sys.executable], {}
-    nobody: dict[str, int | list[int]] = {"user": 65534, "group": 65534, "extra_groups": []}
-    for python in filter(None, [sys.executable, shutil.which("python3", path="/usr/bin")]):
-        version = "import sys, tcplab.bench.sandbox; sys.exit(sys.version_info < (3, 11))"
-        try:
-            if not subprocess.run([python, "-c", version], **nobody, capture_output=True).returncode:
-                return [python], nobody
-        except PermissionError:
-            continue
-    # Nobody may read this installation: root without one capability is as helpless.
-    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable], {}
-
-
 def test_an_ordinary_user_can(mark):
-    command, who = ordinary_python()
     code = (
         "import tcplab, os\n"
         "from tcplab.bench.trouble import TooBusy\n"
@@ -327,7 +336,8 @@ def test_an_ordinary_user_can(mark):
         "        break\n"
         "    except TooBusy: pass\n"
     )
-    done = subprocess.run([*command, "-c", code], **who, cwd="/", capture_output=True, text=True)
+    with ordinary_python() as (python, options):
+        done = subprocess.run([*python, "-c", code], **options, capture_output=True, text=True)
     outcome = {"server_sends": "RST", "client_error": "ECONNREFUSED", "second_write_error": None}
     assert (done.stderr, done.stdout) == ("", f"0 {outcome}\n")
 
