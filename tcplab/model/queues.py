@@ -1,8 +1,17 @@
 """A listener and its two queues: half-open requests, and connections waiting for accept().
 
-Sources: net/ipv4/tcp_input.c:tcp_conn_request, net/ipv4/tcp_minisocks.c:tcp_check_req,
+Theory of operation: a SYN makes a request in the SYN queue, and a SYN-ACK. The client's ACK moves it
+to the accept queue, if there is room; if not, the ACK is thrown away and the request stays, while the
+client believes in its connection: a ghost. Each repeated SYN-ACK draws another ACK, which may find
+room. With the SYN queue full there is no request either: a SYN cookie (`cookies`), or silence.
+
+Sources: net/ipv4/tcp_input.c:tcp_conn_request (tcp_ipv4.c:tcp_v4_conn_request to 3.15),
+net/ipv4/tcp_minisocks.c:tcp_check_req, net/ipv4/tcp_ipv4.c:tcp_v4_syn_recv_sock,
 include/net/sock.h:sk_acceptq_is_full, net/ipv4/inet_connection_sock.c (reqsk_timer_handler,
-inet_csk_listen_stop).
+inet_csk_listen_stop), net/core/request_sock.c:reqsk_queue_alloc (to 4.3).
+
+Not modelled: peers that Linux remembers as proven (they pass tcp_max_syn_backlog), SO_REUSEPORT,
+TCP_DEFER_ACCEPT, and before 4.4 the SYN-ACK timer's steps of a fifth of a second.
 """
 
 from __future__ import annotations
@@ -10,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from tcplab.model import cookies
 from tcplab.model import states as s
 from tcplab.model.arrival import on_handshake_ack
 from tcplab.model.rst import ACCEPTED, CHALLENGED
@@ -17,10 +27,38 @@ from tcplab.model.sendtimer import RETRANSMIT
 from tcplab.model.socket import Socket
 from tcplab.model.sysctls import MILLISECOND, Options
 from tcplab.model.timewait import in_window
+from tcplab.releases import Release
 from tcplab.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
 
 if TYPE_CHECKING:
     from tcplab.model.stack import Stack
+
+
+#: However small the backlog, so many half-open requests are never pressed (reqsk_timer_handler); before
+#: 4.4 also the least for which a SYN queue was made.
+LEAST_REQUESTS = 8
+#: And so often a SYN-ACK is repeated even then.
+LEAST_SYNACK_RETRIES = 2
+
+
+def accept_queue_holds(backlog: int) -> int:
+    """Connections that wait for accept() at most: one more than listen() asked for.
+
+    include/net/sock.h:sk_acceptq_is_full compares with `>`.
+    """
+    return backlog + 1
+
+
+def syn_queue_holds(backlog: int, release: Release, max_syn_backlog: int) -> int:
+    """Half-open requests at most, after which SYN cookies begin, or silence.
+
+    To 4.2 a power of two (reqsk_queue_alloc), then the backlog itself (ef547f2ac16b), and since 6.13
+    one more (3479c7549fb1; inet_csk_reqsk_queue_is_full).
+    """
+    if release.syn_queue_rule == "power_of_two":
+        entries = max(LEAST_REQUESTS, min(backlog, max_syn_backlog))
+        return 1 << entries.bit_length()
+    return backlog + (release.syn_queue_rule == "backlog_plus_one")
 
 
 class Listener:
@@ -35,24 +73,109 @@ class Listener:
         self.options = options
         self.state = s.next_state(s.CLOSED, s.LISTENS)
         self.accept_queue: deque[Socket] = deque()
+        #: The SYN queue: half-open requests, oldest first.
+        self.requests: dict[Socket, None] = {}
+        self._secret: int | None = None
+        #: When the last cookie was sent.
+        self._cookie_sent = 0
 
     @property
     def full(self) -> bool:
-        """The accept queue holds backlog + 1 (sk_acceptq_is_full compares with `>`)."""
-        return len(self.accept_queue) > self.backlog
+        """No connection more may wait for accept()."""
+        return len(self.accept_queue) >= accept_queue_holds(self.backlog)
+
+    @property
+    def syn_queue_full(self) -> bool:
+        """No half-open request more is kept."""
+        stack = self.stack
+        holds = syn_queue_holds(self.backlog, stack.release, stack.sysctls.tcp_max_syn_backlog)
+        return len(self.requests) >= holds
+
+    @property
+    def young(self) -> int:
+        """Requests whose SYN-ACK has never been repeated (inet_csk_reqsk_queue_young)."""
+        return sum(not request.sender.timer.repeats for request in self.requests)
 
     def on_syn(self, now: int, segment: Segment, iss: int | None = None) -> Socket | None:
-        """A SYN for this port: a half-open request and a SYN-ACK, or nothing when full."""
-        if self.full:
-            self.stack.count("TcpExtListenOverflows")
-            self.stack.count("TcpExtListenDrops")
+        """A SYN for this port: a half-open request and a SYN-ACK, a cookie, or nothing.
+
+        `iss` comes with a SYN that revives a TIME_WAIT; it needs no place in the SYN queue.
+        """
+        stack, sysctls = self.stack, self.stack.sysctls
+        wants_cookie = iss is None and (sysctls.tcp_syncookies == 2 or self.syn_queue_full)
+        if wants_cookie:
+            stack.count("TcpExtTCPReqQFullDoCookies" if sysctls.tcp_syncookies else "TcpExtTCPReqQFullDrop")
+            if not sysctls.tcp_syncookies:
+                return self._drop()
+        if self.full and (stack.release.full_accept_queue_drops_syn or self.young > 1):
+            stack.count("TcpExtListenOverflows")
+            return self._drop()
+        if not wants_cookie and iss is None and not sysctls.tcp_syncookies:
+            # The last quarter is kept for peers that Linux knows.
+            most = sysctls.tcp_max_syn_backlog
+            if most - len(self.requests) < most // 4:
+                return self._drop()
+        if wants_cookie:
+            self._send_cookie(now, segment)
             return None
-        request = self.stack.new_socket(self.local.port, segment.source, self.options, self, iss)
-        request.state = s.next_state(request.state, s.GETS_SYN)
-        request.take_options(segment)
-        request.receiver.size_for(request.sender.mss)
+        request = stack.new_socket(self.local.port, segment.source, self.options, self, iss)
+        self._prepare(request, segment)
+        self.requests[request] = None
         request.sender.send_syn(now, SYN | ACK)
         return request
+
+    def _drop(self) -> None:
+        self.stack.count("TcpExtListenDrops")
+
+    def _prepare(self, request: Socket, syn: Segment) -> None:
+        request.state = s.next_state(request.state, s.GETS_SYN)
+        request.take_options(syn)
+        request.receiver.size_for(request.sender.mss)
+
+    # -- cookies -----------------------------------------------------------------------------
+
+    def _send_cookie(self, now: int, segment: Segment) -> None:
+        """A SYN-ACK from which the client's answer can be recognised; nothing is kept."""
+        stack = self.stack
+        if self._secret is None:
+            self._secret = stack.random.getrandbits(32)
+        self._cookie_sent = now
+        iss = cookies.cookie(
+            self._secret, segment.source, segment.destination, segment.seq, now // cookies.PERIOD
+        )
+        never_kept = Socket(stack, segment.destination, segment.source, self.options, iss, self)
+        self._prepare(never_kept, segment)
+        offered = never_kept.handshake_segment(now, SYN | ACK, iss)
+        stack.count("TcpExtSyncookiesSent")
+        stack.transmit(cookies.syn_ack(segment, offered, stack.clock(now)))
+
+    def on_ack(self, now: int, segment: Segment) -> Socket | None:
+        """A segment with ACK of no connection: it may bring a cookie back (cookie_v4_check).
+
+        A good one that finds the accept queue full is thrown away, whatever tcp_abort_on_overflow says;
+        anything else is refused.
+        """
+        stack = self.stack
+        asked = self._secret is not None and now - self._cookie_sent <= cookies.VALID
+        if segment.flags & (SYN | RST) or not asked or not stack.sysctls.tcp_syncookies:
+            stack.refuse(segment)
+            return None
+        if not cookies.is_good(self._secret or 0, segment, now):
+            stack.count("TcpExtSyncookiesFailed")
+            stack.refuse(segment)
+            return None
+        stack.count("TcpExtSyncookiesRecv")
+        if self.full:
+            stack.count("TcpExtListenOverflows")
+            return self._drop()
+        iss = seq_add(segment.ack, -1)
+        request = stack.new_socket(self.local.port, segment.source, self.options, self, iss)
+        self._prepare(request, cookies.remembered_syn(segment))
+        request.sender.una = request.sender.nxt = segment.ack
+        self._establish(request, now, segment)
+        return request
+
+    # -- requests ----------------------------------------------------------------------------
 
     def on_request(self, now: int, request: Socket, segment: Segment) -> None:
         """A segment for a half-open request (tcp_check_req)."""
@@ -82,14 +205,37 @@ class Listener:
             return
         if self.full:
             self.stack.count("TcpExtListenOverflows")
-            self.stack.count("TcpExtListenDrops")
+            self._drop()
             if self.stack.sysctls.tcp_abort_on_overflow:
+                self.stack.count("TcpExtEmbryonicRsts")
                 request.end(s.ABORTS)
                 self.stack.refuse(segment)
             return
+        self.requests.pop(request, None)
+        self._establish(request, now, segment)
+
+    def _establish(self, request: Socket, now: int, segment: Segment) -> None:
         self.stack.count("TcpPassiveOpens")
         self.accept_queue.append(request)
         on_handshake_ack(request, now, segment)
+
+    def synack_retries(self) -> int:
+        """How often a SYN-ACK is repeated: fewer times while the SYN queue is more than half full.
+
+        Old requests make room for young ones (reqsk_timer_handler; to 4.3 inet_csk_reqsk_queue_prune).
+        """
+        retries, waiting = self.stack.sysctls.tcp_synack_retries, len(self.requests)
+        if self.stack.release.syn_queue_rule == "power_of_two":
+            holds = syn_queue_holds(self.backlog, self.stack.release, self.stack.sysctls.tcp_max_syn_backlog)
+            pressed = waiting >= holds // 2
+        else:
+            pressed = waiting * 2 > max(LEAST_REQUESTS, self.backlog)
+        if pressed:
+            young = self.young * 2
+            while retries > LEAST_SYNACK_RETRIES and waiting >= young:
+                retries -= 1
+                young *= 2
+        return retries
 
     def _on_reset(self, now: int, request: Socket, segment: Segment) -> None:
         """Exact since 6.18 (measured on 6.18.44); before, in the window, unless it acknowledges nonsense."""

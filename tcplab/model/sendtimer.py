@@ -130,10 +130,12 @@ class SendTimer:
 
     def _time_out(self, now: int) -> None:
         sender, socket = self.sender, self.sender.socket
-        if self._expired(now):
+        expired = self._expired(now)
+        if not expired or socket.state == SYN_RECV:
+            socket.stack.count("TcpExtTCPTimeouts")
+        if expired:
             self._give_up(now)
             return
-        socket.stack.count("TcpExtTCPTimeouts")
         sender.start_recovery(now, everything=True)
         sender.cwnd = 1
         sender.repeat(now, sender.flight[0])
@@ -145,15 +147,16 @@ class SendTimer:
         self.arm(now, RETRANSMIT, self._clamp(now, self.rto(), self.repeating_since, exact))
 
     def _give_up(self, now: int) -> None:
-        self.sender.socket.stack.count("TcpExtTCPAbortOnTimeout")
+        if self.sender.socket.state != SYN_RECV:
+            self.sender.socket.stack.count("TcpExtTCPAbortOnTimeout")
         self.sender.socket.fail(now, "ETIMEDOUT")
 
     def _expired(self, now: int) -> bool:
         """Is it time to give up? A time, not a count (tcp_timer.c:tcp_write_timeout)."""
         socket, sysctls = self.sender.socket, self.sender.socket.stack.sysctls
         user_timeout = socket.options.user_timeout
-        if socket.state == SYN_RECV:
-            return self.repeats >= sysctls.tcp_synack_retries
+        if socket.state == SYN_RECV and socket.listener is not None:
+            return self.repeats >= socket.listener.synack_retries()
         if socket.state == SYN_SENT:
             limit = sysctls.tcp_syn_retries
             if self.repeats >= limit + (sysctls.tcp_syn_linear_timeouts or 0):

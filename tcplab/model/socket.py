@@ -189,16 +189,7 @@ class Socket:
         """Put one segment on the wire, with acknowledgement and window as they are now."""
         receiver = self.receiver
         if flags & SYN:
-            syn_ack = flags & ACK
-            self.stack.transmit(
-                Segment(
-                    self.local, self.remote, seq, receiver.nxt if syn_ack else 0, flags,
-                    min(receiver.advertised, 65535), 0, MSS_ETHERNET,
-                    receiver.scale if self._offers_scaling(syn_ack) else None,
-                    self.sack if syn_ack else bool(self.stack.sysctls.tcp_sack), (),
-                    self._stamps(now) if not syn_ack or self.timestamps else None,
-                )
-            )  # fmt: skip
+            self.stack.transmit(self.handshake_segment(now, flags, seq))
             return
         window = receiver.advertise()
         self.stack.transmit(
@@ -209,6 +200,17 @@ class Socket:
             )
         )  # fmt: skip
         receiver.acknowledged()
+
+    def handshake_segment(self, now: int, flags: int, seq: int) -> Segment:
+        """A SYN or SYN-ACK with its options."""
+        receiver, syn_ack = self.receiver, flags & ACK
+        return Segment(
+            self.local, self.remote, seq, receiver.nxt if syn_ack else 0, flags,
+            min(receiver.advertised, 65535), 0, MSS_ETHERNET,
+            receiver.scale if self._offers_scaling(syn_ack) else None,
+            self.sack if syn_ack else bool(self.stack.sysctls.tcp_sack), (),
+            self._stamps(now) if not syn_ack or self.timestamps else None,
+        )  # fmt: skip
 
     def _offers_scaling(self, syn_ack: int) -> bool:
         return self.scaling if syn_ack else bool(self.stack.sysctls.tcp_window_scaling)
@@ -339,6 +341,8 @@ class Socket:
         self.state = next_state(self.state, step)
         self.stop()
         self.read_closed = self.write_closed = True
+        if self.listener is not None:
+            self.listener.requests.pop(self, None)
         self.stack.forget(self)
 
     def stop(self) -> None:

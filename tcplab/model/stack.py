@@ -226,8 +226,11 @@ class Stack:
 
     def _receive_at_listener(self, now: int, segment: Segment) -> None:
         listener = self.listeners.get(segment.destination.port)
-        if listener is None or segment.flags & ACK:
+        if listener is None:
             self.refuse(segment)
+        elif segment.flags & ACK:
+            self._asked(listener.on_ack(now, segment))
+            self.woken[listener] = None
         elif segment.flags & (SYN | FIN | RST) == SYN:
             # Without ACK nothing but a SYN is looked at (tcp_rcv_state_process, TCP_LISTEN).
             self._asked(listener.on_syn(now, segment))

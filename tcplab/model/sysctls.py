@@ -42,6 +42,10 @@ class Sysctls:
     tcp_window_scaling: int = 1
     tcp_rfc1337: int = 0
     tcp_abort_on_overflow: int = 0
+    #: 0 = never, 1 = when the SYN queue is full, 2 = always.
+    tcp_syncookies: int = 1
+    #: From memory at boot, 128 or more; since 4.4 it matters only without cookies.
+    tcp_max_syn_backlog: int = 2048
     #: Milliseconds between two answers to segments out of the window, per socket.
     tcp_invalid_ratelimit: int = 500
     #: net.core.somaxconn.
