@@ -223,6 +223,23 @@ OFFSET = Knob(
     help="Where the RST's sequence number lies, counted from the next byte the receiver expects.",
     test_only=True,
 )  # fmt: skip
+BACKLOG = Knob(
+    "backlog", int, "", 0, 65535, slider_high=512,
+    help="The accept queue: listen()'s number, cut to net.core.somaxconn; one more than that can wait.",
+    sysctl="net.core.somaxconn",
+)  # fmt: skip
+SYNCOOKIES = Knob(
+    "SYN cookies", bool, help="With the SYN queue full, answer without keeping anything.",
+    sysctl="net.ipv4.tcp_syncookies",
+)  # fmt: skip
+ABORT_ON_OVERFLOW = Knob(
+    "abort on overflow", bool,
+    help="With the accept queue full, answer the last step of a handshake with a RST.",
+    sysctl="net.ipv4.tcp_abort_on_overflow",
+)  # fmt: skip
+CONNECTS = Knob(
+    "connects", int, "", 1, 2000, help="Clients that connect.", test_only=True, slider_high=320,
+)  # fmt: skip
 YES_NO = Knob("yes or no", bool, test_only=True)
 
 

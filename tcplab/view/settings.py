@@ -24,6 +24,8 @@ LINUX_DEFAULTS: dict[str, float] = {
     "net.ipv4.tcp_syn_linear_timeouts": 4,
     "net.ipv4.tcp_fin_timeout": 60,
     "net.ipv4.tcp_sack": 1,
+    "net.ipv4.tcp_syncookies": 1,
+    "net.ipv4.tcp_abort_on_overflow": 0,
     "SO_KEEPALIVE": 0,
     "TCP_KEEPIDLE": 7200,
     "TCP_KEEPINTVL": 75,
