@@ -58,6 +58,27 @@ class Release:
     syn_queue_rule: str
     #: net.core.somaxconn: 128, and 4096 since 5.4 (19f92a030ca6).
     somaxconn: int
+    #: The end of ip_local_port_range, which begins at 32768: 61000, and 60999 since 4.2 (07f4c90062f8).
+    last_local_port: int
+    #: connect() and bind(0) go through the ports by parity, connect() first those of the range's
+    #: first port, bind(0) the others: since 4.6 (1580ab63fc9a, ea8add2b1903); before, port by port.
+    ports_by_parity: bool
+    #: bind(0) with SO_REUSEADDR that finds no free port shares the one with the fewest owners, if
+    #: those are bound with SO_REUSEADDR too: up to 4.11 (inet_connection_sock.c:inet_csk_get_port).
+    bind_shares_when_full: bool
+    #: The same for any port whose owners have SO_REUSEADDR, when ip_autobind_reuse says so: since 5.7.
+    autobind_reuse: bool
+    #: IP_BIND_ADDRESS_NO_PORT: bind() to an address, connect() chooses the port: since 4.2.
+    bind_address_no_port: bool
+    #: A port that bind() held is connect()'s again when the last socket with a bind() leaves it:
+    #: since 6.18 (d57f4b874946); before, only when no socket at all is left on it.
+    bound_port_recovers: bool
+    #: tcp_tw_reuse: 0, and 2 (on loopback only) since 4.19; before that 2 meant the same as 1.
+    tw_reuse: int
+    #: When TIME_WAIT may be reused (net/ipv4/tcp_ipv4.c:tcp_twsk_unique). `delay`: after
+    #: tcp_tw_reuse_delay, since 6.14; `next_second`: when the clock shows another second, from 4.19;
+    #: `second_after_next`: when it shows two more, before.
+    tw_reuse_clock: str
 
     def older_than(self, version: str) -> bool:
         """True when this release came before `version` (for example ``"6.5"``)."""
@@ -99,4 +120,14 @@ def release(version: str = NEWEST) -> Release:
             "backlog_plus_one" if number >= (6, 13) else "backlog" if number >= (4, 4) else "power_of_two"
         ),
         somaxconn=4096 if number >= (5, 4) else 128,
+        last_local_port=60999 if number >= (4, 2) else 61000,
+        ports_by_parity=number >= (4, 6),
+        bind_shares_when_full=number < (4, 12),
+        autobind_reuse=number >= (5, 7),
+        bind_address_no_port=number >= (4, 2),
+        bound_port_recovers=number >= (6, 18),
+        tw_reuse=2 if number >= (4, 19) else 0,
+        tw_reuse_clock=(
+            "delay" if number >= (6, 14) else "next_second" if number >= (4, 19) else "second_after_next"
+        ),
     )

@@ -16,20 +16,29 @@ from typing import Any
 
 from tcplab.model import states as s
 from tcplab.model.arrival import on_segment
+from tcplab.model.claim import ANY, Claim, PortError
+from tcplab.model.ports import Ports
 from tcplab.model.queues import Listener
 from tcplab.model.rst import IGNORED
 from tcplab.model.socket import Socket
-from tcplab.model.sysctls import DEFAULT_OPTIONS, MILLISECOND, TIME_WAIT_LENGTH, Options, Sysctls
+from tcplab.model.sysctls import (
+    DEFAULT_OPTIONS,
+    MILLISECOND,
+    SECOND,
+    TIME_WAIT_LENGTH,
+    Options,
+    Sysctls,
+)
 from tcplab.model.timewait import NEW_CONNECTION, RESET, TimeWait
 from tcplab.releases import Release, release
 from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, reset_for, seq_add
 
-#: ip_local_port_range; connect() begins with ports of the first one's parity.
-FIRST_PORT, LAST_PORT = 32768, 60999
+#: The clock behind initial sequence numbers goes on by one in this time (net/core/secure_seq.c:seq_scale).
+ISN_TICK = 64
 
 
 class Stack:
-    """The TCP of one machine with one address."""
+    """The TCP of one machine, with one address or several."""
 
     def __init__(self, address: str, rules: Release | None = None, seed: int = 0) -> None:
         self.address = address
@@ -40,8 +49,18 @@ class Stack:
             tcp_invalid_ratelimit=0 if self.release.older_than("4.0") else 500,
             somaxconn=self.release.somaxconn,
             tcp_rmem_max=6 << 20 if self.release.older_than("6.16") else 32 << 20,
+            tcp_tw_reuse=self.release.tw_reuse,
+            ip_local_port_range=(32768, self.release.last_local_port),
         )
         self.random = random.Random(f"{seed} {address}")
+        second_began = random.Random(f"{seed} {address} clock").randrange(SECOND)
+        #: Who holds which local port.
+        self.ports = Ports(self.release, self.sysctls, lambda n: self.random.randrange(n), second_began)
+        self._claims: dict[tuple[Endpoint, Endpoint], Claim] = {}
+        self._listening: dict[int, Claim] = {}
+        #: Minisockets now; tcp_max_tw_buckets is their limit.
+        self.minisockets = 0
+        self._isn: dict[tuple[Endpoint, Endpoint], int] = {}
         self.sockets: dict[tuple[Endpoint, Endpoint], Socket | TimeWait] = {}
         self.listeners: dict[int, Listener] = {}
         #: `nstat`'s counters that have moved.
@@ -108,17 +127,60 @@ class Stack:
 
     # -- opening -----------------------------------------------------------------------------
 
-    def connect(self, now: int, remote: Endpoint, options: Options = DEFAULT_OPTIONS) -> Socket:
-        """connect() on a new socket from a port of the system's choice."""
+    def bind(self, address: str, port: int, *, reuse_address: bool = False) -> Claim:
+        """bind() on a new socket, port 0 = of the system's choice; hand the claim to `connect`.
+
+        Raises `PortError` EADDRINUSE.
+        """
+        return self.ports.bind(address, port, reuse_address=reuse_address)
+
+    def connect(
+        self,
+        now: int,
+        remote: Endpoint,
+        options: Options = DEFAULT_OPTIONS,
+        *,
+        bound: Claim | None = None,
+        address: str = "",
+    ) -> Socket:
+        """connect() on a new socket, from a port of the system's choice unless it is bound to one.
+
+        `address`: which of its own addresses; the first one if it doesn't say. Raises `PortError`
+        EADDRNOTAVAIL, and a bound socket has then let go of its port.
+        """
+        try:
+            if bound is None:
+                address = address or self.address
+                reuse = options.reuse_address
+                claim, replaced = self.ports.connect(now, address, remote, reuse_address=reuse)
+            else:
+                address = self.address if bound.address == ANY else bound.address
+                claim, replaced = bound, self.ports.connect_bound(bound, address, remote)
+        except PortError:
+            if bound is not None:
+                self.ports.release(bound)
+            raise
+        iss, ts_recent = self._next_isn(now, claim.local, remote), 0
+        if replaced is not None:
+            rest = self.sockets[replaced.local, remote]
+            assert isinstance(rest, TimeWait)
+            # Clear of what the old connection may still have on its way (tcp_twsk_unique).
+            iss, ts_recent = seq_add(rest.snd_nxt, 65537) or 1, rest.ts_recent or 0
+            rest.due, rest.detached = None, True
+            self.forget(rest)
         self.count("TcpActiveOpens")
-        socket = self.new_socket(self._free_port(remote), remote, options)
+        socket = self._new_socket(claim, remote, options, None, iss)
+        socket.ts_recent = ts_recent
         socket.connect(now)
         self._changed(socket)
         return socket
 
     def listen(self, port: int, backlog: int, options: Options = DEFAULT_OPTIONS) -> Listener:
-        """listen() on a port."""
-        listener = Listener(self, Endpoint(self.address, port), backlog, options)
+        """bind() and listen() on a port. Raises `PortError` EADDRINUSE."""
+        claim = self.ports.bind(self.address, port, reuse_address=options.reuse_address)
+        self.ports.listens(claim)
+        self._listening[port] = claim
+        listener = Listener(self, claim.local, backlog, options)
         self.listeners[port] = listener
         self._changed(listener)
         return listener
@@ -126,6 +188,8 @@ class Stack:
     def close_listener(self, now: int, listener: Listener) -> None:
         """close() of a listening socket, or the death of its process."""
         self.listeners.pop(listener.local.port, None)
+        if claim := self._listening.pop(listener.local.port, None):
+            self.ports.release(claim)
         for half_open in [
             each for each in self.sockets.values() if isinstance(each, Socket) and each.listener is listener
         ]:
@@ -145,6 +209,10 @@ class Stack:
                 self.forget(socket)
             self.woken[socket] = None
         self.listeners.clear()
+        self._listening.clear()
+        self._claims.clear()
+        self.ports.clear()
+        self.minisockets = 0
         self._timers.clear()
         self._out.clear()
 
@@ -155,15 +223,21 @@ class Stack:
         port: int,
         remote: Endpoint,
         options: Options,
-        listener: Listener | None = None,
+        listener: Listener,
         iss: int | None = None,
     ) -> Socket:
-        """A socket under its four-tuple, with a fresh initial sequence number if none is given."""
-        local = Endpoint(self.address, port)
-        if iss is None:
-            iss = self.random.getrandbits(32)
-        socket = Socket(self, local, remote, options, iss, listener)
-        self.sockets[local, remote] = socket
+        """A half-open socket of a listener, with a fresh initial sequence number if none is given."""
+        claim = self.ports.inherit(self._listening[port], remote, s.SYN_RECV)
+        return self._new_socket(
+            claim, remote, options, listener, self.random.getrandbits(32) if iss is None else iss
+        )
+
+    def _new_socket(
+        self, claim: Claim, remote: Endpoint, options: Options, listener: Listener | None, iss: int
+    ) -> Socket:
+        socket = Socket(self, claim.local, remote, options, iss, listener)
+        self.sockets[claim.local, remote] = socket
+        self._claims[claim.local, remote] = claim
         self._changed(socket)
         return socket
 
@@ -180,12 +254,25 @@ class Stack:
 
     def forget(self, socket: Socket | TimeWait) -> None:
         """The four-tuple is free again."""
-        if self.sockets.get((socket.local, socket.remote)) is socket:
-            del self.sockets[socket.local, socket.remote]
+        key = (socket.local, socket.remote)
+        if self.sockets.get(key) is socket:
+            del self.sockets[key]
+            self.ports.release(self._claims.pop(key))
+            self.minisockets -= isinstance(socket, TimeWait)
         self.woken[socket] = None
 
     def become_time_wait(self, now: int, socket: Socket, wait: int = TIME_WAIT_LENGTH) -> None:
-        """Replace a socket in TIME_WAIT, or in FIN_WAIT_2 without an application, by a minisocket."""
+        """Replace a socket in TIME_WAIT, or in FIN_WAIT_2 without an application, by a minisocket.
+
+        With tcp_max_tw_buckets of them there it is the new one that has to go (tcp_time_wait).
+        """
+        if socket.detached:
+            return
+        if self.minisockets >= self.sysctls.tcp_max_tw_buckets:
+            self.count("TcpExtTCPTimeWaitOverflow")
+            socket.end(s.TIMES_OUT)
+            return
+        self.minisockets += 1
         rest = TimeWait(
             self, socket.local, socket.remote, state=socket.state, due=now + self.ticks(wait),
             rcv_nxt=socket.receiver.nxt, rcv_window=socket.receiver.window_left, snd_nxt=socket.sender.nxt,
@@ -195,6 +282,8 @@ class Stack:
         socket.detached = True
         socket.read_closed = socket.write_closed = True
         self.sockets[socket.local, socket.remote] = rest
+        claim = self._claims[socket.local, socket.remote]
+        self.ports.wait(claim, now, rest.state, now + wait, timestamps=socket.timestamps)
         self.woken[socket] = None
         self._changed(rest)
 
@@ -219,6 +308,11 @@ class Stack:
         if isinstance(socket, Listener):
             return
         due = socket.due
+        claim = self._claims.get((socket.local, socket.remote))
+        if claim is not None:
+            claim.state = socket.state
+            if claim.entered is not None:
+                claim.expires = due
         if due != socket.scheduled:
             socket.scheduled = due
             if due is not None:
@@ -254,19 +348,15 @@ class Stack:
                 self._asked(listener.on_syn(now, segment, seq_add(rest.snd_nxt, 65537) or 1))
         self._changed(rest)
 
-    def _free_port(self, remote: Endpoint) -> int:
-        """A port that is free towards `remote`: the parity of the first port before the other.
+    def _next_isn(self, now: int, local: Endpoint, remote: Endpoint) -> int:
+        """A number of chance for each four-tuple, plus a clock (RFC 6528; secure_tcp_seq).
 
-        net/ipv4/inet_hashtables.c:__inet_hash_connect.
+        So the next connection on the same four-tuple begins above the last one.
         """
-        ports = (LAST_PORT - FIRST_PORT + 1) // 2
-        start = self.random.randrange(ports)
-        for parity in (0, 1):
-            for i in range(ports):
-                port = FIRST_PORT + 2 * ((start + i) % ports) + parity
-                if (Endpoint(self.address, port), remote) not in self.sockets:
-                    return port
-        raise OSError("EADDRNOTAVAIL")
+        base = self._isn.get((local, remote))
+        if base is None:
+            base = self._isn[local, remote] = seq_add(self.random.getrandbits(32), -(now // ISN_TICK))
+        return seq_add(base, now // ISN_TICK)
 
 
 #: Calls that give None where they would block.

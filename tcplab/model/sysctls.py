@@ -46,6 +46,18 @@ class Sysctls:
     tcp_syncookies: int = 1
     #: From memory at boot, 128 or more; since 4.4 it matters only without cookies.
     tcp_max_syn_backlog: int = 2048
+    #: 1: reuse TIME_WAIT for a new connect(); 2: only on loopback (before 4.19 the same as 1).
+    tcp_tw_reuse: int = 2
+    #: Milliseconds in TIME_WAIT before that; only where the release has it (6.14).
+    tcp_tw_reuse_delay: int = 1000
+    #: Minisockets at once. Linux derives it from the machine's memory; this is what 8 GB give.
+    tcp_max_tw_buckets: int = 131072
+    #: First and last port for connect() and bind(0).
+    ip_local_port_range: tuple[int, int] = (32768, 60999)
+    #: Ports of the range that neither takes: `5432,40000-40010`.
+    ip_local_reserved_ports: str = ""
+    #: 1: bind(0) may share a port whose owners all have SO_REUSEADDR (since 5.7).
+    ip_autobind_reuse: int = 0
     #: Milliseconds between two answers to segments out of the window, per socket.
     tcp_invalid_ratelimit: int = 500
     #: net.core.somaxconn.
@@ -67,6 +79,8 @@ class Options:
     receive_buffer: int = 0
     #: The window itself, exactly; what TCP_WINDOW_CLAMP comes near to.
     window_clamp: int = 0
+    #: SO_REUSEADDR.
+    reuse_address: bool = False
 
 
 DEFAULT_OPTIONS = Options()

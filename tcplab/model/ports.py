@@ -1,0 +1,357 @@
+"""Who holds a local port, and who may take it: the table behind EADDRNOTAVAIL and EADDRINUSE.
+
+Theory of operation: a *claim* is one socket's hold on a port, minisockets in TIME_WAIT included;
+the claims on one port are its bucket. connect() and bind() ask different questions of a bucket:
+
+- connect() knows where it is going. It shares a port with any connection to another destination, as
+  long as nobody has called bind() for that port; then it passes the port over altogether.
+- bind() does not know yet. It conflicts with every claim on the same local address, TIME_WAIT
+  included, unless both have SO_REUSEADDR and the port is asked for by its number.
+
+Sources: net/ipv4/inet_hashtables.c (__inet_hash_connect, __inet_check_established),
+net/ipv4/inet_connection_sock.c (inet_csk_get_port, inet_csk_find_open_port, inet_bind_conflict),
+net/ipv4/tcp_ipv4.c (tcp_twsk_unique).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+from tcplab.model.claim import ANY, BOUND, FREE, RESERVED, Ask, Cell, Claim, PortError, Verdict
+from tcplab.model.portwalk import by_parity, one_by_one
+from tcplab.model.states import ESTABLISHED, FIN_WAIT_2, LISTEN, SYN_SENT
+from tcplab.model.sysctls import MILLISECOND, SECOND, Sysctls
+from tcplab.releases import Release
+from tcplab.segment import Endpoint
+
+#: connect() moves on by a random number of steps below this (__inet_hash_connect).
+_RANDOM_STEPS = 8
+
+
+class _Bucket:
+    """The claims on one port (struct inet_bind_bucket)."""
+
+    __slots__ = ("binders", "bound", "claims", "shared")
+
+    def __init__(self) -> None:
+        self.claims: dict[Claim, None] = {}
+        #: How many of them came by bind().
+        self.binders = 0
+        #: connect() passes it over (fastreuse or fastreuseport are 0 or more).
+        self.bound = False
+        #: Every owner so far has SO_REUSEADDR (fastreuse > 0).
+        self.shared = False
+
+
+class Ports:
+    """The local ports of one machine."""
+
+    def __init__(
+        self, rules: Release, sysctls: Sysctls, below: Callable[[int], int], second_began: int = 0
+    ) -> None:
+        """`below(n)`: chance, 0 … n-1. `second_began`: where in a second the machine's clock stood at 0."""
+        self._rules = rules
+        self._sysctls = sysctls
+        self._below = below
+        self._second_began = second_began
+        self._buckets: dict[int, _Bucket] = {}
+        self._tuples: dict[tuple[str, int, Endpoint], Claim] = {}
+        #: Where the next connect() between two addresses begins to look.
+        self._hints: dict[tuple[str, Endpoint], int] = {}
+        self._reserved_text, self._reserved = "", frozenset[int]()
+
+    # -- taking and leaving --------------------------------------------------------------------
+
+    def connect(
+        self, now: int, address: str, remote: Endpoint, *, reuse_address: bool = False
+    ) -> tuple[Claim, Claim | None]:
+        """A port for connect() on a socket that has none, and the TIME_WAIT that had to go for it.
+
+        Raises `PortError` EADDRNOTAVAIL (net/ipv4/inet_hashtables.c:__inet_hash_connect).
+        """
+        buckets, tuples, reserved = self._buckets, self._tuples, self.reserved
+        for port in self._walk_for_connect(address, remote):
+            bucket = buckets.get(port)
+            replaced = None
+            if bucket is not None:
+                if bucket.bound:
+                    continue
+                replaced = tuples.get((address, port, remote))
+                if replaced is not None and self._not_reusable(now, replaced):
+                    continue
+            if port in reserved:
+                continue
+            if replaced is not None:
+                self.release(replaced)
+            claim = Claim(port, address, remote, SYN_SENT, reuse_address=reuse_address, made_by_connect=True)
+            self._hold(claim)
+            self._move_on(port, address, remote)
+            return claim, replaced
+        raise PortError("EADDRNOTAVAIL", f"no port of {self._range_text()} is free towards {remote}.")
+
+    def connect_bound(self, claim: Claim, address: str, remote: Endpoint) -> Claim | None:
+        """connect() on a bound socket from `address`; gives the TIME_WAIT that had to go for it.
+
+        tcp_tw_reuse is not asked: whoever named the port gets it, if both ends used timestamps.
+        Raises `PortError` EADDRNOTAVAIL.
+        """
+        held = self._tuples.get((address, claim.port, remote))
+        if held is not None:
+            if held.entered is None or not held.timestamps:
+                raise PortError("EADDRNOTAVAIL", f"{address}:{claim.port} already leads to {remote}.")
+            self.release(held)
+        claim.address, claim.remote, claim.state = address, remote, SYN_SENT
+        self._tuples[address, claim.port, remote] = claim
+        return held
+
+    def bind(self, address: str, port: int = 0, *, reuse_address: bool = False) -> Claim:
+        """bind(): that port, or with 0 one of Linux's choice.
+
+        Raises `PortError` EADDRINUSE (net/ipv4/inet_connection_sock.c:inet_csk_get_port).
+        """
+        chosen = port or self._choose(address, reuse_address)
+        if not chosen:
+            raise PortError("EADDRINUSE", f"no port of {self._range_text()} is free on {address}.")
+        if port and self._conflict(port, address, reuse_address, named=True):
+            raise PortError("EADDRINUSE", f"somebody holds port {port} on {address}.")
+        claim = Claim(chosen, address, None, BOUND, reuse_address=reuse_address, made_by_connect=False)
+        bucket = self._buckets.get(chosen)
+        shared = reuse_address and (bucket is None or bucket.shared)
+        self._hold(claim)
+        bucket = self._buckets[chosen]
+        bucket.bound, bucket.shared = True, shared
+        return claim
+
+    def inherit(self, parent: Claim, remote: Endpoint, state: str) -> Claim:
+        """The claim of a connection that came to a listener (__inet_inherit_port)."""
+        claim = Claim(
+            parent.port, parent.address, remote, state,
+            reuse_address=parent.reuse_address, made_by_connect=False,
+        )  # fmt: skip
+        self._hold(claim)
+        return claim
+
+    def listens(self, claim: Claim) -> None:
+        """listen() on a bound socket: SO_REUSEADDR no longer shares its port (inet_csk_listen_start)."""
+        claim.state = LISTEN
+        self._buckets[claim.port].shared = False
+
+    def wait(self, claim: Claim, now: int, state: str, expires: int, *, timestamps: bool) -> None:
+        """A minisocket takes over: TIME_WAIT, or FIN_WAIT_2 without an application."""
+        claim.state, claim.entered, claim.heard = state, now, now
+        claim.expires, claim.timestamps = expires, timestamps
+
+    def release(self, claim: Claim) -> None:
+        """The socket lets go of its port; a second time does nothing."""
+        bucket = self._buckets.get(claim.port)
+        if bucket is None or claim not in bucket.claims:
+            return
+        del bucket.claims[claim]
+        bucket.binders -= not claim.made_by_connect
+        if claim.remote is not None:
+            key = (claim.address, claim.port, claim.remote)
+            if self._tuples.get(key) is claim:
+                del self._tuples[key]
+        if not bucket.claims:
+            del self._buckets[claim.port]
+        elif not bucket.binders and self._rules.bound_port_recovers:
+            bucket.bound = bucket.shared = False
+
+    def clear(self) -> None:
+        """Nobody holds anything any more."""
+        self._buckets.clear()
+        self._tuples.clear()
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def why(self, now: int, port: int, ask: Ask) -> Verdict:
+        """May this call take this port, now? For connect() and bind(0) each port of the range is asked."""
+        errno = "EADDRNOTAVAIL" if ask.verb == "connect" else "EADDRINUSE"
+        named = ask.verb == "bind" and bool(ask.port)
+        no = (named and port != ask.port and "It asks for another port.") or (
+            not named and self._never_tried(port)
+        )
+        if no:
+            return Verdict(False, no, errno)
+        ok, says = self._why_connect(now, port, ask) if ask.verb == "connect" else self._why_bind(port, ask)
+        return Verdict(ok, says, None if ok else errno)
+
+    def map(self, now: int) -> list[Cell]:
+        """Every port of ip_local_port_range, in order."""
+        first, last = self._sysctls.ip_local_port_range
+        return [self._cell(now, port) for port in range(first, last + 1)]
+
+    def held(self, port: int) -> tuple[Claim, ...]:
+        """Everybody who holds a port."""
+        bucket = self._buckets.get(port)
+        return tuple(bucket.claims) if bucket else ()
+
+    @property
+    def reserved(self) -> frozenset[int]:
+        """ip_local_reserved_ports."""
+        text = self._sysctls.ip_local_reserved_ports
+        if text != self._reserved_text:
+            pairs = (each.partition("-") for each in text.split(",") if each)
+            self._reserved = frozenset(port for a, _, b in pairs for port in range(int(a), int(b or a) + 1))
+            self._reserved_text = text
+        return self._reserved
+
+    def _cell(self, now: int, port: int) -> Cell:
+        claims = self.held(port)
+        if not claims:
+            return Cell(port, RESERVED if port in self.reserved else FREE, None, ())
+        waits = [claim.expires for claim in claims if claim.entered is not None and claim.expires]
+        alive = [claim.state for claim in claims if claim.entered is None]
+        state = ESTABLISHED if ESTABLISHED in alive else alive[0] if alive else claims[0].state
+        return Cell(port, state, max(waits) - now if waits else None, claims)
+
+    def _never_tried(self, port: int) -> str:
+        first, last = self._sysctls.ip_local_port_range
+        if not first <= port <= last:
+            return f"Port {port} is not in ip_local_port_range ({first} to {last})."
+        if port in self.reserved:
+            return f"Port {port} is in ip_local_reserved_ports: only a bind() that names it gets it."
+        if self._rules.ports_by_parity and port == last != first and (last - first) % 2 == 0:
+            return f"Linux goes through an even number of ports, and leaves {port} out."
+        return ""
+
+    def _why_connect(self, now: int, port: int, ask: Ask) -> tuple[bool, str]:
+        bucket = self._buckets.get(port)
+        if bucket is None:
+            return True, f"Nobody holds port {port}."
+        if bucket.bound:
+            who = "A socket that called bind() holds" if bucket.binders else "bind() once took"
+            return False, f"{who} port {port}: connect() passes it over, wherever it leads."
+        claim = self._tuples.get((ask.address, port, ask.remote)) if ask.remote else None
+        if claim is None:
+            return True, f"Port {port} leads to other destinations only, and may lead to {ask.remote} too."
+        if claim.entered is None:
+            return False, f"Port {port} already leads to {ask.remote} ({claim.state})."
+        no = self._not_reusable(now, claim)
+        if no:
+            return False, f"Port {port} led to {ask.remote} and is in {claim.state}: {no}."
+        return True, f"Port {port} is in TIME_WAIT, old enough to be reused (tcp_tw_reuse, timestamps)."
+
+    def _why_bind(self, port: int, ask: Ask) -> tuple[bool, str]:
+        claims = self.held(port)
+        if not claims:
+            return True, f"Nobody holds port {port}."
+        relaxed = bool(ask.port or self._autobind_shares())
+        claim = self._conflict(port, ask.address, ask.reuse_address, named=relaxed)
+        if claim is None:
+            if not any(_overlap(each.address, ask.address) for each in claims):
+                return True, f"Port {port} is held on another local address only."
+            return True, f"Both sockets have SO_REUSEADDR, so that port {port} may be bound twice."
+        if not ask.port and self._shares_when_full(port, ask.reuse_address):
+            return True, f"Port {port} may be shared: all its owners are bound with SO_REUSEADDR."
+        who = f"a socket in {claim.state}" if claim.state != BOUND else "a bound socket"
+        both = "; SO_REUSEADDR would have to be set on both"
+        why = both if ask.port else ", wherever it leads, and tcp_tw_reuse is not asked"
+        return False, f"Port {port} is held on {claim.address} by {who}: bind() refuses it{why}."
+
+    # -- the rules -------------------------------------------------------------------------------
+
+    def _not_reusable(self, now: int, claim: Claim) -> str:
+        """Why a connect() that chooses its port may not have this one's four-tuple; empty if it may."""
+        if claim.entered is None:
+            return "it is in use"
+        rules, reuse = self._rules, self._sysctls.tcp_tw_reuse
+        if not claim.timestamps:
+            return "reuse needs timestamps on both ends"
+        if reuse == 2 and rules.tw_reuse == 2 and not _loopback(claim):
+            return "tcp_tw_reuse = 2 reuses on loopback only"
+        if not reuse:
+            return "tcp_tw_reuse is 0"
+        if rules.tw_reuse_clock == "delay":
+            if claim.state == FIN_WAIT_2:
+                return "it still waits for the peer's FIN"
+            delay = self._sysctls.tcp_tw_reuse_delay
+            too_young = now // MILLISECOND - claim.entered // MILLISECOND <= delay
+            return f"reuse waits tcp_tw_reuse_delay, {delay} ms" if too_young else ""
+        passed = self._second(now) - self._second(claim.heard)
+        if passed > (rules.tw_reuse_clock == "second_after_next"):
+            return ""
+        return "this Linux reuses it only when its clock shows a later second"
+
+    def _second(self, now: int) -> int:
+        return (now + self._second_began) // SECOND
+
+    def _conflict(self, port: int, address: str, reuse_address: bool, *, named: bool) -> Claim | None:
+        """The claim that a bind() runs into (inet_bind_conflict); `named` is the kernel's `relax`."""
+        bucket = self._buckets.get(port)
+        for claim in bucket.claims if bucket else ():
+            if not _overlap(claim.address, address):
+                continue
+            if named and reuse_address and claim.reuse_address and claim.state != LISTEN:
+                continue
+            return claim
+        return None
+
+    def _choose(self, address: str, reuse_address: bool) -> int:
+        """bind(0)'s port, or 0 when there is none."""
+        rounds = (False, True) if self._autobind_shares() else (False,)
+        for relaxed in rounds:
+            for port in self._walk_for_bind(reuse_address):
+                if port not in self.reserved and not self._conflict(
+                    port, address, reuse_address, named=relaxed
+                ):
+                    return port
+        shares = [p for p in self._walk_for_bind(False) if self._shares_when_full(p, reuse_address)]
+        return min(shares, key=lambda port: len(self._buckets[port].claims), default=0)
+
+    def _autobind_shares(self) -> bool:
+        return self._rules.autobind_reuse and bool(self._sysctls.ip_autobind_reuse)
+
+    def _shares_when_full(self, port: int, reuse_address: bool) -> bool:
+        bucket = self._buckets.get(port)
+        may = self._rules.bind_shares_when_full and reuse_address
+        return may and bucket is not None and bucket.shared and port not in self.reserved
+
+    def _hold(self, claim: Claim) -> None:
+        bucket = self._buckets.get(claim.port)
+        if bucket is None:
+            bucket = self._buckets[claim.port] = _Bucket()
+        bucket.claims[claim] = None
+        bucket.binders += not claim.made_by_connect
+        if claim.remote is not None:
+            self._tuples[claim.address, claim.port, claim.remote] = claim
+
+    # -- the order of trying ---------------------------------------------------------------------
+
+    def _walk_for_connect(self, address: str, remote: Endpoint) -> Iterator[int]:
+        first, last = self._sysctls.ip_local_port_range
+        if not self._rules.ports_by_parity:
+            return one_by_one(first, last - first + 1, self._below)
+        start = self._hints.get((address, remote), -1)
+        return by_parity(first, last - first + 1, 0, self._below, start)
+
+    def _walk_for_bind(self, reuse_address: bool) -> Iterator[int]:
+        """bind(0) begins with the other parity, and with SO_REUSEADDR in the lower half."""
+        first, last = self._sysctls.ip_local_port_range
+        size = last - first + 1
+        if not self._rules.ports_by_parity:
+            return one_by_one(first, size, self._below)
+        lower = size // 4 * 2 if reuse_address and size >= 4 else 0
+        upper = by_parity(first + lower, size - lower, 1, self._below)
+        return chain(by_parity(first, lower, 1, self._below), upper) if lower else upper
+
+    def _move_on(self, port: int, address: str, remote: Endpoint) -> None:
+        """The next connect() on this way begins a few ports further on."""
+        first, last = self._sysctls.ip_local_port_range
+        if half := (last - first + 1) // 2:
+            further = (port - first) // 2 + 1 + self._below(_RANDOM_STEPS)
+            self._hints[address, remote] = further % half
+
+    def _range_text(self) -> str:
+        first, last = self._sysctls.ip_local_port_range
+        return f"{first} to {last}"
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or ANY in (one, other)
+
+
+def _loopback(claim: Claim) -> bool:
+    remote = claim.remote.address if claim.remote else ""
+    return claim.address.startswith("127.") or remote.startswith("127.")
