@@ -1,0 +1,316 @@
+"""Many clients connect, and the server does not keep up: who is in, who waits, and who only believes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, Host, Listener
+from tcplab.bench.witness import WHOLE, Scope
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import error_of, in_words, plural, watching_since
+from tcplab.knobs import (
+    ABORT_ON_OVERFLOW,
+    BACKLOG,
+    CONNECTS,
+    LATENCY,
+    PERIOD,
+    SYNCOOKIES,
+    WATCH,
+    YES_NO,
+    choice,
+    knob,
+)
+from tcplab.segment import ACK, SYN
+from tcplab.trace import MILLISECOND, SECOND, Trace
+
+CONCURRENT = replace(YES_NO, label="all at once", help="All connect at the same moment, or one by one.")
+BEFORE = replace(
+    CONNECTS, label="connected before", low=0, slider_high=20,
+    help="Clients that connect one by one before the others: they fill the queue.",
+)  # fmt: skip
+ACCEPT_AFTER = replace(
+    PERIOD, label="accept() begins after", help="From then on the server takes whoever waits."
+)
+SPEAKS_FIRST = choice(
+    "who speaks first", "client", "server",
+    help="PostgreSQL's and Redis's clients speak first; MySQL's client waits for the server's greeting.",
+)  # fmt: skip
+SPEAK_AFTER = replace(
+    PERIOD, label="looked at after", zero="at once",
+    help="Seconds after the last connect() began: then both sides are counted, and clients speak.",
+)  # fmt: skip
+
+LOGIN_BYTES, ANSWER_BYTES, GREETING_BYTES = 40, 200, 80
+#: A half-open request is over after 63 s, an unanswered connect() after 135.
+LONG_ENOUGH_S = 150
+BEFORE_THEY_SPEAK = 50 * MILLISECOND
+#: A moment that real clocks can't tell from none.
+SOON_S = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptQueue(Experiment):
+    """A listener with a short queue, and more clients than it holds.
+
+    Times count from the first connect().
+    """
+
+    name = "accept_queue"
+    title = "Ghost connections: the accept queue is full, and connect() succeeds"
+    lesson = "ghost_connections"
+    controls = ("backlog", "connects", "concurrent", "accept_after_s", "speaks_first")
+    presets = {
+        "eight clients, nobody accepts": {},
+        "one by one": {"concurrent": False},
+        "the queue is full already": {"connects_before": 3, "connects": 5},
+        "the same before 4.10": {"connects_before": 3, "connects": 5, "linux": "3.10"},
+        "320 nodes start up": {"backlog": 128, "connects": 320, "accept_after_s": 2},
+        "320 nodes, MySQL greets first": {
+            "backlog": 128, "connects": 320, "accept_after_s": 2, "speaks_first": "server",
+        },
+        "abort on overflow": {"syncookies": False, "abort_on_overflow": True, "connects": 3,
+            "connects_before": 2},
+        "half open for 63 s": {"syncookies": False, "connects_before": 2, "connects": 3,
+            "speaks_first": "server", "watch_s": 80},
+    }  # fmt: skip
+    pictures = ("queues", "ladder")
+    quick = {"speak_after_s": 1, "watch_s": 4}
+    sampled = {
+        "backlog": (1, 2, 4),
+        "connects": (3, 5, 8),
+        "connects_before": (0, 0, 1, 2),
+        "concurrent": (True, True, True, False),
+        "syncookies": (True, False),
+        "abort_on_overflow": (False, False, True),
+        "accept_after_s": (0, 2),
+        "speaks_first": ("client", "server"),
+        "speak_after_s": (2.7,),
+        "latency_ms": (15, 20, 30),
+        "watch_s": (5,),
+    }
+
+    backlog: int = knob(BACKLOG, default=2)
+    connects: int = knob(CONNECTS, default=8)
+    concurrent: bool = knob(CONCURRENT, default=True)
+    connects_before: int = knob(BEFORE, default=0)
+    syncookies: bool = knob(SYNCOOKIES, default=True)
+    abort_on_overflow: bool = knob(ABORT_ON_OVERFLOW, default=False)
+    accept_after_s: float = knob(ACCEPT_AFTER, default=0)
+    speaks_first: str = knob(SPEAKS_FIRST, default="client")
+    speak_after_s: float = knob(SPEAK_AFTER, default=3)
+    latency_ms: float = knob(LATENCY, default=20)
+    watch_s: float = knob(WATCH, default=10)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        server_host.set(
+            tcp_syncookies=int(self.syncookies), tcp_abort_on_overflow=int(self.abort_on_overflow)
+        )
+        listener = await server_host.listen(self.port, backlog=self.backlog)
+        bench.watch_from_now()
+        clients = _Clients(self, bench, client_host, server_host)
+        processes = [clients.connect_all()]
+        if self.speaks_first == "client":
+            processes.append(clients.speak())
+        if self.accept_after_s:
+            processes.append(self._accept(bench, listener, clients.end))
+        await bench.together(*processes, bench.sleep(self.watch()))
+
+    @property
+    def port(self) -> int:
+        """MySQL's port where the server speaks first, PostgreSQL's otherwise."""
+        return 3306 if self.speaks_first == "server" else 5432
+
+    def watch(self) -> float:
+        """How long the run lasts from the first connect() on, seconds."""
+        return self.watch_s or LONG_ENOUGH_S + self.speak_after_s + self.accept_after_s
+
+    async def _accept(self, bench: Bench, listener: Listener, end: float) -> None:
+        await bench.sleep(min(self.accept_after_s, self.watch()))
+        await self._serve(bench, listener, end)
+
+    async def _serve(self, bench: Bench, listener: Listener, end: float) -> None:
+        """A server that takes one connection after the other, each with a process of its own."""
+        connection = await bench.within(end - bench.now(), listener.accept())
+        if connection is not None:
+            await bench.together(self._answer(bench, connection, end), self._serve(bench, listener, end))
+
+    async def _answer(self, bench: Bench, connection: Connection, end: float) -> None:
+        if self.speaks_first == "server":
+            await connection.send(GREETING_BYTES)
+            return
+        asked = await bench.within(end - bench.now(), connection.receive_exactly(LOGIN_BYTES))
+        if asked is not None and asked.value:
+            await connection.send(ANSWER_BYTES)
+
+    def scope(self, trace: Trace) -> Scope:
+        """Where the server's processes and many clients talk at once, up to that moment.
+
+        What programs on one host do in the same millisecond has no order; what came of it has.
+        """
+        if self.accept_after_s and self.speaks_first == "client":
+            return Scope(until=counted_at(trace, self.speak_after_s) - BEFORE_THEY_SPEAK)
+        return WHOLE
+
+    # -- what came of it ---------------------------------------------------------------------
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        moment = counted_at(trace, self.speak_after_s)
+        believing, real = established(trace, moment)
+        ghosts = believing - real
+        later = {
+            sample.remote.port
+            for sample in trace.sockets
+            if sample.host == "server" and sample.state == "ESTABLISHED" and sample.t > moment
+        }
+        connects = [call for call in trace.calls if call.call.startswith("connect(")]
+        errors: list[str | None] = [first_error(trace, port) for port in client_ports(trace)]
+        return {
+            "connected": sum(call.result == "ok" for call in connects),
+            "server_has": len(real),
+            "ghosts": len(ghosts),
+            "revived": len(ghosts & later),
+            "client_errors": errors + [None] * (self.connects_before + self.connects - len(errors)),
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        everyone = self.connects_before + self.connects
+        at_once = " at once" if self.concurrent and self.connects > 1 else " one by one"
+        before = f" after {self.connects_before} before them" if self.connects_before else ""
+        connected = outcome["connected"]
+        succeeds = "all of them" if connected == everyone else f"{connected} of {everyone}"
+        told = [
+            f"{plural(self.connects, 'client')} connect{'s' if self.connects == 1 else ''}"
+            f"{at_once if self.connects > 1 else ''}{before}, and connect() succeeds for {succeeds}.",
+            f"After {in_words(self.speak_after_s)} the server has {outcome['server_has']}: {_of_ghosts(outcome['ghosts'])}",
+        ]
+        if outcome["ghosts"]:
+            told.append(self._fate_of_ghosts(trace))
+        waiting = everyone - connected - sum(each is not None for each in outcome["client_errors"][connected:])
+        if waiting and connected < everyone:
+            told.append(self._fate_of_waiting(trace, everyone - connected))
+        return " ".join(told)
+
+    def _fate_of_ghosts(self, trace: Trace) -> str:
+        raise NotImplementedError
+
+    def _fate_of_waiting(self, trace: Trace, waiting: int) -> str:
+        raise NotImplementedError
+
+
+class _Clients:
+    """All clients of one run: who connects when, and speaks when."""
+
+    def __init__(self, story: AcceptQueue, bench: Bench, host: Host, server: Host) -> None:
+        self.story, self.bench = story, bench
+        self.host, self.server = host, server
+        self.end = bench.now() + story.watch()
+        self.last_began = bench.now()
+        #: Those who wait until it is time to speak, in the order in which they got in.
+        self.waiting: list[Connection] = []
+        self.is_time_to_speak = False
+
+    @property
+    def left(self) -> float:
+        """Seconds until the run is over."""
+        return max(self.end - self.bench.now(), 0)
+
+    async def connect_all(self) -> None:
+        """The ones before, then the others; those who are connected live on by themselves."""
+        await self._one_by_one(self.story.connects_before, self._the_others)
+
+    async def _the_others(self) -> None:
+        if self.story.concurrent:
+            await self.bench.together(*(self._client() for _ in range(self.story.connects)))
+        else:
+            await self._one_by_one(self.story.connects)
+
+    async def _one_by_one(self, clients: int, then: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Each connects when the one before is in, or has failed; none when the time is over."""
+        if clients and self.left > SOON_S:
+            connection = await self._connect()
+            calls = [self._enter(connection)] if connection is not None else []
+            await self.bench.together(*calls, self._one_by_one(clients - 1, then))
+        elif then is not None and self.left > SOON_S:
+            await then()
+
+    async def _client(self) -> None:
+        connection = await self._connect()
+        if connection is not None:
+            await self._enter(connection)
+
+    async def _connect(self) -> Connection | None:
+        """None when connect() failed, or was given up at the end."""
+        self.last_began = self.bench.now()
+        done = await self.bench.within(self.left, self.host.connect(self.server, self.story.port))
+        return done[1] if done is not None and done[0].ok else None
+
+    async def _enter(self, connection: Connection) -> None:
+        """Wait for the greeting, or for the moment to speak."""
+        if self.story.speaks_first == "server":
+            await self._listen(connection)
+        elif self.is_time_to_speak:
+            await connection.send(LOGIN_BYTES)
+            await self._listen(connection)
+        else:
+            self.waiting.append(connection)
+
+    async def speak(self) -> None:
+        """The clients' first word, one client after the other, and what they get for it."""
+        while (wait := self.last_began + self.story.speak_after_s - self.bench.now()) > SOON_S:
+            await self.bench.sleep(min(wait, self.left))
+            if self.left < SOON_S:
+                return
+        self.is_time_to_speak = True
+        for connection in self.waiting:
+            await connection.send(LOGIN_BYTES)
+        await self.bench.together(*(self._listen(connection) for connection in self.waiting))
+
+    async def _listen(self, connection: Connection) -> None:
+        await self.bench.within(self.left, connection.receive())
+
+
+# -- reading such a run ------------------------------------------------------------------------------
+
+
+def client_ports(trace: Trace) -> list[int]:
+    """The clients by their local port, in the order in which they began to connect."""
+    ports = [p.segment.source.port for p in trace.passages if p.segment.flags & (SYN | ACK) == SYN]
+    return list(dict.fromkeys(ports))
+
+
+def counted_at(trace: Trace, speak_after_s: float) -> int:
+    """The moment at which both sides are counted: after the last connect() began, or the end."""
+    began: dict[int, int] = {}
+    for passage in trace.passages:
+        if passage.segment.flags & (SYN | ACK) == SYN:
+            began.setdefault(passage.segment.source.port, passage.t)
+    last = max(began.values(), default=watching_since(trace))
+    return min(last + round(speak_after_s * SECOND), trace.end)
+
+
+def established(trace: Trace, t: int) -> tuple[set[int], set[int]]:
+    """Clients that are established at a moment: to themselves, and to the server."""
+    believing, real = set(), set()
+    for sample in trace.sockets_at(t):
+        if sample.state == "ESTABLISHED":
+            if sample.host == "client":
+                believing.add(sample.local.port)
+            else:
+                real.add(sample.remote.port)
+    return believing, real
+
+
+def first_error(trace: Trace, port: int) -> str | None:
+    """The first errno that a client's calls gave, or None."""
+    errors = (error_of(call) for call in trace.calls if call.host == "client" and call.port == port)
+    return next((error for error in errors if error), None)
+
+
+def _of_ghosts(ghosts: int) -> str:
+    if not ghosts:
+        return "no ghost."
+    return "1 is a ghost." if ghosts == 1 else f"{ghosts} are ghosts."
