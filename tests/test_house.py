@@ -55,7 +55,9 @@ ROOMS_IN_A_BROWSER = GROUND | {"model", "route", "experiments", "fleet", "view",
 MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.bench.script",
     "tcplab.bench.model",
+    "tcplab.bench.modelsockets",
     "tcplab.bench.agreement",
+    "tcplab.bench.witness",
 }
 COMPILED = {"numpy", "pandas", "scapy"}
 NOT_IN_A_BROWSER = COMPILED | {"threading", "multiprocessing", "subprocess", "socket", "fcntl", "resource"}

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import simpy
 
-from tcplab.bench.script import Bench, Connection, Host, Listener, Result, ScriptError, SocketOptions
-from tcplab.model import queues
+from tcplab.bench.modelsockets import ModelConnection, ModelListener
+from tcplab.bench.script import (
+    MORE_ADDRESSES,
+    Bench,
+    Bind,
+    Connection,
+    Host,
+    Result,
+    ScriptError,
+    SocketOptions,
+)
+from tcplab.model.claim import ANY, PortError
 from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
-from tcplab.model.states import CLOSED, SYN_SENT
+from tcplab.model.states import SYN_SENT
 from tcplab.model.sysctls import Options
 from tcplab.releases import release
 from tcplab.route.cable import Cable
@@ -54,69 +64,6 @@ def _nanoseconds(seconds: float) -> int:
     return round(seconds * SECOND)
 
 
-class ModelConnection(Connection):
-    """A socket of the model, in a program's hands."""
-
-    def __init__(self, host: ModelHost, socket: Socket) -> None:
-        self.host: ModelHost = host
-        self.socket = socket
-
-    async def send(self, length: int) -> Result:
-        return await self.host.call(f"send({length})", self.socket, "send", length)
-
-    async def receive(self, at_most: int = 1 << 20) -> Result:
-        return await self.host.call("recv()", self.socket, "receive", at_most, end_of_file=True)
-
-    async def close(self) -> Result:
-        return await self.host.call("close()", self.socket, "close", blocks=False)
-
-    async def reset(self) -> Result:
-        return await self.host.call("close() with SO_LINGER 0", self.socket, "reset", blocks=False)
-
-    async def shutdown_write(self) -> Result:
-        return await self.host.call("shutdown(SHUT_WR)", self.socket, "shutdown_write", blocks=False)
-
-    async def kill(self) -> Result:
-        return await self.host.call("killed (SIGKILL)", self.socket, "close", blocks=False)
-
-    async def settled(self) -> None:
-        socket = self.socket
-        while socket.state != CLOSED and (socket.sender.busy or socket.receiver.ack_needed):
-            await self.host.changed(socket)
-
-    async def wait_until_broken(self, limit_s: float) -> Result:
-        async def broken() -> Result:
-            while self.socket.error is None:
-                await self.host.changed(self.socket)
-            return Result(error=self.socket.error)
-
-        return await self.host.bench.within(limit_s, broken()) or Result()
-
-
-class ModelListener(Listener):
-    """A listening socket of the model."""
-
-    def __init__(self, host: ModelHost, listener: queues.Listener) -> None:
-        self.host = host
-        self.listener = listener
-
-    async def accept(self) -> ModelConnection:
-        host, began = self.host, self.host.env.now
-        while (socket := host.stack.call(host.env.now, "accept", self.listener)) is None:
-            await host.changed(self.listener)
-        host.record("accept()", "ok", began, socket.local.port)
-        host.settle()
-        return ModelConnection(host, socket)
-
-    async def close(self) -> Result:
-        return await self.host.call("close() of the listener", self.listener, "close_listener", blocks=False)
-
-    async def kill(self) -> Result:
-        return await self.host.call(
-            "listener killed (SIGKILL)", self.listener, "close_listener", blocks=False
-        )
-
-
 class ModelHost(Host):
     """One machine: a `Stack`, its cable, and its firewall rules."""
 
@@ -132,32 +79,57 @@ class ModelHost(Host):
 
     # -- the script's verbs ----------------------------------------------------------------
 
-    def set(self, **sysctls: int) -> None:
+    def set(self, **sysctls: int | str | tuple[int, ...]) -> None:
         for name, value in sysctls.items():
             if not hasattr(self.stack.sysctls, name):
                 raise ScriptError(f"no sysctl {name}")
             if getattr(self.stack.sysctls, name) is not None:
                 setattr(self.stack.sysctls, name, value)
 
+    def add_address(self) -> str:
+        return self.bench.one_more_address(self)
+
     async def listen(
         self, port: int, backlog: int = 128, options: SocketOptions = SocketOptions()
     ) -> ModelListener:
-        listener = self.stack.listen(port, backlog, _options(options))
+        try:
+            listener = self.stack.listen(port, backlog, _options(options))
+        except PortError as error:
+            raise ScriptError(f"listen({port}) failed: {error.errno}") from error
         self.settle()
         self.record(f"listen({port}, backlog {backlog})", "ok", self.env.now, port)
         return ModelListener(self, listener)
 
     async def connect(
-        self, server: Host, port: int, options: SocketOptions = SocketOptions()
+        self,
+        server: Host,
+        port: int,
+        options: SocketOptions = SocketOptions(),
+        *,
+        bind: Bind | None = None,
     ) -> tuple[Result, Connection]:
-        began = self.env.now
-        socket = self.stack.connect(began, Endpoint(server.address, port), _options(options))
+        began, stack, remote = self.env.now, self.stack, Endpoint(server.address, port)
+        call = f"connect({remote})"
+        wants, bound, address = _options(options), None, ""
+        try:
+            if bind is not None:
+                call = bind.says(options)
+                address = bind.address
+                if not bind.no_port or bind.port or not stack.release.bind_address_no_port:
+                    bound = stack.bind(address or ANY, bind.port, reuse_address=options.reuse_address)
+                self.record(call, "ok", began, bound.port if bound else 0)
+                call = f"connect({remote})"
+            socket = stack.connect(began, remote, wants, bound=bound, address=address)
+        except PortError as error:
+            self.record(call, error.errno, began, 0)
+            useless = Socket(stack, Endpoint(ANY, 0), remote, wants, 0)
+            return Result(error=error.errno), ModelConnection(self, useless)
         self.settle()
         while socket.state == SYN_SENT:
             await self.changed(socket)
-        error, socket.error = socket.error, None
-        self.record(f"connect({server.address}:{port})", error or "ok", began, socket.local.port)
-        return Result(error=error), ModelConnection(self, socket)
+        failed, socket.error = socket.error, None
+        self.record(call, failed or "ok", began, socket.local.port)
+        return Result(error=failed), ModelConnection(self, socket)
 
     def unplug(self) -> None:
         self.cable.unplug()
@@ -277,12 +249,18 @@ class ModelBench(Bench):
     def hosts(self, *names: str) -> tuple[ModelHost, ...]:
         made = []
         for name in names:
-            address = f"10.0.0.{len(self._by_address) + 1}"
+            address = f"10.0.0.{len(self.trace.hosts) + 1}"
             host = ModelHost(self, name, address, self._seed)
             self._by_address[address] = host
             self.trace.hosts[name] = address
             made.append(host)
         return tuple(made)
+
+    def one_more_address(self, host: ModelHost) -> str:
+        """Another address that leads to a host."""
+        address = f"10.0.0.{MORE_ADDRESSES + len(self._by_address)}"
+        self._by_address[address] = host
+        return address
 
     def now(self) -> float:
         return self.env.now / SECOND

@@ -17,6 +17,10 @@ from tcplab.trace import Trace
 T = TypeVar("T")
 
 
+#: Hosts are 10.0.0.1, 10.0.0.2 …; what `Host.add_address` gives begins above this.
+MORE_ADDRESSES = 100
+
+
 class ScriptError(RuntimeError):
     """A script asked for something that can't be: a mistake in an experiment, not a result."""
 
@@ -59,6 +63,27 @@ class SocketOptions:
     #: TCP_WINDOW_CLAMP: the largest window to advertise; 0 = what the buffer allows. The model takes
     #: it exactly, Linux in its own steps.
     window_clamp: int = 0
+    #: SO_REUSEADDR.
+    reuse_address: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A bind() that a program makes on its socket before it connects."""
+
+    #: One of the host's own addresses; empty = to none in particular (0.0.0.0).
+    address: str = ""
+    #: 0 = a port of Linux's choice.
+    port: int = 0
+    #: IP_BIND_ADDRESS_NO_PORT: only the address is fixed, and connect() chooses the port. Ignored by
+    #: Linux before 4.2.
+    no_port: bool = False
+
+    def says(self, options: SocketOptions) -> str:
+        """The call as a trace has it: ``bind(0.0.0.0:0) with SO_REUSEADDR``."""
+        named = ("SO_REUSEADDR",) * options.reuse_address + ("IP_BIND_ADDRESS_NO_PORT",) * self.no_port
+        with_options = f" with {' and '.join(named)}" if named else ""
+        return f"bind({self.address or '0.0.0.0'}:{self.port}){with_options}"
 
 
 class Connection(ABC):
@@ -146,14 +171,21 @@ class Listener(ABC):
 
 
 class Host(ABC):
-    """One machine with one address."""
+    """One machine: one address, until it is given more."""
 
     name: str
     address: str
 
     @abstractmethod
-    def set(self, **sysctls: int) -> None:
-        """Set `net.ipv4.*` values by their last name (``tcp_retries2=5``), before any traffic."""
+    def set(self, **sysctls: int | str | tuple[int, ...]) -> None:
+        """Set `net.ipv4.*` values by their last name (``tcp_retries2=5``), before any traffic.
+
+        Ranges are pairs (``ip_local_port_range=(60001, 60006)``), lists of ports are texts.
+        """
+
+    @abstractmethod
+    def add_address(self) -> str:
+        """One more address on this host's card; a program uses it with `Bind`."""
 
     @abstractmethod
     async def listen(
@@ -163,9 +195,18 @@ class Host(ABC):
 
     @abstractmethod
     async def connect(
-        self, server: Host, port: int, options: SocketOptions = SocketOptions()
+        self,
+        server: Host,
+        port: int,
+        options: SocketOptions = SocketOptions(),
+        *,
+        bind: Bind | None = None,
     ) -> tuple[Result, Connection]:
-        """connect(): wait until it succeeded or failed. The connection is useless after an error."""
+        """connect(), after a bind() if one is given: wait until it succeeded or failed.
+
+        The connection is useless after an error. Without a port the call fails at once and sends
+        nothing: bind() gives EADDRINUSE, and connect() is not called; connect() gives EADDRNOTAVAIL.
+        """
 
     @abstractmethod
     def unplug(self) -> None:

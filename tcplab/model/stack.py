@@ -334,7 +334,10 @@ class Stack:
             self._changed(request)
 
     def _receive_in_time_wait(self, now: int, rest: TimeWait, segment: Segment) -> None:
+        claim, waited_for_fin = self._claims[rest.local, rest.remote], rest.state == s.FIN_WAIT_2
         verdict = rest.receive(now, segment)
+        if waited_for_fin and rest.state == s.TIME_WAIT:
+            claim.entered = claim.heard = now
         if verdict == RESET:
             self.refuse(segment)
         elif verdict == NEW_CONNECTION:
