@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench
+from tcplab.bench.witness import WHOLE, Scope
 from tcplab.knobs import ParameterError, Parameters
 from tcplab.releases import release
 from tcplab.trace import Trace

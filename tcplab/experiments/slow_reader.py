@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Connection, SocketOptions
+from tcplab.bench.witness import Scope
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.reading import (
     calls_of,

@@ -31,6 +31,7 @@ ARROWS: dict[str, Arrow] = {
     "lost": Arrow("soft", "dash", 1.6, "x-thin", turns=False),
     "dropped": Arrow("soft", "dashdot", 1.6, "square-x-open", turns=False),
     "other connection": Arrow("soft", "solid", 1.2, "arrow-open"),
+    "only Linux": Arrow("cursor", "dash", 2.0, "arrow-open"),
 }
 
 _PROBES = {"keepalive", "window_probe"}

@@ -8,8 +8,7 @@ a test can turn them too:
     print(explorer.sentence)
 
 Every change runs the model anew and shows the new run as a whole; what can't be run leaves no
-picture, only the sentence that says why. A trace is all that the panels get: one that Linux left,
-or a capture, would be shown by the same ones, and what starts it has its place in `_head`.
+picture, only the sentence that says why. What Linux itself does has a tab of its own (`on_linux.py`).
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from tcplab.view import console
 from tcplab.view.controls import Control
 from tcplab.view.excerpt import excerpt, excerpt_words
 from tcplab.view.names import SliderNames
+from tcplab.view.on_linux import LinuxPanel
 from tcplab.view.panels import (
     CapturePanel,
     ConsolePanel,
@@ -77,6 +77,7 @@ class Explorer(widgets.VBox):
             SegmentsPanel(),
             ConsolePanel(self._moment),
             SettingsPanel(),
+            LinuxPanel(name, lambda values: self.set(**values), self._carefully),
             CapturePanel(name),
         ]
         self._stale = set(self._panels)
@@ -172,7 +173,7 @@ class Explorer(widgets.VBox):
         return Control(knob, default, [initial, *presets], lambda value: self.set(**{name: value}))
 
     def _head(self) -> widgets.Widget:
-        """Title, presets and reset. Whatever else starts a run stands here too."""
+        """Title, presets and reset."""
         self._preset = widgets.Dropdown(options=[OWN, *self._presets], description="preset")
         self._preset.style.description_width = "initial"
         self._preset.observe(self._on_preset, "value")

@@ -14,6 +14,7 @@ order, empty or not, so that a living figure can be updated in place:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -25,6 +26,7 @@ from tcplab.view.arrows import ARROWS, arrow_kind, four_tuple, local_port, main_
 from tcplab.view.clock import tick_texts
 from tcplab.view.frame import EDGE, TIMER_BAR, Frame
 from tcplab.view.marks import Line, Picture, Text
+from tcplab.view.overlay import BOTH, LINUX, Beside
 from tcplab.view.sides import Sides
 from tcplab.view.timeaxis import ROW, STUMP, time_axis
 from tcplab.view.words import hover_texts, words
@@ -61,8 +63,12 @@ def draw(
     upto: int | None = None,
     title: str | None = None,
     dark: bool = False,
+    beside: Sequence[Beside] = (),
 ) -> Picture:
-    """What `ladder` shows, as plain data together with its time axis."""
+    """What `ladder` shows, as plain data together with its time axis.
+
+    `beside`: for every passage what the other witness says of it (see `overlay.py`).
+    """
     frame = Frame(trace, look.theme(dark), upto)
     captions, labels, sides = Text(), Text(), Sides(frame)
     states, calls, timers = sides.states(), sides.calls(), sides.timers()
@@ -72,7 +78,7 @@ def draw(
         *states,
         *timers,
         calls,
-        *_arrows(frame, labels),
+        *_arrows(frame, labels, beside),
     ]
     layout = _layout(frame, sides, captions, title)
     data += [
@@ -120,9 +126,9 @@ def _notes(frame: Frame, captions: Text) -> dict[str, Any]:
     return line.trace("notes", line={"color": frame.colours.faint, "width": 1})
 
 
-def _arrows(frame: Frame, labels: Text) -> list[dict[str, Any]]:
-    """One trace per kind in `ARROWS`; what each arrow says goes to `labels`."""
-    trace = frame.trace
+def _arrows(frame: Frame, labels: Text, beside: Sequence[Beside]) -> list[dict[str, Any]]:
+    """A band below what both witnesses sent, then one trace per kind in `ARROWS`; words go to `labels`."""
+    trace, band = frame.trace, Line()
     lines = {kind: Line() for kind in ARROWS}
     said = words(trace)
     hovers = hover_texts(trace, said)
@@ -135,6 +141,10 @@ def _arrows(frame: Frame, labels: Text) -> list[dict[str, Any]]:
         kind = arrow_kind(passage, connection in main)
         tail = float(frame.x[passage.sender]), frame.placed.sent[i]
         head, ended = _head(frame, i, passage)
+        if beside and beside[i].who == BOTH:
+            band.add((tail, head))
+        elif beside and beside[i].who == LINUX:
+            kind = "only Linux"
         middle = (tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2
         lines[kind].add((tail, middle, head), hovers[i], i)
         lines[kind].size += [0, 0, 13 if ended else 0, 0]
@@ -144,12 +154,15 @@ def _arrows(frame: Frame, labels: Text) -> list[dict[str, Any]]:
             text = f":{local_port(connection)}  {text}"
         if passage.arrives is None and passage.fate == "delivered":
             text += "  (on its way)"
+        if beside:
+            text += f'  <span style="color:{frame.colours.soft}">{beside[i].says}</span>'
         speaks = speaking_kind(passage)
         colour = colours[speaks if kind == "lost" and speaks != "segment" else kind]
         way, where = (1, "top right") if head[0] >= tail[0] else (-1, "top left")
         away = frame.wide * (TIMER_BAR if passage.sender in frame.inner else 0.012)
         labels.add(tail[0] + way * away, tail[1] - 1, text, where, colour)
-    return [
+    width = {"color": frame.colours.states["open"], "width": 9}
+    return [band.trace("both witnesses", line=width, opacity=0.35)] + [
         lines[kind].trace(
             kind,
             mode="lines+markers",

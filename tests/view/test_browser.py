@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from bench.sandboxes import need_sandbox
 from conftest import need
 from in_jupyterlab import chromium_page, jupyterlab, open_notebook, run_all, write_notebook
 
@@ -204,3 +205,24 @@ def test_the_picture_turns_dark_with_jupyterlab(page):
     page.wait_for_function(f"() => ({paper})().startsWith('invert')")
     page.evaluate(change, "JupyterLab Light")
     page.wait_for_function(f"() => ({paper})() === 'none'")
+
+
+@pytest.mark.linux
+def test_linux_runs_at_a_click_shows_how_far_it_is_and_can_be_cancelled(page):
+    need_sandbox()
+    for label, value in (("keepalive: idle", "3"), ("keepalive: interval", "1"), ("keepalive: probes", "1")):
+        box(page, label).fill(value)
+        page.keyboard.press("Enter")
+    wait_until_painted(page, 1)
+    page.get_by_role("tab", name="On real Linux").first.click()
+    start = page.get_by_role("button", name="Run it on this Linux now").first
+    start.focus()
+    page.keyboard.press("Space")
+    page.get_by_text(re.compile(r"[12] of 4 s, \d+ segments")).wait_for()
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_text("Cancelled: nothing of the run is left.").wait_for()
+    start.click()
+    page.get_by_text("Run just now on Linux").wait_for()
+    page.locator(SENTENCE).get_by_text("does what the model says").wait_for()
+    said = " ".join(page.locator(".js-plotly-plot:visible .textpoint").all_text_contents())
+    assert len(re.findall(r"keepalive probe 1 .*✓ Linux 3\.\d+ s", said)) == 1

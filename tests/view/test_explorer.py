@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inside import button_of, everything_in, only, open_tab, tabs, text_in
 from tcplab import (
     EXPERIMENTS,
     DeadPeer,
@@ -31,45 +32,13 @@ from tcplab.view import ladder
 from tcplab.view.console import console
 from tcplab.view.excerpt import MOST, excerpt
 from tcplab.view.explorer import OWN, Explorer
-from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.settings import settings as to_paste
 from tcplab.view.table import table
 from tcplab.view.window import draw_window
 
 
-def everything_in(widget):
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from everything_in(child)
-
-
-def only(explorer, kind):
-    (found,) = (widget for widget in everything_in(explorer) if isinstance(widget, kind))
-    return found
-
-
-def tabs(explorer):
-    (found,) = (w for w in everything_in(explorer) if isinstance(w, widgets.Tab))
-    return found
-
-
-def open_tab(explorer, title):
-    found = tabs(explorer)
-    found.selected_index = found.titles.index(title)
-    return found.children[found.selected_index]
-
-
 def presets_of(explorer):
     return next(w for w in everything_in(explorer) if w.has_trait("options") and OWN in w.options)
-
-
-def button_of(widget, description):
-    buttons = (w for w in everything_in(widget) if isinstance(w, widgets.Button))
-    return next(button for button in buttons if button.description == description)
-
-
-def text_in(widget):
-    return "".join(w.value for w in everything_in(widget) if isinstance(w, widgets.HTML))
 
 
 def turning(explorer, name, kind=widgets.Widget):
@@ -80,7 +49,7 @@ def turning(explorer, name, kind=widgets.Widget):
 
 def drawn(explorer):
     """What a page that is reloaded now would draw."""
-    state = only(explorer, LivingFigure).get_state()["drawn"]
+    state = explorer._picture.figure.get_state()["drawn"]
     return json.loads(state) if state else None
 
 
@@ -360,7 +329,7 @@ def test_what_a_cell_looks_at_is_what_the_panel_shows():
 
 
 def click(explorer, y, change=None):
-    figure = only(explorer, LivingFigure)
+    figure = explorer._picture.figure
     figure.clicked = {"y": y, "change": drawn(explorer)["change"] if change is None else change, "at": y}
 
 

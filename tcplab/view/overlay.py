@@ -1,0 +1,98 @@
+"""A run on Linux laid over the model's: one ladder of both, and who sent what.
+
+The ladder is the model's. Where Linux sent the same, the arrow lies in a band and says when Linux
+sent it; what only one of them sent says so. What counts as the same is what `tcplab.bench.witness`
+reads for the agreement; a pure ACK that counts by its effect alone, and whatever is not compared,
+is drawn without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from itertools import permutations
+
+from tcplab.bench.witness import Witness
+from tcplab.segment import Endpoint, seq_add
+from tcplab.trace import Passage, Trace, duration
+
+BOTH, MODEL, LINUX = "both", "model", "linux"
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Who sent a segment of the picture (empty: not compared), and how its label says so."""
+
+    who: str = ""
+    says: str = ""
+
+
+def overlay(ours: Witness, theirs: Witness) -> tuple[Trace, list[Beside]]:
+    """The model's trace with what only Linux sent put in, and for every passage who sent it.
+
+    Both as `tcplab.bench.agreement.judge` returns them.
+    """
+    model, linux = ours.trace, theirs.trace
+    said = [Beside()] * len(model.passages)
+    later = ours.since - theirs.since
+    places = _Places(ours)
+    foreign = []
+    for way in permutations(model.hosts, 2):
+        for mine, its in _pairs(ours, theirs, *way):
+            for i in mine:
+                said[i] = Beside(MODEL, "✗ not on Linux")
+                if its:
+                    when = duration(linux.passages[its[0]].t - linux.start)
+                    said[i] = Beside(BOTH, f"✓ Linux {when}" if i == mine[0] else "")
+            if not mine:
+                foreign += [places.moved(linux.passages[j], theirs.numbers[j], later) for j in its]
+    own = list(zip(model.passages, said, strict=True))
+    both = sorted([*own, *((each, Beside(LINUX, "✗ Linux only")) for each in foreign)], key=lambda b: b[0].t)
+    passages = [passage for passage, _ in both]
+    end = max([model.end, *(passage.t for passage in passages)])
+    return replace(model, passages=passages, end=end), [beside for _, beside in both]
+
+
+def _pairs(
+    ours: Witness, theirs: Witness, sender: str, receiver: str
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """One direction in order: the passages of what both sent, or of one and none of the other."""
+    mine, its = list(ours.segments(sender, receiver)), list(theirs.segments(sender, receiver))
+    matcher = SequenceMatcher(None, [e.says for e in mine], [e.says for e in its], autojunk=False)
+    for tag, i, i_end, j, j_end in matcher.get_opcodes():
+        if tag == "equal":
+            pairs = zip(mine[i:i_end], its[j:j_end], strict=True)
+            yield from ((a.passages, b.passages) for a, b in pairs)
+        else:
+            yield from ((event.passages, ()) for event in mine[i:i_end])
+            yield from (((), event.passages) for event in its[j:j_end])
+
+
+class _Places:
+    """Endpoints and numbers of the model's connections, for what Linux alone has sent on them."""
+
+    def __init__(self, model: Witness) -> None:
+        #: Both ends of every direction, and where its relative numbers begin.
+        self._ends: dict[tuple[str, str], tuple[Endpoint, Endpoint]] = {}
+        self._base: dict[tuple[str, str], int] = {}
+        for passage, number in zip(model.trace.passages, model.numbers, strict=True):
+            way, segment = (passage.sender, passage.receiver), passage.segment
+            self._ends.setdefault(way, (segment.source, segment.destination))
+            self._ends.setdefault(way[::-1], (segment.destination, segment.source))
+            self._base.setdefault(way, seq_add(segment.seq, -number.seq))
+
+    def moved(self, passage: Passage, number: tuple[int, int], later: int) -> Passage:
+        """A segment of Linux as the model's connection would have carried it, `later` nanoseconds later."""
+        way, segment = (passage.sender, passage.receiver), passage.segment
+        if way in self._ends:
+            source, destination = self._ends[way]
+            segment = replace(
+                segment,
+                source=source,
+                destination=destination,
+                seq=seq_add(self._base.get(way, 0), number[0]),
+                ack=seq_add(self._base.get(way[::-1], 0), number[1]),
+            )
+        arrives = None if passage.arrives is None else passage.arrives + later
+        return replace(passage, t=passage.t + later, arrives=arrives, segment=segment)
