@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tcplab.capture.runs import recording
     from tcplab.experiments import (
         EXPERIMENTS,
+        AcceptQueue,
         DeadPeer,
         FinOrRst,
         HandshakeAndClose,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from tcplab.knobs import ParameterError
     from tcplab.trace import Trace
+    from tcplab.view.both import both
     from tcplab.view.explorer import explore
     from tcplab.view.show import picture, segment_table
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXPERIMENTS",
+    "AcceptQueue",
     "Capture",
     "CaptureError",
     "DeadPeer",
@@ -52,6 +55,7 @@ __all__ = [
     "Trace",
     "UnansweredConnect",
     "agreement",
+    "both",
     "explore",
     "picture",
     "read_capture",
@@ -68,6 +72,7 @@ _HOMES = {
     "ParameterError": "tcplab.knobs",
     "Trace": "tcplab.trace",
     "agreement": "tcplab.agree",
+    "both": "tcplab.view.both",
     "explore": "tcplab.view.explorer",
     "picture": "tcplab.view.show",
     "read_capture": "tcplab.capture.reading",

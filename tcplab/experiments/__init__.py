@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from tcplab.experiments.accept_queue import AcceptQueue
 from tcplab.experiments.dead_peer import DeadPeer
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.fin_or_rst import FinOrRst
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         Keepalive,
         DeadPeer,
         SlowReader,
+        AcceptQueue,
     )
 }
 

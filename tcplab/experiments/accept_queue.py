@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,7 +75,7 @@ class AcceptQueue(Experiment):
         "half open for 63 s": {"syncookies": False, "connects_before": 2, "connects": 3,
             "speaks_first": "server", "watch_s": 80},
     }  # fmt: skip
-    pictures = ("queues", "ladder")
+    pictures = ("ladder",)
     quick = {"speak_after_s": 1, "watch_s": 4}
     sampled = {
         "backlog": (1, 2, 4),
@@ -88,7 +88,7 @@ class AcceptQueue(Experiment):
         "speaks_first": ("client", "server"),
         "speak_after_s": (2.7,),
         "latency_ms": (15, 20, 30),
-        "watch_s": (5,),
+        "watch_s": (4.6,),
     }
 
     backlog: int = knob(BACKLOG, default=2)
@@ -177,28 +177,58 @@ class AcceptQueue(Experiment):
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
-        everyone = self.connects_before + self.connects
-        at_once = " at once" if self.concurrent and self.connects > 1 else " one by one"
-        before = f" after {self.connects_before} before them" if self.connects_before else ""
-        connected = outcome["connected"]
-        succeeds = "all of them" if connected == everyone else f"{connected} of {everyone}"
-        told = [
-            f"{plural(self.connects, 'client')} connect{'s' if self.connects == 1 else ''}"
-            f"{at_once if self.connects > 1 else ''}{before}, and connect() succeeds for {succeeds}.",
-            f"After {in_words(self.speak_after_s)} the server has {outcome['server_has']}: {_of_ghosts(outcome['ghosts'])}",
-        ]
-        if outcome["ghosts"]:
-            told.append(self._fate_of_ghosts(trace))
-        waiting = everyone - connected - sum(each is not None for each in outcome["client_errors"][connected:])
-        if waiting and connected < everyone:
-            told.append(self._fate_of_waiting(trace, everyone - connected))
-        return " ".join(told)
+        return " ".join(
+            [
+                self._who_connects(trace),
+                f"{_after(counted_at(trace, self.speak_after_s) - last_began(trace))} the server has "
+                f"{outcome['server_has']}{_of_ghosts(outcome['ghosts'])}.",
+                *self._fate_of_ghosts(outcome),
+                *self._fate_of_waiting(trace),
+            ]
+        )
 
-    def _fate_of_ghosts(self, trace: Trace) -> str:
-        raise NotImplementedError
+    def _who_connects(self, trace: Trace) -> str:
+        everyone, connected = len(trace.outcome["client_errors"]), trace.outcome["connected"]
+        how = "" if self.connects == 1 else " at once" if self.concurrent else " one by one"
+        before = f", after {self.connects_before} before them" if self.connects_before else ""
+        if connected == everyone:
+            succeeds = "connect() succeeds" if everyone == 1 else "connect() succeeds for all of them"
+        else:
+            succeeds = f"connect() succeeds for {connected} of {everyone}"
+        verb = "connects" if self.connects == 1 else "connect"
+        return f"{plural(self.connects, 'client')} {verb}{how}{before}, and {succeeds}."
 
-    def _fate_of_waiting(self, trace: Trace, waiting: int) -> str:
-        raise NotImplementedError
+    def _fate_of_ghosts(self, outcome: Mapping[str, Any]) -> Iterator[str]:
+        ghosts, revived = outcome["ghosts"], outcome["revived"]
+        reset = sum(error == "ECONNRESET" for error in outcome["client_errors"])
+        if revived:
+            who = (
+                "All of them" if revived == ghosts else "1 of them" if revived == 1 else f"{revived} of them"
+            )
+            spoken = " or what the client sent" if self.speaks_first == "client" else ""
+            yield f"{who} became real later: accept() had made room, and a repeated SYN-ACK{spoken} found it."
+        if reset:
+            yield f"For {plural(reset, 'client')} a later call gave Connection reset by peer (ECONNRESET)."
+        if ghosts - revived - reset > 0:
+            yield (
+                "A ghost waits for a greeting that nobody sends; MySQL's client says so only when its own "
+                "timeout ends it: Lost connection to MySQL server at 'reading initial communication packet'."
+                if self.speaks_first == "server"
+                else "What a ghost sends is repeated and never acknowledged; its program sees no error."
+            )
+
+    def _fate_of_waiting(self, trace: Trace) -> Iterator[str]:
+        calls = [call for call in trace.calls if call.call.startswith("connect(")]
+        took = [call.t - call.began for call in calls if call.result == "ok"]
+        refused = sum(call.result == "ETIMEDOUT" for call in calls)
+        waiting = len(client_ports(trace)) - len(calls)
+        if took and max(took) >= SECOND:
+            yield f"The slowest connect() took {max(took) / SECOND:.1f} s: its SYN was dropped, and repeated."
+        if refused:
+            yield f"{plural(refused, 'connect() call')} ended with Connection timed out (ETIMEDOUT)."
+        if waiting:
+            calls_wait = f"{plural(waiting, 'connect() call')} still {'waits' if waiting == 1 else 'wait'}"
+            yield f"{calls_wait}: the SYN was dropped and is repeated, and nobody has said no."
 
 
 class _Clients:
@@ -282,14 +312,18 @@ def client_ports(trace: Trace) -> list[int]:
     return list(dict.fromkeys(ports))
 
 
-def counted_at(trace: Trace, speak_after_s: float) -> int:
-    """The moment at which both sides are counted: after the last connect() began, or the end."""
+def last_began(trace: Trace) -> int:
+    """When the last client began to connect."""
     began: dict[int, int] = {}
     for passage in trace.passages:
         if passage.segment.flags & (SYN | ACK) == SYN:
             began.setdefault(passage.segment.source.port, passage.t)
-    last = max(began.values(), default=watching_since(trace))
-    return min(last + round(speak_after_s * SECOND), trace.end)
+    return max(began.values(), default=watching_since(trace))
+
+
+def counted_at(trace: Trace, speak_after_s: float) -> int:
+    """The moment at which both sides are counted: after the last connect() began, or the end."""
+    return min(last_began(trace) + round(speak_after_s * SECOND), trace.end)
 
 
 def established(trace: Trace, t: int) -> tuple[set[int], set[int]]:
@@ -312,5 +346,12 @@ def first_error(trace: Trace, port: int) -> str | None:
 
 def _of_ghosts(ghosts: int) -> str:
     if not ghosts:
-        return "no ghost."
-    return "1 is a ghost." if ghosts == 1 else f"{ghosts} are ghosts."
+        return ", and there is no ghost"
+    are = "1 connection is a ghost" if ghosts == 1 else f"{ghosts} are ghosts"
+    return f": {are}, established for the client and unknown to every program on the server"
+
+
+def _after(nanoseconds: int) -> str:
+    if not nanoseconds:
+        return "When the last connect() begins"
+    return f"{in_words(round(nanoseconds / SECOND, 3))} after the last connect() began"

@@ -106,15 +106,18 @@ class Listener:
         if wants_cookie:
             stack.count("TcpExtTCPReqQFullDoCookies" if sysctls.tcp_syncookies else "TcpExtTCPReqQFullDrop")
             if not sysctls.tcp_syncookies:
-                return self._drop()
+                self._drop()
+                return None
         if self.full and (stack.release.full_accept_queue_drops_syn or self.young > 1):
             stack.count("TcpExtListenOverflows")
-            return self._drop()
+            self._drop()
+            return None
         if not wants_cookie and iss is None and not sysctls.tcp_syncookies:
             # The last quarter is kept for peers that Linux knows.
             most = sysctls.tcp_max_syn_backlog
             if most - len(self.requests) < most // 4:
-                return self._drop()
+                self._drop()
+                return None
         if wants_cookie:
             self._send_cookie(now, segment)
             return None
@@ -167,7 +170,8 @@ class Listener:
         stack.count("TcpExtSyncookiesRecv")
         if self.full:
             stack.count("TcpExtListenOverflows")
-            return self._drop()
+            self._drop()
+            return None
         iss = seq_add(segment.ack, -1)
         request = stack.new_socket(self.local.port, segment.source, self.options, self, iss)
         self._prepare(request, cookies.remembered_syn(segment))
