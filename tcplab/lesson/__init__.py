@@ -9,6 +9,7 @@ from tcplab.lesson.ask import ask
 from tcplab.lesson.feedback import Feedback
 from tcplab.lesson.provenance import provenance
 from tcplab.lesson.question import predict_choice, predict_number
+from tcplab.lesson.rows import as_table, side_by_side
 from tcplab.lesson.text import Shown
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "Shown",
     "after",
     "article_says",
+    "as_table",
     "ask",
     "predict_choice",
     "predict_number",
     "provenance",
     "reveal",
+    "side_by_side",
 ]
