@@ -146,13 +146,15 @@ class AcceptQueue(Experiment):
             await connection.send(ANSWER_BYTES)
 
     def scope(self, trace: Trace) -> Scope:
-        """Where the server's processes and many clients talk at once, up to that moment.
+        """Up to the moment when both hosts have many programs that talk at once.
 
-        What programs on one host do in the same millisecond has no order; what came of it has.
+        What several programs on one host do in the same millisecond has no order; what comes of it has.
         """
-        if self.accept_after_s and self.speaks_first == "client":
-            return Scope(until=counted_at(trace, self.speak_after_s) - BEFORE_THEY_SPEAK)
-        return WHOLE
+        if not self.accept_after_s or (self.concurrent and self.speaks_first == "server"):
+            return WHOLE
+        begins = trace.start + round(self.accept_after_s * SECOND)
+        until = counted_at(trace, self.speak_after_s) if self.concurrent else begins
+        return Scope(until=until - BEFORE_THEY_SPEAK)
 
     # -- what came of it ---------------------------------------------------------------------
 
