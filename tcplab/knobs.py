@@ -240,6 +240,42 @@ ABORT_ON_OVERFLOW = Knob(
 CONNECTS = Knob(
     "connects", int, "", 1, 2000, help="Clients that connect.", test_only=True, slider_high=320,
 )  # fmt: skip
+#: A pair in one sysctl, and in experiments a range of a few ports: nothing that anybody should paste.
+FIRST_PORT = Knob(
+    "first local port", int, "", 1024, 65535,
+    help="Where net.ipv4.ip_local_port_range begins; Linux takes none below 1024.", test_only=True,
+)  # fmt: skip
+LAST_PORT = Knob(
+    "last local port", int, "", 1024, 65535, help="Where net.ipv4.ip_local_port_range ends, inclusive.",
+    test_only=True,
+)  # fmt: skip
+LOCAL_PORTS = Knob(
+    "local ports", int, "", 1, 100, slider_high=12,
+    help="Size of the client's net.ipv4.ip_local_port_range; each is taken before the last call.",
+    test_only=True,
+)  # fmt: skip
+DESTINATIONS = Knob(
+    "destinations", int, "", 1, 20, help="Ports of the server that are used in turn.", test_only=True,
+    slider_high=4,
+)  # fmt: skip
+SOURCES = Knob(
+    "own addresses", int, "", 1, 20, test_only=True, slider_high=4,
+    help="The client's addresses, used in turn; more than one by bind() with IP_BIND_ADDRESS_NO_PORT.",
+)  # fmt: skip
+TW_REUSE = Knob(
+    "tw_reuse", int, choices=(0, 1, 2), sysctl="net.ipv4.tcp_tw_reuse",
+    help="May connect() take a port in TIME_WAIT after a second? 0 never, 1 always, 2 on loopback only.",
+)  # fmt: skip
+TIMESTAMPS = Knob(
+    "timestamps", bool, sysctl="net.ipv4.tcp_timestamps",
+    help="The timestamp option; without it no TIME_WAIT is reused.",
+)  # fmt: skip
+#: 0 stands for the system's own here, and would forbid TIME_WAIT altogether if it were pasted.
+MAX_TW_BUCKETS = Knob(
+    "max_tw_buckets", int, "", 0, 262144, zero="the system's own", slider_high=12,
+    help="net.ipv4.tcp_max_tw_buckets: how many TIME_WAIT there may be; the next is refused its own.",
+    test_only=True,
+)  # fmt: skip
 YES_NO = Knob("yes or no", bool, test_only=True)
 
 

@@ -25,9 +25,9 @@ from tcplab.bench.namespaces import (
     whole_frames,
     write_sysctl,
 )
-from tcplab.bench.script import Connection, Host, Result, ScriptError, SocketOptions
+from tcplab.bench.script import Bind, Connection, Host, Result, ScriptError, SocketOptions
 from tcplab.bench.sockdiag import Console
-from tcplab.bench.sockets import Held, LinuxConnection, LinuxListener, abort, set_options
+from tcplab.bench.sockets import Held, LinuxConnection, LinuxListener, abort, bind_before, set_options
 from tcplab.bench.trouble import BenchError
 from tcplab.bench.wire import End
 from tcplab.segment import Endpoint
@@ -57,13 +57,14 @@ def prepare_home() -> None:
 
 
 class LinuxHost(Host):
-    """One machine with one address."""
+    """One machine: one address, until it is given more."""
 
     def __init__(self, bench: LinuxBench, name: str, address: str) -> None:
         self.bench = bench
         self.name, self.address = name, address
         self._number = int(address.rpartition(".")[2])
         self._sysctls: dict[str, str] = {}
+        self._more_addresses: list[str] = []
         #: Every socket that a program here holds or has held.
         self.held: list[Held] = []
         self.looked = 0
@@ -87,6 +88,8 @@ class LinuxHost(Host):
             whole_frames(CARD)
             give_address(CARD, self.address)
             bring_up(CARD)
+            for i, more in enumerate(self._more_addresses):
+                give_address(f"{CARD}:{i + 2}", more)
             # A small table of sockets must not bring small limits with it.
             for name, value in kept.items():
                 write_sysctl(f"ipv4/{name}", value)
@@ -121,9 +124,9 @@ class LinuxHost(Host):
 
     # -- the script's verbs ----------------------------------------------------------------
 
-    def set(self, **sysctls: int) -> None:
+    def set(self, **sysctls: int | str | tuple[int, ...]) -> None:
         for name, value in sysctls.items():
-            text = str(int(value)) if value == int(value) else str(value)
+            text = _text(value)
             self._sysctls[name] = text
             with self.network.inside(self.bench.home):
                 self._write(name, text)
@@ -152,18 +155,34 @@ class LinuxHost(Host):
         return LinuxListener(self, listening)
 
     async def connect(
-        self, server: Host, port: int, options: SocketOptions = SocketOptions()
+        self,
+        server: Host,
+        port: int,
+        options: SocketOptions = SocketOptions(),
+        *,
+        bind: Bind | None = None,
     ) -> tuple[Result, Connection]:
         connecting = self.make_socket(options)
+        remote = Endpoint(server.address, port)
+        if bind is not None:
+            began = self.bench.clock.now()
+            failed = bind_before(connecting, bind)
+            local = connecting.getsockname()
+            self.record(bind.says(options), failed or "ok", began, local[1])
+            if failed:
+                connecting.close()
+                return Result(error=failed), LinuxConnection(self, connecting, remote, local)
         began = self.bench.clock.now()
-        error = connecting.connect_ex((server.address, port))
-        connection = LinuxConnection(self, connecting, Endpoint(server.address, port))
+        error = connecting.connect_ex(remote)
+        connection = LinuxConnection(self, connecting, remote)
         if error == errno.EINPROGRESS:
             self.touched()
             await connection.ready(write=True)
             error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        elif error:  # no port: nobody can use this socket, and what it is bound to is free again
+            connecting.close()
         result = Result(error=errno_name(OSError(error, "")) if error else None)
-        self.record(f"connect({server.address}:{port})", result.error or "ok", began, connection.local.port)
+        self.record(f"connect({remote})", result.error or "ok", began, connection.local.port)
         return result, connection
 
     def unplug(self) -> None:
@@ -215,6 +234,14 @@ class LinuxHost(Host):
             said = (done.stderr.strip().splitlines() or ["nothing"])[0]
             raise BenchError(f"nft could not set the firewall rule {rule}: it said {said!r}.")
 
+    def add_address(self) -> str:
+        address = self.bench.one_more_address()
+        self._more_addresses.append(address)
+        with self.network.inside(self.bench.home):
+            give_address(f"{CARD}:{len(self._more_addresses) + 1}", address)
+        self.bench.wire.move(address, self.end)
+        return address
+
     def take_over(self, address: str) -> None:
         """One more address on this host's card."""
         with self.network.inside(self.bench.home):
@@ -238,3 +265,12 @@ class LinuxHost(Host):
         """Write a call into the trace."""
         self.bench.trace.calls.append(Call(self.bench.clock.now(), began, self.name, call, result, port))
         self.touched()
+
+
+def _text(value: int | str | tuple[int, ...]) -> str:
+    """A value as a file under /proc/sys takes it."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if value == int(value) else str(value)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tcplab.bench.hosts import LinuxHost
 from tcplab.bench.namespaces import Network
-from tcplab.bench.script import Bench, Connection, Host
+from tcplab.bench.script import MORE_ADDRESSES, Bench, Connection, Host
 from tcplab.bench.sockets import LinuxConnection
 from tcplab.bench.wire import Clock, Wire
 from tcplab.segment import RST, Segment, seq_add
@@ -51,6 +51,7 @@ class LinuxBench(Bench):
         self.trace = Trace(str(story.name), "linux", version(), story.values())
         self.wire = Wire(self.trace, self.clock, round(story.latency_ms * MILLISECOND), self.stirred)
         self._hosts: list[LinuxHost] = []
+        self._more_addresses = 0
         self._loop = asyncio.get_running_loop()
         self._waiting: list[asyncio.Future[None]] = []
         self._next_look: asyncio.Handle | None = None
@@ -114,6 +115,11 @@ class LinuxBench(Bench):
         """Something a reader must know before believing the picture."""
         if sentence not in self.trace.warnings:
             self.trace.warnings.append(sentence)
+
+    def one_more_address(self) -> str:
+        """An address that no host has yet."""
+        self._more_addresses += 1
+        return f"10.0.0.{MORE_ADDRESSES + len(self._hosts) + self._more_addresses - 1}"
 
     async def changed(self) -> None:
         """Wait until something may have changed on some host."""

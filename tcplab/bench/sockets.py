@@ -13,10 +13,11 @@ import socket
 import struct
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tcplab.bench.namespaces import errno_name
-from tcplab.bench.script import Connection, Listener, Result, SocketOptions
+from tcplab.bench.script import Bind, Connection, Listener, Result, SocketOptions
 from tcplab.bench.trouble import BenchError
 from tcplab.segment import Endpoint
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _TCP_CLOSE = 7
 #: SO_LINGER {1, 0}: close() sends a RST and forgets.
 _ABORT = struct.pack("=ii", 1, 0)
+#: include/uapi/linux/in.h; Python has it since 3.12.
+_IP_BIND_ADDRESS_NO_PORT = 24
 _ZEROS = memoryview(bytes(1 << 20))
 
 
@@ -34,6 +37,8 @@ def set_options(made: socket.socket, options: SocketOptions, warn: Callable[[str
     """Give a new socket what a program sets. Raises `BenchError` for what Linux can't be told."""
     made.setblocking(False)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if options.reuse_address:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if options.keepalive_idle_s:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, name, value in (
@@ -53,6 +58,18 @@ def set_options(made: socket.socket, options: SocketOptions, warn: Callable[[str
         given = made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         if given < options.receive_buffer - 1:
             warn(f"receive_buffer is cut to {given:,} bytes: net.core.rmem_max allows no more here.")
+
+
+def bind_before(made: socket.socket, bind: Bind) -> str | None:
+    """bind() before connect(): an errno name, or None."""
+    if bind.no_port:
+        with suppress(OSError):  # a Linux before 4.2 has no such option: a program goes on without
+            made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    try:
+        made.bind((bind.address, bind.port))
+    except OSError as error:
+        return errno_name(error)
+    return None
 
 
 def abort(held: socket.socket) -> None:
@@ -155,9 +172,12 @@ class LinuxConnection(Held, Connection):
 
     host: LinuxHost
 
-    def __init__(self, host: LinuxHost, held: socket.socket, remote: Endpoint) -> None:
+    def __init__(
+        self, host: LinuxHost, held: socket.socket, remote: Endpoint, local: tuple[str, int] | None = None
+    ) -> None:
+        """`local`: its own address where the socket can't be asked any more."""
         super().__init__(host, held)
-        self.local = Endpoint(*held.getsockname())
+        self.local = Endpoint(*(local or held.getsockname()))
         self.remote = remote
         #: An error taken from the socket by looking, which the next call is still owed.
         self._owed: str | None = None

@@ -10,6 +10,7 @@ from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.fin_or_rst import FinOrRst
 from tcplab.experiments.handshake_and_close import HandshakeAndClose
 from tcplab.experiments.keepalive import Keepalive
+from tcplab.experiments.port_range import PortRange
 from tcplab.experiments.rst_in_window import RstInWindow
 from tcplab.experiments.slow_reader import SlowReader
 from tcplab.experiments.unanswered_connect import UnansweredConnect
@@ -26,6 +27,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         Keepalive,
         DeadPeer,
         SlowReader,
+        PortRange,
         AcceptQueue,
     )
 }

@@ -1,0 +1,135 @@
+"""One connect() after the other, until the local ports are used up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tcplab.bench.script import Bench, Bind
+from tcplab.bench.witness import WHOLE, Scope
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import calls_of, error_of, plural
+from tcplab.knobs import CONNECTS, DESTINATIONS, FIRST_PORT, LAST_PORT, SOURCES, ParameterError, knob
+from tcplab.releases import release
+from tcplab.trace import Trace
+
+#: What clients print for EADDRNOTAVAIL.
+IN_CLIENTS_WORDS = (
+    "mysql prints ERROR 2003 (HY000): Can't connect to MySQL server on '…' (99), psql and redis-cli: "
+    "Cannot assign requested address"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortRange(Experiment):
+    """A client opens connections and keeps them: how many fit into its range of local ports?
+
+    Destinations are used in turn, and for each round of them the next of its own addresses.
+    """
+
+    name = "port_range"
+    title = "Out of ports: the connect() that sends nothing and says “Cannot assign requested address”"
+    lesson = "out_of_ports"
+    controls = ("first_port", "last_port", "connects", "destinations", "sources")
+    presets = {
+        "six ports, seven connects": {},
+        "two destinations": {"destinations": 2, "connects": 13},
+        "two addresses of its own": {"sources": 2, "connects": 13},
+        "a wider range": {"last_port": 60012},
+        "an odd range": {"last_port": 60003, "connects": 3},
+    }
+    quick = {}
+    sampled = {
+        "last_port": (60001, 60002, 60003, 60004, 60006, 60008, 60010),
+        "connects": (1, 3, 7, 9, 13),
+        "destinations": (1, 1, 2, 3),
+        "sources": (1, 1, 2),
+        "latency_ms": (1, 5),
+    }
+
+    first_port: int = knob(FIRST_PORT, default=60001)
+    last_port: int = knob(LAST_PORT, default=60006)
+    connects: int = knob(CONNECTS, default=7)
+    destinations: int = knob(DESTINATIONS, default=1)
+    sources: int = knob(SOURCES, default=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.first_port > self.last_port:
+            raise ParameterError(
+                f"first_port = {self.first_port} lies above last_port = {self.last_port}: "
+                f"1024 to {self.last_port} would be right."
+            )
+
+    async def run(self, bench: Bench) -> None:
+        client, server = bench.hosts("client", "server")
+        client.set(ip_local_port_range=(self.first_port, self.last_port))
+        addresses = [client.address] + [client.add_address() for _ in range(self.sources - 1)]
+        listeners = [await server.listen(5432 + i, self.connects) for i in range(self.destinations)]
+        for i in range(self.connects):
+            round_, destination = divmod(i, self.destinations)
+            bind = None
+            if self.sources > 1:
+                bind = Bind(address=addresses[round_ % self.sources], no_port=True)
+            opened, _ = await client.connect(server, 5432 + destination, bind=bind)
+            if not opened.ok:
+                break
+            await listeners[destination].accept()
+        await bench.sleep(0.1 + 2 * self.latency_ms / 1000)
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        calls = [*calls_of(trace, "client", "bind("), *calls_of(trace, "client", "connect(")]
+        opened = [call for call in calls if call.call.startswith("connect(") and call.result == "ok"]
+        errors = [error for error in map(error_of, calls) if error]
+        return {
+            "opened": len(opened),
+            "error": errors[0] if errors else None,
+            "ports_used": len({call.port for call in opened}),
+        }
+
+    def scope(self, trace: Trace) -> Scope:
+        """In an odd range from five ports on, it is chance whether the last but one connect() that could
+        succeed finds the port that its walk may leave out: the comparison ends before it."""
+        size = self.last_port - self.first_port + 1
+        certain = (size - 1) * self.destinations * self.sources
+        if size % 2 == 0 or size < 5 or self.connects <= certain:
+            return WHOLE
+        calls = calls_of(trace, "client", "connect(")
+        return Scope(until=calls[certain - 1].t + 1, outcomes=())
+
+    def ignored_by_release(self) -> list[str]:
+        said = super().ignored_by_release()
+        if self.sources > 1 and not release(self.linux).bind_address_no_port:
+            said.append(
+                f"sources: Linux {self.linux} has no IP_BIND_ADDRESS_NO_PORT, which came with 4.2; bind() "
+                "takes a port for itself there."
+            )
+        return said
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        opened, used = outcome["opened"], outcome["ports_used"]
+        told = f"{plural(opened, 'connection')} on {plural(used, 'local port')}"
+        if outcome["error"] is None:
+            why = (
+                " A port serves each pair of own address and destination once: connections can be more than "
+                "ports."
+                if opened > used
+                else ""
+            )
+            return f"{told}: every connect() succeeded.{why}"
+        size = self.last_port - self.first_port + 1
+        odd = (
+            f" The range has {plural(size, 'port')}, an odd number: a connect() tries one less."
+            if size % 2 and size > 1 and used < size
+            else ""
+        )
+        if outcome["error"] == "EADDRINUSE":
+            return (
+                f"{told}; then bind() fails: Address already in use (EADDRINUSE, 98). This Linux chooses "
+                "the port in bind(), where it knows no destination yet, and each port serves once."
+            )
+        return (
+            f"{told}; then connect() fails at once: Cannot assign requested address (EADDRNOTAVAIL, 99). "
+            f"No segment is sent: the server never hears of it. {IN_CLIENTS_WORDS}.{odd}"
+        )
