@@ -229,7 +229,8 @@ def _layout(frame: Frame, sides: Sides, captions: Text, title: str | None) -> di
     shown = min(bottom - top, MAX_HEIGHT)
     if shown < bottom - top:
         below = sum(y > top + shown for y in frame.placed.sent)
-        more = f"<b>↓ {below} more segments below: drag the picture up</b>"
+        what = f"{below:,} more segments" if below > 1 else "more"
+        more = f"<b>↓ {what} below: drag the picture up</b>"
         captions.add(frame.middle, top + shown - 12, more, "middle center", frame.colours.cursor)
     edge = frame.wide * EDGE
     return look.layout(
