@@ -2,8 +2,9 @@
 
 import pytest
 
+from model.clients import Clients
 from model.conversation import Conversation
-from tcplab.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
+from tcplab.segment import RST, SYN, Endpoint, Segment
 
 ASKED = """
         0       listen()
@@ -136,36 +137,6 @@ def test_where_nobody_listens():
 # -- several clients -----------------------------------------------------------------------------
 
 
-class Clients:
-    """A listening machine, and clients at port 1, 2, 3 …"""
-
-    def __init__(self, backlog, **more):
-        self.machine = Conversation("listening", backlog=backlog, **more).play("0 listen()")
-        self.numbers = {}
-
-    def says(self, client, flags, seq, ack=0, length=0):
-        machine, far = self.machine, Endpoint("10.0.0.2", client)
-        segment = Segment(far, Endpoint("10.0.0.1", 5432), seq, ack, flags, 65535, length, mss=1460)
-        machine.stack.receive(machine.now, segment)
-        answers = [each for each in machine.stack.to_send() if each.destination.port == client]
-        for each in answers:
-            if each.flags & SYN:
-                self.numbers[client] = each.seq
-        return "".join(each.letters for each in answers)
-
-    def opens(self, client):
-        """SYN and last step; what came back to each."""
-        return self.says(client, SYN, 0), self.last_step(client)
-
-    def last_step(self, client, length=0):
-        return self.says(client, ACK, 1, seq_add(self.numbers.get(client, 0), 1), length)
-
-    def state(self, client):
-        key = Endpoint("10.0.0.1", 5432), Endpoint("10.0.0.2", client)
-        entry = self.machine.stack.sockets.get(key)
-        return entry.state if entry else "CLOSED"
-
-
 @pytest.mark.parametrize("backlog", [0, 1, 2, 128])
 def test_the_accept_queue_holds_one_more_than_the_backlog(backlog):
     clients = Clients(backlog)
@@ -182,31 +153,6 @@ def test_the_accept_queue_holds_one_more_than_the_backlog(backlog):
 def test_the_backlog_is_cut_to_somaxconn():
     assert Clients(100_000).machine.listener.backlog == 4096
     assert Clients(100_000, linux="5.3").machine.listener.backlog == 128
-
-
-def test_the_last_step_finds_the_queue_full():
-    """A ghost: established for the client, half open for the server, until a SYN-ACK is repeated in time."""
-    clients = Clients(0)
-    assert [clients.says(client, SYN, 0) for client in (1, 2)] == ["SA", "SA"]
-    assert [clients.last_step(client) for client in (1, 2)] == ["", ""]
-    assert [clients.state(client) for client in (1, 2)] == ["ESTABLISHED", "SYN_RECV"]
-    clients.last_step(2, length=40)
-    assert clients.state(2) == "SYN_RECV"
-    assert clients.machine.stack.counters["TcpExtListenOverflows"] == 2
-    clients.machine.play("0.5 accept() -> ok")
-    sent = clients.machine.sends_until(1)
-    assert [each["flags"] for _, each in sent] == ["SA"]
-    assert clients.last_step(2) == "" and clients.state(2) == "ESTABLISHED"
-
-
-def test_tcp_abort_on_overflow():
-    clients = Clients(0, sysctls={"tcp_abort_on_overflow": 1})
-    clients.opens(1)
-    clients.machine.stack.listeners[5432].accept_queue.clear()
-    assert clients.says(2, SYN, 0) == "SA"
-    assert clients.opens(3) == ("SA", "")
-    assert clients.last_step(2) == "R"
-    assert clients.state(2) == "CLOSED"
 
 
 def test_accept_in_order_and_blocks_when_empty():
