@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tcplab.experiments import (
         EXPERIMENTS,
         AcceptQueue,
+        BindOrConnect,
         DeadPeer,
         FinOrRst,
         HandshakeAndClose,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         PortRange,
         RstInWindow,
         SlowReader,
+        TimeWait,
         UnansweredConnect,
     )
     from tcplab.knobs import ParameterError
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXPERIMENTS",
     "AcceptQueue",
+    "BindOrConnect",
     "Capture",
     "CaptureError",
     "DeadPeer",
@@ -54,6 +57,7 @@ __all__ = [
     "PortRange",
     "RstInWindow",
     "SlowReader",
+    "TimeWait",
     "Trace",
     "UnansweredConnect",
     "agreement",

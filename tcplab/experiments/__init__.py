@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from tcplab.experiments.accept_queue import AcceptQueue
+from tcplab.experiments.bind_or_connect import BindOrConnect
 from tcplab.experiments.dead_peer import DeadPeer
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.fin_or_rst import FinOrRst
@@ -13,6 +14,7 @@ from tcplab.experiments.keepalive import Keepalive
 from tcplab.experiments.port_range import PortRange
 from tcplab.experiments.rst_in_window import RstInWindow
 from tcplab.experiments.slow_reader import SlowReader
+from tcplab.experiments.time_wait import TimeWait
 from tcplab.experiments.unanswered_connect import UnansweredConnect
 from tcplab.knobs import ParameterError
 
@@ -28,6 +30,8 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         DeadPeer,
         SlowReader,
         PortRange,
+        TimeWait,
+        BindOrConnect,
         AcceptQueue,
     )
 }

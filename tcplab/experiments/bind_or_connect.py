@@ -1,0 +1,182 @@
+"""Every local port is held; who gets one all the same: connect(), bind(0), or bind() to a held port?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Bind, Host, SocketOptions
+from tcplab.bench.witness import WHOLE, Scope
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.port_range import odd_range
+from tcplab.experiments.reading import calls_of, error_of, in_words, watching_since
+from tcplab.experiments.time_wait import FIRST_PORT, WAIT, all_is_quiet_after, close_in_turn
+from tcplab.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
+from tcplab.releases import release
+from tcplab.trace import Trace
+
+HELD_BY = choice(
+    "every port is held by", "connect", "connect_reuseaddr", "bind0", "bind0_reuseaddr",
+    help="Sockets that called connect() alone, or bind() to port 0 before; with SO_REUSEADDR or without.",
+)  # fmt: skip
+STATE = choice(
+    "in state", "time_wait", "established", help="Closed by the client, or still open.",
+)  # fmt: skip
+THEN = choice(
+    "then one more calls", "connect", "bind0", "bind0_reuseaddr", "bind_explicit",
+    "bind_explicit_reuseaddr", "bind_no_port",
+    help="connect() alone, or bind() before: to port 0, to a held port, or with IP_BIND_ADDRESS_NO_PORT.",
+)  # fmt: skip
+SAME_DESTINATION = replace(
+    YES_NO, label="same destination", help="One more connection to where the others lead, or to another port."
+)
+#: The server's two ports.
+HERE, ELSEWHERE = 5432, 5433
+#: What one more program calls, in words.
+CALLED = {
+    "connect": "connect() alone",
+    "bind0": "bind() to port 0",
+    "bind0_reuseaddr": "bind() to port 0 with SO_REUSEADDR",
+    "bind_explicit": f"bind() to the held port {FIRST_PORT}",
+    "bind_explicit_reuseaddr": f"bind() to the held port {FIRST_PORT} with SO_REUSEADDR",
+    "bind_no_port": "bind() with IP_BIND_ADDRESS_NO_PORT",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BindOrConnect(Experiment):
+    """All local ports are taken in one way; one more program tries another way."""
+
+    name = "bind_or_connect"
+    title = "bind() is not connect(): “Address already in use” although tcp_tw_reuse is on"
+    lesson = "bind_is_not_connect"
+    controls = ("held_by", "state", "then", "same_destination", "tw_reuse")
+    presets = {
+        "bind(0) meets TIME_WAIT": {},
+        "connect() meets the same": {"then": "connect"},
+        "the right cure: NO_PORT": {"then": "bind_no_port"},
+        "a port by its number": {"then": "bind_explicit"},
+        "by its number, SO_REUSEADDR on both": {
+            "held_by": "connect_reuseaddr",
+            "then": "bind_explicit_reuseaddr",
+        },
+        "connect() after others' bind(0)": {
+            "held_by": "bind0",
+            "then": "connect",
+            "same_destination": False,
+        },
+        "open connections, another destination": {
+            "state": "established",
+            "then": "connect",
+            "same_destination": False,
+        },
+    }
+    quick = {}
+    sampled = {
+        "held_by": ("connect", "connect_reuseaddr", "bind0", "bind0_reuseaddr"),
+        "state": ("time_wait", "time_wait", "established"),
+        "then": (
+            "connect", "bind0", "bind0_reuseaddr", "bind_explicit", "bind_explicit_reuseaddr", "bind_no_port",
+        ),
+        "same_destination": (True, False),
+        "ports": (1, 2, 6),
+        "tw_reuse": (0, 1),
+        "timestamps": (True, True, True, False),
+        "wait_s": (0.2, 1.5),
+        "latency_ms": (1, 5),
+    }  # fmt: skip
+
+    held_by: str = knob(HELD_BY, default="connect")
+    state: str = knob(STATE, default="time_wait")
+    then: str = knob(THEN, default="bind0")
+    same_destination: bool = knob(SAME_DESTINATION, default=True)
+    ports: int = knob(LOCAL_PORTS, default=6)
+    tw_reuse: int = knob(TW_REUSE, default=1)
+    timestamps: bool = knob(TIMESTAMPS, default=True)
+    wait_s: float = knob(WAIT, default=1.3)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        client_host.set(
+            ip_local_port_range=(FIRST_PORT, FIRST_PORT + self.ports - 1),
+            tcp_tw_reuse=self.tw_reuse,
+            tcp_timestamps=int(self.timestamps),
+            tcp_rfc1337=1,
+        )
+        listeners = {port: await server_host.listen(port) for port in (HERE, ELSEWHERE)}
+        options = SocketOptions(reuse_address=self.held_by.endswith("reuseaddr"))
+        bind = Bind() if self.held_by.startswith("bind0") else None
+        pairs = []
+        for _ in range(self.ports):
+            opened, client = await client_host.connect(server_host, HERE, options, bind=bind)
+            if opened.ok:
+                pairs.append((client, await listeners[HERE].accept()))
+        for client, server in pairs if self.state == "time_wait" else ():
+            await close_in_turn(client, server)
+        await bench.sleep(all_is_quiet_after(self.latency_ms))
+        bench.watch_from_now()
+        await bench.sleep(self.wait_s)
+        port = HERE if self.same_destination else ELSEWHERE
+        options = SocketOptions(reuse_address=self.then.endswith("reuseaddr"))
+        opened, _ = await client_host.connect(server_host, port, options, bind=self._bind(client_host))
+        if opened.ok:
+            await listeners[port].accept()
+        await bench.sleep(all_is_quiet_after(self.latency_ms))
+
+    def _bind(self, client: Host) -> Bind | None:
+        if self.then == "connect":
+            return None
+        if self.then == "bind_no_port":
+            return Bind(address=client.address, no_port=True)
+        return Bind(port=FIRST_PORT if self.then.startswith("bind_explicit") else 0)
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        since = watching_since(trace)
+        calls = [*calls_of(trace, "client", "bind(", since), *calls_of(trace, "client", "connect(", since)]
+        errors = [error for error in map(error_of, calls) if error]
+        return {"result": errors[0] if errors else "ok"}
+
+    def scope(self, trace: Trace) -> Scope:
+        """All but what is chance in an odd range."""
+        return odd_range(trace, self.ports) or WHOLE
+
+    def ignored_by_release(self) -> list[str]:
+        said = super().ignored_by_release()
+        if self.then == "bind_no_port" and not release(self.linux).bind_address_no_port:
+            said.append(
+                f"then: Linux {self.linux} has no IP_BIND_ADDRESS_NO_PORT, which came with 4.2; bind() "
+                "takes a port for itself there."
+            )
+        return said
+
+    def sentence(self, trace: Trace) -> str:
+        result = trace.outcome["result"]
+        how = {"connect": "connect()", "bind0": "bind() to port 0"}[self.held_by.removesuffix("_reuseaddr")]
+        reuse = " with SO_REUSEADDR" if self.held_by.endswith("reuseaddr") else ""
+        state = "TIME_WAIT" if self.state == "time_wait" else "ESTABLISHED"
+        held = f"Every local port of {self.ports} was taken by {how}{reuse} and is in {state}"
+        one_more = f"{held}. After {in_words(self.wait_s)} one more program calls {CALLED[self.then]}"
+        where = "the same destination" if self.same_destination else "another destination"
+        if result == "ok":
+            return f"{one_more}, and connects to {where}."
+        if result == "EADDRINUSE":
+            return (
+                f"{one_more}: Address already in use (EADDRINUSE, 98). bind() knows no destination yet, "
+                "sees a socket on every port it may have, and never asks tcp_tw_reuse. The cure is to let "
+                "connect() choose the port: no bind(), or bind() with IP_BIND_ADDRESS_NO_PORT."
+            )
+        return (
+            f"{one_more} towards {where}: Cannot assign requested address (EADDRNOTAVAIL, 99). "
+            f"{self._why_no_address()}"
+        )
+
+    def _why_no_address(self) -> str:
+        if self.held_by.startswith("bind0") and not self.then.startswith("bind_explicit"):
+            return "A port that was taken by bind() is passed over by every connect(), wherever it leads."
+        if self.state == "established":
+            return "Each port already leads there, and a four-tuple exists only once."
+        if not self.timestamps:
+            return "Without timestamps no TIME_WAIT is used again."
+        if self.tw_reuse != 1:
+            return f"tcp_tw_reuse = {self.tw_reuse} leaves these ports in TIME_WAIT alone."
+        return "tcp_tw_reuse needs a pause of more than a second first."

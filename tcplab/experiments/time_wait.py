@@ -1,0 +1,171 @@
+"""Every local port in TIME_WAIT, and one more connect(): what the remedies do, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, Host, Listener
+from tcplab.bench.witness import WHOLE, Scope
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.port_range import IN_CLIENTS_WORDS, odd_range
+from tcplab.experiments.reading import calls_of, error_of, in_words, plural, watching_since
+from tcplab.knobs import LOCAL_PORTS, MAX_TW_BUCKETS, PERIOD, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
+from tcplab.trace import Trace
+
+WAIT = replace(
+    PERIOD, label="wait", zero="at once", high=600, slider_high=3, step=0.1,
+    help="Time between the last close() and one more connect().",
+)  # fmt: skip
+CLOSER = choice("who closes first", "client", "server", help="The first to close keeps TIME_WAIT for 60 s.")
+RFC1337 = replace(
+    YES_NO,
+    label="rfc1337",
+    help="net.ipv4.tcp_rfc1337: a stray RST does not end TIME_WAIT before its time.",
+)
+#: The client's range begins here.
+FIRST_PORT = 60001
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeWait(Experiment):
+    """A client opens a connection on every local port, all are closed, and then it wants one more."""
+
+    name = "time_wait"
+    title = "TIME_WAIT: the ports of closed connections, and who may have them again"
+    lesson = "out_of_ports"
+    controls = ("tw_reuse", "wait_s", "timestamps", "max_tw_buckets", "closer")
+    presets = {
+        "every port in TIME_WAIT": {},
+        "tw_reuse = 1, too early": {"tw_reuse": 1},
+        "tw_reuse = 1, after 1.3 s": {"tw_reuse": 1, "wait_s": 1.3},
+        "tw_reuse = 1 without timestamps": {"tw_reuse": 1, "wait_s": 1.3, "timestamps": False},
+        "tw_reuse = 2, Linux's default": {"tw_reuse": 2, "wait_s": 1.3},
+        "max_tw_buckets = 5": {"max_tw_buckets": 5},
+        "the server closes first": {"closer": "server"},
+        "after a minute": {"wait_s": 61},
+    }
+    quick = {}
+    sampled = {
+        "ports": (1, 2, 4, 6),
+        "tw_reuse": (0, 1, 1, 2),
+        "timestamps": (True, True, False),
+        "max_tw_buckets": (0, 0, 0, 1, 3),
+        "wait_s": (0.2, 1.5),
+        "closer": ("client", "client", "server"),
+        "latency_ms": (1, 5),
+    }
+
+    ports: int = knob(LOCAL_PORTS, default=6)
+    tw_reuse: int = knob(TW_REUSE, default=0)
+    timestamps: bool = knob(TIMESTAMPS, default=True)
+    max_tw_buckets: int = knob(MAX_TW_BUCKETS, default=0)
+    wait_s: float = knob(WAIT, default=0.2)
+    closer: str = knob(CLOSER, default="client")
+    rfc1337: bool = knob(RFC1337, default=True)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        client_host.set(
+            ip_local_port_range=(FIRST_PORT, FIRST_PORT + self.ports - 1),
+            tcp_tw_reuse=self.tw_reuse,
+            tcp_timestamps=int(self.timestamps),
+        )
+        for host in (client_host, server_host):
+            host.set(tcp_rfc1337=int(self.rfc1337))
+        if self.max_tw_buckets:
+            client_host.set(tcp_max_tw_buckets=self.max_tw_buckets)
+        listener = await server_host.listen(5432)
+        pairs = await self._open(client_host, server_host, listener)
+        for client, server in pairs:
+            first, second = (client, server) if self.closer == "client" else (server, client)
+            await close_in_turn(first, second)
+        await bench.sleep(all_is_quiet_after(self.latency_ms))
+        bench.watch_from_now()
+        await bench.sleep(self.wait_s)
+        again, _ = await client_host.connect(server_host, 5432)
+        if again.ok:
+            await listener.accept()
+        await bench.sleep(all_is_quiet_after(self.latency_ms))
+
+    async def _open(
+        self, client: Host, server: Host, listener: Listener
+    ) -> list[tuple[Connection, Connection]]:
+        pairs = []
+        for _ in range(self.ports):
+            opened, connection = await client.connect(server, 5432)
+            if opened.ok:
+                pairs.append((connection, await listener.accept()))
+        return pairs
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        waiting = trace.sockets_at(watching_since(trace))
+        last = calls_of(trace, "client", "connect(")[-1]
+        return {
+            "held": sum(s.host == "client" and s.state == "TIME_WAIT" for s in waiting),
+            "reopened": error_of(last) is None,
+            "error": error_of(last),
+        }
+
+    def scope(self, trace: Trace) -> Scope:
+        """All but what is chance in an odd range."""
+        return odd_range(trace, self.ports) or WHOLE
+
+    def sentence(self, trace: Trace) -> str:
+        outcome = trace.outcome
+        held = outcome["held"]
+        who = f"The {self.closer} closed first"
+        if not held:
+            kept = f"{who}, so that the client keeps no TIME_WAIT and all its ports are free"
+            more = "" if self.closer == "client" else "; the server keeps it, and takes a new SYN for it"
+            return f"{kept}{more}. {self._then(outcome)}"
+        refused = (
+            f" tcp_max_tw_buckets = {self.max_tw_buckets} refused the others theirs "
+            "(TCPTimeWaitOverflow), and their ports were free at once."
+            if self._refused(trace)
+            else ""
+        )
+        keeps = "keeps its port" if held == 1 else "keep their ports"
+        kept = f"{who}: {plural(held, 'socket')} in TIME_WAIT {keeps} for 60 s."
+        return f"{kept}{refused} {self._then(outcome)}"
+
+    def _then(self, outcome: dict[str, Any] | Any) -> str:
+        after = f"After {in_words(self.wait_s)} one more connect()"
+        if outcome["error"]:
+            return (
+                f"{after} fails: Cannot assign requested address (EADDRNOTAVAIL, 99): {self._why_not()}. "
+                f"{IN_CLIENTS_WORDS}."
+            )
+        if self.max_tw_buckets or not outcome["held"]:
+            return f"{after} succeeds."
+        if self.wait_s > 60:
+            return f"{after} succeeds: TIME_WAIT is over."
+        return (
+            f"{after} succeeds: tcp_tw_reuse = {self.tw_reuse} lets it have a port in TIME_WAIT, because "
+            "both ends use timestamps and the pause was long enough."
+        )
+
+    def _why_not(self) -> str:
+        if not self.tw_reuse:
+            return "tcp_tw_reuse = 0 leaves every port in TIME_WAIT alone"
+        if not self.timestamps:
+            return "without timestamps tcp_tw_reuse does nothing"
+        if self.tw_reuse == 2:
+            return "tcp_tw_reuse = 2 means connections on loopback only"
+        return "tcp_tw_reuse needs a pause of more than a second first"
+
+    def _refused(self, trace: Trace) -> bool:
+        counters = trace.counters_at(trace.end).get("client", {})
+        return bool(counters.get("TcpExtTCPTimeWaitOverflow"))
+
+
+def all_is_quiet_after(latency_ms: float) -> float:
+    """When the last segment of a close has arrived and every state has been seen, seconds."""
+    return 0.05 + 2 * latency_ms / 1000
+
+
+async def close_in_turn(first: Connection, second: Connection) -> None:
+    """One side closes, the other reads the end of file and closes too: TIME_WAIT stays with the first."""
+    await first.close()
+    await second.receive()
+    await second.close()
