@@ -225,7 +225,7 @@ def test_a_cookie_keeps_nothing_is_sent_once_and_makes_a_connection():
 def test_nobody_repeats_a_cookie():
     clients = with_cookies()
     clients.says(1, SYN, 0)
-    repeated = {client: 0 for client in (1, 2000)}
+    repeated = dict.fromkeys((1, 2000), 0)
     while (due := clients.machine.stack.next_timer()) is not None:
         clients.machine.stack.timer(due)
         for segment in clients.machine.stack.to_send():
