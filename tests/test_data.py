@@ -282,3 +282,15 @@ def test_a_missing_folder_is_named_in_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0
     assert re.fullmatch(r"There is no folder .*nowhere to record into: .*\n", done.stderr)
+
+
+def test_a_case_that_was_not_run_has_no_packets_and_names_captures_in_its_place() -> None:
+    sidecars = {p.stem: json.loads(p.read_text()) for p in STORED.glob("*.json") if "." not in p.stem}
+    only_told = {name: told for name, told in sidecars.items() if not told.get("run", True)}
+    assert set(only_told) == {"oracle_kill_session"}
+    readme = (STORED.parent / "README.md").read_text().split("### Told, and not run here")[1]
+    for name, told in only_told.items():
+        assert set(told) == {"title", "story", "run", "why_not", "instead"}
+        assert not list(STORED.glob(f"{name}*.pcap")) and f"| `{name}` |" in readme
+        assert all((STORED / f"{capture}.pcap").exists() for capture in told["instead"])
+    assert {path.stem for path in STORED.glob("*.pcap")} == sidecars.keys() - only_told.keys()

@@ -1,9 +1,9 @@
 """Record a real PostgreSQL for lessons 03 and 06: python3 data/captures/lesson_postgres.py [FOLDER]
 
-Four captures and their sidecars are written beside this file (or into FOLDER); ../README.md
+Two captures and their sidecars are written beside this file (or into FOLDER); ../README.md
 says what they are. Everything happens on two hosts made for the occasion: see two_hosts.py. Linux only, as
-root or as an ordinary user; needs PostgreSQL (server and psql), util-linux and iproute2. Takes a minute and a
-half, nearly all of it waiting.
+root or as an ordinary user; needs PostgreSQL (server and psql), util-linux and iproute2. Takes a quarter of
+a minute, nearly all of it waiting.
 """
 
 import errno
@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import struct
-import threading
 import time
 
 from record_postgres import LOGIN, PORT, SERVER, Psql, ask, start_postgres
@@ -21,17 +20,6 @@ from two_hosts import A_MOMENT, SHELF, Recording, build_network, enter, run
 SETTINGS = "select name, setting, unit from pg_settings where name like 'tcp\\_%' order by name;"
 WHAT_IT_DOES = "select state, wait_event_type, wait_event from pg_stat_activity where client_port > 0;"
 COMMAND = "python3 data/captures/lesson_postgres.py"
-
-
-def psql_with(**parameters: object) -> Psql:
-    """A psql whose libpq has these connection parameters, as a service file gives them."""
-    lines = [f"{name}={value}" for name, value in parameters.items()]
-    (SHELF / "services").write_text("\n".join(["[lesson]", *lines]) + "\n")
-    os.environ |= {"PGSERVICEFILE": str(SHELF / "services"), "PGSERVICE": "lesson"}
-    try:
-        return Psql(SERVER)
-    finally:
-        del os.environ["PGSERVICE"]
 
 
 def sockets(recording: Recording, host: str) -> None:
@@ -60,39 +48,6 @@ def lesson_defaults(recording: Recording, dba: Psql) -> None:
     sockets(recording, "server")
     recording.look()
     os.close(psql.terminal)  # and psql leaves
-
-
-def lesson_idle_in_transaction(recording: Recording, dba: Psql) -> None:
-    """Idle in transaction, with libpq's keepalive at 5 s
-
-    A psql with keepalives_idle=5 and keepalives_interval=3 opens a transaction and waits for its user. Every
-    5 seconds its Linux sends a probe and the server's Linux answers. PostgreSQL sees none of it: the session
-    stays idle in transaction.
-    """
-    psql = psql_with(keepalives_idle=5, keepalives_interval=3)
-    psql.answer("\\set PROMPT1 'postgres=# '")  # no star in it while a transaction is open
-    for sql in ("begin;", "select 42;"):
-        ask(recording, psql, sql)
-    time.sleep(17)
-    ask(recording, dba, WHAT_IT_DOES, "server")
-    recording.look()
-    ask(recording, psql, "commit;")
-    os.close(psql.terminal)
-
-
-def lesson_long_sql(recording: Recording, dba: Psql) -> None:
-    """A silent query of 24 seconds, with the server's keepalive at 10 s
-
-    The session sets tcp_keepalives_idle to 10 and asks for pg_sleep(24). The query runs, and on the wire
-    nothing happens but one probe of the server's Linux after 10 seconds, answered at once by the client's. A
-    second one does not come, because the interval is still Linux's 75 seconds.
-    """
-    queries = ("set tcp_keepalives_idle = 10;", "show tcp_keepalives_idle;", "select pg_sleep(24);")
-    command = ["psql", "-XqAt", "-h", SERVER, "-p", str(PORT)]
-    command += [word for sql in queries for word in ("-c", sql)]
-    threading.Timer(12, lambda: ask(recording, dba, WHAT_IT_DOES, "server")).start()
-    recording.call("client", f"psql: {' '.join(queries)}", lambda: run(*command))
-    recording.look()
 
 
 def lesson_client_write(recording: Recording, dba: Psql) -> None:
@@ -163,7 +118,7 @@ def main() -> None:
     on = build_network()
     server = start_postgres(on["server"])
     dba = Psql(SHELF, on["server"])  # through the Unix socket, so not on the wire
-    for scenario in (lesson_defaults, lesson_idle_in_transaction, lesson_long_sql, lesson_client_write):
+    for scenario in (lesson_defaults, lesson_client_write):
         recording = Recording(folder / scenario.__name__, on, scenario.__doc__ or "")
         scenario(recording, dba)
         recording.save(COMMAND, software=("postgres", "psql"))

@@ -1,22 +1,22 @@
 """Record lessons' experiments on real Linux: .venv/bin/python data/captures/lesson_recordings.py [NAME ...]
 
 Each story of the table below runs on tcplab's Linux bench, with its defaults or with the settings that the
-lesson discusses, and leaves a capture and its sidecar beside this file; ../README.md says what they are. All
-of them together take a quarter of an hour, since one waits for Linux's own patience of 15 minutes.
+lesson discusses, and leaves a capture, its sidecar and the whole run beside this file; ../README.md says what
+they are. All of them together take a quarter of an hour, since one waits for Linux's own patience.
 """
 
 import argparse
-import datetime
 import json
-import platform
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import tcplab
-from tcplab.trace import SECOND, SocketSample, Trace
+from tcplab.capture.pcap import pcap_bytes
+from tcplab.capture.recording import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar
+from tcplab.capture.runs import write_run
 
 FOLDER = Path(__file__).parent
 COMMAND = ".venv/bin/python data/captures/lesson_recordings.py"
@@ -79,64 +79,31 @@ STORIES: dict[str, tuple[Any, str, str]] = {
 
 
 def record(name: str) -> str:
-    """Run one story on Linux and write NAME.pcap and NAME.json; what happened, in a sentence."""
+    """Run one story on Linux and write its three files; whether the model does the same, in a sentence."""
     story, title, told = STORIES[name]
-    trace = tcplab.run(story, bench="linux")
-    tcplab.write_pcap(trace, FOLDER / f"{name}.pcap")
-    sidecar = {
-        "title": title,
-        "story": told,
-        "experiment": story.name,
-        "parameters": dict(trace.parameters),
-        "linux": trace.linux,
-        "software": {"tcplab": tcplab.__version__, "python": platform.python_version()},
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": f"{COMMAND} {name}",
-        "hosts": {host: trace.hosts[host] for host in ("client", "server")},
-        "outcome": dict(trace.outcome),
-        "events": [
-            {"t": _since(trace, call.t), "began": _since(trace, call.began), "host": call.host,
-             "call": call.call, "result": call.result}
-            for call in trace.calls
-        ],
-        "states": [
-            {"t": _since(trace, sample.t), "host": sample.host, "state": _as_ss(sample.state),
-             "recv_q": sample.recv_q, "send_q": sample.send_q}
-            for sample in _changes(trace)
-        ],
-    }  # fmt: skip
-    (FOLDER / f"{name}.json").write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
-    return f"{name}: {story.sentence(trace)}"
+    for _ in range(ATTEMPTS):
+        trace = tcplab.run(story, bench="linux")
+        if lateness(trace, story.latency_ms) <= LATE_MS:
+            break
+    else:
+        return f"{name} was not recorded: this machine is too busy to keep to the latency of the wire."
+    about = sidecar(story, trace) | {"title": title, "story": told, "command": f"{COMMAND} {name}"}
+    about["states"] = lasting(about["states"])
+    path = FOLDER / f"{name}.pcap"
+    path.write_bytes(cut_to(SNAPLEN, pcap_bytes(trace)))
+    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_run(path.with_suffix(".run.json"), trace)
+    return f"{name}: {tcplab.agreement(trace).sentence}"
 
 
-def _since(trace: Trace, t: int) -> float:
-    return round((t - trace.start) / SECOND, 6)
-
-
-def _as_ss(state: str) -> str:
-    return {"ESTABLISHED": "ESTAB"}.get(state, state.replace("_", "-"))
-
-
-def _changes(trace: Trace) -> list[SocketSample]:
-    """The samples in which a socket's state changes, or a queue begins or ceases to be empty, and that stay.
-
-    What changes again within a second is the quick exchange at the beginning; the packets tell it better.
-    """
-    kept: list[SocketSample] = []
-    by_socket = sorted(trace.sockets, key=lambda sample: (sample.host, sample.local, sample.remote, sample.t))
-    for _, samples in groupby(by_socket, key=lambda sample: (sample.host, sample.local, sample.remote)):
-        changed: list[SocketSample] = []
-        for sample in samples:
-            now = (sample.state, sample.recv_q > 0, sample.send_q > 0)
-            if not changed or now != (changed[-1].state, changed[-1].recv_q > 0, changed[-1].send_q > 0):
-                changed.append(sample)
-        following = [sample.t for sample in changed[1:]] + [trace.end + SECOND]
-        kept += [
-            sample
-            for sample, then in zip(changed, following, strict=True)
-            if sample.state != "LISTEN" and then - sample.t >= SECOND
-        ]
-    return sorted(kept, key=lambda sample: sample.t)
+def lasting(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """States that stay a second at least; the quick exchange at the beginning stands in the packets."""
+    kept = []
+    for i, state in enumerate(states):
+        until = next((later["t"] for later in states[i + 1 :] if later["host"] == state["host"]), math.inf)
+        if until - state["t"] >= 1:
+            kept.append(state)
+    return kept
 
 
 def main() -> None:

@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tcplab.lesson.text import Shown, box, table, to_html
+from tcplab.lesson.text import Shown, box, table, to_html, to_plain
 
 
 def provenance(capture: str | Path) -> Shown:
     """The story of a capture in data/captures, from the .json file beside it.
 
     What was called and what came back, and what `ss` showed, in the order in which it happened;
-    seconds from the first packet. A capture without such a file gets a sentence that says so.
+    seconds from the first packet. A capture without such a file gets a sentence that says so, and
+    so does a case that was only told, not run.
     """
     path = Path(capture).with_suffix(".json")
     try:
@@ -22,6 +23,8 @@ def provenance(capture: str | Path) -> Shown:
         name = path.with_suffix(".pcap").name
         sentence = f"Beside the packets, nothing is known about {name}: there is no {path.name}."
         return Shown(sentence, box(to_html(sentence)))
+    if not told.get("run", True):
+        return _not_run(told)
     software = ", ".join(f"{name} {version}" for name, version in told["software"].items())
     origin = f"Linux {told['linux']}, {software}, {told['date']}; to record it again: {told['command']}"
     moments = sorted([_event(each) for each in told["events"]] + [_sample(each) for each in told["states"]])
@@ -34,6 +37,12 @@ def provenance(capture: str | Path) -> Shown:
         f"{t:.3f} s  {what}{': ' if what.startswith('ss ') else ' → '}{result}" for t, what, result in moments
     ]
     return Shown("\n".join(plain), box(head + table(["when", "what", "came back"], rows)))
+
+
+def _not_run(told: dict[str, Any]) -> Shown:
+    paragraphs = [f"**{told['title']}.** {told['story']}", f"**Not run here.** {told['why_not']}"]
+    body = "".join(f"<p>{to_html(paragraph)}</p>" for paragraph in paragraphs)
+    return Shown("\n".join(map(to_plain, paragraphs)), box(body, edge="#888888"))
 
 
 def _event(event: dict[str, Any]) -> tuple[float, str, str]:

@@ -188,3 +188,16 @@ def test_a_capture_tells_where_it_comes_from(tmp_path):
 
 def test_a_capture_without_provenance_says_so(tmp_path):
     assert "nothing is known about x.pcap" in repr(provenance(tmp_path / "x.pcap"))
+
+
+def test_a_case_that_was_only_told_says_so_and_why(tmp_path):
+    told = {
+        "title": "A killed session",
+        "story": "An article saw a FIN.",
+        "run": False,
+        "why_not": "A <licence>.",
+    }
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(told))
+    assert repr(provenance(path)) == "A killed session. An article saw a FIN.\nNot run here. A <licence>."
+    assert "<b>Not run here.</b> A &lt;licence&gt;." in provenance(path)._repr_html_()
