@@ -355,6 +355,7 @@ def _options(options: SocketOptions) -> Options:
         user_timeout=_nanoseconds(options.user_timeout_s),
         receive_buffer=options.receive_buffer,
         window_clamp=options.window_clamp,
+        reuse_address=options.reuse_address,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Bind, Host, SocketOptions
-from tcplab.bench.witness import WHOLE, Scope
+from tcplab.bench.witness import Scope
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.port_range import odd_range
 from tcplab.experiments.reading import calls_of, error_of, in_words, watching_since
@@ -137,8 +137,8 @@ class BindOrConnect(Experiment):
         return {"result": errors[0] if errors else "ok"}
 
     def scope(self, trace: Trace) -> Scope:
-        """All but what is chance in an odd range."""
-        return odd_range(trace, self.ports) or WHOLE
+        """The last call and what comes of it; how the ACKs and FINs of several closes mingle is chance."""
+        return odd_range(trace, self.ports) or Scope(since=watching_since(trace))
 
     def ignored_by_release(self) -> list[str]:
         said = super().ignored_by_release()

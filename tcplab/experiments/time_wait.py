@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host, Listener
-from tcplab.bench.witness import WHOLE, Scope
+from tcplab.bench.witness import Scope
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.port_range import IN_CLIENTS_WORDS, odd_range
 from tcplab.experiments.reading import calls_of, error_of, in_words, plural, watching_since
@@ -108,8 +108,8 @@ class TimeWait(Experiment):
         }
 
     def scope(self, trace: Trace) -> Scope:
-        """All but what is chance in an odd range."""
-        return odd_range(trace, self.ports) or WHOLE
+        """The last call and what comes of it; how the ACKs and FINs of several closes mingle is chance."""
+        return odd_range(trace, self.ports) or Scope(since=watching_since(trace))
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
