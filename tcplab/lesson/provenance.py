@@ -41,6 +41,7 @@ def provenance(capture: str | Path) -> Shown:
 
 def _not_run(told: dict[str, Any]) -> Shown:
     paragraphs = [f"**{told['title']}.** {told['story']}", f"**Not run here.** {told['why_not']}"]
+    paragraphs += [f"Recorded in its place: {', '.join(told['instead'])}."]
     body = "".join(f"<p>{to_html(paragraph)}</p>" for paragraph in paragraphs)
     return Shown("\n".join(map(to_plain, paragraphs)), box(body, edge="#888888"))
 

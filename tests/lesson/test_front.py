@@ -191,13 +191,13 @@ def test_a_capture_without_provenance_says_so(tmp_path):
 
 
 def test_a_case_that_was_only_told_says_so_and_why(tmp_path):
-    told = {
-        "title": "A killed session",
-        "story": "An article saw a FIN.",
-        "run": False,
-        "why_not": "A <licence>.",
-    }
+    told = {"title": "A killed session", "story": "An article saw a FIN.", "run": False}
+    told |= {"why_not": "A <licence>.", "instead": ["one", "another"]}
     path = tmp_path / "x.json"
     path.write_text(json.dumps(told))
-    assert repr(provenance(path)) == "A killed session. An article saw a FIN.\nNot run here. A <licence>."
+    assert repr(provenance(path)).splitlines() == [
+        "A killed session. An article saw a FIN.",
+        "Not run here. A <licence>.",
+        "Recorded in its place: one, another.",
+    ]
     assert "<b>Not run here.</b> A &lt;licence&gt;." in provenance(path)._repr_html_()
