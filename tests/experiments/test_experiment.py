@@ -53,6 +53,20 @@ CONTRACT = {
          "latency_ms": 20, "watch_s": 10},
         {"connected", "server_has", "ghosts", "revived", "client_errors"},
     ),
+    "port_range": (
+        {"first_port": 60001, "last_port": 60006, "connects": 7, "destinations": 1, "sources": 1},
+        {"opened", "error", "ports_used"},
+    ),
+    "time_wait": (
+        {"ports": 6, "tw_reuse": 0, "timestamps": True, "max_tw_buckets": 0, "wait_s": 0.2,
+         "closer": "client", "rfc1337": True},
+        {"held", "reopened", "error"},
+    ),
+    "bind_or_connect": (
+        {"held_by": "connect", "state": "time_wait", "then": "bind0", "same_destination": True, "ports": 6,
+         "tw_reuse": 1, "wait_s": 1.3},
+        {"result"},
+    ),
 }  # fmt: skip
 NAMES = pytest.mark.parametrize("name", CONTRACT)
 
