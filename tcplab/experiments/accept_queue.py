@@ -75,7 +75,7 @@ class AcceptQueue(Experiment):
         "half open for 63 s": {"syncookies": False, "connects_before": 2, "connects": 3,
             "speaks_first": "server", "watch_s": 80},
     }  # fmt: skip
-    pictures = ("ladder",)
+    pictures = ("queues", "ladder")
     quick = {"speak_after_s": 1, "watch_s": 4}
     sampled = {
         "backlog": (1, 2, 4),

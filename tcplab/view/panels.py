@@ -15,8 +15,8 @@ from tcplab.view import console, ladder
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.moments import moment_words, moments, position, telling
 from tcplab.view.settings import settings
+from tcplab.view.show import PICTURES
 from tcplab.view.table import table
-from tcplab.view.window import draw_window
 
 
 def paragraph(text: str, css: str = "") -> str:
@@ -93,7 +93,7 @@ class PicturePanel(Panel):
 
     @property
     def picture(self) -> str:
-        """Name of the picture that is shown: `ladder` or `window`."""
+        """Name of the picture that is shown: `ladder`, `window`, `queues`."""
         return str(self._choice.value)
 
     def refresh(self, experiment: Parameters, trace: Trace) -> None:
@@ -116,7 +116,7 @@ class PicturePanel(Panel):
             if at is not None:
                 hint = f"Your console stands at {moment_words(self._trace, at)}."
         else:
-            self._picture = draw_window(self._trace)
+            self._picture = PICTURES[self.picture](self._trace)
         self.figure.show(self._picture)
         self._hint.value = paragraph(hint, "tcplab-help")
 

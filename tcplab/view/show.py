@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tcplab.trace import Trace
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.ladder import draw
+from tcplab.view.marks import Picture
+from tcplab.view.queues import draw_queues
 from tcplab.view.table import rows, table
+from tcplab.view.window import draw_window
+
+#: Every picture of a trace by the name that experiments give it.
+PICTURES: dict[str, Callable[[Trace], Picture]] = {
+    "ladder": draw,
+    "window": draw_window,
+    "queues": draw_queues,
+}
 
 
 class SegmentTable:
@@ -22,10 +34,10 @@ class SegmentTable:
         return self.html
 
 
-def picture(trace: Trace) -> LivingFigure:
-    """The ladder of a trace."""
+def picture(trace: Trace, name: str = "ladder") -> LivingFigure:
+    """A picture of a trace: its `ladder`, or the `window` or the `queues` in it."""
     figure = LivingFigure(trace.experiment)
-    figure.show(draw(trace))
+    figure.show(PICTURES[name](trace))
     return figure
 
 
