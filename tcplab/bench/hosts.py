@@ -182,7 +182,7 @@ class LinuxHost(Host):
         elif error:  # no port: nobody can use this socket, and what it is bound to is free again
             connecting.close()
         result = Result(error=errno_name(OSError(error, "")) if error else None)
-        self.record(f"connect({remote})", result.error or "ok", began, connection.local.port)
+        self.record(options.connect_says(remote, bind), result.error or "ok", began, connection.local.port)
         return result, connection
 
     def unplug(self) -> None:

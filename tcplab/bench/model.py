@@ -109,7 +109,7 @@ class ModelHost(Host):
         bind: Bind | None = None,
     ) -> tuple[Result, Connection]:
         began, stack, remote = self.env.now, self.stack, Endpoint(server.address, port)
-        call = f"connect({remote})"
+        call = options.connect_says(remote, bind)
         wants, bound, address = _options(options), None, ""
         try:
             if bind is not None:
@@ -118,7 +118,7 @@ class ModelHost(Host):
                 if not bind.no_port or bind.port or not stack.release.bind_address_no_port:
                     bound = stack.bind(address or ANY, bind.port, reuse_address=options.reuse_address)
                 self.record(call, "ok", began, bound.port if bound else 0)
-                call = f"connect({remote})"
+                call = options.connect_says(remote, bind)
             socket = stack.connect(began, remote, wants, bound=bound, address=address)
         except PortError as error:
             self.record(call, error.errno, began, 0)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tcplab.segment import Endpoint
 from tcplab.trace import Trace
 
 T = TypeVar("T")
@@ -65,6 +66,11 @@ class SocketOptions:
     window_clamp: int = 0
     #: SO_REUSEADDR.
     reuse_address: bool = False
+
+    def connect_says(self, remote: Endpoint, bind: Bind | None) -> str:
+        """connect() as a trace has it, with what decides who may share its port, if no bind() says so."""
+        shares = " with SO_REUSEADDR" if self.reuse_address and bind is None else ""
+        return f"connect({remote}){shares}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
