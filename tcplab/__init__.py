@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TimeWait,
         UnansweredConnect,
     )
+    from tcplab.fleet import STUDIES, PortChurn
     from tcplab.knobs import ParameterError
     from tcplab.trace import Trace
     from tcplab.view.both import both
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EXPERIMENTS",
+    "STUDIES",
     "AcceptQueue",
     "BindOrConnect",
     "Capture",
@@ -54,6 +56,7 @@ __all__ = [
     "HandshakeAndClose",
     "Keepalive",
     "ParameterError",
+    "PortChurn",
     "PortRange",
     "RstInWindow",
     "SlowReader",
@@ -76,6 +79,8 @@ _HOMES = {
     "Capture": "tcplab.capture.reading",
     "CaptureError": "tcplab.capture",
     "ParameterError": "tcplab.knobs",
+    "PortChurn": "tcplab.fleet",
+    "STUDIES": "tcplab.fleet",
     "Trace": "tcplab.trace",
     "agreement": "tcplab.agree",
     "both": "tcplab.view.both",

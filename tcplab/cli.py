@@ -11,7 +11,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from tcplab.bench.agreement import Agreement
     from tcplab.experiments.experiment import Experiment
+    from tcplab.fleet.study import Study
     from tcplab.knobs import Knob
-    from tcplab.trace import Trace
+
+    Kind = type[Experiment] | type[Study]
 
 WRONG, MISTAKE, INTERRUPTED, NO_READER = 2, 1, 130, 141
 BENCHES = ("model", "linux")
-#: Longer tables lose their middle: `--json` has everything.
-HEAD, TAIL = 40, 20
 #: What a terminal sees that can't show the real thing.
 ASCII = str.maketrans({"→": ">", "←": "<", "─": "-", "✗": "x", "–": "-", "…": "...", "×": "x"})
 
@@ -110,9 +110,9 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     doctor = commands.add_parser("doctor", help="what works on this machine, and why not")
-    listing = commands.add_parser("list", help="experiments with their parameters")
-    run = commands.add_parser("run", help="run an experiment and show what happened")
-    run.add_argument("name", metavar="NAME", help="an experiment: tcplab list shows them")
+    listing = commands.add_parser("list", help="experiments and studies with their parameters")
+    run = commands.add_parser("run", help="run an experiment or a study and show what happened")
+    run.add_argument("name", metavar="NAME", help="an experiment or a study: tcplab list shows them")
     run.add_argument("--bench", default="model", metavar="model|linux", help="where it runs (default: model)")
     run.add_argument(
         "--set", action="append", default=[], metavar="K=V", help="a parameter: idle_s=60; may be repeated"
@@ -179,23 +179,21 @@ def _doctor(told: argparse.Namespace) -> None:
 
 
 def _list(told: argparse.Namespace) -> None:
-    from tcplab.experiments import EXPERIMENTS
+    from tcplab.fleet import STUDIES
+    from tcplab.stories import STORIES
+    from tcplab.view.printed import parameter_lines
 
     if told.json:
-        _print_json({"experiments": [_described(each) for each in EXPERIMENTS.values()]})
+        groups: dict[str, list[dict[str, Any]]] = {"experiments": [], "studies": []}
+        for kind in STORIES.values():
+            groups["studies" if kind.name in STUDIES else "experiments"].append(_described(kind))
+        _print_json(groups)
         return
-    for experiment in EXPERIMENTS.values():
-        _print(f"{experiment.name}\n  {experiment.title}")
-        defaults, knobs = experiment.defaults(), experiment.knobs()
-        settings = {name: f"{name} = {_value(defaults[name])}" for name in knobs}
-        width = max(map(len, settings.values()))
-        for name, knob in knobs.items():
-            # Of words and yes or no the help is not repeated in the range.
-            _print(f"    {settings[name]:{width}}  {knob.range_text()}. {knob.help}".rstrip(". ") + ".")
-        _print("")
+    for kind in STORIES.values():
+        _print("\n".join([kind.name, f"  {kind.title}", *parameter_lines(kind), ""]))
 
 
-def _described(experiment: type[Experiment]) -> dict[str, Any]:
+def _described(experiment: Kind) -> dict[str, Any]:
     defaults = experiment.defaults()
     return {
         "name": experiment.name,
@@ -227,7 +225,8 @@ def _parameter(name: str, knob: Knob, default: Any) -> dict[str, Any]:
 
 def _run_experiment(told: argparse.Namespace) -> None:
     from tcplab.bench import run
-    from tcplab.experiments import find
+    from tcplab.stories import find
+    from tcplab.view.printed import run_lines
 
     kind = find(told.name)
     if told.bench not in BENCHES:
@@ -236,6 +235,8 @@ def _run_experiment(told: argparse.Namespace) -> None:
     experiment = kind.from_values(values)
     trace = run(experiment, told.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
     _status("")
+    if told.pcap and not trace.passages:
+        raise Wrong(f"--pcap: {kind.name} on the {told.bench} bench has no segments, only curves.")
     if told.pcap:
         from tcplab.capture.pcap import write_pcap
 
@@ -247,78 +248,23 @@ def _run_experiment(told: argparse.Namespace) -> None:
     for warning in trace.warnings:
         _print(f"Note: {warning}")
     _print("")
-    width = max(map(len, trace.outcome), default=0)
-    for name, value in trace.outcome.items():
-        _print(f"  {name:{width}}  {_value(value)}")
-    if trace.passages:
-        _print("")
-        for line in _shortened(list(_ladder(trace))):
-            _print(line)
+    for line in run_lines(trace):
+        _print(line)
 
 
-def _settings(texts: Iterable[str], kind: type[Experiment]) -> dict[str, str]:
+def _settings(texts: Iterable[str], kind: Kind) -> dict[str, str]:
+    from tcplab.view.printed import value_text
+
     values = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             name, default = next((name, kind.defaults()[name]) for name in kind.knobs())
-            raise Wrong(f"--set {text!r}: write name=value, for example {name}={_value(default)}.")
+            raise Wrong(f"--set {text!r}: write name=value, for example {name}={value_text(default)}.")
         if name not in kind.knobs():
             raise Wrong(f"{kind.name} has no parameter {name!r}: {_nearest(name, kind.knobs())}")
         values[name] = value
     return values
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, list | tuple):
-        shown = [_value(each) for each in value]
-        return ", ".join(shown if len(shown) <= 15 else [*shown[:10], "…", *shown[-3:]]) or "none"
-    return str(value)
-
-
-def _ladder(trace: Trace) -> Iterator[str]:
-    """Segments, calls and notes by time, one line each; hosts stand in the trace's order."""
-    from tcplab.view.words import call_words, words
-
-    hosts = list(trace.hosts)
-    wide = max(map(len, hosts))
-    digits = 3 if all(passage.t % 1_000_000 == 0 for passage in trace.passages) else 6
-
-    def who(left: str, arrow: str, right: str) -> str:
-        return f"{left:>{wide}} {arrow:3} {right:{wide}}"
-
-    def alone(host: str) -> str:
-        return who(host, "", "") if hosts.index(host) == 0 else who("", "", host)
-
-    rows: list[tuple[int, str]] = []
-    rows += [(note.t, f"{alone(note.host or hosts[0])}  – {note.text}") for note in trace.notes]
-    rows += [(call.t, f"{alone(call.host)}  {call_words(call)}") for call in trace.calls]
-    for passage, said in zip(trace.passages, words(trace), strict=True):
-        gone = passage.arrives is None
-        if hosts.index(passage.sender) <= hosts.index(passage.receiver):
-            ends = who(passage.sender, "──✗" if gone else "──→", passage.receiver)
-        else:
-            ends = who(passage.receiver, "✗──" if gone else "←──", passage.sender)
-        rows.append((passage.t, f"{ends}  {said.plain}"))
-    rows.sort(key=lambda row: row[0])
-    times = [f"{trace.seconds(t):.{digits}f}" for t, _ in rows]
-    column = max(len("seconds"), *map(len, times))
-    yield f"  {'seconds':>{column}}"
-    for time, (_, text) in zip(times, rows, strict=True):
-        yield f"  {time:>{column}}  {text}".rstrip()
-
-
-def _shortened(lines: list[str]) -> list[str]:
-    left_out = len(lines) - HEAD - TAIL
-    if left_out < 2:
-        return lines
-    return [*lines[:HEAD], f"  … {left_out} lines left out; --json shows everything …", *lines[-TAIL:]]
 
 
 # --- agree ---
@@ -329,6 +275,7 @@ def _agree(told: argparse.Namespace) -> int:
 
     from tcplab.agree import agree, draw, quick
     from tcplab.experiments import EXPERIMENTS, find
+    from tcplab.view.printed import value_text
 
     if told.samples is not None and told.samples < 1:
         raise Wrong(f"--samples {told.samples} is out of range: 1 or more.")
@@ -351,8 +298,8 @@ def _agree(told: argparse.Namespace) -> int:
         return 0 if agreed == len(results) else MISTAKE
     for result in results:
         if not result.agrees:
-            settings = {name: f" --set {name}={_value(value)}" for name, value in result.parameters.items()}
-            _print(result.experiment + "".join(settings.values()))
+            told_apart = (f" --set {name}={value_text(value)}" for name, value in result.parameters.items())
+            _print(result.experiment + "".join(told_apart))
             for difference in result.differences:
                 _print(f"  {difference}")
     _print(f"{agreed} of {len(results)} agree.")

@@ -12,6 +12,7 @@ from tcplab import cli
 from tcplab.bench import run
 from tcplab.capture.reading import read_capture
 from tcplab.experiments import EXPERIMENTS
+from tcplab.fleet import STUDIES
 
 EVENT = {"t", "host", "call", "result"}
 SEGMENT = {"t", "arrives", "fate", "from", "to", "flags", "seq", "ack", "length", "window"}
@@ -130,6 +131,25 @@ def test_warnings_are_shown(tcplab):
     assert "linear_timeouts is ignored" in note
 
 
+def test_a_study_has_curves_instead_of_segments(json_of, tcplab, wrong):
+    told = json_of("run", "port_churn", "--set", "rate_per_s=600", "--set", "hold_s=0")
+    assert told.keys() >= RUN
+    assert (told["experiment"], told["bench"], told["segments"], told["events"]) == (
+        "port_churn",
+        "model",
+        [],
+        [],
+    )
+    assert told["outcome"]["first_refusal_s"] == pytest.approx(28232 / 600)
+    assert max(told["series"]["in_use_high"]) == 28232 and len(told["series"]["t_s"]) > 100
+    code, out, err = tcplab("run", "port_churn", "--set", "rate_per_s=600")
+    assert (code, err) == (0, "")
+    assert "EADDRNOTAVAIL" in out.splitlines()[0] and "  refused " in out and "time_wait_high" in out
+    assert "has no segments" in wrong("run", "port_churn", "--pcap", "churn.pcap")
+    assert "did you mean port_churn?" in wrong("run", "port_chrun")
+    assert "ports = 0 is out of range: 1 to 65535." in wrong("run", "port_churn", "--set", "ports=0")
+
+
 def test_pcap_is_written_beside_the_output(tcplab, tmp_path):
     file = tmp_path / "run.pcap"
     code, out, _ = tcplab("run", "keepalive", "--quick", "--json", "--pcap", str(file))
@@ -158,6 +178,14 @@ def test_list_says_everything_about_every_parameter(json_of):
     assert keepalive["peer"]["choices"] == ["alive", "offline", "rebooted", "moved"]
     assert keepalive["peer"]["kind"] == "choice" and keepalive["peer"]["range"] is None
     assert keepalive["unacked"]["kind"] == "bool" and keepalive["probes"]["kind"] == "int"
+
+
+def test_list_has_the_studies_too(json_of, tcplab):
+    told = {each["name"]: each for each in json_of("list")["studies"]}
+    assert told.keys() == STUDIES.keys()
+    for name, kind in STUDIES.items():
+        assert {each["name"]: each["default"] for each in told[name]["parameters"]} == kind.defaults()
+        assert f"{name}\n  {kind.title}\n" in tcplab("list")[1]
 
 
 def test_list_for_people_names_every_parameter_with_its_default(tcplab):

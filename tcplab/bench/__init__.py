@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tcplab.knobs import ParameterError
 
@@ -31,6 +31,14 @@ class Story(Protocol):
     def outcome(self, trace: Trace) -> dict[str, Any]: ...
 
 
+@runtime_checkable
+class Study(Story, Protocol):
+    """A study of many connections: it plays itself on the model; its script is for Linux alone."""
+
+    def simulated(self, lateness: float = 0) -> Trace: ...
+    def check_for_linux(self) -> None: ...
+
+
 def run(
     experiment: Story,
     bench: str = "model",
@@ -48,6 +56,8 @@ def run(
     """
     from tcplab.kinds import classify
 
+    if bench == "model" and isinstance(experiment, Study):
+        return experiment.simulated(lateness)
     if bench == "model":
         from tcplab.bench.model import run_on_model
 
@@ -55,6 +65,8 @@ def run(
     elif bench == "linux":
         from tcplab.bench.sandbox import run_on_linux
 
+        if isinstance(experiment, Study):
+            experiment.check_for_linux()
         trace = run_on_linux(experiment, sandbox, progress)
     else:
         raise ParameterError(f"bench = {bench!r} is not one of model, linux.")

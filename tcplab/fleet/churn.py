@@ -1,0 +1,217 @@
+"""port_churn: a program that connects afresh for every query uses up its local ports."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from math import lcm
+from typing import Any, ClassVar
+
+from tcplab.fleet import ring, steady
+from tcplab.fleet.arrivals import poisson
+from tcplab.fleet.load import WHOLE_SECONDS, Load
+from tcplab.fleet.study import ARRIVALS, DURATION, RATE, Study
+from tcplab.knobs import LATENCY, Knob, ParameterError, choice, knob
+from tcplab.releases import release
+from tcplab.trace import SECOND, Trace, duration
+
+#: Steps of the curves: about as many as a picture has pixels.
+STEPS = 600
+#: Attempts that can be played one by one: more would keep a learner waiting.
+MOST_ATTEMPTS = 5_000_000
+
+PORTS = Knob(
+    "local ports", int, low=1, high=65535, slider_high=64512, test_only=True,
+    help="How many of them connect() may choose from: 28232 in Linux's own range, 32768 to 60999.",
+)  # fmt: skip
+HOLD = Knob(
+    "connection lasts", float, "s", 0, 86_400, slider_high=60, test_only=True,
+    help="From connect() to the end of the close.",
+)  # fmt: skip
+TIME_WAIT = Knob(
+    "TIME_WAIT", float, "s", 0, 600, slider_high=240, test_only=True,
+    help="How long a closed connection keeps its port: 60 s in Linux, built in.",
+)  # fmt: skip
+DESTINATIONS = Knob(
+    "destinations", int, low=1, high=1000, slider_high=20, test_only=True,
+    help="Addresses or ports of the server, used in turn: each has all local ports to itself.",
+)  # fmt: skip
+SOURCES = Knob(
+    "source addresses", int, low=1, high=1000, slider_high=20, test_only=True,
+    help="Addresses of the client: each has all local ports to itself.",
+)  # fmt: skip
+TW_REUSE = Knob(
+    "tcp_tw_reuse", int, choices=(0, 1, 2), sysctl="net.ipv4.tcp_tw_reuse",
+    help="connect() may take a port in TIME_WAIT: 1 = after a second, 2 = only on loopback, 0 = never.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortChurn(Study):
+    """Connections that come and go, and how many ports are left for the next one.
+
+    An attempt succeeds while one of the client's ports is free towards its destination. The port is
+    kept for `hold_s`, then for TIME_WAIT if the client closed first (RFC 9293 section 3.6.1;
+    include/net/tcp.h:TCP_TIMEWAIT_LEN), unless `tw_reuse` lets connect() take it before
+    (net/ipv4/tcp_ipv4.c:tcp_twsk_unique; both sides use timestamps). A port freed at a moment is
+    free at that moment. Of the ports that are free the one that has been so longest is taken.
+    """
+
+    name = "port_churn"
+    title = "Port churn: a new connection for every query"
+    lesson = "out_of_ports"
+    controls = ("rate_per_s", "ports", "destinations", "tw_reuse", "closer")
+    pictures = ("churn",)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "500 a second": {},
+        "600 a second": {"rate_per_s": 600},
+        "just what lasts": {"rate_per_s": 470},
+        "at random": {"rate_per_s": 450, "arrivals": "poisson"},
+        "a wider range": {"rate_per_s": 1000, "ports": 64512},
+        "two server ports": {"rate_per_s": 900, "destinations": 2},
+        "tcp_tw_reuse = 1": {"rate_per_s": 1000, "tw_reuse": 1},
+        "the server closes first": {"rate_per_s": 1000, "closer": "server"},
+    }
+    quick: ClassVar[dict[str, Any]] = {"rate_per_s": 20, "ports": 20, "hold_s": 0.1, "duration_s": 3}
+
+    rate_per_s: float = knob(RATE, default=500)
+    arrivals: str = knob(ARRIVALS, default="constant")
+    ports: int = knob(PORTS, default=28232)
+    hold_s: float = knob(HOLD, default=0.01)
+    time_wait_s: float = knob(TIME_WAIT, default=60)
+    duration_s: float = knob(DURATION, default=180)
+    destinations: int = knob(DESTINATIONS, default=1)
+    sources: int = knob(SOURCES, default=1)
+    tw_reuse: int = knob(TW_REUSE, default=0)
+    closer: str = knob(
+        choice("closes first", "client", "server", help="Whoever does keeps the connection in TIME_WAIT."),
+        default="client",
+    )
+    latency_ms: float = knob(
+        replace(LATENCY, help="On real Linux only: here the connection's time includes its segments'."),
+        default=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        attempts = self.rate_per_s * self.duration_s
+        by_the_clock = self.closer == "client" and self._reuse in WHOLE_SECONDS
+        if (self.arrivals == "poisson" or by_the_clock) and attempts > MOST_ATTEMPTS:
+            why = "arrivals = poisson" if self.arrivals == "poisson" else f"tw_reuse on Linux {self.linux}"
+            raise ParameterError(
+                f"rate_per_s = {self.rate_per_s:g} for duration_s = {self.duration_s:g} makes about "
+                f"{attempts:,.0f} attempts, which {why} needs one by one: at most {MOST_ATTEMPTS:,}."
+            )
+
+    @property
+    def length_s(self) -> float:
+        return self.duration_s
+
+    @property
+    def _reuse(self) -> str:
+        """The clock by which TIME_WAIT may be reused; empty where it may not.
+
+        The destinations are other machines, so 2, which means loopback only since 4.19, is off.
+        """
+        rules = release(self.linux)
+        only_loopback = self.tw_reuse == 2 and not rules.older_than("4.19")
+        return rules.tw_reuse_clock if self.tw_reuse and not only_loopback else ""
+
+    def load(self, lateness: float = 0) -> Load:
+        """This run in ticks, as long as all of its moments allow; random moments fall on nanoseconds."""
+        hold, wait, length = (Fraction(str(s)) for s in (self.hold_s, self.time_wait_s, self.duration_s))
+        wait = wait if self.closer == "client" else Fraction(0)
+        hold += Fraction(str(lateness)) * (hold + min(wait, Fraction(1)))
+        arrivals: Sequence[int]
+        if self.arrivals == "constant":
+            rate = Fraction(str(self.rate_per_s))
+            second = lcm(rate.numerator, hold.denominator, wait.denominator, length.denominator)
+            arrivals = range(0, int(length * second), int(second / rate))
+        else:
+            second = SECOND
+            arrivals = poisson(self.rate_per_s, self.duration_s, self.seed)
+        return Load(
+            arrivals=arrivals,
+            second=second,
+            end=round(length * second),
+            ports=self.ports * self.sources,
+            destinations=self.destinations,
+            hold=round(hold * second),
+            time_wait=round(wait * second),
+            reuse=self._reuse,
+        )
+
+    def simulate(self, lateness: float = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+        load = self.load(lateness)
+        edges = load.edges(STEPS)
+        is_even = isinstance(load.arrivals, range) and load.busy is not None
+        filling = (steady if is_even else ring).fill(load, edges)
+        [kept] = load.free_again([0])
+
+        def seconds(ticks: int) -> float:
+            return float(Fraction(ticks, load.second))
+
+        refused_first = filling.first_refusal
+        outcome = {
+            "opened": filling.opened,
+            "refused": filling.refused,
+            "first_refusal_s": None if refused_first is None else seconds(refused_first),
+            "sustainable_per_s": float(Fraction(load.ceiling * load.second, kept)) if kept else None,
+            "peak_time_wait": max(filling.time_wait.high),
+            "longest_outage_s": seconds(filling.longest_outage),
+            "ceiling": load.ceiling,
+        }
+        made = _attempts(load, edges)
+        series = {
+            "t_s": [seconds(edge) for edge in edges[:-1]],
+            "in_use_low": filling.in_use.low,
+            "in_use_high": filling.in_use.high,
+            "time_wait_low": filling.time_wait.low,
+            "time_wait_high": filling.time_wait.high,
+            "opened": filling.opened_in,
+            "refused": [all_ - good for all_, good in zip(made, filling.opened_in, strict=True)],
+        }
+        return outcome, series
+
+    def sentence(self, trace: Trace) -> str:
+        told = trace.outcome
+        parts = [self._refusals(told) if told["refused"] else self._all_opened(trace)]
+        if self.tw_reuse == 2 and not self._reuse:
+            parts.append("tcp_tw_reuse = 2 is for loopback only: towards another machine it is off.")
+        return " ".join(parts)
+
+    def _refusals(self, told: Mapping[str, Any]) -> str:
+        first, longest = (
+            duration(round(told[name] * SECOND)) for name in ("first_refusal_s", "longest_outage_s")
+        )
+        attempts = told["opened"] + told["refused"]
+        return (
+            f"After {first} all {told['ceiling']:,} ports are in use, and connect() fails with EADDRNOTAVAIL "
+            "(“Cannot assign requested address”; MySQL: “Can't connect to MySQL server … (99)”). "
+            f"{told['refused']:,} of {attempts:,} attempts are refused; the longest outage, without one "
+            f"connection, lasts {longest}. More than {told['sustainable_per_s']:,.1f} connections a second "
+            "can't go on for ever."
+        )
+
+    def _all_opened(self, trace: Trace) -> str:
+        told = trace.outcome
+        most, limit = max(trace.series["in_use_high"]), told["sustainable_per_s"]
+        said = (
+            f"All {told['opened']:,} connections are opened; at most {most:,} of {told['ceiling']:,} ports "
+            f"are kept at once, and {told['peak_time_wait']:,} sockets are in TIME_WAIT at the peak."
+        )
+        if limit is None:
+            return said + " A port that is kept for no time never runs out."
+        if self.rate_per_s <= limit:
+            return said + f" {limit:,.1f} connections a second could go on for ever."
+        until = duration(round(told["ceiling"] / self.rate_per_s * SECOND))
+        return said + f" But only {limit:,.1f} a second can go on: at this rate the ports last for {until}."
+
+
+def _attempts(load: Load, edges: Sequence[int]) -> list[int]:
+    """How many attempts are made in each step."""
+    made = [bisect_left(load.arrivals, edge) for edge in edges]
+    return [after - before for before, after in pairwise(made)]

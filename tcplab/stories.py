@@ -1,0 +1,23 @@
+"""Everything that can be run by its name: the experiments and the studies."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from tcplab.experiments import EXPERIMENTS
+from tcplab.experiments.experiment import Experiment
+from tcplab.fleet import STUDIES
+from tcplab.fleet.study import Study
+from tcplab.knobs import ParameterError
+
+#: Experiments first, then studies, each in the order of the course.
+STORIES: dict[str, type[Experiment] | type[Study]] = {**EXPERIMENTS, **STUDIES}
+
+
+def find(name: str) -> type[Experiment] | type[Study]:
+    """An experiment or a study by name; raises `ParameterError` with the nearest name when there is none."""
+    if name in STORIES:
+        return STORIES[name]
+    near = get_close_matches(name, STORIES, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(STORIES)}."
+    raise ParameterError(f"no experiment {name!r}: {hint}")
