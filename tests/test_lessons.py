@@ -1,6 +1,7 @@
 """The notebooks as a learner meets them: every question answered right, wrong and not at all, right
 answers held against the model and against Linux, and every notebook run with the reference answers."""
 
+import ast
 import errno
 import re
 import socket
@@ -212,6 +213,14 @@ def test_a_notebook_opens_as_all_of_them_do(lesson):
     for part in ("**The incident.**", "**Afterwards you can**", "needs:"):
         assert part in first
     assert f"**{lesson.minutes} minutes · {'core' if lesson.core else 'elective'}" in first
+
+
+@pytest.mark.parametrize("lesson", READY, ids=str)
+def test_a_notebook_begins_with_imports_and_defines_nothing(lesson):
+    cells = [ast.parse(cell.source) for cell in notebook(lesson).cells if cell.cell_type == "code"]
+    assert all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in cells[0].body)
+    defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    assert not [node.name for cell in cells for node in ast.walk(cell) if isinstance(node, defined)]
 
 
 @pytest.mark.parametrize("lesson", TAUGHT, ids=str)

@@ -28,8 +28,8 @@ class Both(widgets.VBox):
         self.figure = LivingFigure(f"{experiment.name}_on_linux")
         trace, beside = overlay(ours, theirs)
         self.figure.show(draw(trace, beside=beside))
-        said = [widgets.HTML(f"<p>{text}</p>") for text in (f"<b>{escape(self.sentence)}</b>", HOW_TO_READ)]
-        super().__init__([*said, self.figure])
+        said = f'<div style="line-height: 1.5"><b>{escape(self.sentence)}</b><br>{HOW_TO_READ}</div>'
+        super().__init__([widgets.HTML(said), self.figure])
 
     def __repr__(self) -> str:
         return self.sentence
