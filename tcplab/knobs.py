@@ -256,10 +256,10 @@ LOCAL_PORTS = Knob(
 )  # fmt: skip
 DESTINATIONS = Knob(
     "destinations", int, "", 1, 20, help="Ports of the server that are used in turn.", test_only=True,
-    slider_high=4,
+    slider_high=12,
 )  # fmt: skip
 SOURCES = Knob(
-    "own addresses", int, "", 1, 20, test_only=True, slider_high=4,
+    "own addresses", int, "", 1, 20, test_only=True, slider_high=12,
     help="The client's addresses, used in turn; more than one by bind() with IP_BIND_ADDRESS_NO_PORT.",
 )  # fmt: skip
 TW_REUSE = Knob(
