@@ -37,4 +37,4 @@ def excerpt_words(trace: Trace, most: int = MOST) -> str:
     count = len(trace.passages)
     if count <= most:
         return ""
-    return f"Picture, table and console show the first {most} of {count:,} segments; the capture has all."
+    return f"Ladder, table and console show the first {most} of {count:,} segments; the capture has all."

@@ -12,10 +12,11 @@ import ipywidgets as widgets
 from tcplab.knobs import Parameters
 from tcplab.trace import Trace
 from tcplab.view import console, ladder
+from tcplab.view.excerpt import excerpt
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.moments import moment_words, moments, position, telling
 from tcplab.view.settings import settings
-from tcplab.view.show import PICTURES
+from tcplab.view.show import OF_ALL, PICTURES
 from tcplab.view.table import table
 
 
@@ -78,6 +79,7 @@ class PicturePanel(Panel):
     """The living figure; one of several pictures where an experiment has more than one."""
 
     title = "Picture"
+    needs_all = True
 
     def __init__(self, pictures: tuple[str, ...], filename: str, moment: Moment, guard: Guard) -> None:
         self.moment = moment
@@ -109,14 +111,15 @@ class PicturePanel(Panel):
         if self._trace is None:
             return
         hint = ""
+        trace = self._trace if self.picture in OF_ALL else excerpt(self._trace)
         if self.picture == "ladder":
             at = self.moment.t if self.moment.picked else None
-            self._picture = ladder.draw(self._trace, at=at)
+            self._picture = ladder.draw(trace, at=at)
             hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
             if at is not None:
-                hint = f"Your console stands at {moment_words(self._trace, at)}."
+                hint = f"Your console stands at {moment_words(trace, at)}."
         else:
-            self._picture = PICTURES[self.picture](self._trace)
+            self._picture = PICTURES[self.picture](trace)
         self.figure.show(self._picture)
         self._hint.value = paragraph(hint, "tcplab-help")
 

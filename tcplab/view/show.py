@@ -18,6 +18,8 @@ PICTURES: dict[str, Callable[[Trace], Picture]] = {
     "window": draw_window,
     "queues": draw_queues,
 }
+#: Those that stay readable however many segments there are; the others take the beginning of a long run.
+OF_ALL = ("queues",)
 
 
 class SegmentTable:

@@ -33,8 +33,8 @@ from tcplab.view.console import console
 from tcplab.view.excerpt import MOST, excerpt
 from tcplab.view.explorer import OWN, Explorer
 from tcplab.view.settings import settings as to_paste
+from tcplab.view.show import OF_ALL, PICTURES
 from tcplab.view.table import table
-from tcplab.view.window import draw_window
 
 
 def presets_of(explorer):
@@ -92,8 +92,9 @@ def assert_all_agree(explorer):
     if title == "Picture":
         shown = drawn(explorer)
         at = explorer._moment.t if explorer._moment.picked else None
-        short = excerpt(trace)
-        wanted = ladder.draw(short, at=at) if explorer._picture.picture == "ladder" else draw_window(short)
+        name = explorer._picture.picture
+        seen = trace if name in OF_ALL else excerpt(trace)
+        wanted = ladder.draw(seen, at=at) if name == "ladder" else PICTURES[name](seen)
         assert shown["data"] == as_json(wanted.data) and shown["layout"] == as_json(wanted.layout)
     elif title == "Segments":
         assert inside.value == table(excerpt(trace))
