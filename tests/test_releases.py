@@ -20,6 +20,15 @@ CHANGES = [
     ("syn_queue_rule", "4.2", "power_of_two", "4.4", "backlog"),
     ("syn_queue_rule", "6.12", "backlog", "6.13", "backlog_plus_one"),
     ("somaxconn", "5.3", 128, "5.4", 4096),
+    ("last_local_port", "4.1", 61000, "4.2", 60999),
+    ("ports_by_parity", "4.5", False, "4.6", True),
+    ("bind_shares_when_full", "4.11", True, "4.12", False),
+    ("autobind_reuse", "5.6", False, "5.7", True),
+    ("bind_address_no_port", "4.1", False, "4.2", True),
+    ("bound_port_recovers", "6.17", False, "6.18", True),
+    ("tw_reuse", "4.18", 0, "4.19", 2),
+    ("tw_reuse_clock", "4.18", "second_after_next", "4.19", "next_second"),
+    ("tw_reuse_clock", "6.13", "next_second", "6.14", "delay"),
 ]
 
 
