@@ -275,7 +275,7 @@ def test_a_named_port_needs_so_reuseaddr_on_both(old, new):
     ],
 )  # fmt: skip
 def test_bind_0_may_share_a_port_where_linux_lets_it(linux, autobind_reuse, held_by, gives):
-    """The least loaded port up to 4.11, ip_autobind_reuse since 5.7 (inet_csk_get_port of 3.10, 4.12, 5.7)."""
+    """The least loaded up to 4.11, ip_autobind_reuse since 5.7 (inet_csk_get_port of 3.10, 4.12, 5.7)."""
     machine = Machine(linux=linux, ip_autobind_reuse=autobind_reuse)
     machine.hold(held_by, ESTABLISHED)
     assert isinstance(machine.bind(reuse_address=True), int) == gives
@@ -325,7 +325,7 @@ def test_the_map_names_each_port():
     ("held_by", "state", "ask", "says"),
     [
         ("connect", TIME_WAIT, Ask("connect", HERE, THERE), "is in TIME_WAIT: tcp_tw_reuse is 0."),
-        ("connect", ESTABLISHED, Ask("connect", HERE, THERE), "already leads to 10.0.0.2:5432 (ESTABLISHED)."),
+        ("connect", ESTABLISHED, Ask("connect", HERE, THERE), "leads to 10.0.0.2:5432 (ESTABLISHED)."),
         ("connect", ESTABLISHED, Ask("connect", HERE, ELSEWHERE), "leads to other destinations only"),
         ("bind0", TIME_WAIT, Ask("connect", HERE, ELSEWHERE), "connect() passes it over, wherever it leads."),
         ("connect", TIME_WAIT, Ask("bind"), "and tcp_tw_reuse is not asked."),

@@ -1,0 +1,75 @@
+"""Ports in TIME_WAIT, and one more connect(): each remedy, and when it helps."""
+
+import pytest
+
+from experiments.outcomes import outcome, trace_of
+from tcplab.experiments import TimeWait
+from tcplab.segment import RST, SYN, seq_diff
+
+
+@pytest.mark.parametrize(
+    ("parameters", "held", "error"),
+    [
+        ({}, 6, "EADDRNOTAVAIL"),
+        ({"wait_s": 59}, 6, "EADDRNOTAVAIL"),
+        ({"wait_s": 61}, 6, None),
+        ({"tw_reuse": 1}, 6, "EADDRNOTAVAIL"),
+        ({"tw_reuse": 1, "wait_s": 0.9}, 6, "EADDRNOTAVAIL"),
+        ({"tw_reuse": 1, "wait_s": 1.1}, 6, None),
+        ({"tw_reuse": 1, "wait_s": 59, "timestamps": False}, 6, "EADDRNOTAVAIL"),
+        ({"tw_reuse": 2, "wait_s": 5}, 6, "EADDRNOTAVAIL"),
+        ({"tw_reuse": 2, "wait_s": 5, "linux": "4.18"}, 6, None),
+        ({"max_tw_buckets": 5}, 5, None),
+        ({"max_tw_buckets": 6}, 6, "EADDRNOTAVAIL"),
+        ({"closer": "server"}, 0, None),
+        ({"closer": "server", "timestamps": False}, 0, None),
+        ({"closer": "server", "wait_s": 0}, 0, None),
+        ({"ports": 1}, 1, "EADDRNOTAVAIL"),
+        ({"ports": 3}, 2, "EADDRNOTAVAIL"),
+        ({"ports": 3, "linux": "3.10"}, 3, "EADDRNOTAVAIL"),
+    ],
+)
+def test_who_gets_a_port_again(parameters, held, error):
+    """Measured on 6.18: reuse after 1.2 s, not 0.3 s, never without timestamps; five buckets leave five."""
+    assert outcome(TimeWait, **parameters) == {"held": held, "reopened": error is None, "error": error}
+
+
+def test_a_reused_port_begins_above_the_old_connections_numbers():
+    """tcp_twsk_unique: the new number is the old SND.NXT + 65535 + 2."""
+    trace, sentence = trace_of(TimeWait, ports=1, tw_reuse=1, wait_s=1.3)
+    first, again = (p for p in trace.passages if p.sender == "client" and p.segment.flags & SYN)
+    assert first.segment.source == again.segment.source
+    # The SYN and the FIN count as one each.
+    assert seq_diff(again.segment.seq, first.segment.seq) == 2 + 65537
+    assert "tcp_tw_reuse = 1" in sentence
+
+
+def test_the_new_one_is_refused_its_time_wait_and_its_port_is_free():
+    """tcp_time_wait: the old ones stay, the new socket goes from FIN_WAIT_2 straight to CLOSED."""
+    trace, sentence = trace_of(TimeWait, max_tw_buckets=5)
+    assert trace.counters_at(trace.end)["client"]["TcpExtTCPTimeWaitOverflow"] == 1
+    sixth = trace.passages[3 * 5].segment.source
+    states = [s.state for s in trace.sockets if s.local == sixth]
+    assert "TIME_WAIT" not in states and states.count("CLOSED") == 1
+    assert trace.calls[-2].result == "ok" and trace.calls[-2].port == sixth.port
+    assert not any(p.segment.flags & RST for p in trace.passages)
+    assert "TCPTimeWaitOverflow" in sentence
+
+
+def test_the_server_takes_a_new_syn_for_its_time_wait():
+    trace, sentence = trace_of(TimeWait, ports=1, closer="server")
+    states = [s.state for s in trace.sockets if s.host == "server" and s.remote.port == 60001]
+    assert states[-1] == "ESTABLISHED" and "TIME_WAIT" in states
+    assert "the server keeps it" in sentence
+
+
+def test_each_reason_has_its_sentence():
+    said = {
+        "tcp_tw_reuse = 0 leaves": {},
+        "without timestamps": {"tw_reuse": 1, "timestamps": False},
+        "on loopback only": {"tw_reuse": 2},
+        "a pause of more than a second": {"tw_reuse": 1},
+    }
+    for words, parameters in said.items():
+        _, sentence = trace_of(TimeWait, **parameters)
+        assert words in sentence and "Cannot assign requested address (EADDRNOTAVAIL, 99)" in sentence
