@@ -22,6 +22,7 @@ from tcplab.knobs import (
     choice,
     knob,
 )
+from tcplab.releases import release
 from tcplab.segment import ACK, SYN
 from tcplab.trace import MILLISECOND, SECOND, Trace
 
@@ -122,6 +123,11 @@ class AcceptQueue(Experiment):
     def port(self) -> int:
         """MySQL's port where the server speaks first, PostgreSQL's otherwise."""
         return 3306 if self.speaks_first == "server" else 5432
+
+    def ignored_by_release(self) -> list[str]:
+        limit = release(self.linux).somaxconn
+        cut = f"backlog = {self.backlog} is cut to {limit}: that is net.core.somaxconn in Linux {self.linux}."
+        return [*super().ignored_by_release(), *([cut] if self.backlog > limit else [])]
 
     def watch(self) -> float:
         """How long the run lasts from the first connect() on, seconds."""
