@@ -134,7 +134,9 @@ class Trace:
     #: The Linux version whose rules applied (model) or that ran it; empty when unknown.
     linux: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    #: Hosts in the order in which a picture shows them, left to right, with their address.
+    #: Hosts in the order in which a picture shows them, left to right, with their address. A box on a
+    #: route stands among them without one; what it knows of a connection is a `SocketSample` of it,
+    #: with timer `idle` or `close`, until it forgets it (`CLOSED`).
     hosts: dict[str, str] = field(default_factory=dict)
     passages: list[Passage] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)

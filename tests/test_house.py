@@ -59,6 +59,8 @@ MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.bench.model",
     "tcplab.bench.modelsockets",
     "tcplab.bench.agreement",
+    "tcplab.bench.between",
+    "tcplab.bench.modelwire",
     "tcplab.bench.witness",
 }
 COMPILED = {"numpy", "pandas", "scapy"}

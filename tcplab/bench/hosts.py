@@ -25,7 +25,15 @@ from tcplab.bench.namespaces import (
     whole_frames,
     write_sysctl,
 )
-from tcplab.bench.script import Bind, Connection, Host, Result, ScriptError, SocketOptions
+from tcplab.bench.script import (
+    Bind,
+    Connection,
+    Host,
+    Result,
+    ScriptError,
+    SocketOptions,
+    rule_says,
+)
 from tcplab.bench.sockdiag import Console
 from tcplab.bench.sockets import Held, LinuxConnection, LinuxListener, abort, bind_before, set_options
 from tcplab.bench.trouble import BenchError
@@ -102,7 +110,7 @@ class LinuxHost(Host):
         else:
             self.end.plug_into(card)
         for port, rule in self.end.cable.rules.items():
-            self._apply_rule(port, rule)
+            self._apply_rule(port, rule, self.end.cable.rules_left.get(port, 0))
         self.bench.wire.attach(self.end, self.address)
 
     def _usual_settings(self) -> None:
@@ -205,28 +213,30 @@ class LinuxHost(Host):
         self.touched()
         self.bench.note(self, "rebooted: no socket is left")
 
-    def reject(self, port: int) -> None:
-        self._rule(port, "REJECT")
+    def reject(self, port: int, times: int = 0) -> None:
+        self._rule(port, "REJECT", times)
 
     def drop(self, port: int) -> None:
         self._rule(port, "DROP")
 
-    def _rule(self, port: int, rule: str) -> None:
+    def _rule(self, port: int, rule: str, times: int = 0) -> None:
         self.bench.wire.drain()
-        self._apply_rule(port, rule)
-        self.end.cable.rules[port] = rule
-        self.bench.note(self, f"firewall rule: {rule} port {port}")
+        self._apply_rule(port, rule, times)
+        self.end.cable.add_rule(port, rule, times)
+        self.bench.note(self, rule_says(rule, port, times))
 
-    def _apply_rule(self, port: int, rule: str) -> None:
+    def _apply_rule(self, port: int, rule: str, times: int) -> None:
         """A rule of netfilter in this host's network; the wire knows of it only to name the fate."""
         path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PLACES])
         nft = shutil.which("nft", path=path)
         if nft is None:
             raise BenchError("firewall rules on Linux need the program nft: install the package nftables.")
+        # One more would have to wait until tomorrow.
+        limit = f"limit rate 1/day burst {times} packets " if times else ""
         hook = "{ type filter hook input priority 0 ; policy accept ; }"
         rules = (
             f"add table ip tcplab\nadd chain ip tcplab input {hook}\n"
-            f"add rule ip tcplab input tcp dport {port} {_NFT_RULES[rule]}\n"
+            f"add rule ip tcplab input tcp dport {port} {limit}{_NFT_RULES[rule]}\n"
         )
         with self.network.inside(self.bench.home):
             done = subprocess.run([nft, "-f", "-"], input=rules, text=True, capture_output=True)

@@ -18,6 +18,7 @@ from tcplab.bench.namespaces import Network
 from tcplab.bench.script import MORE_ADDRESSES, Bench, Connection, Host
 from tcplab.bench.sockets import LinuxConnection
 from tcplab.bench.wire import Clock, Wire
+from tcplab.route.box import Box
 from tcplab.segment import RST, Segment, seq_add
 from tcplab.trace import MILLISECOND, SECOND, Note, Trace
 
@@ -67,6 +68,9 @@ class LinuxBench(Bench):
             self.trace.hosts[name] = host.address
             made.append(host)
         return tuple(made)
+
+    def route(self, one: Host, other: Host, *boxes: Box) -> None:
+        self.wire.between.place(one.name, other.name, boxes)
 
     def now(self) -> float:
         return self.clock.now() / SECOND

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import simpy
 
 from tcplab.bench.modelsockets import ModelConnection, ModelListener
+from tcplab.bench.modelwire import ModelWire, VirtualTime
 from tcplab.bench.script import (
     MORE_ADDRESSES,
     Bench,
@@ -22,6 +23,7 @@ from tcplab.bench.script import (
     Result,
     ScriptError,
     SocketOptions,
+    rule_says,
 )
 from tcplab.model.claim import ANY, PortError
 from tcplab.model.socket import Socket
@@ -29,9 +31,10 @@ from tcplab.model.stack import Stack
 from tcplab.model.states import SYN_SENT
 from tcplab.model.sysctls import Options
 from tcplab.releases import release
+from tcplab.route.box import Box
 from tcplab.route.cable import Cable
-from tcplab.segment import RST, Endpoint, Segment, reset_for, seq_add
-from tcplab.trace import MILLISECOND, SECOND, Call, CounterSample, Note, Passage, SocketSample, Trace
+from tcplab.segment import RST, Endpoint, Segment, seq_add
+from tcplab.trace import MILLISECOND, SECOND, Call, CounterSample, Note, SocketSample, Trace
 
 if TYPE_CHECKING:
     from tcplab.bench import Story
@@ -49,15 +52,6 @@ class _Wait:
 
     def __await__(self) -> Generator[simpy.Event, Any, Any]:
         return (yield self.event)
-
-
-class VirtualTime(simpy.Environment):
-    """SimPy's clock, counting whole nanoseconds."""
-
-    @property
-    def now(self) -> int:
-        """Nanoseconds since the run began."""
-        return self._now  # type: ignore[return-value]
 
 
 def _nanoseconds(seconds: float) -> int:
@@ -144,13 +138,13 @@ class ModelHost(Host):
         self.settle()
         self.bench.note(self, "rebooted: no socket is left")
 
-    def reject(self, port: int) -> None:
-        self.cable.rules[port] = "REJECT"
-        self.bench.note(self, f"firewall rule: REJECT port {port}")
+    def reject(self, port: int, times: int = 0) -> None:
+        self.cable.add_rule(port, "REJECT", times)
+        self.bench.note(self, rule_says("REJECT", port, times))
 
     def drop(self, port: int) -> None:
-        self.cable.rules[port] = "DROP"
-        self.bench.note(self, f"firewall rule: DROP port {port}")
+        self.cable.add_rule(port, "DROP")
+        self.bench.note(self, rule_says("DROP", port))
 
     # -- calls, and waiting ----------------------------------------------------------------
 
@@ -193,7 +187,7 @@ class ModelHost(Host):
         """After anything happened: send, write down what changed, wake, and set the timer."""
         stack = self.stack
         for segment in stack.to_send():
-            self.bench.carry(self, segment)
+            self.bench.wire.carry(self, segment)
         if stack.woken:
             woken, stack.woken = stack.woken, {}
             for target in woken:
@@ -241,26 +235,28 @@ class ModelBench(Bench):
         self.lateness = lateness
         self.env = VirtualTime()
         self.release = release(story.linux)
-        self.latency = round(story.latency_ms * MILLISECOND)
         self.trace = Trace(str(story.name), "model", story.linux, story.values())
         self._seed = story.seed
-        self._by_address: dict[str, ModelHost] = {}
+        self.wire = ModelWire(self.env, self.trace, round(story.latency_ms * MILLISECOND))
 
     def hosts(self, *names: str) -> tuple[ModelHost, ...]:
         made = []
         for name in names:
             address = f"10.0.0.{len(self.trace.hosts) + 1}"
             host = ModelHost(self, name, address, self._seed)
-            self._by_address[address] = host
+            self.wire.owners[address] = host
             self.trace.hosts[name] = address
             made.append(host)
         return tuple(made)
 
     def one_more_address(self, host: ModelHost) -> str:
         """Another address that leads to a host."""
-        address = f"10.0.0.{MORE_ADDRESSES + len(self._by_address)}"
-        self._by_address[address] = host
+        address = f"10.0.0.{MORE_ADDRESSES + len(self.wire.owners)}"
+        self.wire.owners[address] = host
         return address
+
+    def route(self, one: Host, other: Host, *boxes: Box) -> None:
+        self.wire.between.place(one.name, other.name, boxes)
 
     def now(self) -> float:
         return self.env.now / SECOND
@@ -297,12 +293,12 @@ class ModelBench(Bench):
         ours = victim.socket.local
         last = next(p.segment for p in reversed(self.trace.passages) if p.segment.source == ours)
         forged = Segment(last.destination, last.source, seq_add(last.ack, offset), 0, RST, 0)
-        claimed = self._by_address[last.destination.address]
-        self.carry(claimed, forged, kind="forged")
+        claimed = self.wire.owners[last.destination.address]
+        self.wire.carry(claimed, forged, kind="forged")
 
     def move_address(self, old: Host, new: Host) -> None:
         assert isinstance(new, ModelHost)
-        self._by_address[old.address] = new
+        self.wire.owners[old.address] = new
         self.note(new, f"takes over address {old.address}")
 
     def watch_from_now(self) -> None:
@@ -310,37 +306,6 @@ class ModelBench(Bench):
 
     def note(self, host: Host | None, text: str) -> None:
         self.trace.notes.append(Note(self.env.now, host.name if host else "", text))
-
-    # -- the wire ----------------------------------------------------------------------------
-
-    def carry(self, sender: ModelHost, segment: Segment, kind: str = "") -> None:
-        """Put a segment on the wire, unless a named loss or a pulled cable takes it."""
-        env = self.env
-        receiver = self._by_address[segment.destination.address]
-        ours, theirs = sender.cable, receiver.cable
-        passage = Passage(env.now, sender.name, receiver.name, segment, kind=kind)
-        self.trace.passages.append(passage)
-        if ours.loses(segment) or not (ours.plugged and theirs.plugged):
-            passage.fate = "lost"
-            return
-        cuts = ours.cuts + theirs.cuts
-
-        def arrive(event: simpy.Event) -> None:
-            if ours.cuts + theirs.cuts != cuts:
-                passage.fate = "lost"
-                return
-            now = passage.arrives = env.now
-            rule = theirs.rule_for(segment)
-            if rule is None:
-                receiver.stack.receive(now, segment)
-                passage.verdict = receiver.stack.verdict
-                receiver.settle()
-                return
-            passage.fate = f"dropped_by:{rule}"
-            if rule == "REJECT" and not segment.flags & RST:
-                self.carry(receiver, reset_for(segment))
-
-        env.timeout(self.latency).callbacks.append(arrive)
 
 
 async def _as_coroutine(call: Awaitable[Any]) -> Any:

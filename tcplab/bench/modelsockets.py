@@ -20,6 +20,10 @@ class ModelConnection(Connection):
         self.host: ModelHost = host
         self.socket = socket
 
+    @property
+    def port(self) -> int:
+        return self.socket.local.port
+
     async def send(self, length: int) -> Result:
         return await self.host.call(f"send({length})", self.socket, "send", length)
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tcplab.route.box import Box
 from tcplab.segment import Endpoint
 from tcplab.trace import Trace
 
@@ -92,10 +93,21 @@ class Bind:
         return f"bind({self.address or '0.0.0.0'}:{self.port}){with_options}"
 
 
+def rule_says(rule: str, port: int, times: int = 0) -> str:
+    """A rule of a host's own firewall as a trace has it."""
+    ends = {0: "", 1: ", for one segment"}.get(times, f", for {times} segments")
+    return f"firewall rule: {rule} port {port}{ends}"
+
+
 class Connection(ABC):
     """One end of a connection: what a program holds as a socket."""
 
     host: Host
+
+    @property
+    @abstractmethod
+    def port(self) -> int:
+        """Its own port."""
 
     @abstractmethod
     async def send(self, length: int) -> Result:
@@ -227,8 +239,11 @@ class Host(ABC):
         """Lose every socket without a word, and be reachable again at once."""
 
     @abstractmethod
-    def reject(self, port: int) -> None:
-        """Firewall rule on this host: answer whatever comes for `port` with a RST (REJECT)."""
+    def reject(self, port: int, times: int = 0) -> None:
+        """Firewall rule on this host: answer what comes for `port` with a RST (REJECT).
+
+        Each segment, or only the next `times` of them.
+        """
 
     @abstractmethod
     def drop(self, port: int) -> None:
@@ -244,6 +259,13 @@ class Bench(ABC):
     @abstractmethod
     def hosts(self, *names: str) -> tuple[Host, ...]:
         """Hosts joined by one wire, in the order in which a picture shows them."""
+
+    @abstractmethod
+    def route(self, one: Host, other: Host, *boxes: Box) -> None:
+        """Put boxes between two hosts, in their order from the first, at equal distances.
+
+        In the trace a box stands among the hosts, without an address.
+        """
 
     @abstractmethod
     def now(self) -> float:

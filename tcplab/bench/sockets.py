@@ -182,6 +182,10 @@ class LinuxConnection(Held, Connection):
         #: An error taken from the socket by looking, which the next call is still owed.
         self._owed: str | None = None
 
+    @property
+    def port(self) -> int:
+        return self.local.port
+
     async def send(self, length: int) -> Result:
         began = self.host.bench.clock.now()
         result = await self._send(length)

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 
+from tcplab.bench.between import STRAIGHT, Between, Way
 from tcplab.bench.frames import Dissector, destination, frame_of
 from tcplab.bench.trouble import TooBusy
+from tcplab.route.box import Box
 from tcplab.route.cable import Cable
 from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
 from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
@@ -85,6 +87,36 @@ class End:
         return bool(struct.unpack("=II", counts)[1])
 
 
+class _Frame:
+    """A frame on its way."""
+
+    __slots__ = ("_cables", "_cuts", "content", "passage", "receiver", "way")
+
+    def __init__(
+        self,
+        content: bytes,
+        passage: Passage | None,
+        cables: tuple[Cable, ...],
+        receiver: End,
+        way: Way = STRAIGHT,
+    ) -> None:
+        self.content, self.passage, self.receiver, self.way = content, passage, receiver, way
+        self._cables, self._cuts = cables, _cuts(cables)
+
+    def is_cut(self) -> bool:
+        """A cable that it hung on has been pulled since."""
+        return _cuts(self._cables) != self._cuts
+
+    def behind_a_box(self) -> _Frame:
+        """The same, a box further."""
+        self.way = self.way.rest
+        return self
+
+
+def _cuts(cables: tuple[Cable, ...]) -> int:
+    return sum(cable.cuts for cable in cables)
+
+
 class Wire:
     """Carries frames; writes a passage for each TCP segment."""
 
@@ -99,7 +131,9 @@ class Wire:
         self._owner: dict[str, End] = {}
         self._ends: list[End] = []
         self._retired: list[socket.socket] = []
-        self._heap: list[tuple[int, int, bytes, Passage | None, End, End, int]] = []
+        self._heap: list[tuple[int, int, _Frame]] = []
+        self.between = Between(trace)
+        self._box_timer: asyncio.TimerHandle | None = None
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
         #: Per direction: the last ACK sent, and the end of what has arrived without a gap.
@@ -134,6 +168,8 @@ class Wire:
         """Take everybody off; what is under way stays so."""
         if self._timer:
             self._timer.cancel()
+        if self._box_timer:
+            self._box_timer.cancel()
         self._heap.clear()
         for end in self._ends:
             self.detach(end)
@@ -168,7 +204,7 @@ class Wire:
         segment = self._dissector.segment(frame)
         if segment is None:  # ICMP, say: carried, but no part of the story
             if end.cable.plugged and receiver.cable.plugged:
-                self._send_off(frame, None, end, receiver, t)
+                self._send_off(_Frame(frame, None, (end.cable, receiver.cable), receiver), t)
             return
         if segment.flags & ACK:
             self.acked[segment.source, segment.destination] = segment.ack
@@ -189,14 +225,62 @@ class Wire:
         if sender.cable.loses(segment) or not (sender.cable.plugged and receiver.cable.plugged):
             passage.fate = "lost"
             return
-        self._send_off(frame, passage, sender, receiver, t)
+        way = self.between.way(sender.name, receiver.name)
+        self._send_off(_Frame(frame, passage, (sender.cable, receiver.cable), receiver, way), t)
 
-    def _send_off(self, frame: bytes, passage: Passage | None, sender: End, receiver: End, t: int) -> None:
+    def _send_off(self, frame: _Frame, t: int) -> None:
+        """One leg: to the next box, or to the receiver."""
         self._number += 1
-        cuts = sender.cable.cuts + receiver.cable.cuts
-        heappush(self._heap, (t + self._latency, self._number, frame, passage, sender, receiver, cuts))
+        way = frame.way
+        wait = way.left(self._latency) - (way.rest.left(self._latency) if way.boxes else 0)
+        heappush(self._heap, (t + wait, self._number, frame))
         if self._heap[0][1] == self._number:
             self._set_timer()
+
+    # -- boxes on the way ----------------------------------------------------------------------
+
+    def _meet(self, frame: _Frame, due: int, now: int) -> None:
+        """A segment has come to a box; the next leg begins when it should have come."""
+        box, passage = frame.way.boxes[0], frame.passage
+        if passage is None:
+            self._send_off(frame.behind_a_box(), due)
+            return
+        self._fire_boxes(now)
+        decision = self.between.meet(now, box, passage)
+        for reset in decision.resets:
+            self._reset_from(box, reset, now)
+        if decision.passes:
+            self._send_off(frame.behind_a_box(), due)
+        self._watch_boxes()
+        self._stirred()
+
+    def _reset_from(self, box: Box, reset: Segment, now: int) -> None:
+        """A RST that a box sends in somebody's name."""
+        receiver = self._owner[reset.destination.address]
+        passage = Passage(now, box.name, receiver.name, reset, kind="forged")
+        self._trace.passages.append(passage)
+        if not receiver.cable.plugged:
+            passage.fate = "lost"
+            return
+        way = self.between.way_from(box, receiver.name)
+        self._send_off(_Frame(frame_of(reset), passage, (receiver.cable,), receiver, way), now)
+
+    def _fire_boxes(self, now: int) -> None:
+        for box, reset in self.between.fire(now):
+            self._reset_from(box, reset, now)
+
+    def _watch_boxes(self) -> None:
+        if self._box_timer:
+            self._box_timer.cancel()
+        due = self.between.next_timer()
+        if due is not None:
+            self._box_timer = self._loop.call_at((due + self._clock.began) / SECOND, self._boxes_due)
+
+    def _boxes_due(self) -> None:
+        self._box_timer = None
+        self._fire_boxes(self._clock.now())
+        self._watch_boxes()
+        self._stirred()
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -211,18 +295,20 @@ class Wire:
             self._timer.cancel()
             self._timer = None
         while self._heap and self._heap[0][0] <= (now := self._clock.now()):
-            due, _, frame, passage, sender, receiver, cuts = heappop(self._heap)
+            due, _, frame = heappop(self._heap)
             if now - due > LATEST:
                 self._too_busy(f"a segment arrived {(now - due) // MILLISECOND} ms late")
-            self._deliver(frame, passage, receiver, now, sender.cable.cuts + receiver.cable.cuts != cuts)
+            if frame.is_cut():
+                if frame.passage:
+                    frame.passage.fate = "lost"
+            elif frame.way.boxes:
+                self._meet(frame, due, now)
+            else:
+                self._deliver(frame.content, frame.passage, frame.receiver, now)
         if self._heap:
             self._set_timer()
 
-    def _deliver(self, frame: bytes, passage: Passage | None, receiver: End, now: int, cut: bool) -> None:
-        if cut:
-            if passage:
-                passage.fate = "lost"
-            return
+    def _deliver(self, frame: bytes, passage: Passage | None, receiver: End, now: int) -> None:
         if passage:
             passage.arrives = now
             rule = receiver.cable.rule_for(passage.segment)

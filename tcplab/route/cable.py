@@ -25,6 +25,8 @@ class Cable:
         self.cuts = 0
         #: Rules of the host's own firewall by destination port: `REJECT` or `DROP`.
         self.rules: dict[int, str] = {}
+        #: For how many more segments a rule holds, where it doesn't hold for all.
+        self.rules_left: dict[int, int] = {}
         self._losses: dict[str, int] = {}
 
     def unplug(self) -> None:
@@ -50,5 +52,18 @@ class Cable:
         return False
 
     def rule_for(self, segment: Segment) -> str | None:
-        """What the host's firewall does with an arriving segment; None lets it in."""
-        return self.rules.get(segment.destination.port)
+        """What the host's firewall does with an arriving segment; None lets it in. It counts."""
+        port = segment.destination.port
+        if not self.rules_left.get(port, 1):
+            return None
+        if port in self.rules_left:
+            self.rules_left[port] -= 1
+        return self.rules.get(port)
+
+    def add_rule(self, port: int, rule: str, times: int = 0) -> None:
+        """`REJECT` or `DROP` whatever comes for a port, or only so many segments."""
+        self.rules[port] = rule
+        if times:
+            self.rules_left[port] = times
+        else:
+            self.rules_left.pop(port, None)

@@ -67,7 +67,7 @@ def test_two_runs_are_one():
 
 
 def bench_host(bench, name):
-    return next(host for host in bench._by_address.values() if host.name == name)
+    return next(host for host in bench.wire.owners.values() if host.name == name)
 
 
 # -- several things at once --------------------------------------------------------------------------
