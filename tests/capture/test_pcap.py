@@ -95,6 +95,9 @@ def test_tshark_agrees_about_every_experiment(tmp_path, name, changed):
         "keepalive": {"peer": "moved"},
         "dead_peer": {"sack": False},
         "slow_reader": {"peer": "offline"},
+        "port_range": {"sources": 2, "destinations": 2, "connects": 25},
+        "time_wait": {"tw_reuse": 1, "wait_s": 1.3},
+        "bind_or_connect": {"then": "connect"},
     }
     experiment = kind.from_values({**kind.quick, **(other_ends[name] if changed == "another end" else {})})
     compare(run(experiment), "client" if changed == "quick" else "server", tmp_path / "run.pcap")
