@@ -14,7 +14,7 @@ from tcplab.fleet import ring, steady
 from tcplab.fleet.arrivals import poisson
 from tcplab.fleet.load import WHOLE_SECONDS, Load
 from tcplab.fleet.study import ARRIVALS, DURATION, RATE, Study
-from tcplab.knobs import LATENCY, Knob, ParameterError, choice, knob
+from tcplab.knobs import DESTINATIONS, LATENCY, SOURCES, TW_REUSE, Knob, ParameterError, choice, knob
 from tcplab.releases import release
 from tcplab.trace import SECOND, Trace, duration
 
@@ -34,18 +34,6 @@ HOLD = Knob(
 TIME_WAIT = Knob(
     "TIME_WAIT", float, "s", 0, 600, slider_high=240, test_only=True,
     help="How long a closed connection keeps its port: 60 s in Linux, built in.",
-)  # fmt: skip
-DESTINATIONS = Knob(
-    "destinations", int, low=1, high=1000, slider_high=20, test_only=True,
-    help="Addresses or ports of the server, used in turn: each has all local ports to itself.",
-)  # fmt: skip
-SOURCES = Knob(
-    "source addresses", int, low=1, high=1000, slider_high=20, test_only=True,
-    help="Addresses of the client: each has all local ports to itself.",
-)  # fmt: skip
-TW_REUSE = Knob(
-    "tcp_tw_reuse", int, choices=(0, 1, 2), sysctl="net.ipv4.tcp_tw_reuse",
-    help="connect() may take a port in TIME_WAIT: 1 = after a second, 2 = only on loopback, 0 = never.",
 )  # fmt: skip
 
 
@@ -83,8 +71,8 @@ class PortChurn(Study):
     hold_s: float = knob(HOLD, default=0.01)
     time_wait_s: float = knob(TIME_WAIT, default=60)
     duration_s: float = knob(DURATION, default=180)
-    destinations: int = knob(DESTINATIONS, default=1)
-    sources: int = knob(SOURCES, default=1)
+    destinations: int = knob(replace(DESTINATIONS, high=1000), default=1)
+    sources: int = knob(replace(SOURCES, high=1000, help="The client's addresses."), default=1)
     tw_reuse: int = knob(TW_REUSE, default=0)
     closer: str = knob(
         choice("closes first", "client", "server", help="Whoever does keeps the connection in TIME_WAIT."),
@@ -173,6 +161,7 @@ class PortChurn(Study):
             "time_wait_high": filling.time_wait.high,
             "opened": filling.opened_in,
             "refused": [all_ - good for all_, good in zip(made, filling.opened_in, strict=True)],
+            "outages_s": [[seconds(began), seconds(until)] for began, until in filling.outages],
         }
         return outcome, series
 

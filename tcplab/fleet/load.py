@@ -74,6 +74,8 @@ class Filling:
     first_refusal: int | None
     #: From the first attempt refused to the next one that succeeds, or to the end of the run.
     longest_outage: int
+    #: Such stretches, first tick and end, as far as they are as long as a step of the curves.
+    outages: list[tuple[int, int]]
     #: Ports that no connect() to their destination may take; and sockets in TIME_WAIT, which with
     #: reuse may be taken while they are there.
     in_use: Curve

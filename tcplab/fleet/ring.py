@@ -33,15 +33,16 @@ def fill(load: Load, edges: Sequence[int]) -> Filling:
         free.append(load.free_again(moments))
         gone.append(_end_of_time_wait(moments, load))
     starts = _merged(taken)
-    first_refusal, longest = _outages(_merged(places), load)
+    outages = _outages(_merged(places), load)
     seen = [bisect_left(starts, edge) for edge in edges]
     # The curve of TIME_WAIT is looked at `hold` earlier: so it begins where a connection does.
     earlier = [edge - load.hold for edge in edges]
     return Filling(
         opened=len(starts),
         refused=len(load.arrivals) - len(starts),
-        first_refusal=first_refusal,
-        longest_outage=longest,
+        first_refusal=outages[0][0] if outages else None,
+        longest_outage=max((until - began for began, until in outages), default=0),
+        outages=[(began, until) for began, until in outages if until - began >= edges[1]],
         in_use=_curve(starts, _merged(free), edges, load.ceiling),
         time_wait=_curve(starts, _merged(gone), earlier, load.ceiling),
         opened_in=[after - before for before, after in pairwise(seen)],
@@ -90,17 +91,17 @@ def _merged(sequences: list[list[int]]) -> list[int]:
     return sequences[0] if len(sequences) == 1 else sorted(chain.from_iterable(sequences))
 
 
-def _outages(places: list[int], load: Load) -> tuple[int | None, int]:
-    """The first refusal, and the longest stretch in which every attempt was refused."""
+def _outages(places: list[int], load: Load) -> list[tuple[int, int]]:
+    """The stretches in which every attempt was refused: from the first of these to the next that succeeds."""
     arrivals = load.arrivals
     if len(places) == len(arrivals):
-        return None, 0
+        return []
     steps = map(sub, islice(places, 1, None), places)
     last_before = compress(count(), map((1).__lt__, steps))
-    stretches = [(places[i] + 1, arrivals[places[i + 1]]) for i in last_before]
+    found = [(arrivals[places[i] + 1], arrivals[places[i + 1]]) for i in last_before]
     if places[-1] + 1 < len(arrivals):
-        stretches.append((places[-1] + 1, load.end))
-    return arrivals[stretches[0][0]], max(until - arrivals[began] for began, until in stretches)
+        found.append((arrivals[places[-1] + 1], load.end))
+    return found
 
 
 def _curve(starts: list[int], ends: list[int], edges: Sequence[int], ceiling: int) -> Curve:

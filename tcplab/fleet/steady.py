@@ -52,27 +52,40 @@ def fill(load: Load, edges: Sequence[int]) -> Filling:
         return accepted(t - closed) - (max(over, accepted(t) - ceiling) if load.reuse else over)
 
     seen = [accepted(edge - 1) for edge in edges]
-    first, longest = _outages(load, pattern)
+    first = pattern.granted * step if opened < total else None
+    outages = _outages(load, pattern, edges[1])
     return Filling(
         opened=opened,
         refused=total - opened,
         first_refusal=first,
-        longest_outage=longest,
+        longest_outage=_longest_outage(load, pattern),
+        outages=outages,
         in_use=_curve(in_use, (0, busy), pattern, edges),
         time_wait=_curve(time_wait, (0, closed, gone), pattern, edges),
         opened_in=[after - before for before, after in pairwise(seen)],
     )
 
 
-def _outages(load: Load, pattern: _Pattern) -> tuple[int | None, int]:
-    """The first refusal, and the longest stretch in which every attempt was refused."""
-    total, step = len(load.arrivals), pattern.step
-    if pattern.granted == pattern.period or total <= pattern.granted:
-        return None, 0
-    first = pattern.granted * step
-    if total > pattern.period:
-        return first, (pattern.period - pattern.granted) * step
-    return first, load.end - first
+def _longest_outage(load: Load, pattern: _Pattern) -> int:
+    """All are equally long, but the end of the run may cut the only one short."""
+    granted, period, total = pattern.granted, pattern.period, len(load.arrivals)
+    if granted == period or total <= granted:
+        return 0
+    return (period - granted) * pattern.step if total > period else load.end - granted * pattern.step
+
+
+def _outages(load: Load, pattern: _Pattern, shortest: int) -> list[tuple[int, int]]:
+    """The stretches in which every attempt was refused, as far as they are at least so long."""
+    step, total = pattern.step, len(load.arrivals)
+    if (pattern.period - pattern.granted) * step < shortest:
+        return []
+    found = []
+    for first in range(pattern.granted, total, pattern.period):
+        next_granted = first + pattern.period - pattern.granted
+        until = next_granted * step if next_granted < total else load.end
+        if until - first * step >= shortest:
+            found.append((first * step, until))
+    return found
 
 
 def _curve(

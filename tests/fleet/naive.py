@@ -26,10 +26,14 @@ class Told:
     opened: int = 0
     refused: int = 0
     first_refusal: int | None = None
-    longest_outage: int = 0
+    outages: list = field(default_factory=list)
     in_use: list = field(default_factory=list)
     time_wait: list = field(default_factory=list)
     opened_at: list = field(default_factory=list)
+
+    @property
+    def longest_outage(self) -> int:
+        return max((until - began for began, until in self.outages), default=0)
 
 
 def play(load) -> Told:
@@ -57,7 +61,8 @@ def play(load) -> Told:
                 outage = t if outage is None else outage
                 continue
             if outage is not None:
-                told.longest_outage, outage = max(told.longest_outage, t - outage), None
+                told.outages.append((outage, t))
+                outage = None
             told.opened += 1
             told.opened_at.append(t)
             port = min(usable, key=lambda port: (port.free, port.closes))
@@ -72,7 +77,7 @@ def play(load) -> Told:
         told.in_use.append((t, sum(port.free > t for port in every)))
         told.time_wait.append((t, sum(port.closes <= t < port.time_wait_ends for port in every)))
     if outage is not None:
-        told.longest_outage = max(told.longest_outage, load.end - outage)
+        told.outages.append((outage, load.end))
     return told
 
 

@@ -112,6 +112,8 @@ def test_the_curves_reach_the_ceiling_and_count_every_attempt():
     trace = run(PortChurn())
     series, told = trace.series, trace.outcome
     assert not trace.passages
+    outages = series.pop("outages_s")
+    assert outages == [[56.464, 60.01], [116.474, 120.02], [176.484, 180]]
     assert {len(curve) for curve in series.values()} == {STEPS}
     assert all(a < b for a, b in pairwise(series["t_s"]))
     assert max(series["in_use_high"]) == told["ceiling"] == 28232

@@ -30,6 +30,7 @@ def check(load, fill):
     found, told = fill(load, edges), play(load)
     assert (found.opened, found.refused) == (told.opened, told.refused)
     assert (found.first_refusal, found.longest_outage) == (told.first_refusal, told.longest_outage)
+    assert found.outages == [(began, until) for began, until in told.outages if until - began >= edges[1]]
     assert (found.in_use.low, found.in_use.high) == low_high(told.in_use, edges)
     assert (found.time_wait.low, found.time_wait.high) == low_high(told.time_wait, edges)
     assert found.opened_in == [
