@@ -15,6 +15,8 @@ from tcplab.trace import MILLISECOND, SocketSample, Trace
 #: Leaves out listening sockets only; a plain `ss -tn` hides TIME-WAIT and SYN-RECV too.
 SS = "ss -tno state connected"
 NSTAT = "nstat"
+#: Of a listening socket: how many connections wait for accept() (Recv-Q), and its backlog (Send-Q).
+SS_LISTENING = "ss -ltn"
 
 #: How ss writes what RFC 9293 calls ESTABLISHED and SYN_RECEIVED; elsewhere a hyphen for the underscore.
 _STATE_NAMES = {"ESTABLISHED": "ESTAB", "SYN_RECEIVED": "SYN-RECV", "CLOSED": "UNCONN"}
@@ -75,6 +77,15 @@ def sockets(trace: Trace, host: str, t: int) -> list[SocketSample]:
 
 def ss(trace: Trace, host: str, t: int) -> str:
     """What `SS` prints on a host at `t` (nanoseconds); only the headings where there is no socket."""
+    return _listed(trace, t, sockets(trace, host, t))
+
+
+def listening(trace: Trace, host: str, t: int) -> str:
+    """What `SS_LISTENING` prints on a host at `t` (nanoseconds)."""
+    return _listed(trace, t, [s for s in trace.sockets_at(t) if s.host == host and s.state == "LISTEN"])
+
+
+def _listed(trace: Trace, t: int, samples: Iterable[SocketSample]) -> str:
     rows = [_HEADINGS] + [
         (
             state_name(sample.state),
@@ -84,7 +95,7 @@ def ss(trace: Trace, host: str, t: int) -> str:
             _endpoint(sample.remote),
             timer(sample, t, trace.linux),
         )
-        for sample in sockets(trace, host, t)
+        for sample in samples
     ]
     return "\n".join(_aligned(rows))
 

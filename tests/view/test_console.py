@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from tcplab.bench import run
+from tcplab.experiments import AcceptQueue
 from tcplab.segment import Endpoint
 from tcplab.trace import SECOND, CounterSample, SocketSample, Trace
-from tcplab.view.console import console, countdown, legend, nstat, ss, state_name
+from tcplab.view.console import console, countdown, legend, listening, nstat, ss, state_name
 from view.transcripts import MS, SERVER, Story
 
 
@@ -157,3 +159,13 @@ def test_the_real_ss_prints_the_same_lines(need):
 
     assert words(shown) == words(ss(trace, "here", SECOND // 100))
 
+
+
+def test_a_listening_socket_shows_who_waits_and_its_backlog():
+    trace = run(AcceptQueue())
+    assert listening(trace, "server", trace.end).splitlines() == [
+        "State  Recv-Q Send-Q Local Address:Port Peer Address:Port Process",
+        "LISTEN 3      2           10.0.0.2:5432      0.0.0.0:*",
+    ]
+    assert "LISTEN 0      2" in listening(trace, "server", 10 * MS)
+    assert len(listening(trace, "client", trace.end).splitlines()) == 1
