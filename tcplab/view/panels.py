@@ -14,7 +14,9 @@ from tcplab.trace import Trace
 from tcplab.view import console, ladder
 from tcplab.view.excerpt import excerpt
 from tcplab.view.figure_widget import LivingFigure
+from tcplab.view.localports import wanted_at
 from tcplab.view.moments import moment_words, moments, position, telling
+from tcplab.view.ports import port_map
 from tcplab.view.settings import settings
 from tcplab.view.show import OF_ALL, PICTURES
 from tcplab.view.table import table
@@ -75,6 +77,35 @@ class Panel:
         raise NotImplementedError
 
 
+class Steps(widgets.HBox):
+    """A slider over everything that happens, and what happened at the moment that is picked."""
+
+    def __init__(self, moment: Moment) -> None:
+        self.moment = moment
+        self.slider = widgets.IntSlider(
+            0, 0, 1, description="moment", readout=False, tooltip="Step through everything that happens."
+        ).add_class("tcplab-turn")
+        self.when = widgets.HTML()
+        super().__init__([self.slider, self.when])
+        self.add_class("tcplab-row")
+        self._quiet = False
+        self.slider.observe(self._on_slider, "value")
+
+    def show(self, trace: Trace, t: int) -> None:
+        """Stand at `t`, whoever picked it."""
+        self._quiet = True
+        try:
+            self.slider.max = max(len(self.moment.all) - 1, 1)
+            self.slider.value = position(self.moment.all, t)
+        finally:
+            self._quiet = False
+        self.when.value = f'<span class="tcplab-when">{escape(moment_words(trace, t))}</span>'
+
+    def _on_slider(self, change: Any) -> None:
+        if not self._quiet:
+            self.moment.pick(self.moment.all[min(change["new"], len(self.moment.all) - 1)])
+
+
 class PicturePanel(Panel):
     """The living figure; one of several pictures where an experiment has more than one."""
 
@@ -87,7 +118,10 @@ class PicturePanel(Panel):
         self._choice = widgets.ToggleButtons(options=[(name.capitalize(), name) for name in pictures])
         self._choice.add_class("tcplab-pictures")
         self._hint = widgets.HTML()
-        self.widget = widgets.VBox([*([self._choice] if len(pictures) > 1 else []), self.figure, self._hint])
+        choice = [self._choice] if len(pictures) > 1 else []
+        # The port map shows one moment, and has no place to click at another.
+        self._steps = [Steps(moment)] if "ports" in pictures else []
+        self.widget = widgets.VBox([*choice, *self._steps, self.figure, self._hint])
         self._trace: Trace | None = None
         self._choice.observe(lambda change: guard(self._draw), "value")
         self.figure.on_click(self._on_click)
@@ -95,7 +129,7 @@ class PicturePanel(Panel):
 
     @property
     def picture(self) -> str:
-        """Name of the picture that is shown: `ladder`, `window`, `queues`."""
+        """Name of the picture that is shown: `ladder`, `window`, `queues`, `ports`."""
         return str(self._choice.value)
 
     def refresh(self, experiment: Parameters, trace: Trace) -> None:
@@ -106,11 +140,12 @@ class PicturePanel(Panel):
         self._trace = None
         self.figure.clear()
         self._hint.value = ""
+        self._show_steps(False)
 
     def _draw(self) -> None:
         if self._trace is None:
             return
-        hint = ""
+        hint, below = "", ""
         trace = self._trace if self.picture in OF_ALL else excerpt(self._trace)
         if self.picture == "ladder":
             at = self.moment.t if self.moment.picked else None
@@ -118,10 +153,19 @@ class PicturePanel(Panel):
             hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
             if at is not None:
                 hint = f"Your console stands at {moment_words(trace, at)}."
+        elif self.picture == "ports":
+            at = self.moment.t if self.moment.picked else wanted_at(trace)
+            self._steps[0].show(trace, at)
+            self._picture, hint, below = port_map(trace, at)
         else:
             self._picture = PICTURES[self.picture](trace)
         self.figure.show(self._picture)
-        self._hint.value = paragraph(hint, "tcplab-help")
+        self._show_steps(self.picture == "ports")
+        self._hint.value = paragraph(hint, "tcplab-help") + below
+
+    def _show_steps(self, shown: bool) -> None:
+        for steps in self._steps:
+            steps.layout.display = "" if shown else "none"
 
     def _on_click(self, y: float) -> None:
         if self.picture == "ladder":
@@ -150,39 +194,23 @@ class ConsolePanel(Panel):
 
     def __init__(self, moment: Moment) -> None:
         self.moment = moment
-        self._slider = widgets.IntSlider(
-            0, 0, 1, description="moment", readout=False, tooltip="Step through everything that happens."
-        ).add_class("tcplab-turn")
-        self._when = widgets.HTML()
+        self._steps = Steps(moment)
         self._screens = widgets.HTML()
-        row = widgets.HBox([self._slider, self._when]).add_class("tcplab-row")
-        self.widget = widgets.VBox([row, self._screens])
-        self._quiet = False
-        self._slider.observe(self._on_slider, "value")
+        self.widget = widgets.VBox([self._steps, self._screens])
         moment.follow(self._show)
 
     def refresh(self, experiment: Parameters, trace: Trace) -> None:
         self._show()
 
     def empty(self) -> None:
-        self._when.value = self._screens.value = ""
+        self._steps.when.value = self._screens.value = ""
 
     def _show(self) -> None:
         trace, t = self.moment.trace, self.moment.t
         if trace is None:
             return
-        self._quiet = True
-        try:
-            self._slider.max = max(len(self.moment.all) - 1, 1)
-            self._slider.value = position(self.moment.all, t)
-        finally:
-            self._quiet = False
-        self._when.value = f'<span class="tcplab-when">{escape(moment_words(trace, t))}</span>'
+        self._steps.show(trace, t)
         self._screens.value = screens(trace, t)
-
-    def _on_slider(self, change: Any) -> None:
-        if not self._quiet:
-            self.moment.pick(self.moment.all[min(change["new"], len(self.moment.all) - 1)])
 
 
 def screens(trace: Trace, t: int) -> str:

@@ -129,6 +129,12 @@ def theme(dark: bool) -> Theme:
     return DARK if dark else LIGHT
 
 
+def tint(colour: str, alpha: float) -> str:
+    """A colour ``#rrggbb`` as a thin coat: what lies below shines through."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
 def layout(
     colours: Theme, *, height: float, margin: Mapping[str, float], title: str | None
 ) -> dict[str, Any]:

@@ -252,11 +252,11 @@ def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | 
             polygon.trace(
                 f"zone: {verdict}",
                 fill="toself",
-                fillcolor=_tint(colours.zones[verdict], 0.35),
+                fillcolor=look.tint(colours.zones[verdict], 0.35),
                 fillpattern={
                     "shape": PATTERNS[verdict],
                     "fgcolor": colours.zones[verdict],
-                    "bgcolor": _tint(colours.zones[verdict], 0.18),
+                    "bgcolor": look.tint(colours.zones[verdict], 0.18),
                     "size": 9,
                     "solidity": 0.16,
                 },
@@ -321,11 +321,6 @@ def _position(offset: int) -> str:
     if offset == 0:
         return "RCV.NXT"
     return f"RCV.NXT {'+' if offset > 0 else '−'} {abs(offset):,}"
-
-
-def _tint(colour: str, alpha: float) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"
 
 
 def _layout(colours: look.Theme, end: float, bottom: float, title: str | None) -> dict[str, Any]:
