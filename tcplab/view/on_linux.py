@@ -15,6 +15,7 @@ import ipywidgets as widgets
 from tcplab.bench.agreement import judge
 from tcplab.trace import SECOND, Trace, duration
 from tcplab.view import ladder
+from tcplab.view.both import HOW_TO_READ
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.overlay import overlay
 from tcplab.view.panels import Guard, Panel, paragraph
@@ -129,11 +130,7 @@ class LinuxPanel(Panel):
             return
         trace, beside = overlay(ours, theirs)
         self._figure.show(ladder.draw(trace, beside=beside))
-        self._where.value += paragraph(
-            "The arrows are the model's. A band behind one and ✓: Linux sent the same, at the second that "
-            "stands there; ✗: only one of them did. Acknowledgements without a mark count by their effect.",
-            "tcplab-help",
-        )
+        self._where.value += paragraph(HOW_TO_READ, "tcplab-help")
 
     def _to_recording(self) -> None:
         if self._recorded is not None:
