@@ -51,6 +51,7 @@ class BindOrConnect(Experiment):
     title = "bind() is not connect(): “Address already in use” although tcp_tw_reuse is on"
     lesson = "bind_is_not_connect"
     controls = ("held_by", "state", "then", "same_destination", "tw_reuse")
+    pictures = ("ports", "ladder")
     presets = {
         "bind(0) meets TIME_WAIT": {},
         "connect() meets the same": {"then": "connect"},

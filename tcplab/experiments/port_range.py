@@ -44,6 +44,7 @@ class PortRange(Experiment):
     title = "Out of ports: the connect() that sends nothing and says “Cannot assign requested address”"
     lesson = "out_of_ports"
     controls = ("first_port", "last_port", "connects", "destinations", "sources")
+    pictures = ("ports", "ladder")
     presets = {
         "six ports, seven connects": {},
         "two destinations": {"destinations": 2, "connects": 13},

@@ -35,6 +35,7 @@ class TimeWait(Experiment):
     title = "TIME_WAIT: the ports of closed connections, and who may have them again"
     lesson = "out_of_ports"
     controls = ("tw_reuse", "wait_s", "timestamps", "max_tw_buckets", "closer")
+    pictures = ("ports", "ladder")
     presets = {
         "every port in TIME_WAIT": {},
         "tw_reuse = 1, too early": {"tw_reuse": 1},
