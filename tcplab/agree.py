@@ -9,13 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-from tcplab.bench import run
-from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge
+from tcplab.bench import Study, run
+from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge, scope_of
 from tcplab.bench.sandbox import Sandbox
 from tcplab.bench.trouble import TooBusy
-from tcplab.experiments import find
-from tcplab.experiments.experiment import Experiment
 from tcplab.knobs import ParameterError
+from tcplab.stories import Story, find
 from tcplab.trace import Trace
 
 #: Sandboxes at once: long waits cost little, but each has a wire that must keep time.
@@ -28,12 +27,12 @@ MORE_LATENCY_MS = 5
 DRAWS = 200
 
 
-def quick(kind: type[Experiment], settings: Mapping[str, Any]) -> Experiment:
+def quick(kind: type[Story], settings: Mapping[str, Any]) -> Story:
     """The quick preset, with settings of one's own on top."""
     return kind.from_values({**kind.quick, **settings})
 
 
-def draw(kind: type[Experiment], settings: Mapping[str, Any], chance: random.Random) -> Experiment:
+def draw(kind: type[Story], settings: Mapping[str, Any], chance: random.Random) -> Story:
     """Sampled parameters away from ties. Raises `ParameterError` when the settings leave none."""
     for _ in range(DRAWS):
         drawn = {name: chance.choice(values) for name, values in kind.sampled.items()}
@@ -48,17 +47,21 @@ def draw(kind: type[Experiment], settings: Mapping[str, Any], chance: random.Ran
     raise ParameterError(f"{kind.name}: with these settings every sample is a tie.")
 
 
-def is_tie(experiment: Experiment) -> bool:
+def is_tie(experiment: Story) -> bool:
     """Would late timers or a little more latency change what happens?"""
     base = run(experiment)
-    latency = min(experiment.latency_ms + MORE_LATENCY_MS, 1000)
-    others = (run(experiment, lateness=LATE_SHARE), run(experiment.with_values(latency_ms=latency)))
-    scope = experiment.scope(base)
-    return any(compare(base, other, (scope, experiment.scope(other))) for other in others)
+    others: list[Trace]
+    if isinstance(experiment, Study):
+        others = [run(other) for other in experiment.nearby()]
+    else:
+        latency = min(experiment.latency_ms + MORE_LATENCY_MS, 1000)
+        others = [run(experiment, lateness=LATE_SHARE), run(experiment.with_values(latency_ms=latency))]
+    scope = scope_of(experiment, base)
+    return any(compare(base, other, (scope, scope_of(experiment, other))) for other in others)
 
 
 def agree(
-    experiments: Iterable[Experiment], progress: Callable[[Agreement], None] = lambda done: None
+    experiments: Iterable[Story], progress: Callable[[Agreement], None] = lambda done: None
 ) -> list[Agreement]:
     """Run each on real Linux and on the model and compare; results in the order asked for.
 
@@ -67,7 +70,7 @@ def agree(
     held = threading.local()
     with ExitStack() as sandboxes, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
 
-        def one(experiment: Experiment) -> Agreement:
+        def one(experiment: Story) -> Agreement:
             if not hasattr(held, "sandbox"):
                 held.sandbox = sandboxes.enter_context(Sandbox())
             done = _compared(experiment, held.sandbox)
@@ -77,7 +80,7 @@ def agree(
         return list(pool.map(one, experiments))
 
 
-def _compared(experiment: Experiment, sandbox: Sandbox) -> Agreement:
+def _compared(experiment: Story, sandbox: Sandbox) -> Agreement:
     for attempt in range(TRIES):
         try:
             linux = run(experiment, "linux", sandbox=sandbox)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import TypeAlias
 
 from tcplab.experiments import EXPERIMENTS
 from tcplab.experiments.experiment import Experiment
@@ -10,11 +11,13 @@ from tcplab.fleet import STUDIES
 from tcplab.fleet.study import Study
 from tcplab.knobs import ParameterError
 
+Story: TypeAlias = Experiment | Study
+
 #: Experiments first, then studies, each in the order of the course.
-STORIES: dict[str, type[Experiment] | type[Study]] = {**EXPERIMENTS, **STUDIES}
+STORIES: dict[str, type[Story]] = {**EXPERIMENTS, **STUDIES}
 
 
-def find(name: str) -> type[Experiment] | type[Study]:
+def find(name: str) -> type[Story]:
     """An experiment or a study by name; raises `ParameterError` with the nearest name when there is none."""
     if name in STORIES:
         return STORIES[name]

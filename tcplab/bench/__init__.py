@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from tcplab.knobs import ParameterError
 
@@ -35,8 +35,11 @@ class Story(Protocol):
 class Study(Story, Protocol):
     """A study of many connections: it plays itself on the model; its script is for Linux alone."""
 
-    def simulated(self, lateness: float = 0) -> Trace: ...
+    def simulated(self) -> Trace: ...
     def check_for_linux(self) -> None: ...
+    def twin(self, linux: Trace) -> Self: ...
+    def compared(self) -> tuple[str, ...]: ...
+    def nearby(self) -> Sequence[Self]: ...
 
 
 def run(
@@ -51,13 +54,13 @@ def run(
 
     `bench` is `model` or `linux`; there `progress` is told a few times a second how far it is:
     seconds since the run began, and segments so far. `sandbox`: one that is already there, on Linux;
-    `lateness`: the share by which the model's timers fire late. Raises `ParameterError` for a bench that
-    doesn't exist, `tcplab.bench.trouble.BenchError` where Linux can't be had.
+    `lateness`: the share by which the model's timers fire late (not in a study). Raises `ParameterError`
+    for a bench that doesn't exist, `tcplab.bench.trouble.BenchError` where Linux can't be had.
     """
     from tcplab.kinds import classify
 
     if bench == "model" and isinstance(experiment, Study):
-        return experiment.simulated(lateness)
+        return experiment.simulated()
     if bench == "model":
         from tcplab.bench.model import run_on_model
 

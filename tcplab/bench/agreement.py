@@ -15,7 +15,7 @@ from itertools import permutations
 from math import ceil
 from typing import Any, Protocol, Self
 
-from tcplab.bench import Story, run
+from tcplab.bench import Story, Study, run
 from tcplab.bench.witness import WHOLE, Event, Scope, Witness
 from tcplab.segment import ACK
 from tcplab.trace import MILLISECOND, Trace
@@ -65,6 +65,8 @@ class Agreement:
     @property
     def sentence(self) -> str:
         """The agreement for a reader: how much was compared, or what differs first."""
+        if self.agrees and not self.segments:
+            return f"Linux {self.linux} does what the model says: the results of both are the same."
         if self.agrees:
             calls = f" and {self.calls} call{'s' * (self.calls > 1)}" if self.calls else ""
             late = ceil(self.behind_s * 100) / 100
@@ -94,11 +96,18 @@ class Compared(Story, Protocol):
     def scope(self, trace: Trace) -> Scope: ...
 
 
-def judge(experiment: Compared, linux: Trace) -> tuple[Agreement, Witness, Witness]:
+def scope_of(experiment: Compared | Study, trace: Trace) -> Scope:
+    """What of a run is compared; of a study those results that it names."""
+    if isinstance(experiment, Study):
+        return Scope(outcomes=experiment.compared())
+    return experiment.scope(trace)
+
+
+def judge(experiment: Compared | Study, linux: Trace) -> tuple[Agreement, Witness, Witness]:
     """A run on Linux against the model at Linux's own parameters: the agreement, and both as read."""
     twin = experiment.twin(linux)
     model = run(twin)
-    ours, theirs = Witness(model, twin.scope(model)), Witness(linux, twin.scope(linux))
+    ours, theirs = (Witness(trace, scope_of(twin, trace)) for trace in (model, linux))
     ways = list(permutations(model.hosts, 2))
     behind = (
         b.t - a.t for way in ways for a, b in zip(ours.segments(*way), theirs.segments(*way), strict=False)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from math import lcm
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from tcplab.fleet import ring, steady
+from tcplab.fleet import ring, steady, twin
 from tcplab.fleet.arrivals import poisson
 from tcplab.fleet.load import WHOLE_SECONDS, Load
 from tcplab.fleet.study import ARRIVALS, DURATION, RATE, Study
@@ -18,10 +18,18 @@ from tcplab.knobs import DESTINATIONS, LATENCY, SOURCES, TW_REUSE, Knob, Paramet
 from tcplab.releases import release
 from tcplab.trace import SECOND, Trace, duration
 
+if TYPE_CHECKING:
+    from tcplab.bench.script import Bench
+
 #: Steps of the curves: about as many as a picture has pixels.
 STEPS = 600
 #: Attempts that can be played one by one: more would keep a learner waiting.
 MOST_ATTEMPTS = 5_000_000
+#: What a run comes to, in this order.
+OUTCOME = (
+    "opened", "refused", "first_refusal_s", "sustainable_per_s", "peak_time_wait", "longest_outage_s",
+    "ceiling",
+)  # fmt: skip
 
 PORTS = Knob(
     "local ports", int, low=1, high=65535, slider_high=64512, test_only=True,
@@ -63,7 +71,18 @@ class PortChurn(Study):
         "tcp_tw_reuse = 1": {"rate_per_s": 1000, "tw_reuse": 1},
         "the server closes first": {"rate_per_s": 1000, "closer": "server"},
     }
-    quick: ClassVar[dict[str, Any]] = {"rate_per_s": 20, "ports": 20, "hold_s": 0.1, "duration_s": 3}
+    quick: ClassVar[dict[str, Any]] = {"rate_per_s": 20, "ports": 20, "hold_s": 0.1, "duration_s": 2}
+    sampled: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "rate_per_s": (5, 10, 20, 30),
+        "arrivals": ("constant", "constant", "poisson"),
+        "ports": (6, 10, 16, 60),
+        "hold_s": (0.05, 0.17, 0.33),
+        "duration_s": (2, 3),
+        "destinations": (1, 1, 2),
+        "tw_reuse": (0, 1, 1, 2),
+        "closer": ("client", "client", "server"),
+        "latency_ms": (1, 5),
+    }
 
     rate_per_s: float = knob(RATE, default=500)
     arrivals: str = knob(ARRIVALS, default="constant")
@@ -108,11 +127,10 @@ class PortChurn(Study):
         only_loopback = self.tw_reuse == 2 and not rules.older_than("4.19")
         return rules.tw_reuse_clock if self.tw_reuse and not only_loopback else ""
 
-    def load(self, lateness: float = 0) -> Load:
+    def load(self) -> Load:
         """This run in ticks, as long as all of its moments allow; random moments fall on nanoseconds."""
         hold, wait, length = (Fraction(str(s)) for s in (self.hold_s, self.time_wait_s, self.duration_s))
         wait = wait if self.closer == "client" else Fraction(0)
-        hold += Fraction(str(lateness)) * (hold + min(wait, Fraction(1)))
         arrivals: Sequence[int]
         if self.arrivals == "constant":
             rate = Fraction(str(self.rate_per_s))
@@ -132,26 +150,25 @@ class PortChurn(Study):
             reuse=self._reuse,
         )
 
-    def simulate(self, lateness: float = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-        load = self.load(lateness)
+    def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        load = self.load()
         edges = load.edges(STEPS)
         is_even = isinstance(load.arrivals, range) and load.busy is not None
         filling = (steady if is_even else ring).fill(load, edges)
-        [kept] = load.free_again([0])
 
         def seconds(ticks: int) -> float:
             return float(Fraction(ticks, load.second))
 
         refused_first = filling.first_refusal
-        outcome = {
-            "opened": filling.opened,
-            "refused": filling.refused,
-            "first_refusal_s": None if refused_first is None else seconds(refused_first),
-            "sustainable_per_s": float(Fraction(load.ceiling * load.second, kept)) if kept else None,
-            "peak_time_wait": max(filling.time_wait.high),
-            "longest_outage_s": seconds(filling.longest_outage),
-            "ceiling": load.ceiling,
-        }
+        outcome = (
+            filling.opened,
+            filling.refused,
+            None if refused_first is None else seconds(refused_first),
+            _sustainable(load),
+            max(filling.time_wait.high),
+            seconds(filling.longest_outage),
+            load.ceiling,
+        )
         made = _attempts(load, edges)
         series = {
             "t_s": [seconds(edge) for edge in edges[:-1]],
@@ -163,7 +180,30 @@ class PortChurn(Study):
             "refused": [all_ - good for all_, good in zip(made, filling.opened_in, strict=True)],
             "outages_s": [[seconds(began), seconds(until)] for began, until in filling.outages],
         }
-        return outcome, series
+        return dict(zip(OUTCOME, outcome, strict=True)), series
+
+    # -- the twin on Linux -------------------------------------------------------------------
+
+    def check_for_linux(self) -> None:
+        twin.check(self)
+
+    async def run(self, bench: Bench) -> None:
+        await twin.play(self, bench)
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        load = self.load()
+        seen = twin.read(trace) | {"sustainable_per_s": _sustainable(load), "ceiling": load.ceiling}
+        return {name: seen[name] for name in OUTCOME}
+
+    def compared(self) -> tuple[str, ...]:
+        """With reuse, chance says which port Linux takes, and so how many are left in TIME_WAIT."""
+        counts = ("opened", "refused", "first_refusal_s", "longest_outage_s")
+        return counts if self._reuse else (*counts, "peak_time_wait")
+
+    def nearby(self) -> Sequence[Self]:
+        return twin.nearby(self)
+
+    # -- what happened -----------------------------------------------------------------------
 
     def sentence(self, trace: Trace) -> str:
         told = trace.outcome
@@ -187,10 +227,13 @@ class PortChurn(Study):
 
     def _all_opened(self, trace: Trace) -> str:
         told = trace.outcome
-        most, limit = max(trace.series["in_use_high"]), told["sustainable_per_s"]
+        limit, kept = told["sustainable_per_s"], ""
+        if trace.series:
+            most = max(trace.series["in_use_high"])
+            kept = f"at most {most:,} of {told['ceiling']:,} ports are kept at once, and "
         said = (
-            f"All {told['opened']:,} connections are opened; at most {most:,} of {told['ceiling']:,} ports "
-            f"are kept at once, and {told['peak_time_wait']:,} sockets are in TIME_WAIT at the peak."
+            f"All {told['opened']:,} connections are opened; {kept}"
+            f"{told['peak_time_wait']:,} sockets are in TIME_WAIT at the peak."
         )
         if limit is None:
             return said + " A port that is kept for no time never runs out."
@@ -198,6 +241,12 @@ class PortChurn(Study):
             return said + f" {limit:,.1f} connections a second could go on for ever."
         until = duration(round(told["ceiling"] / self.rate_per_s * SECOND))
         return said + f" But only {limit:,.1f} a second can go on: at this rate the ports last for {until}."
+
+
+def _sustainable(load: Load) -> float | None:
+    """Connections a second that can go on for ever; None when a port is kept for no time at all."""
+    [kept] = load.free_again([0])
+    return float(Fraction(load.ceiling * load.second, kept)) if kept else None
 
 
 def _attempts(load: Load, edges: Sequence[int]) -> list[int]:

@@ -7,9 +7,9 @@ A study has no script and no segments. It plays a model of the whole and leaves 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tcplab.knobs import Knob, ParameterError, Parameters
 from tcplab.trace import SECOND, Trace
@@ -42,8 +42,6 @@ class Study(Parameters):
     pictures: ClassVar[tuple[str, ...]] = ()
     quick: ClassVar[Mapping[str, Any]] = {}
     sampled: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    #: Outcomes in which the model and a run on Linux are compared; empty where there is no such run.
-    compared: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
@@ -51,16 +49,16 @@ class Study(Parameters):
         """How long the run lasts, seconds."""
 
     @abstractmethod
-    def simulate(self, lateness: float = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The outcome and the series. `lateness`: the share by which timers fire late."""
+    def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The outcome and the series."""
 
     @abstractmethod
     def sentence(self, trace: Trace) -> str:
         """What happened, when, and what the application saw: reads without the picture."""
 
-    def simulated(self, lateness: float = 0) -> Trace:
+    def simulated(self) -> Trace:
         """The run, as a trace without segments."""
-        outcome, series = self.simulate(lateness)
+        outcome, series = self.simulate()
         return Trace(
             self.name,
             "model",
@@ -73,14 +71,25 @@ class Study(Parameters):
         )
 
     def check_for_linux(self) -> None:
-        """Raise `ParameterError` where these parameters are too much for a run on real Linux."""
-        if not self.compared:
-            raise ParameterError(f"{self.name} runs on the model only: tcplab run {self.name}.")
+        """Raise `ParameterError` where there is no run on real Linux, or not with these parameters."""
+        raise ParameterError(f"{self.name} runs on the model only: tcplab run {self.name}.")
 
     async def run(self, bench: Bench) -> None:
-        """The small twin, in a bench's verbs."""
+        """The small twin on Linux, in a bench's verbs."""
         self.check_for_linux()
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         """The named results of the twin's run, read from what it left behind."""
         return dict(trace.outcome)
+
+    def twin(self, linux: Trace) -> Self:
+        """The parameters with which the model is compared to a run on Linux: those of that Linux."""
+        return self.with_values(linux=linux.linux or self.linux)
+
+    def compared(self) -> tuple[str, ...]:
+        """The outcomes in which the two are compared."""
+        return ()
+
+    def nearby(self) -> Sequence[Self]:
+        """Parameters that Linux may take these for: where they tell something else, it's a tie."""
+        return ()
