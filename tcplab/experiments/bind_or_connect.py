@@ -30,6 +30,11 @@ THEN = choice(
 SAME_DESTINATION = replace(
     YES_NO, label="same destination", help="One more connection to where the others lead, or to another port."
 )
+BIND_ADDRESS = choice(
+    "bind() names", "any", "same", "another",
+    help="The address that one more bind() gives: none (0.0.0.0), the client's that the others use, or a "
+    "second one of the client's.",
+)  # fmt: skip
 #: The server's two ports.
 HERE, ELSEWHERE = 5432, 5433
 #: What one more program calls, in words.
@@ -66,6 +71,7 @@ class BindOrConnect(Experiment):
             "then": "connect",
             "same_destination": False,
         },
+        "the client's second address": {"bind_address": "another"},
         "open connections, another destination": {
             "state": "established",
             "then": "connect",
@@ -80,6 +86,7 @@ class BindOrConnect(Experiment):
             "connect", "bind0", "bind0_reuseaddr", "bind_explicit", "bind_explicit_reuseaddr", "bind_no_port",
         ),
         "same_destination": (True, False),
+        "bind_address": ("any", "any", "same", "another"),
         "ports": (1, 2, 6),
         "tw_reuse": (0, 1),
         "timestamps": (True, True, True, False),
@@ -91,6 +98,7 @@ class BindOrConnect(Experiment):
     state: str = knob(STATE, default="time_wait")
     then: str = knob(THEN, default="bind0")
     same_destination: bool = knob(SAME_DESTINATION, default=True)
+    bind_address: str = knob(BIND_ADDRESS, default="any")
     ports: int = knob(LOCAL_PORTS, default=6)
     tw_reuse: int = knob(TW_REUSE, default=1)
     timestamps: bool = knob(TIMESTAMPS, default=True)
@@ -127,9 +135,11 @@ class BindOrConnect(Experiment):
     def _bind(self, client: Host) -> Bind | None:
         if self.then == "connect":
             return None
+        address = client.add_address() if self.bind_address == "another" else client.address
         if self.then == "bind_no_port":
-            return Bind(address=client.address, no_port=True)
-        return Bind(port=FIRST_PORT if self.then.startswith("bind_explicit") else 0)
+            return Bind(address=address, no_port=True)
+        port = FIRST_PORT if self.then.startswith("bind_explicit") else 0
+        return Bind(address="" if self.bind_address == "any" else address, port=port)
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = watching_since(trace)
@@ -156,10 +166,14 @@ class BindOrConnect(Experiment):
         reuse = " with SO_REUSEADDR" if self.held_by.endswith("reuseaddr") else ""
         state = "TIME_WAIT" if self.state == "time_wait" else "ESTABLISHED"
         held = f"Every local port of {self.ports} was taken by {how}{reuse} and is in {state}"
-        one_more = f"{held}. After {in_words(self.wait_s)} one more program calls {CALLED[self.then]}"
+        bound = {"any": "", "same": " on the same address", "another": " on another address of the client's"}
+        called = CALLED[self.then] + (bound[self.bind_address] if self.then != "connect" else "")
+        one_more = f"{held}. After {in_words(self.wait_s)} one more program calls {called}"
         where = "the same destination" if self.same_destination else "another destination"
         if result == "ok":
-            return f"{one_more}, and connects to {where}."
+            free = " Ports are held for each local address: on this one they are all free."
+            other = self.bind_address == "another" and self.then != "connect"
+            return f"{one_more}, and connects to {where}.{free if other else ''}"
         if result == "EADDRINUSE":
             return (
                 f"{one_more}: Address already in use (EADDRINUSE, 98). bind() knows no destination yet, "

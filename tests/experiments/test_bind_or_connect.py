@@ -85,3 +85,39 @@ def test_every_cell_agrees_with_linux():
     found = agree(cells)
     assert len(found) == 192
     assert [(f.parameters, list(map(str, f.differences))) for f in found if not f.agrees] == []
+
+
+@pytest.mark.parametrize("state", ["time_wait", "established"])
+@pytest.mark.parametrize("held_by", ["connect", "bind0"])
+def test_ports_are_held_for_each_local_address(held_by, state):
+    found = {
+        address: [
+            outcome(BindOrConnect, held_by=held_by, state=state, then=then, bind_address=address)["result"]
+            for then in ("bind0", "bind_explicit")
+        ]
+        for address in ("any", "same", "another")
+    }
+    refused = ["EADDRINUSE"] * 2
+    assert found == {"any": refused, "same": refused, "another": ["ok", "ok"]}
+
+
+def test_a_second_address_does_not_help_a_connect_that_meets_bound_ports():
+    """connect() passes such a port over before it looks at any address."""
+    _, sentence = trace_of(BindOrConnect, held_by="bind0", then="bind_no_port", bind_address="another")
+    assert "(EADDRNOTAVAIL, 99)" in sentence and "passed over by every connect()" in sentence
+    _, sentence = trace_of(BindOrConnect, bind_address="another")
+    assert sentence.endswith("Ports are held for each local address: on this one they are all free.")
+
+
+@pytest.mark.linux
+def test_other_addresses_agree_with_linux():
+    need_sandbox()
+    cells = [
+        BindOrConnect(held_by=held_by, state=state, then=then, bind_address=address, ports=2, wait_s=0)
+        for held_by, state, then, address in product(
+            HELD_BY, ("time_wait", "established"), (*BINDS, "bind_no_port"), ("same", "another")
+        )
+    ]
+    found = agree(cells)
+    assert len(found) == 80
+    assert [(f.parameters, list(map(str, f.differences))) for f in found if not f.agrees] == []
