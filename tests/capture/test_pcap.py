@@ -93,11 +93,13 @@ def test_tshark_agrees_about_every_experiment(tmp_path, name, changed):
         "unanswered_connect": {"fate": "reject"},
         "rst_in_window": {"offset": -1, "sack_hole": True},
         "keepalive": {"peer": "moved"},
+        "idle_firewall": {"expired": "reset_both"},
         "dead_peer": {"sack": False},
         "slow_reader": {"peer": "offline"},
         "port_range": {"sources": 2, "destinations": 2, "connects": 25},
         "time_wait": {"tw_reuse": 1, "wait_s": 1.3},
         "bind_or_connect": {"then": "connect"},
+        "accept_queue": {"concurrent": False, "accept_after_s": 2},
     }
     experiment = kind.from_values({**kind.quick, **(other_ends[name] if changed == "another end" else {})})
     compare(run(experiment), "client" if changed == "quick" else "server", tmp_path / "run.pcap")

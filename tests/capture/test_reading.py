@@ -242,8 +242,8 @@ def test_connections_are_incarnations_of_a_four_tuple(tmp_path):
     assert [client.port for client, _ in capture.connections] == [40000, 40001, 40000]
     assert [server for _, server in capture.connections] == [("10.0.0.2", 5432)] * 3
     columns = capture.columns
-    assert columns["connection"] == [0, 0, 0, 1, 0, 0, 0, 2, 2, 1]
-    assert columns["frame"] == list(range(1, 11)) and columns["flags"][0] == SYN
+    assert columns["connection"].tolist() == [0, 0, 0, 1, 0, 0, 0, 2, 2, 1]
+    assert columns["frame"].tolist() == list(range(1, 11)) and columns["flags"][0] == SYN
     assert {len(column) for column in columns.values()} == {len(capture)}
 
 
@@ -383,8 +383,8 @@ def test_a_file_that_is_cut_short(tmp_path, ending, cut):
             writer.write([Ether() / ask(payload=b"1" * 20), Ether() / answer(payload=b"1" * 20)])
     file.write_bytes(file.read_bytes()[:-cut])
     with pytest.raises(CaptureError, match=rf"x\.{ending} is cut short after packet 1\. .*cut_short_ok=True"):
-        read_capture(file)
-    capture = read_capture(file, cut_short_ok=True)
+        read_capture(file, cut_short_ok=False)
+    capture = read_capture(file)
     assert len(capture) == 1
     assert capture.connection(0).warnings[0] == f"x.{ending} is cut short after packet 1."
 
@@ -442,7 +442,8 @@ def test_every_stored_capture_can_be_read_with_its_sidecar():
     for file in CAPTURES.glob("*.pcap"):
         capture = read_capture(file)
         assert capture.sidecar.title and capture.sidecar.story and not capture.warnings
-        assert len(capture.connections) == 1 and len(capture.connection(0).passages) == len(capture)
+        connections = [capture.connection(i) for i in range(len(capture.connections))]
+        assert connections and sum(len(each.passages) for each in connections) == len(capture)
 
 
 def sidecar(path, **told):

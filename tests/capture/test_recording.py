@@ -156,10 +156,22 @@ def slow_reader(story):
     assert not {"ETIMEDOUT", "ECONNRESET", "EPIPE"} & {call.result for call in story.trace.calls}
 
 
+def accept_queue(story):
+    everyone = [story.capture.connection(i) for i in range(8)]
+    assert [trace.passages[0].segment.letters for trace in everyone] == ["S"] * 8
+    speaks = [[p for p in trace.passages if p.sender == "client" and p.segment.length] for trace in everyone]
+    answered = [any(p.sender == "server" and p.t > said[0].t for p in trace.passages)
+                for trace, said in zip(everyone, speaks, strict=True)]  # fmt: skip
+    assert answered == [True] * 3 + [False] * 5
+    assert all(len(said) == 1 for said in speaks[:3]) and all(len(said) > 3 for said in speaks[3:])
+    assert [sum(p.segment.letters == "SA" for p in trace.passages) for trace in everyone] == [1] * 8
+
+
 FACTS = {
     facts.__name__: facts
     for facts in (
-        handshake_and_close, fin_or_rst, unanswered_connect, rst_in_window, keepalive, dead_peer, slow_reader
+        handshake_and_close, fin_or_rst, unanswered_connect, rst_in_window, keepalive, dead_peer, slow_reader,
+        accept_queue,
     )
 }  # fmt: skip
 
@@ -191,10 +203,16 @@ def test_a_stored_recording_says_where_it_comes_from(stored):
 
 
 def test_a_stored_recording_reads_back_whole(stored):
-    assert not stored.capture.warnings and not stored.trace.warnings
-    assert len(stored.capture.connections) == 1 and stored.trace.passages[0].sender == "client"
-    assert len(stored.trace.calls) == len(stored.sidecar["events"])
-    assert len(stored.trace.sockets) == len(stored.sidecar["states"])
+    connections = [stored.capture.connection(i) for i in range(len(stored.capture.connections))]
+    assert not stored.capture.warnings and stored.trace.passages[0].sender == "client"
+    assert sum(len(trace.passages) for trace in connections) == len(stored.capture)
+    if len(connections) == 1:
+        assert not stored.trace.warnings
+        assert len(stored.trace.calls) == len(stored.sidecar["events"])
+        assert len(stored.trace.sockets) == len(stored.sidecar["states"])
+    else:
+        (warning,) = stored.trace.warnings
+        assert warning.startswith("The calls recorded with this capture are left out")
     assert all(-SECOND < call.began <= call.t for call in stored.trace.calls)
     assert stored.path.stat().st_size < 50_000 and stored.path.with_suffix(".json").stat().st_size < 50_000
 
