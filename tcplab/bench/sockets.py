@@ -140,15 +140,18 @@ class LinuxListener(Held, Listener):
     def __init__(self, host: LinuxHost, listening: socket.socket) -> None:
         super().__init__(host, listening)
         self._port = listening.getsockname()[1]
+        #: Programs that accept at once take turns: asyncio tells only one of them.
+        self._turn = asyncio.Lock()
 
     async def accept(self) -> LinuxConnection:
         host, began = self.host, self.host.bench.clock.now()
-        while True:
-            try:
-                accepted, remote = self._socket.accept()
-                break
-            except BlockingIOError:
-                await self.ready()
+        async with self._turn:
+            while True:
+                try:
+                    accepted, remote = self._socket.accept()
+                    break
+                except BlockingIOError:
+                    await self.ready()
         accepted.setblocking(False)
         connection = LinuxConnection(host, accepted, Endpoint(*remote))
         host.record("accept()", "ok", began, self._port)
