@@ -276,6 +276,11 @@ MAX_TW_BUCKETS = Knob(
     help="net.ipv4.tcp_max_tw_buckets: how many TIME_WAIT there may be; the next is refused its own.",
     test_only=True,
 )  # fmt: skip
+FIREWALL_IDLE = Knob(
+    "firewall: idle timer", float, "s", 0, 30 * DAY, zero="never", slider_high=1200,
+    help="Silence after which a box on the way forgets the connection; each segment restarts it.",
+    test_only=True,
+)  # fmt: skip
 YES_NO = Knob("yes or no", bool, test_only=True)
 
 

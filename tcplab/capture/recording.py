@@ -136,7 +136,8 @@ def sidecar(story: Recordable, trace: Trace) -> dict[str, Any]:
     """
     # What the script did to a host (a cable pulled, a firewall rule) is told beside the calls.
     deeds = [Call(note.t, note.t, note.host, note.text, "ok") for note in trace.notes]
-    calls = [call for call in sorted(trace.calls + deeds, key=lambda call: call.t) if call.host in HOSTS]
+    names = _names(trace)
+    calls = [call for call in sorted(trace.calls + deeds, key=lambda call: call.t) if call.host in names]
     return {
         "title": story.title,
         "story": story.sentence(trace),
@@ -147,12 +148,12 @@ def sidecar(story: Recordable, trace: Trace) -> dict[str, Any]:
         "software": {"tcplab": version("tcplab"), "python": platform.python_version()},
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"tcplab record {story.name}",
-        "hosts": trace.hosts,
+        "hosts": {name: trace.hosts[host] for host, name in names.items()},
         "events": [
             {
                 "t": _seconds(trace, t),
                 "began": _seconds(trace, began),
-                "host": host,
+                "host": names[host],
                 "call": call,
                 "result": result,
             }
@@ -162,13 +163,22 @@ def sidecar(story: Recordable, trace: Trace) -> dict[str, Any]:
     }
 
 
+def _names(trace: Trace) -> dict[str, str]:
+    """The two ends of the first connection, whatever they are called: a proxy is a client's server."""
+    first = trace.passages[0]
+    return dict(zip((first.sender, first.receiver), HOSTS, strict=True))
+
+
 def _states(trace: Trace) -> Iterator[dict[str, Any]]:
     """In ss's words, and only what is news: the file has no place for timers."""
     ends = {trace.passages[0].segment.source, trace.passages[0].segment.destination}
+    names = _names(trace)
     shown: dict[str, dict[str, Any]] = {}
     for sample in trace.sockets:
+        if sample.host not in names:
+            continue
         state = "ESTAB" if sample.state == "ESTABLISHED" else sample.state.replace("_", "-")
-        line = {"host": sample.host, "state": state, "recv_q": sample.recv_q, "send_q": sample.send_q}
+        line = {"host": names[sample.host], "state": state, "recv_q": sample.recv_q, "send_q": sample.send_q}
         if {sample.local, sample.remote} == ends and shown.get(sample.host) != line:
             shown[sample.host] = line
             yield {"t": _seconds(trace, sample.t)} | line

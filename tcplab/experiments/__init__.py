@@ -10,6 +10,7 @@ from tcplab.experiments.dead_peer import DeadPeer
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.fin_or_rst import FinOrRst
 from tcplab.experiments.handshake_and_close import HandshakeAndClose
+from tcplab.experiments.idle_firewall import IdleFirewall
 from tcplab.experiments.keepalive import Keepalive
 from tcplab.experiments.port_range import PortRange
 from tcplab.experiments.rst_in_window import RstInWindow
@@ -27,6 +28,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         UnansweredConnect,
         RstInWindow,
         Keepalive,
+        IdleFirewall,
         DeadPeer,
         SlowReader,
         PortRange,

@@ -32,6 +32,11 @@ def end_of_socket(trace: Trace, host: str) -> SocketSample | None:
     return next((s for s in trace.sockets if s.host == host and s.state == "CLOSED"), None)
 
 
+def still_there(trace: Trace, host: str) -> bool:
+    """Whether a host has a connection at the end of the run."""
+    return any(s.host == host and s.state != "LISTEN" for s in trace.sockets_at(trace.end))
+
+
 def calls_of(trace: Trace, host: str, prefix: str, since: int = -1) -> list[Call]:
     """Calls of one host whose text begins with `prefix`, returned at or after a moment."""
     return [c for c in trace.calls if c.host == host and c.call.startswith(prefix) and c.t >= since]

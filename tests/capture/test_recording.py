@@ -167,11 +167,20 @@ def accept_queue(story):
     assert [sum(p.segment.letters == "SA" for p in trace.passages) for trace in everyone] == [1] * 8
 
 
+def idle_firewall(story):
+    *_, last = story.sent("client", data=True)
+    same = [p for p in story.sent("client", data=True) if p.segment.seq == last.segment.seq]
+    assert same[0].t > 3 * SECOND and len(same) > 3, "the query that the firewall drops"
+    assert not [p for p in story.sent("server") if p.t > same[0].t]
+    assert story.results("client", "recv()")[-1] == "ETIMEDOUT"
+    assert set(story.sidecar["hosts"]) == {"client", "server"} and story.states("server")[-1] == "ESTABLISHED"
+
+
 FACTS = {
     facts.__name__: facts
     for facts in (
         handshake_and_close, fin_or_rst, unanswered_connect, rst_in_window, keepalive, dead_peer, slow_reader,
-        accept_queue,
+        accept_queue, idle_firewall,
     )
 }  # fmt: skip
 

@@ -37,6 +37,12 @@ CONTRACT = {
          "data_every_s": 0, "unacked": False},
         {"probe_times_s", "detected_after_s", "error", "last_segment"},
     ),
+    "idle_firewall": (
+        {"firewall_idle_s": 350, "expired": "drop", "keepalive_idle_s": 0, "keepalive_interval_s": 75,
+         "keepalive_probes": 9, "user_timeout_s": 0, "quiet_s": 400, "waiting_for": "next_query",
+         "retries2": 15},
+        {"survived", "error", "detected_after_s", "server_left_behind"},
+    ),
     "dead_peer": (
         {"retries2": 15, "user_timeout_s": 0, "keepalive_idle_s": 0, "keepalive_interval_s": 75,
          "keepalive_probes": 9, "sack": True},

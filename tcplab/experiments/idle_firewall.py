@@ -1,0 +1,253 @@
+"""A firewall that forgets idle connections, and a session that is idle for longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import (
+    calls_of,
+    end_of_socket,
+    error_of,
+    in_words,
+    last_received,
+    seconds,
+    sent_by,
+    still_there,
+    watching_since,
+)
+from tcplab.experiments.sayings import says
+from tcplab.knobs import (
+    FIREWALL_IDLE,
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_PROBES,
+    PERIOD,
+    RETRIES2,
+    USER_TIMEOUT,
+    WATCH,
+    ParameterError,
+    choice,
+    knob,
+)
+from tcplab.route.firewall import EXPIRED as WAYS
+from tcplab.route.firewall import Firewall
+from tcplab.segment import RST
+from tcplab.trace import SECOND, Passage, Trace
+
+EXPIRED = choice(
+    "once it has forgotten", *WAYS,
+    help="What the firewall does with a connection that it has forgotten.",
+)  # fmt: skip
+QUIET = replace(
+    PERIOD, label="quiet for", zero="not at all", slider_high=1200,
+    help="How long nothing is said: by an idle session, or while the server works on a long query.",
+)  # fmt: skip
+WAITING_FOR = choice(
+    "the client", "next_query", "long_query",
+    help="Is idle and then asks again, or has asked and waits in recv() all the time.",
+)  # fmt: skip
+
+REQUEST_BYTES, RESPONSE_BYTES = 40, 200
+#: A segment and its acknowledgement, which may be delayed (TCP_DELACK_MAX).
+DELAYED_ACK_S = 0.25
+#: Within this a question that gets through has arrived.
+ARRIVES_S = 1
+
+_FORGOTTEN = {
+    "drop": "from then on it drops whatever comes",
+    "reject": "from then on it answers with a RST",
+    "reset_both": "both ends get a RST at that moment",
+    "reopen": "the next segment opens the entry again, in mid-stream",
+    "drop_inbound": "from then on it lets nothing in until the client sends something",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdleFirewall(Experiment):
+    """A healthy exchange through a firewall, silence, and then a query or the answer to one.
+
+    detected_after_s counts from the first transmission of the question that stays unanswered; where
+    the end came before any question, of the first probe. Keepalive and user timeout are the client's.
+    """
+
+    name = "idle_firewall"
+    title = "A firewall forgets: the idle session, the long report, and your keepalive"
+    lesson = "keepalive"
+    controls = ("firewall_idle_s", "keepalive_idle_s", "quiet_s", "expired", "waiting_for")
+    presets = {
+        "AWS load balancer (NLB) 350 s": {},
+        "the same, a ten-minute report and libpq's defaults": {
+            "waiting_for": "long_query", "quiet_s": 600, "keepalive_idle_s": 7200,
+        },
+        "keepalive 60/10/6 saves the report": {
+            "waiting_for": "long_query", "quiet_s": 600, "keepalive_idle_s": 60,
+            "keepalive_interval_s": 10, "keepalive_probes": 6,
+        },
+        "AWS NAT gateway 350 s: RST": {"expired": "reject"},
+        "Azure load balancer 4 min": {"firewall_idle_s": 240, "quiet_s": 300},
+        "Azure load balancer with TCP reset": {
+            "firewall_idle_s": 240, "quiet_s": 300, "expired": "reset_both",
+        },
+        "Google Cloud firewall 600 s: next query": {
+            "firewall_idle_s": 600, "quiet_s": 900, "expired": "drop_inbound",
+        },
+        "Google Cloud firewall 600 s: long report": {
+            "firewall_idle_s": 600, "quiet_s": 900, "expired": "drop_inbound", "waiting_for": "long_query",
+        },
+        "Linux conntrack, tcp_loose": {"expired": "reopen"},
+    }  # fmt: skip
+    pictures = ("ladder",)
+    quick = {"firewall_idle_s": 2, "quiet_s": 3, "retries2": 2}
+    sampled = {
+        "firewall_idle_s": (2, 3),
+        "expired": tuple(WAYS),
+        "keepalive_idle_s": (0, 0, 1, 3),
+        "keepalive_interval_s": (1,),
+        "keepalive_probes": (2,),
+        "user_timeout_s": (0, 0, 2),
+        "quiet_s": (1, 4, 4),
+        "waiting_for": ("next_query", "long_query"),
+        "retries2": (1, 2),
+        "latency_ms": (1, 10, 20),
+        "watch_s": (4,),
+    }
+
+    firewall_idle_s: float = knob(FIREWALL_IDLE, default=350)
+    expired: str = knob(EXPIRED, default="drop")
+    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
+    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
+    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
+    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    quiet_s: float = knob(QUIET, default=400)
+    waiting_for: str = knob(WAITING_FOR, default="next_query")
+    retries2: int = knob(RETRIES2, default=15)
+    watch_s: float = knob(WATCH, default=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._connects_in_time(self.user_timeout_s)
+        least = 4 * self.latency_ms / 1000 + DELAYED_ACK_S
+        if 0 < self.firewall_idle_s <= least:
+            raise ParameterError(
+                f"firewall_idle_s = {self.firewall_idle_s:g} is over before the server has answered at all: "
+                f"more than {least:g} s at latency_ms = {self.latency_ms:g}, or 0 (never)."
+            )
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        bench.route(client_host, server_host, Firewall(round(self.firewall_idle_s * SECOND), self.expired))
+        for host in (client_host, server_host):
+            host.set(tcp_retries2=self.retries2)
+        listener = await server_host.listen(5432)
+        options = SocketOptions(
+            keepalive_idle_s=self.keepalive_idle_s,
+            keepalive_interval_s=self.keepalive_interval_s,
+            keepalive_probes=self.keepalive_probes,
+            user_timeout_s=self.user_timeout_s,
+        )
+        _, client = await client_host.connect(server_host, 5432, options)
+        server = await listener.accept()
+        await client.exchange(server, REQUEST_BYTES, RESPONSE_BYTES)
+        bench.watch_from_now()
+        await bench.together(self._ask(bench, client), self._answer(bench, server))
+
+    async def _ask(self, bench: Bench, client: Connection) -> None:
+        """An idle client notices nothing until it asks again."""
+        limit = self.watch()
+        if self.waiting_for == "next_query":
+            await bench.sleep(self.quiet_s)
+        else:
+            limit += self.quiet_s
+        if (await client.send(REQUEST_BYTES)).ok:
+            await bench.within(limit, client.receive_exactly(RESPONSE_BYTES))
+
+    async def _answer(self, bench: Bench, server: Connection) -> None:
+        is_long = self.waiting_for == "long_query"
+        arrives = ARRIVES_S + 2 * self.latency_ms / 1000 + (0 if is_long else self.quiet_s)
+        asked = await bench.within(arrives, server.receive_exactly(REQUEST_BYTES))
+        if asked is None or asked.value < REQUEST_BYTES:
+            return
+        if is_long:
+            await bench.sleep(self.quiet_s)
+        if (await server.send(RESPONSE_BYTES)).ok:
+            await bench.within(self.watch(), server.settled())
+
+    def watch(self) -> float:
+        """How long the client is watched after the silence, seconds: until the answer can't be far."""
+        if self.watch_s:
+            return self.watch_s
+        in_flight = max(1100, self.user_timeout_s + 130, (self.retries2 - 6) * 125)
+        if not self.keepalive_idle_s or self.waiting_for == "next_query":
+            return in_flight
+        probing = self.keepalive_idle_s + self.keepalive_interval_s * (self.keepalive_probes + 1)
+        return max(in_flight, probing + self.user_timeout_s)
+
+    # -- what came of it ---------------------------------------------------------------------
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        since = watching_since(trace)
+        calls = [*calls_of(trace, "client", "send(", since), *calls_of(trace, "client", "recv(", since)]
+        read = sum(int(call.result) for call in calls if call.call == "recv()" and call.result.isdigit())
+        survived = read == RESPONSE_BYTES
+        broken = None if survived else end_of_socket(trace, "client")
+        return {
+            "survived": survived,
+            "error": next((error for call in calls if (error := error_of(call))), None),
+            "detected_after_s": seconds(max(broken.t - self._origin(trace, broken.t), 0)) if broken else None,
+            "server_left_behind": not survived and still_there(trace, "server"),
+        }
+
+    def _origin(self, trace: Trace, end: int) -> int:
+        """When the client first sent what stays unanswered; its end where it sent nothing."""
+        since = watching_since(trace)
+        asked = [p.t for p in sent_by(trace, "client", since) if p.segment.length and p.t <= end]
+        heard = last_received(trace, "client", end)
+        probes = [p.t for p in sent_by(trace, "client", since, kind="keepalive") if heard < p.t <= end]
+        return next(iter(asked or probes), end)
+
+    def sentence(self, trace: Trace) -> str:
+        return " ".join([self._what_the_firewall_did(trace), *self._what_the_client_saw(trace)])
+
+    def _what_the_firewall_did(self, trace: Trace) -> str:
+        idle = in_words(self.firewall_idle_s)
+        if any(note.host == "firewall" and note.text.startswith("forgets") for note in trace.notes):
+            return f"After {idle} of silence the firewall forgets the connection; {_FORGOTTEN[self.expired]}."
+        if not self.firewall_idle_s:
+            return "The firewall never forgets."
+        return f"The firewall never sees {idle} of silence, and forgets nothing."
+
+    def _what_the_client_saw(self, trace: Trace) -> list[str]:
+        outcome = trace.outcome
+        is_long = self.waiting_for == "long_query"
+        what = "The long query" if is_long else "The next query"
+        if outcome["survived"]:
+            return [f"{what} gets its answer, and the application sees nothing."]
+        if outcome["error"] is not None:
+            told = f"{what} fails {self._when(trace)}; {says(outcome['error'])}."
+        elif is_long and not self.keepalive_idle_s:
+            told = f"{what} gets no answer, and the client waits for ever: keepalive is off."
+        else:
+            watched = in_words(self.watch())
+            told = f"{what} gets no answer, and {watched} after the silence no call has returned."
+        return [told, self._what_is_left(trace)]
+
+    def _when(self, trace: Trace) -> str:
+        after = trace.outcome["detected_after_s"] or 0
+        if any(p.segment.length for p in sent_by(trace, "client", watching_since(trace))):
+            return "at once" if after < 0.1 else f"after {in_words(after)}"
+        return "at once: Linux has known before that nobody is there"
+
+    def _what_is_left(self, trace: Trace) -> str:
+        if trace.outcome["server_left_behind"]:
+            return "The server has heard nothing: its session stays, with all its locks."
+        was_told = any(p.segment.flags & RST for p in _arrived_at_server(trace))
+        how = "was told by a RST" if was_told else "has given up on its answer"
+        return f"The server {how}, and its session is gone."
+
+
+def _arrived_at_server(trace: Trace) -> Iterator[Passage]:
+    return (p for p in trace.passages if p.receiver == "server" and p.fate == "delivered")
