@@ -52,6 +52,13 @@ REFERENCE = {
         "user_timeout": "b",
         "message": "a",
     },
+    "ghost_connections": {
+        "eight_at_once": "c",
+        "room_after": "7",
+        "who_lives": "b",
+        "forgotten": "b",
+        "abort": "c",
+    },
 }
 ALL = [(lesson.name, name) for lesson in TAUGHT for name in tables(lesson.name)]
 
