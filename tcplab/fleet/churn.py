@@ -192,7 +192,7 @@ class PortChurn(Study):
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         load = self.load()
-        seen = twin.read(trace) | {"sustainable_per_s": _sustainable(load), "ceiling": load.ceiling}
+        seen = twin.read(self, trace) | {"sustainable_per_s": _sustainable(load), "ceiling": load.ceiling}
         return {name: seen[name] for name in OUTCOME}
 
     def compared(self) -> tuple[str, ...]:

@@ -76,13 +76,14 @@ async def play(churn: PortChurn, bench: Bench) -> None:
     await bench.sleep(max(0.0, began + churn.duration_s - bench.now()))
 
 
-def read(trace: Trace) -> dict[str, Any]:
+def read(churn: PortChurn, trace: Trace) -> dict[str, Any]:
     """What the run came to, from its calls and from what `ss` showed."""
     attempts = sorted(
         (call for call in trace.calls if call.host == "client" and call.call.startswith("connect(")),
         key=lambda call: call.began,
     )
     start = attempts[0].began if attempts else 0
+    end = start + round(churn.duration_s * SECOND)
     outages: list[tuple[int, int]] = []
     first: Call | None = None
     for call in attempts:
@@ -92,22 +93,22 @@ def read(trace: Trace) -> dict[str, Any]:
             outages.append((first.began, call.began))
             first = None
     if first is not None:
-        outages.append((first.began, trace.end))
+        outages.append((first.began, end))
     opened = sum(call.result == "ok" for call in attempts)
     return {
         "opened": opened,
         "refused": len(attempts) - opened,
         "first_refusal_s": (outages[0][0] - start) / SECOND if outages else None,
         "longest_outage_s": max((until - since for since, until in outages), default=0) / SECOND,
-        "peak_time_wait": _most_in_time_wait(trace),
+        "peak_time_wait": _most_in_time_wait(trace, end),
     }
 
 
-def _most_in_time_wait(trace: Trace) -> int:
+def _most_in_time_wait(trace: Trace, end: int) -> int:
     waiting: set[tuple[Any, Any]] = set()
     most = 0
     for sample in trace.sockets:
-        if sample.host == "client":
+        if sample.host == "client" and sample.t < end:
             socket = (sample.local, sample.remote)
             (waiting.add if sample.state == "TIME_WAIT" else waiting.discard)(socket)
             most = max(most, len(waiting))

@@ -72,14 +72,15 @@ class Explorer(widgets.VBox):
         name = str(experiment_class.name)
         pictures = tuple(experiment_class.pictures)
         self._picture = PicturePanel(pictures, name, self._moment, self._carefully)
-        self._panels: list[Panel] = [
-            self._picture,
-            SegmentsPanel(),
-            ConsolePanel(self._moment),
-            SettingsPanel(),
-            LinuxPanel(name, lambda values: self.set(**values), self._carefully),
-            CapturePanel(name),
-        ]
+        self._panels: list[Panel] = [self._picture, SettingsPanel()]
+        if "ladder" in pictures:
+            self._panels[1:] = [
+                SegmentsPanel(),
+                ConsolePanel(self._moment),
+                SettingsPanel(),
+                LinuxPanel(name, lambda values: self.set(**values), self._carefully),
+                CapturePanel(name),
+            ]
         self._stale = set(self._panels)
         self._sentence = widgets.HTML()
         self._tabs = widgets.Tab(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tcplab.trace import Trace
+from tcplab.view.churn import draw_churn
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.ladder import draw
 from tcplab.view.marks import Picture
+from tcplab.view.ports import draw_ports
 from tcplab.view.queues import draw_queues
 from tcplab.view.table import rows, table
 from tcplab.view.window import draw_window
@@ -17,9 +19,11 @@ PICTURES: dict[str, Callable[[Trace], Picture]] = {
     "ladder": draw,
     "window": draw_window,
     "queues": draw_queues,
+    "ports": draw_ports,
+    "churn": draw_churn,
 }
 #: Those that stay readable however many segments there are; the others take the beginning of a long run.
-OF_ALL = ("queues",)
+OF_ALL = ("queues", "ports", "churn")
 
 
 class SegmentTable:
