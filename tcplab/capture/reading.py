@@ -11,25 +11,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import overload
+
+import numpy as np
 
 from tcplab.capture import CaptureError
-from tcplab.capture.container import read_frames
-from tcplab.capture.dissect import dissect, knows_link
+from tcplab.capture.chains import Array
+from tcplab.capture.columns import Columns
+from tcplab.capture.ends import clients_and_servers, segment_at
+from tcplab.capture.reader import Table, read_table
 from tcplab.capture.sidecar import Sidecar, read_sidecar
-from tcplab.incarnations import incarnations
 from tcplab.kinds import classify
-from tcplab.segment import ACK, RST, SYN, Endpoint, Segment
+from tcplab.segment import RST, SYN, Endpoint, Segment
 from tcplab.trace import Passage, Trace
-
-#: Ports on which databases and what stands before them listen, beyond the system ports to 1023.
-SERVICES = {
-    1433: "SQL Server", 1521: "Oracle", 3306: "MySQL", 33060: "MySQL X", 5432: "PostgreSQL",
-    5433: "PostgreSQL", 6379: "Redis", 6380: "Redis", 6432: "PgBouncer", 9042: "Cassandra",
-    11211: "memcached", 16379: "Redis Cluster", 26257: "CockroachDB", 26379: "Redis Sentinel",
-    27017: "MongoDB", 50000: "Db2",
-}  # fmt: skip
-SYSTEM_PORTS = range(1, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,65 +40,91 @@ class Packet:
     connection: int
 
 
+class Packets(Sequence[Packet]):
+    """The TCP packets of a table, each made when it is asked for."""
+
+    def __init__(self, table: Table, rows: Sequence[int]) -> None:
+        self._table, self._rows = table, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, i: int) -> Packet: ...
+    @overload
+    def __getitem__(self, i: slice) -> Packets: ...
+    def __getitem__(self, i: int | slice) -> Packet | Packets:
+        if isinstance(i, slice):
+            return Packets(self._table, self._rows[i])
+        row, table = int(self._rows[i]), self._table
+        segment = segment_at(table, row)
+        return Packet(int(table.frame[row]), int(table.t[row]), segment, int(table.connection[row]))
+
+
 @dataclass(frozen=True)
 class Capture:
     """A capture that has been read; `len()` counts its TCP packets."""
 
     #: The file's name.
     name: str
-    packets: Sequence[Packet]
-    #: When the first and the last packet of any kind passed, nanoseconds since 1970.
-    began: int = 0
-    ended: int = 0
+    table: Table = field(repr=False)
     #: Title, provenance and the applications' calls where the file has a sidecar.
     sidecar: Sidecar = field(default_factory=Sidecar)
     #: Sentences a reader must know before believing what is shown.
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.packets)
+        return len(self.table)
+
+    @property
+    def began(self) -> int:
+        """When the first packet of any kind passed, nanoseconds since 1970."""
+        return self.table.began
+
+    @property
+    def ended(self) -> int:
+        """When the last packet of any kind passed, nanoseconds since 1970."""
+        return self.table.ended
+
+    @property
+    def packets(self) -> Sequence[Packet]:
+        """The TCP packets in order of time."""
+        return Packets(self.table, range(len(self)))
+
+    @cached_property
+    def columns(self) -> Columns:
+        """One NumPy array for each property of a TCP packet: see `Columns`."""
+        return Columns(self.table)
 
     @cached_property
     def connections(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and server of every connection, in order of their first packet."""
-        return [_client_and_server([packet.segment for packet in each]) for each in self._by_connection]
-
-    @cached_property
-    def columns(self) -> Mapping[str, list[Any]]:
-        """One list for each property of a TCP packet, as a DataFrame takes them; `t` in ns."""
-        rows = [(packet.frame, packet.t, packet.connection, packet.segment) for packet in self.packets]
-        columns: dict[str, list[Any]] = {
-            "frame": [frame for frame, _, _, _ in rows],
-            "t": [t for _, t, _, _ in rows],
-            "connection": [connection for _, _, connection, _ in rows],
-            "source": [segment.source.address for *_, segment in rows],
-            "source_port": [segment.source.port for *_, segment in rows],
-            "destination": [segment.destination.address for *_, segment in rows],
-            "destination_port": [segment.destination.port for *_, segment in rows],
-        }
-        for name in ("flags", "seq", "ack", "window", "length"):
-            columns[name] = [getattr(segment, name) for *_, segment in rows]
-        return columns
+        return clients_and_servers(self.table)
 
     def frames(self, i: int) -> list[int]:
         """Frame numbers of connection `i`, one for each passage of its trace."""
-        return [packet.frame for packet in self._packets_of(i)]
+        frames: list[int] = self.table.frame[self.rows(i)].tolist()
+        return frames
+
+    def rows(self, i: int) -> Array:
+        """Where the packets of connection `i` stand in the columns; `CaptureError` when there is none."""
+        there = len(self.connections)
+        if not 0 <= i < there:
+            numbered = f"numbers 0 to {there - 1}" if there > 1 else "number 0" if there else "no TCP at all"
+            raise CaptureError(f"{self.name} has no connection {i}: it has {numbered}.")
+        order, borders = self._by_connection
+        return order[borders[i] : borders[i + 1]]
 
     def connection(self, i: int) -> Trace:
         """Connection `i`, counted from 0, as a trace; `CaptureError` when there is none."""
-        packets = self._packets_of(i)
+        rows = self.rows(i)
         client, server = self.connections[i]
-        names = {client: "client", server: "server"}
-        scales = _window_scales([packet.segment for packet in packets])
+        names = {client: ("client", "server"), server: ("server", "client")}
+        segments = [segment_at(self.table, row) for row in rows.tolist()]
+        scales = _window_scales(segments)
         passages = [
-            Passage(
-                t=packet.t,
-                sender=names[packet.segment.source],
-                receiver="server" if names[packet.segment.source] == "client" else "client",
-                segment=_scaled(packet.segment, scales),
-                arrives=packet.t,
-            )
-            for packet in packets
+            Passage(t, *names[segment.source], _scaled(segment, scales), arrives=t)
+            for t, segment in zip(self.table.t[rows].tolist(), segments, strict=True)
         ]
         classify(passages)
         trace = Trace(
@@ -120,18 +140,10 @@ class Capture:
         return trace
 
     @cached_property
-    def _by_connection(self) -> list[list[Packet]]:
-        sorted_out: dict[int, list[Packet]] = {}
-        for packet in self.packets:
-            sorted_out.setdefault(packet.connection, []).append(packet)
-        return [sorted_out[i] for i in range(len(sorted_out))]
-
-    def _packets_of(self, i: int) -> list[Packet]:
-        if not 0 <= i < len(self._by_connection):
-            there = len(self._by_connection)
-            numbered = f"numbers 0 to {there - 1}" if there > 1 else "number 0" if there else "no TCP at all"
-            raise CaptureError(f"{self.name} has no connection {i}: it has {numbered}.")
-        return self._by_connection[i]
+    def _by_connection(self) -> tuple[Array, Array]:
+        """The rows sorted by connection, and where each connection begins there."""
+        order = np.argsort(self.table.connection, kind="stable")
+        return order, np.append(0, np.cumsum(np.bincount(self.table.connection)))
 
     def _add_sidecar(self, trace: Trace, client: Endpoint, server: Endpoint) -> None:
         if not self.sidecar.is_about(client, server):
@@ -147,55 +159,30 @@ class Capture:
         trace.sockets = self.sidecar.samples(client, server)
 
 
-def read_capture(path: str | PathLike[str], *, cut_short_ok: bool = False) -> Capture:
-    """A pcap or pcapng file, plain or gzipped: its TCP packets, whatever else it holds.
+def read_capture(path: str | PathLike[str], *, cut_short_ok: bool = True) -> Capture:
+    """A pcap or pcapng file, plain or packed with gzip or zstd: its TCP packets, whatever else it holds.
 
-    Packets within scapy's reach: Ethernet, Linux cooked, raw IP, loopback; IPv4 and IPv6. Raises
-    `CaptureError` in one sentence when the file is missing, no capture, of a link type that can't
-    be read, or cut short; with `cut_short_ok` its whole packets are read and a warning says so.
+    Ethernet, VLAN, Linux cooked, raw IP, loopback; IPv4 and IPv6; tunnels that scapy knows. Raises
+    `CaptureError` in one sentence when the file is missing, no capture, or of a link type that can't
+    be read. Of a file that is cut short or damaged, what stands before that place is read, and the
+    first of the `warnings` says where it is; without `cut_short_ok` that is an error, too.
     """
     file = Path(path)
-    frames, cut_short = read_frames(file)
-    if cut_short and not (cut_short_ok and frames):
-        advice = " Its whole packets can be read with cut_short_ok=True." if frames else ""
-        raise CaptureError(cut_short + advice)
-    links = {frame.link for frame in frames}
-    strange = {link for link in links if not knows_link(link)}
-    if strange and strange == links:
+    table = read_table(file)
+    if table.trouble and not (cut_short_ok and table.packets):
+        advice = " Its whole packets can be read with cut_short_ok=True." if table.packets else ""
+        raise CaptureError(table.trouble + advice)
+    skipped = table.strange.total()
+    if skipped and skipped == table.packets:
         raise CaptureError(
-            f"{file.name} was captured on a link of type {min(strange)}, which tcplab can't read; "
+            f"{file.name} was captured on a link of type {min(table.strange)}, which tcplab can't read; "
             "it reads Ethernet, Linux cooked (tcpdump -i any), raw IP and loopback."
         )
     sidecar, sidecar_warning = read_sidecar(file)
-    warnings = [cut_short, sidecar_warning]
-    if strange:
-        skipped = sum(frame.link in strange for frame in frames)
+    warnings = [table.trouble, *table.warnings, sidecar_warning]
+    if skipped:
         warnings.append(f"{skipped} packets of {file.name} are left out: their link type can't be read.")
-    # A capture from several network queues may be out of order: time decides, not the file.
-    dissected = sorted(
-        ((frame.t, frame.number, segment) for frame in frames if (segment := dissect(frame))),
-        key=lambda each: each[:2],
-    )
-    began, ended = min((f.t for f in frames), default=0), max((f.t for f in frames), default=0)
-    numbers = incarnations(segment for _, _, segment in dissected)
-    packets = [
-        Packet(frame, t - began, segment, connection)
-        for (t, frame, segment), connection in zip(dissected, numbers, strict=True)
-    ]
-    return Capture(file.name, packets, began, ended, sidecar, tuple(filter(None, warnings)))
-
-
-def _client_and_server(segments: Sequence[Segment]) -> tuple[Endpoint, Endpoint]:
-    """Who asked whom: the SYN tells, or else the ports."""
-    for segment in segments:
-        if segment.flags & SYN and not segment.flags & RST:
-            ends = segment.source, segment.destination
-            return ends[::-1] if segment.flags & ACK else ends
-    one, other = segments[0].source, segments[0].destination
-    known = [end.port in SYSTEM_PORTS or end.port in SERVICES for end in (one, other)]
-    if known[0] != known[1]:
-        return (other, one) if known[0] else (one, other)
-    return (other, one) if one.port < other.port else (one, other)
+    return Capture(file.name, table, sidecar, tuple(filter(None, warnings)))
 
 
 def _window_scales(segments: Sequence[Segment]) -> dict[Endpoint, int] | None:

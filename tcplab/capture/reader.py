@@ -1,0 +1,283 @@
+"""A capture file as a table of its TCP packets, fast: batches of records in, columns out.
+
+A few bytes are kept of each packet, never its data. What the fast way does not know goes to scapy,
+one packet at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from os import PathLike
+from socket import AF_INET6, inet_ntop
+
+import numpy as np
+
+from tcplab.capture.chains import Array
+from tcplab.capture.connections import connection_numbers
+from tcplab.capture.container import Frame
+from tcplab.capture.dissect import dissect, knows_link
+from tcplab.capture.flows import PairTable
+from tcplab.capture.headers import Dissector, Headers, empty
+from tcplab.capture.links import LINKS
+from tcplab.capture.options import parse
+from tcplab.capture.records import Batch, Records
+from tcplab.segment import ACK, SYN, Segment
+
+#: Bit of an end's number that says that its address is the number of an IPv6 address.
+IS_V6 = np.uint64(1 << 48)
+PORT_BITS = np.uint64(16)
+
+
+@dataclass
+class Table:
+    """The TCP packets of a capture in order of time, a value each in every one of the first columns."""
+
+    #: Number in the file, from 1; nanoseconds since the capture's first packet.
+    frame: Array
+    t: Array
+    #: Twice the number of the flow, plus one in one of its directions.
+    way: Array
+    seq: Array
+    #: 0 where the ACK flag is not set.
+    ack: Array
+    flags: Array
+    #: As it stands in the header.
+    window: Array
+    #: Bytes of payload, by the headers: not all of them need be in the file.
+    length: Array
+    #: TSval and TSecr, good where `has_times`.
+    timestamp: Array
+    echo: Array
+    has_times: Array
+    connection: Array
+    #: Packets with the SYN flag, in order, and what they offer: -1 without the option.
+    syn: Array
+    mss: Array
+    window_scale: Array
+    sack_permitted: Array
+    #: SACK blocks: the packet of each, in order, and its edges.
+    sack_of: Array
+    sack_left: Array
+    sack_right: Array
+    #: The two ends of each flow, one after the other: address (a number of `addresses`) and port.
+    end_address: Array
+    end_port: Array
+    addresses: list[str]
+    #: When the first and the last packet of any kind passed, nanoseconds since 1970.
+    began: int
+    ended: int
+    #: Packets of any kind; how many of them have a link type that nobody here knows, by that type.
+    packets: int
+    strange: Counter[int]
+    #: Where the file broke; empty when it did not.
+    trouble: str
+    #: Other things a reader must know.
+    warnings: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+#: Columns that are collected from batches: name and type.
+COLLECTED = {
+    "frame": "u4", "t": "i8", "way": "i4", "seq": "u4", "ack": "u4", "flags": "u1", "window": "u2",
+    "length": "u4", "timestamp": "u4", "echo": "u4", "has_times": "?",
+}  # fmt: skip
+SPARSE = {
+    "syn": "i8", "mss": "i4", "window_scale": "i1", "sack_permitted": "?", "sack_of": "i8", "sack_left": "u4",
+    "sack_right": "u4",
+}  # fmt: skip
+
+
+def read_table(path: str | PathLike[str]) -> Table:
+    """All that can be read of a file; `CaptureError` when it can't be opened or is no capture."""
+    collected = _Collected()
+    records = Records(path)
+    for batch in records:
+        collected.take(batch)
+    return collected.table(records)
+
+
+class _Collected:
+    """What the batches so far have given."""
+
+    def __init__(self) -> None:
+        self._addresses, self._flows = PairTable(), PairTable()
+        self._dissector = Dissector(self._addresses.numbers)
+        self._parts: dict[str, list[Array]] = {name: [] for name in (*COLLECTED, *SPARSE)}
+        self._strange: Counter[int] = Counter()
+        self._began: int | None = None
+        self._ended = self._count = 0
+
+    def take(self, batch: Batch) -> None:
+        low, high = int(batch.t.min()), int(batch.t.max())
+        self._began = low if self._began is None else min(self._began, low)
+        self._ended = max(self._ended, high) if self._count or self._ended else high
+        if batch.link in LINKS:
+            found = self._dissector.take(batch)
+            unknown: Iterable[int] = np.concatenate([*found.unknown, np.empty(0, np.int64)]).tolist()
+        elif knows_link(batch.link):
+            found, unknown = empty(len(batch)), range(len(batch))
+        else:
+            self._strange[batch.link] += len(batch)
+            return
+        options = self._ask_scapy(batch, found, unknown)
+        options += self._options(batch, found)
+        self._keep(batch, found, options)
+
+    def _ask_scapy(self, batch: Batch, found: Headers, rows: Iterable[int]) -> list[dict[str, Array]]:
+        known = []
+        for row in rows:
+            at, stored = int(batch.data[row]), int(batch.stored[row])
+            data = bytes(batch.memory[at : at + stored])
+            frame = Frame(int(batch.frame[row]), int(batch.t[row]), data, int(batch.wire[row]), batch.link)
+            if (segment := dissect(frame)) is not None:
+                self._enter(found, row, segment)
+                known.append((row, segment))
+        return [_options_of(row, segment) for row, segment in known]
+
+    def _enter(self, found: Headers, row: int, segment: Segment) -> None:
+        for name, end in (("src", segment.source), ("dst", segment.destination)):
+            packed = ip_address(end.address).packed
+            found.v6[row] = len(packed) == 16
+            if len(packed) == 4:
+                getattr(found, name)[row] = int.from_bytes(packed)
+            else:
+                halves = np.frombuffer(packed, ">u8").astype(np.uint64)
+                getattr(found, name)[row] = self._addresses.numbers(halves[:1], halves[1:])[0]
+        found.sport[row], found.dport[row] = segment.source.port, segment.destination.port
+        for name in ("seq", "ack", "flags", "window", "length"):
+            getattr(found, name)[row] = getattr(segment, name)
+        found.has_times[row] = segment.timestamps is not None
+        found.timestamp[row], found.echo[row] = segment.timestamps or (0, 0)
+        found.kept[row] = True
+
+    def _options(self, batch: Batch, found: Headers) -> list[dict[str, Array]]:
+        given = []
+        for row, begin, end in found.options:
+            options = parse(batch.memory, begin, end)
+            timed = options.timestamp >= 0
+            found.has_times[row] = timed
+            found.timestamp[row[timed]] = options.timestamp[timed]
+            found.echo[row[timed]] = options.echo[timed]
+            syn = np.flatnonzero(found.flags[row] & SYN)
+            given.append({
+                "syn": row[syn], "mss": options.mss[syn], "window_scale": options.window_scale[syn],
+                "sack_permitted": options.sack_permitted[syn], "sack_of": row[options.sack_of],
+                "sack_left": options.sack_left, "sack_right": options.sack_right,
+            })  # fmt: skip
+        return given
+
+    def _keep(self, batch: Batch, found: Headers, options: list[dict[str, Array]]) -> None:
+        """Add the rows that hold TCP to the columns."""
+        kept = found.kept
+        whole = bool(kept.all())
+        rank = np.arange(len(kept)) if whole else np.cumsum(kept) - 1
+        chosen = slice(None) if whole else np.flatnonzero(kept)
+        source = found.src.astype(np.uint64) << PORT_BITS | found.sport
+        target = found.dst.astype(np.uint64) << PORT_BITS | found.dport
+        if found.v6.any():
+            source[found.v6] |= IS_V6
+            target[found.v6] |= IS_V6
+        source, target = source[chosen], target[chosen]
+        flow = self._flows.numbers(np.minimum(source, target), np.maximum(source, target))
+        flags = found.flags[chosen]
+        columns = {
+            "frame": batch.frame[chosen], "t": batch.t[chosen], "way": flow * 2 + (source > target),
+            "ack": np.where(flags & ACK, found.ack[chosen], np.uint32(0)), "flags": flags,
+        }  # fmt: skip
+        for name, kind in COLLECTED.items():
+            values = columns[name] if name in columns else getattr(found, name)[chosen]
+            self._parts[name].append(values.astype(kind, copy=False))
+        for part in options:
+            for name, kind in SPARSE.items():
+                values = part[name]
+                if name in ("syn", "sack_of"):
+                    values = rank[values] + self._count
+                self._parts[name].append(values.astype(kind))
+        self._count += len(flow)
+
+    def table(self, records: Records) -> Table:
+        """Everything in order of time."""
+        parts, got = self._parts, {}
+        for name, kind in (COLLECTED | SPARSE).items():
+            got[name] = np.concatenate([*parts.pop(name), np.empty(0, kind)])
+        self._without_options(got)
+        fragments = self._dissector.fragments
+        if fragments.lengths:
+            rows = np.flatnonzero(np.isin(got["frame"], list(fragments.lengths)))
+            got["length"][rows] = [fragments.lengths[each] for each in got["frame"][rows].tolist()]
+        _sort_by_time(got)
+        began = self._began or 0
+        got["t"] -= began
+        got["connection"] = connection_numbers(
+            len(self._flows), *(got[name] for name in ("way", "flags", "seq", "ack"))
+        )
+        ends = np.stack(self._flows.pairs, axis=1).ravel()
+        known, number = np.unique(ends >> PORT_BITS, return_inverse=True)
+        warnings = [fragments.warning(records.name)]
+        if records.timeless:
+            warnings.append(
+                f"{records.timeless:,} packets of {records.name} carry no time: "
+                "each stands at the time of the one before."
+            )
+        return Table(
+            **got, end_address=number.astype(np.int32), end_port=(ends & np.uint64(0xFFFF)).astype(np.uint16),
+            addresses=self._names(known), began=began, ended=self._ended, packets=records.packets,
+            strange=self._strange, trouble=records.trouble, warnings=tuple(filter(None, warnings)),
+        )  # fmt: skip
+
+    def _names(self, known: Array) -> list[str]:
+        high, low = (half.tolist() for half in self._addresses.pairs)
+        names = []
+        for each in known.tolist():
+            number = each & 0xFFFFFFFF
+            if each >> 32:
+                names.append(inet_ntop(AF_INET6, (high[number] << 64 | low[number]).to_bytes(16)))
+            else:
+                names.append(f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
+        return names
+
+    def _without_options(self, got: dict[str, Array]) -> None:
+        """SYNs without any option are SYNs, too."""
+        bare = np.setdiff1d(np.flatnonzero(got["flags"] & SYN), got["syn"])
+        for name, value in (("syn", bare), ("mss", -1), ("window_scale", -1), ("sack_permitted", False)):
+            more = np.broadcast_to(value, bare.shape).astype(got[name].dtype)
+            got[name] = np.concatenate([got[name], more])
+
+
+def _sort_by_time(got: dict[str, Array]) -> None:
+    """A capture from several network queues may be out of order: time decides, then the file."""
+    t, frame = got["t"], got["frame"]
+    syn, sack = got["syn"], got["sack_of"]
+    later = t[1:] >= t[:-1]
+    if not bool((later & (frame[1:] > frame[:-1])).all()):
+        order = np.lexsort((frame, t))
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        for name in COLLECTED:
+            got[name] = got[name][order]
+        syn, sack = place[syn], place[sack]
+    for key, names in ((syn, ("mss", "window_scale", "sack_permitted")), (sack, ("sack_left", "sack_right"))):
+        order = np.argsort(key, kind="stable")
+        for name in names:
+            got[name] = got[name][order]
+        got["syn" if key is syn else "sack_of"] = key[order]
+
+
+def _options_of(row: int, segment: Segment) -> dict[str, Array]:
+    """The options that scapy found, as `_options` gives them."""
+    syn = bool(segment.flags & SYN)
+    sack = np.array(segment.sack, np.int64).reshape(-1, 2)
+    return {
+        "syn": np.array([row] * syn, np.int64),
+        "mss": np.array([-1 if segment.mss is None else segment.mss] * syn),
+        "window_scale": np.array([-1 if segment.window_scale is None else segment.window_scale] * syn),
+        "sack_permitted": np.array([segment.sack_permitted] * syn, bool),
+        "sack_of": np.full(len(sack), row), "sack_left": sack[:, 0], "sack_right": sack[:, 1],
+    }  # fmt: skip
+
+

@@ -1,0 +1,146 @@
+"""The bytes of a capture file, unpacked on the way: plain, gzip (RFC 1952) or zstd (RFC 8878).
+
+Only a piece is in memory at a time. What can be unpacked of a damaged or cut file is given out;
+`Source.broken` says in the end that there should have been more.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tcplab.capture import CaptureError
+
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
+#: Packed bytes taken from the file at a time.
+PIECE = 1 << 18
+#: Where Python keeps zstd: its own since 3.14 (PEP 784), before that a package of the same code.
+ZSTD_HOMES = ("compression.zstd", "backports.zstd")
+
+
+class Source:
+    """A file opened for reading; `CaptureError` in one sentence when that is impossible."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = Path(path)
+        self.name = self._path.name
+        #: True when the packed file ended too early or is damaged.
+        self.broken = False
+        try:
+            # Unbuffered: what is read goes straight into the reader's own memory.
+            self._file: BinaryIO = open(self._path, "rb", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise self._unreadable(error) from None
+        try:
+            self._head = self._read(4)
+            self._unpack = self._unpacker()
+        except CaptureError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def readinto(self, room: memoryview) -> int:
+        """Fill the front of `room`; how many bytes came, 0 at the end."""
+        if self._unpack is not None:
+            return self._unpack(room)
+        if self._head:
+            size = min(len(self._head), len(room))
+            room[:size], self._head = self._head[:size], self._head[size:]
+            return size
+        try:
+            return self._file.readinto(room)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _unpacker(self) -> Callable[[memoryview], int] | None:
+        if self._head[:2] == GZIP:
+            return _Unpacker(self, lambda: zlib.decompressobj(31), zlib.error).readinto
+        if self._head == ZSTD:
+            zstd = self._zstd()
+            return _Unpacker(self, zstd.ZstdDecompressor, zstd.ZstdError).readinto
+        return None
+
+    def _zstd(self) -> Any:
+        for home in ZSTD_HOMES:
+            try:
+                return import_module(home)
+            except ImportError:
+                continue
+        raise CaptureError(
+            f"{self.name} is packed with zstd, which this Python can't unpack: "
+            f"unpack it first with `zstd -d {self.name}` and read what comes out."
+        )
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def packed(self) -> bytes:
+        """The next piece of the file as it is stored; empty at the end."""
+        head, self._head = self._head, b""
+        return head + self._read(PIECE)
+
+    def _unreadable(self, error: OSError) -> CaptureError:
+        if isinstance(error, FileNotFoundError):
+            return CaptureError(f"{self._path} does not exist.")
+        return CaptureError(f"{self._path} can't be read: {error.strerror}.")
+
+
+class _Unpacker:
+    """Unpacks members or frames that follow one another, never more than there is room for."""
+
+    def __init__(self, source: Source, begin: Callable[[], Any], error: type[Exception]) -> None:
+        self._source, self._begin, self._error = source, begin, error
+        self._engine = begin()
+        #: True while a member is begun and not ended.
+        self._inside = False
+        self._rest = b""
+        self._given = 0
+
+    def readinto(self, room: memoryview) -> int:
+        while not self._source.broken:
+            packed = self._rest
+            if not packed and not self._waiting():
+                packed = self._source.packed()
+                if not packed:
+                    self._source.broken = self._inside
+                    return 0
+            if self._engine.eof:
+                # Zeros that fill up a tape or a block are no member (gzip's manual says so).
+                packed = packed.lstrip(b"\0")
+                if not packed:
+                    self._rest = b""
+                    continue
+                self._engine = self._begin()
+            try:
+                data = self._engine.decompress(packed, len(room))
+            except self._error:
+                if self._given and not self._inside:
+                    return 0  # what follows the last member is something else
+                self._source.broken = True
+                break
+            self._inside = not self._engine.eof
+            self._rest = self._engine.unused_data or getattr(self._engine, "unconsumed_tail", b"")
+            if data:
+                self._given += len(data)
+                room[: len(data)] = data
+                return len(data)
+        if not self._given:
+            raise CaptureError(f"{self._source.name} can't be uncompressed: it is damaged or cut short.")
+        return 0
+
+    def _waiting(self) -> bool:
+        """True when the engine holds more output than there was room for (zstd keeps its input)."""
+        return self._inside and getattr(self._engine, "needs_input", True) is False
