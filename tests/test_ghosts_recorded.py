@@ -1,0 +1,88 @@
+"""The right answers of lesson 12 against the model, and the recordings that it shows."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tcplab import AcceptQueue, agreement, read_capture, recording, run
+from tcplab.lesson import ask
+from tcplab.view.belief import counted, lives
+
+CAPTURES = Path(__file__).parents[1] / "data" / "captures"
+RECORDED = ("accept_queue", "ghosts_forty_nodes", "ghosts_half_open")
+LATE = 0.08  # a real clock's timers fire this much late at most, and 0.3 s; never early
+
+
+def counters(trace):
+    return {name.removeprefix("TcpExt"): n for name, n in trace.counters_at(trace.end)["server"].items()}
+
+
+def connects(trace):
+    return [(call.t - call.began) / 1e9 for call in trace.calls if call.call.startswith("connect(")]
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_model_and_recording_agree_in_segments_outcome_and_counters(name):
+    linux = recording(name)
+    result = agreement(linux)
+    assert result.agrees, result.sentence
+    model = run(AcceptQueue.from_values(linux.parameters))
+    assert linux.outcome == model.outcome
+    ours, theirs = counters(model), counters(linux)
+    for counter in ("ListenOverflows", "ListenDrops", "SyncookiesSent", "SyncookiesRecv", "TCPTimeouts"):
+        assert ours.get(counter, 0) == theirs.get(counter, 0), counter
+
+
+@pytest.mark.parametrize("name", RECORDED[1:])
+def test_a_recording_says_where_it_comes_from(name):
+    told = json.loads((CAPTURES / f"{name}.json").read_text(encoding="utf-8"))
+    script, argument = told["command"].removeprefix(".venv/bin/python ").split()
+    assert argument == name and f'"{name}": (' in (CAPTURES.parents[1] / script).read_text(encoding="utf-8")
+    assert len(read_capture(CAPTURES / f"{name}.pcap").connections) == len(lives(recording(name)))
+    for ending in ("json", "pcap", "run.json"):
+        content = (CAPTURES / f"{name}.{ending}").read_bytes()
+        assert len(content) < 50_000
+        assert not re.search(rb"/(tmp|home|root|work|usr|var|dev|etc|run|proc)/", content)
+
+
+def test_eight_succeed_and_the_server_has_three():
+    assert ask("ghost_connections", "eight_at_once").right.startswith("connect() succeeds for all eight")
+    for trace in (run(AcceptQueue()), recording("accept_queue")):
+        assert counted(lives(trace), trace.end - 1) == (8, 3, 5)
+
+
+def test_connect_returns_with_its_own_next_syn():
+    question = ask("ghost_connections", "room_after")
+    settings = {"connects_before": 3, "connects": 1, "accept_after_s": 5.5, "watch_s": 20}
+    for linux in ("6.18", "5.4"):
+        assert connects(run(AcceptQueue(**settings, linux=linux)))[-1] == pytest.approx(7.04)
+    assert question.right == 7 and 5.5 in question.common
+
+
+def test_only_ghosts_that_speak_become_real():
+    assert ask("ghost_connections", "who_lives").right.startswith("Ghosts that send something become real")
+    nodes = {"backlog": 128, "connects": 320, "accept_after_s": 2}
+    speaking = run(AcceptQueue(**nodes)).outcome
+    waiting = run(AcceptQueue(**nodes, speaks_first="server")).outcome
+    assert speaking["ghosts"] == speaking["revived"] == waiting["ghosts"] == 191
+    assert waiting["revived"] == 0
+    forty = recording("ghosts_forty_nodes")
+    assert (forty.outcome["ghosts"], forty.outcome["revived"]) == (23, 0)
+
+
+def test_half_open_ghosts_are_forgotten_after_63_seconds_in_silence():
+    assert ask("ghost_connections", "forgotten").right == (
+        "After 63 s the server forgets them, and nobody tells the clients"
+    )
+    linux = recording("ghosts_half_open")
+    gone = [linux.seconds(s.t) for s in linux.sockets if s.host == "server" and s.state == "CLOSED"]
+    assert len(gone) == 2 and all(63 <= t <= 63.1 * (1 + LATE) + 0.3 for t in gone)
+    assert not any("R" in passage.segment.letters for passage in linux.passages)
+    assert {s.state for s in linux.sockets_at(linux.end) if s.host == "client"} == {"ESTABLISHED"}
+
+
+def test_an_abort_reaches_no_cookie():
+    assert ask("ghost_connections", "abort").right == "None"
+    assert run(AcceptQueue(abort_on_overflow=True)).outcome["client_errors"] == [None] * 8
