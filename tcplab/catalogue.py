@@ -133,13 +133,13 @@ class Setting:
 
     @property
     def default_text(self) -> str:
-        """The default for people: ``30000 ms``, ``off``-like numbers with what they mean."""
+        """The default for people: ``30000 ms``, ``0 ms (off)``, ``Unset: what Linux has``."""
         words = {"None": "", "True": "true", "False": "false", "": "empty"}
         value = words.get(str(self.default), str(self.default))
         if self.unit in TIMES and value:
             value += f" {self.unit}"
         meaning = self.means.removesuffix(".")
-        return f"{value} ({meaning})" if value and meaning else value or meaning
+        return f"{value} ({meaning[0].lower()}{meaning[1:]})" if value and meaning else value or meaning
 
     def own(self, seconds: float) -> int:
         """Seconds in the setting's own unit, rounded up to a whole number as products want it.
