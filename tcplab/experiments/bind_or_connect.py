@@ -10,7 +10,15 @@ from tcplab.bench.witness import Scope
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.port_range import odd_range
 from tcplab.experiments.reading import calls_of, error_of, in_words, watching_since
-from tcplab.experiments.time_wait import FIRST_PORT, WAIT, all_is_quiet_after, close_in_turn
+from tcplab.experiments.time_wait import (
+    FIRST_PORT,
+    SERVICE,
+    WAIT,
+    after_the_first_syn,
+    all_is_quiet_after,
+    close_in_turn,
+    open_on_every_port,
+)
 from tcplab.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
 from tcplab.releases import release
 from tcplab.trace import Trace
@@ -35,8 +43,8 @@ BIND_ADDRESS = choice(
     help="The address that one more bind() gives: none (0.0.0.0), the client's that the others use, or a "
     "second one of the client's.",
 )  # fmt: skip
-#: The server's two ports.
-HERE, ELSEWHERE = 5432, 5433
+#: The server's other port.
+ELSEWHERE = 5433
 #: What one more program calls, in words.
 CALLED = {
     "connect": "connect() alone",
@@ -112,20 +120,18 @@ class BindOrConnect(Experiment):
             tcp_timestamps=int(self.timestamps),
             tcp_rfc1337=1,
         )
-        listeners = {port: await server_host.listen(port) for port in (HERE, ELSEWHERE)}
+        listeners = {port: await server_host.listen(port) for port in (SERVICE, ELSEWHERE)}
         options = SocketOptions(reuse_address=self.held_by.endswith("reuseaddr"))
         bind = Bind() if self.held_by.startswith("bind0") else None
-        pairs = []
-        for _ in range(self.ports):
-            opened, client = await client_host.connect(server_host, HERE, options, bind=bind)
-            if opened.ok:
-                pairs.append((client, await listeners[HERE].accept()))
+        pairs = await open_on_every_port(
+            client_host, server_host, listeners[SERVICE], self.ports, options, bind
+        )
         for client, server in pairs if self.state == "time_wait" else ():
-            await close_in_turn(client, server)
+            await close_in_turn(bench, client, server, self.latency_ms)
         await bench.sleep(all_is_quiet_after(self.latency_ms))
         bench.watch_from_now()
         await bench.sleep(self.wait_s)
-        port = HERE if self.same_destination else ELSEWHERE
+        port = SERVICE if self.same_destination else ELSEWHERE
         options = SocketOptions(reuse_address=self.then.endswith("reuseaddr"))
         opened, _ = await client_host.connect(server_host, port, options, bind=self._bind(client_host))
         if opened.ok:
@@ -148,8 +154,8 @@ class BindOrConnect(Experiment):
         return {"result": errors[0] if errors else "ok"}
 
     def scope(self, trace: Trace) -> Scope:
-        """The last call and what comes of it; how the ACKs and FINs of several closes mingle is chance."""
-        return odd_range(trace, self.ports) or Scope(since=watching_since(trace))
+        """All but what is chance in an odd range."""
+        return odd_range(trace, self.ports) or after_the_first_syn(trace)
 
     def ignored_by_release(self) -> list[str]:
         said = super().ignored_by_release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.bench.script import Bench, Connection, Host, Listener
+from tcplab.bench.script import Bench, Bind, Connection, Host, Listener, SocketOptions
 from tcplab.bench.witness import Scope
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.port_range import IN_CLIENTS_WORDS, odd_range
@@ -23,8 +23,11 @@ RFC1337 = replace(
     label="rfc1337",
     help="net.ipv4.tcp_rfc1337: a stray RST does not end TIME_WAIT before its time.",
 )
-#: The client's range begins here.
-FIRST_PORT = 60001
+#: The client's range begins here; the server listens here.
+FIRST_PORT, SERVICE = 60001, 5432
+#: Bytes of the first question and its answer; each further one is longer, so that no two connections
+#: look alike to the comparison.
+QUESTION, ANSWER = 40, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,28 +79,18 @@ class TimeWait(Experiment):
             host.set(tcp_rfc1337=int(self.rfc1337))
         if self.max_tw_buckets:
             client_host.set(tcp_max_tw_buckets=self.max_tw_buckets)
-        listener = await server_host.listen(5432)
-        pairs = await self._open(client_host, server_host, listener)
+        listener = await server_host.listen(SERVICE)
+        pairs = await open_on_every_port(client_host, server_host, listener, self.ports)
         for client, server in pairs:
             first, second = (client, server) if self.closer == "client" else (server, client)
-            await close_in_turn(first, second)
+            await close_in_turn(bench, first, second, self.latency_ms)
         await bench.sleep(all_is_quiet_after(self.latency_ms))
         bench.watch_from_now()
         await bench.sleep(self.wait_s)
-        again, _ = await client_host.connect(server_host, 5432)
+        again, _ = await client_host.connect(server_host, SERVICE)
         if again.ok:
             await listener.accept()
         await bench.sleep(all_is_quiet_after(self.latency_ms))
-
-    async def _open(
-        self, client: Host, server: Host, listener: Listener
-    ) -> list[tuple[Connection, Connection]]:
-        pairs = []
-        for _ in range(self.ports):
-            opened, connection = await client.connect(server, 5432)
-            if opened.ok:
-                pairs.append((connection, await listener.accept()))
-        return pairs
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         waiting = trace.sockets_at(watching_since(trace))
@@ -109,8 +102,8 @@ class TimeWait(Experiment):
         }
 
     def scope(self, trace: Trace) -> Scope:
-        """The last call and what comes of it; how the ACKs and FINs of several closes mingle is chance."""
-        return odd_range(trace, self.ports) or Scope(since=watching_since(trace))
+        """All but what is chance in an odd range."""
+        return odd_range(trace, self.ports) or after_the_first_syn(trace)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
@@ -160,13 +153,38 @@ class TimeWait(Experiment):
         return bool(counters.get("TcpExtTCPTimeWaitOverflow"))
 
 
+def after_the_first_syn(trace: Trace) -> Scope:
+    """All but the preparations: a busy machine may take its time between listen() and connect()."""
+    return Scope(since=trace.passages[0].arrives)
+
+
 def all_is_quiet_after(latency_ms: float) -> float:
     """When the last segment of a close has arrived and every state has been seen, seconds."""
     return 0.05 + 2 * latency_ms / 1000
 
 
-async def close_in_turn(first: Connection, second: Connection) -> None:
+async def open_on_every_port(
+    client: Host,
+    server: Host,
+    listener: Listener,
+    ports: int,
+    options: SocketOptions = SocketOptions(),
+    bind: Bind | None = None,
+) -> list[tuple[Connection, Connection]]:
+    """As many connections as there are ports, each with an exchange of its own; those that came about."""
+    pairs = []
+    for i in range(ports):
+        opened, connection = await client.connect(server, SERVICE, options, bind=bind)
+        if opened.ok:
+            accepted = await listener.accept()
+            await connection.exchange(accepted, QUESTION + 10 * i, ANSWER + 10 * i)
+            pairs.append((connection, accepted))
+    return pairs
+
+
+async def close_in_turn(bench: Bench, first: Connection, second: Connection, latency_ms: float) -> None:
     """One side closes, the other reads the end of file and closes too: TIME_WAIT stays with the first."""
     await first.close()
     await second.receive()
     await second.close()
+    await bench.sleep(0.001 + 2 * latency_ms / 1000)
