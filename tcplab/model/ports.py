@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from tcplab.model.claim import ANY, BOUND, FREE, RESERVED, Ask, Cell, Claim, PortError, Verdict
-from tcplab.model.portwalk import by_parity, one_by_one
+from tcplab.model.portwalk import by_parity, first_by_parity, first_one_by_one, one_by_one
 from tcplab.model.states import ESTABLISHED, FIN_WAIT_2, LISTEN, SYN_SENT
 from tcplab.model.sysctls import MILLISECOND, SECOND, Sysctls
 from tcplab.releases import Release
@@ -60,6 +60,9 @@ class Ports:
         #: Where the next connect() between two addresses begins to look.
         self._hints: dict[tuple[str, Endpoint], int] = {}
         self._reserved_text, self._reserved = "", frozenset[int]()
+        #: Ports as bits: those that a bind() holds, and those that lead from an address to a destination.
+        self._bound_bits = 0
+        self._taken_bits: dict[tuple[str, Endpoint], int] = {}
 
     # -- taking and leaving --------------------------------------------------------------------
 
@@ -70,18 +73,12 @@ class Ports:
 
         Raises `PortError` EADDRNOTAVAIL (net/ipv4/inet_hashtables.c:__inet_hash_connect).
         """
-        buckets, tuples, reserved = self._buckets, self._tuples, self.reserved
-        for port in self._walk_for_connect(address, remote):
-            bucket = buckets.get(port)
-            replaced = None
-            if bucket is not None:
-                if bucket.bound:
-                    continue
-                replaced = tuples.get((address, port, remote))
-                if replaced is not None and self._not_reusable(now, replaced):
-                    continue
-            if port in reserved:
-                continue
+        replaced = None
+        if self._reuses(address, remote):
+            port, replaced = self._first_reusable(now, address, remote)
+        else:
+            port = self._first_free(address, remote)
+        if port:
             if replaced is not None:
                 self.release(replaced)
             claim = Claim(port, address, remote, SYN_SENT, reuse_address=reuse_address, made_by_connect=True)
@@ -103,6 +100,7 @@ class Ports:
             self.release(held)
         claim.address, claim.remote, claim.state = address, remote, SYN_SENT
         self._tuples[address, claim.port, remote] = claim
+        self._mark_taken(claim)
         return held
 
     def bind(self, address: str, port: int = 0, *, reuse_address: bool = False) -> Claim:
@@ -121,6 +119,7 @@ class Ports:
         self._hold(claim)
         bucket = self._buckets[chosen]
         bucket.bound, bucket.shared = True, shared
+        self._bound_bits |= 1 << chosen
         return claim
 
     def inherit(self, parent: Claim, remote: Endpoint, state: str) -> Claim:
@@ -153,15 +152,20 @@ class Ports:
             key = (claim.address, claim.port, claim.remote)
             if self._tuples.get(key) is claim:
                 del self._tuples[key]
+                self._taken_bits[claim.address, claim.remote] &= ~(1 << claim.port)
         if not bucket.claims:
             del self._buckets[claim.port]
+            self._bound_bits &= ~(1 << claim.port)
         elif not bucket.binders and self._rules.bound_port_recovers:
             bucket.bound = bucket.shared = False
+            self._bound_bits &= ~(1 << claim.port)
 
     def clear(self) -> None:
         """Nobody holds anything any more."""
         self._buckets.clear()
         self._tuples.clear()
+        self._taken_bits.clear()
+        self._bound_bits = 0
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -259,7 +263,7 @@ class Ports:
         rules, reuse = self._rules, self._sysctls.tcp_tw_reuse
         if not claim.timestamps:
             return "reuse needs timestamps on both ends"
-        if reuse == 2 and rules.tw_reuse == 2 and not _loopback(claim):
+        if reuse == 2 and not self._reuses(claim.address, claim.remote):
             return "tcp_tw_reuse = 2 reuses on loopback only"
         if not reuse:
             return "tcp_tw_reuse is 0"
@@ -273,6 +277,42 @@ class Ports:
         if passed > (rules.tw_reuse_clock == "second_after_next"):
             return ""
         return "this Linux reuses it only when its clock shows a later second"
+
+    def _reuses(self, address: str, remote: Endpoint | None) -> bool:
+        """Does tcp_tw_reuse count between these two?"""
+        reuse = self._sysctls.tcp_tw_reuse
+        if reuse != 2 or self._rules.tw_reuse != 2:
+            return bool(reuse)
+        return address.startswith("127.") or (remote is not None and remote.address.startswith("127."))
+
+    def _first_reusable(self, now: int, address: str, remote: Endpoint) -> tuple[int, Claim | None]:
+        """connect()'s port, perhaps one in TIME_WAIT that has to go for it; 0 when there is none."""
+        for port in self._walk_for_connect(address, remote):
+            bucket = self._buckets.get(port)
+            if bucket is None:
+                held = None
+            elif bucket.bound:
+                continue
+            else:
+                held = self._tuples.get((address, port, remote))
+                if held is not None and self._not_reusable(now, held):
+                    continue
+            if port not in self.reserved:
+                return port, held
+        return 0, None
+
+    def _first_free(self, address: str, remote: Endpoint) -> int:
+        """The same where no TIME_WAIT may be reused: on a busy machine most ports are taken, and
+        looking at each would take long."""
+        first, last = self._sysctls.ip_local_port_range
+        taken = self._bound_bits | self._taken_bits.get((address, remote), 0)
+        for port in self.reserved:
+            taken |= 1 << port
+        size = last - first + 1
+        if not self._rules.ports_by_parity:
+            return first_one_by_one(first, size, self._below, taken)
+        start = self._hints.get((address, remote), -1)
+        return first_by_parity(first, size, self._below, start, taken)
 
     def _second(self, now: int) -> int:
         return (now + self._second_began) // SECOND
@@ -316,6 +356,12 @@ class Ports:
         bucket.binders += not claim.made_by_connect
         if claim.remote is not None:
             self._tuples[claim.address, claim.port, claim.remote] = claim
+            self._mark_taken(claim)
+
+    def _mark_taken(self, claim: Claim) -> None:
+        assert claim.remote is not None
+        way = (claim.address, claim.remote)
+        self._taken_bits[way] = self._taken_bits.get(way, 0) | 1 << claim.port
 
     # -- the order of trying ---------------------------------------------------------------------
 
@@ -350,8 +396,3 @@ class Ports:
 
 def _overlap(one: str, other: str) -> bool:
     return one == other or ANY in (one, other)
-
-
-def _loopback(claim: Claim) -> bool:
-    remote = claim.remote.address if claim.remote else ""
-    return claim.address.startswith("127.") or remote.startswith("127.")

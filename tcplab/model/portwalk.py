@@ -7,6 +7,7 @@ inet_csk_find_open_port; RFC 6056 section 3.3.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 
 def one_by_one(first: int, size: int, below: Callable[[int], int]) -> Iterator[int]:
@@ -27,10 +28,46 @@ def by_parity(
     if not half:
         yield first
         return
-    if size % 2:
-        start = 0
-    elif start < 0:
-        start = below(half)
+    start = _start(size, below, start)
     for each in (parity, 1 - parity):
         for i in range(half):
             yield first + 2 * ((start + i) % half) + each
+
+
+def first_one_by_one(first: int, size: int, below: Callable[[int], int], taken: int) -> int:
+    """The first port of `one_by_one` whose bit in `taken` is not set; 0 when all are."""
+    start = below(size)
+    free = ~(taken >> first) & ((1 << size) - 1)
+    return first + _first_from(free, start) if free else 0
+
+
+def first_by_parity(first: int, size: int, below: Callable[[int], int], start: int, taken: int) -> int:
+    """The first port of `by_parity` with parity 0 whose bit in `taken` is not set; 0 when all are."""
+    half = size // 2
+    if not half:
+        return 0 if taken >> first & 1 else first
+    start = _start(size, below, start)
+    free = ~(taken >> first)
+    for each in (0, 1):
+        if some := free & _every_other(half) << each:
+            return first + _first_from(some, 2 * start + each)
+    return 0
+
+
+def _start(size: int, below: Callable[[int], int], start: int) -> int:
+    if size % 2:
+        return 0
+    return below(size // 2) if start < 0 else start
+
+
+@lru_cache(maxsize=64)
+def _every_other(half: int) -> int:
+    """Bits 0, 2, 4 …, so many of them."""
+    return ((1 << 2 * half) - 1) // 3
+
+
+def _first_from(bits: int, start: int) -> int:
+    """The lowest bit that is set from `start` on, or else the lowest at all."""
+    above = bits >> start
+    some, offset = (above, start) if above else (bits, 0)
+    return offset + (some & -some).bit_length() - 1
