@@ -266,9 +266,9 @@ class _Drawing:
     def _time(self) -> None:
         """Ticks where something happened, as many as have room."""
         last = -float(_TICK)
+        self.y += 6
         self.ticks.add([(0, self.y), (self.axis.end, self.y)])
-        left = -16 * self.axis.end / _NARROW
-        self.text.add(left, self.y + 16, "<i>time, shortened</i>", "middle left", self.colours.soft)
+        self.text.add(0, self.y, "<i>time, shortened</i> ", "middle left", self.colours.soft)
         for t in self.axis.moments:
             px = self._width(0, self.axis.x(t))
             if px - last < _TICK or (px > _NARROW - _TICK and t != self.trace.end):
