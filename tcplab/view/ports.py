@@ -62,6 +62,8 @@ _MOST_BINS = 300
 #: The width that cells are laid out for, px: they grow with the picture.
 _WIDE = 960
 _GAP = 4
+#: Height of a cell for many ports, px.
+_BIN = 30
 #: What is said of a trace without a client.
 NOBODY = "Nobody connects in this trace: no local port is wanted."
 _HEAD, _LINE = 36, 24
@@ -228,7 +230,7 @@ def _grid(count: int, top: float) -> _Grid:
     if count <= MOST_CELLS:
         return _Grid(10, 50, 1, top)
     each = next(n for n in (10, 20, 50, 100, 200, 500) if -(-count // n) <= _MOST_BINS)
-    return _Grid(20, 30, each, top)
+    return _Grid(20, _BIN, each, top)
 
 
 def _chunks(cells: list[Cell], verdicts: list[Verdict], each: int) -> Iterator[list[tuple[Cell, Verdict]]]:
@@ -252,7 +254,7 @@ def _cell(
         fills[state].add(_outline(x, y0, x + wide, y1))
         x += wide
     middle = (x0 + x1) / 2, (y0 + y1) / 2
-    if len(some) > 1:
+    if y1 - y0 < _BIN:
         taken = len(some) - groups["FREE"]
         no = "" if any(verdict.ok for _, verdict in some) else " ✗"
         if taken:
