@@ -176,11 +176,32 @@ def idle_firewall(story):
     assert set(story.sidecar["hosts"]) == {"client", "server"} and story.states("server")[-1] == "ESTABLISHED"
 
 
+def port_range(story):
+    opened = [story.capture.connection(i) for i in range(6)]
+    assert len(story.capture) == 3 * 6, "the seventh connect() sends nothing"
+    assert sorted(trace.passages[0].segment.source.port for trace in opened) == list(range(60001, 60007))
+    assert story.sidecar["outcome"] == {"opened": 6, "error": "EADDRNOTAVAIL", "ports_used": 6}
+
+
+def time_wait(story):
+    closed = [story.capture.connection(i) for i in range(6)]
+    firsts = [next(p for p in trace.passages if p.segment.flags & FIN).sender for trace in closed]
+    assert firsts == ["client"] * 6
+    assert all(not p.segment.flags & RST for trace in closed for p in trace.passages)
+    assert story.sidecar["outcome"] == {"held": 6, "reopened": False, "error": "EADDRNOTAVAIL"}
+
+
+def bind_or_connect(story):
+    ports = {story.capture.connection(i).passages[0].segment.source.port for i in range(6)}
+    assert ports == set(range(60001, 60007)) and story.sidecar["parameters"]["tw_reuse"] == 1
+    assert story.sidecar["outcome"] == {"result": "EADDRINUSE"}
+
+
 FACTS = {
     facts.__name__: facts
     for facts in (
         handshake_and_close, fin_or_rst, unanswered_connect, rst_in_window, keepalive, dead_peer, slow_reader,
-        accept_queue, idle_firewall,
+        accept_queue, idle_firewall, port_range, time_wait, bind_or_connect,
     )
 }  # fmt: skip
 
