@@ -10,6 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tcplab.model.queues import accept_queue_holds, syn_queue_holds
+from tcplab.model.sysctls import Sysctls
 from tcplab.releases import NEWEST, UnknownRelease, release
 from tcplab.segment import Endpoint
 from tcplab.trace import MILLISECOND, SocketSample, Trace
@@ -174,9 +176,6 @@ def counted(rows: Iterable[Life], t: int) -> tuple[int, int, int]:
 
 def queue_lengths(trace: Trace) -> Queues | None:
     """How full the two queues were; None without a listener."""
-    from tcplab.model.queues import accept_queue_holds, syn_queue_holds
-    from tcplab.model.sysctls import Sysctls
-
     listening = listener_of(trace)
     if listening is None:
         return None
