@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tcplab.trace import Trace
+from tcplab.view.states import boxes_of
 from tcplab.view.theme import Theme
 from tcplab.view.timeaxis import Placement, TimeAxis, hosts_of, place
 
@@ -26,6 +27,8 @@ class Frame:
     x: dict[str, int] = field(init=False)
     #: Hosts that have neighbours on both sides, as a proxy has.
     inner: set[str] = field(init=False)
+    #: Boxes on the way: lifelines without an address, which keep an entry and not a socket.
+    boxes: set[str] = field(init=False)
     #: x between the outermost lifelines.
     wide: int = field(init=False)
 
@@ -34,6 +37,7 @@ class Frame:
         self.hosts = hosts_of(self.trace)
         self.x = {host: i for i, host in enumerate(self.hosts)}
         self.inner = set(self.hosts[1:-1])
+        self.boxes = boxes_of(self.trace)
         self.wide = max(len(self.hosts) - 1, 1)
 
     @property
@@ -46,6 +50,13 @@ class Frame:
         """x half way between the outermost lifelines."""
         return self.wide / 2
 
+    @property
+    def gap(self) -> float:
+        """x between two lifelines where nobody else writes: for how long a silence was."""
+        if self.inner - self.boxes:  # who writes to both of its sides
+            return 0.33
+        return self.wide / 2 if self.wide % 2 else self.wide / 2 + 0.5
+
     def shown(self, t: int) -> bool:
         """True when what happened at `t` is drawn."""
         return self.upto is None or t <= self.upto
@@ -54,12 +65,24 @@ class Frame:
         """y of the last thing drawn."""
         return self.axis.height if self.upto is None else self.axis.bottom_of(self.upto)
 
-    def out(self, host: str) -> int:
-        """Which way is out: -1 on the left; a host in the middle writes to its right."""
+    def out(self, host: str, peer: str = "") -> int:
+        """Which way the words of a host go: -1 to the left.
+
+        The outer hosts write outwards, one in the middle to the side of its peer (an address).
+        """
+        if host in self.inner:
+            peers = [x for name, x in self.x.items() if self.trace.hosts.get(name) == peer]
+            return -1 if peers and peers[0] < self.x[host] else 1
         return -1 if self.x[host] == 0 else 1
 
-    def beside(self, host: str, distance: float, lane: int = 0) -> float:
-        """x at `distance` from a host's lifeline; a host in the middle has a lane on each side."""
+    def beside(self, host: str, distance: float, lane: int = 0, peer: str = "") -> float:
+        """x at `distance` from a host's lifeline; the lanes of a host in the middle stand on both sides."""
         if host in self.inner:
-            return self.x[host] + self.wide * distance * (-1 if lane == 0 else 1)
-        return self.x[host] + self.out(host) * self.wide * distance * (1 + lane)
+            lane = 0
+        return self.x[host] + self.out(host, peer) * self.wide * distance * (1 + lane)
+
+    def room(self, host: str) -> float:
+        """How far from a lifeline the label of an arrow begins, in parts of `wide`."""
+        if host in self.boxes:
+            return STATE_BAR
+        return BRACKET if host in self.inner else 0.012

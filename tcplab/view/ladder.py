@@ -23,8 +23,9 @@ import plotly.graph_objects as go
 from tcplab.trace import Passage, Trace, duration
 from tcplab.view import theme as look
 from tcplab.view.arrows import ARROWS, arrow_kind, four_tuple, local_port, main_connections, speaking_kind
+from tcplab.view.boxes import entries, timer_words
 from tcplab.view.clock import tick_texts
-from tcplab.view.frame import EDGE, TIMER_BAR, Frame
+from tcplab.view.frame import EDGE, Frame
 from tcplab.view.marks import Line, Picture, Text
 from tcplab.view.overlay import BOTH, LINUX, Beside
 from tcplab.view.sides import Sides
@@ -74,6 +75,7 @@ def draw(
     states, calls, timers = sides.states(), sides.calls(), sides.timers()
     data = [
         _lifelines(frame, captions),
+        *entries(frame, captions),
         _notes(frame, captions),
         *states,
         *timers,
@@ -100,14 +102,14 @@ def _lifelines(frame: Frame, captions: Text) -> dict[str, Any]:
             y = (silence.top + silence.bottom - ROW / 2) / 2
             breaks.append(y)
             lasted = duration(silence.ended - silence.began)
-            captions.add(frame.middle, y, f"<i>{lasted}</i>", "middle center", frame.colours.soft)
+            captions.add(frame.gap, y, f"<i>{lasted}</i>", "middle center", frame.colours.soft)
     zigzag = 0.009 * frame.wide
     for host, x in frame.x.items():
         points = [(float(x), -_HEAD / 2 + 4)]
         for y in breaks:
             points += [(x, y - 8), (x + zigzag, y - 4), (x - zigzag, y + 4), (x, y + 8)]
         line.add([*points, (float(x), frame.axis.height + 10)])
-        address = frame.trace.hosts.get(host, host)
+        address = timer_words(frame.trace, host) if host in frame.boxes else frame.trace.hosts.get(host, host)
         small = f"  {escape(address, False)}" if address != host else ""
         name = f"<b>{escape(host, False)}</b>{small}"
         captions.add(x, -_HEAD / 2 - 9, name, "middle center", frame.colours.ink)
@@ -120,9 +122,12 @@ def _notes(frame: Frame, captions: Text) -> dict[str, Any]:
     for note, y in zip(frame.trace.notes, frame.placed.noted, strict=True):
         if frame.shown(note.t):
             line.add([(0, y), (frame.wide, y)])
-            where = f"{note.host}: " if note.host and not note.text.startswith(note.host) else ""
+            at_box = note.host in frame.boxes
+            told = at_box or not note.host or note.text.startswith(note.host)
+            where = "" if told else f"{note.host}: "
             text = f"<b>{escape(where + note.text, False)}</b>"
-            captions.add(frame.middle, y, text, "middle center", frame.colours.soft)
+            x = frame.x[note.host] if at_box else frame.middle
+            captions.add(x, y, text, "middle center", frame.colours.soft)
     return line.trace("notes", line={"color": frame.colours.faint, "width": 1})
 
 
@@ -159,7 +164,7 @@ def _arrows(frame: Frame, labels: Text, beside: Sequence[Beside]) -> list[dict[s
         speaks = speaking_kind(passage)
         colour = colours[speaks if kind == "lost" and speaks != "segment" else kind]
         way, where = (1, "top right") if head[0] >= tail[0] else (-1, "top left")
-        away = frame.wide * (TIMER_BAR if passage.sender in frame.inner else 0.012)
+        away = frame.wide * frame.room(passage.sender)
         labels.add(tail[0] + way * away, tail[1] - 1, text, where, colour)
     width = {"color": frame.colours.states["open"], "width": 9}
     return [band.trace("both witnesses", line=width, opacity=0.35)] + [
@@ -185,8 +190,7 @@ def _head(frame: Frame, i: int, passage: Passage) -> tuple[tuple[float, float], 
     """Where an arrow ends, and whether it ends there for good (else it is still on its way)."""
     x0, x1, y0 = frame.x[passage.sender], frame.x[passage.receiver], frame.placed.sent[i]
     if passage.fate != "delivered":
-        near = passage.receiver in passage.fate  # the receiver's own firewall stands close to it
-        return (x0 + (0.9 if near else 0.5) * (x1 - x0), y0 + STUMP - 3), True
+        return (_where_lost(frame, passage), y0 + STUMP - 3), True
     y1 = frame.placed.arrived[i]
     if y1 is None or passage.arrives is None:
         return (x0 + 0.5 * (x1 - x0), y0 + STUMP - 3), False
@@ -194,6 +198,18 @@ def _head(frame: Frame, i: int, passage: Passage) -> tuple[tuple[float, float], 
         return (float(x1), y1), True
     part = (frame.upto - passage.t) / (passage.arrives - passage.t)
     return (x0 + part * (x1 - x0), y0 + part * (y1 - y0)), False
+
+
+def _where_lost(frame: Frame, passage: Passage) -> float:
+    """x at which a segment got lost: at the box that dropped it, else half way or close to its receiver."""
+    x0, x1 = frame.x[passage.sender], frame.x[passage.receiver]
+    box = passage.fate.removeprefix("dropped_by:")
+    if box in frame.boxes:
+        return float(frame.x[box])
+    if passage.receiver in passage.fate:  # the receiver's own firewall stands close to it
+        return x0 + 0.9 * (x1 - x0)
+    # Before it comes to a box, which had no part in it.
+    return x0 + 0.5 * (x1 - x0) / abs(x1 - x0 or 1)
 
 
 def _cursor(frame: Frame, at: int | None) -> dict[str, Any]:

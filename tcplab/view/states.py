@@ -6,11 +6,14 @@ the bars. Listening sockets are left out: their state never changes while a stor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tcplab.trace import SocketSample, Trace
+from tcplab.segment import Endpoint
+from tcplab.trace import MILLISECOND, SocketSample, Trace
 
+#: What a state bar says of an end that is established while the other end is gone (RFC 9293 3.5.1).
+HALF_OPEN = "HALF_OPEN"
 #: How many sockets of one host are drawn side by side; a relaying proxy has two.
 LANES = 2
 
@@ -21,11 +24,18 @@ class Stretch(NamedTuple):
     host: str
     #: 0 is the bar closest to the lifeline.
     lane: int
-    #: A state by its RFC 9293 name, or a timer in ss's words.
+    #: A state by its RFC 9293 name, `HALF_OPEN`, or a timer in ss's words.
     name: str
     began: int
     ended: int
     sample: SocketSample
+    #: Of a half-open end: the host whose end is gone.
+    gone: str = ""
+
+
+def boxes_of(trace: Trace) -> set[str]:
+    """Boxes that stand on the way between hosts: they have a lifeline and no address."""
+    return {name for name, address in trace.hosts.items() if not address}
 
 
 def _lanes(histories: Iterable[list[SocketSample]], end: int) -> list[tuple[int, list[SocketSample]]]:
@@ -72,7 +82,38 @@ def states(trace: Trace) -> list[Stretch]:
                     found.append(Stretch(sample.host, lane, "CLOSED", sample.t, sample.t, sample))
         if current.state != "CLOSED":
             found.append(Stretch(current.host, lane, current.state, current.t, end, current))
-    return found
+    # Two ends that disagree are the story where something stands between them.
+    return list(_half_open(trace, found, end)) if len(trace.hosts) > 2 else found
+
+
+def _half_open(trace: Trace, found: list[Stretch], end: int) -> Iterator[Stretch]:
+    """The same with `ESTABLISHED` cut in two where the other end has gone, and nothing tells this one."""
+    latest: dict[tuple[Endpoint, Endpoint], SocketSample] = {}
+    boxes = boxes_of(trace)
+    for sample in trace.sockets:
+        if sample.host not in boxes:
+            latest[sample.local, sample.remote] = sample
+    # While a RST or a FIN is on its way the two ends differ too.
+    flight = max((p.arrives - p.t for p in trace.passages if p.arrives is not None), default=0)
+    a_moment = 2 * flight + 10 * MILLISECOND
+    for stretch in found:
+        local, remote = stretch.sample.local, stretch.sample.remote
+        other = latest.get((remote, local))
+        if stretch.name != "ESTABLISHED" or stretch.host in boxes or other is None:
+            yield stretch
+            continue
+        stays = latest[local, remote].state == "ESTABLISHED"
+        if (
+            other.state == "CLOSED"
+            and stretch.began < other.t
+            and (stays or stretch.ended - other.t > a_moment)
+        ):
+            yield stretch._replace(ended=min(other.t, stretch.ended))
+            yield stretch._replace(
+                name=HALF_OPEN, began=other.t, ended=end if stays else stretch.ended, gone=other.host
+            )
+        else:
+            yield stretch
 
 
 def timers(trace: Trace) -> list[Stretch]:

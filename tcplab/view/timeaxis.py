@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from tcplab.trace import MILLISECOND, Trace, duration
 from tcplab.view.clock import tick_texts
-from tcplab.view.states import Stretch, last_moment, states
+from tcplab.view.states import Stretch, boxes_of, last_moment, states
 from tcplab.view.words import call_lines
 
 __all__ = [
@@ -179,13 +179,13 @@ def place(trace: Trace) -> Placement:
     columns: dict[str, float] = {}  # y down to which text stands, by host; "" is between the lifelines
     last_tail: dict[str, float] = {}
     last_head: dict[str, float] = {}
+    last_stump = far_up = -1e9
     times: list[int] = []
     tops: list[float] = []
     bottoms: list[float] = []
     silences: list[Silence] = []
     ticked: list[tuple[bool, float, int]] = []
     on_their_way = 0
-    far_up = -1e9
 
     for t, group in groupby(events, key=itemgetter(0)):
         base, is_silence = 0.0, False
@@ -221,6 +221,8 @@ def place(trace: Trace) -> Placement:
                 half = ROW / 2 * (len(call_lines(trace.calls[i])) if what == _RETURN else 1)
                 if what == _NOTE or host not in outer:
                     arrows = max(last_head.values(), default=far_up)
+                    if host and host not in outer:
+                        arrows = max(arrows, last_stump)
                     y = max(y, columns.get("", far_up) + half + 1, arrows + half + HEAD)
                     columns[""] = y + half + 1
                 else:
@@ -235,6 +237,7 @@ def place(trace: Trace) -> Placement:
             below = 0.0
             if what == _SEND and spoken[i].arrives is None:
                 below = STUMP
+                last_stump = y + STUMP
             elif what == _RETURN:
                 below = ROW / 2 * (len(call_lines(trace.calls[i])) - 1)
             low, high = min(low, y), max(high, y + below)
@@ -257,8 +260,14 @@ def _events(trace: Trace, stretches: list[Stretch]) -> list[tuple[int, int, int,
         if passage.arrives is not None:
             what = _ARRIVE if passage.arrives > passage.t else _ARRIVE_AT_ONCE
             events.append((max(passage.arrives, passage.t), what, i, passage.receiver))
+    boxes = boxes_of(trace)
+    told = {(note.t, note.host) for note in trace.notes}
     for i, stretch in enumerate(stretches):
-        events.append((stretch.began, _CHANGE, i, stretch.host))
+        # A box has no state of its own: its bar says it, and its own words at the end.
+        if stretch.host not in boxes or (
+            stretch.name == "CLOSED" and (stretch.began, stretch.host) not in told
+        ):
+            events.append((stretch.began, _CHANGE, i, stretch.host))
     for i, call in enumerate(trace.calls):
         events.append((call.t, _RETURN, i, call.host))
         if call.began < call.t:
