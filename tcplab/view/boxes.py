@@ -102,8 +102,7 @@ def _lengths(samples: list[SocketSample]) -> dict[str, int]:
 
 
 def timer_words(trace: Trace, box: str) -> str:
-    """What stands beside a box's name: ``entry ▼ idle timer 5 min 50 s``; ``entry`` where no timer runs."""
+    """What stands below a box's name: ``▼ idle timer 5 min 50 s``; ``entry`` where no timer ever runs."""
     full = _lengths([sample for sample in trace.sockets if sample.host == box])
-    return "entry" + "".join(
-        f" ▼ {timer} timer {duration(full[timer])}" for timer in PATTERNS if timer in full
-    )
+    said = (f"▼ {timer} timer {duration(full[timer])}" for timer in PATTERNS if timer in full)
+    return ", ".join(said) or "entry"

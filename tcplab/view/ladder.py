@@ -105,13 +105,16 @@ def _lifelines(frame: Frame, captions: Text) -> dict[str, Any]:
             captions.add(frame.gap, y, f"<i>{lasted}</i>", "middle center", frame.colours.soft)
     zigzag = 0.009 * frame.wide
     for host, x in frame.x.items():
-        points = [(float(x), -_HEAD / 2 + 4)]
+        points = [(float(x), -_HEAD / 2 + (14 if host in frame.boxes else 4))]
         for y in breaks:
             points += [(x, y - 8), (x + zigzag, y - 4), (x - zigzag, y + 4), (x, y + 8)]
         line.add([*points, (float(x), frame.axis.height + 10)])
-        address = timer_words(frame.trace, host) if host in frame.boxes else frame.trace.hosts.get(host, host)
-        small = f"  {escape(address, False)}" if address != host else ""
-        name = f"<b>{escape(host, False)}</b>{small}"
+        name = f"<b>{escape(host, False)}</b>"
+        address = frame.trace.hosts.get(host, host)
+        if host in frame.boxes:
+            name += f"<br>{escape(timer_words(frame.trace, host), False)}"
+        elif address != host:
+            name += f"  {escape(address, False)}"
         captions.add(x, -_HEAD / 2 - 9, name, "middle center", frame.colours.ink)
     return line.trace("lifelines", line={"color": frame.colours.soft, "width": 1.4})
 

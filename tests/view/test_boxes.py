@@ -82,7 +82,7 @@ def test_an_entry_is_as_long_as_the_box_remembers():
     note = next(note for note in trace.notes if note.text.startswith("forgets"))
     assert note.t == forgotten
     assert low[1] == picture.axis.y_of(forgotten) - ROW / 2, "what it says at the end stands right below"
-    assert "firewall  entry ▼ idle timer 1 s" in map(plain, named(picture, "captions")["text"])
+    assert "<b>firewall</b><br>▼ idle timer 1 s" in named(picture, "captions")["text"]
     captions = named(picture, "captions")
     i = list(map(plain, captions["text"])).index(note.text)
     assert captions["x"][i] == 1, "its words stand at its own lifeline"
@@ -115,7 +115,7 @@ def test_two_boxes_have_a_lifeline_and_words_each():
     picture = draw(trace)
     assert len(shapes(picture, "entries")) == 2
     assert named(picture, "timer: close")["x"], "the balancer's"
-    assert timer_words(trace, "balancer") == "entry ▼ close timer 0.200 s"
+    assert timer_words(trace, "balancer") == "▼ close timer 0.200 s"
     captions = named(picture, "captions")
     at = {plain(text): x for text, x in zip(captions["text"], captions["x"], strict=True)}
     assert at["forgets the session"] == 2
