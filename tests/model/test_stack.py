@@ -4,9 +4,11 @@ import pytest
 
 from model.conversation import MACHINE, PEER, Conversation
 from model.wire import CLIENT, SERVER, Wire
+from tcplab.model.claim import PortError
 from tcplab.model.stack import CALLS, Stack
+from tcplab.model.sysctls import Options
 from tcplab.releases import release
-from tcplab.segment import ACK, RST, SYN, Endpoint, Segment
+from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_add, seq_diff
 
 SERVICE = Endpoint(PEER, 5432)
 
@@ -162,3 +164,138 @@ def test_a_conversation_of_two():
         (False, "PA", 1, 41, 200), (True, "A", 41, 201, 0),
         (True, "FA", 41, 201, 0), (False, "FA", 201, 42, 0), (True, "A", 42, 202, 0),
     ]  # fmt: skip
+
+
+# --- local ports, and what waits on them ---
+
+
+def small(linux="6.18", **sysctls):
+    """A machine with one local port."""
+    stack = Stack(MACHINE, release(linux))
+    stack.sysctls.ip_local_port_range = (60001, 60001)
+    for name, value in sysctls.items():
+        setattr(stack.sysctls, name, value)
+    return stack
+
+
+def established(stack, now=0, remote=SERVICE, timestamps=True, **how):
+    """A connection of ours, its handshake just over."""
+    socket = stack.connect(now, remote, **how)
+    (syn,) = stack.to_send()
+    clock = (1000, syn.timestamps[0]) if timestamps else None
+    stack.receive(
+        now,
+        Segment(remote, syn.source, 5000, seq_add(syn.seq, 1), SYN | ACK, 65535, mss=1460, timestamps=clock),
+    )
+    stack.to_send()
+    assert socket.state == "ESTABLISHED"
+    return socket
+
+
+def closed(stack, socket, now=0):
+    """We close first: FIN, its ACK, the peer's FIN."""
+    stack.call(now, "close", socket)
+    (fin,) = stack.to_send()
+    clock = (1001, 0) if socket.timestamps else None
+    answer = (fin.destination, fin.source, 5001, seq_add(fin.seq, 1))
+    stack.receive(now, Segment(*answer, ACK, 65535, timestamps=clock))
+    stack.receive(now, Segment(*answer, FIN | ACK, 65535, timestamps=clock))
+    return stack.to_send()
+
+
+def states(stack):
+    return [socket.state for socket in stack.sockets.values()]
+
+
+def test_without_a_port_connect_sends_nothing_and_counts_nothing():
+    stack = small()
+    established(stack)
+    before = dict(stack.counters)
+    with pytest.raises(PortError) as error:
+        stack.connect(0, SERVICE)
+    assert error.value.errno == "EADDRNOTAVAIL" and "60001 to 60001" in str(error.value)
+    assert stack.to_send() == [] and stack.counters == before and len(stack.sockets) == 1
+
+
+def test_a_reused_time_wait_is_gone_and_the_new_number_lies_above_it():
+    stack = small(tcp_tw_reuse=1)
+    old = established(stack)
+    closed(stack, old)
+    (rest,) = stack.sockets.values()
+    assert rest.state == "TIME_WAIT" and stack.minisockets == 1
+    new = stack.connect(1_001 * 1_000_000, SERVICE)
+    (syn,) = stack.to_send()
+    assert new.local == old.local and syn.seq == seq_add(rest.snd_nxt, 65537)
+    assert syn.timestamps[1] == rest.ts_recent, "what the peer said last is still known"
+    assert stack.minisockets == 0 and states(stack) == ["SYN_SENT"]
+
+
+def test_the_next_connection_on_a_four_tuple_begins_above_the_last():
+    """RFC 6528: a number of chance for each four-tuple, plus a clock that ticks every 64 ns."""
+    stack = small()
+    first = stack.connect(0, SERVICE).sender.iss
+    stack.call(0, "close", next(iter(stack.sockets.values())))
+    second = stack.connect(64_000_000, SERVICE).sender.iss
+    assert seq_diff(second, first) == 1_000_000
+
+
+@pytest.mark.parametrize(("limit", "left"), [(0, []), (1, ["TIME_WAIT"])])
+def test_over_the_limit_the_new_one_gets_no_time_wait(limit, left):
+    stack = small(tcp_max_tw_buckets=limit)
+    closed(stack, established(stack))
+    assert states(stack) == left
+    assert stack.counters.get("TcpExtTCPTimeWaitOverflow", 0) == (not limit)
+    if not limit:
+        stack.connect(0, SERVICE)
+
+
+def test_refused_while_it_still_waited_for_the_fin_its_socket_answers_with_a_rst():
+    """FIN_WAIT_2 without an application is a minisocket too (tcp_rcv_state_process)."""
+    stack = small(tcp_max_tw_buckets=0)
+    answers = closed(stack, established(stack))
+    assert [answer.flags for answer in answers] == [RST]
+
+
+def test_only_one_listener_on_a_port_and_its_old_connections_keep_the_next_one_out():
+    stack = Stack(MACHINE)
+    listener = stack.listen(5432, 10)
+    with pytest.raises(PortError) as error:
+        stack.listen(5432, 10)
+    assert error.value.errno == "EADDRINUSE"
+    stack.close_listener(0, listener)
+    stack.listen(5432, 10)
+
+
+def test_a_bound_socket_that_can_not_connect_lets_go_of_its_port():
+    stack = small()
+    established(stack, options=Options(reuse_address=True))
+    bound = stack.bind("0.0.0.0", 60001, reuse_address=True)
+    with pytest.raises(PortError):
+        stack.connect(0, SERVICE, bound=bound)
+    assert len(stack.ports.held(60001)) == 1
+
+
+def test_a_second_address_has_ports_of_its_own():
+    stack = small()
+    assert established(stack).local == Endpoint(MACHINE, 60001)
+    assert established(stack, address="10.0.0.102").local == Endpoint("10.0.0.102", 60001)
+    with pytest.raises(PortError):
+        stack.connect(0, SERVICE, address="10.0.0.102")
+
+
+def test_a_reboot_frees_every_port():
+    stack = small()
+    closed(stack, established(stack))
+    stack.forget_everything()
+    assert stack.minisockets == 0 and stack.ports.held(60001) == ()
+    established(stack)
+
+
+def test_the_port_is_free_after_a_minute_in_time_wait():
+    stack = small()
+    closed(stack, established(stack))
+    stack.timer(59_999_000_000)
+    assert states(stack) == ["TIME_WAIT"]
+    stack.timer(60_000_000_000)
+    assert states(stack) == [] and stack.minisockets == 0
+    established(stack, now=60_000_000_000)
