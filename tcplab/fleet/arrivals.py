@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import accumulate
 from math import log
 from random import Random
@@ -9,7 +10,8 @@ from random import Random
 from tcplab.trace import SECOND
 
 
-def poisson(rate_per_s: float, duration_s: float, seed: int) -> list[int]:
+@lru_cache(maxsize=1)  # whoever turns another parameter of a study asks for the same moments again
+def poisson(rate_per_s: float, duration_s: float, seed: int) -> tuple[int, ...]:
     """Moments at random with a mean rate, independent of each other, until `duration_s`: nanoseconds.
 
     The same seed gives the same moments.
@@ -25,4 +27,4 @@ def poisson(rate_per_s: float, duration_s: float, seed: int) -> list[int]:
         now = moments[-1]
     while moments and moments[-1] >= end:
         moments.pop()
-    return moments
+    return tuple(moments)

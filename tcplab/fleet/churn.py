@@ -14,7 +14,7 @@ from tcplab.fleet import ring, steady, twin
 from tcplab.fleet.arrivals import poisson
 from tcplab.fleet.load import WHOLE_SECONDS, Load
 from tcplab.fleet.study import ARRIVALS, DURATION, RATE, Study
-from tcplab.knobs import DESTINATIONS, LATENCY, SOURCES, TW_REUSE, Knob, ParameterError, choice, knob
+from tcplab.knobs import DESTINATIONS, LATENCY, SEED, SOURCES, TW_REUSE, Knob, ParameterError, choice, knob
 from tcplab.releases import release
 from tcplab.trace import SECOND, Trace, duration
 
@@ -101,6 +101,7 @@ class PortChurn(Study):
         replace(LATENCY, help="On real Linux only: here the connection's time includes its segments'."),
         default=1,
     )
+    seed: int = knob(replace(SEED, help="Chooses the moments of arrivals = poisson."), default=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,8 +40,9 @@ class SegmentTable:
         return self.html
 
 
-def picture(trace: Trace, name: str = "ladder") -> LivingFigure:
-    """A picture of a trace: its `ladder`, or the `window` or the `queues` in it."""
+def picture(trace: Trace, name: str = "") -> LivingFigure:
+    """A picture of a trace: its `ladder`, of a study its curves, or another one by name."""
+    name = name or ("churn" if trace.series else "ladder")
     figure = LivingFigure(trace.experiment)
     figure.show(PICTURES[name](trace))
     return figure
