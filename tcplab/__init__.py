@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PortRange,
         RstInWindow,
         SlowReader,
+        StaleReject,
         TimeWait,
         UnansweredConnect,
     )
@@ -62,6 +63,7 @@ __all__ = [
     "PortRange",
     "RstInWindow",
     "SlowReader",
+    "StaleReject",
     "TimeWait",
     "Trace",
     "UnansweredConnect",

@@ -32,12 +32,12 @@ from tcplab.bench.script import (
     Result,
     ScriptError,
     SocketOptions,
-    rule_says,
 )
 from tcplab.bench.sockdiag import Console
 from tcplab.bench.sockets import Held, LinuxConnection, LinuxListener, abort, bind_before, set_options
 from tcplab.bench.trouble import BenchError
 from tcplab.bench.wire import End
+from tcplab.route.cable import Rule
 from tcplab.segment import Endpoint
 from tcplab.trace import Call
 
@@ -55,6 +55,8 @@ _RECEIVE_BUFFER = 131072
 #: Numbers for the wire's ends of cables; one that was let go may take Linux a moment to remove.
 _CARDS = count(1)
 _NFT_RULES = {"REJECT": "reject with tcp reset", "DROP": "drop"}
+#: No packet without payload is longer: an IP header without options, a TCP header with all it can hold.
+_HEADERS = 80
 _MORE_PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 
@@ -109,8 +111,8 @@ class LinuxHost(Host):
             self.end = End(self.name, card, mac)
         else:
             self.end.plug_into(card)
-        for port, rule in self.end.cable.rules.items():
-            self._apply_rule(port, rule, self.end.cable.rules_left.get(port, 0))
+        for rule in self.end.cable.rules.values():
+            self._apply_rule(rule)
         self.bench.wire.attach(self.end, self.address)
 
     def _usual_settings(self) -> None:
@@ -221,28 +223,30 @@ class LinuxHost(Host):
 
     def _rule(self, port: int, rule: str, times: int = 0) -> None:
         self.bench.wire.drain()
-        self._apply_rule(port, rule, times)
-        self.end.cable.add_rule(port, rule, times)
-        self.bench.note(self, rule_says(rule, port, times))
+        added = self.end.cable.add_rule(port, rule, times)
+        self._apply_rule(added)
+        self.bench.note(self, added.says)
 
-    def _apply_rule(self, port: int, rule: str, times: int) -> None:
+    def _apply_rule(self, rule: Rule) -> None:
         """A rule of netfilter in this host's network; the wire knows of it only to name the fate."""
+        if rule.left == 0:
+            return
         path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PLACES])
         nft = shutil.which("nft", path=path)
         if nft is None:
             raise BenchError("firewall rules on Linux need the program nft: install the package nftables.")
         # One more would have to wait until tomorrow.
-        limit = f"limit rate 1/day burst {times} packets " if times else ""
+        limit = f"ip length > {_HEADERS} limit rate 1/day burst {rule.left} packets " if rule.left else ""
         hook = "{ type filter hook input priority 0 ; policy accept ; }"
         rules = (
             f"add table ip tcplab\nadd chain ip tcplab input {hook}\n"
-            f"add rule ip tcplab input tcp dport {port} {limit}{_NFT_RULES[rule]}\n"
+            f"add rule ip tcplab input tcp dport {rule.port} {limit}{_NFT_RULES[rule.action]}\n"
         )
         with self.network.inside(self.bench.home):
             done = subprocess.run([nft, "-f", "-"], input=rules, text=True, capture_output=True)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["nothing"])[0]
-            raise BenchError(f"nft could not set the firewall rule {rule}: it said {said!r}.")
+            raise BenchError(f"nft could not set the firewall rule {rule.action}: it said {said!r}.")
 
     def add_address(self) -> str:
         address = self.bench.one_more_address()

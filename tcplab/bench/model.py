@@ -16,6 +16,7 @@ from tcplab.bench.modelsockets import ModelConnection, ModelListener
 from tcplab.bench.modelwire import ModelWire, VirtualTime
 from tcplab.bench.script import (
     MORE_ADDRESSES,
+    OLD_WINDOW,
     Bench,
     Bind,
     Connection,
@@ -23,7 +24,6 @@ from tcplab.bench.script import (
     Result,
     ScriptError,
     SocketOptions,
-    rule_says,
 )
 from tcplab.model.claim import ANY, PortError
 from tcplab.model.socket import Socket
@@ -33,7 +33,7 @@ from tcplab.model.sysctls import Options
 from tcplab.releases import release
 from tcplab.route.box import Box
 from tcplab.route.cable import Cable
-from tcplab.segment import RST, Endpoint, Segment, seq_add
+from tcplab.segment import ACK, PSH, RST, Endpoint, Segment, seq_add
 from tcplab.trace import MILLISECOND, SECOND, Call, CounterSample, Note, SocketSample, Trace
 
 if TYPE_CHECKING:
@@ -139,12 +139,10 @@ class ModelHost(Host):
         self.bench.note(self, "rebooted: no socket is left")
 
     def reject(self, port: int, times: int = 0) -> None:
-        self.cable.add_rule(port, "REJECT", times)
-        self.bench.note(self, rule_says("REJECT", port, times))
+        self.bench.note(self, self.cable.add_rule(port, "REJECT", times).says)
 
     def drop(self, port: int) -> None:
-        self.cable.add_rule(port, "DROP")
-        self.bench.note(self, rule_says("DROP", port))
+        self.bench.note(self, self.cable.add_rule(port, "DROP").says)
 
     # -- calls, and waiting ----------------------------------------------------------------
 
@@ -295,6 +293,14 @@ class ModelBench(Bench):
         forged = Segment(last.destination, last.source, seq_add(last.ack, offset), 0, RST, 0)
         claimed = self.wire.owners[last.destination.address]
         self.wire.carry(claimed, forged, kind="forged")
+
+    def forge_data(self, victim: Connection, length: int) -> None:
+        assert isinstance(victim, ModelConnection)
+        ours = victim.socket.local
+        last = next(p.segment for p in reversed(self.trace.passages) if p.segment.source == ours)
+        numbers = last.ack, last.end_seq
+        forged = Segment(last.destination, last.source, *numbers, PSH | ACK, OLD_WINDOW, length)
+        self.wire.carry(self.wire.owners[last.destination.address], forged, kind="forged")
 
     def move_address(self, old: Host, new: Host) -> None:
         assert isinstance(new, ModelHost)

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: Hosts are 10.0.0.1, 10.0.0.2 …; what `Host.add_address` gives begins above this.
 MORE_ADDRESSES = 100
+#: The window in the header of what `Bench.forge_data` makes, bytes.
+OLD_WINDOW = 500
 
 
 class ScriptError(RuntimeError):
@@ -91,12 +93,6 @@ class Bind:
         named = ("SO_REUSEADDR",) * options.reuse_address + ("IP_BIND_ADDRESS_NO_PORT",) * self.no_port
         with_options = f" with {' and '.join(named)}" if named else ""
         return f"bind({self.address or '0.0.0.0'}:{self.port}){with_options}"
-
-
-def rule_says(rule: str, port: int, times: int = 0) -> str:
-    """A rule of a host's own firewall as a trace has it."""
-    ends = {0: "", 1: ", for one segment"}.get(times, f", for {times} segments")
-    return f"firewall rule: {rule} port {port}{ends}"
 
 
 class Connection(ABC):
@@ -242,7 +238,7 @@ class Host(ABC):
     def reject(self, port: int, times: int = 0) -> None:
         """Firewall rule on this host: answer what comes for `port` with a RST (REJECT).
 
-        Each segment, or only the next `times` of them.
+        Whatever comes, or only the next `times` segments with payload.
         """
 
     @abstractmethod
@@ -296,6 +292,13 @@ class Bench(ABC):
         """Put a RST on the wire that claims to come from the victim's peer.
 
         `offset` counts from what the victim last acknowledged (its RCV.NXT once it is settled).
+        """
+
+    @abstractmethod
+    def forge_data(self, victim: Connection, length: int) -> None:
+        """Put an old duplicate on the wire: payload that claims to come from the victim's peer.
+
+        By chance it has just the numbers that the victim expects next. Without the timestamp option.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from tcplab.experiments.keepalive import Keepalive
 from tcplab.experiments.port_range import PortRange
 from tcplab.experiments.rst_in_window import RstInWindow
 from tcplab.experiments.slow_reader import SlowReader
+from tcplab.experiments.stale_reject import StaleReject
 from tcplab.experiments.time_wait import TimeWait
 from tcplab.experiments.unanswered_connect import UnansweredConnect
 from tcplab.knobs import ParameterError
@@ -35,6 +36,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         TimeWait,
         BindOrConnect,
         AcceptQueue,
+        StaleReject,
     )
 }
 

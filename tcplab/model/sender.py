@@ -269,18 +269,27 @@ class Sender:
 
         net/ipv4/tcp_recovery.c:tcp_rack_detect_loss.
         """
-        latest = max((chunk.sent_at for chunk in self.flight if chunk.sacked), default=None)
-        return latest is not None and any(
-            not chunk.sacked and not chunk.repeats and chunk.sent_at <= latest for chunk in self.flight
+        latest = self._latest_arrival()
+        return any(
+            not chunk.sacked and not chunk.repeats and (chunk.sent_at, i) < latest
+            for i, chunk in enumerate(self.flight)
         )
+
+    def _latest_arrival(self) -> tuple[int, int]:
+        """What was sent last of all that has arrived behind a hole: when, and its place in the flight.
+
+        Of two that were sent at the same moment it is the later one (tcp_rack_sent_after).
+        """
+        arrived = ((chunk.sent_at, i) for i, chunk in enumerate(self.flight) if chunk.sacked)
+        return max(arrived, default=(-1, -1))
 
     def start_recovery(self, now: int, *, everything: bool) -> None:
         """Take pieces for lost: all, or those overtaken by something that arrived."""
-        latest = max((chunk.sent_at for chunk in self.flight if chunk.sacked), default=now)
+        latest = self._latest_arrival()
         if self.recovery_end is None or not everything:
             self.recovery_end = self.nxt
-        for chunk in self.flight:
-            chunk.lost = not chunk.sacked and (everything or chunk.sent_at <= latest)
+        for i, chunk in enumerate(self.flight):
+            chunk.lost = not chunk.sacked and (everything or (chunk.sent_at, i) < latest)
 
     @property
     def window_fits_next(self) -> bool:

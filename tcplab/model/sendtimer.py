@@ -22,6 +22,10 @@ LOSS_PROBE = "loss probe"
 REORDER = "reorder"
 WINDOW_PROBE = "window probe"
 
+#: Pieces that have arrived behind a hole, after which it is taken for a loss at once: tcp_reordering's
+#: default, RFC 5681 section 3.2 (net/ipv4/tcp_recovery.c:tcp_rack_reo_wnd; tcp_time_to_recover).
+DUPLICATES = 3
+
 
 class SendTimer:
     """What the sender waits for, until when, and how often it has waited in vain."""
@@ -73,7 +77,13 @@ class SendTimer:
             self.arm(now, RETRANSMIT, rto)
 
     def await_reordering(self, now: int) -> None:
-        """A later piece has arrived first: give the earlier one a moment (tcp_rack_reo_wnd)."""
+        """A later piece has arrived first: give the earlier one a moment (tcp_rack_reo_wnd).
+
+        Three of them are too many for a piece that was merely overtaken.
+        """
+        if sum(chunk.sacked for chunk in self.sender.flight) >= DUPLICATES:
+            self._repair(now)
+            return
         self.arm(now, REORDER, self.sender.rtt.smoothed // 4 + 2 * self.sender.socket.stack.release.tick)
 
     def watch_window(self, now: int) -> None:
@@ -109,11 +119,15 @@ class SendTimer:
         elif kind == LOSS_PROBE:
             self._probe_tail(now)
         elif kind == REORDER:
-            self.sender.start_recovery(now, everything=False)
-            self.sender.push(now)
-            self.arm(now, RETRANSMIT, self.rto())
+            self._repair(now)
         else:
             self._time_out(now)
+
+    def _repair(self, now: int) -> None:
+        """Send again what was overtaken."""
+        self.sender.start_recovery(now, everything=False)
+        self.sender.push(now)
+        self.arm(now, RETRANSMIT, self.rto())
 
     def _probe_tail(self, now: int) -> None:
         sender = self.sender

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tcplab.segment import ACK, FIN, RST, SYN, Segment
 
@@ -16,6 +17,33 @@ LOSABLE: dict[str, Callable[[Segment], bool]] = {
 }
 
 
+@dataclass(slots=True)
+class Rule:
+    """A rule of a host's own firewall for one of its ports."""
+
+    port: int
+    #: `REJECT` (answer with a RST) or `DROP`.
+    action: str
+    #: For how many more segments with payload it holds; None = for all that comes.
+    left: int | None = None
+
+    @property
+    def says(self) -> str:
+        """The rule as a trace has it."""
+        which = {None: "", 1: ", only the next segment with data"}
+        some = f", only the next {self.left} segments with data"
+        return f"firewall rule: {self.action} port {self.port}{which.get(self.left, some)}"
+
+    def applies(self, segment: Segment) -> bool:
+        """Whether this segment meets it; it counts."""
+        if self.left is None:
+            return True
+        if not segment.length or not self.left:
+            return False
+        self.left -= 1
+        return True
+
+
 class Cable:
     """Decides what leaves a host and what it lets in; keeps no time."""
 
@@ -23,10 +51,8 @@ class Cable:
         self.plugged = True
         #: How often it was pulled: what was sent before is lost with it.
         self.cuts = 0
-        #: Rules of the host's own firewall by destination port: `REJECT` or `DROP`.
-        self.rules: dict[int, str] = {}
-        #: For how many more segments a rule holds, where it doesn't hold for all.
-        self.rules_left: dict[int, int] = {}
+        #: Rules of the host's own firewall by destination port.
+        self.rules: dict[int, Rule] = {}
         self._losses: dict[str, int] = {}
 
     def unplug(self) -> None:
@@ -53,17 +79,10 @@ class Cable:
 
     def rule_for(self, segment: Segment) -> str | None:
         """What the host's firewall does with an arriving segment; None lets it in. It counts."""
-        port = segment.destination.port
-        if not self.rules_left.get(port, 1):
-            return None
-        if port in self.rules_left:
-            self.rules_left[port] -= 1
-        return self.rules.get(port)
+        rule = self.rules.get(segment.destination.port)
+        return rule.action if rule is not None and rule.applies(segment) else None
 
-    def add_rule(self, port: int, rule: str, times: int = 0) -> None:
-        """`REJECT` or `DROP` whatever comes for a port, or only so many segments."""
-        self.rules[port] = rule
-        if times:
-            self.rules_left[port] = times
-        else:
-            self.rules_left.pop(port, None)
+    def add_rule(self, port: int, action: str, times: int = 0) -> Rule:
+        """`REJECT` or `DROP` what comes for a port: all of it, or only so many segments with payload."""
+        self.rules[port] = rule = Rule(port, action, times or None)
+        return rule

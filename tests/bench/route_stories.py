@@ -69,7 +69,7 @@ class RejectedOnce(Boxed):
     async def run(self, bench):
         client, server = await self.pair_behind(bench)
         client.host.reject(client.port, times=1)
-        await server.send(40)
+        await server.send(200)
         await server.wait_until_broken(0.1)
         await server.receive()
 

@@ -105,7 +105,7 @@ def test_what_passes_takes_as_long_as_without_boxes():
 def test_a_rule_may_hold_for_one_segment():
     trace = on_model(of("RejectedOnce"))
     assert told(trace, 0.0599) == ["s>c PA dropped_by:REJECT", "c>s R delivered"]
-    assert any("REJECT" in note.text and "one segment" in note.text for note in trace.notes)
+    assert any("REJECT" in note.text and "only the next segment" in note.text for note in trace.notes)
 
 
 def test_a_cable_that_is_pulled_takes_what_is_at_the_box():

@@ -94,6 +94,7 @@ def test_tshark_agrees_about_every_experiment(tmp_path, name, changed):
         "rst_in_window": {"offset": -1, "sack_hole": True},
         "keepalive": {"peer": "moved"},
         "idle_firewall": {"expired": "reset_both"},
+        "stale_reject": {"in_flight": 0},
         "dead_peer": {"sack": False},
         "slow_reader": {"peer": "offline"},
         "port_range": {"sources": 2, "destinations": 2, "connects": 25},

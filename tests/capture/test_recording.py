@@ -197,11 +197,24 @@ def bind_or_connect(story):
     assert story.sidecar["outcome"] == {"result": "EADDRINUSE"}
 
 
+def stale_reject(story):
+    rst = story.sent("client", RST)[0]
+    newest = max(p.segment.seq + p.segment.length for p in story.sent("client") if p.t < rst.t)
+    assert newest - rst.segment.seq == 6 * 40, "it is stale by six requests"
+    assert len([p for p in story.sent("server", data=True) if p.t > rst.t]) > 10, "and it goes on answering"
+    end = story.sent("server", RST)[0]
+    assert 2 < (end.t - rst.t) / SECOND < 2.6, "until the balancer ends it, in the server's name"
+    assert story.states("server")[-1] == "ESTABLISHED" and story.states("client")[-1] == "CLOSED"
+    (rule,) = [c for c in story.trace.calls if c.call.startswith("firewall rule: REJECT")]
+    assert rule.host == "client" and "the next segment with data" in rule.call
+
+
 FACTS = {
     facts.__name__: facts
     for facts in (
         handshake_and_close, fin_or_rst, unanswered_connect, rst_in_window, keepalive, dead_peer, slow_reader,
         accept_queue, idle_firewall, port_range, time_wait, bind_or_connect,
+        stale_reject,
     )
 }  # fmt: skip
 

@@ -43,6 +43,10 @@ CONTRACT = {
          "retries2": 15},
         {"survived", "error", "detected_after_s", "server_left_behind"},
     ),
+    "stale_reject": (
+        {"in_flight": 6, "balancer_close_s": 0, "balancer_refresh": False},
+        {"verdict", "alive_after_rst", "closed_after_s"},
+    ),
     "dead_peer": (
         {"retries2": 15, "user_timeout_s": 0, "keepalive_idle_s": 0, "keepalive_interval_s": 75,
          "keepalive_probes": 9, "sack": True},

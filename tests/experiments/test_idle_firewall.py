@@ -46,9 +46,7 @@ def test_without_keepalive_the_report_waits_for_ever():
 @pytest.mark.parametrize("expired", ["drop", "reject", "reset_both", "reopen", "drop_inbound"])
 @pytest.mark.parametrize("waiting_for", ["next_query", "long_query"])
 def test_keepalive_below_the_firewalls_timer_keeps_it_alive(expired, waiting_for):
-    said = outcome(
-        IdleFirewall, expired=expired, waiting_for=waiting_for, quiet_s=3600, keepalive_idle_s=300
-    )
+    said = outcome(IdleFirewall, expired=expired, waiting_for=waiting_for, quiet_s=3600, keepalive_idle_s=300)
     assert said == NOTHING_HAPPENED
 
 

@@ -112,6 +112,26 @@ def test_a_hole_is_repeated_without_waiting_for_the_timer():
     """)
 
 
+def test_three_that_have_come_are_too_many_for_one_that_was_overtaken():
+    """At the third it is repeated at once, and it alone: what was sent later may still come."""
+    Conversation().play("""
+        1       send(100)
+                > PA 1 1 100
+                send(100)
+                > PA 101 1 100
+                send(100)
+                > PA 201 1 100
+                send(100)
+                > PA 301 1 100
+                send(100)
+                > PA 401 1 100
+        1.001   < A 1 1 sack=101:201
+                < A 1 1 sack=101:301
+                < A 1 1 sack=101:401
+                > PA 1 1 100
+    """)
+
+
 def test_a_lost_tail_is_found_by_a_probe():
     Conversation().play("""
         1       send(3000)

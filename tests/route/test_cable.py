@@ -68,7 +68,16 @@ def test_pulling_the_plug_is_remembered():
 
 def test_rules_look_at_the_port_that_a_segment_goes_to():
     cable = Cable()
-    cable.rules[5432] = "REJECT"
+    cable.add_rule(5432, "REJECT")
     assert cable.rule_for(segment(SYN)) == "REJECT"
     back = Segment(THERE, HERE, 1, 1, ACK, 0)
     assert cable.rule_for(back) is None
+
+
+def test_a_rule_may_hold_for_some_segments_with_payload():
+    cable = Cable()
+    assert cable.add_rule(5432, "DROP").says == "firewall rule: DROP port 5432"
+    rule = cable.add_rule(5432, "REJECT", times=2)
+    assert rule.says == "firewall rule: REJECT port 5432, only the next 2 segments with data"
+    came = [segment(ACK), segment(ACK | PSH, 9), segment(ACK), segment(ACK, 9), segment(ACK, 9)]
+    assert [cable.rule_for(each) for each in came] == [None, "REJECT", None, "REJECT", None]

@@ -1,0 +1,241 @@
+"""A RST that a firewall forges too late: the server ignores it, a balancer does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import calls_of, error_of, in_words, plural, seconds, watching_since
+from tcplab.experiments.sayings import says
+from tcplab.knobs import PERIOD, WATCH, YES_NO, Knob, knob
+from tcplab.route.balancer import Balancer
+from tcplab.segment import ACK, RST, seq_diff
+from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
+
+IN_FLIGHT = Knob(
+    "newer requests", int, "", 0, 20, zero="one at a time", slider_high=9, test_only=True,
+    help="Requests that are on their way before the response to the first one is rejected.",
+)  # fmt: skip
+BALANCER_CLOSE = replace(
+    PERIOD, label="balancer forgets after", zero="no balancer", slider_high=30,
+    help="A balancer on the way believes the RST, and has forgotten the session this much later.",
+)  # fmt: skip
+REFRESH = replace(
+    YES_NO, label="each packet restarts that time",
+    help="As Linux's IPVS does: whoever goes on talking keeps the session.",
+)  # fmt: skip
+
+REQUEST_BYTES, RESPONSE_BYTES = 40, 200
+#: Between the requests in flight, and between the questions afterwards.
+APART_S, ASKS_EVERY_S = 0.005, 0.25
+#: How long the server works on a request that is alone: longer than an ACK is delayed.
+ALONE_S = 0.1
+#: What is asked so shortly before the end would not be answered within the run.
+ANSWERED_WITHIN_S = 0.2
+#: A challenge ACK is sent in the moment in which the RST arrives.
+AT_ONCE = MILLISECOND
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaleReject(Experiment):
+    """Requests one after the other; the client's own firewall rejects the response to the first.
+
+    closed_after_s counts from the RST to the first end that is gone.
+    """
+
+    name = "stale_reject"
+    title = "The stale RST: forged by a firewall, ignored by the server, believed by a balancer"
+    lesson = "the_rst_that_did_not_close"
+    controls = ("in_flight", "balancer_close_s", "balancer_refresh")
+    presets = {
+        "six newer requests in flight": {},
+        "one at a time": {"in_flight": 0},
+        "a balancer forgets after 10 s": {"balancer_close_s": 10},
+        "IPVS: each packet restarts the 10 s": {"balancer_close_s": 10, "balancer_refresh": True},
+        "20 ms away": {"latency_ms": 20, "balancer_close_s": 10},
+    }
+    pictures = ("ladder", "window")
+    quick = {"latency_ms": 20, "balancer_close_s": 2}
+    sampled = {
+        "in_flight": (0, 3, 4, 6),
+        "balancer_close_s": (0, 2, 3),
+        "balancer_refresh": (False, False, True),
+        "latency_ms": (20, 30),
+        "watch_s": (4,),
+    }
+
+    in_flight: int = knob(IN_FLIGHT, default=6)
+    balancer_close_s: float = knob(BALANCER_CLOSE, default=0)
+    balancer_refresh: bool = knob(REFRESH, default=False)
+    watch_s: float = knob(WATCH, default=0)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        if self.balancer_close_s:
+            balancer = Balancer(round(self.balancer_close_s * SECOND), refresh=self.balancer_refresh)
+            bench.route(client_host, server_host, balancer)
+        listener = await server_host.listen(5432)
+        _, client = await client_host.connect(server_host, 5432)
+        server = await listener.accept()
+        await client.exchange(server, REQUEST_BYTES, RESPONSE_BYTES)
+        await bench.sleep(0.05 + self.latency_ms / 1000)  # nothing is on the wire while rules are changed
+        client_host.reject(client.port, times=1)
+        bench.watch_from_now()
+        end = bench.now() + self.watch()
+        await bench.together(
+            self._ask(bench, client, end), self._listen(bench, client, end), self._answer(bench, server, end)
+        )
+
+    async def _ask(self, bench: Bench, client: Connection, end: float) -> None:
+        began = bench.now()
+        times = [began + i * APART_S for i in range(self.in_flight + 1)]
+        # Afterwards: the RST is back at the server by then.
+        next_one = max(times[-1], began + self._works_on_the_first() + 3 * self.latency_ms / 1000)
+        while (next_one := next_one + ASKS_EVERY_S) < end - ANSWERED_WITHIN_S:
+            times.append(next_one)
+        for t in times:
+            await bench.sleep(max(t - bench.now(), 0))
+            if not (await client.send(REQUEST_BYTES)).ok:
+                return
+
+    async def _listen(self, bench: Bench, client: Connection, end: float) -> None:
+        while (left := end - bench.now()) > 0:
+            got = await bench.within(left, client.receive())
+            if got is None or not got.value:
+                return
+
+    async def _answer(self, bench: Bench, server: Connection, end: float) -> None:
+        works = self._works_on_the_first()
+        while (left := end - bench.now()) > 0:
+            asked = await bench.within(left, server.receive_exactly(REQUEST_BYTES))
+            if asked is None or asked.value < REQUEST_BYTES:
+                return
+            await bench.sleep(works)
+            works = 0
+            if not (await server.send(RESPONSE_BYTES)).ok:
+                return
+
+    def _works_on_the_first(self) -> float:
+        """How long the server takes for the first request, seconds.
+
+        Far away it answers at once: the newer requests have left before its response can arrive. Near by
+        it takes its time, until the last of them is on its way between the two. A request that is alone is
+        acknowledged before it is answered, and so not sent again.
+        """
+        if not self.in_flight:
+            return ALONE_S
+        latency, last = self.latency_ms / 1000, self.in_flight * APART_S
+        return 0 if 2 * latency > last + APART_S / 2 else last - 0.75 * latency
+
+    def watch(self) -> float:
+        """How long the run lasts from the first request on, seconds."""
+        if self.watch_s:
+            return self.watch_s
+        return self.balancer_close_s + 3 + self.in_flight * APART_S + 8 * self.latency_ms / 1000
+
+    # -- what came of it ---------------------------------------------------------------------
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        reset = _reset(trace)
+        if reset is None:  # watched too briefly to see it
+            return {"verdict": None, "alive_after_rst": None, "closed_after_s": None}
+        verdict = _verdict(trace, reset)
+        ends = [s.t for s in trace.sockets if s.state == "CLOSED" and s.host in ("client", "server")]
+        closed = min((t for t in ends if t >= reset.t), default=None)
+        return {
+            "verdict": verdict,
+            "alive_after_rst": verdict != "accepted",
+            "closed_after_s": None if closed is None else seconds(closed - reset.t),
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        reset, verdict = _reset(trace), trace.outcome["verdict"]
+        if reset is None:
+            return (
+                f"In {in_words(self.watch())} no response has come that the client's firewall could reject."
+            )
+        told = (
+            "The client's own firewall answers the response to the first request with a RST, at the number "
+            "that this response had acknowledged."
+        )
+        if verdict is None:
+            return f"{told} It is still on its way at the end."
+        return " ".join([told, self._what_the_server_made_of_it(trace, reset), self._what_ended_it(trace)])
+
+    def _what_the_server_made_of_it(self, trace: Trace, reset: Passage) -> str:
+        verdict = trace.outcome["verdict"]
+        if verdict == "accepted":
+            return "Nothing newer has reached the server: the number is exact, and the server obeys."
+        if verdict == "challenged":
+            return "It lies inside the server's window without being exact: a challenge ACK, and all lives."
+        behind = seq_diff(_expected(trace, reset), reset.segment.seq)
+        newer = plural(behind // REQUEST_BYTES, "newer request")
+        return (
+            f"By then the server has {newer} and expects a number {behind} higher: for it the RST is stale, "
+            "it is thrown away without an answer, and the client gets its answers as before."
+        )
+
+    def _what_ended_it(self, trace: Trace) -> str:
+        closed = trace.outcome["closed_after_s"]
+        calls = calls_of(trace, "client", "", watching_since(trace))
+        error = next((error for call in calls if (error := error_of(call))), None)
+        if trace.outcome["verdict"] == "accepted":
+            hears = (
+                f"hears of it at its next request; {says(error)}." if error else "has not heard of it yet."
+            )
+            return f"The client, whose TCP knows of no RST, {hears}"
+        close = in_words(self.balancer_close_s)
+        if closed is not None:
+            ends = f"The connection ends {in_words(closed)} after the first RST"
+            return (
+                f"But the balancer believed it: {close} later it has forgotten the session, and answers the "
+                f"next segment with a RST. {ends}{f'; {says(error)}' if error else ''}."
+            )
+        if not self.balancer_close_s:
+            return "Nothing else ends the connection."
+        if self.balancer_refresh:
+            return (
+                f"The balancer believed it, too, but each packet restarts its {close}: while the client goes "
+                "on asking, nothing is closed."
+            )
+        return f"The balancer believed it; its {close} are not over yet."
+
+
+def _reset(trace: Trace) -> Passage | None:
+    """The RST that the client's firewall forged."""
+    since = watching_since(trace)
+    return next(
+        (p for p in trace.passages if p.sender == "client" and p.t >= since and p.segment.flags & RST), None
+    )
+
+
+def _expected(trace: Trace, reset: Passage) -> int:
+    """RCV.NXT of the server when the RST arrives: the end of the newest request that came before it."""
+    arrives = reset.arrives if reset.arrives is not None else trace.end
+    came = [
+        p.segment.end_seq
+        for p in trace.passages
+        if p.sender == "client" and p.segment.length and p.arrives is not None and p.arrives < arrives
+    ]
+    return max(came, key=lambda end: seq_diff(end, reset.segment.seq))
+
+
+def _verdict(trace: Trace, reset: Passage) -> str | None:
+    """What the server made of it; None where the RST has not arrived.
+
+    The model says so itself; of Linux it is read from what the server does next.
+    """
+    arrives = reset.arrives
+    if reset.verdict or arrives is None:
+        return reset.verdict or None
+    closed = [s.t for s in trace.sockets if s.host == "server" and s.state == "CLOSED" and s.t >= arrives]
+    soon = arrives + AT_ONCE
+    came = [p for p in trace.passages if p.receiver == "server" and p is not reset and p.arrives is not None]
+    if closed and not any(p.segment.flags & RST and arrives <= (p.arrives or 0) <= closed[0] for p in came):
+        return "accepted"
+    if any(arrives <= (p.arrives or 0) <= soon for p in came):
+        return "ignored"
+    sent = [p.segment for p in trace.passages if p.sender == "server" and arrives <= p.t <= soon]
+    return "challenged" if any(each.flags == ACK and not each.length for each in sent) else "ignored"
