@@ -40,6 +40,8 @@ class Picture:
     parameter: str
     slider: str
     values: tuple[float, ...]
+    #: Five strokes of one key, then five of the other: the slider has room for so many on this side.
+    keys: tuple[str, str]
     target_ms: int
 
     @property
@@ -56,6 +58,7 @@ LADDER = Picture(
     parameter="interval_s",
     slider="keepalive: interval",
     values=tuple(range(10, 17)),
+    keys=("ArrowRight", "ArrowLeft"),
     target_ms=120,
 )
 CURVES = Picture(
@@ -65,6 +68,7 @@ CURVES = Picture(
     parameter="ports",
     slider="local ports",
     values=tuple(range(20_000, 28_000, 1000)),
+    keys=("ArrowLeft", "ArrowRight"),
     target_ms=150,
 )
 
@@ -111,7 +115,7 @@ def in_the_page(shown: Picture, moves: int) -> list[float]:
             times = []
             for i in range(moves + WARM_UP):
                 page.evaluate(NEXT_REPAINT)
-                page.keyboard.press("ArrowRight" if i // 5 % 2 == 0 else "ArrowLeft")
+                page.keyboard.press(shown.keys[i // 5 % 2])
                 times.append(page.evaluate("() => window.repainted"))
             return times[WARM_UP:]
 

@@ -84,7 +84,8 @@ def _ceiling(captions: Text, colours: look.Theme, ceiling: int, top: float, end:
     line = Line()
     if ceiling <= top:
         line.add([(0, ceiling), (end, ceiling)])
-        captions.add(0, 1.02 * ceiling, f"<b>{ceiling:,} ports: there are no more</b>", "top right", colours.ink)
+        text = f"<b>{ceiling:,} ports: there are no more</b>"
+        captions.add(0, 1.02 * ceiling, text, "top right", colours.ink)
     else:
         captions.add(0, top, f"the ceiling, {ceiling:,} ports, is far above", "top right", colours.soft)
     return line.trace("ceiling", line={"color": colours.ink, "width": 2, "dash": "dash"})
