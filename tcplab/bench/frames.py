@@ -85,16 +85,18 @@ class Dissector:
 
 
 def _checksum(data: bytes) -> int:
+    data += bytes(len(data) % 2)
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 
 
 def frame_of(segment: Segment) -> bytes:
-    """A segment without options and payload as a frame with true checksums, for nobody's card yet."""
+    """A segment without options as a frame with true checksums, for nobody's card yet; payload is zeros."""
     source, target = socket.inet_aton(segment.source.address), socket.inet_aton(segment.destination.address)
     numbers = (segment.source.port, segment.destination.port, segment.seq, segment.ack)
-    tcp = struct.pack("!HHIIBBHHH", *numbers, 5 << 4, segment.flags, segment.window, 0, 0)
+    header = struct.pack("!HHIIBBHHH", *numbers, 5 << 4, segment.flags, segment.window, 0, 0)
+    tcp = header + bytes(segment.length)
     pseudo = source + target + struct.pack("!BBH", 0, _TCP, len(tcp))
     tcp = tcp[:16] + _checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, _TCP, 0, source, target)

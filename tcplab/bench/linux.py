@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tcplab.bench.hosts import LinuxHost
 from tcplab.bench.namespaces import Network
-from tcplab.bench.script import MORE_ADDRESSES, Bench, Connection, Host
+from tcplab.bench.script import MORE_ADDRESSES, OLD_WINDOW, Bench, Connection, Host
 from tcplab.bench.sockets import LinuxConnection
 from tcplab.bench.wire import Clock, Wire
 from tcplab.route.box import Box
-from tcplab.segment import RST, Segment, seq_add
+from tcplab.segment import ACK, PSH, RST, Segment, seq_add
 from tcplab.trace import MILLISECOND, SECOND, Note, Trace
 
 if TYPE_CHECKING:
@@ -99,6 +99,13 @@ class LinuxBench(Bench):
         self.wire.drain()
         last = self.wire.acked[victim.local, victim.remote]
         self.wire.forge(Segment(victim.remote, victim.local, seq_add(last, offset), 0, RST, 0))
+
+    def forge_data(self, victim: Connection, length: int) -> None:
+        assert isinstance(victim, LinuxConnection)
+        self.wire.drain()
+        last = next(p.segment for p in reversed(self.trace.passages) if p.segment.source == victim.local)
+        numbers = last.ack, last.end_seq
+        self.wire.forge(Segment(victim.remote, victim.local, *numbers, PSH | ACK, OLD_WINDOW, length))
 
     def move_address(self, old: Host, new: Host) -> None:
         assert isinstance(new, LinuxHost)
