@@ -351,3 +351,7 @@ class Parameters:
             for name, knob in self.knobs().items()
             if knob.since and rules.older_than(knob.since) and getattr(self, name) != defaults[name]
         ]
+
+    def lines_to_paste(self) -> dict[str, list[str]]:
+        """Settings that no single knob tells, as lines by layer (`sysctl` …): mostly none."""
+        return {}

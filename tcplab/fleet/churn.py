@@ -31,8 +31,10 @@ OUTCOME = (
     "ceiling",
 )  # fmt: skip
 
+#: Linux's own range since 4.2; no connect() should take a port below the first one or above the last.
+USUAL_PORTS, FIRST_FREE_PORT, LAST_PORT = 28_232, 1024, 65_535
 PORTS = Knob(
-    "local ports", int, low=1, high=65535, slider_high=64512, test_only=True,
+    "local ports", int, low=1, high=LAST_PORT, slider_high=64512, test_only=True,
     help="How many of them connect() may choose from: 28232 in Linux's own range, 32768 to 60999.",
 )  # fmt: skip
 HOLD = Knob(
@@ -86,7 +88,7 @@ class PortChurn(Study):
 
     rate_per_s: float = knob(RATE, default=500)
     arrivals: str = knob(ARRIVALS, default="constant")
-    ports: int = knob(PORTS, default=28232)
+    ports: int = knob(PORTS, default=USUAL_PORTS)
     hold_s: float = knob(HOLD, default=0.01)
     time_wait_s: float = knob(TIME_WAIT, default=60)
     duration_s: float = knob(DURATION, default=180)
@@ -182,6 +184,16 @@ class PortChurn(Study):
             "outages_s": [[seconds(began), seconds(until)] for began, until in filling.outages],
         }
         return dict(zip(OUTCOME, outcome, strict=True)), series
+
+    def lines_to_paste(self) -> dict[str, list[str]]:
+        name, first = "net.ipv4.ip_local_port_range", LAST_PORT + 1 - self.ports
+        if self.ports == USUAL_PORTS:
+            line = f"# {name} = 32768 60999   (Linux's default)"
+        elif first < FIRST_FREE_PORT:
+            line = f"# {name}: this would begin below {FIRST_FREE_PORT}, where servers listen"
+        else:
+            line = f"{name} = {first} {LAST_PORT}"
+        return {"sysctl": [line]}
 
     # -- the twin on Linux -------------------------------------------------------------------
 

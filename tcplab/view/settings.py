@@ -67,9 +67,9 @@ def settings(parameters: Parameters) -> dict[str, str]:
         "socket options": list(_socket_options(parameters)),
         "libpq": list(_libpq(parameters)),
     }
-    return {
-        layer: "\n".join([_HEADS[layer], *lines]) + "\n" for layer, lines in layers.items() if lines
-    }
+    for layer, lines in parameters.lines_to_paste().items():
+        layers[layer] += lines
+    return {layer: "\n".join([_HEADS[layer], *lines]) + "\n" for layer, lines in layers.items() if lines}
 
 
 def _sysctl(parameters: Parameters) -> Iterator[str]:

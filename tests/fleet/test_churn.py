@@ -14,6 +14,7 @@ from tcplab import run
 from tcplab.fleet import STUDIES, PortChurn
 from tcplab.fleet.churn import MOST_ATTEMPTS, STEPS
 from tcplab.knobs import ParameterError
+from tcplab.view.settings import settings as to_paste
 
 CONTRACT = {
     "rate_per_s": 500, "arrivals": "constant", "ports": 28232, "hold_s": 0.01, "time_wait_s": 60,
@@ -192,6 +193,20 @@ def test_nonsense_is_answered_in_one_sentence(values, says):
     with pytest.raises(ParameterError) as told:
         PortChurn(**values)
     assert re.search(says, str(told.value)) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("ports", "line"),
+    [
+        (28232, "# net.ipv4.ip_local_port_range = 32768 60999   (Linux's default)"),
+        (64512, "net.ipv4.ip_local_port_range = 1024 65535"),
+        (40000, "net.ipv4.ip_local_port_range = 25536 65535"),
+        (64513, "# net.ipv4.ip_local_port_range: this would begin below 1024, where servers listen"),
+    ],
+)
+def test_the_range_is_a_setting_to_paste(ports, line):
+    pasted = to_paste(PortChurn(ports=ports, tw_reuse=1))["sysctl"].splitlines()
+    assert line in pasted and "net.ipv4.tcp_tw_reuse = 1" in pasted
 
 
 def test_a_day_of_a_million_a_second_is_no_work():
