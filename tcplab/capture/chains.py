@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 #: A stretch for one guess, in bytes; and how many steps all chains take before it is looked who is done.
-STRETCH = 16 << 10
+STRETCH = 32 << 10
 STEPS = 16
 #: Below this many bytes guessing is not worth it.
 WORTH_IT = 256 << 10

@@ -27,13 +27,16 @@ class Lean(NamedTuple):
     ack: int
 
 
-def connection_numbers(flows: int, way: Array, flags: Array, seq: Array, ack: Array) -> Array:
+def connection_numbers(
+    flows: int, seen: Array | None, way: Array, flags: Array, seq: Array, ack: Array
+) -> Array:
     """For each packet, in order of time, the number of its connection, by its first packet.
 
-    `way` is twice the number of the flow, plus one in one of its directions.
+    `way` is twice the number of the flow, plus one in one of its directions. `seen` is the first
+    packet of each flow when the flows are numbered in that order; None when they are not.
     """
     flow = way >> 1
-    first = first_of(flow, flows)
+    first = first_of(flow, flows) if seen is None else seen
     opens = (flags & (SYN | RST)) == SYN
     syn = np.flatnonzero(opens)
     begin = first[flow[syn]]
@@ -42,7 +45,7 @@ def connection_numbers(flows: int, way: Array, flags: Array, seq: Array, ack: Ar
     odd = np.zeros(flows, bool)
     odd[flow[syn[~same]]] = True
     if not odd.any():
-        return _in_order(flow, first)
+        return flow if seen is not None else _in_order(flow, first)
     there = np.flatnonzero(odd[flow])
     numbers = flow.copy()
     segments = cast(Iterable[Segment], _lean(there, way, flags, seq, ack))

@@ -1,7 +1,7 @@
-"""One captured packet as a TCP segment, through scapy's layers.
+"""One captured packet as a TCP segment, through scapy's layers: for what headers.py does not know.
 
-Ethernet (with VLAN tags), Linux cooked (`tcpdump -i any`), raw IP and loopback; IPv4 and IPv6,
-also inside a tunnel that scapy knows. An ICMP error that quotes a TCP header is no segment.
+That is mostly tunnels: a segment inside of another IP packet, of GRE, VXLAN, Geneve, MPLS or PPPoE. An
+ICMP error that quotes a TCP header is no segment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tcplab.capture.container import Frame
-from tcplab.capture.scapy_layers import scapy
+from tcplab.capture.scapy_layers import scapy, scapy_with_tunnels
 from tcplab.segment import ACK, SYN, Endpoint, Segment
 
 #: A shift beyond this counts as this (RFC 7323 section 2.3).
@@ -23,7 +23,7 @@ def knows_link(link: int) -> bool:
 
 def dissect(frame: Frame) -> Segment | None:
     """The segment in a frame, its window as it stands in the header; None when there is none."""
-    names = scapy()
+    names = scapy_with_tunnels()
     try:
         layer = names.link_layers[frame.link](frame.data)
         packet, network = layer, None

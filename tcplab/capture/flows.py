@@ -25,7 +25,10 @@ class PairTable:
         self._slots = np.full(FIRST_SLOTS, -1, np.int32)
         self._first = np.zeros(FIRST_SLOTS // 2, np.uint64)
         self._second = np.zeros(FIRST_SLOTS // 2, np.uint64)
-        self._count = 0
+        #: The slot of each pair, and the place of its first occurrence among all that were asked for.
+        self._at = np.zeros(FIRST_SLOTS // 2, np.int64)
+        self._seen = np.zeros(FIRST_SLOTS // 2, np.int64)
+        self._count = self._asked = 0
 
     def __len__(self) -> int:
         return self._count
@@ -35,13 +38,21 @@ class PairTable:
         """First and second halves by number."""
         return self._first[: self._count], self._second[: self._count]
 
+    @property
+    def first_seen(self) -> Array:
+        """Where each pair was asked for the first time, counting all pairs ever asked for."""
+        return self._seen[: self._count]
+
     def numbers(self, first: Array, second: Array) -> Array:
-        """The number of each pair; new pairs get the next ones."""
-        out = np.full(len(first), -1, np.int32)
+        """The number of each pair; new pairs get the next ones, in their order."""
+        before = self._count
         slot = self._slot(first, second)
         found = self._slots[slot]
         hit = (self._first[found] == first) & (self._second[found] == second) & (found >= 0)
-        out = np.where(hit, found, out)
+        self._asked += len(first)
+        if hit.all():
+            return found
+        out = np.where(hit, found, np.int32(-1))
         waiting = np.flatnonzero(~hit)
         slot = slot[waiting]
         while len(waiting):
@@ -57,7 +68,25 @@ class PairTable:
             hit &= found >= 0
             out[waiting[hit]] = found[hit]
             waiting, slot = waiting[~hit], (slot[~hit] + 1) & (len(self._slots) - 1)
+        if self._count > before:
+            self._put_in_order(out, before)
         return out
+
+    def _put_in_order(self, out: Array, before: int) -> None:
+        """Number the new pairs by their first occurrence, whoever found a slot first."""
+        rows = np.flatnonzero(out >= before)
+        new = out[rows] - before
+        first = np.empty(self._count - before, np.int64)
+        first[new[::-1]] = rows[::-1]  # the last one to write stays
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        out[rows] = rank[new] + before
+        fresh = slice(before, self._count)
+        self._slots[self._at[fresh]] = rank + before
+        for column in (self._first, self._second, self._at):
+            column[fresh] = column[fresh][order]
+        self._seen[fresh] = first[order] + self._asked - len(out)
 
     def _slot(self, first: Array, second: Array) -> Array:
         one, two, three = self._factors
@@ -74,8 +103,11 @@ class PairTable:
         while self._count + len(winners) > len(self._first):
             self._first = np.concatenate([self._first, np.zeros_like(self._first)])
             self._second = np.concatenate([self._second, np.zeros_like(self._second)])
+            self._at = np.concatenate([self._at, np.zeros_like(self._at)])
+            self._seen = np.concatenate([self._seen, np.zeros_like(self._seen)])
         self._first[numbers], self._second[numbers] = first[rows[winners]], second[rows[winners]]
         self._slots[slots[winners]] = numbers
+        self._at[numbers] = slots[winners]
         self._count += len(winners)
 
     def _grow(self) -> None:
@@ -90,4 +122,5 @@ class PairTable:
             free = self._slots[slot] < 0
             self._slots[slot[free]] = numbers[free]
             settled = self._slots[slot] == numbers
+            self._at[numbers[settled]] = slot[settled]
             numbers, slot = numbers[~settled], (slot[~settled] + 1) & (size - 1)

@@ -66,9 +66,11 @@ class Headers:
     dport: Array
     seq: Array
     ack: Array
+    #: As they stand in the header, those beyond URG too.
     flags: Array
     window: Array
     length: Array
+    #: Good where `has_times`.
     timestamp: Array
     echo: Array
     has_times: Array
@@ -125,10 +127,11 @@ class Dissector:
             kept &= link.only == IPV4
         usual = (header == 32) & (raw["kind"] == USUAL_OPTIONS) & (space >= 52)
         usual &= kept
+        # Views of what was gathered, still in the network's byte order: the columns take them over.
         found = Headers(
-            kept, _native(raw["src"]), _native(raw["dst"]), np.zeros(len(batch), bool), _native(raw["sport"]),
-            _native(raw["dport"]), _native(raw["seq"]), _native(raw["ack"]), raw["flags"] & 0x3F,
-            _native(raw["window"]), total - header - 20, raw["timestamp"] * usual, raw["echo"] * usual, usual,
+            kept, raw["src"], raw["dst"], np.zeros(len(batch), bool), raw["sport"], raw["dport"], raw["seq"],
+            raw["ack"], raw["flags"], raw["window"], total - header - 20, raw["timestamp"], raw["echo"],
+            usual,
         )  # fmt: skip
         more = np.flatnonzero(kept & (header > 20) & ~usual)
         if len(more):
@@ -233,8 +236,8 @@ class Dissector:
         kept = whole & (header >= 20) & (length >= 0)
         for name in ("sport", "dport", "seq", "ack", "window"):
             getattr(found, name)[row] = raw[name]
-        found.flags[row], found.length[row], found.kept[row] = raw["flags"] & 0x3F, length, kept
-        found.has_times[row], found.timestamp[row], found.echo[row] = False, 0, 0
+        found.flags[row], found.length[row], found.kept[row] = raw["flags"], length, kept
+        found.has_times[row] = False
         more = kept & (header > 20)
         if more.any():
             begin = at[more] + 20

@@ -7,7 +7,7 @@ one packet at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from os import PathLike
@@ -86,10 +86,10 @@ COLLECTED = {
     "frame": "u4", "t": "i8", "way": "i4", "seq": "u4", "ack": "u4", "flags": "u1", "window": "u2",
     "length": "u4", "timestamp": "u4", "echo": "u4", "has_times": "?",
 }  # fmt: skip
-SPARSE = {
-    "syn": "i8", "mss": "i4", "window_scale": "i1", "sack_permitted": "?", "sack_of": "i8", "sack_left": "u4",
-    "sack_right": "u4",
-}  # fmt: skip
+SYNS = {"syn": "i8", "mss": "i4", "window_scale": "i1", "sack_permitted": "?"}
+SACK = {"sack_of": "i8", "sack_left": "u4", "sack_right": "u4"}
+#: Columns begin with room for so many rows.
+FIRST_ROWS = 1024
 
 
 def read_table(path: str | PathLike[str]) -> Table:
@@ -97,8 +97,32 @@ def read_table(path: str | PathLike[str]) -> Table:
     collected = _Collected()
     records = Records(path)
     for batch in records:
-        collected.take(batch)
+        collected.take(batch, records.share)
     return collected.table(records)
+
+
+class _Growing:
+    """Columns of one length that grow."""
+
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        self.columns = {name: np.empty(0, kind) for name, kind in kinds.items()}
+        self.count = self._room = 0
+
+    def extend(self, count: int, share: float = 0.0) -> slice:
+        """Room for so many more rows, to be filled in every column; `share` of all rows is here then."""
+        begin, self.count = self.count, self.count + count
+        if self.count > self._room:
+            # Memory that is not touched costs nothing; copying would.
+            hoped = int(1.02 * self.count / share) if share else 0
+            self._room = max(self.count + self._room // 2, hoped, FIRST_ROWS)
+            for name, column in self.columns.items():
+                self.columns[name] = np.empty(self._room, column.dtype)
+                self.columns[name][:begin] = column[:begin]
+        return slice(begin, self.count)
+
+    def done(self) -> dict[str, Array]:
+        """The columns, as long as they are."""
+        return {name: column[: self.count] for name, column in self.columns.items()}
 
 
 class _Collected:
@@ -107,15 +131,17 @@ class _Collected:
     def __init__(self) -> None:
         self._addresses, self._flows = PairTable(), PairTable()
         self._dissector = Dissector(self._addresses.numbers)
-        self._parts: dict[str, list[Array]] = {name: [] for name in (*COLLECTED, *SPARSE)}
+        self._dense, self._sack = _Growing(COLLECTED), _Growing(SACK)
+        self._syn = _Growing(SYNS)
         self._strange: Counter[int] = Counter()
         self._began: int | None = None
-        self._ended = self._count = 0
+        self._ended = 0
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: Batch, share: float) -> None:
+        """The packets of one batch; with it `share` of the file has been read, 0 when nobody knows."""
         low, high = int(batch.t.min()), int(batch.t.max())
+        self._ended = high if self._began is None else max(self._ended, high)
         self._began = low if self._began is None else min(self._began, low)
-        self._ended = max(self._ended, high) if self._count or self._ended else high
         if batch.link in LINKS:
             found = self._dissector.take(batch)
             unknown: Iterable[int] = np.concatenate([*found.unknown, np.empty(0, np.int64)]).tolist()
@@ -126,7 +152,7 @@ class _Collected:
             return
         options = self._ask_scapy(batch, found, unknown)
         options += self._options(batch, found)
-        self._keep(batch, found, options)
+        self._keep(batch, found, options, share)
 
     def _ask_scapy(self, batch: Batch, found: Headers, rows: Iterable[int]) -> list[dict[str, Array]]:
         known = []
@@ -171,11 +197,12 @@ class _Collected:
             })  # fmt: skip
         return given
 
-    def _keep(self, batch: Batch, found: Headers, options: list[dict[str, Array]]) -> None:
+    def _keep(
+        self, batch: Batch, found: Headers, options: list[dict[str, Array]], share: float
+    ) -> None:
         """Add the rows that hold TCP to the columns."""
         kept = found.kept
         whole = bool(kept.all())
-        rank = np.arange(len(kept)) if whole else np.cumsum(kept) - 1
         chosen = slice(None) if whole else np.flatnonzero(kept)
         source = found.src.astype(np.uint64) << PORT_BITS | found.sport
         target = found.dst.astype(np.uint64) << PORT_BITS | found.dport
@@ -184,37 +211,49 @@ class _Collected:
             target[found.v6] |= IS_V6
         source, target = source[chosen], target[chosen]
         flow = self._flows.numbers(np.minimum(source, target), np.maximum(source, target))
-        flags = found.flags[chosen]
-        columns = {
-            "frame": batch.frame[chosen], "t": batch.t[chosen], "way": flow * 2 + (source > target),
-            "ack": np.where(flags & ACK, found.ack[chosen], np.uint32(0)), "flags": flags,
-        }  # fmt: skip
-        for name, kind in COLLECTED.items():
-            values = columns[name] if name in columns else getattr(found, name)[chosen]
-            self._parts[name].append(values.astype(kind, copy=False))
+        here = self._dense.extend(len(flow), share)
+        new = {name: column[here] for name, column in self._dense.columns.items()}
+        new["frame"][:], new["t"][:] = batch.frame[chosen], batch.t[chosen]
+        np.add(flow * 2, source > target, out=new["way"])
+        for name in ("seq", "ack", "window", "length", "timestamp", "echo", "has_times"):
+            new[name][:] = getattr(found, name)[chosen]
+        np.bitwise_and(found.flags[chosen], 0x3F, out=new["flags"])
+        new["ack"][new["flags"] & ACK == 0] = 0
+        if not new["has_times"].all():
+            new["timestamp"] *= new["has_times"]
+            new["echo"] *= new["has_times"]
+        syn = np.flatnonzero(new["flags"] & SYN)
+        if len(syn) or options:
+            rank = np.arange(len(kept)) if whole else np.cumsum(kept) - 1
+            self._keep_options(here.start + rank, here.start + syn, options)
+
+    def _keep_options(self, place: Array, syn: Array, options: list[dict[str, Array]]) -> None:
+        """`place` is where each row of the batch went."""
+        room = self._syn.extend(len(syn))
+        offers = {name: column[room] for name, column in self._syn.columns.items()}
+        offers["syn"][:], offers["mss"][:], offers["window_scale"][:] = syn, -1, -1
+        offers["sack_permitted"][:] = False
         for part in options:
-            for name, kind in SPARSE.items():
-                values = part[name]
-                if name in ("syn", "sack_of"):
-                    values = rank[values] + self._count
-                self._parts[name].append(values.astype(kind))
-        self._count += len(flow)
+            mine = np.searchsorted(syn, place[part["syn"]])
+            for name in ("mss", "window_scale", "sack_permitted"):
+                offers[name][mine] = part[name]
+            room = self._sack.extend(len(part["sack_of"]))
+            self._sack.columns["sack_of"][room] = place[part["sack_of"]]
+            for name in ("sack_left", "sack_right"):
+                self._sack.columns[name][room] = part[name]
 
     def table(self, records: Records) -> Table:
         """Everything in order of time."""
-        parts, got = self._parts, {}
-        for name, kind in (COLLECTED | SPARSE).items():
-            got[name] = np.concatenate([*parts.pop(name), np.empty(0, kind)])
-        self._without_options(got)
+        got = {**self._dense.done(), **self._syn.done(), **self._sack.done()}
         fragments = self._dissector.fragments
         if fragments.lengths:
             rows = np.flatnonzero(np.isin(got["frame"], list(fragments.lengths)))
             got["length"][rows] = [fragments.lengths[each] for each in got["frame"][rows].tolist()]
-        _sort_by_time(got)
+        first = None if _sort_by_time(got) else self._flows.first_seen
         began = self._began or 0
         got["t"] -= began
         got["connection"] = connection_numbers(
-            len(self._flows), *(got[name] for name in ("way", "flags", "seq", "ack"))
+            len(self._flows), first, *(got[name] for name in ("way", "flags", "seq", "ack"))
         )
         ends = np.stack(self._flows.pairs, axis=1).ravel()
         known, number = np.unique(ends >> PORT_BITS, return_inverse=True)
@@ -241,31 +280,26 @@ class _Collected:
                 names.append(f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
         return names
 
-    def _without_options(self, got: dict[str, Array]) -> None:
-        """SYNs without any option are SYNs, too."""
-        bare = np.setdiff1d(np.flatnonzero(got["flags"] & SYN), got["syn"])
-        for name, value in (("syn", bare), ("mss", -1), ("window_scale", -1), ("sack_permitted", False)):
-            more = np.broadcast_to(value, bare.shape).astype(got[name].dtype)
-            got[name] = np.concatenate([got[name], more])
 
+def _sort_by_time(got: dict[str, Array]) -> bool:
+    """A capture from several network queues may be out of order: time decides, then the file.
 
-def _sort_by_time(got: dict[str, Array]) -> None:
-    """A capture from several network queues may be out of order: time decides, then the file."""
+    True when it was.
+    """
     t, frame = got["t"], got["frame"]
-    syn, sack = got["syn"], got["sack_of"]
-    later = t[1:] >= t[:-1]
-    if not bool((later & (frame[1:] > frame[:-1])).all()):
+    order = None
+    if not bool(((t[1:] >= t[:-1]) & (frame[1:] > frame[:-1])).all()):
         order = np.lexsort((frame, t))
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         for name in COLLECTED:
             got[name] = got[name][order]
-        syn, sack = place[syn], place[sack]
-    for key, names in ((syn, ("mss", "window_scale", "sack_permitted")), (sack, ("sack_left", "sack_right"))):
-        order = np.argsort(key, kind="stable")
-        for name in names:
-            got[name] = got[name][order]
-        got["syn" if key is syn else "sack_of"] = key[order]
+        got["syn"], got["sack_of"] = place[got["syn"]], place[got["sack_of"]]
+    for part in (SYNS, SACK):
+        sparse = np.argsort(got[next(iter(part))], kind="stable")
+        for name in part:
+            got[name] = got[name][sparse]
+    return order is not None
 
 
 def _options_of(row: int, segment: Segment) -> dict[str, Array]:

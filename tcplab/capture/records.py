@@ -103,6 +103,11 @@ class Records:
         #: One sentence about where the file broke; empty when it did not.
         self.trouble = ""
 
+    @property
+    def share(self) -> float:
+        """How much of the file has been read, 0 .. 1; 0 too when nobody knows."""
+        return self._source.share
+
     def __iter__(self) -> Iterator[Batch]:
         from tcplab.capture.blocks import blocks
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
+
+#: Modules that teach scapy what may stand around a TCP segment: VXLAN, Geneve, MPLS, PPPoE.
+TUNNELS = ("scapy.layers.vxlan", "scapy.contrib.geneve", "scapy.contrib.mpls", "scapy.layers.ppp")
 
 
 @cache
@@ -28,3 +32,12 @@ def scapy() -> Any:
         Ether=Ether, IP=IP, IPv6=IPv6, TCP=TCP, RawPcapReader=RawPcapReader, RawPcapWriter=RawPcapWriter,
         Scapy_Exception=Scapy_Exception, link_layers=conf.l2types.num2layer,
     )  # fmt: skip
+
+
+@cache
+def scapy_with_tunnels() -> Any:
+    """The same, ready to look inside of tunnels."""
+    names = scapy()
+    for module in TUNNELS:
+        import_module(module)
+    return names

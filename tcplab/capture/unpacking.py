@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from importlib import import_module
-from os import PathLike
+from os import PathLike, fstat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +31,7 @@ class Source:
         self.name = self._path.name
         #: True when the packed file ended too early or is damaged.
         self.broken = False
+        self._given = 0
         try:
             # Unbuffered: what is read goes straight into the reader's own memory.
             self._file: BinaryIO = open(self._path, "rb", buffering=0)  # noqa: SIM115
@@ -56,11 +57,19 @@ class Source:
         if self._head:
             size = min(len(self._head), len(room))
             room[:size], self._head = self._head[:size], self._head[size:]
-            return size
-        try:
-            return self._file.readinto(room)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise self._unreadable(error) from None
+        else:
+            try:
+                size = self._file.readinto(room)  # type: ignore[attr-defined]
+            except OSError as error:
+                raise self._unreadable(error) from None
+        self._given += size
+        return size
+
+    @property
+    def share(self) -> float:
+        """How much of the file has been given out, 0 .. 1; 0 too when it is packed, or no plain file."""
+        size = fstat(self._file.fileno()).st_size if not self._file.closed else 0
+        return min(self._given / size, 1.0) if size and self._unpack is None else 0.0
 
     def _unpacker(self) -> Callable[[memoryview], int] | None:
         if self._head[:2] == GZIP:
