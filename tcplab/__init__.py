@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         StaleReject,
         TimeWait,
         UnansweredConnect,
+        WhyTimeWait,
     )
     from tcplab.fleet import STUDIES, PortChurn
     from tcplab.knobs import ParameterError
@@ -67,6 +68,7 @@ __all__ = [
     "TimeWait",
     "Trace",
     "UnansweredConnect",
+    "WhyTimeWait",
     "agreement",
     "both",
     "explore",

@@ -18,6 +18,7 @@ from tcplab.experiments.slow_reader import SlowReader
 from tcplab.experiments.stale_reject import StaleReject
 from tcplab.experiments.time_wait import TimeWait
 from tcplab.experiments.unanswered_connect import UnansweredConnect
+from tcplab.experiments.why_time_wait import WhyTimeWait
 from tcplab.knobs import ParameterError
 
 #: Every experiment by the name that notebooks and the command line use.
@@ -34,6 +35,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         SlowReader,
         PortRange,
         TimeWait,
+        WhyTimeWait,
         BindOrConnect,
         AcceptQueue,
         StaleReject,

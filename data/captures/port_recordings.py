@@ -1,4 +1,4 @@
-"""Record lesson 11 on real Linux: .venv/bin/python data/captures/bind_recordings.py [NAME ...]
+"""Record lessons 10 and 11 on real Linux: .venv/bin/python data/captures/port_recordings.py [NAME ...]
 
 `bind_matrix` runs the experiment bind_or_connect once for each way to hold every port and each way to want
 one more, and writes what came back into ../bind_matrix.json. The others leave a capture, its sidecar and the
@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import tcplab
 from tcplab.bench.trouble import TooBusy
@@ -24,11 +25,11 @@ from tcplab.capture.runs import write_run
 FOLDER = Path(__file__).parent
 #: How often a run is tried that did not keep to the latency of its wire.
 ATTEMPTS = 30
-COMMAND = ".venv/bin/python data/captures/bind_recordings.py"
+COMMAND = ".venv/bin/python data/captures/port_recordings.py"
 MATRIX = "bind_matrix"
 
 #: Name, experiment, title, story. The lesson's tests hold the figures to the packets.
-STORIES = {
+STORIES: dict[str, tuple[Any, str, str]] = {
     "bind_no_port": (
         tcplab.BindOrConnect(then="bind_no_port"),
         "bind() with IP_BIND_ADDRESS_NO_PORT, all ports in TIME_WAIT",
@@ -41,10 +42,29 @@ STORIES = {
         "Six programs called bind() to port 0, connected, and closed. Another program calls connect() alone, "
         "to a destination where nobody has ever been, and gets EADDRNOTAVAIL.",
     ),
+    "last_ack_reset": (
+        tcplab.WhyTimeWait(time_wait="refused"),
+        "The last ACK is lost, and there is no TIME_WAIT",
+        "tcp_max_tw_buckets = 0 refuses the client its TIME_WAIT. Its last ACK is lost, the server sends its "
+        "FIN again, and Linux answers with RST.",
+    ),
+    "old_duplicate": (
+        tcplab.WhyTimeWait(purpose="old_duplicate"),
+        "An old answer comes late, into TIME_WAIT",
+        "The client's only port is in TIME_WAIT, so that a second connect() gets EADDRNOTAVAIL. An old "
+        "answer of the server comes late (it was forged for this recording), and is thrown away.",
+    ),
+    "old_duplicate_believed": (
+        tcplab.WhyTimeWait(purpose="old_duplicate", time_wait="refused"),
+        "An old answer comes late, and there is no TIME_WAIT",
+        "The next connection has the same four-tuple at once. An old answer comes late, with the numbers "
+        "that the client expects next (it was forged for this recording): the client reads it as the answer "
+        "to its new question, and the true one is thrown away as a repetition.",
+    ),
 }
 
 
-def on_linux(story: tcplab.BindOrConnect) -> tcplab.Trace:
+def on_linux(story: Any) -> tcplab.Trace:
     """A run that kept to the latency of its wire. Raises `TooBusy` on a machine that never does."""
     for left in reversed(range(ATTEMPTS)):
         try:
@@ -62,6 +82,8 @@ def record(name: str) -> str:
     story, title, told = STORIES[name]
     trace = on_linux(story)
     about = sidecar(story, trace) | {"title": title, "story": told, "command": f"{COMMAND} {name}"}
+    # Every connection's states stand in the run; a reader of the sidecar wants the calls.
+    about["states"] = []
     path = FOLDER / f"{name}.pcap"
     path.write_bytes(cut_to(SNAPLEN, pcap_bytes(trace)))
     path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

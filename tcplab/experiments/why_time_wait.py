@@ -1,0 +1,138 @@
+"""What TIME_WAIT is for: a last ACK that was lost, and an old duplicate that would have been believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, Host, Listener
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import calls_of, error_of, in_words, seconds, sent_by, watching_since
+from tcplab.knobs import choice, knob
+from tcplab.segment import RST
+from tcplab.trace import Trace
+
+PURPOSE = choice(
+    "what goes wrong", "last_ack_lost", "old_duplicate",
+    help="The ACK of the last FIN is lost, or a segment of the old conversation comes late.",
+)  # fmt: skip
+TIME_WAIT = choice(
+    "TIME_WAIT", "kept", "refused",
+    help="Refused: tcp_max_tw_buckets = 0 on the client, and the port is free at once.",
+)  # fmt: skip
+SERVICE, PORT = 5432, 60001
+REQUEST, RESPONSE = 40, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhyTimeWait(Experiment):
+    """A client with one local port closes first; then something of the old conversation is still to come."""
+
+    name = "why_time_wait"
+    title = "What TIME_WAIT is for: the last ACK may be lost, and old segments may come late"
+    lesson = "out_of_ports"
+    controls = ("purpose", "time_wait", "latency_ms")
+    presets = {
+        "the last ACK is lost": {},
+        "the last ACK is lost, no TIME_WAIT": {"time_wait": "refused"},
+        "an old duplicate": {"purpose": "old_duplicate"},
+        "an old duplicate, no TIME_WAIT": {"purpose": "old_duplicate", "time_wait": "refused"},
+    }
+    quick = {}
+    sampled = {
+        "purpose": ("last_ack_lost", "old_duplicate"),
+        "time_wait": ("kept", "refused"),
+        "latency_ms": (1, 5, 20),
+    }
+
+    purpose: str = knob(PURPOSE, default="last_ack_lost")
+    time_wait: str = knob(TIME_WAIT, default="kept")
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        # One port: the next connection has the same four-tuple. Without timestamps a sequence number is
+        # all that tells an old segment from a new one.
+        client_host.set(ip_local_port_range=(PORT, PORT), tcp_timestamps=0, tcp_rfc1337=1)
+        if self.time_wait == "refused":
+            client_host.set(tcp_max_tw_buckets=0)
+        listener = await server_host.listen(SERVICE)
+        client, server = await self._open(client_host, server_host, listener)
+        await client.exchange(server, REQUEST, RESPONSE)
+        await client.shutdown_write()
+        await server.receive()
+        await bench.sleep(0.05 + 2 * self.latency_ms / 1000)
+        bench.watch_from_now()
+        if self.purpose == "last_ack_lost":
+            bench.lose(client_host, ack=1)
+            await server.close()
+            await bench.sleep(1 + 4 * self.latency_ms / 1000)
+            await client.close()
+        else:
+            await server.close()
+            await bench.sleep(0.05 + 2 * self.latency_ms / 1000)
+            await client.close()
+            await self._duplicate(bench, client_host, server_host, listener, client)
+
+    async def _open(self, client: Host, server: Host, listener: Listener) -> tuple[Connection, Connection]:
+        _, ours = await client.connect(server, SERVICE)
+        return ours, await listener.accept()
+
+    async def _duplicate(
+        self, bench: Bench, client_host: Host, server_host: Host, listener: Listener, old: Connection
+    ) -> None:
+        """A segment of the old conversation comes late: into TIME_WAIT, or into the next connection."""
+        opened, client = await client_host.connect(server_host, SERVICE)
+        if not opened.ok:
+            bench.note(None, "an old answer of the server comes late")
+            bench.forge_data(old, RESPONSE)
+            await bench.sleep(0.2 + 2 * self.latency_ms / 1000)
+            return
+        server = await listener.accept()
+        await client.send(REQUEST)
+        await server.receive_exactly(REQUEST)
+        bench.note(None, "an old answer comes late; its number happens to be the next one")
+        bench.forge_data(client, RESPONSE)
+        await client.receive()
+        await server.send(RESPONSE)
+        await bench.within(0.5 + 2 * self.latency_ms / 1000, client.receive())
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        since = watching_since(trace)
+        resets = [p for p in sent_by(trace, "client", since) if p.segment.flags & RST]
+        again = calls_of(trace, "client", "connect(", since)
+        read = calls_of(trace, "client", "recv(", since)
+        answered = calls_of(trace, "server", "send(", since)[:1]
+        early = read[:1] if answered and trace.calls.index(read[0]) < trace.calls.index(answered[0]) else []
+        gone = [s.t for s in trace.sockets if s.host == "server" and s.state == "CLOSED" and s.t >= since]
+        return {
+            "old_end_answers": "RST" if resets else "ACK" if not again or error_of(again[0]) else None,
+            "server_waited_s": seconds(gone[0] - since) if gone else None,
+            "reconnect_error": error_of(again[0]) if again else None,
+            "old_bytes_believed": sum(int(call.result) for call in early),
+        }
+
+    def sentence(self, trace: Trace) -> str:
+        outcome, kept = trace.outcome, self.time_wait == "kept"
+        if self.purpose == "last_ack_lost":
+            told = "The client closes first. Its last ACK is lost, and the server sends its FIN again"
+            if kept:
+                return (
+                    f"{told}. TIME_WAIT still knows the connection and answers with ACK: after "
+                    f"{in_words(outcome['server_waited_s'])} the server is done, in order. The client's 60 s "
+                    "begin anew."
+                )
+            return (
+                f"{told}. Without TIME_WAIT nobody on the client knows the connection any more, and Linux "
+                "answers with RST: what was closed in order ends on the server as a reset."
+            )
+        if kept:
+            return (
+                "The port is in TIME_WAIT, and the next connect() gets EADDRNOTAVAIL. When an old answer "
+                "comes late, TIME_WAIT throws it away and says with an ACK what it has seen."
+            )
+        return (
+            "Without TIME_WAIT the next connection has the same four-tuple at once. An old answer comes "
+            "late, with a number that happens to fit: the client reads "
+            f"{outcome['old_bytes_believed']} bytes as the answer to its new question. The true answer has "
+            "the same numbers, and is thrown away as a repetition. No error, on neither side."
+        )
