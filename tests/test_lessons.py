@@ -45,6 +45,8 @@ REFERENCE = {
         "after_data": "30",
         "second_probe": "75",
         "idle_in_transaction": "c",
+        "long_report": "2 h 11 min 15 s",
+        "who_first": "c",
     },
     "the_window": {
         "who_waits": "c",

@@ -75,6 +75,25 @@ STORIES: dict[str, tuple[Any, str, str]] = {
         "Keepalive is 4/10/9, and the server answers each probe at once. The first probe goes out "
         "after 4 seconds, all others 10 seconds after the one before.",
     ),
+    "lesson_report_dropped": (
+        tcplab.IdleFirewall(
+            firewall_idle_s=2, expired="drop", waiting_for="long_query", quiet_s=4,
+            keepalive_idle_s=6, keepalive_interval_s=1, keepalive_probes=2, retries2=3,
+        ),
+        "A long report behind a firewall that forgets and drops",
+        "A query takes 4 seconds, and a firewall forgets the connection after 2 seconds of silence. The "
+        "server's answer is dropped, again and again; the client's keepalive of 6/1/2 probes into the same "
+        "silence, and its call gives ETIMEDOUT 8 seconds after the question.",
+    ),
+    "lesson_report_reset": (
+        tcplab.IdleFirewall(
+            firewall_idle_s=2, expired="reject", waiting_for="long_query", quiet_s=4,
+            keepalive_idle_s=6, keepalive_interval_s=1, keepalive_probes=2, retries2=3,
+        ),
+        "A long report behind a firewall that forgets and answers with RST",
+        "The same, but the firewall answers whoever goes on with a RST. The server hears it when it answers, "
+        "after 4 seconds; the client with its first keepalive probe, after 6.",
+    ),
 }  # fmt: skip
 
 
