@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         EXPERIMENTS,
         AcceptQueue,
         BindOrConnect,
+        ClientGone,
         DeadPeer,
         FinOrRst,
         HandshakeAndClose,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     )
     from tcplab.fleet import STUDIES, PortChurn
     from tcplab.knobs import ParameterError
+    from tcplab.timers import which_timer_wins
     from tcplab.trace import Trace
     from tcplab.view.both import both
     from tcplab.view.explorer import explore
@@ -54,6 +56,7 @@ __all__ = [
     "BindOrConnect",
     "Capture",
     "CaptureError",
+    "ClientGone",
     "DeadPeer",
     "FinOrRst",
     "HandshakeAndClose",
@@ -77,6 +80,7 @@ __all__ = [
     "recording",
     "run",
     "segment_table",
+    "which_timer_wins",
     "write_pcap",
 ]
 
@@ -96,6 +100,7 @@ _HOMES = {
     "recording": "tcplab.capture.runs",
     "run": "tcplab.bench",
     "segment_table": "tcplab.view.show",
+    "which_timer_wins": "tcplab.timers",
     "write_pcap": "tcplab.capture.pcap",
 }
 

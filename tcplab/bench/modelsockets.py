@@ -55,6 +55,14 @@ class ModelConnection(Connection):
 
         return await self.host.bench.within(limit_s, broken()) or Result()
 
+    async def wait_until_hung_up(self, limit_s: float) -> bool:
+        async def hung_up() -> bool:
+            while not self.socket.fin_received and self.socket.state != CLOSED:
+                await self.host.changed(self.socket)
+            return True
+
+        return await self.host.bench.within(limit_s, hung_up()) or False
+
 
 class ModelListener(Listener):
     """A listening socket of the model."""

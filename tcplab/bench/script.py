@@ -140,6 +140,13 @@ class Connection(ABC):
         The error is the one the program's next call would give; a FIN is no error.
         """
 
+    @abstractmethod
+    async def wait_until_hung_up(self, limit_s: float) -> bool:
+        """Wait, doing nothing, until the system knows that no more will come: a FIN or an error is in.
+
+        What poll() calls POLLRDHUP; False when the limit is over. The next call still gives the error.
+        """
+
     async def receive_exactly(self, length: int) -> Result:
         """recv() until `length` bytes are in, the peer has finished, or an error."""
         got = 0

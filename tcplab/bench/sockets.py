@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -283,6 +284,21 @@ class LinuxConnection(Held, Connection):
             return Result(error=self._owed)
 
         return await self.host.bench.within(limit_s, broken()) or Result()
+
+    async def wait_until_hung_up(self, limit_s: float) -> bool:
+        async def hung_up() -> bool:
+            while not self._hung_up():
+                await self.host.bench.changed()
+            return True
+
+        return await self.host.bench.within(limit_s, hung_up()) or False
+
+    def _hung_up(self) -> bool:
+        if self._socket.fileno() < 0:
+            return True
+        looking = select.poll()
+        looking.register(self._socket, select.POLLRDHUP)  # an error is always told
+        return bool(looking.poll(0))
 
     def _is_broken(self) -> bool:
         """Looking takes the error away from the socket: it is kept for the next call."""

@@ -6,6 +6,7 @@ import difflib
 
 from tcplab.experiments.accept_queue import AcceptQueue
 from tcplab.experiments.bind_or_connect import BindOrConnect
+from tcplab.experiments.client_gone import ClientGone
 from tcplab.experiments.dead_peer import DeadPeer
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.fin_or_rst import FinOrRst
@@ -32,6 +33,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         Keepalive,
         IdleFirewall,
         DeadPeer,
+        ClientGone,
         SlowReader,
         PortRange,
         TimeWait,

@@ -95,6 +95,7 @@ def test_tshark_agrees_about_every_experiment(tmp_path, name, changed):
         "keepalive": {"peer": "moved"},
         "idle_firewall": {"expired": "reset_both"},
         "stale_reject": {"in_flight": 0},
+        "client_gone": {"how": "kill"},
         "dead_peer": {"sack": False},
         "slow_reader": {"peer": "offline"},
         "port_range": {"sources": 2, "destinations": 2, "connects": 25},

@@ -209,12 +209,21 @@ def stale_reject(story):
     assert rule.host == "client" and "the next segment with data" in rule.call
 
 
+def client_gone(story):
+    (unplugged,) = [c for c in story.trace.calls if c.call == "unplugged"]
+    assert not [p for p in story.trace.passages if p.t > unplugged.t], "nothing reaches the client any more"
+    assert story.states("client")[-1] == "ESTABLISHED" and story.states("server")[-1] == "CLOSED"
+    (noticed,) = [c for c in story.trace.calls if c.call.startswith("client_connection_check_interval")]
+    assert noticed.host == "server" and 4 <= (noticed.t - unplugged.t) / SECOND <= 5
+    assert 4 <= story.sidecar["outcome"]["noticed_after_s"] <= 5
+
+
 FACTS = {
     facts.__name__: facts
     for facts in (
         handshake_and_close, fin_or_rst, unanswered_connect, rst_in_window, keepalive, dead_peer, slow_reader,
         accept_queue, idle_firewall, port_range, time_wait, bind_or_connect,
-        stale_reject,
+        stale_reject, client_gone,
     )
 }  # fmt: skip
 

@@ -43,6 +43,11 @@ CONTRACT = {
          "retries2": 15},
         {"survived", "error", "detected_after_s", "server_left_behind"},
     ),
+    "client_gone": (
+        {"how": "vanish", "session": "running", "check_interval_s": 0, "keepalive_idle_s": 0,
+         "keepalive_interval_s": 1, "keepalive_probes": 3, "user_timeout_s": 0, "query_s": 60},
+        {"noticed_after_s", "how_noticed", "lock_held_s"},
+    ),
     "stale_reject": (
         {"in_flight": 6, "balancer_close_s": 0, "balancer_refresh": False},
         {"verdict", "alive_after_rst", "closed_after_s"},

@@ -1,0 +1,276 @@
+"""The server's side: a client that is gone, and how long the server keeps its session and its locks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, Host, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import calls_of, in_words, seconds, sent_by, watching_since
+from tcplab.knobs import (
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_PROBES,
+    PERIOD,
+    USER_TIMEOUT,
+    WATCH,
+    choice,
+    knob,
+)
+from tcplab.segment import FIN, RST
+from tcplab.trace import Trace
+
+HOW = choice(
+    "the client", "close", "reset", "kill", "vanish",
+    help="Closes its socket, closes it with a RST, is killed, or loses its network without a word.",
+)  # fmt: skip
+SESSION = choice(
+    "the session is", "idle", "idle_in_transaction", "running", "sending",
+    help="What the server does meanwhile; but for idle, it holds locks in an open transaction.",
+)  # fmt: skip
+CHECK_INTERVAL = replace(
+    PERIOD, label="connection check", zero="off", slider_high=10,
+    help="client_connection_check_interval: how often a running query asks Linux whether its client hung up.",
+)  # fmt: skip
+QUERY = replace(
+    PERIOD, label="the query takes", zero="no time", slider_high=600,
+    help="From the client's end on; meanwhile the server does not touch its socket.",
+)  # fmt: skip
+
+REQUEST_BYTES, ROWS_BYTES = 40, 1000
+
+_WHO = {
+    "close": "The client closes its socket",
+    "reset": "The client closes its socket with a RST",
+    "kill": "The client's process is killed (SIGKILL)",
+    "vanish": "The client vanishes without a word",
+}
+_WHEN = {
+    "idle": "while its session is idle",
+    "idle_in_transaction": "while its session is idle in a transaction",
+    "running": "while its query runs",
+    "sending": "while the server sends it rows",
+}
+_BY = {
+    "fin": "because a FIN came",
+    "rst": "because a RST came",
+    "keepalive": "because keepalive got no answer",
+    "retransmission": "because nobody acknowledged what it sent",
+}
+#: PostgreSQL's own words (src/backend/tcop/postgres.c:SocketBackend, ProcessInterrupts;
+#: src/backend/libpq/pqcomm.c:pq_recvbuf, internal_flush_buffer), by the call that failed.
+_LOG = {
+    "end of file": "unexpected EOF on client connection with an open transaction",
+    "recv() ECONNRESET": "could not receive data from client: Connection reset by peer",
+    "recv() ETIMEDOUT": "could not receive data from client: Connection timed out",
+    "send() ECONNRESET": "could not send data to client: Connection reset by peer",
+    "send() EPIPE": "could not send data to client: Broken pipe",
+    "send() ETIMEDOUT": "could not send data to client: Connection timed out",
+    "check": "connection to client lost",
+}
+_CHECKED = "client_connection_check_interval: the client hung up"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientGone(Experiment):
+    """A session whose client is gone: when does the server notice, and by what?
+
+    Times count from the client's end. Keepalive and user timeout are the server's. The session ends
+    when its process notices, and with it the transaction and its locks.
+    """
+
+    name = "client_gone"
+    title = "The client is gone: when does the server notice, and free its locks?"
+    lesson = "dead_client"
+    controls = ("how", "session", "check_interval_s", "keepalive_idle_s", "query_s")
+    presets = {
+        "vanishes during a query, nothing set": {},
+        "client_connection_check_interval = 1 s alone": {"check_interval_s": 1},
+        "keepalive 5/1/3 alone": {"keepalive_idle_s": 5},
+        "both": {"check_interval_s": 1, "keepalive_idle_s": 5},
+        "kill -9 during a query": {"how": "kill"},
+        "kill -9, and a check every second": {"how": "kill", "check_interval_s": 1},
+        "idle in transaction, PostgreSQL's defaults": {
+            "session": "idle_in_transaction", "keepalive_idle_s": 7200, "keepalive_interval_s": 75,
+            "keepalive_probes": 9,
+        },
+        "while rows are sent": {"session": "sending", "keepalive_idle_s": 5},
+        "while rows are sent, user timeout 30 s": {"session": "sending", "user_timeout_s": 30},
+    }  # fmt: skip
+    pictures = ("ladder",)
+    quick = {"check_interval_s": 1.5, "keepalive_idle_s": 2, "keepalive_probes": 2, "query_s": 8}
+    sampled = {
+        "how": ("close", "reset", "kill", "vanish", "vanish"),
+        "session": ("idle", "idle_in_transaction", "running", "running", "sending"),
+        "check_interval_s": (0, 0.7, 1.5),
+        "keepalive_idle_s": (0, 1, 2),
+        "keepalive_probes": (1, 2),
+        "user_timeout_s": (0, 0, 2),
+        "query_s": (2, 5.6),
+        "latency_ms": (1, 10, 20),
+        "watch_s": (7,),
+    }
+
+    how: str = knob(HOW, default="vanish")
+    session: str = knob(SESSION, default="running")
+    check_interval_s: float = knob(CHECK_INTERVAL, default=0)
+    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
+    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=1)
+    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=3)
+    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    query_s: float = knob(QUERY, default=60)
+    watch_s: float = knob(WATCH, default=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._connects_in_time(self.user_timeout_s)
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        options = SocketOptions(
+            keepalive_idle_s=self.keepalive_idle_s,
+            keepalive_interval_s=self.keepalive_interval_s,
+            keepalive_probes=self.keepalive_probes,
+            user_timeout_s=self.user_timeout_s,
+        )
+        listener = await server_host.listen(5432, options=options)
+        _, client = await client_host.connect(server_host, 5432)
+        server = await listener.accept()
+        await client.exchange(server)
+        if self.session in ("running", "sending"):
+            await client.send(REQUEST_BYTES)
+            await server.receive_exactly(REQUEST_BYTES)
+        if self.session == "sending":
+            await server.send(ROWS_BYTES)
+            await client.receive_exactly(ROWS_BYTES)
+            await server.settled()
+        await client.settled()
+        bench.watch_from_now()
+        limit = bench.now() + self.watch()
+        await self._end(client_host, client)
+        if await self._serves(bench, server_host, server, limit):
+            await server.close()
+            await bench.sleep(0.5)
+
+    async def _end(self, host: Host, client: Connection) -> None:
+        if self.how == "vanish":
+            host.unplug()
+        else:
+            await {"close": client.close, "reset": client.reset, "kill": client.kill}[self.how]()
+
+    async def _serves(self, bench: Bench, host: Host, server: Connection, limit: float) -> bool:
+        """What the server's process does; True once it has noticed."""
+        if self.session == "sending":
+            return await self._sends(bench, server, limit)
+        if self.session == "running":
+            if await self._computes(bench, host, server, limit):
+                return True
+            if bench.now() >= limit:
+                return False
+            if not (await server.send(ROWS_BYTES)).ok:
+                return True
+        return await bench.within(limit - bench.now(), server.receive()) is not None
+
+    async def _sends(self, bench: Bench, server: Connection, limit: float) -> bool:
+        """Rows are written until the buffer is full; then the process waits for room, or for an error."""
+        if (await server.send(ROWS_BYTES)).ok:
+            if (await server.wait_until_broken(limit - bench.now())).ok:
+                return False
+            await server.send(ROWS_BYTES)
+        return True
+
+    async def _computes(self, bench: Bench, host: Host, server: Connection, limit: float) -> bool:
+        """The query runs; True when a check in between has found that the client hung up."""
+        began = bench.now()
+        until = min(began + self.query_s, limit)
+        if self.check_interval_s and await server.wait_until_hung_up(until - began):
+            checks = ceil((bench.now() - began) / self.check_interval_s)
+            found = began + max(checks, 1) * self.check_interval_s
+            if found < until:
+                await bench.sleep(max(found - bench.now(), 0))
+                bench.note(host, _CHECKED)
+                return True
+        await bench.sleep(max(until - bench.now(), 0))
+        return False
+
+    def watch(self) -> float:
+        """How long the server is watched from the client's end on, seconds."""
+        if self.watch_s:
+            return self.watch_s
+        probing = self.keepalive_idle_s + self.keepalive_interval_s * (self.keepalive_probes + 1)
+        keepalive = probing + self.user_timeout_s + 5 if self.keepalive_idle_s else 0
+        if self.session in ("running", "sending"):
+            query = self.query_s if self.session == "running" else 0
+            return query + max(1100, keepalive, self.user_timeout_s + 130)
+        return keepalive or 3600
+
+    # -- what came of it ---------------------------------------------------------------------
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        since = watching_since(trace)
+        closes = calls_of(trace, "server", "close()", since)
+        after = seconds(closes[0].t - since) if closes else None
+        return {
+            "noticed_after_s": after,
+            "how_noticed": self._how(trace, closes[0].t) if closes else "never",
+            "lock_held_s": 0.0 if self.session == "idle" else after,
+        }
+
+    def _how(self, trace: Trace, noticed: int) -> str:
+        """By what has come, or by what the server itself has sent in vain."""
+        since = watching_since(trace)
+        came = 0
+        for passage in trace.passages:
+            if (
+                passage.receiver == "server"
+                and passage.arrives is not None
+                and since <= passage.arrives <= noticed
+            ):
+                came |= passage.segment.flags
+        if came & (RST | FIN):
+            return "rst" if came & RST else "fin"
+        return (
+            "retransmission"
+            if any(p.segment.length for p in sent_by(trace, "server", since))
+            else "keepalive"
+        )
+
+    def sentence(self, trace: Trace) -> str:
+        after, by = trace.outcome["noticed_after_s"], trace.outcome["how_noticed"]
+        told = [f"{_WHO[self.how]} {_WHEN[self.session]}."]
+        locks = "" if self.session == "idle" else ", and its locks are free"
+        if after is None:
+            keeps = "its session" if self.session == "idle" else "its session and all its locks"
+            told.append(f"In {in_words(self.watch())} the server has not noticed: it keeps {keeps}.")
+        else:
+            told.append(f"The server's process notices after {in_words(after)}, {_BY[by]}.")
+            told.append(f"PostgreSQL's log says{self._log(trace)}. The session ends{locks}.")
+        return " ".join(told + self._but(trace))
+
+    def _log(self, trace: Trace) -> str:
+        """What PostgreSQL would write, by the last call before the session's end."""
+        since = watching_since(trace)
+        if any(note.text == _CHECKED for note in trace.notes):
+            return f": {_LOG['check']}"
+        calls = [call for call in calls_of(trace, "server", "", since) if call.call != "close()"]
+        call, result = calls[-1].call.partition("(")[0], calls[-1].result
+        if result != "end of file":
+            return f": {_LOG[f'{call}() {result}']}"
+        # Without a transaction that is no more than a debug message.
+        return " nothing" if self.session == "idle" else f": {_LOG[result]}"
+
+    def _but(self, trace: Trace) -> list[str]:
+        """Why what was set did not help."""
+        by = trace.outcome["how_noticed"]
+        is_blind = self.how == "vanish" and by in ("never", "retransmission")
+        if is_blind and self.session == "running" and self.check_interval_s:
+            return ["The check only asks Linux, and Linux had heard nothing: without keepalive it is blind."]
+        if is_blind and self.session == "sending" and self.keepalive_idle_s:
+            return ["Keepalive was on and sent no probe: it keeps quiet while data is unacknowledged."]
+        if by == "keepalive" and self.session == "running" and not self.check_interval_s:
+            return [
+                "Linux had known for a while: without a check the process asks only when the query is over."
+            ]
+        return []
