@@ -274,13 +274,13 @@ def _agree(told: argparse.Namespace) -> int:
     import random
 
     from tcplab.agree import agree, draw, quick
-    from tcplab.stories import STORIES, find
+    from tcplab.stories import ON_LINUX, find
     from tcplab.view.printed import value_text
 
     if told.samples is not None and told.samples < 1:
         raise Wrong(f"--samples {told.samples} is out of range: 1 or more.")
     experiments, chance = [], random.Random(told.seed)
-    for kind in [find(name) for name in told.names] or list(STORIES.values()):
+    for kind in [find(name) for name in told.names] or list(ON_LINUX.values()):
         settings = _settings(told.set, kind)
         for _ in range(told.samples or 1):
             experiments.append(draw(kind, settings, chance) if told.samples else quick(kind, settings))

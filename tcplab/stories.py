@@ -16,6 +16,9 @@ Story: TypeAlias = Experiment | Study
 #: Experiments first, then studies, each in the order of the course.
 STORIES: dict[str, type[Story]] = {**EXPERIMENTS, **STUDIES}
 
+#: Those that also run on Linux: a study may have no twin there, and then nothing is drawn for it.
+ON_LINUX = {name: kind for name, kind in STORIES.items() if name in EXPERIMENTS or kind.sampled}
+
 
 def find(name: str) -> type[Story]:
     """An experiment or a study by name; raises `ParameterError` with the nearest name when there is none."""
