@@ -92,7 +92,7 @@ def pcapng(content):
             if number >= len(faces) or stored > len(body) - 20 or stored > 262144:
                 raise Broken
             link, _, scale, offset = faces[number]
-            last = wrapped(wrapped_floor((high << 32 | low), scale) + offset * 10**9)
+            last = credible(credible(nanoseconds(high << 32 | low, scale)) + credible(offset * 10**9, -LATEST))
             yield last, link, body[20 : 20 + stored], wire
         elif kind == 3:
             if not faces:
@@ -105,14 +105,15 @@ def pcapng(content):
         at += size
 
 
-def wrapped(value):
-    return (value + 2**63) % 2**64 - 2**63
+LATEST = 2**62 - 1
 
 
-def wrapped_floor(ticks, scale):
-    if scale & 0x80:
-        return wrapped(ticks * 10**9 >> (scale & 0x7F))
-    return wrapped(ticks * 10**9 // 10**scale)
+def credible(t, earliest=0):
+    return max(earliest, min(t, LATEST))
+
+
+def nanoseconds(ticks, scale):
+    return ticks * 10**9 >> (scale & 0x7F) if scale & 0x80 else ticks * 10**9 // 10**scale
 
 
 def face(body, order):

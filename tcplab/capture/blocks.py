@@ -7,6 +7,7 @@ time; enhanced, simple and the old packet blocks. Other blocks are passed over.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from struct import unpack_from
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ TSRESOL, TSOFFSET = 9, 14
 #: After a section header, look only so far ahead; then twice as far each time.
 FIRST_LOOK = 64 << 10
 MOST_INTERFACES = 65_536
+#: Later times (in the year 2116) count as this one, so that differences fit into 64 bits.
+LATEST = (1 << 62) - 1
 
 
 class _Interfaces:
@@ -63,29 +66,35 @@ class _Interfaces:
         """Times since 1970 of packets by their interfaces' clocks."""
         resolutions = np.array(self.resolution, np.uint8)[number]
         t = np.empty(len(number), np.int64)
-        for each in np.unique(resolutions).tolist():
+        for each in set(self.resolution):
             chosen = resolutions == each
-            t[chosen] = _nanoseconds(ticks[chosen], each).astype(np.int64)
+            if chosen.any():
+                t[chosen] = _nanoseconds(ticks[chosen], each)
         if any(self.offset):
-            wrap = 1 << 64
-            offsets = [(each * SECOND + wrap // 2) % wrap - wrap // 2 for each in self.offset]
-            t += np.array(offsets, np.int64)[number]
+            offsets = [max(-LATEST, min(each * SECOND, LATEST)) for each in self.offset]
+            t = np.clip(t + np.array(offsets)[number], 0, LATEST)
         return t
 
 
 def _nanoseconds(ticks: Array, resolution: int) -> Array:
-    """From units of 10^-n s, or of 2^-n s with the highest bit set; uint64, modulo 2^64."""
+    """From units of 10^-n s, or of 2^-n s with the highest bit set."""
     power = resolution & 0x7F
     if resolution & 0x80:
-        seconds, rest = (ticks >> np.uint64(power), ticks & np.uint64((1 << power) - 1)) if power < 64 else (
-            np.zeros_like(ticks), ticks,
-        )  # fmt: skip
+        whole = ticks >> np.uint64(power) if power < 64 else np.zeros_like(ticks)
+        rest = ticks - (whole << np.uint64(power) if power < 64 else whole)
         kept = min(power, 34)  # a nanosecond is 2^-30 s; more bits would not fit beside the factor
         rest = rest >> np.uint64(power - kept) if power - kept < 64 else np.zeros_like(rest)
-        return seconds * np.uint64(SECOND) + (rest * np.uint64(SECOND) >> np.uint64(kept))
-    if power <= 9:
-        return ticks * np.uint64(10 ** (9 - power))
-    return ticks // np.uint64(10 ** (power - 9)) if power - 9 < 20 else np.zeros_like(ticks)
+        late = whole > LATEST // SECOND
+        t = whole * np.uint64(SECOND) + (rest * np.uint64(SECOND) >> np.uint64(kept))
+    elif power <= 9:
+        factor = 10 ** (9 - power)
+        late = ticks > LATEST // factor
+        t = ticks * np.uint64(factor)
+    else:
+        t = ticks // np.uint64(10 ** (power - 9)) if power - 9 < 20 else np.zeros_like(ticks)
+        late = t > LATEST
+    t[late] = LATEST
+    return np.minimum(t, np.uint64(LATEST)).astype(np.int64)
 
 
 class _Section:
@@ -178,8 +187,12 @@ class _Section:
             t = self._filled(t, simple)
         self._last_t = int(t[-1])
         whole = Batch(window.memory, -1, self._records.numbers(len(heads)), t, data, stored, wire)
+        kinds_of_link = set(self._interfaces.link)
+        if len(kinds_of_link) == 1:
+            yield replace(whole, link=kinds_of_link.pop())
+            return why
         links = np.array(self._interfaces.link)[number]
-        for link in np.unique(links).tolist():
+        for link in sorted(kinds_of_link & set(np.unique(links).tolist())):
             yield whole.of(np.flatnonzero(links == link), link)
         return why
 

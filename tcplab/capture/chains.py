@@ -143,9 +143,9 @@ def _follow(memory: bytearray, starts: Array, high: int, layout: Layout) -> tupl
     lengths = fields(memory, layout.order + "u4")[layout.length_at :]
     least, last = layout.least - layout.extra, high - layout.least
     ends = np.append(starts[1:], last + 1)
-    landed, counts = np.zeros_like(starts), np.zeros_like(starts)
+    landed = np.zeros_like(starts)
     at, mine = starts, np.arange(len(starts))
-    found = []
+    steps = []
     while len(at):
         rows = np.empty((STEPS + 1, len(at)), np.int64)
         rows[0] = at
@@ -155,21 +155,20 @@ def _follow(memory: bytearray, starts: Array, high: int, layout: Layout) -> tupl
             length = lengths[at]
             row += np.maximum(length, least) if least else length
             row += layout.extra
-        inside = rows < ends
-        found.append((mine, counts[mine], rows[:-1], inside[:-1]))
-        counts[mine] += inside[:-1].sum(axis=0)
-        more = inside[-1]
-        done = np.flatnonzero(~more)
-        landed[mine[done]] = rows[inside[:, done].argmin(axis=0), done]
-        at, ends, mine = at[more], ends[more], mine[more]
-    borders = np.append(0, np.cumsum(counts))
-    chained = np.empty(borders[-1], np.int64)
-    for mine, before, rows, inside in found:
-        place = (borders[mine] + before) + np.arange(STEPS)[:, None]
-        chained[place[inside]] = rows[inside]
+        block = np.full((len(starts), STEPS), high)
+        block[mine] = rows[:-1].T
+        steps.append(block)
+        past = rows >= ends[mine]
+        more = ~past[-1]
+        done = np.flatnonzero(past[-1])
+        landed[mine[done]] = rows[past[:, done].argmax(axis=0), done]
+        at, mine = rows[-1][more], mine[more]
+    places = np.concatenate(steps, axis=1)
+    inside = places < ends[:, None]
+    chained = places[inside]
     if bool((landed[:-1] == starts[1:]).all()):
         return chained, int(landed[-1])
-    chains = np.split(chained, borders[1:-1])
+    chains = np.split(chained, np.cumsum(inside.sum(axis=1))[:-1])
     return _join(memory, dict(zip(starts.tolist(), chains, strict=True)), landed.tolist(), high, layout)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from tcplab.capture.chains import Array
 
 FIRST_SLOTS = 1 << 13
+#: Slots for each pair, as long as they are not so many that they leave the processor's cache.
+FREE, MANY_SLOTS = 8, 1 << 18
 
 
 class PairTable:
@@ -60,7 +62,7 @@ class PairTable:
             free = found < 0
             if free.any():
                 self._add(first, second, waiting[free], slot[free])
-                if self._count * 2 > len(self._slots):
+                if self._count * FREE > len(self._slots) < MANY_SLOTS or self._count * 2 > len(self._slots):
                     self._grow()
                     slot = self._slot(first[waiting], second[waiting])
                 found = self._slots[slot]
@@ -111,9 +113,9 @@ class PairTable:
         self._count += len(winners)
 
     def _grow(self) -> None:
-        """Four times the slots or more, and everybody moves."""
+        """So many slots that most pairs find theirs at once, and everybody moves."""
         size = len(self._slots)
-        while size < self._count * 4:
+        while size < self._count * 4 or size < min(self._count * FREE * 2, MANY_SLOTS):
             size *= 2
         self._slots = np.full(size, -1, np.int32)
         numbers = np.arange(self._count, dtype=np.int32)
