@@ -48,6 +48,7 @@ REFERENCE = {
         "long_report": "2 h 11 min 15 s",
         "who_first": "c",
     },
+    "bind_is_not_connect": {"bind_zero": "b", "own_number": "b", "neighbour": "c", "addresses": "1"},
     "the_window": {
         "who_waits": "c",
         "how_long": "c",

@@ -67,12 +67,13 @@ class Matrix(widgets.VBox):
     def try_all(self) -> None:
         """Run every cell on the model, without moving the explorer."""
         self._forget_if_others_changed()
+        pairs = []
         for (row, column), came_back in self.results().items():
             self._show(row, column, came_back)
-        known = [(self._on_linux(*cell), result) for cell, result in self.results().items()]
-        both = [(linux, model) for linux, model in known if linux is not None]
-        same = sum(linux == model for linux, model in both)
-        self._said.value = escape(f"{same} of {len(both)} cells gave the same on Linux." if both else "")
+            pairs.append((self._on_linux(row, column), came_back))
+        recorded = [linux == model for linux, model in pairs if linux is not None]
+        says = f"{sum(recorded)} of {len(recorded)} cells gave the same on Linux." if recorded else ""
+        self._said.value = escape(says)
 
     def results(self) -> dict[tuple[Any, Any], Any]:
         """What the model gives in every cell, with the explorer's other parameters as they are."""
