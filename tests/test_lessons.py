@@ -55,6 +55,7 @@ REFERENCE = {
         "user_timeout": "b",
         "message": "a",
     },
+    "the_rst_that_did_not_close": {"one_byte_past": "c", "stale": "c", "ten_seconds": "b"},
     "ghost_connections": {
         "eight_at_once": "c",
         "room_after": "7",

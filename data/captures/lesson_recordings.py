@@ -94,6 +94,47 @@ STORIES: dict[str, tuple[Any, str, str]] = {
         "The same, but the firewall answers whoever goes on with a RST. The server hears it when it answers, "
         "after 4 seconds; the client with its first keepalive probe, after 6.",
     ),
+    "lesson_rst_exact": (
+        tcplab.RstInWindow(),
+        "A forged RST with exactly the number that the client expects",
+        "The client's Linux obeys without an answer. Its next call gets ECONNRESET.",
+    ),
+    "lesson_rst_old": (
+        tcplab.RstInWindow(offset=-1),
+        "A forged RST, one byte too old",
+        "The RST lies one byte before the client's window. It is thrown away without an answer, and the "
+        "connection lives.",
+    ),
+    "lesson_rst_beyond": (
+        tcplab.RstInWindow(offset=70_000),
+        "A forged RST beyond the window",
+        "The RST lies to the right of the client's window. It is thrown away without an answer, and the "
+        "connection lives.",
+    ),
+    "lesson_rst_sack_edge": (
+        tcplab.RstInWindow(sack_hole=True, at_sack_edge=True),
+        "A forged RST at the right edge of what the client holds out of order",
+        "A segment was lost, and the client holds the next one. A RST right behind that one is obeyed, as if "
+        "its number were exact.",
+    ),
+    "lesson_reject_alone": (
+        tcplab.StaleReject(in_flight=0, latency_ms=20),
+        "The client's firewall rejects a response, and nothing newer is on its way",
+        "The RST that the firewall makes has the number that the server expects: the server closes. The "
+        "client's own socket knows of no RST and stays established; its next request is answered with one.",
+    ),
+    "lesson_reject_stale": (
+        tcplab.StaleReject(latency_ms=20),
+        "The client's firewall rejects a response while six newer requests are on their way",
+        "The RST has the number that the rejected response had acknowledged, and the server has six newer "
+        "requests by then. It throws the RST away without an answer, and all requests are answered.",
+    ),
+    "lesson_reject_refreshed": (
+        tcplab.StaleReject(latency_ms=20, balancer_close_s=2, balancer_refresh=True),
+        "A balancer believes the stale RST, and each packet restarts its time",
+        "The balancer would forget the session 2 seconds after the RST, but each packet restarts that time. "
+        "The client asks four times a second, and nothing is closed.",
+    ),
 }  # fmt: skip
 
 
