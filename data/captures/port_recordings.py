@@ -1,8 +1,8 @@
 """Record lessons 10 and 11 on real Linux: .venv/bin/python data/captures/port_recordings.py [NAME ...]
 
 `bind_matrix` runs the experiment bind_or_connect once for each way to hold every port and each way to want
-one more, and writes what came back into ../bind_matrix.json. The others leave a capture, its sidecar and the
-whole run beside this file; ../README.md says what they are. Everything together takes two minutes.
+one more, and writes what came back into bind_or_connect.matrix.json. The others leave a capture, its sidecar
+and the whole run beside this file; ../README.md says what they are. Everything together takes two minutes.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def record_matrix() -> str:
     lines = ",\n".join("  " + json.dumps(cell) for cell in told.pop("cells"))
     head = json.dumps(told, indent=1, ensure_ascii=False).removesuffix("\n}")
     text = f'{head},\n "cells": [\n{lines}\n ]\n}}\n'
-    (FOLDER.parent / f"{MATRIX}.json").write_text(text, encoding="utf-8")
+    (FOLDER / "bind_or_connect.matrix.json").write_text(text, encoding="utf-8")
     return f"{MATRIX}: {len(settings)} cells"
 
 

@@ -61,12 +61,14 @@ MOST_CELLS = 120
 _MOST_BINS = 300
 #: The width that cells are laid out for, px: they grow with the picture.
 _WIDE = 960
+#: The narrowest place in which the words of the legend keep apart, px.
+_NARROW = 620
 _GAP = 4
 #: Height of a cell for many ports, px.
 _BIN = 30
 #: What is said of a trace without a client.
 NOBODY = "Nobody connects in this trace: no local port is wanted."
-_HEAD, _LINE = 36, 24
+_HEAD, _LINE = 54, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ def _draw(told: LocalPorts | None, colours: look.Theme, title: str | None) -> Pi
         captions.add(0, 14, NOBODY, "middle right", colours.ink)
     else:
         cells = told.cells
-        captions.add(0, 14, f"<b>{escape(_call_words(told), False)}</b>", "middle right", colours.ink)
+        for y, text in zip((12, 34), _call_words(told), strict=True):
+            captions.add(0, y, f"<b>{escape(text, False)}</b>", "middle right", colours.ink)
         bottom = _legend(cells, fills, frames, captions, colours)
         grid = _grid(len(cells), bottom + 6)
         verdicts = list(told.verdicts(told.attempt.ask))
@@ -172,7 +175,7 @@ def _words(told: LocalPorts | None) -> str:
     left = [cell.left for cell in told.cells if cell.left is not None]
     ends = f" The first TIME_WAIT ends in {duration(max(min(left), 0))}." if left else ""
     when = duration(told.now - told.trace.start)
-    return f"At {when}: {_call_words(told)}. Local ports: {states}.{ends} {told.answer().says}"
+    return f"At {when}: {' '.join(_call_words(told))}. Local ports: {states}.{ends} {told.answer().says}"
 
 
 def _table(told: LocalPorts | None) -> str:
@@ -191,8 +194,8 @@ def _table(told: LocalPorts | None) -> str:
     )
 
 
-def _call_words(told: LocalPorts) -> str:
-    """``client calls bind(0.0.0.0:0): ✗ 0 of 6 ports may be taken (EADDRINUSE)``."""
+def _call_words(told: LocalPorts) -> tuple[str, str]:
+    """``client calls bind(0.0.0.0:0):`` and ``✗ 0 of 6 ports may be taken (EADDRINUSE)``."""
     answer, attempt = told.answer(), told.attempt
     when = "calls" if attempt.began == told.now else "will call" if attempt.began > told.now else "called"
     now = "" if when == "calls" else "now "
@@ -200,7 +203,7 @@ def _call_words(told: LocalPorts) -> str:
     which = f"port {named} may" if named else f"{answer.may:,} of {_ports(answer.asked)} may"
     no = " not" if named and not answer.may else ""
     mark, errno = ("✓", "") if answer.may else ("✗", f" ({answer.errno})")
-    return f"{told.host} {when} {attempt.call}: {mark} {which}{no} {now}be taken{errno}"
+    return f"{told.host} {when} {attempt.call}:", f"{mark} {which}{no} {now}be taken{errno}"
 
 
 def _ports(count: int) -> str:
@@ -330,13 +333,13 @@ def _legend(
     items.append(("", "✗ the call may take none of them" if together else "✓ the call may take it"))
     x, y = 0.0, float(_HEAD)
     for state, text in items:
-        wide = len(text) * look.CHARACTER + 44
+        wide = (len(text) * look.CHARACTER + 40) * _WIDE / _NARROW
         if x and x + wide > _WIDE:
             x, y = 0.0, y + _LINE
         if state in fills:
-            fills[state].add(_outline(x + 2, y, x + 18, y + 14))
-            frames.add(_outline(x + 2, y, x + 18, y + 14))
-        captions.add(x + (22 if state in fills else 2), y + 7, text, "middle right", colours.ink)
+            fills[state].add(_outline(x + 2, y, x + 20, y + 14))
+            frames.add(_outline(x + 2, y, x + 20, y + 14))
+        captions.add(x + (26 if state in fills else 2), y + 7, text, "middle right", colours.ink)
         x += wide
     return y + _LINE
 

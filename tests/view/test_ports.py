@@ -56,7 +56,7 @@ def test_what_may_be_taken_stands_in_a_thick_frame_with_a_mark():
     assert (
         named(drawn, "may be taken")["line"]["width"] > 2 * named(drawn, "may not be taken")["line"]["width"]
     )
-    assert "client calls connect(10.0.0.2:5432): ✓ 3 of 6 ports may be taken" in captions(drawn)
+    assert "client calls connect(10.0.0.2:5432): | ✓ 3 of 6 ports may be taken" in captions(drawn)
 
 
 def test_no_two_states_look_alike_without_colour():
