@@ -205,7 +205,7 @@ class _Section:
 
 def blocks(records: Records, window: Window) -> Iterator[Batch]:
     """The packets of all sections; sets `records.trouble` where the file breaks."""
-    at, look, section = 0, FIRST_LOOK, None
+    at, look, section = window.at, FIRST_LOOK, None
     while True:
         if window.memory[at : at + 4] == PCAPNG and at + 12 <= window.end:
             order = ORDERS.get(bytes(window.memory[at + 8 : at + 12]))
@@ -226,7 +226,7 @@ def blocks(records: Records, window: Window) -> Iterator[Batch]:
         if at > before and at + 12 <= window.end:
             continue
         if not window.refill(at):
-            if window.end:
+            if window.end > window.at:
                 records.cut_short()
             return None
-        at = 0
+        at = window.at

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 #: A stretch for one guess, in bytes; and how many steps all chains take before it is looked who is done.
-STRETCH = 32 << 10
-STEPS = 16
+STRETCH = 64 << 10
+STEPS = 32
 #: Below this many bytes guessing is not worth it.
 WORTH_IT = 256 << 10
 #: Candidates that are tried in a stretch before it is left to the chain before it.
@@ -117,7 +117,7 @@ def _guess(memory: bytearray, low: int, high: int, layout: Layout) -> Array:
         good.append(tried[credible] - layout.mark_at)
         again = zip(tried[~credible].tolist(), ends[~credible].tolist(), strict=True)
         tried, ends = np.array([find(mark, at + 1, end) for at, end in again], np.int64), ends[~credible]
-    return np.unique(np.concatenate(good))
+    return np.sort(np.concatenate(good))
 
 
 def _credible(memory: bytearray, at: Array, high: int, layout: Layout) -> Array:

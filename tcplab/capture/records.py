@@ -8,8 +8,10 @@ out; `Records.trouble` then says in one sentence where it broke.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike
+from struct import unpack_from
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ from tcplab.capture.unpacking import Source
 from tcplab.trace import SECOND
 
 #: Bytes read at a time: small enough to stay in a processor's cache, large enough for NumPy.
-CHUNK = 8 << 20
+CHUNK = 16 << 20
+#: Room in front of it for what the one before left over.
+FRONT = 1 << 20
 #: What may be read beyond the last byte of a packet, so that one gather serves short ones too.
 PAD = 256
 
@@ -67,27 +71,48 @@ def gather(memory: bytearray, at: Array, kind: np.dtype[Any]) -> Array:
 
 
 class Window:
-    """The part of the file that is in memory: `memory[:end]`."""
+    """The part of the file that is in memory: `memory[at:end]`.
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.memory = bytearray(CHUNK + PAD)
-        self.end = 0
-        self.refill(0)
+    There are two memories: while one is worked on, a thread fills the other. What is left over of the
+    first when all of it has been used is put in front of the second.
+    """
+
+    def __init__(self, source: Source, ahead: Executor) -> None:
+        self._source, self._ahead = source, ahead
+        self.memory, self._next = bytearray(FRONT + CHUNK + PAD), bytearray(FRONT + CHUNK + PAD)
+        self.at = self.end = FRONT
+        #: How much of the file has been in memory by now, 0 .. 1; 0 too when nobody knows.
+        self.share = 0.0
+        self._coming = ahead.submit(self._fill, self._next)
+        self.refill(FRONT)
 
     def refill(self, at: int) -> bool:
-        """Drop what lies before `at` and read on; False when nothing more comes."""
+        """Drop what lies before `at` and go on; False when nothing more comes.
+
+        Afterwards what was at `at` stands at `self.at`.
+        """
         rest = self.memory[at : self.end]
-        room = len(self.memory) - PAD
-        if len(rest) >= room:  # one record fills it all
-            room *= 2
-            self.memory = bytearray(room + PAD)
-        self.memory[: len(rest)] = rest
-        self.end = begun = len(rest)
-        with memoryview(self.memory) as view:
-            while self.end < room and (size := self.source.readinto(view[self.end : room])):
-                self.end += size
-        return self.end > begun
+        size, self.share = self._coming.result()
+        if len(rest) > FRONT:  # one record is larger than all that is usually there
+            self._next = bytearray(len(rest)) + self._next[FRONT:]
+            self.at = 0
+        else:
+            self.at = FRONT - len(rest)
+        begin = self.at + len(rest)
+        self._next[self.at : begin] = rest
+        self.memory, self._next = self._next, self.memory
+        self.end = begin + size
+        if len(self._next) > FRONT + CHUNK + PAD:
+            self._next = bytearray(FRONT + CHUNK + PAD)
+        self._coming = self._ahead.submit(self._fill, self._next)
+        return size > 0
+
+    def _fill(self, memory: bytearray) -> tuple[int, float]:
+        size = 0
+        with memoryview(memory) as view, view[FRONT : FRONT + CHUNK] as room:
+            while size < CHUNK and (more := self._source.readinto(room[size:])):
+                size += more
+        return size, self._source.share
 
 
 class Records:
@@ -96,6 +121,7 @@ class Records:
     def __init__(self, path: str | PathLike[str]) -> None:
         self._source = Source(path)
         self.name = self._source.name
+        self._window: Window | None = None
         #: Packets so far, of any kind.
         self.packets = 0
         #: Packets that carry no time.
@@ -106,16 +132,16 @@ class Records:
     @property
     def share(self) -> float:
         """How much of the file has been read, 0 .. 1; 0 too when nobody knows."""
-        return self._source.share
+        return self._window.share if self._window else 0.0
 
     def __iter__(self) -> Iterator[Batch]:
         from tcplab.capture.blocks import blocks
 
-        with self._source as source:
-            window = Window(source)
-            if not window.end:
+        with self._source as source, ThreadPoolExecutor(1) as ahead:
+            window = self._window = Window(source, ahead)
+            if window.end == window.at:
                 raise CaptureError(f"{self.name} is empty: not a capture file.")
-            magic = bytes(window.memory[:4])
+            magic = bytes(window.memory[window.at : window.at + 4])
             if magic in PCAP:
                 yield from self._pcap(window, *PCAP[magic])
             elif magic == PCAPNG:
@@ -142,11 +168,11 @@ class Records:
         return np.arange(self.packets - count + 1, self.packets + 1, dtype=np.uint32)
 
     def _pcap(self, window: Window, order: str, tick: int, header: int) -> Iterator[Batch]:
-        if window.end < PCAP_HEADER:
+        if window.end < window.at + PCAP_HEADER:
             return self.cut_short()
         # The upper bits of a pcap's link type tell about frame check sequences.
-        link = int(np.frombuffer(window.memory, order + "u4", 1, 20)[0]) & 0xFFFF
-        layout, at = pcap_layout(order, header), PCAP_HEADER
+        link = unpack_from(order + "I", window.memory, window.at + 20)[0] & 0xFFFF
+        layout, at = pcap_layout(order, header), window.at + PCAP_HEADER
         kind = np.dtype([(name, order + "u4") for name in ("second", "fraction", "stored", "wire")])
         while True:
             starts, at = record_starts(window.memory, at, window.end, layout)
@@ -164,10 +190,10 @@ class Records:
                     heads["wire"].astype(np.int64),
                 )  # fmt: skip
             if len(absurd):
-                size = int(np.frombuffer(window.memory, order + "u4", 1, int(starts[absurd[0]]) + 8)[0])
+                (size,) = unpack_from(order + "I", window.memory, int(starts[absurd[0]]) + 8)
                 return self.damaged(f"the next one says that it has {size:,} bytes")
             if not window.refill(at):
-                if window.end:
+                if window.end > window.at:
                     self.cut_short()
                 return None
-            at = 0
+            at = window.at
