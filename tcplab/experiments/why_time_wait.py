@@ -71,6 +71,7 @@ class WhyTimeWait(Experiment):
             await server.close()
             await bench.sleep(0.05 + 2 * self.latency_ms / 1000)
             await client.close()
+            await bench.sleep(0.05)
             await self._duplicate(bench, client_host, server_host, listener, client)
 
     async def _open(self, client: Host, server: Host, listener: Listener) -> tuple[Connection, Connection]:
