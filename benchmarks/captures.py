@@ -1,0 +1,124 @@
+"""Captures of any size for ingest.py: a database's conversations, whole frames, made with NumPy.
+
+Each connection opens with a handshake and then goes through requests of 20 to 300 bytes, answers of
+one full segment and one shorter one, and acknowledgements, interleaved with all others. On average a
+record has about 470 bytes. The same seed makes the same file.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PACKETS_PER_CONNECTION = 250
+PIECE = 1_000_000
+ETHERNET_IP_TCP = 54
+SYN, ACK, PSH = 2, 16, 8
+TIMES, SYN_OPTIONS = 12, 20
+START_US = 1_767_225_600_000_000
+
+Array = np.ndarray[Any, np.dtype[Any]]
+HEADER = np.dtype([
+    ("macs", "V12"), ("type", ">u2"), ("vihl", "u1"), ("tos", "u1"), ("total", ">u2"), ("ident", ">u2"),
+    ("frag", ">u2"), ("ttl", "u1"), ("proto", "u1"), ("sum", ">u2"), ("src", ">u4"), ("dst", ">u4"),
+    ("sport", ">u2"), ("dport", ">u2"), ("seq", ">u4"), ("ack", ">u4"), ("offset", "u1"), ("flags", "u1"),
+    ("window", ">u2"), ("check", ">u2"), ("urgent", ">u2"),
+])  # fmt: skip
+
+
+def write(path: Path, packets: int, *, pcapng: bool = False) -> None:
+    """Write a capture of so many packets, pcap with microseconds or pcapng."""
+    with path.open("wb") as file:
+        if pcapng:
+            section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
+            interface = struct.pack("<HHI", 1, 0, 262144)
+            for kind, body in ((0x0A0D0D0A, section), (1, interface)):
+                size = struct.pack("<I", len(body) + 12)
+                file.write(struct.pack("<I", kind) + size + body + size)
+        else:
+            file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
+        for piece, begin in enumerate(range(0, packets, PIECE)):
+            _piece(min(PIECE, packets - begin), piece, pcapng).tofile(file)
+
+
+def _piece(count: int, seed: int, pcapng: bool) -> Array:
+    chance = np.random.default_rng(seed)
+    connections = max(1, count // PACKETS_PER_CONNECTION)
+    connection = chance.integers(0, connections, count)
+    order = np.argsort(connection, kind="stable")
+    begins = np.concatenate([[0], np.cumsum(np.bincount(connection, minlength=connections))])
+    step = np.empty(count, np.int64)
+    step[order] = np.arange(count) - begins[connection[order]]
+    phase = np.where(step < 3, step, 3 + (step - 3) % 4)  # SYN, SYN-ACK, ACK, then request, two answers, ACK
+    payload = np.select(
+        [phase == 3, phase == 4, phase == 5], [chance.integers(20, 300, count), 1448, chance.integers(1, 1448, count)]
+    )
+    back = (phase == 1) | (phase == 4) | (phase == 5)
+    header = _headers(connection + seed * connections, order, begins, payload, phase, back)
+    options = np.where(phase < 2, SYN_OPTIONS, TIMES)
+    header["total"] = 40 + options + payload
+    header["offset"] = (20 + options) // 4 << 4
+    t = START_US + seed * 200_000_000 + np.cumsum(chance.integers(1, 300, count))
+    return _records(header, options, payload, t, pcapng, chance)
+
+
+def _headers(connection: Array, order: Array, begins: Array, payload: Array, phase: Array, back: Array) -> Array:
+    header = np.zeros(len(connection), HEADER)
+    header["type"], header["vihl"], header["frag"], header["ttl"], header["proto"] = 0x800, 0x45, 0x4000, 64, 6
+    client, server = 0x0A000001 + connection % 200, 0x0A010001 + connection % 4
+    port = 20000 + connection // 200 % 40000
+    header["src"], header["dst"] = np.where(back, server, client), np.where(back, client, server)
+    header["sport"], header["dport"] = np.where(back, 5432, port), np.where(back, port, 5432)
+    length = payload + (phase < 2)  # a SYN counts one
+    sent = {}
+    for side in (False, True):
+        total = np.cumsum(np.where(back[order] == side, length[order], 0))
+        before = np.concatenate([[0], total])[begins[:-1]]
+        sent[side] = np.empty_like(total)
+        sent[side][order] = total - np.repeat(before, np.diff(begins))
+    mine, theirs = np.where(back, sent[True], sent[False]), np.where(back, sent[False], sent[True])
+    header["seq"] = (mine - length + 7919 * connection) & 0xFFFFFFFF
+    header["ack"] = np.where(phase == 0, 0, (theirs + 7919 * connection) & 0xFFFFFFFF)
+    header["flags"] = np.where(phase == 0, SYN, ACK) | np.where(phase == 1, SYN, 0) | np.where(payload > 0, PSH, 0)
+    header["window"] = np.where(phase < 2, 64240, 502)
+    return header
+
+
+def _records(header: Array, options: Array, payload: Array, t: Array, pcapng: bool, chance: Any) -> Array:
+    frame = ETHERNET_IP_TCP + options + payload
+    if pcapng:
+        lead = np.zeros(len(t), [(name, "<u4") for name in ("type", "size", "face", "high", "low", "cap", "wire")])
+        room = frame + (-frame % 4) + 32
+        lead["type"], lead["size"], lead["high"], lead["low"] = 6, room, t >> 32, t & 0xFFFFFFFF
+    else:
+        lead = np.zeros(len(t), [(name, "<u4") for name in ("second", "micro", "cap", "wire")])
+        room = frame + 16
+        lead["second"], lead["micro"] = t // 1_000_000, t % 1_000_000
+    lead["cap"] = lead["wire"] = frame
+    begins = np.concatenate([[0], np.cumsum(room)])
+    tile = np.frombuffer(chance.bytes(1 << 20), np.uint8)
+    out = np.resize(tile, int(begins[-1]))
+    at = begins[:-1] + lead.dtype.itemsize
+    _put(out, begins[:-1], lead)
+    _put(out, at, header)
+    at = at + ETHERNET_IP_TCP
+    times = np.zeros(len(t), [("kind", ">u4"), ("value", ">u4"), ("echo", ">u4")])
+    times["kind"], times["value"], times["echo"] = 0x0101080A, t // 1000 & 0xFFFFFFFF, (t // 1000 - 1) & 0xFFFFFFFF
+    usual = options == TIMES
+    _put(out, at[usual], times[usual])
+    opening = np.zeros(int((~usual).sum()), [("mss", ">u4"), ("sack", ">u4"), ("t", ">u8"), ("scale", ">u4")])
+    opening["mss"], opening["sack"], opening["scale"] = 0x020405B4, 0x0402080A, 0x01030307
+    opening["t"] = (t[~usual] // 1000 & 0xFFFFFFFF) << 32
+    _put(out, at[~usual], opening)
+    if pcapng:
+        _put(out, begins[1:] - 4, room.astype([("size", "<u4")]))
+    return out
+
+
+def _put(out: Array, at: Array, values: Array) -> None:
+    size = values.dtype.itemsize
+    places = np.ndarray((len(out) - size + 1,), f"V{size}", out, strides=(1,))
+    places[at] = values.view(f"V{size}")
