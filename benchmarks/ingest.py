@@ -22,12 +22,13 @@ from typing import Any
 import captures
 
 MIB = 1 << 20
-FIELDS = (
-    "frame.number frame.time_epoch ip.src ip.dst tcp.srcport tcp.dstport tcp.stream tcp.flags tcp.seq_raw "
-    "tcp.ack_raw tcp.window_size_value tcp.window_size_scalefactor tcp.len tcp.options.mss_val "
-    "tcp.options.wscale.shift tcp.options.sack_perm tcp.options.sack_le tcp.options.sack_re "
-    "tcp.options.timestamp.tsval tcp.options.timestamp.tsecr"
-).split()
+FIELDS = [
+    "frame.number", "frame.time_epoch", "ip.src", "ip.dst", "tcp.srcport", "tcp.dstport", "tcp.stream",
+    "tcp.flags", "tcp.seq_raw", "tcp.ack_raw", "tcp.window_size_value", "tcp.window_size_scalefactor",
+    "tcp.len", "tcp.options.mss_val", "tcp.options.wscale.shift", "tcp.options.sack_perm",
+    "tcp.options.sack_le", "tcp.options.sack_re", "tcp.options.timestamp.tsval",
+    "tcp.options.timestamp.tsecr",
+]  # fmt: skip
 #: What the run must show: name -> (at least or at most, bound).
 BOUNDS = {
     "by_tshark": (">=", 120.0), "by_scapy": (">=", 300.0), "times_reading": ("<=", 5.0),
@@ -64,8 +65,8 @@ def peak_mib(path: Path) -> float:
         "import resource, sys; from pathlib import Path; from ingest import read_all\n"
         "read_all(Path(sys.argv[1])); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    here = Path(__file__).parent
-    done = subprocess.run([sys.executable, "-c", code, path], cwd=here, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, path.resolve()]
+    done = subprocess.run(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True, check=True)
     return round(int(done.stdout) / 1024, 1)
 
 
@@ -136,7 +137,8 @@ def measure(folder: Path, large: bool, repeat: int) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--large", action="store_true", help="also 5 M packets (2.4 GB of disk)")
     parser.add_argument("--repeat", type=int, default=7, help="rounds of which the best counts")
     parser.add_argument("--folder", type=Path, help="where the captures are made (default: a temporary one)")

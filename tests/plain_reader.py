@@ -92,7 +92,8 @@ def pcapng(content):
             if number >= len(faces) or stored > len(body) - 20 or stored > 262144:
                 raise Broken
             link, _, scale, offset = faces[number]
-            last = credible(credible(nanoseconds(high << 32 | low, scale)) + credible(offset * 10**9, -LATEST))
+            last = credible(nanoseconds(high << 32 | low, scale)) + credible(offset * 10**9, -LATEST)
+            last = credible(last)
             yield last, link, body[20 : 20 + stored], wire
         elif kind == 3:
             if not faces:
