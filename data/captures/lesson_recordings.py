@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tcplab
+from tcplab.bench.trouble import TooBusy
 from tcplab.capture.pcap import pcap_bytes
 from tcplab.capture.recording import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar
 from tcplab.capture.runs import write_run
@@ -124,7 +125,7 @@ STORIES: dict[str, tuple[Any, str, str]] = {
         "client's own socket knows of no RST and stays established; its next request is answered with one.",
     ),
     "lesson_reject_stale": (
-        tcplab.StaleReject(latency_ms=20),
+        tcplab.StaleReject(latency_ms=20, watch_s=1.5),
         "The client's firewall rejects a response while six newer requests are on their way",
         "The RST has the number that the rejected response had acknowledged, and the server has six newer "
         "requests by then. It throws the RST away without an answer, and all requests are answered.",
@@ -142,7 +143,10 @@ def record(name: str) -> str:
     """Run one story on Linux and write its three files; whether the model does the same, in a sentence."""
     story, title, told = STORIES[name]
     for _ in range(ATTEMPTS):
-        trace = tcplab.run(story, bench="linux")
+        try:
+            trace = tcplab.run(story, bench="linux")
+        except TooBusy:
+            continue
         if lateness(trace, story.latency_ms) <= LATE_MS:
             break
     else:
