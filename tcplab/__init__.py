@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tcplab.trace import Trace
     from tcplab.view.both import both
     from tcplab.view.explorer import explore
+    from tcplab.view.idle_desk import idle_map
     from tcplab.view.show import picture, segment_table
 
     __version__: str
@@ -75,6 +76,7 @@ __all__ = [
     "agreement",
     "both",
     "explore",
+    "idle_map",
     "picture",
     "read_capture",
     "recording",
@@ -95,6 +97,7 @@ _HOMES = {
     "agreement": "tcplab.agree",
     "both": "tcplab.view.both",
     "explore": "tcplab.view.explorer",
+    "idle_map": "tcplab.view.idle_desk",
     "picture": "tcplab.view.show",
     "read_capture": "tcplab.capture.reading",
     "recording": "tcplab.capture.runs",
