@@ -81,6 +81,16 @@ class LinuxBench(Bench):
     async def together(self, *calls: Awaitable[Any]) -> list[Any]:
         return list(await asyncio.gather(*calls))
 
+    async def first(self, *calls: Awaitable[T]) -> T:
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return next(task for task in tasks if task in done).result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     async def within(self, seconds: float, call: Awaitable[T]) -> T | None:
         try:
             async with asyncio.timeout(seconds):

@@ -267,14 +267,19 @@ class ModelBench(Bench):
         await _Wait(self.env.all_of(processes))
         return [process.value for process in processes]
 
-    async def within(self, seconds: float, call: Awaitable[T]) -> T | None:
-        async def until_interrupted() -> T | None:
-            try:
-                return await call
-            except simpy.Interrupt:
-                return None
+    async def first(self, *calls: Awaitable[T]) -> T:
+        processes = [self.env.process(_until_interrupted(call)) for call in calls]  # type: ignore[arg-type]
+        try:
+            await _Wait(self.env.any_of(processes))
+            result: Any = next(process.value for process in processes if process.triggered)
+            return result
+        finally:
+            for process in processes:
+                if process.is_alive:
+                    process.interrupt()
 
-        process = self.env.process(until_interrupted())  # type: ignore[arg-type]
+    async def within(self, seconds: float, call: Awaitable[T]) -> T | None:
+        process = self.env.process(_until_interrupted(call))  # type: ignore[arg-type]
         await _Wait(process | self.env.timeout(_nanoseconds(seconds)))
         if process.is_alive:
             process.interrupt()
@@ -316,6 +321,13 @@ class ModelBench(Bench):
 
 async def _as_coroutine(call: Awaitable[Any]) -> Any:
     return await call
+
+
+async def _until_interrupted(call: Awaitable[T]) -> T | None:
+    try:
+        return await call
+    except simpy.Interrupt:
+        return None
 
 
 def _options(options: SocketOptions) -> Options:

@@ -283,6 +283,10 @@ class Bench(ABC):
         """Several calls at once, as separate processes would make them; results in their order."""
 
     @abstractmethod
+    async def first(self, *calls: Awaitable[T]) -> T:
+        """Several calls at once, until one of them returns: its result; the others are given up."""
+
+    @abstractmethod
     async def within(self, seconds: float, call: Awaitable[T]) -> T | None:
         """A call that is given up after `seconds`: None then, and the program stops waiting."""
 

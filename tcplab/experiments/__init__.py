@@ -14,6 +14,7 @@ from tcplab.experiments.handshake_and_close import HandshakeAndClose
 from tcplab.experiments.idle_firewall import IdleFirewall
 from tcplab.experiments.keepalive import Keepalive
 from tcplab.experiments.port_range import PortRange
+from tcplab.experiments.proxy_legs import ProxyLegs
 from tcplab.experiments.rst_in_window import RstInWindow
 from tcplab.experiments.slow_reader import SlowReader
 from tcplab.experiments.stale_reject import StaleReject
@@ -35,6 +36,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         DeadPeer,
         ClientGone,
         SlowReader,
+        ProxyLegs,
         PortRange,
         TimeWait,
         WhyTimeWait,

@@ -126,6 +126,7 @@ class ClientGone(Experiment):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._connects_in_time(self.user_timeout_s)
+        self._probes_as_linux_does("keepalive_idle_s")
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

@@ -44,6 +44,14 @@ class Experiment(Parameters):
                 f"{round_trip:g} s, a round trip at latency_ms = {self.latency_ms:g}, or 0 (off)."
             )
 
+    def _probes_as_linux_does(self, *names: str) -> None:
+        """Refuse a keepalive idle time below what TCP_KEEPIDLE takes."""
+        for name in names:
+            if 0 < getattr(self, name) < 1:
+                raise ParameterError(
+                    f"{name} = {getattr(self, name):g} is shorter than Linux takes: 1 s or more, or 0 (off)."
+                )
+
     @abstractmethod
     async def run(self, bench: Bench) -> None:
         """The story, in the bench's verbs."""

@@ -130,6 +130,7 @@ class IdleFirewall(Experiment):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._connects_in_time(self.user_timeout_s)
+        self._probes_as_linux_does("keepalive_idle_s")
         least = 4 * self.latency_ms / 1000 + DELAYED_ACK_S
         if 0 < self.firewall_idle_s <= least:
             raise ParameterError(

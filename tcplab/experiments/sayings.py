@@ -7,8 +7,11 @@ Seen with psql 15.18 and MariaDB's client 10.11, and read in the sources: libpq
 
 from __future__ import annotations
 
+#: What a call gives when the peer has finished properly: no errno at all.
+END_OF_FILE = "end of file"
 _ENDED = "server closed the connection unexpectedly"
 _PSQL = {
+    END_OF_FILE: _ENDED,
     "ECONNRESET": _ENDED,
     "EPIPE": _ENDED,
     "ETIMEDOUT": "could not receive data from server: Connection timed out",
@@ -20,7 +23,7 @@ _OTHERS = (
 
 
 def says(error: str) -> str:
-    """How a client tells its user of an errno; the errno alone where none is known to."""
+    """How a client tells its user of an errno or an end of file; an errno alone where none is known to."""
     return (
         f"psql says: {_PSQL[error]} ({error}); {_OTHERS}" if error in _PSQL else f"its next call says {error}"
     )

@@ -19,7 +19,7 @@ IN_FLIGHT = Knob(
     help="Requests that are on their way before the response to the first one is rejected.",
 )  # fmt: skip
 BALANCER_CLOSE = replace(
-    PERIOD, label="balancer forgets after", zero="no balancer", slider_high=30,
+    PERIOD, label="balancer forgets after", zero="no balancer", high=600, slider_high=30,
     help="A balancer on the way believes the RST, and has forgotten the session this much later.",
 )  # fmt: skip
 REFRESH = replace(

@@ -218,12 +218,21 @@ def client_gone(story):
     assert 4 <= story.sidecar["outcome"]["noticed_after_s"] <= 5
 
 
+def proxy_legs(story):
+    """The client's leg alone: its own probes, each answered, and then the proxy's FIN."""
+    assert len(story.sent("client", kind="keepalive")) == 4 and story.sidecar["hosts"]["server"] == "10.0.0.2"
+    (fin,) = story.sent("server", FIN)
+    assert 4.9 <= story.sidecar["outcome"]["noticed_by_client_after_s"] <= 5.6
+    assert story.results("client", "recv()")[-1] == "end of file" and not story.sent("server", RST)
+    assert [c.result for c in story.trace.calls if c.host == "server" and c.t < fin.t][-1] == "ETIMEDOUT"
+
+
 FACTS = {
     facts.__name__: facts
     for facts in (
         handshake_and_close, fin_or_rst, unanswered_connect, rst_in_window, keepalive, dead_peer, slow_reader,
         accept_queue, idle_firewall, port_range, time_wait, bind_or_connect,
-        stale_reject, client_gone,
+        stale_reject, client_gone, proxy_legs,
     )
 }  # fmt: skip
 

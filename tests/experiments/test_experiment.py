@@ -48,6 +48,11 @@ CONTRACT = {
          "keepalive_interval_s": 1, "keepalive_probes": 3, "user_timeout_s": 0, "query_s": 60},
         {"noticed_after_s", "how_noticed", "lock_held_s"},
     ),
+    "proxy_legs": (
+        {"broken": "database", "client_keepalive_idle_s": 0, "backend_keepalive_idle_s": 0,
+         "keepalive_interval_s": 1, "keepalive_probes": 3, "proxy_idle_s": 0, "query_s": 0},
+        {"noticed_by_client_after_s", "error", "probes_seen_by_database"},
+    ),
     "stale_reject": (
         {"in_flight": 6, "balancer_close_s": 0, "balancer_refresh": False},
         {"verdict", "alive_after_rst", "closed_after_s"},

@@ -1,0 +1,292 @@
+"""A proxy between client and database: two connections, and nobody looks through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.bench.script import Bench, Connection, Host, SocketOptions
+from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.reading import calls_of, error_of, in_words, plural, seconds, watching_since
+from tcplab.experiments.sayings import END_OF_FILE, says
+from tcplab.knobs import KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, PERIOD, WATCH, choice, knob
+from tcplab.trace import Call, Trace
+
+BROKEN = choice(
+    "what breaks", "database", "client", "nothing",
+    help="Whose network is gone without a word; the proxy itself stays well.",
+)  # fmt: skip
+CLIENT_IDLE = replace(
+    KEEPALIVE_IDLE, label="client's keepalive: idle", help="The client's own socket, towards the proxy."
+)
+BACKEND_IDLE = replace(
+    KEEPALIVE_IDLE, label="proxy's keepalive: idle", help="The proxy's socket towards the database."
+)
+FRONT_IDLE = replace(
+    KEEPALIVE_IDLE, label="proxy's keepalive to the client: idle",
+    help="The proxy's socket towards the client.",
+)  # fmt: skip
+PROXY_IDLE = replace(
+    PERIOD, label="proxy's data timer", zero="off", slider_high=600,
+    help="The proxy ends both legs when it has relayed nothing for so long (HAProxy: timeout server).",
+)  # fmt: skip
+QUERY = replace(
+    PERIOD, label="the query takes", zero="no query runs", slider_high=600,
+    help="A query is running, and the database says nothing for so long; 0: the session is idle.",
+)  # fmt: skip
+
+REQUEST_BYTES, RESPONSE_BYTES = 40, 200
+#: A healthy leg is watched for no more probes than these.
+MOST_PROBES = 10_000
+#: The first exchange has come to nothing if it takes longer; a proxy's process lives longer than any run.
+READY_WITHIN_S, FOR_EVER_S = 60, 10**8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyLegs(Experiment):
+    """A session through a proxy; one end vanishes. Who learns of it, and by which timer?
+
+    Times count from the break. The client waits in recv() all the time.
+    """
+
+    name = "proxy_legs"
+    title = "A proxy has two legs: keepalive reaches only the proxy"
+    lesson = "proxies"
+    controls = ("broken", "client_keepalive_idle_s", "backend_keepalive_idle_s", "proxy_idle_s", "query_s")
+    presets = {
+        "the database vanishes, nothing set": {},
+        "keepalive on the client": {"client_keepalive_idle_s": 2},
+        "keepalive on the proxy": {"backend_keepalive_idle_s": 2},
+        "HAProxy, timeout server 1m, a report of five minutes": {
+            "broken": "nothing", "query_s": 300, "proxy_idle_s": 60, "client_keepalive_idle_s": 10,
+            "proxy_keepalive_idle_s": 10, "backend_keepalive_idle_s": 10,
+        },
+        "the client vanishes during a query": {"broken": "client", "query_s": 10},
+        "the same, keepalive on the proxy's side of it": {
+            "broken": "client", "query_s": 10, "proxy_keepalive_idle_s": 2,
+        },
+    }  # fmt: skip
+    pictures = ("ladder",)
+    quick = {"client_keepalive_idle_s": 1, "backend_keepalive_idle_s": 2}
+    sampled = {
+        "broken": ("database", "database", "client", "nothing"),
+        "client_keepalive_idle_s": (0, 1, 2),
+        "backend_keepalive_idle_s": (0, 2),
+        "proxy_keepalive_idle_s": (0, 0, 1),
+        "keepalive_interval_s": (1,),
+        "keepalive_probes": (1, 2),
+        "proxy_idle_s": (0, 0, 3),
+        "query_s": (0, 2, 5),
+        "latency_ms": (1, 10, 20),
+        "watch_s": (6,),
+    }
+
+    broken: str = knob(BROKEN, default="database")
+    client_keepalive_idle_s: float = knob(CLIENT_IDLE, default=0)
+    backend_keepalive_idle_s: float = knob(BACKEND_IDLE, default=0)
+    proxy_keepalive_idle_s: float = knob(FRONT_IDLE, default=0)
+    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=1)
+    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=3)
+    proxy_idle_s: float = knob(PROXY_IDLE, default=0)
+    query_s: float = knob(QUERY, default=0)
+    watch_s: float = knob(WATCH, default=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._probes_as_linux_does(
+            "client_keepalive_idle_s", "backend_keepalive_idle_s", "proxy_keepalive_idle_s"
+        )
+
+    async def run(self, bench: Bench) -> None:
+        client_host, proxy_host, database_host = bench.hosts("client", "proxy", "database")
+        front_listener = await proxy_host.listen(6432, options=self._with(self.proxy_keepalive_idle_s))
+        back_listener = await database_host.listen(5432)
+        options = self._with(self.client_keepalive_idle_s)
+        _, client = await client_host.connect(proxy_host, 6432, options)
+        front = await front_listener.accept()
+        _, back = await proxy_host.connect(database_host, 5432, self._with(self.backend_keepalive_idle_s))
+        session = await back_listener.accept()
+        relay = _Relay(bench, front, back, self.proxy_idle_s)
+        broken_host = {"client": client_host, "database": database_host}.get(self.broken)
+        await bench.first(self._story(bench, client, session, relay, broken_host), relay.run())
+
+    def _with(self, idle_s: float) -> SocketOptions:
+        return SocketOptions(
+            keepalive_idle_s=idle_s,
+            keepalive_interval_s=self.keepalive_interval_s,
+            keepalive_probes=self.keepalive_probes,
+        )
+
+    async def _story(
+        self, bench: Bench, client: Connection, session: Connection, relay: _Relay, broken: Host | None
+    ) -> None:
+        if not await bench.within(READY_WITHIN_S, self._begins(client, session, relay)):
+            return
+        bench.watch_from_now()
+        if broken is not None:
+            broken.unplug()
+        limit = bench.now() + self.watch()
+        watched = [self._waits(bench, client, limit)]
+        if self.broken != "database":
+            watched.append(self._works(bench, session, limit))
+        await bench.together(*watched)
+        # What the proxy says to either side is on its way.
+        await bench.sleep(0.1)
+
+    async def _begins(self, client: Connection, session: Connection, relay: _Relay) -> bool:
+        """A question and its answer, and perhaps a query that goes on; False when it came to nothing."""
+        await client.send(REQUEST_BYTES)
+        if (await session.receive_exactly(REQUEST_BYTES)).value < REQUEST_BYTES:
+            return False
+        await session.send(RESPONSE_BYTES)
+        if (await client.receive_exactly(RESPONSE_BYTES)).value < RESPONSE_BYTES:
+            return False
+        if self.query_s:
+            await client.send(REQUEST_BYTES)
+            if (await session.receive_exactly(REQUEST_BYTES)).value < REQUEST_BYTES:
+                return False
+        for each in (client, relay.front, relay.back, session):
+            await each.settled()
+        return True
+
+    async def _waits(self, bench: Bench, client: Connection, limit: float) -> None:
+        """The client, in recv() until it has its answer, or its end."""
+        got = await bench.within(limit - bench.now(), client.receive_exactly(RESPONSE_BYTES))
+        if got is not None and got.value < RESPONSE_BYTES:
+            await client.close()
+
+    async def _works(self, bench: Bench, session: Connection, limit: float) -> None:
+        """The database's process: it answers when the query is done, and then waits for the next one."""
+        if self.query_s:
+            await bench.sleep(min(self.query_s, limit - bench.now()))
+            if bench.now() >= limit or not (await session.send(RESPONSE_BYTES)).ok:
+                return
+            if self.broken == "nothing":
+                return
+        if await bench.within(max(limit - bench.now(), 0), session.receive()) is not None:
+            await session.close()
+
+    def watch(self) -> float:
+        """How long it is watched from the break on, seconds: until the last timer must have fired."""
+        if self.watch_s:
+            return self.watch_s
+        front, back = self.client_keepalive_idle_s, self.backend_keepalive_idle_s
+        towards = {"database": (back,), "client": (front, self.proxy_keepalive_idle_s), "nothing": ()}
+        probing = self.keepalive_interval_s * (self.keepalive_probes + 1)
+        ends = [idle + probing for idle in towards[self.broken] if idle]
+        ends += [self.proxy_idle_s] if self.proxy_idle_s else []
+        if self.query_s and self.broken != "database":
+            # An answer in flight to a client that is gone: retransmission ends it.
+            ends.append(self.query_s + (1100 if self.broken == "client" else 0))
+        probed = [idle for idle in (front, back, self.proxy_keepalive_idle_s) if idle]
+        if not ends:
+            # Nothing will ever end it: long enough to see a few probes.
+            return 4.5 * max(probed, default=800)
+        return min([max(ends) + 5, *(MOST_PROBES * idle for idle in probed)])
+
+    # -- what came of it ---------------------------------------------------------------------
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        since = watching_since(trace)
+        end = self._end_for_client(trace)
+        return {
+            "noticed_by_client_after_s": seconds(end.t - since) if end else None,
+            "error": error_of(end) if end else None,
+            "probes_seen_by_database": sum(
+                p.kind == "keepalive" and p.receiver == "database" and p.arrives is not None and p.t >= since
+                for p in trace.passages
+            ),
+        }
+
+    def _end_for_client(self, trace: Trace) -> Call | None:
+        """The client's recv() that told it of the end; None while it waits, or has its answer."""
+        ends = calls_of(trace, "client", "recv(", watching_since(trace))
+        return next((call for call in ends if error_of(call) or call.result == END_OF_FILE), None)
+
+    def sentence(self, trace: Trace) -> str:
+        if trace.watched_from is None:
+            return "The session ends before anything breaks: some timer is shorter than an answer takes."
+        return " ".join(
+            [
+                {
+                    "database": "The database vanishes without a word.",
+                    "client": "The client vanishes without a word.",
+                    "nothing": "Nothing breaks.",
+                }[self.broken],
+                *self._probes(trace),
+                self._what_the_client_sees(trace),
+                *self._what_the_database_sees(trace),
+            ]
+        )
+
+    def _probes(self, trace: Trace) -> list[str]:
+        """How far the client's keepalive reaches."""
+        since = watching_since(trace)
+        sent = [p for p in trace.passages if p.kind == "keepalive" and p.sender == "client" and p.t >= since]
+        if not sent or self.broken == "client":
+            return []
+        seen = trace.outcome["probes_seen_by_database"]
+        reach = "none of them reaches the database" if not seen else "the database sees only the proxy's own"
+        return [f"The client sends {plural(len(sent), 'keepalive probe')}, the proxy answers each: {reach}."]
+
+    def _what_the_client_sees(self, trace: Trace) -> str:
+        end = self._end_for_client(trace)
+        if end is None:
+            if any(c.result.isdigit() for c in calls_of(trace, "client", "recv(", watching_since(trace))):
+                return f"After {in_words(self.query_s)} of silence the client has its answer."
+            return f"In {in_words(self.watch())} the client notices nothing: its recv() does not return."
+        after = in_words(trace.outcome["noticed_by_client_after_s"])
+        return f"The client notices after {after}{self._why(trace, end)}; {says(end.result)}."
+
+    def _why(self, trace: Trace, end: Call) -> str:
+        if end.result != END_OF_FILE:
+            return ", by its own keepalive"
+        backend = [c for c in calls_of(trace, "proxy", "recv(", watching_since(trace)) if error_of(c)]
+        if backend:
+            return ", when the proxy's own keepalive has given up the database and the proxy closes"
+        return f": the proxy's data timer of {in_words(self.proxy_idle_s)} is over, which probes don't feed"
+
+    def _what_the_database_sees(self, trace: Trace) -> list[str]:
+        since = watching_since(trace)
+        if self.broken != "client":
+            return []
+        proxy, database = (calls_of(trace, host, "close()", since) for host in ("proxy", "database"))
+        if not proxy:
+            return [
+                "The database has heard nothing: the proxy is well, and the session stays with its locks."
+            ]
+        told = f"The proxy closes its leg to the database after {in_words(seconds(proxy[-1].t - since))}"
+        if not database:
+            return [f"{told}; the process there has not looked yet."]
+        after = seconds(database[0].t - since)
+        return [f"{told}; the process there learns of it after {in_words(after)}, and its locks are free."]
+
+
+class _Relay:
+    """What a proxy's process does: bytes in on one side, out on the other, and an end for both."""
+
+    def __init__(self, bench: Bench, front: Connection, back: Connection, idle_s: float) -> None:
+        self.bench = bench
+        self.front, self.back = front, back
+        self.idle_s = idle_s
+        self.last_data = bench.now()
+
+    async def run(self) -> None:
+        """Relay until either side ends or the data timer is over; then close both. Never returns."""
+        ends = [self._pump(self.front, self.back), self._pump(self.back, self.front)]
+        if self.idle_s:
+            ends.append(self._data_timer())
+        await self.bench.first(*ends)
+        await self.front.close()
+        await self.back.close()
+        await self.bench.sleep(FOR_EVER_S)
+
+    async def _pump(self, source: Connection, sink: Connection) -> None:
+        while (got := await source.receive()).value:
+            self.last_data = self.bench.now()
+            if not (await sink.send(got.value)).ok:
+                return
+
+    async def _data_timer(self) -> None:
+        while (left := self.last_data + self.idle_s - self.bench.now()) > 0:
+            await self.bench.sleep(left)
