@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 
 from tcplab.bench import Story, Study, run
 from tcplab.bench.witness import WHOLE, Event, Scope, Witness
-from tcplab.segment import ACK
+from tcplab.segment import ACK, SYN
 from tcplab.trace import MILLISECOND, Trace
 
 #: A real time may lie this much before the model's, and after it: seconds, and a share.
@@ -108,17 +108,16 @@ def judge(experiment: Compared | Study, linux: Trace) -> tuple[Agreement, Witnes
     twin = experiment.twin(linux)
     model = run(twin)
     ours, theirs = (Witness(trace, scope_of(twin, trace)) for trace in (model, linux))
-    ways = list(permutations(model.hosts, 2))
-    behind = (
-        b.t - a.t for way in ways for a, b in zip(ours.segments(*way), theirs.segments(*way), strict=False)
-    )
+    pairs = list(_pairs(ours, theirs))
+    calls = sum(len(events) for host in model.hosts for events in theirs.calls(host).values())
+    behind = (b.t - a.t for _, model_s, linux_s in pairs for a, b in zip(model_s, linux_s, strict=False))
     agreement = Agreement(
         str(experiment.name),
         experiment.values(),
         tuple(_differences(ours, theirs)),
         linux.linux,
-        segments=sum(1 for way in ways for _ in theirs.segments(*way)),
-        calls=sum(1 for host in model.hosts for _ in theirs.calls(host)),
+        segments=sum(len(linux_s) for _, _, linux_s in pairs),
+        calls=calls,
         behind_s=max(behind, default=0.0),
     )
     return agreement, ours, theirs
@@ -138,15 +137,33 @@ def _differences(ours: Witness, theirs: Witness) -> list[Difference]:
     model, linux = ours.trace, theirs.trace
     found = list(_compare_outcomes(model.outcome, linux.outcome, ours.scope.outcomes))
     for host in model.hosts:
-        found += _compare_sequences(f"calls of {host}", list(ours.calls(host)), list(theirs.calls(host)))
-    for sender, receiver in permutations(model.hosts, 2):
-        where = f"{sender} to {receiver}"
-        sent = [list(witness.segments(sender, receiver)) for witness in (ours, theirs)]
-        found += _compare_sequences(where, *sent)
-        acks = [witness.last_ack(sender, receiver) for witness in (ours, theirs)]
-        if acks[0] != acks[1]:
-            found.append(Difference(f"{where}, last ACK", str(acks[0]), str(acks[1])))
-    return [*found, *_late_acks(linux)]
+        called = [witness.calls(host) for witness in (ours, theirs)]
+        for which in dict.fromkeys([*called[0], *called[1]]):
+            where = f"calls of {host}" + (f", {which}" if which else "")
+            found += _compare_sequences(where, *(calls.get(which, []) for calls in called))
+    for where, model_s, linux_s in _pairs(ours, theirs):
+        found += _compare_sequences(where, model_s, linux_s)
+    for way in permutations(model.hosts, 2):
+        acks = [witness.last_acks(*way) for witness in (ours, theirs)]
+        for n in sorted({*acks[0], *acks[1]}):
+            said = [str(each.get(n)) for each in acks]
+            if said[0] != said[1]:
+                found.append(Difference(f"{_way(ours, way, n)}, last ACK", *said))
+    return [*found, *_late_acks(theirs)]
+
+
+def _pairs(ours: Witness, theirs: Witness) -> Iterator[tuple[str, list[Event], list[Event]]]:
+    """Every direction of every connection: its name, and what each of the two sent there."""
+    for way in permutations(ours.trace.hosts, 2):
+        sent = [witness.segments(*way) for witness in (ours, theirs)]
+        for n in sorted({*sent[0], *sent[1]}):
+            yield _way(ours, way, n), sent[0].get(n, []), sent[1].get(n, [])
+
+
+def _way(ours: Witness, way: tuple[str, str], n: int) -> str:
+    """`client to server`; with the number of the connection where there are several."""
+    only = max(ours.connection, default=0) == 0
+    return f"{way[0]} to {way[1]}" + ("" if only else f", connection {n + 1}")
 
 
 def _compare_outcomes(
@@ -185,17 +202,21 @@ def _at(event: Event) -> str:
     return f"{event.says} at {event.t:.3f} s"
 
 
-def _late_acks(linux: Trace) -> Iterator[Difference]:
+def _late_acks(theirs: Witness) -> Iterator[Difference]:
     """No pure ACK of Linux may come later than a delayed ACK can."""
-    last_arrival: dict[str, int] = {}
+    waiting: dict[tuple[str, int], int] = {}
     arrivals = sorted(
-        (p.arrives, p.receiver) for p in linux.passages if p.arrives is not None and p.segment.length
+        (passage.arrives, passage.receiver, n)
+        for passage, n in zip(theirs.trace.passages, theirs.connection, strict=True)
+        if passage.arrives is not None and passage.segment.length and passage.fate == "delivered"
     )
-    for passage in linux.passages:
+    for passage, n in zip(theirs.trace.passages, theirs.connection, strict=True):
         while arrivals and arrivals[0][0] <= passage.t:
-            arrived, host = arrivals.pop(0)
-            last_arrival.setdefault(host, arrived)
+            arrived, host, number = arrivals.pop(0)
+            waiting.setdefault((host, number), arrived)
         if passage.segment.flags & ACK:
-            waited = passage.t - last_arrival.pop(passage.sender, passage.t)
-            if waited > LONGEST_DELAYED_ACK * (1 + LATE_SHARE) + LATE_S * 1e9:
+            waited = passage.t - waiting.pop((passage.sender, n), passage.t)
+            # Who still sends SYN-ACKs has no connection that could have taken the data.
+            is_late = waited > LONGEST_DELAYED_ACK * (1 + LATE_SHARE) + LATE_S * 1e9
+            if is_late and not passage.segment.flags & SYN:
                 yield Difference(f"ACK of {passage.sender}", "within 200 ms", f"after {waited / 1e6:.0f} ms")

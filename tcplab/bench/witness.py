@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from tcplab.incarnations import incarnations
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, flag_letters
-from tcplab.trace import MILLISECOND, SECOND, Passage, Relative, Trace
+from tcplab.trace import MILLISECOND, SECOND, Call, Passage, Relative, Trace
 
 #: An ACK sent this soon after something came in is its answer.
 AT_ONCE = 5 * MILLISECOND
+
+NEVER = 1 << 63
 
 _PROBES = ("keepalive", "window_probe")
 
@@ -49,6 +52,8 @@ class Witness:
         self.since = trace.start if scope.since is None else scope.since
         self.until = trace.end + 1 if scope.until is None else scope.until
         self.begins = scope.since is not None
+        #: Every passage's connection, counted from 0.
+        self.connection = _connections(trace.passages)
         self.numbers = self._numbers()
 
     def _numbers(self) -> list[Relative]:
@@ -56,13 +61,16 @@ class Witness:
         relative = self.trace.relative()
         if not self.begins:
             return relative
-        sent = dict.fromkeys(self.trace.hosts, 0)
-        for passage, number in zip(self.trace.passages, relative, strict=True):
+        sent: dict[tuple[int, str], int] = {}
+        out = []
+        for passage, number, n in zip(self.trace.passages, relative, self.connection, strict=True):
+            ours, theirs = (n, passage.sender), (n, passage.receiver)
             if passage.t < self.since and passage.segment.length:
-                sent[passage.sender] = max(sent[passage.sender], number.seq + passage.segment.length)
+                sent[ours] = max(sent.get(ours, 0), number.seq + passage.segment.length)
+            out.append((number, ours, theirs))
         return [
-            Relative(number.seq - sent[passage.sender], number.ack - sent[passage.receiver])
-            for passage, number in zip(self.trace.passages, relative, strict=True)
+            Relative(number.seq - sent.get(ours, 0), number.ack - sent.get(theirs, 0))
+            for number, ours, theirs in out
         ]
 
     def seconds(self, t: int) -> float:
@@ -73,19 +81,55 @@ class Witness:
         """What happened before the first segment (listen()) counts where all counts."""
         return t < self.until and (t >= self.since or not self.begins)
 
-    def calls(self, host: str) -> Iterator[Event]:
-        """What a host's programs called, in order of return."""
-        for call in self.trace.calls:
-            if call.host == host and self.within(call.t):
-                yield Event(self.trace.seconds(call.t), f"{call.call} -> {call.result}")
+    def calls(self, host: str) -> dict[str, list[Event]]:
+        """What a host's programs called, in order of return, by connection.
 
-    def segments(self, sender: str, receiver: str) -> Iterator[Event]:
-        """What is compared of one direction; payload without a gap is one range of bytes."""
+        A call on the side that was connected to doesn't tell its connection, only the listener's
+        port. Where there are several, such calls are kept apart by what was called: which of two
+        programs gets its turn first is chance, when each of them is served is not.
+        """
+        opened: dict[int, list[tuple[int, int]]] = {}
+        accepted = set()
+        for n, (t, opener, port) in enumerate(self._begun()):
+            if opener == host:
+                opened.setdefault(port, []).append((t, n))
+            else:
+                accepted.add(n)
+        found: dict[str, list[Event]] = {}
+        for call in self.trace.calls:
+            if call.host != host or not self.within(call.t):
+                continue
+            verb = call.call.partition("(")[0]
+            mine = _connection_of(verb, call, opened.get(call.port, []))
+            where = f"{verb}()" if len(accepted) > 1 and mine is None else ""
+            if mine is not None and max(self.connection) > 0:
+                where = f"connection {mine + 1}"
+            event = Event(self.trace.seconds(call.t), f"{call.call} -> {call.result}")
+            found.setdefault(where, []).append(event)
+        return found
+
+    def _begun(self) -> list[tuple[int, str, int]]:
+        """Every connection's first segment: when, from which host and port."""
+        begun: dict[int, tuple[int, str, int]] = {}
+        for passage, n in zip(self.trace.passages, self.connection, strict=True):
+            begun.setdefault(n, (passage.t, passage.sender, passage.segment.source.port))
+        return [begun[n] for n in sorted(begun)]
+
+    def segments(self, sender: str, receiver: str) -> dict[int, list[Event]]:
+        """What is compared of one direction, by connection; payload without a gap is one range of bytes."""
+        ways: dict[int, list[int]] = {}
+        for i, (passage, n) in enumerate(zip(self.trace.passages, self.connection, strict=True)):
+            if passage.sender == sender and passage.receiver == receiver:
+                ways.setdefault(n, []).append(i)
+        found = {n: list(self._events(indices)) for n, indices in ways.items()}
+        return {n: events for n, events in found.items() if events}
+
+    def _events(self, indices: list[int]) -> Iterator[Event]:
+        """One direction of one connection: the passages at these places of the trace."""
         last_ack: int | None = None
         payload: _Payload | None = None
-        for i, (passage, relative) in enumerate(zip(self.trace.passages, self.numbers, strict=True)):
-            if passage.sender != sender or passage.receiver != receiver:
-                continue
+        for i in indices:
+            passage, relative = self.trace.passages[i], self.numbers[i]
             segment, flags = passage.segment, passage.segment.flags & ~PSH
             repeats = flags == ACK and last_ack == relative.ack
             last_ack = relative.ack if flags & ACK else last_ack
@@ -137,14 +181,47 @@ class Witness:
             for other in self.trace.passages
         )
 
-    def last_ack(self, sender: str, receiver: str) -> int | None:
-        """The highest thing acknowledged in one direction by the end."""
-        said = None
-        for passage, relative in zip(self.trace.passages, self.numbers, strict=True):
+    def last_acks(self, sender: str, receiver: str) -> dict[int, int]:
+        """The last thing acknowledged in one direction, by connection."""
+        said = {}
+        for passage, relative, n in zip(self.trace.passages, self.numbers, self.connection, strict=True):
             sent = passage.sender == sender and passage.receiver == receiver
             if sent and passage.segment.flags & ACK and passage.t < self.until:
-                said = relative.ack
+                said[n] = relative.ack
         return said
+
+
+def _connection_of(verb: str, call: Call, begun: list[tuple[int, int]]) -> int | None:
+    """Which of the connections from its port, (begun, number) in order, a call belongs to; None: to none.
+
+    A connect() that failed before its SYN has none, nor has a bind() that no connection came of.
+    """
+    if verb == "bind":
+        return next((n for t, n in begun if t >= call.began), None)
+    since = call.began if verb == "connect" else 0
+    return next((n for t, n in reversed(begun) if since <= t <= call.t), None)
+
+
+def _connections(passages: list[Passage]) -> list[int]:
+    """Every passage's connection, numbered by their first segments.
+
+    Which of several that begin at once is served first is chance: they are numbered by when they are
+    answered.
+    """
+    numbers = incarnations(passage.segment for passage in passages)
+    begun: dict[int, int] = {}
+    answered: dict[int, int] = {}
+    for passage, n in zip(passages, numbers, strict=True):
+        begun.setdefault(n, passage.t)
+        if passage.segment.flags & (SYN | ACK) == SYN | ACK:
+            answered.setdefault(n, passage.t)
+    burst, last, key = 0, 0, {}
+    for n, t in begun.items():
+        burst += t - last > AT_ONCE
+        last = t
+        key[n] = burst, answered.get(n, NEVER), n
+    rank = {n: place for place, n in enumerate(sorted(key, key=key.__getitem__))}
+    return [rank[n] for n in numbers]
 
 
 @dataclass(frozen=True)

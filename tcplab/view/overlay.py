@@ -46,7 +46,10 @@ def overlay(ours: Witness, theirs: Witness) -> tuple[Trace, list[Beside]]:
                     when = duration(linux.passages[its[0]].t - linux.start)
                     said[i] = Beside(BOTH, f"✓ Linux {when}" if i == mine[0] else "")
             if not mine:
-                foreign += [places.moved(linux.passages[j], theirs.numbers[j], later) for j in its]
+                foreign += [
+                    places.moved(linux.passages[j], theirs.numbers[j], theirs.connection[j], later)
+                    for j in its
+                ]
     own = list(zip(model.passages, said, strict=True))
     both = sorted([*own, *((each, Beside(LINUX, "✗ Linux only")) for each in foreign)], key=lambda b: b[0].t)
     passages = [passage for passage, _ in both]
@@ -58,41 +61,44 @@ def _pairs(
     ours: Witness, theirs: Witness, sender: str, receiver: str
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """One direction in order: the passages of what both sent, or of one and none of the other."""
-    mine, its = list(ours.segments(sender, receiver)), list(theirs.segments(sender, receiver))
-    matcher = SequenceMatcher(None, [e.says for e in mine], [e.says for e in its], autojunk=False)
-    for tag, i, i_end, j, j_end in matcher.get_opcodes():
-        if tag == "equal":
-            pairs = zip(mine[i:i_end], its[j:j_end], strict=True)
-            yield from ((a.passages, b.passages) for a, b in pairs)
-        else:
-            yield from ((event.passages, ()) for event in mine[i:i_end])
-            yield from (((), event.passages) for event in its[j:j_end])
+    sent = [witness.segments(sender, receiver) for witness in (ours, theirs)]
+    for n in sorted({*sent[0], *sent[1]}):
+        mine, its = (segments.get(n, []) for segments in sent)
+        matcher = SequenceMatcher(None, [e.says for e in mine], [e.says for e in its], autojunk=False)
+        for tag, i, i_end, j, j_end in matcher.get_opcodes():
+            if tag == "equal":
+                pairs = zip(mine[i:i_end], its[j:j_end], strict=True)
+                yield from ((a.passages, b.passages) for a, b in pairs)
+            else:
+                yield from ((event.passages, ()) for event in mine[i:i_end])
+                yield from (((), event.passages) for event in its[j:j_end])
 
 
 class _Places:
     """Endpoints and numbers of the model's connections, for what Linux alone has sent on them."""
 
     def __init__(self, model: Witness) -> None:
-        #: Both ends of every direction, and where its relative numbers begin.
-        self._ends: dict[tuple[str, str], tuple[Endpoint, Endpoint]] = {}
-        self._base: dict[tuple[str, str], int] = {}
-        for passage, number in zip(model.trace.passages, model.numbers, strict=True):
-            way, segment = (passage.sender, passage.receiver), passage.segment
-            self._ends.setdefault(way, (segment.source, segment.destination))
-            self._ends.setdefault(way[::-1], (segment.destination, segment.source))
-            self._base.setdefault(way, seq_add(segment.seq, -number.seq))
+        #: Both ends of every connection's directions, and where their relative numbers begin.
+        self._ends: dict[tuple[int, str], tuple[Endpoint, Endpoint]] = {}
+        self._base: dict[tuple[int, str], int] = {}
+        each = zip(model.trace.passages, model.numbers, model.connection, strict=True)
+        for passage, number, n in each:
+            segment = passage.segment
+            self._ends.setdefault((n, passage.sender), (segment.source, segment.destination))
+            self._ends.setdefault((n, passage.receiver), (segment.destination, segment.source))
+            self._base.setdefault((n, passage.sender), seq_add(segment.seq, -number.seq))
 
-    def moved(self, passage: Passage, number: tuple[int, int], later: int) -> Passage:
-        """A segment of Linux as the model's connection would have carried it, `later` nanoseconds later."""
-        way, segment = (passage.sender, passage.receiver), passage.segment
-        if way in self._ends:
-            source, destination = self._ends[way]
+    def moved(self, passage: Passage, number: tuple[int, int], n: int, later: int) -> Passage:
+        """A segment of Linux as the model's connection `n` would have carried it, so much later."""
+        ours, segment = (n, passage.sender), passage.segment
+        if ours in self._ends:
+            source, destination = self._ends[ours]
             segment = replace(
                 segment,
                 source=source,
                 destination=destination,
-                seq=seq_add(self._base.get(way, 0), number[0]),
-                ack=seq_add(self._base.get(way[::-1], 0), number[1]),
+                seq=seq_add(self._base.get(ours, 0), number[0]),
+                ack=seq_add(self._base.get((n, passage.receiver), 0), number[1]),
             )
         arrives = None if passage.arrives is None else passage.arrives + later
         return replace(passage, t=passage.t + later, arrives=arrives, segment=segment)

@@ -22,6 +22,7 @@ from tcplab.bench.script import Result
 from tcplab.bench.trouble import BenchError
 from tcplab.experiments import EXPERIMENTS, find
 from tcplab.kinds import classify
+from tcplab.route.cable import Rule
 from tcplab.segment import ACK, FIN, RST, SYN
 from tcplab.trace import MILLISECOND
 
@@ -240,7 +241,7 @@ def test_without_nft_a_rule_is_refused_in_a_sentence(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
     host = object.__new__(LinuxHost)
     with pytest.raises(BenchError, match="need the program nft: install the package nftables"):
-        host._apply_rule(5432, "DROP")
+        host._apply_rule(Rule(5432, "DROP"))
 
 
 def test_a_forged_reset_lies_where_it_was_asked_for(runs):

@@ -60,6 +60,7 @@ def test_a_model_that_sends_nothing_back_leaves_linux_its_own_segments():
     result, ours, theirs = judge(experiment, linux)
     ours.trace.passages[:] = ours.trace.passages[:1]
     ours.numbers[:] = ours.numbers[:1]
+    ours.connection[:] = ours.connection[:1]
     merged, beside = overlay(ours, theirs)
     assert [each.who for each in beside].count(LINUX) == result.segments - 1
     assert len({frozenset((p.segment.source, p.segment.destination)) for p in merged.passages}) == 1
