@@ -28,8 +28,10 @@ class Matrix(widgets.VBox):
         columns: tuple[str, Mapping[Any, str]],
         result: str,
         recorded: Sequence[Mapping[str, Any]],
+        labels: Mapping[Any, str],
     ) -> None:
         self.explorer = explorer
+        self._labels = labels
         self._row, self._rows = rows
         self._column, self._columns = columns
         self._result, self._recorded = result, recorded
@@ -94,7 +96,7 @@ class Matrix(widgets.VBox):
 
     def _show(self, row: Any, column: Any, came_back: Any) -> None:
         button = self._buttons[row, column]
-        button.description = str(came_back)
+        button.description = self._labels.get(came_back, str(came_back))
         button.button_style = "success" if came_back == "ok" else "warning"
 
     def _others(self) -> dict[str, Any]:
@@ -134,10 +136,12 @@ def matrix(
     *,
     result: str = "result",
     recorded: Sequence[Mapping[str, Any]] = (),
+    labels: Mapping[Any, str] | None = None,
 ) -> Matrix:
     """A table of buttons over an explorer, a row and a column for each value of two parameters.
 
     `rows` and `columns`: the parameter, and its values with what stands at their head. `recorded`: cells
-    that ran on Linux, each with the parameters that are not at their defaults and the result.
+    that ran on Linux, each with the parameters that are not at their defaults and the result. `labels`:
+    short words for results that are too long for a button.
     """
-    return Matrix(explorer, rows, columns, result, recorded)
+    return Matrix(explorer, rows, columns, result, recorded, labels or {})

@@ -189,7 +189,7 @@ def _table(told: LocalPorts | None) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in ("call", "ports", "result", "for example"))
     when = duration(told.now - told.trace.start)
     return (
-        f'<table class="tcplab-table"><caption>what each call would get at {when}</caption>'
+        f'<table class="tcplab-table wraps"><caption>what each call would get at {when}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 

@@ -72,6 +72,12 @@ def test_all_at_once_without_moving_the_explorer():
     assert "1 of 1 cells gave the same on Linux." in shown._said.value
 
 
+def test_a_long_result_has_a_short_label():
+    shown = made(labels={"EADDRINUSE": "98"})
+    assert shown.try_cell("connect", "bind0") == "EADDRINUSE"
+    assert buttons(shown)["connect", "bind0"] == "98"
+
+
 def test_without_widgets_it_is_a_list():
     assert repr(made()).splitlines()[:3] == [
         "held_by, then then:",
