@@ -68,7 +68,9 @@ class Story:
 
     def vanishes(self) -> None:
         words = ("ip", "address", "del", f"{ADDRESS['client']}/24", "dev", "client")
-        self.recording.call("client", " ".join(words), lambda: run(*self.recording.on["client"], *words) or None)
+        self.recording.call(
+            "client", " ".join(words), lambda: run(*self.recording.on["client"], *words) or None
+        )
 
     def second_session(self, patience: float = 0) -> None:
         """It wants the row; meanwhile the DBA looks. Returns when it has the row, or has lost patience.
