@@ -40,6 +40,8 @@ REQUEST_BYTES, RESPONSE_BYTES = 40, 200
 MOST_PROBES = 10_000
 #: The first exchange has come to nothing if it takes longer; a proxy's process lives longer than any run.
 READY_WITHIN_S, FOR_EVER_S = 60, 10**8
+#: Less than this is no time, seconds: far above what adding up floats leaves, far below a timer tick.
+CLOCK_S = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,5 +290,6 @@ class _Relay:
                 return
 
     async def _data_timer(self) -> None:
-        while (left := self.last_data + self.idle_s - self.bench.now()) > 0:
+        # Seconds are floats: a rest too small for the clock would never pass.
+        while (left := self.last_data + self.idle_s - self.bench.now()) > CLOCK_S:
             await self.bench.sleep(left)

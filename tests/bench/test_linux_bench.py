@@ -208,7 +208,10 @@ def test_segments_travel_for_the_latency_and_are_in_order(runs):
         latency = runs.stories[name].latency_ms * MILLISECOND
         for passage in result.passages:
             if passage.arrives is not None:
-                assert latency <= passage.arrives - passage.t < latency + 11 * MILLISECOND, (name, passage)
+                # A box stands somewhere on the way: what it sends itself has less of it before it.
+                least = latency if passage.sender in result.hosts else 0
+                took = passage.arrives - passage.t
+                assert least <= took < latency + 11 * MILLISECOND, (name, passage)
 
 
 def test_counters_count_from_the_run_s_beginning(runs):

@@ -6,6 +6,7 @@ from experiments.outcomes import outcome, trace_of
 from tcplab.bench import run
 from tcplab.experiments import ProxyLegs
 from tcplab.knobs import ParameterError
+from tcplab.trace import SECOND
 
 NEVER = {"noticed_by_client_after_s": None, "error": None, "probes_seen_by_database": 0}
 
@@ -106,3 +107,17 @@ def test_timers_shorter_than_an_answer():
     assert sentence.startswith("The session ends before anything breaks")
     with pytest.raises(ParameterError, match=r"backend_keepalive_idle_s = 0\.5 is shorter than Linux takes"):
         ProxyLegs(backend_keepalive_idle_s=0.5)
+
+
+def test_the_data_timer_ends_whatever_the_latency():
+    """A rest of the timer smaller than a nanosecond once kept it waiting for ever."""
+    for latency_ms in (1, 7, 20, 25, 33.3):
+        story = ProxyLegs(
+            broken="client",
+            proxy_idle_s=3,
+            query_s=2,
+            latency_ms=latency_ms,
+            backend_keepalive_idle_s=2,
+            watch_s=6,
+        )
+        assert run(story).end < 30 * SECOND
