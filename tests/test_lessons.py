@@ -40,6 +40,13 @@ REFERENCE = {
         "user_timeout": "70",
         "waiting": "d",
     },
+    "dead_client": {
+        "night_batch": "2 h 11 min 15 s",
+        "killed": "60",
+        "keepalive_alone": "5 min",
+        "idle_in_transaction": "c",
+        "rows_in_flight": "15 min 33 s",
+    },
     "keepalive": {
         "power_cut": "2 h 11 min 15 s",
         "after_data": "30",
