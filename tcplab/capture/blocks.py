@@ -29,7 +29,7 @@ SMALLEST = {SECTION: 28, INTERFACE: 20, OLD_PACKET: 32, SIMPLE_PACKET: 16, PACKE
 TSRESOL, TSOFFSET = 9, 14
 #: After a section header, look only so far ahead; then twice as far each time.
 FIRST_LOOK = 64 << 10
-MOST_INTERFACES = 65_536
+MOST_SECTIONS, MOST_INTERFACES = 1024, 65_536
 #: Later times (in the year 2116) count as this one, so that differences fit into 64 bits.
 LATEST = (1 << 62) - 1
 
@@ -205,7 +205,7 @@ class _Section:
 
 def blocks(records: Records, window: Window) -> Iterator[Batch]:
     """The packets of all sections; sets `records.trouble` where the file breaks."""
-    at, look, section = window.at, FIRST_LOOK, None
+    at, look, section, sections = window.at, FIRST_LOOK, None, 0
     while True:
         if window.memory[at : at + 4] == PCAPNG and at + 12 <= window.end:
             order = ORDERS.get(bytes(window.memory[at + 8 : at + 12]))
@@ -216,6 +216,9 @@ def blocks(records: Records, window: Window) -> Iterator[Batch]:
                 )
             if order is None:
                 return records.damaged("a section begins that does not say in which byte order it is")
+            sections += 1
+            if sections > MOST_SECTIONS:
+                return records.stopped(f"it has more than {MOST_SECTIONS:,} sections")
             section, look = _Section(records, order), FIRST_LOOK
         before = at
         if section is not None and at + 12 <= window.end:

@@ -65,6 +65,7 @@ class PairTable:
                 if self._count * FREE > len(self._slots) < MANY_SLOTS or self._count * 2 > len(self._slots):
                     self._grow()
                     slot = self._slot(first[waiting], second[waiting])
+                    continue  # their new slots may be free
                 found = self._slots[slot]
             hit = (self._first[found] == first[waiting]) & (self._second[found] == second[waiting])
             hit &= found >= 0

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+#: What the fragments of a packet have in common: version, both addresses, identification.
+Key = tuple[int, ...]
 #: Segments whose other half is waited for at the same time; beyond it the oldest is given up.
 MOST_WAITING = 65_536
 
@@ -19,16 +21,16 @@ class Fragments:
     """Fragments of TCP segments seen so far."""
 
     #: Length of the TCP header by frame, for first fragments whose last one is still missing.
-    _first: dict[tuple[bytes, bytes, int], tuple[int, int]] = field(default_factory=dict)
+    _first: dict[Key, tuple[int, int]] = field(default_factory=dict)
     #: Length of the IP payload, for last fragments whose first one is still missing.
-    _last: dict[tuple[bytes, bytes, int], int] = field(default_factory=dict)
+    _last: dict[Key, int] = field(default_factory=dict)
     #: Payload of segments by the frame of their first fragment.
     lengths: dict[int, int] = field(default_factory=dict)
     #: First fragments with a TCP header, and fragments of any kind.
     begun: int = 0
     count: int = 0
 
-    def first(self, key: tuple[bytes, bytes, int], frame: int, header: int) -> None:
+    def first(self, key: Key, frame: int, header: int) -> None:
         """A fragment at offset 0 with a TCP header of this length."""
         self.count += 1
         self.begun += 1
@@ -38,7 +40,7 @@ class Fragments:
             self._first[key] = frame, header
             _limit(self._first)
 
-    def later(self, key: tuple[bytes, bytes, int], end: int, more: bool) -> None:
+    def later(self, key: Key, end: int, more: bool) -> None:
         """Another fragment, which ends so many bytes after the beginning of the IP payload."""
         self.count += 1
         if more:

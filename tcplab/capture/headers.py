@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tcplab.capture.chains import Array, fields
-from tcplab.capture.fragments import Fragments
+from tcplab.capture.fragments import Fragments, Key
 from tcplab.capture.links import IPV4, IPV6, LINKS, Link, Network, for_scapy, network_layers
 from tcplab.capture.records import Batch, gather
 
@@ -161,18 +161,21 @@ class Dissector:
         total = np.where(total == 0, batch.data[row] + batch.wire[row] - network.at, total)
         sound = (raw["vihl"] >> 4 == 4) & (size >= 20) & (network.at + size <= end[row]) & (total >= size)
         frag, proto = raw["frag"].astype(np.int64), raw["proto"]
-        for i in np.flatnonzero(sound & (proto == TCP) & ((frag & OFFSET) > 0)).tolist():
-            self.fragments.later(
-                _key4(raw[i]), int((frag[i] & OFFSET) * 8 + total[i] - size[i]), bool(frag[i] & 0x2000)
-            )
+        later = np.flatnonzero(sound & (proto == TCP) & ((frag & OFFSET) > 0))
+        if len(later):
+            ends = (frag[later] & OFFSET) * 8 + total[later] - size[later]
+            more = (frag[later] & 0x2000) > 0
+            for key, stop, mf in zip(_keys4(raw[later]), ends.tolist(), more.tolist(), strict=True):
+                self.fragments.later(key, stop, mf)
         sound &= (frag & OFFSET) == 0
         self._ask(batch, found, row, network.at + size, proto, sound, end)
         ours = np.flatnonzero(sound & (proto == TCP))
-        row, at, raw = row[ours], network.at[ours], raw[ours]
+        row, raw, begin = row[ours], raw[ours], (network.at + size)[ours]
         found.src[row], found.dst[row] = raw["src"], raw["dst"]
-        kept = self._tcp(batch, found, row, at + size[ours], at + total[ours], end)
-        for i in np.flatnonzero(kept & (frag[ours] > 0) & ((frag[ours] & 0x2000) > 0)).tolist():
-            self._first(batch, row[i], at[i] + size[ours][i], _key4(raw[i]))
+        kept = self._tcp(batch, found, row, begin, (network.at + total)[ours], end)
+        cut = np.flatnonzero(kept & ((frag[ours] & 0x2000) > 0))
+        if len(cut):
+            self._first(batch, row[cut], begin[cut], _keys4(raw[cut]))
 
     def _ipv6(self, batch: Batch, found: Headers, network: Network, end: Array) -> None:
         network = network.of(network.at + 40 <= end[network.row])
@@ -199,11 +202,11 @@ class Dissector:
             proto[here], at[here] = byte[place], place + size
             # Behind the header of a later fragment comes the middle of something.
             alive[here] = (at[here] <= end[row[here]]) & ~(cut & (frag[here] >= 8))
-            for i in here[cut & (frag[here] >= 8) & (proto[here] == TCP)].tolist():
-                offset = int(frag[i]) & ~7
-                self.fragments.later(
-                    _key6(raw[i], int(ident[i])), offset + int(stop[i] - at[i]), bool(frag[i] & 1)
-                )
+            later = here[cut & (frag[here] >= 8) & (proto[here] == TCP)]
+            ends = (frag[later] & ~7) + stop[later] - at[later]
+            more = (frag[later] & 1) > 0
+            for key, last, mf in zip(_keys6(raw, later, ident), ends.tolist(), more.tolist(), strict=True):
+                self.fragments.later(key, last, mf)
         self._ask(batch, found, row, at, proto, alive, end)
         ours = np.flatnonzero(alive & (proto == TCP))
         row, at, raw = row[ours], at[ours], raw[ours]
@@ -211,8 +214,9 @@ class Dissector:
         found.dst[row] = self._number_of(_native(raw["dst"]), _native(raw["dst2"]))
         found.v6[row] = True
         kept = self._tcp(batch, found, row, at, stop[ours], end)
-        for i in np.flatnonzero(kept & (frag[ours] >= 0) & ((frag[ours] & 1) == 1)).tolist():
-            self._first(batch, row[i], at[i], _key6(raw[i], int(ident[ours[i]])))
+        cut = np.flatnonzero(kept & (frag[ours] >= 0) & ((frag[ours] & 1) == 1))
+        if len(cut):
+            self._first(batch, row[cut], at[cut], _keys6(raw, cut, ident[ours]))
 
     def _ask(
         self, batch: Batch, found: Headers, row: Array, at: Array, proto: Array, sound: Array, end: Array
@@ -245,19 +249,23 @@ class Dissector:
             found.options.append((row[more], begin, stop))
         return kept
 
-    def _first(self, batch: Batch, row: int, at: int, key: tuple[bytes, bytes, int]) -> None:
-        self.fragments.first(key, int(batch.frame[row]), (batch.memory[at + 12] >> 4) * 4)
+    def _first(self, batch: Batch, row: Array, at: Array, keys: list[Key]) -> None:
+        headers = (fields(batch.memory, "u1")[at + 12] >> 4) * 4
+        for key, frame, header in zip(keys, batch.frame[row].tolist(), headers.tolist(), strict=True):
+            self.fragments.first(key, frame, header)
 
 
 def _native(values: Array) -> Array:
     return values.astype(values.dtype.newbyteorder("="))
 
 
-def _key4(header: Any) -> tuple[bytes, bytes, int]:
-    return header["src"].tobytes(), header["dst"].tobytes(), int(header["ident"])
+def _keys4(header: Array) -> list[Key]:
+    """What fragments of one IPv4 packet have in common."""
+    rows = zip(header["src"].tolist(), header["dst"].tolist(), header["ident"].tolist(), strict=True)
+    return [(4, *each) for each in rows]
 
 
-def _key6(header: Any, ident: int) -> tuple[bytes, bytes, int]:
-    whole = header.tobytes()
-    return whole[8:24], whole[24:40], ident
-
+def _keys6(header: Array, chosen: Array, ident: Array) -> list[Key]:
+    names = ("src", "src2", "dst", "dst2")
+    ends = zip(*(header[name][chosen].tolist() for name in names), ident[chosen].tolist(), strict=True)
+    return [(6, *each) for each in ends]

@@ -162,6 +162,10 @@ class Records:
         """What stands in the file can't be."""
         self.trouble = f"{self.name} is damaged after packet {self.packets}: {why}."
 
+    def stopped(self, why: str) -> None:
+        """More than a sound file has."""
+        self.trouble = f"{self.name} is read no further than after packet {self.packets}: {why}."
+
     def numbers(self, count: int) -> Array:
         """Frame numbers of the next packets."""
         self.packets += count
