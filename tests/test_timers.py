@@ -171,7 +171,7 @@ def test_the_winner_has_a_sign_in_text_and_html():
     assert "▶ 928.9 s" in line
     html = table._repr_html_()
     assert html.count('<td class="wins"><b>▶ ') == 8
-    assert html.count('<th scope="row">') == len(STATES)
+    assert html.count('<th scope="row" rowspan="2">') == len(STATES)
     assert '<th scope="col">user timeout</th>' in html
     assert "no probe while data is unacknowledged" in html
     assert table.sentence in text and "Nothing ends: zero window." in table.sentence

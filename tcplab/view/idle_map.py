@@ -134,7 +134,8 @@ class _Map:
                 x = log10(_within(seconds, LOW, RIGHT))
                 about = f"<b>{who}</b><br>first probe after {_words(seconds)}: lives behind every box above"
                 self.clients.add([(x, x)], about)
-                self.text.add(x, x, f"   {who}", "middle right", self.colours.probe)
+                where, said = ("middle right", f"   {who}") if x < 3 else ("middle left", f"{who}   ")
+                self.text.add(x, x, said, where, self.colours.probe)
             else:
                 self.clients.add([(log10(OFF), log10(LOW) + 0.12)], f"<b>{who}</b><br>keepalive is off")
                 at = log10(LOW) + 0.2
@@ -151,9 +152,8 @@ class _Map:
             self.ring.add([(self.here, y)], about)
             self.marks[silence.fate].add([(self.here, y)], about)
             said = f"<b>my box: {_words(silence.box_idle_s)}</b>"
-            is_left = self.here < 2
-            x, where = (self.here + 0.1, "bottom right") if is_left else (self.here - 0.1, "bottom left")
-            self.text.add(x, y, said, where, self.colours.cursor)
+            x = log10(RIGHT) if self.here < 3.2 else self.here - 0.1
+            self.text.add(x, y, said, "bottom left", self.colours.cursor)
         idle = _words(silence.keepalive_idle_s) if silence.keepalive_idle_s else "off"
         where = "top right" if self.here < 1 else "top left" if self.here > 4 else "top center"
         self.text.add(self.here, high, f"<b>my keepalive: {idle}</b>", where, self.colours.cursor)

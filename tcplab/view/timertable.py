@@ -92,35 +92,44 @@ def table_text(rows: Sequence[Row], sentence: str) -> str:
 
 
 def table_html(rows: Sequence[Row], sentence: str) -> str:
-    """The same as a table with headings for columns and rows, and why beside each figure."""
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in ("state", *COLUMNS, "you hear after"))
+    """The same as a table with headings for columns and rows; below the figures of each state, why."""
+    texts = ("state", *COLUMNS, "you hear after")
+    head = "".join(f'<th scope="col">{_HYPHENS.get(text, escape(text))}</th>' for text in texts)
     return (
         f'{_STYLE}<div class="tcplab-timers"><table><caption>seconds until each timer acts; '
         f"{WINS}= the first that ends it; – = never</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(_rows(rows))}</tbody></table>"
+        f"<tbody>{''.join(map(_row, rows))}</tbody></table>"
         f'<p role="status">{escape(sentence)}</p></div>'
     )
 
 
-def _rows(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        cells = "".join(
-            _cell(cell, is_winner=column == row.winner)
-            for column, cell in zip(COLUMNS, row.cells, strict=True)
-        )
-        name = f'<th scope="row">{escape(row.name)}<small>{escape(row.story)}</small></th>'
-        yield f"<tr>{name}{cells}<td>{escape(_heard(row))}</td></tr>"
+def _row(row: Row) -> str:
+    figures = "".join(
+        f'<td class="wins"><b>{WINS}{seconds_text(cell.seconds)}</b></td>'
+        if column == row.winner
+        else f"<td>{seconds_text(cell.seconds)}</td>"
+        for column, cell in zip(COLUMNS, row.cells, strict=True)
+    )
+    name = f'<th scope="row" rowspan="2">{escape(row.name)}</th>'
+    why = f"<b>{escape(row.story)}.</b> {escape('; '.join(_reasons(row)))}."
+    return (
+        f"<tr>{name}{figures}<td>{escape(_heard(row))}</td></tr>"
+        f'<tr class="why"><td colspan="{len(COLUMNS) + 1}">{why}</td></tr>'
+    )
 
 
-def _cell(cell: Cell, *, is_winner: bool) -> str:
-    figure = escape(seconds_text(cell.seconds))
-    if is_winner:
-        figure = f"<b>{WINS}{figure}</b>"
-    long = "" if cell.seconds is None or cell.seconds < 120 else duration(round(cell.seconds * SECOND))
-    why = f"{long}: {cell.says}" if long else cell.says
-    css = ' class="wins"' if is_winner else ' class="never"' if cell.seconds is None else ""
-    small = f"<small>{escape(why)}</small>" if why else ""
-    return f"<td{css}>{figure}{small}</td>"
+def _reasons(row: Row) -> Iterator[str]:
+    """What each timer does here, or why nothing; those that are not set together."""
+    unset = []
+    for column, cell in zip(COLUMNS, row.cells, strict=True):
+        if cell.seconds is None and cell.says in ("not set", "off"):
+            unset.append(column)
+        elif cell.says:
+            is_long = cell.seconds is not None and cell.seconds >= 120
+            long = f" ({duration(round((cell.seconds or 0) * SECOND))})" if is_long else ""
+            yield f"{column}{long}: {cell.says}"
+    if unset:
+        yield f"not set: {', '.join(unset)}"
 
 
 def _heard(row: Row) -> str:
@@ -141,15 +150,18 @@ def _wrapped(text: str) -> list[str]:
     return lines
 
 
+#: Where a long heading may be broken.
+_HYPHENS = {"retransmission": "retrans&shy;mission", "socketTimeout": "socket&shy;Timeout"}
 #: Colours are the page's own, so that it reads in light and dark; the class twice, to win over JupyterLab's.
 _STYLE = (
     "<style>.tcplab-timers{overflow-x:auto}"
-    ".tcplab-timers.tcplab-timers table{border-collapse:collapse;font-size:15px;line-height:1.3;"
-    "color:inherit}"
+    ".tcplab-timers.tcplab-timers table{border-collapse:collapse;font-size:14px;line-height:1.3;"
+    "color:inherit;max-width:1150px}"
     ".tcplab-timers.tcplab-timers caption{text-align:left;padding:4px 8px;color:inherit;font-size:14px}"
-    ".tcplab-timers.tcplab-timers :is(th,td){padding:6px 8px;text-align:left;vertical-align:top;"
-    "max-width:190px;white-space:normal;border:1px solid color-mix(in srgb,currentColor 25%,transparent)}"
-    ".tcplab-timers small{display:block;font-size:14px;font-weight:normal;opacity:.85;margin-top:2px}"
-    ".tcplab-timers td.wins{outline:2px solid currentColor;outline-offset:-3px}"
-    ".tcplab-timers td.never small{opacity:.75}</style>"
+    ".tcplab-timers.tcplab-timers tr{background:none}"
+    ".tcplab-timers.tcplab-timers :is(th,td){padding:5px 6px;text-align:left;vertical-align:top;"
+    "white-space:normal;border:1px solid color-mix(in srgb,currentColor 25%,transparent)}"
+    ".tcplab-timers.tcplab-timers tr:not(.why) td:not(:last-child){white-space:nowrap}"
+    ".tcplab-timers tr.why td{font-size:14px;opacity:.85}.tcplab-timers tr.why b{font-weight:600}"
+    ".tcplab-timers td.wins{outline:2px solid currentColor;outline-offset:-3px}</style>"
 )
