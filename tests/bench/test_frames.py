@@ -92,3 +92,13 @@ def test_a_forged_segment_survives_the_way_out_and_in(seq):
     ip, tcp = made[14:34], made[34:]
     assert ones_complement_sum(ip) == 0xFFFF
     assert ones_complement_sum(ip[12:20] + struct.pack("!BBH", 0, 6, len(tcp)) + tcp) == 0xFFFF
+
+
+@pytest.mark.parametrize("length", [1, 2, 199, 200])
+def test_so_does_a_forged_one_with_payload_of_any_length(length):
+    forged = Segment(SERVER, CLIENT, 7, 9, PSH | ACK, 500, length)
+    made = frame_of(forged)
+    assert Dissector().segment(made) == forged and made[54:] == bytes(length)
+    tcp = made[34:]
+    covered = made[26:34] + struct.pack("!BBH", 0, 6, len(tcp)) + tcp + bytes(len(tcp) % 2)
+    assert ones_complement_sum(covered) == 0xFFFF

@@ -101,6 +101,7 @@ def test_tshark_agrees_about_every_experiment(tmp_path, name, changed):
         "slow_reader": {"peer": "offline"},
         "port_range": {"sources": 2, "destinations": 2, "connects": 25},
         "time_wait": {"tw_reuse": 1, "wait_s": 1.3},
+        "why_time_wait": {"purpose": "old_duplicate", "time_wait": "refused"},
         "bind_or_connect": {"then": "connect"},
         "accept_queue": {"concurrent": False, "accept_after_s": 2},
     }

@@ -191,6 +191,13 @@ def time_wait(story):
     assert story.sidecar["outcome"] == {"held": 6, "reopened": False, "error": "EADDRNOTAVAIL"}
 
 
+def why_time_wait(story):
+    assert len(story.sent("server", FIN)) == 2, "the server has not heard the last ACK"
+    assert story.sent("client")[-1].t > story.sent("server", FIN)[-1].t
+    assert not story.sent("client", RST) and not story.sent("server", RST)
+    assert story.states("client")[-1] == "TIME_WAIT" and story.states("server")[-1] == "CLOSED"
+
+
 def bind_or_connect(story):
     ports = {story.capture.connection(i).passages[0].segment.source.port for i in range(6)}
     assert ports == set(range(60001, 60007)) and story.sidecar["parameters"]["tw_reuse"] == 1
@@ -231,7 +238,7 @@ FACTS = {
     facts.__name__: facts
     for facts in (
         handshake_and_close, fin_or_rst, unanswered_connect, rst_in_window, keepalive, dead_peer, slow_reader,
-        accept_queue, idle_firewall, port_range, time_wait, bind_or_connect,
+        accept_queue, idle_firewall, port_range, time_wait, why_time_wait, bind_or_connect,
         stale_reject, client_gone, proxy_legs,
     )
 }  # fmt: skip
