@@ -55,6 +55,14 @@ REFERENCE = {
         "long_report": "2 h 11 min 15 s",
         "who_first": "c",
     },
+    "out_of_ports": {
+        "six_hundred": "b",
+        "how_many": "470.5",
+        "another_server": "6",
+        "fin_timeout": "60",
+        "old_answer": "c",
+        "behind_a_nat": "c",
+    },
     "bind_is_not_connect": {"bind_zero": "b", "own_number": "b", "neighbour": "c", "addresses": "1"},
     "the_window": {
         "who_waits": "c",
@@ -63,6 +71,12 @@ REFERENCE = {
         "message": "a",
     },
     "the_rst_that_did_not_close": {"one_byte_past": "c", "stale": "c", "ten_seconds": "b"},
+    "proxies": {
+        "silent_report": "60",
+        "other_timer": "c",
+        "who_asks_whom": "d",
+        "dead_client": "c",
+    },
     "ghost_connections": {
         "eight_at_once": "c",
         "room_after": "7",

@@ -232,6 +232,19 @@ def proxy_timeout_server(story: Story) -> None:
     story.asks()
 
 
+def proxy_timeout_tunnel(story: Story) -> None:
+    """HAProxy's timeout tunnel of an hour above timers of 3 s, and a query of 6 s
+
+    `timeout client` and `timeout server` are 3 seconds, `timeout tunnel` is an hour. It replaces both as soon
+    as HAProxy only relays, and the answer comes after 6 seconds.
+    """
+    story.haproxy("timeout client 3s", "timeout server 3s", "timeout tunnel 1h", *BACKEND)
+    waiting = story.psql("select pg_sleep(6);", LIBPQ)
+    story.look()
+    waiting.join()
+    time.sleep(A_MOMENT)
+
+
 def client_timer(story: Story) -> None:
     """A query of 6 s under a `timeout client` of 3 s."""
     story.haproxy("timeout client 3s", "timeout server 1h", *BACKEND)
@@ -304,6 +317,7 @@ SCENARIOS = (
     proxy_timeout_server,
     proxy_timeout_client,
     proxy_timeout_client_checked,
+    proxy_timeout_tunnel,
     proxy_client_gone,
     proxy_pgbouncer,
 )
