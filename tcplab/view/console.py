@@ -6,15 +6,18 @@ of sockets on a real machine follows the kernel's hash table; here it is that of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tcplab.releases import NEWEST, UnknownRelease, release
 from tcplab.segment import Endpoint
 from tcplab.trace import MILLISECOND, SocketSample, Trace
+from tcplab.view.states import boxes_of
 
 #: Leaves out listening sockets only; a plain `ss -tn` hides TIME-WAIT and SYN-RECV too.
 SS = "ss -tno state connected"
 NSTAT = "nstat"
+#: Above the table of a box.
+BOX = "the connections it remembers"
 #: Of a listening socket: how many connections wait for accept() (Recv-Q), and its backlog (Send-Q).
 SS_LISTENING = "ss -ltn"
 
@@ -132,12 +135,41 @@ def _kernel_order(counter: tuple[str, int]) -> tuple[bool, str]:
     return counter[0].startswith("TcpExt"), counter[0]
 
 
+def table_of(trace: Trace, box: str, t: int) -> str:
+    """What a box on the way knows at `t` (nanoseconds): its entries, in words of our own.
+
+    No tool prints this: of most boxes nobody but their owner sees the table.
+    """
+    lines = []
+    for entry in sockets(trace, box, t):
+        left = countdown(-(-max((entry.due or t) - t, 0) // MILLISECOND), trace.linux)
+        timer_left = f", {entry.timer} timer: {left} left" if entry.timer else ""
+        lines.append(f"{entry.local} ↔ {entry.remote}{timer_left}")
+    return "\n".join(lines) or "no entry"
+
+
+def screens(trace: Trace, t: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Every host with what one types there and what it prints; a box with what it knows."""
+    boxes = boxes_of(trace)
+    for host in trace.hosts:
+        if host in boxes:
+            yield host, [(BOX, table_of(trace, host, t))]
+        else:
+            yield host, [(SS, ss(trace, host, t)), (NSTAT, nstat(trace, host, t))]
+
+
+def prompt(host: str, command: str) -> str:
+    """The line above what is printed: ``client$ ss …``; of a box just what it is."""
+    return f"{host}: {command}" if command == BOX else f"{host}$ {command}"
+
+
 def console(trace: Trace, t: int) -> str:
     """What a person who types `ss` and `nstat` on every host sees at `t` (nanoseconds)."""
-    screens = []
-    for host in trace.hosts:
-        screens.append(f"{host}$ {SS}\n{ss(trace, host, t)}\n{host}$ {NSTAT}\n{nstat(trace, host, t)}")
-    return "\n\n".join(screens) + "\n"
+    told = (
+        "\n".join(f"{prompt(host, command)}\n{printed}" for command, printed in typed)
+        for host, typed in screens(trace, t)
+    )
+    return "\n\n".join(told) + "\n"
 
 
 def legend(trace: Trace, t: int) -> list[str]:

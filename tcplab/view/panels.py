@@ -216,9 +216,10 @@ class ConsolePanel(Panel):
 def screens(trace: Trace, t: int) -> str:
     """The consoles of all hosts as HTML, and what the timers on them mean."""
     parts = []
-    for host in trace.hosts:
-        typed = [(console.SS, console.ss(trace, host, t)), (console.NSTAT, console.nstat(trace, host, t))]
-        text = "\n".join(f"<b>{escape(host)}$ {command}</b>\n{escape(shown)}" for command, shown in typed)
+    for host, typed in console.screens(trace, t):
+        text = "\n".join(
+            f"<b>{escape(console.prompt(host, command))}</b>\n{escape(printed)}" for command, printed in typed
+        )
         label = escape(f"console of {host}", quote=True)
         parts.append(f'<pre class="tcplab-console" tabindex="0" aria-label="{label}">{text}</pre>')
     legend = "".join(f"<li>{escape(line)}</li>" for line in console.legend(trace, t))

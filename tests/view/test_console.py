@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tcplab.bench import run
-from tcplab.experiments import AcceptQueue
+from tcplab.experiments import AcceptQueue, IdleFirewall
 from tcplab.segment import Endpoint
 from tcplab.trace import SECOND, CounterSample, SocketSample, Trace
 from tcplab.view.console import console, countdown, legend, listening, nstat, ss, state_name
@@ -160,7 +160,6 @@ def test_the_real_ss_prints_the_same_lines(need):
     assert words(shown) == words(ss(trace, "here", SECOND // 100))
 
 
-
 def test_a_listening_socket_shows_who_waits_and_its_backlog():
     trace = run(AcceptQueue())
     assert listening(trace, "server", trace.end).splitlines() == [
@@ -169,3 +168,13 @@ def test_a_listening_socket_shows_who_waits_and_its_backlog():
     ]
     assert "LISTEN 0      2" in listening(trace, "server", 10 * MS)
     assert len(listening(trace, "client", trace.end).splitlines()) == 1
+
+
+def test_a_box_shows_its_own_table_and_no_tool_of_a_host():
+    trace = run(IdleFirewall(firewall_idle_s=10, quiet_s=20))
+    client = next(s.local for s in trace.sockets if s.host == "client")
+    told = console(trace, trace.start + 4 * SECOND)
+    table = re.search(r"firewall: the connections it remembers\n(.*)\n\n", told)[1]
+    assert re.fullmatch(rf"{client} ↔ 10\.0\.0\.2:5432, idle timer: 6\.00[0-9]sec left", table)
+    assert "firewall$" not in told and told.count("$ ss -tno") == told.count("$ nstat") == 2
+    assert "firewall: the connections it remembers\nno entry" in console(trace, trace.start + 15 * SECOND)
