@@ -79,7 +79,8 @@ class ProxyLegs(Experiment):
         "keepalive_probes": (1, 2),
         "proxy_idle_s": (0, 0, 3),
         "query_s": (0, 2, 5),
-        "latency_ms": (1, 10, 20),
+        # Near by, a machine that is busy for 10 ms would show as a tail loss probe.
+        "latency_ms": (10, 20, 30),
         "watch_s": (6,),
     }
 
