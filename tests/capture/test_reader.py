@@ -29,6 +29,7 @@ BROKEN_FILES = int(os.environ.get("TCPLAB_BROKEN_FILES", "2000"))
 def small_steps(monkeypatch):
     """Chunks and stretches so small that even these files need many, with guesses and all."""
     monkeypatch.setattr(records, "CHUNK", 4096)
+    monkeypatch.setattr(records, "FRONT", 100)
     monkeypatch.setattr(chains, "WORTH_IT", 600)
     monkeypatch.setattr(chains, "STRETCH", 256)
     monkeypatch.setattr(chains, "STEPS", 2)
