@@ -14,9 +14,11 @@ from test_data import KEYS, STORED, Capture
 from test_data_waiting import probes
 
 KILLED = {"dead_client_killed", "dead_client_killed_checked"}
-CHECKED = {"dead_client_killed_checked", "dead_client_vanished_both", "dead_client_vanished_checked"}
+ROWS = {"dead_client_vanished_rows", "dead_client_vanished_rows_limited"}
+CHECKED = {"dead_client_killed_checked", "dead_client_vanished_both", "dead_client_vanished_checked"} | ROWS
 ASKED = {"dead_client_vanished_both", "dead_client_vanished_idle", "dead_client_vanished_keepalive"}
 NAMES = KILLED | CHECKED | ASKED
+IDLE = {"dead_client_vanished_idle"} | ROWS  # when the DBA looks
 DEFAULTS = {"keepalive_idle_s": 7200, "keepalive_interval_s": 75, "keepalive_probes": 9}
 SHORT = {"keepalive_idle_s": 2, "keepalive_interval_s": 1, "keepalive_probes": 3}
 
@@ -93,13 +95,14 @@ def test_only_the_settings_of_the_story_were_changed(capture):
     changed = {call.split()[4] for call in calls if "alter system" in call}
     check = {"client_connection_check_interval"} if capture.path.stem in CHECKED else set()
     keepalive = {f"tcp_keepalives_{name}" for name in ("idle", "interval", "count")}
-    assert changed == check | (keepalive if capture.path.stem in ASKED else set())
+    limit = {"tcp_user_timeout"} if capture.path.stem == "dead_client_vanished_rows_limited" else set()
+    assert changed == check | limit | (keepalive if capture.path.stem in ASKED | ROWS else set())
 
 
 def test_a_second_session_waits_for_the_lock_of_the_lost_client(capture):
     """While the DBA looks, the lost client's session is there, and stands in the other's way."""
     told = capture.sidecar["events"]
-    idle = capture.path.stem == "dead_client_vanished_idle"
+    idle = capture.path.stem in IDLE
     state = "idle in transaction" if idle else "active"
     waits = "Client|ClientRead" if idle else "Timeout|PgSleep"
     first, last = [event for event in told if "client_port" in event["call"]]
@@ -198,6 +201,33 @@ def test_an_idle_backend_needs_no_check():
     ]
 
 
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_rows_in_flight_are_sent_again_and_keepalive_asks_nothing(name):
+    capture = named(name)
+    sent = [frame for frame in capture.frames if frame.host == "server" and frame.t > ended(capture)]
+    assert {(frame.seq, frame.payload) for frame in sent} == {(sent[0].seq, sent[0].payload)}
+    assert len(sent) >= 6 and sent[0].payload and not capture.having("R")
+    shown = capture.event("ss -tno")["result"]
+    assert shown.startswith(f"ESTAB 0 {len(sent[0].payload)} ") and "timer:(on," in shown
+
+
+def test_check_and_keepalive_do_not_free_the_lock_while_rows_are_in_flight():
+    capture = named("dead_client_vanished_rows")
+    assert waited(capture) is None and log(capture) == ["nothing"]
+    assert capture.states("server") == ["ESTAB"] * 3
+
+
+def test_the_user_timeout_frees_it():
+    capture = named("dead_client_vanished_rows_limited")
+    sent = next(frame for frame in capture.frames if frame.host == "server" and frame.t > ended(capture))
+    assert 6 <= capture.event("'desk'")["t"] - sent.t < 7
+    assert capture.states("server") == ["ESTAB", "ESTAB", "CLOSED"]
+    assert log(capture) == [
+        "LOG:  could not receive data from client: Connection timed out",
+        "LOG:  unexpected EOF on client connection with an open transaction",
+    ]
+
+
 # The lesson's answers -----------------------------------------------------------------------------
 
 
@@ -232,6 +262,10 @@ def test_the_model_frees_the_lock_when_postgresql_does():
     with_check = held(check_interval_s=1, **SHORT)
     assert with_check - 0.5 < waited(named("dead_client_vanished_both")) < with_check + 1.2
     assert held(check_interval_s=1, query_s=60, **DEFAULTS) > 12
+    rows = {"check_interval_s": 1, "query_s": 0.7, **SHORT}  # a second from when it was asked
+    limited = waited(named("dead_client_vanished_rows_limited"))
+    assert held(**rows, user_timeout_s=6) == pytest.approx(limited, abs=0.6)
+    assert held(**rows) > 900
 
 
 def test_the_model_says_what_postgresql_logs():

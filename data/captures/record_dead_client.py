@@ -1,8 +1,8 @@
 """Record a real PostgreSQL whose client is gone: python3 data/captures/record_dead_client.py [FOLDER]
 
-Six captures and their sidecars are written beside this file (or into FOLDER); ../README.md says what they
+Eight captures and their sidecars are written beside this file (or into FOLDER); ../README.md says what they
 are. The database and what is needed are those of record_postgres.py; each story has two hosts and a
-PostgreSQL of its own, and all six run side by side. Takes half a minute.
+PostgreSQL of its own, and all eight run side by side. Takes half a minute.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ SESSION = "select state, wait_event_type, wait_event from pg_stat_activity where
 WAITING = "select locktype, mode, granted from pg_locks where not granted;"
 BLOCKER = """select w.application_name, h.application_name, h.client_addr, h.state from pg_stat_activity w
     join pg_stat_activity h on h.pid = any (pg_blocking_pids(w.pid));"""
-SOON, THEN = 0.1, 0.2  # seconds after the end: a second session wants the same row; the DBA looks
+SOON, THEN = 0.1, 0.2  # seconds until a second session wants the same row; until the DBA looks
 
 
 class Story:
@@ -72,15 +72,15 @@ class Story:
             "client", " ".join(words), lambda: run(*self.recording.on["client"], *words) or None
         )
 
-    def second_session(self, patience: float = 0) -> None:
+    def second_session(self, patience: float = 0, then: float = THEN) -> None:
         """It wants the row; meanwhile the DBA looks. Returns when it has the row, or has lost patience.
 
-        patience: its lock_timeout in seconds; 0: none.
+        patience: its lock_timeout in seconds; 0: none. then: when the DBA looks, seconds later.
         """
         if patience:
             say(self.recording, self.desk, f"set lock_timeout = '{patience:g}s';", "server")
         time.sleep(SOON)
-        looking = threading.Timer(THEN, self.looks)
+        looking = threading.Timer(then, self.looks)
         looking.start()
         say(self.recording, self.desk, WANTS, "server")
         looking.join()
@@ -180,6 +180,30 @@ def dead_client_vanished_idle(recording: Recording) -> None:
     story.second_session()
 
 
+def dead_client_vanished_rows(recording: Recording) -> None:
+    """A client vanished before its rows came, with keepalive of 2/1/3 and a check every second
+
+    The query is over a second after the client has vanished, and its result is in flight: Linux sends it
+    again and again, and keepalive asks nothing. The second session loses patience after 12 seconds.
+    """
+    story = Story(recording, KEEPALIVE | CHECK)
+    story.types("select pg_sleep(1);")
+    story.vanishes()
+    story.second_session(patience=12, then=1.5)
+
+
+def dead_client_vanished_rows_limited(recording: Recording) -> None:
+    """A client vanished before its rows came: keepalive of 2/1/3, a check every second, a user timeout of 6 s
+
+    The same with tcp_user_timeout. Linux gives the unacknowledged result up after 6 seconds, without a RST,
+    and the backend, which waits for the next command, hears of it at once.
+    """
+    story = Story(recording, KEEPALIVE | CHECK | {"tcp_user_timeout": "6s"})
+    story.types("select pg_sleep(1);")
+    story.vanishes()
+    story.second_session(then=1.5)
+
+
 SCENARIOS = (
     dead_client_killed,
     dead_client_killed_checked,
@@ -187,6 +211,8 @@ SCENARIOS = (
     dead_client_vanished_keepalive,
     dead_client_vanished_both,
     dead_client_vanished_idle,
+    dead_client_vanished_rows,
+    dead_client_vanished_rows_limited,
 )
 
 
