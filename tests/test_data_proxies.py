@@ -47,7 +47,7 @@ def log(front):
 
 
 def query(front):
-    return front.event("psql keepalives_idle")
+    return front.event("psql -c")
 
 
 def test_the_folder_holds_exactly_these_pairs():
@@ -137,6 +137,8 @@ def test_the_clients_probes_are_answered_by_the_proxy_and_reach_no_further():
     assert front.event("haproxy's log")["result"] == "nothing"
     for leg in (front, back):
         assert leg.states("client") == ["ESTAB"]
+    parameters = front.event("psql's connection string")["result"]
+    assert parameters.endswith("keepalives_idle=2 keepalives_interval=1 keepalives_count=3")
 
 
 def test_the_proxys_own_keepalive_ends_both_legs_after_five_seconds():

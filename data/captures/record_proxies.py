@@ -149,8 +149,8 @@ class Story:
             except subprocess.TimeoutExpired:
                 return f"still waits after {patience:.0f} s"
 
-        words = " ".join(["psql", *filter(None, [parameters]), "-c", f"'{sql}'"])
-        thread = threading.Thread(target=lambda: self.front.call("client", words, run_it))
+        self.front.call("client", "psql's connection string", lambda: f"host=… port=… {parameters}".strip())
+        thread = threading.Thread(target=lambda: self.front.call("client", f"psql -c '{sql}'", run_it))
         thread.start()
         time.sleep(1)  # until everything is acknowledged and silent
         return thread
@@ -165,6 +165,10 @@ class Story:
         """What ss shows of both legs: states everywhere, timers on each host."""
         for leg in (self.front, self.back):
             leg.look()
+        moment = time.time()  # of the whole look: four hosts one after the other would seem to disagree
+        for leg in (self.front, self.back):
+            for state in leg.states[-2:]:
+                state["t"] = moment
         sockets(self.front, "client")
         for host in ("client", "server"):  # the proxy is the client of its own leg
             sockets(self.back, host)

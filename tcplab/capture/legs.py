@@ -41,7 +41,7 @@ def both_legs(front: Capture, back: Capture) -> Trace:
 
 
 #: Calls by which a session is used or ended; every other one only looks.
-DEEDS = "psql ", "ip address"
+DEEDS = "psql -c", "ip address"
 
 
 def _renamed(leg: Trace, names: Mapping[str, str], later: int) -> Trace:
