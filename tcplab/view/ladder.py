@@ -1,8 +1,10 @@
 """The ladder: hosts as lifelines, time downwards, every segment an arrow from sent to arrived.
 
 Beside it, on each host's outer side, what `ss` and the application saw: a bar for the TCP state
-with its name, a thin one for the running timer, the calls where they returned. One time axis
-serves all of it (`timeaxis.py`), and `time_axis(trace)` translates the y of a click into a moment.
+with its name, a thin one for the running timer, the calls where they returned. A host in the middle,
+as a proxy is, has both its sides; a box on the way has its entry instead (`boxes.py`). With more than
+two lifelines an end whose other end is gone is striped: half-open. One time axis serves all of it
+(`timeaxis.py`), and `time_axis(trace)` translates the y of a click into a moment.
 
 Everything is a trace of kind `scatter`, one per kind of thing and always the same ones in the same
 order, empty or not, so that a living figure can be updated in place:
