@@ -85,3 +85,36 @@ class Unplugged(Boxed):
         await bench.sleep(0.1)
         server.host.plug()
         await client.settled()
+
+
+class Waits(Story):
+    """Which of several calls is first; and when somebody hung up."""
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        began = bench.now()
+        first = await bench.first(self.after(bench, 0.3, "slow"), self.after(bench, 0.1, "fast"))
+        nested = await bench.first(
+            bench.first(client.receive(), bench.sleep(5)), self.after(bench, 0.1, "outer")
+        )
+        still = await server.wait_until_hung_up(0.1)
+        await client.close()
+        gone = await server.wait_until_hung_up(5)
+        again = await server.wait_until_hung_up(5)
+        end = await server.receive()
+        told = (first, nested, still, gone, again, end.end_of_file, f"{bench.now() - began:.1f}")
+        bench.note(None, f"told {told}")
+
+    async def after(self, bench, seconds, word):
+        await bench.sleep(seconds)
+        return word
+
+
+class HungUp(Story):
+    """A RST is found as well, and the next call is still told."""
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        await client.reset()
+        gone = await server.wait_until_hung_up(5)
+        bench.note(None, f"told {gone} {(await server.receive()).error}")

@@ -22,6 +22,8 @@ STORIES = [
     route_stories.Two(),
     route_stories.RejectedOnce(),
     route_stories.Unplugged(),
+    route_stories.Waits(),
+    route_stories.HungUp(),
 ]
 
 
@@ -111,6 +113,12 @@ def test_a_rule_may_hold_for_one_segment():
 def test_a_cable_that_is_pulled_takes_what_is_at_the_box():
     trace = on_model(of("Unplugged"))
     assert [p.fate for p in trace.passages if p.segment.length][2:] == ["lost", "delivered"]
+
+
+def test_the_first_of_several_calls_and_who_hung_up():
+    (waits,), (hung_up,) = (on_model(of(story)).notes for story in ("Waits", "HungUp"))
+    assert waits.text == "told ('fast', 'outer', False, True, True, True, '0.3')"
+    assert hung_up.text == "told True ECONNRESET"
 
 
 def test_a_box_has_a_name_of_its_own():
