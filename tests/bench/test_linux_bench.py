@@ -209,7 +209,7 @@ def test_segments_travel_for_the_latency_and_are_in_order(runs):
         for passage in result.passages:
             if passage.arrives is not None:
                 # A box stands somewhere on the way: what it sends itself has less of it before it.
-                least = latency if passage.sender in result.hosts else 0
+                least = latency if result.hosts[passage.sender] else 0
                 took = passage.arrives - passage.t
                 assert least <= took < latency + 11 * MILLISECOND, (name, passage)
 
