@@ -180,7 +180,7 @@ def classify(passages: Iterable[Passage]) -> None:
             continue
         sender, peer = pair.senders[side], pair.senders[1 - side]
         sender.catch_up(passage.t)
-        if segment.flags & SYN and segment.seq == sender.stray:
+        if segment.flags & (SYN | RST) == SYN and segment.seq == sender.stray:
             kind = RETRANSMISSION
             if step is not Step.STRAY:
                 sender.send(passage)

@@ -11,7 +11,7 @@ NUMBERS = {
     f"{kind.name}-{name}": (knob, kind.defaults()[name])
     for kind in EXPERIMENTS.values()
     for name, knob in kind.knobs().items()
-    if knob.kind in (int, float)
+    if knob.kind in (int, float) and not knob.choices
 }
 
 
