@@ -77,12 +77,12 @@ MAKERS: dict[str, Callable[[Table], Array]] = {
 class Columns(Mapping[str, Array]):
     """`frame`: number in the file, from 1. `t`: nanoseconds since the capture's first packet.
     `connection`: number of the connection, by its first packet. `source`, `source_port`,
-    `destination`, `destination_port`: the ends; addresses are text. `flags`: bits as in the
-    header, up to URG. `seq`, `ack`: absolute; ack is 0 without the ACK flag. `window`: as in the
-    header; `window_shift`: the real one is `window << window_shift`, and -1 says that a SYN is missing and nobody knows.
-    `length`: bytes of payload by the headers, whether or not they were stored. `mss`, `window_scale`,
-    `sack_permitted`: what a SYN offers, -1 or False without. `sack_blocks`: how many, and
-    `sack_left`, `sack_right`: edges of the first one. `timestamp`, `timestamp_echo`: good where
+    `destination`, `destination_port`: the ends; addresses are text. `flags`: bits as in the header,
+    up to URG. `seq`, `ack`: absolute; ack is 0 without the ACK flag. `window`: as in the header;
+    `window_shift`: the real one is `window << window_shift`, and -1 says that a SYN is missing and
+    nobody knows. `length`: bytes of payload by the headers, whether or not they were stored. `mss`,
+    `window_scale`, `sack_permitted`: what a SYN offers, -1 or False without. `sack_blocks`: how many,
+    and `sack_left`, `sack_right`: edges of the first one. `timestamp`, `timestamp_echo`: good where
     `has_timestamps`, else 0.
     """
 
