@@ -79,7 +79,7 @@ class IdleFirewall(Experiment):
     lesson = "keepalive"
     controls = ("firewall_idle_s", "keepalive_idle_s", "quiet_s", "expired", "waiting_for")
     presets = {
-        "AWS load balancer (NLB) 350 s": {},
+        "AWS Network Firewall 350 s": {},
         "the same, a ten-minute report and libpq's defaults": {
             "waiting_for": "long_query", "quiet_s": 600, "keepalive_idle_s": 7200,
         },
@@ -87,7 +87,7 @@ class IdleFirewall(Experiment):
             "waiting_for": "long_query", "quiet_s": 600, "keepalive_idle_s": 60,
             "keepalive_interval_s": 10, "keepalive_probes": 6,
         },
-        "AWS NAT gateway 350 s: RST": {"expired": "reject"},
+        "AWS NLB or NAT gateway 350 s: RST": {"expired": "reject"},
         "Azure load balancer 4 min": {"firewall_idle_s": 240, "quiet_s": 300},
         "Azure load balancer with TCP reset": {
             "firewall_idle_s": 240, "quiet_s": 300, "expired": "reset_both",
@@ -251,4 +251,4 @@ class IdleFirewall(Experiment):
 
 
 def _arrived_at_server(trace: Trace) -> Iterator[Passage]:
-    return (p for p in trace.passages if p.receiver == "server" and p.fate == "delivered")
+    return (p for p in trace.passages if p.receiver == "server" and p.fate == "delivered" and p.arrives)
