@@ -268,7 +268,7 @@ class ClientGone(Experiment):
         is_blind = self.how == "vanish" and by in ("never", "retransmission")
         if is_blind and self.session == "running" and self.check_interval_s:
             if self.keepalive_idle_s:
-                return ["The query was over before keepalive had found out, and then its answer was in flight."]
+                return ["The query was over before keepalive found out, and then its answer was in flight."]
             return ["The check only asks Linux, and Linux had heard nothing: without keepalive it is blind."]
         if is_blind and self.session == "sending" and self.keepalive_idle_s:
             return ["Keepalive was on and sent no probe: it keeps quiet while data is unacknowledged."]
