@@ -198,6 +198,7 @@ def proxy_database_gone(story: Story) -> None:
     """
     story.haproxy(*NO_HURRY)
     waiting = story.psql("select pg_sleep(5);", LIBPQ, patience=14)
+    story.look()
     story.vanishes("server")
     time.sleep(9)
     story.look()
@@ -291,6 +292,7 @@ def proxy_client_gone(story: Story) -> None:
     story.database(DATABASE | {"client_connection_check_interval": "1s"})
     story.haproxy(*NO_HURRY, *FRONTEND)
     story.psql("select pg_sleep(60);", patience=15)
+    story.look()
     story.vanishes("client")
     time.sleep(3)
     story.look()
