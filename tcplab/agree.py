@@ -55,7 +55,8 @@ def is_tie(experiment: Story) -> bool:
         others = [run(other) for other in experiment.nearby()]
     else:
         latency = min(experiment.latency_ms + MORE_LATENCY_MS, 1000)
-        others = [run(experiment, lateness=LATE_SHARE), run(experiment.with_values(latency_ms=latency))]
+        late = [run(experiment, lateness=LATE_SHARE, late_on=host) for host in ("", *base.hosts)]
+        others = [*late, run(experiment.with_values(latency_ms=latency))]
     scope = scope_of(experiment, base)
     return any(compare(base, other, (scope, scope_of(experiment, other))) for other in others)
 

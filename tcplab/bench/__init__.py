@@ -49,13 +49,15 @@ def run(
     *,
     sandbox: Sandbox | None = None,
     lateness: float = 0,
+    late_on: str = "",
 ) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
     `bench` is `model` or `linux`; there `progress` is told a few times a second how far it is:
     seconds since the run began, and segments so far. `sandbox`: one that is already there, on Linux;
-    `lateness`: the share by which the model's timers fire late (not in a study). Raises `ParameterError`
-    for a bench that doesn't exist, `tcplab.bench.trouble.BenchError` where Linux can't be had.
+    `lateness`: the share by which the model's timers fire late (not in a study), on the host `late_on`
+    alone if that is named. Raises `ParameterError` for a bench that doesn't exist,
+    `tcplab.bench.trouble.BenchError` where Linux can't be had.
     """
     from tcplab.kinds import classify
 
@@ -64,7 +66,7 @@ def run(
     if bench == "model":
         from tcplab.bench.model import run_on_model
 
-        trace = run_on_model(experiment, lateness=lateness)
+        trace = run_on_model(experiment, lateness=lateness, late_on=late_on)
     elif bench == "linux":
         from tcplab.bench.sandbox import run_on_linux
 

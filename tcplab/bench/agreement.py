@@ -108,6 +108,7 @@ def judge(experiment: Compared | Study, linux: Trace) -> tuple[Agreement, Witnes
     twin = experiment.twin(linux)
     model = run(twin)
     ours, theirs = (Witness(trace, scope_of(twin, trace)) for trace in (model, linux))
+    align(ours, theirs)
     pairs = list(_pairs(ours, theirs))
     calls = sum(len(events) for host in model.hosts for events in theirs.calls(host).values())
     behind = (b.t - a.t for _, model_s, linux_s in pairs for a, b in zip(model_s, linux_s, strict=False))
@@ -130,7 +131,44 @@ def in_time(model_s: float, linux_s: float) -> bool:
 
 def compare(model: Trace, linux: Trace, scopes: tuple[Scope, Scope] = (WHOLE, WHOLE)) -> list[Difference]:
     """Everything in which two runs of one experiment differ; empty when they agree."""
-    return _differences(Witness(model, scopes[0]), Witness(linux, scopes[1]))
+    ours, theirs = Witness(model, scopes[0]), Witness(linux, scopes[1])
+    align(ours, theirs)
+    return _differences(ours, theirs)
+
+
+def align(ours: Witness, theirs: Witness) -> None:
+    """Number Linux's connections so that each has the same number as one of the model's that is like it.
+
+    Which of several that begin at once gets a place in a queue, or the processor first, is chance;
+    what they get together is not. So those are compared as a set.
+    """
+    bursts = [witness.bursts() for witness in (ours, theirs)]
+    if list(map(len, bursts[0])) != list(map(len, bursts[1])):
+        return
+    ways = list(permutations(ours.trace.hosts, 2))
+    sent = [[witness.segments(*way) for way in ways] for witness in (ours, theirs)]
+    numbers: dict[int, int] = {}
+    for mine, its in zip(*bursts, strict=True):
+        left, rest = list(its), []
+        for n in mine:
+            like = (m for m in left if _alike(sent, n, m))
+            m = next(like, None)
+            if m is None:
+                rest.append(n)
+            else:
+                left.remove(m)
+                numbers[m] = n
+        numbers.update(zip(left, rest, strict=True))
+    theirs.connection = [numbers[m] for m in theirs.connection]
+
+
+def _alike(sent: list[list[dict[int, list[Event]]]], n: int, m: int) -> bool:
+    """True when the model's connection `n` and Linux's `m` have nothing that differs."""
+    return not any(
+        difference
+        for a, b in zip(*sent, strict=True)
+        for difference in _compare_sequences("", a.get(n, []), b.get(m, []))
+    )
 
 
 def _differences(ours: Witness, theirs: Witness) -> list[Difference]:

@@ -70,6 +70,7 @@ class ModelHost(Host):
         self._waiting: dict[Any, simpy.Event] = {}
         self._samples: dict[Any, tuple[Any, ...]] = {}
         self._timer: int | None = None
+        self._lateness = bench.lateness_of(name)
 
     # -- the script's verbs ----------------------------------------------------------------
 
@@ -200,7 +201,7 @@ class ModelHost(Host):
         due = stack.next_timer()
         if due is not None and (self._timer is None or due < self._timer):
             wait = max(due - self.env.now, 0)
-            wait += int(wait * self.bench.lateness)
+            wait += int(wait * self._lateness)
             self._timer = self.env.now + wait
             timeout = self.env.timeout(wait)
             timeout.callbacks.append(self._on_timer)
@@ -229,8 +230,8 @@ class ModelHost(Host):
 class ModelBench(Bench):
     """Hosts on one wire, in virtual time."""
 
-    def __init__(self, story: Story, lateness: float = 0) -> None:
-        self.lateness = lateness
+    def __init__(self, story: Story, lateness: float = 0, late_on: str = "") -> None:
+        self._lateness, self._late_on = lateness, late_on
         self.env = VirtualTime()
         self.release = release(story.linux)
         self.trace = Trace(str(story.name), "model", story.linux, story.values())
@@ -255,6 +256,10 @@ class ModelBench(Bench):
 
     def route(self, one: Host, other: Host, *boxes: Box) -> None:
         self.wire.between.place(one.name, other.name, boxes)
+
+    def lateness_of(self, host: str) -> float:
+        """The share by which a host's timers fire late."""
+        return self._lateness if self._late_on in ("", host) else 0
 
     def now(self) -> float:
         return self.env.now / SECOND
@@ -342,16 +347,17 @@ def _options(options: SocketOptions) -> Options:
     )
 
 
-def run_on_model(story: Story, *, lateness: float = 0) -> Trace:
+def run_on_model(story: Story, *, lateness: float = 0, late_on: str = "") -> Trace:
     """Run a story's script to its end in virtual time; kinds and outcome are still to be read.
 
-    `lateness`: the share by which every timer fires late, as real ones do.
+    `lateness`: the share by which every timer fires late, as real ones do; on one host alone if
+    `late_on` names it.
     """
     # A run only adds to its trace: looking for garbage would cost a fifth of the time and find none.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        bench = ModelBench(story, lateness)
+        bench = ModelBench(story, lateness, late_on)
         script = bench.env.process(story.run(bench))  # type: ignore[arg-type]
         try:
             bench.env.run(until=script)

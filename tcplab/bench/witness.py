@@ -15,8 +15,6 @@ from tcplab.trace import MILLISECOND, SECOND, Call, Passage, Relative, Trace
 #: An ACK sent this soon after something came in is its answer.
 AT_ONCE = 5 * MILLISECOND
 
-NEVER = 1 << 63
-
 _PROBES = ("keepalive", "window_probe")
 
 
@@ -52,8 +50,8 @@ class Witness:
         self.since = trace.start if scope.since is None else scope.since
         self.until = trace.end + 1 if scope.until is None else scope.until
         self.begins = scope.since is not None
-        #: Every passage's connection, counted from 0.
-        self.connection = _connections(trace.passages)
+        #: Every passage's connection, counted from 0 by their first segments.
+        self.connection = incarnations(passage.segment for passage in trace.passages)
         self.numbers = self._numbers()
 
     def _numbers(self) -> list[Relative]:
@@ -106,6 +104,17 @@ class Witness:
                 where = f"connection {mine + 1}"
             event = Event(self.trace.seconds(call.t), f"{call.call} -> {call.result}")
             found.setdefault(where, []).append(event)
+        return found
+
+    def bursts(self) -> list[list[int]]:
+        """Connections that begin at once, together."""
+        found: list[list[int]] = []
+        last = 0
+        for n, (t, _, _) in enumerate(self._begun()):
+            if not found or t - last > AT_ONCE:
+                found.append([])
+            found[-1].append(n)
+            last = t
         return found
 
     def _begun(self) -> list[tuple[int, str, int]]:
@@ -200,28 +209,6 @@ def _connection_of(verb: str, call: Call, begun: list[tuple[int, int]]) -> int |
         return next((n for t, n in begun if t >= call.began), None)
     since = call.began if verb == "connect" else 0
     return next((n for t, n in reversed(begun) if since <= t <= call.t), None)
-
-
-def _connections(passages: list[Passage]) -> list[int]:
-    """Every passage's connection, numbered by their first segments.
-
-    Which of several that begin at once is served first is chance: they are numbered by when they are
-    answered.
-    """
-    numbers = incarnations(passage.segment for passage in passages)
-    begun: dict[int, int] = {}
-    answered: dict[int, int] = {}
-    for passage, n in zip(passages, numbers, strict=True):
-        begun.setdefault(n, passage.t)
-        if passage.segment.flags & (SYN | ACK) == SYN | ACK:
-            answered.setdefault(n, passage.t)
-    burst, last, key = 0, 0, {}
-    for n, t in begun.items():
-        burst += t - last > AT_ONCE
-        last = t
-        key[n] = burst, answered.get(n, NEVER), n
-    rank = {n: place for place, n in enumerate(sorted(key, key=key.__getitem__))}
-    return [rank[n] for n in numbers]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host, Listener
+from tcplab.bench.witness import WHOLE, Scope
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.reading import error_of, in_words, plural, watching_since
 from tcplab.knobs import (
@@ -149,6 +150,18 @@ class AcceptQueue(Experiment):
         asked = await bench.within(end - bench.now(), connection.receive_exactly(LOGIN_BYTES))
         if asked is not None and asked.value:
             await connection.send(ANSWER_BYTES)
+
+    def scope(self, trace: Trace) -> Scope:
+        """Up to the moment when many clients talk at once to a server that accepts.
+
+        What they send arrives while the server takes connections out of its queue: how many of them
+        find room, and how many have to send again, is a race of microseconds.
+        """
+        if not self.accept_after_s or (self.concurrent and self.speaks_first == "server"):
+            return WHOLE
+        begins = trace.start + round(self.accept_after_s * SECOND)
+        until = counted_at(trace, self.speak_after_s) if self.concurrent else begins
+        return Scope(until=until - BEFORE_THEY_SPEAK)
 
     # -- what came of it ---------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class ProxyLegs(Experiment):
         },
     }  # fmt: skip
     pictures = ("ladder",)
-    quick = {"client_keepalive_idle_s": 1, "backend_keepalive_idle_s": 2}
+    quick = {"client_keepalive_idle_s": 2, "backend_keepalive_idle_s": 2}
     sampled = {
         "broken": ("database", "database", "client", "nothing"),
         "client_keepalive_idle_s": (0, 1, 2),
