@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tcplab.agree import agreement
     from tcplab.bench import run
     from tcplab.capture import CaptureError
+    from tcplab.capture.findings import diagnose
     from tcplab.capture.pcap import write_pcap
     from tcplab.capture.reading import Capture, read_capture
     from tcplab.capture.runs import recording
@@ -77,6 +78,7 @@ __all__ = [
     "WhyTimeWait",
     "agreement",
     "both",
+    "diagnose",
     "explore",
     "idle_map",
     "picture",
@@ -98,6 +100,7 @@ _HOMES = {
     "Trace": "tcplab.trace",
     "agreement": "tcplab.agree",
     "both": "tcplab.view.both",
+    "diagnose": "tcplab.capture.findings",
     "explore": "tcplab.view.explorer",
     "idle_map": "tcplab.view.idle_desk",
     "picture": "tcplab.view.show",

@@ -129,9 +129,13 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     agree.add_argument("--samples", type=int, metavar="N", help="draw N sets of parameters for each")
     agree.add_argument("--seed", type=int, default=1, metavar="S", help="chooses the samples (default: 1)")
-    for each in (doctor, listing, run, agree):
+    diagnose = commands.add_parser("diagnose", help="say what happened in a capture, worst first")
+    diagnose.add_argument("files", nargs="+", metavar="FILE", help="pcap or pcapng, also packed with gzip")
+    for each in (doctor, listing, run, agree, diagnose):
         each.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser, {"doctor": doctor, "list": listing, "run": run, "agree": agree, "record": record}
+    return parser, {
+        "doctor": doctor, "list": listing, "run": run, "agree": agree, "record": record, "diagnose": diagnose,
+    }  # fmt: skip
 
 
 class _Version(argparse.Action):
@@ -148,7 +152,7 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
+def _print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     print(json.dumps(value, indent=2))
 
 
@@ -331,6 +335,39 @@ def _record(told: argparse.Namespace) -> None:
         _status("")
 
 
+# --- diagnose ---
+
+
+def _diagnose(told: argparse.Namespace) -> int:
+    from tcplab.capture import CaptureError
+    from tcplab.capture.findings import diagnose
+    from tcplab.capture.findings.printed import diagnosis_lines, harmless
+    from tcplab.capture.reading import read_capture
+
+    several, code = len(told.files) > 1, 0
+    found: list[dict[str, Any]] = []
+    for file in told.files:
+        named = {"file": file} if several else {}
+        try:
+            diagnosis = diagnose(read_capture(file))
+        except CaptureError as error:
+            code = _say(harmless(str(error)), WRONG)
+            found.append({**named, "error": str(error)})
+            continue
+        if told.json:
+            found.append({**named, **diagnosis.to_json()})
+            for warning in diagnosis.warnings:
+                print(f"tcplab: {harmless(warning)}", file=sys.stderr)
+            continue
+        for line in diagnosis_lines(diagnosis):
+            _print(line)
+    if told.json and several:
+        _print_json(found)
+    elif told.json and not code:
+        _print_json(found[0])
+    return code
+
+
 def _status(text: str) -> None:
     """Overwrite the last line of a terminal; elsewhere nobody waits for it."""
     if sys.stderr.isatty():
@@ -343,4 +380,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "run": _run_experiment,
     "agree": _agree,
     "record": _record,
+    "diagnose": _diagnose,
 }

@@ -219,7 +219,8 @@ def setting(text):
     [
         ([], "which command? There are doctor, list, run"),
         (["rnu", "keepalive"], "no command 'rnu': did you mean run?"),
-        (["diagnose"], "no command 'diagnose': there are doctor, list, run, agree, record."),
+        (["replay"], "no command 'replay': there are doctor, list, run, agree, record, diagnose."),
+        (["diagnose"], "the following arguments are required: FILE"),
         (["run"], "required: NAME"),
         (["run", "keepalvie"], "no experiment 'keepalvie': did you mean keepalive?"),
         (["run", "xyzzy"], "no experiment 'xyzzy': there are handshake_and_close, "),

@@ -1,0 +1,152 @@
+"""What a capture shows: findings, one function a code, for the connections that are worth a look.
+
+Columns pick those; every other connection did nothing but talk, and is not walked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tcplab.capture.ends import SERVICES
+from tcplab.capture.findings import ending, opening, silence
+from tcplab.capture.findings.screen import suspicious
+from tcplab.capture.findings.story import Earlier, Finding, Story
+from tcplab.capture.reading import Capture
+from tcplab.model.rst import ACCEPTED
+from tcplab.segment import Endpoint
+
+__all__ = ["CODES", "ConnectionFindings", "Diagnosis", "Finding", "diagnose"]
+
+#: Every code, worst first: the function that finds it, and the notebook that explains it.
+CODES: dict[str, tuple[Callable[[Story], Iterator[Finding]], str]] = {
+    "idle_then_dead": (silence.idle_then_dead, "03_keepalive"),
+    "cookie_ghost_suspected": (opening.cookie_ghost_suspected, "12_ghost_connections"),
+    "dead_peer": (silence.dead_peer, "04_dead_peer"),
+    "keepalive_death": (silence.keepalive_death, "03_keepalive"),
+    "ghost_suspected": (opening.ghost_suspected, "12_ghost_connections"),
+    "unanswered_syn": (opening.unanswered_syn, "02_fin_or_rst"),
+    "refused": (opening.refused, "02_fin_or_rst"),
+    "reset_by_server": (ending.reset_by_server, "02_fin_or_rst"),
+    "reset_by_client": (ending.reset_by_client, "02_fin_or_rst"),
+    "reset_challenged": (ending.reset_challenged, "13_the_rst_that_did_not_close"),
+    "reset_ignored": (ending.reset_ignored, "13_the_rst_that_did_not_close"),
+    "half_closed": (ending.half_closed, "02_fin_or_rst"),
+    "zero_window": (silence.zero_window, "06_the_window"),
+    "retransmission": (silence.retransmission, "04_dead_peer"),
+    "port_reused": (opening.port_reused, "10_out_of_ports"),
+    "keepalive": (silence.keepalive, "03_keepalive"),
+    "probe_only": (opening.probe_only, "01_life_of_a_connection"),
+    "midstream": (opening.midstream, "01_life_of_a_connection"),
+    "closed_by_server": (ending.closed_by_server, "01_life_of_a_connection"),
+    "closed_by_client": (ending.closed_by_client, "01_life_of_a_connection"),
+}
+#: The state in which a capture leaves a connection, by the code that says so; the first one counts.
+STATES = {
+    "refused": "refused", "unanswered_syn": "unanswered", "reset_by_server": "reset",
+    "reset_by_client": "reset", "idle_then_dead": "dead", "dead_peer": "dead",
+    "cookie_ghost_suspected": "dead",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ConnectionFindings:
+    """One connection of a capture and what it shows."""
+
+    #: Its number in the capture, from 0, as in `Capture.connection`.
+    number: int
+    client: Endpoint
+    server: Endpoint
+    #: What usually listens on the server's port; None for any other port.
+    service: str | None
+    #: As the capture leaves it: `open`, `closed`, `closing`, `reset`, `dead`, `refused`, `unanswered`.
+    state: str
+    #: Worst first.
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `tcplab diagnose --json` prints it."""
+        return {
+            "client": str(self.client), "server": str(self.server), "service": self.service,
+            "state": self.state, "findings": [each.to_json() for each in self.findings],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a capture shows. `len()` counts its connections."""
+
+    name: str
+    #: TCP packets.
+    packets: int
+    #: In order of their first packet.
+    connections: tuple[ConnectionFindings, ...]
+    #: Sentences a reader must know before believing it.
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.connections)
+
+    @property
+    def summary(self) -> Mapping[str, int]:
+        """How many connections show each code, worst first."""
+        shown = [{each.code for each in connection.findings} for connection in self.connections]
+        counts = {code: sum(code in codes for codes in shown) for code in CODES}
+        return {code: count for code, count in counts.items() if count}
+
+    def to_json(self) -> dict[str, Any]:
+        """As `tcplab diagnose --json` prints it."""
+        return {"packets": self.packets, "connections": [each.to_json() for each in self.connections]}
+
+
+def diagnose(capture: Capture) -> Diagnosis:
+    """What happened to each connection of a capture, as far as one point of the route shows it."""
+    look = suspicious(capture)
+    lasting: dict[frozenset[Endpoint], Earlier | None] = {}
+    connections = []
+    for i, (client, server) in enumerate(capture.connections):
+        findings: tuple[Finding, ...] = ()
+        state = "open"
+        if look[i]:
+            ends = frozenset((client, server))
+            story = _story(capture, i, lasting.get(ends))
+            findings = _findings(story)
+            state = _state(story, findings)
+            lasting[ends] = _ended(story, state)
+        service = SERVICES.get(server.port)
+        connections.append(ConnectionFindings(i, client, server, service, state, findings))
+    return Diagnosis(capture.name, len(capture), tuple(connections), capture.warnings)
+
+
+def _story(capture: Capture, i: int, earlier: Earlier | None) -> Story:
+    client, server = capture.connections[i]
+    trace = capture.connection(i)
+    carried = any(p.segment.length for p in trace.passages)
+    return Story(client, server, trace.passages, capture.frames(i), trace.end, carried, earlier)
+
+
+def _findings(story: Story) -> tuple[Finding, ...]:
+    return tuple(
+        replace(finding, lesson=lesson) for find, lesson in CODES.values() for finding in find(story)
+    )
+
+
+def _state(story: Story, findings: tuple[Finding, ...]) -> str:
+    codes = {finding.code for finding in findings}
+    for code, state in STATES.items():
+        if code in codes:
+            return state
+    if codes & {"closed_by_client", "closed_by_server"}:
+        return "closed" if ending.complete(story) else "closing"
+    return "open"
+
+
+def _ended(story: Story, state: str) -> Earlier | None:
+    """How it ended, if the capture saw that."""
+    if state == "closed":
+        return Earlier(story.passages[-1].t, story.frames[-1], True)
+    for reset in ending.resets(story):
+        if reset.verdict == ACCEPTED:
+            return Earlier(story.passages[reset.place].t, story.frames[reset.place], False)
+    return Earlier(story.passages[-1].t, story.frames[-1], False) if state == "refused" else None

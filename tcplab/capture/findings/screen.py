@@ -1,0 +1,77 @@
+"""Which connections are worth a look, told from the columns, for all packets at once.
+
+A connection is passed over only when nothing in it can be a finding: it began with one SYN and its answer,
+every segment stands where the one before ended, all that was sent was acknowledged, no window was shut,
+and no FIN or RST came.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcplab.capture.chains import Array
+from tcplab.capture.reading import Capture
+from tcplab.segment import ACK, FIN, RST, SYN
+
+#: Room between two directions on the line on which all of them stand one behind the other.
+APART = 1 << 34
+
+
+def suspicious(capture: Capture) -> Array:
+    """For each connection, True when it must be walked segment by segment."""
+    table, count = capture.table, len(capture.connections)
+    looked = np.zeros(count, bool)
+    if not len(table):
+        return looked
+    flags = table.flags
+    odd = (flags & (FIN | RST)) != 0
+    odd |= (table.window == 0) & ((flags & SYN) == 0)
+    looked[table.connection[odd]] = True
+    # Several connections on one four-tuple: how the one before ended is part of the next one's story.
+    pairs = np.unique(np.stack([table.way >> 1, table.connection]), axis=1)
+    often = np.bincount(pairs[0]) > 1
+    looked[pairs[1][often[pairs[0]]]] = True
+    opening = (flags[table.syn] & ACK) == 0
+    for rows in (table.syn[opening], table.syn[~opening]):
+        looked |= np.bincount(table.connection[rows], minlength=count) != 1
+    side = table.connection.astype(np.int64) * 2 + (table.way & 1)
+    order = np.argsort(side, kind="stable")
+    side = side[order]
+    first = np.flatnonzero(np.append(True, side[1:] != side[:-1]))
+    size = np.diff(np.append(first, len(side)))
+    seq = table.seq[order]
+    begin = np.repeat(seq[first], size)
+    at = (seq - begin).astype(np.int32).astype(np.int64)
+    end = at + table.length[order] + ((flags[order] & SYN) != 0)
+    reached = np.maximum.accumulate(end + side * APART) - side * APART
+    again = np.zeros(len(side), bool)
+    again[1:] = (at[1:] < reached[:-1]) & (side[1:] == side[:-1])
+    looked[side[again] >> 1] = True
+    _unanswered(looked, side, first, size, seq[first], reached, table.ack[order], flags[order])
+    return looked
+
+
+def _unanswered(
+    looked: Array,
+    side: Array,
+    first: Array,
+    size: Array,
+    begin: Array,
+    reached: Array,
+    ack: Array,
+    flags: Array,
+) -> None:
+    """Mark the connections that have something not acknowledged at the end, or only one side."""
+    last = first + size - 1
+    numbers = side[first]
+    place = np.full(2 * len(looked), -1, np.int64)
+    place[numbers] = np.arange(len(numbers))
+    peer = place[numbers ^ 1]
+    alone = peer < 0
+    looked[numbers[alone] >> 1] = True
+    mine = np.flatnonzero(~alone)
+    base = np.repeat(begin[peer], size)
+    heard = np.where((flags & ACK) != 0, (ack - base).astype(np.int32).astype(np.int64), -APART // 4)
+    acked = np.maximum.reduceat(heard, first)
+    short = reached[last[peer[mine]]] > acked[mine]
+    looked[numbers[mine[short]] >> 1] = True

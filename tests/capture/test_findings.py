@@ -1,0 +1,322 @@
+"""What a capture shows, held against what was done when it was recorded: parameters, outcomes, calls."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import tcplab
+from tcplab import cli
+from tcplab.capture.findings import CODES, diagnose
+from tcplab.capture.findings.printed import diagnosis_lines, harmless
+from tcplab.capture.findings.screen import suspicious
+from tcplab.capture.pcap import write_pcap
+from tcplab.capture.reading import read_capture
+from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
+from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
+
+ROOT = Path(__file__).parents[2]
+STORED = ROOT / "data" / "captures"
+CAPTURES = sorted(path.stem for path in STORED.glob("*.pcap"))
+
+
+def sidecar(name):
+    return json.loads((STORED / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def told(name):
+    return diagnose(read_capture(STORED / f"{name}.pcap"))
+
+
+def only(name, code, connection=0):
+    """The one finding of this code."""
+    (finding,) = (each for each in told(name).connections[connection].findings if each.code == code)
+    return finding
+
+
+def all_codes(name):
+    return [sorted(each.code for each in connection.findings) for connection in told(name).connections]
+
+
+def of_experiment(experiment):
+    return [name for name in CAPTURES if sidecar(name).get("experiment") == experiment]
+
+
+# --- the key: from what was done, never from what the program says ---
+
+
+@pytest.mark.parametrize("name", of_experiment("keepalive"))
+def test_keepalive_as_it_was_set(name):
+    did, gave = sidecar(name)["parameters"], sidecar(name)["outcome"]
+    if did["peer"] == "alive":
+        finding = only(name, "keepalive")
+        assert finding.facts["count"] == len(gave["probe_times_s"])
+        assert all_codes(name) == [["keepalive"]]
+    elif did["peer"] == "rebooted":
+        assert only(name, "reset_by_server").facts["kind"] == "no_socket"
+        assert all_codes(name) == [["reset_by_server"]]
+        return
+    else:
+        finding = only(name, "keepalive_death")
+        assert finding.facts["probes"] == len(gave["probe_times_s"])
+        assert finding.facts["interval_s"] == pytest.approx(did["interval_s"], rel=0.08)
+        assert only(name, "reset_by_client").facts["kind"] == "keepalive"
+        assert all_codes(name) == [["keepalive_death", "reset_by_client"]]
+    assert finding.facts["side"] == "client"
+    assert finding.facts["idle_s"] == pytest.approx(gave["probe_times_s"][0], abs=0.05)
+
+
+@pytest.mark.parametrize("name", of_experiment("dead_peer"))
+def test_dead_peer(name):
+    gave, facts = sidecar(name)["outcome"], only(name, "dead_peer").facts
+    assert (facts["side"], facts["attempts"]) == ("client", gave["transmissions"])
+    assert 0 < facts["waited_s"] < gave["detected_after_s"]
+    assert all_codes(name) == [["dead_peer"]]
+
+
+def test_a_firewall_that_forgot():
+    did = sidecar("idle_firewall")["parameters"]
+    finding = only("idle_firewall", "idle_then_dead")
+    assert finding.facts["idle_s"] == pytest.approx(did["quiet_s"], abs=0.05)
+    assert all_codes("idle_firewall") == [["dead_peer", "idle_then_dead"]]
+
+
+def test_a_connect_that_nobody_answers():
+    gave, facts = sidecar("unanswered_connect")["outcome"], only("unanswered_connect", "unanswered_syn").facts
+    assert facts["attempts"] == len(gave["syn_times_s"]) and facts["schedule"] == "linear"
+    assert only("nat_out_of_ports", "unanswered_syn").facts["schedule"] == "exponential"
+
+
+@pytest.mark.parametrize("name", of_experiment("rst_in_window"))
+def test_the_verdict_of_a_forged_reset(name):
+    verdict, code = sidecar(name)["outcome"]["verdict"], "reset_by_server"
+    code = {"challenged": "reset_challenged", "ignored": "reset_ignored"}.get(verdict, code)
+    assert all_codes(name) == [[code]]
+    if verdict != "accepted" and not sidecar(name)["parameters"]["at_sack_edge"]:
+        did = sidecar(name)["parameters"]
+        assert only(name, code).facts["offset"] == did["offset"]
+
+
+@pytest.mark.parametrize("name", of_experiment("stale_reject"))
+def test_a_reject_that_came_too_late(name):
+    gave = sidecar(name)["outcome"]
+    did = sidecar(name)["parameters"]
+    (codes,) = all_codes(name)
+    assert ("reset_ignored" in codes) == (gave["verdict"] == "ignored")
+    assert ("reset_by_client" in codes) == (gave["verdict"] == "accepted")
+    assert ("reset_by_server" in codes) == (gave["closed_after_s"] is not None and gave["alive_after_rst"])
+    if gave["verdict"] == "ignored":
+        assert only(name, "reset_ignored").facts["offset"] == -40 * did["in_flight"]
+
+
+def test_ghosts():
+    for name, code in (("accept_queue", "cookie_ghost_suspected"), ("ghosts_half_open", "ghost_suspected")):
+        codes = all_codes(name)
+        assert sum(code in each for each in codes) == sidecar(name)["outcome"]["ghosts"]
+    # These ghosts' clients wait in silence for a greeting: nothing of it is on the wire.
+    assert sidecar("ghosts_forty_nodes")["outcome"]["ghosts"] > 0
+    assert all_codes("ghosts_forty_nodes") == [[]] * 40
+
+
+def test_a_slow_reader():
+    facts = only("slow_reader", "zero_window").facts
+    assert facts["stalled_s"] == pytest.approx(sidecar("slow_reader")["outcome"]["stalled_s"], abs=0.05)
+    assert facts["side"] == "client"
+
+
+@pytest.mark.parametrize("name", ["handshake_and_close", "time_wait", "why_time_wait", "old_duplicate"])
+def test_who_closed_keeps_time_wait(name):
+    closer = sidecar(name)["parameters"].get("closer", "client")
+    for connection in told(name).connections:
+        (finding,) = connection.findings
+        assert finding.code == f"closed_by_{closer}" and connection.state == "closed"
+        assert finding.facts == {"complete": True, "time_wait_on": closer}
+
+
+def test_without_time_wait_a_repeated_fin_is_answered_by_a_reset():
+    assert sidecar("last_ack_reset")["outcome"]["old_end_answers"] == "RST"
+    assert only("last_ack_reset", "reset_by_client").facts["kind"] == "no_socket"
+    assert only("last_ack_reset", "closed_by_client").facts["time_wait_on"] is None
+
+
+def test_a_port_used_again():
+    assert sidecar("bind_no_port")["parameters"]["ports"] == 6
+    (last,) = [each for each in told("bind_no_port").connections if "port_reused" in codes_of(each)]
+    facts = last.findings[0].facts
+    assert last.number == 6 and facts["within_time_wait"]
+    assert facts["after_s"] == pytest.approx(sidecar("bind_no_port")["parameters"]["wait_s"], abs=0.5)
+    assert "port_reused" in all_codes("old_duplicate_believed")[1]
+
+
+def codes_of(connection):
+    return {finding.code for finding in connection.findings}
+
+
+#: What was done to a real database's connection (title and calls of the sidecar), and what that is called.
+REAL = {
+    "postgres_terminate_backend": {"closed_by_server", "half_closed", "reset_by_server"},
+    "postgres_stop_fast": {"closed_by_server", "half_closed", "reset_by_server"},
+    "postgres_kill9_backend": {"closed_by_server", "half_closed", "reset_by_server"},
+    "postgres_kill9_postmaster": {"closed_by_server", "half_closed", "reset_by_server"},
+    "postgres_terminate_backend_reading": {"closed_by_server"},
+    "postgres_kill9_unread": {"reset_by_server"},
+    "postgres_closed_port": {"refused"},
+    "postgres_idle_in_transaction": {"keepalive", "closed_by_client"},
+    "postgres_long_query": {"keepalive", "closed_by_client"},
+    "redis_shutdown": {"closed_by_server", "half_closed", "reset_by_server"},
+    "redis_kill9": {"closed_by_server", "half_closed", "keepalive", "reset_by_server"},
+    "redis_offline": {"keepalive_death", "reset_by_client"},
+    "mariadb_kill": {"closed_by_server", "half_closed", "reset_by_server"},
+    "mariadb_wait_timeout": {"reset_by_server"},
+    "dead_client_killed": {"closed_by_client", "half_closed", "reset_by_client"},
+    "dead_client_killed_checked": {"closed_by_client"},
+    "dead_client_vanished_checked": set(),
+    "dead_client_vanished_keepalive": {"keepalive_death", "reset_by_server"},
+    "dead_client_vanished_both": {"keepalive_death", "reset_by_server"},
+    "dead_client_vanished_idle": {"keepalive_death", "reset_by_server"},
+    "dead_client_vanished_rows": {"dead_peer"},
+    "dead_client_vanished_rows_limited": {"dead_peer"},
+    "proxy_database_gone_front": {"keepalive"},
+    "proxy_database_gone_back": set(),
+    "proxy_database_gone_keepalive_back": {"keepalive_death", "reset_by_client"},
+    "proxy_timeout_client_back": {"closed_by_client", "half_closed", "keepalive"},
+    "proxy_timeout_server_back": {"closed_by_client", "keepalive", "reset_by_client"},
+    "proxy_client_gone_front": {"keepalive_death", "reset_by_server"},
+    "fin_or_rst": {"closed_by_server", "reset_by_server"},
+    "port_range": set(),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_database(name):
+    assert {code for codes in all_codes(name) for code in codes} == REAL[name]
+
+
+def test_reset_kinds_of_real_databases():
+    assert only("mariadb_wait_timeout", "reset_by_server").facts["kind"] == "abort"
+    assert only("postgres_kill9_unread", "reset_by_server").facts["kind"] == "abort"
+    assert only("redis_kill9", "reset_by_server").facts["kind"] == "no_socket"
+    assert only("redis_offline", "reset_by_client").facts["kind"] == "keepalive"
+
+
+def test_the_port_tells_the_service():
+    services = {name.split("_")[0]: told(name).connections[0].service for name in REAL}
+    assert (services["postgres"], services["redis"], services["mariadb"]) == ("PostgreSQL", "Redis", "MySQL")
+
+
+# --- what holds for every capture ---
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_what_is_passed_over_has_nothing_to_tell(name, monkeypatch):
+    capture = read_capture(STORED / f"{name}.pcap")
+    quick = diagnose(capture)
+    assert len(quick) == len(capture.connections)
+    monkeypatch.setattr(tcplab.capture.findings, "suspicious", lambda capture: [True] * len(quick))
+    assert diagnose(capture) == quick
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_a_finding_names_its_own_frames_and_an_existing_lesson(name):
+    capture = read_capture(STORED / f"{name}.pcap")
+    for connection in diagnose(capture).connections:
+        times = capture.table.t[capture.rows(connection.number)].tolist()
+        at = dict(zip(capture.frames(connection.number), times, strict=True))
+        for finding in connection.findings:
+            own = [frame for frame in finding.frames if finding.code != "port_reused" or frame in at]
+            assert own and set(own) <= set(at) and finding.t == at[own[0]]
+            assert finding.says.endswith((".", ")")) and "  " not in finding.says
+
+
+def test_every_lesson_exists():
+    for _, lesson in CODES.values():
+        assert (ROOT / "notebooks" / f"{lesson}.ipynb").exists()
+
+
+# --- what no recording shows ---
+
+CLIENT, SERVER = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 27017)
+
+
+def capture_of(tmp_path, *segments):
+    """(milliseconds, who, flags, seq, ack, length) each."""
+    ends = {"client": (CLIENT, SERVER), "server": (SERVER, CLIENT)}
+    other = {"client": "server", "server": "client"}
+    passages = [
+        Passage(t * MILLISECOND, who, other[who], Segment(*ends[who], seq, ack, flags, 1000, length))
+        for t, who, flags, seq, ack, length in segments
+    ]
+    passages = [replace(each, arrives=each.t) for each in passages]
+    hosts = {"client": CLIENT.address, "server": SERVER.address}
+    trace = Trace("made", "model", hosts=hosts, passages=passages, end=passages[-1].t + SECOND)
+    write_pcap(trace, tmp_path / "made.pcap")
+    return read_capture(tmp_path / "made.pcap")
+
+
+HANDSHAKE = (
+    (0, "client", SYN, 99, 0, 0),
+    (1, "server", SYN | ACK, 499, 100, 0),
+    (2, "client", ACK, 100, 500, 0),
+)
+
+
+def test_a_health_check(tmp_path):
+    ends = (3, "client", FIN | ACK, 100, 500, 0), (4, "server", FIN | ACK, 500, 101, 0)
+    capture = capture_of(tmp_path, *HANDSHAKE, *ends, (5, "client", ACK, 101, 501, 0))
+    (connection,) = diagnose(capture).connections
+    assert codes_of(connection) == {"probe_only", "closed_by_client"}
+    assert (connection.service, connection.state) == ("MongoDB", "closed")
+
+
+def test_probes_of_a_capture_that_began_later(tmp_path):
+    probes = [(t, "client", ACK, 100, 500, 0) for t in (0, 5000, 10000)]
+    capture = capture_of(tmp_path, *probes, (15000, "client", RST | ACK, 101, 500, 0))
+    (connection,) = diagnose(capture).connections
+    assert codes_of(connection) >= {"midstream", "keepalive_death"}
+
+
+def test_a_healthy_connection_is_passed_over_and_one_odd_byte_is_not(tmp_path):
+    talk = (3, "client", PSH | ACK, 100, 500, 40), (4, "server", PSH | ACK, 500, 140, 90)
+    healthy = *HANDSHAKE, *talk, (5, "client", ACK, 140, 590, 0)
+    assert not suspicious(capture_of(tmp_path, *healthy)).any()
+    assert suspicious(capture_of(tmp_path, *healthy, (9000, "client", ACK, 139, 590, 0))).all()
+    assert suspicious(capture_of(tmp_path, *healthy, (9000, "client", PSH | ACK, 140, 590, 1))).all()
+
+
+# --- the command ---
+
+
+def test_the_command_keeps_its_contract(capsys):
+    assert cli.main(["diagnose", str(STORED / "keepalive.pcap"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told.keys() == {"packets", "connections"} and told["packets"] == 11
+    (connection,) = told["connections"]
+    assert connection.keys() == {"client", "server", "service", "state", "findings"}
+    for finding in connection["findings"]:
+        assert finding.keys() == {"code", "frames", "t", "says", "facts", "lesson"}
+
+
+def test_one_file_of_several_that_is_no_capture(capsys, tmp_path):
+    wrong = tmp_path / "no\x1b[31m.pcap"
+    wrong.write_bytes(b"hello")
+    files = [str(STORED / "keepalive.pcap"), str(wrong)]
+    assert cli.main(["diagnose", *files, "--json"]) == 2
+    out, err = capsys.readouterr()
+    good, bad = json.loads(out)
+    assert [good["file"], bad["file"]] == files and "error" in bad and "error" not in good
+    assert err.count("\n") == 1 and "\x1b" not in err
+    assert cli.main(["diagnose", str(wrong)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+
+
+def test_many_connections_begin_with_a_summary_worst_first():
+    lines = list(diagnosis_lines(told("accept_queue")))
+    assert lines[0] == "accept_queue.pcap: 55 TCP packets, 8 connections."
+    counts = [line.split()[:2] for line in lines[1:4]]
+    assert counts == [["5", "cookie_ghost_suspected"], ["5", "dead_peer"], ["3", "nothing"]]
+
+
+def test_nothing_reaches_a_terminal_that_it_could_obey():
+    assert harmless("a\x1b[31m\n\u202eb") == "a\\x1b[31m\\n\\u202eb"
