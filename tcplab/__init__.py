@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         UnansweredConnect,
         WhyTimeWait,
     )
-    from tcplab.fleet import STUDIES, PortChurn
+    from tcplab.fleet import STUDIES, Pool, PortChurn
     from tcplab.knobs import ParameterError
     from tcplab.timers import which_timer_wins
     from tcplab.trace import Trace
@@ -66,6 +66,7 @@ __all__ = [
     "IdleFirewall",
     "Keepalive",
     "ParameterError",
+    "Pool",
     "PortChurn",
     "PortRange",
     "ProxyLegs",
@@ -95,6 +96,7 @@ _HOMES = {
     "Capture": "tcplab.capture.reading",
     "CaptureError": "tcplab.capture",
     "ParameterError": "tcplab.knobs",
+    "Pool": "tcplab.fleet",
     "PortChurn": "tcplab.fleet",
     "STUDIES": "tcplab.fleet",
     "Trace": "tcplab.trace",

@@ -9,6 +9,7 @@ from tcplab.view.churn import draw_churn
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.ladder import draw
 from tcplab.view.marks import Picture
+from tcplab.view.pool import draw_pool
 from tcplab.view.ports import draw_ports
 from tcplab.view.queues import draw_queues
 from tcplab.view.table import rows, table
@@ -21,9 +22,12 @@ PICTURES: dict[str, Callable[[Trace], Picture]] = {
     "queues": draw_queues,
     "ports": draw_ports,
     "churn": draw_churn,
+    "pool": draw_pool,
 }
+#: The picture of a study, which has no segments.
+_CURVES = {"port_churn": "churn", "pool": "pool"}
 #: Those that stay readable however many segments there are; the others take the beginning of a long run.
-OF_ALL = ("queues", "ports", "churn")
+OF_ALL = ("queues", "ports", "churn", "pool")
 
 
 class SegmentTable:
@@ -42,7 +46,7 @@ class SegmentTable:
 
 def picture(trace: Trace, name: str = "") -> LivingFigure:
     """A picture of a trace: its `ladder`, of a study its curves, or another one by name."""
-    name = name or ("churn" if trace.series else "ladder")
+    name = name or _CURVES.get(trace.experiment, "ladder")
     figure = LivingFigure(trace.experiment)
     figure.show(PICTURES[name](trace))
     return figure

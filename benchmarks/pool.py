@@ -1,0 +1,156 @@
+"""1,000,000 requests to a connection pool: `pool` against SimPy's own resources, in one run.
+
+`python benchmarks/pool.py [--requests N]`. Both play the same requests in the same nanoseconds and
+must give the same answers: errors, dead connections borrowed, probes, and every latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import simpy
+
+from tcplab.fleet.borrowing import ACK_DELAY, NEVER, Lending, Plan, Told
+from tcplab.fleet.pool import Pool
+
+RATE, WANTED = 200, 10
+
+#: (errors, acquire timeouts, zombies, probes, latencies in order)
+Answers = tuple[int, int, int, int, list[int]]
+
+
+def with_simpy(plan: Plan) -> Answers:
+    """A slot for each connection of the pool, and a process for each request.
+
+    Plays probe = none, test_on_borrow and test_on_return, a restart and a silent drop.
+    """
+    env = simpy.Environment()
+    slots = simpy.PriorityResource(env, plan.size)
+    idle = deque([0] * plan.size)  # when each connection was opened
+    errors = timeouts = zombies = probes = 0
+    latencies: list[int] = []
+    on_borrow, on_return = plan.probe == "test_on_borrow", plan.probe == "test_on_return"
+
+    def fate(born: int, takes: int) -> tuple[bool, int]:
+        """Is there an answer, and how long until it or the error."""
+        start, died = env.now, plan.break_at
+        if born > died or start + takes <= died:
+            return True, takes
+        if plan.is_told:
+            return False, max(0, died - start)
+        acknowledged = died - start >= 2 * plan.latency + ACK_DELAY
+        return False, min(NEVER if acknowledged else plan.detection, plan.socket_timeout)
+
+    def replaced(slot: Any) -> Any:
+        meets = env.now + plan.round_trip > plan.break_at and env.now < plan.up_at
+        yield env.timeout((plan.up_at - env.now if meets else 0) + plan.round_trip)
+        idle.append(env.now)
+        slots.release(slot)
+
+    def request(arrived: int) -> Any:
+        nonlocal errors, timeouts, zombies, probes
+        while True:
+            left = arrived + plan.acquire_timeout - env.now
+            slot = slots.request(priority=arrived)
+            if plan.acquire_timeout == NEVER:
+                yield slot
+            elif left <= 0 or slot not in (yield slot | env.timeout(left)):
+                slot.cancel()
+                slots.release(slot)
+                errors, timeouts = errors + 1, timeouts + 1
+                latencies.append(env.now - arrived)
+                return
+            born = idle.pop() if plan.is_lifo else idle.popleft()
+            dead = born <= plan.break_at <= env.now
+            if on_borrow:
+                probes += 1
+                good, wait = fate(born, plan.round_trip)
+                yield env.timeout(wait)
+                if not good:
+                    zombies += 1
+                    env.process(replaced(slot))
+                    continue
+            elif dead:
+                zombies += 1
+            good, wait = fate(born, plan.query)
+            yield env.timeout(wait)
+            latencies.append(env.now - arrived)
+            if not good:
+                errors += 1
+                env.process(replaced(slot))
+                return
+            if on_return:
+                probes += 1
+                good, wait = fate(born, plan.round_trip)
+                yield env.timeout(wait)
+                if not good:
+                    env.process(replaced(slot))
+                    return
+            idle.append(born)
+            slots.release(slot)
+            return
+
+    def arrivals() -> Any:
+        for moment in plan.arrivals:
+            if moment > env.now:
+                yield env.timeout(moment - env.now)
+            env.process(request(moment))
+
+    env.process(arrivals())
+    env.run()
+    return errors, timeouts, zombies, probes, sorted(latencies)
+
+
+def answers(plan: Plan, told: Told) -> Answers:
+    """Ours in the same form."""
+    usual = [plan.usual] * (len(plan.arrivals) - len(told.unusual))
+    latencies = sorted([*usual, *(took for _, took, _ in told.unusual)])
+    return told.errors, told.timeouts, told.zombies, told.probes, latencies
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what came of it."""
+    gc.collect()
+    began = time.perf_counter()
+    given = call()
+    return time.perf_counter() - began, given
+
+
+def main() -> None:
+    """Print one JSON object for each case; stop where an answer differs."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    requests = parser.parse_args().requests
+    for case in ({}, {"order": "fifo"}, {"probe": "test_on_borrow"}, {"arrivals": "poisson"}):
+        values: dict[str, Any] = {"breaks": "server_restart", "max_lifetime_s": 0, "acquire_timeout_s": 0}
+        study = Pool(**values, **case, rate_per_s=RATE, duration_s=requests / RATE)
+        plan = study.plan()
+        ours, told = timed(lambda plan=plan: Lending(plan).play())  # type: ignore[misc]
+        whole, _ = timed(study.simulate)
+        theirs, seen = timed(lambda plan=plan: with_simpy(plan))  # type: ignore[misc]
+        assert answers(plan, told) == seen, f"SimPy differs: {case}"
+        print(
+            json.dumps(
+                case
+                | {
+                    "requests": len(plan.arrivals),
+                    "seconds": round(ours, 3),
+                    "with_curves_seconds": round(whole, 3),
+                    "simpy_seconds": round(theirs, 2),
+                    "simpy_by_ours": round(theirs / ours, 1),
+                    "simpy_by_curves": round(theirs / whole, 1),
+                    "wanted": WANTED,
+                }
+            ),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
