@@ -10,7 +10,7 @@ import tcplab
 from tcplab import cli
 from tcplab.capture.findings import CODES, diagnose
 from tcplab.capture.findings.printed import diagnosis_lines, harmless
-from tcplab.capture.findings.screen import suspicious
+from tcplab.capture.findings.screen import ENDS, WALK, suspicious
 from tcplab.capture.pcap import write_pcap
 from tcplab.capture.reading import read_capture
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
@@ -213,7 +213,7 @@ def test_what_is_passed_over_has_nothing_to_tell(name, monkeypatch):
     capture = read_capture(STORED / f"{name}.pcap")
     quick = diagnose(capture)
     assert len(quick) == len(capture.connections)
-    monkeypatch.setattr(tcplab.capture.findings, "suspicious", lambda capture: [True] * len(quick))
+    monkeypatch.setattr(tcplab.capture.findings, "suspicious", lambda capture: [WALK] * len(quick))
     assert diagnose(capture) == quick
 
 
@@ -280,8 +280,13 @@ def test_a_healthy_connection_is_passed_over_and_one_odd_byte_is_not(tmp_path):
     talk = (3, "client", PSH | ACK, 100, 500, 40), (4, "server", PSH | ACK, 500, 140, 90)
     healthy = *HANDSHAKE, *talk, (5, "client", ACK, 140, 590, 0)
     assert not suspicious(capture_of(tmp_path, *healthy)).any()
-    assert suspicious(capture_of(tmp_path, *healthy, (9000, "client", ACK, 139, 590, 0))).all()
-    assert suspicious(capture_of(tmp_path, *healthy, (9000, "client", PSH | ACK, 140, 590, 1))).all()
+    probed = capture_of(tmp_path, *healthy, (9000, "client", ACK, 139, 590, 0))
+    assert suspicious(probed).tolist() == [WALK]
+    unanswered = capture_of(tmp_path, *healthy, (9000, "client", PSH | ACK, 140, 590, 1))
+    assert suspicious(unanswered).tolist() == [WALK]
+    close = (9, "client", FIN | ACK, 140, 590, 0), (10, "server", FIN | ACK, 590, 141, 0)
+    closed = capture_of(tmp_path, *healthy, *close, (11, "client", ACK, 141, 591, 0))
+    assert suspicious(closed).tolist() == [ENDS]
 
 
 # --- the command ---

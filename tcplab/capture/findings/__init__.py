@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.capture.ends import SERVICES
+from tcplab.capture.ends import SERVICES, segment_at
 from tcplab.capture.findings import ending, opening, silence
-from tcplab.capture.findings.screen import suspicious
+from tcplab.capture.findings.screen import ENDS, PASS, ends, suspicious
 from tcplab.capture.findings.story import Earlier, Finding, Story
 from tcplab.capture.reading import Capture
 from tcplab.model.rst import ACCEPTED
 from tcplab.segment import Endpoint
+from tcplab.trace import Passage
 
 __all__ = ["CODES", "ConnectionFindings", "Diagnosis", "Finding", "diagnose"]
 
@@ -108,12 +109,12 @@ def diagnose(capture: Capture) -> Diagnosis:
     for i, (client, server) in enumerate(capture.connections):
         findings: tuple[Finding, ...] = ()
         state = "open"
-        if look[i]:
-            ends = frozenset((client, server))
-            story = _story(capture, i, lasting.get(ends))
+        if look[i] != PASS:
+            pair = frozenset((client, server))
+            story = _ends_of(capture, i) if look[i] == ENDS else _story(capture, i, lasting.get(pair))
             findings = _findings(story)
             state = _state(story, findings)
-            lasting[ends] = _ended(story, state)
+            lasting[pair] = _ended(story, state)
         service = SERVICES.get(server.port)
         connections.append(ConnectionFindings(i, client, server, service, state, findings))
     return Diagnosis(capture.name, len(capture), tuple(connections), capture.warnings)
@@ -124,6 +125,19 @@ def _story(capture: Capture, i: int, earlier: Earlier | None) -> Story:
     trace = capture.connection(i)
     carried = any(p.segment.length for p in trace.passages)
     return Story(client, server, trace.passages, capture.frames(i), trace.end, carried, earlier)
+
+
+def _ends_of(capture: Capture, i: int) -> Story:
+    """Handshake and end of a connection in which nothing else was odd, nor before it."""
+    (client, server), table, rows = capture.connections[i], capture.table, capture.rows(i)
+    passages = []
+    for row in ends(capture, rows).tolist():
+        segment, t = segment_at(table, row), int(table.t[row])
+        sender, receiver = ("client", "server") if segment.source == client else ("server", "client")
+        passages.append(Passage(t, sender, receiver, segment, arrives=t))
+    frames = table.frame[ends(capture, rows)].tolist()
+    end, carried = capture.ended - capture.began, bool(table.length[rows].any())
+    return Story(client, server, passages, frames, end, carried)
 
 
 def _findings(story: Story) -> tuple[Finding, ...]:

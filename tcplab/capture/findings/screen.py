@@ -2,7 +2,7 @@
 
 A connection is passed over only when nothing in it can be a finding: it began with one SYN and its answer,
 every segment stands where the one before ended, all that was sent was acknowledged, no window was shut,
-and no FIN or RST came.
+and no FIN or RST came. Of one that differs only by its FINs the handshake and the end are enough.
 """
 
 from __future__ import annotations
@@ -13,18 +13,24 @@ from tcplab.capture.chains import Array
 from tcplab.capture.reading import Capture
 from tcplab.segment import ACK, FIN, RST, SYN
 
+#: What a connection needs: nothing, its handshake and its end, or every segment.
+PASS, ENDS, WALK = 0, 1, 2
 #: Room between two directions on the line on which all of them stand one behind the other.
 APART = 1 << 34
+#: Segments of a handshake.
+HANDSHAKE = 3
 
 
 def suspicious(capture: Capture) -> Array:
-    """For each connection, True when it must be walked segment by segment."""
+    """For each connection, how much of it must be looked at: `PASS`, `ENDS` or `WALK`."""
     table, count = capture.table, len(capture.connections)
     looked = np.zeros(count, bool)
     if not len(table):
-        return looked
+        return looked.astype(np.int8)
     flags = table.flags
-    odd = (flags & (FIN | RST)) != 0
+    closed = np.zeros(count, bool)
+    closed[table.connection[(flags & FIN) != 0]] = True
+    odd = (flags & RST) != 0
     odd |= (table.window == 0) & ((flags & SYN) == 0)
     looked[table.connection[odd]] = True
     # Several connections on one four-tuple: how the one before ended is part of the next one's story.
@@ -42,13 +48,20 @@ def suspicious(capture: Capture) -> Array:
     seq = table.seq[order]
     begin = np.repeat(seq[first], size)
     at = (seq - begin).astype(np.int32).astype(np.int64)
-    end = at + table.length[order] + ((flags[order] & SYN) != 0)
+    counted = ((flags & SYN) != 0).astype(np.int64) + ((flags & FIN) != 0)
+    end = at + table.length[order] + counted[order]
     reached = np.maximum.accumulate(end + side * APART) - side * APART
     again = np.zeros(len(side), bool)
     again[1:] = (at[1:] < reached[:-1]) & (side[1:] == side[:-1])
     looked[side[again] >> 1] = True
     _unanswered(looked, side, first, size, seq[first], reached, table.ack[order], flags[order])
-    return looked
+    return np.where(looked, WALK, np.where(closed, ENDS, PASS)).astype(np.int8)
+
+
+def ends(capture: Capture, rows: Array) -> Array:
+    """Of the rows of one connection those of its handshake, and those from its first FIN on."""
+    fins = np.flatnonzero(capture.table.flags[rows] & FIN)
+    return np.concatenate([rows[: min(HANDSHAKE, int(fins[0]))], rows[fins[0] :]])
 
 
 def _unanswered(
