@@ -125,7 +125,13 @@ def test_a_slow_reader():
     assert facts["side"] == "client"
 
 
-@pytest.mark.parametrize("name", ["handshake_and_close", "time_wait", "why_time_wait", "old_duplicate"])
+CLOSED = (
+    "handshake_and_close", "time_wait", "why_time_wait", "old_duplicate", "bind_or_connect",
+    "bind_blocks_connect",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLOSED)
 def test_who_closed_keeps_time_wait(name):
     closer = sidecar(name)["parameters"].get("closer", "client")
     for connection in told(name).connections:
@@ -183,6 +189,20 @@ REAL = {
     "proxy_timeout_client_back": {"closed_by_client", "half_closed", "keepalive"},
     "proxy_timeout_server_back": {"closed_by_client", "keepalive", "reset_by_client"},
     "proxy_client_gone_front": {"keepalive_death", "reset_by_server"},
+    "proxy_database_gone_keepalive_front": {"closed_by_server", "keepalive"},
+    "proxy_timeout_server_front": {"closed_by_server", "keepalive"},
+    "proxy_timeout_client_front": {"closed_by_client", "keepalive"},
+    "proxy_timeout_client_checked_front": {"closed_by_server", "keepalive"},
+    "proxy_timeout_client_checked_back": {"closed_by_client", "keepalive"},
+    "proxy_timeout_tunnel_front": {"closed_by_client", "keepalive"},
+    "proxy_timeout_tunnel_back": {"closed_by_client", "keepalive"},
+    "proxy_client_gone_back": {"keepalive", "reset_by_client"},
+    "proxy_pgbouncer_front": {"closed_by_server", "keepalive"},
+    "proxy_pgbouncer_back": {"keepalive_death", "reset_by_client"},
+    "lesson_defaults": {"closed_by_client"},
+    "lesson_client_write": {"reset_by_server", "retransmission", "zero_window"},
+    "redirected_port": set(),
+    "proxy_legs": {"closed_by_server", "keepalive"},
     "fin_or_rst": {"closed_by_server", "reset_by_server"},
     "port_range": set(),
 }
@@ -191,6 +211,30 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_database(name):
     assert {code for codes in all_codes(name) for code in codes} == REAL[name]
+
+
+def test_a_quit_is_a_close_by_whoever_was_first():
+    (codes,) = all_codes("mariadb_quit")
+    assert codes in (["closed_by_client"], ["closed_by_server"])
+
+
+def test_a_client_that_is_gone_is_found_by_the_servers_keepalive():
+    did = sidecar("client_gone")
+    assert did["outcome"]["how_noticed"] == "keepalive"
+    # The capture was taken at the client, whose cable was out: the server's probes never came.
+    assert all_codes("client_gone") == [[]]
+
+
+def test_a_firewall_that_rejects_what_it_forgot():
+    assert sidecar("lesson_report_reset")["parameters"]["expired"] == "reject"
+    assert only("lesson_report_reset", "reset_by_server").facts["kind"] == "no_socket"
+
+
+def test_a_firewall_that_drops_what_it_forgot():
+    did = sidecar("lesson_report_dropped")["parameters"]
+    facts = only("lesson_report_dropped", "keepalive_death").facts
+    assert (facts["side"], facts["probes"]) == ("client", did["keepalive_probes"])
+    assert facts["idle_s"] == pytest.approx(did["keepalive_idle_s"], rel=0.08)
 
 
 def test_reset_kinds_of_real_databases():
@@ -203,6 +247,28 @@ def test_reset_kinds_of_real_databases():
 def test_the_port_tells_the_service():
     services = {name.split("_")[0]: told(name).connections[0].service for name in REAL}
     assert (services["postgres"], services["redis"], services["mariadb"]) == ("PostgreSQL", "Redis", "MySQL")
+
+
+#: Every way in which `fin_or_rst` ends a connection, and what that is called.
+ENDINGS = {
+    "close": {"closed_by_server", "reset_by_server"},
+    "kill": {"closed_by_server", "reset_by_server"},
+    "kill_unread": {"reset_by_server"},
+    "linger0": {"reset_by_server"},
+    "shutdown_write": {"closed_by_server", "half_closed"},
+    "listener_killed": {"probe_only", "reset_by_server"},
+    "port_closed": {"refused"},
+    "reject": {"refused"},
+    "drop": {"unanswered_syn"},
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_ending(ending, tmp_path):
+    trace = tcplab.run(tcplab.FinOrRst.from_values({**tcplab.FinOrRst.quick, "ending": ending}))
+    write_pcap(trace, tmp_path / "made.pcap")
+    (connection,) = diagnose(read_capture(tmp_path / "made.pcap")).connections
+    assert codes_of(connection) == ENDINGS[ending]
 
 
 # --- what holds for every capture ---
