@@ -7,6 +7,7 @@ the pool it is hatched; where one connection ends and the next begins there is a
 from __future__ import annotations
 
 from itertools import pairwise
+from math import ceil, floor, log10
 from typing import Any
 
 from tcplab.trace import SECOND, Trace
@@ -18,6 +19,8 @@ _HEIGHT, _ERRORS, _LATENCY, _GAP = 520, 0.16, 0.5, 0.08
 #: More rows than these would be thinner than a line of text.
 _MOST_ROWS = 20
 _MINUTES = 600
+#: Milliseconds as powers of ten that the latencies' axis names.
+_POWERS = range(8)
 #: Half the thickness of a row.
 _HALF = 0.34
 
@@ -91,6 +94,13 @@ def _latency(trace: Trace, t: list[float], colours: look.Theme) -> dict[str, Any
     }
 
 
+def _decades(trace: Trace) -> list[float]:
+    """Ends of the latencies' axis, as powers of ten: a decade at least, with room for a line."""
+    seen = [value for value in trace.series["slowest_ms"] if value] or [1]
+    low, high = log10(min(seen)), log10(max(seen))
+    return [floor(low) - 0.1, max(ceil(high), floor(low) + 1) + 0.1]
+
+
 def _errors(trace: Trace, t: list[float], unit: int, colours: look.Theme) -> dict[str, Any]:
     widths = [b - a for a, b in pairwise(t)]
     return {
@@ -152,9 +162,9 @@ def _layout(
             type="log",
             domain=[_ERRORS + _GAP, _LATENCY],
             title={"text": "slowest request", "font": label},
-            ticksuffix=" ms",
-            nticks=5,
-            dtick=1,
+            range=_decades(trace),
+            tickvals=[10.0**power for power in _POWERS],
+            ticktext=[f"{10**power:,} ms" if power < 3 else f"{10 ** (power - 3):,} s" for power in _POWERS],
             fixedrange=True,
             **grid,
         ),

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,63 @@ drawn = st.builds(
 def test_every_request_fares_as_with_simpy(pool):
     plan = pool.plan()
     assert PEER.answers(plan, Lending(plan).play()) == PEER.with_simpy(plan)
+
+
+anything = st.builds(
+    Pool,
+    size=st.integers(1, 6),
+    order=st.sampled_from(["lifo", "fifo"]),
+    rate_per_s=st.sampled_from([0.3, 5, 80]),
+    arrivals=st.sampled_from(["constant", "poisson"]),
+    query_ms=st.sampled_from([0, 5, 90]),
+    probe=st.sampled_from(["none", "test_on_borrow", "test_on_return", "test_while_idle", "background_ping"]),
+    probe_interval_s=st.sampled_from([0.5, 1, 3]),
+    bypass_window_s=st.sampled_from([0, 0.1]),
+    max_lifetime_s=st.sampled_from([0, 1, 4.5]),
+    idle_timeout_s=st.sampled_from([0, 1, 2]),
+    acquire_timeout_s=st.sampled_from([0, 0.5]),
+    socket_timeout_s=st.sampled_from([0, 0.7]),
+    retries2=st.sampled_from([1, 15]),
+    breaks=st.sampled_from(
+        ["nothing", "server_restart", "silent_drop", "idle_firewall", "server_idle_close"]
+    ),
+    break_at_s=st.sampled_from([0, 5, 7.3, 100]),
+    down_s=st.sampled_from([0, 2]),
+    firewall_idle_s=st.sampled_from([0.4, 2]),
+    server_idle_s=st.sampled_from([0.4, 2]),
+    duration_s=st.just(12),
+)
+
+
+@given(anything)
+@settings(max_examples=150, deadline=None)
+def test_every_request_is_counted_once_and_no_row_holds_two_connections(pool):
+    trace = pool.simulated()
+    told, series = trace.outcome, trace.series
+    assert sum(series["requests"]) == told["requests"] and sum(series["errors"]) == told["errors"]
+    assert told["errors"] <= told["requests"] and told["acquire_timeouts"] <= told["errors"]
+    if pool.breaks == "nothing":
+        assert not told["zombie_borrows"] and not told["zombies_left"]
+        assert told["errors"] == told["acquire_timeouts"]
+    if told["p50_ms"] is not None and told["p99_ms"] is not None:
+        assert told["p50_ms"] <= told["p99_ms"]
+    for (row, _, until, _), (other, since, _, _) in pairwise(series["connections"]):
+        assert row != other or until <= since
+    assert {row for row, *_ in series["connections"]} <= set(range(pool.size))
+    said = pool.sentence(trace)
+    assert said.endswith(".") and "None" not in said
+
+
+def test_what_is_too_old_is_replaced_once_idle():
+    series = run(Pool(size=2, max_lifetime_s=100, duration_s=250)).series
+    # Each lives for 100 s, and its successor begins a handshake later.
+    assert len(series["connections"]) == 6
+    assert run(Pool(size=2, max_lifetime_s=100, duration_s=250)).outcome["errors"] == 0
+
+
+def test_what_is_unused_is_closed_and_comes_back_when_it_is_needed():
+    trace = run(Pool(size=4, idle_timeout_s=10, rate_per_s=1, duration_s=100))
+    assert trace.outcome["errors"] == 0
+    assert sorted(until for _, _, until, _ in trace.series["connections"])[:3] == [10, 10, 10]
+    lonely = outcome(size=1, idle_timeout_s=10, rate_per_s=0.05, duration_s=100)
+    assert lonely["p99_ms"] == 9  # a handshake before the request
