@@ -21,6 +21,9 @@ from tcplab.trace import SECOND, duration
 #: The largest window that a header can mean when its scale is unknown (RFC 7323 section 2.3).
 WIDEST_SHIFT = 14
 
+#: So many segments after a RST show whether the connection went on; so many blocks wait behind a hole.
+HORIZON, BLOCKS = 1000, 256
+
 
 @dataclass
 class Heard:
@@ -40,7 +43,7 @@ class Heard:
             self.nxt = end
         elif seq_diff(seq, self.nxt) > 0:
             if end != seq:
-                self.ahead = [*(self.ahead or []), (seq, end)]
+                self.ahead = [*(self.ahead or []), (seq, end)][-BLOCKS:]
         else:
             self.reach(end)
 
@@ -89,6 +92,13 @@ class Reset:
 
 def resets(story: Story) -> list[Reset]:
     """Every RST of a connection after its handshake, with what its receiver did."""
+    if "resets" not in story.known:
+        story.known["resets"] = _resets(story)
+    judged: list[Reset] = story.known["resets"]
+    return judged
+
+
+def _resets(story: Story) -> list[Reset]:
     heard = {"client": Heard(), "server": Heard()}
     # Which direction it describes is its sender's: heard["client"] is what the server has.
     known = any(p.segment.flags & SYN for p in story.passages)
@@ -157,7 +167,7 @@ def _went_on(story: Story, place: int, nxt: int) -> int | None:
     """Where the receiver acknowledged something that was sent after the RST."""
     sender = story.passages[place].sender
     sent = None
-    for i in range(place + 1, len(story.passages)):
+    for i in range(place + 1, min(place + HORIZON, len(story.passages))):
         p = story.passages[i]
         if p.sender == sender and not p.segment.flags & RST and seq_diff(p.segment.end_seq, nxt) > 0:
             sent = i

@@ -57,6 +57,8 @@ class Story:
     #: True when a byte of data passed.
     carried: bool
     earlier: Earlier | None = None
+    #: What was worked out once and is asked for by several findings.
+    known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def places(self, side: str = "", flags: int = 0) -> list[int]:
         """Where `side` (or either) sent a segment with all of these flags."""
