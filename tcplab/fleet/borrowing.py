@@ -199,16 +199,13 @@ class Lending:
                 continue
             if not self.idle:
                 # Only a pool that let idle connections go has room for a new one.
-                wanted = len(self.waiting) - self._opening()
+                wanted = len(self.waiting) - sum(event[2] == "opened" for event in self.later)
                 while self.rows and wanted > 0:
                     self._open(now)
                     wanted -= 1
                 return
             self.waiting.popleft()
             self._borrow(now, arrived, self.idle.pop() if plan.is_lifo else self.idle.popleft())
-
-    def _opening(self) -> int:
-        return sum(1 for each in self.later if each[2] == "opened")
 
     def _borrow(self, now: int, arrived: int, link: Link) -> None:
         plan, told = self.plan, self.told
