@@ -179,8 +179,11 @@ def _went_on(story: Story, place: int, nxt: int) -> int | None:
 def _finished(story: Story, place: int) -> bool:
     """True when the receiver of this RST has closed in both directions: nothing is left to reset."""
     receiver = OTHER[story.passages[place].sender]
-    mine = [i for i in story.places(receiver, FIN) if i < place]
-    other = [i for i in story.places(OTHER[receiver], FIN) if i < place]
+    if "fins" not in story.known:
+        story.known["fins"] = {side: story.places(side, FIN) for side in OTHER}
+    fins: dict[str, list[int]] = story.known["fins"]
+    mine = [i for i in fins[receiver] if i < place]
+    other = [i for i in fins[OTHER[receiver]] if i < place]
     if not mine or not other or story.passages[mine[-1]].kind == RETRANSMISSION:
         return False
     acknowledged = story.acknowledged(mine[0])
