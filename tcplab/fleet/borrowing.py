@@ -381,8 +381,6 @@ class Lending:
         if self.plan.probe == "background_ping":
             self._at(now + self.plan.probe_interval, "ping", link)
 
-    # -- the rest ----------------------------------------------------------------------------
-
     def _at(self, moment: int, what: str, link: Link | None = None, arrived: int = 0) -> None:
         self.count += 1
         heappush(self.later, (moment, self.count, what, link, arrived))
