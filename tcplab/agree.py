@@ -12,15 +12,13 @@ from typing import Any
 from tcplab.bench import Study, run
 from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge, scope_of
 from tcplab.bench.sandbox import Sandbox
-from tcplab.bench.trouble import TooBusy
+from tcplab.bench.trouble import patiently
 from tcplab.knobs import ParameterError
 from tcplab.stories import Story, find
 from tcplab.trace import Trace
 
 #: Sandboxes at once: long waits cost little, but each has a wire that must keep time.
 SIDE_BY_SIDE = 6
-#: How often a run is tried again on a machine that had no time for its wire.
-TRIES = 4
 #: Parameters are drawn anew when this much more latency changes what happens.
 MORE_LATENCY_MS = 5
 #: Nobody needs this many draws; a sampled set that is all ties is a mistake in the experiment.
@@ -82,13 +80,7 @@ def agree(
 
 
 def _compared(experiment: Story, sandbox: Sandbox) -> Agreement:
-    for attempt in range(TRIES):
-        try:
-            linux = run(experiment, "linux", sandbox=sandbox)
-            break
-        except TooBusy:
-            if attempt == TRIES - 1:
-                raise
+    linux = patiently(lambda: run(experiment, "linux", sandbox=sandbox))
     return judge(experiment, linux)[0]
 
 

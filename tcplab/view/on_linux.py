@@ -159,7 +159,7 @@ class LinuxPanel(Panel):
         """In a thread of its own, so that the rest of the notebook stays alive."""
         from tcplab.bench import run
         from tcplab.bench.script import ScriptError
-        from tcplab.bench.trouble import BenchError, Cancelled
+        from tcplab.bench.trouble import BenchError, Cancelled, patiently
 
         def progress(seconds: float, segments: int) -> None:
             self._bar.value = min(seconds / takes, 1) if takes else 1
@@ -169,7 +169,7 @@ class LinuxPanel(Panel):
         try:
             with sandbox:
                 progress(0, 0)
-                trace = run(experiment, "linux", progress, sandbox=sandbox)
+                trace = patiently(lambda: run(experiment, "linux", progress, sandbox=sandbox))
             where = f"Run just now on Linux {trace.linux}, this machine's own."
             self._runs[_key(experiment.values())] = trace, where
         except Cancelled:
