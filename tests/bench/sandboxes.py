@@ -16,7 +16,7 @@ import simpy
 
 import tcplab
 from tcplab.bench.sandbox import Sandbox, why_not
-from tcplab.bench.trouble import TooBusy
+from tcplab.bench.trouble import patiently
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
@@ -30,15 +30,9 @@ def need_sandbox() -> None:
         pytest.skip(f"the Linux bench can't run here: {reason}")
 
 
-def patient_run(sandbox: Sandbox, story, progress=None, attempts: int = 6):
+def patient_run(sandbox: Sandbox, story, progress=None):
     """A run that is tried again where the machine had no time for the wire."""
-    for left in reversed(range(attempts)):
-        try:
-            return sandbox.run(story, progress)
-        except TooBusy:
-            if not left:
-                raise
-            time.sleep(0.5)
+    return patiently(lambda: sandbox.run(story, progress))
 
 
 @contextmanager
