@@ -47,6 +47,8 @@ LOGIN_BYTES, ANSWER_BYTES, GREETING_BYTES = 40, 200, 80
 #: A half-open request is over after 63 s, an unanswered connect() after 135.
 LONG_ENOUGH_S = 150
 BEFORE_THEY_SPEAK = 50 * MILLISECOND
+#: Outcomes that no race of clients for the server's queue can change.
+CERTAIN = ("connected", "client_errors")
 #: A moment that real clocks can't tell from none.
 SOON_S = 1e-6
 
@@ -152,16 +154,18 @@ class AcceptQueue(Experiment):
             await connection.send(ANSWER_BYTES)
 
     def scope(self, trace: Trace) -> Scope:
-        """Up to the moment when many clients talk at once to a server that accepts.
+        """Without what is a race on Linux: many clients and an accepting server, at the same moment.
 
-        What they send arrives while the server takes connections out of its queue: how many of them
-        find room, and how many have to send again, is a race of microseconds.
+        What the clients send arrives while the server takes connections out of its queue. How many of
+        them find room at once, and how many have to send again, is a matter of microseconds.
         """
-        if not self.accept_after_s or (self.concurrent and self.speaks_first == "server"):
+        if not self.accept_after_s:
             return WHOLE
         begins = trace.start + round(self.accept_after_s * SECOND)
-        until = counted_at(trace, self.speak_after_s) if self.concurrent else begins
-        return Scope(until=until - BEFORE_THEY_SPEAK)
+        if not self.concurrent:
+            return Scope(until=begins - BEFORE_THEY_SPEAK)
+        speak = counted_at(trace, self.speak_after_s) - BEFORE_THEY_SPEAK
+        return Scope(until=None if self.speaks_first == "server" else speak, outcomes=CERTAIN)
 
     # -- what came of it ---------------------------------------------------------------------
 
