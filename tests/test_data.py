@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import need
+from stored import assert_tshark_finds_nothing_wrong
 
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
 from scapy.layers.inet import IP, TCP  # noqa: E402
@@ -165,10 +166,7 @@ def test_one_connection_in_order_with_right_checksums(capture: Capture) -> None:
 
 
 def test_tshark_finds_nothing_wrong(capture: Capture) -> None:
-    options = ["-n", "-r", str(capture.path), "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]
-    wrong = "_ws.malformed || tcp.checksum.status == Bad || ip.checksum.status == Bad"
-    frames = subprocess.run([need("tshark"), *options, "-Y", wrong], capture_output=True, text=True)
-    assert (frames.returncode, frames.stdout) == (0, "")
+    assert_tshark_finds_nothing_wrong(capture)
 
 
 def test_terminate_idle_fin_from_the_server_and_rst_only_for_the_next_query(folder: Path) -> None:

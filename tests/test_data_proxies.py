@@ -1,13 +1,11 @@
 """The captures of real proxies: what stored packets and sidecars must show on either leg."""
 
-import datetime
 import re
-import subprocess
 from itertools import pairwise
 
 import pytest
 
-from conftest import need
+from stored import assert_it_names_its_recorder, assert_it_reads_back_whole, assert_tshark_finds_nothing_wrong
 from tcplab.capture.legs import both_legs
 from tcplab.capture.reading import read_capture
 from tcplab.trace import SECOND
@@ -62,30 +60,15 @@ def test_sidecar_is_complete_and_names_its_recorder(capture):
     assert 2 <= len(re.findall(r"[.](?: |$)", told["story"])) <= 4
     assert set(told["software"]) == POSTGRES | {STORIES[story]}
     assert all(re.fullmatch(r"\d+(\.\d+)+", each) for each in [told["linux"], *told["software"].values()])
-    day = datetime.datetime.fromtimestamp(float(capture.packets[0].time), datetime.UTC).date()
-    assert datetime.date.fromisoformat(told["date"]) == day
-    program, script = told["command"].split()
-    assert program == "python3" and f"def {story}(" in (STORED.parents[1] / script).read_text()
-    assert all(event["call"] and event["result"] for event in told["events"])
-    for path in (capture.path, capture.path.with_suffix(".json")):
-        assert path.stat().st_size < 50_000
-        assert not re.search(rb"/(tmp|home|root|work|usr|var|dev|etc|run|proc)/", path.read_bytes())
+    assert_it_names_its_recorder(capture, story)
 
 
 def test_it_reads_back_as_one_connection_with_calls_and_states(capture):
-    read = read_capture(capture.path)
-    trace = read.connection(0)
-    assert not read.warnings and not trace.warnings and len(read.connections) == 1
-    assert len(trace.calls) == len(capture.sidecar["events"])
-    assert len(trace.sockets) == len(capture.sidecar["states"])
+    assert_it_reads_back_whole(capture)
 
 
 def test_tshark_finds_nothing_wrong(capture):
-    wrong = "_ws.malformed || tcp.checksum.status == Bad || ip.checksum.status == Bad"
-    options = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", wrong]
-    command = [need("tshark"), "-n", "-r", str(capture.path), *options]
-    found = subprocess.run(command, capture_output=True, text=True)
-    assert (found.returncode, found.stdout) == (0, "")
+    assert_tshark_finds_nothing_wrong(capture)
 
 
 # What happened ---------------------------------------------------------------------------------

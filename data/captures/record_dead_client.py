@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -238,11 +238,14 @@ def record(scenario: Callable[[Recording], None], folder: Path, all_are_ready: A
     server.send_signal(signal.SIGQUIT)  # what pg_ctl stop -m immediate sends: some backends still run
 
 
-def main() -> None:
-    folder = prepare()[0]
-    side_by_side = multiprocessing.get_context("fork")
-    ready = side_by_side.Barrier(len(SCENARIOS))
-    running = [side_by_side.Process(target=record, args=(each, folder, ready)) for each in SCENARIOS]
+def side_by_side(record: Callable[..., None], scenarios: Sequence[Callable[..., None]], folder: Path) -> None:
+    """Record all of them at the same time, each in a process of its own; one that fails ends the script.
+
+    record: called with a scenario, the folder, and a barrier to wait at when its database is started.
+    """
+    processes = multiprocessing.get_context("fork")
+    ready = processes.Barrier(len(scenarios))
+    running = [processes.Process(target=record, args=(each, folder, ready)) for each in scenarios]
     for process in running:
         process.start()
     for process in running:
@@ -251,6 +254,10 @@ def main() -> None:
             ready.abort()
     if any(process.exitcode for process in running):
         sys.exit("Not every story was recorded.")
+
+
+def main() -> None:
+    side_by_side(record, SCENARIOS, prepare()[0])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ and psql), util-linux and iproute2. Takes half a minute.
 """
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from record_dead_client import own_network
+from record_dead_client import own_network, side_by_side
 from record_out_of_ports import inside
 from record_postgres import PORT, SERVER, Psql, prepare, start_postgres
 from record_postgres_idle import say
@@ -379,18 +378,7 @@ def main() -> None:
     for program in ("haproxy", "pgbouncer"):
         if not shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
             sys.exit(f"{program} is not installed here, and without it these captures can't be recorded.")
-    folder = prepare()[0]
-    side_by_side = multiprocessing.get_context("fork")
-    ready = side_by_side.Barrier(len(SCENARIOS))
-    running = [side_by_side.Process(target=record, args=(each, folder, ready)) for each in SCENARIOS]
-    for process in running:
-        process.start()
-    for process in running:
-        process.join(120)
-        if process.exitcode:
-            ready.abort()
-    if any(process.exitcode for process in running):
-        sys.exit("Not every story was recorded.")
+    side_by_side(record, SCENARIOS, prepare()[0])
 
 
 if __name__ == "__main__":

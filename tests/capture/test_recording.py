@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import time
 from dataclasses import dataclass, replace
 from datetime import date
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import need
+from stored import assert_tshark_finds_nothing_wrong
 from tcplab import cli
 from tcplab.agree import agreement
 from tcplab.bench.sandbox import why_not
@@ -297,11 +296,7 @@ def test_the_model_says_what_linux_did(stored):
 
 
 def test_tshark_finds_nothing_wrong(stored):
-    wrong = "_ws.malformed || ip.checksum.status == Bad || tcp.checksum.status == Bad"
-    options = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", wrong]
-    command = [need("tshark"), "-n", "-r", str(stored.path), *options]
-    found = subprocess.run(command, capture_output=True, text=True)
-    assert (found.returncode, found.stdout) == (0, "")
+    assert_tshark_finds_nothing_wrong(stored)
 
 
 # --- how it is made ---
