@@ -33,7 +33,7 @@ import subprocess
 
 ROOT = os.path.dirname(os.path.realpath(__file__))
 WINDOWS = os.name == "nt"
-GROUPS = ("lab", "test", "build")
+GROUPS = ("lab", "test", "site", "build")
 # What another environment leaves behind and what would lead pip, uv or Python astray in ours.
 FOREIGN = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "UV_PYTHON", "UV_SYSTEM_PYTHON")
 # The Python behind this one: another environment's, or .venv's own, may be gone in a moment.
