@@ -42,11 +42,13 @@ if TYPE_CHECKING:
         WhyTimeWait,
     )
     from tcplab.fleet import STUDIES, Pool, PortChurn
+    from tcplab.grid import sweep
     from tcplab.knobs import ParameterError
     from tcplab.timers import which_timer_wins
     from tcplab.trace import Trace
     from tcplab.view.both import both
     from tcplab.view.explorer import explore
+    from tcplab.view.heat_map import heat_map
     from tcplab.view.idle_desk import idle_map
     from tcplab.view.show import picture, segment_table
 
@@ -81,12 +83,14 @@ __all__ = [
     "both",
     "diagnose",
     "explore",
+    "heat_map",
     "idle_map",
     "picture",
     "read_capture",
     "recording",
     "run",
     "segment_table",
+    "sweep",
     "which_timer_wins",
     "write_pcap",
 ]
@@ -104,12 +108,14 @@ _HOMES = {
     "both": "tcplab.view.both",
     "diagnose": "tcplab.capture.findings",
     "explore": "tcplab.view.explorer",
+    "heat_map": "tcplab.view.heat_map",
     "idle_map": "tcplab.view.idle_desk",
     "picture": "tcplab.view.show",
     "read_capture": "tcplab.capture.reading",
     "recording": "tcplab.capture.runs",
     "run": "tcplab.bench",
     "segment_table": "tcplab.view.show",
+    "sweep": "tcplab.grid",
     "which_timer_wins": "tcplab.timers",
     "write_pcap": "tcplab.capture.pcap",
 }
