@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from math import isfinite, log10
+from math import ceil, isfinite, log10
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -138,13 +138,18 @@ def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False)
     readable = len(cells.columns) <= _MOST_COLUMNS and len(cells.rows) <= _MOST_ROWS
     data = {
         "type": "heatmap",
-        "x": [escape(_value(column)) for column in cells.columns],
-        "y": [escape(_value(row)) for row in cells.rows],
+        # Positions, not names: plotly takes a name that looks like a number for one.
+        "x": list(range(len(cells.columns))),
+        "y": list(range(len(cells.rows))),
+        "customdata": [
+            [escape(f"{cells.x} = {_value(column)}, {cells.y} = {_value(row)}") for column in cells.columns]
+            for row in cells.rows
+        ],
         "z": [[heights.get((row, column)) for column in cells.columns] for row in cells.rows],
         "text": text,
+        # A result that never came has no colour: its text says so on the paper.
         "texttemplate": "%{text}" if readable else "",
-        "hovertemplate": f"{escape(cells.x)} = %{{x}}<br>{escape(cells.y)} = %{{y}}<br>"
-        f"{escape(cells.value)}: %{{text}}<extra></extra>",
+        "hovertemplate": f"%{{customdata}}<br>{escape(cells.value)}: %{{text}}<extra></extra>",
         "colorscale": _SCALE,
         "showscale": False,
         "hoverongaps": True,
@@ -159,19 +164,14 @@ def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False)
         margin={"l": left, "r": 20, "t": 50 if title else 20, "b": 70},
         title=title,
     )
-    for name, what in (("xaxis", cells.x), ("yaxis", cells.y)):
+    for name, what, values in (("xaxis", cells.x, cells.columns), ("yaxis", cells.y, cells.rows)):
+        step = ceil(len(values) / _MOST_COLUMNS)
         layout[name] = look.axis(
-            type="category", showticklabels=True, autorange=True, fixedrange=True,
+            showticklabels=True, fixedrange=True, range=[-0.5, len(values) - 0.5],
+            tickvals=list(range(0, len(values), step)),
+            ticktext=[escape(_value(value)) for value in values[::step]],
             title={"text": escape(what), "standoff": 8},
         )  # fmt: skip
-    # A result that never came has no colour: the paper says so, and its text.
-    if never := [
-        {"x": escape(_value(column)), "y": escape(_value(row)), "text": cells.text(None), "showarrow": False,
-         "font": {"color": colours.soft}}
-        for (row, column), result in cells.results.items()
-        if result is None and readable
-    ]:  # fmt: skip
-        layout["annotations"] = never
     return Picture([data], layout)
 
 
