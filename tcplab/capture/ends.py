@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from tcplab.capture.chains import Array
 from tcplab.capture.connections import first_of
 from tcplab.capture.reader import Table
 from tcplab.segment import ACK, RST, SYN, Endpoint, Segment
@@ -25,21 +28,36 @@ def end_of(table: Table, way: int) -> Endpoint:
 
 def segment_at(table: Table, row: int) -> Segment:
     """The segment in one row, its window as it stands in the header."""
-    way, flags = int(table.way[row]), int(table.flags[row])
-    mss = scale = None
-    permitted = False
-    if flags & SYN:
-        i = int(np.searchsorted(table.syn, row))
-        mss, scale = (int(each[i]) if each[i] >= 0 else None for each in (table.mss, table.window_scale))
-        permitted = bool(table.sack_permitted[i])
-    low, high = np.searchsorted(table.sack_of, [row, row + 1]).tolist()
-    edges = zip(table.sack_left[low:high].tolist(), table.sack_right[low:high].tolist(), strict=True)
-    return Segment(
-        source=end_of(table, way), destination=end_of(table, way ^ 1), seq=int(table.seq[row]),
-        ack=int(table.ack[row]), flags=flags, window=int(table.window[row]), length=int(table.length[row]),
-        mss=mss, window_scale=scale, sack_permitted=permitted, sack=tuple(edges),
-        timestamps=(int(table.timestamp[row]), int(table.echo[row])) if table.has_times[row] else None,
-    )  # fmt: skip
+    return segments_at(table, np.array([row]))[0]
+
+
+def segments_at(table: Table, rows: Array, window_shift: Array | int = 0) -> list[Segment]:
+    """The segments in rows of one connection, their windows as in the header, shifted to the left."""
+    ways = table.way[rows].tolist()
+    ends = {way: end_of(table, way) for each in set(ways) for way in (each, each ^ 1)}
+    window = table.window[rows].astype(np.int64) << window_shift
+    columns = (table.seq[rows], table.ack[rows], table.flags[rows], window, table.length[rows])
+    stamps = (table.timestamp[rows], table.echo[rows], table.has_times[rows])
+    times = [
+        (t, echo) if has else None for t, echo, has in zip(*(each.tolist() for each in stamps), strict=True)
+    ]
+    segments = [
+        Segment(ends[way], ends[way ^ 1], seq, ack, flags, wide, length, timestamps=pair)
+        for way, seq, ack, flags, wide, length, pair in zip(
+            ways, *(column.tolist() for column in columns), times, strict=True
+        )
+    ]
+    for i in np.flatnonzero(table.flags[rows] & SYN).tolist():
+        at = int(np.searchsorted(table.syn, rows[i]))
+        mss, scale = (int(each[at]) if each[at] >= 0 else None for each in (table.mss, table.window_scale))
+        permitted = bool(table.sack_permitted[at])
+        segments[i] = replace(segments[i], mss=mss, window_scale=scale, sack_permitted=permitted)
+    low, high = np.searchsorted(table.sack_of, rows), np.searchsorted(table.sack_of, rows, "right")
+    for i in np.flatnonzero(high > low).tolist():
+        blocks = slice(int(low[i]), int(high[i]))
+        edges = zip(table.sack_left[blocks].tolist(), table.sack_right[blocks].tolist(), strict=True)
+        segments[i] = replace(segments[i], sack=tuple(edges))
+    return segments
 
 
 def clients_and_servers(table: Table) -> list[tuple[Endpoint, Endpoint]]:

@@ -82,6 +82,7 @@ class Headers:
 
 def empty(count: int) -> Headers:
     """Room for a batch whose packets are not known yet."""
+
     def room(kind: str) -> Array:
         return np.zeros(count, kind)
 

@@ -197,9 +197,7 @@ class _Collected:
             })  # fmt: skip
         return given
 
-    def _keep(
-        self, batch: Batch, found: Headers, options: list[dict[str, Array]], share: float
-    ) -> None:
+    def _keep(self, batch: Batch, found: Headers, options: list[dict[str, Array]], share: float) -> None:
         """Add the rows that hold TCP to the columns."""
         kept = found.kept
         whole = bool(kept.all())
@@ -313,5 +311,3 @@ def _options_of(row: int, segment: Segment) -> dict[str, Array]:
         "sack_permitted": np.array([segment.sack_permitted] * syn, bool),
         "sack_of": np.full(len(sack), row), "sack_left": sack[:, 0], "sack_right": sack[:, 1],
     }  # fmt: skip
-
-

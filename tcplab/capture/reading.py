@@ -6,8 +6,8 @@ stands for its sending and for its arrival. What never passed there is not in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from tcplab.capture import CaptureError
 from tcplab.capture.chains import Array
 from tcplab.capture.columns import Columns
-from tcplab.capture.ends import clients_and_servers, segment_at
+from tcplab.capture.ends import clients_and_servers, segment_at, segments_at
 from tcplab.capture.reader import Table, read_table
 from tcplab.capture.sidecar import Sidecar, read_sidecar
 from tcplab.kinds import classify
@@ -112,7 +112,7 @@ class Capture:
         if not 0 <= i < there:
             numbered = f"numbers 0 to {there - 1}" if there > 1 else "number 0" if there else "no TCP at all"
             raise CaptureError(f"{self.name} has no connection {i}: it has {numbered}.")
-        order, borders = self._by_connection
+        order, borders = self.by_connection
         return order[borders[i] : borders[i + 1]]
 
     def connection(self, i: int) -> Trace:
@@ -120,10 +120,10 @@ class Capture:
         rows = self.rows(i)
         client, server = self.connections[i]
         names = {client: ("client", "server"), server: ("server", "client")}
-        segments = [segment_at(self.table, row) for row in rows.tolist()]
-        scales = _window_scales(segments)
+        shifts = self.columns["window_shift"][rows]
+        segments = segments_at(self.table, rows, np.maximum(shifts, 0))
         passages = [
-            Passage(t, *names[segment.source], _scaled(segment, scales), arrives=t)
+            Passage(t, *names[segment.source], segment, arrives=t)
             for t, segment in zip(self.table.t[rows].tolist(), segments, strict=True)
         ]
         classify(passages)
@@ -134,13 +134,13 @@ class Capture:
             hosts={"client": client.address, "server": server.address},
             passages=passages,
             end=self.ended - self.began,
-            warnings=[*self.warnings, *_window_warning(passages, scales)],
+            warnings=[*self.warnings, *_window_warning(segments, shifts)],
         )
         self._add_sidecar(trace, client, server)
         return trace
 
     @cached_property
-    def _by_connection(self) -> tuple[Array, Array]:
+    def by_connection(self) -> tuple[Array, Array]:
         """The rows sorted by connection, and where each connection begins there."""
         order = np.argsort(self.table.connection, kind="stable")
         return order, np.append(0, np.cumsum(np.bincount(self.table.connection)))
@@ -185,29 +185,9 @@ def read_capture(path: str | PathLike[str], *, cut_short_ok: bool = True) -> Cap
     return Capture(file.name, table, sidecar, tuple(filter(None, warnings)))
 
 
-def _window_scales(segments: Sequence[Segment]) -> dict[Endpoint, int] | None:
-    """How far each side's window is shifted after its SYN; None where a SYN was not captured.
-
-    Both SYNs must carry the option, or neither side shifts (RFC 7323 section 2.2).
-    """
-    offers: dict[Endpoint, int | None] = {}
-    for segment in segments:
-        if segment.flags & SYN:
-            offers.setdefault(segment.source, segment.window_scale)
-    if None in offers.values():
-        return dict.fromkeys((segments[0].source, segments[0].destination), 0)
-    return {end: scale or 0 for end, scale in offers.items()} if len(offers) == 2 else None
-
-
-def _scaled(segment: Segment, scales: Mapping[Endpoint, int] | None) -> Segment:
-    if scales is None or segment.flags & SYN or not scales[segment.source]:
-        return segment
-    return replace(segment, window=segment.window << scales[segment.source])
-
-
-def _window_warning(passages: Sequence[Passage], scales: Mapping[Endpoint, int] | None) -> list[str]:
-    shown = any(p.segment.window and not p.segment.flags & (SYN | RST) for p in passages)
-    if scales is not None or not shown:
+def _window_warning(segments: Sequence[Segment], shifts: Array) -> list[str]:
+    shown = any(segment.window and not segment.flags & (SYN | RST) for segment in segments)
+    if not shown or (shifts >= 0).all():
         return []
     return [
         "The capture does not hold both SYNs of this connection, so the factor of its window sizes is "

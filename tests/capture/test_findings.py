@@ -10,7 +10,7 @@ import tcplab
 from tcplab import cli
 from tcplab.capture.findings import CODES, diagnose
 from tcplab.capture.findings.printed import diagnosis_lines, harmless
-from tcplab.capture.findings.screen import ENDS, WALK, suspicious
+from tcplab.capture.findings.screen import ENDS, PASS, WALK, suspicious
 from tcplab.capture.pcap import write_pcap
 from tcplab.capture.reading import read_capture
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
@@ -350,6 +350,12 @@ def test_a_healthy_connection_is_passed_over_and_one_odd_byte_is_not(tmp_path):
     assert suspicious(probed).tolist() == [WALK]
     unanswered = capture_of(tmp_path, *healthy, (9000, "client", PSH | ACK, 140, 590, 1))
     assert suspicious(unanswered).tolist() == [WALK]
+    not_yet = capture_of(tmp_path, *healthy, (90, "client", PSH | ACK, 140, 590, 1))
+    assert suspicious(not_yet).tolist() == [PASS]
+    late = capture_of(
+        tmp_path, *healthy, (9000, "client", ACK, 140, 590, 0), (9090, "client", ACK, 140, 590, 9)
+    )
+    assert suspicious(late).tolist() == [WALK]
     close = (9, "client", FIN | ACK, 140, 590, 0), (10, "server", FIN | ACK, 590, 141, 0)
     closed = capture_of(tmp_path, *healthy, *close, (11, "client", ACK, 141, 591, 0))
     assert suspicious(closed).tolist() == [ENDS]

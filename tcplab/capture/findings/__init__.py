@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.capture.ends import SERVICES, segment_at
+from tcplab.capture.ends import SERVICES, segments_at
 from tcplab.capture.findings import ending, opening, silence
 from tcplab.capture.findings.screen import ENDS, PASS, ends, suspicious
 from tcplab.capture.findings.story import Earlier, Finding, Story
@@ -130,12 +130,13 @@ def _story(capture: Capture, i: int, earlier: Earlier | None) -> Story:
 def _ends_of(capture: Capture, i: int) -> Story:
     """Handshake and end of a connection in which nothing else was odd, nor before it."""
     (client, server), table, rows = capture.connections[i], capture.table, capture.rows(i)
-    passages = []
-    for row in ends(capture, rows).tolist():
-        segment, t = segment_at(table, row), int(table.t[row])
-        sender, receiver = ("client", "server") if segment.source == client else ("server", "client")
-        passages.append(Passage(t, sender, receiver, segment, arrives=t))
-    frames = table.frame[ends(capture, rows)].tolist()
+    chosen = ends(capture, rows)
+    segments, frames = segments_at(table, chosen), table.frame[chosen].tolist()
+    names = {client: ("client", "server"), server: ("server", "client")}
+    passages = [
+        Passage(t, *names[segment.source], segment, arrives=t)
+        for t, segment in zip(table.t[chosen].tolist(), segments, strict=True)
+    ]
     end, carried = capture.ended - capture.began, bool(table.length[rows].any())
     return Story(client, server, passages, frames, end, carried)
 

@@ -1,8 +1,9 @@
 """Which connections are worth a look, told from the columns, for all packets at once.
 
 A connection is passed over only when nothing in it can be a finding: it began with one SYN and its answer,
-every segment stands where the one before ended, all that was sent was acknowledged, no window was shut,
-and no FIN or RST came. Of one that differs only by its FINs the handshake and the end are enough.
+every segment stands where the one before ended, no window was shut, no FIN or RST came, and what was not
+acknowledged when the capture ended had not been sent after a silence. Of one that differs only by its FINs
+the handshake and the end are enough.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tcplab.capture.chains import Array
+from tcplab.capture.findings.silence import SILENCE
 from tcplab.capture.reading import Capture
 from tcplab.segment import ACK, FIN, RST, SYN
 
@@ -54,7 +56,8 @@ def suspicious(capture: Capture) -> Array:
     again = np.zeros(len(side), bool)
     again[1:] = (at[1:] < reached[:-1]) & (side[1:] == side[:-1])
     looked[side[again] >> 1] = True
-    _unanswered(looked, side, first, size, seq[first], reached, table.ack[order], flags[order])
+    short = _unanswered(looked, side, first, size, seq[first], reached, table.ack[order], flags[order])
+    looked |= short & (closed | _quiet(capture, order[first + size - 1]))
     return np.where(looked, WALK, np.where(closed, ENDS, PASS)).astype(np.int8)
 
 
@@ -73,8 +76,8 @@ def _unanswered(
     reached: Array,
     ack: Array,
     flags: Array,
-) -> None:
-    """Mark the connections that have something not acknowledged at the end, or only one side."""
+) -> Array:
+    """The connections that have something not acknowledged at the end; marks those with one side only."""
     last = first + size - 1
     numbers = side[first]
     place = np.full(2 * len(looked), -1, np.int64)
@@ -86,5 +89,23 @@ def _unanswered(
     base = np.repeat(begin[peer], size)
     heard = np.where((flags & ACK) != 0, (ack - base).astype(np.int32).astype(np.int64), -APART // 4)
     acked = np.maximum.reduceat(heard, first)
-    short = reached[last[peer[mine]]] > acked[mine]
-    looked[numbers[mine[short]] >> 1] = True
+    short = np.zeros(len(looked), bool)
+    short[numbers[mine[reached[last[peer[mine]]] > acked[mine]]] >> 1] = True
+    return short
+
+
+def _quiet(capture: Capture, lasts: Array) -> Array:
+    """The connections in which one side sent after a silence and heard nothing more of the other.
+
+    `lasts` are the last rows of each side of each connection.
+    """
+    order, borders = capture.by_connection
+    t = capture.table.t[order]
+    rows = np.flatnonzero(t[1:] - t[:-1] >= SILENCE) + 1
+    rows = order[rows[~np.isin(rows, borders)]]
+    count, connection = len(borders) - 1, capture.table.connection
+    silence, heard = np.full(count, -1), np.full(count, len(connection))
+    np.maximum.at(silence, connection[rows], rows)
+    np.minimum.at(heard, connection[lasts], lasts)
+    quiet: Array = silence > heard
+    return quiet
