@@ -32,7 +32,8 @@ FIELDS = [
 #: What the run must show: name -> (at least or at most, bound).
 BOUNDS = {
     "by_tshark": (">=", 120.0), "by_scapy": (">=", 300.0), "times_reading": ("<=", 5.0),
-    "pcapng_by_pcap": ("<=", 2.0), "peak_mib_1m": ("<=", 250.0), "peak_mib_5m": ("<=", 700.0),
+    "pcapng_by_pcap": ("<=", 2.0), "diagnose_by_tshark": (">=", 4.0),
+    "peak_mib_1m": ("<=", 250.0), "peak_mib_5m": ("<=", 700.0),
 }  # fmt: skip
 
 
@@ -80,6 +81,13 @@ def tshark(path: Path, out: Path) -> float:
         return seconds(lambda: subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=True))
 
 
+def diagnose_seconds(path: Path, out: Path) -> float:
+    """Seconds of `tcplab diagnose` as a whole process; what it prints goes into a file."""
+    command = [sys.executable, "-m", "tcplab", "diagnose", path.resolve(), "--json"]
+    with out.open("wb") as file:
+        return seconds(lambda: subprocess.run(command, stdout=file, check=True))
+
+
 def compare(path: Path, out: Path) -> None:
     """tshark and tcplab name the same packets, numbers and streams."""
     columns = read_all(path).columns
@@ -125,8 +133,10 @@ def measure(folder: Path, large: bool, repeat: int) -> dict[str, float]:
         }.items():  # fmt: skip
             best[name] = min(best.get(name, float("inf")), seconds(work))
     result |= best
+    result["diagnose_s"] = min(diagnose_seconds(pcap, out) for _ in range(3))
     if "tshark_s" in result:
         result["by_tshark"] = result["tshark_s"] / best["tcplab_s"]
+        result["diagnose_by_tshark"] = result["tshark_s"] / result["diagnose_s"]
     result["by_scapy"] = result["scapy_100k_s"] / best["tcplab_100k_s"]
     result["times_reading"] = best["tcplab_s"] / best["reading_s"]
     result["pcapng_by_pcap"] = best["tcplab_pcapng_s"] / best["tcplab_s"]
