@@ -23,6 +23,7 @@ from tcplab.releases import NEWEST, release
 NEEDED = {
     "linux": 20, "socket": 5, "java": 1, "postgresql": 12, "libpq": 6, "psycopg": 1, "psycopg_pool": 5,
     "sqlalchemy": 5, "pgjdbc": 6, "pgbouncer": 15, "mysql": 6, "mariadb": 10, "connector_j": 3, "oracle": 4,
+    "mariadb_connector_j": 6,
     "redis": 6, "redis_cli": 1, "jedis": 6, "lettuce": 6, "redisson": 5, "hikaricp": 6, "commons_pool2": 6,
     "dbcp2": 6, "haproxy": 12, "conntrack": 4, "ipvs": 2, "aws_nlb": 1, "aws_nat_gateway": 1,
     "aws_network_firewall": 1, "ec2_connection_tracking": 1, "azure_load_balancer": 1, "gcp_vpc": 1,
