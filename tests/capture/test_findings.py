@@ -335,6 +335,13 @@ def test_a_health_check(tmp_path):
     assert (connection.service, connection.state) == ("MongoDB", "closed")
 
 
+def test_a_health_check_that_answers_the_syn_ack_with_a_reset(tmp_path):
+    """As HAProxy's does: the ACK that it owes goes out with the RST."""
+    capture = capture_of(tmp_path, *HANDSHAKE[:2], (2, "client", RST | ACK, 100, 500, 0))
+    (connection,) = diagnose(capture).connections
+    assert codes_of(connection) == {"probe_only", "reset_by_client"}
+
+
 def test_probes_of_a_capture_that_began_later(tmp_path):
     probes = [(t, "client", ACK, 100, 500, 0) for t in (0, 5000, 10000)]
     capture = capture_of(tmp_path, *probes, (15000, "client", RST | ACK, 101, 500, 0))

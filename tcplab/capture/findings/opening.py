@@ -114,8 +114,12 @@ def cookie_ghost_suspected(story: Story) -> Iterator[Finding]:
 def probe_only(story: Story) -> Iterator[Finding]:
     """Handshake and an end without a byte of data."""
     synack = next((i for i in story.places("server", SYN) if answers(story.passages[i].segment)), None)
-    if story.carried or synack is None or (done := story.acknowledged(synack)) is None:
+    if story.carried or synack is None:
         return
+    number = story.passages[synack].segment.end_seq
+    # HAProxy's check answers the SYN-ACK with RST+ACK at once: that acknowledges it, too.
+    answers_it = [i for i in story.places("client", ACK) if story.passages[i].segment.ack == number]
+    done = next((i for i in answers_it if i > synack), len(story.passages))
     ends = [i for i, p in enumerate(story.passages) if i >= done and p.segment.flags & (FIN | RST)]
     if ends:
         yield story.finding(
