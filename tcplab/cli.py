@@ -130,7 +130,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     agree.add_argument("--samples", type=int, metavar="N", help="draw N sets of parameters for each")
     agree.add_argument("--seed", type=int, default=1, metavar="S", help="chooses the samples (default: 1)")
     diagnose = commands.add_parser("diagnose", help="say what happened in a capture, worst first")
-    diagnose.add_argument("files", nargs="+", metavar="FILE", help="pcap or pcapng, also packed with gzip")
+    diagnose.add_argument("files", nargs="+", metavar="FILE", help="pcap or pcapng; gzip and zstd, too")
     for each in (doctor, listing, run, agree, diagnose):
         each.add_argument("--json", action="store_true", help="print one JSON object")
     return parser, {

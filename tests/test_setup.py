@@ -78,7 +78,7 @@ def test_the_lock_is_unambiguous_everywhere(python, platform, system):
     }
     chosen = [pin.name for pin in locked() if pin.marker is None or pin.marker.evaluate(place)]
     assert len(chosen) == len(set(chosen))
-    assert {Requirement(text).name for text in PROJECT["dependencies"]} <= set(chosen)
+    assert {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]} <= set(chosen)
 
 
 def test_every_place_names_the_same_oldest_python():
@@ -96,7 +96,9 @@ def test_conda_gets_what_pyproject_asks_for():
     assert last == {"pip": ["-e ."]}
     lab = [text for text in GROUPS["lab"] if not Requirement(text).name.startswith("argon2")]
     python = "python" + PROJECT["requires-python"]
-    assert sorted(packages) == sorted([python, "pip", *PROJECT["dependencies"], *lab])
+    # conda knows no markers: what a newer Python needs no more is an empty package there.
+    asked = [text.partition(";")[0] for text in PROJECT["dependencies"]]
+    assert sorted(packages) == sorted([python, "pip", *asked, *lab])
 
 
 @pytest.mark.parametrize("package", ENVIRONMENT["dependencies"][:-1])

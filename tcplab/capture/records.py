@@ -139,6 +139,10 @@ class Records:
 
         with self._source as source, ThreadPoolExecutor(1) as ahead:
             window = self._window = Window(source, ahead)
+            if window.end == window.at and source.broken:
+                raise CaptureError(
+                    f"{self.name} is cut short or damaged so early that nothing of it can be unpacked."
+                )
             if window.end == window.at:
                 raise CaptureError(f"{self.name} is empty: not a capture file.")
             magic = bytes(window.memory[window.at : window.at + 4])
