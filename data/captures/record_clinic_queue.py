@@ -1,0 +1,47 @@
+"""Record the clinic's fourth case on real Linux: .venv/bin/python data/captures/record_clinic_queue.py
+
+A capture and its sidecar are written beside this file; ../README.md says what they are, and gives the answer
+away. It runs the experiment accept_queue on tcplab's Linux bench and takes half a minute. The other cases
+are record_clinic.py's.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import tcplab
+from tcplab.bench.trouble import TooBusy
+from tcplab.capture.pcap import pcap_bytes
+from tcplab.capture.recording import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar
+
+COMMAND = ".venv/bin/python data/captures/record_clinic_queue.py"
+TITLE = "Ghosts at a full accept queue: the server's view"
+TOLD = (
+    "Twelve clients connect at once to a server with a backlog of 4 whose program accepts nobody. Five "
+    "connections fill its queue and their logins are acknowledged, which is Linux's doing; the other seven "
+    "exist for their clients only, and their logins are sent again and again."
+)
+
+
+def record(path: Path) -> str:
+    """Run it on Linux and write both files; whether the model does the same, in a sentence."""
+    story = tcplab.AcceptQueue(backlog=4, connects=12, speak_after_s=1, watch_s=20)
+    for _ in range(ATTEMPTS):
+        try:
+            trace = tcplab.run(story, bench="linux")
+        except TooBusy:
+            continue
+        if lateness(trace, story.latency_ms) <= LATE_MS:
+            break
+    else:
+        sys.exit("Not recorded: this machine is too busy to keep to the latency of the wire.")
+    about = sidecar(story, trace) | {"title": TITLE, "story": TOLD, "command": COMMAND, "states": []}
+    # Other names than client and server: nothing of the sidecar is drawn into the pictures.
+    about["hosts"] = {"application": trace.hosts["client"], "database": trace.hosts["server"]}
+    path.write_bytes(cut_to(SNAPLEN, pcap_bytes(trace, at="server")))
+    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return f"{path.stem}: {tcplab.agreement(trace).sentence}"
+
+
+if __name__ == "__main__":
+    print(record(Path(__file__).parent / "case_4.pcap"))

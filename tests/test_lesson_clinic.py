@@ -1,0 +1,160 @@
+"""The capture clinic: what its cases' packets must show, and the right answers against them."""
+
+from pathlib import Path
+
+import pytest
+
+from stored import MACHINE_PATH, assert_it_names_its_recorder, assert_tshark_finds_nothing_wrong
+from tcplab import diagnose, read_capture
+from tcplab.kinds import KEEPALIVE, RETRANSMISSION
+from tcplab.segment import ACK, RST
+from tcplab.trace import SECOND
+from test_data import STORED, Capture
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "14_capture_clinic.ipynb"
+NAMES = ("case_1", "case_2", "case_2_client", "case_3", "case_4", "case_5", "case_6")
+
+
+def told(name):
+    return diagnose(read_capture(STORED / f"{name}.pcap"))
+
+
+def trace(name, number=0):
+    return read_capture(STORED / f"{name}.pcap").connection(number)
+
+
+def codes(connection):
+    return {finding.code for finding in connection.findings}
+
+
+def finding(name, code, number=0):
+    (found,) = [each for each in told(name).connections[number].findings if each.code == code]
+    return found
+
+
+def result(name, call):
+    return Capture(STORED, name).event(call)["result"]
+
+
+# The files ------------------------------------------------------------------------------------
+
+
+def test_the_folder_holds_exactly_these_pairs():
+    for ending in ("pcap", "json"):
+        assert {path.stem for path in STORED.glob(f"case_*.{ending}")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_case_is_small_and_says_where_it_comes_from(name):
+    capture = Capture(STORED, name)
+    if name == "case_4":
+        assert (STORED.parents[1] / capture.sidecar["command"].split()[1]).exists()
+    else:
+        assert set(capture.sidecar["software"]) >= {"postgres", "psql"}
+    for path in (capture.path, capture.path.with_suffix(".json")):
+        assert path.stat().st_size < 100_000
+        assert not MACHINE_PATH.search(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("case_4", "case_6")])
+def test_a_case_names_the_function_that_records_it(name):
+    assert_it_names_its_recorder(Capture(STORED, name), name.removesuffix("_client"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_of_the_sidecar_is_in_the_picture(name):
+    """A learner sees what a stranger's capture shows."""
+    seen = trace(name)
+    assert seen.calls == [] and seen.sockets == [] and seen.warnings == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tshark_finds_nothing_wrong(name):
+    assert_tshark_finds_nothing_wrong(Capture(STORED, name))
+
+
+# What happened ---------------------------------------------------------------------------------
+
+
+def test_case_1_a_new_connection_works_while_the_old_one_hangs():
+    old, new = told("case_1").connections
+    assert codes(old) == {"idle_then_dead", "dead_peer"} and codes(new) == {"closed_by_client"}
+    assert finding("case_1", "idle_then_dead").facts["idle_s"] == pytest.approx(300, abs=2)
+    assert old.findings[0].t < new.findings[0].t < trace("case_1").passages[-1].t
+    assert result("case_1", "psql -c").startswith("1\n")
+
+
+def test_case_2_shows_one_silence_from_each_end():
+    server, client = finding("case_2", "idle_then_dead"), finding("case_2_client", "keepalive_death")
+    assert (server.facts["side"], client.facts["side"]) == ("server", "client")
+    assert server.facts["idle_s"] == pytest.approx(300, abs=2)
+    assert (client.facts["idle_s"], client.facts["probes"]) == (pytest.approx(280, abs=2), 3)
+    # Both are alive and speak within the same half minute, and neither hears the other.
+    spoke = [p.t for p in trace("case_2").passages if p.t > 250 * SECOND]
+    asked = [p.t for p in trace("case_2_client").passages if p.t > 250 * SECOND]
+    assert asked[0] < spoke[0] < asked[-1]
+    assert {p.sender for p in trace("case_2").passages if p.t > 250 * SECOND} == {"server"}
+    assert {p.sender for p in trace("case_2_client").passages if p.t > 250 * SECOND} == {"client"}
+    assert "Connection timed out" in result("case_2_client", "psql -c")
+
+
+def test_case_3_the_reset_is_the_clients_linuxs():
+    passages = trace("case_3").passages
+    died = finding("case_3", "keepalive_death")
+    assert (died.facts["side"], died.facts["probes"]) == ("client", 3)
+    assert died.facts["idle_s"] == pytest.approx(30, abs=1)
+    assert passages[-1].segment.flags == RST | ACK
+    assert [p.kind for p in passages[-4:-1]] == [KEEPALIVE] * 3
+    assert passages[-1].t - passages[-4].t == pytest.approx(30 * SECOND, rel=0.08)
+
+
+def test_case_4_seven_speak_and_the_server_does_not_hear_them():
+    connections = told("case_4").connections
+    ghosts = [each for each in connections if "cookie_ghost_suspected" in codes(each)]
+    assert (len(connections), len(ghosts)) == (12, 7)
+    for each in connections:
+        data = [p for p in trace("case_4", each.number).passages if p.segment.length]
+        assert {p.sender for p in data} == {"client"}
+    assert Capture(STORED, "case_4").sidecar["outcome"]["ghosts"] == 7
+
+
+def test_case_5_three_resets_and_the_session_goes_on():
+    seen = told("case_5").connections[0]
+    assert [each.code for each in seen.findings].count("reset_ignored") == 2
+    assert codes(seen) == {"reset_ignored", "reset_challenged", "closed_by_client"}
+    resets = [p.t for p in trace("case_5").passages if p.segment.flags & RST]
+    assert len(resets) == 3
+    later = [p for p in trace("case_5").passages if p.t > resets[-1] and p.segment.length]
+    assert {p.sender for p in later} == {"client", "server"}
+
+
+def test_case_5_the_resets_have_another_ttl():
+    from scapy.layers.inet import IP, TCP
+
+    packets = Capture(STORED, "case_5").packets
+    ttls = {(packet[IP].src, "R" in str(packet[TCP].flags)): packet[IP].ttl for packet in packets}
+    assert ttls == {("10.0.0.1", False): 64, ("10.0.0.2", False): 63, ("10.0.0.2", True): 255}
+
+
+def test_case_6_one_connection_among_them_is_in_trouble():
+    seen = told("case_6")
+    summary = seen.summary
+    assert len(seen) == 137
+    assert summary["reset_by_client"] == summary["probe_only"] == 96 and summary["refused"] == 24
+    (report,) = [each for each in seen.connections if "zero_window" in codes(each)]
+    assert {"zero_window", "reset_by_server"} <= codes(report)
+    passages = trace("case_6", report.number).passages
+    last = [p.t for p in passages if p.sender == "server" and not p.segment.flags & RST][-1]
+    shut = next(p.t for p in passages if p.sender == "client" and p.segment.window == 0)
+    assert (last - shut) / SECOND < 10 < (passages[-1].t - shut) / SECOND
+    log = result("case_6", "PostgreSQL's log")
+    assert "could not send data to client: Connection timed out" in log
+    assert "incomplete startup" not in log and "reset by peer" not in log
+
+
+def test_case_6_no_server_sent_the_timeout():
+    """A user timeout says nothing: the RST is the answer to the client that reads on."""
+    (report,) = [each for each in told("case_6").connections if "zero_window" in codes(each)]
+    reset = next(each for each in report.findings if each.code == "reset_by_server")
+    assert reset.facts["kind"] == "no_socket"
+    assert not any(p.kind == RETRANSMISSION for p in trace("case_6", report.number).passages[-3:])
