@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from tcplab.view.explorer import explore
     from tcplab.view.heat_map import heat_map
     from tcplab.view.idle_desk import idle_map
+    from tcplab.view.replay import replay
     from tcplab.view.show import picture, segment_table
 
     __version__: str
@@ -88,6 +89,7 @@ __all__ = [
     "picture",
     "read_capture",
     "recording",
+    "replay",
     "run",
     "segment_table",
     "sweep",
@@ -113,6 +115,7 @@ _HOMES = {
     "picture": "tcplab.view.show",
     "read_capture": "tcplab.capture.reading",
     "recording": "tcplab.capture.runs",
+    "replay": "tcplab.view.replay",
     "run": "tcplab.bench",
     "segment_table": "tcplab.view.show",
     "sweep": "tcplab.grid",

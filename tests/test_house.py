@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "experiments": BENCH,
     "fleet": GROUND | {"model"},
     "capture": BENCH,
-    "view": BENCH | {"capture"},  # an explorer's run as a file for Wireshark
+    "view": BENCH | {"capture", "lesson"},  # files for Wireshark; which lesson explains a finding
     "lesson": set(),
     "doctor": {"releases", "bench"},
     "stories": GROUND | {"experiments", "fleet"},

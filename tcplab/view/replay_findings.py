@@ -1,0 +1,55 @@
+"""Findings of one connection when nothing but its trace is there, and the verdicts on its RSTs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from tcplab.lesson.course import Lesson, lessons
+from tcplab.trace import Trace
+
+if TYPE_CHECKING:
+    from tcplab.capture.findings.story import Finding, Story
+
+
+def story_of(trace: Trace) -> Story:
+    """A captured connection as the findings look at it; its frames are counted from 1."""
+    from tcplab.capture.findings.story import Story
+
+    first = trace.passages[0].segment
+    from_client = trace.passages[0].sender == "client"
+    ends = (first.source, first.destination) if from_client else (first.destination, first.source)
+    frames = list(range(1, len(trace.passages) + 1))
+    carried = any(p.segment.length for p in trace.passages)
+    return Story(*ends, trace.passages, frames, trace.end, carried)
+
+
+def findings_of(trace: Trace) -> list[Finding]:
+    """What `diagnose` finds in this connection, by itself: its capture's other connections are unknown.
+
+    Its frames are places among the connection's segments, from 1.
+    """
+    from tcplab.capture.findings import CODES
+
+    if not trace.passages:
+        return []
+    story = story_of(trace)
+    return [replace(finding, lesson=lesson) for find, lesson in CODES.values() for finding in find(story)]
+
+
+def verdicts(trace: Trace) -> dict[int, str]:
+    """What became of each RST, by its place among the passages."""
+    from tcplab.capture.findings.ending import resets
+
+    return {each.place: each.verdict for each in resets(story_of(trace))} if trace.passages else {}
+
+
+def lesson_of(finding: Finding) -> Lesson | None:
+    """The lesson that explains a finding: `Finding.lesson` is its notebook without the ending."""
+    return _by_notebook().get(f"{finding.lesson}.ipynb")
+
+
+@cache
+def _by_notebook() -> dict[str, Lesson]:
+    return {lesson.notebook: lesson for lesson in lessons().values()}
