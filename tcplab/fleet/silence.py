@@ -1,71 +1,123 @@
-"""How long a request to a peer that has vanished waits: the sender's own rules, played once."""
+"""How long a client waits for a peer that has vanished: the model's own two machines, played once.
+
+All times are whole nanoseconds; `latency` is one way.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from functools import lru_cache
 
+from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
 from tcplab.model.states import CLOSED
+from tcplab.model.sysctls import DEFAULT_OPTIONS, Options
 from tcplab.releases import release
 from tcplab.segment import Endpoint, Segment
 
 _CLIENT, _SERVER, _PORT = "10.0.0.1", "10.0.0.2", 5432
 #: Bytes of a request and of its answer.
 _BYTES = 40
+#: In which an exchange is over, its delayed ACKs included, beside its round trips.
+_SETTLED = 300_000_000
+
+
+class _Wire:
+    """A client and a server, and the segments between them, until somebody pulls the plug."""
+
+    def __init__(self, latency: int, linux: str, options: Options = DEFAULT_OPTIONS) -> None:
+        rules = release(linux)
+        self.latency, self.options = latency, options
+        self.stacks = {address: Stack(address, rules) for address in (_CLIENT, _SERVER)}
+        self.client, self.server = self.stacks.values()
+        self.on_the_way: deque[tuple[int, Segment]] = deque()
+        self.plugged, self.now = True, 0
+
+    def connect(self) -> Socket:
+        """connect(), whatever comes of it."""
+        socket = self.client.connect(self.now, Endpoint(_SERVER, _PORT), self.options)
+        self.send_out()
+        return socket
+
+    def connection(self) -> Socket:
+        """The client's end of a connection after one exchange: its sender knows the round-trip time."""
+        listener = self.server.listen(_PORT, 1)
+        client = self.connect()
+        self.settle()
+        server = self.server.call(self.now, "accept", listener)
+        for stack, sender in ((self.client, client), (self.server, server)):
+            stack.call(self.now, "send", sender, _BYTES)
+            self.send_out()
+            self.settle()
+        return client
+
+    def send_out(self) -> None:
+        """What the machines want to send goes on the wire, or nowhere."""
+        for stack in self.stacks.values():
+            for segment in stack.to_send():
+                if self.plugged:
+                    self.on_the_way.append((self.now + self.latency, segment))
+
+    def settle(self) -> None:
+        """Until an exchange is over."""
+        limit = self.now + 4 * self.latency + _SETTLED
+        while (due := self.next()) is not None and due <= limit:
+            self.step(due)
+
+    def until_given_up(self, socket: Socket) -> int:
+        """Go on until this socket is closed, which must happen: the moment."""
+        while socket.state != CLOSED and (due := self.next()) is not None:
+            self.step(due)
+        return self.now
+
+    def next(self) -> int | None:
+        """When something happens next."""
+        moments = [due for stack in self.stacks.values() if (due := stack.next_timer()) is not None]
+        return min([*moments, *([self.on_the_way[0][0]] if self.on_the_way else [])], default=None)
+
+    def step(self, now: int) -> None:
+        """What happens at this moment."""
+        self.now = now
+        while self.on_the_way and self.on_the_way[0][0] <= now:
+            segment = self.on_the_way.popleft()[1]
+            self.stacks[segment.destination.address].receive(now, segment)
+            self.send_out()
+        for stack in self.stacks.values():
+            stack.timer(now)
+        self.send_out()
 
 
 @lru_cache(maxsize=64)
-def detection(retries2: int, latency: int, linux: str) -> int:
-    """Nanoseconds from the first transmission of a request that stays unanswered to ETIMEDOUT.
+def detection(retries2: int, latency: int, linux: str, user_timeout: int = 0) -> int:
+    """From the first transmission of a request that stays unanswered to ETIMEDOUT: as in `dead_peer`.
 
-    One exchange goes before, so that the sender knows its round-trip time: as in `dead_peer`.
-    `latency` is one way, in nanoseconds.
+    Keepalive does not count here: no probe is sent while data is unacknowledged
+    (net/ipv4/tcp_timer.c:tcp_keepalive_timer).
     """
-    rules = release(linux)
-    stacks = {address: Stack(address, rules) for address in (_CLIENT, _SERVER)}
-    client_stack, server_stack = stacks.values()
-    client_stack.sysctls.tcp_retries2 = retries2
-    on_the_way: deque[tuple[int, Segment]] = deque()
-    plugged, now = True, 0
+    wire = _Wire(latency, linux, Options(user_timeout=user_timeout))
+    wire.client.sysctls.tcp_retries2 = retries2
+    client = wire.connection()
+    wire.plugged, began = False, wire.now
+    wire.client.call(began, "send", client, _BYTES)
+    wire.send_out()
+    return wire.until_given_up(client) - began
 
-    def send_out() -> None:
-        for stack in stacks.values():
-            for segment in stack.to_send():
-                if plugged:
-                    on_the_way.append((now + latency, segment))
 
-    def step() -> bool:
-        """Go on to the next moment at which something happens; False when nothing will."""
-        nonlocal now
-        moments = [due for due in (stack.next_timer() for stack in stacks.values()) if due is not None]
-        moments += [on_the_way[0][0]] if on_the_way else []
-        if not moments:
-            return False
-        now = min(moments)
-        while on_the_way and on_the_way[0][0] <= now:
-            segment = on_the_way.popleft()[1]
-            stacks[segment.destination.address].receive(now, segment)
-            send_out()
-        for stack in stacks.values():
-            stack.timer(now)
-        send_out()
-        return True
+@lru_cache(maxsize=64)
+def idle_detection(options: Options, latency: int, linux: str) -> int:
+    """From the last segment received from the peer to keepalive's end: as in `keepalive`.
 
-    listener = server_stack.listen(_PORT, 1)
-    client = client_stack.connect(now, Endpoint(_SERVER, _PORT))
-    send_out()
-    while step():
-        pass
-    server = server_stack.call(now, "accept", listener)
-    for stack, sender in ((client_stack, client), (server_stack, server)):
-        stack.call(now, "send", sender, _BYTES)
-        send_out()
-        while step():
-            pass
-    plugged, began = False, now
-    client_stack.call(now, "send", client, _BYTES)
-    send_out()
-    while client.state != CLOSED and step():
-        pass
-    return now - began
+    `options` has keepalive on.
+    """
+    wire = _Wire(latency, linux, options)
+    client = wire.connection()
+    wire.plugged, heard = False, client.last_received
+    return wire.until_given_up(client) - heard
+
+
+@lru_cache(maxsize=64)
+def connecting(latency: int, linux: str, user_timeout: int = 0) -> int:
+    """From the first SYN to the end of a connect() that nobody answers: as in `unanswered_connect`."""
+    wire = _Wire(latency, linux, Options(user_timeout=user_timeout))
+    wire.plugged = False
+    return wire.until_given_up(wire.connect())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tcplab.trace import Trace
 from tcplab.view.churn import draw_churn
+from tcplab.view.failover import draw_failover
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.ladder import draw
 from tcplab.view.marks import Picture
@@ -23,11 +24,12 @@ PICTURES: dict[str, Callable[[Trace], Picture]] = {
     "ports": draw_ports,
     "churn": draw_churn,
     "pool": draw_pool,
+    "failover": draw_failover,
 }
 #: The picture of a study, which has no segments.
-_CURVES = {"port_churn": "churn", "pool": "pool"}
+_CURVES = {"port_churn": "churn", "pool": "pool", "failover": "failover"}
 #: Those that stay readable however many segments there are; the others take the beginning of a long run.
-OF_ALL = ("queues", "ports", "churn", "pool")
+OF_ALL = ("queues", "ports", "churn", "pool", "failover")
 
 
 class SegmentTable:
