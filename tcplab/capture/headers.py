@@ -70,6 +70,8 @@ class Headers:
     flags: Array
     window: Array
     length: Array
+    #: Where the payload begins in memory, stored or not; -1 when nobody knows.
+    body: Array
     #: Good where `has_times`.
     timestamp: Array
     echo: Array
@@ -88,7 +90,7 @@ def empty(count: int) -> Headers:
 
     return Headers(
         room("?"), room("u4"), room("u4"), room("?"), room("u2"), room("u2"), room("u4"), room("u4"),
-        room("u1"), room("u2"), room("i8"), room("u4"), room("u4"), room("?"),
+        room("u1"), room("u2"), room("i8"), room("i8") - 1, room("u4"), room("u4"), room("?"),
     )  # fmt: skip
 
 
@@ -131,8 +133,8 @@ class Dissector:
         # Views of what was gathered, still in the network's byte order: the columns take them over.
         found = Headers(
             kept, raw["src"], raw["dst"], np.zeros(len(batch), bool), raw["sport"], raw["dport"], raw["seq"],
-            raw["ack"], raw["flags"], raw["window"], total - header - 20, raw["timestamp"], raw["echo"],
-            usual,
+            raw["ack"], raw["flags"], raw["window"], total - header - 20, batch.data + header + (at + 20),
+            raw["timestamp"], raw["echo"], usual,
         )  # fmt: skip
         more = np.flatnonzero(kept & (header > 20) & ~usual)
         if len(more):
@@ -242,6 +244,7 @@ class Dissector:
         for name in ("sport", "dport", "seq", "ack", "window"):
             getattr(found, name)[row] = raw[name]
         found.flags[row], found.length[row], found.kept[row] = raw["flags"], length, kept
+        found.body[row] = at + header
         found.has_times[row] = False
         more = kept & (header > 20)
         if more.any():

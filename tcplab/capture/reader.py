@@ -7,7 +7,7 @@ one packet at a time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from os import PathLike
@@ -24,6 +24,7 @@ from tcplab.capture.headers import Dissector, Headers, empty
 from tcplab.capture.links import LINKS
 from tcplab.capture.options import parse
 from tcplab.capture.records import Batch, Records
+from tcplab.capture.words import FirstWords
 from tcplab.segment import ACK, SYN, Segment
 
 #: Bit of an end's number that says that its address is the number of an IPv6 address.
@@ -66,6 +67,7 @@ class Table:
     end_address: Array
     end_port: Array
     addresses: list[str]
+    first_words: FirstWords
     #: When the first and the last packet of any kind passed, nanoseconds since 1970.
     began: int
     ended: int
@@ -92,12 +94,16 @@ SACK = {"sack_of": "i8", "sack_left": "u4", "sack_right": "u4"}
 FIRST_ROWS = 1024
 
 
-def read_table(path: str | PathLike[str]) -> Table:
-    """All that can be read of a file; `CaptureError` when it can't be opened or is no capture."""
+def read_table(path: str | PathLike[str], progress: Callable[[float], None] = lambda share: None) -> Table:
+    """All that can be read of a file; `CaptureError` when it can't be opened or is no capture.
+
+    `progress` is told what share of the file has been read, 0 .. 1; what it raises ends the reading.
+    """
     collected = _Collected()
     records = Records(path)
     for batch in records:
         collected.take(batch, records.share)
+        progress(records.share)
     return collected.table(records)
 
 
@@ -133,6 +139,7 @@ class _Collected:
         self._dissector = Dissector(self._addresses.numbers)
         self._dense, self._sack = _Growing(COLLECTED), _Growing(SACK)
         self._syn = _Growing(SYNS)
+        self._words = FirstWords()
         self._strange: Counter[int] = Counter()
         self._began: int | None = None
         self._ended = 0
@@ -220,6 +227,8 @@ class _Collected:
         if not new["has_times"].all():
             new["timestamp"] *= new["has_times"]
             new["echo"] *= new["has_times"]
+        body, end = found.body[chosen], (batch.data + batch.stored)[chosen]
+        self._words.take(batch.memory, len(self._flows), here.start, new["way"], new["length"], body, end)
         syn = np.flatnonzero(new["flags"] & SYN)
         if len(syn) or options:
             rank = np.arange(len(kept)) if whole else np.cumsum(kept) - 1
@@ -247,7 +256,7 @@ class _Collected:
         if fragments.lengths:
             rows = np.flatnonzero(np.isin(got["frame"], list(fragments.lengths)))
             got["length"][rows] = [fragments.lengths[each] for each in got["frame"][rows].tolist()]
-        first = None if _sort_by_time(got) else self._flows.first_seen
+        first = None if _sort_by_time(got, self._words) else self._flows.first_seen
         began = self._began or 0
         got["t"] -= began
         got["connection"] = connection_numbers(
@@ -263,8 +272,9 @@ class _Collected:
             )
         return Table(
             **got, end_address=number.astype(np.int32), end_port=(ends & np.uint64(0xFFFF)).astype(np.uint16),
-            addresses=self._names(known), began=began, ended=self._ended, packets=records.packets,
-            strange=self._strange, trouble=records.trouble, warnings=tuple(filter(None, warnings)),
+            addresses=self._names(known), first_words=self._words, began=began, ended=self._ended,
+            packets=records.packets, strange=self._strange, trouble=records.trouble,
+            warnings=tuple(filter(None, warnings)),
         )  # fmt: skip
 
     def _names(self, known: Array) -> list[str]:
@@ -279,7 +289,7 @@ class _Collected:
         return names
 
 
-def _sort_by_time(got: dict[str, Array]) -> bool:
+def _sort_by_time(got: dict[str, Array], words: FirstWords) -> bool:
     """A capture from several network queues may be out of order: time decides, then the file.
 
     True when it was.
@@ -293,6 +303,8 @@ def _sort_by_time(got: dict[str, Array]) -> bool:
         for name in COLLECTED:
             got[name] = got[name][order]
         got["syn"], got["sack_of"] = place[got["syn"]], place[got["sack_of"]]
+        spoken = words.row >= 0
+        words.row[spoken] = place[words.row[spoken]]
     for part in (SYNS, SACK):
         sparse = np.argsort(got[next(iter(part))], kind="stable")
         for name in part:

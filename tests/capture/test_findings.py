@@ -244,11 +244,6 @@ def test_reset_kinds_of_real_databases():
     assert only("redis_offline", "reset_by_client").facts["kind"] == "keepalive"
 
 
-def test_the_port_tells_the_service():
-    services = {name.split("_")[0]: told(name).connections[0].service for name in REAL}
-    assert (services["postgres"], services["redis"], services["mariadb"]) == ("PostgreSQL", "Redis", "MySQL")
-
-
 #: Every way in which `fin_or_rst` ends a connection, and what that is called.
 ENDINGS = {
     "close": {"closed_by_server", "reset_by_server"},

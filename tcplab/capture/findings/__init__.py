@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.capture.ends import SERVICES, segments_at
+from tcplab.capture.ends import segments_at
 from tcplab.capture.findings import ending, opening, silence
 from tcplab.capture.findings.screen import ENDS, PASS, ends, suspicious
 from tcplab.capture.findings.story import Earlier, Finding, Story
 from tcplab.capture.reading import Capture
+from tcplab.capture.services import services
 from tcplab.model.rst import ACCEPTED
 from tcplab.segment import Endpoint
 from tcplab.trace import Passage
@@ -59,7 +60,7 @@ class ConnectionFindings:
     number: int
     client: Endpoint
     server: Endpoint
-    #: What usually listens on the server's port; None for any other port.
+    #: The database by its first bytes, else by the server's port; None when neither tells: see services.py.
     service: str | None
     #: As the capture leaves it: `open`, `closed`, `closing`, `reset`, `dead`, `refused`, `unanswered`.
     state: str
@@ -103,7 +104,7 @@ class Diagnosis:
 
 def diagnose(capture: Capture) -> Diagnosis:
     """What happened to each connection of a capture, as far as one point of the route shows it."""
-    look = suspicious(capture)
+    look, service = suspicious(capture), services(capture)
     lasting: dict[frozenset[Endpoint], Earlier | None] = {}
     connections = []
     for i, (client, server) in enumerate(capture.connections):
@@ -115,8 +116,7 @@ def diagnose(capture: Capture) -> Diagnosis:
             findings = _findings(story)
             state = _state(story, findings)
             lasting[pair] = _ended(story, state)
-        service = SERVICES.get(server.port)
-        connections.append(ConnectionFindings(i, client, server, service, state, findings))
+        connections.append(ConnectionFindings(i, client, server, service[i], state, findings))
     return Diagnosis(capture.name, len(capture), tuple(connections), capture.warnings)
 
 
