@@ -7,6 +7,7 @@ from tcplab.lesson.after import after, reveal
 from tcplab.lesson.article import article_says
 from tcplab.lesson.ask import ask
 from tcplab.lesson.feedback import Feedback
+from tcplab.lesson.found import found
 from tcplab.lesson.provenance import provenance
 from tcplab.lesson.question import predict_choice, predict_number
 from tcplab.lesson.rows import as_table, side_by_side
@@ -19,6 +20,7 @@ __all__ = [
     "article_says",
     "as_table",
     "ask",
+    "found",
     "predict_choice",
     "predict_number",
     "provenance",
