@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from tcplab.capture.findings.story import Finding, Story
 
 
-def story_of(trace: Trace) -> Story:
-    """A captured connection as the findings look at it; its frames are counted from 1."""
-    from tcplab.capture.findings.story import Story
+def story_of(trace: Trace) -> Story | None:
+    """A captured connection as the findings look at it, its frames counted from 1.
 
+    None without a segment, and in a browser's Python: findings need NumPy.
+    """
+    try:
+        from tcplab.capture.findings.story import Story
+    except ImportError:
+        return None
+    if not trace.passages:
+        return None
     first = trace.passages[0].segment
     from_client = trace.passages[0].sender == "client"
     ends = (first.source, first.destination) if from_client else (first.destination, first.source)
@@ -30,19 +37,22 @@ def findings_of(trace: Trace) -> list[Finding]:
 
     Its frames are places among the connection's segments, from 1.
     """
+    story = story_of(trace)
+    if story is None:
+        return []
     from tcplab.capture.findings import CODES
 
-    if not trace.passages:
-        return []
-    story = story_of(trace)
     return [replace(finding, lesson=lesson) for find, lesson in CODES.values() for finding in find(story)]
 
 
 def verdicts(trace: Trace) -> dict[int, str]:
     """What became of each RST, by its place among the passages."""
+    story = story_of(trace)
+    if story is None:
+        return {}
     from tcplab.capture.findings.ending import resets
 
-    return {each.place: each.verdict for each in resets(story_of(trace))} if trace.passages else {}
+    return {each.place: each.verdict for each in resets(story)}
 
 
 def lesson_of(finding: Finding) -> Lesson | None:
