@@ -6,7 +6,7 @@ stands for its sending and for its arrival. What never passed there is not in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -159,16 +159,22 @@ class Capture:
         trace.sockets = self.sidecar.samples(client, server)
 
 
-def read_capture(path: str | PathLike[str], *, cut_short_ok: bool = True) -> Capture:
+def read_capture(
+    path: str | PathLike[str],
+    *,
+    cut_short_ok: bool = True,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Capture:
     """A pcap or pcapng file, plain or packed with gzip or zstd: its TCP packets, whatever else it holds.
 
     Ethernet, VLAN, Linux cooked, raw IP, loopback; IPv4 and IPv6; tunnels that scapy knows. Raises
     `CaptureError` in one sentence when the file is missing, no capture, or of a link type that can't
     be read. Of a file that is cut short or damaged, what stands before that place is read, and the
     first of the `warnings` says where it is; without `cut_short_ok` that is an error, too.
+    `progress` is told what share of the file has been read, 0 .. 1; what it raises ends the reading.
     """
     file = Path(path)
-    table = read_table(file)
+    table = read_table(file, progress)
     if table.trouble and not (cut_short_ok and table.packets):
         advice = " Its whole packets can be read with cut_short_ok=True." if table.packets else ""
         raise CaptureError(table.trouble + advice)

@@ -44,6 +44,8 @@ CODES: dict[str, tuple[Callable[[Story], Iterator[Finding]], str]] = {
     "closed_by_server": (ending.closed_by_server, "01_life_of_a_connection"),
     "closed_by_client": (ending.closed_by_client, "01_life_of_a_connection"),
 }
+#: After so many connections it is told how far the look at them is.
+OFTEN = 64
 #: The state in which a capture leaves a connection, by the code that says so; the first one counts.
 STATES = {
     "refused": "refused", "unanswered_syn": "unanswered", "reset_by_server": "reset",
@@ -102,12 +104,17 @@ class Diagnosis:
         return {"packets": self.packets, "connections": [each.to_json() for each in self.connections]}
 
 
-def diagnose(capture: Capture) -> Diagnosis:
-    """What happened to each connection of a capture, as far as one point of the route shows it."""
+def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share: None) -> Diagnosis:
+    """What happened to each connection of a capture, as far as one point of the route shows it.
+
+    `progress` is told what share of them has been looked at, 0 .. 1; what it raises ends the look.
+    """
     look, service = suspicious(capture), services(capture)
     lasting: dict[frozenset[Endpoint], Earlier | None] = {}
     connections = []
     for i, (client, server) in enumerate(capture.connections):
+        if not i % OFTEN:
+            progress(i / len(capture.connections))
         findings: tuple[Finding, ...] = ()
         state = "open"
         if look[i] != PASS:
