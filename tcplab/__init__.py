@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tcplab.capture.pcap import write_pcap
     from tcplab.capture.reading import Capture, read_capture
     from tcplab.capture.runs import recording
+    from tcplab.counterfactual import what_if
     from tcplab.experiments import (
         EXPERIMENTS,
         AcceptQueue,
@@ -93,6 +94,7 @@ __all__ = [
     "run",
     "segment_table",
     "sweep",
+    "what_if",
     "which_timer_wins",
     "write_pcap",
 ]
@@ -119,6 +121,7 @@ _HOMES = {
     "run": "tcplab.bench",
     "segment_table": "tcplab.view.show",
     "sweep": "tcplab.grid",
+    "what_if": "tcplab.counterfactual",
     "which_timer_wins": "tcplab.timers",
     "write_pcap": "tcplab.capture.pcap",
 }

@@ -19,7 +19,7 @@ LONGEST = 420  # lines of a module
 GROUND = {"segment", "knobs", "releases", "trace", "incarnations", "kinds", "catalogue"}
 BENCH = GROUND | {"model", "route", "bench"}
 STORIES = {"experiments", "fleet", "stories"}
-ABOVE = {"capture", "view", "lesson", "doctor", "agree", "grid", "timers", "cli", "tcplab"}
+ABOVE = {"capture", "view", "lesson", "doctor", "agree", "counterfactual", "grid", "timers", "cli", "tcplab"}
 EVERYTHING = BENCH | STORIES | ABOVE
 MAY_IMPORT = {
     "segment": set(),
@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "agree": BENCH | STORIES,
     "grid": BENCH | STORIES,
     "timers": BENCH | {"experiments", "view"},  # runs of experiments as one table
+    "counterfactual": BENCH | {"capture", "view"},  # a capture played again, beside itself
     "cli": EVERYTHING,
     "tcplab": EVERYTHING,  # the package's face, __init__.py
     "__main__": {"cli"},

@@ -1,0 +1,318 @@
+"""What the two programs of a connection did: taken out of its segments, to be played again.
+
+A deed is what a program called: bytes it sent, its close. Segments say when it happened, how many
+bytes the program's side had received by then (the ACK number), and so how long it thought. What TCP
+did by itself (sent again, probed, acknowledged) is left out: that is what another run shall decide.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from tcplab.capture.death import Death, death_of, ended_by_reset
+from tcplab.kinds import KEEPALIVE, WINDOW_PROBE, classify
+from tcplab.knobs import ParameterError
+from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, seq_diff
+from tcplab.trace import Passage, Trace
+
+CLIENT, SERVER = "client", "server"
+OTHER = {CLIENT: SERVER, SERVER: CLIENT}
+#: What a program can do to its end of a connection.
+SEND, CLOSE, RESET = "send", "close", "reset"
+#: Payload of a full segment where no SYN tells: Ethernet's 1460 less the timestamp option.
+USUAL_MSS = 1448
+#: What the model sends at once at most: its first window, in full segments of Ethernet.
+MOST_SEGMENTS, PLAYED_MSS = 10, 1448
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One call of a program."""
+
+    #: `client` or `server`.
+    side: str
+    #: `send`, `close` or `reset` (close with bytes unread or SO_LINGER 0).
+    what: str
+    #: When its first segment passed, nanoseconds of the trace's clock.
+    t: int
+    #: Bytes sent; 0 where it closes.
+    length: int = 0
+    #: Bytes of the peer's that this side had received by then, and whether its FIN was in, too.
+    heard: int = 0
+    hung_up: bool = False
+    #: How long the program waited since the last of that had come and its own last deed, nanoseconds.
+    after: int = 0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What both programs did, and what the network did to them."""
+
+    client: Endpoint
+    server: Endpoint
+    deeds: tuple[Deed, ...]
+    #: Nanoseconds to each side and back from where the segments were seen; 0 for a run, which saw both.
+    near: Mapping[str, int]
+    #: Payload of a full segment, bytes.
+    mss: int
+    #: When the first segment passed, and when the trace ends, nanoseconds of its clock.
+    began: int
+    end: int
+    #: The connection was there before the trace began.
+    midstream: bool
+    #: From when on nobody answered any more; None when nothing of the kind is seen.
+    death: Death | None
+    #: The longest silence after which it went on, and when that began; nanoseconds.
+    quiet: int = 0
+    quiet_since: int = 0
+    #: Passages of this connection as `client` and `server`, in order of time.
+    passages: tuple[Passage, ...] = field(default=(), repr=False)
+
+    @property
+    def round_trip(self) -> int:
+        """From client to server and back, nanoseconds; 0 when the trace doesn't show it."""
+        return self.near[CLIENT] + self.near[SERVER]
+
+    def sent(self, side: str) -> int:
+        """Bytes that a side sent in all."""
+        return sum(deed.length for deed in self.deeds if deed.side == side)
+
+
+def workload(trace: Trace) -> Workload:
+    """Take the programs' doings out of one connection's segments.
+
+    `trace` is a connection of a capture or a run with a single one. Raises `ParameterError` where
+    there is none, more than one, or one that never came about.
+    """
+    client, server = _ends(trace)
+    names = {client: CLIENT, server: SERVER}
+    passages = tuple(_named(trace, names))
+    seen_by_both = trace.bench != "capture"
+    near = _round_trip_of_run(passages) if seen_by_both else _near(passages)
+    lag = dict.fromkeys(OTHER, 0) if seen_by_both else near
+    death = death_of(trace, passages, near[CLIENT] + near[SERVER])
+    quiet, since = _longest_silence(passages, death)
+    offers = [p.segment.mss for p in passages if p.segment.flags & SYN and p.segment.mss]
+    option = 12 * any(p.segment.timestamps is not None for p in passages)
+    return Workload(
+        client, server, tuple(_deeds(passages, lag, death)), near,
+        mss=min(offers) - option if offers else USUAL_MSS,
+        began=passages[0].t, end=max(trace.end, passages[-1].t),
+        midstream=not any(p.segment.flags & SYN for p in passages),
+        death=death, quiet=quiet, quiet_since=since, passages=passages,
+    )  # fmt: skip
+
+
+def shortened(work: Workload) -> tuple[Workload, tuple[str, ...]]:
+    """What the model can play of it: no message of more than ten full segments; and what to say of that."""
+    most = MOST_SEGMENTS * PLAYED_MSS
+    long = [deed for deed in work.deeds if deed.length > most]
+    if not long:
+        return work, ()
+    ends: dict[str, list[tuple[int, int]]] = {CLIENT: [(0, 0)], SERVER: [(0, 0)]}
+    for deed in work.deeds:
+        begin, kept = ends[deed.side][-1]
+        ends[deed.side].append((begin + deed.length, kept + min(deed.length, most)))
+
+    def kept_of(side: str, count: int) -> int:
+        i = max(bisect_right(ends[side], count, key=lambda end: end[0]) - 1, 0)
+        begin, so_far = ends[side][i]
+        return so_far + min(count - begin, most)
+
+    deeds = tuple(
+        replace(deed, length=min(deed.length, most), heard=kept_of(OTHER[deed.side], deed.heard))
+        for deed in work.deeds
+    )
+    largest = max(deed.length for deed in long)
+    said = (
+        f"{len(long)} of {len(work.deeds)} messages are longer than the ten full segments that the model "
+        f"sends at once (the largest has {largest:,} bytes): they are played as {most:,} bytes each, and how "
+        "long a transfer takes can't be told from this."
+    )
+    return replace(work, deeds=deeds), (said,)
+
+
+# -- whose segments ------------------------------------------------------------------------------
+
+
+def _ends(trace: Trace) -> tuple[Endpoint, Endpoint]:
+    pairs = {frozenset((p.segment.source, p.segment.destination)) for p in trace.passages}
+    if not pairs:
+        raise ParameterError(
+            "connection has no segments: give one of a capture, as read_capture(FILE).connection(0)."
+        )
+    if len(pairs) > 1:
+        raise ParameterError(
+            f"connection holds {len(pairs)} connections, and what_if plays one: give a single one, "
+            "as read_capture(FILE).connection(0)."
+        )
+    answered = any(
+        p.segment.flags & (SYN | ACK) == SYN | ACK and p.arrives is not None for p in trace.passages
+    )
+    opening = next((p for p in trace.passages if p.segment.flags & (SYN | ACK | RST) == SYN), None)
+    if opening is not None and not answered:
+        raise ParameterError(
+            "connection never came about: no SYN-ACK answers its SYN, so there is nothing to play again."
+        )
+    if opening is not None:
+        return opening.segment.source, opening.segment.destination
+    first = next((p for p in trace.passages if p.sender == CLIENT), trace.passages[0]).segment
+    return first.source, first.destination
+
+
+def _named(trace: Trace, names: Mapping[Endpoint, str]) -> list[Passage]:
+    """This connection's passages, each side by its part; a box's RST comes in its victim's peer's name."""
+    found = [
+        Passage(
+            p.t, names[p.segment.source], names[p.segment.destination], p.segment, p.arrives, p.fate,
+            p.verdict, p.kind,
+        )
+        for p in sorted(trace.passages, key=lambda p: p.t)
+    ]  # fmt: skip
+    classify(found)
+    return found
+
+
+def _round_trip_of_run(passages: tuple[Passage, ...]) -> dict[str, int]:
+    flights = [p.arrives - p.t for p in passages if p.arrives is not None and p.kind != "forged"]
+    least = min(flights, default=0)
+    return {CLIENT: least, SERVER: least}
+
+
+def _near(passages: tuple[Passage, ...]) -> dict[str, int]:
+    """How long each side takes to answer at least, as seen from where the capture was taken."""
+    least: dict[str, int] = {}
+    for side, other in OTHER.items():
+        waiting: Passage | None = None
+        for p in passages:
+            if p.segment.flags & RST or p.kind:
+                waiting = None if p.sender == other else waiting
+            elif p.sender == other:
+                if waiting is None and (p.segment.length or p.segment.flags & (SYN | FIN)):
+                    waiting = p
+            elif waiting is not None and _acknowledges(p, waiting):
+                least[side] = min(least.get(side, p.t - waiting.t), p.t - waiting.t)
+                waiting = None
+    return {side: least.get(side, 0) for side in OTHER}
+
+
+def _acknowledges(p: Passage, other: Passage) -> bool:
+    return bool(p.segment.flags & ACK) and seq_diff(p.segment.ack, other.segment.end_seq) >= 0
+
+
+# -- what was done -------------------------------------------------------------------------------
+
+
+class _Stream:
+    """One direction: which of its bytes were seen, and when each had come to the other side."""
+
+    def __init__(self) -> None:
+        #: Sequence number of the first byte seen, of the next new one, and of its FIN.
+        self.first: int | None = None
+        self.next: int | None = None
+        self.fin: int | None = None
+        self.fin_arrived = 0
+        #: (bytes so far, when they had arrived).
+        self.arrived: list[tuple[int, int]] = [(0, 0)]
+
+    def count(self, seq: int) -> int:
+        """Bytes before a sequence number."""
+        return max(0, seq_diff(seq, self.first)) if self.first is not None else 0
+
+    def when(self, count: int) -> int:
+        """When so many bytes had arrived for the first time."""
+        return next((t for n, t in self.arrived if n >= count), self.arrived[-1][1])
+
+
+def _deeds(passages: tuple[Passage, ...], lag: Mapping[str, int], death: Death | None) -> list[Deed]:
+    streams = {CLIENT: _Stream(), SERVER: _Stream()}
+    for p in passages:
+        stream = streams[p.sender]
+        if stream.first is None and _is_data(p):
+            stream.first = stream.next = p.segment.seq
+    open_ones: dict[str, int] = {}
+    deeds: list[Deed] = []
+    last = _connected(passages, lag)
+    for p in passages:
+        segment, side = p.segment, p.sender
+        mine, theirs = streams[side], streams[OTHER[side]]
+        if segment.flags & RST or not (_is_data(p) or segment.flags & FIN):
+            continue
+        new = 0
+        if segment.length and mine.next is not None:
+            end = (segment.seq + segment.length) & 0xFFFFFFFF
+            new = max(0, seq_diff(end, mine.next))
+            if p.arrives is not None and mine.first is not None:
+                reached = mine.count(end)
+                if reached > mine.arrived[-1][0]:
+                    mine.arrived.append((reached, p.arrives))
+            mine.next = end if new else mine.next
+        if new:
+            if side in open_ones:
+                i = open_ones[side]
+                deeds[i] = _longer(deeds[i], new)
+            else:
+                deeds.append(_deed(SEND, p, new, theirs, lag[side], last))
+                open_ones[side] = len(deeds) - 1
+            if segment.flags & PSH:
+                open_ones.pop(side, None)
+        if segment.flags & FIN and mine.fin is None:
+            mine.fin = (segment.seq + segment.length) & 0xFFFFFFFF
+            mine.fin_arrived = p.t if p.arrives is None else p.arrives
+            open_ones.pop(side, None)
+            deeds.append(_deed(CLOSE, p, 0, theirs, lag[side], last))
+    reset = ended_by_reset(passages)
+    if reset is not None and _is_an_apps(passages, reset, death, deeds):
+        p = passages[reset]
+        deeds.append(_deed(RESET, p, 0, streams[OTHER[p.sender]], lag[p.sender], last))
+    return deeds
+
+
+def _connected(passages: tuple[Passage, ...], lag: Mapping[str, int]) -> dict[str, int]:
+    """When each side's program can begin: connect() and accept() have returned."""
+    began = dict.fromkeys(OTHER, passages[0].t)
+    for p in passages:
+        if p.segment.flags & (SYN | ACK | RST) == SYN | ACK and p.arrives is not None:
+            began[CLIENT] = p.arrives + lag[CLIENT]
+        elif p.sender == CLIENT and not p.segment.flags & SYN and p.arrives is not None:
+            began[SERVER] = p.arrives + lag[SERVER]
+            break
+    return began
+
+
+def _is_data(p: Passage) -> bool:
+    return bool(p.segment.length) and not p.segment.flags & RST and p.kind not in (KEEPALIVE, WINDOW_PROBE)
+
+
+def _longer(deed: Deed, more: int) -> Deed:
+    return replace(deed, length=deed.length + more)
+
+
+def _deed(what: str, p: Passage, length: int, theirs: _Stream, lag: int, last: dict[str, int]) -> Deed:
+    """What this segment begins; `last` is each side's last deed, and is moved on."""
+    has_ack = bool(p.segment.flags & ACK)
+    heard = theirs.count(p.segment.ack) if has_ack else theirs.arrived[-1][0]
+    hung_up = theirs.fin is not None and has_ack and seq_diff(p.segment.ack, theirs.fin) > 0
+    heard -= hung_up
+    came = theirs.when(heard) + lag if heard else 0
+    since = max(came, theirs.fin_arrived + lag if hung_up else 0, last[p.sender])
+    last[p.sender] = p.t
+    return Deed(p.sender, what, p.t, length, heard, hung_up, max(0, p.t - since))
+
+
+def _is_an_apps(passages: tuple[Passage, ...], reset: int, death: Death | None, deeds: list[Deed]) -> bool:
+    """True for a RST that a program's close() sent: not TCP's own for a dead peer or a lost socket."""
+    sender = passages[reset].sender
+    if any(deed.side == sender and deed.what == CLOSE for deed in deeds):
+        return False
+    return death is None
+
+
+def _longest_silence(passages: tuple[Passage, ...], death: Death | None) -> tuple[int, int]:
+    """The longest time in which nothing passed and after which the connection still worked."""
+    passed = [p.t for p in passages if p.arrives is not None and (death is None or p.t <= death.heard)]
+    longest = max(pairwise(passed), key=lambda gap: gap[1] - gap[0], default=(0, 0))
+    return longest[1] - longest[0], longest[0]
