@@ -19,7 +19,8 @@ LONGEST = 420  # lines of a module
 GROUND = {"segment", "knobs", "releases", "trace", "incarnations", "kinds", "catalogue"}
 BENCH = GROUND | {"model", "route", "bench"}
 STORIES = {"experiments", "fleet", "stories"}
-ABOVE = {"capture", "view", "lesson", "doctor", "agree", "counterfactual", "grid", "timers", "cli", "tcplab"}
+ABOVE = {"advice", "capture", "view", "lesson", "doctor", "agree", "counterfactual", "grid", "timers"}
+ABOVE |= {"cli", "tcplab"}
 EVERYTHING = BENCH | STORIES | ABOVE
 MAY_IMPORT = {
     "segment": set(),
@@ -41,6 +42,7 @@ MAY_IMPORT = {
     "stories": GROUND | {"experiments", "fleet"},
     "agree": BENCH | STORIES,
     "grid": BENCH | STORIES,
+    "advice": BENCH | STORIES | {"view"},  # runs of experiments; the timers' names as the table has them
     "timers": BENCH | {"experiments", "view"},  # runs of experiments as one table
     "counterfactual": BENCH | {"capture", "view"},  # a capture played again, beside itself
     "cli": EVERYTHING,
@@ -57,7 +59,7 @@ NEVER = {
 
 # These also run in a browser's Python: nothing compiled and nothing of a machine's at import.
 FACES_IN_A_BROWSER = {"tcplab", "tcplab.bench"}  # these, not what is inside them
-ROOMS_IN_A_BROWSER = GROUND | {"model", "route", "experiments", "fleet", "view", "lesson"}
+ROOMS_IN_A_BROWSER = GROUND | {"model", "route", "experiments", "fleet", "advice", "view", "lesson"}
 MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.bench.script",
     "tcplab.bench.model",

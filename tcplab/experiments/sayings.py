@@ -10,7 +10,8 @@ from __future__ import annotations
 #: What a call gives when the peer has finished properly: no errno at all.
 END_OF_FILE = "end of file"
 _ENDED = "server closed the connection unexpectedly"
-_PSQL = {
+#: psql, and so libpq, by the errno of the call that failed.
+PSQL = {
     END_OF_FILE: _ENDED,
     "ECONNRESET": _ENDED,
     "EPIPE": _ENDED,
@@ -25,5 +26,5 @@ _OTHERS = (
 def says(error: str) -> str:
     """How a client tells its user of an errno or an end of file; an errno alone where none is known to."""
     return (
-        f"psql says: {_PSQL[error]} ({error}); {_OTHERS}" if error in _PSQL else f"its next call says {error}"
+        f"psql says: {PSQL[error]} ({error}); {_OTHERS}" if error in PSQL else f"its next call says {error}"
     )

@@ -1,0 +1,20 @@
+"""Advice: from what one knows of a connection's way to settings that keep the five inequalities.
+
+    >>> from tcplab.advice import Box, Environment, Leg, advise
+    >>> way = (Leg("application to database", (Box("AWS Network Firewall", 350),)),)
+    >>> advice = advise(Environment(legs=way, settings={"libpq.keepalives_idle": 300}))
+    >>> [check.numbers for check in advice.broken if check.inequality == 1]
+    ['300 + 75 x 2 = 450 s (libpq) < 350 s (AWS Network Firewall)']
+
+Seconds come from runs of the experiments on the model; settings, units and defaults from the catalogue.
+"""
+
+from tcplab.advice.advice import Advice, advise
+from tcplab.advice.checks import Check
+from tcplab.advice.environment import Box, Environment, Leg
+from tcplab.advice.paste import Change
+from tcplab.advice.reading import Pasted, read_settings
+
+__all__ = [
+    "Advice", "Box", "Change", "Check", "Environment", "Leg", "Pasted", "advise", "read_settings",
+]  # fmt: skip

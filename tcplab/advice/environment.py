@@ -1,0 +1,280 @@
+"""What a DBA knows of a connection's way: products, legs and boxes, rates, sizes, and how long is too long.
+
+>>> from tcplab.advice import Box, Environment, Leg
+>>> Environment(legs=(Leg("application to database", (Box("AWS NLB", 350),)),)).client_of(0)
+'libpq'
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from tcplab.catalogue import CatalogueError, Setting, setting
+from tcplab.knobs import DAY, Knob, ParameterError
+from tcplab.releases import NEWEST, UnknownRelease, release
+from tcplab.route.firewall import EXPIRED
+
+DATABASES = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "oracle": 1521, "redis": 6379}
+DRIVERS = (
+    "libpq", "pgjdbc", "connector_j", "mariadb_connector_j", "oracle", "jedis", "lettuce", "redisson",
+)  # fmt: skip
+#: The driver that comes to mind first.
+_USUAL_DRIVER = {
+    "postgresql": "libpq", "mysql": "connector_j", "mariadb": "mariadb_connector_j", "oracle": "oracle",
+    "redis": "jedis",
+}  # fmt: skip
+POOLS = ("", "hikaricp", "psycopg_pool", "sqlalchemy", "commons_pool2", "dbcp2", "jedis", "redisson")
+PROXIES = ("pgbouncer", "haproxy")
+#: What restarts a box's idle timer: any segment, only data, only a request.
+KINDS = ("layer4", "layer7", "requests")
+
+_SECONDS = Knob("seconds", float, "s", 0, 30 * DAY)
+_LONGEST_NAME = 80
+_TEXT = Knob("name", str)
+
+
+def _checked(where: str, fields_: Mapping[str, Knob], of: Any) -> None:
+    for name, knob in fields_.items():
+        object.__setattr__(of, name, knob.check(where + name, getattr(of, name)))
+
+
+def _line(where: str, text: Any) -> str:
+    """A name that fits on a line of its own in any file."""
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_NAME or not text.isprintable():
+        raise ParameterError(
+            f"{where} = {str(text)[:20]!r} is no name: use 1 to {_LONGEST_NAME} printable characters."
+        )
+    return text
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box on the way that forgets or ends what is silent, or what is old."""
+
+    name: str
+    #: Its idle timer, seconds; 0: it has none.
+    idle_s: float
+    #: What counts as a sign of life: `layer4` any segment, keepalive too; `layer7` only data;
+    #: `requests` only a new request (AWS RDS Proxy), so that a running query is no silence.
+    kind: str = "layer4"
+    #: What a layer-4 box does once it has forgotten, in the words of the experiment idle_firewall.
+    expired: str = "drop"
+    #: The age at which it ends any connection, silent or not, seconds; 0: it does not look.
+    age_s: float = 0
+    #: A NAT: ports for one destination, and how long it keeps a closed one, seconds; 0: no NAT.
+    ports: int = 0
+    time_wait_s: float = 120
+
+    def __post_init__(self) -> None:
+        _line("box", self.name)
+        knobs = {
+            "idle_s": _SECONDS, "kind": Knob("kind", str, choices=KINDS),
+            "expired": Knob("expired", str, choices=tuple(EXPIRED)), "age_s": _SECONDS,
+            "ports": Knob("ports", int, high=65535),
+            "time_wait_s": Knob("TIME_WAIT", float, "s", 0, 600),
+        }  # fmt: skip
+        _checked(f"box {self.name}: ", knobs, self)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One TCP connection of the way, from the application or a proxy to the next proxy or the database."""
+
+    name: str
+    boxes: tuple[Box, ...] = ()
+
+    def __post_init__(self) -> None:
+        _line("leg", self.name)
+        object.__setattr__(self, "boxes", tuple(self.boxes))
+        if len(self.boxes) > 20 or not all(isinstance(box, Box) for box in self.boxes):
+            raise ParameterError(f"leg {self.name}: boxes must be at most 20 boxes.")
+
+
+def _knob(knob: Knob, default: Any) -> Any:
+    return field(default=default, metadata={"knob": knob})
+
+
+def _seconds(label: str, default: float, zero: str = "") -> Any:
+    return _knob(Knob(label, float, "s", 0, DAY, zero=zero), default)
+
+
+def _count(label: str, default: int, zero: str = "", low: int = 0, high: int = 1_000_000) -> Any:
+    return _knob(Knob(label, int, "", low, high, zero=zero), default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """An application, its database, and what lies between them.
+
+    Raises `ParameterError` with one sentence for the first thing that can't be.
+    """
+
+    database: str = _knob(Knob("database", str, choices=tuple(DATABASES)), "postgresql")
+    #: How the application talks to it; empty: the usual driver of this database.
+    driver: str = _knob(Knob("driver", str, choices=("", *DRIVERS)), "")
+    pool: str = _knob(Knob("pool", str, choices=POOLS), "")
+    #: From the application's side; each has a leg before and a leg behind it.
+    proxies: tuple[str, ...] = ()
+    legs: tuple[Leg, ...] = (Leg("application to database"),)
+
+    #: How fast a death must be noticed, at either end.
+    notice_within_s: float = _seconds("notice within", 60)
+    #: Probes in a row that may get lost without harm.
+    lost_probes: int = _count("lost probes", 2, high=20)
+    longest_silent_query_s: float = _seconds("longest silent query", 600)
+    longest_idle_s: float = _seconds("longest idle time", 3600)
+    #: New connections a second, of one application host, and how long one lasts.
+    connects_per_s: float = _knob(Knob("connects a second", float, "per s", 0, 1_000_000), 0)
+    hold_s: float = _knob(Knob("connection lasts", float, "s", 0, DAY), 0.01)
+    #: Local ports of one application host; 0: what its port range has.
+    ports: int = _count("local ports", 0, "the port range's", high=64_512)
+    #: Instances of the application, each with a pool of `pool_size`.
+    instances: int = _count("instances", 1, low=1, high=100_000)
+    pool_size: int = _count("pool size", 10, low=1, high=100_000)
+    #: What the server has; 0: its own setting or default.
+    backlog: int = _count("backlog", 0, "the server's own", high=65_535)
+    max_connections: int = _count("max_connections", 0, "the server's own")
+    #: How long the application waits for a connection of its pool; 0: the pool's own setting.
+    acquire_timeout_s: float = _seconds("acquire timeout", 0, "the pool's own")
+    #: How long an outage the users bear; 0: not said.
+    outage_s: float = _seconds("outage tolerated", 0, "not said")
+    linux: str = _knob(_TEXT, NEWEST)
+    #: What is set today, ``{"hikaricp.maxLifetime": 1800000}``: the catalogue's names and own units.
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.driver:
+            object.__setattr__(self, "driver", _USUAL_DRIVER.get(self.database, ""))
+        knobs = {each.name: each.metadata["knob"] for each in fields(self) if "knob" in each.metadata}
+        _checked("", knobs, self)
+        try:
+            release(self.linux)
+        except UnknownRelease as unknown:
+            raise ParameterError(f"linux = {self.linux!r}: {unknown}") from None
+        object.__setattr__(self, "proxies", tuple(self.proxies))
+        object.__setattr__(self, "legs", tuple(self.legs))
+        self._check_way()
+        object.__setattr__(self, "settings", {k: checked_value(k, v) for k, v in self.settings.items()})
+
+    def _check_way(self) -> None:
+        for proxy in self.proxies:
+            if proxy not in PROXIES or self.proxies.count(proxy) > 1:
+                raise ParameterError(f"proxies: {proxy!r} is not one of {', '.join(PROXIES)}, each once.")
+        if "pgbouncer" in self.proxies and self.database != "postgresql":
+            raise ParameterError(f"proxies: PgBouncer serves postgresql, and database = {self.database!r}.")
+        if self.driver not in DRIVERS_OF[self.database]:
+            right = ", ".join(DRIVERS_OF[self.database])
+            raise ParameterError(f"driver = {self.driver!r} does not speak to {self.database}: use {right}.")
+        if len(self.legs) != len(self.proxies) + 1 or not all(isinstance(leg, Leg) for leg in self.legs):
+            count = len(self.proxies)
+            raise ParameterError(
+                f"legs: there are {len(self.legs)}, and {count} {'proxy' if count == 1 else 'proxies'} make "
+                f"{count + 1}: one before each proxy and one before the database."
+            )
+
+    @property
+    def port(self) -> int:
+        """The database's usual port."""
+        return DATABASES[self.database]
+
+    @property
+    def connections(self) -> int:
+        """How many connections all instances have when their pools are full."""
+        return self.instances * self.pool_size
+
+    def client_of(self, leg: int) -> str:
+        """Who opened the connection of this leg."""
+        return (self.driver, *self.proxies)[leg]
+
+    def server_of(self, leg: int) -> str:
+        """Who accepted it."""
+        return (*self.proxies, self.database)[leg]
+
+    def to_json(self) -> str:
+        """Everything, as `from_json` reads it."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The environment in a text that `to_json` wrote. Raises `ParameterError` with one sentence."""
+        try:
+            read = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as mistake:
+            raise ParameterError(f"The environment is no JSON: {mistake}.") from None
+        values = _known("The environment", read, cls)
+        values["legs"] = tuple(
+            Leg(leg.get("name", ""), tuple(_box(box) for box in _list("boxes", leg.get("boxes", ()))))
+            for leg in (
+                _known("A leg", leg, Leg)
+                for leg in _list("legs", values.get("legs", [{"name": "application to database"}]))
+            )
+        )
+        values["proxies"] = tuple(_list("proxies", values.get("proxies", ())))
+        if not isinstance(values.get("settings", {}), dict):
+            raise ParameterError("settings must be an object with names and values.")
+        return cls(**values)
+
+
+DRIVERS_OF = {
+    "postgresql": ("libpq", "pgjdbc"),
+    "mysql": ("connector_j", "mariadb_connector_j"),
+    "mariadb": ("mariadb_connector_j", "connector_j"),
+    "oracle": ("oracle",),
+    "redis": ("jedis", "lettuce", "redisson"),
+}
+
+
+def checked_value(key: str, value: Any) -> Any:
+    """A setting's value in its own unit, if it is one. Raises `ParameterError` with one sentence."""
+    found = known_setting(key)
+    if isinstance(value, bool) and (isinstance(found.default, bool) or found.unit == "switch"):
+        return value if isinstance(found.default, bool) else int(value)
+    if found.unit in ("mode", "query", "function") or isinstance(found.default, str):
+        if not isinstance(value, str | int) or (isinstance(value, str) and not value.isprintable()):
+            raise ParameterError(f"{key}: the value is no text of one line.")
+        return value
+    unit = f" in {found.unit}" if found.unit else ""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1 <= value <= 2**53:
+        raise ParameterError(f"{key} = {str(value)[:20]!r} is no number{unit}: use 0 or more, -1 for never.")
+    if isinstance(found.default, bool):
+        return bool(value)
+    return value
+
+
+def known_setting(key: str) -> Setting:
+    """The catalogue's setting of ``product.name``. Raises `ParameterError` where there is none."""
+    product, _, name = str(key).partition(".")
+    try:
+        return setting(product, name)
+    except CatalogueError:
+        raise ParameterError(
+            f"settings: {str(key)[:60]!r} is not in the catalogue: use product.name, as in "
+            "hikaricp.maxLifetime."
+        ) from None
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list | tuple):
+        raise ParameterError(f"{name} must be a list.")
+    return list(value)
+
+
+def _known(what: str, values: Any, kind: type) -> dict[str, Any]:
+    """A JSON object with no other names than the fields of `kind`."""
+    names = [each.name for each in fields(kind)]
+    if not isinstance(values, dict):
+        raise ParameterError(f"{what} must be an object with {', '.join(names)}.")
+    for name in values:
+        if name not in names:
+            raise ParameterError(f"{what} has no {str(name)[:40]!r}; it has {', '.join(names)}.")
+    return dict(values)
+
+
+def _box(values: Any) -> Box:
+    known = _known("A box", values, Box)
+    if not {"name", "idle_s"} <= known.keys():
+        raise ParameterError("A box needs a name and idle_s.")
+    return Box(**known)

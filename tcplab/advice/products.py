@@ -1,0 +1,298 @@
+"""Which settings of a product play which part, and what they come to: pasted, by default, or Linux's.
+
+Names are the catalogue's. Rules that no catalogue field has stand here with their source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, inf
+from typing import Any
+
+from tcplab.advice.environment import Environment
+from tcplab.catalogue import TIMES, find, setting
+
+
+@dataclass(frozen=True)
+class End:
+    """What one end of a connection calls its settings; empty: it has none of its own, Linux's count."""
+
+    #: Switches keepalive on; empty: it is always on.
+    switch: str = ""
+    idle: str = ""
+    interval: str = ""
+    probes: str = ""
+    user_timeout: str = ""
+
+
+_PGBOUNCER = End("tcp_keepalive", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt", "tcp_user_timeout")
+#: The end that opened the connection.
+CLIENTS = {
+    "libpq": End(
+        "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"
+    ),
+    "pgjdbc": End("tcpKeepAlive"),
+    "connector_j": End("tcpKeepAlive"),
+    "mariadb_connector_j": End("tcpKeepAlive", "tcpKeepIdle", "tcpKeepInterval", "tcpKeepCount"),
+    "oracle": End("ENABLE=BROKEN"),
+    "jedis": End(),
+    "lettuce": End("keepAlive", "keepAlive.idle", "keepAlive.interval", "keepAlive.count"),
+    "redisson": End("keepAlive"),
+    "pgbouncer": _PGBOUNCER,
+    "haproxy": End("option srvtcpka", "srvtcpka-idle", "srvtcpka-intvl", "srvtcpka-cnt", "tcp-ut"),
+}
+#: The end that accepted it.
+SERVERS = {
+    "postgresql": End(
+        "", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"
+    ),
+    # MySQL's server switches keepalive on and has no times of its own (vio/viosocket.cc:vio_keepalive).
+    "mysql": End(),
+    "mariadb": End("", "tcp_keepalive_time", "tcp_keepalive_interval", "tcp_keepalive_probes"),
+    "oracle": End("", "SQLNET.EXPIRE_TIME", "TCP_KEEPINTVL", "TCP_KEEPCNT"),
+    "redis": End("", "tcp-keepalive"),
+    "pgbouncer": _PGBOUNCER,
+    "haproxy": End("option clitcpka", "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt"),
+}
+LINUX_IDLE, LINUX_INTERVAL, LINUX_PROBES = (
+    "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
+)  # fmt: skip
+PORT_RANGE, TW_REUSE, SOMAXCONN = (
+    "net.ipv4.ip_local_port_range", "net.ipv4.tcp_tw_reuse", "net.core.somaxconn",
+)  # fmt: skip
+RETRIES2, SYN_RETRIES = "net.ipv4.tcp_retries2", "net.ipv4.tcp_syn_retries"
+
+#: How long a driver lets an answer and a connect take.
+ANSWER = {
+    "pgjdbc": "socketTimeout", "connector_j": "socketTimeout", "mariadb_connector_j": "socketTimeout",
+    "jedis": "socketTimeoutMillis", "lettuce": "timeout", "redisson": "timeout",
+}  # fmt: skip
+CONNECT = {
+    "libpq": "connect_timeout", "pgjdbc": "connectTimeout", "connector_j": "connectTimeout",
+    "mariadb_connector_j": "connectTimeout", "oracle": "TCP.CONNECT_TIMEOUT",
+    "jedis": "connectionTimeoutMillis", "lettuce": "connectTimeout", "redisson": "connectTimeout",
+}  # fmt: skip
+BORROW = {
+    "hikaricp": "connectionTimeout", "psycopg_pool": "timeout", "sqlalchemy": "pool_timeout",
+    "commons_pool2": "maxWait", "dbcp2": "maxWaitMillis",
+}  # fmt: skip
+AGE = {
+    "hikaricp": "maxLifetime", "psycopg_pool": "max_lifetime", "sqlalchemy": "pool_recycle",
+    "dbcp2": "maxConnLifetimeMillis", "pgbouncer": "server_lifetime",
+}  # fmt: skip
+#: How often a pool tests what rests in it.
+PING = {
+    "hikaricp": "keepaliveTime", "redisson": "pingConnectionInterval", "jedis": "timeBetweenEvictionRuns",
+    "commons_pool2": "timeBetweenEvictionRuns", "dbcp2": "timeBetweenEvictionRunsMillis",
+}  # fmt: skip
+#: Who ends a session that is silent, and by which setting.
+IDLE_CLOSE = {
+    "postgresql": "idle_session_timeout", "mysql": "wait_timeout", "mariadb": "wait_timeout",
+    "oracle": "SQLNET.RECV_TIMEOUT", "redis": "timeout", "pgbouncer": "client_idle_timeout",
+}  # fmt: skip
+LIMIT = {
+    "postgresql": "max_connections", "mysql": "max_connections", "mariadb": "max_connections",
+    "redis": "maxclients", "pgbouncer": "max_client_conn",
+}  # fmt: skip
+BACKLOG = {
+    "mysql": "back_log", "mariadb": "back_log", "redis": "tcp-backlog", "pgbouncer": "listen_backlog",
+    "haproxy": "backlog",
+}  # fmt: skip
+
+#: HikariCP does not take a smaller number and uses this instead, ms (HikariConfig.java:validateNumerics).
+_HIKARI_INSTEAD = {"maxLifetime": 1_800_000, "keepaliveTime": 0, "idleTimeout": 600_000}
+
+
+@dataclass(frozen=True)
+class Keepalive:
+    """The keepalive of one end, in force."""
+
+    product: str
+    idle_s: float
+    interval_s: float
+    probes: int
+    #: 0: off.
+    user_timeout_s: float
+
+    def probe_after(self, lost: int) -> float:
+        """When the first probe comes that is not lost, seconds of silence."""
+        return self.idle_s + self.interval_s * lost
+
+
+class InForce:
+    """The settings of an environment as they count."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+
+    def own(self, product: str, name: str) -> Any:
+        """The value in the setting's own unit, as the product uses it; None: unset."""
+        found = setting(product, name)
+        value = self.environment.settings.get(f"{product}.{name}", found.default)
+        if product == "hikaricp" and found.low is not None and value and value < found.low:
+            return _HIKARI_INSTEAD.get(name, int(found.low))
+        return value
+
+    def seconds(self, product: str, name: str) -> float:
+        """The value in seconds; 0 where it is off, unset or never."""
+        value = self.own(product, name)
+        time = TIMES.get(setting(product, name).unit)
+        return value * time if time and value and value > 0 else 0
+
+    def of(self, table: dict[str, str], product: str) -> float:
+        """The seconds of the setting that a table names for a product; 0 where there is none."""
+        return self.seconds(product, table[product]) if product in table else 0
+
+    def linux(self, name: str) -> Any:
+        """A sysctl: the application's hosts and the database's are taken to have the same."""
+        return self.own("linux", name)
+
+    # -- keepalive ---------------------------------------------------------------------------
+
+    def keepalive(self, product: str, end: End) -> Keepalive | None:
+        """What an end does when it is silent; None: nothing."""
+        if end.switch and not self.own(product, end.switch):
+            return None
+        idle = self._or_linux(product, end.idle, LINUX_IDLE)
+        if not idle:
+            return None
+        user_timeout = self.seconds(product, end.user_timeout) if end.user_timeout else 0
+        if product == "redis":
+            # Redis: src/anet.c:anetKeepAlive, a third of it between probes, and three of them.
+            return Keepalive(product, idle, max(1, idle // 3), 3, user_timeout)
+        return Keepalive(
+            product,
+            idle,
+            self._or_linux(product, end.interval, LINUX_INTERVAL),
+            int(self._or_linux(product, end.probes, LINUX_PROBES, is_time=False)),
+            user_timeout,
+        )
+
+    def _or_linux(self, product: str, name: str, linux: str, is_time: bool = True) -> float:
+        if name:
+            value = self.seconds(product, name) if is_time else self.own(product, name)
+            if value or not setting(product, name).inherits:
+                return value or 0
+        return self.linux(linux)
+
+    def client(self, leg: int) -> Keepalive | None:
+        """The keepalive of the end that opened a leg."""
+        product = self.environment.client_of(leg)
+        return self.keepalive(product, CLIENTS[product])
+
+    def server(self, leg: int) -> Keepalive | None:
+        """The keepalive of the end that accepted it."""
+        product = self.environment.server_of(leg)
+        return self.keepalive(product, SERVERS[product])
+
+    def user_timeout(self, leg: int) -> float:
+        """The user timeout of the end that opened a leg, seconds; it counts without keepalive, too."""
+        product = self.environment.client_of(leg)
+        name = CLIENTS[product].user_timeout
+        return self.seconds(product, name) if name else 0
+
+    def answer(self, leg: int) -> float:
+        """How long the one who opened a leg waits for an answer, seconds; 0: for ever."""
+        return self.of(ANSWER, self.environment.client_of(leg))
+
+    # -- silence -----------------------------------------------------------------------------
+
+    def ping(self) -> float:
+        """How often the pool sends something on a connection that rests, seconds; 0: never."""
+        pool = self.environment.pool
+        every = self.of(PING, pool)
+        if pool in ("jedis", "commons_pool2", "dbcp2"):
+            if not self.own(pool, "testWhileIdle"):
+                return 0
+            tested = self.own(pool, "numTestsPerEvictionRun") if pool != "dbcp2" else 3
+            every *= 1 if tested < 0 else ceil(self.environment.pool_size / max(tested, 1))
+        is_off = pool == "hikaricp" and 0 < self.of(AGE, pool) <= every
+        return 0 if is_off else every
+
+    def reached_by_pool(self, leg: int) -> bool:
+        """Whether what the pool does to a connection is felt on a leg: HAProxy relays it."""
+        return "pgbouncer" not in self.environment.proxies[:leg]
+
+    def rests(self, leg: int, with_ping: bool = True) -> tuple[float, str]:
+        """How long a connection of a leg may rest without data, seconds, and what ends that."""
+        ends = [(self.environment.longest_idle_s, "a session rests at most")]
+        if self.reached_by_pool(leg):
+            pool = self.environment.pool
+            if with_ping and (ping := self.ping()):
+                ends.append((ping, f"{title(pool)}'s {PING[pool]}{self.in_own_unit(pool, PING[pool])}:"))
+            holder, name = pool, AGE.get(pool, "")
+        else:
+            name = "server_idle_timeout"
+            if idle := self.seconds("pgbouncer", name):
+                ends.append((idle, f"PgBouncer's {name}:"))
+            holder, name = "pgbouncer", AGE["pgbouncer"]
+        if age := self.of(AGE, holder):
+            ends.append((age, f"{title(holder)}'s {name}{self.in_own_unit(holder, name)}:"))
+        return min(ends)
+
+    def in_own_unit(self, product: str, name: str) -> str:
+        """The value in the product's own unit where that is not seconds, `` = 350000 ms``."""
+        unit = setting(product, name).unit
+        return "" if unit == "s" else f" = {self.own(product, name)} {unit}"
+
+    def not_taken(self) -> list[str]:
+        """Sentences about values that a product does not take, and what it uses instead."""
+        found = []
+        for key, value in self.environment.settings.items():
+            product, _, name = key.partition(".")
+            used = self.own(product, name)
+            if used != value:
+                instead = f"uses {used} ms" if used else "switches it off"
+                found.append(
+                    f"{title(product)} counts {name} in ms and takes no {value}: it {instead} instead."
+                )
+        return found
+
+    def relay_timer(self) -> tuple[float, Sequence[str]]:
+        """HAProxy's timer for a relayed connection without data, seconds, and the settings that make it."""
+        tunnel = self.seconds("haproxy", "timeout tunnel")
+        if tunnel:
+            return tunnel, ("timeout tunnel",)
+        both = {name: self.seconds("haproxy", name) for name in ("timeout server", "timeout client")}
+        least = min((seconds for seconds in both.values() if seconds), default=inf)
+        return (0, ()) if least == inf else (least, [name for name in both if both[name] == least])
+
+    # -- limits ------------------------------------------------------------------------------
+
+    def ports(self) -> int:
+        """Local ports of an application host, towards one destination."""
+        first, last = (int(port) for port in str(self.linux(PORT_RANGE)).split())
+        own = max(last - first + 1, 1)
+        return min(own, self.environment.ports or own)
+
+    def limit(self, product: str) -> int:
+        """How many connections a server takes; 0: not known."""
+        name = LIMIT.get(product, "")
+        is_database = product == self.environment.database
+        if not name:
+            return self.environment.max_connections if is_database else 0
+        given = f"{product}.{name}" in self.environment.settings
+        wanted = self.environment.max_connections if is_database and not given else 0
+        return wanted or int(self.own(product, name))
+
+    def backlog(self, product: str) -> int:
+        """How many finished handshakes may wait for a server, as Linux cuts it; 0: not known."""
+        given = f"{product}.{BACKLOG.get(product, '')}" in self.environment.settings
+        if product == self.environment.server_of(0) and self.environment.backlog and not given:
+            asked = self.environment.backlog
+        elif product == "postgresql":
+            # src/backend/libpq/pqcomm.c:StreamServerPort asks for twice its processes, at most 10000.
+            asked = min(2 * self.limit(product), 10_000)
+        elif product == "mysql":
+            asked = self.own(product, "back_log") or self.limit(product)
+        elif product == "mariadb" and not given:
+            asked = min(50 + self.limit(product) // 5, 900)
+        else:
+            asked = (self.own(product, BACKLOG[product]) if product in BACKLOG else 0) or 0
+        return min(int(asked), int(self.linux(SOMAXCONN)))
+
+
+def title(product: str) -> str:
+    """A product's name for people, without what the catalogue adds in brackets."""
+    return find(product=product)[0].product.title.partition(" (")[0]
