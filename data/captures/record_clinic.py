@@ -270,7 +270,7 @@ def case_6(folder: Path, on: On, dba: Psql) -> None:
     dba.answer("select pg_reload_conf();")
     time.sleep(A_MOMENT)
     case = Case(folder / "case_6", on, case_6.__doc__ or "", "server")
-    end = time.time() + 24
+    end = time.time() + 38
     checks = health_checks()
     others = [threading.Thread(target=each, args=(end,)) for each in (knock, visit)]
     for each in others:
@@ -286,7 +286,7 @@ def case_6(folder: Path, on: On, dba: Psql) -> None:
     case.waits(6)
     sockets(case, "server")
     case.call("server", f"psql: {SESSION}", lambda: dba.answer(SESSION) or "no rows")
-    case.waits(8)
+    case.waits(20)
     case.call("client", "the report: recv, until it ends", lambda: read_to_the_end(client))
     case.waits(max(end - time.time(), 0))
     for each in others:
@@ -311,7 +311,7 @@ def query(sql: str) -> bytes:
 def health_checks() -> subprocess.Popen:
     """A HAProxy on the client's host that only checks: connect, and away."""
     text = "defaults\nmode tcp\ntimeout connect 1s\ntimeout client 1h\ntimeout server 1h\n"
-    text += f"listen postgres\nbind 127.0.0.1:7000\nserver db {SERVER}:{PORT} check inter 250ms\n"
+    text += f"listen postgres\nbind 127.0.0.1:7000\nserver db {SERVER}:{PORT} check inter 400ms\n"
     file = SHELF / "haproxy.cfg"
     file.write_text(text)
     return subprocess.Popen(["haproxy", "-db", "-f", str(file)], stderr=(SHELF / "haproxy.log").open("w"))
@@ -322,7 +322,7 @@ def knock(until: float) -> None:
     while time.time() < until:
         with contextlib.suppress(ConnectionRefusedError):
             socket.create_connection((SERVER, CLOSED_PORT)).close()
-        time.sleep(1)
+        time.sleep(1.6)
 
 
 def visit(until: float) -> None:
@@ -334,7 +334,7 @@ def visit(until: float) -> None:
             client.recv(4096)
             client.send(b"X\0\0\0\4")  # Terminate
             client.recv(1)
-        time.sleep(1.5)
+        time.sleep(2.4)
 
 
 def log() -> str:
