@@ -6,6 +6,8 @@ from itertools import pairwise
 import pytest
 
 from stored import assert_it_names_its_recorder, assert_it_reads_back_whole, assert_tshark_finds_nothing_wrong
+from tcplab.capture.findings import diagnose
+from tcplab.capture.reading import read_capture
 from test_data import KEYS, STORED, Capture
 
 PSYCOPG_POOL = {"postgres", "psycopg", "psycopg_pool"}
@@ -177,3 +179,18 @@ def test_a_test_of_a_silent_connection_waits_as_long():
     first, second, *others = after("pool_dropped_checked")
     assert "PoolTimeout" in first[1] and 30 <= first[0] < 33
     assert second[1] == "ok" and all(seconds < 0.1 for seconds, _ in others)
+
+
+def test_a_check_that_only_connects_is_content_with_a_stopped_server():
+    capture = Capture(STORED, "health_check_stopped")
+    told = capture.sidecar
+    assert set(told) == KEYS and set(told["software"]) == {"postgres", "psql"}
+    assert_it_names_its_recorder(capture, "health_check_stopped")
+    assert_it_reads_back_whole(capture)
+    assert_tshark_finds_nothing_wrong(capture)
+    assert [capture.event(call)["result"] for call in ("connect()", "close()")] == ["ok", "ok"]
+    assert "timeout expired" in capture.event("psql")["result"]
+    assert capture.states("server") == ["ESTAB", "CLOSE-WAIT"], "nobody took it, and nobody closes it"
+    assert not any(frame.payload for frame in capture.frames)
+    (connection,) = diagnose(read_capture(capture.path)).connections
+    assert "probe_only" in [finding.code for finding in connection.findings]
