@@ -18,6 +18,7 @@ import numpy as np
 
 from tcplab.capture.chains import Array, fields
 from tcplab.capture.fragments import Fragments, Key
+from tcplab.capture.icmp import ICMP, ICMP_V6, Quotes
 from tcplab.capture.links import IPV4, IPV6, LINKS, Link, Network, for_scapy, network_layers
 from tcplab.capture.records import Batch, gather
 
@@ -95,12 +96,12 @@ def empty(count: int) -> Headers:
 
 
 class Dissector:
-    """Takes batches apart; remembers IPv6 addresses and fragments from one to the next."""
+    """Takes batches apart; remembers IPv6 addresses, fragments and ICMP errors from one to the next."""
 
     def __init__(self, number_of: Any) -> None:
         #: Gives numbers to IPv6 addresses, by their two halves.
         self._number_of = number_of
-        self.fragments = Fragments()
+        self.fragments, self.quotes = Fragments(), Quotes()
 
     def take(self, batch: Batch) -> Headers:
         """The headers of one batch of a link type that `LINKS` has."""
@@ -172,6 +173,8 @@ class Dissector:
                 self.fragments.later(key, stop, mf)
         sound &= (frag & OFFSET) == 0
         self._ask(batch, found, row, network.at + size, proto, sound, end)
+        told = np.flatnonzero(sound & (proto == ICMP))
+        self.quotes.take(batch, 4, row[told], network.at[told], (network.at + size)[told], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, raw, begin = row[ours], raw[ours], (network.at + size)[ours]
         found.src[row], found.dst[row] = raw["src"], raw["dst"]
@@ -211,6 +214,8 @@ class Dissector:
             for key, last, mf in zip(_keys6(raw, later, ident), ends.tolist(), more.tolist(), strict=True):
                 self.fragments.later(key, last, mf)
         self._ask(batch, found, row, at, proto, alive, end)
+        told = np.flatnonzero(alive & (proto == ICMP_V6))
+        self.quotes.take(batch, 6, row[told], network.at[told], at[told], end)
         ours = np.flatnonzero(alive & (proto == TCP))
         row, at, raw = row[ours], at[ours], raw[ours]
         found.src[row] = self._number_of(_native(raw["src"]), _native(raw["src2"]))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from operator import attrgetter
 from os import PathLike
 from socket import AF_INET6, inet_ntop
 
@@ -21,6 +22,7 @@ from tcplab.capture.container import Frame
 from tcplab.capture.dissect import dissect, knows_link
 from tcplab.capture.flows import PairTable
 from tcplab.capture.headers import Dissector, Headers, empty
+from tcplab.capture.icmp import Quote
 from tcplab.capture.links import LINKS
 from tcplab.capture.options import parse
 from tcplab.capture.records import Batch, Records
@@ -68,6 +70,8 @@ class Table:
     end_port: Array
     addresses: list[str]
     first_words: FirstWords
+    #: ICMP errors that quote a segment, in order of time.
+    quotes: list[Quote]
     #: When the first and the last packet of any kind passed, nanoseconds since 1970.
     began: int
     ended: int
@@ -262,6 +266,8 @@ class _Collected:
         got["connection"] = connection_numbers(
             len(self._flows), first, *(got[name] for name in ("way", "flags", "seq", "ack"))
         )
+        quotes = [replace(each, t=each.t - began) for each in self._dissector.quotes.found]
+        quotes.sort(key=attrgetter("t"))
         ends = np.stack(self._flows.pairs, axis=1).ravel()
         known, number = np.unique(ends >> PORT_BITS, return_inverse=True)
         warnings = [fragments.warning(records.name)]
@@ -272,8 +278,8 @@ class _Collected:
             )
         return Table(
             **got, end_address=number.astype(np.int32), end_port=(ends & np.uint64(0xFFFF)).astype(np.uint16),
-            addresses=self._names(known), first_words=self._words, began=began, ended=self._ended,
-            packets=records.packets, strange=self._strange, trouble=records.trouble,
+            addresses=self._names(known), first_words=self._words, quotes=quotes, began=began,
+            ended=self._ended, packets=records.packets, strange=self._strange, trouble=records.trouble,
             warnings=tuple(filter(None, warnings)),
         )  # fmt: skip
 

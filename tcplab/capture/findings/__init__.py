@@ -11,8 +11,10 @@ from typing import Any
 
 from tcplab.capture.ends import segments_at
 from tcplab.capture.findings import ending, opening, silence
+from tcplab.capture.findings.errors import errors, explained
 from tcplab.capture.findings.screen import ENDS, PASS, ends, suspicious
 from tcplab.capture.findings.story import Earlier, Finding, Story
+from tcplab.capture.icmp import Quote
 from tcplab.capture.reading import Capture
 from tcplab.capture.services import services
 from tcplab.model.rst import ACCEPTED
@@ -109,7 +111,7 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
 
     `progress` is told what share of them has been looked at, 0 .. 1; what it raises ends the look.
     """
-    look, service = suspicious(capture), services(capture)
+    look, service, said = suspicious(capture), services(capture), errors(capture)
     lasting: dict[frozenset[Endpoint], Earlier | None] = {}
     connections = []
     for i, (client, server) in enumerate(capture.connections):
@@ -117,9 +119,10 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
             progress(i / len(capture.connections))
         findings: tuple[Finding, ...] = ()
         state = "open"
-        if look[i] != PASS:
+        if look[i] != PASS or i in said:
             pair = frozenset((client, server))
-            story = _ends_of(capture, i) if look[i] == ENDS else _story(capture, i, lasting.get(pair))
+            lean = look[i] == ENDS and i not in said
+            story = _ends_of(capture, i) if lean else _story(capture, i, lasting.get(pair), said.get(i, []))
             findings = _findings(story)
             state = _state(story, findings)
             lasting[pair] = _ended(story, state)
@@ -127,11 +130,11 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
     return Diagnosis(capture.name, len(capture), tuple(connections), capture.warnings)
 
 
-def _story(capture: Capture, i: int, earlier: Earlier | None) -> Story:
+def _story(capture: Capture, i: int, earlier: Earlier | None, said: list[Quote]) -> Story:
     client, server = capture.connections[i]
     trace = capture.connection(i)
     carried = any(p.segment.length for p in trace.passages)
-    return Story(client, server, trace.passages, capture.frames(i), trace.end, carried, earlier)
+    return Story(client, server, trace.passages, capture.frames(i), trace.end, carried, earlier, tuple(said))
 
 
 def _ends_of(capture: Capture, i: int) -> Story:
@@ -150,7 +153,9 @@ def _ends_of(capture: Capture, i: int) -> Story:
 
 def _findings(story: Story) -> tuple[Finding, ...]:
     return tuple(
-        replace(finding, lesson=lesson) for find, lesson in CODES.values() for finding in find(story)
+        replace(explained(finding, story), lesson=lesson)
+        for find, lesson in CODES.values()
+        for finding in find(story)
     )
 
 

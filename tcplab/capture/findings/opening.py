@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from tcplab.capture.findings.errors import ABSENCES, REFUSALS, about_syn
 from tcplab.capture.findings.story import Finding, Story, acks, answers, opens, seconds, times
 from tcplab.model.rst import ACCEPTED, handshake_reset_verdict
 from tcplab.segment import ACK, FIN, RST, SYN, seq_add, seq_diff
@@ -22,7 +23,7 @@ SAME = 1.4
 
 
 def refused(story: Story) -> Iterator[Finding]:
-    """A SYN answered by RST+ACK."""
+    """A SYN answered by RST+ACK, or by an ICMP error that refuses it."""
     asked: int | None = None
     for i, p in enumerate(story.passages):
         if p.sender == "client" and opens(p.segment):
@@ -41,21 +42,30 @@ def refused(story: Story) -> Iterator[Finding]:
                     after_s=seconds(p.t - story.passages[asked].t),
                 )  # fmt: skip
                 return
+    error = about_syn(story, REFUSALS)
+    if asked is not None and error is not None and not story.places("server"):
+        after = error.t - story.passages[asked].t
+        yield story.finding(
+            "refused", [asked],
+            f"The connection was refused by ICMP after {duration(after)}: a firewall did that, for Linux "
+            "itself answers with RST where nobody listens.",
+            after_s=seconds(after),
+        )  # fmt: skip
 
 
 def unanswered_syn(story: Story) -> Iterator[Finding]:
-    """The SYN and at least one retransmission, and no answer at all."""
+    """The SYN and at least one retransmission or an ICMP error, and no answer of the server at all."""
     syns = [i for i in story.places("client", SYN) if opens(story.passages[i].segment)]
-    if len(syns) < 2 or story.places("server"):
+    enough = 1 if about_syn(story, ABSENCES) else 2  # connect() fails at once after such an error
+    if len(syns) < enough or story.places("server") or about_syn(story, REFUSALS):
         return
     at = [story.passages[i].t for i in syns]
     gaps = [later - one for one, later in pairwise(at)]
     linear = gaps[1] < SAME * gaps[0] if len(gaps) > 1 else None
     yield story.finding(
         "unanswered_syn", syns,
-        f"The client asked {times(len(syns))} within {duration(at[-1] - at[0])} and heard "
-        "nothing: the server "
-        "is gone, or something on the way drops the SYN or the answer to it.",
+        f"The client asked {times(len(syns))}{f' within {duration(at[-1] - at[0])}' if gaps else ''} "
+        "and heard nothing of the server: it is gone, or something on the way drops the SYN or its answer.",
         attempts=len(syns), gaps_s=[seconds(gap) for gap in gaps],
         schedule=None if linear is None else "linear" if linear else "exponential",
     )  # fmt: skip

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
 from tcplab.trace import SECOND, Passage
+
+if TYPE_CHECKING:  # it needs NumPy, a story does not
+    from tcplab.capture.icmp import Quote
 
 OTHER = {"client": "server", "server": "client"}
 
@@ -57,6 +60,8 @@ class Story:
     #: True when a byte of data passed.
     carried: bool
     earlier: Earlier | None = None
+    #: ICMP errors that quote its segments, in order of time.
+    errors: tuple[Quote, ...] = ()
     #: What was worked out once and is asked for by several findings.
     known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
