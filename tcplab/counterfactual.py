@@ -18,10 +18,10 @@ from tcplab.bench import run
 from tcplab.capture.again import Again, Socket, Way
 from tcplab.capture.cause import BEFORE_S, Plan, of_the_way, plan_of
 from tcplab.capture.death import death_of
-from tcplab.capture.fate import Fate, as_captured, counted, ending, same, sentence
+from tcplab.capture.fate import Fate, as_captured, closed_by, counted, ending, same, sentence
 from tcplab.capture.inference import Inference, Settings, settings_of
 from tcplab.capture.likeness import Likeness, compare
-from tcplab.capture.workload import CLIENT, OTHER, SERVER, Workload, shortened, workload
+from tcplab.capture.workload import CLIENT, OTHER, SERVER, Workload, not_played, shortened, workload
 from tcplab.knobs import FIREWALL_IDLE, ParameterError
 from tcplab.route.firewall import EXPIRED
 from tcplab.trace import SECOND, Trace, duration
@@ -118,16 +118,17 @@ def what_if(
     wanted = {name: value for name, value in asked.items() if value is not None}
     case = _Case(work, side, sockets, sockets[side].with_values(**wanted))
     _check_user_timeout(case.socket, work)
-    plan = plan_of(work, cause, firewall_idle_s, expired)
+    plan = plan_of(work, cause, firewall_idle_s, expired, _asks_after(sockets))
     was, again = case.run(sockets[side], plan.was), case.run(case.socket, plan.then)
     before, fate = case.fate(was, plan.was), case.fate(again, plan.then)
     likeness = compare(work, was)
     before = as_captured(before, work, side)
     box = {"firewall_idle_s": firewall_idle_s, "expired": expired}
     changes = wanted | {name: value for name, value in box.items() if value is not None}
-    told = " ".join([sentence(changes, side, before, fate), *_doubts(case, plan, fate)])
+    doubts = _doubts(case, plan, fate) if changes else []
+    told = " ".join([sentence(changes, side, before, fate), *doubts])
     inferences = (*of_the_way(work, plan), *settings[side].inferences)
-    warnings += tuple(connection.warnings) + _without_effect(case.socket, wanted)
+    warnings += tuple(connection.warnings) + not_played(work) + _without_effect(case.socket, wanted)
     return WhatIf(told, connection, was, again, changes, before, fate, likeness, inferences, warnings)
 
 
@@ -153,14 +154,15 @@ class _Case:
         """What became of it: as the side met it, or as the other did where this one never learned."""
         passages = tuple(workload(trace).passages)
         death = death_of(trace, passages, self.work.round_trip, first=self.side)
-        left = any(
+        # Of a peer that is gone nobody knows whether its machine lives.
+        left = not way.breaks and any(
             s.host == OTHER[self.side] and s.state not in ("LISTEN", "TIME_WAIT")
             for s in trace.sockets_at(trace.end)
         )
         cut = bool(way.breaks) or any(n.text.startswith("forgets") for n in trace.notes)
         if death is None or death.side != self.side:
             if death is None and not (cut and self._open(trace)):
-                return Fate("lived", self.side)
+                return Fate("lived", self.side, closed=closed_by(self.work))
             heard = max((p.arrives or 0 for p in passages if p.receiver == self.side), default=0)
             return Fate("waits", self.side, None, trace.end - heard, "heard", left)
         since = "asked" if death.data else "heard"
@@ -207,6 +209,11 @@ def _doubts(case: _Case, plan: Plan, fate: Fate) -> list[str]:
 
 def _in_words(seconds: float) -> str:
     return duration(round(seconds * SECOND))
+
+
+def _asks_after(sockets: dict[str, Socket]) -> float:
+    """The shortest idle time after which somebody's keepalive asks, seconds; 0: nobody's does."""
+    return min((each.keepalive_idle_s for each in sockets.values() if each.keepalive_idle_s), default=0)
 
 
 def _check(side: str, cause: str, firewall_idle_s: float | None, expired: str | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Result, SocketOptions
-from tcplab.capture.workload import CLIENT, CLOSE, OTHER, SEND, SERVER, Deed, Workload
+from tcplab.capture.workload import CLIENT, CLOSE, OTHER, RESET, SEND, SERVER, SHUTDOWN, Deed, Workload
 from tcplab.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -139,6 +139,7 @@ class Again:
         await bench.first(
             _as_none(bench.together(*both, bench.sleep(left))), self._watch(bench, programs, left)
         )
+        await bench.sleep(2 * self.latency_ms / 1000)  # what was sent last still arrives
 
     def _parts(self) -> tuple[list[Deed], list[Deed]]:
         """What is done before the break, and after it; where nothing breaks all of it is the rest."""
@@ -223,11 +224,12 @@ class _Program:
     async def _do(self, deed: Deed) -> bool:
         result = await self._call(deed)
         self.since = self.bench.now()
-        self.goes_on = result.ok and deed.what == SEND
+        self.goes_on = result.ok and deed.what in (SEND, SHUTDOWN)
         return self.goes_on
 
     async def _call(self, deed: Deed) -> Result:
         if deed.what == SEND:
             self.sent += deed.length
             return await self.end.send(deed.length)
-        return await (self.end.close() if deed.what == CLOSE else self.end.reset())
+        calls = {SHUTDOWN: self.end.shutdown_write, CLOSE: self.end.close, RESET: self.end.reset}
+        return await calls[deed.what]()

@@ -29,7 +29,9 @@ class Plan:
     supposes: str = ""
 
 
-def plan_of(work: Workload, cause: str, firewall_idle_s: float | None, expired: str | None) -> Plan:
+def plan_of(
+    work: Workload, cause: str, firewall_idle_s: float | None, expired: str | None, asks_after_s: float
+) -> Plan:
     """What the capture can be explained by, and what becomes of that with another box."""
     death, between = work.death, box_idle(work)
     given = firewall_idle_s or 0
@@ -48,9 +50,9 @@ def plan_of(work: Workload, cause: str, firewall_idle_s: float | None, expired: 
     peer = Way(given, expired or "drop", "reboot" if death.reset else "unplug")
     if between is None or cause == "peer" or (given and not fits) or not (cause or given or death.data):
         supposed = _the_peer(death)
-        other = None if between is None or given else _box(death, between, expired)
+        other = None if between is None or given else _box(death, between, expired, asks_after_s)
         return Plan(replace(peer, firewall_idle_s=0), peer, other, between if other else None, supposed)
-    box = _box(death, between, expired)
+    box = _box(death, between, expired, asks_after_s)
     if firewall_idle_s is None:
         return Plan(box, box, replace(peer, firewall_idle_s=0), between, _the_box(death, between))
     if given:
@@ -59,10 +61,12 @@ def plan_of(work: Workload, cause: str, firewall_idle_s: float | None, expired: 
     return Plan(box, then, None, None, _the_box(death, between))
 
 
-def _box(death: Death, between: tuple[float, float], expired: str | None) -> Way:
-    """The most patient box that explains it."""
+def _box(death: Death, between: tuple[float, float], expired: str | None, asks_after_s: float) -> Way:
+    """The most patient box that explains it: it forgets before what was seen or set to ask asks."""
     as_seen = "drop" if not death.reset else "reject" if death.attempts else "reset_both"
-    longest = between[1] if death.reset and not death.attempts else between[1] - BEFORE_S - between[1] / 100
+    longest = min(between[1], asks_after_s or between[1])
+    if not death.reset or death.attempts:
+        longest -= BEFORE_S + longest / 100
     return Way(max(longest, between[0] + BEFORE_S), expired or as_seen)
 
 

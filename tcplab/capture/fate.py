@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.capture.workload import CLIENT, OTHER, Workload
+from tcplab.capture.workload import CLIENT, OTHER, RESET, SEND, Workload
 from tcplab.trace import SECOND, duration
 
 #: Two times are the same in a sentence: a share, and seconds.
@@ -26,15 +26,27 @@ class Fate:
     since: str = ""
     #: The other side still holds its end.
     left_behind: bool = False
+    #: Where it lived: who closed it in the end, and how (`close` or `reset`); empty while it is open.
+    closed: str = ""
+    #: Only the model says so: the trace ends before.
+    by_model: bool = False
 
 
 def as_captured(fate: Fate, work: Workload, side: str) -> Fate:
     """What the model says of the captured settings, with the capture's own times where it has them."""
     death = work.death
-    if death is None or death.side != side or death.ended is None or fate.kind != "failed":
+    if death is None or death.side != side:
         return fate
-    began = death.asked if death.data else death.heard
-    return replace(fate, error=death.error, after=death.ended - began)
+    if death.ended is None:
+        return replace(fate, by_model=True)
+    began, since = (death.asked, "asked") if death.data else (death.heard, "heard")
+    return replace(fate, kind="failed", error=death.error, after=death.ended - began, since=since)
+
+
+def closed_by(work: Workload) -> str:
+    """How the programs ended it: ``the server closed it``; empty when they did not."""
+    first = next((deed for deed in work.deeds if deed.what != SEND), None)
+    return f"the {first.side} {'reset' if first.what == RESET else 'closed'} it" if first else ""
 
 
 def sentence(changes: dict[str, Any], side: str, was: Fate, fate: Fate) -> str:
@@ -47,21 +59,25 @@ def sentence(changes: dict[str, Any], side: str, was: Fate, fate: Fate) -> str:
         after = f"a box that forgets after {duration(round(idle * SECOND))} of silence"
         conditions.append(after if idle else "no box on the way that forgets")
     if not conditions:
-        return f"As captured, this session {_past(was, fate)}."
+        return f"As it was, this session {_past(was)}."
     given = " and ".join(conditions)
     if same(was, fate):
         return f"With {given}, nothing would have changed: this session would have {ending(fate)}."
-    return f"With {given}, this session would have {ending(fate)}{_instead(was, fate)}."
+    stays = (
+        f" The {OTHER[side]}'s end would have stayed." if fate.kind == "failed" and fate.left_behind else ""
+    )
+    return f"With {given}, this session would have {ending(fate)}{_instead(was, fate)}.{stays}"
 
 
-def _past(was: Fate, fate: Fate) -> str:
-    return ending(fate).replace("been left waiting", "was left waiting")
+def _past(was: Fate) -> str:
+    told = ending(was).replace("been left waiting", "was left waiting")
+    return told + (counted(was) if was.kind == "failed" else "")
 
 
 def ending(fate: Fate) -> str:
     """What comes after `would have`."""
     if fate.kind == "lived":
-        return "lived"
+        return f"lived until {fate.closed}" if fate.closed else "lived"
     if fate.kind == "waits":
         return f"been left waiting: {duration(fate.after)} later no call had returned"
     error = f" ({fate.error})" if fate.error else ""
@@ -70,13 +86,16 @@ def ending(fate: Fate) -> str:
 
 def _instead(was: Fate, fate: Fate) -> str:
     origin = counted(fate) if fate.kind == "failed" else ""
+    by = " by the model, the trace ending before" if was.by_model else ""
     if was.kind == "lived":
-        return f"{origin}; as captured, it lived"
+        return f"{origin}; as it was, it {ending(was)}"
     if was.kind == "waits":
-        return f"{origin} instead of waiting without end"
+        return f"{origin} instead of waiting without end{by}"
     if fate.kind == "failed" and fate.since == was.since:
-        return f" instead of {_seconds(was.after)}{origin}"
-    return f"{origin}; as captured, it failed after {_seconds(was.after)}{counted(was)}"
+        return f" instead of {_seconds(was.after)}{by and f' ({by.strip()})'}{origin}"
+    return (
+        f"{origin}; as it was, it failed after {_seconds(was.after)}{by and f' ({by.strip()})'}{counted(was)}"
+    )
 
 
 def counted(fate: Fate) -> str:

@@ -15,7 +15,7 @@ from tcplab.capture.death import SILENCE, Death
 from tcplab.capture.workload import OTHER, Workload
 from tcplab.kinds import KEEPALIVE, RETRANSMISSION
 from tcplab.model.rtt import retries_as_time
-from tcplab.segment import RST
+from tcplab.segment import FIN, RST
 from tcplab.trace import SECOND, Passage, duration
 
 #: How sure: seen itself; worked out from what was seen; taken because nothing contradicts it.
@@ -100,11 +100,21 @@ def _keepalive(work: Workload, side: str) -> Iterator[Inference]:
     yield Inference("keepalive_idle_s", rounded(idle), SEEN, said)
     # After an answer Linux looks again after the interval, and waits on where that was shorter than idle.
     longer = [gap for gap in spaced if rounded(gap) > rounded(idle)]
+    death = work.death
+    asked = death is not None and death.side == side and not (death.data or death.reset)
+    if alone and asked and death is not None and death.ended is not None:
+        gaps.append(death.ended - alone[-1][-1].t)  # it looked once more, and gave up
     if gaps or longer:
         between = min(gaps or longer)
         yield Inference(
             "keepalive_interval_s", rounded(between), SEEN, f"The next one came {duration(between)} later."
         )
+    elif spaced:
+        most = rounded(min(spaced))
+        yield Inference(
+            "keepalive_interval_s", max(min(most, DEFAULT_INTERVAL_S), 1), LIKELY,
+            f"Answered probes came every {duration(min(spaced))}: the interval is no longer than that.",
+        )  # fmt: skip
     else:
         what = "No two probes in a row went unanswered"
         yield Inference(
@@ -141,13 +151,16 @@ def _series(work: Workload, side: str) -> list[list[Passage]]:
 
 
 def _only_answers(work: Workload, i: int, j: int) -> bool:
-    """Between these two passages nothing but answers to a probe."""
-    return not any(p.segment.length or p.kind or p.segment.flags & RST for p in work.passages[i + 1 : j])
+    """Between these two passages nothing but probes and their answers."""
+    return not any(p.segment.length or p.segment.flags & (RST | FIN) for p in work.passages[i + 1 : j])
 
 
 def _heard_before(work: Workload, side: str, place: int) -> int:
     """When the side last heard from its peer."""
-    passed = (p for p in reversed(work.passages[:place]) if p.sender != side and p.arrives is not None)
+    passed = (
+        p for p in reversed(work.passages[:place])
+        if p.sender != side and p.arrives is not None and p.kind != KEEPALIVE  # Linux counts no probe
+    )  # fmt: skip
     heard = next(passed, None)
     return heard.arrives if heard is not None and heard.arrives is not None else work.began
 
@@ -161,7 +174,7 @@ def _quietest(work: Workload, side: str) -> int:
             busy = busy or bool(p.segment.length)
             if p.segment.length or p.segment.flags & RST:
                 longest = max(longest, p.t - heard)
-        elif p.arrives is not None:
+        elif p.arrives is not None and p.kind != KEEPALIVE:
             longest = max(longest, p.arrives - heard if not busy else 0)
             heard, busy = p.arrives, False
     return longest if busy or (death is not None and death.data) else max(longest, work.end - heard)

@@ -47,6 +47,8 @@ class Likeness:
 def compare(work: Workload, model: Trace) -> Likeness:
     """The capture that `work` was taken from, and what the model's run would have looked like there."""
     near = CLIENT if work.near[CLIENT] <= work.near[SERVER] else SERVER
+    if work.death is not None:
+        near = work.death.side  # what it asked in vain passed here
     theirs = _witness(_plain(work), work.midstream)
     ours = _witness(_seen(model, near), work.midstream)
     end = (work.end - work.began) / SECOND
@@ -55,7 +57,6 @@ def compare(work: Workload, model: Trace) -> Likeness:
     differs: list[tuple[float, str]] = []
     for side, other in OTHER.items():
         captured, played = (witness.segments(side, other).get(0, []) for witness in (theirs, ours))
-        played = [event for event in played if event.t <= end]
         compared += len(captured)
         for one, its in zip(played, captured, strict=False):
             if one.says != its.says:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from tcplab.capture.death import Death, death_of, ended_by_reset
-from tcplab.kinds import KEEPALIVE, WINDOW_PROBE, classify
+from tcplab.kinds import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, classify
 from tcplab.knobs import ParameterError
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, seq_diff
 from tcplab.trace import Passage, Trace
@@ -21,7 +21,7 @@ from tcplab.trace import Passage, Trace
 CLIENT, SERVER = "client", "server"
 OTHER = {CLIENT: SERVER, SERVER: CLIENT}
 #: What a program can do to its end of a connection.
-SEND, CLOSE, RESET = "send", "close", "reset"
+SEND, SHUTDOWN, CLOSE, RESET = "send", "shutdown", "close", "reset"
 #: Payload of a full segment where no SYN tells: Ethernet's 1460 less the timestamp option.
 USUAL_MSS = 1448
 #: What the model sends at once at most: its first window, in full segments of Ethernet.
@@ -34,7 +34,7 @@ class Deed:
 
     #: `client` or `server`.
     side: str
-    #: `send`, `close` or `reset` (close with bytes unread or SO_LINGER 0).
+    #: `send`, `shutdown` (a FIN, but it goes on reading), `close` or `reset` (a RST instead of a FIN).
     what: str
     #: When its first segment passed, nanoseconds of the trace's clock.
     t: int
@@ -133,6 +133,27 @@ def shortened(work: Workload) -> tuple[Workload, tuple[str, ...]]:
         "long a transfer takes can't be told from this."
     )
     return replace(work, deeds=deeds), (said,)
+
+
+def not_played(work: Workload) -> tuple[str, ...]:
+    """What of it no run repeats, a sentence each."""
+    told = []
+    stray = [p for p in work.passages if p.kind == WINDOW_PROBE]
+    shut = any(not p.segment.window and p.segment.flags & (ACK | SYN | RST) == ACK for p in work.passages)
+    if stray or shut:
+        told.append(
+            "A receiver was slow here, and its window closed: the programs of the model read at once, so "
+            "that such waits are not in its runs."
+        )
+    again = [
+        p
+        for p in work.passages
+        if p.kind == RETRANSMISSION and (work.death is None or p.t < work.death.asked)
+    ]
+    if again:
+        what = "1 segment was" if len(again) == 1 else f"{len(again)} segments were"
+        told.append(f"{what} sent again here while the way still worked: single losses are not played.")
+    return tuple(told)
 
 
 # -- whose segments ------------------------------------------------------------------------------
@@ -263,7 +284,8 @@ def _deeds(passages: tuple[Passage, ...], lag: Mapping[str, int], death: Death |
             mine.fin = (segment.seq + segment.length) & 0xFFFFFFFF
             mine.fin_arrived = p.t if p.arrives is None else p.arrives
             open_ones.pop(side, None)
-            deeds.append(_deed(CLOSE, p, 0, theirs, lag[side], last))
+            what = SHUTDOWN if _reads_on(passages, p) else CLOSE
+            deeds.append(_deed(what, p, 0, theirs, lag[side], last))
     reset = ended_by_reset(passages)
     if reset is not None and _is_an_apps(passages, reset, death, deeds):
         p = passages[reset]
@@ -281,6 +303,18 @@ def _connected(passages: tuple[Passage, ...], lag: Mapping[str, int]) -> dict[st
             began[SERVER] = p.arrives + lag[SERVER]
             break
     return began
+
+
+def _reads_on(passages: tuple[Passage, ...], fin: Passage) -> bool:
+    """After its FIN this side acknowledged more than what it had, or reset the connection by itself."""
+    rest = [p for p in passages if p.t > fin.t]
+    if any(p.sender == fin.sender and p.segment.flags & (RST | ACK) == RST | ACK for p in rest):
+        return True
+    had = fin.segment.ack
+    sent = [
+        p for p in rest if p.sender != fin.sender and _is_data(p) and seq_diff(p.segment.end_seq, had) > 0
+    ]
+    return bool(sent) and any(p.sender == fin.sender and _acknowledges(p, sent[0]) for p in rest)
 
 
 def _is_data(p: Passage) -> bool:
@@ -305,9 +339,9 @@ def _deed(what: str, p: Passage, length: int, theirs: _Stream, lag: int, last: d
 
 def _is_an_apps(passages: tuple[Passage, ...], reset: int, death: Death | None, deeds: list[Deed]) -> bool:
     """True for a RST that a program's close() sent: not TCP's own for a dead peer or a lost socket."""
-    sender = passages[reset].sender
-    if any(deed.side == sender and deed.what == CLOSE for deed in deeds):
-        return False
+    p = passages[reset]
+    if any(deed.side == p.sender and deed.what in (CLOSE, SHUTDOWN) for deed in deeds):
+        return bool(p.segment.flags & ACK)  # a socket that is gone sends none
     return death is None
 
 
