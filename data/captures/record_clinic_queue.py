@@ -8,6 +8,7 @@ are record_clinic.py's.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import tcplab
 from tcplab.bench.trouble import TooBusy
@@ -36,11 +37,23 @@ def record(path: Path) -> str:
     else:
         sys.exit("Not recorded: this machine is too busy to keep to the latency of the wire.")
     about = sidecar(story, trace) | {"title": TITLE, "story": TOLD, "command": COMMAND, "states": []}
+    about["events"] = once_each(about["events"])
     # Other names than client and server: nothing of the sidecar is drawn into the pictures.
     about["hosts"] = {"application": trace.hosts["client"], "database": trace.hosts["server"]}
     path.write_bytes(cut_to(SNAPLEN, pcap_bytes(trace, at="server")))
     path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return f"{path.stem}: {tcplab.agreement(trace).sentence}"
+
+
+def once_each(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Twelve clients do the same at the same moment: each call once, and how often."""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for event in events:
+        alike.setdefault((event["host"], event["call"], event["result"]), []).append(event)
+    return [
+        each[0] | ({"result": f"{each[0]['result']}, {len(each)} times"} if len(each) > 1 else {})
+        for each in alike.values()
+    ]
 
 
 if __name__ == "__main__":
