@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tcplab.capture.reading import Capture, read_capture
     from tcplab.capture.runs import recording
     from tcplab.counterfactual import what_if
+    from tcplab.desk import clinic
     from tcplab.experiments import (
         EXPERIMENTS,
         AcceptQueue,
@@ -83,6 +84,7 @@ __all__ = [
     "WhyTimeWait",
     "agreement",
     "both",
+    "clinic",
     "diagnose",
     "explore",
     "heat_map",
@@ -110,6 +112,7 @@ _HOMES = {
     "Trace": "tcplab.trace",
     "agreement": "tcplab.agree",
     "both": "tcplab.view.both",
+    "clinic": "tcplab.desk",
     "diagnose": "tcplab.capture.findings",
     "explore": "tcplab.view.explorer",
     "heat_map": "tcplab.view.heat_map",

@@ -20,7 +20,7 @@ GROUND = {"segment", "knobs", "releases", "trace", "incarnations", "kinds", "cat
 BENCH = GROUND | {"model", "route", "bench"}
 STORIES = {"experiments", "fleet", "stories"}
 ABOVE = {"advice", "capture", "view", "lesson", "doctor", "agree", "counterfactual", "grid", "timers"}
-ABOVE |= {"cli", "tcplab"}
+ABOVE |= {"desk", "cli", "tcplab"}
 EVERYTHING = BENCH | STORIES | ABOVE
 MAY_IMPORT = {
     "segment": set(),
@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "advice": BENCH | STORIES | {"view"},  # runs of experiments; the timers' names as the table has them
     "timers": BENCH | {"experiments", "view"},  # runs of experiments as one table
     "counterfactual": BENCH | {"capture", "view"},  # a capture played again, beside itself
+    "desk": {"counterfactual", "view"},  # the clinic with all that it asks
     "cli": EVERYTHING,
     "tcplab": EVERYTHING,  # the package's face, __init__.py
     "__main__": {"cli"},
