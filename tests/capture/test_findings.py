@@ -111,12 +111,26 @@ def test_a_reject_that_came_too_late(name):
 
 
 def test_ghosts():
-    for name, code in (("accept_queue", "cookie_ghost_suspected"), ("ghosts_half_open", "ghost_suspected")):
+    for name, code in (
+        ("accept_queue", "cookie_ghost_suspected"),
+        ("case_4", "cookie_ghost_suspected"),
+        ("ghosts_half_open", "ghost_suspected"),
+    ):
         codes = all_codes(name)
         assert sum(code in each for each in codes) == sidecar(name)["outcome"]["ghosts"]
     # These ghosts' clients wait in silence for a greeting: nothing of it is on the wire.
     assert sidecar("ghosts_forty_nodes")["outcome"]["ghosts"] > 0
     assert all_codes("ghosts_forty_nodes") == [[]] * 40
+
+
+def test_one_slow_reader_among_many():
+    stuck = [each for each in told("case_6").connections if "zero_window" in codes_of(each)]
+    assert len(stuck) == 1
+    (read,) = [event for event in sidecar("case_6")["events"] if event["call"].startswith("the report: recv")]
+    (shut,) = [each for each in stuck[0].findings if each.code == "zero_window"]
+    assert (
+        shut.facts["side"] == "client" and shut.facts["stalled_s"] > 10 and shut.t < read["t"] * SECOND
+    )  # a tcp_user_timeout of 10 s ends it
 
 
 def test_a_slow_reader():
@@ -159,6 +173,12 @@ def codes_of(connection):
     return {finding.code for finding in connection.findings}
 
 
+#: Pools and failovers whose server stops or restarts while the connection rests; the next request meets it.
+RESTARTED = (
+    "pool_engine", "pool_engine_pre_ping", "pool_psycopg", "pool_psycopg_check_all", "pool_psycopg_checked",
+    "pool_psycopg_immediate", "pool_queue_fifo", "pool_queue_lifo", "failover_refused", "failover_role_aware",
+    "failover_select_1", "failover_two_hosts",
+)  # fmt: skip
 #: What was done to a real database's connection (title and calls of the sidecar), and what that is called.
 REAL = {
     "postgres_terminate_backend": {"closed_by_server", "half_closed", "reset_by_server"},
@@ -205,7 +225,34 @@ REAL = {
     "proxy_legs": {"closed_by_server", "keepalive"},
     "fin_or_rst": {"closed_by_server", "reset_by_server"},
     "port_range": set(),
-}
+    "nat_out_of_ports": {"unanswered_syn"},
+    **{name: {"closed_by_server", "reset_by_server"} for name in RESTARTED},
+    **{name: {"dead_peer"} for name in ("pool_dropped", "pool_dropped_checked", "pool_dropped_pre_ping")},
+    "failover_dead": {"dead_peer"},
+    # A stopped PostgreSQL accepts nobody: its Linux does, and knows of the check's FIN long before.
+    "health_check_stopped": {"closed_by_client", "half_closed", "probe_only"},
+    "case_1": {"closed_by_client", "dead_peer", "idle_then_dead"},
+    "case_2": {"dead_peer", "idle_then_dead"},
+    "case_2_client": {"keepalive_death", "reset_by_client"},
+    "case_3": {"keepalive_death", "reset_by_client"},
+    "case_4": {"cookie_ghost_suspected", "dead_peer"},
+    "case_5": {"closed_by_client", "reset_challenged", "reset_ignored"},
+    "case_6": {"closed_by_server", "probe_only", "refused", "reset_by_client", "reset_by_server",
+               "retransmission", "zero_window"},
+}  # fmt: skip
+#: Recordings that a test of their own looks at; those of some experiments have one by their parameters.
+ALONE = {
+    "accept_queue", "bind_no_port", "client_gone", "failover_two_hosts_fenced", "ghosts_forty_nodes",
+    "ghosts_half_open", "idle_firewall", "last_ack_reset", "lesson_report_dropped", "lesson_report_reset",
+    "mariadb_quit", "old_duplicate_believed", "slow_reader", "unanswered_connect",
+}  # fmt: skip
+BY_PARAMETERS = "keepalive", "dead_peer", "rst_in_window", "stale_reject"
+
+
+def test_every_recording_has_its_key():
+    """A new recording gets a line in REAL, or a test: what was done, and what that is called."""
+    keyed = {*REAL, *ALONE, *CLOSED, *(name for each in BY_PARAMETERS for name in of_experiment(each))}
+    assert not set(CAPTURES) - keyed
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -213,8 +260,9 @@ def test_a_real_database(name):
     assert {code for codes in all_codes(name) for code in codes} == REAL[name]
 
 
-def test_a_quit_is_a_close_by_whoever_was_first():
-    (codes,) = all_codes("mariadb_quit")
+@pytest.mark.parametrize("name", ["mariadb_quit", "failover_two_hosts_fenced"])
+def test_a_quit_is_a_close_by_whoever_was_first(name):
+    (codes,) = all_codes(name)
     assert codes in (["closed_by_client"], ["closed_by_server"])
 
 
