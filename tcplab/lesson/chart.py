@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tcplab.lesson.rows import as_table
-from tcplab.lesson.text import Shown
+from tcplab.lesson.text import Shown, to_html
 
 FLAGS = {"S": "SYN", "F": "FIN", "R": "RST", "P": "PSH", "A": "ACK"}
 COLUMNS = ("no.", "at", "later by", "from → to", "flags", "seq", "ack", "bytes", "window")
@@ -38,7 +37,15 @@ def chart(trace: Any, since_s: float = 0, until_s: float = math.inf) -> Shown:
                 f"{segment.window:,}",
             ]
         )
-    return as_table(COLUMNS, rows)
+    plain = "\n".join("  ".join(row) for row in [COLUMNS, *rows])
+    return Shown(plain, _table(rows))
+
+
+def _table(rows: list[list[str]]) -> str:
+    """Lean, as there are many cells: Jupyter's own style sets numbers to the right."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
+    body = "".join(f"<tr>{''.join(f'<td>{to_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _gap(seconds: float) -> str:
