@@ -302,6 +302,8 @@ class Silence:
         ending = played.Ending(seconds, READ_TIMEOUT)
         if winner == DATA_TIMER:
             ending = played.relay_cuts(query, seconds) or played.Ending(seconds, END_OF_FILE)
+            # The run counts from a moment after the proxy's timer began.
+            ending = replace(ending, after_s=max(ending.after_s, seconds))
         message = printed(env.driver, ending.error)
         if key.startswith("haproxy."):
             letters = "cD" if key.endswith("client") else "sD"

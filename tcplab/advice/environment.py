@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from tcplab.advice.units import port_range
 from tcplab.catalogue import CatalogueError, Setting, setting
 from tcplab.knobs import DAY, Knob, ParameterError
 from tcplab.releases import NEWEST, UnknownRelease, release
@@ -235,7 +236,7 @@ def checked_value(key: str, value: Any) -> Any:
     if found.unit in ("mode", "query", "function") or isinstance(found.default, str):
         if not isinstance(value, str | int) or (isinstance(value, str) and not value.isprintable()):
             raise ParameterError(f"{key}: the value is no text of one line.")
-        return value
+        return port_range(key, str(value)) if found.name.endswith("ip_local_port_range") else value
     unit = f" in {found.unit}" if found.unit else ""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1 <= value <= 2**53:
         raise ParameterError(f"{key} = {str(value)[:20]!r} is no number{unit}: use 0 or more, -1 for never.")

@@ -20,7 +20,7 @@ from tcplab.view.timertable import CONNECT as CONNECT_TIMEOUT
 from tcplab.view.timertable import KEEPALIVE, READ, RESEND, USER
 
 #: More clients at once are not played one by one.
-_MOST_AT_ONCE = 2000
+_MOST_AT_ONCE = 400
 
 
 class Limits:

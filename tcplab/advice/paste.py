@@ -33,12 +33,13 @@ _HEADS = {
     "my.cnf": "# my.cnf",
     "redis.conf": "# redis.conf",
     "hikari": "# HikariCP's properties; in Spring: spring.datasource.hikari.NAME",
-    "haproxy": "# haproxy.cfg: into the defaults, or into the sections of this database",
-    "pgbouncer": "; pgbouncer.ini",
+    # Seen with HAProxy 2.6 and PgBouncer 1.18: a second section of that name forgets all of the first.
+    "haproxy": "# haproxy.cfg: into the defaults that are there; a second section would forget the first",
+    "pgbouncer": "; pgbouncer.ini: into the section that is there; a second section would forget the first",
     "sqlnet.ora": "# sqlnet.ora on the database's host",
     PROGRAM: "# in the program itself, by these names",
 }
-_SECTIONS = {"my.cnf": "[mysqld]", "pgbouncer": "[pgbouncer]", "haproxy": "defaults"}
+_SECTIONS = {"my.cnf": "[mysqld]"}
 _AFTER = {
     "at once": "counts at once",
     "new connections": "counts for new connections",

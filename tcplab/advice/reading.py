@@ -39,8 +39,8 @@ _SILENT = {
 }  # fmt: skip
 _SPRING = re.compile(r"^(spring\.datasource\.hikari\.|hikari\.|dataSource\.hikari\.)", re.IGNORECASE)
 _HAPROXY_WORDS = (
-    "timeout", "option", "no option", "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt", "srvtcpka-idle",
-    "srvtcpka-intvl", "srvtcpka-cnt", "retries", "backlog",
+    "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt", "srvtcpka-idle", "srvtcpka-intvl", "srvtcpka-cnt",
+    "retries", "backlog",
 )  # fmt: skip
 _IN_SERVER_LINES = ("tcp-ut", "inter", "fall", "rise", "backlog")
 

@@ -33,7 +33,7 @@ def value_of(setting: Setting, text: str) -> Any:
         return is_on if isinstance(setting.default, bool) else int(is_on)
     if setting.unit in ("mode", "query", "function") or isinstance(setting.default, str):
         if setting.name.endswith("ip_local_port_range"):
-            return _range(name, text)
+            return port_range(name, text)
         return int(text) if re.fullmatch(r"\d{1,6}", text) else text[:200]
     units = _UNITS.get(setting.product.key, {}) if setting.unit in TIMES else {}
     found = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text)
@@ -50,7 +50,8 @@ def value_of(setting: Setting, text: str) -> Any:
     return int(number) if number == int(number) else number
 
 
-def _range(name: str, text: str) -> str:
+def port_range(name: str, text: str) -> str:
+    """A range of ports as Linux writes it. Raises `ParameterError` with one sentence."""
     found = re.fullmatch(r"(\d{1,5})\s+(\d{1,5})", text)
     if not found or not 1 <= int(found[1]) <= int(found[2]) <= 65_535:
         raise ParameterError(f"{name} = {_shown(text)} is no range: two ports, the lower one first.")
