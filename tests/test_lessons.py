@@ -77,6 +77,14 @@ REFERENCE = {
         "who_asks_whom": "d",
         "dead_client": "c",
     },
+    "pools_and_probes": {
+        "max_lifetime": "c",
+        "restart": "10",
+        "the_other_nine": "b",
+        "silence": "15 min 29 s",
+        "price": "45",
+        "what_is_left": "c",
+    },
     "ghost_connections": {
         "eight_at_once": "c",
         "room_after": "7",

@@ -1,8 +1,8 @@
 """Record a health check that only opens a connection: python3 data/captures/record_health_check.py [FOLDER]
 
 One capture and its sidecar are written beside this file (or into FOLDER); ../README.md says what they are.
-See two_hosts.py. Linux only, as root or as an ordinary user; needs PostgreSQL (server and psql), util-linux and
-iproute2. Takes some seconds.
+See two_hosts.py. Linux only, as root or as an ordinary user; needs PostgreSQL (server and psql), util-linux
+and iproute2. Takes some seconds.
 """
 
 import os

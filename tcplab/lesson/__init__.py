@@ -6,6 +6,8 @@ It knows nothing of the rest of tcplab, and needs ipywidgets only where somethin
 from tcplab.lesson.after import after, reveal
 from tcplab.lesson.article import article_says
 from tcplab.lesson.ask import ask
+from tcplab.lesson.borrowed import borrowed
+from tcplab.lesson.chart import chart
 from tcplab.lesson.feedback import Feedback
 from tcplab.lesson.found import found
 from tcplab.lesson.provenance import provenance
@@ -20,6 +22,8 @@ __all__ = [
     "article_says",
     "as_table",
     "ask",
+    "borrowed",
+    "chart",
     "found",
     "predict_choice",
     "predict_number",

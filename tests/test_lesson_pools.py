@@ -1,0 +1,153 @@
+"""The right answers of lesson 08 against the study, and the study against what real pools did."""
+
+import pytest
+
+from tcplab import DeadPeer, Pool, run
+from tcplab.catalogue import setting
+from tcplab.lesson import ask
+from test_data_pools import SIZE, after, errors
+
+NIGHT = {"order": "fifo", "rate_per_s": 0.01, "duration_s": 7200, "breaks": "idle_firewall"}
+#: As recorded: one request after another, and a break while all of the pool's connections rest.
+RECORDED = {"rate_per_s": 10, "break_at_s": 2.05, "duration_s": 5, "query_ms": 1, "latency_ms": 0.1}
+
+
+def question(name):
+    return ask("pools_and_probes", name)
+
+
+def outcome(**settings):
+    return run(Pool(**settings)).outcome
+
+
+# The questions ---------------------------------------------------------------------------------
+
+
+def test_idle_is_not_age():
+    assert "rests for 1,000 s" in question("max_lifetime").right
+    assert Pool.defaults()["max_lifetime_s"] == setting("hikaricp", "maxLifetime").seconds == 1800
+    assert Pool.defaults()["size"] / NIGHT["rate_per_s"] == 1000
+    assert outcome(**NIGHT)["errors"] > 40
+    assert outcome(**NIGHT, max_lifetime_s=340)["errors"] == 0
+    assert outcome(**NIGHT, probe="background_ping", probe_interval_s=300)["errors"] == 0
+    assert outcome(**NIGHT, probe="background_ping", probe_interval_s=400)["errors"] > 40
+
+
+@pytest.mark.parametrize("at", [60, 60.001, 60.0037, 61.5])
+def test_a_restart_costs_a_fifo_pool_one_request_for_each_connection(at):
+    told = outcome(breaks="server_restart", order="fifo", break_at_s=at)
+    assert told["errors"] == question("restart").right == SIZE
+    assert told["recovered_after_s"] <= 0.05
+    assert outcome(breaks="server_restart", order="fifo", break_at_s=at, rate_per_s=1)["errors"] == SIZE
+
+
+def test_the_other_nine_stay_where_they_are():
+    told = outcome(breaks="server_restart", order="lifo", rate_per_s=10)
+    assert (told["errors"], told["zombies_left"]) == (1, 9)
+    assert "dead, until" in question("the_other_nine").right
+    assert outcome(breaks="server_restart", order="lifo", rate_per_s=1200)["errors"] == SIZE
+
+
+def test_silence_lasts_as_long_as_linux_sends_again():
+    right = question("silence")
+    told = outcome(breaks="silent_drop", duration_s=1200)
+    assert told["recovered_after_s"] == pytest.approx(right.right, rel=right.tolerance / 2)
+    assert run(DeadPeer()).outcome["detected_after_s"] == pytest.approx(right.right, rel=right.tolerance)
+    assert told["acquire_timeouts"] == told["errors"] - SIZE, "all others waited for a connection"
+    assert outcome(breaks="silent_drop", socket_timeout_s=5, duration_s=1200)["errors"] == SIZE
+
+
+def test_a_test_on_borrow_costs_the_way_there_and_back():
+    told = outcome(probe="test_on_borrow", query_ms=5, latency_ms=10)
+    assert told["p50_ms"] == question("price").right
+    assert outcome(query_ms=5, latency_ms=10)["p50_ms"] in question("price").common
+
+
+def test_only_what_is_in_flight_is_left():
+    tested = {"order": "fifo", "probe": "test_on_borrow", "socket_timeout_s": 1, "rate_per_s": 50}
+    resting = outcome(breaks="server_restart", break_at_s=60.0103, **tested)
+    assert resting["errors"] == 0, "every query is over when the server restarts"
+    assert outcome(breaks="server_restart", query_ms=100, **tested)["errors"] == 5
+    assert outcome(breaks="silent_drop", break_at_s=60.0103, **tested)["errors"] == 0
+    assert "middle of its query" in question("what_is_left").right
+
+
+# The study and real pools ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("pool_psycopg", {"order": "fifo"}),
+        ("pool_psycopg_immediate", {"order": "fifo"}),
+        ("pool_queue_fifo", {"order": "fifo"}),
+        ("pool_queue_lifo", {"order": "lifo"}),
+        ("pool_engine_pre_ping", {"order": "fifo", "probe": "test_on_borrow"}),
+    ],
+)
+def test_the_study_counts_as_many_errors_as_a_real_pool_had(name, settings):
+    told = outcome(**RECORDED, breaks="server_restart", **settings)
+    assert told["errors"] == len(errors(name))
+    assert told["errors"] + told["zombies_left"] + settings.get("probe", "").count("borrow") * SIZE == SIZE
+
+
+def test_a_silent_drop_takes_the_study_as_long_as_a_real_pool():
+    limit = run(DeadPeer(user_timeout_s=2, latency_ms=0.1)).outcome["detected_after_s"]
+    told = run(
+        Pool(
+            **RECORDED | {"rate_per_s": 0.4, "break_at_s": 50.1, "duration_s": 100},
+            breaks="silent_drop",
+            order="fifo",
+            socket_timeout_s=limit,
+        )
+    )
+    seconds = [took for took, result in after("pool_dropped") if result != "ok"]
+    assert told.outcome["errors"] == len(seconds) == SIZE
+    slowest = max(most for most in told.series["slowest_ms"] if most) / 1000
+    assert slowest == limit
+    assert all(limit - 0.03 <= took <= 1.08 * limit + 0.3 for took in seconds)
+
+
+def test_what_the_study_cannot_say_is_what_the_lesson_says_it_cannot():
+    restarted = outcome(**RECORDED, breaks="server_restart", order="fifo")["errors"]
+    assert len(errors("pool_engine")) == 1 < restarted, "an Engine throws all old connections away"
+    checked = outcome(**RECORDED, breaks="server_restart", order="fifo", probe="test_on_borrow")
+    assert checked["errors"] == 0 and len(errors("pool_psycopg_checked")) == 1, "psycopg_pool's check rests"
+
+
+# The defaults that the lesson compares ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("product", "name", "value"),
+    [
+        ("hikaricp", "maximumPoolSize", 10),
+        ("hikaricp", "keepaliveTime", 120_000),
+        ("hikaricp", "idleTimeout", 600_000),
+        ("hikaricp", "com.zaxxer.hikari.aliveBypassWindowMs", 500),
+        ("mysql", "wait_timeout", 28_800),
+        ("jedis", "timeBetweenEvictionRuns", 30_000),
+        ("redisson", "pingConnectionInterval", 30_000),
+        ("sqlalchemy", "pool_use_lifo", False),
+        ("commons_pool2", "lifo", True),
+    ],
+)
+def test_the_figures_of_the_prose_are_the_catalogues(product, name, value):
+    assert setting(product, name).default == value
+
+
+def test_hikari_takes_nothing_below_half_a_minute():
+    assert {setting("hikaricp", name).low for name in ("maxLifetime", "keepaliveTime")} == {30_000}
+
+
+def test_the_order_in_which_the_real_pools_lend_is_that_of_their_source():
+    """What the lesson says of psycopg_pool and SQLAlchemy, asked of the installed ones without a database."""
+    sqlalchemy = pytest.importorskip("sqlalchemy.util.queue")
+    queue = sqlalchemy.Queue(3)
+    for each in "abc":
+        queue.put(each)
+    assert [queue.get() for _ in range(3)] == list("abc")
+    lifo = sqlalchemy.Queue(3, use_lifo=True)
+    for each in "abc":
+        lifo.put(each)
+    assert [lifo.get() for _ in range(3)] == list("cba")
