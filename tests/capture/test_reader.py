@@ -20,6 +20,8 @@ import plain_captures as made
 import plain_reader
 from conftest import need
 from tcplab.capture import CaptureError, chains, records, unpacking
+from tcplab.capture.findings import diagnose
+from tcplab.capture.findings.printed import diagnosis_lines
 from tcplab.capture.reading import read_capture
 
 CAPTURES = sorted((Path(__file__).parents[2] / "data" / "captures").glob("*.pcap"))
@@ -440,6 +442,9 @@ def test_broken_files(tmp_path_factory, content):
     expected, broken = plain_reader.rows(content)
     assert in_tunnels_aside(rows, content) == in_tunnels_aside(expected, content)
     assert broken == any("after packet" in says for says in capture.warnings)
+    assert len(capture) <= capture.table.packets <= len(plain_reader.packets(content)[0])
+    told = diagnose(capture)
+    assert len(told) == len(capture.connections) and list(diagnosis_lines(told))
     for i in range(len(capture.connections)):
         assert len(capture.connection(i).passages) == len(capture.frames(i))
 
