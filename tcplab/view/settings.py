@@ -10,34 +10,15 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tcplab.catalogue import find
 from tcplab.knobs import Knob, Parameters
 from tcplab.releases import release
 
-#: What an untouched Linux has, in the units of the setting itself (net/ipv4/tcp_ipv4.c:tcp_sk_init,
-#: include/net/tcp.h). Socket options without an entry have no default worth naming.
-LINUX_DEFAULTS: dict[str, float] = {
-    "net.ipv4.tcp_keepalive_time": 7200,
-    "net.ipv4.tcp_keepalive_intvl": 75,
-    "net.ipv4.tcp_keepalive_probes": 9,
-    "net.ipv4.tcp_retries2": 15,
-    "net.ipv4.tcp_syn_retries": 6,
-    "net.ipv4.tcp_syn_linear_timeouts": 4,
-    "net.ipv4.tcp_fin_timeout": 60,
-    "net.ipv4.tcp_sack": 1,
-    "net.ipv4.tcp_syncookies": 1,
-    "net.ipv4.tcp_abort_on_overflow": 0,
-    "SO_KEEPALIVE": 0,
-    "TCP_KEEPIDLE": 7200,
-    "TCP_KEEPINTVL": 75,
-    "TCP_KEEPCNT": 9,
-    "TCP_USER_TIMEOUT": 0,
-    "keepalives_idle": 7200,
-    "keepalives_interval": 75,
-    "keepalives_count": 9,
-    "tcp_user_timeout": 0,
-}
 #: Options that only count on a socket with SO_KEEPALIVE.
 _KEEPALIVE = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+
+#: What the catalogue calls the product of each layer.
+_PRODUCTS = {"sysctl": "linux", "socket_option": "socket", "libpq": "libpq"}
 
 _HEADS = {
     "sysctl": "# /etc/sysctl.d/90-tcp.conf, then: sysctl --system",
@@ -55,6 +36,8 @@ class _Setting(NamedTuple):
     remark: str = ""
     #: The chosen Linux has no such setting.
     is_missing: bool = False
+    #: What an untouched Linux has, in the setting's own units; None: it differs, or is not known.
+    default: float | None = None
 
 
 def settings(parameters: Parameters) -> dict[str, str]:
@@ -83,7 +66,8 @@ def _socket_options(parameters: Parameters) -> Iterator[str]:
     switch = _keepalive_switch(parameters)
     if switch is not None:
         text = f"sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, {switch})"
-        yield from _line(_Setting("SO_KEEPALIVE", switch), text)
+        default = _defaults("socket_option", parameters.linux)["SO_KEEPALIVE"]
+        yield from _line(_Setting("SO_KEEPALIVE", switch, default=default), text)
     for setting in _settings(parameters, "socket_option"):
         level = "SOL_SOCKET" if setting.name.startswith("SO_") else "IPPROTO_TCP"
         yield from _line(setting, f"sock.setsockopt(socket.{level}, socket.{setting.name}, {setting.value})")
@@ -98,7 +82,7 @@ def _libpq(parameters: Parameters) -> Iterator[str]:
 
 
 def _line(setting: _Setting, text: str) -> Iterator[str]:
-    is_default = LINUX_DEFAULTS.get(setting.name) == setting.value
+    is_default = setting.default == setting.value
     remark = setting.remark or ("Linux's default" if is_default else "")
     if is_default or setting.is_missing:
         yield f"# {text}   ({remark})"
@@ -111,6 +95,7 @@ def _settings(parameters: Parameters, layer: str) -> Iterator[_Setting]:
     factors = {"sysctl": "sysctl_factor", "socket_option": "socket_factor", "libpq": "libpq_factor"}
     off = _keepalive_switch(parameters) == 0
     rules = release(parameters.linux)
+    defaults = _defaults(layer, parameters.linux)
     for parameter, knob in _to_paste(parameters):
         name, value = getattr(knob, layer), getattr(parameters, parameter)
         if not name or (off and knob.socket_option in _KEEPALIVE):
@@ -120,7 +105,21 @@ def _settings(parameters: Parameters, layer: str) -> Iterator[_Setting]:
         if knob.since and rules.older_than(knob.since):
             yield _Setting(name, whole, f"not in Linux {parameters.linux}: came with {knob.since}", True)
         else:
-            yield _Setting(name, whole, "" if exact == whole else f"{exact:g} rounded up: whole numbers only")
+            remark = "" if exact == whole else f"{exact:g} rounded up: whole numbers only"
+            yield _Setting(name, whole, remark, default=defaults.get(name))
+
+
+def _defaults(layer: str, linux: str) -> dict[str, float]:
+    """What an untouched Linux of a version has, by the names of a layer."""
+    rules = release(linux)
+    found: dict[str, float] = {"net.ipv4.tcp_tw_reuse": rules.tw_reuse, "net.core.somaxconn": rules.somaxconn}
+    for each in find(product=_PRODUCTS[layer]):
+        match each.effective.default:
+            case int() | float() as number:
+                found.setdefault(each.name, number)
+            case None if each.purpose == "user timeout":
+                found[each.name] = 0  # unset is off
+    return found
 
 
 def _to_paste(parameters: Parameters) -> list[tuple[str, Knob]]:

@@ -5,7 +5,17 @@ import socket
 
 import pytest
 
-from tcplab import EXPERIMENTS, DeadPeer, FinOrRst, Keepalive, RstInWindow, SlowReader, UnansweredConnect
+from tcplab import (
+    EXPERIMENTS,
+    AcceptQueue,
+    DeadPeer,
+    FinOrRst,
+    Keepalive,
+    RstInWindow,
+    SlowReader,
+    TimeWait,
+    UnansweredConnect,
+)
 from tcplab.view.settings import settings
 
 
@@ -45,6 +55,19 @@ def test_what_linux_has_anyway_is_a_comment():
         "# keepalives_interval=75   (Linux's default)\n"
         "# keepalives_count=9   (Linux's default)\n"
         "# tcp_user_timeout=0   (Linux's default)\n"
+    )
+
+
+def test_defaults_are_those_of_the_catalogue_and_of_the_linux_version():
+    new = settings(TimeWait(tw_reuse=2))["sysctl"]
+    assert "# net.ipv4.tcp_tw_reuse = 2   (Linux's default)" in new
+    assert "# net.ipv4.tcp_timestamps = 1   (Linux's default)" in new
+    old = settings(TimeWait(tw_reuse=0, linux="4.9"))["sysctl"]
+    assert "# net.ipv4.tcp_tw_reuse = 0   (Linux's default)" in old
+    assert "\nnet.ipv4.tcp_tw_reuse = 0\n" in settings(TimeWait(tw_reuse=0))["sysctl"]
+    assert (
+        "# net.core.somaxconn = 128   (Linux's default)"
+        in settings(AcceptQueue(backlog=128, linux="4.18"))["sysctl"]
     )
 
 
