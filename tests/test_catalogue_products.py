@@ -20,17 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MORE_PLACES, need
+from conftest import need
 from tcplab.catalogue import find, setting
 from tcplab.releases import release
-
-
-def installed(program):
-    """The path of a program that continuous integration does not install; skips where there is none."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *MORE_PLACES])
-    if found := shutil.which(program, path=path):
-        return found
-    pytest.skip(f"{program} is not installed")
 
 
 def free_port():
@@ -318,7 +310,7 @@ def test_redis_and_redis_cli_keepalive_as_ss_shows_it(redis):
 
 
 def test_mariadb_variables():
-    command = [installed("mariadbd"), "--no-defaults", "--verbose", "--help"]
+    command = [need("mariadbd"), "--no-defaults", "--verbose", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     values = dict(re.findall(r"^([a-z][a-z0-9-]*) +(\S+)$", text, re.MULTILINE))
     names = [each.name for each in find(product="mariadb")]
@@ -326,7 +318,7 @@ def test_mariadb_variables():
 
 
 def test_pgbouncer_config():
-    pgbouncer, psql, port = installed("pgbouncer"), need("psql"), free_port()
+    pgbouncer, psql, port = need("pgbouncer"), need("psql"), free_port()
     with folder() as (here, options):
         file = here / "pgbouncer.ini"
         lines = ["[databases]", "[pgbouncer]", "listen_addr = 127.0.0.1", f"listen_port = {port}",
@@ -350,7 +342,7 @@ def test_pgbouncer_config():
 
 
 def test_haproxy_manual():
-    installed("haproxy")
+    need("haproxy")
     places = [Path("/usr/share/doc/haproxy", name) for name in ("configuration.txt", "configuration.txt.gz")]
     manual = next(filter(Path.exists, places), None)
     if manual is None:
