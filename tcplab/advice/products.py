@@ -282,8 +282,9 @@ class InForce:
         if product == self.environment.server_of(0) and self.environment.backlog and not given:
             asked = self.environment.backlog
         elif product == "postgresql":
-            # src/backend/libpq/pqcomm.c:StreamServerPort asks for twice its processes, at most 10000.
-            asked = min(2 * self.limit(product), 10_000)
+            # src/backend/libpq/pqcomm.c:StreamServerPort asks for twice its processes, at most 10000;
+            # 22 of them are its own as it comes. Seen with PostgreSQL 15: 84 for max_connections = 20.
+            asked = min(2 * (self.limit(product) + 22), 10_000)
         elif product == "mysql":
             asked = self.own(product, "back_log") or self.limit(product)
         elif product == "mariadb" and not given:

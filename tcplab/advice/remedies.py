@@ -283,7 +283,7 @@ class Remedies:
             yield Proposal(
                 "postgresql.max_connections",
                 max(ceil(wanted / 2), self.force.limit(server)),
-                "5: PostgreSQL's queue is twice this",
+                "5: PostgreSQL's queue grows with it",
             )
 
     @staticmethod
