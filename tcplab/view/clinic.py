@@ -109,7 +109,7 @@ class Clinic(widgets.VBox):
         }
         self._asking = Asking(what_if) if what_if else None
         if self._asking is not None:
-            pages["Would other settings have saved it?"] = self._asking
+            pages["Other settings"] = self._asking
         self._tabs = widgets.Tab(list(pages.values()), titles=list(pages))
         self._tabs.selected_index = 0
         self._tabs.observe(lambda change: self._show(), "selected_index")

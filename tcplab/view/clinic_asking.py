@@ -56,7 +56,7 @@ class Asking(widgets.VBox):
         grid = widgets.Box(list(self.boxes.values())).add_class("tcplab-asking")
         super().__init__(
             [
-                widgets.HTML(paragraph(HELP)),
+                widgets.HTML(f"<h4>Would other settings have saved it?</h4>{paragraph(HELP)}"),
                 grid,
                 widgets.HBox([self.side, self._go]).add_class("tcplab-head"),
                 self._below,

@@ -3,8 +3,8 @@
 A model and a Linux bench know their sockets. A capture knows segments only, so that what an end was
 in is inferred, by the model's own table of states. Nothing is claimed that the capture can't show:
 
-- a FIN has arrived when it was acknowledged, not when it passed by; the RST of an end that nobody
-  answers any more is not taken to have arrived at all;
+- a FIN has arrived when a segment of the other end acknowledges it: at once where that is its next;
+- the RST of an end that nobody answers any more is not taken to have arrived;
 - a timer is named where the segment follows that it sent: the capture shows when it ran out;
 - what waits unread at a receiver, and what a sender could not send yet, no segment tells.
 """
@@ -141,6 +141,7 @@ class Ends:
             for i, p in enumerate(passages)
             if p.segment.flags & (SYN | ACK) == SYN | ACK
         }
+        answered = _answered_fins(passages)
         for is_arrival, i in _in_order(passages):
             p = passages[i]
             mine = (p.sender, p.segment.source, p.segment.destination)
@@ -153,7 +154,10 @@ class Ends:
                     self._keep(theirs, sides[theirs], p.t)
             elif p.arrives is not None:
                 up = i > asks.get(theirs, -1)
-                self._arrived(sides.setdefault(theirs, _Side()), p, up, sender.in_vain)
+                receiver = sides.setdefault(theirs, _Side())
+                self._arrived(receiver, p, up, sender.in_vain)
+                if i in answered:
+                    receiver.step(machine.GETS_FIN)
                 self._keep(theirs, sides[theirs], p.arrives)
 
     def _sent(self, mine: _Side, theirs: _Side, p: Passage) -> None:
@@ -238,6 +242,22 @@ def _in_order(passages: list[Passage]) -> Iterator[tuple[bool, int]]:
             events.append((max(p.arrives, p.t), 1 if p.arrives <= p.t else 0, i, True))
     for _, _, i, is_arrival in sorted(events):
         yield is_arrival, i
+
+
+def _answered_fins(passages: list[Passage]) -> set[int]:
+    """Places of the FINs that the very next segment of their receiver acknowledges."""
+    found = set()
+    following: dict[Key, Passage] = {}
+    for i in range(len(passages) - 1, -1, -1):
+        p = passages[i]
+        mine = (p.sender, p.segment.source, p.segment.destination)
+        answer = following.get((p.receiver, p.segment.destination, p.segment.source))
+        following[mine] = p
+        if answer is None or not p.segment.flags & FIN or answer.segment.flags & (ACK | RST) != ACK:
+            continue
+        if seq_diff(answer.segment.ack, p.segment.end_seq) >= 0:
+            found.add(i)
+    return found
 
 
 def judged(trace: Trace, verdicts: dict[int, str]) -> Trace:

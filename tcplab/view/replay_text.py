@@ -83,7 +83,7 @@ def ends_table(steps: Steps, t: int) -> str:
         row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         body.append(f'<tr><th scope="row">{escape(name)}</th>{row}</tr>')
     more = f" (the first {ENDS} of {len(ends)})" if len(ends) > ENDS else ""
-    caption = f"both ends at this moment{more}" + (", inferred" if steps.ends.inferred else "")
+    caption = f"the ends at this moment{more}" + (", inferred" if steps.ends.inferred else "")
     return (
         f'<table class="tcplab-table"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table>"
@@ -106,7 +106,7 @@ def _row(steps: Steps, end: End, t: int) -> tuple[str, ...]:
 
 def _timer(sample: SocketSample | None, t: int) -> str:
     if sample is None or not sample.timer:
-        return "none seen" if sample else ""
+        return "none" if sample else ""
     name = _TIMERS.get(sample.timer, sample.timer)
     left = "" if sample.due is None else f" in {duration(max(sample.due - t, 0))}"
     again = f", {sample.unanswered} without an answer" if sample.unanswered else ""

@@ -102,7 +102,7 @@ def open_tab_of(made, title):
 
 def test_other_settings_are_asked_of_the_model():
     made = desk(CAPTURES / "lesson_cable_out_sending.pcap")
-    open_tab_of(made, "Would other settings have saved it?")
+    open_tab_of(made, "Other settings")
     asking = made._asking
     assert set(asking.boxes) == set(KNOBS)
     asking.answer()
