@@ -36,9 +36,9 @@ COMMAND = "python3 data/captures/record_failover.py"
 OLD, NEW = ADDRESS["server"], "10.0.0.4"
 WRITE = "insert into orders default values returning inet_server_addr()"
 READ = "select inet_server_addr()"
-#: Seconds: from one request to the next; until the old primary fails; from there until the name moves, and
-#: until the recording ends.
-PACE, BEFORE, NAME_MOVES, WATCHED = 0.2, 1, 3, 14
+#: Seconds: from one request to the next; until the old primary fails; from when the servers have changed
+#: until the name moves; from the failure until the recording ends.
+PACE, BEFORE, NAME_MOVES, WATCHED = 0.2, 1, 4, 16
 #: How old the pool lets a connection become, seconds.
 LIFETIME = 6
 BOTH = f"host={OLD},{NEW} target_session_attrs=read-write"
@@ -46,10 +46,19 @@ BOTH = f"host={OLD},{NEW} target_session_attrs=read-write"
 Check = Callable[[psycopg.Connection], None]
 
 
-def is_primary(connection: psycopg.Connection) -> None:
+def raises(connection: psycopg.Connection) -> None:
     """A check for ConnectionPool that knows the role."""
     if connection.execute("show transaction_read_only").fetchone() == ("on",):
         raise psycopg.OperationalError("the server is read-only")
+
+
+def closes(connection: psycopg.Connection) -> None:
+    """The same, and what must not be used again is closed: else the pool keeps it, since it lives."""
+    try:
+        raises(connection)
+    except psycopg.OperationalError:
+        connection.close()
+        raise
 
 
 class Story(PoolRecording):
@@ -59,7 +68,7 @@ class Story(PoolRecording):
         """The client's requests start, in a thread; where: libpq's words for the database."""
         self.packages = ("psycopg", "psycopg_pool")
         shown = {
-            None: "", is_primary: ", check=is_primary",
+            None: "", raises: ", check=raises", closes: ", check=closes",
             psycopg_pool.ConnectionPool.check_connection: ", check=ConnectionPool.check_connection",
         }[check]  # fmt: skip
         self.pool = psycopg_pool.ConnectionPool(
@@ -130,7 +139,7 @@ class Story(PoolRecording):
         self.call("server", f"{OLD}: {sql}", lambda: self.dba.answer(f"{sql};") or None)
 
     def moves_the_name(self) -> None:
-        time.sleep(max(0, self.failed + NAME_MOVES - time.time()))
+        time.sleep(NAME_MOVES)
         self.call("client", f"the name db now means {NEW}", lambda: point(NEW))
 
     def ends(self) -> None:
@@ -214,13 +223,13 @@ def failover_select_1(story: Story) -> None:
 
 
 def failover_role_aware(story: Story) -> None:
-    """One name, the same failover, and a check that asks for the role
+    """One name, the same failover, and a check that asks for the role and closes what it does not like
 
-    The check asks whether the server is read-only. It throws away each connection to the old primary, so no
-    write is refused; requests wait. The pool rests after each failed check, longer and longer, and so it
-    arrives long after the name has moved.
+    The check asks whether the server is read-only, and closes each connection to the old primary, so no write
+    is refused; requests wait. The pool opens the next one at once, by the name as it is then, and tests it
+    only after a rest, longer and longer: it arrives long after the name has moved.
     """
-    story.begins("host=db", is_primary)
+    story.begins("host=db", closes)
     story.demote()
     story.moves_the_name()
     story.ends()
@@ -254,6 +263,32 @@ def failover_two_hosts_fenced(story: Story) -> None:
     story.ends()
 
 
+def failover_two_hosts_checked(story: Story) -> None:
+    """Both addresses, a check that asks for the role, and an old primary that is made read-only
+
+    The same, and now the pool's check asks whether the server is read-only. It closes the living connection
+    before a request gets it, and to connect means to ask both addresses. No write is refused.
+    """
+    story.begins(BOTH, closes)
+    story.fence()
+    story.promote()
+    story.moves_the_name()
+    story.ends()
+
+
+def failover_two_hosts_raised(story: Story) -> None:
+    """The same, but the check only raises an error and leaves the connection open
+
+    To psycopg_pool a connection that is open is a good one. It goes back into the pool and is tested again,
+    after longer and longer rests, until it is too old.
+    """
+    story.begins(BOTH, raises)
+    story.fence()
+    story.promote()
+    story.moves_the_name()
+    story.ends()
+
+
 def failover_dead(story: Story) -> None:
     """Both addresses, and an old primary whose address is taken away
 
@@ -273,7 +308,7 @@ def failover_refused(story: Story) -> None:
     """One name, and an old primary that is stopped and stays so
 
     The pool's connection ends at once, and each connect() to the old address is refused at once. The name
-    moves after three seconds. The pool pauses after each failed attempt, longer and longer, and arrives at
+    moves after four seconds. The pool pauses after each failed attempt, longer and longer, and arrives at
     its next one.
     """
     story.begins("host=db")
@@ -285,8 +320,8 @@ def failover_refused(story: Story) -> None:
 
 
 SCENARIOS = (
-    failover_select_1, failover_role_aware, failover_two_hosts, failover_two_hosts_fenced, failover_dead,
-    failover_refused,
+    failover_select_1, failover_role_aware, failover_two_hosts, failover_two_hosts_fenced,
+    failover_two_hosts_checked, failover_two_hosts_raised, failover_dead, failover_refused,
 )  # fmt: skip
 
 
