@@ -201,7 +201,8 @@ class Silence:
             return f"On {title(server)} nothing stays for long: it is told, or gives up on its answer."
         until = played.nobody_answers_probes(self.force.server(i), self.environment.linux).after_s
         ends = "nothing ends it" if until == inf else f"its own keepalive ends it after {words(until)}"
-        return f"On {title(server)} the session stays, with its locks: {ends}."
+        locks = "" if server == "redis" else ", with its locks"
+        return f"On {title(server)} the session stays{locks}: {ends}."
 
     def _lost_probes(self, i: int) -> Iterator[Check]:
         """A healthy connection must outlive the probes that get lost."""

@@ -78,6 +78,8 @@ class Box:
             "time_wait_s": Knob("TIME_WAIT", float, "s", 0, 600),
         }  # fmt: skip
         _checked(f"box {self.name}: ", knobs, self)
+        if 0 < self.idle_s < 1:
+            raise ParameterError(f"box {self.name}: idle_s = {self.idle_s:g} is less than a second.")
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,10 @@ class Environment:
                 f"legs: there are {len(self.legs)}, and {count} {'proxy' if count == 1 else 'proxies'} make "
                 f"{count + 1}: one before each proxy and one before the database."
             )
+
+        names = [leg.name for leg in self.legs]
+        if len(set(names)) < len(names):
+            raise ParameterError("legs: two have the same name; give each its own.")
 
     @property
     def port(self) -> int:

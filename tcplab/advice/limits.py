@@ -92,7 +92,7 @@ class Limits:
             about=(server, "server"), heard_by=title(server), winner="" if holds else KEEPALIVE,
             breaks_after_s=None if holds else limit, heard_after_s=None if holds else after,
             message="" if holds or after == inf else logged(server, "ETIMEDOUT"),
-            left_behind="" if holds else f"Its transaction and locks stay: {words(after)}.",
+            left_behind="" if holds else f"{_kept(env.database)}: {words(after)}.",
         )  # fmt: skip
 
     def acquire(self) -> tuple[float, str]:
@@ -238,3 +238,8 @@ class Limits:
             message="" if holds else "nothing: connecting takes 1, 3 or 7 s",
             left_behind="" if holds else "In nstat: TcpExtListenOverflows grows.",
         )  # fmt: skip
+
+
+def _kept(database: str) -> str:
+    """What a session whose client is gone keeps."""
+    return "Its place stays taken" if database == "redis" else "Its transaction and locks stay"

@@ -22,6 +22,7 @@ from tcplab.experiments import Keepalive as KeepaliveStory
 from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.reading import end_of_socket
 from tcplab.fleet import PortChurn
+from tcplab.fleet.study import RATE
 from tcplab.knobs import DAY, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, Knob
 from tcplab.trace import SECOND, Trace
 
@@ -131,11 +132,12 @@ def box_forgets(
 def relay_cuts(query_s: float, timer_s: float) -> Ending | None:
     """A silent query through a proxy whose data timer runs; None: it gets its answer.
 
-    Probes run on both legs all the time: they are no data.
+    Probes run on both legs all the time, a few hundred at most: they are no data.
     """
+    probe = max(30, query_s // 200)
     story = ProxyLegs(
-        broken="nothing", query_s=query_s, proxy_idle_s=timer_s, client_keepalive_idle_s=30,
-        proxy_keepalive_idle_s=30, backend_keepalive_idle_s=30,
+        broken="nothing", query_s=query_s, proxy_idle_s=timer_s, client_keepalive_idle_s=probe,
+        proxy_keepalive_idle_s=probe, backend_keepalive_idle_s=probe,
     )  # fmt: skip
     outcome = _played(story).outcome
     after = outcome["noticed_by_client_after_s"]
@@ -164,11 +166,12 @@ def server_misses_client(keepalive: Keepalive | None, linux: str) -> float:
 def ports_run_out(
     rate_per_s: float, ports: int, hold_s: float, time_wait_s: float, tw_reuse: int, linux: str
 ) -> Mapping[str, Any]:
-    """The outcome of `PortChurn`, over three minutes or as many as can be played one by one."""
-    length = min(180, 4_000_000 / rate_per_s)
+    """The outcome of `PortChurn`, over a TIME_WAIT or three, as long as a learner would wait for."""
+    rate = min(max(rate_per_s, RATE.low), RATE.high)
+    length = min(180, max(70, 300_000 / rate), 4_000_000 / rate)
     return _played(
         PortChurn(
-            rate_per_s=rate_per_s, ports=ports, hold_s=hold_s, time_wait_s=time_wait_s,
+            rate_per_s=rate, ports=ports, hold_s=hold_s, time_wait_s=time_wait_s,
             duration_s=max(length, 0.1), tw_reuse=tw_reuse, linux=linux,
         )
     ).outcome  # fmt: skip

@@ -274,7 +274,7 @@ class InForce:
             return self.environment.max_connections if is_database else 0
         given = f"{product}.{name}" in self.environment.settings
         wanted = self.environment.max_connections if is_database and not given else 0
-        return wanted or int(self.own(product, name))
+        return wanted or max(int(self.own(product, name)), 0)
 
     def backlog(self, product: str) -> int:
         """How many finished handshakes may wait for a server, as Linux cuts it; 0: not known."""
@@ -291,7 +291,7 @@ class InForce:
             asked = min(50 + self.limit(product) // 5, 900)
         else:
             asked = (self.own(product, BACKLOG[product]) if product in BACKLOG else 0) or 0
-        return min(int(asked), int(self.linux(SOMAXCONN)))
+        return max(min(int(asked), int(self.linux(SOMAXCONN))), 0)
 
 
 def title(product: str) -> str:

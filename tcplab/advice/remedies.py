@@ -159,6 +159,7 @@ class Remedies:
         yield from self._keepalive(product, CLIENTS[product])
         why = f"4: data in flight is given up within {target.total_s:g} s"
         if end.user_timeout:
+            why += "; so is a peer that does not read for so long"
             yield self._seconds(product, end.user_timeout, target.user_timeout_s, why)
         elif product in ANSWER and self.environment.longest_silent_query_s < floor(self.within):
             why = f"4: no read lasts longer than {floor(self.within)} s; the longest silent query is shorter"
