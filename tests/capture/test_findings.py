@@ -177,7 +177,7 @@ def codes_of(connection):
 RESTARTED = (
     "pool_engine", "pool_engine_pre_ping", "pool_psycopg", "pool_psycopg_check_all", "pool_psycopg_checked",
     "pool_psycopg_immediate", "pool_queue_fifo", "pool_queue_lifo", "failover_refused", "failover_role_aware",
-    "failover_role_raised", "failover_select_1", "failover_two_hosts",
+    "failover_select_1", "failover_two_hosts",
 )  # fmt: skip
 #: What was done to a real database's connection (title and calls of the sidecar), and what that is called.
 REAL = {
@@ -243,8 +243,9 @@ REAL = {
 #: Recordings that a test of their own looks at; those of some experiments have one by their parameters.
 ALONE = {
     "accept_queue", "bind_no_port", "client_gone", "failover_two_hosts_checked",
-    "failover_two_hosts_fenced", "ghosts_forty_nodes", "ghosts_half_open", "idle_firewall", "last_ack_reset", "lesson_report_dropped", "lesson_report_reset",
-    "mariadb_quit", "old_duplicate_believed", "slow_reader", "unanswered_connect",
+    "failover_two_hosts_fenced", "ghosts_forty_nodes", "ghosts_half_open", "idle_firewall",
+    "last_ack_reset", "lesson_report_dropped", "lesson_report_reset", "mariadb_quit",
+    "old_duplicate_believed", "slow_reader", "unanswered_connect",
 }  # fmt: skip
 BY_PARAMETERS = "keepalive", "dead_peer", "rst_in_window", "stale_reject"
 
