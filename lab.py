@@ -5,6 +5,7 @@ python3 lab.py                       set up .venv where needed, open JupyterLab 
 python3 lab.py lab [ARGUMENTS]       the same; the arguments go to JupyterLab
 python3 lab.py setup                 only set up
 python3 lab.py test [ARGUMENTS]      every test and every notebook; the arguments go to pytest
+python3 lab.py site [ARGUMENTS]      the lessons as static files that run in a browser (--help: how)
 python3 lab.py lock [--upgrade]      for developers: write requirements.lock afresh (needs uv)
 
 Setting up uses uv when it is there, else venv and pip: the same locked packages either way.
@@ -191,6 +192,13 @@ def test(arguments):
     return start(setup, ["pytest"] + notebooks + ["-n", "2", "--dist", "loadfile"] + arguments)
 
 
+def site(arguments):
+    """Build the site of static files, in which the lessons run in the browser itself."""
+    setup = Setup()
+    setup.ready()
+    return start(setup, ["tcplab.site"] + arguments)
+
+
 def lock(arguments):
     """Write requirements.lock: one file for every system, with hashes; --upgrade for newer versions."""
     uv = find_uv()
@@ -204,7 +212,7 @@ def lock(arguments):
     return subprocess.call(command + arguments, cwd=ROOT)
 
 
-COMMANDS = {"lab": open_lab, "setup": only_set_up, "test": test, "lock": lock}
+COMMANDS = {"lab": open_lab, "setup": only_set_up, "test": test, "site": site, "lock": lock}
 
 
 def main(arguments):

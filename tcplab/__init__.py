@@ -11,6 +11,7 @@ nothing and works where scapy, plotly or ipywidgets are missing.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
         UnansweredConnect,
         WhyTimeWait,
     )
-    from tcplab.fleet import STUDIES, Pool, PortChurn
+    from tcplab.fleet import STUDIES, Failover, Pool, PortChurn
     from tcplab.grid import sweep
     from tcplab.knobs import ParameterError
     from tcplab.timers import which_timer_wins
@@ -66,6 +67,7 @@ __all__ = [
     "CaptureError",
     "ClientGone",
     "DeadPeer",
+    "Failover",
     "FinOrRst",
     "HandshakeAndClose",
     "IdleFirewall",
@@ -105,6 +107,7 @@ __all__ = [
 _HOMES = {
     "Capture": "tcplab.capture.reading",
     "CaptureError": "tcplab.capture",
+    "Failover": "tcplab.fleet",
     "ParameterError": "tcplab.knobs",
     "Pool": "tcplab.fleet",
     "PortChurn": "tcplab.fleet",
@@ -128,6 +131,10 @@ _HOMES = {
     "which_timer_wins": "tcplab.timers",
     "write_pcap": "tcplab.capture.pcap",
 }
+
+#: A browser's Python has no NumPy, and other homes for what needs it.
+if sys.platform == "emscripten":
+    _HOMES |= dict.fromkeys(("read_capture", "diagnose"), "tcplab.capture.stored")
 
 
 def __getattr__(name: str) -> Any:

@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "cli": EVERYTHING,
     "tcplab": EVERYTHING,  # the package's face, __init__.py
     "__main__": {"cli"},
+    "site": {"capture"},  # the lessons as static files
 }
 
 # What a room never imports, not even inside a function.

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from tcplab.capture.reading import Capture
 from tcplab.trace import Trace
+
+if TYPE_CHECKING:  # reading needs NumPy, and a browser's stored captures do as well
+    from tcplab.capture.reading import Capture
+    from tcplab.capture.stored import StoredCapture
 
 #: What the ends of either leg are called in the whole.
 FRONT = {"client": "client", "server": "proxy"}
@@ -16,7 +20,7 @@ BACK = {"client": "proxy", "server": "database"}
 DEEDS = "psql -c", "ip address"
 
 
-def both_legs(front: Capture, back: Capture) -> Trace:
+def both_legs(front: Capture | StoredCapture, back: Capture | StoredCapture) -> Trace:
     """A client's connection to a proxy and the proxy's connection to the database as one trace.
 
     Each capture holds its leg as its first connection (`CaptureError` where it has none); their clocks must

@@ -1,0 +1,77 @@
+"""Captures where no NumPy is, in a browser: the recorded ones, read beforehand.
+
+Whoever builds the site reads every recorded capture there and then; its connections lie beside the package as
+runs (`tcplab.capture.runs`), under the hash of the capture's content, so that no other file is taken for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from tcplab.capture import CaptureError
+from tcplab.capture.runs import LIBRARY, read_run, write_run
+from tcplab.trace import Trace
+
+if TYPE_CHECKING:
+    from tcplab.capture.reading import Capture
+
+NEEDS_NUMPY = (
+    "that needs NumPy, which Python in the browser does not have. "
+    "Installed on a machine, tcplab can: python3 lab.py"
+)
+
+
+@dataclass(frozen=True)
+class StoredCapture:
+    """What the lessons ask of a recorded capture."""
+
+    name: str
+    #: When the first and the last packet of any kind passed, nanoseconds since 1970.
+    began: int
+    ended: int
+    warnings: tuple[str, ...]
+    #: Where its connections lie.
+    folder: Path
+
+    def connection(self, i: int) -> Trace:
+        """Connection `i`, counted from 0, as a trace; `CaptureError` when there is none."""
+        return read_run(self.folder / f"{i}.json")
+
+
+def store_capture(path: Path, capture: Capture, library: Path) -> None:
+    """Put a capture that has been read into `library`, for where it can't be. Raises `OSError`."""
+    folder = library / _digest(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    head = {"began": capture.began, "ended": capture.ended, "warnings": capture.warnings}
+    (folder / "capture.json").write_text(json.dumps(head), "utf-8")
+    for i in range(len(capture.connections)):
+        write_run(folder / f"{i}.json", capture.connection(i))
+
+
+def read_capture(path: str | PathLike[str], library: Path = LIBRARY / "stored") -> StoredCapture:
+    """A recorded capture; `CaptureError` in one sentence when the file is missing, or not a recorded one."""
+    file = Path(path)
+    try:
+        folder = library / _digest(file)
+    except OSError as error:
+        raise CaptureError(f"{file.name} can't be read: {error.strerror}.") from None
+    if not folder.exists():
+        raise CaptureError(
+            f"{file.name} is none of the recorded captures and can't be read here: {NEEDS_NUMPY}"
+        )
+    head = json.loads((folder / "capture.json").read_text("utf-8"))
+    return StoredCapture(file.name, head["began"], head["ended"], tuple(head["warnings"]), folder)
+
+
+def diagnose(capture: StoredCapture) -> NoReturn:
+    """What a capture shows can't be said here: always `CaptureError`."""
+    raise CaptureError(f"what {capture.name} shows can't be said here: {NEEDS_NUMPY}")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
