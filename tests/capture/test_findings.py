@@ -243,8 +243,8 @@ REAL = {
 #: Recordings that a test of their own looks at; those of some experiments have one by their parameters.
 ALONE = {
     "accept_queue", "bind_no_port", "client_gone", "failover_two_hosts_checked",
-    "failover_two_hosts_fenced", "ghosts_forty_nodes", "ghosts_half_open", "idle_firewall",
-    "last_ack_reset", "lesson_report_dropped", "lesson_report_reset", "mariadb_quit",
+    "failover_two_hosts_fenced", "failover_two_hosts_raised", "ghosts_forty_nodes", "ghosts_half_open",
+    "idle_firewall", "last_ack_reset", "lesson_report_dropped", "lesson_report_reset", "mariadb_quit",
     "old_duplicate_believed", "slow_reader", "unanswered_connect",
 }  # fmt: skip
 BY_PARAMETERS = "keepalive", "dead_peer", "rst_in_window", "stale_reject"
@@ -261,7 +261,10 @@ def test_a_real_database(name):
     assert {code for codes in all_codes(name) for code in codes} == REAL[name]
 
 
-@pytest.mark.parametrize("name", ["mariadb_quit", "failover_two_hosts_fenced", "failover_two_hosts_checked"])
+QUITS = "mariadb_quit", *(f"failover_two_hosts_{each}" for each in ("checked", "fenced", "raised"))
+
+
+@pytest.mark.parametrize("name", QUITS)
 def test_a_quit_is_a_close_by_whoever_was_first(name):
     (codes,) = all_codes(name)
     assert codes in (["closed_by_client"], ["closed_by_server"])
