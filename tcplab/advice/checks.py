@@ -137,10 +137,10 @@ class Silence:
 
     def _forgotten(self, check: Check, i: int, box: Box) -> Check:
         """What comes of it: the worse of a long query and of an idle session, if either is so long."""
-        told = []
-        silences = {
-            "long_query": self.environment.longest_silent_query_s, "next_query": self.force.rests(i)[0]
-        }  # fmt: skip
+        told, answer = [], self.force.answer(i)
+        # A driver that gives up before ends the silence, too: inequality 2 tells of that.
+        query = min(self.environment.longest_silent_query_s, answer or inf)
+        silences = {"long_query": query, "next_query": self.force.rests(i)[0]}
         for waiting_for, quiet in silences.items():
             if quiet >= box.idle_s and (ending := self._behind(i, box, waiting_for, quiet)):
                 told.append((ending.after_s, waiting_for, quiet, ending))
@@ -162,7 +162,6 @@ class Silence:
         else:
             first = ""
         product = self.environment.client_of(i)
-        answer = self.force.answer(i)
         heard, error, winner = ending.after_s, ending.error, self._winner(client, ending)
         if answer and (limit := answer + (0 if waiting_for == "long_query" else quiet)) < heard:
             heard, error, winner = limit, READ_TIMEOUT, READ

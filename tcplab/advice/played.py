@@ -79,9 +79,8 @@ def nobody_answers_probes(keepalive: Keepalive | None, linux: str) -> Ending:
         for name, value in _options(keepalive, keepalive.user_timeout_s).items()
     }
     trace = _played(KeepaliveStory(**options, peer="offline", linux=linux))
-    return Ending(
-        trace.outcome["detected_after_s"], trace.outcome["error"], len(trace.outcome["probe_times_s"])
-    )
+    after, probes = trace.outcome["detected_after_s"], len(trace.outcome["probe_times_s"])
+    return Ending(inf if after is None else after, trace.outcome["error"] or "", probes)
 
 
 def nobody_acknowledges(user_timeout_s: float, retries2: int, linux: str) -> Ending:
@@ -168,7 +167,7 @@ def ports_run_out(
 ) -> Mapping[str, Any]:
     """The outcome of `PortChurn`, over a TIME_WAIT or three, as long as a learner would wait for."""
     rate = min(max(rate_per_s, RATE.low), RATE.high)
-    length = min(180, max(70, 300_000 / rate), 4_000_000 / rate)
+    length = min(180, max(70, 100_000 / rate), 1_000_000 / rate)
     return _played(
         PortChurn(
             rate_per_s=rate, ports=ports, hold_s=hold_s, time_wait_s=time_wait_s,

@@ -111,6 +111,16 @@ def test_a_box_that_takes_a_connection_up_again_does_no_harm():
     assert "takes the connection up again" in check.says
 
 
+def test_a_driver_that_gives_up_first_keeps_no_box_waiting():
+    here = Environment(
+        driver="pgjdbc", legs=way(NFW), longest_idle_s=60, settings={"pgjdbc.socketTimeout": 60}
+    )
+    check = found(advise(here), "keepalive before the box", broken=False)
+    assert "nothing is ever silent" in check.says
+    longer = dataclasses.replace(here, settings={"pgjdbc.socketTimeout": 400})
+    assert found(advise(longer), "keepalive before the box").heard_after_s == 400
+
+
 def test_nothing_silent_is_never_forgotten():
     here = Environment(legs=way(NFW), longest_idle_s=300, longest_silent_query_s=60)
     assert (
