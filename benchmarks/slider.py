@@ -3,7 +3,8 @@
 `python benchmarks/slider.py [--moves 60]` starts a JupyterLab of its own and a headless Chromium,
 moves a slider with the arrow keys, and measures in the page: from the key to the first frame after
 plotly has drawn the new run. First the interval of keepalive, with a ladder of 60 segments; then the
-ports of port_churn, with its curves of 180 s at 1,000 attempts a second. Needs Chromium and the test
+ports of port_churn, with its curves of 180 s at 1,000 attempts a second; then how often a pool of ten
+tests what rests, with its 60,000 requests and a restart. Needs Chromium and the test
 group's Playwright.
 """
 
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from conftest import need
 from in_jupyterlab import chromium_page, jupyterlab, open_notebook, run_all, write_notebook
-from tcplab import Keepalive, PortChurn, explore
+from tcplab import Keepalive, Pool, PortChurn, explore
 
 PROBES = 52  # with handshake, exchange and the last RST: 60 segments
 WARM_UP = 5
@@ -70,6 +71,17 @@ CURVES = Picture(
     values=tuple(range(20_000, 28_000, 1000)),
     keys=("ArrowLeft", "ArrowRight"),
     target_ms=150,
+)
+
+POOL = Picture(
+    says="The pool with 60,000 requests and a restart",
+    kind=Pool,
+    settings={"breaks": "server_restart", "probe": "test_while_idle"},
+    parameter="probe_interval_s",
+    slider="probe every",
+    values=(30, 33, 36, 40, 44, 48),
+    keys=("ArrowRight", "ArrowLeft"),
+    target_ms=250,
 )
 
 #: Promises the milliseconds from the next key to the frame that shows what it did.
@@ -130,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--moves", type=int, default=60, help="how often the slider is moved (50 or more)")
     moves = max(parser.parse_args().moves, 50)
-    for shown in (LADDER, CURVES):
+    for shown in (LADDER, CURVES, POOL):
         result: dict[str, Any] = {
             "experiment": shown.kind.name,
             "moves": moves,

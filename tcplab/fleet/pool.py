@@ -236,6 +236,8 @@ class Pool(Study):
         parts[0] += "."
         if told["zombie_borrows"]:
             whose = "found by the probe" if self.probe == "test_on_borrow" else "handed to a request"
+            if self.probe == "test_on_borrow" and self.bypass_window_s:
+                whose = "found by the probe, or so soon after its last use that there was none"
             parts.append(f"A dead connection was borrowed {_times(told['zombie_borrows'])} ({whose}).")
         if told["zombies_left"]:
             still = "connection is" if told["zombies_left"] == 1 else "connections are"

@@ -81,9 +81,15 @@ def _rows(trace: Trace, rows: int, unit: int, colours: look.Theme) -> list[dict[
 
 def _latency(trace: Trace, t: list[float], colours: look.Theme) -> dict[str, Any]:
     slowest = trace.series["slowest_ms"]
+    # A request alone has no line; where each has a neighbour, 600 dots would only be slow to paint.
+    around = [None, *slowest, None]
+    is_lone = any(
+        here and not before and not after
+        for before, here, after in zip(around, slowest, around[2:], strict=False)
+    )
     return {
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "lines+markers" if is_lone else "lines",
         "name": "slowest request",
         "x": t[:-1],
         "y": [value or None for value in slowest],  # a logarithmic axis has no 0
@@ -102,15 +108,19 @@ def _decades(trace: Trace) -> list[float]:
 
 
 def _errors(trace: Trace, t: list[float], unit: int, colours: look.Theme) -> dict[str, Any]:
-    widths = [b - a for a, b in pairwise(t)]
+    seen = [
+        (x, after - x, many)
+        for (x, after), many in zip(pairwise(t), trace.series["errors"], strict=True)
+        if many
+    ]
     return {
         "type": "bar",
         "name": "errors",
-        "x": t[:-1],
-        "y": trace.series["errors"],
+        "x": [x for x, _, _ in seen],
+        "y": [many for _, _, many in seen],
         "offset": 0,
         # Thinner than three pixels nobody would see one.
-        "width": [max(width, t[-1] / 250) for width in widths],
+        "width": [max(width, t[-1] / 250) for _, width, _ in seen],
         "marker": {"color": colours.error, "pattern": {"shape": "/"}, "line": {"width": 0}},
         "yaxis": "y3",
         "hovertemplate": f"%{{y:,}} of the requests that came at %{{x:.1f}} {'min' if unit > 1 else 's'} fail"
@@ -134,7 +144,7 @@ def _legend(trace: Trace, rows: int) -> str:
 def _layout(
     trace: Trace, colours: look.Theme, end: float, rows: int, unit: str, title: str | None
 ) -> dict[str, Any]:
-    margin = {"l": 110, "r": 24, "t": 36 if title else 12, "b": 56}
+    margin = {"l": 110, "r": 40, "t": 36 if title else 12, "b": 56}
     grid = {"gridcolor": colours.faint, "griddash": "dot", "showgrid": True, "showticklabels": True}
     label = {"size": look.FONT_SIZE}
     step = max(1, rows // 10)
