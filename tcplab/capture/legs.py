@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tcplab.trace import Trace
 
-if TYPE_CHECKING:  # reading needs NumPy, and a browser's stored captures do as well
+if TYPE_CHECKING:  # reading needs NumPy, which a browser lacks
     from tcplab.capture.reading import Capture
     from tcplab.capture.stored import StoredCapture
 
