@@ -171,9 +171,9 @@ def _quietest(work: Workload, side: str) -> int:
     death = work.death
     for p in work.passages:
         if p.sender == side:
-            busy = busy or bool(p.segment.length)
-            if p.segment.length or p.segment.flags & RST:
+            if not busy and (p.segment.length or p.segment.flags & RST):
                 longest = max(longest, p.t - heard)
+            busy = busy or bool(p.segment.length)
         elif p.arrives is not None and p.kind != KEEPALIVE:
             longest = max(longest, p.arrives - heard if not busy else 0)
             heard, busy = p.arrives, False

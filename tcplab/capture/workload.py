@@ -138,6 +138,11 @@ def shortened(work: Workload) -> tuple[Workload, tuple[str, ...]]:
 def not_played(work: Workload) -> tuple[str, ...]:
     """What of it no run repeats, a sentence each."""
     told = []
+    ended = ended_by_reset(work.passages)
+    resets = [p for p in work.passages[:ended] if p.segment.flags & RST]
+    if resets:
+        what = "A RST" if len(resets) == 1 else f"{len(resets)} RSTs"
+        told.append(f"{what} ended nothing here: forged or late ones are not played.")
     stray = [p for p in work.passages if p.kind == WINDOW_PROBE]
     shut = any(not p.segment.window and p.segment.flags & (ACK | SYN | RST) == ACK for p in work.passages)
     if stray or shut:
@@ -236,6 +241,8 @@ class _Stream:
         self.next: int | None = None
         self.fin: int | None = None
         self.fin_arrived = 0
+        #: Bytes in the deeds so far.
+        self.sent = 0
         #: (bytes so far, when they had arrived).
         self.arrived: list[tuple[int, int]] = [(0, 0)]
 
@@ -272,6 +279,7 @@ def _deeds(passages: tuple[Passage, ...], lag: Mapping[str, int], death: Death |
                     mine.arrived.append((reached, p.arrives))
             mine.next = end if new else mine.next
         if new:
+            mine.sent += new
             if side in open_ones:
                 i = open_ones[side]
                 deeds[i] = _longer(deeds[i], new)
@@ -334,6 +342,7 @@ def _deed(what: str, p: Passage, length: int, theirs: _Stream, lag: int, last: d
     came = theirs.when(heard) + lag if heard else 0
     since = max(came, theirs.fin_arrived + lag if hung_up else 0, last[p.sender])
     last[p.sender] = p.t
+    heard = min(heard, theirs.sent)  # no more than was seen to be sent
     return Deed(p.sender, what, p.t, length, heard, hung_up, max(0, p.t - since))
 
 
