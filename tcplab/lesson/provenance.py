@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,18 @@ def provenance(capture: str | Path) -> Shown:
     path = Path(capture).with_suffix(".json")
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
+        return _story(told)
     except FileNotFoundError:
-        name = path.with_suffix(".pcap").name
-        sentence = f"Beside the packets, nothing is known about {name}: there is no {path.name}."
-        return Shown(sentence, box(to_html(sentence)))
+        why = f"there is no {path.name}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        lacks = f"{error} is missing in" if isinstance(error, KeyError) else f"{error} in"
+        why = f"{lacks} {path.name}"
+    name = path.with_suffix(".pcap").name
+    sentence = f"Beside the packets, nothing is known about {name}: {why}."
+    return Shown(sentence, box(escape(sentence)))
+
+
+def _story(told: dict[str, Any]) -> Shown:
     if not told.get("run", True):
         return _not_run(told)
     software = ", ".join(f"{name} {version}" for name, version in told["software"].items())

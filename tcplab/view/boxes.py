@@ -7,6 +7,7 @@ after each segment that restarts it, empty when the box forgets.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any
 
 from tcplab.trace import SocketSample, Trace, duration
@@ -71,9 +72,8 @@ def _entry(frame: Frame, x: float, life: list[SocketSample], outlines: Line, lef
         bottom = max(frame.axis.y_of(last.t) - ROW / 2, top + 3)
     start = frame.trace.start
     until = f"to {duration(last.t - start)}" if is_over else "on"
-    about = (
-        f"<b>entry</b> of {first.host}, {duration(first.t - start)} {until}<br>{first.local} ↔ {first.remote}"
-    )
+    host, ends = escape(first.host, False), escape(f"{first.local} ↔ {first.remote}", False)
+    about = f"<b>entry</b> of {host}, {duration(first.t - start)} {until}<br>{ends}"
     outlines.add(_box(x, half, top, bottom), about)
     full = _lengths(life)
     moments = [sample.t for sample in life[1:]] + [last_moment(frame.trace)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -202,7 +203,7 @@ def _layout(
                 "probes",
                 "0",
                 *(f"{size:,.0f} bytes" for size in heights[1:]),
-                f"{receiver} reads".lstrip(),
+                f"{escape(receiver, False)} reads".lstrip(),
             ],
             fixedrange=True,
             **grid,

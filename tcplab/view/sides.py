@@ -163,10 +163,10 @@ class Sides:
         sample, start = stretch.sample, self.frame.trace.start
         began, ended = duration(stretch.began - start), duration(stretch.ended - start)
         when = f"{began} to {ended}" if stretch.ended > stretch.began else f"at {began}"
-        socket = f"{sample.local} ↔ {sample.remote}"
+        socket = escape(f"{sample.local} ↔ {sample.remote}", False)
         if stretch.gone:
             socket += f"<br>{escape(stretch.gone, False)} has no such connection any more"
-        return f"<b>{sample.state}</b> on {escape(stretch.host, False)}, {when}<br>{socket}"
+        return f"<b>{escape(sample.state, False)}</b> on {escape(stretch.host, False)}, {when}<br>{socket}"
 
     def _about_call(self, call: Call) -> str:
         said = escape(f"{call.host}: {call.call} → {call.result}", False).replace("\n", "<br>")

@@ -227,7 +227,7 @@ def hover_texts(trace: Trace, said: list[Words]) -> list[str]:
         lines = [
             f"<b>{title.flags}</b>" + (f" ({title.name})" if title.name else ""),
             f"segment {number}: sent {(passage.t - start) / 1e9:.6f} s{flight}",
-            f"{escape(passage.sender, False)} {s.source} → {escape(passage.receiver, False)} {s.destination}",
+            escape(f"{passage.sender} {s.source} → {passage.receiver} {s.destination}", False),
             f"seq {now.seq} (absolute {s.seq}), {s.length} bytes of payload",
             f"ack {now.ack} (absolute {s.ack})" if s.flags & ACK else "no ACK flag",
             f"window {s.window} bytes",
