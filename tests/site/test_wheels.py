@@ -1,0 +1,63 @@
+"""The packages of the site: complete, pure, the same on every day, and in Pyodide's list."""
+
+import hashlib
+import json
+import zipfile
+from importlib.metadata import distribution
+
+import pytest
+
+from tcplab.site import SiteError, wheels
+
+
+def test_what_the_lessons_import_is_there_and_nothing_that_no_browser_has():
+    names = wheels.needed().keys()
+    assert {"tcplab", "ipywidgets", "anywidget", "plotly", "scapy", "simpy", "ipython", "comm"} <= names
+    assert not names & {"numpy", "pandas", "psutil", "pexpect", "jupyterlab"}
+
+
+def test_a_package_that_is_not_installed_is_named():
+    with pytest.raises(SiteError, match=r"^no-such-package is not installed"):
+        wheels.needed(["no-such-package"])
+
+
+def test_a_wheel_holds_the_source_and_no_compiled_part(tmp_path):
+    wheel = wheels.wheel_of(tmp_path, distribution("psygnal"))  # its installed files are compiled ones, too
+    names = zipfile.ZipFile(tmp_path / wheel.file).namelist()
+    assert "psygnal/_signal.py" in names and any(name.endswith(".dist-info/METADATA") for name in names)
+    assert not [name for name in names if name.endswith(wheels.COMPILED)]
+    assert wheel.modules == ("psygnal",)
+    assert wheel.sha256 == hashlib.sha256((tmp_path / wheel.file).read_bytes()).hexdigest()
+
+
+def test_the_widgets_bundle_of_plotly_stays(tmp_path):
+    names = zipfile.ZipFile(tmp_path / wheels.wheel_of(tmp_path, distribution("plotly")).file).namelist()
+    assert "plotly/package_data/widgetbundle.js" in names
+    assert "plotly/package_data/plotly.min.js" not in names
+
+
+def test_an_empty_package_is_known_and_has_no_module(tmp_path):
+    wheel = wheels.wheel_of(tmp_path, distribution("jedi"))
+    assert wheel.modules == () and wheel.needs == ()
+
+
+def test_the_same_files_make_the_same_wheel(tmp_path):
+    files = [("a/b.py", b"B = 1\n"), ("a/__init__.py", b"")]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = wheels.write_wheel(tmp_path / "one", "a-b", "1", files)
+    two = wheels.write_wheel(tmp_path / "two", "a-b", "1", reversed(files))
+    assert one == two and one.file == "a_b-1-py3-none-any.whl"
+    other = wheels.write_wheel(tmp_path / "two", "a-b", "1", [*files, ("a/c.py", b"")])
+    assert other.sha256 != one.sha256
+
+
+def test_pyodides_list_names_our_wheels_only(tmp_path):
+    lock = tmp_path / "pyodide-lock.json"
+    lock.write_text(json.dumps({"info": {"python": "3.14.2"}, "packages": {"numpy": {}}}))
+    wheel = wheels.write_wheel(tmp_path, "a-b", "1", [("a/__init__.py", b"")], needs=["comm"])
+    wheels.write_list(lock, [wheel])
+    told = json.loads(lock.read_text())
+    assert told["info"] == {"python": "3.14.2"} and list(told["packages"]) == ["a-b"]
+    entry = told["packages"]["a-b"]
+    assert (entry["file_name"], entry["sha256"], entry["depends"]) == (wheel.file, wheel.sha256, ["comm"])
