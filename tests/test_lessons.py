@@ -85,6 +85,13 @@ REFERENCE = {
         "price": "45",
         "what_is_left": "c",
     },
+    "failover": {
+        "readable": "29 min",
+        "refused": "47",
+        "dead": "c",
+        "two_addresses": "c",
+        "which_probe": "c",
+    },
     "ghost_connections": {
         "eight_at_once": "c",
         "room_after": "7",
