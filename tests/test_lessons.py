@@ -99,6 +99,17 @@ REFERENCE = {
         "forgotten": "b",
         "abort": "c",
     },
+    "capture_clinic": {
+        "first_query": "b",
+        "safe_idle": "c",
+        "one_side": "c",
+        "other_side": "a",
+        "who_reset": "c",
+        "logins": "b",
+        "alarm": "c",
+        "in_trouble": "1",
+        "cut_report": "c",
+    },
 }
 ALL = [(lesson.name, name) for lesson in TAUGHT for name in tables(lesson.name)]
 

@@ -341,7 +341,7 @@ def log() -> str:
     """What PostgreSQL's log says about the network: each line once, without time and process number."""
     lines = [line.split("] ", 1)[-1] for line in (SHELF / "log").read_text().splitlines()]
     told = [line for line in lines if re.search("could not|incomplete|connection to client", line)]
-    return "\n".join(f"{told.count(line)} times: {line}" for line in dict.fromkeys(told)) or "nothing"
+    return "\n".join(f"{told.count(line)} × {line}" for line in dict.fromkeys(told)) or "nothing"
 
 
 CASES = (case_1, case_2, case_3, case_5, case_6)

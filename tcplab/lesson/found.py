@@ -27,8 +27,8 @@ def found(diagnosis: Any, *numbers: int) -> Shown:
             lesson = by_file[finding.lesson]
             lines.append(f"{connection.number}  {when}  {finding.code}: {finding.says} (frames {frames})")
             code = f"<code>{to_html(finding.code)}</code>"
-            told = [str(connection.number), when, code, to_html(finding.says), frames, lesson.link()]
-            rows.append(told)
+            at = when.replace(" ", "\u00a0")
+            rows.append([str(connection.number), at, code, to_html(finding.says), frames, lesson.link()])
     if not rows:
         sentence = "Nothing to tell: no finding in these connections."
         return Shown(sentence, f"<p>{sentence}</p>")

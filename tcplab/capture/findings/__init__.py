@@ -41,8 +41,8 @@ CODES: dict[str, tuple[Callable[[Story], Iterator[Finding]], str]] = {
     "retransmission": (silence.retransmission, "04_dead_peer"),
     "port_reused": (opening.port_reused, "10_out_of_ports"),
     "keepalive": (silence.keepalive, "03_keepalive"),
-    "probe_only": (opening.probe_only, "01_life_of_a_connection"),
-    "midstream": (opening.midstream, "01_life_of_a_connection"),
+    "probe_only": (opening.probe_only, "02_fin_or_rst"),
+    "midstream": (opening.midstream, "14_capture_clinic"),
     "closed_by_server": (ending.closed_by_server, "01_life_of_a_connection"),
     "closed_by_client": (ending.closed_by_client, "01_life_of_a_connection"),
 }
