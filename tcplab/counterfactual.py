@@ -245,6 +245,12 @@ def _without_effect(socket: Socket, wanted: dict[str, float | int]) -> tuple[str
     names = [name for name in ("keepalive_interval_s", "keepalive_probes") if name in wanted]
     if names and not socket.keepalive_idle_s:
         return (f"{' and '.join(names)} change nothing while keepalive is off: give keepalive_idle_s, too.",)
+    idle, interval = socket.keepalive_idle_s, socket.keepalive_interval_s
+    if "keepalive_idle_s" in wanted and not names and 0 < idle < interval:
+        return (
+            "After the first probe Linux looks again only every keepalive_interval_s, which stays "
+            f"{interval:g} s here: give it, too.",
+        )
     if "keepalive_probes" in wanted and socket.user_timeout_s and socket.keepalive_idle_s:
         return ("keepalive_probes changes nothing beside a user timeout: Linux counts that time instead.",)
     return ()

@@ -83,6 +83,36 @@ def test_the_model_reproduces(name):
     assert answer.likeness.compared >= 4
 
 
+def test_an_interval_that_stays_long_is_said():
+    idle = connection("idle_firewall")
+    alone = tcplab.what_if(idle, keepalive_idle_s=1)
+    assert not alone.lived and any("keepalive_interval_s" in each for each in alone.warnings)
+    assert not tcplab.what_if(idle, keepalive_idle_s=1, keepalive_interval_s=1).warnings
+    probes = tcplab.what_if(idle, keepalive_probes=3)
+    assert any("while keepalive is off" in each for each in probes.warnings)
+
+
+def test_a_run_is_answered_like_its_capture():
+    for name in ("lesson_cable_out_sending", "idle_firewall", "keepalive"):
+        ran = tcplab.what_if(tcplab.recording(name), user_timeout_s=3)
+        seen = tcplab.what_if(connection(name), user_timeout_s=3)
+        assert ran.fate.kind == seen.fate.kind
+        assert ran.fate.after == pytest.approx(seen.fate.after, abs=2e8)
+
+
+def test_several_connections_are_refused():
+    with pytest.raises(tcplab.ParameterError, match="a single one"):
+        tcplab.what_if(tcplab.recording("port_range"))
+    with pytest.raises(tcplab.ParameterError, match="no segments"):
+        tcplab.what_if(tcplab.Trace("", "capture"))
+
+
+def test_slow_readers_losses_and_forged_resets_are_said_to_be_left_out():
+    for name, what in (("slow_reader", "window closed"), ("lesson_rst_beyond", "forged"),
+                       ("lesson_reject_stale", "sent again")):  # fmt: skip
+        assert any(what in each for each in tcplab.what_if(connection(name)).warnings), name
+
+
 # --- bad input ---
 
 

@@ -21,6 +21,8 @@ class Likeness:
     same: int = 0
     #: How far the worst time is off, seconds.
     off_s: float = 0.0
+    #: The same as a share of the second at which it happened.
+    off_share: float = 0.0
     #: The first thing that differs, in words; empty when nothing does.
     differs: str = ""
 
@@ -35,13 +37,17 @@ class Likeness:
         if self.holds:
             return (
                 f"Under the captured settings the model does what the capture shows: {self.compared} "
-                f"segments are the same, none more than {max(self.off_s, 0.01):.2g} s off."
+                f"segments are the same, none more than {max(self.off_s, 0.01):.2g} s{self._share()} off."
             )
         return (
             f"Under the captured settings the model does not do all that the capture shows "
             f"({self.same} of {self.compared} segments are the same): {self.differs}. Take the answer "
             "with care."
         )
+
+    def _share(self) -> str:
+        """Of long times: Linux's timers are coarse."""
+        return f" ({self.off_share:.1%} of its time)" if self.off_s > 1 else ""
 
 
 def compare(work: Workload, model: Trace) -> Likeness:
@@ -53,7 +59,7 @@ def compare(work: Workload, model: Trace) -> Likeness:
     ours = _witness(_seen(model, near), work.midstream)
     end = (work.end - work.began) / SECOND
     compared = same = 0
-    off = 0.0
+    off = share = 0.0
     differs: list[tuple[float, str]] = []
     for side, other in OTHER.items():
         captured, played = (witness.segments(side, other).get(0, []) for witness in (theirs, ours))
@@ -66,10 +72,12 @@ def compare(work: Workload, model: Trace) -> Likeness:
                 differs.append((its.t, f"the {side} sent {_at(its)}, and in the model at {one.t:.3f} s"))
                 break
             same += 1
-            off = max(off, abs(one.t - its.t))
+            if abs(one.t - its.t) > off:
+                off = abs(one.t - its.t)
+                share = off / its.t if its.t else 0.0
         else:
             differs += _more(side, played, captured, end)
-    return Likeness(compared, same, off, min(differs)[1] if differs else "")
+    return Likeness(compared, same, off, share, min(differs)[1] if differs else "")
 
 
 def _more(side: str, played: list[Event], captured: list[Event], end: float) -> Iterator[tuple[float, str]]:
