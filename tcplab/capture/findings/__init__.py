@@ -41,7 +41,7 @@ CODES: dict[str, tuple[Callable[[Story], Iterator[Finding]], str]] = {
     "retransmission": (silence.retransmission, "04_dead_peer"),
     "port_reused": (opening.port_reused, "10_out_of_ports"),
     "keepalive": (silence.keepalive, "03_keepalive"),
-    "probe_only": (opening.probe_only, "02_fin_or_rst"),
+    "probe_only": (opening.probe_only, "08_pools_and_probes"),
     "midstream": (opening.midstream, "14_capture_clinic"),
     "closed_by_server": (ending.closed_by_server, "01_life_of_a_connection"),
     "closed_by_client": (ending.closed_by_client, "01_life_of_a_connection"),
