@@ -13,7 +13,7 @@ from math import inf
 
 from tcplab.advice import played
 from tcplab.advice.environment import Box, Environment
-from tcplab.advice.messages import READ_TIMEOUT, TESTED_DEAD, printed
+from tcplab.advice.messages import QUERY_TIMEOUT, READ_TIMEOUT, TESTED_DEAD, printed
 from tcplab.advice.products import AGE, ANSWER, IDLE_CLOSE, RETRIES2, InForce, Keepalive, title
 from tcplab.catalogue import CatalogueError
 from tcplab.experiments.reading import in_words, plural
@@ -309,7 +309,7 @@ class Silence:
             letters = "cD" if key.endswith("client") else "sD"
             message += f" (HAProxy's log: {letters})"
         elif key == "pgbouncer.query_timeout":
-            message = "FATAL: query timeout"
+            message = QUERY_TIMEOUT
         every = self.force.seconds("postgresql", "client_connection_check_interval")
         goes_on = played.server_hears_of_close(
             max(query - seconds, 0), every if env.database == "postgresql" else 0

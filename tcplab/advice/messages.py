@@ -42,6 +42,8 @@ FULL = {
     "redis": "ERR max number of clients reached",
     "pgbouncer": "FATAL: no more connections allowed (max_client_conn)",
 }
+#: PgBouncer, of a query that runs longer than query_timeout.
+QUERY_TIMEOUT = "FATAL: query timeout"
 #: No local port is free.
 NO_PORT = {
     "connector_j": "Cannot assign requested address (99)",

@@ -224,6 +224,7 @@ class Remedies:
             env = self.environment
             name = "timeout tunnel"
             above_s = max(env.longest_silent_query_s, env.longest_idle_s)
+            why = f"2: {above_s:g} s without data are usual; replaces timeout client and timeout server"
         try:
             known_setting(f"{product}.{name}")
         except ParameterError:
