@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from stored import MACHINE_PATH, assert_it_names_its_recorder, assert_tshark_finds_nothing_wrong
-from tcplab import diagnose, read_capture
+from tcplab import AcceptQueue, RstInWindow, diagnose, read_capture, run, what_if
 from tcplab.kinds import KEEPALIVE, RETRANSMISSION
+from tcplab.lesson import ask
 from tcplab.segment import ACK, RST
 from tcplab.trace import SECOND
 from test_data import STORED, Capture
@@ -158,3 +159,76 @@ def test_case_6_no_server_sent_the_timeout():
     reset = next(each for each in report.findings if each.code == "reset_by_server")
     assert reset.facts["kind"] == "no_socket"
     assert not any(p.kind == RETRANSMISSION for p in trace("case_6", report.number).passages[-3:])
+
+
+# The questions ---------------------------------------------------------------------------------
+
+BOX = {"firewall_idle_s": 240}
+ASKS = {"keepalive_interval_s": 10, "keepalive_probes": 6}
+
+
+def question(name):
+    return ask("capture_clinic", name)
+
+
+def test_only_the_right_idle_time_saves_the_first_case():
+    """The options are that of the question, in seconds; the box is the recording's."""
+    lives = {
+        label: what_if(trace("case_1"), keepalive_idle_s=int(label.split()[0]), **ASKS, **BOX).lived
+        for label in question("safe_idle").options
+    }
+    assert [label for label, lived in lives.items() if lived] == [question("safe_idle").right]
+
+
+def test_the_box_of_the_recordings_is_the_one_that_the_lesson_names():
+    for name in ("case_1", "case_2"):
+        assert "four" in Capture(STORED, name).sidecar["story"]
+    script = (STORED / "record_clinic.py").read_text()
+    assert script.count("forgets_after(on, 240)") == 2
+
+
+def test_keepalive_in_time_saves_the_report_and_none_would_have_left_the_client_waiting():
+    report = trace("case_2_client")
+    assert what_if(report, keepalive_idle_s=60, **ASKS, **BOX).lived
+    assert what_if(report, keepalive_idle_s=0).fate.kind == "waits"
+
+
+def test_the_defaults_would_have_told_of_the_dead_server_after_two_hours():
+    answer = what_if(trace("case_3"), keepalive_idle_s=7200, keepalive_interval_s=75, keepalive_probes=9)
+    assert answer.failed_after_s == pytest.approx(7875, abs=1)
+
+
+def test_a_queue_for_all_twelve_leaves_no_ghost():
+    assert run(AcceptQueue(backlog=4, connects=12)).outcome["ghosts"] == 7
+    assert run(AcceptQueue(backlog=11, connects=12)).outcome["ghosts"] == 0
+
+
+def test_what_the_model_makes_of_the_resets_is_what_linux_made_of_them():
+    beside = [
+        each.facts["offset"] for each in told("case_5").connections[0].findings if "offset" in each.facts
+    ]
+    for offset in beside:
+        outcome = run(RstInWindow(offset=offset)).outcome
+        assert outcome["alive"] is True, offset
+    assert run(RstInWindow(offset=0)).outcome["alive"] is False
+
+
+def test_one_connection_of_case_6_lost_its_work():
+    seen = told("case_6")
+    lost = [
+        each
+        for each in seen.connections
+        if codes(each) & {"reset_by_client", "reset_by_server", "refused"} and each.state != "closed"
+        and any(p.segment.length for p in trace("case_6", each.number).passages)
+    ]  # fmt: skip
+    assert len(lost) == question("in_trouble").right == 1
+    summary = seen.summary
+    for count in (summary["reset_by_client"] + summary["reset_by_server"], summary["refused"]):
+        assert count in question("in_trouble").common
+
+
+def test_the_lesson_names_the_numbers_of_the_capture():
+    text = NOTEBOOK.read_text("utf-8")
+    for words in ("96 resets by your clients and 24 refused connections", "## 6 · Ninety-six resets"):
+        assert words in text
+    assert "among the 137 connections" in question("in_trouble").text
