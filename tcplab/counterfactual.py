@@ -3,7 +3,7 @@
     >>> import tcplab
     >>> connection = tcplab.read_capture("data/captures/lesson_cable_out_sending.pcap").connection(0)
     >>> tcplab.what_if(connection, user_timeout_s=30).failed_after_s
-    30.1
+    30.4
 
 What the programs did is taken from the segments, and so are the settings that they ran under; the network's
 part is the simplest that explains what was seen. All of that is said beside the answer.

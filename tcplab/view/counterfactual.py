@@ -56,6 +56,8 @@ class Answer(Protocol):
     def reproduces(self) -> str: ...
     @property
     def label(self) -> str: ...
+    @property
+    def lived(self) -> bool: ...
 
 
 class Beside(widgets.VBox):
@@ -93,8 +95,10 @@ def draw_beside(answer: Answer, *, dark: bool = False) -> Picture:
 def side_by_side(answer: Answer) -> Trace:
     """Both runs as one trace with four lifelines, the captured one first; calls only where they failed."""
     one, other = (excerpt(trace, MOST_OF_EACH) for trace in (answer.captured, answer.changed))
-    left = _moved(one, LEFT, {})
-    right = _moved(other, RIGHT, {other.hosts[name]: address for name, address in OTHERWISE.items()})
+    left = _moved(one, "left", LEFT, {})
+    right = _moved(other, "right", RIGHT, {other.hosts[name]: address for name, address in OTHERWISE.items()})
+    if answer.lived:
+        right = _until(right, max([left.end, *(call.t for call in left.calls)]))
     in_order = attrgetter("t")
     return replace(
         left,
@@ -107,7 +111,17 @@ def side_by_side(answer: Answer) -> Trace:
     )
 
 
-def _moved(trace: Trace, names: dict[str, str], addresses: dict[str, str]) -> Trace:
+def _until(trace: Trace, end: int) -> Trace:
+    """What happened up to a moment: a connection that lives on goes on without end."""
+    return replace(
+        trace,
+        passages=[p for p in trace.passages if p.t <= end],
+        notes=[note for note in trace.notes if note.t <= end],
+        end=min(trace.end, end),
+    )
+
+
+def _moved(trace: Trace, place: str, names: dict[str, str], addresses: dict[str, str]) -> Trace:
     """From its first segment on, under other names and addresses, and without its boxes' lifelines."""
     zero = trace.start
     by_address = {address: name for name, address in trace.hosts.items() if address}
@@ -137,7 +151,7 @@ def _moved(trace: Trace, names: dict[str, str], addresses: dict[str, str]) -> Tr
         sockets=[],
         counters=[],
         notes=[
-            note._replace(t=note.t - zero, host="", text=f"{note.host} {note.text}".strip())
+            note._replace(t=note.t - zero, host="", text=f"{place}: {note.host} {note.text}")
             for note in trace.notes
         ],
         end=trace.end - zero,

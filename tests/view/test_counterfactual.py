@@ -37,6 +37,18 @@ def test_each_ladder_has_its_name(answer):
     picture.figure()
 
 
+def test_a_connection_that_lives_is_drawn_as_far_as_the_other():
+    captured = tcplab.read_capture(LIBRARY / "idle_firewall.pcap").connection(0)
+    answer = tcplab.what_if(captured, keepalive_idle_s=1, keepalive_interval_s=1)
+    trace = side_by_side(answer)
+    left = max(call.t for call in trace.calls)
+    assert answer.lived and max(p.t for p in trace.passages) <= left < answer.changed.passages[-1].t
+
+
+def test_a_note_says_on_which_side(answer):
+    assert [note.text for note in side_by_side(answer).notes] == ["right: server unplugged"]
+
+
 def test_a_box_speaks_in_the_name_of_a_host():
     captured = tcplab.read_capture(LIBRARY / "lesson_report_reset.pcap").connection(0)
     answer = tcplab.what_if(captured, firewall_idle_s=2, expired="reject")
