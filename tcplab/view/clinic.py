@@ -135,6 +135,7 @@ class Clinic(widgets.VBox):
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
+        if not self._running.layout.display:
             self._say("Cancelled: nothing was read.")
         self._progress(None)
 

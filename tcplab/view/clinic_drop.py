@@ -15,8 +15,8 @@ import anywidget
 
 #: Bytes of the largest file that is taken this way: beyond, the path is the better way.
 LARGEST = 1 << 30
-#: Characters of a file's name that are kept.
-LONGEST_NAME = 100
+#: Characters of a file's name that are kept: of up to four bytes each, where 255 bytes are a name at most.
+LONGEST_NAME = 60
 
 
 class DropZone(anywidget.AnyWidget):
@@ -79,6 +79,7 @@ class DropZone(anywidget.AnyWidget):
         try:
             self._file = Path(self._folder.name, self._name).open("wb")  # noqa: SIM115
         except OSError as error:
+            self.stop()
             self._refused(f"{self._name} could not be stored: {error.strerror}.")
             return
         self._arriving(self._name, 0.0)
