@@ -48,4 +48,4 @@ def test_only_the_right_question_is_answered_differently_by_what_refuses_writes(
     assert told[f"{OLD}: show transaction_read_only"] == "on"
     assert READ_ONLY in results("two_hosts_fenced")
     assert set(results("two_hosts_checked")) == {f"ok: {NEW}"}
-    assert question("which_probe").right == "`SHOW transaction_read_only`"
+    assert question("which_probe").right == "SHOW transaction_read_only"
