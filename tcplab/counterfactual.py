@@ -29,6 +29,10 @@ from tcplab.trace import SECOND, Trace, duration
 __all__ = ["Fate", "WhatIf", "what_if"]
 
 
+#: Segments that are played at most: a second or two of the model's work for every few thousand.
+MOST_PLAYED = 20_000
+
+
 @dataclass(frozen=True)
 class WhatIf:
     """The answer: the connection as it was, and as it would have been. Shows itself in a notebook."""
@@ -110,8 +114,12 @@ def what_if(
         "keepalive_probes": keepalive_probes, "user_timeout_s": user_timeout_s, "retries2": retries2,
     }  # fmt: skip
     _check(side, cause, firewall_idle_s, expired)
-    whole = workload(connection)
-    work, warnings = shortened(whole)
+    work, warnings = shortened(workload(_last_of(connection)))
+    if len(connection.passages) > MOST_PLAYED:
+        warnings += (
+            f"Only the last {MOST_PLAYED:,} of {len(connection.passages):,} segments are played: a silence "
+            "before them is not considered.",
+        )
     side = side or (work.death.side if work.death else CLIENT)
     settings = {each: settings_of(work, each) for each in OTHER}
     sockets = {each: _socket(found) for each, found in settings.items()}
@@ -130,6 +138,13 @@ def what_if(
     inferences = (*of_the_way(work, plan), *settings[side].inferences)
     warnings += tuple(connection.warnings) + not_played(work) + _without_effect(case.socket, wanted)
     return WhatIf(told, connection, was, again, changes, before, fate, likeness, inferences, warnings)
+
+
+def _last_of(connection: Trace) -> Trace:
+    """What of a long connection is played: its end, where it is decided."""
+    if len(connection.passages) <= MOST_PLAYED:
+        return connection
+    return replace(connection, passages=connection.passages[-MOST_PLAYED:])
 
 
 # -- the case ------------------------------------------------------------------------------------

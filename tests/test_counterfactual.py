@@ -100,6 +100,13 @@ def test_a_run_is_answered_like_its_capture():
         assert ran.fate.after == pytest.approx(seen.fate.after, abs=2e8)
 
 
+def test_of_a_long_connection_the_end_is_played(monkeypatch):
+    monkeypatch.setattr("tcplab.counterfactual.MOST_PLAYED", 12)
+    answer = tcplab.what_if(connection("lesson_keepalive_and_data"), keepalive_idle_s=5)
+    assert any("the last 12 of 20" in each for each in answer.warnings)
+    assert answer.likeness.holds and answer.failed_after_s == pytest.approx(20, abs=0.5)
+
+
 def test_several_connections_are_refused():
     with pytest.raises(tcplab.ParameterError, match="a single one"):
         tcplab.what_if(tcplab.recording("port_range"))

@@ -7,7 +7,7 @@ did by itself (sent again, probed, acknowledged) is left out: that is what anoth
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -252,7 +252,8 @@ class _Stream:
 
     def when(self, count: int) -> int:
         """When so many bytes had arrived for the first time."""
-        return next((t for n, t in self.arrived if n >= count), self.arrived[-1][1])
+        at = bisect_left(self.arrived, count, key=lambda each: each[0])
+        return self.arrived[min(at, len(self.arrived) - 1)][1]
 
 
 def _deeds(passages: tuple[Passage, ...], lag: Mapping[str, int], death: Death | None) -> list[Deed]:

@@ -11,7 +11,7 @@ from typing import Protocol
 import ipywidgets as widgets
 
 from tcplab.segment import Endpoint
-from tcplab.trace import Passage, Trace
+from tcplab.trace import Note, Passage, Trace, duration
 from tcplab.view.excerpt import MOST, excerpt
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.ladder import draw
@@ -94,9 +94,17 @@ def draw_beside(answer: Answer, *, dark: bool = False) -> Picture:
 
 def side_by_side(answer: Answer) -> Trace:
     """Both runs as one trace with four lifelines, the captured one first; calls only where they failed."""
-    one, other = (excerpt(trace, MOST_OF_EACH) for trace in (answer.captured, answer.changed))
-    left = _moved(one, "left", LEFT, {})
-    right = _moved(other, "right", RIGHT, {other.hosts[name]: address for name, address in OTHERWISE.items()})
+    one, other = answer.captured, answer.changed
+    later = one.passages[max(0, len(one.passages) - MOST_OF_EACH)].t - one.start
+    one, other = (excerpt(_since(trace, trace.start + later), MOST_OF_EACH) for trace in (one, other))
+    left = _moved(one, answer.captured.start + later, "left", LEFT, {})
+    right = _moved(
+        other,
+        answer.changed.start + later,
+        "right",
+        RIGHT,
+        {other.hosts[name]: address for name, address in OTHERWISE.items()},
+    )
     if answer.lived:
         right = _until(right, max([left.end, *(call.t for call in left.calls)]))
     in_order = attrgetter("t")
@@ -121,9 +129,22 @@ def _until(trace: Trace, end: int) -> Trace:
     )
 
 
-def _moved(trace: Trace, place: str, names: dict[str, str], addresses: dict[str, str]) -> Trace:
-    """From its first segment on, under other names and addresses, and without its boxes' lifelines."""
-    zero = trace.start
+def _since(trace: Trace, t: int) -> Trace:
+    """A long connection's end, where it is decided; the trace itself when it has nothing before."""
+    before = sum(p.t < t for p in trace.passages)
+    if not before:
+        return trace
+    told = Note(t, "", f"{before:,} segments before, in {duration(t - trace.start)}, are left out")
+    return replace(
+        trace,
+        passages=trace.passages[before:],
+        calls=[call for call in trace.calls if call.t >= t],
+        notes=[told, *(note for note in trace.notes if note.t >= t)],
+    )
+
+
+def _moved(trace: Trace, zero: int, place: str, names: dict[str, str], addresses: dict[str, str]) -> Trace:
+    """Counted from `zero`, under other names and addresses, and without its boxes' lifelines."""
     by_address = {address: name for name, address in trace.hosts.items() if address}
 
     def end(endpoint: Endpoint) -> Endpoint:
@@ -151,7 +172,9 @@ def _moved(trace: Trace, place: str, names: dict[str, str], addresses: dict[str,
         sockets=[],
         counters=[],
         notes=[
-            note._replace(t=note.t - zero, host="", text=f"{place}: {note.host} {note.text}")
+            note._replace(
+                t=note.t - zero, host="", text=f"{place}: {note.host or ''} {note.text}".replace(":  ", ": ")
+            )
             for note in trace.notes
         ],
         end=trace.end - zero,

@@ -57,10 +57,15 @@ def test_a_box_speaks_in_the_name_of_a_host():
     draw_beside(answer).figure()
 
 
-def test_a_long_run_is_drawn_from_its_beginning(answer):
-    long = replace(answer.captured, passages=answer.captured.passages * 30)
+def test_of_a_long_connection_the_end_is_drawn(answer):
+    first = answer.captured.passages[0]
+    many = [replace(first, t=first.t - n, arrives=first.t - n) for n in range(5 * MOST_OF_EACH, 0, -1)]
+    long = replace(answer.captured, passages=[*many, *answer.captured.passages])
     trace = side_by_side(replace(answer, captured=long))
-    assert sum(p.sender in LEFT.values() for p in trace.passages) == MOST_OF_EACH
+    left = [p for p in trace.passages if p.sender in LEFT.values()]
+    assert len(left) == MOST_OF_EACH and left[-1].segment == answer.captured.passages[-1].segment
+    assert any("are left out" in note.text for note in trace.notes)
+    draw_beside(replace(answer, captured=long)).figure()
 
 
 def test_it_shows_itself(answer):
