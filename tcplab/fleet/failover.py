@@ -73,6 +73,10 @@ class Failover(Study):
     connect() is tried again after `retry_s`. `dead`: nothing is answered, and Linux gives up as in
     `dead_peer`, `keepalive` and `unanswered_connect`. `refuses`: RST. `readable_replica`: the connections
     live on, reads are answered from old data, writes are refused.
+
+    errors: requests without an answer, those included for which no connection came free in time.
+    detected_after_s: until the client first loses a connection, or fails to open one, by the failure.
+    stale_connections: to the old primary when the standby was promoted, and those opened to it since.
     """
 
     name = "failover"
@@ -104,7 +108,7 @@ class Failover(Study):
         _timer("DNS TTL", "How long a resolver keeps the name's old address.", "not kept", 300), default=5
     )
     client_dns_ttl_s: float = knob(
-        _timer("client's DNS cache", "How long the client itself keeps it; -1: for ever.", "none", 120, -1),
+        _timer("client's DNS cache", "How long the client itself keeps it; -1: for ever.", "none", 60, -1),
         default=30,
     )
     fails_at_s: float = knob(_timer("fails at", "When the primary fails."), default=60)
@@ -314,8 +318,7 @@ class Failover(Study):
 
     def _why(self) -> str:
         if self.old_primary == "dead":
-            said = "could not receive data from server: Connection timed out"
-            return f" (libpq: “{said}”; a pool: no connection in time)"
+            return " (libpq: “could not receive data from server: Connection timed out”, or the pool's own)"
         if self.old_primary == "refuses":
             return " (libpq: “server closed the connection unexpectedly”, then “Connection refused”)"
         return ""
