@@ -195,8 +195,8 @@ class Clinic(widgets.VBox):
             self._filter.value, self._search.value = "", ""
         finally:
             self._quiet = False
-        self._list()
         self._result.layout.display = "" if len(diagnosis) else "none"
+        self._list()
 
     def _refuse(self, why: str) -> None:
         self._over()

@@ -244,7 +244,8 @@ class Replay(widgets.VBox):
         found = len(steps.findings)
         told = f", {found} finding{'s' * (found != 1)}" if steps.trace.bench == "capture" else ""
         said = f"{ends}: {count:,} segment{'s' * (count != 1)} in {long}{told}"
-        warnings = "".join(paragraph(warning, "warning") for warning in steps.trace.warnings)
+        told_first = [*steps.trace.warnings, *filter(None, [steps.warning])]
+        warnings = "".join(paragraph(warning, "warning") for warning in told_first)
         return f"<h3>{escape(said)}</h3>{warnings}"
 
     def _show(self) -> None:

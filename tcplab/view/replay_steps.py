@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 from tcplab.kinds import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE
 from tcplab.segment import ACK, FIN, RST, SYN
 from tcplab.trace import Passage, Relative, SocketSample, Trace
+from tcplab.view.excerpt import excerpt
 from tcplab.view.replay_ends import Ends, judged
 from tcplab.view.words import Words, call_words, words
 
 if TYPE_CHECKING:
     from tcplab.capture.findings import Finding
 
+#: Segments that are stepped through at most.
+MOST = 20_000
 #: Segments on a page, and how many of the page before it repeats, so that nothing comes from nowhere.
 PAGE, AGAIN = 40, 8
 #: So far back a page's beginning looks for a segment whose words need none before it.
@@ -52,6 +55,7 @@ class Steps:
     def __init__(
         self, trace: Trace, findings: Iterable[Finding] | None = None, frames: Sequence[int] = ()
     ) -> None:
+        whole, trace = len(trace.passages), excerpt(trace, MOST)
         if trace.bench == "capture":
             from tcplab.view.replay_findings import findings_of, verdicts
 
@@ -69,6 +73,15 @@ class Steps:
         self.moments = _moments(trace)
         #: In order of time: worst first where several begin at once.
         self.findings = sorted(found, key=lambda finding: finding.t)
+        #: What a reader must know of a connection that is too long to be stepped through.
+        self.warning = ""
+        if whole > MOST:
+            there = [finding for finding in self.findings if finding.t <= self.moments[-1]]
+            later = len(self.findings) - len(there)
+            self.findings = there
+            self.warning = f"The replay ends after the first {MOST:,} of {whole:,} segments" + (
+                f"; findings that begin later: {later}." if later else "."
+            )
         self._said = words(trace)
         self._numbers = trace.relative()
         self._settled = _settled(trace.passages)

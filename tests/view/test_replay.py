@@ -217,6 +217,21 @@ def test_a_long_connection_is_drawn_a_page_at_a_time_with_its_own_numbers():
         assert drawn(widget)["layout"]["height"] <= HEIGHT
 
 
+def test_a_connection_without_end_is_replayed_so_far_and_that_is_said(monkeypatch):
+    trace = captured("lesson_client_write")
+    monkeypatch.setattr("tcplab.view.replay_steps.MOST", 20)
+    whole = findings_of(trace)
+    widget = replay(trace, whole)
+    assert len(widget.steps.trace.passages) == 20
+    kept = [finding for finding in whole if finding.t <= widget.steps.moments[-1]]
+    assert widget.steps.findings == sorted(kept, key=lambda finding: finding.t) and len(kept) < len(whole)
+    later = len(whole) - len(kept)
+    says = f"The replay ends after the first 20 of 29 segments; findings that begin later: {later}."
+    assert says in widget._title.value
+    for step in range(len(widget.steps)):
+        widget.go(step)
+
+
 def test_the_moment_stays_in_the_frame_and_so_do_the_names():
     widget = replay(captured("lesson_client_write"))
     for step, t in enumerate(widget.steps.moments):
