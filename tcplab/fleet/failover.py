@@ -283,7 +283,7 @@ class Failover(Study):
         lengths = {part: round((until - since) * SECOND) for part, since, until in budget}
         outage = told["write_outage_s"]
         if not budget:
-            parts = ["No request writes."]
+            parts = ["No request writes." if outage is None else "Writes go on without a break."]
         else:
             watched = duration(round((self.duration_s - self.fails_at_s) * SECOND))
             parts = [

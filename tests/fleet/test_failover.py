@@ -221,12 +221,12 @@ def test_every_request_is_counted_once_and_the_parts_add_up(values):
     assert sum(sum(series[name]) for name in counted) + told["still_waiting"] == told["requests"]
     assert told["still_waiting"] >= 0 and sum(series["errors"]) == told["errors"]
     parts = series["budget"]
-    if values["write_share"]:
+    if parts:
         outage = told["write_outage_s"]
-        assert [parts[0][1], parts[-1][2]] == [
-            0,
-            study.duration_s - study.fails_at_s if outage is None else outage,
-        ]
+        lasted = study.duration_s - study.fails_at_s if outage is None else outage
+        assert [parts[0][1], parts[-1][2]] == [0, lasted]
+    else:
+        assert told["write_outage_s"] == (0 if told["writes_accepted"] else None)
     assert all(before[2] == after[1] for before, after in pairwise(parts))
     order = list(PARTS)
     assert [order.index(part) for part, _, _ in parts] == sorted(order.index(part) for part, _, _ in parts)
@@ -266,6 +266,14 @@ def test_a_longer_ttl_never_helps(values, more):
 def test_two_addresses_ask_no_name(values):
     values |= {"domains": "dual"}
     assert outcome(**values) == outcome(**values | {"dns_ttl_s": 3600, "client_dns_ttl_s": -1})
+
+
+def test_a_request_that_comes_just_then_may_notice_nothing():
+    quick = {"dns_ttl_s": 0, "client_dns_ttl_s": 0, "promotion_s": 0, "latency_ms": 0, "fails_at_s": 10}
+    study = Failover(**quick, max_lifetime_s=5, size=1, rate_per_s=0.2, write_share=1)
+    trace = study.simulated()
+    assert trace.outcome["write_outage_s"] == 0 and trace.series["budget"] == []
+    assert study.sentence(trace) == "Writes go on without a break."
 
 
 def test_the_same_seed_gives_the_same_run():
