@@ -8,22 +8,48 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from tcplab.capture import CaptureError
 from tcplab.capture.runs import LIBRARY, read_run, write_run
+from tcplab.segment import Endpoint
 from tcplab.trace import Trace
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # both need NumPy
+    from tcplab.capture.findings import Diagnosis
     from tcplab.capture.reading import Capture
 
 NEEDS_NUMPY = (
     "that needs NumPy, which Python in the browser does not have. "
     "Installed on a machine, tcplab can: python3 lab.py"
 )
+
+
+class NotHereError(CaptureError):
+    """What a browser can't do: in a notebook the sentence alone, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+@dataclass(frozen=True)
+class StoredDiagnosis:
+    """What a recorded capture shows, as `tcplab.capture.findings.Diagnosis` has it."""
+
+    name: str
+    packets: int
+    #: With the attributes of `ConnectionFindings` and, in them, of `Finding`.
+    connections: tuple[Any, ...]
+    warnings: tuple[str, ...]
+    summary: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.connections)
 
 
 @dataclass(frozen=True)
@@ -43,12 +69,14 @@ class StoredCapture:
         return read_run(self.folder / f"{i}.json")
 
 
-def store_capture(path: Path, capture: Capture, library: Path) -> None:
-    """Put a capture that has been read into `library`, for where it can't be. Raises `OSError`."""
+def store_capture(path: Path, capture: Capture, diagnosis: Diagnosis, library: Path) -> None:
+    """Put a capture and what it shows into `library`, for where it can't be read. Raises `OSError`."""
     folder = library / _digest(path)
     folder.mkdir(parents=True, exist_ok=True)
     head = {"began": capture.began, "ended": capture.ended, "warnings": capture.warnings}
     (folder / "capture.json").write_text(json.dumps(head), "utf-8")
+    shown = {**asdict(diagnosis), "summary": diagnosis.summary}
+    (folder / "diagnosis.json").write_text(json.dumps(shown), "utf-8")
     for i in range(len(capture.connections)):
         write_run(folder / f"{i}.json", capture.connection(i))
 
@@ -59,18 +87,28 @@ def read_capture(path: str | PathLike[str], library: Path = LIBRARY / "stored") 
     try:
         folder = library / _digest(file)
     except OSError as error:
-        raise CaptureError(f"{file.name} can't be read: {error.strerror}.") from None
+        raise NotHereError(f"{file.name} can't be read: {error.strerror}.") from None
     if not folder.exists():
-        raise CaptureError(
+        raise NotHereError(
             f"{file.name} is none of the recorded captures and can't be read here: {NEEDS_NUMPY}"
         )
     head = json.loads((folder / "capture.json").read_text("utf-8"))
     return StoredCapture(file.name, head["began"], head["ended"], tuple(head["warnings"]), folder)
 
 
-def diagnose(capture: StoredCapture) -> NoReturn:
-    """What a capture shows can't be said here: always `CaptureError`."""
-    raise CaptureError(f"what {capture.name} shows can't be said here: {NEEDS_NUMPY}")
+def diagnose(capture: StoredCapture) -> StoredDiagnosis:
+    """What a recorded capture shows."""
+    told = json.loads((capture.folder / "diagnosis.json").read_text("utf-8"))
+    connections = tuple(map(_connection, told["connections"]))
+    return StoredDiagnosis(
+        capture.name, told["packets"], connections, tuple(told["warnings"]), told["summary"]
+    )
+
+
+def _connection(told: dict[str, Any]) -> SimpleNamespace:
+    findings = [SimpleNamespace(**each | {"frames": tuple(each["frames"])}) for each in told["findings"]]
+    ends = {end: Endpoint(*told[end]) for end in ("client", "server")}
+    return SimpleNamespace(**told | ends | {"findings": tuple(findings)})
 
 
 def _digest(path: Path) -> str:

@@ -10,6 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
+
+from tcplab.capture.findings import diagnose
 from tcplab.capture.reading import read_capture
 from tcplab.capture.stored import store_capture
 from tcplab.site import SiteError, ingredients, wheels
@@ -87,7 +90,8 @@ def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
     yield "notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
     with tempfile.TemporaryDirectory(prefix="tcplab-site-") as scratch:
         for path in sorted(captures.glob("*.pcap")):
-            store_capture(path, read_capture(path), Path(scratch))
+            capture = read_capture(path)
+            store_capture(path, capture, diagnose(capture), Path(scratch))
         yield from wheels.tree(Path(scratch), under="data/captures/stored", endings=(".json",))
 
 
@@ -96,7 +100,18 @@ def _contents(root: Path, folder: Path) -> None:
         for name, content in wheels.tree(root / part, under=part, endings=endings):
             if ".ipynb_checkpoints" not in name:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(content)
+                (folder / name).write_bytes(_joined(content) if name.endswith(".ipynb") else content)
+
+
+def _joined(notebook: bytes) -> bytes:
+    """The same notebook with every text in one piece.
+
+    In files they are lists of lines, and JupyterLite hands these to its renderers as they are: one that draws
+    a diagram from a list never comes to an end.
+    """
+    read = nbformat.reads(notebook.decode("utf-8"), as_version=4)
+    joined: str = nbformat.writes(read, split_lines=False)
+    return joined.encode("utf-8")
 
 
 def _settings(packages: list[str]) -> dict[str, object]:

@@ -28,7 +28,7 @@ def test_a_package_that_is_not_there_is_named(tmp_path):
 
 def test_without_npm_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SiteError, match="needs npm once.*--pyodide"):
+    with pytest.raises(SiteError, match=r"needs npm once.*--pyodide"):
         ingredients.pyodide(tmp_path / "store")
 
 

@@ -1,0 +1,50 @@
+// Every code cell of every notebook of a built site, in Pyodide itself, without a browser:
+// node run_lessons.mjs SITE ANSWERS, a JSON file {lesson: {question: answer}} so that all that waits is opened, too.
+// Prints one JSON line for each notebook: its name, how many cells ran, what failed, and the seconds it took.
+
+import fs from "node:fs";
+import path from "node:path";
+
+const answers = JSON.parse(fs.readFileSync(process.argv[3]));
+const asked = /^(\w+) = ask\("(\w+)", "(\w+)"\)$/m;
+const answered = (line, variable, lesson, name) => `${line}
+${variable}.answer = ${JSON.stringify(answers[lesson][name])}
+assert ${variable}.check().right, "${lesson} ${name}"`;
+
+const site = path.resolve(process.argv[2]);
+const pyodide = path.join(site, "static", "pyodide");
+const { loadPyodide } = await import(path.join(pyodide, "pyodide.mjs"));
+const config = JSON.parse(fs.readFileSync(path.join(site, "jupyter-lite.json")))["jupyter-config-data"];
+const settings = config.litePluginSettings["@jupyterlite/pyodide-kernel-extension:kernel"];
+
+// Nothing may be fetched from anywhere.
+globalThis.fetch = (url) => { throw new Error(`asked for ${url}`); };
+const py = await loadPyodide({ indexURL: pyodide + path.sep, ...settings.loadPyodideOptions });
+const run = await py.runPythonAsync(`
+import time
+import pyodide_kernel
+from pyodide_kernel import ipython_shell as shell
+
+shell.kernel._parent_header = {"header": {}}
+shell.send_comm = lambda *arguments: None
+for publisher in (shell.display_pub, shell.displayhook):
+    for callback in ("clear_output_callback", "display_data_callback", "update_display_data_callback",
+                     "publish_execution_result"):
+        setattr(publisher, callback, lambda *arguments: None)
+
+def run(cells):
+    shell.reset()
+    began, failed = time.monotonic(), []
+    for source in cells:
+        result = shell.run_cell(source)
+        if error := result.error_before_exec or result.error_in_exec:
+            failed.append(f"{type(error).__name__}: {error}")
+    return [len(cells), failed, time.monotonic() - began]
+run`);
+const folder = path.join(site, "files", "notebooks");
+for (const name of fs.readdirSync(folder).filter((each) => each.endsWith(".ipynb")).sort()) {
+  const { cells } = JSON.parse(fs.readFileSync(path.join(folder, name)));
+  const code = cells.filter((cell) => cell.cell_type === "code").map((cell) => cell.source.replace(asked, answered));
+  const [count, failed, seconds] = run(py.toPy(code)).toJs();
+  process.stdout.write(JSON.stringify({ name, cells: count, failed, seconds }) + "\n");
+}

@@ -1,0 +1,113 @@
+"""The built site: every lesson in Pyodide, and lessons in a Chromium without a network."""
+
+import functools
+import http.server
+import json
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from conftest import need
+from in_jupyterlab import chromium_page, run_all
+from tcplab.site import SiteError
+from tcplab.site.build import build
+from test_lessons import REFERENCE
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A site built into a folder of its own; what is fetched for it is kept in build/site as always."""
+    need("npm")
+    folder = tmp_path_factory.mktemp("site") / "built"
+    try:
+        build(ROOT, folder, ROOT / "build" / "site")
+    except SiteError as error:
+        if "can't be fetched" not in str(error):
+            raise
+        pytest.skip(str(error))
+    return folder
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """Where a plain web server hands the site out."""
+    handler = functools.partial(Quiet, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ran(site, tmp_path_factory):
+    """What became of each notebook's cells in Pyodide, all questions answered."""
+    answers = tmp_path_factory.mktemp("answers") / "answers.json"
+    answers.write_text(json.dumps(REFERENCE))
+    script = Path(__file__).with_name("run_lessons.mjs")
+    done = subprocess.run([need("node"), script, site, answers], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = map(json.loads, filter(lambda line: line.startswith('{"name"'), done.stdout.splitlines()))
+    return {each["name"]: each for each in told}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_cell_of_a_lesson_runs_in_pyodide(ran, name):
+    cells = json.loads((ROOT / "notebooks" / name).read_text("utf-8"))["cells"]
+    assert ran[name]["cells"] == sum(cell["cell_type"] == "code" for cell in cells)
+    assert ran[name]["failed"] == []
+
+
+def test_the_list_of_packages_names_files_that_are_there(site):
+    pyodide = site / "static" / "pyodide"
+    packages = json.loads((pyodide / "pyodide-lock.json").read_text())["packages"]
+    assert all((pyodide / package["file_name"]).is_file() for package in packages.values())
+    config = json.loads((site / "jupyter-lite.json").read_text())["jupyter-config-data"]
+    kernel = config["litePluginSettings"]["@jupyterlite/pyodide-kernel-extension:kernel"]
+    assert sorted(kernel["loadPyodideOptions"]["packages"]) == sorted(packages)
+    assert kernel["pyodideUrl"].startswith("./") and kernel["disablePyPIFallback"] is True
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["01_life_of_a_connection.ipynb"])  # with a diagram, recordings, an explorer
+def test_a_lesson_runs_in_the_browser_and_asks_nobody_else(address, name):
+    with chromium_page(need("chromium")) as (page, outside):
+        page.goto(f"{address}/lab/index.html?path=notebooks/{name}")
+        page.wait_for_function(
+            """() => {
+                const panel = window.jupyterapp?.shell.currentWidget;
+                return panel?.content?.widgets?.length
+                    && panel.sessionContext?.session?.kernel?.status === "idle";
+            }""",
+            timeout=180_000,
+        )
+        run_all(page)
+        page.wait_for_function(
+            """() => [...window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells]
+                .every(cell => cell.cell_type !== "code" || cell.toJSON().execution_count)""",
+            timeout=120_000,
+        )
+        outputs = page.evaluate(
+            """() => [...window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells]
+                .flatMap(cell => cell.cell_type === "code" ? cell.toJSON().outputs : [])"""
+        )
+        assert [each["evalue"] for each in outputs if each["output_type"] == "error"] == []
+        assert any("application/vnd.jupyter.widget-view+json" in each.get("data", {}) for each in outputs)
+        assert outside == []
+
+
+@pytest.mark.browser
+def test_the_sites_address_leads_to_the_start_page(address):
+    with chromium_page(need("chromium")) as (page, outside):
+        page.goto(address)
+        page.get_by_role("heading", name="Start here").or_(page.locator("h1").first).wait_for(timeout=60_000)
+        assert outside == []
