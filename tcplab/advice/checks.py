@@ -28,7 +28,7 @@ DATA_TIMER = "the proxy's data timer"
 class Check:
     """One inequality on one leg, with the numbers put in."""
 
-    #: 1 to 5, as facts of the what-if desk.
+    #: 1 to 5, as this module and `limits` count them.
     inequality: int
     #: What is compared, in a few words.
     name: str

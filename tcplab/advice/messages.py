@@ -34,7 +34,7 @@ _ERRNO = {
     END_OF_FILE: "end of file",
     READ_TIMEOUT: "read timed out",
 }
-#: Too many connections.
+#: Too many connections. PostgreSQL's and PgBouncer's, and the next: seen with 15.18 and 1.18.
 FULL = {
     "postgresql": "FATAL: sorry, too many clients already",
     "mysql": "ERROR 1040 (HY000): Too many connections",

@@ -49,25 +49,25 @@ _IN_SERVER_LINES = ("tcp-ut", "inter", "fall", "rise", "backlog")
 class Pasted(Mapping[str, Any]):
     """What was read: ``{"hikaricp.maxLifetime": 1800000}``, values in the settings' own units."""
 
-    values_: Mapping[str, Any] = field(default_factory=dict)
+    found: Mapping[str, Any] = field(default_factory=dict)
     #: Names that the catalogue does not have.
     unknown: tuple[str, ...] = ()
 
     def __getitem__(self, key: str) -> Any:
-        return self.values_[key]
+        return self.found[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values_)
+        return iter(self.found)
 
     def __len__(self) -> int:
-        return len(self.values_)
+        return len(self.found)
 
     @property
     def sentence(self) -> str:
         """What was understood and what was not."""
-        if not self.values_ and not self.unknown:
+        if not self.found and not self.unknown:
             return "There is no setting in this text."
-        names = ", ".join(dict.fromkeys(key.partition(".")[2] for key in self.values_))
+        names = ", ".join(dict.fromkeys(key.partition(".")[2] for key in self.found))
         told = f"Read: {names}." if names else "No setting of the catalogue is in this text."
         if self.unknown:
             some = ", ".join(self.unknown[:8]) + (" and others" if len(self.unknown) > 8 else "")

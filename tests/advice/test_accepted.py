@@ -1,6 +1,5 @@
 """The text to paste is taken by the products themselves, and means there what it says."""
 
-import contextlib
 import json
 import os
 import re
@@ -14,7 +13,6 @@ import pytest
 
 from conftest import need
 from tcplab.advice import Box, Environment, Leg, advise
-from tcplab.advice.messages import FULL, QUERY_TIMEOUT
 from test_catalogue_products import folder, free_port, running, wait_for
 
 BOX = Box("a box: 350 s, “quoted”; # and such", 350)
@@ -104,53 +102,6 @@ def test_pgbouncer_starts_with_it_and_has_it():
         with running([pgbouncer, "-q", file], signal.SIGINT, **options):
             have = wait_for(ask)
     assert {name: have[name] for name in wanted} == {name: str(value) for name, value in wanted.items()}
-
-
-def test_the_messages_of_full_and_of_too_long_are_the_products_own():
-    programs, psql, pgbouncer = Path(need("initdb")).resolve().parent, need("psql"), need("pgbouncer")
-    port, front = free_port(), free_port()
-
-    def ask(at, sql):
-        question = [psql, "-XAtd", f"host=127.0.0.1 port={at} user=postgres dbname=postgres", "-c", sql]
-        done = subprocess.run(question, capture_output=True, text=True)
-        return " ".join(done.stderr.split()) or done.stdout.strip()
-
-    @contextlib.contextmanager
-    def clients(count, at):
-        question = [psql, "-XAtd", f"host=127.0.0.1 port={at} user=postgres dbname=postgres", "-c",
-                    "select pg_sleep(60)"]  # fmt: skip
-        started = [subprocess.Popen(question, stderr=subprocess.DEVNULL) for _ in range(count)]
-        try:
-            yield
-        finally:
-            for each in started:
-                each.kill()
-                each.wait()
-
-    def until(at, text):
-        return wait_for(lambda: text in ask(at, "select 1") or None)
-
-    with folder() as (here, options):
-        make = [programs / "initdb", "-D", here / "data", "-U", "postgres", "-A", "trust", "-N",
-                "--no-locale", "-E", "UTF8"]  # fmt: skip
-        subprocess.run(make, check=True, **options)
-        command = [programs / "postgres", "-D", here / "data", "-p", str(port), "-k", "", "-h", "127.0.0.1",
-                   "-F", "-c", "max_connections=8", "-c", "max_wal_senders=0"]  # fmt: skip
-        file = here / "pgbouncer.ini"
-        file.write_text(
-            f"[databases]\npostgres = host=127.0.0.1 port={port} user=postgres\n[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {front}\nunix_socket_dir =\nauth_type = any\n"
-            "max_client_conn = 2\nquery_timeout = 3\n"
-        )
-        with running(command, signal.SIGINT, **options):
-            wait_for(lambda: ask(port, "select 1") == "1" or None)
-            with running([pgbouncer, "-q", file], signal.SIGINT, **options):
-                wait_for(lambda: ask(front, "select 1") == "1" or None)
-                assert QUERY_TIMEOUT in ask(front, "select pg_sleep(30)")
-                with clients(2, front):
-                    until(front, FULL["pgbouncer"])
-            with clients(8, port):
-                until(port, FULL["postgresql"])
 
 
 def test_haproxy_takes_it(tmp_path):
