@@ -1,6 +1,7 @@
 // Every code cell of every notebook of a built site, in Pyodide itself, without a browser:
 // node run_lessons.mjs SITE ANSWERS, a JSON file {lesson: {question: answer}} so that all that waits is opened, too.
-// Prints one JSON line for each notebook: its name, how many cells ran, what failed, and the seconds it took.
+// Prints one JSON line for each notebook: its name, how many cells ran, what failed, how many widgets were
+// made, and the seconds it took.
 
 import fs from "node:fs";
 import path from "node:path";
@@ -23,6 +24,7 @@ const py = await loadPyodide({ indexURL: pyodide + path.sep, ...settings.loadPyo
 const run = await py.runPythonAsync(`
 import time
 import pyodide_kernel
+from ipywidgets.widgets.widget import _instances
 from pyodide_kernel import ipython_shell as shell
 
 shell.kernel._parent_header = {"header": {}}
@@ -32,19 +34,22 @@ for publisher in (shell.display_pub, shell.displayhook):
                      "publish_execution_result"):
         setattr(publisher, callback, lambda *arguments: None)
 
+failed = []
+# Errors of cells, and those that IPython swallows while it asks an object for its picture.
+shell._showtraceback = lambda kind, error, lines: failed.append(f"{kind.__name__}: {error}")
+
 def run(cells):
     shell.reset()
-    began, failed = time.monotonic(), []
+    failed.clear()
+    began, before = time.monotonic(), len(_instances)
     for source in cells:
-        result = shell.run_cell(source)
-        if error := result.error_before_exec or result.error_in_exec:
-            failed.append(f"{type(error).__name__}: {error}")
-    return [len(cells), failed, time.monotonic() - began]
+        shell.run_cell(source)
+    return [len(cells), failed, len(_instances) - before, time.monotonic() - began]
 run`);
 const folder = path.join(site, "files", "notebooks");
 for (const name of fs.readdirSync(folder).filter((each) => each.endsWith(".ipynb")).sort()) {
   const { cells } = JSON.parse(fs.readFileSync(path.join(folder, name)));
   const code = cells.filter((cell) => cell.cell_type === "code").map((cell) => cell.source.replace(asked, answered));
-  const [count, failed, seconds] = run(py.toPy(code)).toJs();
-  process.stdout.write(JSON.stringify({ name, cells: count, failed, seconds }) + "\n");
+  const [count, failed, widgets, seconds] = run(py.toPy(code)).toJs();
+  process.stdout.write(JSON.stringify({ name, cells: count, failed, widgets, seconds }) + "\n");
 }

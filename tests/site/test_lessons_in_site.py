@@ -65,6 +65,7 @@ def test_every_cell_of_a_lesson_runs_in_pyodide(ran, name):
     cells = json.loads((ROOT / "notebooks" / name).read_text("utf-8"))["cells"]
     assert ran[name]["cells"] == sum(cell["cell_type"] == "code" for cell in cells)
     assert ran[name]["failed"] == []
+    assert ran[name]["widgets"] > 0
 
 
 def test_the_list_of_packages_names_files_that_are_there(site):
