@@ -301,6 +301,7 @@ def failover_dead(story: Story) -> None:
     story.on_server(" ".join(words), *words)
     story.promote()
     story.moves_the_name()
+    story.look()
     story.ends()
 
 
