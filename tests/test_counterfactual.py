@@ -43,6 +43,13 @@ def test_keepalive_shorter_than_the_box_saves_the_report():
     assert late.fate.kind == "failed" and late.failed_after_s < 8
 
 
+def test_a_more_patient_box_saves_the_report():
+    answer = tcplab.what_if(connection("lesson_report_dropped"), firewall_idle_s=350)
+    assert answer.lived and "Had the server gone instead, it would have failed" in answer.sentence
+    assert not tcplab.what_if(connection("lesson_report_dropped"), firewall_idle_s=2).lived
+    assert not tcplab.what_if(connection("lesson_report_dropped"), firewall_idle_s=350, cause="peer").lived
+
+
 def test_an_idle_session_behind_a_box():
     idle = connection("idle_firewall")
     saved = tcplab.what_if(idle, keepalive_idle_s=1, keepalive_interval_s=1)

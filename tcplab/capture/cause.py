@@ -46,19 +46,20 @@ def plan_of(
             f"cause = 'box': only {duration(death.silence)} of silence came before what stayed unanswered, "
             "too little for a box to forget; use peer."
         )
-    fits = between is not None and given <= between[1]
     peer = Way(given, expired or "drop", "reboot" if death.reset else "unplug")
-    if between is None or cause == "peer" or (given and not fits) or not (cause or given or death.data):
+    if between is None or cause == "peer" or not (cause or given or death.data):
         supposed = _the_peer(death)
         other = None if between is None or given else _box(death, between, expired, asks_after_s)
         return Plan(replace(peer, firewall_idle_s=0), peer, other, between if other else None, supposed)
     box = _box(death, between, expired, asks_after_s)
     if firewall_idle_s is None:
         return Plan(box, box, replace(peer, firewall_idle_s=0), between, _the_box(death, between))
-    if given:
+    if 0 < given <= between[1]:  # it was that box
         box = replace(box, firewall_idle_s=given)
     then = replace(box, firewall_idle_s=given)
-    return Plan(box, then, None, None, _the_box(death, between))
+    # Who asks about a box's timer takes a box for the cause; probes that went unanswered don't prove one.
+    other = None if cause or death.data else peer
+    return Plan(box, then, other, None, _the_box(death, between))
 
 
 def _box(death: Death, between: tuple[float, float], expired: str | None, asks_after_s: float) -> Way:
