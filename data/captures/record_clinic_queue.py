@@ -37,7 +37,7 @@ def record(path: Path) -> str:
     else:
         sys.exit("Not recorded: this machine is too busy to keep to the latency of the wire.")
     about = sidecar(story, trace) | {"title": TITLE, "story": TOLD, "command": COMMAND, "states": []}
-    about["events"] = once_each(about["events"])
+    about["events"] = once_each([event for event in about["events"] if event["t"] >= 0])
     # Other names than client and server: nothing of the sidecar is drawn into the pictures.
     about["hosts"] = {"application": trace.hosts["client"], "database": trace.hosts["server"]}
     path.write_bytes(cut_to(SNAPLEN, pcap_bytes(trace, at="server")))
