@@ -42,10 +42,11 @@ def chart(trace: Any, since_s: float = 0, until_s: float = math.inf) -> Shown:
 
 
 def _table(rows: list[list[str]]) -> str:
-    """Lean, as there are many cells: Jupyter's own style sets numbers to the right."""
+    """Lean, as there are many cells: one style for all of them, which also holds inside a widget."""
     head = "".join(f'<th scope="col">{name}</th>' for name in COLUMNS)
     body = "".join(f"<tr>{''.join(f'<td>{to_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    style = 'cellpadding="4" style="text-align: right; line-height: 1.2"'
+    return f"<table {style}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _gap(seconds: float) -> str:
