@@ -32,7 +32,7 @@ EMPTY = {"jedi", "parso"}
 NEEDLESS = (
     "..",
     "plotly/labextension/",
-    "plotly/package_data/plotly.min.js",
+    "plotly/package_data/widgetbundle.js",
     "plotly/package_data/datasets/",
 )
 COMPILED = (".so", ".pyd", ".pyc", ".dylib")

@@ -103,6 +103,13 @@ def test_a_lesson_runs_in_the_browser_and_asks_nobody_else(address, name):
         )
         assert [each["evalue"] for each in outputs if each["output_type"] == "error"] == []
         assert any("application/vnd.jupyter.widget-view+json" in each.get("data", {}) for each in outputs)
+        page.evaluate(
+            """code => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
+                .requestExecute({ code }) }""",
+            "time_wait.answer = 'a'; time_wait.check()",
+        )
+        page.evaluate("() => window.jupyterapp.shell.currentWidget.content.scrollToItem(9, 'start')")
+        page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=60_000, state="attached")
         assert outside == []
 
 

@@ -30,10 +30,10 @@ def test_a_wheel_holds_the_source_and_no_compiled_part(tmp_path):
     assert wheel.sha256 == hashlib.sha256((tmp_path / wheel.file).read_bytes()).hexdigest()
 
 
-def test_the_widgets_bundle_of_plotly_stays(tmp_path):
+def test_the_plotly_that_our_pictures_ask_for_stays(tmp_path):
     names = zipfile.ZipFile(tmp_path / wheels.wheel_of(tmp_path, distribution("plotly")).file).namelist()
-    assert "plotly/package_data/widgetbundle.js" in names
-    assert "plotly/package_data/plotly.min.js" not in names
+    assert "plotly/package_data/plotly.min.js" in names
+    assert "plotly/package_data/widgetbundle.js" not in names
 
 
 def test_an_empty_package_is_known_and_has_no_module(tmp_path):
