@@ -23,6 +23,7 @@ import ipywidgets as widgets
 
 from tcplab.bench import run
 from tcplab.knobs import ParameterError
+from tcplab.lesson.again import remember
 from tcplab.trace import SECOND, Trace
 from tcplab.view import console
 from tcplab.view.controls import Control
@@ -33,6 +34,7 @@ from tcplab.view.panels import (
     CapturePanel,
     ConsolePanel,
     Moment,
+    NumbersPanel,
     Panel,
     PicturePanel,
     SegmentsPanel,
@@ -72,7 +74,7 @@ class Explorer(widgets.VBox):
         name = str(experiment_class.name)
         pictures = tuple(experiment_class.pictures)
         self._picture = PicturePanel(pictures, name, self._moment, self._carefully)
-        self._panels: list[Panel] = [self._picture, SettingsPanel()]
+        self._panels: list[Panel] = [self._picture, NumbersPanel(), SettingsPanel()]
         if "ladder" in pictures:
             self._panels[1:] = [
                 SegmentsPanel(),
@@ -102,6 +104,7 @@ class Explorer(widgets.VBox):
         self.set(**initial)
         #: What `reset` goes back to.
         self._initial = dict(self._values)
+        remember(self)
 
     # -- for cells and tests -----------------------------------------------------------------
 
@@ -157,6 +160,11 @@ class Explorer(widgets.VBox):
     def reset(self) -> None:
         """Back to the values that the explorer began with."""
         self.set(**self._initial)
+
+    def start_again(self) -> None:
+        """The same, and its first tab in front. See `tcplab.lesson.start_again`."""
+        self.reset()
+        self._tabs.selected_index = 0
 
     def look_at(self, seconds: float) -> str:
         """Pick a moment, in seconds since the first segment; returns what the consoles show then."""

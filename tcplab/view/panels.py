@@ -16,6 +16,7 @@ from tcplab.view.excerpt import excerpt
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.localports import wanted_at
 from tcplab.view.moments import moment_words, moments, position, telling
+from tcplab.view.numbers import tables
 from tcplab.view.ports import port_map
 from tcplab.view.settings import settings
 from tcplab.view.show import OF_ALL, PICTURES
@@ -185,6 +186,15 @@ class SegmentsPanel(Panel):
 
     def empty(self) -> None:
         self.widget.value = ""
+
+
+class NumbersPanel(SegmentsPanel):
+    """A study's outcome and curves as text."""
+
+    title = "Numbers"
+
+    def refresh(self, experiment: Parameters, trace: Trace) -> None:
+        self.widget.value = tables(trace)
 
 
 class ConsolePanel(Panel):
