@@ -4,12 +4,14 @@ It knows nothing of the rest of tcplab, and needs ipywidgets only where somethin
 """
 
 from tcplab.lesson.after import after, reveal
+from tcplab.lesson.again import start_again
 from tcplab.lesson.article import article_says
 from tcplab.lesson.ask import ask
 from tcplab.lesson.borrowed import borrowed
 from tcplab.lesson.chart import chart
 from tcplab.lesson.feedback import Feedback
 from tcplab.lesson.found import found
+from tcplab.lesson.projector import projector
 from tcplab.lesson.provenance import provenance
 from tcplab.lesson.question import predict_choice, predict_number
 from tcplab.lesson.rows import as_table, side_by_side
@@ -27,7 +29,9 @@ __all__ = [
     "found",
     "predict_choice",
     "predict_number",
+    "projector",
     "provenance",
     "reveal",
     "side_by_side",
+    "start_again",
 ]

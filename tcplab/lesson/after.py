@@ -20,11 +20,14 @@ class After:
         self._make = make
         self._made: Any = None
         self._place: Any = None
+        question.when_started_again(self._start_again)
 
     @property
     def thing(self) -> Any:
         """What was waiting, made when first wanted; None while the question is open."""
-        if self._made is None and self.question.committed:
+        if not self.question.committed:
+            return None
+        if self._made is None:
             self._made = self._make()
         return self._made
 
@@ -36,6 +39,16 @@ class After:
             self._place = widgets.VBox([widgets.HTML(box(to_html(WAITING)))])
             self.question.when_committed(self._open)
         return self._place
+
+    def _start_again(self) -> None:
+        """The sentence in its place again; the thing will be another one, as it was at first."""
+        import ipywidgets as widgets
+
+        self._made = None
+        if self._place is not None:
+            gone = self._place.children
+            self._place.children = [widgets.HTML(box(to_html(WAITING)))]
+            _close(gone)
 
     def _open(self) -> None:
         import ipywidgets as widgets
@@ -62,6 +75,7 @@ def after(question: Question, make: Callable[[], Any]) -> After:
     """Show what `make` makes once `question` was answered, and a sentence that says so until then.
 
     `make` is called at most once, and not before: ``after(question, lambda: explore(Keepalive))``.
+    Only `start_again` brings it about that it is called once more.
     """
     return After(question, make)
 
@@ -81,10 +95,11 @@ class Reveal:
             import ipywidgets as widgets
 
             self._place = widgets.HTML(self._repr_html_())
-            self.question.when_committed(self._unfold)
+            self.question.when_committed(self._fold_or_unfold)
+            self.question.when_started_again(self._fold_or_unfold)
         return self._place
 
-    def _unfold(self) -> None:
+    def _fold_or_unfold(self) -> None:
         self._place.value = self._repr_html_()
 
     def __repr__(self) -> str:
@@ -110,6 +125,13 @@ def reveal(question: Question, *parts: Any, title: str = "What happens") -> Reve
     kernel one opens it by hand; where no HTML is shown, its text simply stands there.
     """
     return Reveal(question, *parts, title=title)
+
+
+def _close(widgets: Any) -> None:
+    """Widgets that nobody will see again, with all that is in them: they would pile up in the kernel."""
+    for widget in widgets:
+        _close(getattr(widget, "children", ()))
+        widget.close()
 
 
 def _as_html(part: Any) -> str:

@@ -31,6 +31,7 @@ def front(question: Question) -> widgets.Widget:
         made.on_click(clicked)
         return made
 
+    question.when_started_again(lambda: setattr(said, "value", ""))
     check = button("Check", "Commit this prediction and see how good it is", question.check, "primary")
     buttons = [check, button("Hint", "A hint; there may be several", question.hint)]
     buttons.append(button("Show answer", "The right answer, and why", question.solution))

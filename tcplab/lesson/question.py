@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tcplab.lesson import quantity
+from tcplab.lesson.again import remember
 from tcplab.lesson.feedback import CLOSE, HINT, NOT_ATTEMPTED, RIGHT, SOLUTION, UNCLEAR, WRONG, Feedback
 from tcplab.lesson.text import box, to_html, to_plain
 
@@ -34,7 +35,9 @@ class Question(ABC):
         self.committed = False
         self._hints_given = 0
         self._watchers: list[Callable[[], None]] = []
+        self._beginners: list[Callable[[], None]] = []
         self._front: Any = None
+        remember(self)
 
     @property
     def answer(self) -> Any:
@@ -83,16 +86,31 @@ class Question(ABC):
         return Feedback(SOLUTION, f"**{self.right_answer()}.** {self.because}")
 
     def when_committed(self, do: Callable[[], None]) -> None:
-        """Call `do` at the first checked prediction or solution; at once when that has been."""
+        """Call `do` at the first checked prediction or solution; at once when that has been.
+
+        After `start_again` the next one is the first.
+        """
+        self._watchers.append(do)
         if self.committed:
             do()
-        else:
-            self._watchers.append(do)
+
+    def when_started_again(self, do: Callable[[], None]) -> None:
+        """Call `do` whenever the question has become untouched again."""
+        self._beginners.append(do)
+
+    def start_again(self) -> None:
+        """As nobody had answered yet, for the next learner. See `tcplab.lesson.start_again`."""
+        self.committed = False
+        self._hints_given = 0
+        self.answer = None
+        for do in self._beginners:
+            do()
 
     def _commit(self) -> None:
+        if self.committed:
+            return
         self.committed = True
-        watchers, self._watchers = self._watchers, []
-        for do in watchers:
+        for do in self._watchers:
             do()
 
     def front(self) -> Any:

@@ -37,10 +37,40 @@ function quicken(layout) {
   }
 }
 
+/** The picture as a table, folded away: whoever can't see it, or wants the numbers, opens it. */
+function asTable(el) {
+  const folded = document.createElement("details");
+  folded.className = "tcplab-as-table";
+  const title = document.createElement("summary");
+  title.textContent = "The picture as a table";
+  const place = document.createElement("div");
+  place.tabIndex = 0; // its own scroll bars, for arrow keys
+  place.setAttribute("role", "region");
+  place.setAttribute("aria-label", title.textContent);
+  folded.append(title, place);
+  // In command mode JupyterLab takes these keys for itself.
+  folded.addEventListener("keydown", (event) => {
+    if (["Enter", " ", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) event.stopPropagation();
+  });
+  el.appendChild(folded);
+  return (html) => {
+    folded.style.display = html ? "" : "none";
+    place.innerHTML = html;
+  };
+}
+
 export default {
   render({ model, el }) {
     const plot = document.createElement("div");
     el.appendChild(plot);
+    const tell = asTable(el);
+    const say = () => {
+      plot.setAttribute("role", "img");
+      plot.setAttribute("aria-label", model.get("said"));
+      tell(model.get("table"));
+    };
+    say();
+    model.on("change:said change:table", say);
     let Plotly = null;
     let shown = {};
 
@@ -77,7 +107,8 @@ export default {
       const axis = plot._fullLayout?.yaxis;
       if (!area || !axis || event.target.closest(".modebar")) return;
       if (event.clientY < area.top || event.clientY > area.bottom) return;
-      model.set("clicked", { y: axis.p2l(event.clientY - area.top), change: shown.change, at: event.timeStamp });
+      const scale = area.height / axis._length; // a projector's pictures are enlarged
+      model.set("clicked", { y: axis.p2l((event.clientY - area.top) / scale), change: shown.change, at: event.timeStamp });
       model.save_changes();
     });
 
@@ -85,11 +116,15 @@ export default {
     // drawn while hidden (width 0) has a width that plotly made up.
     let width = 0;
     const resize = new ResizeObserver(() => {
-      if (el.clientWidth === width) return;
-      width = el.clientWidth;
+      // What a style sheet has enlarged (transform) needs more room than it takes by itself.
+      const scale = new DOMMatrix(getComputedStyle(plot).transform).d;
+      el.style.height = scale === 1 ? "" : `${plot.offsetHeight * scale}px`;
+      if (plot.clientWidth === width) return;
+      width = plot.clientWidth;
       if (width && Plotly && shown.data) Plotly.Plots.resize(plot);
     });
     resize.observe(el);
+    resize.observe(plot);
 
     model.on("change:drawn", draw);
     plotly(model).then((loaded) => {
@@ -99,6 +134,7 @@ export default {
 
     return () => {
       model.off("change:drawn", draw);
+      model.off("change:said change:table", say);
       resize.disconnect();
       Plotly?.purge(plot);
     };

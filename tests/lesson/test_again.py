@@ -1,0 +1,116 @@
+"""Beginning a lesson anew: questions, what waits behind them, explorers and hints."""
+
+import gc
+
+import ipywidgets as widgets
+import pytest
+
+from tcplab import Keepalive, explore
+from tcplab.lesson import after, ask, predict_choice, predict_number, reveal, start_again
+from tcplab.lesson.after import WAITING
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over():
+    gc.collect()
+
+
+@pytest.fixture
+def question():
+    return predict_number(
+        "How long?", right=90, unit="s", because="60 + 3 × 10.", hints=["Add.", "Mind the 60."]
+    )
+
+
+def feedback(question):
+    return question.front().children[3].value
+
+
+def test_an_answered_question_is_untouched_again(question):
+    question.front()
+    question.answer = "30 s"
+    question.front().children[2].children[0].click()  # Check
+    assert "30 s" in feedback(question) and question.committed
+    start_again()
+    assert question.answer is None and not question.committed
+    assert feedback(question) == "" and question.front().children[1].value == ""
+    assert question.check().outcome == "not attempted"
+
+
+def test_a_choice_loses_its_mark_and_hints_begin_with_the_first():
+    choice = predict_choice("?", {"yes": "", "no": "it isn't"}, right="yes", hints=["one", "two"])
+    choice.front()
+    choice.answer = "no"
+    assert "one" in choice.hint().text
+    start_again()
+    assert choice.front().children[1].value is None
+    assert "one" in choice.hint().text
+
+
+def test_what_waits_closes_and_is_made_anew(question):
+    made = []
+
+    def make():
+        made.append(explore(Keepalive, idle_s=60))
+        return made[-1]
+
+    waiting = after(question, make)
+    place = waiting.place()
+    question.solution()
+    assert place.children == (made[0],)
+    made[0].set(idle_s=5)
+    start_again()
+    assert WAITING in place.children[0].value and waiting.thing is None and repr(waiting) == WAITING
+    question.answer = 90
+    question.check()
+    assert place.children == (made[1],) and made[1].values["idle_s"] == 60
+    assert made[0].comm is None  # closed: nothing piles up
+    assert len(made) == 2
+
+
+def test_a_fact_folds_and_unfolds_again(question):
+    fact = reveal(question, "It takes 90 s.")
+    place = fact.place()
+    for _ in range(2):
+        assert "<details>" in place.value
+        question.solution()
+        assert "<details open>" in place.value
+        start_again()
+    assert "<details>" in place.value
+
+
+def test_an_explorer_that_waits_for_nobody_goes_back_to_its_beginning():
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=3)
+    explorer.set(idle_s=5)
+    explorer._tabs.selected_index = 1
+    start_again()
+    assert explorer.values["idle_s"] == 60 and "90" in explorer.sentence
+    assert explorer._tabs.selected_index == 0
+
+
+def test_watching_after_a_commit_is_told_at_once_and_at_the_next(question):
+    told = []
+    question.solution()
+    question.when_committed(lambda: told.append("open"))
+    question.solution()
+    assert told == ["open"]
+    start_again()
+    question.solution()
+    assert told == ["open", "open"]
+
+
+def test_it_leaves_what_other_questions_never_had(question):
+    other = ask("keepalive", "after_data")
+    start_again()
+    assert "untouched" not in repr(other) and other.answer is None
+    assert "beginning" in repr(start_again())
+
+
+def test_closing_reaches_everything_inside(question):
+    inner = widgets.HTML("deep")
+    box = widgets.VBox([widgets.HBox([inner])])
+    waiting = after(question, lambda: box)
+    waiting.place()
+    question.solution()
+    start_again()
+    assert inner.comm is None
