@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from tcplab.view.idle_desk import idle_map
     from tcplab.view.replay import replay
     from tcplab.view.show import picture, segment_table
+    from tcplab.way.desk import topology
 
     __version__: str
 
@@ -98,6 +99,7 @@ __all__ = [
     "run",
     "segment_table",
     "sweep",
+    "topology",
     "what_if",
     "which_timer_wins",
     "write_pcap",
@@ -127,6 +129,7 @@ _HOMES = {
     "run": "tcplab.bench",
     "segment_table": "tcplab.view.show",
     "sweep": "tcplab.grid",
+    "topology": "tcplab.way.desk",
     "what_if": "tcplab.counterfactual",
     "which_timer_wins": "tcplab.timers",
     "write_pcap": "tcplab.capture.pcap",

@@ -20,7 +20,7 @@ GROUND = {"segment", "knobs", "releases", "trace", "incarnations", "kinds", "cat
 BENCH = GROUND | {"model", "route", "bench"}
 STORIES = {"experiments", "fleet", "stories"}
 ABOVE = {"advice", "capture", "view", "lesson", "doctor", "agree", "counterfactual", "grid", "timers"}
-ABOVE |= {"desk", "cli", "tcplab"}
+ABOVE |= {"desk", "way", "cli", "tcplab"}
 EVERYTHING = BENCH | STORIES | ABOVE
 MAY_IMPORT = {
     "segment": set(),
@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "timers": BENCH | {"experiments", "view"},  # runs of experiments as one table
     "counterfactual": BENCH | {"capture", "view"},  # a capture played again, beside itself
     "desk": {"counterfactual", "view"},  # the clinic with all that it asks
+    "way": GROUND | {"advice", "experiments", "view"},  # the what-if desk: advice as a form
     "cli": EVERYTHING,
     "tcplab": EVERYTHING,  # the package's face, __init__.py
     "__main__": {"cli"},
@@ -61,7 +62,7 @@ NEVER = {
 
 # These also run in a browser's Python: nothing compiled and nothing of a machine's at import.
 FACES_IN_A_BROWSER = {"tcplab", "tcplab.bench"}  # these, not what is inside them
-ROOMS_IN_A_BROWSER = GROUND | {"model", "route", "experiments", "fleet", "advice", "view", "lesson"}
+ROOMS_IN_A_BROWSER = GROUND | {"model", "route", "experiments", "fleet", "advice", "view", "lesson", "way"}
 MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.bench.script",
     "tcplab.bench.model",
