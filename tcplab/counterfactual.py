@@ -21,7 +21,16 @@ from tcplab.capture.death import death_of
 from tcplab.capture.fate import Fate, as_captured, closed_by, counted, ending, same, sentence
 from tcplab.capture.inference import Inference, Settings, settings_of
 from tcplab.capture.likeness import Likeness, compare
-from tcplab.capture.workload import CLIENT, OTHER, SERVER, Workload, not_played, shortened, workload
+from tcplab.capture.workload import (
+    CLIENT,
+    OTHER,
+    SERVER,
+    Workload,
+    not_played,
+    refuse_standstill,
+    shortened,
+    workload,
+)
 from tcplab.knobs import FIREWALL_IDLE, ParameterError
 from tcplab.route.firewall import EXPIRED
 from tcplab.trace import SECOND, Trace, duration
@@ -107,7 +116,10 @@ def what_if(
     idle timer of a box in between (0: no box), `expired` what it does then: drop, reject, reset_both, reopen
     or drop_inbound. The socket's settings are those of `side`: `client` or `server`; as it comes, of the side
     that asked in vain. `cause` of a silence without an answer: `box` (one that forgot) or `peer` (gone, or
-    the way to it); as it comes, the likelier one, and the sentence names the other. Raises `ParameterError`.
+    the way to it); as it comes, the likelier one, and the sentence names the other. Where the model under the
+    captured settings does not do what the capture shows, the sentence begins with that. Raises
+    `ParameterError`: for a wrong value, and for a connection that stood still because its receiver did not
+    read, which is the case of the experiment slow_reader.
     """
     asked = {
         "keepalive_idle_s": keepalive_idle_s, "keepalive_interval_s": keepalive_interval_s,
@@ -115,6 +127,9 @@ def what_if(
     }  # fmt: skip
     _check(side, cause, firewall_idle_s, expired)
     work, warnings = shortened(workload(_last_of(connection)))
+    refuse_standstill(work)
+    left_out = not_played(work)
+    reasons = (*left_out, *(each.partition(" (")[0] for each in warnings))
     if len(connection.passages) > MOST_PLAYED:
         warnings += (
             f"Only the last {MOST_PLAYED:,} of {len(connection.passages):,} segments are played: a silence "
@@ -134,9 +149,10 @@ def what_if(
     box = {"firewall_idle_s": firewall_idle_s, "expired": expired}
     changes = wanted | {name: value for name, value in box.items() if value is not None}
     doubts = _doubts(case, plan, fate) if changes else []
-    told = " ".join([sentence(changes, side, before, fate), *doubts])
+    answer = _guessed(sentence(changes, side, before, fate), likeness, reasons)
+    told = " ".join([answer, *doubts])
     inferences = (*of_the_way(work, plan), *settings[side].inferences)
-    warnings += tuple(connection.warnings) + not_played(work) + _without_effect(case.socket, wanted)
+    warnings += tuple(connection.warnings) + left_out + _without_effect(case.socket, wanted)
     return WhatIf(told, connection, was, again, changes, before, fate, likeness, inferences, warnings)
 
 
@@ -220,6 +236,17 @@ def _doubts(case: _Case, plan: Plan, fate: Fate) -> list[str]:
         if not same(fate, other):
             told.append(f"{what}, it would have {ending(other)}{counted(other) if other.after else ''}.")
     return told
+
+
+def _guessed(answer: str, likeness: Likeness, reasons: tuple[str, ...]) -> str:
+    """The answer; where the model does something else than the capture shows, that and why comes first."""
+    if likeness.holds:
+        return answer
+    why = "; ".join(each[:1].lower() + each[1:].rstrip(".") for each in reasons) or likeness.differs
+    return (
+        f"The model does not reproduce this capture ({why}), so take this as a guess: "
+        f"{answer[:1].lower()}{answer[1:]}"
+    )
 
 
 def _in_words(seconds: float) -> str:

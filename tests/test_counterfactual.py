@@ -1,5 +1,8 @@
 """What would have been, held against recordings in which it was so."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
 import tcplab
@@ -121,10 +124,56 @@ def test_several_connections_are_refused():
         tcplab.what_if(tcplab.Trace("", "capture"))
 
 
-def test_slow_readers_losses_and_forged_resets_are_said_to_be_left_out():
-    for name, what in (("slow_reader", "window closed"), ("lesson_rst_beyond", "forged"),
-                       ("lesson_reject_stale", "sent again")):  # fmt: skip
-        assert any(what in each for each in tcplab.what_if(connection(name)).warnings), name
+# --- what is not its case, and what it can't repeat ---
+
+
+@pytest.mark.parametrize(("name", "i"), [("slow_reader", 0), ("lesson_client_write", 0), ("case_6", 15)])
+def test_a_reader_that_did_not_read_is_not_its_case(name, i):
+    with pytest.raises(
+        tcplab.ParameterError, match=r"did not read .* the experiment slow_reader does"
+    ) as told:
+        tcplab.what_if(connection(name, i), user_timeout_s=5, side="server")
+    findings = tcplab.diagnose(tcplab.read_capture(LIBRARY / f"{name}.pcap")).connections[i].findings
+    (shut,) = (finding for finding in findings if finding.code == "zero_window")
+    stood = re.search(r"its window was 0 for ([^,]+),", str(told.value))[1]
+    assert f"had no room for more data, for {stood} in all" in shut.says
+
+
+def test_a_run_of_a_slow_reader_is_refused_like_its_capture():
+    stopped = tcplab.run(tcplab.SlowReader(stops_reading_s=2, user_timeout_s=30))
+    with pytest.raises(tcplab.ParameterError, match="stood still because the client did not read"):
+        tcplab.what_if(stopped, side="server", user_timeout_s=5)
+
+
+def test_a_window_that_was_closed_for_a_moment_does_not_hide_a_dead_peer():
+    """The server's data goes unanswered later: that is what is asked about."""
+    trace = connection("lesson_cable_out_sending")
+    shut = next(i for i, p in enumerate(trace.passages) if p.sender == "server" and p.segment.length == 0)
+    passage = trace.passages[shut]
+    trace.passages[shut] = replace(passage, segment=replace(passage.segment, window=0))
+    assert tcplab.what_if(trace, user_timeout_s=30).failed_after_s == close_to(30)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("lesson_rst_beyond", "a RST ended nothing here"),
+        ("case_5", "3 RSTs ended nothing here"),
+        ("lesson_reject_stale", "1 segment was sent again here"),
+        ("last_ack_reset", "single losses are not played"),
+        ("old_duplicate", "the server sent bytes 202 to 402 at"),
+    ],
+)
+def test_what_the_model_does_not_reproduce_is_called_a_guess_first(name, why):
+    answer = tcplab.what_if(connection(name), user_timeout_s=30)
+    assert not answer.likeness.holds
+    begins, _, rest = answer.sentence.partition("so take this as a guess: ")
+    assert begins.startswith("The model does not reproduce this capture (") and why in begins
+    assert rest.startswith("with user_timeout_s = 30")
+
+
+def test_what_it_reproduces_is_no_guess():
+    assert "guess" not in tcplab.what_if(connection("lesson_cable_out_sending"), user_timeout_s=30).sentence
 
 
 # --- bad input ---

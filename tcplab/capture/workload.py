@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from tcplab.capture.death import Death, death_of, ended_by_reset
+from tcplab.capture.death import PATIENCE, Death, death_of, ended_by_reset
+from tcplab.capture.standstill import standstill
 from tcplab.kinds import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, classify
 from tcplab.knobs import ParameterError
 from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, seq_diff
-from tcplab.trace import Passage, Trace
+from tcplab.trace import Passage, Trace, duration
 
 CLIENT, SERVER = "client", "server"
 OTHER = {CLIENT: SERVER, SERVER: CLIENT}
@@ -135,6 +136,21 @@ def shortened(work: Workload) -> tuple[Workload, tuple[str, ...]]:
     return replace(work, deeds=deeds), (said,)
 
 
+def refuse_standstill(work: Workload) -> None:
+    """Raise `ParameterError` where a receiver that did not read decided all: the model's read at once.
+
+    Where something went unanswered, that is what the answer is about, and a window closed before is not.
+    """
+    for side, other in OTHER.items():
+        stood, _ = standstill(work.passages, side, work.end)
+        if work.death is None and stood >= PATIENCE:
+            raise ParameterError(
+                f"connection stood still because the {side} did not read (its window was 0 for "
+                f"{duration(stood)}, and the {other} had to wait): what_if does not play readers; the "
+                "experiment slow_reader does."
+            )
+
+
 def not_played(work: Workload) -> tuple[str, ...]:
     """What of it no run repeats, a sentence each."""
     told = []
@@ -143,9 +159,8 @@ def not_played(work: Workload) -> tuple[str, ...]:
     if resets:
         what = "A RST" if len(resets) == 1 else f"{len(resets)} RSTs"
         told.append(f"{what} ended nothing here: forged or late ones are not played.")
-    stray = [p for p in work.passages if p.kind == WINDOW_PROBE]
-    shut = any(not p.segment.window and p.segment.flags & (ACK | SYN | RST) == ACK for p in work.passages)
-    if stray or shut:
+    stray = any(p.kind == WINDOW_PROBE for p in work.passages)
+    if stray or any(standstill(work.passages, side, work.end)[1] for side in OTHER):
         told.append(
             "A receiver was slow here, and its window closed: the programs of the model read at once, so "
             "that such waits are not in its runs."

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tcplab.capture.findings.story import OTHER, Finding, Story, acks, seconds, times
+from tcplab.capture.standstill import standstill
 from tcplab.kinds import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE
 from tcplab.segment import ACK, RST, SYN, seq_diff
 from tcplab.trace import SECOND, duration
@@ -219,21 +220,7 @@ def idle_then_dead(story: Story) -> Iterator[Finding]:
 def zero_window(story: Story) -> Iterator[Finding]:
     """A receiver without room."""
     for side in SIDES:
-        since: int | None = None
-        total = 0
-        shut: list[int] = []
-        for i, p in enumerate(story.passages):
-            if p.segment.flags & RST:
-                if since is not None:
-                    total, since = total + p.t - since, None
-            elif p.sender == side and not p.segment.flags & SYN and p.segment.flags & ACK:
-                if p.segment.window == 0:
-                    shut.append(i)
-                    since = p.t if since is None else since
-                elif since is not None:
-                    total, since = total + p.t - since, None
-        if since is not None:
-            total += story.end - since
+        total, shut = standstill(story.passages, side, story.end)
         if shut:
             yield story.finding(
                 "zero_window", shut,
