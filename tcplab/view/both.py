@@ -11,6 +11,7 @@ from tcplab.trace import Trace
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.ladder import draw
 from tcplab.view.overlay import overlay
+from tcplab.view.table import table
 
 HOW_TO_READ = (
     "The arrows are the model's. A band behind one and ✓: Linux sent the same, at the second that stands "
@@ -27,7 +28,7 @@ class Both(widgets.VBox):
         self.sentence = agreement.sentence
         self.figure = LivingFigure(f"{experiment.name}_on_linux")
         trace, beside = overlay(ours, theirs)
-        self.figure.show(draw(trace, beside=beside))
+        self.figure.show(draw(trace, beside=beside), self.sentence, table(trace, beside))
         said = f'<div style="line-height: 1.5"><b>{escape(self.sentence)}</b><br>{HOW_TO_READ}</div>'
         super().__init__([widgets.HTML(said), self.figure])
 

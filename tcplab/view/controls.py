@@ -167,7 +167,8 @@ class Control:
     def _number(self) -> list[Any]:
         knob = self.knob
         kind = widgets.IntText if knob.kind is int else widgets.FloatText
-        exact = kind(continuous_update=False, tooltip=f"{title(knob)}: the exact value")
+        # Its label is for screen readers only: the slider's stands above both.
+        exact = kind(continuous_update=False, description=f"{title(knob)}: the exact value")
         exact.add_class("tcplab-exact")
         if not self._stops:
             exact.description, exact.tooltip = title(knob), explanation(knob)

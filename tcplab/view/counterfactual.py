@@ -16,6 +16,7 @@ from tcplab.view.excerpt import MOST, excerpt
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.ladder import draw
 from tcplab.view.marks import Picture
+from tcplab.view.table import table
 from tcplab.view.theme import TITLE_SIZE
 from tcplab.view.words import is_error
 
@@ -66,7 +67,7 @@ class Beside(widgets.VBox):
     def __init__(self, answer: Answer) -> None:
         self.sentence = answer.sentence
         self.figure = LivingFigure("what_if")
-        self.figure.show(draw_beside(answer))
+        self.figure.show(draw_beside(answer), answer.sentence, table(side_by_side(answer)))
         said = f'<div style="line-height: 1.5"><b>{escape(answer.sentence)}</b></div>'
         super().__init__([widgets.HTML(said), self.figure, widgets.HTML(_grounds(answer))])
 

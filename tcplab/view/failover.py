@@ -203,6 +203,7 @@ def _layout(
             range=[0, end],
             ticksuffix=f" {unit}",
             anchor="y3",
+            ticklabelstandoff=6,
             title={"text": "time since the run began; dotted lines: failure, promotion, first write",
                    "font": label},
             **grid,

@@ -22,16 +22,31 @@ import traitlets
 from tcplab.view.marks import Picture
 from tcplab.view.theme import JUPYTER_STYLE, PICTURE_CLASS
 
+#: What is said of a picture that brings no words of its own.
+_BESIDE = "Picture: the sentence beside it says what it shows."
+_TABLE_STYLE = """
+.tcplab-as-table { margin: 0.2em 0 0.6em; font-size: 14px; }
+.tcplab-as-table > summary { cursor: pointer; }
+.tcplab-as-table > div { max-height: 36rem; overflow: auto; }
+.tcplab-as-table caption { text-align: left; padding: 0.3em 0; }
+.tcplab-as-table th, .tcplab-as-table td { padding: 0.1em 0.8em; text-align: left; white-space: nowrap; }
+.tcplab-as-table .n { text-align: right; }
+"""
+
 
 class LivingFigure(anywidget.AnyWidget):
     """One figure in a notebook. `show` replaces what it shows; `clear` leaves the place empty."""
 
     _esm = Path(__file__).with_name("figure_widget.js")
-    _css = JUPYTER_STYLE.removeprefix("<style>").removesuffix("</style>")
+    _css = JUPYTER_STYLE.removeprefix("<style>").removesuffix("</style>") + _TABLE_STYLE
 
     #: What is drawn, as JSON: data, layout, a file name for saving it, and how many changes it has
     #: seen. Empty: nothing. A text, because ipywidgets walks through lists item by item.
     drawn = traitlets.Unicode("").tag(sync=True)
+    #: What a screen reader says in place of the picture.
+    said = traitlets.Unicode("").tag(sync=True)
+    #: The same as a table, HTML whose texts are escaped: folded away below the picture. Empty: none.
+    table = traitlets.Unicode("").tag(sync=True)
     #: Where somebody clicked last: {"y": in units of the y axis, "change": of which drawing}.
     clicked = traitlets.Dict({}).tag(sync=True)
 
@@ -43,8 +58,13 @@ class LivingFigure(anywidget.AnyWidget):
         self._changes = 0
         self._picture: Picture | None = None
 
-    def show(self, picture: Picture) -> None:
-        """Draw this instead of what was there, in one message."""
+    def show(self, picture: Picture, said: str = "", table: str = "") -> None:
+        """Draw this instead of what was there.
+
+        `said` is what it shows, in words; without it, it refers to the sentence that stands beside every
+        picture. `table` is the same as HTML, where no other place has it.
+        """
+        self.said, self.table = said or _BESIDE, table
         self._changes += 1
         self._picture = picture
         drawn = {
@@ -58,7 +78,7 @@ class LivingFigure(anywidget.AnyWidget):
     def clear(self) -> None:
         """Draw nothing."""
         self._picture = None
-        self.drawn = ""
+        self.drawn = self.said = self.table = ""
 
     @property
     def figure(self) -> go.Figure | None:

@@ -37,7 +37,7 @@ class HeatMap(widgets.VBox):
     def __init__(self, cells: Cells) -> None:
         self.sentence = cells.sentence
         figure = LivingFigure("heat_map")
-        figure.show(draw_heat_map(cells))
+        figure.show(draw_heat_map(cells), self.sentence)
         self.figure = figure.figure
         self._table = cells.html()
         said = f'<div class="tcplab-sentence" role="status">{paragraph(self.sentence)}</div>'

@@ -61,7 +61,7 @@ class IdleMap(widgets.VBox):
         else:
             self._values = self.silence.values()
             self.sentence = self.silence.sentence
-            self._figure.show(draw_idle_map(self.silence))
+            self._figure.show(draw_idle_map(self.silence), self.sentence)
         for name, control in self._controls.items():
             value = values.get(name, self._values[name])
             control.show(value if control.can_show(value) else self._values[name])

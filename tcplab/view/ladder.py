@@ -242,22 +242,28 @@ def _cursor(frame: Frame, at: int | None) -> dict[str, Any]:
 
 def _layout(frame: Frame, sides: Sides, captions: Text, title: str | None) -> dict[str, Any]:
     # Margins in steps of 40 px, so that the picture does not twitch while a slider moves.
-    left, right = (_step(n * look.CHARACTER + 12) for n in sides.columns())
+    left, right = (_step(n * look.CHARACTER + 24) for n in sides.columns())
     ticks = tick_texts([t - frame.trace.start for t, _ in frame.axis.ticks])
-    times = _step(max(map(len, ticks), default=3) * look.CHARACTER)
+    times = _step(max(map(len, ticks), default=3) * look.CHARACTER + 8)
     margin = {"l": left + times, "r": right, "t": 36 if title else 12, "b": 8}
     top, bottom = -float(_HEAD), max(frame.axis.height, 60.0) + _FOOT
     shown = min(bottom - top, MAX_HEIGHT)
+    more_below: dict[str, Any] = {}
     if shown < bottom - top:
         below = sum(y > top + shown for y in frame.placed.sent)
         what = f"{below:,} more segments" if below > 1 else "more"
         more = f"<b>↓ {what} below: drag the picture up</b>"
-        captions.add(frame.middle, top + shown - 12, more, "middle center", frame.colours.cursor)
+        said = {
+            "x": frame.middle, "y": top + shown - 14, "showarrow": False, "text": more,
+            "font": {"color": frame.colours.cursor}, "bgcolor": frame.colours.paper,
+        }  # fmt: skip
+        more_below = {"annotations": [said]}
     edge = frame.wide * EDGE
     return look.layout(
         frame.colours, height=shown + margin["t"] + margin["b"], margin=margin, title=title
     ) | {
         "uirevision": "ladder",
+        **more_below,
         "dragmode": "pan" if shown < bottom - top else False,
         "xaxis": look.axis(range=[-edge, frame.wide + edge], fixedrange=True),
         "yaxis": look.axis(

@@ -124,6 +124,7 @@ class PicturePanel(Panel):
         self._steps = [Steps(moment)] if "ports" in pictures else []
         self.widget = widgets.VBox([*choice, *self._steps, self.figure, self._hint])
         self._trace: Trace | None = None
+        self._said = ""
         self._choice.observe(lambda change: guard(self._draw), "value")
         self.figure.on_click(self._on_click)
         moment.follow(self._draw)
@@ -133,8 +134,8 @@ class PicturePanel(Panel):
         """Name of the picture that is shown: `ladder`, `window`, `queues`, `ports`."""
         return str(self._choice.value)
 
-    def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self._trace = trace
+    def refresh(self, experiment: Any, trace: Trace) -> None:
+        self._trace, self._said = trace, experiment.sentence(trace)
         self._draw()
 
     def empty(self) -> None:
@@ -160,7 +161,7 @@ class PicturePanel(Panel):
             self._picture, hint, below = port_map(trace, at)
         else:
             self._picture = PICTURES[self.picture](trace)
-        self.figure.show(self._picture)
+        self.figure.show(self._picture, f"{self.picture.capitalize()}: {self._said}")
         self._show_steps(self.picture == "ports")
         self._hint.value = paragraph(hint, "tcplab-help") + below
 
@@ -173,16 +174,22 @@ class PicturePanel(Panel):
             self.moment.pick(self._picture.axis.t_of(y))
 
 
+def scrolled(content: str, name: str) -> str:
+    """HTML in a place of its own that the keyboard reaches and scrolls."""
+    label = escape(name, quote=True)
+    return f'<div class="tcplab-scroll" tabindex="0" role="region" aria-label="{label}">{content}</div>'
+
+
 class SegmentsPanel(Panel):
     """Every segment as a row of text."""
 
     title = "Segments"
 
     def __init__(self) -> None:
-        self.widget = widgets.HTML().add_class("tcplab-scroll")
+        self.widget = widgets.HTML()
 
     def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self.widget.value = table(trace)
+        self.widget.value = scrolled(table(trace), "segments")
 
     def empty(self) -> None:
         self.widget.value = ""
@@ -194,7 +201,7 @@ class NumbersPanel(SegmentsPanel):
     title = "Numbers"
 
     def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self.widget.value = tables(trace)
+        self.widget.value = scrolled(tables(trace), "numbers")
 
 
 class ConsolePanel(Panel):

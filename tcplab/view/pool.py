@@ -156,6 +156,7 @@ def _layout(
             range=[0, end],
             ticksuffix=f" {unit}",
             anchor="y3",
+            ticklabelstandoff=6,
             title={"text": "time since the run began", "font": label},
             **grid,
         ),

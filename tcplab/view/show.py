@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tcplab.trace import Trace
+from tcplab.trace import Trace, duration
 from tcplab.view.churn import draw_churn
 from tcplab.view.failover import draw_failover
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.ladder import draw
 from tcplab.view.marks import Picture
+from tcplab.view.numbers import tables
 from tcplab.view.pool import draw_pool
 from tcplab.view.ports import draw_ports
 from tcplab.view.queues import draw_queues
 from tcplab.view.table import rows, table
 from tcplab.view.window import draw_window
+from tcplab.view.words import words
 
 #: Every picture of a trace by the name that experiments give it.
 PICTURES: dict[str, Callable[[Trace], Picture]] = {
@@ -50,8 +52,21 @@ def picture(trace: Trace, name: str = "") -> LivingFigure:
     """A picture of a trace: its `ladder`, of a study its curves, or another one by name."""
     name = name or _CURVES.get(trace.experiment, "ladder")
     figure = LivingFigure(trace.experiment)
-    figure.show(PICTURES[name](trace))
+    numbers = tables(trace) if trace.series else table(trace)
+    figure.show(PICTURES[name](trace), f"{name.capitalize()}: {summary(trace)}", numbers)
     return figure
+
+
+def summary(trace: Trace) -> str:
+    """A run in one sentence that needs no experiment: how much, between whom, and what came last."""
+    if not trace.passages:
+        return f"{trace.seconds(trace.end):.3g} s, without a segment of its own."
+    last, said = trace.passages[-1], words(trace)[-1]
+    what = ", ".join(part for part in (said.name, said.fate) if part) or said.flags
+    return (
+        f"{len(trace.passages)} segments between {' and '.join(trace.hosts)}. "
+        f"The last goes from {last.sender} to {last.receiver} after {duration(last.t - trace.start)}: {what}."
+    )
 
 
 def segment_table(trace: Trace) -> SegmentTable:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from tcplab.segment import ACK
 from tcplab.trace import Trace, duration
+from tcplab.view.overlay import Beside
 from tcplab.view.words import words
 
 _HEADINGS = ("no.", "sent", "arrives", "from → to", "flags", "seq", "ack", "len", "window", "what")
@@ -38,14 +40,20 @@ def rows(trace: Trace) -> list[tuple[str, ...]]:
     return made
 
 
-def table(trace: Trace) -> str:
-    """The same as an HTML table with headings for columns and rows; every text is escaped."""
+def table(trace: Trace, beside: Sequence[Beside] = ()) -> str:
+    """The same as an HTML table with headings for columns and rows; every text is escaped.
+
+    `beside`: for every passage what the other witness says of it (see `overlay.py`), as one more column.
+    """
     if not trace.passages:
         return "<p>Not one segment was sent.</p>"
-    css = ['class="n"' if heading in _NUMBERS else "" for heading in _HEADINGS]
-    head = "".join(f'<th scope="col" {css[i]}>{escape(text)}</th>' for i, text in enumerate(_HEADINGS))
+    headings = (*_HEADINGS, *(["Linux"] if beside else []))
+    css = ['class="n"' if heading in _NUMBERS else "" for heading in headings]
+    head = "".join(f'<th scope="col" {css[i]}>{escape(text)}</th>' for i, text in enumerate(headings))
     body = []
-    for number, *texts in rows(trace):
+    says = [[each.says] for each in beside] or [[]] * len(trace.passages)
+    for (number, *own), more in zip(rows(trace), says, strict=True):
+        texts = [*own, *more]
         cells = "".join(f"<td {css[i]}>{escape(text)}</td>" for i, text in enumerate(texts, 1))
         body.append(f'<tr><th scope="row" class="n">{number}</th>{cells}</tr>')
     caption = f"{len(body)} segments; times in seconds from the first, numbers relative as in Wireshark"

@@ -32,6 +32,7 @@ from tcplab.view import ladder
 from tcplab.view.console import console
 from tcplab.view.excerpt import MOST, excerpt
 from tcplab.view.explorer import OWN, Explorer
+from tcplab.view.panels import scrolled
 from tcplab.view.settings import settings as to_paste
 from tcplab.view.show import OF_ALL, PICTURES
 from tcplab.view.table import table
@@ -97,7 +98,7 @@ def assert_all_agree(explorer):
         wanted = ladder.draw(seen, at=at) if name == "ladder" else PICTURES[name](seen)
         assert shown["data"] == as_json(wanted.data) and shown["layout"] == as_json(wanted.layout)
     elif title == "Segments":
-        assert inside.value == table(excerpt(trace))
+        assert inside.value == scrolled(table(excerpt(trace)), "segments")
     elif title == "Settings to paste":
         assert inside.value.count("<textarea") == len(to_paste(experiment))
 
@@ -287,7 +288,7 @@ def test_tabs_are_filled_when_they_are_seen():
     explorer.set(closer="both")
     assert segments.value == before
     open_tab(explorer, "Segments")
-    assert segments.value == table(explorer.trace) != before
+    assert segments.value == scrolled(table(explorer.trace), "segments") != before
     explorer.set(request=0)
     assert segments.value == ""
 

@@ -5,11 +5,13 @@ import json
 import plotly.graph_objects as go
 import pytest
 
-from tcplab import DeadPeer, Keepalive, SlowReader
+from tcplab import DeadPeer, Keepalive, PortChurn, SlowReader, both, recording
+from tcplab import picture as show_picture
 from tcplab.bench import run
 from tcplab.view import ladder
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.marks import Picture
+from tcplab.view.table import table
 from tcplab.view.theme import PICTURE_CLASS
 from tcplab.view.window import draw_window
 
@@ -64,3 +66,24 @@ def test_only_clicks_on_the_drawing_that_is_shown_count():
 def test_a_number_that_json_lacks_is_refused_here_and_not_in_the_page():
     with pytest.raises(ValueError, match="JSON"):
         LivingFigure().show(Picture([{"type": "scatter", "y": [float("nan")]}], {}))
+
+
+def test_a_picture_has_words_and_a_table_for_whom_sees_none():
+    trace = run(Keepalive(idle_s=60, interval_s=10, probes=3))
+    shown = show_picture(trace)
+    assert shown.said.startswith(f"Ladder: {len(trace.passages)} segments between client and server.")
+    assert shown.table == table(trace) and "keepalive probe 3" in shown.table
+    study = show_picture(run(PortChurn(duration_s=10)))
+    assert study.said.startswith("Churn: 10 s") and "time_wait_high" in study.table
+    shown.clear()
+    assert (shown.said, shown.table) == ("", "")
+    shown.show(ladder.draw(trace))
+    assert "sentence beside it" in shown.said and shown.table == ""
+
+
+def test_a_picture_of_both_witnesses_says_in_its_table_what_linux_did():
+    linux = recording("lesson_cable_out_idle")
+    shown = both(Keepalive(idle_s=5, interval_s=1, probes=3), linux)
+    assert shown.figure.said == shown.sentence
+    assert '<th scope="col" >Linux</th>' in shown.figure.table
+    assert shown.figure.table.count("✓ Linux") >= 4
