@@ -58,7 +58,8 @@ def complaints(name: str, notebook: dict, size: int) -> list[str]:
 def test_every_notebook_is_fit_to_be_compared():
     said = {
         path.name: complaints(path.name, json.loads(path.read_text("utf-8")), path.stat().st_size)
-        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+        for path in sorted(NOTEBOOKS.rglob("[!.]*.ipynb"))
+        if ".ipynb_checkpoints" not in path.parts
     }
     assert not {name: wrong for name, wrong in said.items() if wrong}
 

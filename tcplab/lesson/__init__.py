@@ -14,6 +14,7 @@ from tcplab.lesson.found import found
 from tcplab.lesson.projector import projector
 from tcplab.lesson.provenance import provenance
 from tcplab.lesson.question import predict_choice, predict_number
+from tcplab.lesson.quiz import quiz
 from tcplab.lesson.rows import as_table, side_by_side
 from tcplab.lesson.text import Shown
 
@@ -31,6 +32,7 @@ __all__ = [
     "predict_number",
     "projector",
     "provenance",
+    "quiz",
     "reveal",
     "side_by_side",
     "start_again",

@@ -20,7 +20,7 @@ def front(question: Question) -> widgets.Widget:
     Everything is reached with Tab and works with Space and Enter; Enter in the box checks.
     """
     said = widgets.HTML("")
-    entry = _radio(question) if isinstance(question, ChoiceQuestion) else _text(question)
+    entry = radio(question) if isinstance(question, ChoiceQuestion) else _text(question)
 
     def button(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
         made = widgets.Button(description=label, tooltip=tooltip, button_style=style)
@@ -43,7 +43,8 @@ def front(question: Question) -> widgets.Widget:
     return whole
 
 
-def _radio(question: ChoiceQuestion) -> widgets.Widget:
+def radio(question: ChoiceQuestion) -> widgets.Widget:
+    """The options to choose from: they set the question's answer, and show it when a cell has set it."""
     labels = {f"{letter}) {to_plain(label)}": label for letter, label in question.lettered()}
     texts = {label: text for text, label in labels.items()}
     entry = widgets.RadioButtons(
