@@ -16,7 +16,8 @@ from typing import Any
 
 import simpy
 
-from tcplab.fleet.borrowing import ACK_DELAY, NEVER, Lending, Plan, Told
+from tcplab.fleet.borrowing import Lending
+from tcplab.fleet.loans import ACK_DELAY, NEVER, Plan, Told
 from tcplab.fleet.pool import Pool
 
 RATE, WANTED = 200, 10
@@ -36,6 +37,7 @@ def with_simpy(plan: Plan) -> Answers:
     errors = timeouts = zombies = probes = 0
     latencies: list[int] = []
     on_borrow, on_return = plan.probe == "test_on_borrow", plan.probe == "test_on_return"
+    given_up = -1
 
     def fate(born: int, takes: int) -> tuple[bool, int]:
         """Is there an answer, and how long until it or the error."""
@@ -47,11 +49,24 @@ def with_simpy(plan: Plan) -> Answers:
         acknowledged = died - start >= 2 * plan.latency + ACK_DELAY
         return False, min(NEVER if acknowledged else plan.detection, plan.socket_timeout)
 
-    def replaced(slot: Any) -> Any:
+    def ready_after() -> int:
         meets = env.now + plan.round_trip > plan.break_at and env.now < plan.up_at
-        yield env.timeout((plan.up_at - env.now if meets else 0) + plan.round_trip)
+        return (plan.up_at - env.now if meets else 0) + plan.round_trip
+
+    def replaced(slot: Any) -> Any:
+        yield env.timeout(ready_after())
         idle.append(env.now)
         slots.release(slot)
+
+    def discard(slot: Any, born: int) -> None:
+        """What was found dead; with it all that are as old are given up, if that is the rule."""
+        nonlocal given_up
+        if plan.all_at_once:
+            given_up = env.now if born > given_up else given_up
+            idle.append(born)
+            slots.release(slot)
+        else:
+            env.process(replaced(slot))
 
     def request(arrived: int) -> Any:
         nonlocal errors, timeouts, zombies, probes
@@ -67,14 +82,24 @@ def with_simpy(plan: Plan) -> Answers:
                 latencies.append(env.now - arrived)
                 return
             born = idle.pop() if plan.is_lifo else idle.popleft()
+            is_fresh = born <= given_up
+            if is_fresh:
+                wait = ready_after()
+                if env.now + wait >= arrived + plan.acquire_timeout:
+                    errors, timeouts = errors + 1, timeouts + 1
+                    latencies.append(plan.acquire_timeout)
+                    env.process(replaced(slot))
+                    return
+                yield env.timeout(wait)
+                born = env.now
             dead = born <= plan.break_at <= env.now
-            if on_borrow:
+            if on_borrow and not is_fresh:
                 probes += 1
                 good, wait = fate(born, plan.round_trip)
                 yield env.timeout(wait)
                 if not good:
                     zombies += 1
-                    env.process(replaced(slot))
+                    discard(slot, born)
                     continue
             elif dead:
                 zombies += 1
@@ -83,14 +108,14 @@ def with_simpy(plan: Plan) -> Answers:
             latencies.append(env.now - arrived)
             if not good:
                 errors += 1
-                env.process(replaced(slot))
+                discard(slot, born)
                 return
             if on_return:
                 probes += 1
                 good, wait = fate(born, plan.round_trip)
                 yield env.timeout(wait)
                 if not good:
-                    env.process(replaced(slot))
+                    discard(slot, born)
                     return
             idle.append(born)
             slots.release(slot)

@@ -5,7 +5,7 @@ import pytest
 from tcplab import DeadPeer, Pool, run
 from tcplab.catalogue import setting
 from tcplab.lesson import ask
-from test_data_pools import SIZE, after, errors
+from test_data_pools import SIZE, after, errors, requests
 
 NIGHT = {"order": "fifo", "rate_per_s": 0.01, "duration_s": 7200, "breaks": "idle_firewall"}
 #: As recorded: one request after another, and a break while all of the pool's connections rest.
@@ -82,13 +82,40 @@ def test_only_what_is_in_flight_is_left():
         ("pool_psycopg_immediate", {"order": "fifo"}),
         ("pool_queue_fifo", {"order": "fifo"}),
         ("pool_queue_lifo", {"order": "lifo"}),
-        ("pool_engine_pre_ping", {"order": "fifo", "probe": "test_on_borrow"}),
+        ("pool_engine", {"order": "fifo", "after_error": "all"}),
+        ("pool_engine_pre_ping", {"order": "fifo", "after_error": "all", "probe": "test_on_borrow"}),
     ],
 )
 def test_the_study_counts_as_many_errors_as_a_real_pool_had(name, settings):
     told = outcome(**RECORDED, breaks="server_restart", **settings)
     assert told["errors"] == len(errors(name))
-    assert told["errors"] + told["zombies_left"] + settings.get("probe", "").count("borrow") * SIZE == SIZE
+    if "after_error" in settings:
+        assert (told["zombie_borrows"], told["zombies_left"]) == (1, 0)
+    else:
+        assert told["errors"] + told["zombies_left"] == SIZE
+
+
+def test_an_engine_opens_its_connections_anew_one_by_one_as_the_study_does():
+    """The error, then ten requests each on a connection of its own, then the first of them again."""
+    ports = [each["port"] for each in requests("pool_engine")]
+    before, broken, later = set(ports[:20]), ports[20], ports[21:]
+    assert broken in before and not before & set(later)
+    assert len(set(later[:SIZE])) == SIZE and later[SIZE:] == later[: len(later) - SIZE]
+    study = run(Pool(**RECORDED, breaks="server_restart", order="fifo", after_error="all"))
+    anew = sorted(since for _, since, _, state in study.series["connections"] if since and state == "alive")
+    assert anew == pytest.approx([2.2 + k / 10 for k in range(SIZE)], abs=0.001)
+
+
+def test_one_test_of_a_silent_connection_is_enough_for_an_engine_and_for_the_study():
+    values = RECORDED | {"rate_per_s": 0.4, "break_at_s": 50.1, "duration_s": 100}
+    values |= {"breaks": "silent_drop", "order": "fifo", "socket_timeout_s": 2.4, "probe": "test_on_borrow"}
+    told = run(Pool(**values, after_error="all"))
+    assert told.outcome["zombie_borrows"] == 1 and not told.outcome["errors"]
+    assert run(Pool(**values)).outcome["zombie_borrows"] == SIZE
+    recorded = [took for took, result in after("pool_dropped_pre_ping")]
+    slow = [took for took in recorded if took > 1]
+    assert len(slow) == 1 and not errors("pool_dropped_pre_ping")
+    assert slow[0] * 1000 == pytest.approx(max(most for most in told.series["slowest_ms"] if most), rel=0.2)
 
 
 def test_a_silent_drop_takes_the_study_as_long_as_a_real_pool():
@@ -109,8 +136,6 @@ def test_a_silent_drop_takes_the_study_as_long_as_a_real_pool():
 
 
 def test_what_the_study_cannot_say_is_what_the_lesson_says_it_cannot():
-    restarted = outcome(**RECORDED, breaks="server_restart", order="fifo")["errors"]
-    assert len(errors("pool_engine")) == 1 < restarted, "an Engine throws all old connections away"
     checked = outcome(**RECORDED, breaks="server_restart", order="fifo", probe="test_on_borrow")
     assert checked["errors"] == 0 and len(errors("pool_psycopg_checked")) == 1, "psycopg_pool's check rests"
 

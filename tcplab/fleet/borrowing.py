@@ -8,82 +8,9 @@ takes a heap of events.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-#: Later than everything.
-NEVER = 1 << 62
-#: How long Linux may keep back the ACK of a request, hoping to send it with the answer: nanoseconds
-#: (include/net/tcp.h:TCP_DELACK_MIN).
-ACK_DELAY = 40_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a pool is asked to do. All times in nanoseconds; `NEVER` for a timer that is off."""
-
-    arrivals: Sequence[int]
-    end: int
-    size: int
-    is_lifo: bool
-    latency: int
-    #: From sending a request to its answer, and the same for a probe or a handshake.
-    query: int
-    round_trip: int
-    #: `none`, `test_on_borrow`, `test_on_return`, `test_while_idle` or `background_ping`.
-    probe: str
-    probe_interval: int
-    bypass: int
-    lifetime: int
-    idle_timeout: int
-    acquire_timeout: int
-    #: The moment at which every connection dies; whether by FIN or RST; until when none can be opened.
-    break_at: int
-    is_told: bool
-    up_at: int
-    #: Silence after which a connection is dead.
-    silence_limit: int
-    #: From sending into a dead connection to the error: of the application's own, and of Linux.
-    socket_timeout: int
-    detection: int
-
-    @property
-    def usual(self) -> int:
-        """How long a healthy request takes that need not wait."""
-        return self.query + (self.round_trip if self.probe == "test_on_borrow" and not self.bypass else 0)
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """One connection of the pool."""
-
-    row: int
-    born: int
-    #: An exchange that ends by then is safe; the last segment; the last request's end.
-    safe: int = NEVER
-    quiet: int = 0
-    used: int = 0
-    is_busy: bool = False
-    is_old: bool = False
-    is_gone: bool = False
-
-
-@dataclass(slots=True)
-class Told:
-    """What came of it."""
-
-    errors: int = 0
-    timeouts: int = 0
-    zombies: int = 0
-    probes: int = 0
-    zombies_left: int = 0
-    first_death: int = NEVER
-    last_error: int = -1
-    #: (arrival, how long it took, did it fail) of every request that was not answered in `Plan.usual`.
-    unusual: list[tuple[int, int, bool]] = field(default_factory=list)
-    #: (row, from, until, `alive` or `zombie`).
-    lives: list[tuple[int, int, int, str]] = field(default_factory=list)
+from tcplab.fleet.loans import ACK_DELAY, NEVER, Link, Plan, Told
 
 
 class Lending:
@@ -100,6 +27,8 @@ class Lending:
         self.rows: set[int] = set(range(plan.size))
         self.count = 0
         self.loose: list[Link] = []
+        #: When the pool last gave up all that were open: what was born by then is not lent again.
+        self.given_up = -1
         for _ in range(plan.size):
             self._add(0)
         if plan.probe == "test_while_idle":
@@ -111,7 +40,7 @@ class Lending:
         limit, told = plan.silence_limit, self.told
         on_return = plan.round_trip if plan.probe == "test_on_return" else 0
         # Where all healthy requests take the same time, they need nothing but these few lines.
-        is_plain = plan.probe != "test_on_borrow" or not plan.bypass
+        is_plain = plan.probe != "test_on_borrow" or not (plan.bypass or plan.all_at_once)
         is_probed = plan.probe in ("test_on_borrow", "test_on_return")
         back = self.back_probed if plan.probe == "test_on_borrow" else self.back
         has_limit, has_used = limit < NEVER, plan.idle_timeout < NEVER
@@ -179,7 +108,10 @@ class Lending:
         link.quiet = now
         if self.plan.silence_limit < NEVER:
             link.safe = now + self.plan.silence_limit
-        if link.is_old:
+        if link.born <= self.given_up:
+            self._empty(now, link)
+            self.idle.append(link)
+        elif link.is_old:
             self._replace(now, link)
         else:
             self.idle.append(link)
@@ -208,9 +140,24 @@ class Lending:
             self._borrow(now, arrived, self.idle.pop() if plan.is_lifo else self.idle.popleft())
 
     def _borrow(self, now: int, arrived: int, link: Link) -> None:
+        if not link.is_gone:
+            self._lend(now, arrived, link)
+            return
+        ready, limit = self._ready(now), arrived + self.plan.acquire_timeout
+        if ready >= limit:
+            self.told.timeouts += 1
+            self._fail(arrived, limit)
+        link = Link(link.row, ready, quiet=ready, used=ready, is_busy=True)
+        link.safe = self._died(link)
+        self.loose.append(link)
+        self._at(ready, "renewed", link, arrived)
+
+    def _lend(self, now: int, arrived: int, link: Link, *, is_fresh: bool = False) -> None:
         plan, told = self.plan, self.told
         link.is_busy = True
-        is_probed = plan.probe == "test_on_borrow" and not (plan.bypass and now - link.quiet < plan.bypass)
+        is_probed = plan.probe == "test_on_borrow" and not (
+            is_fresh or (plan.bypass and now - link.quiet < plan.bypass)
+        )
         was_dead = self._died(link) <= now
         start = now
         if is_probed:
@@ -279,8 +226,35 @@ class Lending:
         self._found_dead(now, link, 0)
 
     def _found_dead(self, now: int, link: Link, _: int) -> None:
-        self._replace(now, link)
+        if self.plan.all_at_once:
+            self._give_up(now, link)
+        else:
+            self._replace(now, link)
         self._serve(now)
+
+    def _give_up(self, now: int, link: Link) -> None:
+        """All that are as old keep their place, and are opened anew when they are next borrowed."""
+        if link.born > self.given_up:
+            self.given_up = now
+            for each in self.idle:
+                if not each.is_gone:
+                    self._empty(now, each)
+            for each in self.loose:
+                each.is_old |= each.is_busy and each.born <= now  # emptied when it comes back
+        self._empty(now, link)
+        self.idle.append(link)
+
+    def _empty(self, now: int, link: Link) -> None:
+        """Nothing but its place in the pool is left."""
+        link.is_busy, link.is_gone, link.safe = False, True, -1
+        self._record(link, now)
+
+    def _renewed(self, now: int, link: Link, arrived: int) -> None:
+        self._watch(now, link)
+        if now - arrived >= self.plan.acquire_timeout:
+            self._release(now, link)
+        else:
+            self._lend(now, arrived, link, is_fresh=True)
 
     # -- opening and closing -----------------------------------------------------------------
 
@@ -304,12 +278,15 @@ class Lending:
 
     def _open(self, now: int) -> None:
         """A handshake takes a round trip; while the server is down the pool goes on trying."""
-        plan = self.plan
         row = min(self.rows)
         self.rows.remove(row)
+        self._at(self._ready(now), "opened", None, row)
+
+    def _ready(self, now: int) -> int:
+        """When a connection is open that somebody begins to open now."""
+        plan = self.plan
         meets_break = now + plan.round_trip > plan.break_at and now < plan.up_at
-        began = plan.up_at if meets_break else now
-        self._at(began + plan.round_trip, "opened", None, row)
+        return (plan.up_at if meets_break else now) + plan.round_trip
 
     def _opened(self, now: int, _: None, row: int) -> None:
         self.rows.add(row)
@@ -317,13 +294,17 @@ class Lending:
         self._serve(now)
 
     def _add(self, now: int, row: int | None = None) -> None:
-        plan = self.plan
         row = min(self.rows) if row is None else row
         self.rows.remove(row)
         link = Link(row, now, quiet=now, used=now)
         link.safe = self._died(link)
         self.loose.append(link)
         self.idle.append(link)
+        self._watch(now, link)
+
+    def _watch(self, now: int, link: Link) -> None:
+        """Begin its timers."""
+        plan = self.plan
         for wait, what in ((plan.lifetime, "aged"), (plan.idle_timeout, "unused")):
             if wait < NEVER:
                 self._at(now + wait, what, link)
@@ -365,8 +346,10 @@ class Lending:
         if now >= self.plan.end:
             return
         self._at(now + self.plan.probe_interval, "sweep")
-        tested = list(self.idle)
+        tested = [link for link in self.idle if not link.is_gone]
+        empty = [link for link in self.idle if link.is_gone]
         self.idle.clear()
+        self.idle.extend(empty)
         for link in tested:
             self._test(now, link)
 

@@ -11,7 +11,8 @@ from math import ceil
 from typing import Any, ClassVar
 
 from tcplab.fleet.arrivals import poisson
-from tcplab.fleet.borrowing import NEVER, Lending, Plan, Told
+from tcplab.fleet.borrowing import Lending
+from tcplab.fleet.loans import NEVER, Plan, Told
 from tcplab.fleet.silence import detection
 from tcplab.fleet.study import ARRIVALS, DURATION, RATE, Study
 from tcplab.knobs import DAY, FIREWALL_IDLE, LATENCY, RETRIES2, SEED, Knob, ParameterError, choice, knob
@@ -43,7 +44,10 @@ class Pool(Study):
     (net/ipv4/tcp_timer.c:tcp_write_timeout); a request that was already acknowledged (TCP delays
     an ACK up to 40 ms) waits for `socket_timeout_s` alone. test_while_idle tests all that is idle
     together, every `probe_interval_s`; background_ping each connection that has been silent for
-    so long. Requests are followed to their end, also beyond the run.
+    so long. With `after_error` = all, the pool gives up every connection that is as old as one on which a
+    request or a probe failed, and opens each anew when it is next borrowed, as SQLAlchemy's Engine does
+    (sqlalchemy/pool/base.py:Pool._invalidate, _ConnectionRecord.get_connection); the request waits for that
+    handshake. Requests are followed to their end, also beyond the run.
     """
 
     name = "pool"
@@ -56,6 +60,9 @@ class Pool(Study):
         "restart, first in first out": {"breaks": "server_restart", "order": "fifo"},
         "restart, last in first out": {"breaks": "server_restart"},
         "restart, test on borrow": {"breaks": "server_restart", "probe": "test_on_borrow"},
+        "restart, all given up after one error": {
+            "breaks": "server_restart", "order": "fifo", "after_error": "all",
+        },
         "restart, test while idle": {"breaks": "server_restart", "probe": "test_while_idle"},
         "silent drop": {"breaks": "silent_drop"},
         "silent drop, socket timeout": {"breaks": "silent_drop", "socket_timeout_s": 5},
@@ -100,6 +107,13 @@ class Pool(Study):
         _timer("no probe after", "A connection used so recently is lent without a test.", slider_high=10),
         default=0,
     )
+    after_error: str = knob(
+        choice(
+            "after an error", "this_one", "all",
+            help="What is opened anew: the connection that failed, or all that are as old.",
+        ),
+        default="this_one",
+    )  # fmt: skip
     max_lifetime_s: float = knob(
         _timer("maximum lifetime", "An older connection is replaced, once idle.", "never", 3600), default=1800
     )
@@ -198,6 +212,7 @@ class Pool(Study):
             silence_limit=_or_never(silence.get(self.breaks, 0)),
             socket_timeout=_or_never(self.socket_timeout_s),
             detection=detection(self.retries2, latency, self.linux),
+            all_at_once=self.after_error == "all",
         )
 
     def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -239,6 +254,8 @@ class Pool(Study):
             if self.probe == "test_on_borrow" and self.bypass_window_s:
                 whose = "found by the probe, or so soon after its last use that there was none"
             parts.append(f"A dead connection was borrowed {_times(told['zombie_borrows'])} ({whose}).")
+        if self.after_error == "all" and told["errors"] + told["zombie_borrows"] > told["acquire_timeouts"]:
+            parts.append("With the first that is found dead the pool gives up all that are as old.")
         if told["zombies_left"]:
             still = "connection is" if told["zombies_left"] == 1 else "connections are"
             parts.append(f"When the run ends {told['zombies_left']} {still} dead, unknown to the pool.")

@@ -38,7 +38,8 @@ def shipped() -> tuple[Shipped, ...]:
     """Six pools that DBAs meet.
 
     In which order they lend is in the catalogue where it is a setting; else from the source: HikariCP's
-    ConcurrentBag.borrow, psycopg_pool's ConnectionPool._get_ready_connection.
+    ConcurrentBag.borrow, psycopg_pool's ConnectionPool._get_ready_connection. `after_error` is that of
+    SQLAlchemy's Engine (engine/base.py:Connection._handle_dbapi_exception), not of its pool alone.
     """
     commons = {
         "size": _number("commons_pool2", "maxTotal"),
@@ -108,10 +109,10 @@ def shipped() -> tuple[Shipped, ...]:
                 "size": _number("sqlalchemy", "pool_size"),
                 "order": _order(_number("sqlalchemy", "pool_use_lifo")),
                 "probe": "test_on_borrow" if _number("sqlalchemy", "pool_pre_ping") else "none",
+                "after_error": "all",
                 "max_lifetime_s": _seconds("sqlalchemy", "pool_recycle"),
                 "acquire_timeout_s": _seconds("sqlalchemy", "pool_timeout"),
             },
-            beyond="After one error its Engine throws all old connections away: one error, not one for each "
-            "connection. Under load it opens up to ten more than its size.",
+            beyond="Under load it opens up to ten connections more than its size.",
         ),
     )

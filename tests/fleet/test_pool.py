@@ -43,7 +43,7 @@ def test_the_contract():
     assert STUDIES["pool"] is Pool
     defaults = Pool.defaults()
     assert {name: defaults[name] for name in CONTRACT} == CONTRACT
-    assert defaults.keys() - CONTRACT.keys() == {"latency_ms", "linux", "seed"}
+    assert defaults.keys() - CONTRACT.keys() == {"after_error", "latency_ms", "linux", "seed"}
     assert outcome().keys() >= OUTCOME
     assert not Pool.sampled and set(Pool.controls) <= {field.name for field in fields(Pool)}
 
@@ -74,6 +74,38 @@ def test_on_borrow_only_requests_in_flight_fail_and_each_borrow_costs_a_round_tr
     assert told["probes"] == told["requests"] + 9
     assert told["p50_ms"] == 9
     assert outcome(probe="test_on_borrow")["extra_round_trips_per_s"] == 200
+
+
+@pytest.mark.parametrize("order", ["fifo", "lifo"])
+@pytest.mark.parametrize("probe", ["none", "test_on_borrow"])
+@pytest.mark.parametrize("size", [10, 25])
+def test_a_pool_that_replaces_all_after_one_error_has_one_and_no_zombie_left(order, probe, size):
+    values = {"order": order, "probe": probe, "size": size, "break_at_s": 60.0137, "query_ms": 1}
+    one = restart(**values, rate_per_s=10, after_error="all")
+    # At 60.1 s, with all of them at rest, the first is borrowed: an error, or a probe that finds it dead.
+    assert (one["errors"], one["zombie_borrows"], one["zombies_left"]) == (int(probe == "none"), 1, 0)
+    each = restart(**values, rate_per_s=10)
+    assert each["zombie_borrows"] + each["zombies_left"] == size
+
+
+def test_what_was_given_up_is_opened_when_it_is_next_borrowed_and_the_request_waits_for_that():
+    values = {"size": 4, "order": "fifo", "rate_per_s": 2, "break_at_s": 3.01, "duration_s": 10}
+    trace = run(Pool(**values, breaks="server_restart", after_error="all"))
+    assert trace.outcome["errors"] == 1
+    lives = trace.series["connections"]
+    # The error comes at 3.5 s; from then on each has its turn every 0.5 s, after a round trip of 2 ms.
+    anew = sorted(since for _, since, _, state in lives if since and state == "alive")
+    assert anew == pytest.approx([4.002, 4.502, 5.002, 5.502])
+    assert [until for *_, until, state in lives if state == "zombie"] == pytest.approx([3.5] * 4, abs=0.01)
+    # Last in first out: nobody borrows the others, and nobody needs them.
+    lifo = run(Pool(**values | {"order": "lifo"}, breaks="server_restart", after_error="all"))
+    assert len([each for each in lifo.series["connections"] if each[1]]) - 4 == 1
+
+
+def test_an_error_in_use_gives_up_what_rests():
+    values = {"size": 4, "order": "fifo", "rate_per_s": 20, "break_at_s": 1.51, "query_ms": 90}
+    told = restart(**values, duration_s=10, after_error="all")
+    assert (told["errors"], told["zombie_borrows"]) == (2, 0), "the two in use at the break"
 
 
 def test_a_bypass_window_saves_the_probes_of_a_busy_pool_and_lets_the_fresh_dead_through():
@@ -240,6 +272,7 @@ drawn = st.builds(
     breaks=st.sampled_from(["nothing", "server_restart", "silent_drop"]),
     break_at_s=st.sampled_from([0.51113, 1.0177]),
     down_s=st.sampled_from([0, 0.33371]),
+    after_error=st.sampled_from(["this_one", "all"]),
     duration_s=st.just(3),
     seed=st.integers(0, 50),
 )
@@ -272,6 +305,7 @@ anything = st.builds(
     ),
     break_at_s=st.sampled_from([0, 5, 7.3, 100]),
     down_s=st.sampled_from([0, 2]),
+    after_error=st.sampled_from(["this_one", "all"]),
     firewall_idle_s=st.sampled_from([0.4, 2]),
     server_idle_s=st.sampled_from([0.4, 2]),
     duration_s=st.just(12),

@@ -1,5 +1,7 @@
 """Pools with their products' defaults: each can be played, and says what the catalogue says."""
 
+from dataclasses import replace
+
 from tcplab import Pool, run
 from tcplab.fleet.shipped import shipped
 
@@ -40,6 +42,16 @@ def test_the_defaults_are_the_products_own():
         "psycopg_pool": "fifo",
         "SQLAlchemy": "fifo",
     }
+
+
+def test_only_an_engine_learns_from_one_error():
+    learns = [title for title, pool in POOLS.items() if pool.settings.get("after_error") == "all"]
+    assert learns == ["SQLAlchemy"]
+    engine = Pool(breaks="server_restart", break_at_s=65.001, **POOLS["SQLAlchemy"].settings)
+    told = run(engine).outcome
+    # An answer takes 7 ms: the requests of 64.995 s and 65 s are in flight.
+    assert (told["errors"], told["zombie_borrows"], told["zombies_left"]) == (2, 0, 0)
+    assert run(replace(engine, after_error="this_one")).outcome["errors"] == engine.size
 
 
 def test_a_pool_without_a_limit_waits_for_ever():
