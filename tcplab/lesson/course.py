@@ -39,7 +39,8 @@ class Lesson:
 
     def link(self) -> str:
         """HTML: a link where there is a notebook, an honest word where there is none yet."""
-        name = f"{self.number} {to_html(self.name)}"
+        # A long name may break: it is the narrowest column of a table that decides how wide that is.
+        name = f"{self.number} {to_html(self.name).replace('_', '_<wbr>')}"
         style = "color: var(--jp-content-link-color, #1565c0); text-decoration: underline"
         if self.ready:
             return f'<a href="{self.notebook}" target="_blank" style="{style}">{name}</a>'

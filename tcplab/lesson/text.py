@@ -44,6 +44,8 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
     """An HTML table with a header row; cells are HTML already."""
     head = "".join(
         f'<th scope="col" style="text-align: left; padding: 0.3em 0.6em">{to_html(name)}</th>'
+        if name
+        else "<td></td>"  # the corner above the rows' names heads nothing
         for name in columns
     )
     body = "".join(

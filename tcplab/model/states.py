@@ -78,7 +78,7 @@ def mermaid() -> str:
     The ways out by RST or timeout are left to prose.
     """
     ends = {CLOSED: "[*]"}
-    lines = ["stateDiagram-v2"]
+    lines = ["stateDiagram-v2", "    accTitle: The states of a connection and its steps"]
     lines += [
         f"    {ends.get(state, state)} --> {ends.get(after, after)}: {step}"
         for (state, step), after in TRANSITIONS.items()

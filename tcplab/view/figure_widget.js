@@ -65,7 +65,7 @@ export default {
     el.appendChild(plot);
     const tell = asTable(el);
     const say = () => {
-      plot.setAttribute("role", "img");
+      plot.setAttribute("role", "figure"); // not img: its tool buttons can be reached
       plot.setAttribute("aria-label", model.get("said"));
       tell(model.get("table"));
     };

@@ -153,6 +153,7 @@ def test_no_text_makes_the_search_stumble_or_becomes_html(query, phase):
             "i",
             "a",
             "br",
+            "wbr",
             "code",
             "table",
             "thead",
@@ -189,7 +190,7 @@ def test_only_lessons_that_exist_are_links():
     page = lesson_map()._repr_html_()
     for lesson in lessons().values():
         assert (f'href="{lesson.notebook}"' in page) == lesson.ready
-        assert lesson.name in page and lesson.promise in repr(lesson_map())
+        assert lesson.name in page.replace("<wbr>", "") and lesson.promise in repr(lesson_map())
     assert "(planned)" in repr(lesson_map())
 
 
