@@ -1,5 +1,6 @@
-"""What stands in notebooks/for_teachers: recorded evidence, routes whose minutes add up, links that lead on."""
+"""What stands in notebooks/for_teachers: recorded evidence, minutes that add up, links that lead on."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from tcplab import read_capture
 from tcplab.lesson import chart
+from tcplab.lesson.ask import tables
 from tcplab.lesson.course import lessons
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +53,55 @@ def test_the_evidence_was_recorded(role, name, block):
             assert plain(at[2]) in said, line
         else:
             assert plain(line) in {text for _, text in known}, line
+
+
+# The guide ---------------------------------------------------------------------------------------
+
+GUIDE = (FOLDER / "guide.md").read_text(encoding="utf-8")
+ROUTES = re.findall(
+    r"^### ([^\n]+)\n\n\| what \| minutes \|\n\|---\|---\|\n((?:\|[^\n]+\n)+)", GUIDE, re.MULTILINE
+)
+SECTIONS = re.findall(r"^### (\d\d) (\w+)\n(.*?)(?=^##)", GUIDE, re.MULTILINE | re.DOTALL)
+PARTS = ("One idea", "Ask first", "Show", "Stuck", "Skip")
+
+
+@pytest.mark.parametrize("title, rows", ROUTES, ids=[title for title, _ in ROUTES])
+def test_the_minutes_of_a_route_add_up(title, rows):
+    *parts, (_, total) = re.findall(r"\| ([^|]+) \| \*{0,2}(\d+)\*{0,2} \|", rows)
+    assert sum(int(minutes) for _, minutes in parts) == int(total)
+    for what, minutes in parts:
+        if numbered := re.fullmatch(r"(\d\d) (\w+)", what):
+            lesson = lessons()[numbered[2]]
+            assert (lesson.number, lesson.minutes, lesson.ready) == (numbered[1], int(minutes), True)
+
+
+def test_there_is_a_route_for_each_length_and_two_days_have_every_lesson():
+    assert len(ROUTES) == 4
+    days = "".join(rows for title, rows in ROUTES if title.startswith("Two days"))
+    taught = {lesson.name for lesson in lessons().values() if lesson.ready and lesson.name != "what_if"}
+    assert set(re.findall(r"\| \d\d (\w+) ", days)) == taught
+
+
+def test_every_lesson_has_its_section_and_asks_a_question_that_exists():
+    named = {(lesson.number, lesson.name) for lesson in lessons().values() if lesson.ready}
+    assert named - {(number, name) for number, name, _ in SECTIONS} <= {
+        ("00", "start_here"),
+        ("15", "what_if"),
+    }
+    for _, name, text in SECTIONS:
+        assert re.findall(r"^- \*\*([\w ]+)\.\*\*", text, re.MULTILINE) == list(PARTS), name
+        asked = re.search(r"^- \*\*Ask first\.\*\* `(\w+)`", text, re.MULTILINE)
+        assert asked and asked[1] in tables(name), name
+
+
+@pytest.mark.parametrize("file", ["guide.md", "incident_cards.md", "hand_out.md"])
+def test_links_lead_somewhere(file):
+    text = (FOLDER / file).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert target.startswith("https://") or (FOLDER / target).exists(), target
+
+
+def test_the_commands_of_the_guide_are_real():
+    for line in re.findall(r"^from (\S+) import (\w+)$", GUIDE, re.MULTILINE):
+        module, name = line
+        assert hasattr(importlib.import_module(module), name)
