@@ -110,6 +110,13 @@ REFERENCE = {
         "in_trouble": "1",
         "cut_report": "c",
     },
+    "what_if": {
+        "one_lost": "375",
+        "expire_time": "b",
+        "two_lost": "5 min 12 s",
+        "ping_in_use": "d",
+        "behind_the_nat": "2 h",
+    },
 }
 ALL = [(lesson.name, name) for lesson in TAUGHT for name in tables(lesson.name)]
 

@@ -20,7 +20,7 @@ import ipywidgets as widgets
 from tcplab import view
 from tcplab.advice import Advice, Environment, advise, read_settings
 from tcplab.knobs import ParameterError
-from tcplab.view.desk_timeline import draw_desk_timeline
+from tcplab.view.desk_timeline import LegLanes, draw_desk_timeline
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.panels import paragraph
 from tcplab.way import file, shown
@@ -31,6 +31,8 @@ from tcplab.way.timeline import timeline
 _STYLES = [Path(view.__file__).with_name(name) for name in ("explorer.css", "desk.css")]
 #: What the list of presets says while the values are none of them.
 OWN = "your own"
+#: The place of the page with all timers.
+_TIMERS = 1
 ABOUT = (
     "Type what you know; what you don't know may stay as it comes. Nobody asks for round trips or windows. "
     "Nothing leaves this machine, as long as your Jupyter runs on it."
@@ -48,6 +50,8 @@ class Desk(widgets.VBox):
     def __init__(self, start: Environment) -> None:
         self._start = self._last = start
         self._quiet = False
+        self._legs: tuple[LegLanes, ...] = ()
+        self._is_drawn = False
         #: What is typed; None when it can't be.
         self.environment: Environment | None = None
         #: What breaks and what mends it; None when nothing can be said.
@@ -146,7 +150,7 @@ class Desk(widgets.VBox):
     @property
     def figure(self) -> Any:
         """The picture of all timers as a plotly figure; None when there is none."""
-        return self._figure.figure
+        return draw_desk_timeline(self._legs).figure() if self.advice else None
 
     # -- building ----------------------------------------------------------------------------
 
@@ -187,6 +191,7 @@ class Desk(widgets.VBox):
         }
         tabs = widgets.Tab(list(pages.values()), titles=list(pages))
         tabs.selected_index = 0
+        tabs.observe(lambda change: self._draw(), "selected_index")
         return tabs
 
     def _file_area(self) -> widgets.Widget:
@@ -245,7 +250,7 @@ class Desk(widgets.VBox):
         try:
             self.environment = self._last = self.form.environment()
             self.advice = advise(self.environment)
-            legs = timeline(self.advice)
+            self._legs = timeline(self.advice)
         except ParameterError as error:
             self._refuse(str(error))
             return
@@ -256,13 +261,20 @@ class Desk(widgets.VBox):
             self._refuse(f"With these values tcplab itself makes a mistake ({what}); try others.")
             return
         self.sentence = shown.first(self.advice)
-        self._figure.show(draw_desk_timeline(legs))
+        self._is_drawn = False
+        self._draw()
         self._checks.value = shown.checks_table(self.advice)
         self._changes.value = shown.changes_html(self.advice)
         self._proof.value = shown.prove_html(self.advice)
         self._link.value = file.link(self.environment)
         self._show_settings()
         self._say()
+
+    def _draw(self) -> None:
+        """Draw the timers where they are seen: a picture that is drawn in a hidden place has no width."""
+        if self.advice is not None and not self._is_drawn and self._tabs.selected_index == _TIMERS:
+            self._figure.show(draw_desk_timeline(self._legs))
+            self._is_drawn = True
 
     def _refuse(self, why: str) -> None:
         self.environment = self.advice = None
