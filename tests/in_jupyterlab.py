@@ -42,9 +42,12 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 
 class JupyterLab:
-    """One server on a free port of the loopback interface; its notebooks stand in `folder`."""
+    """One server on a free port of the loopback interface; its notebooks stand in `folder`.
 
-    def __init__(self, folder: Path, *, theme: str = "light") -> None:
+    With `whole` a page holds all cells of a notebook, also those out of sight.
+    """
+
+    def __init__(self, folder: Path, *, theme: str = "light", whole: bool = False) -> None:
         self.folder = folder / "notebooks"
         self.folder.mkdir(parents=True)
         home = folder / "jupyter"
@@ -54,6 +57,10 @@ class JupyterLab:
         themes = home / "settings" / "@jupyterlab" / "apputils-extension"
         themes.mkdir(parents=True)
         (themes / "themes.jupyterlab-settings").write_text(json.dumps({"theme": THEMES[theme]}))
+        if whole:
+            notebooks = home / "settings" / "@jupyterlab" / "notebook-extension"
+            notebooks.mkdir(parents=True)
+            (notebooks / "tracker.jupyterlab-settings").write_text(json.dumps({"windowingMode": "none"}))
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         environment = os.environ | {
@@ -89,9 +96,12 @@ class JupyterLab:
             time.sleep(0.1)
         raise TimeoutError(f"JupyterLab did not start:\n{self.log.read_text()[-2000:]}")
 
-    def address(self, name: str) -> str:
-        """Where JupyterLab shows that notebook, in a workspace of its own that is empty at first."""
-        return f"{self.url}/lab/workspaces/test/tree/{quote(name)}"
+    def address(self, name: str, workspace: str = "test") -> str:
+        """Where JupyterLab shows that notebook, in a workspace that is empty at first.
+
+        What another page of the same workspace showed last comes back with a reload.
+        """
+        return f"{self.url}/lab/workspaces/{workspace}/tree/{quote(name)}"
 
     def stop(self) -> None:
         """End the server and its kernels."""
@@ -106,9 +116,9 @@ class JupyterLab:
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: Path, *, theme: str = "light") -> Iterator[JupyterLab]:
+def jupyterlab(folder: Path, *, theme: str = "light", whole: bool = False) -> Iterator[JupyterLab]:
     """A server that ends with the block."""
-    lab = JupyterLab(folder, theme=theme)
+    lab = JupyterLab(folder, theme=theme, whole=whole)
     try:
         lab.wait()
         yield lab
