@@ -199,7 +199,7 @@ class Explorer(widgets.VBox):
         grids = [widgets.Box(row).add_class("tcplab-controls") for row in rows]
         folded = widgets.Accordion([grids[1]], titles=[f"{len(rest)} more settings"])
         folded.selected_index = None
-        return [grids[0], folded]
+        return [grids[0], folded.add_class("tcplab-more")]
 
     def _on_preset(self, change: Any) -> None:
         if not self._quiet and change["new"] in self._presets:
