@@ -23,7 +23,7 @@ from tcplab.capture.reader import Table, read_table
 from tcplab.capture.sidecar import Sidecar, read_sidecar
 from tcplab.kinds import classify
 from tcplab.segment import RST, SYN, Endpoint, Segment
-from tcplab.trace import Passage, Trace
+from tcplab.trace import Note, Passage, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,17 @@ class Capture:
         order, borders = self.by_connection
         return order[borders[i] : borders[i + 1]]
 
-    def connection(self, i: int) -> Trace:
-        """Connection `i`, counted from 0, as a trace; `CaptureError` when there is none."""
+    def connection(self, i: int, *, first: int | None = None, last: int | None = None) -> Trace:
+        """Connection `i`, counted from 0, as a trace; `CaptureError` when there is none.
+
+        Of a long one only the `first` or the `last` so many segments, 1 or more, if given: a million of them
+        take half a minute. A note at its end, or a warning, says what is left out.
+        """
         rows = self.rows(i)
+        part = _part(len(rows), first, last)
+        return self._cut(self._trace(i, rows[part]), rows, part)
+
+    def _trace(self, i: int, rows: Array) -> Trace:
         client, server = self.connections[i]
         names = {client: ("client", "server"), server: ("server", "client")}
         shifts = self.columns["window_shift"][rows]
@@ -137,6 +145,21 @@ class Capture:
             warnings=[*self.warnings, *_window_warning(segments, shifts)],
         )
         self._add_sidecar(trace, client, server)
+        return trace
+
+    def _cut(self, trace: Trace, rows: Array, part: slice) -> Trace:
+        """What is left of the calls and samples with these rows, and the words for what is not."""
+        count = len(rows)
+        if part.stop < count:
+            end, cut = trace.passages[-1].t, int(self.table.t[rows[part.stop]])
+            trace.end = end
+            trace.calls = [call for call in trace.calls if call.t < cut]
+            trace.sockets = [sample for sample in trace.sockets if sample.t < cut]
+            trace.notes.append(Note(end, "", f"{count - part.stop:,} more segments follow"))
+        if part.start:
+            trace.warnings.append(
+                f"Only the last {count - part.start:,} of {count:,} segments are looked at."
+            )
         return trace
 
     @cached_property
@@ -189,6 +212,16 @@ def read_capture(
     if skipped:
         warnings.append(f"{skipped} packets of {file.name} are left out: their link type can't be read.")
     return Capture(file.name, table, sidecar, tuple(filter(None, warnings)))
+
+
+def _part(count: int, first: int | None, last: int | None) -> slice:
+    """Which of `count` segments are wanted; both ends stand in it."""
+    for name, most in (("first", first), ("last", last)):
+        if most is not None and most < 1:
+            raise CaptureError(f"{name} = {most} leaves no segments: give 1 or more.")
+    if first is not None and last is not None:
+        raise CaptureError("first and last are both given: a connection can be cut at one end only.")
+    return slice(max(count - last, 0) if last else 0, min(count, first) if first else count)
 
 
 def _window_warning(segments: Sequence[Segment], shifts: Array) -> list[str]:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from tcplab.trace import Trace
-from tcplab.view import ladder
+from tcplab.view import ladder, replay_steps
 from tcplab.view.clinic_asking import Asking
 from tcplab.view.clinic_drop import DropZone
 from tcplab.view.clinic_list import LISTED, chosen, filters, headline, line, summary_table, worst_first
 from tcplab.view.clinic_reading import Reading
 from tcplab.view.counterfactual import Answer
-from tcplab.view.excerpt import MOST, excerpt, excerpt_words
+from tcplab.view.excerpt import MOST, excerpt_words
 from tcplab.view.figure_widget import LivingFigure
 from tcplab.view.panels import paragraph
 from tcplab.view.replay import Replay
@@ -257,21 +257,23 @@ class Clinic(widgets.VBox):
     def _show(self) -> None:
         """Fill the tab that is seen."""
         seen = self._tabs.selected_index or 0
-        trace = self.trace
-        if trace is None or seen not in self._stale or self.capture is None or self.diagnosis is None:
+        capture, number = self.capture, self.number
+        if number is None or seen not in self._stale or capture is None or self.diagnosis is None:
             return
-        number = self.number or 0
         self._stale.discard(seen)
+        frames = capture.frames(number)
+        # No more of a connection is built than is shown: a million segments take half a minute.
         if seen == 0:
-            self._replay.show(trace, self.diagnosis.connections[number].findings, self.capture.frames(number))
+            beginning = capture.connection(number, first=replay_steps.MOST)
+            self._replay.show(beginning, self.diagnosis.connections[number].findings, frames)
         elif seen == 1:
-            self._ladder.show(ladder.draw(excerpt(trace)))
+            self._ladder.show(ladder.draw(capture.connection(number, first=MOST)))
         elif seen == 2:
-            self._segments.value = paragraph(excerpt_words(trace), "tcplab-help") + table(
-                excerpt(trace, MOST)
-            )
+            beginning = capture.connection(number, first=MOST)
+            said = paragraph(excerpt_words(beginning, whole=len(frames)), "tcplab-help")
+            self._segments.value = said + table(beginning)
         elif self._asking is not None:
-            self._asking.show(trace)
+            self._asking.show(capture.connection(number, last=replay_steps.MOST))
 
     def __repr__(self) -> str:
         return self.sentence

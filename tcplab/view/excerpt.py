@@ -32,9 +32,12 @@ def excerpt(trace: Trace, most: int = MOST) -> Trace:
     )
 
 
-def excerpt_words(trace: Trace, most: int = MOST) -> str:
-    """What to say beside an excerpt; empty when the trace is shown whole."""
-    count = len(trace.passages)
+def excerpt_words(trace: Trace, most: int = MOST, whole: int = 0) -> str:
+    """What to say beside an excerpt; empty when the trace is shown whole.
+
+    `whole` is how many segments there are where the trace itself is only their beginning.
+    """
+    count = max(len(trace.passages), whole)
     if count <= most:
         return ""
     return f"Ladder, table and console show the first {most} of {count:,} segments; the capture has all."

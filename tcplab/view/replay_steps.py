@@ -55,7 +55,8 @@ class Steps:
     def __init__(
         self, trace: Trace, findings: Iterable[Finding] | None = None, frames: Sequence[int] = ()
     ) -> None:
-        whole, trace = len(trace.passages), excerpt(trace, MOST)
+        # A capture's trace may be its beginning alone; the frames are those of the whole.
+        whole, trace = max(len(trace.passages), len(frames)), excerpt(trace, MOST)
         if trace.bench == "capture":
             from tcplab.view.replay_findings import findings_of, verdicts
 

@@ -26,11 +26,14 @@ from scapy.layers.l2 import ARP, CookedLinux, CookedLinuxV2, Dot1Q, Ether, Loopb
 from scapy.utils import PcapNgWriter, RawPcapWriter  # noqa: E402
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
-DEATH = EXCHANGE + """
+DEATH = (
+    EXCHANGE
+    + """
     7200    c A   40 201 lost
     7275    c A   40 201 lost
     7350    c RA  41 201 lost
 """
+)
 ETHERNET = 1
 
 
@@ -326,6 +329,39 @@ def test_a_connection_that_is_not_there_is_named(tmp_path, i):
     capture = read_capture(pcap(tmp_path / "x.pcap", ask(), link=101))
     with pytest.raises(CaptureError, match=rf"x\.pcap has no connection {i}: it has number 0\."):
         capture.connection(i)
+
+
+LONG = Path(__file__).resolve().parents[2] / "data" / "captures" / "lesson_client_write.pcap"
+
+
+@given(st.integers(1, 40))
+def test_the_beginning_alone_is_that_of_the_whole(first):
+    capture = read_capture(LONG)
+    whole, beginning = capture.connection(0), capture.connection(0, first=first)
+    assert beginning.passages == whole.passages[:first] and beginning.warnings == whole.warnings
+    if first < len(whole.passages):
+        cut = whole.passages[first].t
+        assert beginning.end == whole.passages[first - 1].t
+        assert beginning.calls == [call for call in whole.calls if call.t < cut]
+        assert beginning.notes[-1].text == f"{len(whole.passages) - first} more segments follow"
+    else:
+        assert beginning == whole
+
+
+@given(st.integers(1, 40))
+def test_the_end_alone_is_that_of_the_whole_and_says_so(last):
+    capture = read_capture(LONG)
+    whole, end = capture.connection(0), capture.connection(0, last=last)
+    assert [(p.t, p.segment) for p in end.passages] == [(p.t, p.segment) for p in whole.passages[-last:]]
+    assert (end.end, end.hosts) == (whole.end, whole.hosts)
+    said = [f"Only the last {last} of {len(whole.passages)} segments are looked at."]
+    assert end.warnings == whole.warnings + (said if last < len(whole.passages) else [])
+
+
+@pytest.mark.parametrize("part", [{"first": 0}, {"last": -3}, {"first": 3, "last": 3}])
+def test_a_part_that_is_none_is_refused(part):
+    with pytest.raises(CaptureError, match=f"^{next(iter(part))} "):
+        read_capture(LONG).connection(0, **part)
 
 
 def test_a_capture_without_tcp_is_no_error(tmp_path):

@@ -96,6 +96,24 @@ def test_each_tab_shows_the_connection_that_is_chosen():
     assert made._segments.value.count("<tr>") >= len(trace.passages)
 
 
+def test_of_a_long_connection_no_more_is_built_than_is_shown(monkeypatch):
+    monkeypatch.setattr("tcplab.view.replay_steps.MOST", 8)
+    monkeypatch.setattr("tcplab.view.clinic.MOST", 5)
+    made = desk(CAPTURES / "lesson_client_write.pcap")
+    assert len(made.trace.passages) == 29
+    monkeypatch.setattr(type(made), "trace", property(lambda self: pytest.fail("built whole")))
+    made._open()
+    assert len(made._replay.steps.watched.passages) == 8
+    assert "The replay ends after the first 8 of 29 segments" in made._replay._title.value
+    open_tab_of(made, "Whole ladder")
+    assert made._ladder.figure is not None
+    open_tab_of(made, "Segments")
+    assert made._segments.value.count("<tr>") < 10
+    open_tab_of(made, "Other settings")
+    assert len(made._asking.trace.passages) == 8
+    assert "Only the last 8 of 29 segments are looked at." in made._asking.trace.warnings
+
+
 def open_tab_of(made, title):
     made._tabs.selected_index = made._tabs.titles.index(title)
 
