@@ -206,9 +206,12 @@ class Desk(widgets.VBox):
             _button("Load from there", "folder-open", lambda: self.load(self._path.value)),
         ]
         rows = [[self._link, self._upload], [self._path, *buttons]]
-        boxes = [widgets.HBox(row).add_class("tcplab-head") for row in rows]
+        boxes = [widgets.HBox(row).add_class("tcplab-head").add_class("tcplab-file") for row in rows]
+        about = widgets.HTML(
+            paragraph("A small file of text: products, boxes, numbers, settings; no passwords.")
+        )
         self._filed = widgets.HTML()
-        return widgets.VBox([*boxes, self._filed])
+        return widgets.VBox([about, *boxes, self._filed])
 
     # -- when somebody does something ---------------------------------------------------------
 
@@ -227,6 +230,7 @@ class Desk(widgets.VBox):
 
     def _paste(self, text: str) -> None:
         read = read_settings(text)
+        self._text.value = ""  # it may have held a password
         self.form.settings = {**self.form.settings, **read}
         self._tell(read.sentence)
         self._update()
@@ -340,6 +344,7 @@ def topology(start: str | Environment = "", **values: Any) -> Desk:
 
 
 def _button(text: str, icon: str, pressed: Callable[[], None]) -> widgets.Button:
-    button = widgets.Button(description=text, icon=icon, layout=widgets.Layout(width="auto"))
+    button = widgets.Button(description=text, icon=icon)
+    button.layout = widgets.Layout(width="auto", align_self="flex-start")
     button.on_click(lambda _: pressed())
     return button

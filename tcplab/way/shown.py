@@ -149,12 +149,13 @@ def _changes(advice: Advice) -> Iterator[str]:
 
 
 def prove_html(advice: Advice) -> str:
-    """The commands that show it on each host."""
-    return (
-        paragraph(
-            "When it is set, open a new connection, leave it idle, and look. The number counts down to the "
-            "next probe:"
+    """The command that shows it on each leg, and what it shows."""
+    told = paragraph("When it is set, open a new connection, leave it idle, and look: the time counts down.")
+    for leg, line in zip(advice.environment.legs, advice.prove.splitlines(), strict=True):
+        command, _, note = line.removeprefix(f"{leg.name}: ").partition("   # ")
+        label = escape(f"command for {leg.name}", quote=True)
+        told += (
+            f'<h4>{escape(leg.name)}</h4><pre class="tcplab-console" tabindex="0" aria-label="{label}">'
+            f"{escape(command)}</pre>{paragraph(f'{capital(note)}.')}"
         )
-        + '<pre class="tcplab-console" tabindex="0" aria-label="commands that prove it">'
-        + f"{escape(advice.prove)}</pre>"
-    )
+    return told

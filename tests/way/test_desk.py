@@ -140,7 +140,9 @@ def test_what_cannot_be_is_said_in_one_sentence_and_leaves_no_answer():
 
 def test_pasted_settings_join_and_what_is_unknown_is_named_without_its_value():
     desk = topology("AWS: NLB, PgBouncer, RDS")
-    desk.paste("jdbc:postgresql://db/shop?tcpKeepAlive=true&secretThing=hunter2&password=hunter3")
+    desk._text.value = "jdbc:postgresql://db/shop?tcpKeepAlive=true&secretThing=hunter2&password=hunter3"
+    desk.paste(desk._text.value)
+    assert desk._text.value == ""
     assert desk.environment.settings["pgjdbc.tcpKeepAlive"] is True
     assert desk.environment.settings["pgbouncer.max_client_conn"] == 500
     assert "secretThing" in desk.told
