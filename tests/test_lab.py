@@ -230,7 +230,7 @@ def test_an_incomplete_copy_is_one_line(project, with_uv):
 def test_an_unknown_command_is_one_line(project, with_uv):
     done = start(project, with_uv, "tset")
     assert done.returncode == 2
-    assert done.stderr == "lab.py: no command 'tset'; there are: lab, setup, test, lock.\n"
+    assert done.stderr == "lab.py: no command 'tset'; there are: lab, setup, test, site, lock.\n"
     assert "python3 lab.py test" in start(project, with_uv, "--help").stdout
 
 
