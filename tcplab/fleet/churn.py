@@ -56,6 +56,10 @@ class PortChurn(Study):
     include/net/tcp.h:TCP_TIMEWAIT_LEN), unless `tw_reuse` lets connect() take it before
     (net/ipv4/tcp_ipv4.c:tcp_twsk_unique; both sides use timestamps). A port freed at a moment is
     free at that moment. Of the ports that are free the one that has been so longest is taken.
+
+    Series: `in_use_low` and `in_use_high`, `time_wait_low` and `time_wait_high`: the fewest and the most
+    ports that are not free, or in TIME_WAIT, in each of at most 600 steps that begin at `t_s`; `opened` and
+    `refused`: how many attempts in it. `outages_s`: [from, to] of each time without a free port, in seconds.
     """
 
     name = "port_churn"

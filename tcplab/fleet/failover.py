@@ -77,6 +77,10 @@ class Failover(Study):
     errors: requests without an answer, those included for which no connection came free in time.
     detected_after_s: until the client first loses a connection, or fails to open one, by the failure.
     stale_connections: to the old primary when the standby was promoted, and those opened to it since.
+
+    Series: `writes_accepted`, `writes_refused`, `reads`, `reads_from_old_primary`, `errors`: a count for each
+    of at most 300 steps that begin at `t_s`. `budget`: [part, from, to], which add up to the outage, in
+    seconds from the failure on. `connections`: [place in the pool, from, to, primary, old or new], in seconds.
     """
 
     name = "failover"
@@ -376,6 +380,7 @@ def _held_by(plan: Plan) -> str:
 def _series(plan: Plan, told: Told, budget: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
     """Answers by the moment at which they came, the parts of the outage, and the pool's connections."""
     edges = [plan.end * i // STEPS for i in range(STEPS + 1)]
+    fails = plan.fails_at
 
     def counted(moments: Sequence[int]) -> list[int]:
         seen = [bisect_left(moments, edge) for edge in (*edges[:-1], plan.end + 1)]
@@ -388,13 +393,6 @@ def _series(plan: Plan, told: Told, budget: Sequence[tuple[str, int, int]]) -> d
         "reads": counted(told.reads),
         "reads_from_old_primary": counted(told.reads_from_old),
         "errors": counted(told.errors),
-        #: (part, since, until) from the failure on: they add up to the outage.
-        "budget": [
-            [part, (since - plan.fails_at) / SECOND, (until - plan.fails_at) / SECOND]
-            for part, since, until in budget
-        ],
-        "connections": [
-            [row, since / SECOND, until / SECOND, leads_to]
-            for row, since, until, leads_to in sorted(told.lives)
-        ],
+        "budget": [[part, (a - fails) / SECOND, (b - fails) / SECOND] for part, a, b in budget],
+        "connections": [[row, a / SECOND, b / SECOND, to] for row, a, b, to in sorted(told.lives)],
     }

@@ -48,6 +48,10 @@ class Pool(Study):
     request or a probe failed, and opens each anew when it is next borrowed, as SQLAlchemy's Engine does
     (sqlalchemy/pool/base.py:Pool._invalidate, _ConnectionRecord.get_connection); the request waits for that
     handshake. Requests are followed to their end, also beyond the run.
+
+    Series, by the moment at which a request came, for each of at most 600 steps that begin at `t_s`: how many
+    `requests` and `errors`, and how long the longest took, `slowest_ms` (None: no request came, or one never
+    heard anything). `connections`: [place in the pool, from, to, alive or zombie], in seconds.
     """
 
     name = "pool"
