@@ -164,6 +164,7 @@ def catalogue() -> tuple[Setting, ...]:
     return settings
 
 
+@lru_cache(maxsize=1)
 def products() -> tuple[Product, ...]:
     """Every product, in the order of the file."""
     return tuple(dict.fromkeys(each.product for each in catalogue()))
@@ -201,6 +202,7 @@ def find(
     )
 
 
+@lru_cache(maxsize=1024)
 def setting(product: str, name: str) -> Setting:
     """One setting by the key of its product and its own name; `CatalogueError` where there is none."""
     of_product = find(product=product)
