@@ -80,7 +80,7 @@ class Failover(Study):
 
     Series: `writes_accepted`, `writes_refused`, `reads`, `reads_from_old_primary`, `errors`: a count for each
     of at most 300 steps that begin at `t_s`. `budget`: [part, from, to], which add up to the outage, in
-    seconds from the failure on. `connections`: [place in the pool, from, to, primary, old or new], in seconds.
+    seconds from the failure on. `connections`: [place in pool, from, to, primary, old or new], in seconds.
     """
 
     name = "failover"
