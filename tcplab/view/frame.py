@@ -50,6 +50,12 @@ class Frame:
         """x half way between the outermost lifelines."""
         return self.wide / 2
 
+    def aside(self, host: str) -> float:
+        """x for words about a host that stand on a line of their own: in the middle, but on no lifeline."""
+        if self.inner - self.boxes and host in self.x:
+            return max(self.x[host] - 0.5, 0.5)
+        return self.middle
+
     @property
     def gap(self) -> float:
         """x between two lifelines where nobody else writes: for how long a silence was."""

@@ -131,7 +131,7 @@ def _notes(frame: Frame, captions: Text) -> dict[str, Any]:
             told = at_box or not note.host or note.text.startswith(note.host)
             where = "" if told else f"{note.host}: "
             text = f"<b>{escape(where + note.text, False)}</b>"
-            x = frame.x[note.host] if at_box else frame.middle
+            x = frame.x[note.host] if at_box else frame.aside(note.host)
             captions.add(x, y, text, "middle center", frame.colours.soft)
     return line.trace("notes", line={"color": frame.colours.faint, "width": 1})
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import plotly.graph_objects as go
 import pytest
 
+from tcplab import ProxyLegs
 from tcplab.bench import run
 from tcplab.experiments import EXPERIMENTS
 from tcplab.segment import PSH, RST, Endpoint
@@ -440,3 +441,11 @@ def test_sockets_that_follow_each_other_share_a_lane():
     bars = {x for x in named(draw(trace), "state: open")["x"] if x is not None}
     assert len(bars) == 2
     assert Endpoint(CLIENT.address, 40002) in {s.local for s in trace.sockets}
+
+
+def test_what_befell_a_host_stands_on_no_lifeline_where_a_proxy_has_the_middle():
+    trace = run(ProxyLegs())
+    captions = named(draw(trace), "captions")
+    ((x, text),) = [at for at in zip(captions["x"], captions["text"], strict=True) if "unplugged" in at[1]]
+    assert "database: unplugged" in text
+    assert x == 1.5  # between proxy and database
