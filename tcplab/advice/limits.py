@@ -84,7 +84,7 @@ class Limits:
         server, limit = env.server_of(i), env.notice_within_s
         after = played.server_misses_client(self.force.server(i), env.linux)
         holds = after <= limit
-        says = f"{title(server)} misses a client that vanished in time."
+        says = f"{title(server)} notices in time that a client has vanished."
         return Check(
             inequality=4, name="a dead client is noticed", leg=env.legs[i].name, holds=holds, left=after,
             right=limit, numbers=f"{title(server)}: {number(after)} <= {number(limit)} (wanted)",
