@@ -38,6 +38,7 @@ DONE = """() => {
 ERRORS = """() => [...window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells]
     .flatMap(cell => cell.cell_type === "code" ? cell.toJSON().outputs : [])
     .filter(output => output.output_type === "error").map(output => output.evalue)"""
+IDLE = "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
 #: Every picture that is seen has been drawn.
 DRAWN = """() => [...document.querySelectorAll(".js-plotly-plot, .tcplab-picture")]
     .filter(el => el.checkVisibility()).every(el => el.querySelector(".main-svg"))"""
@@ -101,6 +102,17 @@ def complaints(page: Any) -> list[str]:
     return list(page.evaluate(CHECKS))
 
 
+def settle(page: Any) -> None:
+    """Wait until the kernel has answered, and nothing on the page changes any more."""
+    before = None
+    for _ in range(60):
+        page.wait_for_timeout(500)
+        now = page.evaluate(EXPLORERS)
+        if now == before and page.evaluate(IDLE):
+            return
+        before = now
+
+
 def turn(page: Any, number: int) -> str:
     """Turn the explorer with that number by keys, its sliders first, until picture and sentence are others.
 
@@ -113,7 +125,7 @@ def turn(page: Any, number: int) -> str:
         for each, key in product(range(controls.count()), keys):
             controls.nth(each).focus()
             page.keyboard.press(key)
-            page.wait_for_timeout(500)
+            settle(page)
             now = page.evaluate(EXPLORERS)[number]
             if now["drawn"] and all(now[part] != before[part] for part in before):
                 return ""
@@ -128,7 +140,10 @@ def reload(page: Any) -> list[str]:
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("() => { document.body.dataset.old = 'page' }")
     page.reload()
-    page.wait_for_function("() => !document.body.dataset.old", timeout=60_000)
+    page.wait_for_function(
+        "() => !document.body.dataset.old && window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady",
+        timeout=60_000,
+    )
     page.wait_for_function(
         "n => document.querySelectorAll('.tcplab-explorer').length >= n", arg=len(before), timeout=60_000
     )
@@ -136,7 +151,7 @@ def reload(page: Any) -> list[str]:
         f"n => ({EXPLORERS})().filter(each => each.drawn).length >= n", arg=len(before), timeout=60_000
     )
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    page.wait_for_timeout(1500)
+    settle(page)
     after = page.evaluate(EXPLORERS)
     return [
         f"explorer {n}: after a reload another {it}: {was[it][:150]!r}, {now[it][:150]!r}"
