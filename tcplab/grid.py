@@ -57,8 +57,10 @@ def sweep(
 
     Raises `ParameterError`, before anything runs, for a name or a value that can't be used.
     """
-    import pandas
-
+    try:
+        import pandas
+    except ImportError:
+        raise ParameterError("sweep needs pandas, which this Python (a browser's, perhaps) lacks.") from None
     points, stories = _points(_instance(story), grid)
     say = nullcontext(progress) if progress else _bar(len(stories))
     with say as told:

@@ -140,6 +140,12 @@ def test_what_can_not_be_used_is_said_before_anything_runs(monkeypatch, story, g
         sweep(story, grid)
 
 
+def test_without_pandas_it_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as in a browser's Python
+    with pytest.raises(ParameterError, match="sweep needs pandas"):
+        sweep("keepalive", GRID)
+
+
 def test_every_story_can_go_to_another_process():
     from tcplab.stories import STORIES
 
