@@ -196,7 +196,7 @@ def site(arguments):
     """Build the site of static files, in which the lessons run in the browser itself."""
     setup = Setup()
     setup.ready()
-    return start(setup, ["tcplab.site"] + arguments)
+    return start(setup, ["tcplab.site.build"] + arguments)
 
 
 def lock(arguments):

@@ -18,8 +18,8 @@ from typing import Any
 
 import simpy
 
-from tcplab.fleet.churn import STEPS, PortChurn
-from tcplab.fleet.load import Load
+from tcplab.studies.churn import STEPS, PortChurn
+from tcplab.studies.ports_in_turn import Load
 
 #: The study's default: more than the ports can bear, so that some attempts are refused.
 RATE = 500

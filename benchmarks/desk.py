@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from tcplab import topology
-from tcplab.way import PRESETS
+from tcplab.advice.environment import PRESETS
 
 TARGET_MS = 250
 #: What people change, and from where to where.

@@ -20,9 +20,9 @@ from typing import Any
 from tcplab import Keepalive, run
 from tcplab.bench.model import run_on_model
 from tcplab.bench.script import Bench
+from tcplab.core.knobs import Knob, Parameters, knob
+from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer
-from tcplab.knobs import Knob, Parameters, knob
-from tcplab.trace import Trace
 
 BYTES = 4096
 PEER = Path(__file__).with_name("ns3_peer.py")
@@ -68,7 +68,7 @@ def seconds_of_model(connections: int) -> tuple[float, int]:
         best = min(best, time.perf_counter() - began)
         outcome = story.outcome(trace)
         assert outcome == {"received": connections * BYTES, "left": 0}, outcome
-        segments = len(trace.passages)
+        segments = len(trace.packets)
     return best, segments
 
 

@@ -16,9 +16,8 @@ from typing import Any
 
 import simpy
 
-from tcplab.fleet.borrowing import Lending
-from tcplab.fleet.loans import ACK_DELAY, NEVER, Plan, Told
-from tcplab.fleet.pool import Pool
+from tcplab.studies.lending import ACK_DELAY, NEVER, Lending, Plan, Told
+from tcplab.studies.pool import Pool
 
 RATE, WANTED = 200, 10
 

@@ -16,15 +16,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tcplab.advice.timers import which_timer_wins
     from tcplab.agree import agreement
     from tcplab.bench import run
     from tcplab.capture import CaptureError
+    from tcplab.capture.capture import Capture, read_capture
     from tcplab.capture.findings import diagnose
     from tcplab.capture.pcap import write_pcap
-    from tcplab.capture.reading import Capture, read_capture
-    from tcplab.capture.runs import recording
-    from tcplab.counterfactual import what_if
-    from tcplab.desk import clinic
+    from tcplab.capture.recordings import recording
+    from tcplab.core.knobs import ParameterError
+    from tcplab.core.trace import Trace
     from tcplab.experiments import (
         EXPERIMENTS,
         AcceptQueue,
@@ -44,18 +45,15 @@ if TYPE_CHECKING:
         UnansweredConnect,
         WhyTimeWait,
     )
-    from tcplab.fleet import STUDIES, Failover, Pool, PortChurn
-    from tcplab.grid import sweep
-    from tcplab.knobs import ParameterError
-    from tcplab.timers import which_timer_wins
-    from tcplab.trace import Trace
-    from tcplab.view.both import both
-    from tcplab.view.explorer import explore
-    from tcplab.view.heat_map import heat_map
-    from tcplab.view.idle_desk import idle_map
-    from tcplab.view.replay import replay
-    from tcplab.view.show import picture, segment_table
-    from tcplab.way.desk import topology
+    from tcplab.studies import STUDIES, Failover, Pool, PortChurn
+    from tcplab.sweep import sweep
+    from tcplab.widgets.clinic import clinic
+    from tcplab.widgets.explorer import explore
+    from tcplab.widgets.linux import both
+    from tcplab.widgets.maps import heat_map, idle_map
+    from tcplab.widgets.replay import replay
+    from tcplab.widgets.show import picture, segment_table, what_if
+    from tcplab.widgets.topology import topology
 
     __version__: str
 
@@ -107,31 +105,31 @@ __all__ = [
 
 #: Where each name lives, if not among the experiments.
 _HOMES = {
-    "Capture": "tcplab.capture.reading",
+    "Capture": "tcplab.capture.capture",
     "CaptureError": "tcplab.capture",
-    "Failover": "tcplab.fleet",
-    "ParameterError": "tcplab.knobs",
-    "Pool": "tcplab.fleet",
-    "PortChurn": "tcplab.fleet",
-    "STUDIES": "tcplab.fleet",
-    "Trace": "tcplab.trace",
+    "Failover": "tcplab.studies",
+    "ParameterError": "tcplab.core.knobs",
+    "Pool": "tcplab.studies",
+    "PortChurn": "tcplab.studies",
+    "STUDIES": "tcplab.studies",
+    "Trace": "tcplab.core.trace",
     "agreement": "tcplab.agree",
-    "both": "tcplab.view.both",
-    "clinic": "tcplab.desk",
+    "both": "tcplab.widgets.linux",
+    "clinic": "tcplab.widgets.clinic",
     "diagnose": "tcplab.capture.findings",
-    "explore": "tcplab.view.explorer",
-    "heat_map": "tcplab.view.heat_map",
-    "idle_map": "tcplab.view.idle_desk",
-    "picture": "tcplab.view.show",
-    "read_capture": "tcplab.capture.reading",
-    "recording": "tcplab.capture.runs",
-    "replay": "tcplab.view.replay",
+    "explore": "tcplab.widgets.explorer",
+    "heat_map": "tcplab.widgets.maps",
+    "idle_map": "tcplab.widgets.maps",
+    "picture": "tcplab.widgets.show",
+    "read_capture": "tcplab.capture.capture",
+    "recording": "tcplab.capture.recordings",
+    "replay": "tcplab.widgets.replay",
     "run": "tcplab.bench",
-    "segment_table": "tcplab.view.show",
-    "sweep": "tcplab.grid",
-    "topology": "tcplab.way.desk",
-    "what_if": "tcplab.counterfactual",
-    "which_timer_wins": "tcplab.timers",
+    "segment_table": "tcplab.widgets.show",
+    "sweep": "tcplab.sweep",
+    "topology": "tcplab.widgets.topology",
+    "what_if": "tcplab.widgets.show",
+    "which_timer_wins": "tcplab.advice.timers",
     "write_pcap": "tcplab.capture.pcap",
 }
 

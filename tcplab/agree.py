@@ -11,11 +11,10 @@ from typing import Any
 
 from tcplab.bench import Study, run
 from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge, scope_of
-from tcplab.bench.sandbox import Sandbox
-from tcplab.bench.trouble import patiently
-from tcplab.knobs import ParameterError
-from tcplab.stories import Story, find
-from tcplab.trace import Trace
+from tcplab.bench.sandbox import Sandbox, patiently
+from tcplab.core.knobs import ParameterError
+from tcplab.core.trace import Trace
+from tcplab.registry import Story, find
 
 #: Sandboxes at once: long waits cost little, but each has a wire that must keep time.
 SIDE_BY_SIDE = 6

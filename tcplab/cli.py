@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from tcplab.bench.agreement import Agreement
+    from tcplab.core.knobs import Knob
     from tcplab.experiments.experiment import Experiment
-    from tcplab.fleet.study import Study
-    from tcplab.knobs import Knob
+    from tcplab.studies.study import Study
 
     Kind = type[Experiment] | type[Study]
 
@@ -74,9 +74,9 @@ def _say(sentence: str, code: int) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    from tcplab.bench.trouble import BenchError
+    from tcplab.bench.sandbox import BenchError
     from tcplab.capture import CaptureError
-    from tcplab.knobs import ParameterError
+    from tcplab.core.knobs import ParameterError
 
     command = next((word for word in arguments if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
@@ -183,9 +183,9 @@ def _doctor(told: argparse.Namespace) -> None:
 
 
 def _list(told: argparse.Namespace) -> None:
-    from tcplab.fleet import STUDIES
-    from tcplab.stories import STORIES
-    from tcplab.view.printed import parameter_lines
+    from tcplab.pictures.text import parameter_lines
+    from tcplab.registry import STORIES
+    from tcplab.studies import STUDIES
 
     if told.json:
         groups: dict[str, list[dict[str, Any]]] = {"experiments": [], "studies": []}
@@ -229,8 +229,8 @@ def _parameter(name: str, knob: Knob, default: Any) -> dict[str, Any]:
 
 def _run_experiment(told: argparse.Namespace) -> None:
     from tcplab.bench import run
-    from tcplab.stories import find
-    from tcplab.view.printed import run_lines
+    from tcplab.pictures.text import run_lines
+    from tcplab.registry import find
 
     kind = find(told.name)
     if told.bench not in BENCHES:
@@ -239,7 +239,7 @@ def _run_experiment(told: argparse.Namespace) -> None:
     experiment = kind.from_values(values)
     trace = run(experiment, told.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
     _status("")
-    if told.pcap and not trace.passages:
+    if told.pcap and not trace.packets:
         raise Wrong(f"--pcap: {kind.name} on the {told.bench} bench has no segments, only curves.")
     if told.pcap:
         from tcplab.capture.pcap import write_pcap
@@ -257,7 +257,7 @@ def _run_experiment(told: argparse.Namespace) -> None:
 
 
 def _settings(texts: Iterable[str], kind: Kind) -> dict[str, str]:
-    from tcplab.view.printed import value_text
+    from tcplab.pictures.text import value_text
 
     values = {}
     for text in texts:
@@ -278,8 +278,8 @@ def _agree(told: argparse.Namespace) -> int:
     import random
 
     from tcplab.agree import agree, draw, quick
-    from tcplab.stories import ON_LINUX, find
-    from tcplab.view.printed import value_text
+    from tcplab.pictures.text import value_text
+    from tcplab.registry import ON_LINUX, find
 
     if told.samples is not None and told.samples < 1:
         raise Wrong(f"--samples {told.samples} is out of range: 1 or more.")
@@ -314,7 +314,7 @@ def _agree(told: argparse.Namespace) -> int:
 
 
 def _record(told: argparse.Namespace) -> None:
-    from tcplab.capture.recording import record
+    from tcplab.capture.recordings import record
     from tcplab.experiments import EXPERIMENTS, find
 
     folder = Path(told.into) if told.into else Path(__file__).resolve().parents[1] / "data" / "captures"
@@ -330,7 +330,7 @@ def _record(told: argparse.Namespace) -> None:
             running.pop(trace.experiment, None)
             _status("")
             shown = path if told.into else os.path.relpath(path)
-            _print(f"{shown}: {len(trace.passages)} segments on Linux {trace.linux}")
+            _print(f"{shown}: {len(trace.packets)} segments on Linux {trace.linux}")
     finally:
         _status("")
 
@@ -340,9 +340,9 @@ def _record(told: argparse.Namespace) -> None:
 
 def _diagnose(told: argparse.Namespace) -> int:
     from tcplab.capture import CaptureError
+    from tcplab.capture.capture import read_capture
     from tcplab.capture.findings import diagnose
-    from tcplab.capture.findings.printed import diagnosis_lines, harmless
-    from tcplab.capture.reading import read_capture
+    from tcplab.capture.findings.report import diagnosis_lines, harmless
 
     several, code = len(told.files) > 1, 0
     found: list[dict[str, Any]] = []

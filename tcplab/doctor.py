@@ -18,7 +18,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from tcplab.releases import UnknownRelease, release
+from tcplab.core.releases import UnknownRelease, release
 
 #: How long programs get, all together, to tell their version: seconds.
 PATIENCE = 1.0

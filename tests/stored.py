@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from conftest import need
-from tcplab.capture.reading import read_capture
+from tcplab.capture.capture import read_capture
 
 PROJECT = Path(__file__).parents[1]
 #: A path of the machine that recorded it.

@@ -14,9 +14,9 @@ from bench.sandboxes import need_sandbox, ordinary_python
 from tcplab.agree import draw, is_tie, quick
 from tcplab.bench import run
 from tcplab.bench.agreement import LATE_S, compare, in_time
+from tcplab.core.knobs import ParameterError
 from tcplab.experiments import EXPERIMENTS, DeadPeer, FinOrRst, HandshakeAndClose, Keepalive
-from tcplab.knobs import ParameterError
-from tcplab.stories import ON_LINUX
+from tcplab.registry import ON_LINUX
 
 QUICK = {name: quick(kind, {}) for name, kind in EXPERIMENTS.items()}
 
@@ -29,7 +29,7 @@ def late(trace, share):
 
     return replace(
         trace,
-        passages=[replace(p, t=moved(p.t), arrives=moved(p.arrives)) for p in trace.passages],
+        packets=[replace(p, t=moved(p.t), arrives=moved(p.arrives)) for p in trace.packets],
         calls=[call._replace(t=moved(call.t), began=moved(call.began)) for call in trace.calls],
         end=moved(trace.end),
     )
@@ -37,14 +37,14 @@ def late(trace, share):
 
 def without(trace, index):
     """A copy in which one segment never was."""
-    return replace(trace, passages=[p for i, p in enumerate(trace.passages) if i != index])
+    return replace(trace, packets=[p for i, p in enumerate(trace.packets) if i != index])
 
 
 def changed(trace, index, **fields):
     """A copy with one segment's header changed."""
-    passages = list(trace.passages)
-    passages[index] = replace(passages[index], segment=replace(passages[index].segment, **fields))
-    return replace(trace, passages=passages)
+    packets = list(trace.packets)
+    packets[index] = replace(packets[index], segment=replace(packets[index].segment, **fields))
+    return replace(trace, packets=packets)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -72,7 +72,7 @@ def test_the_edges_of_time():
 def test_a_missing_segment_is_a_difference(name):
     model = run(QUICK[name])
     ends = ("S", "FA", "R", "RA")
-    counts = [i for i, p in enumerate(model.passages) if p.kind or p.segment.letters in ends]
+    counts = [i for i, p in enumerate(model.packets) if p.kind or p.segment.letters in ends]
     assert counts
     for index in counts:
         assert compare(model, without(model, index)), f"segment {index} may vanish unnoticed"
@@ -80,16 +80,16 @@ def test_a_missing_segment_is_a_difference(name):
 
 def test_another_flag_number_or_length_is_a_difference():
     model = run(HandshakeAndClose())
-    fin = next(i for i, p in enumerate(model.passages) if p.segment.letters == "FA")
+    fin = next(i for i, p in enumerate(model.packets) if p.segment.letters == "FA")
     assert compare(model, changed(model, fin, flags=0x14))
-    data = next(i for i, p in enumerate(model.passages) if p.segment.length)
+    data = next(i for i, p in enumerate(model.packets) if p.segment.length)
     assert compare(model, changed(model, data, length=41))
-    assert compare(model, changed(model, 1, ack=model.passages[1].segment.ack + 1))
+    assert compare(model, changed(model, 1, ack=model.packets[1].segment.ack + 1))
 
 
 def test_another_cut_of_the_same_bytes_is_no_difference():
     model = run(HandshakeAndClose(response=2896))
-    first = next(i for i, p in enumerate(model.passages) if p.segment.length == 1448)
+    first = next(i for i, p in enumerate(model.packets) if p.segment.length == 1448)
     merged = without(changed(model, first, length=2896), first + 1)
     assert [str(each) for each in compare(model, merged)] == []
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tcplab import IdleFirewall, agreement, recording, run
-from tcplab.lesson import ask
-from tcplab.trace import SECOND
+from tcplab.core.text import SECOND
+from tcplab.lesson import question as ask
 
 REPORT = {"waiting_for": "long_query", "quiet_s": 600}
 LATE = 0.08  # a real clock's timers fire this much late at most, and 0.3 s; never early
@@ -50,7 +50,7 @@ def test_a_box_that_answers_tells_whoever_sends_first():
     assert server_ends(model) == pytest.approx(600, abs=0.1)
     assert model.outcome["detected_after_s"] == pytest.approx(7200, abs=0.1)
     linux = recording("lesson_report_reset")
-    resets = [p for p in linux.passages if "R" in p.segment.letters and p.fate == "delivered"]
+    resets = [p for p in linux.packets if "R" in p.segment.letters and p.fate == "delivered"]
     assert [p.receiver for p in resets] == ["server", "client"]
 
 

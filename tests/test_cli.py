@@ -11,9 +11,9 @@ import pytest
 
 from tcplab import cli
 from tcplab.bench import run
-from tcplab.capture.reading import read_capture
+from tcplab.capture.capture import read_capture
 from tcplab.experiments import EXPERIMENTS
-from tcplab.fleet import STUDIES
+from tcplab.studies import STUDIES
 
 EVENT = {"t", "host", "call", "result"}
 SEGMENT = {"t", "arrives", "fate", "from", "to", "flags", "seq", "ack", "length", "window"}
@@ -159,8 +159,8 @@ def test_pcap_is_written_beside_the_output(tcplab, tmp_path):
     capture = read_capture(file).connection(0)
     seen = sorted(told, key=lambda each: each["t"] if each["from"] == "client" else each["arrives"])
     assert [
-        (passage.segment.letters, *relative, passage.segment.length)
-        for passage, relative in zip(capture.passages, capture.relative(), strict=True)
+        (packet.segment.letters, *relative, packet.segment.length)
+        for packet, relative in zip(capture.packets, capture.relative(), strict=True)
     ] == [(each["flags"], each["seq"], each["ack"], each["length"]) for each in seen]
 
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from stored import assert_it_names_its_recorder, assert_it_reads_back_whole, assert_tshark_finds_nothing_wrong
+from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
-from tcplab.capture.reading import read_capture
 from test_data import KEYS, STORED, Capture
 
 PSYCOPG_POOL = {"postgres", "psycopg", "psycopg_pool"}

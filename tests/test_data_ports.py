@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tcplab.capture.reading import read_capture
-from tcplab.segment import ACK, SYN
-from tcplab.trace import SECOND
+from tcplab.capture.capture import read_capture
+from tcplab.core.segment import ACK, SYN
+from tcplab.core.text import SECOND
 
 STORED = Path(__file__).parents[1] / "data" / "captures"
 
@@ -30,8 +30,8 @@ def read(request):
 
 def test_a_nat_without_a_port_looks_like_a_dropped_syn(read):
     trace, called = read("nat_out_of_ports")
-    assert [p.segment.flags & (SYN | ACK) for p in trace.passages] == [SYN] * 3
-    assert [round((p.t - trace.start) / SECOND) for p in trace.passages] == [0, 1, 3]
+    assert [p.segment.flags & (SYN | ACK) for p in trace.packets] == [SYN] * 3
+    assert [round((p.t - trace.start) / SECOND) for p in trace.packets] == [0, 1, 3]
     seventh = called["connect(), the seventh"]
     assert seventh["result"].startswith("ETIMEDOUT") and 7 <= seventh["t"] - seventh["began"] < 8
     assert re.fullmatch(r"6 of \d{5}", called["ss: local ports in use"]["result"])
@@ -42,7 +42,7 @@ def test_a_nat_without_a_port_looks_like_a_dropped_syn(read):
 
 def test_a_redirected_port_serves_the_same_local_ports_again(read):
     trace, called = read("redirected_port")
-    assert {p.segment.destination.port for p in trace.passages if p.sender == "client"} == {3307}
+    assert {p.segment.destination.port for p in trace.packets if p.sender == "client"} == {3307}
     assert called["connect() to 3306, the seventh"]["result"].startswith("EADDRNOTAVAIL")
     assert [called[f"connect() to 3307, number {n}"]["result"] for n in range(1, 7)] == ["ok"] * 6
     assert called["ss: its ports"]["result"].split() == [str(port) for port in range(60001, 60007)]

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 
 from stored import assert_it_names_its_recorder, assert_it_reads_back_whole, assert_tshark_finds_nothing_wrong
-from tcplab.capture.legs import both_legs
-from tcplab.capture.reading import read_capture
-from tcplab.trace import SECOND
+from tcplab.capture.capture import read_capture
+from tcplab.capture.stored import both_legs
+from tcplab.core.text import SECOND
 from test_data import KEYS, STORED, Capture
 from test_data_waiting import probes
 
@@ -163,7 +163,7 @@ def test_a_vanished_client_is_the_proxys_to_notice():
     ended = back.frames[-1]
     assert (ended.host, ended.flags) == ("client", "RA") and log(front) == "CD"
     trace = merged("proxy_client_gone")
-    to_client, to_database = [p for p in trace.passages if p.segment.letters == "RA"]
+    to_client, to_database = [p for p in trace.packets if p.segment.letters == "RA"]
     assert (to_client.receiver, to_database.receiver) == ("client", "database")
     assert 0 <= to_database.t - to_client.t < 0.2 * SECOND
     looked = [e["result"] for e in back.sidecar["events"] if "pg_stat_activity" in e["call"]]

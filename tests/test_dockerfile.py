@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tcplab.site import ingredients
+from tcplab.site import build as ingredients
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = (ROOT / "Dockerfile").read_text("utf-8")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tcplab import read_capture
-from tcplab.lesson import chart
-from tcplab.lesson.ask import tables
+from tcplab.lesson import tables as chart
 from tcplab.lesson.course import lessons
+from tcplab.lesson.question import tables
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "notebooks" / "for_teachers"

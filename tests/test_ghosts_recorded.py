@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tcplab import AcceptQueue, agreement, read_capture, recording, run
-from tcplab.lesson import ask
-from tcplab.view.belief import counted, lives
+from tcplab.lesson import question as ask
+from tcplab.pictures.queues import counted, lives
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 RECORDED = ("accept_queue", "ghosts_forty_nodes", "ghosts_half_open")
@@ -79,7 +79,7 @@ def test_half_open_ghosts_are_forgotten_after_63_seconds_in_silence():
     linux = recording("ghosts_half_open")
     gone = [linux.seconds(s.t) for s in linux.sockets if s.host == "server" and s.state == "CLOSED"]
     assert len(gone) == 2 and all(63 <= t <= 63.1 * (1 + LATE) + 0.3 for t in gone)
-    assert not any("R" in passage.segment.letters for passage in linux.passages)
+    assert not any("R" in packet.segment.letters for packet in linux.packets)
     assert {s.state for s in linux.sockets_at(linux.end) if s.host == "client"} == {"ESTABLISHED"}
 
 

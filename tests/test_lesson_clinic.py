@@ -6,10 +6,10 @@ import pytest
 
 from stored import MACHINE_PATH, assert_it_names_its_recorder, assert_tshark_finds_nothing_wrong
 from tcplab import AcceptQueue, RstInWindow, diagnose, read_capture, run, what_if
-from tcplab.kinds import KEEPALIVE, RETRANSMISSION
-from tcplab.lesson import ask
-from tcplab.segment import ACK, RST
-from tcplab.trace import SECOND
+from tcplab.core.segment import ACK, RST
+from tcplab.core.text import SECOND
+from tcplab.follow import KEEPALIVE, RETRANSMISSION
+from tcplab.lesson import question as ask
 from test_data import STORED, Capture
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "14_capture_clinic.ipynb"
@@ -81,7 +81,7 @@ def test_case_1_a_new_connection_works_while_the_old_one_hangs():
     old, new = told("case_1").connections
     assert codes(old) == {"idle_then_dead", "dead_peer"} and codes(new) == {"closed_by_client"}
     assert finding("case_1", "idle_then_dead").facts["idle_s"] == pytest.approx(300, abs=2)
-    assert old.findings[0].t < new.findings[0].t < trace("case_1").passages[-1].t
+    assert old.findings[0].t < new.findings[0].t < trace("case_1").packets[-1].t
     assert result("case_1", "psql -c").startswith("1\n")
 
 
@@ -91,22 +91,22 @@ def test_case_2_shows_one_silence_from_each_end():
     assert server.facts["idle_s"] == pytest.approx(300, abs=2)
     assert (client.facts["idle_s"], client.facts["probes"]) == (pytest.approx(280, abs=2), 3)
     # Both are alive and speak within the same half minute, and neither hears the other.
-    spoke = [p.t for p in trace("case_2").passages if p.t > 250 * SECOND]
-    asked = [p.t for p in trace("case_2_client").passages if p.t > 250 * SECOND]
+    spoke = [p.t for p in trace("case_2").packets if p.t > 250 * SECOND]
+    asked = [p.t for p in trace("case_2_client").packets if p.t > 250 * SECOND]
     assert asked[0] < spoke[0] < asked[-1]
-    assert {p.sender for p in trace("case_2").passages if p.t > 250 * SECOND} == {"server"}
-    assert {p.sender for p in trace("case_2_client").passages if p.t > 250 * SECOND} == {"client"}
+    assert {p.sender for p in trace("case_2").packets if p.t > 250 * SECOND} == {"server"}
+    assert {p.sender for p in trace("case_2_client").packets if p.t > 250 * SECOND} == {"client"}
     assert "Connection timed out" in result("case_2_client", "psql -c")
 
 
 def test_case_3_the_reset_is_the_clients_linuxs():
-    passages = trace("case_3").passages
+    packets = trace("case_3").packets
     died = finding("case_3", "keepalive_death")
     assert (died.facts["side"], died.facts["probes"]) == ("client", 3)
     assert died.facts["idle_s"] == pytest.approx(30, abs=1)
-    assert passages[-1].segment.flags == RST | ACK
-    assert [p.kind for p in passages[-4:-1]] == [KEEPALIVE] * 3
-    assert passages[-1].t - passages[-4].t == pytest.approx(30 * SECOND, rel=0.08)
+    assert packets[-1].segment.flags == RST | ACK
+    assert [p.kind for p in packets[-4:-1]] == [KEEPALIVE] * 3
+    assert packets[-1].t - packets[-4].t == pytest.approx(30 * SECOND, rel=0.08)
 
 
 def test_case_4_seven_speak_and_the_server_does_not_hear_them():
@@ -114,7 +114,7 @@ def test_case_4_seven_speak_and_the_server_does_not_hear_them():
     ghosts = [each for each in connections if "cookie_ghost_suspected" in codes(each)]
     assert (len(connections), len(ghosts)) == (12, 7)
     for each in connections:
-        data = [p for p in trace("case_4", each.number).passages if p.segment.length]
+        data = [p for p in trace("case_4", each.number).packets if p.segment.length]
         assert {p.sender for p in data} == {"client"}
     assert Capture(STORED, "case_4").sidecar["outcome"]["ghosts"] == 7
 
@@ -123,9 +123,9 @@ def test_case_5_three_resets_and_the_session_goes_on():
     seen = told("case_5").connections[0]
     assert [each.code for each in seen.findings].count("reset_ignored") == 2
     assert codes(seen) == {"reset_ignored", "reset_challenged", "closed_by_client"}
-    resets = [p.t for p in trace("case_5").passages if p.segment.flags & RST]
+    resets = [p.t for p in trace("case_5").packets if p.segment.flags & RST]
     assert len(resets) == 3
-    later = [p for p in trace("case_5").passages if p.t > resets[-1] and p.segment.length]
+    later = [p for p in trace("case_5").packets if p.t > resets[-1] and p.segment.length]
     assert {p.sender for p in later} == {"client", "server"}
 
 
@@ -144,10 +144,10 @@ def test_case_6_one_connection_among_them_is_in_trouble():
     assert summary["reset_by_client"] == summary["probe_only"] == 96 and summary["refused"] == 24
     (report,) = [each for each in seen.connections if "zero_window" in codes(each)]
     assert {"zero_window", "reset_by_server"} <= codes(report)
-    passages = trace("case_6", report.number).passages
-    last = [p.t for p in passages if p.sender == "server" and not p.segment.flags & RST][-1]
-    shut = next(p.t for p in passages if p.sender == "client" and p.segment.window == 0)
-    assert (last - shut) / SECOND < 10 < (passages[-1].t - shut) / SECOND
+    packets = trace("case_6", report.number).packets
+    last = [p.t for p in packets if p.sender == "server" and not p.segment.flags & RST][-1]
+    shut = next(p.t for p in packets if p.sender == "client" and p.segment.window == 0)
+    assert (last - shut) / SECOND < 10 < (packets[-1].t - shut) / SECOND
     log = result("case_6", "PostgreSQL's log")
     assert "could not send data to client: Connection timed out" in log
     assert "incomplete startup" not in log and "reset by peer" not in log
@@ -158,7 +158,7 @@ def test_case_6_no_server_sent_the_timeout():
     (report,) = [each for each in told("case_6").connections if "zero_window" in codes(each)]
     reset = next(each for each in report.findings if each.code == "reset_by_server")
     assert reset.facts["kind"] == "no_socket"
-    assert not any(p.kind == RETRANSMISSION for p in trace("case_6", report.number).passages[-3:])
+    assert not any(p.kind == RETRANSMISSION for p in trace("case_6", report.number).packets[-3:])
 
 
 # The questions ---------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_one_connection_of_case_6_lost_its_work():
         each
         for each in seen.connections
         if codes(each) & {"reset_by_client", "reset_by_server", "refused"} and each.state != "closed"
-        and any(p.segment.length for p in trace("case_6", each.number).passages)
+        and any(p.segment.length for p in trace("case_6", each.number).packets)
     ]  # fmt: skip
     assert len(lost) == question("in_trouble").right == 1
     summary = seen.summary

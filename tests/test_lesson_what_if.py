@@ -6,10 +6,10 @@ import pytest
 
 from tcplab import IdleFirewall, Keepalive, run
 from tcplab.advice import advise
-from tcplab.catalogue import setting
-from tcplab.lesson import ask
-from tcplab.way import PRESETS
-from tcplab.way.desk import topology
+from tcplab.advice.environment import PRESETS
+from tcplab.core.catalogue import setting
+from tcplab.lesson import question as ask
+from tcplab.widgets.topology import topology
 
 AWS, ORACLE = PRESETS["AWS: NLB, PgBouncer, RDS"], PRESETS["On-prem: firewall, Oracle"]
 PODS = PRESETS["Kubernetes: NAT gateway, MySQL"]

@@ -13,11 +13,9 @@ import nbformat
 import pytest
 
 from tcplab import FinOrRst, HandshakeAndClose, UnansweredConnect, run
-from tcplab.lesson import ask
-from tcplab.lesson.after import WAITING
-from tcplab.lesson.ask import tables
+from tcplab.lesson import question as ask
 from tcplab.lesson.course import lessons
-from tcplab.lesson.question import ChoiceQuestion
+from tcplab.lesson.question import WAITING, ChoiceQuestion, tables
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 READY = [lesson for lesson in lessons().values() if lesson.ready]
@@ -188,8 +186,8 @@ def test_a_healthy_connection_is_as_the_questions_say():
     assert trace.outcome["time_wait_on"] == "client"
     acks = {
         number.ack
-        for passage, number in zip(trace.passages, trace.relative(), strict=True)
-        if passage.sender == "server"
+        for packet, number in zip(trace.packets, trace.relative(), strict=True)
+        if packet.sender == "server"
     }
     assert ask("life_of_a_connection", "next_byte").right in acks
 
@@ -220,9 +218,9 @@ def test_a_dropped_syn_takes_as_long_as_the_question_says():
 
 def test_the_late_reset_comes_from_the_server():
     trace = run(FinOrRst(ending="kill", client="idle", keepalive_idle_s=15))
-    resets = [passage for passage in trace.passages if "R" in passage.segment.letters]
-    assert [passage.sender for passage in resets] == ["server"]
-    probes = [passage for passage in trace.passages if passage.kind == "keepalive"]
+    resets = [packet for packet in trace.packets if "R" in packet.segment.letters]
+    assert [packet.sender for packet in resets] == ["server"]
+    probes = [packet for packet in trace.packets if packet.kind == "keepalive"]
     assert len(probes) == 5 and resets[0].t > probes[-1].t
 
 

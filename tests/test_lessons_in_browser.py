@@ -7,8 +7,8 @@ import pytest
 
 from conftest import need
 from in_jupyterlab import chromium_page, jupyterlab, open_notebook, run_all
-from tcplab.lesson.after import WAITING
 from tcplab.lesson.course import lessons
+from tcplab.lesson.question import WAITING
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]

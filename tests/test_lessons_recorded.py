@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tcplab import DeadPeer, Keepalive, SlowReader, read_capture, run
-from tcplab.lesson import ask
+from tcplab.lesson import question as ask
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 RECORDED = sorted(path.stem for path in CAPTURES.glob("lesson_*.pcap"))
@@ -29,7 +29,7 @@ def failed(trace):
 
 
 def of_kind(trace, kind):
-    return [passage for passage in trace.passages if passage.kind == kind]
+    return [packet for packet in trace.packets if packet.kind == kind]
 
 
 def about(expected):
@@ -59,7 +59,7 @@ def test_a_recording_says_where_it_comes_from(name):
 
 def unanswered(trace):
     """When the client's last data was sent, again and again, and when it gave up: seconds."""
-    data = [p for p in trace.passages if p.sender == "client" and p.segment.length]
+    data = [p for p in trace.packets if p.sender == "client" and p.segment.length]
     sent = [p.t for p in data if p.segment.seq == data[-1].segment.seq]
     return [(t - sent[0]) / 1e9 for t in sent], (failed(trace).t - sent[0]) / 1e9
 
@@ -81,7 +81,7 @@ def test_a_small_keepalive_does_not_help_a_query_in_flight():
     sent, gave_up = unanswered(real)
     assert len(sent) == 17 and not of_kind(real, "keepalive")
     assert gave_up == about(question.right)
-    assert not any("R" in passage.segment.letters for passage in real.passages)
+    assert not any("R" in packet.segment.letters for packet in real.packets)
     assert failed(recording("lesson_cable_out_idle")).t / 1e9 == about(8)
 
 
@@ -112,12 +112,12 @@ def test_who_only_waits_hears_nothing_without_keepalive():
 
 def seconds_from(trace, since, kind="keepalive"):
     """When segments of a kind went out, seconds from a moment on."""
-    return [(passage.t - since) / 1e9 for passage in of_kind(trace, kind) if passage.t > since]
+    return [(packet.t - since) / 1e9 for packet in of_kind(trace, kind) if packet.t > since]
 
 
 def last_heard(trace, other="server"):
     """When the last segment of the other side crossed the wire, a RST not counted."""
-    return max(p.t for p in trace.passages if p.sender == other and "R" not in p.segment.letters)
+    return max(p.t for p in trace.packets if p.sender == other and "R" not in p.segment.letters)
 
 
 def test_nobody_tells_an_idle_client_for_two_hours():
@@ -134,7 +134,7 @@ def test_nobody_tells_an_idle_client_for_two_hours():
 
 def test_a_rebooted_server_is_noticed_at_the_first_probe():
     real = recording("lesson_keepalive_rebooted")
-    assert [p.sender for p in real.passages if "R" in p.segment.letters] == ["server"]
+    assert [p.sender for p in real.packets if "R" in p.segment.letters] == ["server"]
     assert failed(real).result == "ECONNRESET" and failed(real).t / 1e9 == about(5)
 
 
@@ -155,7 +155,7 @@ def test_answered_probes_come_every_idle_time_or_interval_whichever_is_longer():
     assert (first, second - first) == (10, question.right)
     for name, times in {"lesson_interval_above_idle": (4, 14, 24), "lesson_idle_alive": (5, 10, 15)}.items():
         real = recording(name)
-        data = max(p.t for p in real.passages if p.segment.length)
+        data = max(p.t for p in real.packets if p.segment.length)
         assert seconds_from(real, data) == [about(t) for t in times]
         assert not any(call.result.startswith("E") for call in real.calls)
     sleep = recording("postgres_long_query")
@@ -170,7 +170,7 @@ def test_postgresql_notices_nothing_of_the_probes():
     assert ask("keepalive", "idle_in_transaction").right == "Nothing at all"
     real = recording("postgres_idle_in_transaction")
     probes = of_kind(real, "keepalive")
-    data = max(p.t for p in real.passages if p.segment.length and p.t < probes[0].t)
+    data = max(p.t for p in real.packets if p.segment.length and p.t < probes[0].t)
     assert seconds_from(real, data) == [about(t) for t in (5, 10, 15)]
     told = sidecar("postgres_idle_in_transaction")["events"]
     assert "idle in transaction|ClientRead" in [event["result"] for event in told]
@@ -181,7 +181,7 @@ def test_postgresql_notices_nothing_of_the_probes():
 
 def closed_at(trace):
     """When the client first said that its window is zero."""
-    return next(p.t for p in trace.passages if p.sender == "client" and not p.segment.window)
+    return next(p.t for p in trace.packets if p.sender == "client" and not p.segment.window)
 
 
 def answers(name, call):
@@ -216,7 +216,7 @@ def test_the_user_timeout_ends_a_live_reader():
     expected = seconds_from(model, closed_at(model), "window_probe")
     measured = seconds_from(real, closed_at(real), "window_probe")
     assert measured == [about(t) for t in expected] and len(measured) == 5
-    answered = [p for p in real.passages if p.sender == "client" and not p.segment.window]
+    answered = [p for p in real.packets if p.sender == "client" and not p.segment.window]
     assert len(answered) >= 4, "the client's Linux was alive all the time"
 
 
@@ -226,5 +226,5 @@ def test_the_client_hears_of_it_after_the_bytes_it_had():
     assert re.fullmatch(r"[1-9]\d* bytes, then ECONNRESET: Connection reset by peer", heard)
     ((_, log),) = answers("lesson_client_write", "PostgreSQL's log")
     assert log == "LOG:  could not send data to client: Connection timed out"
-    update, reset = recording("lesson_client_write").passages[-2:]
+    update, reset = recording("lesson_client_write").packets[-2:]
     assert (update.sender, reset.sender, reset.segment.letters) == ("client", "server", "R")

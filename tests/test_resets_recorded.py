@@ -4,7 +4,7 @@ import pytest
 
 from tcplab import RstInWindow, StaleReject, agreement, recording, run
 from tcplab.experiments import find
-from tcplab.lesson import ask
+from tcplab.lesson import question as ask
 
 RECORDED = (
     "rst_in_window",
@@ -30,9 +30,9 @@ def counters(trace, host="client"):
 def reset_and_expected(trace):
     """The relative numbers of the forged RST, and of the newest request's end that came before it."""
     sent = [
-        (passage, number)
-        for passage, number in zip(trace.passages, trace.relative(), strict=True)
-        if passage.sender == "client"
+        (packet, number)
+        for packet, number in zip(trace.packets, trace.relative(), strict=True)
+        if packet.sender == "client"
     ]
     reset, number = next(pair for pair in sent if "R" in pair[0].segment.letters)
     ends = [n.seq + p.segment.length for p, n in sent if p.segment.length and p.arrives <= reset.arrives]
@@ -85,7 +85,7 @@ def test_a_reject_is_stale_with_newer_requests_in_flight():
         bytes_read = sum(
             int(call.result) for call in trace.calls if (call.host, call.call) == ("client", "recv()")
         )
-        requests = sum(1 for p in trace.passages if p.sender == "client" and p.segment.length)
+        requests = sum(1 for p in trace.packets if p.sender == "client" and p.segment.length)
         assert bytes_read == 200 * requests
 
 

@@ -7,8 +7,9 @@ arrives, `is=` sets a kind. Sequence numbers count from 0 on either side.
 
 from dataclasses import replace
 
-from tcplab.segment import ACK, FLAG_LETTERS, SYN, Endpoint, Segment, seq_add
-from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
+from tcplab.core.segment import ACK, FLAG_LETTERS, SYN, Endpoint, Segment, seq_add
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.trace import Packet, Trace
 
 CLIENT, SERVER = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
 BITS = {letter: bit for bit, letter in FLAG_LETTERS}
@@ -18,16 +19,19 @@ HANDSHAKE = """
     0.001   s SA  0 1
     0.002   c A   1 1
 """
-EXCHANGE = HANDSHAKE + """
+EXCHANGE = (
+    HANDSHAKE
+    + """
     0.002   c PA  1 1 40
     0.003   s PA  1 41 200
     0.004   c A   41 201
 """
+)
 
 
 def read(story):
-    """The passages of a transcript, and the kinds that it expects."""
-    passages, expected = [], []
+    """The packets of a transcript, and the kinds that it expects."""
+    packets, expected = [], []
     for line in filter(None, map(str.strip, story.splitlines())):
         told, _, kind = line.partition("->")
         second, side, flags, seq, ack, *more = told.split()
@@ -40,25 +44,25 @@ def read(story):
         t = round(float(second) * SECOND)
         lost = "lost" in more
         arrives = None if lost else t + round(float(options.get("late", 0.001)) * SECOND)
-        passages.append(
-            Passage(t, *names, segment, arrives, "lost" if lost else "delivered", kind=options.get("is", ""))
+        packets.append(
+            Packet(t, *names, segment, arrives, "lost" if lost else "delivered", kind=options.get("is", ""))
         )
         expected.append(kind.strip())
-    return passages, expected
+    return packets, expected
 
 
 def trace(story, *, port=5432, offset=(0, 0), scale=7, timestamps=False):
-    """A trace with the story's passages: SYNs with options, numbers moved by `offset`."""
-    passages, _ = read(story)
-    for passage in passages:
-        passage.segment = _dressed(passage, port, offset, scale, timestamps)
+    """A trace with the story's packets: SYNs with options, numbers moved by `offset`."""
+    packets, _ = read(story)
+    for packet in packets:
+        packet.segment = _dressed(packet, port, offset, scale, timestamps)
     hosts = {"client": CLIENT.address, "server": SERVER.address}
-    return Trace("story", "model", hosts=hosts, passages=passages, end=passages[-1].t)
+    return Trace("story", "model", hosts=hosts, packets=packets, end=packets[-1].t)
 
 
-def _dressed(passage, port, offset, scale, timestamps):
-    segment = passage.segment
-    mine, theirs = offset if passage.sender == "client" else offset[::-1]
+def _dressed(packet, port, offset, scale, timestamps):
+    segment = packet.segment
+    mine, theirs = offset if packet.sender == "client" else offset[::-1]
     syn = bool(segment.flags & SYN)
     server = SERVER._replace(port=port)
     return replace(
@@ -70,5 +74,5 @@ def _dressed(passage, port, offset, scale, timestamps):
         mss=1460 if syn else None,
         window_scale=scale if syn else None,
         sack_permitted=syn,
-        timestamps=(passage.t // MILLISECOND, 1) if timestamps else None,
+        timestamps=(packet.t // MILLISECOND, 1) if timestamps else None,
     )

@@ -14,8 +14,7 @@ from typing import Any
 
 import tcplab
 from tcplab.capture.pcap import pcap_bytes
-from tcplab.capture.recording import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar
-from tcplab.capture.runs import write_run
+from tcplab.capture.recordings import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar, write_run
 
 FOLDER = Path(__file__).parent
 COMMAND = ".venv/bin/python data/captures/ghost_recordings.py"

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import tcplab
-from tcplab.bench.trouble import TooBusy
+from tcplab.bench.sandbox import TooBusy
 from tcplab.capture.pcap import pcap_bytes
-from tcplab.capture.recording import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar
-from tcplab.capture.runs import write_run
+from tcplab.capture.recordings import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar, write_run
 
 FOLDER = Path(__file__).parent
 COMMAND = ".venv/bin/python data/captures/lesson_recordings.py"

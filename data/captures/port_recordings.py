@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import tcplab
-from tcplab.bench.trouble import TooBusy
+from tcplab.bench.sandbox import TooBusy
 from tcplab.capture.pcap import pcap_bytes
-from tcplab.capture.recording import LATE_MS, SNAPLEN, cut_to, lateness, sidecar
-from tcplab.capture.runs import write_run
+from tcplab.capture.recordings import LATE_MS, SNAPLEN, cut_to, lateness, sidecar, write_run
 
 FOLDER = Path(__file__).parent
 #: How often a run is tried that did not keep to the latency of its wire.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import tcplab
-from tcplab.bench.trouble import TooBusy
+from tcplab.bench.sandbox import TooBusy
 from tcplab.capture.pcap import pcap_bytes
-from tcplab.capture.recording import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar
+from tcplab.capture.recordings import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar
 
 COMMAND = ".venv/bin/python data/captures/record_clinic_queue.py"
 TITLE = "Ghosts at a full accept queue: the server's view"

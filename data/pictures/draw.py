@@ -14,7 +14,7 @@ import plotly
 from playwright.sync_api import sync_playwright
 
 from tcplab import read_capture
-from tcplab.view.ladder import ladder
+from tcplab.pictures.ladder import ladder
 
 HERE = Path(__file__).parent
 CAPTURES = HERE.parent / "captures"

@@ -12,8 +12,7 @@ Seconds come from runs of the experiments on the model; settings, units and defa
 from tcplab.advice.advice import Advice, advise
 from tcplab.advice.checks import Check
 from tcplab.advice.environment import Box, Environment, Leg
-from tcplab.advice.paste import Change
-from tcplab.advice.reading import Pasted, read_settings
+from tcplab.advice.settings import Change, Pasted, read_settings
 
 __all__ = [
     "Advice", "Box", "Change", "Check", "Environment", "Leg", "Pasted", "advise", "read_settings",

@@ -8,15 +8,73 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Self
 
-from tcplab.advice.units import port_range
-from tcplab.catalogue import CatalogueError, Setting, setting
-from tcplab.knobs import DAY, Knob, ParameterError
-from tcplab.releases import NEWEST, UnknownRelease, release
+from tcplab.core.catalogue import TIMES, CatalogueError, Setting, find, setting
+from tcplab.core.knobs import DAY, Knob, ParameterError
+from tcplab.core.releases import NEWEST, UnknownRelease, release
 from tcplab.route.firewall import EXPIRED
+
+# ----------------------------------------------------------------------
+# Values as each product reads them: ``5min``, ``30s``, a bare number in the setting's own unit.
+
+#: What products write after a number, in seconds.
+_POSTGRESQL = {"us": 1e-6, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_HAPROXY = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+#: By product; who is not here takes bare numbers only.
+_UNITS = {"postgresql": _POSTGRESQL, "haproxy": _HAPROXY}
+#: PgBouncer's times may be fractions of a second (doc/config.md).
+_FRACTIONS = ("pgbouncer", "psycopg_pool", "sqlalchemy")
+_YES = dict.fromkeys(("true", "on", "yes", "1"), True)
+_YES |= dict.fromkeys(("false", "off", "no", "0"), False)
+
+
+def value_of(setting: Setting, text: str) -> Any:
+    """A text as the setting's product reads it, in the setting's own unit.
+
+    Raises `ParameterError` with one sentence.
+    """
+    name = f"{setting.product.title}: {setting.name}"
+    if isinstance(setting.default, bool) or setting.unit == "switch":
+        if text.lower() not in _YES:
+            raise ParameterError(f"{name} = {_shown(text)} is neither on nor off.")
+        is_on = _YES[text.lower()]
+        return is_on if isinstance(setting.default, bool) else int(is_on)
+    if setting.unit in ("mode", "query", "function") or isinstance(setting.default, str):
+        if setting.name.endswith("ip_local_port_range"):
+            return port_range(name, text)
+        return int(text) if re.fullmatch(r"\d{1,6}", text) else text[:200]
+    units = _UNITS.get(setting.product.key, {}) if setting.unit in TIMES else {}
+    found = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text)
+    right = f"a number of {setting.unit}" + (f", or with {', '.join(units)}" if units else "")
+    if not found or len(text) > 40 or (found[2] and found[2] not in units):
+        raise ParameterError(f"{name} = {_shown(text)} can't be read: it takes {right}.")
+    number = float(found[1])
+    if found[2]:
+        number = round(number * units[found[2]] / TIMES[setting.unit], 6)
+        # PostgreSQL rounds to the setting's own unit (guc.c:parse_int); HAProxy rounds up.
+        number = round(number) if setting.product.key == "postgresql" else math.ceil(number)
+    if number != int(number) and setting.product.key not in _FRACTIONS:
+        raise ParameterError(f"{name} = {_shown(text)} can't be read: it takes {right}, a whole one.")
+    return int(number) if number == int(number) else number
+
+
+def port_range(name: str, text: str) -> str:
+    """A range of ports as Linux writes it. Raises `ParameterError` with one sentence."""
+    found = re.fullmatch(r"(\d{1,5})\s+(\d{1,5})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]) <= 65_535:
+        raise ParameterError(f"{name} = {_shown(text)} is no range: two ports, the lower one first.")
+    return f"{int(found[1])} {int(found[2])}"
+
+
+def _shown(text: str) -> str:
+    return repr(text[:20])
+
 
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "oracle": 1521, "redis": 6379}
 DRIVERS = (
@@ -285,3 +343,74 @@ def _box(values: Any) -> Box:
     if not {"name", "idle_s"} <= known.keys():
         raise ParameterError("A box needs a name and idle_s.")
     return Box(**known)
+
+
+# ----------------------------------------------------------------------
+# Worked topologies to begin with, and the boxes of the catalogue by the names that people know.
+
+#: Simultaneous connections of one address of AWS's NAT gateway to one destination.
+#: AWS VPC User Guide: "NAT gateway basics".
+_NAT_GATEWAY_PORTS = 55_000
+#: Cisco ASA Series CLI Configuration Guide: "Configure Global Timeouts", timeout conn 1:0:0, no reset.
+_ASA_IDLE_S = 3600
+#: What an undocumented box is taken to do.
+_MOSTLY = "drop"
+#: Shorter names than the catalogue's.
+_SHORT = {
+    "aws_nlb": "AWS NLB", "ec2_connection_tracking": "EC2 connection tracking", "ipvs": "Linux IPVS",
+    "conntrack": "Linux conntrack",
+}  # fmt: skip
+#: Boxes that look at something else than segments.
+_KINDS = {"rds_proxy": "requests"}
+
+
+@lru_cache(maxsize=1)
+def known_boxes() -> dict[str, Box]:
+    """Boxes as they come, by name: idle time, and what they do afterwards, as the catalogue has it."""
+    found = {}
+    for each in dict.fromkeys(row.product for row in find(kind="box")):
+        # conntrack has a shorter one for data that nobody acknowledges.
+        idle = max(find(product=each.key, purpose="idle"), key=lambda setting: setting.seconds or 0)
+        ports = _NAT_GATEWAY_PORTS if each.key == "aws_nat_gateway" else 0
+        name = _SHORT.get(each.key, each.title)
+        found[name] = Box(
+            name, idle.seconds or 0, _KINDS.get(each.key, "layer4"), idle.expiry or _MOSTLY, ports=ports
+        )
+    asa = Box("Cisco ASA firewall", _ASA_IDLE_S)
+    return dict(sorted((found | {asa.name: asa}).items(), key=lambda item: item[0].lower()))
+
+
+_BOX = known_boxes()
+#: By name; every one is a whole environment.
+PRESETS: dict[str, Environment] = {
+    "keepalive 300 before a box of 350": Environment(
+        database="postgresql", driver="libpq",
+        legs=(Leg("application to PostgreSQL", (_BOX["AWS Network Firewall"],)),),
+        longest_silent_query_s=1800, longest_idle_s=3600, lost_probes=1, notice_within_s=1200,
+        settings={"linux.net.ipv4.tcp_keepalive_time": 300},
+    ),
+    "AWS: NLB, PgBouncer, RDS": Environment(
+        database="postgresql", driver="pgjdbc", pool="hikaricp", proxies=("pgbouncer",),
+        legs=(
+            Leg("application to PgBouncer", (_BOX["AWS NLB"],)),
+            Leg("PgBouncer to PostgreSQL", (_BOX["EC2 connection tracking"],)),
+        ),
+        longest_silent_query_s=900, longest_idle_s=3600, instances=8, pool_size=10, connects_per_s=2,
+        outage_s=60,
+        settings={"pgbouncer.max_client_conn": 500, "postgresql.max_connections": 400},
+    ),
+    "On-prem: firewall, Oracle": Environment(
+        database="oracle", driver="oracle",
+        legs=(Leg("application to Oracle", (_BOX["Cisco ASA firewall"],)),),
+        longest_silent_query_s=7200, longest_idle_s=14_400, instances=12, pool_size=20, max_connections=600,
+        notice_within_s=900, outage_s=300,
+        settings={"oracle.SQLNET.EXPIRE_TIME": 10},
+    ),
+    "Kubernetes: NAT gateway, MySQL": Environment(
+        database="mysql", driver="connector_j", pool="hikaricp",
+        legs=(Leg("application to MySQL", (_BOX["AWS NAT gateway"],)),),
+        longest_silent_query_s=600, longest_idle_s=1800, instances=40, pool_size=10, connects_per_s=5,
+        outage_s=60,
+        settings={"mysql.max_connections": 1000, "mysql.back_log": 500},
+    ),
+}  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-from tcplab.knobs import ParameterError
+from tcplab.core.knobs import ParameterError
 
 if TYPE_CHECKING:
     from tcplab.bench.sandbox import Sandbox
     from tcplab.bench.script import Bench
-    from tcplab.trace import Trace
+    from tcplab.core.trace import Trace
 
 
 class Story(Protocol):
@@ -57,9 +57,9 @@ def run(
     seconds since the run began, and segments so far. `sandbox`: one that is already there, on Linux;
     `lateness`: the share by which the model's timers fire late (not in a study), on the host `late_on`
     alone if that is named. Raises `ParameterError` for a bench that doesn't exist,
-    `tcplab.bench.trouble.BenchError` where Linux can't be had.
+    `tcplab.bench.sandbox.BenchError` where Linux can't be had.
     """
-    from tcplab.kinds import classify
+    from tcplab.follow import classify
 
     if bench == "model" and isinstance(experiment, Study):
         return experiment.simulated()
@@ -75,6 +75,6 @@ def run(
         trace = run_on_linux(experiment, sandbox, progress)
     else:
         raise ParameterError(f"bench = {bench!r} is not one of model, linux.")
-    classify(trace.passages)
+    classify(trace.packets)
     trace.outcome = experiment.outcome(trace)
     return trace

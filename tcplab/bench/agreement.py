@@ -10,15 +10,233 @@ are not ordered against each other, so that a race of a few milliseconds is no d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from math import ceil
 from typing import Any, Protocol, Self
 
 from tcplab.bench import Story, Study, run
-from tcplab.bench.witness import WHOLE, Event, Scope, Witness
-from tcplab.segment import ACK, SYN
-from tcplab.trace import MILLISECOND, Trace
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, flag_letters
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.trace import Call, Packet, Relative, Trace
+from tcplab.follow import incarnations
+
+# ----------------------------------------------------------------------
+# A trace read for comparison: what of it counts, one thing after the other, in words.
+#
+# The rule stands in `agreement.py`, which compares two of these; a picture of both uses it too.
+
+#: An ACK sent this soon after something came in is its answer.
+AT_ONCE = 5 * MILLISECOND
+
+_PROBES = ("keepalive", "window_probe")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of a run is compared; all of it unless an experiment knows better."""
+
+    #: Segments and calls from here on count, their times from here; None = from the first segment.
+    since: int | None = None
+    #: And before this, nanoseconds.
+    until: int | None = None
+    #: Names of the outcomes that are compared; None = all.
+    outcomes: tuple[str, ...] | None = None
+
+
+WHOLE = Scope()
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing to be compared: what it is, when it was sent, in which packets of its trace."""
+
+    t: float
+    says: str
+    packets: tuple[int, ...] = ()
+
+
+class Witness:
+    """One trace, read for comparison within its scope."""
+
+    def __init__(self, trace: Trace, scope: Scope) -> None:
+        self.trace, self.scope = trace, scope
+        self.since = trace.start if scope.since is None else scope.since
+        self.until = trace.end + 1 if scope.until is None else scope.until
+        self.begins = scope.since is not None
+        #: Every packet's connection, counted from 0 by their first segments.
+        self.connection = incarnations(packet.segment for packet in trace.packets)
+        self.numbers = self._numbers()
+
+    def _numbers(self) -> list[Relative]:
+        """Relative numbers; in a scope that begins later, counted from what was sent before it."""
+        relative = self.trace.relative()
+        if not self.begins:
+            return relative
+        sent: dict[tuple[int, str], int] = {}
+        out = []
+        for packet, number, n in zip(self.trace.packets, relative, self.connection, strict=True):
+            ours, theirs = (n, packet.sender), (n, packet.receiver)
+            if packet.t < self.since and packet.segment.length:
+                sent[ours] = max(sent.get(ours, 0), number.seq + packet.segment.length)
+            out.append((number, ours, theirs))
+        return [
+            Relative(number.seq - sent.get(ours, 0), number.ack - sent.get(theirs, 0))
+            for number, ours, theirs in out
+        ]
+
+    def seconds(self, t: int) -> float:
+        """A moment within the scope."""
+        return max(0, t - self.since) / SECOND
+
+    def within(self, t: int) -> bool:
+        """What happened before the first segment (listen()) counts where all counts."""
+        return t < self.until and (t >= self.since or not self.begins)
+
+    def calls(self, host: str) -> dict[str, list[Event]]:
+        """What a host's programs called, in order of return, by connection.
+
+        A call on the side that was connected to doesn't tell its connection, only the listener's
+        port. Where there are several, such calls are kept apart by what was called: which of two
+        programs gets its turn first is chance, when each of them is served is not.
+        """
+        opened: dict[int, list[tuple[int, int]]] = {}
+        accepted = set()
+        for n, (t, opener, port) in enumerate(self._begun()):
+            if opener == host:
+                opened.setdefault(port, []).append((t, n))
+            else:
+                accepted.add(n)
+        found: dict[str, list[Event]] = {}
+        for call in self.trace.calls:
+            if call.host != host or not self.within(call.t):
+                continue
+            verb = call.call.partition("(")[0]
+            mine = _connection_of(verb, call, opened.get(call.port, []))
+            where = f"{verb}()" if len(accepted) > 1 and mine is None else ""
+            if mine is not None and max(self.connection) > 0:
+                where = f"connection {mine + 1}"
+            event = Event(self.trace.seconds(call.t), f"{call.call} -> {call.result}")
+            found.setdefault(where, []).append(event)
+        return found
+
+    def bursts(self) -> list[list[int]]:
+        """Connections that begin at once, together."""
+        found: list[list[int]] = []
+        last = 0
+        for n, (t, _, _) in enumerate(self._begun()):
+            if not found or t - last > AT_ONCE:
+                found.append([])
+            found[-1].append(n)
+            last = t
+        return found
+
+    def _begun(self) -> list[tuple[int, str, int]]:
+        """Every connection's first segment: when, from which host and port."""
+        begun: dict[int, tuple[int, str, int]] = {}
+        for packet, n in zip(self.trace.packets, self.connection, strict=True):
+            begun.setdefault(n, (packet.t, packet.sender, packet.segment.source.port))
+        return [begun[n] for n in sorted(begun)]
+
+    def segments(self, sender: str, receiver: str) -> dict[int, list[Event]]:
+        """What is compared of one direction, by connection; payload without a gap is one range of bytes."""
+        ways: dict[int, list[int]] = {}
+        for i, (packet, n) in enumerate(zip(self.trace.packets, self.connection, strict=True)):
+            if packet.sender == sender and packet.receiver == receiver:
+                ways.setdefault(n, []).append(i)
+        found = {n: list(self._events(indices)) for n, indices in ways.items()}
+        return {n: events for n, events in found.items() if events}
+
+    def _events(self, indices: list[int]) -> Iterator[Event]:
+        """One direction of one connection: the packets at these places of the trace."""
+        last_ack: int | None = None
+        payload: _Payload | None = None
+        for i in indices:
+            packet, relative = self.trace.packets[i], self.numbers[i]
+            segment, flags = packet.segment, packet.segment.flags & ~PSH
+            repeats = flags == ACK and last_ack == relative.ack
+            last_ack = relative.ack if flags & ACK else last_ack
+            if not self.within(packet.t):
+                continue
+            t = self.seconds(packet.t)
+            is_new_data = bool(segment.length) and not packet.kind and not flags & (SYN | FIN | RST)
+            if is_new_data:
+                end = relative.seq + segment.length
+                if payload is not None and payload.end == relative.seq:
+                    payload = replace(payload, end=end, packets=(*payload.packets, i))
+                    continue
+                if payload is not None:
+                    yield payload.event()
+                payload = _Payload(t, relative.seq, end, (i,))
+                continue
+            said = self._in_words(packet, relative, flags, repeats)
+            if said is not None:
+                if payload is not None:
+                    yield payload.event()
+                    payload = None
+                yield Event(t, said, (i,))
+        if payload is not None:
+            yield payload.event()
+
+    def _in_words(self, packet: Packet, relative: Relative, flags: int, repeats: bool) -> str | None:
+        """A segment other than new payload; None where only its effect counts."""
+        segment = packet.segment
+        if packet.kind in _PROBES:
+            return f"{packet.kind.replace('_', ' ')} seq {relative.seq}"
+        if segment.length or flags & (SYN | FIN | RST):
+            ack = f" ack {relative.ack}" if flags & ACK else ""
+            length = f" len {segment.length}" if segment.length else ""
+            again = " again" if packet.kind == "retransmission" else ""
+            return f"{flag_letters(flags)} seq {relative.seq}{ack}{length}{again}"
+        if repeats and self._answers(packet):
+            return f"ACK {relative.ack} again" + ("" if segment.window else ", window zero")
+        return None
+
+    def _answers(self, ack: Packet) -> bool:
+        """Was this ACK, which acknowledges nothing new, sent because something had come in?
+
+        A window update says nothing new either; it follows a call of the application instead.
+        """
+        return any(
+            other.receiver == ack.sender
+            and other.arrives is not None
+            and 0 <= ack.t - other.arrives <= AT_ONCE
+            for other in self.trace.packets
+        )
+
+    def last_acks(self, sender: str, receiver: str) -> dict[int, int]:
+        """The last thing acknowledged in one direction, by connection."""
+        said = {}
+        for packet, relative, n in zip(self.trace.packets, self.numbers, self.connection, strict=True):
+            sent = packet.sender == sender and packet.receiver == receiver
+            if sent and packet.segment.flags & ACK and packet.t < self.until:
+                said[n] = relative.ack
+        return said
+
+
+def _connection_of(verb: str, call: Call, begun: list[tuple[int, int]]) -> int | None:
+    """Which of the connections from its port, (begun, number) in order, a call belongs to; None: to none.
+
+    A connect() that failed before its SYN has none, nor has a bind() that no connection came of.
+    """
+    if verb == "bind":
+        return next((n for t, n in begun if t >= call.began), None)
+    since = call.began if verb == "connect" else 0
+    return next((n for t, n in reversed(begun) if since <= t <= call.t), None)
+
+
+@dataclass(frozen=True)
+class _Payload:
+    """A range of bytes, however it was cut into segments."""
+
+    t: float
+    begin: int
+    end: int
+    packets: tuple[int, ...]
+
+    def event(self) -> Event:
+        return Event(self.t, f"bytes {self.begin} to {self.end}", self.packets)
+
 
 #: A real time may lie this much before the model's, and after it: seconds, and a share.
 EARLY_S = 0.030
@@ -244,17 +462,17 @@ def _late_acks(theirs: Witness) -> Iterator[Difference]:
     """No pure ACK of Linux may come later than a delayed ACK can."""
     waiting: dict[tuple[str, int], int] = {}
     arrivals = sorted(
-        (passage.arrives, passage.receiver, n)
-        for passage, n in zip(theirs.trace.passages, theirs.connection, strict=True)
-        if passage.arrives is not None and passage.segment.length and passage.fate == "delivered"
+        (packet.arrives, packet.receiver, n)
+        for packet, n in zip(theirs.trace.packets, theirs.connection, strict=True)
+        if packet.arrives is not None and packet.segment.length and packet.fate == "delivered"
     )
-    for passage, n in zip(theirs.trace.passages, theirs.connection, strict=True):
-        while arrivals and arrivals[0][0] <= passage.t:
+    for packet, n in zip(theirs.trace.packets, theirs.connection, strict=True):
+        while arrivals and arrivals[0][0] <= packet.t:
             arrived, host, number = arrivals.pop(0)
             waiting.setdefault((host, number), arrived)
-        if passage.segment.flags & ACK:
-            waited = passage.t - waiting.pop((passage.sender, n), passage.t)
+        if packet.segment.flags & ACK:
+            waited = packet.t - waiting.pop((packet.sender, n), packet.t)
             # Who still sends SYN-ACKs has no connection that could have taken the data.
             is_late = waited > LONGEST_DELAYED_ACK * (1 + LATE_SHARE) + LATE_S * 1e9
-            if is_late and not passage.segment.flags & SYN:
-                yield Difference(f"ACK of {passage.sender}", "within 200 ms", f"after {waited / 1e6:.0f} ms")
+            if is_late and not packet.segment.flags & SYN:
+                yield Difference(f"ACK of {packet.sender}", "within 200 ms", f"after {waited / 1e6:.0f} ms")

@@ -28,8 +28,8 @@ from tcplab.bench.namespaces import (
     step,
     write_sysctl,
 )
+from tcplab.bench.sandbox import BenchError, Refused
 from tcplab.bench.script import ScriptError
-from tcplab.bench.trouble import BenchError, Refused
 
 #: How often process 1 buries what others left behind, milliseconds.
 _BURY_EVERY = 1000
@@ -122,7 +122,7 @@ def _explained(what: str, error: Exception) -> BenchError:
 
 def _try_out() -> Network:
     """Make one host's network and let go of it: whatever this machine refuses shows here."""
-    from tcplab.bench.hosts import CARD, prepare_home
+    from tcplab.bench.linux import CARD, prepare_home
 
     with step("settings"):
         prepare_home()

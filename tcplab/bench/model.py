@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import simpy
 
-from tcplab.bench.modelsockets import ModelConnection, ModelListener
-from tcplab.bench.modelwire import ModelWire, VirtualTime
+from tcplab.bench.path import Between, Way
 from tcplab.bench.script import (
     MORE_ADDRESSES,
     OLD_WINDOW,
@@ -21,23 +20,220 @@ from tcplab.bench.script import (
     Bind,
     Connection,
     Host,
+    Listener,
     Result,
     ScriptError,
     SocketOptions,
 )
-from tcplab.model.claim import ANY, PortError
+from tcplab.core.releases import release
+from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, reset_for, seq_add
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.trace import Call, CounterSample, Note, Packet, SocketSample, Trace
+from tcplab.model import listener as queues
+from tcplab.model.ports import ANY, PortError
+from tcplab.model.rules import CLOSED, SYN_SENT, Options
 from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
-from tcplab.model.states import SYN_SENT
-from tcplab.model.sysctls import Options
-from tcplab.releases import release
 from tcplab.route.box import Box
 from tcplab.route.cable import Cable
-from tcplab.segment import ACK, PSH, RST, Endpoint, Segment, seq_add
-from tcplab.trace import MILLISECOND, SECOND, Call, CounterSample, Note, SocketSample, Trace
 
 if TYPE_CHECKING:
     from tcplab.bench import Story
+
+
+# ----------------------------------------------------------------------
+# Connections and listeners of the model bench: sockets of the model, in a program's hands.
+
+
+class ModelConnection(Connection):
+    """A socket of the model, in a program's hands."""
+
+    def __init__(self, host: ModelHost, socket: Socket) -> None:
+        self.host: ModelHost = host
+        self.socket = socket
+
+    @property
+    def port(self) -> int:
+        return self.socket.local.port
+
+    async def send(self, length: int) -> Result:
+        return await self.host.call(f"send({length})", self.socket, "send", length)
+
+    async def receive(self, at_most: int = 1 << 20) -> Result:
+        return await self.host.call("recv()", self.socket, "receive", at_most, end_of_file=True)
+
+    async def close(self) -> Result:
+        return await self.host.call("close()", self.socket, "close", blocks=False)
+
+    async def reset(self) -> Result:
+        return await self.host.call("close() with SO_LINGER 0", self.socket, "reset", blocks=False)
+
+    async def shutdown_write(self) -> Result:
+        return await self.host.call("shutdown(SHUT_WR)", self.socket, "shutdown_write", blocks=False)
+
+    async def kill(self) -> Result:
+        return await self.host.call("killed (SIGKILL)", self.socket, "close", blocks=False)
+
+    async def settled(self) -> None:
+        socket = self.socket
+        while socket.state != CLOSED and (socket.sender.busy or socket.receiver.ack_needed):
+            await self.host.changed(socket)
+
+    async def wait_until_broken(self, limit_s: float) -> Result:
+        async def broken() -> Result:
+            while self.socket.error is None:
+                await self.host.changed(self.socket)
+            return Result(error=self.socket.error)
+
+        return await self.host.bench.within(limit_s, broken()) or Result()
+
+    async def wait_until_hung_up(self, limit_s: float) -> bool:
+        async def hung_up() -> bool:
+            while not self.socket.fin_received and self.socket.state != CLOSED:
+                await self.host.changed(self.socket)
+            return True
+
+        return await self.host.bench.within(limit_s, hung_up()) or False
+
+
+class ModelListener(Listener):
+    """A listening socket of the model."""
+
+    def __init__(self, host: ModelHost, listener: queues.Listener) -> None:
+        self.host = host
+        self.listener = listener
+
+    async def accept(self) -> ModelConnection:
+        host, began = self.host, self.host.env.now
+        while (socket := host.stack.call(host.env.now, "accept", self.listener)) is None:
+            await host.changed(self.listener)
+        host.record("accept()", "ok", began, socket.local.port)
+        host.settle()
+        return ModelConnection(host, socket)
+
+    async def close(self) -> Result:
+        return await self.host.call("close() of the listener", self.listener, "close_listener", blocks=False)
+
+    async def kill(self) -> Result:
+        return await self.host.call(
+            "listener killed (SIGKILL)", self.listener, "close_listener", blocks=False
+        )
+
+
+# ----------------------------------------------------------------------
+# The model bench's wire: a delay, with named losses, pulled cables, and boxes on the way.
+
+
+class VirtualTime(simpy.Environment):
+    """SimPy's clock, counting whole nanoseconds."""
+
+    @property
+    def now(self) -> int:
+        """Nanoseconds since the run began."""
+        return self._now  # type: ignore[return-value]
+
+
+class ModelWire:
+    """Carries segments; writes a packet for each."""
+
+    def __init__(self, env: VirtualTime, trace: Trace, latency: int) -> None:
+        self._env = env
+        self._trace = trace
+        self._latency = latency
+        #: Whom an address leads to.
+        self.owners: dict[str, ModelHost] = {}
+        self.between = Between(trace)
+        self._box_timer: int | None = None
+
+    def carry(self, sender: ModelHost, segment: Segment, kind: str = "") -> None:
+        """Put a segment on the wire, unless a named loss or a pulled cable takes it."""
+        env = self._env
+        receiver = self.owners[segment.destination.address]
+        ours, theirs = sender.cable, receiver.cable
+        packet = Packet(env.now, sender.name, receiver.name, segment, kind=kind)
+        self._trace.packets.append(packet)
+        if ours.loses(segment) or not (ours.plugged and theirs.plugged):
+            packet.fate = "lost"
+            return
+        cuts = ours.cuts + theirs.cuts
+        if self.between and (way := self.between.way(sender.name, receiver.name)).boxes:
+            self._leg(packet, (ours, theirs), cuts, way)
+            return
+
+        def arrive(event: simpy.Event) -> None:
+            if ours.cuts + theirs.cuts != cuts:
+                packet.fate = "lost"
+                return
+            self._arrive(packet, receiver)
+
+        env.timeout(self._latency).callbacks.append(arrive)
+
+    def _arrive(self, packet: Packet, receiver: ModelHost) -> None:
+        segment, now = packet.segment, self._env.now
+        packet.arrives = now
+        rule = receiver.cable.rule_for(segment)
+        if rule is None:
+            receiver.stack.receive(now, segment)
+            packet.verdict = receiver.stack.verdict
+            receiver.settle()
+            return
+        packet.fate = f"dropped_by:{rule}"
+        if rule == "REJECT" and not segment.flags & RST:
+            self.carry(receiver, reset_for(segment))
+
+    # -- the boxes on it ---------------------------------------------------------------------
+
+    def _leg(self, packet: Packet, cables: tuple[Cable, ...], cuts: int, way: Way) -> None:
+        """To the next box, and further if it lets the segment pass; to the receiver behind the last."""
+
+        def ended(event: simpy.Event) -> None:
+            if sum(cable.cuts for cable in cables) != cuts:
+                packet.fate = "lost"
+            elif not way.boxes:
+                self._arrive(packet, self.owners[packet.segment.destination.address])
+            else:
+                box = way.boxes[0]
+                self._fire_boxes()
+                decision = self.between.meet(self._env.now, box, packet)
+                for reset in decision.resets:
+                    self._reset_from(box, reset)
+                if decision.passes:
+                    self._leg(packet, cables, cuts, way.rest)
+                self._watch_boxes()
+
+        wait = way.left(self._latency) - (way.rest.left(self._latency) if way.boxes else 0)
+        self._env.timeout(wait).callbacks.append(ended)
+
+    def _reset_from(self, box: Box, reset: Segment) -> None:
+        """A RST that a box sends in somebody's name."""
+        receiver = self.owners[reset.destination.address]
+        packet = Packet(self._env.now, box.name, receiver.name, reset, kind="forged")
+        self._trace.packets.append(packet)
+        if not receiver.cable.plugged:
+            packet.fate = "lost"
+            return
+        way = self.between.way_from(box, receiver.name)
+        self._leg(packet, (receiver.cable,), receiver.cable.cuts, way)
+
+    def _fire_boxes(self) -> None:
+        for box, reset in self.between.fire(self._env.now):
+            self._reset_from(box, reset)
+
+    def _watch_boxes(self) -> None:
+        """Wake when a box has something to forget; one that has moved on since is woken for nothing."""
+        due = self.between.next_timer()
+        if due is None or (self._box_timer is not None and self._box_timer <= due):
+            return
+
+        def is_due(event: simpy.Event) -> None:
+            if self._box_timer == self._env.now:
+                self._box_timer = None
+                self._fire_boxes()
+                self._watch_boxes()
+
+        self._box_timer = due
+        self._env.timeout(due - self._env.now).callbacks.append(is_due)
+
 
 T = TypeVar("T")
 
@@ -299,7 +495,7 @@ class ModelBench(Bench):
     def forge_reset(self, victim: Connection, offset: int) -> None:
         assert isinstance(victim, ModelConnection)
         ours = victim.socket.local
-        last = next(p.segment for p in reversed(self.trace.passages) if p.segment.source == ours)
+        last = next(p.segment for p in reversed(self.trace.packets) if p.segment.source == ours)
         forged = Segment(last.destination, last.source, seq_add(last.ack, offset), 0, RST, 0)
         claimed = self.wire.owners[last.destination.address]
         self.wire.carry(claimed, forged, kind="forged")
@@ -307,7 +503,7 @@ class ModelBench(Bench):
     def forge_data(self, victim: Connection, length: int) -> None:
         assert isinstance(victim, ModelConnection)
         ours = victim.socket.local
-        last = next(p.segment for p in reversed(self.trace.passages) if p.segment.source == ours)
+        last = next(p.segment for p in reversed(self.trace.packets) if p.segment.source == ours)
         numbers = last.ack, last.end_seq
         forged = Segment(last.destination, last.source, *numbers, PSH | ACK, OLD_WINDOW, length)
         self.wire.carry(self.wire.owners[last.destination.address], forged, kind="forged")

@@ -12,9 +12,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tcplab.core.segment import Endpoint
+from tcplab.core.trace import Trace
 from tcplab.route.box import Box
-from tcplab.segment import Endpoint
-from tcplab.trace import Trace
 
 T = TypeVar("T")
 

@@ -18,12 +18,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tcplab.bench.namespaces import errno_name
+from tcplab.bench.sandbox import BenchError
 from tcplab.bench.script import Bind, Connection, Listener, Result, SocketOptions
-from tcplab.bench.trouble import BenchError
-from tcplab.segment import Endpoint
+from tcplab.core.segment import Endpoint
 
 if TYPE_CHECKING:
-    from tcplab.bench.hosts import LinuxHost
+    from tcplab.bench.linux import LinuxHost
 
 #: include/net/tcp_states.h, as TCP_INFO tells it.
 _TCP_CLOSE = 7

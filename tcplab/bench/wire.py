@@ -15,13 +15,112 @@ import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from tcplab.bench.between import STRAIGHT, Between, Way
-from tcplab.bench.frames import Dissector, destination, frame_of
-from tcplab.bench.trouble import TooBusy
+from tcplab.bench.path import STRAIGHT, Between, Way
+from tcplab.bench.sandbox import TooBusy
+from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.trace import Packet, Trace
 from tcplab.route.box import Box
 from tcplab.route.cable import Cable
-from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
-from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
+
+# ----------------------------------------------------------------------
+# Ethernet frames and the TCP segments in them: IPv4 only, which is all that the sandbox speaks.
+#
+# Sources: RFC 791 section 3.1, RFC 9293 section 3.1 and 3.2 (header, options), RFC 1071 (checksum).
+
+_IPV4 = b"\x08\x00"
+_ETHERNET = 14
+_TCP = 6
+#: Options of a segment (RFC 9293 section 3.2, RFC 7323, RFC 2018).
+_END, _NOTHING, _MSS, _SCALE, _SACK_PERMITTED, _SACK, _TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
+
+
+def destination(frame: bytes) -> str | None:
+    """The IPv4 address a frame is for, or None when it carries something else."""
+    if len(frame) < _ETHERNET + 20 or frame[12:14] != _IPV4:
+        return None
+    return socket.inet_ntoa(frame[30:34])
+
+
+class Dissector:
+    """Takes frames apart; remembers the window scales of the connections it has seen begin."""
+
+    def __init__(self) -> None:
+        self._scales: dict[tuple[Endpoint, Endpoint], int | None] = {}
+
+    def segment(self, frame: bytes) -> Segment | None:
+        """The TCP segment in an IPv4 frame, its window scaled; None when there is none."""
+        if frame[23] != _TCP:
+            return None
+        at = _ETHERNET + (frame[14] & 0x0F) * 4
+        total = int.from_bytes(frame[16:18], "big")
+        source_port, destination_port, seq, ack, offset, flags, window = struct.unpack_from(
+            "!HHIIBBH", frame, at
+        )
+        header = (offset >> 4) * 4
+        source = Endpoint(socket.inet_ntoa(frame[26:30]), source_port)
+        target = Endpoint(socket.inet_ntoa(frame[30:34]), destination_port)
+        mss: int | None = None
+        scale: int | None = None
+        sack_permitted = False
+        sack: tuple[tuple[int, int], ...] = ()
+        timestamps: tuple[int, int] | None = None
+        option, end = at + 20, at + header
+        while option < end:
+            kind = frame[option]
+            if kind == _NOTHING:
+                option += 1
+                continue
+            if kind == _END or option + 1 >= end or frame[option + 1] < 2:
+                break
+            length = frame[option + 1]
+            value = frame[option + 2 : option + length]
+            if kind == _MSS:
+                mss = int.from_bytes(value, "big")
+            elif kind == _SCALE:
+                scale = value[0]
+            elif kind == _SACK_PERMITTED:
+                sack_permitted = True
+            elif kind == _SACK:
+                sack = tuple(struct.iter_unpack("!II", value))
+            elif kind == _TIMESTAMPS:
+                timestamps = struct.unpack("!II", value)
+            option += length
+        flags &= 0x3F
+        if flags & SYN:
+            self._scales[source, target] = scale
+        else:
+            window <<= self._shift(source, target)
+        return Segment(
+            source, target, seq, ack if flags & ACK else 0, flags, window,
+            total - (at - _ETHERNET) - header, mss, scale, sack_permitted, sack, timestamps,
+        )  # fmt: skip
+
+    def _shift(self, source: Endpoint, target: Endpoint) -> int:
+        """Only where both sides' SYNs offered it are windows scaled (RFC 7323 section 2.2)."""
+        ours, theirs = self._scales.get((source, target)), self._scales.get((target, source))
+        return 0 if ours is None or theirs is None else ours
+
+
+def _checksum(data: bytes) -> int:
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def frame_of(segment: Segment) -> bytes:
+    """A segment without options as a frame with true checksums, for nobody's card yet; payload is zeros."""
+    source, target = socket.inet_aton(segment.source.address), socket.inet_aton(segment.destination.address)
+    numbers = (segment.source.port, segment.destination.port, segment.seq, segment.ack)
+    header = struct.pack("!HHIIBBHHH", *numbers, 5 << 4, segment.flags, segment.window, 0, 0)
+    tcp = header + bytes(segment.length)
+    pseudo = source + target + struct.pack("!BBH", 0, _TCP, len(tcp))
+    tcp = tcp[:16] + _checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, _TCP, 0, source, target)
+    ip = ip[:10] + _checksum(ip).to_bytes(2, "big") + ip[12:]
+    return bytes(12) + _IPV4 + ip + tcp
+
 
 #: Linux's numbers where Python has no name for them (asm-generic/socket.h, linux/if_packet.h).
 _SO_TIMESTAMPNS = 35
@@ -90,17 +189,17 @@ class End:
 class _Frame:
     """A frame on its way."""
 
-    __slots__ = ("_cables", "_cuts", "content", "passage", "receiver", "way")
+    __slots__ = ("_cables", "_cuts", "content", "packet", "receiver", "way")
 
     def __init__(
         self,
         content: bytes,
-        passage: Passage | None,
+        packet: Packet | None,
         cables: tuple[Cable, ...],
         receiver: End,
         way: Way = STRAIGHT,
     ) -> None:
-        self.content, self.passage, self.receiver, self.way = content, passage, receiver, way
+        self.content, self.packet, self.receiver, self.way = content, packet, receiver, way
         self._cables, self._cuts = cables, _cuts(cables)
 
     def is_cut(self) -> bool:
@@ -118,7 +217,7 @@ def _cuts(cables: tuple[Cable, ...]) -> int:
 
 
 class Wire:
-    """Carries frames; writes a passage for each TCP segment."""
+    """Carries frames; writes a packet for each TCP segment."""
 
     def __init__(self, trace: Trace, clock: Clock, latency: int, stirred: Callable[[], None]) -> None:
         self._trace = trace
@@ -220,13 +319,13 @@ class Wire:
     def _carry(
         self, frame: bytes, segment: Segment, sender: End, receiver: End, t: int, kind: str = ""
     ) -> None:
-        passage = Passage(t, sender.name, receiver.name, segment, kind=kind)
-        self._trace.passages.append(passage)
+        packet = Packet(t, sender.name, receiver.name, segment, kind=kind)
+        self._trace.packets.append(packet)
         if sender.cable.loses(segment) or not (sender.cable.plugged and receiver.cable.plugged):
-            passage.fate = "lost"
+            packet.fate = "lost"
             return
         way = self.between.way(sender.name, receiver.name)
-        self._send_off(_Frame(frame, passage, (sender.cable, receiver.cable), receiver, way), t)
+        self._send_off(_Frame(frame, packet, (sender.cable, receiver.cable), receiver, way), t)
 
     def _send_off(self, frame: _Frame, t: int) -> None:
         """One leg: to the next box, or to the receiver."""
@@ -241,12 +340,12 @@ class Wire:
 
     def _meet(self, frame: _Frame, due: int, now: int) -> None:
         """A segment has come to a box; the next leg begins when it should have come."""
-        box, passage = frame.way.boxes[0], frame.passage
-        if passage is None:
+        box, packet = frame.way.boxes[0], frame.packet
+        if packet is None:
             self._send_off(frame.behind_a_box(), due)
             return
         self._fire_boxes(now)
-        decision = self.between.meet(now, box, passage)
+        decision = self.between.meet(now, box, packet)
         for reset in decision.resets:
             self._reset_from(box, reset, now)
         if decision.passes:
@@ -257,13 +356,13 @@ class Wire:
     def _reset_from(self, box: Box, reset: Segment, now: int) -> None:
         """A RST that a box sends in somebody's name."""
         receiver = self._owner[reset.destination.address]
-        passage = Passage(now, box.name, receiver.name, reset, kind="forged")
-        self._trace.passages.append(passage)
+        packet = Packet(now, box.name, receiver.name, reset, kind="forged")
+        self._trace.packets.append(packet)
         if not receiver.cable.plugged:
-            passage.fate = "lost"
+            packet.fate = "lost"
             return
         way = self.between.way_from(box, receiver.name)
-        self._send_off(_Frame(frame_of(reset), passage, (receiver.cable,), receiver, way), now)
+        self._send_off(_Frame(frame_of(reset), packet, (receiver.cable,), receiver, way), now)
 
     def _fire_boxes(self, now: int) -> None:
         for box, reset in self.between.fire(now):
@@ -299,24 +398,24 @@ class Wire:
             if now - due > LATEST:
                 self._too_busy(f"a segment arrived {(now - due) // MILLISECOND} ms late")
             if frame.is_cut():
-                if frame.passage:
-                    frame.passage.fate = "lost"
+                if frame.packet:
+                    frame.packet.fate = "lost"
             elif frame.way.boxes:
                 self._meet(frame, due, now)
             else:
-                self._deliver(frame.content, frame.passage, frame.receiver, now)
+                self._deliver(frame.content, frame.packet, frame.receiver, now)
         if self._heap:
             self._set_timer()
 
-    def _deliver(self, frame: bytes, passage: Passage | None, receiver: End, now: int) -> None:
-        if passage:
-            passage.arrives = now
-            rule = receiver.cable.rule_for(passage.segment)
+    def _deliver(self, frame: bytes, packet: Packet | None, receiver: End, now: int) -> None:
+        if packet:
+            packet.arrives = now
+            rule = receiver.cable.rule_for(packet.segment)
             if rule is not None:
-                passage.fate = f"dropped_by:{rule}"
+                packet.fate = f"dropped_by:{rule}"
             else:
-                self._note_arrival(passage.segment)
-            self._touch(receiver, passage.segment)
+                self._note_arrival(packet.segment)
+            self._touch(receiver, packet.segment)
         try:
             receiver.socket.send(receiver.mac + frame[6:])
         except BlockingIOError:

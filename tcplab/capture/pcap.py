@@ -13,10 +13,11 @@ from os import PathLike, fspath
 from typing import Any
 
 from tcplab.capture import CaptureError
-from tcplab.capture.scapy_layers import scapy
-from tcplab.incarnations import incarnations
-from tcplab.segment import ACK, SYN, Endpoint, Segment
-from tcplab.trace import SECOND, Passage, Relative, Trace
+from tcplab.capture.headers import scapy
+from tcplab.core.segment import ACK, SYN, Endpoint, Segment
+from tcplab.core.text import SECOND
+from tcplab.core.trace import Packet, Relative, Trace
+from tcplab.follow import incarnations
 
 #: What a capture's clock shows at the trace's first moment: 2026-01-01 00:00:00 UTC.
 EPOCH_S = 1_767_225_600
@@ -32,7 +33,7 @@ def pcap_bytes(trace: Trace, *, at: str | None = None) -> bytes:
     reached it, at the time of arrival. A forged segment was not sent by the host that it names.
     Raises `CaptureError` for a host the trace does not have, and for a trace without segments.
     """
-    if not trace.passages:
+    if not trace.packets:
         raise CaptureError(f"{trace.experiment} has no segments to write into a capture.")
     at = next(iter(trace.hosts)) if at is None else at
     if at not in trace.hosts:
@@ -42,9 +43,9 @@ def pcap_bytes(trace: Trace, *, at: str | None = None) -> bytes:
     file = io.BytesIO()
     writer = names.RawPcapWriter(file, linktype=ETHERNET, nano=True, endianness="<", snaplen=0x40000)
     writer.write_header(None)
-    for t, passage, relative, scale in _seen_at(trace, at):
+    for t, packet, relative, scale in _seen_at(trace, at):
         second, nanosecond = divmod(t - trace.start, SECOND)
-        frame = build.frame(passage, relative, scale)
+        frame = build.frame(packet, relative, scale)
         writer.write_packet(frame, sec=EPOCH_S + second, usec=nanosecond)
     return file.getvalue()
 
@@ -59,24 +60,24 @@ def write_pcap(trace: Trace, path: str | PathLike[str], *, at: str | None = None
         raise CaptureError(f"{fspath(path)} can't be written: {error.strerror}.") from None
 
 
-def _seen_at(trace: Trace, at: str) -> list[tuple[int, Passage, Relative, int]]:
-    """What a capture on `at` shows, in its order: time, passage, relative numbers, window scale."""
+def _seen_at(trace: Trace, at: str) -> list[tuple[int, Packet, Relative, int]]:
+    """What a capture on `at` shows, in its order: time, packet, relative numbers, window scale."""
     seen = []
-    for passage, relative, scale in zip(trace.passages, trace.relative(), window_scales(trace), strict=True):
-        if passage.sender == at and passage.kind != "forged":
-            seen.append((passage.t, passage, relative, scale))
-        elif passage.receiver == at and passage.arrives is not None:
-            seen.append((passage.arrives, passage, relative, scale))
+    for packet, relative, scale in zip(trace.packets, trace.relative(), window_scales(trace), strict=True):
+        if packet.sender == at and packet.kind != "forged":
+            seen.append((packet.t, packet, relative, scale))
+        elif packet.receiver == at and packet.arrives is not None:
+            seen.append((packet.arrives, packet, relative, scale))
     # Stable: what arrives comes before what is sent in answer at the same moment.
     return sorted(seen, key=lambda each: each[0])
 
 
 def window_scales(trace: Trace) -> list[int]:
-    """For each passage, how far its window field is shifted (RFC 7323 section 2.2).
+    """For each packet, how far its window field is shifted (RFC 7323 section 2.2).
 
     Both SYNs must have carried the option; in the SYNs themselves the window is not shifted.
     """
-    segments = [passage.segment for passage in trace.passages]
+    segments = [packet.segment for packet in trace.packets]
     connections = incarnations(segments)
     offered: dict[tuple[int, Endpoint], int] = {}
     for segment, connection in zip(segments, connections, strict=True):
@@ -98,15 +99,15 @@ class _Frames:
         self._macs = {host: f"02:00:00:00:00:{n:02x}" for n, host in enumerate(trace.hosts, 1)}
         self._sent = dict.fromkeys(trace.hosts, 0)
 
-    def frame(self, passage: Passage, relative: Relative, scale: int) -> bytes:
+    def frame(self, packet: Packet, relative: Relative, scale: int) -> bytes:
         """One Ethernet frame."""
-        segment = passage.segment
+        segment = packet.segment
         source, destination = segment.source, segment.destination
-        ether = self._scapy.Ether(src=self._mac(passage.sender), dst=self._mac(passage.receiver))
+        ether = self._scapy.Ether(src=self._mac(packet.sender), dst=self._mac(packet.receiver))
         if ":" in source.address:
             network = self._scapy.IPv6(src=source.address, dst=destination.address)
         else:
-            self._sent[passage.sender] = number = self._sent.get(passage.sender, 0) + 1
+            self._sent[packet.sender] = number = self._sent.get(packet.sender, 0) + 1
             network = self._scapy.IP(
                 src=source.address, dst=destination.address, id=number & 0xFFFF, flags="DF"
             )

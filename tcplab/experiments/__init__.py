@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from tcplab.core.knobs import ParameterError
 from tcplab.experiments.accept_queue import AcceptQueue
 from tcplab.experiments.bind_or_connect import BindOrConnect
 from tcplab.experiments.client_gone import ClientGone
@@ -21,7 +22,6 @@ from tcplab.experiments.stale_reject import StaleReject
 from tcplab.experiments.time_wait import TimeWait
 from tcplab.experiments.unanswered_connect import UnansweredConnect
 from tcplab.experiments.why_time_wait import WhyTimeWait
-from tcplab.knobs import ParameterError
 
 #: Every experiment by the name that notebooks and the command line use.
 EXPERIMENTS: dict[str, type[Experiment]] = {

@@ -6,11 +6,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench, Connection, Host, Listener
-from tcplab.bench.witness import WHOLE, Scope
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import error_of, in_words, plural, watching_since
-from tcplab.knobs import (
+from tcplab.core.knobs import (
     ABORT_ON_OVERFLOW,
     BACKLOG,
     CONNECTS,
@@ -22,9 +20,11 @@ from tcplab.knobs import (
     choice,
     knob,
 )
-from tcplab.releases import release
-from tcplab.segment import ACK, SYN
-from tcplab.trace import MILLISECOND, SECOND, Trace
+from tcplab.core.releases import release
+from tcplab.core.segment import ACK, SYN
+from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, error_of, watching_since
 
 CONCURRENT = replace(YES_NO, label="all at once", help="All connect at the same moment, or one by one.")
 BEFORE = replace(
@@ -321,16 +321,16 @@ class _Clients:
 
 def client_ports(trace: Trace) -> list[int]:
     """The clients by their local port, in the order in which they began to connect."""
-    ports = [p.segment.source.port for p in trace.passages if p.segment.flags & (SYN | ACK) == SYN]
+    ports = [p.segment.source.port for p in trace.packets if p.segment.flags & (SYN | ACK) == SYN]
     return list(dict.fromkeys(ports))
 
 
 def last_began(trace: Trace) -> int:
     """When the last client began to connect."""
     began: dict[int, int] = {}
-    for passage in trace.passages:
-        if passage.segment.flags & (SYN | ACK) == SYN:
-            began.setdefault(passage.segment.source.port, passage.t)
+    for packet in trace.packets:
+        if packet.segment.flags & (SYN | ACK) == SYN:
+            began.setdefault(packet.segment.source.port, packet.t)
     return max(began.values(), default=watching_since(trace))
 
 

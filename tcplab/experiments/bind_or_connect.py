@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Bind, Host, SocketOptions
-from tcplab.bench.witness import Scope
-from tcplab.experiments.experiment import Experiment
+from tcplab.core.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
+from tcplab.core.releases import release
+from tcplab.core.text import in_words
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, calls_of, error_of, watching_since
 from tcplab.experiments.port_range import odd_range
-from tcplab.experiments.reading import calls_of, error_of, in_words, watching_since
 from tcplab.experiments.time_wait import (
     FIRST_PORT,
     SERVICE,
@@ -19,9 +22,6 @@ from tcplab.experiments.time_wait import (
     close_in_turn,
     open_on_every_port,
 )
-from tcplab.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
-from tcplab.releases import release
-from tcplab.trace import Trace
 
 HELD_BY = choice(
     "every port is held by", "connect", "connect_reuseaddr", "bind0", "bind0_reuseaddr",

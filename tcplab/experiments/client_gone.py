@@ -7,9 +7,7 @@ from math import ceil
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host, SocketOptions
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, in_words, seconds, sent_by, watching_since
-from tcplab.knobs import (
+from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
     KEEPALIVE_PROBES,
@@ -19,8 +17,10 @@ from tcplab.knobs import (
     choice,
     knob,
 )
-from tcplab.segment import FIN, RST
-from tcplab.trace import Trace
+from tcplab.core.segment import FIN, RST
+from tcplab.core.text import in_words, seconds
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, calls_of, sent_by, watching_since
 
 HOW = choice(
     "the client", "close", "reset", "kill", "vanish",
@@ -223,13 +223,13 @@ class ClientGone(Experiment):
         """By what has come, or by what the server itself has sent in vain."""
         since = watching_since(trace)
         came = 0
-        for passage in trace.passages:
+        for packet in trace.packets:
             if (
-                passage.receiver == "server"
-                and passage.arrives is not None
-                and since <= passage.arrives <= noticed
+                packet.receiver == "server"
+                and packet.arrives is not None
+                and since <= packet.arrives <= noticed
             ):
-                came |= passage.segment.flags
+                came |= packet.segment.flags
         if came & (RST | FIN):
             return "rst" if came & RST else "fin"
         return (

@@ -6,18 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench, SocketOptions
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import (
-    calls_of,
-    end_of_socket,
-    error_of,
-    in_words,
-    seconds,
-    sent_by,
-    times,
-    watching_since,
-)
-from tcplab.knobs import (
+from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
     KEEPALIVE_PROBES,
@@ -27,7 +16,16 @@ from tcplab.knobs import (
     WATCH,
     knob,
 )
-from tcplab.trace import Passage, Trace
+from tcplab.core.text import in_words, seconds, times
+from tcplab.core.trace import Packet, Trace
+from tcplab.experiments.experiment import (
+    Experiment,
+    calls_of,
+    end_of_socket,
+    error_of,
+    sent_by,
+    watching_since,
+)
 
 REQUEST_BYTES = 40
 
@@ -101,7 +99,7 @@ class DeadPeer(Experiment):
         """How long the client is watched, seconds."""
         return self.watch_s or max(1100, self.user_timeout_s + 130, (self.retries2 - 6) * 125)
 
-    def _unanswered(self, trace: Trace) -> list[Passage]:
+    def _unanswered(self, trace: Trace) -> list[Packet]:
         return [
             p for p in sent_by(trace, "client", watching_since(trace)) if p.segment.length == REQUEST_BYTES
         ]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench
-from tcplab.bench.witness import WHOLE, Scope
-from tcplab.knobs import ParameterError, Parameters
-from tcplab.releases import release
-from tcplab.trace import Trace
+from tcplab.core.knobs import ParameterError, Parameters
+from tcplab.core.releases import release
+from tcplab.core.trace import Call, Packet, SocketSample, Trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +74,77 @@ class Experiment(Parameters):
     @abstractmethod
     def sentence(self, trace: Trace) -> str:
         """What happened, when, and what the application saw: reads without the picture."""
+
+
+# ----------------------------------------------------------------------
+# Reading a run: the few questions that outcomes and sentences ask of a trace.
+
+
+def watching_since(trace: Trace) -> int:
+    """When the script began to watch; the start of the trace if it never said so."""
+    return trace.start if trace.watched_from is None else trace.watched_from
+
+
+def sent_by(trace: Trace, host: str, since: int = -1, *, kind: str | None = None) -> Iterator[Packet]:
+    """Segments a host sent from a moment on, perhaps only those of one kind."""
+    for packet in trace.packets:
+        if packet.sender == host and packet.t >= since and (kind is None or packet.kind == kind):
+            yield packet
+
+
+def last_received(trace: Trace, host: str, before: int) -> int:
+    """When the last segment before a moment reached a host; that moment if none did."""
+    return max(
+        (p.arrives for p in trace.packets if p.receiver == host and p.arrives and p.arrives <= before),
+        default=before,
+    )
+
+
+def end_of_socket(trace: Trace, host: str) -> SocketSample | None:
+    """When a host's first connection was gone, or None while it still stands."""
+    return next((s for s in trace.sockets if s.host == host and s.state == "CLOSED"), None)
+
+
+def still_there(trace: Trace, host: str) -> bool:
+    """Whether a host has a connection at the end of the run."""
+    return any(s.host == host and s.state != "LISTEN" for s in trace.sockets_at(trace.end))
+
+
+def calls_of(trace: Trace, host: str, prefix: str, since: int = -1) -> list[Call]:
+    """Calls of one host whose text begins with `prefix`, returned at or after a moment."""
+    return [c for c in trace.calls if c.host == host and c.call.startswith(prefix) and c.t >= since]
+
+
+def error_of(call: Call) -> str | None:
+    """The errno name that a call gave, or None."""
+    return call.result if call.result.isupper() and call.result.startswith("E") else None
+
+
+# ----------------------------------------------------------------------
+# What the common clients print for an errno, in their own words.
+#
+# Seen with psql 15.18 and MariaDB's client 10.11, and read in the sources: libpq
+# (src/interfaces/libpq/fe-secure.c:pqsecure_raw_read, pqsecure_raw_write), MySQL
+# (sql-common/client.cc:cli_safe_read), pgjdbc (core/v3/QueryExecutorImpl.java:execute).
+
+#: What a call gives when the peer has finished properly: no errno at all.
+END_OF_FILE = "end of file"
+_ENDED = "server closed the connection unexpectedly"
+#: psql, and so libpq, by the errno of the call that failed.
+PSQL = {
+    END_OF_FILE: _ENDED,
+    "ECONNRESET": _ENDED,
+    "EPIPE": _ENDED,
+    "ETIMEDOUT": "could not receive data from server: Connection timed out",
+}
+_OTHERS = (
+    "the MySQL client: ERROR 2013 (HY000): Lost connection to MySQL server during query; "
+    "pgjdbc: An I/O error occurred while sending to the backend"
+)
+
+
+def says(error: str) -> str:
+    """How a client tells its user of an errno or an end of file; an errno alone where none is known to."""
+    return (
+        f"psql says: {PSQL[error]} ({error}); {_OTHERS}" if error in PSQL else f"its next call says {error}"
+    )

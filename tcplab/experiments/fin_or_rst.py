@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host, Listener, Result, SocketOptions
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, error_of, in_words, watching_since
-from tcplab.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
-from tcplab.segment import FIN, RST
-from tcplab.trace import Trace
+from tcplab.core.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
+from tcplab.core.segment import FIN, RST
+from tcplab.core.text import in_words
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, calls_of, error_of, watching_since
 
 ENDING = choice(
     "what ends it", "close", "kill", "kill_unread", "linger0", "shutdown_write", "listener_killed",
@@ -145,7 +145,7 @@ class FinOrRst(Experiment):
         since = watching_since(trace)
         ends = [
             p
-            for p in trace.passages
+            for p in trace.packets
             if p.sender == "server" and p.t >= since and p.segment.flags & (FIN | RST)
         ]
         calls = [*calls_of(trace, "client", "connect("), *calls_of(trace, "client", "recv(", since)]

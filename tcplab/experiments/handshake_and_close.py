@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench
+from tcplab.core.knobs import REQUEST, RESPONSE, choice, knob
+from tcplab.core.segment import FIN
+from tcplab.core.text import plural
+from tcplab.core.trace import Packet, Trace
 from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import plural
-from tcplab.knobs import REQUEST, RESPONSE, choice, knob
-from tcplab.segment import FIN
-from tcplab.trace import Passage, Trace
 
 CLOSER = choice(
     "who closes first", "client", "server", "both", help="The first to close keeps TIME_WAIT for 60 s."
@@ -63,7 +63,7 @@ class HandshakeAndClose(Experiment):
         return {
             "first_fin": first_to_finish(trace),
             "time_wait_on": one_or_both({s.host for s in trace.sockets if s.state == "TIME_WAIT"}),
-            "segments": len(trace.passages),
+            "segments": len(trace.packets),
         }
 
     def sentence(self, trace: Trace) -> str:
@@ -84,13 +84,13 @@ class HandshakeAndClose(Experiment):
 
 def first_to_finish(trace: Trace) -> str | None:
     """`client`, `server`, or `both` when each sent its FIN before it saw the other's."""
-    fins: dict[str, Passage] = {}
-    for passage in trace.passages:
-        if passage.segment.flags & FIN:
-            fins.setdefault(passage.sender, passage)
+    fins: dict[str, Packet] = {}
+    for packet in trace.packets:
+        if packet.segment.flags & FIN:
+            fins.setdefault(packet.sender, packet)
     if not fins:
         return None
-    first, *later = sorted(fins.values(), key=lambda passage: passage.t)
+    first, *later = sorted(fins.values(), key=lambda packet: packet.t)
     if later and (first.arrives is None or later[0].t < first.arrives):
         return "both"
     return first.sender

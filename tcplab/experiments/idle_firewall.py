@@ -7,20 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, SocketOptions
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import (
-    calls_of,
-    end_of_socket,
-    error_of,
-    in_words,
-    last_received,
-    seconds,
-    sent_by,
-    still_there,
-    watching_since,
-)
-from tcplab.experiments.sayings import says
-from tcplab.knobs import (
+from tcplab.core.knobs import (
     FIREWALL_IDLE,
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -33,10 +20,22 @@ from tcplab.knobs import (
     choice,
     knob,
 )
+from tcplab.core.segment import RST
+from tcplab.core.text import SECOND, in_words, seconds
+from tcplab.core.trace import Packet, Trace
+from tcplab.experiments.experiment import (
+    Experiment,
+    calls_of,
+    end_of_socket,
+    error_of,
+    last_received,
+    says,
+    sent_by,
+    still_there,
+    watching_since,
+)
 from tcplab.route.firewall import EXPIRED as WAYS
 from tcplab.route.firewall import Firewall
-from tcplab.segment import RST
-from tcplab.trace import SECOND, Passage, Trace
 
 EXPIRED = choice(
     "once it has forgotten", *WAYS,
@@ -250,5 +249,5 @@ class IdleFirewall(Experiment):
         return f"The server {how}, and its session is gone."
 
 
-def _arrived_at_server(trace: Trace) -> Iterator[Passage]:
-    return (p for p in trace.passages if p.receiver == "server" and p.fate == "delivered" and p.arrives)
+def _arrived_at_server(trace: Trace) -> Iterator[Packet]:
+    return (p for p in trace.packets if p.receiver == "server" and p.fate == "delivered" and p.arrives)

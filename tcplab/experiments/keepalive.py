@@ -6,19 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, SocketOptions
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import (
-    calls_of,
-    end_of_socket,
-    error_of,
-    in_words,
-    last_received,
-    plural,
-    seconds,
-    sent_by,
-    watching_since,
-)
-from tcplab.knobs import (
+from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
     KEEPALIVE_PROBES,
@@ -29,8 +17,18 @@ from tcplab.knobs import (
     choice,
     knob,
 )
-from tcplab.segment import RST
-from tcplab.trace import Trace
+from tcplab.core.segment import RST
+from tcplab.core.text import in_words, plural, seconds
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import (
+    Experiment,
+    calls_of,
+    end_of_socket,
+    error_of,
+    last_received,
+    sent_by,
+    watching_since,
+)
 
 PEER = choice(
     "the server", "alive", "offline", "rebooted", "moved",

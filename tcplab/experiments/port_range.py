@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench, Bind
-from tcplab.bench.witness import WHOLE, Scope
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, error_of, plural
-from tcplab.knobs import CONNECTS, DESTINATIONS, FIRST_PORT, LAST_PORT, SOURCES, ParameterError, knob
-from tcplab.releases import release
-from tcplab.trace import Trace
+from tcplab.core.knobs import CONNECTS, DESTINATIONS, FIRST_PORT, LAST_PORT, SOURCES, ParameterError, knob
+from tcplab.core.releases import release
+from tcplab.core.text import plural
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, calls_of, error_of
 
 #: What clients print for EADDRNOTAVAIL.
 IN_CLIENTS_WORDS = (
@@ -24,7 +24,7 @@ def odd_range(trace: Trace, size: int, ways: int = 1) -> Scope | None:
     """Where the comparison ends in an odd range of five ports or more; None where it doesn't.
 
     A connect() tries one port less than there are and leaves out the last or the first, as chance has
-    it (`tcplab.model.portwalk`). So it is chance whether the last port left is found.
+    it (`tcplab.model.ports`). So it is chance whether the last port left is found.
     """
     certain = (size - 1) * ways
     calls = calls_of(trace, "client", "connect(")

@@ -6,11 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host, SocketOptions
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, error_of, in_words, plural, seconds, watching_since
-from tcplab.experiments.sayings import END_OF_FILE, says
-from tcplab.knobs import KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, PERIOD, WATCH, choice, knob
-from tcplab.trace import Call, Trace
+from tcplab.core.knobs import (
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_PROBES,
+    PERIOD,
+    WATCH,
+    choice,
+    knob,
+)
+from tcplab.core.text import in_words, plural, seconds
+from tcplab.core.trace import Call, Trace
+from tcplab.experiments.experiment import END_OF_FILE, Experiment, calls_of, error_of, says, watching_since
 
 BROKEN = choice(
     "what breaks", "database", "client", "nothing",
@@ -197,7 +204,7 @@ class ProxyLegs(Experiment):
             "error": error_of(end) if end else None,
             "probes_seen_by_database": sum(
                 p.kind == "keepalive" and p.receiver == "database" and p.arrives is not None and p.t >= since
-                for p in trace.passages
+                for p in trace.packets
             ),
         }
 
@@ -225,7 +232,7 @@ class ProxyLegs(Experiment):
     def _probes(self, trace: Trace) -> list[str]:
         """How far the client's keepalive reaches."""
         since = watching_since(trace)
-        sent = [p for p in trace.passages if p.kind == "keepalive" and p.sender == "client" and p.t >= since]
+        sent = [p for p in trace.packets if p.kind == "keepalive" and p.sender == "client" and p.t >= since]
         if not sent or self.broken == "client":
             return []
         seen = trace.outcome["probes_seen_by_database"]

@@ -5,20 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Connection, SocketOptions
-from tcplab.bench.witness import Scope
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import (
-    calls_of,
-    end_of_socket,
-    error_of,
-    in_words,
-    last_received,
-    plural,
-    seconds,
-    sent_by,
-)
-from tcplab.knobs import (
+from tcplab.core.knobs import (
     DAY,
     LONG_RESPONSE,
     PERIOD,
@@ -31,8 +20,17 @@ from tcplab.knobs import (
     choice,
     knob,
 )
-from tcplab.segment import ACK, RST, SYN
-from tcplab.trace import Trace
+from tcplab.core.segment import ACK, RST, SYN
+from tcplab.core.text import in_words, plural, seconds
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import (
+    Experiment,
+    calls_of,
+    end_of_socket,
+    error_of,
+    last_received,
+    sent_by,
+)
 
 PEER = choice(
     "the client",
@@ -197,14 +195,14 @@ def closed_windows(trace: Trace, receiver: str, until: Any = None) -> list[tuple
     stretches: list[tuple[int, int]] = []
     begin: int | None = None
     end = until.t if until else trace.end
-    for passage in trace.passages:
-        if passage.sender != receiver or passage.arrives is None or passage.segment.flags & (SYN | RST):
+    for packet in trace.packets:
+        if packet.sender != receiver or packet.arrives is None or packet.segment.flags & (SYN | RST):
             continue
-        if not passage.segment.flags & ACK:
+        if not packet.segment.flags & ACK:
             continue
-        if passage.segment.window == 0 and begin is None:
-            begin = passage.arrives
-        elif passage.segment.window and begin is not None:
-            stretches.append((begin, passage.arrives))
+        if packet.segment.window == 0 and begin is None:
+            begin = packet.arrives
+        elif packet.segment.window and begin is not None:
+            stretches.append((begin, packet.arrives))
             begin = None
     return [*stretches, (begin, end)] if begin is not None else stretches

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, error_of, in_words, plural, seconds, watching_since
-from tcplab.experiments.sayings import says
-from tcplab.knobs import PERIOD, WATCH, YES_NO, Knob, knob
-from tcplab.route.balancer import Balancer
-from tcplab.segment import ACK, RST, seq_diff
-from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
+from tcplab.core.knobs import PERIOD, WATCH, YES_NO, Knob, knob
+from tcplab.core.segment import ACK, RST, seq_diff
+from tcplab.core.text import MILLISECOND, SECOND, in_words, plural, seconds
+from tcplab.core.trace import Packet, Trace
+from tcplab.experiments.experiment import Experiment, calls_of, error_of, says, watching_since
+from tcplab.route.firewall import Balancer
 
 IN_FLIGHT = Knob(
     "newer requests", int, "", 0, 20, zero="one at a time", slider_high=9, test_only=True,
@@ -164,7 +163,7 @@ class StaleReject(Experiment):
             return f"{told} It is still on its way at the end."
         return " ".join([told, self._what_the_server_made_of_it(trace, reset), self._what_ended_it(trace)])
 
-    def _what_the_server_made_of_it(self, trace: Trace, reset: Passage) -> str:
+    def _what_the_server_made_of_it(self, trace: Trace, reset: Packet) -> str:
         verdict = trace.outcome["verdict"]
         if verdict == "accepted":
             return "Nothing newer has reached the server: the number is exact, and the server obeys."
@@ -203,26 +202,26 @@ class StaleReject(Experiment):
         return f"The balancer believed it; its {close} are not over yet."
 
 
-def _reset(trace: Trace) -> Passage | None:
+def _reset(trace: Trace) -> Packet | None:
     """The RST that the client's firewall forged."""
     since = watching_since(trace)
     return next(
-        (p for p in trace.passages if p.sender == "client" and p.t >= since and p.segment.flags & RST), None
+        (p for p in trace.packets if p.sender == "client" and p.t >= since and p.segment.flags & RST), None
     )
 
 
-def _expected(trace: Trace, reset: Passage) -> int:
+def _expected(trace: Trace, reset: Packet) -> int:
     """RCV.NXT of the server when the RST arrives: the end of the newest request that came before it."""
     arrives = reset.arrives if reset.arrives is not None else trace.end
     came = [
         p.segment.end_seq
-        for p in trace.passages
+        for p in trace.packets
         if p.sender == "client" and p.segment.length and p.arrives is not None and p.arrives < arrives
     ]
     return max(came, key=lambda end: seq_diff(end, reset.segment.seq))
 
 
-def _verdict(trace: Trace, reset: Passage) -> str | None:
+def _verdict(trace: Trace, reset: Packet) -> str | None:
     """What the server made of it; None where the RST has not arrived.
 
     The model says so itself; of Linux it is read from what the server does next.
@@ -232,10 +231,10 @@ def _verdict(trace: Trace, reset: Passage) -> str | None:
         return reset.verdict or None
     closed = [s.t for s in trace.sockets if s.host == "server" and s.state == "CLOSED" and s.t >= arrives]
     soon = arrives + AT_ONCE
-    came = [p for p in trace.passages if p.receiver == "server" and p is not reset and p.arrives is not None]
+    came = [p for p in trace.packets if p.receiver == "server" and p is not reset and p.arrives is not None]
     if closed and not any(p.segment.flags & RST and arrives <= (p.arrives or 0) <= closed[0] for p in came):
         return "accepted"
     if any(arrives <= (p.arrives or 0) <= soon for p in came):
         return "ignored"
-    sent = [p.segment for p in trace.passages if p.sender == "server" and arrives <= p.t <= soon]
+    sent = [p.segment for p in trace.packets if p.sender == "server" and arrives <= p.t <= soon]
     return "challenged" if any(each.flags == ACK and not each.length for each in sent) else "ignored"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Bind, Connection, Host, Listener, SocketOptions
-from tcplab.bench.witness import Scope
-from tcplab.experiments.experiment import Experiment
+from tcplab.core.knobs import LOCAL_PORTS, MAX_TW_BUCKETS, PERIOD, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
+from tcplab.core.text import in_words, plural
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, calls_of, error_of, watching_since
 from tcplab.experiments.port_range import IN_CLIENTS_WORDS, odd_range
-from tcplab.experiments.reading import calls_of, error_of, in_words, plural, watching_since
-from tcplab.knobs import LOCAL_PORTS, MAX_TW_BUCKETS, PERIOD, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
-from tcplab.trace import Trace
 
 WAIT = replace(
     PERIOD, label="wait", zero="at once", high=600, slider_high=3, step=0.1,
@@ -155,7 +155,7 @@ class TimeWait(Experiment):
 
 def after_the_first_syn(trace: Trace) -> Scope:
     """All but the preparations: a busy machine may take its time between listen() and connect()."""
-    return Scope(since=trace.passages[0].arrives)
+    return Scope(since=trace.packets[0].arrives)
 
 
 def all_is_quiet_after(latency_ms: float) -> float:

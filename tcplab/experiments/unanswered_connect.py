@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench, SocketOptions
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, error_of, in_words, plural, seconds
-from tcplab.knobs import SYN_LINEAR_TIMEOUTS, SYN_RETRIES, USER_TIMEOUT, WATCH, choice, knob
-from tcplab.segment import SYN
-from tcplab.trace import Trace
+from tcplab.core.knobs import SYN_LINEAR_TIMEOUTS, SYN_RETRIES, USER_TIMEOUT, WATCH, choice, knob
+from tcplab.core.segment import SYN
+from tcplab.core.text import in_words, plural, seconds
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, calls_of, error_of
 
 FATE = choice(
     "the SYN is", "drop", "reject", "closed",
@@ -65,7 +65,7 @@ class UnansweredConnect(Experiment):
         return self.linear_timeouts + 2 ** (doublings + 1) + 120 * (self.syn_retries - doublings) + 10
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        syns = [p for p in trace.passages if p.sender == "client" and p.segment.flags & SYN]
+        syns = [p for p in trace.packets if p.sender == "client" and p.segment.flags & SYN]
         connects = calls_of(trace, "client", "connect(")
         return {
             "syn_times_s": [seconds(p.t - syns[0].t) for p in syns],

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host, Listener
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.reading import calls_of, error_of, in_words, seconds, sent_by, watching_since
-from tcplab.knobs import choice, knob
-from tcplab.segment import RST
-from tcplab.trace import Trace
+from tcplab.core.knobs import choice, knob
+from tcplab.core.segment import RST
+from tcplab.core.text import in_words, seconds
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, calls_of, error_of, sent_by, watching_since
 
 PURPOSE = choice(
     "what goes wrong", "last_ack_lost", "old_duplicate",

@@ -9,12 +9,102 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from typing import Any, Protocol
+from weakref import WeakSet
 
-from tcplab.lesson import quantity
-from tcplab.lesson.again import remember
-from tcplab.lesson.feedback import CLOSE, HINT, NOT_ATTEMPTED, RIGHT, SOLUTION, UNCLEAR, WRONG, Feedback
-from tcplab.lesson.text import box, to_html, to_plain
+import ipywidgets as widgets
+
+from tcplab.lesson import tables as quantity
+from tcplab.lesson.course import read_table
+from tcplab.lesson.projector import BOX, Keys
+from tcplab.lesson.tables import Shown, box, to_html, to_plain
+
+# ----------------------------------------------------------------------
+# Begin a lesson anew without restarting its kernel: for the next class, or the next learner.
+#
+# Whatever learners change tells `remember` of itself when it is made. What nobody holds any more is
+# forgotten by itself.
+
+
+class Beginner(Protocol):
+    """Something that can be as it was at first."""
+
+    def start_again(self) -> None:
+        """Back to the beginning."""
+        ...
+
+
+_known: WeakSet[Any] = WeakSet()
+
+
+def remember(thing: Beginner) -> None:
+    """From now on `start_again` brings this back to its beginning, too."""
+    _known.add(thing)
+
+
+def start_again() -> Shown:
+    """Every question of this notebook untouched, what waits behind it closed, every explorer as it began.
+
+    For a cell of its own: ``start_again()``. What cells have printed stays, and so do the variables.
+    """
+    things = list(_known)
+    for thing in things:
+        thing.start_again()
+    sentence = "All is as it was at the beginning: questions unanswered, what waits for them closed."
+    if not things:
+        sentence = "There is nothing to begin again: no cell has made a question or an explorer yet."
+    return Shown(sentence, box(to_html(sentence), role="status"))
+
+
+# ----------------------------------------------------------------------
+# What a question answers: an outcome and sentences, for a notebook, a terminal and a test.
+
+RIGHT, CLOSE, WRONG = "right", "close", "wrong"
+NOT_ATTEMPTED, UNCLEAR = "not attempted", "unclear"
+HINT, SOLUTION = "hint", "solution"
+
+#: Outcome: symbol, heading and the colour of the edge. The word says it without the colour.
+LOOKS = {
+    RIGHT: ("✔", "Right", "#009E73"),
+    CLOSE: ("≈", "Close", "#E69F00"),
+    WRONG: ("✘", "Not so", "#D55E00"),
+    NOT_ATTEMPTED: ("…", "Not attempted yet", "#888888"),
+    UNCLEAR: ("?", "Not understood", "#888888"),
+    HINT: ("→", "Hint", "#56B4E9"),
+    SOLUTION: ("!", "Solution", "#0072B2"),
+}
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What `check()`, `hint()` and `solution()` return."""
+
+    #: One of the words above.
+    outcome: str
+    #: Sentences, with `code` and **bold**.
+    text: str
+
+    @property
+    def right(self) -> bool:
+        """True when the prediction was right."""
+        return self.outcome == RIGHT
+
+    @property
+    def attempted(self) -> bool:
+        """True when there was a prediction that could be judged."""
+        return self.outcome in (RIGHT, CLOSE, WRONG)
+
+    def __repr__(self) -> str:
+        symbol, heading, _ = LOOKS[self.outcome]
+        return f"{symbol} {heading}. {to_plain(self.text)}"
+
+    def _repr_html_(self) -> str:
+        symbol, heading, colour = LOOKS[self.outcome]
+        return box(f"<b>{symbol} {heading}.</b> {to_html(self.text)}", edge=colour, role="status")
+
 
 #: Within this factor of the truth a wrong number is called close.
 CLOSE_FACTOR = 1.5
@@ -116,8 +206,6 @@ class Question(ABC):
     def front(self) -> Any:
         """The widget in front of this question: always the same one."""
         if self._front is None:
-            from tcplab.lesson.front import front
-
             self._front = front(self)
         return self._front
 
@@ -271,3 +359,256 @@ def predict_choice(
     the right one. Raises `ValueError` when it is not among them.
     """
     return ChoiceQuestion(text, options, right=right, because=because, hints=hints)
+
+
+# ----------------------------------------------------------------------
+# First predict, then look: what waits for a prediction.
+
+WAITING = "First make your prediction above and press Check (any answer will do); then this part opens."
+
+
+class After:
+    """A place that stays closed until its question was answered. See `after`."""
+
+    def __init__(self, question: Question, make: Callable[[], Any]) -> None:
+        self.question = question
+        self._make = make
+        self._made: Any = None
+        self._place: Any = None
+        question.when_started_again(self._start_again)
+
+    @property
+    def thing(self) -> Any:
+        """What was waiting, made when first wanted; None while the question is open."""
+        if not self.question.committed:
+            return None
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def place(self) -> Any:
+        """The widget that holds the waiting sentence first, and the thing itself later."""
+        if self._place is None:
+            import ipywidgets as widgets
+
+            self._place = widgets.VBox([widgets.HTML(box(to_html(WAITING)))])
+            self.question.when_committed(self._open)
+        return self._place
+
+    def _start_again(self) -> None:
+        """The sentence in its place again; the thing will be another one, as it was at first."""
+        import ipywidgets as widgets
+
+        self._made = None
+        if self._place is not None:
+            gone = self._place.children
+            self._place.children = [widgets.HTML(box(to_html(WAITING)))]
+            _close(gone)
+
+    def _open(self) -> None:
+        import ipywidgets as widgets
+
+        thing = self.thing
+        if not isinstance(thing, widgets.Widget):
+            thing = widgets.HTML(_as_html(thing))
+        self._place.children = [thing]
+
+    def __repr__(self) -> str:
+        if not self.question.committed:
+            return WAITING
+        return str(getattr(self.thing, "sentence", "") or repr(self.thing))
+
+    def _repr_html_(self) -> str:
+        return box(to_html(repr(self)))
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(self.place()._repr_mimebundle_(**options) or {})
+        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+
+def after(question: Question, make: Callable[[], Any]) -> After:
+    """Show what `make` makes once `question` was answered, and a sentence that says so until then.
+
+    `make` is called at most once, and not before: ``after(question, lambda: explore(Keepalive))``.
+    Only `start_again` brings it about that it is called once more.
+    """
+    return After(question, make)
+
+
+class Reveal:
+    """A fact that is folded away while its question is open. See `reveal`."""
+
+    def __init__(self, question: Question, *parts: Any, title: str = "What happens") -> None:
+        self.question = question
+        self.parts = parts
+        self.title = title
+        self._place: Any = None
+
+    def place(self) -> Any:
+        """The widget that unfolds by itself when the question is answered."""
+        if self._place is None:
+            import ipywidgets as widgets
+
+            self._place = widgets.HTML(self._repr_html_())
+            self.question.when_committed(self._fold_or_unfold)
+            self.question.when_started_again(self._fold_or_unfold)
+        return self._place
+
+    def _fold_or_unfold(self) -> None:
+        self._place.value = self._repr_html_()
+
+    def __repr__(self) -> str:
+        return "\n".join(to_plain(str(part)) for part in self.parts)
+
+    def _repr_html_(self) -> str:
+        done = self.question.committed
+        summary = to_html(
+            self.title if done else f"{self.title} (open this when you have made your prediction)"
+        )
+        inside = f"<summary><b>{summary}</b></summary>{''.join(map(_as_html, self.parts))}"
+        return box(f"<details{' open' if done else ''}>{inside}</details>", edge="#009E73")
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(self.place()._repr_mimebundle_(**options) or {})
+        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+
+def reveal(question: Question, *parts: Any, title: str = "What happens") -> Reveal:
+    """A fact under a title, folded away until `question` was answered; then it unfolds.
+
+    Parts are sentences, lines of a terminal, or things with an HTML form such as tables. Without a
+    kernel one opens it by hand; where no HTML is shown, its text simply stands there.
+    """
+    return Reveal(question, *parts, title=title)
+
+
+def _close(widgets: Any) -> None:
+    """Widgets that nobody will see again, with all that is in them: they would pile up in the kernel."""
+    for widget in widgets:
+        _close(getattr(widget, "children", ()))
+        widget.close()
+
+
+def _as_html(part: Any) -> str:
+    """Things with an HTML form as they are, lines as a terminal shows them, sentences as paragraphs."""
+    if show := getattr(part, "_repr_html_", None):
+        return str(show())
+    text = str(part)
+    return f"<pre>{escape(text)}</pre>" if "\n" in text else f"<p>{to_html(text)}</p>"
+
+
+# ----------------------------------------------------------------------
+# The questions of the notebooks: questions/LESSON.toml, one table a question.
+#
+# They stand there and not in the notebooks, so that nobody reads the answer before the question.
+# A table has `text`, `right`, `because` and `hints`, and for a choice `options` (each with a `label`
+# and what it `says` to somebody who chose it), for a number `unit`, `tolerance` and `common` (wrong
+# numbers that people often give, and why they are wrong). `right = inf` is never.
+
+
+@cache
+def tables(lesson: str) -> dict[str, dict[str, Any]]:
+    """The questions of a lesson by name, in their order, as they stand in its file."""
+    return read_table(f"questions/{lesson}.toml")
+
+
+def ask(lesson: str, name: str) -> Question:
+    """A fresh question, not answered yet: `ask("fin_or_rst", "next_send")`.
+
+    Raises `LookupError` in one sentence when there is no such question.
+    """
+    try:
+        table = tables(lesson)[name]
+    except FileNotFoundError:
+        raise LookupError(f"no questions for a lesson {lesson!r}: there is no {lesson}.toml.") from None
+    except KeyError:
+        raise LookupError(
+            f"lesson {lesson} has no question {name!r}; it has {', '.join(tables(lesson))}."
+        ) from None
+    rest = {key: value for key, value in table.items() if key not in ("text", "options", "common")}
+    if "options" in table:
+        options = {option["label"]: option["says"] for option in table["options"]}
+        return predict_choice(table["text"], options, **rest)
+    common = {float(number): why for number, why in table.get("common", {}).items()}
+    return predict_number(table["text"], common=common, **rest)
+
+
+# ----------------------------------------------------------------------
+# Buttons in front of a question. They set its answer and show its feedback, nothing more.
+
+WIDE = {"width": "auto", "max_width": "60em"}
+
+
+def front(question: Question) -> widgets.Widget:
+    """The question with something to answer it, Check, Hint and Show answer, and its feedback.
+
+    Everything is reached with Tab and works with Space and Enter; Enter in the box checks.
+    """
+    said = widgets.HTML("")
+    entry = radio(question) if isinstance(question, ChoiceQuestion) else _text(question)
+
+    def button(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
+        made = widgets.Button(description=label, tooltip=tooltip, button_style=style)
+
+        def clicked(_: object) -> None:
+            said.value = ask()._repr_html_()
+
+        made.on_click(clicked)
+        return made
+
+    question.when_started_again(lambda: setattr(said, "value", ""))
+    check = button("Check", "Commit this prediction and see how good it is", question.check, "primary")
+    buttons = [check, button("Hint", "A hint; there may be several", question.hint)]
+    buttons.append(button("Show answer", "The right answer, and why", question.solution))
+    entry.on_msg(lambda _, content, __: check.click() if content.get("event") == "submit" else None)
+    heading = widgets.HTML(box(f"<b>Predict.</b> {to_html(question.text)}", edge="#CC79A7"))
+    row = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap"))
+    whole = widgets.VBox([heading, entry, row, said, Keys()])
+    whole.add_class(BOX)
+    return whole
+
+
+def radio(question: ChoiceQuestion) -> widgets.Widget:
+    """The options to choose from: they set the question's answer, and show it when a cell has set it."""
+    labels = {f"{letter}) {to_plain(label)}": label for letter, label in question.lettered()}
+    texts = {label: text for text, label in labels.items()}
+    entry = widgets.RadioButtons(
+        options=list(labels), value=texts.get(question.chosen() or ""), layout=widgets.Layout(**WIDE)
+    )
+
+    def chosen(change: dict[str, Any]) -> None:
+        if change["new"] is not None and question.chosen() != labels[change["new"]]:
+            question.answer = labels[change["new"]]
+
+    def show(_: object) -> None:
+        entry.value = texts.get(question.chosen() or "")
+
+    entry.observe(chosen, "value")
+    question.shows_answer = show
+    return entry
+
+
+def _text(question: Question) -> widgets.Widget:
+    unit = getattr(question, "unit", "")
+    entry = widgets.Text(
+        value="" if question.answer is None else str(question.answer),
+        description=f"Your number{f' ({unit})' if unit else ''}:",
+        placeholder="45, 2 min 30 s, or never" if unit == "s" else "a number",
+        style={"description_width": "initial"},
+        layout=widgets.Layout(width="24em"),
+    )
+
+    def typed(change: dict[str, Any]) -> None:
+        if change["new"] != _as_text(question.answer):
+            question.answer = change["new"] or None
+
+    def show(answer: object) -> None:
+        entry.value = _as_text(answer)
+
+    entry.observe(typed, "value")
+    question.shows_answer = show
+    return entry
+
+
+def _as_text(answer: object) -> str:
+    return "" if answer is None else str(answer)

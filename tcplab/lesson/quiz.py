@@ -11,10 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tcplab.lesson.again import remember
 from tcplab.lesson.course import lessons, read_table
-from tcplab.lesson.question import ChoiceQuestion, predict_choice
-from tcplab.lesson.text import Shown, box, to_html, to_plain
+from tcplab.lesson.question import ChoiceQuestion, predict_choice, remember
+from tcplab.lesson.tables import Shown, box, to_html, to_plain
 
 #: The forms by name, and whether their reasons are told. `before` keeps them for `after`.
 FORMS = {"entry": True, "before": False, "after": True}
@@ -92,8 +91,8 @@ class Quiz:
     def _made(self) -> Any:
         import ipywidgets as widgets
 
-        from tcplab.lesson.front import radio
-        from tcplab.lesson.keys import BOX, Keys
+        from tcplab.lesson.projector import BOX, Keys
+        from tcplab.lesson.question import radio
 
         parts: list[Any] = []
         for number, question in enumerate(self.questions, 1):

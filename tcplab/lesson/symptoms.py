@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from tcplab.lesson.course import links, names, read_table
-from tcplab.lesson.quantity import SECONDS, in_words, read
-from tcplab.lesson.text import Shown, box, table, to_html, to_plain
+import ipywidgets as widgets
+
+from tcplab.lesson.course import lessons, links, names, read_table
+from tcplab.lesson.projector import BOX, Keys
+from tcplab.lesson.tables import SECONDS, Shown, box, in_words, read, table, to_html, to_plain
 
 PHASES = {
     "connecting": "while connecting",
@@ -252,3 +256,121 @@ def _mark_line(mark: Mark) -> str:
 
 def _time(seconds: float) -> str:
     return "for ever" if math.isinf(seconds) else in_words(seconds) if seconds >= 60 else f"{seconds:g} s"
+
+
+# ----------------------------------------------------------------------
+# The symptoms and the ruler of seconds on one page to print, for the wall beside a desk.
+#
+# python3 -m tcplab.lesson.symptoms notebooks/for_teachers/symptom_card.html
+
+#: So many of a row's messages are printed; the start page has them all.
+MESSAGES = 2
+
+_STYLE = """
+@page { size: A4 portrait; margin: 8mm 9mm; }
+* { box-sizing: border-box; }
+body { margin: 1rem auto; max-width: 192mm; color: #000; background: #fff;
+  font: 6.9pt/1.2 "DejaVu Sans Condensed", "Arial Narrow", Arial, "Liberation Sans", sans-serif; }
+header { border-bottom: 1.5pt solid #000; margin-bottom: 1.5mm; padding-bottom: 0.8mm; }
+h1 { font-size: 12.5pt; line-height: 1.2; margin: 0; }
+h2 { font-size: 8.5pt; margin: 1.4mm 0 0.5mm; padding: 0.2mm 1mm; background: #ddd; break-after: avoid;
+  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+p { margin: 0; }
+.columns { columns: 2; column-gap: 5mm; }
+.row { break-inside: avoid; border-bottom: 0.4pt solid #999; padding: 0.45mm 0 0.45mm 7mm;
+  position: relative; }
+.row > b:first-child { position: absolute; left: 0; width: 6.4mm; line-height: 1.1; }
+code { font-family: "DejaVu Sans Mono", "Liberation Mono", monospace; font-size: 6pt;
+  overflow-wrap: anywhere; }
+.says { font-weight: 700; }
+.run { padding-left: 1.6em; text-indent: -1.6em; }
+.run::before { content: "▸ run: "; font-weight: 700; }
+@media screen { body { font-size: 11pt; max-width: 62rem; padding: 0 1rem; } code { font-size: 9.5pt; } }
+@media print { body { margin: 0; max-width: none; } }
+"""
+
+
+def symptom_card() -> str:
+    """A whole HTML page that needs no other file; printed, it is one page of A4."""
+    parts = []
+    for phase, words in PHASES.items():
+        rows = "".join(_symptom(row) for row in symptoms() if row.phase == phase)
+        parts.append(f"<h2>{to_html(words)}</h2>{rows}")
+    parts.append("<h2>the ruler of seconds</h2>" + "".join(map(_mark, marks())))
+    numbers = " · ".join(f"{number} {name}" for number, (name, _) in errnos().items())
+    parts.append(f"<h2>numbers in brackets (Linux)</h2><p>{numbers}</p>")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>tcplab: symptom card</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        "<header><h1>A database connection broke, or hangs</h1>"
+        "<p>Three keys: the <b>message</b>, word for word; the <b>phase</b>; the <b>seconds</b> until it "
+        "came. At the left stand tcplab's lessons, the likeliest first; — is not TCP.</p></header>\n"
+        f'<div class="columns">\n{chr(10).join(parts)}\n</div>\n</body>\n</html>\n'
+    )
+
+
+def _symptom(row: Symptom) -> str:
+    said = " · ".join(f'<code class="says">{to_html(text)}</code>' for text in row.texts[:MESSAGES])
+    more = " …" if len(row.texts) > MESSAGES else ""
+    return (
+        f'<div class="row"><b>{_numbers(row.lessons)}</b><p>{said}{more}</p>'
+        f'<p>{to_html(_first(row.cause))}</p><p class="run"><code>{to_html(row.first)}</code></p></div>\n'
+    )
+
+
+def _mark(mark: Mark) -> str:
+    unit = "" if mark.label == "never" else " s"
+    return (
+        f'<div class="row"><b>{_numbers(mark.lessons)}</b>'
+        f'<p><span class="says">{to_html(mark.label)}{unit}</span> {to_html(_first(mark.says))}</p></div>\n'
+    )
+
+
+def _first(sentences: str) -> str:
+    """The first one says the most; the start page has the others."""
+    return re.split(r"(?<=[.!?]) +(?=[A-Z“])", sentences, maxsplit=1)[0]
+
+
+def _numbers(names: tuple[str, ...]) -> str:
+    return " ".join(lessons()[name].number for name in names) or "—"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(symptom_card(), encoding="utf-8")
+
+
+# ----------------------------------------------------------------------
+# A box to type a message into, and below it what it means.
+
+
+class SearchBox(widgets.VBox):
+    """Type a message, an error number or a time; the answer follows every key."""
+
+    def __init__(self, query: str = "") -> None:
+        self.query = widgets.Text(
+            value=query,
+            description="Message, error number or seconds:",
+            placeholder="Connection reset by peer · 2003 (99) · my connect took 127 s",
+            style={"description_width": "initial"},
+            layout=widgets.Layout(width="auto", max_width="60em"),
+        )
+        self.phase = widgets.Dropdown(
+            options=[("any time", ""), *((text, phase) for phase, text in PHASES.items())],
+            description="When it happened:",
+            style={"description_width": "initial"},
+            layout=widgets.Layout(width="24em"),
+        )
+        self.found = widgets.HTML()
+        for entry in (self.query, self.phase):
+            entry.observe(self._search, "value")
+        super().__init__([self.query, self.phase, self.found, Keys()])
+        self.add_class(BOX)
+        self._search()
+
+    def _search(self, _: Any = None) -> None:
+        self.found.value = look_up(self.query.value, self.phase.value)._repr_html_()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(super()._repr_mimebundle_(**options) or {})
+        text = "Run this cell to get a box to type into; the whole table stands below."
+        return bundle | {"text/plain": text, "text/html": to_html(text)}

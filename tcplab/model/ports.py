@@ -16,14 +16,173 @@ net/ipv4/tcp_ipv4.c (tcp_twsk_unique).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
+from typing import Literal, NamedTuple
 
-from tcplab.model.claim import ANY, BOUND, FREE, RESERVED, Ask, Cell, Claim, PortError, Verdict
-from tcplab.model.portwalk import by_parity, first_by_parity, first_one_by_one, one_by_one
-from tcplab.model.states import ESTABLISHED, FIN_WAIT_2, LISTEN, SYN_SENT
-from tcplab.model.sysctls import MILLISECOND, SECOND, Sysctls
-from tcplab.releases import Release
-from tcplab.segment import Endpoint
+from tcplab.core.releases import Release
+from tcplab.core.segment import Endpoint
+from tcplab.model.rules import ESTABLISHED, FIN_WAIT_2, LISTEN, MILLISECOND, SECOND, SYN_SENT, Sysctls
+
+# ----------------------------------------------------------------------
+# A socket's hold on a local port, and the words in which `Ports` is asked and answers.
+
+#: bind() to no address in particular.
+ANY = "0.0.0.0"
+#: What a port is called in the map when no connection's state says more.
+FREE, RESERVED, BOUND = "FREE", "RESERVED", "BOUND"
+
+
+class PortError(Exception):
+    """No port for this call: its errno name, and why in one sentence."""
+
+    def __init__(self, errno: str, says: str) -> None:
+        super().__init__(says)
+        self.errno = errno
+
+
+class Claim:
+    """One socket's hold on one port. Whoever owns it keeps `state` and `expires` up to date."""
+
+    __slots__ = (
+        "address", "entered", "expires", "heard", "made_by_connect", "port", "remote", "reuse_address",
+        "state", "timestamps",
+    )  # fmt: skip
+
+    def __init__(
+        self, port: int, address: str, remote: Endpoint | None, state: str, *, reuse_address: bool,
+        made_by_connect: bool,
+    ) -> None:  # fmt: skip
+        self.port, self.address, self.remote = port, address, remote
+        #: `BOUND` until it listens or connects, then the socket's state.
+        self.state = state
+        self.reuse_address = reuse_address
+        #: connect() chose the port; nobody called bind() for it.
+        self.made_by_connect = made_by_connect
+        #: Of a minisocket: since when, when it last heard a timestamp, when it ends; nanoseconds.
+        self.entered: int | None = None
+        self.heard = 0
+        self.expires: int | None = None
+        #: Both ends used timestamps.
+        self.timestamps = False
+
+    @property
+    def local(self) -> Endpoint:
+        """Its half of the four-tuple."""
+        return Endpoint(self.address, self.port)
+
+    def __repr__(self) -> str:
+        return f"<{self.local} to {self.remote} {self.state}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call that wants a port."""
+
+    verb: Literal["connect", "bind"]
+    #: The socket's own address; `ANY` for a bind() to none in particular.
+    address: str = ANY
+    #: connect(): where to.
+    remote: Endpoint | None = None
+    #: bind(): which port, 0 = Linux chooses.
+    port: int = 0
+    #: SO_REUSEADDR is set before.
+    reuse_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """May a call take a port?"""
+
+    ok: bool
+    #: Why, in one sentence.
+    says: str
+    #: What the call gives if every port says no.
+    errno: str | None = None
+
+
+class Cell(NamedTuple):
+    """One port of the map."""
+
+    port: int
+    #: `FREE`, `RESERVED`, `BOUND` or the state of its liveliest connection.
+    state: str
+    #: Nanoseconds until its last TIME_WAIT is over; None where none waits.
+    left: int | None
+    #: Everybody who holds it.
+    claims: tuple[Claim, ...]
+
+
+# ----------------------------------------------------------------------
+# The order in which connect() and bind(0) try the ports of ip_local_port_range.
+#
+# Sources: net/ipv4/inet_hashtables.c:__inet_hash_connect, net/ipv4/inet_connection_sock.c:
+# inet_csk_find_open_port; RFC 6056 section 3.3.
+
+
+def one_by_one(first: int, size: int, below: Callable[[int], int]) -> Iterator[int]:
+    """Every port, from a place of chance on, up to Linux 4.5. `below(n)` is chance, 0 … n-1."""
+    start = below(size)
+    return (first + (start + i) % size for i in range(size))
+
+
+def by_parity(
+    first: int, size: int, parity: int, below: Callable[[int], int], start: int = -1
+) -> Iterator[int]:
+    """Every other port, then those between, since Linux 4.6; from pair `start` on, or a place of chance.
+
+    In an odd range a walk leaves out the last port, or the first if it begins further on, as chance has
+    it. Here it is always the last, so that what comes of a run is no matter of chance.
+    """
+    half = size // 2
+    if not half:
+        yield first
+        return
+    start = _start(size, below, start)
+    for each in (parity, 1 - parity):
+        for i in range(half):
+            yield first + 2 * ((start + i) % half) + each
+
+
+def first_one_by_one(first: int, size: int, below: Callable[[int], int], taken: int) -> int:
+    """The first port of `one_by_one` whose bit in `taken` is not set; 0 when all are."""
+    start = below(size)
+    free = ~(taken >> first) & ((1 << size) - 1)
+    return first + _first_from(free, start) if free else 0
+
+
+def first_by_parity(first: int, size: int, below: Callable[[int], int], start: int, taken: int) -> int:
+    """The first port of `by_parity` with parity 0 whose bit in `taken` is not set; 0 when all are."""
+    half = size // 2
+    if not half:
+        return 0 if taken >> first & 1 else first
+    start = _start(size, below, start)
+    free = ~(taken >> first)
+    for each in (0, 1):
+        if some := free & _every_other(half) << each:
+            return first + _first_from(some, 2 * start + each)
+    return 0
+
+
+def _start(size: int, below: Callable[[int], int], start: int) -> int:
+    if size % 2:
+        return 0
+    return below(size // 2) if start < 0 else start
+
+
+@lru_cache(maxsize=64)
+def _every_other(half: int) -> int:
+    """Bits 0, 2, 4 …, so many of them."""
+    return ((1 << 2 * half) - 1) // 3
+
+
+def _first_from(bits: int, start: int) -> int:
+    """The lowest bit that is set from `start` on, or else the lowest at all."""
+    above = bits >> start
+    some, offset = (above, start) if above else (bits, 0)
+    return offset + (some & -some).bit_length() - 1
+
 
 #: connect() moves on by a random number of steps below this (__inet_hash_connect).
 _RANDOM_STEPS = 8

@@ -9,15 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcplab.model.sysctls import (
-    ATO_MIN,
-    DELACK_MAX,
-    MAX_QUICKACKS,
-    MSS_DEFAULT,
-    MSS_ETHERNET,
-    WINDOW_SHARE,
-)
-from tcplab.segment import FIN, PSH, Segment, after, before, seq_add, seq_diff
+from tcplab.core.segment import FIN, PSH, Segment, after, before, seq_add, seq_diff
+from tcplab.model.rules import ATO_MIN, DELACK_MAX, MAX_QUICKACKS, MSS_DEFAULT, MSS_ETHERNET, WINDOW_SHARE
 
 if TYPE_CHECKING:
     from tcplab.model.socket import Socket

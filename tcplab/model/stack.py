@@ -14,24 +14,22 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from tcplab.model import states as s
-from tcplab.model.arrival import on_segment
-from tcplab.model.claim import ANY, Claim, PortError
-from tcplab.model.ports import Ports
-from tcplab.model.queues import Listener
-from tcplab.model.rst import IGNORED
-from tcplab.model.socket import Socket
-from tcplab.model.sysctls import (
+from tcplab.core.releases import Release, release
+from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, reset_for, seq_add
+from tcplab.model import rules as s
+from tcplab.model.listener import Listener
+from tcplab.model.ports import ANY, Claim, PortError, Ports
+from tcplab.model.rules import (
     DEFAULT_OPTIONS,
+    IGNORED,
     MILLISECOND,
     SECOND,
     TIME_WAIT_LENGTH,
     Options,
     Sysctls,
 )
+from tcplab.model.socket import Socket, on_segment
 from tcplab.model.timewait import NEW_CONNECTION, RESET, TimeWait
-from tcplab.releases import Release, release
-from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, reset_for, seq_add
 
 #: The clock behind initial sequence numbers goes on by one in this time (net/core/secure_seq.c:seq_scale).
 ISN_TICK = 64

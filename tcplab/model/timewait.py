@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcplab.model.rst import ACCEPTED
-from tcplab.model.states import EXPIRES, FIN_WAIT_2, GETS_FIN, GETS_RESET, TIME_WAIT, TIMES_OUT, next_state
-from tcplab.model.sysctls import MILLISECOND, TIME_WAIT_LENGTH
-from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add, seq_diff
+from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add, seq_diff
+from tcplab.model.rules import (
+    ACCEPTED,
+    EXPIRES,
+    FIN_WAIT_2,
+    GETS_FIN,
+    GETS_RESET,
+    MILLISECOND,
+    TIME_WAIT,
+    TIME_WAIT_LENGTH,
+    TIMES_OUT,
+    next_state,
+)
 
 if TYPE_CHECKING:
     from tcplab.model.stack import Stack

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tcplab.segment import ACK, RST, SYN, Endpoint, Segment
+from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
 
 #: What a box may know of a connection.
 OPEN, GONE = "ESTABLISHED", "CLOSED"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tcplab.segment import ACK, FIN, RST, SYN, Segment
+from tcplab.core.segment import ACK, FIN, RST, SYN, Segment
 
 #: Names of segments that can be lost.
 LOSABLE: dict[str, Callable[[Segment], bool]] = {

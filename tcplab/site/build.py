@@ -2,26 +2,262 @@
 
 from __future__ import annotations
 
+import argparse
+import base64
+import hashlib
+import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path, PurePosixPath
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import nbformat
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
-from tcplab.capture.reading import read_capture
 from tcplab.capture.stored import store_capture
-from tcplab.site import SiteError, ingredients, wheels
+from tcplab.site import SiteError
+
+# ----------------------------------------------------------------------
+# What the site needs and .venv has not: Pyodide itself, and micropip, which its kernel imports.
+#
+# Both are fetched once, by the machine's own npm and pip or uv, compared with the hashes below and kept.
+
+#: The Pyodide that jupyterlite-pyodide-kernel 0.8.6 expects, the Python in it, and npm's hash of its package.
+PYODIDE, PYTHON = "314.0.6", "3.14"
+PYODIDE_SHA512 = "BKDTJyIqFxC4BExLqeRS3f5xvXZIjOt8C3zGLN/Cc7tFxSwvKVhVkchQQ2AGLOtR4YrVOIFxbV8poyDOOmWwxQ=="
+#: What of it a browser needs.
+PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
+#: Needs Python 3.13 or newer, so that it can't stand in requirements.lock.
+MICROPIP = "0.11.1"
+MICROPIP_SHA256 = "768de165adb8e66906039d8fec4127a57f522dfdf8e6fbff877a4616941ecfd3"
+
+
+def pyodide(store: Path, package: Path | None = None) -> Path:
+    """The folder of Pyodide's files, unpacked from `package` (what `npm pack` makes) or fetched with npm.
+
+    `store` keeps the package between builds. Raises `SiteError`.
+    """
+    kept = store / f"pyodide-{PYODIDE}.tgz"
+    if package is None and not kept.exists():
+        _npm_pack(kept)
+    origin = package or kept
+    try:
+        content = origin.read_bytes()
+    except OSError as error:
+        raise SiteError(f"{origin.name} can't be read: {error.strerror}.") from None
+    if base64.b64encode(hashlib.sha512(content).digest()).decode() != PYODIDE_SHA512:
+        raise SiteError(
+            f"{origin.name} is not npm's package pyodide {PYODIDE}, or is damaged: its hash differs. "
+            f"npm pack pyodide@{PYODIDE} makes a good one."
+        )
+    folder = store / f"pyodide-{PYODIDE}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(origin) as archive:
+        for name in (*PYODIDE_FILES, "pyodide-lock.json"):
+            member = archive.extractfile(f"package/{name}")
+            assert member is not None  # the hash says so
+            (folder / name).write_bytes(member.read())
+    return folder
+
+
+def micropip(store: Path) -> Path:
+    """A folder with micropip in it, as if installed there. Raises `SiteError`."""
+    folder = store / f"micropip-{MICROPIP}"
+    if folder.exists():
+        return folder
+    with tempfile.TemporaryDirectory(dir=_made(store)) as scratch:
+        wanted = Path(scratch) / "requirements"
+        wanted.write_text(f"micropip=={MICROPIP} --hash=sha256:{MICROPIP_SHA256}\n", "utf-8")
+        installed = Path(scratch) / "installed"
+        command = [*_pip(), "--target", str(installed), "--python-version", PYTHON, "--only-binary", ":all:"]
+        command += ["--no-deps", "--require-hashes", "-r", str(wanted)]
+        _fetch(command, f"micropip {MICROPIP}")
+        installed.rename(folder)
+    return folder
+
+
+def _pip() -> list[str]:
+    """The beginning of an install command: pip's where this environment has one, else uv's."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
+    return ["uv", "pip", "install", "--python", sys.executable]
+
+
+def _npm_pack(kept: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SiteError(
+            f"building the site needs npm once, to fetch Pyodide. Elsewhere: npm pack pyodide@{PYODIDE}; "
+            f"then here: python3 lab.py site --pyodide pyodide-{PYODIDE}.tgz"
+        )
+    with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as scratch:
+        _fetch([npm, "pack", f"pyodide@{PYODIDE}", "--pack-destination", scratch], f"Pyodide {PYODIDE}")
+        shutil.move(Path(scratch) / kept.name, kept)
+
+
+def _fetch(command: list[str], what: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise SiteError(f"{what} can't be fetched: {lines[-1] if lines else 'no reason given'}")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+# ----------------------------------------------------------------------
+# The Python packages of the site: wheels made from what stands in .venv, and Pyodide's list of them.
+#
+# What is installed came from requirements.lock, hash by hash, so nothing is fetched a second time. Parts
+# that no browser can use stay behind: compiled modules, JupyterLab's files, tests.
+
+#: What the notebook kernel and the lessons import; the rest follows from these.
+WANTED = ("tcplab", "ipython", "comm", "packaging")
+#: Needed, by their own word, and not there: with no compiled packages there is neither NumPy nor pandas;
+#: JupyterLab's side of the widgets is in the site anyway.
+ABSENT = {"numpy", "pandas", "jupyterlab-widgets", "widgetsnbextension"}
+#: Left out for its 5 MB in 5,600 files. IPython completes without it, and the kernel only asks whether the
+#: name is there: its wheel holds no module.
+EMPTY = {"jedi", "parso"}
+#: Files of packages that no lesson opens: by the beginning and by the end of their path.
+NEEDLESS = (
+    "..",
+    "plotly/labextension/",
+    "plotly/package_data/widgetbundle.js",
+    "plotly/package_data/datasets/",
+)
+COMPILED = (".so", ".pyd", ".pyc", ".dylib")
+#: As markers see the browser's Python.
+BROWSER = {
+    "implementation_name": "cpython", "os_name": "posix", "platform_machine": "wasm32",
+    "platform_python_implementation": "CPython", "platform_system": "Emscripten",
+    "python_full_version": "3.14.2",
+    "python_version": "3.14", "sys_platform": "emscripten", "extra": "",
+}  # fmt: skip
+#: The oldest date that a zip file can hold: the same files make the same wheel on every day.
+ONCE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One package of the site."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    #: Names of the packages it needs, as far as the site has them.
+    needs: tuple[str, ...]
+    #: Top-level modules.
+    modules: tuple[str, ...]
+
+
+Files = Iterable[tuple[str, bytes]]
+
+
+def needed(names: Iterable[str] = WANTED) -> dict[str, Distribution]:
+    """These packages and all that they need in a browser, as installed here. Raises `SiteError`."""
+    found: dict[str, Distribution] = {}
+    waiting = [*names]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:
+            raise SiteError(f"{name} is not installed: python3 lab.py setup installs it.") from None
+        waiting += () if name in EMPTY else _needs(found[name])
+    return dict(sorted(found.items()))
+
+
+def write_wheel(folder: Path, name: str, version: str, files: Files, needs: Iterable[str] = ()) -> Wheel:
+    """A wheel of these files, whatever its origin; the same files, the same bytes."""
+    file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+    modules = set()
+    with ZipFile(folder / file, "w", ZIP_DEFLATED) as archive:
+        for path, content in sorted(files):
+            top = PurePosixPath(path).parts[0]
+            if not top.endswith(".dist-info"):
+                modules.add(top.removesuffix(".py"))
+            archive.writestr(ZipInfo(path, ONCE), content, ZIP_DEFLATED)
+    digest = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+    return Wheel(name, version, file, digest, tuple(sorted(needs)), tuple(sorted(modules)))
+
+
+def wheel_of(folder: Path, package: Distribution, more: Files = ()) -> Wheel:
+    """An installed package, and `more` files, as a wheel for the browser."""
+    name = canonicalize_name(package.metadata["Name"])
+    files = [*_files(package, only_metadata=name in EMPTY), *more]
+    needs = () if name in EMPTY else _needs(package)
+    return write_wheel(folder, name, package.version, files, needs)
+
+
+def tree(root: Path, *, under: str, endings: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """The files below `root` with one of these endings, as files of a wheel in the folder `under`."""
+    for path in root.rglob("*"):
+        if path.is_file() and path.name.endswith(endings):
+            yield f"{under}/{path.relative_to(root).as_posix()}", path.read_bytes()
+
+
+def copied(folder: Path, wheel: Path) -> Wheel:
+    """A wheel that comes ready with JupyterLite's kernel."""
+    name, version = wheel.name.split("-")[:2]
+    (folder / wheel.name).write_bytes(wheel.read_bytes())
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    return Wheel(canonicalize_name(name), version, wheel.name, digest, (), (name,))
+
+
+def write_list(lock: Path, wheels: Iterable[Wheel]) -> None:
+    """Replace the packages in Pyodide's own list, which are all elsewhere, by these."""
+    told = json.loads(lock.read_text("utf-8"))
+    told["packages"] = {
+        wheel.name: {
+            "name": wheel.name, "version": wheel.version, "file_name": wheel.file, "sha256": wheel.sha256,
+            "depends": list(wheel.needs), "imports": list(wheel.modules), "install_dir": "site",
+            "package_type": "package", "unvendored_tests": False,
+        }
+        for wheel in wheels
+    }  # fmt: skip
+    lock.write_text(json.dumps(told), "utf-8")
+
+
+def _needs(package: Distribution) -> list[str]:
+    asked = map(Requirement, package.requires or ())
+    names = [str(canonicalize_name(r.name)) for r in asked if not r.marker or r.marker.evaluate(BROWSER)]
+    return sorted({*names} - ABSENT)
+
+
+def _files(package: Distribution, *, only_metadata: bool) -> Iterator[tuple[str, bytes]]:
+    for file in package.files or ():
+        path = file.as_posix()
+        info = ".dist-info/" in path
+        if path.startswith(NEEDLESS) or path.endswith(COMPILED) or (only_metadata and not info):
+            continue
+        if re.search(r"(^|/)(tests?|__pycache__)/|\.pth$", path) or (info and not path.endswith("METADATA")):
+            continue
+        yield path, Path(str(file.locate())).read_bytes()
+
 
 #: The kernel's own packages come with JupyterLite, as wheels.
 KERNEL = Path(sys.prefix, "share/jupyter/labextensions/@jupyterlite/pyodide-kernel-extension/static/pypi")
 KERNEL_WHEELS = ("piplite", "pyodide_kernel", "ipykernel")
 #: Where packages are in Pyodide. Notebooks run beside them, so that ../data is the packages' neighbour, too.
-LIBRARY = f"/lib/python{ingredients.PYTHON}/site-packages"
+LIBRARY = f"/lib/python{PYTHON}/site-packages"
 #: The question about news, and the service worker, through which notebooks would read the site's files: it
 #: asks for HTTPS, and private windows lack it. Notebooks read the files that come with the packages.
 DISABLED = (
@@ -48,14 +284,13 @@ def build(root: Path, output: Path, store: Path, package: Path | None = None) ->
     """
     if output.exists() and not (output / "jupyter-lite.json").exists() and any(output.iterdir()):
         raise SiteError(f"{output} holds something else than a site: name another folder with --output.")
-    pyodide = ingredients.pyodide(store, package)
-    micropip = ingredients.micropip(store)
+    python, installer = pyodide(store, package), micropip(store)
     with tempfile.TemporaryDirectory(prefix="tcplab-site-") as scratch:
         work = Path(scratch)
         static = work / "static" / "pyodide"
-        shutil.copytree(pyodide, static)
-        made = list(_packages(root, static, micropip))
-        wheels.write_list(static / "pyodide-lock.json", made)
+        shutil.copytree(python, static)
+        made = list(_packages(root, static, installer))
+        write_list(static / "pyodide-lock.json", made)
         _contents(root, work / "contents")
         settings = _settings([wheel.name for wheel in made])
         (work / "jupyter-lite.json").write_text(json.dumps(settings), "utf-8")
@@ -66,38 +301,36 @@ def build(root: Path, output: Path, store: Path, package: Path | None = None) ->
     return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
 
 
-def _packages(root: Path, folder: Path, micropip: Path) -> Iterator[wheels.Wheel]:
-    for name, package in wheels.needed().items():
-        yield wheels.wheel_of(folder, package, _tcplab(root) if name == "tcplab" else ())
+def _packages(root: Path, folder: Path, micropip: Path) -> Iterator[Wheel]:
+    for name, package in needed().items():
+        yield wheel_of(folder, package, _tcplab(root) if name == "tcplab" else ())
     for name in KERNEL_WHEELS:
         found = list(KERNEL.glob(f"{name}-*.whl"))
         if not found:
             raise SiteError("jupyterlite-pyodide-kernel is not installed: python3 lab.py setup installs it.")
-        yield wheels.copied(folder, found[0])
-    files = wheels.tree(micropip / "micropip", under="micropip", endings=(".py", ".pyi", "py.typed"))
-    info = f"micropip-{ingredients.MICROPIP}.dist-info"
-    metadata = wheels.tree(micropip / info, under=info, endings=("METADATA",))
-    yield wheels.write_wheel(folder, "micropip", ingredients.MICROPIP, [*files, *metadata], ["packaging"])
+        yield copied(folder, found[0])
+    files = tree(micropip / "micropip", under="micropip", endings=(".py", ".pyi", "py.typed"))
+    info = f"micropip-{MICROPIP}.dist-info"
+    metadata = tree(micropip / info, under=info, endings=("METADATA",))
+    yield write_wheel(folder, "micropip", MICROPIP, [*files, *metadata], ["packaging"])
 
 
 def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
     """tcplab's own source, and the recordings where `recording` looks for them."""
-    yield from wheels.tree(
-        root / "tcplab", under="tcplab", endings=(".py", ".toml", ".js", ".css", "py.typed")
-    )
+    yield from tree(root / "tcplab", under="tcplab", endings=(".py", ".toml", ".js", ".css", "py.typed"))
     captures = root / "data" / "captures"
-    yield from wheels.tree(captures, under="data/captures", endings=(".json", ".pcap"))
+    yield from tree(captures, under="data/captures", endings=(".json", ".pcap"))
     yield "notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
     with tempfile.TemporaryDirectory(prefix="tcplab-site-") as scratch:
         for path in sorted(captures.glob("*.pcap")):
             capture = read_capture(path)
             store_capture(path, capture, diagnose(capture), Path(scratch))
-        yield from wheels.tree(Path(scratch), under="data/captures/stored", endings=(".json",))
+        yield from tree(Path(scratch), under="data/captures/stored", endings=(".json",))
 
 
 def _contents(root: Path, folder: Path) -> None:
     for part, endings in (("notebooks", (".ipynb", ".md")), ("data/captures", (".pcap", ".json"))):
-        for name, content in wheels.tree(root / part, under=part, endings=endings):
+        for name, content in tree(root / part, under=part, endings=endings):
             if ".ipynb_checkpoints" not in name:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(_joined(content) if name.endswith(".ipynb") else content)
@@ -143,3 +376,39 @@ def _jupyterlite(work: Path) -> None:
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
         raise SiteError(f"JupyterLite could not build the site: {lines[-1] if lines else 'no reason given'}")
+
+
+# ----------------------------------------------------------------------
+# `python -m tcplab.site`, which `python3 lab.py site` runs.
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the site and say how to look at it; the exit code."""
+    parser = argparse.ArgumentParser(prog="lab.py site", description="Build the site.")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "dist" / "site", metavar="FOLDER", help="default: dist/site"
+    )
+    parser.add_argument(
+        "--pyodide",
+        type=Path,
+        metavar="FILE",
+        help="Pyodide's npm package, where there is no npm to fetch it",
+    )
+    chosen = parser.parse_args(arguments)
+    began = time.monotonic()
+    try:
+        size = build(ROOT, chosen.output.resolve(), ROOT / "build" / "site", chosen.pyodide)
+    except (SiteError, OSError) as error:
+        print(f"lab.py: {error}", file=sys.stderr)
+        return 1
+    seconds = time.monotonic() - began
+    print(f"The site is in {chosen.output}: {size / 1e6:.0f} MB, {seconds:.0f} s. To look at it:")
+    print(f"  python3 -m http.server --bind 127.0.0.1 --directory {chosen.output}")
+    print("and open the address that it names. Any web server can hand the folder out.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tcplab import ParameterError
 from tcplab.advice import read_settings
-from tcplab.catalogue import find
+from tcplab.core.catalogue import find
 
 JDBC_PG = "jdbc:postgresql://db.example:5432/shop?user=app&password=geheim&socketTimeout=30&tcpKeepAlive=true"
 

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from bench.linux_stories import Story
-from tcplab.route.balancer import Balancer
-from tcplab.route.firewall import Firewall
-from tcplab.trace import MILLISECOND, SECOND
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.route.firewall import Balancer, Firewall
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ import pytest
 import simpy
 
 import tcplab
-from tcplab.bench.sandbox import Sandbox, why_not
-from tcplab.bench.trouble import patiently
+from tcplab.bench.sandbox import Sandbox, patiently, why_not
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from tcplab.bench.frames import Dissector, destination, frame_of
-from tcplab.segment import ACK, PSH, RST, SYN, Endpoint, Segment
+from tcplab.bench.wire import Dissector, destination, frame_of
+from tcplab.core.segment import ACK, PSH, RST, SYN, Endpoint, Segment
 
 CLIENT, SERVER = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
 

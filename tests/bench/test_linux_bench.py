@@ -16,15 +16,14 @@ from bench import linux_stories
 from bench.sandboxes import TESTS, need_sandbox, patient_run
 from tcplab.bench import run
 from tcplab.bench.agreement import in_time
-from tcplab.bench.hosts import LinuxHost
-from tcplab.bench.sandbox import Sandbox
+from tcplab.bench.linux import LinuxHost
+from tcplab.bench.sandbox import BenchError, Sandbox
 from tcplab.bench.script import Result
-from tcplab.bench.trouble import BenchError
+from tcplab.core.segment import ACK, FIN, RST, SYN
+from tcplab.core.text import MILLISECOND
 from tcplab.experiments import EXPERIMENTS, find
-from tcplab.kinds import classify
+from tcplab.follow import classify
 from tcplab.route.cable import Rule
-from tcplab.segment import ACK, FIN, RST, SYN
-from tcplab.trace import MILLISECOND
 
 pytestmark = pytest.mark.linux
 
@@ -91,7 +90,7 @@ class Runs:
                 sandboxes.append(own.sandbox)
             try:
                 trace = patient_run(own.sandbox, item[1])
-                classify(trace.passages)
+                classify(trace.packets)
                 trace.outcome = item[1].outcome(trace)
                 self.results[item[0]] = trace
             except Exception as error:
@@ -164,9 +163,9 @@ def test_calls_have_the_models_words_and_results(runs, case):
 
 def test_a_slow_readers_window_closes_and_is_probed(runs):
     trace = runs[label(("slow_reader", EXPERIMENTS["slow_reader"].quick))]
-    probes = [p for p in trace.passages if p.kind == "window_probe"]
+    probes = [p for p in trace.packets if p.kind == "window_probe"]
     assert probes and all(p.sender == "server" for p in probes)
-    assert any(p.segment.window == 0 and p.sender == "client" for p in trace.passages)
+    assert any(p.segment.window == 0 and p.sender == "client" for p in trace.packets)
 
 
 # --- what the trace holds ---
@@ -190,7 +189,7 @@ def test_sockets_go_through_the_models_states(runs, closer):
 def test_the_running_timer_is_told_with_its_due_time(runs):
     trace = runs[label(("keepalive", EXPERIMENTS["keepalive"].quick))]
     timers = [s for s in trace.sockets if s.host == "client" and s.timer == "keepalive"]
-    probes = [p.t for p in trace.passages if p.kind == "keepalive"]
+    probes = [p.t for p in trace.packets if p.kind == "keepalive"]
     assert len(probes) == 3
     # ss counts what is unanswered, and before each probe a timer is due just then.
     assert {s.unanswered for s in timers} >= {0, 1, 2, 3}
@@ -203,15 +202,15 @@ def test_segments_travel_for_the_latency_and_are_in_order(runs):
     for name, result in runs.results.items():
         if isinstance(result, Exception):
             continue
-        sent = [p.t for p in result.passages]
+        sent = [p.t for p in result.packets]
         assert sent == sorted(sent), name
         latency = runs.stories[name].latency_ms * MILLISECOND
-        for passage in result.passages:
-            if passage.arrives is not None:
+        for packet in result.packets:
+            if packet.arrives is not None:
                 # A box stands somewhere on the way: what it sends itself has less of it before it.
-                least = latency if result.hosts[passage.sender] else 0
-                took = passage.arrives - passage.t
-                assert least <= took < latency + 11 * MILLISECOND, (name, passage)
+                least = latency if result.hosts[packet.sender] else 0
+                took = packet.arrives - packet.t
+                assert least <= took < latency + 11 * MILLISECOND, (name, packet)
 
 
 def test_counters_count_from_the_run_s_beginning(runs):
@@ -229,14 +228,14 @@ def test_the_trace_names_its_bench_its_linux_and_its_hosts(runs):
     assert os.uname().release.startswith(trace.linux) and re.fullmatch(r"\d+\.\d+(\.\d+)?", trace.linux)
     assert trace.hosts == {"client": "10.0.0.1", "server": "10.0.0.2"}
     assert trace.parameters["closer"] == "client"
-    assert trace.end >= trace.passages[-1].t > trace.passages[0].t >= 0
+    assert trace.end >= trace.packets[-1].t > trace.packets[0].t >= 0
 
 
 def test_real_rules_drop_and_reject_and_the_fate_names_them(runs):
-    rejected = runs[label(("fin_or_rst", {"ending": "reject", "client": "reading"}))].passages
+    rejected = runs[label(("fin_or_rst", {"ending": "reject", "client": "reading"}))].packets
     assert [p.fate for p in rejected] == ["dropped_by:REJECT", "delivered"]
     assert rejected[1].segment.flags == RST | ACK and rejected[1].sender == "server"
-    dropped = runs[label(("unanswered_connect", EXPERIMENTS["unanswered_connect"].quick))].passages
+    dropped = runs[label(("unanswered_connect", EXPERIMENTS["unanswered_connect"].quick))].packets
     assert {p.fate for p in dropped} == {"dropped_by:DROP"} and all(p.arrives for p in dropped)
 
 
@@ -250,11 +249,11 @@ def test_without_nft_a_rule_is_refused_in_a_sentence(monkeypatch):
 def test_a_forged_reset_lies_where_it_was_asked_for(runs):
     for offset in (0, -1, 1, 200_000):
         trace = runs[label(("rst_in_window", {"offset": offset}))]
-        at = next(i for i, p in enumerate(trace.passages) if p.kind == "forged")
-        acked = [p.segment.ack for p in trace.passages[:at] if p.sender == "client"][-1]
-        forged = trace.passages[at].segment
+        at = next(i for i, p in enumerate(trace.packets) if p.kind == "forged")
+        acked = [p.segment.ack for p in trace.packets[:at] if p.sender == "client"][-1]
+        forged = trace.packets[at].segment
         assert (forged.seq - acked + 2**31) % 2**32 - 2**31 == offset
-        assert (trace.passages[at].sender, trace.passages[at].receiver) == ("server", "client")
+        assert (trace.packets[at].sender, trace.packets[at].receiver) == ("server", "client")
 
 
 # --- the verbs ---
@@ -278,7 +277,7 @@ def test_within_gives_up_and_the_program_s_socket_goes_on(runs):
     assert trace.outcome == {"results": "None None 7", "waited": "0.3"}
     assert not [call for call in trace.calls if call.call.startswith("connect")]
     # Both SYNs are repeated after their second, though nobody waits for them any more.
-    assert sum(1 for p in trace.passages if p.segment.flags & SYN) == 4
+    assert sum(1 for p in trace.packets if p.segment.flags & SYN) == 4
 
 
 def test_together_keeps_the_order_of_results(runs):
@@ -290,7 +289,7 @@ def test_a_waiting_call_returns_when_its_socket_is_closed(runs):
 
 
 def test_named_segments_are_lost_and_no_others(runs):
-    lost = [p for p in runs["Lost"].passages if p.fate == "lost"]
+    lost = [p for p in runs["Lost"].packets if p.fate == "lost"]
     assert [(p.sender, bool(p.segment.flags & SYN), p.segment.length) for p in lost] == [
         ("client", True, 0),
         ("server", False, 200),
@@ -298,13 +297,13 @@ def test_named_segments_are_lost_and_no_others(runs):
 
 
 def test_a_pulled_cable_takes_what_is_on_the_wire(runs):
-    passages = runs["Unplugged"].passages
-    lost = [p for p in passages if p.fate == "lost"]
+    packets = runs["Unplugged"].packets
+    lost = [p for p in packets if p.fate == "lost"]
     assert {p.sender for p in lost} == {"client", "server"}
     assert any(p.segment.length == 10 for p in lost) and any(p.segment.length == 20 for p in lost)
     assert all(p.arrives is None for p in lost)
     retransmitted = {
-        p.segment.length for p in passages if p.kind == "retransmission" and p.fate == "delivered"
+        p.segment.length for p in packets if p.kind == "retransmission" and p.fate == "delivered"
     }
     assert retransmitted == {10, 20}
 
@@ -334,6 +333,6 @@ def test_what_can_t_be_done_is_one_sentence(runs, story, says):
 def test_many_segments_in_a_row_arrive_all(runs):
     trace = runs["RunsALot"]
     assert trace.outcome["bytes"] == "1000000 1000000"
-    assert max(p.segment.length for p in trace.passages) == 1448  # cut by Linux, as on a real wire
-    assert not [p for p in trace.passages if p.fate != "delivered"]
-    assert not [p for p in trace.passages if p.kind == "retransmission" and not p.segment.flags & FIN]
+    assert max(p.segment.length for p in trace.packets) == 1448  # cut by Linux, as on a real wire
+    assert not [p for p in trace.packets if p.fate != "delivered"]
+    assert not [p for p in trace.packets if p.kind == "retransmission" and not p.segment.flags & FIN]

@@ -9,8 +9,8 @@ from bench.told import Told, connected, tell, wire
 from tcplab.bench import run
 from tcplab.bench.model import run_on_model
 from tcplab.bench.script import ScriptError, SocketOptions
-from tcplab.knobs import ParameterError
-from tcplab.trace import MILLISECOND, SECOND
+from tcplab.core.knobs import ParameterError
+from tcplab.core.text import MILLISECOND, SECOND
 
 # -- time -----------------------------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ def test_two_hours_pass_in_no_time_and_exactly():
 @pytest.mark.parametrize("latency_ms", [0, 0.0001, 1, 80, 1000])
 def test_a_segment_travels_for_the_latency(latency_ms):
     _, trace = tell(connected, latency_ms=latency_ms)
-    assert {p.arrives - p.t for p in trace.passages} == {round(latency_ms * MILLISECOND)}
+    assert {p.arrives - p.t for p in trace.packets} == {round(latency_ms * MILLISECOND)}
 
 
 def test_a_handshake_an_exchange_and_what_the_programs_saw():
@@ -45,7 +45,7 @@ def test_a_handshake_an_exchange_and_what_the_programs_saw():
     ]
     connect = trace.calls[1]
     assert (connect.began, connect.t) == (0, 2 * MILLISECOND)
-    assert connect.port == trace.passages[0].segment.source.port
+    assert connect.port == trace.packets[0].segment.source.port
     assert trace.hosts == {"client": "10.0.0.1", "server": "10.0.0.2"}
     assert (trace.bench, trace.experiment) == ("model", "told")
 
@@ -62,7 +62,7 @@ def test_two_runs_are_one():
     (_, one), (_, two), (_, other) = tell(script, seed=3), tell(script, seed=3), tell(script, seed=4)
     assert one == two
     assert one.to_json() == two.to_json()
-    assert one.passages[0].segment.seq != other.passages[0].segment.seq
+    assert one.packets[0].segment.seq != other.packets[0].segment.seq
     assert one.to_json()["segments"] == other.to_json()["segments"], "relative numbers hide the seed"
 
 
@@ -204,7 +204,7 @@ def test_named_segments_are_lost_and_the_story_goes_on(which, lost):
 
     _, trace = tell(script)
     assert [each for each in wire(trace) if each.endswith("x")] == lost
-    assert {p.fate for p in trace.passages if p.arrives is None} == {"lost"}
+    assert {p.fate for p in trace.packets if p.arrives is None} == {"lost"}
 
 
 def test_an_unknown_name_of_a_loss():
@@ -228,7 +228,7 @@ def test_what_is_on_the_wire_when_the_cable_is_pulled_is_lost_too():
 
     (lost, (received)), trace = tell(script)
     assert lost == 0 and received.value == 10
-    assert [p.fate for p in trace.passages if p.segment.length == 10] == ["lost", "delivered"]
+    assert [p.fate for p in trace.packets if p.segment.length == 10] == ["lost", "delivered"]
     assert [note.text for note in trace.notes] == ["unplugged", "plugged in again"]
 
 
@@ -256,7 +256,7 @@ def test_reject_answers_with_a_rst_and_drop_with_nothing():
     assert (refused, dropped.error) == ("ECONNREFUSED", "ETIMEDOUT")
     assert now == pytest.approx(131.002)
     assert wire(trace)[:2] == ["c:S", "s:RA"]
-    assert {p.fate for p in trace.passages if p.sender == "client"} == {
+    assert {p.fate for p in trace.packets if p.sender == "client"} == {
         "dropped_by:REJECT",
         "dropped_by:DROP",
     }
@@ -274,7 +274,7 @@ def test_a_reject_in_the_middle_tells_one_side_only():
 
     result, trace = tell(script)
     assert result == ("ECONNRESET", "ESTABLISHED")
-    assert trace.passages[-1].verdict == "accepted"
+    assert trace.packets[-1].verdict == "accepted"
 
 
 # -- hosts -------------------------------------------------------------------------------------------
@@ -302,8 +302,8 @@ def test_an_address_that_has_moved():
 
     error, trace = tell(script)
     assert error == "ECONNRESET"
-    assert [p.receiver for p in trace.passages[-2:]] == ["other", "client"]
-    assert trace.passages[-1].sender == "other"
+    assert [p.receiver for p in trace.packets[-2:]] == ["other", "client"]
+    assert trace.packets[-1].sender == "other"
 
 
 def test_sysctls_that_a_release_lacks_are_ignored():
@@ -463,7 +463,7 @@ def test_a_forged_reset_claims_to_come_from_the_peer(offset, verdict, answers):
         await bench.sleep(0.0015)
 
     _, trace = tell(script)
-    forged, *answered = [p for p in trace.passages if p.t >= trace.watched_from]
+    forged, *answered = [p for p in trace.packets if p.t >= trace.watched_from]
     assert (forged.kind, forged.sender, forged.verdict) == ("forged", "server", verdict)
     assert len(answered) == answers
 
@@ -504,7 +504,7 @@ def test_samples_are_in_order_and_each_says_something_new():
 
     _, trace = tell(script)
     assert [s.t for s in trace.sockets] == sorted(s.t for s in trace.sockets)
-    assert [p.t for p in trace.passages] == sorted(p.t for p in trace.passages)
+    assert [p.t for p in trace.packets] == sorted(p.t for p in trace.packets)
     for _, history in trace.socket_history():
         for one, two in pairwise(history):
             assert one[4:] != two[4:]
@@ -532,8 +532,8 @@ def test_a_four_tuple_used_again_begins_again():
 
     ((one, _), (two, state)), trace = tell(script)
     assert one == two and state == "TIME_WAIT"
-    assert [p.segment.letters for p in trace.passages].count("S") == 2
-    syns = [r for p, r in zip(trace.passages, trace.relative(), strict=True) if "S" in p.segment.letters]
+    assert [p.segment.letters for p in trace.packets].count("S") == 2
+    syns = [r for p, r in zip(trace.packets, trace.relative(), strict=True) if "S" in p.segment.letters]
     assert [(r.seq, r.ack) for r in syns] == [(0, 0), (0, 1)] * 2
 
 
@@ -564,8 +564,8 @@ def test_run_reads_kinds_and_outcome():
         await bench.sleep(1)
 
     trace = run(Told(script))
-    assert trace.outcome == {"passages": len(trace.passages)}
-    assert [p.kind for p in trace.passages[-3:]] == ["retransmission"] * 3
+    assert trace.outcome == {"packets": len(trace.packets)}
+    assert [p.kind for p in trace.packets[-3:]] == ["retransmission"] * 3
 
 
 def test_a_bench_that_does_not_exist():

@@ -12,9 +12,9 @@ from tcplab.bench.agreement import compare
 from tcplab.bench.model import run_on_model
 from tcplab.bench.sandbox import Sandbox
 from tcplab.bench.script import ScriptError
-from tcplab.kinds import classify
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.follow import classify
 from tcplab.route.firewall import EXPIRED, Firewall
-from tcplab.trace import MILLISECOND, SECOND
 
 STORIES = [
     *(route_stories.Idle(expired=expired, who=who) for expired in EXPIRED for who in ("client", "server")),
@@ -35,7 +35,7 @@ def label(story):
 
 def on_model(story):
     trace = run_on_model(story)
-    classify(trace.passages)
+    classify(trace.packets)
     return trace
 
 
@@ -47,7 +47,7 @@ def told(trace, since=0.5):
     """What went over the wire from a second on: who, flags, and what became of it."""
     return [
         f"{p.sender[0]}>{p.receiver[0]} {p.segment.letters} {p.fate}"
-        for p in trace.passages
+        for p in trace.packets
         if p.t > since * SECOND
     ]
 
@@ -66,7 +66,7 @@ def test_a_box_stands_among_the_hosts_without_an_address():
 def test_a_segment_ends_at_the_box_that_drops_it():
     trace = on_model(of("drop-client"))
     assert told(trace) == ["c>s PA dropped_by:firewall"] * 2
-    assert all(p.arrives is None for p in trace.passages if p.fate != "delivered")
+    assert all(p.arrives is None for p in trace.packets if p.fate != "delivered")
     assert [note.text for note in trace.notes if note.host == "firewall"] == [
         "forgets the connection: its idle timer is over",
         "does not know this connection any more: dropped",
@@ -75,7 +75,7 @@ def test_a_segment_ends_at_the_box_that_drops_it():
 
 def test_a_rst_comes_from_half_the_way():
     trace = on_model(of("reject-server"))
-    asked, reset = (p for p in trace.passages if p.t > SECOND)
+    asked, reset = (p for p in trace.packets if p.t > SECOND)
     assert (asked.fate, reset.sender, reset.receiver) == ("dropped_by:firewall", "firewall", "server")
     assert (reset.kind, reset.verdict) == ("forged", "accepted")
     assert (reset.t - asked.t, reset.arrives - reset.t) == (5 * MILLISECOND, 5 * MILLISECOND)
@@ -86,7 +86,7 @@ def test_expiry_is_told_at_its_moment():
     samples = [sample for sample in trace.sockets if sample.host == "firewall"]
     assert {sample.timer for sample in samples} == {"idle", ""}
     assert samples[-1].state == "CLOSED" and samples[-1].t == samples[-2].due
-    assert [p.t for p in trace.passages if p.sender == "firewall"] == [samples[-1].t] * 2
+    assert [p.t for p in trace.packets if p.sender == "firewall"] == [samples[-1].t] * 2
 
 
 def test_two_boxes_each_at_a_third_of_the_way():
@@ -94,14 +94,14 @@ def test_two_boxes_each_at_a_third_of_the_way():
     assert told(trace, 0.2) == [
         "s>c PA dropped_by:balancer", "b>s R delivered", "c>s PA dropped_by:firewall", "f>c R delivered",
     ]  # fmt: skip
-    times = [p.t for p in trace.passages][-4:]
+    times = [p.t for p in trace.packets][-4:]
     assert abs(times[1] - times[0] - 10 * MILLISECOND // 3) <= 1
     assert abs(times[3] - times[2] - 10 * MILLISECOND // 3) <= 1
 
 
 def test_what_passes_takes_as_long_as_without_boxes():
-    for passage in on_model(of("Alive")).passages:
-        assert passage.arrives - passage.t == 10 * MILLISECOND
+    for packet in on_model(of("Alive")).packets:
+        assert packet.arrives - packet.t == 10 * MILLISECOND
 
 
 def test_a_rule_may_hold_for_one_segment():
@@ -112,7 +112,7 @@ def test_a_rule_may_hold_for_one_segment():
 
 def test_a_cable_that_is_pulled_takes_what_is_at_the_box():
     trace = on_model(of("Unplugged"))
-    assert [p.fate for p in trace.passages if p.segment.length][2:] == ["lost", "delivered"]
+    assert [p.fate for p in trace.packets if p.segment.length][2:] == ["lost", "delivered"]
 
 
 def test_the_first_of_several_calls_and_who_hung_up():
@@ -143,7 +143,7 @@ def on_linux():
         def one(story):
             with Sandbox() as sandbox:
                 trace = patient_run(sandbox, story)
-            classify(trace.passages)
+            classify(trace.packets)
             return label(story), trace
 
         with ThreadPoolExecutor(5) as pool:

@@ -18,9 +18,18 @@ import pytest
 
 from bench import linux_stories
 from bench.sandboxes import ROOT, TESTS, gone, marked, need_sandbox, ordinary_python, patient_run
-from tcplab.bench.sandbox import Sandbox, longest, refusal, run_on_linux, why_not
+from tcplab.bench.sandbox import (
+    BenchError,
+    Cancelled,
+    Refused,
+    Sandbox,
+    TooBusy,
+    longest,
+    refusal,
+    run_on_linux,
+    why_not,
+)
 from tcplab.bench.script import ScriptError
-from tcplab.bench.trouble import BenchError, Cancelled, Refused, TooBusy
 from tcplab.experiments import HandshakeAndClose, Keepalive
 
 pytestmark = pytest.mark.linux
@@ -75,7 +84,7 @@ def test_it_serves_many_runs_and_goes_on_after_errors(mark):
         for _ in range(2):
             with pytest.raises(BenchError, match="by nothing"):
                 sandbox.run(linux_stories.Wrong())
-            assert patient_run(sandbox, linux_stories.Together()).passages
+            assert patient_run(sandbox, linux_stories.Together()).packets
         assert sandbox.pid == first
 
 
@@ -92,8 +101,8 @@ def test_each_run_begins_afresh(mark):
 def test_several_run_side_by_side_and_don_t_see_each_other(mark):
     with ThreadPoolExecutor(3) as pool:
         traces = list(pool.map(lambda _: run_patiently_alone(), range(3)))
-    assert all(len(trace.passages) == 10 for trace in traces)
-    assert len({trace.passages[0].segment.seq for trace in traces}) == 3
+    assert all(len(trace.packets) == 10 for trace in traces)
+    assert len({trace.packets[0].segment.seq for trace in traces}) == 3
 
 
 def run_patiently_alone():
@@ -119,7 +128,7 @@ def test_progress_tells_how_far_it_is(mark):
     assert len(told) >= 3
     seconds = [far[0] for far in told]
     assert seconds == sorted(seconds) and seconds[-1] <= trace.end / 1e9
-    assert told[-1][1] == len(trace.passages)
+    assert told[-1][1] == len(trace.packets)
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ def test_cancelled_from_another_thread(mark):
         patient_run(sandbox, linux_stories.Patient())
     assert time.monotonic() - began < 3
     assert gone(mark)
-    assert patient_run(sandbox, linux_stories.Together()).passages  # and it can be used again
+    assert patient_run(sandbox, linux_stories.Together()).packets  # and it can be used again
     sandbox.close()
 
 
@@ -175,7 +184,7 @@ def test_a_run_that_takes_far_too_long_is_ended_in_one_sentence(mark):
     said = "story was ended after 1 s on the Linux bench: it should have been over long before. Try again."
     assert str(told.value) == said
     assert not marked(mark)
-    assert patient_run(sandbox, linux_stories.Together()).passages  # and it can be used again
+    assert patient_run(sandbox, linux_stories.Together()).packets  # and it can be used again
     sandbox.close()
 
 
@@ -225,7 +234,7 @@ def test_the_death_of_any_process_inside_is_the_death_of_all(mark, which):
     with pytest.raises(BenchError, match="the sandbox has ended unexpectedly"):
         patient_run(sandbox, linux_stories.Patient())
     assert gone(mark)
-    assert patient_run(sandbox, linux_stories.Together()).passages  # the next run makes a new one
+    assert patient_run(sandbox, linux_stories.Together()).packets  # the next run makes a new one
     sandbox.close()
 
 
@@ -328,7 +337,7 @@ def test_this_machine_s_network_is_neither_changed_nor_used(mark):
 def test_an_ordinary_user_can(mark):
     code = (
         "import tcplab, os\n"
-        "from tcplab.bench.trouble import TooBusy\n"
+        "from tcplab.bench.sandbox import TooBusy\n"
         "rights = next(l for l in open('/proc/self/status') if l.startswith('CapEff')).split()[1]\n"
         "for _ in range(4):\n"
         "    try:\n"

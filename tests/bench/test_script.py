@@ -92,8 +92,8 @@ def test_an_exchange_that_is_not_healthy_is_a_mistake_in_the_story(client, serve
 def test_after_an_exchange_nothing_is_owed_or_in_flight():
     async def script(bench):
         await connected(bench)
-        before = len(bench.trace.passages)
+        before = len(bench.trace.packets)
         await bench.sleep(3600)
-        return len(bench.trace.passages) - before
+        return len(bench.trace.packets) - before
 
     assert tell(script)[0] == 0

@@ -1,7 +1,7 @@
 """A story for a bench, made of one coroutine: what a test needs of an experiment."""
 
 from tcplab.bench.model import run_on_model
-from tcplab.releases import NEWEST
+from tcplab.core.releases import NEWEST
 
 
 class Told:
@@ -25,7 +25,7 @@ class Told:
         self.result = await self.script(bench)
 
     def outcome(self, trace):
-        return {"passages": len(trace.passages)}
+        return {"packets": len(trace.packets)}
 
 
 def tell(script, **more):
@@ -51,6 +51,6 @@ def wire(trace, since=0):
     """Flags and lengths of what went over the wire from a moment on, `x` where it never arrived."""
     return [
         f"{p.sender[0]}:{p.segment.letters}{p.segment.length or ''}{'' if p.arrives is not None else ' x'}"
-        for p in trace.passages
+        for p in trace.packets
         if p.t >= since
     ]

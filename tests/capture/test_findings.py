@@ -8,13 +8,13 @@ import pytest
 
 import tcplab
 from tcplab import cli
-from tcplab.capture.findings import CODES, diagnose
-from tcplab.capture.findings.printed import diagnosis_lines, harmless
-from tcplab.capture.findings.screen import ENDS, PASS, WALK, suspicious
+from tcplab.capture.capture import read_capture
+from tcplab.capture.findings import CODES, ENDS, PASS, WALK, diagnose, suspicious
+from tcplab.capture.findings.report import diagnosis_lines, harmless
 from tcplab.capture.pcap import write_pcap
-from tcplab.capture.reading import read_capture
-from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
-from tcplab.trace import MILLISECOND, SECOND, Passage, Trace
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.trace import Packet, Trace
 
 ROOT = Path(__file__).parents[2]
 STORED = ROOT / "data" / "captures"
@@ -356,13 +356,13 @@ def capture_of(tmp_path, *segments):
     """(milliseconds, who, flags, seq, ack, length) each."""
     ends = {"client": (CLIENT, SERVER), "server": (SERVER, CLIENT)}
     other = {"client": "server", "server": "client"}
-    passages = [
-        Passage(t * MILLISECOND, who, other[who], Segment(*ends[who], seq, ack, flags, 1000, length))
+    packets = [
+        Packet(t * MILLISECOND, who, other[who], Segment(*ends[who], seq, ack, flags, 1000, length))
         for t, who, flags, seq, ack, length in segments
     ]
-    passages = [replace(each, arrives=each.t) for each in passages]
+    packets = [replace(each, arrives=each.t) for each in packets]
     hosts = {"client": CLIENT.address, "server": SERVER.address}
-    trace = Trace("made", "model", hosts=hosts, passages=passages, end=passages[-1].t + SECOND)
+    trace = Trace("made", "model", hosts=hosts, packets=packets, end=packets[-1].t + SECOND)
     write_pcap(trace, tmp_path / "made.pcap")
     return read_capture(tmp_path / "made.pcap")
 

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcplab.capture import flows
-from tcplab.capture.connections import connection_numbers
-from tcplab.capture.flows import PairTable
-from tcplab.incarnations import incarnations
-from tcplab.segment import Endpoint, Segment
+from tcplab.capture import table as flows
+from tcplab.capture.table import PairTable, connection_numbers
+from tcplab.core.segment import Endpoint, Segment
+from tcplab.follow import incarnations
 
 
 @pytest.mark.parametrize("pairs", [5, 300, 4000, 60_000])

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tcplab.capture import CaptureError
-from tcplab.capture.legs import both_legs
-from tcplab.capture.reading import read_capture
-from tcplab.trace import SECOND
+from tcplab.capture.capture import read_capture
+from tcplab.capture.stored import both_legs
+from tcplab.core.text import SECOND
 from test_data import STORED
 from test_data_proxies import STORIES, merged
 
@@ -17,14 +17,14 @@ def test_both_legs_make_one_trace_of_three_hosts_in_order(name):
     front, back = (read_capture(STORED / f"{name}_{leg}.pcap") for leg in ("front", "back"))
     trace = both_legs(front, back)
     assert list(trace.hosts) == ["client", "proxy", "database"]
-    assert len(trace.passages) == len(front) + len(back)
-    assert {frozenset((p.sender, p.receiver)) for p in trace.passages} == {
+    assert len(trace.packets) == len(front) + len(back)
+    assert {frozenset((p.sender, p.receiver)) for p in trace.packets} == {
         frozenset(("client", "proxy")),
         frozenset(("proxy", "database")),
     }
-    for items in (trace.passages, trace.calls, trace.sockets):
+    for items in (trace.packets, trace.calls, trace.sockets):
         assert [item.t for item in items] == sorted(item.t for item in items)
-    assert trace.end >= trace.passages[-1].t
+    assert trace.end >= trace.packets[-1].t
     assert {call.call.split()[0] for call in trace.calls} <= {"psql", "ip"}
 
 
@@ -32,11 +32,11 @@ def test_the_clocks_of_both_legs_are_one_clock():
     """The login passes the proxy within a blink: in on the one leg, out on the other."""
     trace = merged("proxy_database_gone")
     into, out = (
-        next(p.t for p in trace.passages if p.sender == sender and p.segment.length)
+        next(p.t for p in trace.packets if p.sender == sender and p.segment.length)
         for sender in ("client", "proxy")
     )
     assert 0 < out - into < 0.5 * SECOND
-    assert trace.passages[0].sender == "client" and trace.passages[0].t == 0
+    assert trace.packets[0].sender == "client" and trace.packets[0].t == 0
 
 
 def test_a_clock_that_is_later_stays_later():
@@ -47,7 +47,7 @@ def test_a_clock_that_is_later_stays_later():
     as_it_was, moved = both_legs(front, back), both_legs(front, late)
 
     def to_database(trace):
-        return [p.t for p in trace.passages if p.receiver == "database"]
+        return [p.t for p in trace.packets if p.receiver == "database"]
 
     assert to_database(moved) == [t + SECOND for t in to_database(as_it_was)]
     assert moved.end == to_database(moved)[-1] > as_it_was.end

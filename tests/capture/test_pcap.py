@@ -10,17 +10,23 @@ from conftest import need
 from tcplab.bench import run
 from tcplab.capture import CaptureError
 from tcplab.capture.pcap import EPOCH_S, FILLER, filler, pcap_bytes, window_field, write_pcap
+from tcplab.core.segment import SYN, Endpoint, Segment
+from tcplab.core.text import SECOND
+from tcplab.core.trace import Trace
 from tcplab.experiments import EXPERIMENTS
-from tcplab.segment import SYN, Endpoint, Segment
-from tcplab.trace import SECOND, Trace
 from transcript import CLIENT, EXCHANGE, HANDSHAKE, SERVER, trace
 
-DEATH = EXCHANGE + """
+DEATH = (
+    EXCHANGE
+    + """
     7200    c A   40 201 lost
     7275    c A   40 201 lost
     7350    c RA  41 201 lost
 """
-LOSSES = EXCHANGE + """
+)
+LOSSES = (
+    EXCHANGE
+    + """
     1       c PA  41 201 1448 lost
     1.2     c PA  41 201 1448
     1.201   s A   201 1489 w=0
@@ -31,13 +37,17 @@ LOSSES = EXCHANGE + """
     1.703   c FA  1489 202
     1.704   s A   202 1490
 """
-REUSE = EXCHANGE + """
+)
+REUSE = (
+    EXCHANGE
+    + """
     1       c RA  41 201
     2       c S   70000 0
     2.001   s SA  90000 70001
     2.002   c A   70001 90001
     2.003   s PA  90001 70001 14
 """
+)
 MIDSTREAM = """
     0       s PA  201 41 1000
     0.002   c A   41 1201
@@ -64,13 +74,13 @@ def tshark(path, *fields):
 
 
 def seen(trace, at):
-    """What a capture on host `at` must show: (time, passage, relative numbers)."""
+    """What a capture on host `at` must show: (time, packet, relative numbers)."""
     lines = []
-    for passage, relative in zip(trace.passages, trace.relative(), strict=True):
-        if passage.sender == at and passage.kind != "forged":
-            lines.append((passage.t, passage, relative))
-        elif passage.receiver == at and passage.arrives is not None:
-            lines.append((passage.arrives, passage, relative))
+    for packet, relative in zip(trace.packets, trace.relative(), strict=True):
+        if packet.sender == at and packet.kind != "forged":
+            lines.append((packet.t, packet, relative))
+        elif packet.receiver == at and packet.arrives is not None:
+            lines.append((packet.arrives, packet, relative))
     return sorted(lines, key=lambda line: line[0])
 
 
@@ -116,8 +126,8 @@ def compare(told, at, file, windows=True):
     write_pcap(told, file, at=at)
     found, expected = tshark(file, *FIELDS), seen(told, at)
     assert len(found) == len(expected)
-    for line, (moment, passage, relative) in zip(found, expected, strict=True):
-        segment = passage.segment
+    for line, (moment, packet, relative) in zip(found, expected, strict=True):
+        segment = packet.segment
         time, source, port, flags, length, seq, ack, window, tcp_sum, ip_sum, malformed, severity = line
         assert float(time) == pytest.approx((moment - expected[0][0]) / SECOND, abs=1e-9)
         assert (source, int(port)) == segment.source
@@ -156,15 +166,15 @@ def packets(content):
 def test_each_host_sees_what_it_sent_and_what_reached_it():
     told = trace(LOSSES)
     at_client, at_server = pcap_bytes(told), pcap_bytes(told, at="server")
-    sent_and_lost = [p for p in told.passages if p.fate == "lost"]
+    sent_and_lost = [p for p in told.packets if p.fate == "lost"]
     assert [p.sender for p in sent_and_lost] == ["client", "server"]
-    assert len(packets(at_client)) == len(packets(at_server)) == len(told.passages) - 1
+    assert len(packets(at_client)) == len(packets(at_server)) == len(told.packets) - 1
 
 
 def test_a_forged_segment_is_not_seen_where_it_claims_to_come_from():
     told = trace(EXCHANGE + "1  s R  201 0 is=forged")
-    assert len(packets(pcap_bytes(told))) == len(told.passages)
-    assert len(packets(pcap_bytes(told, at="server"))) == len(told.passages) - 1
+    assert len(packets(pcap_bytes(told))) == len(told.packets)
+    assert len(packets(pcap_bytes(told, at="server"))) == len(told.packets) - 1
 
 
 def test_the_bytes_depend_on_the_trace_alone():
@@ -173,9 +183,9 @@ def test_the_bytes_depend_on_the_trace_alone():
 
 def test_time_counts_from_a_fixed_day_in_nanoseconds():
     told = trace(HANDSHAKE)
-    for passage in told.passages:
-        passage.t += 5_000_000_007
-    told.passages[1].arrives = told.passages[2].t - 3
+    for packet in told.packets:
+        packet.t += 5_000_000_007
+    told.packets[1].arrives = told.packets[2].t - 3
     content = pcap_bytes(told)
     assert content[:4] == b"\x4d\x3c\xb2\xa1"  # the nanosecond magic number, little endian
     times = [int(packet.time * SECOND) - EPOCH_S * SECOND for packet in packets(content)]
@@ -217,7 +227,7 @@ def test_options_are_those_of_the_segment(timestamps):
 
     told = trace(EXCHANGE, timestamps=timestamps)
     blocks = ((500, 600), (700, 800), (900, 1000), (1100, 1200))
-    told.passages[-1].segment = replace(told.passages[-1].segment, sack=blocks)
+    told.packets[-1].segment = replace(told.packets[-1].segment, sack=blocks)
     syn, _, ack, *_, last = [dict(p[TCP].options) for p in packets(pcap_bytes(told))]
     assert (syn["MSS"], syn["WScale"], syn["SAckOK"]) == (1460, 7, b"")
     assert ("Timestamp" in syn) == ("Timestamp" in ack) == timestamps
@@ -230,7 +240,7 @@ def test_without_the_option_in_both_syns_windows_stand_unshifted():
     from scapy.layers.inet import TCP
 
     told = trace(HANDSHAKE)
-    answer = told.passages[1]
+    answer = told.packets[1]
     answer.segment = replace(answer.segment, window_scale=None)
     assert [p[TCP].window for p in packets(pcap_bytes(told))] == [65535, 65535, 65535]
     assert [p[TCP].window for p in packets(pcap_bytes(trace(HANDSHAKE)))] == [65535, 65535, 65535 >> 7]
@@ -249,9 +259,9 @@ def test_ipv6_addresses_make_ipv6_packets():
 
     told = trace(HANDSHAKE)
     six = {CLIENT: Endpoint("fd00::1", 40000), SERVER: Endpoint("fd00::2", 5432)}
-    for passage in told.passages:
-        segment = passage.segment
-        passage.segment = replace(segment, source=six[segment.source], destination=six[segment.destination])
+    for packet in told.packets:
+        segment = packet.segment
+        packet.segment = replace(segment, source=six[segment.source], destination=six[segment.destination])
     assert [p[IPv6].src for p in packets(pcap_bytes(told))] == ["fd00::1", "fd00::2", "fd00::1"]
 
 

@@ -19,10 +19,13 @@ from hypothesis import strategies as st
 import plain_captures as made
 import plain_reader
 from conftest import need
-from tcplab.capture import CaptureError, chains, records, unpacking
+from tcplab.capture import CaptureError
+from tcplab.capture import file as chains
+from tcplab.capture import file as records
+from tcplab.capture import file as unpacking
+from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
-from tcplab.capture.findings.printed import diagnosis_lines
-from tcplab.capture.reading import read_capture
+from tcplab.capture.findings.report import diagnosis_lines
 
 CAPTURES = sorted((Path(__file__).parents[2] / "data" / "captures").glob("*.pcap"))
 #: In CI; the full 100,000 were run once by hand (TCPLAB_BROKEN_FILES=100000).
@@ -446,7 +449,7 @@ def test_broken_files(tmp_path_factory, content):
     told = diagnose(capture)
     assert len(told) == len(capture.connections) and list(diagnosis_lines(told))
     for i in range(len(capture.connections)):
-        assert len(capture.connection(i).passages) == len(capture.frames(i))
+        assert len(capture.connection(i).packets) == len(capture.frames(i))
 
 
 def in_tunnels_aside(rows, content):

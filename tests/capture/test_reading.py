@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplab.capture import CaptureError
+from tcplab.capture.capture import read_capture
 from tcplab.capture.pcap import pcap_bytes, write_pcap
-from tcplab.capture.reading import read_capture
-from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint
-from tcplab.trace import SECOND
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint
+from tcplab.core.text import SECOND
 from transcript import EXCHANGE, HANDSHAKE, trace
 
 logging.getLogger("scapy").setLevel(logging.CRITICAL)
@@ -75,26 +75,26 @@ def test_what_was_written_is_read_back(tmp_path, timestamps):
     assert ends == (Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432))
     again = capture.connection(0)
     assert (again.experiment, again.bench, again.hosts) == ("death.pcap", "capture", told.hosts)
-    assert [p.kind for p in again.passages][-3:] == ["keepalive", "keepalive", ""]
+    assert [p.kind for p in again.packets][-3:] == ["keepalive", "keepalive", ""]
     assert sorted(again.relative()) == sorted(told.relative())
-    for back, passage in zip(again.passages, sorted(told.passages, key=seen_by_client), strict=True):
-        assert back.t == back.arrives == seen_by_client(passage)
-        window = passage.segment.window
-        if not passage.segment.flags & SYN:
+    for back, packet in zip(again.packets, sorted(told.packets, key=seen_by_client), strict=True):
+        assert back.t == back.arrives == seen_by_client(packet)
+        window = packet.segment.window
+        if not packet.segment.flags & SYN:
             window = window >> 7 << 7
-        assert back.segment == replace(passage.segment, window=window)
-    assert len(capture) == len(told.passages) and capture.warnings == () and again.warnings == []
+        assert back.segment == replace(packet.segment, window=window)
+    assert len(capture) == len(told.packets) and capture.warnings == () and again.warnings == []
 
 
-def seen_by_client(passage):
-    return passage.t if passage.sender == "client" else passage.arrives
+def seen_by_client(packet):
+    return packet.t if packet.sender == "client" else packet.arrives
 
 
 def test_importing_the_capture_package_does_not_import_scapy():
     import subprocess
     import sys
 
-    code = "import sys, tcplab.capture.pcap, tcplab.capture.reading; print('scapy' in sys.modules)"
+    code = "import sys, tcplab.capture.pcap, tcplab.capture.capture; print('scapy' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 
@@ -289,7 +289,7 @@ def test_windows_are_scaled_when_both_syns_were_seen(tmp_path):
     )
     capture = read_capture(file)
     told = capture.connection(0)
-    assert [passage.segment.window for passage in told.passages] == [1000, 2000, 1280, 80]
+    assert [packet.segment.window for packet in told.packets] == [1000, 2000, 1280, 80]
     assert told.warnings == []
     assert [packet.segment.window for packet in capture.packets] == [1000, 2000, 10, 10]
 
@@ -303,7 +303,7 @@ def test_one_side_without_the_option_means_no_scale_for_either(tmp_path):
         link=101,
     )
     told = read_capture(file).connection(0)
-    assert [passage.segment.window for passage in told.passages] == [1000, 2000, 10]
+    assert [packet.segment.window for packet in told.packets] == [1000, 2000, 10]
     assert told.warnings == []
 
 
@@ -313,7 +313,7 @@ def test_one_side_without_the_option_means_no_scale_for_either(tmp_path):
 def test_without_both_syns_the_window_stands_as_it_is_and_a_warning_says_so(tmp_path, first):
     file = pcap(tmp_path / "x.pcap", *first, ask("A", 101, 501, window=10), link=101)
     told = read_capture(file).connection(0)
-    assert told.passages[-1].segment.window == 10
+    assert told.packets[-1].segment.window == 10
     (warning,) = told.warnings
     assert "both SYNs" in warning and warning.endswith(".")
 
@@ -338,12 +338,12 @@ LONG = Path(__file__).resolve().parents[2] / "data" / "captures" / "lesson_clien
 def test_the_beginning_alone_is_that_of_the_whole(first):
     capture = read_capture(LONG)
     whole, beginning = capture.connection(0), capture.connection(0, first=first)
-    assert beginning.passages == whole.passages[:first] and beginning.warnings == whole.warnings
-    if first < len(whole.passages):
-        cut = whole.passages[first].t
-        assert beginning.end == whole.passages[first - 1].t
+    assert beginning.packets == whole.packets[:first] and beginning.warnings == whole.warnings
+    if first < len(whole.packets):
+        cut = whole.packets[first].t
+        assert beginning.end == whole.packets[first - 1].t
         assert beginning.calls == [call for call in whole.calls if call.t < cut]
-        assert beginning.notes[-1].text == f"{len(whole.passages) - first} more segments follow"
+        assert beginning.notes[-1].text == f"{len(whole.packets) - first} more segments follow"
     else:
         assert beginning == whole
 
@@ -352,10 +352,10 @@ def test_the_beginning_alone_is_that_of_the_whole(first):
 def test_the_end_alone_is_that_of_the_whole_and_says_so(last):
     capture = read_capture(LONG)
     whole, end = capture.connection(0), capture.connection(0, last=last)
-    assert [(p.t, p.segment) for p in end.passages] == [(p.t, p.segment) for p in whole.passages[-last:]]
+    assert [(p.t, p.segment) for p in end.packets] == [(p.t, p.segment) for p in whole.packets[-last:]]
     assert (end.end, end.hosts) == (whole.end, whole.hosts)
-    said = [f"Only the last {last} of {len(whole.passages)} segments are looked at."]
-    assert end.warnings == whole.warnings + (said if last < len(whole.passages) else [])
+    said = [f"Only the last {last} of {len(whole.packets)} segments are looked at."]
+    assert end.warnings == whole.warnings + (said if last < len(whole.packets) else [])
 
 
 @pytest.mark.parametrize("part", [{"first": 0}, {"last": -3}, {"first": 3, "last": 3}])
@@ -450,7 +450,7 @@ def test_damage_anywhere_is_one_sentence_or_a_capture(tmp_path_factory, data):
 
 
 def flags_of(name):
-    return [passage.segment.flags & (SYN | FIN | RST) for passage in told(name).passages]
+    return [packet.segment.flags & (SYN | FIN | RST) for packet in told(name).packets]
 
 
 def told(name):
@@ -461,7 +461,7 @@ def test_a_terminated_session_of_postgresql():
     trace = told("postgres_terminate_backend")
     assert trace.linux.startswith("6.") and trace.hosts == {"client": "10.0.0.1", "server": "10.0.0.2"}
     assert flags_of("postgres_terminate_backend").count(FIN) == 1
-    assert trace.passages[-1].segment.flags & RST and trace.passages[-1].sender == "server"
+    assert trace.packets[-1].segment.flags & RST and trace.packets[-1].sender == "server"
     assert any("terminating connection" in call.result for call in trace.calls if call.host == "client")
     states = [(sample.host, sample.state) for sample in trace.sockets]
     assert ("client", "CLOSE_WAIT") in states and ("client", "ESTABLISHED") in states
@@ -479,7 +479,7 @@ def test_every_stored_capture_can_be_read_with_its_sidecar():
         capture = read_capture(file)
         assert capture.sidecar.title and capture.sidecar.story and not capture.warnings
         connections = [capture.connection(i) for i in range(len(capture.connections))]
-        assert connections and sum(len(each.passages) for each in connections) == len(capture)
+        assert connections and sum(len(each.packets) for each in connections) == len(capture)
 
 
 def sidecar(path, **told):

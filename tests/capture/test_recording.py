@@ -14,16 +14,17 @@ import pytest
 from stored import assert_tshark_finds_nothing_wrong
 from tcplab import cli
 from tcplab.agree import agreement
-from tcplab.bench.sandbox import why_not
-from tcplab.bench.trouble import BenchError, TooBusy
-from tcplab.capture import recording, runs
-from tcplab.capture.container import read_frames
+from tcplab.bench.sandbox import BenchError, TooBusy, why_not
+from tcplab.capture import recordings as recording
+from tcplab.capture import recordings as runs
+from tcplab.capture.capture import read_capture
+from tcplab.capture.file import read_frames
 from tcplab.capture.pcap import pcap_bytes
-from tcplab.capture.reading import read_capture
-from tcplab.capture.recording import SNAPLEN, cut_to, lateness, record
+from tcplab.capture.recordings import SNAPLEN, cut_to, lateness, record
+from tcplab.core.segment import FIN, RST, SYN, Endpoint
+from tcplab.core.text import SECOND
+from tcplab.core.trace import Call, Note, SocketSample
 from tcplab.experiments import EXPERIMENTS
-from tcplab.segment import FIN, RST, SYN, Endpoint
-from tcplab.trace import SECOND, Call, Note, SocketSample
 from transcript import EXCHANGE, HANDSHAKE, trace
 
 STORED = Path(__file__).parents[2] / "data" / "captures"
@@ -48,12 +49,12 @@ class Tale:
     latency_ms: float = 1
 
     def sentence(self, told):
-        return f"There were {len(told.passages)} segments."
+        return f"There were {len(told.packets)} segments."
 
 
 def timed(found, ndigits=0):
     """Seconds of these segments since the first packet, rounded."""
-    return [round(passage.t / SECOND, ndigits) for passage in found]
+    return [round(packet.t / SECOND, ndigits) for packet in found]
 
 
 # --- what a recording shows ---
@@ -71,7 +72,7 @@ class Story:
     def sent(self, host, flags=0, *, kind=None, data=False):
         """Segments of a host that carry all these flags, perhaps only of one kind or with payload."""
         return [
-            p for p in self.trace.passages
+            p for p in self.trace.packets
             if p.sender == host and p.segment.flags & flags == flags and kind in (None, p.kind)
             and (p.segment.length or not data)
         ]  # fmt: skip
@@ -86,7 +87,7 @@ class Story:
 
 
 def handshake_and_close(story):
-    assert [p.segment.letters for p in story.trace.passages[:3]] == ["S", "SA", "A"]
+    assert [p.segment.letters for p in story.trace.packets[:3]] == ["S", "SA", "A"]
     first, second = sorted(story.sent("client", FIN) + story.sent("server", FIN), key=lambda p: p.t)
     assert (first.sender, second.sender) == ("client", "server")
     assert not story.sent("client", RST) and not story.sent("server", RST)
@@ -114,7 +115,7 @@ def rst_in_window(story):
     (rst,) = story.sent("server", RST)
     newest = max(p.segment.seq + p.segment.length for p in story.sent("server") if p.t < rst.t)
     assert rst.segment.seq == newest + 1, "one byte past RCV.NXT"
-    challenge, asked, answer = [p for p in story.trace.passages if p.t > rst.t]
+    challenge, asked, answer = [p for p in story.trace.packets if p.t > rst.t]
     assert (challenge.sender, challenge.segment.letters, challenge.segment.length) == ("client", "A", 0)
     assert challenge.segment.ack == newest
     assert asked.sender == "client" and asked.segment.length == 40
@@ -127,7 +128,7 @@ def keepalive(story):
     probes = story.sent("client", kind="keepalive")
     assert timed(probes) == [4, 6, 8] and {p.segment.length for p in probes} == {0}
     (rst,) = story.sent("client", RST)
-    assert rst.segment.letters == "RA" and timed([rst]) == [10] and rst is story.trace.passages[-1]
+    assert rst.segment.letters == "RA" and timed([rst]) == [10] and rst is story.trace.packets[-1]
     assert rst.segment.seq == probes[0].segment.seq + 1
     assert story.results("client", "recv()")[-1] == "ETIMEDOUT"
     assert story.results("server", "unplugged") == ["ok"] and story.states("server")[-1] == "ESTABLISHED"
@@ -136,7 +137,7 @@ def keepalive(story):
 def dead_peer(story):
     *_, last = story.sent("client", data=True)
     same = [p for p in story.sent("client", data=True) if p.segment.seq == last.segment.seq]
-    assert len(same) == 5 and last is story.trace.passages[-1]
+    assert len(same) == 5 and last is story.trace.packets[-1]
     gaps = [b.t - a.t for a, b in pairwise(same)]
     assert gaps[1:] == sorted(gaps[1:]) and gaps[-1] > 3.5 * gaps[0], "they grow"
     assert not story.sent("client", RST) and not [p for p in story.sent("server") if p.t > same[0].t]
@@ -157,13 +158,13 @@ def slow_reader(story):
 
 def accept_queue(story):
     everyone = [story.capture.connection(i) for i in range(8)]
-    assert [trace.passages[0].segment.letters for trace in everyone] == ["S"] * 8
-    speaks = [[p for p in trace.passages if p.sender == "client" and p.segment.length] for trace in everyone]
-    answered = [any(p.sender == "server" and p.t > said[0].t for p in trace.passages)
+    assert [trace.packets[0].segment.letters for trace in everyone] == ["S"] * 8
+    speaks = [[p for p in trace.packets if p.sender == "client" and p.segment.length] for trace in everyone]
+    answered = [any(p.sender == "server" and p.t > said[0].t for p in trace.packets)
                 for trace, said in zip(everyone, speaks, strict=True)]  # fmt: skip
     assert answered == [True] * 3 + [False] * 5
     assert all(len(said) == 1 for said in speaks[:3]) and all(len(said) > 3 for said in speaks[3:])
-    assert [sum(p.segment.letters == "SA" for p in trace.passages) for trace in everyone] == [1] * 8
+    assert [sum(p.segment.letters == "SA" for p in trace.packets) for trace in everyone] == [1] * 8
 
 
 def idle_firewall(story):
@@ -178,15 +179,15 @@ def idle_firewall(story):
 def port_range(story):
     opened = [story.capture.connection(i) for i in range(6)]
     assert len(story.capture) == 3 * 6, "the seventh connect() sends nothing"
-    assert sorted(trace.passages[0].segment.source.port for trace in opened) == list(range(60001, 60007))
+    assert sorted(trace.packets[0].segment.source.port for trace in opened) == list(range(60001, 60007))
     assert story.sidecar["outcome"] == {"opened": 6, "error": "EADDRNOTAVAIL", "ports_used": 6}
 
 
 def time_wait(story):
     closed = [story.capture.connection(i) for i in range(6)]
-    firsts = [next(p for p in trace.passages if p.segment.flags & FIN).sender for trace in closed]
+    firsts = [next(p for p in trace.packets if p.segment.flags & FIN).sender for trace in closed]
     assert firsts == ["client"] * 6
-    assert all(not p.segment.flags & RST for trace in closed for p in trace.passages)
+    assert all(not p.segment.flags & RST for trace in closed for p in trace.packets)
     assert story.sidecar["outcome"] == {"held": 6, "reopened": False, "error": "EADDRNOTAVAIL"}
 
 
@@ -198,7 +199,7 @@ def why_time_wait(story):
 
 
 def bind_or_connect(story):
-    ports = {story.capture.connection(i).passages[0].segment.source.port for i in range(6)}
+    ports = {story.capture.connection(i).packets[0].segment.source.port for i in range(6)}
     assert ports == set(range(60001, 60007)) and story.sidecar["parameters"]["tw_reuse"] == 1
     assert story.sidecar["outcome"] == {"result": "EADDRINUSE"}
 
@@ -217,7 +218,7 @@ def stale_reject(story):
 
 def client_gone(story):
     (unplugged,) = [c for c in story.trace.calls if c.call == "unplugged"]
-    assert not [p for p in story.trace.passages if p.t > unplugged.t], "nothing reaches the client any more"
+    assert not [p for p in story.trace.packets if p.t > unplugged.t], "nothing reaches the client any more"
     assert story.states("client")[-1] == "ESTABLISHED" and story.states("server")[-1] == "CLOSED"
     (noticed,) = [c for c in story.trace.calls if c.call.startswith("client_connection_check_interval")]
     assert noticed.host == "server" and 4 <= (noticed.t - unplugged.t) / SECOND <= 5
@@ -272,8 +273,8 @@ def test_a_stored_recording_says_where_it_comes_from(stored):
 
 def test_a_stored_recording_reads_back_whole(stored):
     connections = [stored.capture.connection(i) for i in range(len(stored.capture.connections))]
-    assert not stored.capture.warnings and stored.trace.passages[0].sender == "client"
-    assert sum(len(trace.passages) for trace in connections) == len(stored.capture)
+    assert not stored.capture.warnings and stored.trace.packets[0].sender == "client"
+    assert sum(len(trace.packets) for trace in connections) == len(stored.capture)
     if len(connections) == 1:
         assert not stored.trace.warnings
         assert len(stored.trace.calls) == len(stored.sidecar["events"])
@@ -360,8 +361,8 @@ def bench(monkeypatch):
 
 def test_calls_deeds_and_states_stand_beside_the_packets(bench, tmp_path):
     told = trace(DEATH)
-    client, server = told.passages[0].segment.source, told.passages[0].segment.destination
-    told.passages = [replace(p, t=p.t + 5 * SECOND) for p in told.passages]  # the clock began before
+    client, server = told.packets[0].segment.source, told.packets[0].segment.destination
+    told.packets = [replace(p, t=p.t + 5 * SECOND) for p in told.packets]  # the clock began before
     told.calls = [Call(8 * SECOND, 7 * SECOND, "client", "recv()", "ETIMEDOUT", client.port)]
     told.notes = [Note(6 * SECOND, "server", "unplugged"), Note(6 * SECOND, "", "nobody's")]
     told.sockets = [

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from tcplab.bench import run
 from tcplab.capture import CaptureError
-from tcplab.capture.runs import read_run, recording, write_run
+from tcplab.capture.recordings import read_run, recording, write_run
 from tcplab.experiments import EXPERIMENTS
 
 
 @pytest.mark.parametrize("kind", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_a_run_comes_back_as_it_was(kind, tmp_path):
     trace = run(kind.from_values(kind.quick))
-    assert trace.passages and trace.sockets and trace.calls
+    assert trace.packets and trace.sockets and trace.calls
     path = tmp_path / "it.run.json"
     write_run(path, trace)
     assert read_run(path) == trace

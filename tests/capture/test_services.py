@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
-from tcplab.capture.reading import read_capture
-from tcplab.capture.scapy_layers import scapy
-from tcplab.capture.services import services, spoken
+from tcplab.capture.findings.story import services, spoken
+from tcplab.capture.headers import scapy
 
 STORED = Path(__file__).parents[2] / "data" / "captures"
 #: Nobody's port.
@@ -143,7 +143,7 @@ def test_each_flow_has_its_own(tmp_path, monkeypatch):
         monkeypatch.setitem(globals(), "CLIENT", (CLIENT[0], 41000 + i))
         conversation(tmp_path / "x.pcap", *SAID[case][:2])
         content += (tmp_path / "x.pcap").read_bytes()[24 if content else 0 :]
-    monkeypatch.setattr("tcplab.capture.records.CHUNK", 1000)
+    monkeypatch.setattr("tcplab.capture.file.CHUNK", 1000)
     (tmp_path / "x.pcap").write_bytes(content)
     capture = read_capture(tmp_path / "x.pcap")
     names = {

@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from tcplab.capture import CaptureError
+from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
-from tcplab.capture.legs import both_legs
-from tcplab.capture.reading import read_capture
+from tcplab.capture.stored import both_legs, store_capture
 from tcplab.capture.stored import diagnose as stored_diagnosis
 from tcplab.capture.stored import read_capture as read_stored
-from tcplab.capture.stored import store_capture
-from tcplab.lesson import found
+from tcplab.lesson import course as found
 
 CAPTURES = Path(__file__).resolve().parents[2] / "data" / "captures"
 

@@ -7,16 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcplab.bench import run
-from tcplab.capture.again import Again, Socket, Way
-from tcplab.capture.inference import ASSUMED, SEEN, rounded, settings_of
-from tcplab.capture.likeness import compare
+from tcplab.capture.capture import read_capture
 from tcplab.capture.pcap import write_pcap
-from tcplab.capture.reading import read_capture
-from tcplab.capture.runs import LIBRARY, recording
-from tcplab.capture.workload import CLIENT, OTHER, SEND, SERVER, Deed, Workload, shortened, workload
-from tcplab.counterfactual import what_if
-from tcplab.segment import Endpoint
-from tcplab.trace import MILLISECOND, SECOND
+from tcplab.capture.recordings import LIBRARY, recording
+from tcplab.core.segment import Endpoint
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.what_if.answer import compare, what_if
+from tcplab.what_if.inference import ASSUMED, SEEN, rounded, settings_of
+from tcplab.what_if.script import Again, Socket, Way
+from tcplab.what_if.workload import CLIENT, OTHER, SEND, SERVER, Deed, Workload, shortened, workload
 
 ENDS = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
 
@@ -168,7 +167,7 @@ def test_long_messages_are_shortened_and_said_so():
 
 def test_midstream_is_played_from_its_first_segment():
     trace = read_capture(LIBRARY / "lesson_keepalive_and_data.pcap").connection(0)
-    late = replace(trace, passages=[p for p in trace.passages if p.t > 5 * SECOND])
+    late = replace(trace, packets=[p for p in trace.packets if p.t > 5 * SECOND])
     work = workload(late)
     assert work.midstream and work.deeds[0].length == 40
     answer = what_if(late)

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from tcplab.knobs import ParameterError
-from tcplab.releases import LISTED
+from tcplab.core.knobs import ParameterError
+from tcplab.core.releases import LISTED
 
 
 def values_of(name, knob):

@@ -19,6 +19,6 @@ def wire(trace, since=0):
     """Flags and lengths of what went over the wire from a moment on, `x` where it never arrived."""
     return [
         f"{p.sender[0]}:{p.segment.letters}{p.segment.length or ''}{'' if p.fate == 'delivered' else ' x'}"
-        for p in trace.passages
+        for p in trace.packets
         if p.t >= since
     ]

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from experiments.outcomes import outcome, trace_of
 from tcplab.bench import run
+from tcplab.core.releases import LISTED
 from tcplab.experiments import AcceptQueue
 from tcplab.experiments.accept_queue import client_ports, counted_at, established, last_began
-from tcplab.releases import LISTED
 
 NODES = {"backlog": 128, "connects": 320, "accept_after_s": 2}
 RACE = {"syncookies": False, "connects_before": 2, "connects": 3}

@@ -3,8 +3,8 @@
 import pytest
 
 from experiments.outcomes import outcome, trace_of
+from tcplab.core.knobs import ParameterError
 from tcplab.experiments import DeadPeer
-from tcplab.knobs import ParameterError
 
 
 def test_the_default_takes_928_9_seconds():
@@ -13,7 +13,7 @@ def test_the_default_takes_928_9_seconds():
         "transmissions": 17, "detected_after_s": pytest.approx(928.9, abs=0.05), "error": "ETIMEDOUT",
     }  # fmt: skip
     assert "17 times" in sentence and "15 min 29 s" in sentence
-    assert {p.segment.letters for p in trace.passages if p.t >= trace.watched_from} == {"PA"}, "and no RST"
+    assert {p.segment.letters for p in trace.packets if p.t >= trace.watched_from} == {"PA"}, "and no RST"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_user_timeout_comes_after_the_first_retransmission(user_timeout_s):
 def test_keepalive_keeps_quiet():
     trace, sentence = trace_of(DeadPeer, keepalive_idle_s=5, keepalive_interval_s=1, keepalive_probes=3)
     assert trace.outcome == outcome(DeadPeer)
-    assert not [p for p in trace.passages if p.kind == "keepalive"]
+    assert not [p for p in trace.packets if p.kind == "keepalive"]
     assert "Keepalive was on and sent no probe" in sentence
 
 

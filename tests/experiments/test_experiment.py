@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from experiments.drawn import experiments
 from tcplab.bench import run
 from tcplab.bench.script import Bench
+from tcplab.core.knobs import ParameterError
+from tcplab.core.releases import LISTED, NEWEST
 from tcplab.experiments import EXPERIMENTS, find
 from tcplab.experiments.experiment import Experiment
-from tcplab.knobs import ParameterError
-from tcplab.releases import LISTED, NEWEST
 
 #: The contract: parameters with their defaults, and the names of the outcome.
 CONTRACT = {
@@ -198,8 +198,8 @@ def test_whatever_is_turned_the_run_ends_with_an_outcome_and_is_the_same_twice(n
     assert set(trace.outcome) == CONTRACT[name][1]
     assert experiment.sentence(trace).strip().endswith(".")
     assert trace.to_json() == run(experiment).to_json()
-    for passage in trace.passages:
-        assert passage.arrives is None or passage.arrives >= passage.t
+    for packet in trace.packets:
+        assert packet.arrives is None or packet.arrives >= packet.t
 
 
 @NAMES
@@ -207,7 +207,7 @@ def test_the_seed_changes_numbers_and_ports_and_nothing_else(name):
     one, two = (run(EXPERIMENTS[name](seed=seed)) for seed in (1, 2))
     assert one.outcome == two.outcome
     assert one.to_json()["segments"] == two.to_json()["segments"]
-    assert [p.segment.seq for p in one.passages] != [p.segment.seq for p in two.passages]
+    assert [p.segment.seq for p in one.packets] != [p.segment.seq for p in two.packets]
 
 
 @NAMES

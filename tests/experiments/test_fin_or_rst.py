@@ -55,9 +55,7 @@ def test_a_closed_port_and_a_reject_look_the_same_on_the_wire():
         for ending in ("port_closed", "reject")
     ]
     assert wires[0] == wires[1] == "c:S"
-    closed, rejected = (
-        trace_of(FinOrRst, ending=e)[0].passages[1].segment for e in ("port_closed", "reject")
-    )
+    closed, rejected = (trace_of(FinOrRst, ending=e)[0].packets[1].segment for e in ("port_closed", "reject"))
     assert (closed.flags, closed.seq, closed.ack) == (rejected.flags, rejected.seq, rejected.ack)
 
 
@@ -71,7 +69,7 @@ def test_kill_minus_9_sends_a_fin_unless_something_lies_unread():
 
 def test_the_bare_rst_stands_at_the_number_that_the_data_acknowledged():
     trace, _ = trace_of(FinOrRst, ending="kill", client="idle")
-    data, reset = [p.segment for p in trace.passages][-2:]
+    data, reset = [p.segment for p in trace.packets][-2:]
     assert (data.letters, reset.letters, reset.seq) == ("PA", "R", data.ack)
 
 
@@ -95,7 +93,7 @@ def replies_to_probes(trace):
     """What came back to each keepalive probe."""
     return [
         after.segment.letters
-        for probe, after in pairwise(trace.passages)
+        for probe, after in pairwise(trace.packets)
         if probe.kind == "keepalive" and probe.t > trace.watched_from
     ]
 

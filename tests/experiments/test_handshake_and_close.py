@@ -34,8 +34,8 @@ def test_every_call_succeeds():
 def test_all_bytes_arrive(request_, response):
     trace, sentence = trace_of(HandshakeAndClose, request=request_, response=response)
     sent = {"client": 0, "server": 0}
-    for passage in trace.passages:
-        sent[passage.sender] += passage.segment.length
+    for packet in trace.packets:
+        sent[packet.sender] += packet.segment.length
     assert sent == {"client": request_, "server": response}
     assert f"{request_} bytes" in sentence.replace(",", "")
 

@@ -3,9 +3,9 @@
 import pytest
 
 from experiments.outcomes import outcome, trace_of, wire
+from tcplab.core.knobs import ParameterError
+from tcplab.core.text import SECOND
 from tcplab.experiments import IdleFirewall
-from tcplab.knobs import ParameterError
-from tcplab.trace import SECOND
 
 NOTHING_HAPPENED = {"survived": True, "error": None, "detected_after_s": None, "server_left_behind": False}
 LIBPQ = {"keepalive_idle_s": 7200, "keepalive_interval_s": 75, "keepalive_probes": 9}

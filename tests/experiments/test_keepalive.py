@@ -3,8 +3,8 @@
 import pytest
 
 from experiments.outcomes import outcome, trace_of, wire
+from tcplab.core.knobs import ParameterError
 from tcplab.experiments import Keepalive
-from tcplab.knobs import ParameterError
 
 SILENCE = {"error": "ETIMEDOUT", "last_segment": "RST"}
 
@@ -51,7 +51,7 @@ def test_somebody_who_has_no_socket_answers_the_first_probe(peer):
         "probe_times_s": [7200], "detected_after_s": 7200.002, "error": "ECONNRESET", "last_segment": "none",
     }  # fmt: skip
     assert "answered by a RST" in sentence and "ECONNRESET" in sentence
-    assert trace.passages[-1].sender == ("server" if peer == "rebooted" else "new owner")
+    assert trace.packets[-1].sender == ("server" if peer == "rebooted" else "new owner")
 
 
 def test_a_living_server_is_probed_every_idle_time():

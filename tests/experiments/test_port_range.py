@@ -3,15 +3,15 @@
 import pytest
 
 from experiments.outcomes import outcome, trace_of
+from tcplab.core.knobs import ParameterError
+from tcplab.core.segment import SYN
 from tcplab.experiments import PortRange
-from tcplab.knobs import ParameterError
-from tcplab.segment import SYN
 
 
 def test_the_seventh_connect_sends_nothing():
     trace, sentence = trace_of(PortRange)
     assert trace.outcome == {"opened": 6, "error": "EADDRNOTAVAIL", "ports_used": 6}
-    assert sum(bool(p.segment.flags & SYN) and p.sender == "client" for p in trace.passages) == 6
+    assert sum(bool(p.segment.flags & SYN) and p.sender == "client" for p in trace.packets) == 6
     last = trace.calls[-1]
     assert (last.host, last.result, last.port, last.began) == ("client", "EADDRNOTAVAIL", 0, last.t)
     assert "Cannot assign requested address (EADDRNOTAVAIL, 99)" in sentence and "(99)" in sentence
@@ -46,7 +46,7 @@ def test_own_addresses_are_bound_without_a_port():
     calls = [call.call for call in trace.calls if call.host == "client"]
     assert calls[0] == "bind(10.0.0.1:0) with IP_BIND_ADDRESS_NO_PORT"
     assert calls[2] == "bind(10.0.0.102:0) with IP_BIND_ADDRESS_NO_PORT"
-    assert {p.segment.source.address for p in trace.passages if p.sender == "client"} == {
+    assert {p.segment.source.address for p in trace.packets if p.sender == "client"} == {
         "10.0.0.1",
         "10.0.0.102",
     }

@@ -4,9 +4,9 @@ import pytest
 
 from experiments.outcomes import outcome, trace_of
 from tcplab.bench import run
+from tcplab.core.knobs import ParameterError
+from tcplab.core.text import SECOND
 from tcplab.experiments import ProxyLegs
-from tcplab.knobs import ParameterError
-from tcplab.trace import SECOND
 
 NEVER = {"noticed_by_client_after_s": None, "error": None, "probes_seen_by_database": 0}
 
@@ -25,7 +25,7 @@ def test_the_clients_keepalive_reaches_only_the_proxy(query_s):
     """The naive answer is that keepalive finds the dead database after 5 s."""
     trace, sentence = trace_of(ProxyLegs, client_keepalive_idle_s=2, query_s=query_s)
     assert trace.outcome == NEVER
-    answered = [p for p in trace.passages if p.kind == "keepalive"]
+    answered = [p for p in trace.packets if p.kind == "keepalive"]
     assert len(answered) == 4 and {(p.sender, p.receiver) for p in answered} == {("client", "proxy")}
     assert "4 keepalive probes" in sentence and "none of them reaches the database" in sentence
 
@@ -93,12 +93,12 @@ def test_the_database_sees_the_proxys_probes_as_long_as_it_lives():
 def test_a_proxy_is_a_third_host_and_relays_every_byte():
     trace = run(ProxyLegs(broken="nothing", query_s=1))
     assert list(trace.hosts) == ["client", "proxy", "database"]
-    assert not any({p.sender, p.receiver} == {"client", "database"} for p in trace.passages)
+    assert not any({p.sender, p.receiver} == {"client", "database"} for p in trace.packets)
     for host, ways in (("client", 2), ("database", 2)):
-        assert sum(p.segment.length for p in trace.passages if p.sender == host) == (
+        assert sum(p.segment.length for p in trace.packets if p.sender == host) == (
             80 if host == "client" else 400
         )
-        assert len([p for p in trace.passages if p.receiver == host and p.segment.length]) == ways
+        assert len([p for p in trace.packets if p.receiver == host and p.segment.length]) == ways
 
 
 def test_timers_shorter_than_an_answer():

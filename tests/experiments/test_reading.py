@@ -2,19 +2,16 @@
 
 import pytest
 
-from tcplab.experiments.reading import (
+from tcplab.core.text import MILLISECOND, SECOND, in_words, plural, seconds, times
+from tcplab.core.trace import Call, SocketSample
+from tcplab.experiments.experiment import (
     calls_of,
     end_of_socket,
     error_of,
-    in_words,
     last_received,
-    plural,
-    seconds,
     sent_by,
-    times,
     watching_since,
 )
-from tcplab.trace import MILLISECOND, SECOND, Call, SocketSample
 from transcript import CLIENT, EXCHANGE, SERVER, trace
 
 STORY = trace(EXCHANGE)
@@ -31,9 +28,9 @@ def test_sent_by():
     assert [p.segment.letters for p in sent_by(STORY, "server")] == ["SA", "PA"]
     assert len(list(sent_by(STORY, "client", 2 * MILLISECOND))) == 3
     assert len(list(sent_by(STORY, "client", 2 * MILLISECOND + 1))) == 1
-    STORY.passages[3].kind = "keepalive"
-    assert list(sent_by(STORY, "client", kind="keepalive")) == [STORY.passages[3]]
-    STORY.passages[3].kind = ""
+    STORY.packets[3].kind = "keepalive"
+    assert list(sent_by(STORY, "client", kind="keepalive")) == [STORY.packets[3]]
+    STORY.packets[3].kind = ""
 
 
 def test_last_received():

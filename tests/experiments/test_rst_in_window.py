@@ -3,8 +3,8 @@
 import pytest
 
 from experiments.outcomes import outcome, trace_of
+from tcplab.core.knobs import ParameterError
 from tcplab.experiments import RstInWindow
-from tcplab.knobs import ParameterError
 
 ACCEPTED = {"verdict": "accepted", "alive": False, "client_error": "ECONNRESET"}
 CHALLENGED = {"verdict": "challenged", "alive": True, "client_error": None}
@@ -48,7 +48,7 @@ def test_an_edge_needs_a_hole():
 def test_the_trace_says_what_became_of_the_forged_segment():
     for offset, verdict in ((0, "accepted"), (1, "challenged"), (-1, "ignored")):
         trace, sentence = trace_of(RstInWindow, offset=offset)
-        (forged,) = [p for p in trace.passages if p.kind == "forged"]
+        (forged,) = [p for p in trace.packets if p.kind == "forged"]
         assert (forged.sender, forged.receiver, forged.segment.letters) == ("server", "client", "R")
         assert forged.verdict == trace.outcome["verdict"] == verdict
         assert {"accepted": "obeyed", "challenged": "challenge ACK", "ignored": "thrown away"}[
@@ -58,4 +58,4 @@ def test_the_trace_says_what_became_of_the_forged_segment():
 
 def test_a_connection_that_lives_still_carries_a_question():
     trace, _ = trace_of(RstInWindow, offset=-1)
-    assert trace.passages[-1].segment.letters == "A" and trace.passages[-2].segment.length == 40
+    assert trace.packets[-1].segment.letters == "A" and trace.packets[-2].segment.length == 40

@@ -3,10 +3,10 @@
 import pytest
 
 from experiments.outcomes import outcome, trace_of
+from tcplab.core.knobs import ParameterError
+from tcplab.core.text import MILLISECOND
 from tcplab.experiments import SlowReader
 from tcplab.experiments.slow_reader import closed_windows
-from tcplab.knobs import ParameterError
-from tcplab.trace import MILLISECOND
 from transcript import EXCHANGE, trace
 
 
@@ -59,7 +59,7 @@ def test_an_offline_client_is_given_up_after_retries2_probes(retries2, probes, a
 
 def test_probes_of_an_offline_client_are_not_answered():
     trace, _ = trace_of(SlowReader, peer="offline", retries2=5)
-    late = [p for p in trace.passages if p.t > trace.watched_from + 600 * MILLISECOND]
+    late = [p for p in trace.packets if p.t > trace.watched_from + 600 * MILLISECOND]
     assert {p.sender for p in late} == {"server"} and {p.kind for p in late} <= {"window_probe"}
 
 

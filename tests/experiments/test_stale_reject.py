@@ -6,15 +6,15 @@ import pytest
 
 from experiments.outcomes import outcome, trace_of
 from tcplab.bench import run
+from tcplab.core.segment import RST
 from tcplab.experiments import StaleReject
-from tcplab.segment import RST
 
 IGNORED = {"verdict": "ignored", "alive_after_rst": True, "closed_after_s": None}
 
 
 def forged(trace):
     """The RST that netfilter sent in the client's name."""
-    return next(p for p in trace.passages if p.sender == "client" and p.segment.flags & RST)
+    return next(p for p in trace.packets if p.sender == "client" and p.segment.flags & RST)
 
 
 @pytest.mark.parametrize("latency_ms", [1, 3, 20, 100])
@@ -37,8 +37,8 @@ def test_one_at_a_time_it_is_exact(latency_ms):
 @pytest.mark.parametrize("latency_ms", [1, 20])
 def test_all_newer_requests_leave_before_the_response_is_rejected(latency_ms):
     trace = run(StaleReject(latency_ms=latency_ms))
-    rejected = next(p for p in trace.passages if p.fate == "dropped_by:REJECT")
-    requests = [p.t for p in trace.passages if p.sender == "client" and p.segment.length][1:8]
+    rejected = next(p for p in trace.packets if p.fate == "dropped_by:REJECT")
+    requests = [p.t for p in trace.packets if p.sender == "client" and p.segment.length][1:8]
     assert rejected.segment.length == 200 and requests[-1] < rejected.arrives
     gaps = {after - before for before, after in pairwise(requests)}
     assert gaps == {5_000_000}
@@ -46,11 +46,11 @@ def test_all_newer_requests_leave_before_the_response_is_rejected(latency_ms):
 
 def test_its_number_is_what_the_rejected_response_acknowledged():
     trace = run(StaleReject(latency_ms=20))
-    rejected = next(p for p in trace.passages if p.fate == "dropped_by:REJECT")
+    rejected = next(p for p in trace.packets if p.fate == "dropped_by:REJECT")
     reset = forged(trace)
     assert (reset.segment.seq, reset.t) == (rejected.segment.ack, rejected.arrives)
     newest = max(
-        p.segment.end_seq for p in trace.passages if p.sender == "client" and p.arrives < reset.arrives
+        p.segment.end_seq for p in trace.packets if p.sender == "client" and p.arrives < reset.arrives
     )
     assert newest - reset.segment.seq == 240
 
@@ -70,7 +70,7 @@ def test_the_balancer_ends_it_ten_seconds_later(latency_ms):
     assert trace.outcome["verdict"] == "ignored" and trace.outcome["alive_after_rst"]
     assert 10 <= trace.outcome["closed_after_s"] < 10.35
     assert "the balancer believed it" in sentence and "ECONNRESET" in sentence
-    last = [p for p in trace.passages if p.sender == "balancer"]
+    last = [p for p in trace.packets if p.sender == "balancer"]
     assert [(p.receiver, p.verdict) for p in last] == [("client", "accepted")]
 
 

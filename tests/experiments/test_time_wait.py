@@ -3,8 +3,8 @@
 import pytest
 
 from experiments.outcomes import outcome, trace_of
+from tcplab.core.segment import RST, SYN, seq_diff
 from tcplab.experiments import TimeWait
-from tcplab.segment import RST, SYN, seq_diff
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_who_gets_a_port_again(parameters, held, error):
 def test_a_reused_port_begins_above_the_old_connections_numbers():
     """tcp_twsk_unique: the new number is the old SND.NXT + 65535 + 2."""
     trace, sentence = trace_of(TimeWait, ports=1, tw_reuse=1, wait_s=1.3)
-    first, again = (p for p in trace.passages if p.sender == "client" and p.segment.flags & SYN)
+    first, again = (p for p in trace.packets if p.sender == "client" and p.segment.flags & SYN)
     assert first.segment.source == again.segment.source
     # The SYN and the FIN count as one each, the question as its bytes.
     assert seq_diff(again.segment.seq, first.segment.seq) == 2 + 40 + 65537
@@ -48,11 +48,11 @@ def test_the_new_one_is_refused_its_time_wait_and_its_port_is_free():
     """tcp_time_wait: the old ones stay, the new socket goes from FIN_WAIT_2 straight to CLOSED."""
     trace, sentence = trace_of(TimeWait, max_tw_buckets=5)
     assert trace.counters_at(trace.end)["client"]["TcpExtTCPTimeWaitOverflow"] == 1
-    sixth = [p.segment.source for p in trace.passages if p.segment.letters == "S"][5]
+    sixth = [p.segment.source for p in trace.packets if p.segment.letters == "S"][5]
     states = [s.state for s in trace.sockets if s.local == sixth]
     assert "TIME_WAIT" not in states and states.count("CLOSED") == 1
     assert trace.calls[-2].result == "ok" and trace.calls[-2].port == sixth.port
-    assert not any(p.segment.flags & RST for p in trace.passages)
+    assert not any(p.segment.flags & RST for p in trace.packets)
     assert "TCPTimeWaitOverflow" in sentence
 
 

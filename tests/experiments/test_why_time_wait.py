@@ -5,8 +5,8 @@ import pytest
 from bench.sandboxes import need_sandbox
 from experiments.outcomes import outcome, trace_of, wire
 from tcplab.agree import agree
+from tcplab.core.text import SECOND
 from tcplab.experiments import WhyTimeWait
-from tcplab.trace import SECOND
 
 
 def test_time_wait_repeats_a_lost_last_ack_and_begins_anew():
@@ -42,7 +42,7 @@ def test_without_it_an_old_answer_is_read_as_the_new_one(latency_ms):
         WhyTimeWait, purpose="old_duplicate", time_wait="refused", latency_ms=latency_ms
     )
     assert trace.outcome["old_bytes_believed"] == 200 and trace.outcome["reconnect_error"] is None
-    answers = [p for p in trace.passages if p.sender == "server" and p.segment.length]
+    answers = [p for p in trace.packets if p.sender == "server" and p.segment.length]
     _, old, true = answers
     assert old.kind == "forged" and true.kind != "forged"
     assert (old.segment.seq, old.segment.length) == (true.segment.seq, true.segment.length)

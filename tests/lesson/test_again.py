@@ -6,8 +6,10 @@ import ipywidgets as widgets
 import pytest
 
 from tcplab import Keepalive, explore
-from tcplab.lesson import after, ask, predict_choice, predict_number, reveal, start_again
-from tcplab.lesson.after import WAITING
+from tcplab.lesson import predict_choice, predict_number, reveal, start_again
+from tcplab.lesson import question as after
+from tcplab.lesson import question as ask
+from tcplab.lesson.question import WAITING
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 import tcplab.lesson
-from tcplab.lesson import ask
-from tcplab.lesson.ask import tables
+from tcplab.lesson import question as ask
 from tcplab.lesson.course import lessons
-from tcplab.lesson.question import ChoiceQuestion
+from tcplab.lesson.question import ChoiceQuestion, tables
 
 LESSONS = sorted(path.stem for path in Path(tcplab.lesson.__file__).with_name("questions").glob("*.toml"))
 ALL = [(lesson, name) for lesson in LESSONS for name in tables(lesson)]

@@ -7,16 +7,15 @@ import pytest
 
 from conftest import need
 from in_jupyterlab import chromium_page
-from tcplab.lesson.card import symptom_card
-from tcplab.lesson.symptoms import marks, symptoms
-from tcplab.lesson.text import to_html
+from tcplab.lesson.symptoms import marks, symptom_card, symptoms
+from tcplab.lesson.tables import to_html
 
 FILE = Path(__file__).parents[2] / "notebooks" / "for_teachers" / "symptom_card.html"
 
 
 def test_the_committed_card_is_the_generated_one():
     assert FILE.read_text(encoding="utf-8") == symptom_card(), (
-        "run: python3 -m tcplab.lesson.card notebooks/for_teachers/symptom_card.html"
+        "run: python3 -m tcplab.lesson.symptoms notebooks/for_teachers/symptom_card.html"
     )
 
 

@@ -1,8 +1,8 @@
 """A connection as a table without comment."""
 
 from tcplab import Keepalive, run
-from tcplab.kinds import KEEPALIVE
-from tcplab.lesson.chart import chart
+from tcplab.follow import KEEPALIVE
+from tcplab.lesson.tables import chart
 
 
 def lines(shown):
@@ -12,8 +12,8 @@ def lines(shown):
 def test_every_segment_has_a_row_and_none_says_what_it_is():
     trace = run(Keepalive(idle_s=60, interval_s=10, probes=3))
     rows = lines(chart(trace))
-    assert len(rows) == len(trace.passages)
-    assert any(passage.kind == KEEPALIVE for passage in trace.passages)
+    assert len(rows) == len(trace.packets)
+    assert any(packet.kind == KEEPALIVE for packet in trace.packets)
     assert "keepalive" not in repr(chart(trace)) and "probe" not in chart(trace)._repr_html_()
     assert "client → server  SYN  0    0  " in rows[0]
     assert "RST, ACK" in rows[-1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplab.lesson.quantity import in_words, read, show, times
+from tcplab.lesson.tables import in_words, read, show, times
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from tcplab.lesson import quiz, start_again
 from tcplab.lesson.course import lessons
 from tcplab.lesson.quiz import FORMS
-from tcplab.lesson.text import to_plain
+from tcplab.lesson.tables import to_plain
 
 #: The right letters, found out anew by reading the questions.
 REFERENCE = {"entry": "bbcab", "before": "bbcccabdca", "after": "dccbcbdcac"}

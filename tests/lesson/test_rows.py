@@ -3,7 +3,7 @@
 import pytest
 
 from tcplab.lesson import as_table, side_by_side
-from tcplab.lesson.rows import in_words
+from tcplab.lesson.tables import cell_text
 
 
 def test_a_table_reads_as_text_and_as_html():
@@ -40,7 +40,7 @@ def test_results_stand_beside_each_other_under_their_witness():
     ],
 )
 def test_a_result_in_words(name, value, says):
-    assert in_words(name, value) == says
+    assert cell_text(name, value) == says
 
 
 def test_a_result_that_is_not_there_is_no_empty_cell():

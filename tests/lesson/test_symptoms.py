@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplab.lesson.course import glossary, lesson_map, lessons, read_table
-from tcplab.lesson.search_box import SearchBox
 from tcplab.lesson.symptoms import (
     PHASES,
+    SearchBox,
     errnos,
     find,
     look_up,

@@ -1,7 +1,7 @@
 """A listening machine, and clients made by hand at port 1, 2, 3 …"""
 
 from model.conversation import MACHINE, PEER, Conversation
-from tcplab.segment import ACK, SYN, Endpoint, Segment, seq_add
+from tcplab.core.segment import ACK, SYN, Endpoint, Segment, seq_add
 
 
 class Clients:

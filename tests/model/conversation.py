@@ -17,11 +17,10 @@ before the wrap. The connection is established at 0 with a round trip of a milli
 
 import re
 
+from tcplab.core.releases import NEWEST, release
+from tcplab.core.segment import ACK, FLAG_LETTERS, RST, SYN, Endpoint, Segment, seq_add
+from tcplab.model.rules import CLOSED, Options
 from tcplab.model.stack import Stack
-from tcplab.model.states import CLOSED
-from tcplab.model.sysctls import Options
-from tcplab.releases import NEWEST, release
-from tcplab.segment import ACK, FLAG_LETTERS, RST, SYN, Endpoint, Segment, seq_add
 
 SECOND, MILLISECOND = 1_000_000_000, 1_000_000
 MACHINE, PEER = "10.0.0.1", "10.0.0.2"

@@ -3,7 +3,7 @@
 import pytest
 
 from model.conversation import Conversation
-from tcplab.releases import LISTED
+from tcplab.core.releases import LISTED
 
 
 def dies(machine):

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.clients import Clients
-from tcplab.model.queues import accept_queue_holds, syn_queue_holds
-from tcplab.model.states import CLOSED, ESTABLISHED, SYN_RECV
-from tcplab.releases import LISTED, release
-from tcplab.segment import ACK, PSH, RST, SYN, seq_add
+from tcplab.core.releases import LISTED, release
+from tcplab.core.segment import ACK, PSH, RST, SYN, seq_add
+from tcplab.model.listener import accept_queue_holds, syn_queue_holds
+from tcplab.model.rules import CLOSED, ESTABLISHED, SYN_RECV
 
 COOKIES = ("TCPReqQFullDoCookies", "SyncookiesSent", "SyncookiesRecv", "SyncookiesFailed")
 OVERFLOWS = ("ListenOverflows", "ListenDrops")
@@ -285,8 +285,8 @@ def test_tcp_syncookies(syncookies):
 @pytest.mark.parametrize("timestamps", [True, False])
 def test_what_a_cookie_remembers_rides_in_the_timestamp(sack, timestamps):
     """net/ipv4/syncookies.c:cookie_init_timestamp; without timestamps there is no SACK and no scale."""
+    from tcplab.core.segment import Endpoint
     from tcplab.model.stack import Stack
-    from tcplab.segment import Endpoint
 
     server, client = Stack("10.0.0.1"), Stack("10.0.0.2")
     server.sysctls.tcp_syncookies = 2

@@ -8,12 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tcplab.model.claim import ANY, BOUND, FREE, RESERVED, Ask, PortError
-from tcplab.model.ports import Ports
-from tcplab.model.states import ESTABLISHED, FIN_WAIT_2, LISTEN, TIME_WAIT
-from tcplab.model.sysctls import MILLISECOND, SECOND, Sysctls
-from tcplab.releases import LISTED, release
-from tcplab.segment import Endpoint
+from tcplab.core.releases import LISTED, release
+from tcplab.core.segment import Endpoint
+from tcplab.model.ports import ANY, BOUND, FREE, RESERVED, Ask, PortError, Ports
+from tcplab.model.rules import ESTABLISHED, FIN_WAIT_2, LISTEN, MILLISECOND, SECOND, TIME_WAIT, Sysctls
 
 HERE, THERE, ELSEWHERE = "10.0.0.1", Endpoint("10.0.0.2", 5432), Endpoint("10.0.0.2", 5433)
 OTHER = "10.0.0.102"

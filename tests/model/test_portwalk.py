@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplab.model.portwalk import by_parity, first_by_parity, first_one_by_one, one_by_one
+from tcplab.model.ports import by_parity, first_by_parity, first_one_by_one, one_by_one
 
 
 @st.composite

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from model.conversation import MACHINE, PEER, Conversation
 from model.wire import CLIENT, SERVER, Wire
+from tcplab.core.releases import LISTED
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment, before, seq_add, seq_diff
+from tcplab.model.rules import CLOSED, ESTABLISHED, STATES, TIME_WAIT, TRANSITIONS
 from tcplab.model.socket import Socket
-from tcplab.model.states import CLOSED, ESTABLISHED, STATES, TIME_WAIT, TRANSITIONS
-from tcplab.releases import LISTED
-from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment, before, seq_add, seq_diff
 
 # -- one machine against anything ------------------------------------------------------------------
 

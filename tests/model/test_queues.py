@@ -4,7 +4,7 @@ import pytest
 
 from model.clients import Clients
 from model.conversation import Conversation
-from tcplab.segment import RST, SYN, Endpoint, Segment
+from tcplab.core.segment import RST, SYN, Endpoint, Segment
 
 ASKED = """
         0       listen()

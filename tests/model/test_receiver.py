@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.conversation import Conversation
-from tcplab.releases import LISTED
+from tcplab.core.releases import LISTED
 
 # -- acknowledgements: at once, then with the answer, then late ------------------------------------
 

@@ -5,17 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.conversation import Conversation
-from tcplab.model.rst import (
+from tcplab.core.releases import LISTED, release
+from tcplab.core.segment import seq_add
+from tcplab.model.rules import (
     ACCEPTED,
     CHALLENGED,
+    CLOSE_WAIT,
+    CLOSING,
+    ESTABLISHED,
     IGNORED,
+    LAST_ACK,
+    STATES,
+    SYN_SENT,
     handshake_reset_verdict,
     reset_error,
     reset_verdict,
 )
-from tcplab.model.states import CLOSE_WAIT, CLOSING, ESTABLISHED, LAST_ACK, STATES, SYN_SENT
-from tcplab.releases import LISTED, release
-from tcplab.segment import seq_add
 
 MOVES = [0, 2**32 - 5001, 2**31, 12345]
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplab.model.rtt import RoundTrip
+from tcplab.model.sender import RoundTrip
 
 MS = 1_000_000
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from model.conversation import Conversation
-from tcplab.model.rtt import retries_as_time
+from tcplab.model.sender import retries_as_time
 
 #: A round trip of 1 ms and the floor of 200 ms, rounded up to ticks of 4 ms.
 RTO = 0.204

@@ -4,11 +4,11 @@ import pytest
 
 from model.conversation import MACHINE, PEER, Conversation
 from model.wire import CLIENT, SERVER, Wire
-from tcplab.model.claim import PortError
+from tcplab.core.releases import release
+from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_add, seq_diff
+from tcplab.model.ports import PortError
+from tcplab.model.rules import Options
 from tcplab.model.stack import CALLS, Stack
-from tcplab.model.sysctls import Options
-from tcplab.releases import release
-from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_add, seq_diff
 
 SERVICE = Endpoint(PEER, 5432)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tcplab.model import states as s
-from tcplab.model.states import STATES, TRANSITIONS, IllegalStep, mermaid, next_state
+from tcplab.model import rules as s
+from tcplab.model.rules import STATES, TRANSITIONS, IllegalStep, mermaid, next_state
 
 
 def test_every_state_can_be_reached_and_left():

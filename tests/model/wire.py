@@ -4,10 +4,10 @@ import heapq
 from itertools import count
 
 from model.conversation import MILLISECOND, SECOND, Numbers, options
+from tcplab.core.releases import NEWEST, release
+from tcplab.core.segment import ACK, RST, Endpoint
 from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
-from tcplab.releases import NEWEST, release
-from tcplab.segment import ACK, RST, Endpoint
 
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
 #: So many segments without a call by anybody are a quarrel, not a conversation.

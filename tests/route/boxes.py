@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
-from tcplab.trace import SECOND
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
+from tcplab.core.text import SECOND
 
 CLIENT, SERVER = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
 #: Sequence numbers around the wrap, so that arithmetic shows.

@@ -13,8 +13,8 @@ import threading
 import time
 from pathlib import Path
 
-from tcplab.bench.frames import Dissector
 from tcplab.bench.namespaces import Network, enter, errno_name, make_cable, write_sysctl
+from tcplab.bench.wire import Dissector
 
 CARDS = {"client": ("10.1.0.1", "10.1.0.2"), "server": ("10.2.0.1", "10.2.0.2")}
 CONNTRACK = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established")

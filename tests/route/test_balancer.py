@@ -3,10 +3,10 @@
 import pytest
 
 from route.boxes import CLIENT, CLIENT_AT, SERVER, SERVER_AT, ask, handshake, segment
-from tcplab.route.balancer import Balancer
+from tcplab.core.segment import RST, Segment
+from tcplab.core.text import SECOND
 from tcplab.route.box import GONE, OPEN, Entry
-from tcplab.segment import RST, Segment
-from tcplab.trace import SECOND
+from tcplab.route.firewall import Balancer
 
 CLOSE = 10 * SECOND
 

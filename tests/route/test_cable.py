@@ -2,8 +2,8 @@
 
 import pytest
 
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
 from tcplab.route.cable import LOSABLE, Cable
-from tcplab.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
 
 HERE, THERE = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
 

@@ -14,9 +14,9 @@ import pytest
 
 from bench.sandboxes import need_sandbox
 from conftest import need
+from tcplab.core.segment import Endpoint, Segment
+from tcplab.core.text import SECOND
 from tcplab.route.firewall import Firewall
-from tcplab.segment import Endpoint, Segment
-from tcplab.trace import SECOND
 
 pytestmark = pytest.mark.linux
 

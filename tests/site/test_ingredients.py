@@ -6,7 +6,8 @@ import sys
 import pytest
 from jupyterlite_pyodide_kernel.constants import PYODIDE_PYTHON_VERSION, PYODIDE_VERSION
 
-from tcplab.site import SiteError, ingredients
+from tcplab.site import SiteError
+from tcplab.site import build as ingredients
 
 
 def test_the_pyodide_is_the_one_that_the_kernel_expects():

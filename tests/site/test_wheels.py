@@ -7,7 +7,8 @@ from importlib.metadata import distribution
 
 import pytest
 
-from tcplab.site import SiteError, wheels
+from tcplab.site import SiteError
+from tcplab.site import build as wheels
 
 
 def test_what_the_lessons_import_is_there_and_nothing_that_no_browser_has():

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from tcplab.capture.findings.story import OTHER, Finding, Story, acks, seconds, times
-from tcplab.capture.standstill import standstill
-from tcplab.kinds import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE
-from tcplab.segment import ACK, RST, SYN, seq_diff
-from tcplab.trace import SECOND, duration
+from tcplab.capture.findings.story import OTHER, Finding, Story, acks
+from tcplab.core.segment import ACK, RST, SYN, seq_diff
+from tcplab.core.text import SECOND, duration, seconds, times
+from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, standstill
 
 SIDES = ("client", "server")
 #: Silence after which a box may have forgotten a connection; and how long an answer may take.
@@ -22,9 +21,9 @@ PATIENCE = SECOND
 
 def _heard_before(story: Story, place: int) -> int | None:
     """The last segment that the sender of this one had received; a probe of the peer counts for nothing."""
-    sender = story.passages[place].sender
+    sender = story.packets[place].sender
     for i in range(place - 1, -1, -1):
-        if story.passages[i].sender != sender and story.passages[i].kind != KEEPALIVE:
+        if story.packets[i].sender != sender and story.packets[i].kind != KEEPALIVE:
             return i
     return None
 
@@ -32,15 +31,15 @@ def _heard_before(story: Story, place: int) -> int | None:
 def _idle(story: Story, probe: int) -> int:
     """Nanoseconds since the prober last heard of its peer: that is what Linux's timer counts."""
     heard = _heard_before(story, probe)
-    since = story.passages[0 if heard is None else heard].t
-    return story.passages[probe].t - since
+    since = story.packets[0 if heard is None else heard].t
+    return story.packets[probe].t - since
 
 
 def _answered(story: Story, place: int) -> int | None:
     """The peer's next segment before anything else of the prober, unless it is a RST."""
-    sender = story.passages[place].sender
-    for i in range(place + 1, len(story.passages)):
-        p = story.passages[i]
+    sender = story.packets[place].sender
+    for i in range(place + 1, len(story.packets)):
+        p = story.packets[i]
         if p.sender != sender:
             return None if p.segment.flags & RST else i
         if p.kind == KEEPALIVE or p.segment.flags & RST:
@@ -51,7 +50,7 @@ def _answered(story: Story, place: int) -> int | None:
 def keepalive(story: Story) -> Iterator[Finding]:
     """Probes that were answered."""
     for side in SIDES:
-        probes = [i for i in story.places(side) if story.passages[i].kind == KEEPALIVE]
+        probes = [i for i in story.places(side) if story.packets[i].kind == KEEPALIVE]
         pairs = [(i, answer) for i in probes if (answer := _answered(story, i)) is not None]
         if not pairs:
             continue
@@ -67,11 +66,11 @@ def keepalive(story: Story) -> Iterator[Finding]:
 def death(story: Story) -> list[int] | None:
     """Unanswered probes and the prober's RST+ACK, or None."""
     for side in SIDES:
-        ends = [i for i in story.places(side, RST | ACK) if not story.passages[i].segment.flags & SYN]
+        ends = [i for i in story.places(side, RST | ACK) if not story.packets[i].segment.flags & SYN]
         for end in ends:
             probes: list[int] = []
             for i in range(end - 1, -1, -1):
-                p = story.passages[i]
+                p = story.packets[i]
                 if p.sender == side and p.kind == KEEPALIVE:
                     probes.append(i)
                 elif p.sender != side and (not probes or acks(p.segment)):
@@ -87,15 +86,15 @@ def keepalive_death(story: Story) -> Iterator[Finding]:
     if places is None:
         return
     *probes, end = places
-    side = story.passages[end].sender
+    side = story.packets[end].sender
     idle = _idle(story, probes[0])
-    interval = (story.passages[end].t - story.passages[probes[0]].t) // len(probes)
+    interval = (story.packets[end].t - story.packets[probes[0]].t) // len(probes)
     yield story.finding(
         "keepalive_death", places,
         f"The {side}'s keepalive asked {times(len(probes))} after {duration(idle)} of silence, "
         "got no answer, and "
         "gave the connection up "
-        f"{duration(story.passages[end].t - story.passages[probes[0]].t + idle)} after it "
+        f"{duration(story.packets[end].t - story.packets[probes[0]].t + idle)} after it "
         f"last heard from the {OTHER[side]}: ETIMEDOUT for the program. That RST rarely reaches anybody.",
         side=side, idle_s=seconds(idle), interval_s=seconds(interval), probes=len(probes),
     )  # fmt: skip
@@ -108,7 +107,7 @@ def retransmission(story: Story) -> Iterator[Finding]:
         again, gaps = [], []
         last: dict[int, int] = {}
         for i in story.places(side):
-            p = story.passages[i]
+            p = story.packets[i]
             if not p.segment.length or p.segment.flags & RST:
                 continue
             if p.kind == RETRANSMISSION and acked is not None and seq_diff(p.segment.end_seq, acked) <= 0:
@@ -131,14 +130,14 @@ def _acked(story: Story, side: str) -> int | None:
     """The highest number of this side that the other one has acknowledged."""
     acked: int | None = None
     for i in story.places(OTHER[side]):
-        segment = story.passages[i].segment
+        segment = story.packets[i].segment
         if acks(segment) and (acked is None or seq_diff(segment.ack, acked) > 0):
             acked = segment.ack
     return acked
 
 
 def _covers(story: Story, place: int, seq: int) -> bool:
-    segment = story.passages[place].segment
+    segment = story.packets[place].segment
     return seq_diff(segment.seq, seq) <= 0 < seq_diff(segment.end_seq, seq)
 
 
@@ -148,29 +147,29 @@ def _unanswered(story: Story, side: str) -> list[int]:
     data = [
         i
         for i in story.places(side)
-        if (p := story.passages[i]).segment.length
+        if (p := story.packets[i]).segment.length
         and not p.segment.flags & RST
         and p.kind not in (KEEPALIVE, WINDOW_PROBE)
         and (acked is None or seq_diff(p.segment.end_seq, acked) > 0)
     ]
     if not data:
         return []
-    base = story.passages[data[0]].segment.seq
-    oldest = min((story.passages[i].segment.seq for i in data), key=lambda seq: seq_diff(seq, base))
+    base = story.packets[data[0]].segment.seq
+    oldest = min((story.packets[i].segment.seq for i in data), key=lambda seq: seq_diff(seq, base))
     return [i for i in data if _covers(story, i, oldest)]
 
 
 def _given_up(story: Story, side: str) -> list[int]:
     """Transmissions of data that TCP repeated at growing gaps and nobody acknowledged."""
     places = _unanswered(story, side)
-    at = [story.passages[i].t for i in places]
+    at = [story.packets[i].t for i in places]
     gaps = [later - one for one, later in pairwise(at)]
     half = len(gaps) // 2
     if len(places) < 3 or sum(gaps[-half:]) < 0.8 * sum(gaps[:half]):
         return []
     # A peer that answers by RST is no dead peer.
-    after = range(places[0] + 1, len(story.passages))
-    if any(story.passages[i].sender != side and story.passages[i].segment.flags & RST for i in after):
+    after = range(places[0] + 1, len(story.packets))
+    if any(story.packets[i].sender != side and story.packets[i].segment.flags & RST for i in after):
         return []
     return places
 
@@ -181,7 +180,7 @@ def dead_peer(story: Story) -> Iterator[Finding]:
         places = _given_up(story, side)
         if not places:
             continue
-        waited = story.passages[places[-1]].t - story.passages[places[0]].t
+        waited = story.packets[places[-1]].t - story.packets[places[0]].t
         yield story.finding(
             "dead_peer", places,
             f"The {side} sent the same data {times(len(places))} within {duration(waited)}, and "
@@ -199,13 +198,13 @@ def idle_then_dead(story: Story) -> Iterator[Finding]:
             continue
         first = places[0]
         before = [
-            i for i in range(first) if story.passages[i].sender != side or story.passages[i].kind != KEEPALIVE
+            i for i in range(first) if story.packets[i].sender != side or story.packets[i].kind != KEEPALIVE
         ]
-        later = [i for i in range(first + 1, len(story.passages)) if story.passages[i].sender != side]
-        worked = any(story.passages[i].segment.length and story.acknowledged(i) in before for i in before)
-        if later or not before or not worked or story.end - story.passages[first].t < PATIENCE:
+        later = [i for i in range(first + 1, len(story.packets)) if story.packets[i].sender != side]
+        worked = any(story.packets[i].segment.length and story.acknowledged(i) in before for i in before)
+        if later or not before or not worked or story.end - story.packets[first].t < PATIENCE:
             continue
-        idle = story.passages[first].t - story.passages[before[-1]].t
+        idle = story.packets[first].t - story.packets[before[-1]].t
         if idle >= SILENCE:
             yield story.finding(
                 "idle_then_dead", places,
@@ -220,7 +219,7 @@ def idle_then_dead(story: Story) -> Iterator[Finding]:
 def zero_window(story: Story) -> Iterator[Finding]:
     """A receiver without room."""
     for side in SIDES:
-        total, shut = standstill(story.passages, side, story.end)
+        total, shut = standstill(story.packets, side, story.end)
         if shut:
             yield story.finding(
                 "zero_window", shut,

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tcplab.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
-from tcplab.trace import SECOND, Passage
+import numpy as np
 
-if TYPE_CHECKING:  # it needs NumPy, a story does not
-    from tcplab.capture.icmp import Quote
+from tcplab.capture.capture import SERVICES, Capture
+from tcplab.capture.headers import HOST, LATE, NETWORK, PORT, PROHIBITED, TOO_BIG, Quote
+from tcplab.capture.table import first_of
+from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
+from tcplab.core.text import seconds, times
+from tcplab.core.trace import Packet
+
+if TYPE_CHECKING:
+    from tcplab.capture.capture import Capture
+    from tcplab.capture.headers import Quote
+
 
 OTHER = {"client": "server", "server": "client"}
 
@@ -49,11 +60,11 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Story:
-    """One connection. A place is an index of `passages` and of `frames`."""
+    """One connection. A place is an index of `packets` and of `frames`."""
 
     client: Endpoint
     server: Endpoint
-    passages: list[Passage]
+    packets: list[Packet]
     frames: list[int]
     #: When the capture ends, nanoseconds since its first packet.
     end: int
@@ -69,16 +80,16 @@ class Story:
         """Where `side` (or either) sent a segment with all of these flags."""
         return [
             i
-            for i, p in enumerate(self.passages)
+            for i, p in enumerate(self.packets)
             if (not side or p.sender == side) and p.segment.flags & flags == flags
         ]
 
     def acknowledged(self, place: int) -> int | None:
         """Where the other side first acknowledged all of the segment at this place; None: it never did."""
-        mine = self.passages[place]
+        mine = self.packets[place]
         end = mine.segment.end_seq
-        for i in range(place + 1, len(self.passages)):
-            p = self.passages[i]
+        for i in range(place + 1, len(self.packets)):
+            p = self.packets[i]
             if p.sender != mine.sender and acks(p.segment) and seq_diff(p.segment.ack, end) >= 0:
                 return i
         return None
@@ -86,7 +97,7 @@ class Story:
     def finding(self, code: str, places: list[int], says: str, **facts: Any) -> Finding:
         """A finding that these places prove, the first of them telling when."""
         frames = tuple(self.frames[i] for i in places)
-        return Finding(code, frames, self.passages[places[0]].t, says, facts)
+        return Finding(code, frames, self.packets[places[0]].t, says, facts)
 
 
 def acks(segment: Segment) -> bool:
@@ -109,11 +120,158 @@ def closes(segment: Segment) -> bool:
     return segment.flags & (FIN | RST) == FIN
 
 
-def seconds(nanoseconds: int) -> float:
-    """To the millisecond, as people read them."""
-    return round(nanoseconds / SECOND, 3)
+# ----------------------------------------------------------------------
+# What ICMP errors add to the findings: who said what about a connection whose segments went unanswered.
+#
+# Linux fails a connect() at once for nearly all of them, and keeps a connection that is established in spite
+# of all of them (net/ipv4/tcp_ipv4.c:tcp_v4_err, net/ipv4/icmp.c:icmp_err_convert).
+
+#: Somebody does not want this connection; or nobody is there. Codes that an error can explain.
+REFUSALS, ABSENCES = (PORT, PROHIBITED), (HOST, NETWORK, LATE)
+SYN_CODES = ("refused", "unanswered_syn")
+CODES = (*SYN_CODES, "dead_peer", "keepalive_death", "idle_then_dead", "retransmission")
+#: What the program that called connect() is told.
+TOLD = {PORT: "Connection refused", HOST: "No route to host", NETWORK: "Network is unreachable"}
 
 
-def times(count: int) -> str:
-    """`once`, `twice`, `5 times`."""
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+def errors(capture: Capture) -> dict[int, list[Quote]]:
+    """By connection, what was said of its segments; of several on one four-tuple the last that had begun."""
+    table = capture.table
+    if not table.quotes:
+        return {}
+    began = table.t[first_of(table.connection, len(capture.connections))].tolist()
+    of_pair: dict[frozenset[Endpoint], list[int]] = {}
+    for i, pair in enumerate(capture.connections):
+        of_pair.setdefault(frozenset(pair), []).append(i)
+    found: dict[int, list[Quote]] = {}
+    for quote in table.quotes:
+        there = of_pair.get(frozenset((quote.source, quote.destination)), [])
+        before = [i for i in there if began[i] <= quote.t] or there[:1]
+        if before:
+            found.setdefault(before[-1], []).append(quote)
+    return found
+
+
+def about_syn(story: Story, said: Sequence[str]) -> Quote | None:
+    """The first error of these that was said of the client's segments."""
+    return next((each for each in story.errors if each.source == story.client and each.says in said), None)
+
+
+def explained(finding: Finding, story: Story) -> Finding:
+    """The finding with what was said of the segments that it is about: facts `icmp`, `icmp_from`, …."""
+    if finding.code not in CODES:
+        return finding
+    end = {"client": story.client, "server": story.server}[finding.facts.get("side", "client")]
+    again = finding.code == "retransmission"  # it begins when data is sent again: the reason came before
+    said = [
+        each for each in story.errors
+        if each.source == end and (each.says == TOO_BIG if again else each.t >= finding.t)
+    ]  # fmt: skip
+    if not said:
+        return finding
+    last = said[-1]
+    same = [each for each in said if (each.says, each.sender) == (last.says, last.sender)]
+    facts: dict[str, Any] = {
+        "icmp": last.says,
+        "icmp_from": last.sender,
+        "icmp_frames": [each.frame for each in same],
+    }
+    if last.mtu:
+        facts["mtu"] = last.mtu
+    way = f"{last.sender} said {times(len(same))} by ICMP: {last.says}{_meaning(finding, last)}."
+    return replace(finding, says=f"{finding.says} {way}", facts={**finding.facts, **facts})
+
+
+def _meaning(finding: Finding, error: Quote) -> str:
+    if error.says == TOO_BIG:
+        size = f"packets of more than {error.mtu:,} bytes" if error.mtu else "packets of this size"
+        return f"; {size} don't fit through there, and the sender must hear of it: many firewalls drop ICMP"
+    if finding.code in SYN_CODES:
+        return f" (a program on Linux reads “{TOLD[error.says]}”)" if error.says in TOLD else ""
+    return "; Linux keeps an established connection in spite of that"
+
+
+# ----------------------------------------------------------------------
+# Which database a connection speaks to: by its first bytes, else by the server's port.
+#
+# The bytes count only where the capture holds the SYN before them, so that they are the first ones. What is
+# encrypted from the first byte on looks the same for every database: there the port is all there is. Who
+# speaks a protocol may be another product: PgBouncer and CockroachDB speak PostgreSQL's, Valkey Redis's.
+
+#: Products by their ports that speak another one's protocol.
+SPEAKS = {"PgBouncer": "PostgreSQL", "CockroachDB": "PostgreSQL", "Redis Sentinel": "Redis"}
+
+#: PostgreSQL's frontend messages without a type: length, then 3.x, or one of the request codes for
+#: cancelling, TLS and GSSAPI (src/include/libpq/pqcomm.h).
+_POSTGRES = re.compile(rb"\0\0[\0-\x27].(?:\0\x03..|\x04\xd2\x16[\x2e-\x30])", re.S)
+#: Redis: an array of strings (RESP, redis.io/docs/latest/develop/reference/protocol-spec).
+_REDIS = re.compile(rb"\*[1-9]\d{0,6}\r\n\$\d{1,9}\r\n")
+#: Oracle Net: a CONNECT packet (type 1) without checksums, of version 300 to 399.
+_ORACLE = re.compile(rb"..\0\0\x01.\0\0\x01[\x2c-\x8f]", re.S)
+#: SQL Server: PRELOGIN (type 18), one whole message, whose first option is the version (MS-TDS 2.2.6.5).
+_SQL_SERVER = re.compile(rb"\x12\x01..\0\0[\0\x01]\0\0..\0\x06", re.S)
+#: MongoDB: length, request, an answer to nothing, then OP_QUERY, OP_COMPRESSED or OP_MSG.
+_MONGODB = re.compile(rb"...[\0-\x02].{4}\0{4}(?:\xd4\x07|\xdc\x07|\xdd\x07)\0\0", re.S)
+BY_CLIENT = {
+    "PostgreSQL": _POSTGRES, "Redis": _REDIS, "Oracle": _ORACLE, "SQL Server": _SQL_SERVER,
+    "MongoDB": _MONGODB,
+}  # fmt: skip
+#: MySQL's greeting (protocol 10, a version of printable characters) or a refusal instead of it (error
+#: 1000 to 4999): the first packet that the server sends. MariaDB names itself in its version.
+BY_SERVER = {
+    "MariaDB": re.compile(rb"...\0\x0a[ -~]*MariaDB", re.S),
+    "MySQL": re.compile(rb"...\0(?:\x0a\d+\.[ -~]+|\xff[\0-\xff][\x03-\x13])", re.S),
+}
+
+
+@lru_cache(4096)
+def spoken(client: bytes, server: bytes) -> str | None:
+    """The database whose protocol begins like this; None for any other."""
+    for said, beginnings in ((client, BY_CLIENT), (server, BY_SERVER)):
+        for name, begins in beginnings.items():
+            if begins.match(said):
+                return name
+    return None
+
+
+def services(capture: Capture) -> list[str | None]:
+    """The database behind the server of each connection; None when neither bytes nor port tell."""
+    heard = _heard(capture)
+    if not heard:
+        return [SERVICES.get(server.port) for _, server in capture.connections]
+    table, found = capture.table, []
+    flows = table.way[first_of(table.connection, len(capture.connections))] >> 1
+    for flow, (_, server) in zip(flows.tolist(), capture.connections, strict=True):
+        by_port, by_bytes = SERVICES.get(server.port), heard.get(flow)
+        agree = by_bytes is None or SPEAKS.get(by_port or "") == by_bytes
+        found.append(by_port if agree else by_bytes)
+    return found
+
+
+def _heard(capture: Capture) -> dict[int, str]:
+    """What is spoken on each flow that begins with known bytes."""
+    table = capture.table
+    count = len(capture.connections)
+    if not count:
+        return {}
+    flags, way = table.flags[table.syn], table.way[table.syn]
+    sound = (flags & RST) == 0
+    syn, way = table.syn[sound], way[sound]
+    began = first_of(way, len(table.end_port))
+    ways = np.flatnonzero(began >= 0)
+    isn = np.full(len(table.end_port), -2, np.int64)
+    isn[ways] = table.seq[syn[began[ways]]]
+    said = np.flatnonzero(table.first_words.row[: len(isn)] >= 0)
+    rows = table.first_words.row[said]
+    first = said[table.seq[rows] == (isn[said] + 1 & 0xFFFFFFFF)]
+    words = {each: table.first_words.said(each) for each in first.tolist()}
+    # Who asked: the SYN without ACK, or the other end of one with it.
+    asked = np.full(len(isn) // 2, -1, np.int64)
+    both = way ^ ((table.flags[syn] & ACK) != 0)
+    asked[both[::-1] >> 1] = both[::-1]
+    found = {}
+    for flow in {each >> 1 for each in words}:
+        client = int(asked[flow])
+        if (name := spoken(words.get(client, b""), words.get(client ^ 1, b""))) is not None:
+            found[flow] = name
+    return found

@@ -1,0 +1,274 @@
+"""What products call their settings: name, default, own unit, who may change it, and how we know.
+
+The settings stand in `catalogue.toml`; this module reads and checks it. ``find(knob="KEEPALIVE_IDLE")``
+says what every product calls the keepalive idle time, ``find(product="hikaricp")`` what a product has.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tcplab.core import knobs
+
+#: Units of time, and how many seconds one of them is. Products write the bare number.
+TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0}
+#: What else a number or a word can be.
+UNITS = (
+    *TIMES, "probes", "retries", "connections", "requests", "checks", "errors", "ports",
+    "switch", "mode", "query", "function",
+)  # fmt: skip
+#: What a setting is for. A table groups by these, in this order.
+PURPOSES = {
+    "keepalive": "TCP keepalive: the operating system asks whether the other side is there",
+    "ping": "probes and tests of the product's own, up to the other program",
+    "user timeout": "how long data may stay unacknowledged",
+    "retransmission": "sending again",
+    "connect": "how long connecting and logging in may take",
+    "answer": "how long an answer may take",
+    "idle": "ends or forgets what is silent for too long",
+    "age": "ends what is too old, silent or not",
+    "borrow": "how long to wait for a pooled connection",
+    "pool": "size and order of a pool",
+    "queue": "how many may wait to be let in, how many are let in",
+    "ports": "local ports and TIME_WAIT",
+    "close": "what is left after a close",
+    "names": "how long an address is believed",
+    "role": "primary or replica",
+    "retry": "trying again",
+}
+KINDS = ("system", "database", "driver", "client", "pool", "proxy", "box")
+WHO = ("dba", "application", "network", "cloud")
+#: When a change is felt. "no restart": without one, but whether open connections feel it is not said.
+APPLIES = ("at once", "new connections", "no restart", "reload", "restart", "never")
+#: Asked the product itself, read its source, or only its documentation.
+CHECKED = ("product", "source", "documentation")
+#: What a box does when its idle time is over, in the words of the experiment idle_firewall.
+EXPIRIES = ("", "drop", "reject", "reset_both", "reopen", "drop_inbound")
+
+_FILE = Path(__file__).with_name("catalogue.toml")
+
+
+class CatalogueError(ValueError):
+    """A mistake in the catalogue, or a name that is not in it: one sentence."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A program, a library or a box that has settings."""
+
+    #: Its name in the catalogue, for example ``hikaricp``.
+    key: str
+    #: Its name for people.
+    title: str
+    #: One of `KINDS`.
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting of one product."""
+
+    product: Product
+    #: As the product spells it.
+    name: str
+    #: In the product's own unit; None when it is unset or differs from machine to machine.
+    default: int | float | bool | str | None = None
+    #: One of `UNITS`.
+    unit: str
+    #: What the default comes to, where that is not its own figure: "Off.", "What Linux has."
+    means: str = ""
+    #: One sentence: what the setting does.
+    says: str
+    #: One of `PURPOSES`.
+    purpose: str
+    #: The constant in `tcplab.core.knobs` that this is; empty: no experiment has such a knob.
+    knob: str = ""
+    #: The setting of Linux that counts while this one keeps its default.
+    inherits: str = ""
+    #: Inclusive range in the own unit, where the product has one worth knowing.
+    low: float | None = None
+    high: float | None = None
+    #: Of a box: what happens when the time is over, one of `EXPIRIES`; empty: not documented.
+    expiry: str = ""
+    #: Who may change it, of `WHO`; empty: nobody can.
+    who: tuple[str, ...]
+    #: When a change is felt: one of `APPLIES`.
+    applies: str
+    #: The product's version that first had it; empty: all that one meets, or not known.
+    since: str = ""
+    #: One sentence about another default or name in other versions.
+    changed: str = ""
+    #: How the default was checked, one of `CHECKED`, and in which version or of which year.
+    checked: str
+    version: str
+    #: Title and section of a document, or a file of the product's source; its address if it is public.
+    source: str
+    url: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """The default in seconds; None where it is no time, unset, or a number that means something else."""
+        match self.default:
+            case bool():
+                return None
+            case int() | float() as number if number > 0 and self.unit in TIMES:
+                return number * TIMES[self.unit]
+        return None
+
+    @property
+    def effective(self) -> Setting:
+        """The setting that counts while nothing is changed: this one, or the one of Linux behind it."""
+        return setting("linux", self.inherits) if self.inherits else self
+
+    @property
+    def needs_restart(self) -> bool:
+        """Whether the program that has the setting must be started anew."""
+        return self.applies == "restart"
+
+    @property
+    def default_text(self) -> str:
+        """The default for people: ``30000 ms``, ``0 ms (off)``, ``Unset: what Linux has``."""
+        words = {"None": "", "True": "true", "False": "false", "": "empty"}
+        value = words.get(str(self.default), str(self.default))
+        if self.unit in TIMES and value:
+            value += f" {self.unit}"
+        meaning = self.means.removesuffix(".")
+        return f"{value} ({meaning[0].lower()}{meaning[1:]})" if value and meaning else value or meaning
+
+    def own(self, seconds: float) -> int:
+        """Seconds in the setting's own unit, rounded up to a whole number as products want it.
+
+        Raises `CatalogueError` where the setting is no time.
+        """
+        if self.unit not in TIMES:
+            raise CatalogueError(
+                f"{self.name} of {self.product.title} is no time: it counts in {self.unit or 'nothing'}."
+            )
+        return math.ceil(round(seconds / TIMES[self.unit], 6))
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> tuple[Setting, ...]:
+    """Every setting, in the order of the file."""
+    settings = read(_FILE.read_text("utf-8"))
+    linux = {each.name for each in settings if each.product.key == "linux"}
+    for each in settings:
+        if each.inherits and each.inherits not in linux:
+            raise CatalogueError(f"{_FILE.name}, {each.name}: inherits = {each.inherits!r} is not in linux.")
+    return settings
+
+
+@lru_cache(maxsize=1)
+def products() -> tuple[Product, ...]:
+    """Every product, in the order of the file."""
+    return tuple(dict.fromkeys(each.product for each in catalogue()))
+
+
+def find(
+    *, product: str = "", knob: str | knobs.Knob = "", purpose: str = "", who: str = "", kind: str = ""
+) -> tuple[Setting, ...]:
+    """The settings that fit all that is given.
+
+    A knob is given as itself or by the name of its constant. Raises `CatalogueError` for a word that
+    does not exist.
+    """
+    if isinstance(knob, knobs.Knob):
+        knob = next((name for name, each in vars(knobs).items() if each is knob), repr(knob))
+    keys = [each.key for each in products()]
+    known = sorted(name for name, each in vars(knobs).items() if isinstance(each, knobs.Knob))
+    for what, word, words in (
+        ("product", product, keys),
+        ("knob", knob, known),
+        ("purpose", purpose, PURPOSES),
+        ("who", who, WHO),
+        ("kind", kind, KINDS),
+    ):
+        if word and word not in words:
+            raise CatalogueError(f"{what} = {word!r} is not in the catalogue: use one of {', '.join(words)}.")
+    return tuple(
+        each
+        for each in catalogue()
+        if product in ("", each.product.key)
+        and knob in ("", each.knob)
+        and purpose in ("", each.purpose)
+        and who in ("", *each.who)
+        and kind in ("", each.product.kind)
+    )
+
+
+@lru_cache(maxsize=1024)
+def setting(product: str, name: str) -> Setting:
+    """One setting by the key of its product and its own name; `CatalogueError` where there is none."""
+    of_product = find(product=product)
+    for each in of_product:
+        if each.name == name:
+            return each
+    names = ", ".join(each.name for each in of_product)
+    raise CatalogueError(f"{product} has no setting {name!r} in the catalogue: it has {names}.")
+
+
+def read(text: str, file: str = _FILE.name) -> tuple[Setting, ...]:
+    """The settings in a text like `catalogue.toml`; `CatalogueError` names the first that is wrong."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as mistake:
+        raise CatalogueError(f"{file} is no TOML: {mistake}.") from None
+    return tuple(
+        _setting(f"{file}, {key}, {name}", Product(key, table["title"], table["kind"]), name, table, own)
+        for key, table in tables.items()
+        for name, own in _settings(f"{file}, {key}", table).items()
+    )
+
+
+def _settings(where: str, table: Any) -> Mapping[str, Any]:
+    """A product's settings, when the product itself is right."""
+    if not isinstance(table, dict) or not isinstance(table.get("settings"), dict):
+        raise CatalogueError(f"{where}: there are no settings; give it tables like [product.settings.name].")
+    for field in ("title", "kind"):
+        if not isinstance(table.get(field), str):
+            raise CatalogueError(f"{where}: {field} is missing; a product has a title and a kind.")
+    _one_of(where, "kind", table["kind"], KINDS)
+    return table["settings"]
+
+
+#: What a product's table says for all of its settings.
+_SHARED = ("who", "applies", "checked", "version", "source", "url")
+_REQUIRED = ("unit", "says", "purpose", "who", "applies", "checked", "version", "source")
+
+
+def _setting(
+    where: str, product: Product, name: str, table: Mapping[str, Any], own: Mapping[str, Any]
+) -> Setting:
+    values = {field: table[field] for field in _SHARED if field in table} | dict(own)
+    known = {field.name for field in fields(Setting)} - {"product", "name"}
+    if unknown := sorted(set(values) - known):
+        raise CatalogueError(
+            f"{where}: {unknown[0]!r} is no field of a setting; use {', '.join(sorted(known))}."
+        )
+    if missing := [field for field in _REQUIRED if field not in values]:
+        raise CatalogueError(f"{where}: {missing[0]} is missing.")
+    if "default" not in values and not values.get("means"):
+        raise CatalogueError(f"{where}: without a default, means must say what that comes to.")
+    for field, words in (
+        ("unit", UNITS), ("purpose", PURPOSES), ("applies", APPLIES), ("checked", CHECKED),
+        ("expiry", EXPIRIES),
+    ):  # fmt: skip
+        _one_of(where, field, values.get(field, ""), words)
+    for word in values["who"]:
+        _one_of(where, "who", word, WHO)
+    if bool(values["who"]) == (values["applies"] == "never"):
+        raise CatalogueError(f"{where}: who must be empty where a change never applies, and only there.")
+    if values.get("knob") and not isinstance(getattr(knobs, values["knob"], None), knobs.Knob):
+        raise CatalogueError(f"{where}: knob = {values['knob']!r} is no knob in tcplab.core.knobs.")
+    return Setting(product=product, name=name, **{**values, "who": tuple(values["who"])})
+
+
+def _one_of(where: str, field: str, word: Any, words: Any) -> None:
+    if word not in words:
+        raise CatalogueError(f"{where}: {field} = {word!r} is not one of {', '.join(filter(None, words))}.")

@@ -1,0 +1,218 @@
+"""What one run left behind, whichever witness it came from: model, Linux or capture.
+
+Everything that draws, compares, explains or checks takes a `Trace`. Times are integer
+nanoseconds on the run's own clock; seconds appear only in `Trace.to_json()`, counted from
+the first segment.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tcplab.core.segment import ACK, SYN, Endpoint, Segment
+from tcplab.core.text import SECOND
+
+
+@dataclass(slots=True)
+class Packet:
+    """One segment on its way from one host to another."""
+
+    #: When it was sent, nanoseconds.
+    t: int
+    #: Hosts by name.
+    sender: str
+    receiver: str
+    segment: Segment
+    #: When it arrived; None while on its way, or when it never did.
+    arrives: int | None = None
+    #: `delivered`, `lost`, or `dropped_by:NAME` (a box or a firewall rule).
+    fate: str = "delivered"
+    #: What the receiver did with a RST: `accepted`, `challenged`, `ignored`; else empty.
+    verdict: str = ""
+    #: What kind of segment it is where flags don't tell: `keepalive`, `window_probe`,
+    #: `retransmission`, `tail_loss_probe`, `challenge_ack`, `forged`; else empty.
+    kind: str = ""
+
+
+class Call(NamedTuple):
+    """What an application called, and what came back."""
+
+    #: When the call returned, and when it was made (they differ where it blocked).
+    t: int
+    began: int
+    host: str
+    #: As one would say it: ``connect(10.0.0.2:5432)``, ``send(40)``, ``recv()``, ``close()``.
+    call: str
+    #: ``ok``, a number of bytes, ``end of file`` or an errno name.
+    result: str
+    #: The local port of the socket, 0 where there is none yet.
+    port: int = 0
+
+
+class SocketSample(NamedTuple):
+    """One line of `ss -tno` from `t` on, until the next sample of the same socket."""
+
+    t: int
+    host: str
+    local: Endpoint
+    remote: Endpoint
+    #: State by its RFC 9293 name with underscores: `ESTABLISHED`, `FIN_WAIT_2`, `CLOSED` …
+    state: str
+    #: Bytes received but not read; bytes sent but not acknowledged (or not sent yet).
+    recv_q: int = 0
+    send_q: int = 0
+    #: The running timer in ss's words: `on` (retransmission), `keepalive`, `persist`,
+    #: `timewait`; empty when none runs.
+    timer: str = ""
+    #: When that timer is due, nanoseconds.
+    due: int | None = None
+    #: Retransmissions or probes sent so far without an answer.
+    unanswered: int = 0
+
+
+class CounterSample(NamedTuple):
+    """A counter of `nstat` on one host: its value from `t` on."""
+
+    t: int
+    host: str
+    name: str
+    value: int
+
+
+class Note(NamedTuple):
+    """Something a picture should say at a moment: the script's or a box's own words."""
+
+    t: int
+    #: The host or box it happened at; empty for the route between.
+    host: str
+    text: str
+
+
+class Relative(NamedTuple):
+    """Sequence numbers counted from the start of the connection, as Wireshark shows them."""
+
+    seq: int
+    #: 0 where the segment has no ACK flag.
+    ack: int
+
+
+@dataclass
+class Trace:
+    """One run: segments, calls, sockets, counters and notes, in order of time."""
+
+    #: Name of the experiment, or of the capture's file.
+    experiment: str
+    #: `model`, `linux` or `capture`.
+    bench: str
+    #: The Linux version whose rules applied (model) or that ran it; empty when unknown.
+    linux: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    #: Hosts in the order in which a picture shows them, left to right, with their address. A box on a
+    #: route stands among them without one; what it knows of a connection is a `SocketSample` of it,
+    #: with timer `idle` or `close`, until it forgets it (`CLOSED`).
+    hosts: dict[str, str] = field(default_factory=dict)
+    packets: list[Packet] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    sockets: list[SocketSample] = field(default_factory=list)
+    counters: list[CounterSample] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    #: The experiment's named results; empty for a capture.
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+    #: Named curves of a fleet study; empty where there are segments.
+    series: Mapping[str, Any] = field(default_factory=dict)
+    #: When the run ended, nanoseconds; and from when on the script watched what it had set up.
+    end: int = 0
+    watched_from: int | None = None
+    #: Sentences a reader must know before believing the picture (clamped values, knobs that
+    #: this Linux lacks, a capture cut short).
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def start(self) -> int:
+        """Zero of the trace's clock: the first segment, or the first call without one."""
+        if self.packets:
+            return self.packets[0].t
+        return self.calls[0].began if self.calls else 0
+
+    def seconds(self, t: int) -> float:
+        """A moment as seconds since the first segment."""
+        return (t - self.start) / SECOND
+
+    def relative(self) -> list[Relative]:
+        """Relative numbers of every packet, in their order.
+
+        Counted as Wireshark does: from the SYN; without one, the first byte seen is 1. A new
+        SYN on the same four-tuple starts again.
+        """
+        base: dict[tuple[Endpoint, Endpoint], int] = {}
+        out = []
+        for packet in self.packets:
+            segment = packet.segment
+            forward = (segment.source, segment.destination)
+            backward = (segment.destination, segment.source)
+            if segment.flags & SYN and base.get(forward) != segment.seq:
+                base[forward] = segment.seq
+                if not segment.flags & ACK:
+                    base.pop(backward, None)
+            base.setdefault(forward, (segment.seq - 1) & 0xFFFFFFFF)
+            ack = 0
+            if segment.flags & ACK:
+                base.setdefault(backward, (segment.ack - 1) & 0xFFFFFFFF)
+                ack = (segment.ack - base[backward]) & 0xFFFFFFFF
+            out.append(Relative((segment.seq - base[forward]) & 0xFFFFFFFF, ack))
+        return out
+
+    def sockets_at(self, t: int) -> list[SocketSample]:
+        """The sockets that exist at `t`, the last sample of each, in order of appearance."""
+        latest: dict[tuple[str, Endpoint, Endpoint], SocketSample] = {}
+        for sample in self.sockets[: bisect_right(self.sockets, t, key=lambda sample: sample.t)]:
+            latest[sample.host, sample.local, sample.remote] = sample
+        return [sample for sample in latest.values() if sample.state != "CLOSED"]
+
+    def counters_at(self, t: int) -> dict[str, dict[str, int]]:
+        """Counters by host and name, as they stand at `t`; those never touched are absent."""
+        values: dict[str, dict[str, int]] = {}
+        for sample in self.counters[: bisect_right(self.counters, t, key=lambda sample: sample.t)]:
+            values.setdefault(sample.host, {})[sample.name] = sample.value
+        return values
+
+    def socket_history(self) -> Iterator[tuple[tuple[str, Endpoint, Endpoint], list[SocketSample]]]:
+        """Every socket with its samples in order: what the states picture draws."""
+        history: dict[tuple[str, Endpoint, Endpoint], list[SocketSample]] = {}
+        for sample in self.sockets:
+            history.setdefault((sample.host, sample.local, sample.remote), []).append(sample)
+        yield from history.items()
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `tcplab run --json` prints."""
+        return {
+            "experiment": self.experiment,
+            "bench": self.bench,
+            "linux": self.linux,
+            "parameters": dict(self.parameters),
+            "outcome": dict(self.outcome),
+            "events": [
+                {"t": self.seconds(call.t), "host": call.host, "call": call.call, "result": call.result}
+                for call in self.calls
+            ],
+            "segments": [
+                {
+                    "t": self.seconds(packet.t),
+                    "arrives": None if packet.arrives is None else self.seconds(packet.arrives),
+                    "fate": packet.fate,
+                    "from": packet.sender,
+                    "to": packet.receiver,
+                    "flags": packet.segment.letters,
+                    "seq": relative.seq,
+                    "ack": relative.ack,
+                    "length": packet.segment.length,
+                    "window": packet.segment.window,
+                }
+                for packet, relative in zip(self.packets, self.relative(), strict=True)
+            ],
+            "series": dict(self.series),
+            "warnings": list(self.warnings),
+        }

@@ -1,0 +1,339 @@
+"""A listener and its two queues: half-open requests, and connections waiting for accept().
+
+Theory of operation: a SYN makes a request in the SYN queue, and a SYN-ACK. The client's ACK moves it
+to the accept queue, if there is room; if not, the ACK is thrown away and the request stays, while the
+client believes in its connection: a ghost. Each repeated SYN-ACK draws another ACK, which may find
+room. With the SYN queue full there is no request either: a SYN cookie (`cookies`), or silence.
+
+Sources: net/ipv4/tcp_input.c:tcp_conn_request (tcp_ipv4.c:tcp_v4_conn_request to 3.15),
+net/ipv4/tcp_minisocks.c:tcp_check_req, net/ipv4/tcp_ipv4.c:tcp_v4_syn_recv_sock,
+include/net/sock.h:sk_acceptq_is_full, net/ipv4/inet_connection_sock.c (reqsk_timer_handler,
+inet_csk_listen_stop), net/core/request_sock.c:reqsk_queue_alloc (to 4.3).
+
+Not modelled: peers that Linux remembers as proven (they pass tcp_max_syn_backlog), SO_REUSEPORT,
+TCP_DEFER_ACCEPT, and before 4.4 the SYN-ACK timer's steps of a fifth of a second.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from tcplab.core.releases import Release
+from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
+from tcplab.model import rules as s
+from tcplab.model.rules import ACCEPTED, CHALLENGED, MILLISECOND, MSS_ETHERNET, SECOND, Options
+from tcplab.model.sender import RETRANSMIT
+from tcplab.model.socket import Socket, on_handshake_ack
+from tcplab.model.timewait import in_window
+
+if TYPE_CHECKING:
+    from tcplab.model.stack import Stack
+
+
+# ----------------------------------------------------------------------
+# SYN cookies: a half-open connection that the server doesn't keep, but lets the client carry.
+#
+# The initial sequence number of the SYN-ACK is a checksum over the four-tuple and the client's number,
+# the options ride in the lowest bits of the timestamp. Only a segment that begins with the client's
+# first byte can prove itself; nobody repeats such a SYN-ACK, since nobody remembers it.
+#
+# Sources: net/ipv4/syncookies.c (cookie_v4_check, cookie_init_timestamp, __cookie_v4_check),
+# include/net/tcp.h (MAX_SYNCOOKIE_AGE, TCP_SYNCOOKIE_PERIOD), net/ipv4/tcp_input.c:tcp_conn_request.
+#
+# Not modelled: the four steps to which a cookie rounds the MSS.
+
+#: A cookie counts periods; it is good in the one it was made in and in the next.
+PERIOD = 60 * SECOND
+MAX_AGE = 2
+#: Without a cookie sent for so long no ACK is tried as one (TCP_SYNCOOKIE_VALID).
+VALID = MAX_AGE * PERIOD
+#: Lowest bits of the timestamp: window scale (15 = none), SACK, ECN (include/net/tcp.h: TSBITS).
+OPTION_BITS = 6
+_SACK_BIT = 1 << 4
+#: What a client offers; its own scale is applied to a segment's window already.
+_SCALE = 7
+
+
+def cookie(secret: int, client: Endpoint, server: Endpoint, seq: int, period: int) -> int:
+    """The initial sequence number for a client whose SYN had `seq`."""
+    return crc32(repr((secret, *client, *server, seq, period)).encode())
+
+
+def syn_ack(segment: Segment, offered: Segment, clock: int) -> Segment:
+    """A SYN-ACK as an ordinary request would send it, made into a cookie's.
+
+    `segment` is the client's SYN. Without timestamps there is no place for options: no window scale
+    and no SACK then.
+    """
+    if offered.timestamps is None:
+        return replace(offered, window_scale=None, sack_permitted=False)
+    scale = 15 if segment.window_scale is None else segment.window_scale
+    options = scale | (_SACK_BIT if offered.sack_permitted else 0)
+    stamp = clock >> OPTION_BITS << OPTION_BITS | options
+    if stamp > clock:
+        stamp -= 1 << OPTION_BITS
+    return replace(offered, timestamps=(stamp & 0xFFFFFFFF, offered.timestamps[1]))
+
+
+def remembered_syn(segment: Segment) -> Segment:
+    """The SYN that a client must have sent, from an ACK that carries a good cookie."""
+    echo = segment.timestamps[1] if segment.timestamps else None
+    scaled = echo is not None and echo & 0xF != 15
+    return replace(
+        segment, seq=seq_add(segment.seq, -1), ack=0, flags=SYN, length=0, mss=MSS_ETHERNET,
+        window_scale=_SCALE if scaled else None,
+        sack_permitted=echo is not None and bool(echo & _SACK_BIT), sack=(),
+    )  # fmt: skip
+
+
+def is_good(secret: int, segment: Segment, now: int) -> bool:
+    """Does this segment bring back a cookie that this machine made in time?"""
+    if not segment.flags & ACK:
+        return False
+    seq, wanted = seq_add(segment.seq, -1), seq_add(segment.ack, -1)
+    made = [now // PERIOD - age for age in range(MAX_AGE)]
+    return wanted in [cookie(secret, segment.source, segment.destination, seq, each) for each in made]
+
+
+#: However small the backlog, so many half-open requests are never pressed (reqsk_timer_handler); before
+#: 4.4 also the least for which a SYN queue was made.
+LEAST_REQUESTS = 8
+#: And so often a SYN-ACK is repeated even then.
+LEAST_SYNACK_RETRIES = 2
+
+
+def accept_queue_holds(backlog: int) -> int:
+    """Connections that wait for accept() at most: one more than listen() asked for.
+
+    include/net/sock.h:sk_acceptq_is_full compares with `>`.
+    """
+    return backlog + 1
+
+
+def syn_queue_holds(backlog: int, release: Release, max_syn_backlog: int) -> int:
+    """Half-open requests at most, after which SYN cookies begin, or silence.
+
+    To 4.2 a power of two (reqsk_queue_alloc), then the backlog itself (ef547f2ac16b), and since 6.13
+    one more (3479c7549fb1; inet_csk_reqsk_queue_is_full).
+    """
+    if release.syn_queue_rule == "power_of_two":
+        entries = max(LEAST_REQUESTS, min(backlog, max_syn_backlog))
+        return 1 << entries.bit_length()
+    return backlog + (release.syn_queue_rule == "backlog_plus_one")
+
+
+class Listener:
+    """A socket in LISTEN."""
+
+    def __init__(self, stack: Stack, local: Endpoint, backlog: int, options: Options) -> None:
+        self.stack = stack
+        self.local, self.remote = local, Endpoint("0.0.0.0", 0)
+        self.detached = False
+        #: listen()'s limit, silently cut to somaxconn.
+        self.backlog = min(backlog, stack.sysctls.somaxconn)
+        self.options = options
+        self.state = s.next_state(s.CLOSED, s.LISTENS)
+        self.accept_queue: deque[Socket] = deque()
+        #: The SYN queue: half-open requests, oldest first.
+        self.requests: dict[Socket, None] = {}
+        self._secret: int | None = None
+        #: When the last cookie was sent.
+        self._cookie_sent = 0
+
+    @property
+    def full(self) -> bool:
+        """No connection more may wait for accept()."""
+        return len(self.accept_queue) >= accept_queue_holds(self.backlog)
+
+    @property
+    def syn_queue_full(self) -> bool:
+        """No half-open request more is kept."""
+        stack = self.stack
+        holds = syn_queue_holds(self.backlog, stack.release, stack.sysctls.tcp_max_syn_backlog)
+        return len(self.requests) >= holds
+
+    @property
+    def young(self) -> int:
+        """Requests whose SYN-ACK has never been repeated (inet_csk_reqsk_queue_young)."""
+        return sum(not request.sender.timer.repeats for request in self.requests)
+
+    def on_syn(self, now: int, segment: Segment, iss: int | None = None) -> Socket | None:
+        """A SYN for this port: a half-open request and a SYN-ACK, a cookie, or nothing.
+
+        `iss` comes with a SYN that revives a TIME_WAIT; it needs no place in the SYN queue.
+        """
+        stack, sysctls = self.stack, self.stack.sysctls
+        wants_cookie = iss is None and (sysctls.tcp_syncookies == 2 or self.syn_queue_full)
+        if wants_cookie:
+            stack.count("TcpExtTCPReqQFullDoCookies" if sysctls.tcp_syncookies else "TcpExtTCPReqQFullDrop")
+            if not sysctls.tcp_syncookies:
+                self._drop()
+                return None
+        if self.full and (stack.release.full_accept_queue_drops_syn or self.young > 1):
+            stack.count("TcpExtListenOverflows")
+            self._drop()
+            return None
+        if not wants_cookie and iss is None and not sysctls.tcp_syncookies:
+            # The last quarter is kept for peers that Linux knows.
+            most = sysctls.tcp_max_syn_backlog
+            if most - len(self.requests) < most // 4:
+                self._drop()
+                return None
+        if wants_cookie:
+            self._send_cookie(now, segment)
+            return None
+        request = stack.new_socket(self.local.port, segment.source, self.options, self, iss)
+        self._prepare(request, segment)
+        self.requests[request] = None
+        request.sender.send_syn(now, SYN | ACK)
+        return request
+
+    def _drop(self) -> None:
+        self.stack.count("TcpExtListenDrops")
+
+    def _prepare(self, request: Socket, syn: Segment) -> None:
+        request.state = s.next_state(request.state, s.GETS_SYN)
+        request.take_options(syn)
+        request.receiver.size_for(request.sender.mss)
+
+    # -- cookies -----------------------------------------------------------------------------
+
+    def _send_cookie(self, now: int, segment: Segment) -> None:
+        """A SYN-ACK from which the client's answer can be recognised; nothing is kept."""
+        stack = self.stack
+        if self._secret is None:
+            self._secret = stack.random.getrandbits(32)
+        self._cookie_sent = now
+        iss = cookie(self._secret, segment.source, segment.destination, segment.seq, now // PERIOD)
+        never_kept = Socket(stack, segment.destination, segment.source, self.options, iss, self)
+        self._prepare(never_kept, segment)
+        offered = never_kept.handshake_segment(now, SYN | ACK, iss)
+        stack.count("TcpExtSyncookiesSent")
+        stack.transmit(syn_ack(segment, offered, stack.clock(now)))
+
+    def on_ack(self, now: int, segment: Segment) -> Socket | None:
+        """A segment with ACK of no connection: it may bring a cookie back (cookie_v4_check).
+
+        A good one that finds the accept queue full is thrown away, whatever tcp_abort_on_overflow says;
+        anything else is refused.
+        """
+        stack = self.stack
+        asked = self._secret is not None and now - self._cookie_sent <= VALID
+        if segment.flags & (SYN | RST) or not asked or not stack.sysctls.tcp_syncookies:
+            stack.refuse(segment)
+            return None
+        if not is_good(self._secret or 0, segment, now):
+            stack.count("TcpExtSyncookiesFailed")
+            stack.refuse(segment)
+            return None
+        stack.count("TcpExtSyncookiesRecv")
+        if self.full:
+            stack.count("TcpExtListenOverflows")
+            self._drop()
+            return None
+        iss = seq_add(segment.ack, -1)
+        request = stack.new_socket(self.local.port, segment.source, self.options, self, iss)
+        self._prepare(request, remembered_syn(segment))
+        request.sender.una = request.sender.nxt = segment.ack
+        self._establish(request, now, segment)
+        return request
+
+    # -- requests ----------------------------------------------------------------------------
+
+    def on_request(self, now: int, request: Socket, segment: Segment) -> None:
+        """A segment for a half-open request (tcp_check_req)."""
+        flags, receiver = segment.flags, request.receiver
+        if flags & (SYN | RST | ACK) == SYN and segment.seq == seq_add(receiver.nxt, -1):
+            if now - request.last_reply >= self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
+                request.last_reply = now
+                request.emit(now, SYN | ACK, seq=request.sender.iss)
+                # The timer of the SYN-ACK begins its present wait again.
+                timer = request.sender.timer
+                timer.arm(now, RETRANSMIT, timer.rto())
+            return
+        if flags & RST:
+            self._on_reset(now, request, segment)
+            return
+        if flags & ACK and segment.ack != request.sender.nxt:
+            self.stack.refuse(segment)
+            return
+        if not in_window(segment, receiver.nxt, receiver.right_edge):
+            request.answer(now, segment)
+            return
+        if flags & SYN and segment.seq != seq_add(receiver.nxt, -1):
+            request.end(s.ABORTS)
+            self.stack.refuse(segment)
+            return
+        if not flags & ACK:
+            return
+        if self.full:
+            self.stack.count("TcpExtListenOverflows")
+            self._drop()
+            if self.stack.sysctls.tcp_abort_on_overflow:
+                self.stack.count("TcpExtEmbryonicRsts")
+                request.end(s.ABORTS)
+                self.stack.refuse(segment)
+            return
+        self.requests.pop(request, None)
+        self._establish(request, now, segment)
+
+    def _establish(self, request: Socket, now: int, segment: Segment) -> None:
+        self.stack.count("TcpPassiveOpens")
+        self.accept_queue.append(request)
+        on_handshake_ack(request, now, segment)
+
+    def synack_retries(self) -> int:
+        """How often a SYN-ACK is repeated: fewer times while the SYN queue is more than half full.
+
+        Old requests make room for young ones (reqsk_timer_handler; to 4.3 inet_csk_reqsk_queue_prune).
+        """
+        retries, waiting = self.stack.sysctls.tcp_synack_retries, len(self.requests)
+        if self.stack.release.syn_queue_rule == "power_of_two":
+            holds = syn_queue_holds(self.backlog, self.stack.release, self.stack.sysctls.tcp_max_syn_backlog)
+            pressed = waiting >= holds // 2
+        else:
+            pressed = waiting * 2 > max(LEAST_REQUESTS, self.backlog)
+        if pressed:
+            young = self.young * 2
+            while retries > LEAST_SYNACK_RETRIES and waiting >= young:
+                retries -= 1
+                young *= 2
+        return retries
+
+    def _on_reset(self, now: int, request: Socket, segment: Segment) -> None:
+        """Exact since 6.18 (measured on 6.18.44); before, in the window, unless it acknowledges nonsense."""
+        receiver, stack = request.receiver, self.stack
+        exact = segment.seq == receiver.nxt
+        strict = not stack.release.older_than("6.18")
+        if not strict and segment.flags & ACK and segment.ack != request.sender.nxt:
+            return
+        if exact or (in_window(segment, receiver.nxt, receiver.right_edge) and not strict):
+            stack.verdict = ACCEPTED
+            request.end(s.GETS_RESET)
+        elif in_window(segment, receiver.nxt, receiver.right_edge):
+            stack.verdict = CHALLENGED
+            request.challenge(now)
+
+    def accept(self) -> Socket | None:
+        """accept(): the oldest connection, or None while there is none."""
+        if not self.accept_queue:
+            return None
+        accepted = self.accept_queue.popleft()
+        accepted.listener = None
+        return accepted
+
+    def summary(self) -> tuple[str, int, int, str, int | None, int]:
+        """State, waiting connections and limit, as `ss -l` shows them in Recv-Q and Send-Q."""
+        return self.state, len(self.accept_queue), self.backlog, "", None, 0
+
+    def close(self, now: int) -> list[Socket]:
+        """close() or death: half-open requests vanish, what was never accepted gets a RST."""
+        self.state = s.next_state(self.state, s.CLOSES)
+        waiting = list(self.accept_queue)
+        self.accept_queue.clear()
+        for socket in waiting:
+            socket.reset(now)
+        return waiting

@@ -1,0 +1,179 @@
+"""Your console at this second: what `ss` and `nstat` would show on each host at a moment of a trace.
+
+Formats are those of iproute2: misc/ss.c (state names, columns, timers) and misc/nstat.c. The order
+of sockets on a real machine follows the kernel's hash table; here it is that of their appearance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from tcplab.core.releases import NEWEST, UnknownRelease, release
+from tcplab.core.segment import Endpoint
+from tcplab.core.text import MILLISECOND
+from tcplab.core.trace import SocketSample, Trace
+from tcplab.pictures.timeaxis import boxes_of
+
+#: Leaves out listening sockets only; a plain `ss -tn` hides TIME-WAIT and SYN-RECV too.
+SS = "ss -tno state connected"
+NSTAT = "nstat"
+#: Above the table of a box.
+BOX = "the connections it remembers"
+#: Of a listening socket: how many connections wait for accept() (Recv-Q), and its backlog (Send-Q).
+SS_LISTENING = "ss -ltn"
+
+#: How ss writes what RFC 9293 calls ESTABLISHED and SYN_RECEIVED; elsewhere a hyphen for the underscore.
+_STATE_NAMES = {"ESTABLISHED": "ESTAB", "SYN_RECEIVED": "SYN-RECV", "CLOSED": "UNCONN"}
+_HEADINGS = ("State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port", "Process")
+
+#: What the word in front of ss's countdown means.
+TIMER_MEANING = {
+    "on": "when the timer runs out, unacknowledged data, a SYN or a FIN is sent again",
+    "keepalive": "when the timer runs out, the next keepalive probe is due",
+    "persist": "the peer's window is closed: when the timer runs out, a window probe is sent",
+    "timewait": "this socket is only remembered, by no process: when the timer runs out, it is forgotten",
+}
+
+
+def state_name(state: str) -> str:
+    """`CLOSE_WAIT` as ss writes it: `CLOSE-WAIT`."""
+    return _STATE_NAMES.get(state, state.replace("_", "-"))
+
+
+def countdown(milliseconds: int, linux: str = "") -> str:
+    """The time left on a timer as ss writes it: ``119min``, ``1min59sec``, ``13sec``, ``204ms``.
+
+    From ten minutes on ss leaves the seconds out, from ten seconds on the milliseconds. Between one
+    and ten seconds an ss older than 6.11 writes ``1.574ms`` and means 1.574 s; newer ones write
+    ``1.574sec`` (iproute2 3e807112fdf3). iproute2 is numbered like Linux, so `linux` decides.
+    Nothing is left: an empty text, as there.
+    """
+    seconds, rest = divmod(max(milliseconds, 0), 1000)
+    minutes, seconds = divmod(seconds, 60)
+    if minutes:
+        return f"{minutes}min" + (f"{seconds}sec" if seconds and minutes < 10 else "")
+    if seconds >= 10 or (seconds and not rest):
+        return f"{seconds}sec"
+    if seconds:
+        return f"{seconds}.{rest:03d}{'ms' if _is_old(linux) else 'sec'}"
+    return f"{rest:03d}ms" if rest else ""
+
+
+def _is_old(linux: str) -> bool:
+    try:
+        return release(linux or NEWEST).older_than("6.11")
+    except UnknownRelease:  # a capture may name anything
+        return False
+
+
+def timer(sample: SocketSample, t: int, linux: str = "") -> str:
+    """``timer:(keepalive,119min,0)``: what runs, how long still, how often without an answer."""
+    if not sample.timer:
+        return ""
+    left = -(-(max((sample.due or t) - t, 0)) // MILLISECOND)
+    return f"timer:({sample.timer},{countdown(left, linux)},{sample.unanswered})"
+
+
+def sockets(trace: Trace, host: str, t: int) -> list[SocketSample]:
+    """The sockets that `SS` shows on a host at `t` (nanoseconds)."""
+    return [s for s in trace.sockets_at(t) if s.host == host and s.state != "LISTEN"]
+
+
+def ss(trace: Trace, host: str, t: int) -> str:
+    """What `SS` prints on a host at `t` (nanoseconds); only the headings where there is no socket."""
+    return _listed(trace, t, sockets(trace, host, t))
+
+
+def listening(trace: Trace, host: str, t: int) -> str:
+    """What `SS_LISTENING` prints on a host at `t` (nanoseconds)."""
+    return _listed(trace, t, [s for s in trace.sockets_at(t) if s.host == host and s.state == "LISTEN"])
+
+
+def _listed(trace: Trace, t: int, samples: Iterable[SocketSample]) -> str:
+    rows = [_HEADINGS] + [
+        (
+            state_name(sample.state),
+            str(sample.recv_q),
+            str(sample.send_q),
+            _endpoint(sample.local),
+            _endpoint(sample.remote),
+            timer(sample, t, trace.linux),
+        )
+        for sample in samples
+    ]
+    return "\n".join(_aligned(rows))
+
+
+def _endpoint(endpoint: Endpoint) -> str:
+    return str(endpoint) if endpoint.port else f"{endpoint.address}:*"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    """Columns one blank apart; addresses meet at their colon, as ss sets them."""
+    split = [(*row[:3], *row[3].rsplit(":", 1), *row[4].rsplit(":", 1), row[5]) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*split, strict=True)]
+    for state, received, sent, local, port, peer, peer_port, process in split:
+        line = (
+            f"{state:<{widths[0]}} {received:<{widths[1]}} {sent:<{widths[2]}} "
+            f"{local:>{widths[3]}}:{port:<{widths[4]}} {peer:>{widths[5]}}:{peer_port:<{widths[6]}} {process}"
+        )
+        yield line.rstrip()
+
+
+def nstat(trace: Trace, host: str, t: int) -> str:
+    """What `nstat` prints on a host at `t`: TCP's counters that have moved since the run began.
+
+    Only those that the trace holds; the real one shows more (segments and bytes counted, IP).
+    """
+    counters = trace.counters_at(t).get(host, {})
+    moved = sorted(((name, value) for name, value in counters.items() if value), key=_kernel_order)
+    lines = [f"{name:<32}{value:<19}0.0" for name, value in moved]
+    return "\n".join(["#kernel", *lines])
+
+
+def _kernel_order(counter: tuple[str, int]) -> tuple[bool, str]:
+    """Tcp before TcpExt, as /proc/net/snmp comes before /proc/net/netstat."""
+    return counter[0].startswith("TcpExt"), counter[0]
+
+
+def table_of(trace: Trace, box: str, t: int) -> str:
+    """What a box on the way knows at `t` (nanoseconds): its entries, in words of our own.
+
+    No tool prints this: of most boxes nobody but their owner sees the table.
+    """
+    lines = []
+    for entry in sockets(trace, box, t):
+        left = countdown(-(-max((entry.due or t) - t, 0) // MILLISECOND), trace.linux)
+        timer_left = f", {entry.timer} timer: {left} left" if entry.timer else ""
+        lines.append(f"{entry.local} ↔ {entry.remote}{timer_left}")
+    return "\n".join(lines) or "no entry"
+
+
+def screens(trace: Trace, t: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Every host with what one types there and what it prints; a box with what it knows."""
+    boxes = boxes_of(trace)
+    for host in trace.hosts:
+        if host in boxes:
+            yield host, [(BOX, table_of(trace, host, t))]
+        else:
+            yield host, [(SS, ss(trace, host, t)), (NSTAT, nstat(trace, host, t))]
+
+
+def prompt(host: str, command: str) -> str:
+    """The line above what is printed: ``client$ ss …``; of a box just what it is."""
+    return f"{host}: {command}" if command == BOX else f"{host}$ {command}"
+
+
+def console(trace: Trace, t: int) -> str:
+    """What a person who types `ss` and `nstat` on every host sees at `t` (nanoseconds)."""
+    told = (
+        "\n".join(f"{prompt(host, command)}\n{printed}" for command, printed in typed)
+        for host, typed in screens(trace, t)
+    )
+    return "\n\n".join(told) + "\n"
+
+
+def legend(trace: Trace, t: int) -> list[str]:
+    """A sentence for every timer that the console shows at `t`."""
+    shown = dict.fromkeys(sample.timer for host in trace.hosts for sample in sockets(trace, host, t))
+    return [f"timer:({name},…): {TIMER_MEANING[name]}." for name in shown if name in TIMER_MEANING]

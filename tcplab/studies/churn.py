@@ -1,0 +1,397 @@
+"""port_churn: a program that connects afresh for every query uses up its local ports."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from math import lcm
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from tcplab.core.knobs import (
+    DESTINATIONS,
+    LATENCY,
+    SEED,
+    SOURCES,
+    TW_REUSE,
+    Knob,
+    ParameterError,
+    choice,
+    knob,
+)
+from tcplab.core.releases import release
+from tcplab.core.text import SECOND, duration
+from tcplab.core.trace import Call, Trace
+from tcplab.studies.ports_in_turn import WHOLE_SECONDS, Load, fill, fill_steadily, poisson
+from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study
+
+if TYPE_CHECKING:
+    from tcplab.bench.script import Bench, Host, Listener
+
+
+# ----------------------------------------------------------------------
+# The small twin of `port_churn` on real Linux: a few ports, a few seconds, the same questions.
+#
+# TIME_WAIT is 60 s in Linux whatever one does, so a run of seconds can't see its end. It sees that the
+# ports run out when they should, that nothing but the passing of time brings them back, and what
+# tcp_tw_reuse and a server that closes first change about it.
+
+Churn = TypeVar("Churn", bound="PortChurn")
+
+#: What a run on Linux can bear: ports, seconds, attempts.
+MOST_PORTS, LONGEST_S, MOST_TWIN_ATTEMPTS = 60, 20, 800
+FIRST_PORT, SERVER_PORT = 60_000, 5432
+#: A close on a busy machine takes a round trip and so much more, seconds.
+_CLOSE_S = 0.025
+_EARLY_S = 0.01
+
+
+def check(churn: PortChurn) -> None:
+    """Raise `ParameterError` where these parameters are too much for a run on real Linux."""
+    attempts = churn.rate_per_s * churn.duration_s
+    refused = {
+        f"ports = {churn.ports}: at most {MOST_PORTS}": churn.ports > MOST_PORTS,
+        f"ports = {churn.ports}: an even number, since Linux leaves one of an odd range unused": (
+            churn.ports % 2 and churn.ports > 1
+        ),
+        f"duration_s = {churn.duration_s:g}: at most {LONGEST_S}": churn.duration_s > LONGEST_S,
+        f"time_wait_s = {churn.time_wait_s:g}: 60, which is built into Linux": churn.time_wait_s != 60,
+        f"sources = {churn.sources}: 1, since its client has one address": churn.sources > 1,
+        f"rate_per_s = {churn.rate_per_s:g} makes {attempts:,.0f} attempts: at most {MOST_TWIN_ATTEMPTS}": (
+            attempts > MOST_TWIN_ATTEMPTS
+        ),
+    }
+    for says, is_wrong in refused.items():
+        if is_wrong:
+            raise ParameterError(f"{says}, on the Linux bench.")
+
+
+async def play(churn: PortChurn, bench: Bench) -> None:
+    """Every attempt at its time, each as a program of its own."""
+    client, server = bench.hosts("client", "server")
+    client.set(ip_local_port_range=(FIRST_PORT, FIRST_PORT + churn.ports - 1), tcp_tw_reuse=churn.tw_reuse)
+    listeners = [
+        await server.listen(SERVER_PORT + i, backlog=MOST_TWIN_ATTEMPTS) for i in range(churn.destinations)
+    ]
+    began = bench.now()
+
+    async def attempt(at: float, destination: int, listener: Listener, client: Host, server: Host) -> None:
+        await bench.sleep(max(0.0, began + at - bench.now()))
+        opened, connection = await client.connect(server, SERVER_PORT + destination)
+        if not opened.ok:
+            return
+        accepted = await listener.accept()
+        await bench.sleep(max(0.0, began + at + churn.hold_s - bench.now()))
+        first, second = (connection, accepted) if churn.closer == "client" else (accepted, connection)
+        await first.close()
+        await second.receive()
+        await second.close()
+
+    load = churn.load()
+    attempts = []
+    for i, t in enumerate(load.arrivals):
+        to = i % churn.destinations
+        attempts.append(attempt(t / load.second, to, listeners[to], client, server))
+    await bench.together(*attempts)
+    await bench.sleep(max(0.0, began + churn.duration_s - bench.now()))
+
+
+def read(churn: PortChurn, trace: Trace) -> dict[str, Any]:
+    """What the run came to, from its calls and from what `ss` showed."""
+    attempts = sorted(
+        (call for call in trace.calls if call.host == "client" and call.call.startswith("connect(")),
+        key=lambda call: call.began,
+    )
+    start = attempts[0].began if attempts else 0
+    end = start + round(churn.duration_s * SECOND)
+    outages: list[tuple[int, int]] = []
+    first: Call | None = None
+    for call in attempts:
+        if call.result != "ok":
+            first = first or call
+        elif first is not None:
+            outages.append((first.began, call.began))
+            first = None
+    if first is not None:
+        outages.append((first.began, end))
+    opened = sum(call.result == "ok" for call in attempts)
+    return {
+        "opened": opened,
+        "refused": len(attempts) - opened,
+        "first_refusal_s": (outages[0][0] - start) / SECOND if outages else None,
+        "longest_outage_s": max((until - since for since, until in outages), default=0) / SECOND,
+        "peak_time_wait": _most_in_time_wait(trace, end),
+    }
+
+
+def _most_in_time_wait(trace: Trace, end: int) -> int:
+    waiting: set[tuple[Any, Any]] = set()
+    most = 0
+    for sample in trace.sockets:
+        if sample.host == "client" and sample.t < end:
+            socket = (sample.local, sample.remote)
+            (waiting.add if sample.state == "TIME_WAIT" else waiting.discard)(socket)
+            most = max(most, len(waiting))
+    return most
+
+
+def nearby(churn: Churn) -> list[Churn]:
+    """The same with closes that take as long as on Linux, or attempts that come a little late.
+
+    Where these tell something else, a comparison would be chance.
+    """
+    later = churn.hold_s + 2 * churn.latency_ms / 1000 + _CLOSE_S
+    return [churn.with_values(hold_s=hold) for hold in (later, max(0.0, churn.hold_s - _EARLY_S))]
+
+
+#: Steps of the curves: about as many as a picture has pixels.
+STEPS = 600
+#: Attempts that can be played one by one: more would keep a learner waiting.
+MOST_ATTEMPTS = 5_000_000
+#: What a run comes to, in this order.
+OUTCOME = (
+    "opened", "refused", "first_refusal_s", "sustainable_per_s", "peak_time_wait", "longest_outage_s",
+    "ceiling",
+)  # fmt: skip
+
+#: Linux's own range since 4.2; no connect() should take a port below the first one or above the last.
+USUAL_PORTS, FIRST_FREE_PORT, LAST_PORT = 28_232, 1024, 65_535
+PORTS = Knob(
+    "local ports", int, low=1, high=LAST_PORT, slider_high=64512, test_only=True,
+    help="How many of them connect() may choose from: 28232 in Linux's own range, 32768 to 60999.",
+)  # fmt: skip
+HOLD = Knob(
+    "connection lasts", float, "s", 0, 86_400, slider_high=60, test_only=True,
+    help="From connect() to the end of the close.",
+)  # fmt: skip
+TIME_WAIT = Knob(
+    "TIME_WAIT", float, "s", 0, 600, slider_high=240, test_only=True,
+    help="How long a closed connection keeps its port: 60 s in Linux, built in.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortChurn(Study):
+    """Connections that come and go, and how many ports are left for the next one.
+
+    An attempt succeeds while one of the client's ports is free towards its destination. The port is
+    kept for `hold_s`, then for TIME_WAIT if the client closed first (RFC 9293 section 3.6.1;
+    include/net/tcp.h:TCP_TIMEWAIT_LEN), unless `tw_reuse` lets connect() take it before
+    (net/ipv4/tcp_ipv4.c:tcp_twsk_unique; both sides use timestamps). A port freed at a moment is
+    free at that moment. Of the ports that are free the one that has been so longest is taken.
+
+    Series: `in_use_low` and `in_use_high`, `time_wait_low` and `time_wait_high`: the fewest and the most
+    ports that are not free, or in TIME_WAIT, in each of at most 600 steps that begin at `t_s`; `opened` and
+    `refused`: how many attempts in it. `outages_s`: [from, to] of each time without a free port, in seconds.
+    """
+
+    name = "port_churn"
+    title = "Port churn: a new connection for every query"
+    lesson = "out_of_ports"
+    controls = ("rate_per_s", "ports", "destinations", "tw_reuse", "closer")
+    pictures = ("churn",)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "500 a second": {},
+        "600 a second": {"rate_per_s": 600},
+        "just what lasts": {"rate_per_s": 470},
+        "at random": {"rate_per_s": 450, "arrivals": "poisson"},
+        "a wider range": {"rate_per_s": 1000, "ports": 64512},
+        "two server ports": {"rate_per_s": 900, "destinations": 2},
+        "tcp_tw_reuse = 1": {"rate_per_s": 1000, "tw_reuse": 1},
+        "the server closes first": {"rate_per_s": 1000, "closer": "server"},
+    }
+    quick: ClassVar[dict[str, Any]] = {"rate_per_s": 20, "ports": 20, "hold_s": 0.1, "duration_s": 2}
+    sampled: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "rate_per_s": (5, 10, 20, 30),
+        "arrivals": ("constant", "constant", "poisson"),
+        "ports": (6, 10, 16, 60),
+        "hold_s": (0.05, 0.17, 0.33),
+        "duration_s": (2, 3),
+        "destinations": (1, 1, 2),
+        "tw_reuse": (0, 1, 1, 2),
+        "closer": ("client", "client", "server"),
+        "latency_ms": (1, 5),
+    }
+
+    rate_per_s: float = knob(RATE, default=500)
+    arrivals: str = knob(ARRIVALS, default="constant")
+    ports: int = knob(PORTS, default=USUAL_PORTS)
+    hold_s: float = knob(HOLD, default=0.01)
+    time_wait_s: float = knob(TIME_WAIT, default=60)
+    duration_s: float = knob(DURATION, default=180)
+    destinations: int = knob(replace(DESTINATIONS, high=1000), default=1)
+    sources: int = knob(replace(SOURCES, high=1000, help="The client's addresses."), default=1)
+    tw_reuse: int = knob(TW_REUSE, default=0)
+    closer: str = knob(
+        choice("closes first", "client", "server", help="Whoever does keeps the connection in TIME_WAIT."),
+        default="client",
+    )
+    latency_ms: float = knob(
+        replace(LATENCY, help="On real Linux only: here the connection's time includes its segments'."),
+        default=1,
+    )
+    seed: int = knob(replace(SEED, help="Chooses the moments of arrivals = poisson."), default=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        attempts = self.rate_per_s * self.duration_s
+        by_the_clock = self.closer == "client" and self._reuse in WHOLE_SECONDS
+        if (self.arrivals == "poisson" or by_the_clock) and attempts > MOST_ATTEMPTS:
+            why = "arrivals = poisson" if self.arrivals == "poisson" else f"tw_reuse on Linux {self.linux}"
+            raise ParameterError(
+                f"rate_per_s = {self.rate_per_s:g} for duration_s = {self.duration_s:g} makes about "
+                f"{attempts:,.0f} attempts, which {why} needs one by one: at most {MOST_ATTEMPTS:,}."
+            )
+
+    @property
+    def length_s(self) -> float:
+        return self.duration_s
+
+    @property
+    def _reuse(self) -> str:
+        """The clock by which TIME_WAIT may be reused; empty where it may not.
+
+        The destinations are other machines, so 2, which means loopback only since 4.19, is off.
+        """
+        rules = release(self.linux)
+        only_loopback = self.tw_reuse == 2 and not rules.older_than("4.19")
+        return rules.tw_reuse_clock if self.tw_reuse and not only_loopback else ""
+
+    def load(self) -> Load:
+        """This run in ticks, as long as all of its moments allow; random moments fall on nanoseconds."""
+        hold, wait, length = (Fraction(str(s)) for s in (self.hold_s, self.time_wait_s, self.duration_s))
+        wait = wait if self.closer == "client" else Fraction(0)
+        arrivals: Sequence[int]
+        if self.arrivals == "constant":
+            rate = Fraction(str(self.rate_per_s))
+            second = lcm(rate.numerator, hold.denominator, wait.denominator, length.denominator)
+            arrivals = range(0, int(length * second), int(second / rate))
+        else:
+            second = SECOND
+            arrivals = poisson(self.rate_per_s, self.duration_s, self.seed)
+        return Load(
+            arrivals=arrivals,
+            second=second,
+            end=round(length * second),
+            ports=self.ports * self.sources,
+            destinations=self.destinations,
+            hold=round(hold * second),
+            time_wait=round(wait * second),
+            reuse=self._reuse,
+        )
+
+    def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        load = self.load()
+        edges = load.edges(STEPS)
+        is_even = isinstance(load.arrivals, range) and load.busy is not None
+        filling = (fill_steadily if is_even else fill)(load, edges)
+
+        def seconds(ticks: int) -> float:
+            return float(Fraction(ticks, load.second))
+
+        refused_first = filling.first_refusal
+        outcome = (
+            filling.opened,
+            filling.refused,
+            None if refused_first is None else seconds(refused_first),
+            _sustainable(load),
+            max(filling.time_wait.high),
+            seconds(filling.longest_outage),
+            load.ceiling,
+        )
+        made = _attempts(load, edges)
+        series = {
+            "t_s": [seconds(edge) for edge in edges[:-1]],
+            "in_use_low": filling.in_use.low,
+            "in_use_high": filling.in_use.high,
+            "time_wait_low": filling.time_wait.low,
+            "time_wait_high": filling.time_wait.high,
+            "opened": filling.opened_in,
+            "refused": [all_ - good for all_, good in zip(made, filling.opened_in, strict=True)],
+            "outages_s": [[seconds(began), seconds(until)] for began, until in filling.outages],
+        }
+        return dict(zip(OUTCOME, outcome, strict=True)), series
+
+    def lines_to_paste(self) -> dict[str, list[str]]:
+        name, first = "net.ipv4.ip_local_port_range", LAST_PORT + 1 - self.ports
+        if self.ports == USUAL_PORTS:
+            line = f"# {name} = 32768 60999   (Linux's default)"
+        elif first < FIRST_FREE_PORT:
+            line = f"# {name}: this would begin below {FIRST_FREE_PORT}, where servers listen"
+        else:
+            line = f"{name} = {first} {LAST_PORT}"
+        return {"sysctl": [line]}
+
+    # -- the twin on Linux -------------------------------------------------------------------
+
+    def check_for_linux(self) -> None:
+        check(self)
+
+    async def run(self, bench: Bench) -> None:
+        await play(self, bench)
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        load = self.load()
+        seen = read(self, trace) | {"sustainable_per_s": _sustainable(load), "ceiling": load.ceiling}
+        return {name: seen[name] for name in OUTCOME}
+
+    def compared(self) -> tuple[str, ...]:
+        """With reuse, chance says which port Linux takes, and so how many are left in TIME_WAIT."""
+        counts = ("opened", "refused", "first_refusal_s", "longest_outage_s")
+        return counts if self._reuse else (*counts, "peak_time_wait")
+
+    def nearby(self) -> Sequence[Self]:
+        return nearby(self)
+
+    # -- what happened -----------------------------------------------------------------------
+
+    def sentence(self, trace: Trace) -> str:
+        told = trace.outcome
+        parts = [self._refusals(told) if told["refused"] else self._all_opened(trace)]
+        if self.tw_reuse == 2 and not self._reuse:
+            parts.append("tcp_tw_reuse = 2 is for loopback only: towards another machine it is off.")
+        return " ".join(parts)
+
+    def _refusals(self, told: Mapping[str, Any]) -> str:
+        first, longest = (
+            duration(round(told[name] * SECOND)) for name in ("first_refusal_s", "longest_outage_s")
+        )
+        attempts = told["opened"] + told["refused"]
+        return (
+            f"After {first} all {told['ceiling']:,} ports are in use, and connect() fails with EADDRNOTAVAIL "
+            "(“Cannot assign requested address”; MySQL: “Can't connect to MySQL server … (99)”). "
+            f"{told['refused']:,} of {attempts:,} attempts are refused; the longest outage, without one "
+            f"connection, lasts {longest}. More than {told['sustainable_per_s']:,.1f} connections a second "
+            "can't go on for ever."
+        )
+
+    def _all_opened(self, trace: Trace) -> str:
+        told = trace.outcome
+        limit, kept = told["sustainable_per_s"], ""
+        if trace.series:
+            most = max(trace.series["in_use_high"])
+            kept = f"at most {most:,} of {told['ceiling']:,} ports are kept at once, and "
+        said = (
+            f"All {told['opened']:,} connections are opened; {kept}"
+            f"{told['peak_time_wait']:,} sockets are in TIME_WAIT at the peak."
+        )
+        if limit is None:
+            return said + " A port that is kept for no time never runs out."
+        if self.rate_per_s <= limit:
+            return said + f" {limit:,.1f} connections a second could go on for ever."
+        until = duration(round(told["ceiling"] / self.rate_per_s * SECOND))
+        return said + f" But only {limit:,.1f} a second can go on: at this rate the ports last for {until}."
+
+
+def _sustainable(load: Load) -> float | None:
+    """Connections a second that can go on for ever; None when a port is kept for no time at all."""
+    [kept] = load.free_again([0])
+    return float(Fraction(load.ceiling * load.second, kept)) if kept else None
+
+
+def _attempts(load: Load, edges: Sequence[int]) -> list[int]:
+    """How many attempts are made in each step."""
+    made = [bisect_left(load.arrivals, edge) for edge in edges]
+    return [after - before for before, after in pairwise(made)]

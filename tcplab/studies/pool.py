@@ -1,0 +1,347 @@
+"""pool: a connection pool hides dead connections until somebody borrows one."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil
+from typing import Any, ClassVar
+
+from tcplab.core.knobs import DAY, FIREWALL_IDLE, LATENCY, RETRIES2, SEED, Knob, ParameterError, choice, knob
+from tcplab.core.text import SECOND, duration
+from tcplab.core.trace import Trace
+from tcplab.studies.lending import NEVER, Lending, Plan, Told
+from tcplab.studies.ports_in_turn import poisson
+from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study, detection
+
+#: Steps of the curves: about as many as a picture has pixels.
+STEPS = 600
+#: Requests that are played one by one: more would keep a learner waiting.
+MOST_REQUESTS = 5_000_000
+_MILLISECOND = SECOND // 1000
+#: A pool of ten of which each connection has its turn every 1000 s.
+_RARE: dict[str, Any] = {"order": "fifo", "rate_per_s": 0.01, "duration_s": 7200}
+
+
+def _timer(label: str, help: str, zero: str = "off", slider_high: float = 600) -> Knob:
+    """A timer of the pool or of what stands behind it, in seconds."""
+    return Knob(label, float, "s", 0, 30 * DAY, zero=zero, help=help, slider_high=slider_high, test_only=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(Study):
+    """Requests that borrow a connection each, and connections that die without telling the pool.
+
+    A request waits for a connection, in the order of arrival, and keeps it for one round trip plus
+    `query_ms`. A probe and a handshake take one round trip; what is freed at a moment is free at
+    that moment. After a restart of the server, or its close of an idle connection, whoever uses the
+    connection reads the error at once (its FIN or RST has long arrived). Where nobody answers, the
+    user waits for `socket_timeout_s`, or else for Linux to give up, as long as `dead_peer` says
+    (net/ipv4/tcp_timer.c:tcp_write_timeout); a request that was already acknowledged (TCP delays
+    an ACK up to 40 ms) waits for `socket_timeout_s` alone. test_while_idle tests all that is idle
+    together, every `probe_interval_s`; background_ping each connection that has been silent for
+    so long. With `after_error` = all, the pool gives up every connection that is as old as one on which a
+    request or a probe failed, and opens each anew when it is next borrowed, as SQLAlchemy's Engine does
+    (sqlalchemy/pool/base.py:Pool._invalidate, _ConnectionRecord.get_connection); the request waits for that
+    handshake. Requests are followed to their end, also beyond the run.
+
+    Series, by the moment at which a request came, for each of at most 600 steps that begin at `t_s`: how many
+    `requests` and `errors`, and how long the longest took, `slowest_ms` (None: no request came, or one never
+    heard anything). `connections`: [place in the pool, from, to, alive or zombie], in seconds.
+    """
+
+    name = "pool"
+    title = "Pools and probes: dead connections wait to be borrowed"
+    lesson = "pools_and_probes"
+    controls = ("order", "probe", "breaks", "rate_per_s", "probe_interval_s", "socket_timeout_s")
+    pictures = ("pool",)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "healthy": {},
+        "restart, first in first out": {"breaks": "server_restart", "order": "fifo"},
+        "restart, last in first out": {"breaks": "server_restart"},
+        "restart, test on borrow": {"breaks": "server_restart", "probe": "test_on_borrow"},
+        "restart, all given up after one error": {
+            "breaks": "server_restart", "order": "fifo", "after_error": "all",
+        },
+        "restart, test while idle": {"breaks": "server_restart", "probe": "test_while_idle"},
+        "silent drop": {"breaks": "silent_drop"},
+        "silent drop, socket timeout": {"breaks": "silent_drop", "socket_timeout_s": 5},
+        "firewall, maxLifetime only": {"breaks": "idle_firewall", **_RARE},
+        "firewall, background ping": {
+            "breaks": "idle_firewall", "probe": "background_ping", "probe_interval_s": 300, **_RARE,
+        },
+    }  # fmt: skip
+    quick: ClassVar[dict[str, Any]] = {"duration_s": 10, "break_at_s": 5, "breaks": "server_restart"}
+
+    size: int = knob(
+        Knob("pool size", int, low=1, high=1000, slider_high=50, test_only=True,
+             help="Connections, all open at the beginning."),
+        default=10,
+    )  # fmt: skip
+    order: str = knob(
+        choice("next is", "lifo", "fifo", help="The connection used last, or the one unused for longest."),
+        default="lifo",
+    )
+    rate_per_s: float = knob(
+        replace(RATE, label="requests a second", help="How often a connection is borrowed."), default=200
+    )
+    arrivals: str = knob(ARRIVALS, default="constant")
+    query_ms: float = knob(
+        Knob("query", float, "ms", 0, 86_400_000, slider_high=500, test_only=True,
+             help="How long the server works on a request; one round trip is added."),
+        default=5,
+    )  # fmt: skip
+    probe: str = knob(
+        choice(
+            "probe", "none", "test_on_borrow", "test_on_return", "test_while_idle", "background_ping",
+            help="When the pool tests a connection.",
+        ),
+        default="none",
+    )  # fmt: skip
+    probe_interval_s: float = knob(
+        Knob("probe every", float, "s", 0.001, DAY, slider_high=600, test_only=True,
+             help="For test_while_idle and background_ping."),
+        default=30,
+    )  # fmt: skip
+    bypass_window_s: float = knob(
+        _timer("no probe after", "A connection used so recently is lent without a test.", slider_high=10),
+        default=0,
+    )
+    after_error: str = knob(
+        choice(
+            "after an error", "this_one", "all",
+            help="What is opened anew: the connection that failed, or all that are as old.",
+        ),
+        default="this_one",
+    )  # fmt: skip
+    max_lifetime_s: float = knob(
+        _timer("maximum lifetime", "An older connection is replaced, once idle.", "never", 3600), default=1800
+    )
+    idle_timeout_s: float = knob(
+        _timer("idle timeout", "A connection unused for so long is closed; a new one comes when needed."),
+        default=0,
+    )
+    acquire_timeout_s: float = knob(
+        _timer("acquire timeout", "How long a request waits for a connection.", "for ever", 60), default=30
+    )
+    socket_timeout_s: float = knob(
+        _timer("socket timeout", "How long the program waits for an answer.", slider_high=60), default=0
+    )
+    retries2: int = knob(RETRIES2, default=15)
+    breaks: str = knob(
+        choice(
+            "breaks", "nothing", "server_restart", "silent_drop", "idle_firewall", "server_idle_close",
+            help="What makes connections die.",
+        ),
+        default="nothing",
+    )  # fmt: skip
+    break_at_s: float = knob(_timer("at", "Moment of the restart or the silent drop.", ""), default=60)
+    down_s: float = knob(_timer("down for", "How long no connection can be opened then.", ""), default=0)
+    firewall_idle_s: float = knob(FIREWALL_IDLE, default=350)
+    server_idle_s: float = knob(
+        _timer("server's idle close", "MySQL's wait_timeout and the like.", "never", 28_800), default=28_800
+    )
+    duration_s: float = knob(DURATION, default=300)
+    latency_ms: float = knob(LATENCY, default=1)
+    seed: int = knob(replace(SEED, help="Chooses the moments of arrivals = poisson."), default=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        requests = self.rate_per_s * self.duration_s
+        if requests > MOST_REQUESTS:
+            raise ParameterError(
+                f"rate_per_s = {self.rate_per_s:g} for duration_s = {self.duration_s:g} makes about "
+                f"{requests:,.0f} requests: at most {MOST_REQUESTS:,}."
+            )
+        answer_s = (self.query_ms + 2 * self.latency_ms) / 1000
+        limits = {"socket_timeout_s": self.socket_timeout_s}
+        if self.breaks == "idle_firewall":
+            limits["firewall_idle_s"] = self.firewall_idle_s
+        for name, limit in limits.items():
+            if 0 < limit <= answer_s:
+                raise ParameterError(
+                    f"{name} = {limit:g} ends every request: an answer takes {answer_s:g} s, "
+                    "so it must be longer."
+                )
+        for name in ("max_lifetime_s", "idle_timeout_s"):
+            if 0 < getattr(self, name) < 1:
+                raise ParameterError(
+                    f"{name} = {getattr(self, name):g} is too short: 0 (off), or at least 1."
+                )
+        rounds = self.duration_s / self.probe_interval_s * self.size
+        if self.probe in ("test_while_idle", "background_ping") and rounds > MOST_REQUESTS:
+            raise ParameterError(
+                f"probe_interval_s = {self.probe_interval_s:g} makes about {rounds:,.0f} probes: "
+                f"at most {MOST_REQUESTS:,}."
+            )
+
+    @property
+    def length_s(self) -> float:
+        return self.duration_s
+
+    def plan(self) -> Plan:
+        """This run in whole nanoseconds."""
+        end, latency = round(self.duration_s * SECOND), round(self.latency_ms * _MILLISECOND)
+        arrivals: Sequence[int]
+        if self.arrivals == "constant":
+            rate = Fraction(str(self.rate_per_s))
+            step, ticks = rate.denominator * SECOND, rate.numerator
+            arrivals = [k * step // ticks for k in range(ceil(Fraction(str(self.duration_s)) * rate))]
+        else:
+            arrivals = poisson(self.rate_per_s, self.duration_s, self.seed)
+        is_sudden = self.breaks in ("server_restart", "silent_drop")
+        break_at = round(self.break_at_s * SECOND) if is_sudden else NEVER
+        silence = {"idle_firewall": self.firewall_idle_s, "server_idle_close": self.server_idle_s}
+        return Plan(
+            arrivals=arrivals,
+            end=end,
+            size=self.size,
+            is_lifo=self.order == "lifo",
+            latency=latency,
+            query=round(self.query_ms * _MILLISECOND) + 2 * latency,
+            round_trip=2 * latency,
+            probe=self.probe,
+            probe_interval=round(self.probe_interval_s * SECOND),
+            bypass=round(self.bypass_window_s * SECOND),
+            lifetime=_or_never(self.max_lifetime_s),
+            idle_timeout=_or_never(self.idle_timeout_s),
+            acquire_timeout=_or_never(self.acquire_timeout_s),
+            break_at=break_at,
+            is_told=self.breaks in ("server_restart", "server_idle_close"),
+            up_at=break_at + round(self.down_s * SECOND),
+            silence_limit=_or_never(silence.get(self.breaks, 0)),
+            socket_timeout=_or_never(self.socket_timeout_s),
+            detection=detection(self.retries2, latency, self.linux),
+            all_at_once=self.after_error == "all",
+        )
+
+    def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        plan = self.plan()
+        told = Lending(plan).play()
+        usual = len(plan.arrivals) - len(told.unusual)
+        took = sorted([*((plan.usual, usual),), *((each[1], 1) for each in told.unusual)])
+        outcome = {
+            "requests": len(plan.arrivals),
+            "errors": told.errors,
+            "zombie_borrows": told.zombies,
+            "probes": told.probes,
+            "extra_round_trips_per_s": told.probes / self.duration_s,
+            "p50_ms": _quantile(took, len(plan.arrivals), Fraction(1, 2)),
+            "p99_ms": _quantile(took, len(plan.arrivals), Fraction(99, 100)),
+            "recovered_after_s": _recovered(plan, told),
+            "acquire_timeouts": told.timeouts,
+            "zombies_left": told.zombies_left,
+        }
+        return outcome, _series(plan, told)
+
+    def sentence(self, trace: Trace) -> str:
+        told = trace.outcome
+        verb = "fails" if told["errors"] == 1 else "fail"
+        parts = [
+            f"{told['errors']:,} of {told['requests']:,} requests {verb}"
+            if told["errors"]
+            else f"All {told['requests']:,} requests are answered"
+        ]
+        if told["acquire_timeouts"]:
+            parts[0] += (
+                f", {told['acquire_timeouts']:,} of them because no connection came free in time "
+                f"(HikariCP: “Connection is not available, request timed out after "
+                f"{self.acquire_timeout_s * 1000:.0f}ms”)"
+            )
+        parts[0] += "."
+        if told["zombie_borrows"]:
+            whose = "found by the probe" if self.probe == "test_on_borrow" else "handed to a request"
+            if self.probe == "test_on_borrow" and self.bypass_window_s:
+                whose = "found by the probe, or so soon after its last use that there was none"
+            parts.append(f"A dead connection was borrowed {_times(told['zombie_borrows'])} ({whose}).")
+        if self.after_error == "all" and told["errors"] + told["zombie_borrows"] > told["acquire_timeouts"]:
+            parts.append("With the first that is found dead the pool gives up all that are as old.")
+        if told["zombies_left"]:
+            still = "connection is" if told["zombies_left"] == 1 else "connections are"
+            parts.append(f"When the run ends {told['zombies_left']} {still} dead, unknown to the pool.")
+        if told["errors"]:
+            after = told["recovered_after_s"]
+            if after is not None:
+                when = f"{_span(after * 1000)} after the break" if after else "at the moment of the break"
+                parts.append(f"The last error comes {when}.")
+            elif self.breaks != "nothing":
+                parts.append("The run ends before the errors do.")
+        if told["probes"]:
+            parts.append(
+                f"The probes cost {told['extra_round_trips_per_s']:,.4g} round trips a second "
+                f"({told['probes']:,} in all)."
+            )
+        slow = told["p99_ms"]
+        parts.append(
+            f"Of 100 requests 99 are over within {_span(slow)}."
+            if slow is not None
+            else "More than one request in 100 never hears anything."
+        )
+        return " ".join(parts)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _span(milliseconds: float) -> str:
+    """Milliseconds below a second, else seconds or more."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.4g} ms"
+    return duration(round(milliseconds * _MILLISECOND))
+
+
+def _or_never(seconds: float) -> int:
+    return round(seconds * SECOND) if seconds else NEVER
+
+
+def _quantile(took: Sequence[tuple[int, int]], count: int, share: Fraction) -> float | None:
+    """The nearest rank in milliseconds, of (how long, how many) in order; None when it never ends."""
+    left = ceil(share * count)
+    for value, many in took:
+        left -= many
+        if left <= 0:
+            return None if value >= NEVER // 2 else value / _MILLISECOND
+    return None
+
+
+def _recovered(plan: Plan, told: Told) -> float | None:
+    """From the break, or the first death, to the last error; None without a break or without an end."""
+    began = min(plan.break_at, told.first_death)
+    if began >= plan.end or told.last_error >= plan.end:
+        return None
+    return max(0, told.last_error - began) / SECOND
+
+
+def _series(plan: Plan, told: Told) -> dict[str, Any]:
+    """Curves by the moment at which a request came, and the lives of the pool's connections."""
+    edges = [plan.end * i // STEPS for i in range(STEPS + 1)]
+    seen = [bisect_left(plan.arrivals, edge) for edge in edges]
+    requests = [after - before for before, after in pairwise(seen)]
+    errors, odd = [0] * STEPS, [0] * STEPS
+    slowest = [0] * STEPS
+    for arrived, took, is_error in told.unusual:
+        step = min(bisect_left(edges, arrived + 1) - 1, STEPS - 1)
+        odd[step] += 1
+        errors[step] += is_error
+        slowest[step] = max(slowest[step], took)
+    slowest = [
+        max(most, plan.usual) if many > few else most
+        for most, many, few in zip(slowest, requests, odd, strict=True)
+    ]
+    return {
+        "t_s": [edge / SECOND for edge in edges[:-1]],
+        "requests": requests,
+        "errors": errors,
+        #: None: no request came, or one never heard anything.
+        "slowest_ms": [
+            most / _MILLISECOND if many and most < NEVER // 2 else None
+            for most, many in zip(slowest, requests, strict=True)
+        ],
+        "connections": [
+            [row, since / SECOND, until / SECOND, state] for row, since, until, state in sorted(told.lives)
+        ],
+    }

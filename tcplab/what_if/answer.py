@@ -1,0 +1,529 @@
+"""Would other settings have saved it? A connection's workload played again on the model.
+
+    >>> import tcplab
+    >>> connection = tcplab.read_capture("data/captures/lesson_cable_out_sending.pcap").connection(0)
+    >>> tcplab.what_if(connection, user_timeout_s=30).failed_after_s
+    30.4
+
+What the programs did is taken from the segments, and so are the settings that they ran under; the network's
+part is the simplest that explains what was seen. All of that is said beside the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tcplab.bench import run
+from tcplab.bench.agreement import EARLY_S, LATE_S, LATE_SHARE, Event, Scope, Witness
+from tcplab.core.knobs import FIREWALL_IDLE, ParameterError
+from tcplab.core.segment import SYN
+from tcplab.core.text import SECOND, duration
+from tcplab.core.trace import Packet, Trace
+from tcplab.route.firewall import EXPIRED
+from tcplab.what_if.inference import BEFORE_S, Inference, Plan, Settings, of_the_way, plan_of, settings_of
+from tcplab.what_if.script import Again, Socket, Way
+from tcplab.what_if.workload import (
+    CLIENT,
+    OTHER,
+    RESET,
+    SEND,
+    SERVER,
+    Workload,
+    death_of,
+    not_played,
+    refuse_standstill,
+    shortened,
+    workload,
+)
+
+# ----------------------------------------------------------------------
+# What became of a connection in one run, and how one says it.
+
+#: Two times are the same in a sentence: a share, and seconds.
+SAME_SHARE, SAME_S = 0.02, 0.5
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a connection in one run, as one side met it."""
+
+    #: `lived`, `failed` (an error), `waits` (unanswered, and nobody was told).
+    kind: str
+    #: Whose program is meant.
+    side: str = CLIENT
+    error: str | None = None
+    #: How long it took, nanoseconds, and since when: `asked` (first sent what stays unanswered) or `heard`.
+    after: int = 0
+    since: str = ""
+    #: The other side still holds its end.
+    left_behind: bool = False
+    #: Where it lived: who closed it in the end, and how (`close` or `reset`); empty while it is open.
+    closed: str = ""
+    #: Only the model says so: the trace ends before.
+    by_model: bool = False
+
+
+def as_captured(fate: Fate, work: Workload, side: str) -> Fate:
+    """What the model says of the captured settings, with the capture's own times where it has them."""
+    death = work.death
+    if death is None or death.side != side:
+        return fate
+    if death.ended is None:
+        return replace(fate, by_model=True)
+    began, since = (death.asked, "asked") if death.data else (death.heard, "heard")
+    return replace(fate, kind="failed", error=death.error, after=death.ended - began, since=since)
+
+
+def closed_by(work: Workload) -> str:
+    """How the programs ended it: ``the server closed it``; empty when they did not."""
+    first = next((deed for deed in work.deeds if deed.what != SEND), None)
+    return f"the {first.side} {'reset' if first.what == RESET else 'closed'} it" if first else ""
+
+
+def sentence(changes: dict[str, Any], side: str, was: Fate, fate: Fate) -> str:
+    """What would have been, and what was."""
+    mine = {name: value for name, value in changes.items() if name not in ("firewall_idle_s", "expired")}
+    told = ", ".join(f"{name} = {value:g}" for name, value in mine.items())
+    conditions = [f"{told} on the {side}"] if mine else []
+    if "firewall_idle_s" in changes:
+        idle = changes["firewall_idle_s"]
+        after = f"a box that forgets after {duration(round(idle * SECOND))} of silence"
+        conditions.append(after if idle else "no box on the way that forgets")
+    if not conditions:
+        return f"As it was, this session {_past(was)}."
+    given = " and ".join(conditions)
+    if same(was, fate):
+        return f"With {given}, nothing would have changed: this session would have {ending(fate)}."
+    stays = (
+        f" The {OTHER[side]}'s end would have stayed." if fate.kind == "failed" and fate.left_behind else ""
+    )
+    return f"With {given}, this session would have {ending(fate)}{_instead(was, fate)}.{stays}"
+
+
+def _past(was: Fate) -> str:
+    told = ending(was).replace("been left waiting", "was left waiting")
+    return told + (counted(was) if was.kind == "failed" else "")
+
+
+def ending(fate: Fate) -> str:
+    """What comes after `would have`."""
+    if fate.kind == "lived":
+        return f"lived until {fate.closed}" if fate.closed else "lived"
+    if fate.kind == "waits":
+        return f"been left waiting: {duration(fate.after)} later no call had returned"
+    error = f" ({fate.error})" if fate.error else ""
+    return f"failed after {_seconds(fate.after)}{error}"
+
+
+def _instead(was: Fate, fate: Fate) -> str:
+    origin = counted(fate) if fate.kind == "failed" else ""
+    by = " by the model, the trace ending before" if was.by_model else ""
+    if was.kind == "lived":
+        return f"{origin}; as it was, it {ending(was)}"
+    if was.kind == "waits":
+        return f"{origin} instead of waiting without end{by}"
+    if fate.kind == "failed" and fate.since == was.since:
+        return f" instead of {_seconds(was.after)}{by and f' ({by.strip()})'}{origin}"
+    return (
+        f"{origin}; as it was, it failed after {_seconds(was.after)}{by and f' ({by.strip()})'}{counted(was)}"
+    )
+
+
+def counted(fate: Fate) -> str:
+    """From when the time counts."""
+    what = (
+        "what stayed unanswered was first sent"
+        if fate.since == "asked"
+        else (f"the {OTHER[fate.side]} was last heard")
+    )
+    return f", counted from when {what}"
+
+
+def _seconds(nanoseconds: int) -> str:
+    """To a tenth of a second where that is enough."""
+    tenth = SECOND // 10
+    if nanoseconds < 10 * SECOND:
+        return duration(nanoseconds)
+    return duration((nanoseconds + tenth // 2) // tenth * tenth)
+
+
+def same(one: Fate, other: Fate) -> bool:
+    if one.kind != other.kind or one.since != other.since:
+        return False
+    return one.kind != "failed" or abs(one.after - other.after) <= one.after * SAME_SHARE + SAME_S * SECOND
+
+
+# ----------------------------------------------------------------------
+# Whether a run of the model shows what a capture shows, at the place where it was taken.
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How far the model under the captured settings and the capture are alike."""
+
+    #: Segments that were compared, and how many of them came in both, in the same order.
+    compared: int = 0
+    same: int = 0
+    #: How far the worst time is off, seconds.
+    off_s: float = 0.0
+    #: The same as a share of the second at which it happened.
+    off_share: float = 0.0
+    #: The first thing that differs, in words; empty when nothing does.
+    differs: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """The model reproduces the capture."""
+        return not self.differs
+
+    @property
+    def sentence(self) -> str:
+        """The same for a reader."""
+        if self.holds:
+            return (
+                f"Under the captured settings the model does what the capture shows: {self.compared} "
+                f"segments are the same, none more than {max(self.off_s, 0.01):.2g} s{self._share()} off."
+            )
+        return (
+            f"Under the captured settings the model does not do all that the capture shows "
+            f"({self.same} of {self.compared} segments are the same): {self.differs}. Take the answer "
+            "with care."
+        )
+
+    def _share(self) -> str:
+        """Of long times: Linux's timers are coarse."""
+        return f" ({self.off_share:.1%} of its time)" if self.off_s > 1 else ""
+
+
+def compare(work: Workload, model: Trace) -> Likeness:
+    """The capture that `work` was taken from, and what the model's run would have looked like there."""
+    near = CLIENT if work.near[CLIENT] <= work.near[SERVER] else SERVER
+    if work.death is not None:
+        near = work.death.side  # what it asked in vain passed here
+    theirs = _witness(_plain(work), work.midstream)
+    ours = _witness(_seen(model, near), work.midstream)
+    end = (work.end - work.began) / SECOND
+    compared = same = 0
+    off = share = 0.0
+    differs: list[tuple[float, str]] = []
+    for side, other in OTHER.items():
+        captured, played = (witness.segments(side, other).get(0, []) for witness in (theirs, ours))
+        compared += len(captured)
+        for one, its in zip(played, captured, strict=False):
+            if one.says != its.says:
+                differs.append((its.t, f"the {side} sent {_at(its)}, and in the model {_at(one)}"))
+                break
+            if not _in_time(one.t, its.t):
+                differs.append((its.t, f"the {side} sent {_at(its)}, and in the model at {one.t:.3f} s"))
+                break
+            same += 1
+            if abs(one.t - its.t) > off:
+                off = abs(one.t - its.t)
+                share = off / its.t if its.t else 0.0
+        else:
+            differs += _more(side, played, captured, end)
+    return Likeness(compared, same, off, share, min(differs)[1] if differs else "")
+
+
+def _more(side: str, played: list[Event], captured: list[Event], end: float) -> Iterator[tuple[float, str]]:
+    """What one of them has beyond the other; near its end a capture may just miss it."""
+    n = min(len(played), len(captured))
+    if len(captured) > n:
+        yield captured[n].t, f"the {side} sent {_at(captured[n])}, and in the model nothing more"
+    elif len(played) > n and played[n].t < end / (1 + LATE_SHARE) - LATE_S:
+        yield played[n].t, f"in the model the {side} sent {_at(played[n])}, and here nothing more"
+
+
+def _in_time(model_s: float, captured_s: float) -> bool:
+    """Real timers fire late; the model's round trip and its thinking may each be a little off, too."""
+    early = EARLY_S + LATE_SHARE * model_s
+    return model_s - early <= captured_s <= model_s * (1 + LATE_SHARE) + LATE_S
+
+
+def _at(event: Event) -> str:
+    return f"{event.says} at {event.t:.3f} s"
+
+
+def _witness(trace: Trace, midstream: bool) -> Witness:
+    if midstream and trace.packets:
+        first = next((p.t for p in trace.packets if p.segment.length), trace.packets[0].t)
+        trace = replace(trace, packets=[p for p in trace.packets if p.t >= first])
+        return Witness(trace, Scope(since=first))
+    return Witness(trace, Scope())
+
+
+def _plain(work: Workload) -> Trace:
+    hosts = {CLIENT: work.client.address, SERVER: work.server.address}
+    return Trace("", "capture", hosts=hosts, packets=list(work.packets), end=work.end)
+
+
+def _seen(model: Trace, near: str) -> Trace:
+    """What a capture close to one side would have of a run."""
+    packets: list[Packet] = []
+    for p in model.packets:
+        sender = p.sender if p.sender in OTHER else OTHER[p.receiver]
+        t = p.t if sender == near else p.arrives
+        if t is not None:
+            packets.append(replace(p, t=t, arrives=t, sender=sender))
+    packets.sort(key=lambda p: p.t)
+    began = next((p.t for p in packets if p.segment.flags & SYN), 0)
+    return replace(model, packets=packets, hosts={CLIENT: CLIENT, SERVER: SERVER}, end=max(model.end, began))
+
+
+__all__ = ["Fate", "WhatIf", "what_if"]
+
+
+#: Segments that are played at most: a second or two of the model's work for every few thousand.
+MOST_PLAYED = 20_000
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """The answer: the connection as it was, and as it would have been."""
+
+    sentence: str
+    #: As captured; by the model under the same settings; by the model under the changed ones.
+    captured: Trace = field(repr=False)
+    model: Trace = field(repr=False)
+    changed: Trace = field(repr=False)
+    #: What was asked for, by parameter.
+    changes: dict[str, Any] = field(default_factory=dict)
+    #: What became of it: in the model under the captured settings, and under the changed ones.
+    was: Fate = field(default=Fate("lived"), repr=False)
+    fate: Fate = field(default=Fate("lived"), repr=False)
+    #: Whether the model under the captured settings shows what the capture shows.
+    likeness: Likeness = field(default_factory=Likeness, repr=False)
+    #: Every setting that was read from the segments or assumed, and how sure that is.
+    inferences: tuple[Inference, ...] = field(default=(), repr=False)
+    #: What one should know before believing it.
+    warnings: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def lived(self) -> bool:
+        """The connection would have outlived what happened."""
+        return self.fate.kind == "lived"
+
+    @property
+    def failed_after_s(self) -> float | None:
+        """Seconds until its program would have had an error; None when it would have had none."""
+        return round(self.fate.after / SECOND, 1) if self.fate.kind == "failed" else None
+
+    @property
+    def reproduces(self) -> str:
+        """Whether the model under the captured settings shows what the capture shows, in one sentence."""
+        return self.likeness.sentence
+
+    @property
+    def label(self) -> str:
+        """The changed run's name: ``with user_timeout_s = 30``; how many changes there are if not one."""
+        if len(self.changes) == 1:
+            ((name, value),) = self.changes.items()
+            return f"with {name} = {value:g}" if not isinstance(value, str) else f"with {name} = {value}"
+        return f"with {len(self.changes)} changes" if self.changes else "by the model"
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+
+def what_if(
+    connection: Trace,
+    *,
+    keepalive_idle_s: float | None = None,
+    keepalive_interval_s: float | None = None,
+    keepalive_probes: int | None = None,
+    user_timeout_s: float | None = None,
+    retries2: int | None = None,
+    firewall_idle_s: float | None = None,
+    expired: str | None = None,
+    side: str = "",
+    cause: str = "",
+) -> WhatIf:
+    """What would have become of a connection under other settings, or on another way.
+
+    `connection` is one of a capture, as `read_capture(FILE).connection(0)`, or any run with a single one.
+    What is not given stays as the segments show it. Durations are seconds, 0 = off; `firewall_idle_s` is the
+    idle timer of a box in between (0: no box), `expired` what it does then: drop, reject, reset_both, reopen
+    or drop_inbound. The socket's settings are those of `side`: `client` or `server`; as it comes, of the side
+    that asked in vain. `cause` of a silence without an answer: `box` (one that forgot) or `peer` (gone, or
+    the way to it); as it comes, the likelier one, and the sentence names the other. Where the model under the
+    captured settings does not do what the capture shows, the sentence begins with that. Raises
+    `ParameterError`: for a wrong value, and for a connection that stood still because its receiver did not
+    read, which is the case of the experiment slow_reader.
+    """
+    asked = {
+        "keepalive_idle_s": keepalive_idle_s, "keepalive_interval_s": keepalive_interval_s,
+        "keepalive_probes": keepalive_probes, "user_timeout_s": user_timeout_s, "retries2": retries2,
+    }  # fmt: skip
+    _check(side, cause, firewall_idle_s, expired)
+    work, warnings = shortened(workload(_last_of(connection)))
+    refuse_standstill(work)
+    left_out = not_played(work)
+    reasons = (*left_out, *(each.partition(" (")[0] for each in warnings))
+    if len(connection.packets) > MOST_PLAYED:
+        warnings += (
+            f"Only the last {MOST_PLAYED:,} of {len(connection.packets):,} segments are played: a silence "
+            "before them is not considered.",
+        )
+    side = side or (work.death.side if work.death else CLIENT)
+    settings = {each: settings_of(work, each) for each in OTHER}
+    sockets = {each: _socket(found) for each, found in settings.items()}
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    case = _Case(work, side, sockets, sockets[side].with_values(**wanted))
+    _check_user_timeout(case.socket, work)
+    plan = plan_of(work, cause, firewall_idle_s, expired, _asks_after(sockets))
+    was, again = case.run(sockets[side], plan.was), case.run(case.socket, plan.then)
+    before, fate = case.fate(was, plan.was), case.fate(again, plan.then)
+    likeness = compare(work, was)
+    before = as_captured(before, work, side)
+    box = {"firewall_idle_s": firewall_idle_s, "expired": expired}
+    changes = wanted | {name: value for name, value in box.items() if value is not None}
+    doubts = _doubts(case, plan, fate) if changes else []
+    answer = _guessed(sentence(changes, side, before, fate), likeness, reasons)
+    told = " ".join([answer, *doubts])
+    inferences = (*of_the_way(work, plan), *settings[side].inferences)
+    warnings += tuple(connection.warnings) + left_out + _without_effect(case.socket, wanted)
+    return WhatIf(told, connection, was, again, changes, before, fate, likeness, inferences, warnings)
+
+
+def _last_of(connection: Trace) -> Trace:
+    """What of a long connection is played: its end, where it is decided."""
+    if len(connection.packets) <= MOST_PLAYED:
+        return connection
+    return replace(connection, packets=connection.packets[-MOST_PLAYED:])
+
+
+# -- the case ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One workload, and how the sockets are set."""
+
+    work: Workload
+    side: str
+    sockets: dict[str, Socket]
+    #: The side's own, changed.
+    socket: Socket
+
+    def run(self, socket: Socket, way: Way) -> Trace:
+        """The model's run with this socket on the side that is asked about."""
+        sockets = self.sockets | {self.side: socket}
+        return run(Again(self.work, sockets[CLIENT], sockets[SERVER], way, self.work.end))
+
+    def fate(self, trace: Trace, way: Way) -> Fate:
+        """What became of it: as the side met it, or as the other did where this one never learned."""
+        packets = tuple(workload(trace).packets)
+        death = death_of(trace, packets, self.work.round_trip, first=self.side)
+        # Of a peer that is gone nobody knows whether its machine lives.
+        left = not way.breaks and any(
+            s.host == OTHER[self.side] and s.state not in ("LISTEN", "TIME_WAIT")
+            for s in trace.sockets_at(trace.end)
+        )
+        cut = bool(way.breaks) or any(n.text.startswith("forgets") for n in trace.notes)
+        if death is None or death.side != self.side:
+            if death is None and not (cut and self._open(trace)):
+                return Fate("lived", self.side, closed=closed_by(self.work))
+            heard = max((p.arrives or 0 for p in packets if p.receiver == self.side), default=0)
+            return Fate("waits", self.side, None, trace.end - heard, "heard", left)
+        since = "asked" if death.data else "heard"
+        began = death.asked if death.data else death.heard
+        if death.ended is None:
+            return Fate("waits", self.side, None, trace.end - began, since, left)
+        return Fate("failed", self.side, death.error, death.ended - began, since, left)
+
+    def _open(self, trace: Trace) -> bool:
+        """The side still has a connection at the end that the other could use."""
+        return any(s.host == self.side and s.state == "ESTABLISHED" for s in trace.sockets_at(trace.end))
+
+
+def _socket(found: Settings) -> Socket:
+    """The settings that were seen, within what Linux takes."""
+    return Socket(
+        keepalive_idle_s=min(found.keepalive_idle_s, 32767), user_timeout_s=found.user_timeout_s,
+        keepalive_interval_s=min(max(found.keepalive_interval_s, 1), 32767),
+        keepalive_probes=min(max(found.keepalive_probes, 1), 127), retries2=max(found.retries2, 1),
+    )  # fmt: skip
+
+
+def _doubts(case: _Case, plan: Plan, fate: Fate) -> list[str]:
+    """What the answer hangs on: which box, or none at all."""
+    told = []
+    if plan.between is not None and not plan.then.breaks and fate.kind == "lived":
+        low, high = plan.between
+        least = replace(plan.then, firewall_idle_s=low + 2 * BEFORE_S)
+        if case.fate(case.run(case.socket, least), least).kind != "lived":
+            alive = case.run(case.socket, Way())
+            needed = workload(alive).quiet
+            told.append(
+                f"That is so if the box forgets after more than {duration(needed)} of silence; the capture "
+                f"only shows that it does between {_in_words(low)} and {_in_words(high)}."
+            )
+    if plan.otherwise is not None:
+        other = case.fate(case.run(case.socket, plan.otherwise), plan.otherwise)
+        peer = OTHER[case.side]
+        what = f"Had the {peer} gone instead" if plan.otherwise.breaks else "Had a box forgotten it instead"
+        if not same(fate, other):
+            told.append(f"{what}, it would have {ending(other)}{counted(other) if other.after else ''}.")
+    return told
+
+
+def _guessed(answer: str, likeness: Likeness, reasons: tuple[str, ...]) -> str:
+    """The answer; where the model does something else than the capture shows, that and why comes first."""
+    if likeness.holds:
+        return answer
+    why = "; ".join(each[:1].lower() + each[1:].rstrip(".") for each in reasons) or likeness.differs
+    return (
+        f"The model does not reproduce this capture ({why}), so take this as a guess: "
+        f"{answer[:1].lower()}{answer[1:]}"
+    )
+
+
+def _in_words(seconds: float) -> str:
+    return duration(round(seconds * SECOND))
+
+
+def _asks_after(sockets: dict[str, Socket]) -> float:
+    """The shortest idle time after which somebody's keepalive asks, seconds; 0: nobody's does."""
+    return min((each.keepalive_idle_s for each in sockets.values() if each.keepalive_idle_s), default=0)
+
+
+def _check(side: str, cause: str, firewall_idle_s: float | None, expired: str | None) -> None:
+    if side not in ("", CLIENT, SERVER):
+        raise ParameterError(f"side = {side!r} is not one of client, server.")
+    if cause not in ("", "box", "peer"):
+        raise ParameterError(f"cause = {cause!r} is not one of box, peer.")
+    if firewall_idle_s is not None:
+        FIREWALL_IDLE.check("firewall_idle_s", firewall_idle_s)
+    if expired is not None and expired not in EXPIRED:
+        raise ParameterError(f"expired = {expired!r} is not one of {', '.join(EXPIRED)}.")
+
+
+def _check_user_timeout(socket: Socket, work: Workload) -> None:
+    round_trip = work.round_trip / SECOND
+    if 0 < socket.user_timeout_s <= round_trip:
+        raise ParameterError(
+            f"user_timeout_s = {socket.user_timeout_s:g} is over before an answer can come: more than "
+            f"{round_trip:.3g} s, the round trip of this connection, or 0 (off)."
+        )
+    if 0 < socket.keepalive_idle_s < 1:
+        raise ParameterError(
+            f"keepalive_idle_s = {socket.keepalive_idle_s:g} is shorter than Linux takes: 1 s or more, "
+            "or 0 (off)."
+        )
+
+
+def _without_effect(socket: Socket, wanted: dict[str, float | int]) -> tuple[str, ...]:
+    names = [name for name in ("keepalive_interval_s", "keepalive_probes") if name in wanted]
+    if names and not socket.keepalive_idle_s:
+        return (f"{' and '.join(names)} change nothing while keepalive is off: give keepalive_idle_s, too.",)
+    idle, interval = socket.keepalive_idle_s, socket.keepalive_interval_s
+    if "keepalive_idle_s" in wanted and not names and 0 < idle < interval:
+        return (
+            "After the first probe Linux looks again only every keepalive_interval_s, which stays "
+            f"{interval:g} s here: give it, too.",
+        )
+    if "keepalive_probes" in wanted and socket.user_timeout_s and socket.keepalive_idle_s:
+        return ("keepalive_probes changes nothing beside a user timeout: Linux counts that time instead.",)
+    return ()

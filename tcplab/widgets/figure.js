@@ -1,0 +1,142 @@
+// The page's side of figure.py: draws `drawn`, tells where it was clicked.
+
+const PLOTLY = Symbol.for("tcplab.plotly");
+
+const CONFIG = {
+  displaylogo: false,
+  displayModeBar: "hover",
+  scrollZoom: false,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoom2d", "zoomIn2d", "zoomOut2d"],
+};
+
+/** plotly.js, once per page: the first picture asks its kernel for it. */
+function plotly(model) {
+  globalThis[PLOTLY] ??= new Promise((resolve, reject) => {
+    const take = (content, buffers) => {
+      if (content !== "plotly") return;
+      model.off("msg:custom", take);
+      const url = URL.createObjectURL(new Blob([buffers[0]], { type: "text/javascript" }));
+      const before = globalThis.Plotly;
+      import(url).then(() => {
+        URL.revokeObjectURL(url);
+        const ours = globalThis.Plotly;
+        globalThis.Plotly = before; // another widget's plotly stays what it was
+        resolve(ours);
+      }, reject);
+    };
+    model.on("msg:custom", take);
+    model.send("plotly?");
+  });
+  return globalThis[PLOTLY];
+}
+
+/** Pictures leave room for their labels: measuring each one again, to hide it, would take half the time. */
+function quicken(layout) {
+  for (const axis of [layout.xaxis, layout.yaxis]) {
+    if (axis) axis.ticklabeloverflow ??= "allow";
+  }
+}
+
+/** The picture as a table, folded away: whoever can't see it, or wants the numbers, opens it. */
+function asTable(el) {
+  const folded = document.createElement("details");
+  folded.className = "tcplab-as-table";
+  const title = document.createElement("summary");
+  title.textContent = "The picture as a table";
+  const place = document.createElement("div");
+  place.tabIndex = 0; // its own scroll bars, for arrow keys
+  place.setAttribute("role", "region");
+  place.setAttribute("aria-label", title.textContent);
+  folded.append(title, place);
+  // In command mode JupyterLab takes these keys for itself.
+  folded.addEventListener("keydown", (event) => {
+    if (["Enter", " ", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) event.stopPropagation();
+  });
+  el.appendChild(folded);
+  return (html) => {
+    folded.style.display = html ? "" : "none";
+    place.innerHTML = html;
+  };
+}
+
+export default {
+  render({ model, el }) {
+    const plot = document.createElement("div");
+    el.appendChild(plot);
+    const tell = asTable(el);
+    const say = () => {
+      plot.setAttribute("role", "figure"); // not img: its tool buttons can be reached
+      plot.setAttribute("aria-label", model.get("said"));
+      tell(model.get("table"));
+    };
+    say();
+    model.on("change:said change:table", say);
+    let Plotly = null;
+    let shown = {};
+
+    // Newest first: what arrives while a drawing is under way waits for it, and only the last does.
+    let drawing = null;
+    let again = false;
+    const draw = () => {
+      if (!Plotly) return;
+      if (drawing) {
+        again = true;
+        return;
+      }
+      shown = JSON.parse(model.get("drawn") || "{}");
+      plot.style.display = shown.data ? "" : "none";
+      if (!shown.data) {
+        Plotly.purge(plot);
+        return;
+      }
+      const { data, layout, filename } = shown;
+      quicken(layout);
+      const config = { ...CONFIG, toImageButtonOptions: { format: "svg", filename } };
+      drawing = Plotly.react(plot, data, layout, config).finally(() => {
+        drawing = null;
+        if (again) {
+          again = false;
+          draw();
+        }
+      });
+    };
+
+    // A click anywhere between top and bottom counts, not only on something drawn.
+    plot.addEventListener("click", (event) => {
+      const area = plot.querySelector(".nsewdrag")?.getBoundingClientRect();
+      const axis = plot._fullLayout?.yaxis;
+      if (!area || !axis || event.target.closest(".modebar")) return;
+      if (event.clientY < area.top || event.clientY > area.bottom) return;
+      const scale = area.height / axis._length; // a projector's pictures are enlarged
+      model.set("clicked", { y: axis.p2l((event.clientY - area.top) / scale), change: shown.change, at: event.timeStamp });
+      model.save_changes();
+    });
+
+    // A tab that opens, a side bar that closes: the width is the place's, not the window's. What was
+    // drawn while hidden (width 0) has a width that plotly made up.
+    let width = 0;
+    const resize = new ResizeObserver(() => {
+      // What a style sheet has enlarged (transform) needs more room than it takes by itself.
+      const scale = new DOMMatrix(getComputedStyle(plot).transform).d;
+      el.style.height = scale === 1 ? "" : `${plot.offsetHeight * scale}px`;
+      if (plot.clientWidth === width) return;
+      width = plot.clientWidth;
+      if (width && Plotly && shown.data) Plotly.Plots.resize(plot);
+    });
+    resize.observe(el);
+    resize.observe(plot);
+
+    model.on("change:drawn", draw);
+    plotly(model).then((loaded) => {
+      Plotly = loaded;
+      draw();
+    });
+
+    return () => {
+      model.off("change:drawn", draw);
+      model.off("change:said change:table", say);
+      resize.disconnect();
+      Plotly?.purge(plot);
+    };
+  },
+};

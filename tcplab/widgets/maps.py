@@ -1,0 +1,627 @@
+"""The map keepalive against a box's idle timer: where a silent connection lives, and who is told where not.
+
+Both axes are logarithmic. Left of the diagonal a probe comes before the box forgets. Common boxes are
+lines, each with what it does to the connection at one's own keepalive; common clients stand on the
+diagonal: they live behind every box above them. A strip at the right is for keepalive that is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import groupby
+from math import ceil, isfinite, log10
+from numbers import Real
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, cast
+
+import ipywidgets as widgets
+
+from tcplab.advice import runs as played
+from tcplab.advice.products import Keepalive
+from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, Silence, known_boxes, known_clients
+from tcplab.core.knobs import (
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_PROBES,
+    PERIOD,
+    Knob,
+    ParameterError,
+)
+from tcplab.core.releases import NEWEST
+from tcplab.core.text import SECOND, duration
+from tcplab.pictures import theme as look
+from tcplab.pictures.theme import Line, Picture, Text
+from tcplab.widgets.base import paragraph
+from tcplab.widgets.controls import Control
+from tcplab.widgets.figure import LivingFigure, SliderNames
+
+if TYPE_CHECKING:
+    import pandas
+
+
+# ----------------------------------------------------------------------
+# Two parameters of a sweep against each other: a cell for each pair, its result as colour and as text.
+
+#: What stands in a cell whose result never came (`null` in the contracts).
+NEVER = "never"
+#: px of one row, and the least that the plotting area has.
+_ROW, _LEAST = 34, 160
+#: Cells with text: more would not be readable.
+_MOST_COLUMNS, _MOST_ROWS = 16, 24
+#: Results that differ more than so many times are coloured by their logarithm.
+_WIDE = 50
+#: Plotly's scale of Nuñez, Anderton and Renslow (2018), made for every kind of colour vision.
+_SCALE = "Cividis"
+
+
+class HeatMap(widgets.VBox):
+    """A picture of a sweep with its sentence. See `heat_map`."""
+
+    def __init__(self, cells: Cells) -> None:
+        self.sentence = cells.sentence
+        figure = LivingFigure("heat_map")
+        figure.show(draw_heat_map(cells), self.sentence)
+        self.figure = figure.figure
+        self._table = cells.html()
+        said = f'<div class="tcplab-sentence" role="status">{paragraph(self.sentence)}</div>'
+        numbers = widgets.Accordion([widgets.HTML(self._table)], selected_index=None)
+        numbers.set_title(0, "The same as a table")
+        super().__init__([widgets.HTML(said), figure, numbers])
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(super()._repr_mimebundle_(**options) or {})
+        return bundle | {"text/plain": repr(self), "text/html": f"{paragraph(self.sentence)}{self._table}"}
+
+
+class Cells:
+    """One result of a sweep by two of its parameters, in the table's order."""
+
+    def __init__(self, table: pandas.DataFrame, value: str, x: str, y: str) -> None:
+        self.value, self.x, self.y = value, x, y
+        self.columns = list(dict.fromkeys(table[x].tolist()))
+        self.rows = list(dict.fromkeys(table[y].tolist()))
+        found = zip(table[y].tolist(), table[x].tolist(), table[value].tolist(), strict=True)
+        self.results = {(row, column): _plain(result) for row, column, result in found}
+        if len(self.results) != len(table):
+            raise ParameterError(
+                f"the table has several rows for one pair of {x} and {y}: choose one of them first, "
+                'for example table[table.latency_ms == 1] or table.query("latency_ms == 1").'
+            )
+
+    @property
+    def numbers(self) -> list[float]:
+        """All results that are numbers."""
+        return [float(result) for result in self.results.values() if _is_number(result)]
+
+    @property
+    def words(self) -> list[str]:
+        """What else there is, in order of appearance; empty where all are numbers or never came."""
+        results = self.results.values()
+        return list(dict.fromkeys(self.text(r) for r in results if r is not None and not _is_number(r)))
+
+    def text(self, result: Any) -> str:
+        """A result as it stands in its cell: `15 min 28 s`, `17`, `ETIMEDOUT`, `never`, `yes`."""
+        if result is None:
+            return NEVER if self.value.endswith("_s") or self.numbers else "none"
+        if isinstance(result, bool):
+            return "yes" if result else "no"
+        if not _is_number(result):
+            return str(result)
+        if self.value.endswith("_s") and not self.value.endswith("_per_s"):
+            return duration(round(result * SECOND))
+        return f"{result:,}" if isinstance(result, int) else f"{result:,.4g}"
+
+    @property
+    def sentence(self) -> str:
+        """Smallest, largest, and what never came."""
+        said = [f"{self.value} for {len(self.columns)} values of {self.x} and {len(self.rows)} of {self.y}."]
+        if self.words:
+            shares = ", ".join(
+                f"{word} {[self.text(result) for result in self.results.values()].count(word)} times"
+                for word in self.words
+            )
+            said.append(f"{shares[:1].upper()}{shares[1:]}.")
+        elif self.numbers:
+            for name, choose in (("Least", min), ("Most", max)):
+                known = {pair: result for pair, result in self.results.items() if _is_number(result)}
+                row, column = choose(known, key=known.__getitem__)
+                said.append(
+                    f"{name}: {self.text(known[row, column])}, "
+                    f"at {self.x} = {_value(column)} and {self.y} = {_value(row)}."
+                )
+        if never := sum(result is None for result in self.results.values()):
+            said.append(f"{self.text(None).capitalize()}: {never} of {len(self.results)} cells.")
+        return " ".join(said)
+
+    def html(self) -> str:
+        """Every cell as text."""
+        head = "".join(f'<th scope="col">{escape(_value(column))}</th>' for column in self.columns)
+        body = "".join(
+            f'<tr><th scope="row">{escape(_value(row))}</th>'
+            + "".join(f"<td>{escape(self.text(self.results.get((row, column))))}</td>"
+                      for column in self.columns)
+            + "</tr>"
+            for row in self.rows
+        )  # fmt: skip
+        corner = f"<th>{escape(self.y)} ↓ {escape(self.x)} →</th>"
+        return f"<table><thead><tr>{corner}{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False) -> Picture:
+    """The picture: x to the right, y upwards, the result as colour and, where there is room, as text."""
+    colours = look.theme(dark)
+    heights = _heights(cells)
+    text = [
+        [escape(cells.text(cells.results.get((row, column)))) for column in cells.columns]
+        for row in cells.rows
+    ]
+    readable = len(cells.columns) <= _MOST_COLUMNS and len(cells.rows) <= _MOST_ROWS
+    data = {
+        "type": "heatmap",
+        # Positions, not names: plotly takes a name that looks like a number for one.
+        "x": list(range(len(cells.columns))),
+        "y": list(range(len(cells.rows))),
+        "customdata": [
+            [escape(f"{cells.x} = {_value(column)}, {cells.y} = {_value(row)}") for column in cells.columns]
+            for row in cells.rows
+        ],
+        "z": [[heights.get((row, column)) for column in cells.columns] for row in cells.rows],
+        "text": text,
+        # A result that never came has no colour: its text says so on the paper.
+        "texttemplate": "%{text}" if readable else "",
+        "hovertemplate": f"%{{customdata}}<br>{escape(cells.value)}: %{{text}}<extra></extra>",
+        "colorscale": _SCALE,
+        "showscale": False,
+        "hoverongaps": True,
+        "xgap": 1,
+        "ygap": 1,
+    }
+    rows = _ROW if readable else max(6, 600 // len(cells.rows))
+    left = 40 + look.CHARACTER * max(len(_value(row)) for row in cells.rows)
+    layout = look.layout(
+        colours,
+        height=max(_LEAST, rows * len(cells.rows)) + 110,
+        margin={"l": left, "r": 20, "t": 50 if title else 20, "b": 70},
+        title=title,
+    )
+    for name, what, values in (("xaxis", cells.x, cells.columns), ("yaxis", cells.y, cells.rows)):
+        step = ceil(len(values) / _MOST_COLUMNS)
+        layout[name] = look.axis(
+            showticklabels=True, fixedrange=True, range=[-0.5, len(values) - 0.5],
+            tickvals=list(range(0, len(values), step)),
+            ticktext=[escape(_value(value)) for value in values[::step]],
+            title={"text": escape(what), "standoff": 8},
+        )  # fmt: skip
+    return Picture([data], layout)
+
+
+def _heights(cells: Cells) -> dict[tuple[Any, Any], float]:
+    """What colour each cell has, as a number."""
+    if words := cells.words:
+        said = {pair: cells.text(result) for pair, result in cells.results.items()}
+        return {pair: float(words.index(word)) for pair, word in said.items() if word in words}
+    known_numbers = {pair: float(r) for pair, r in cells.results.items() if _is_number(r)}
+    numbers = known_numbers.values()
+    if numbers and min(numbers) > 0 and max(numbers) > _WIDE * min(numbers):
+        return {pair: log10(number) for pair, number in known_numbers.items()}
+    return known_numbers
+
+
+def _plain(result: Any) -> Any:
+    """A cell without NumPy's and pandas' dress: NaN and NaT are what `null` became in a column."""
+    if hasattr(result, "item"):
+        result = result.item()
+    if isinstance(result, float) and not isfinite(result):
+        return None
+    return result
+
+
+def _value(value: Any) -> str:
+    """A parameter's value at its axis: `300` also where the column made 300.0 of it."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _is_number(result: Any) -> bool:
+    return isinstance(result, Real) and not isinstance(result, bool)
+
+
+def heat_map(table: pandas.DataFrame, value: str, x: str = "", y: str = "") -> HeatMap:
+    """Two parameters of a `sweep` against each other, each cell coloured by the result `value`.
+
+    `x` and `y` are columns of the table; without them, the grid's last parameter goes to the right and
+    the one before it upwards. What never came (`null`) stays without colour and says so. Raises
+    `ParameterError` for a column that isn't there, or for several rows in one cell.
+    """
+    grid = [name for name in table.attrs.get("grid", ()) if name in table.columns]
+    wanted = {"value": value, "x": x or (grid[-1] if grid else ""), "y": y or (grid[-2] if grid[1:] else "")}
+    for name, column in wanted.items():
+        if not column:
+            raise ParameterError(f"{name} is not given, and the table is no sweep of two parameters.")
+        if column not in table.columns:
+            raise ParameterError(f"{name} = {column!r} is not in the table: {', '.join(table.columns)}.")
+    return HeatMap(Cells(table, value, wanted["x"], wanted["y"]))
+
+
+__all__ = ["PATTERNS", "SIGNS", "draw_idle_map"]
+
+#: Ends of the axes, seconds: keepalive up to the most that Linux takes, boxes up to ten days.
+LEFT, RIGHT, LOW, HIGH = 1.0, 32767.0, 10.0, 864_000.0
+#: The strip for keepalive that is off, and its middle.
+OFF_FROM, OFF, OFF_TO = 40_000.0, 66_000.0, 110_000.0
+#: px of the plotting area.
+_HEIGHT = 640
+#: How finely an area is cut that is not one piece, parts of a decade.
+_FINE = 25
+#: Fill pattern of each area; symbol of a marker and sign in words of each fate.
+PATTERNS = {LIVES: "", TOLD: "/", SILENT: "x"}
+SIGNS = {LIVES: ("circle", "✓"), TOLD: ("diamond", "◆"), SILENT: ("x", "✗")}
+_TICKS = (1, 5, 15, 60, 300, 1800, 7200, 28_800, 86_400, 432_000)
+
+
+def draw_idle_map(silence: Silence, *, title: str | None = None, dark: bool = False) -> Picture:
+    """The map under these settings, which are marked in it."""
+    drawing = _Map(silence, look.theme(dark))
+    return Picture(drawing.data(), drawing.layout(title))
+
+
+class _Map:
+    """One picture on its way; x and y are decimal logarithms of seconds."""
+
+    def __init__(self, silence: Silence, colours: look.Theme) -> None:
+        self.silence, self.colours = silence, colours
+        self.areas = {fate: Line() for fate in FATES}
+        self.boxes, self.diagonal, self.quiet, self.mine = Line(), Line(), Line(), Line()
+        self.marks: dict[str, Line] = {fate: Line() for fate in FATES}
+        self.clients, self.ring = Line(), Line()
+        self.text = Text()
+        self.here = log10(
+            OFF if not silence.keepalive_idle_s else _within(silence.keepalive_idle_s, LEFT, RIGHT)
+        )
+        self._draw_areas()
+        self._draw_boxes()
+        self._draw_clients()
+        self._draw_mine()
+
+    # -- areas -------------------------------------------------------------------------------
+
+    def _draw_areas(self) -> None:
+        left, right, low, high = map(log10, (LEFT, RIGHT, LOW, HIGH))
+        off = log10(OFF_FROM), log10(OFF_TO)
+        quiet = log10(_within(self.silence.quiet_s, LOW, HIGH))
+        corner = min(right, quiet)
+        lives = [(left, low), (low, low), (corner, corner), (right, corner), (right, high), (left, high)]
+        self._area(LIVES, lives)
+        self._area(LIVES, [(off[0], quiet), (off[1], quiet), (off[1], high), (off[0], high)])
+        if quiet > low:
+            if self.silence.expired == "drop_inbound" and self.silence.waiting_for == "long_query":
+                self._cut_finely(low, corner, right)
+            else:
+                fate = self._fate(RIGHT, LOW)
+                self._area(fate, [(low, low), (right, low), (right, corner), (corner, corner)])
+            x, y = (right + log10(200)) / 2, low + 0.25 * (corner - low)
+            self._name(self._fate(10**x, 10**y), x, y)
+            off_area = [(off[0], low), (off[1], low), (off[1], quiet), (off[0], quiet)]
+            self._area(self._fate(0, LOW), off_area)
+        self._name(LIVES, log10(8), log10(60_000))
+        self.diagonal.add([(low, low), (right, right)])
+        if low < quiet < high:
+            self.quiet.add([(left, quiet), (off[1], quiet)])
+            said = f"the silence lasts {_words(self.silence.quiet_s)}: no box above forgets  "
+            self.text.add(right, quiet, said, "top left", self.colours.ink)
+
+    def _cut_finely(self, low: float, corner: float, right: float) -> None:
+        """The area below the diagonal where probes that come late decide: in columns of one fate each."""
+        wide = 1 / _FINE
+        for i in range(int((right - low) * _FINE) + 1):
+            x0 = low + i * wide
+            x1, top = min(x0 + wide, right), min(x0 + wide / 2, corner)
+            rows = [low + j * wide for j in range(int((top - low) * _FINE) + 1)]
+            at = (x0 + x1) / 2
+            for fate, run in groupby(rows, key=lambda y: self._fate(10**at, 10 ** (y + wide / 2))):
+                ys = list(run)
+                y1 = min(ys[-1] + wide, top)
+                if y1 > ys[0]:
+                    self._area(fate, [(x0, ys[0]), (x1, ys[0]), (x1, y1), (x0, y1)])
+
+    def _fate(self, keepalive: float, box: float) -> str:
+        return self.silence.fate_at(keepalive, box, self.silence.expired)
+
+    def _area(self, fate: str, corners: list[tuple[float, float]]) -> None:
+        self.areas[fate].add([*corners, corners[0]])
+
+    def _name(self, fate: str, x: float, y: float) -> None:
+        colour = {LIVES: self.colours.ink, TOLD: self.colours.again, SILENT: self.colours.error}[fate]
+        self.text.add(x, y, f"<b>{SIGNS[fate][1]} {fate}</b>", "middle center", colour)
+
+    # -- what others use, and oneself --------------------------------------------------------
+
+    def _draw_boxes(self) -> None:
+        """A line for each idle time, its boxes with what becomes of the connection behind each."""
+        left, right = log10(LEFT), log10(OFF_TO)
+        keepalive = self.silence.keepalive_idle_s
+        for seconds, same in groupby(known_boxes(), key=lambda box: box.seconds):
+            y, said = log10(seconds), []
+            ends: dict[str, list[str]] = {}
+            for box in same:
+                fate = self.silence.fate_at(keepalive, box.seconds, box.expired)
+                said.append(f"{SIGNS[fate][1]} {box.name}")
+                about = self.silence.with_values(box_idle_s=box.seconds, expired=box.expired).sentence
+                ends.setdefault(fate, []).append(f"<b>{box.name}</b><br>{_folded(about)}")
+            for i, (fate, about_each) in enumerate(ends.items()):
+                self.marks[fate].add([(self.here + 0.09 * i, y)], "<br>".join(about_each))
+            self.boxes.add([(left, y), (right, y)])
+            self.text.add(left, y, f" {_words(seconds)}: {', '.join(said)}", "top right", self.colours.ink)
+
+    def _draw_clients(self) -> None:
+        for seconds, names in known_clients():
+            who = ", ".join(names)
+            if seconds:
+                x = log10(_within(seconds, LOW, RIGHT))
+                about = f"<b>{who}</b><br>first probe after {_words(seconds)}: lives behind every box above"
+                self.clients.add([(x, x)], about)
+                where, said = ("middle right", f"   {who}") if x < 3 else ("middle left", f"{who}   ")
+                self.text.add(x, x, said, where, self.colours.probe)
+            else:
+                self.clients.add([(log10(OFF), log10(LOW) + 0.12)], f"<b>{who}</b><br>keepalive is off")
+                at = log10(LOW) + 0.2
+                self.text.add(log10(OFF), at, "<br>".join(names), "top center", self.colours.probe)
+
+    def _draw_mine(self) -> None:
+        silence = self.silence
+        low, high = log10(LOW), log10(HIGH)
+        self.mine.add([(self.here, low), (self.here, high)])
+        if silence.box_idle_s:
+            y = log10(_within(silence.box_idle_s, LOW, HIGH))
+            self.mine.add([(log10(LEFT), y), (log10(OFF_TO), y)])
+            about = f"<b>my setting</b><br>{_folded(silence.sentence)}"
+            self.ring.add([(self.here, y)], about)
+            self.marks[silence.fate].add([(self.here, y)], about)
+            said = f"<b>my box: {_words(silence.box_idle_s)}</b>"
+            x = log10(RIGHT) if self.here < 3.2 else self.here - 0.1
+            self.text.add(x, y, said, "bottom left", self.colours.cursor)
+        idle = _words(silence.keepalive_idle_s) if silence.keepalive_idle_s else "off"
+        where = "top right" if self.here < 1 else "top left" if self.here > 4 else "top center"
+        self.text.add(self.here, high, f"<b>my keepalive: {idle}</b>", where, self.colours.cursor)
+
+    # -- for plotly --------------------------------------------------------------------------
+
+    def data(self) -> list[dict[str, Any]]:
+        """Always the same traces in the same order."""
+        colours = self.colours
+        fills = {LIVES: colours.states["open"], TOLD: colours.again, SILENT: colours.error}
+        made = [
+            area.trace(
+                f"area: {fate}",
+                fill="toself",
+                fillcolor=look.tint(fills[fate], 0.16),
+                fillpattern={
+                    "shape": PATTERNS[fate], "fgcolor": look.tint(fills[fate], 0.5),
+                    "bgcolor": look.tint(fills[fate], 0.1), "size": 10, "solidity": 0.12,
+                },
+                line={"width": 0},
+            )
+            for fate, area in self.areas.items()
+        ]  # fmt: skip
+        made += [
+            self.boxes.trace("boxes", line={"color": colours.soft, "width": 1}),
+            self.diagonal.trace("as often as the box", line={"color": colours.ink, "width": 1.6}),
+            self.quiet.trace("silence", line={"color": colours.ink, "width": 1.4, "dash": "dash"}),
+            self.mine.trace("my settings", line={"color": colours.cursor, "width": 2.2, "dash": "dot"}),
+            self.clients.trace(
+                "clients", mode="markers",
+                marker={"symbol": "square", "size": 10, "color": colours.probe,
+                    "line": {"width": 1.5, "color": colours.paper}},
+            ),
+        ]  # fmt: skip
+        made += [
+            marks.trace(
+                f"fate: {fate}", mode="markers",
+                marker={"symbol": SIGNS[fate][0], "size": 13, "color": fills[fate],
+                    "line": {"width": 1.5, "color": colours.paper}},
+            )
+            for fate, marks in self.marks.items()
+        ]  # fmt: skip
+        ring = {"symbol": "circle-open", "size": 26, "color": colours.cursor, "line": {"width": 3}}
+        made.append(self.ring.trace("my setting", mode="markers", marker=ring))
+        return [*made, self.text.trace("words", colours)]
+
+    def layout(self, title: str | None) -> dict[str, Any]:
+        """Both axes with lengths of time as one says them."""
+        margin = {"l": 92, "r": 20, "t": 60 if title else 32, "b": 78}
+        height = _HEIGHT + margin["t"] + margin["b"]
+        legend = "   ".join(f"{SIGNS[fate][1]} {fate}" for fate in FATES)
+        size = {"size": look.FONT_SIZE}
+        return look.layout(self.colours, height=height, margin=margin, title=title) | {
+            "uirevision": "idle map",
+            "dragmode": False,
+            "xaxis": look.axis(
+                range=[log10(LEFT), log10(OFF_TO)], fixedrange=True, showticklabels=True,
+                title={"text": f"keepalive: silence before the first probe<br>{legend}   ■ common clients",
+                    "font": size},
+                **_ticks(LEFT, RIGHT),
+            ),
+            "yaxis": look.axis(
+                range=[log10(LOW), log10(HIGH)], fixedrange=True, showticklabels=True,
+                title={"text": "idle timer of the box on the way", "font": size}, **_ticks(LOW, HIGH),
+            ),
+        }  # fmt: skip
+
+
+def _ticks(low: float, high: float) -> dict[str, Any]:
+    shown = [seconds for seconds in _TICKS if low <= seconds <= high]
+    at, said = [log10(seconds) for seconds in shown], [_words(seconds) for seconds in shown]
+    if low == LEFT:
+        at, said = [*at, log10(OFF)], [*said, "<b>off</b>"]
+    return {"tickmode": "array", "tickvals": at, "ticktext": said}
+
+
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _words(seconds: float) -> str:
+    if seconds >= 86_400 and seconds % 86_400 == 0:
+        return "1 day" if seconds == 86_400 else f"{seconds / 86_400:g} days"
+    return duration(round(seconds * SECOND))
+
+
+def _folded(text: str) -> str:
+    """A long sentence in lines, for hovering."""
+    return "<br>".join(wrap(text, 70))
+
+
+# ----------------------------------------------------------------------
+# The map of `idle_map.py` with its settings to turn: one call in a notebook.
+
+_STYLE = Path(__file__).with_name("explorer.css")
+
+
+class IdleMap(widgets.VBox):
+    """Keepalive against a box's idle timer, to turn and to watch. See `idle_map`."""
+
+    def __init__(self, **initial: Any) -> None:
+        self._values = Silence.defaults()
+        knobs = Silence.knobs()
+        self._shown = [name for name in knobs if name not in ("latency_ms", "linux", "seed")]
+        self._controls = {
+            name: Control(knobs[name], self._values[name], [initial.get(name)], self._turned(name))
+            for name in self._shown
+        }
+        #: What becomes of the silence, or why that can't be said.
+        self.sentence = ""
+        #: The settings that are shown; None when they can't be used.
+        self.silence: Silence | None = None
+        self._figure = LivingFigure("idle_map")
+        self._said = widgets.HTML()
+        grid = widgets.Box([control.widget for control in self._controls.values()])
+        style = widgets.HTML(f"<style>{_STYLE.read_text()}</style>").add_class("tcplab-style")
+        super().__init__([style, grid.add_class("tcplab-controls"), self._said, self._figure, SliderNames()])
+        self.add_class("tcplab-explorer")
+        self.set(**initial)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Every setting with the value that is set."""
+        return {name: self._values[name] for name in self._shown}
+
+    @property
+    def figure(self) -> Any:
+        """The map as a plotly figure; None when there is none."""
+        return self._figure.figure
+
+    def set(self, **values: Any) -> None:
+        """Turn settings by name. What is wrong with one stands in `sentence` afterwards."""
+        try:
+            self.silence = Silence.from_values({**self._values, **values})
+        except ParameterError as error:
+            self.silence, self.sentence = None, str(error)
+            self._figure.clear()
+        else:
+            self._values = self.silence.values()
+            self.sentence = self.silence.sentence
+            self._figure.show(draw_idle_map(self.silence), self.sentence)
+        for name, control in self._controls.items():
+            value = values.get(name, self._values[name])
+            control.show(value if control.can_show(value) else self._values[name])
+        wrong = "" if self.silence else " wrong"
+        said = paragraph(self.sentence if self.silence else f"✗ {self.sentence}")
+        self._said.value = (
+            f'<div class="tcplab-sentence{wrong}" role="status" aria-live="polite">{said}</div>'
+        )
+
+    def _turned(self, name: str) -> Any:
+        return lambda value: self.set(**{name: value})
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(super()._repr_mimebundle_(**options) or {})
+        return bundle | {"text/plain": repr(self), "text/html": self._said.value}
+
+
+def idle_map(**settings: Any) -> IdleMap:
+    """The map keepalive × idle timer, for the last line of a cell: ``idle_map(keepalive_idle_s=300)``.
+
+    Settings are those of `Silence`: keepalive_idle_s (7200; 0 = off), keepalive_interval_s (75),
+    keepalive_probes (9), box_idle_s (350; 0 = never forgets), expired (drop), quiet_s (600), waiting_for
+    (long_query). What is wrong with one of them is said in place of the picture.
+    """
+    return IdleMap(**settings)
+
+
+# ----------------------------------------------------------------------
+# Keepalive against boxes, with probes that get lost: which pairs live, which live by luck, which die.
+
+REACH_LIVES, LUCK, DIES = "lives", "until one is lost", "dies"
+_LOST = Knob("lost probes", int, "probes", 1, 20)
+_RETRIES2 = 15
+
+
+def lost_probe_map(
+    keepalives_s: Sequence[float] = (60, 120, 200, 270, 300, 600, 1800, 7200),
+    boxes_s: Sequence[float] = (240, 350, 600, 900, 1200),
+    *,
+    interval_s: float = 75,
+    probes: int = 9,
+    silent_s: float = 1800,
+    lost: int = 1,
+) -> HeatMap:
+    """A silent query behind a box that drops what it has forgotten: every pair of times run on the model.
+
+    A pair lives, lives until `lost` probes in a row get lost, or dies. All times in seconds; raises
+    `ParameterError` for one that Linux or the model does not take.
+    """
+    interval_s = KEEPALIVE_INTERVAL.check("interval_s", interval_s)
+    probes = KEEPALIVE_PROBES.check("probes", probes)
+    silent_s, lost = PERIOD.check("silent_s", silent_s), _LOST.check("lost", lost)
+    rows = [
+        {
+            "keepalive (s)": idle,
+            "box (s)": box,
+            "a silent query": _fate(idle, interval_s, probes, box, silent_s, lost),
+        }
+        for box in boxes_s
+        for idle in keepalives_s
+    ]
+    return HeatMap(Cells(cast(Any, _Table(rows)), "a silent query", "keepalive (s)", "box (s)"))
+
+
+def _fate(idle: float, interval: float, probes: int, box: float, silent: float, lost: int) -> str:
+    idle = KEEPALIVE_IDLE.check("keepalives_s", idle)
+    if _dies(idle, interval, probes, box, silent):
+        return DIES
+    # The probes that get lost are none for the box: the first that counts comes later.
+    late = idle + interval * lost
+    return LUCK if _dies(late, interval, max(probes - lost, 1), box, silent) else REACH_LIVES
+
+
+def _dies(idle: float, interval: float, probes: int, box: float, silent: float) -> bool:
+    keepalive = Keepalive("", idle, interval, probes, 0)
+    ending = played.box_forgets(box, "drop", "long_query", silent, keepalive, 0, _RETRIES2, NEWEST)
+    return ending is not None
+
+
+class _Column(list[Any]):
+    """Values of a column, with the one method that a heat map asks for."""
+
+    def tolist(self) -> list[Any]:
+        return list(self)
+
+
+class _Table:
+    """As much of a table as a heat map needs: a browser's Python has no pandas."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, name: str) -> _Column:
+        return _Column(row[name] for row in self._rows)

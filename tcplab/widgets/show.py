@@ -1,0 +1,95 @@
+"""What a notebook shows of a trace or an answer in one call. ipywidgets are imported when it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from tcplab.core.text import duration
+from tcplab.core.trace import Trace
+from tcplab.pictures.ladder import draw
+from tcplab.pictures.ports import draw_ports
+from tcplab.pictures.queues import draw_queues
+from tcplab.pictures.studies import draw_churn, draw_failover, draw_pool
+from tcplab.pictures.text import rows, table, tables, words
+from tcplab.pictures.theme import Picture
+from tcplab.pictures.window import draw_window
+from tcplab.what_if import answer
+
+if TYPE_CHECKING:
+    from tcplab.widgets.figure import LivingFigure
+
+#: Every picture of a trace by the name that experiments give it.
+PICTURES: dict[str, Callable[[Trace], Picture]] = {
+    "ladder": draw,
+    "window": draw_window,
+    "queues": draw_queues,
+    "ports": draw_ports,
+    "churn": draw_churn,
+    "pool": draw_pool,
+    "failover": draw_failover,
+}
+#: The picture of a study, which has no segments.
+_CURVES = {"port_churn": "churn", "pool": "pool", "failover": "failover"}
+#: Those that stay readable however many segments there are; the others take the beginning of a long run.
+OF_ALL = ("queues", "ports", "churn", "pool", "failover")
+
+
+class SegmentTable:
+    """Segments line by line: text where there is only text, HTML in a notebook."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.plain = "\n".join("  ".join(row) for row in rows(trace))
+        self.html = table(trace)
+
+    def __repr__(self) -> str:
+        return self.plain
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def picture(trace: Trace, name: str = "") -> LivingFigure:
+    """A picture of a trace: its `ladder`, of a study its curves, or another one by name."""
+    from tcplab.widgets.figure import LivingFigure
+
+    name = name or _CURVES.get(trace.experiment, "ladder")
+    figure = LivingFigure(trace.experiment)
+    numbers = tables(trace) if trace.series else table(trace)
+    figure.show(PICTURES[name](trace), f"{name.capitalize()}: {summary(trace)}", numbers)
+    return figure
+
+
+def summary(trace: Trace) -> str:
+    """A run in one sentence that needs no experiment: how much, between whom, and what came last."""
+    if not trace.packets:
+        return f"{trace.seconds(trace.end):.3g} s, without a segment of its own."
+    last, said = trace.packets[-1], words(trace)[-1]
+    what = ", ".join(part for part in (said.name, said.fate) if part) or said.flags
+    return (
+        f"{len(trace.packets)} segments between {' and '.join(trace.hosts)}. "
+        f"The last goes from {last.sender} to {last.receiver} after {duration(last.t - trace.start)}: {what}."
+    )
+
+
+def segment_table(trace: Trace) -> SegmentTable:
+    """The table of a trace's segments."""
+    return SegmentTable(trace)
+
+
+class ShownWhatIf(answer.WhatIf):
+    """A `WhatIf` that a notebook shows as two ladders beside each other."""
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        from tcplab.widgets.what_if import beside
+
+        shown = dict(beside(self)._repr_mimebundle_(**options) or {})
+        return shown | {"text/plain": self.sentence}
+
+
+@wraps(answer.what_if)
+def what_if(connection: Trace, **settings: Any) -> answer.WhatIf:
+    found = answer.what_if(connection, **settings)
+    return ShownWhatIf(**{each.name: getattr(found, each.name) for each in fields(found)})

@@ -1,0 +1,306 @@
+"""The desk's form: an environment to type. Nothing here knows what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+
+from tcplab.advice import Box
+from tcplab.advice.environment import DATABASES, DRIVERS_OF, PROXIES, Environment, Leg, known_boxes
+from tcplab.advice.products import title
+from tcplab.core.knobs import Knob
+from tcplab.core.releases import LISTED
+from tcplab.widgets.controls import explanation, meaning
+from tcplab.widgets.controls import title as knob_title
+
+# ----------------------------------------------------------------------
+# A row of the form for one box: chosen by name, or with one's own numbers.
+
+#: What the list of known boxes says when the numbers are one's own.
+OWN = "another one: your own numbers"
+_EXPIRED = {
+    "drops what comes": "drop",
+    "answers what comes with a RST": "reject",
+    "sends a RST to both ends": "reset_both",
+    "takes it up again": "reopen",
+    "lets nothing in until the client sends": "drop_inbound",
+}
+_KINDS = {"any segment, probes too": "layer4", "only data": "layer7", "only a new request": "requests"}
+
+
+class BoxRow(widgets.VBox):
+    """One box to choose and to change. `box` builds it; `changed` and `removed` are told."""
+
+    def __init__(
+        self, box: Box | None, changed: Callable[[], None], removed: Callable[[BoxRow], None]
+    ) -> None:
+        box = box or known_boxes()["AWS NLB"]
+        self._changed = changed
+        self._quiet = False
+        self.known = labelled(widgets.Dropdown(options=[OWN, *known_boxes()], description="box"))
+        self.fields: dict[str, Any] = {
+            "name": widgets.Text(description="its name", continuous_update=False),
+            "idle_s": widgets.FloatText(description="forgets after (s); 0: never", continuous_update=False),
+            "expired": widgets.Dropdown(options=list(_EXPIRED.items()), description="and then"),
+            "kind": widgets.Dropdown(options=list(_KINDS.items()), description="what is a sign of life"),
+            "age_s": widgets.FloatText(
+                description="ends any older than (s); 0: none", continuous_update=False
+            ),
+            "ports": widgets.IntText(
+                description="NAT: ports to one server; 0: no NAT", continuous_update=False
+            ),
+            "time_wait_s": widgets.FloatText(
+                description="NAT: keeps a closed port (s)", continuous_update=False
+            ),
+        }
+        for field in self.fields.values():
+            labelled(field).observe(lambda change: self._on_field(), "value")
+        remove = widgets.Button(description="Remove this box", icon="trash", layout={"width": "auto"})
+        remove.on_click(lambda button: removed(self))
+        self.known.observe(lambda change: self._on_known(), "value")
+        rest = list(self.fields.values())
+        folded = widgets.Accordion([grid([rest[0], *rest[3:], remove])], titles=["name, age, NAT, remove"])
+        folded.selected_index = None
+        super().__init__([grid([self.known, *rest[1:3]]), folded])
+        self.add_class("tcplab-box")
+        self.show(box)
+
+    def box(self) -> Box:
+        """What is typed. Raises `ParameterError` with one sentence."""
+        return Box(**{name: field.value for name, field in self.fields.items()})
+
+    def show(self, box: Box) -> None:
+        """Show another box, without telling anybody."""
+        self._quiet = True
+        try:
+            for name, field in self.fields.items():
+                field.value = getattr(box, name)
+            self.known.value = box.name if known_boxes().get(box.name) == box else OWN
+        finally:
+            self._quiet = False
+
+    def _on_known(self) -> None:
+        if self._quiet:
+            return
+        if chosen := known_boxes().get(self.known.value):
+            self.show(chosen)
+            self._changed()
+
+    def _on_field(self) -> None:
+        if self._quiet:
+            return
+        self._quiet = True
+        known = known_boxes().get(self.fields["name"].value)
+        same = known and all(getattr(known, name) == field.value for name, field in self.fields.items())
+        self.known.value = self.fields["name"].value if same else OWN
+        self._quiet = False
+        self._changed()
+
+
+def labelled(widget: Any) -> Any:
+    """Its description in full, above it."""
+    widget.style.description_width = "100%"
+    return widget.add_class("tcplab-turn")
+
+
+def grid(children: Sequence[Any]) -> widgets.Box:
+    """Fields beside each other, as many as there is room for."""
+    return widgets.Box(list(children)).add_class("tcplab-fields")
+
+
+#: What is asked in the open; the rest has a fold of its own.
+FIRST = (
+    "longest_silent_query_s", "longest_idle_s", "notice_within_s", "outage_s", "lost_probes", "instances",
+    "pool_size", "connects_per_s", "backlog", "max_connections",
+)  # fmt: skip
+MORE = ("hold_s", "ports", "acquire_timeout_s")
+_HELP = {
+    "longest_silent_query_s": "How long the slowest query or report works before its first row.",
+    "longest_idle_s": "How long a session may rest between two queries: overnight in a client, in a pool.",
+    "notice_within_s": "How soon either end must know that the other is gone.",
+    "outage_s": "How long your users bear it.",
+    "lost_probes": "Keepalive probes in a row that may get lost without harm.",
+    "instances": "Processes, pods or hosts of the application, each with a pool of its own.",
+    "pool_size": "Connections of one of them.",
+    "connects_per_s": "New connections of one instance; 0: hardly any.",
+    "backlog": "How many may wait for the first server to take them; 0: as it comes.",
+    "max_connections": "Of the database; 0: as it comes.",
+    "hold_s": "How long a new connection lasts, where there are many.",
+    "ports": "Of one host of the application; 0: Linux's range.",
+    "acquire_timeout_s": "How long a thread waits for a connection of its pool; 0: the pool's own setting.",
+}
+_CHAINS = ((), *((each,) for each in PROXIES), PROXIES, tuple(reversed(PROXIES)))
+_KNOBS: dict[str, Knob] = {
+    each.name: each.metadata["knob"] for each in fields(Environment) if "knob" in each.metadata
+}
+
+
+class Form(widgets.Tab):
+    """An environment to type: `environment` builds it. Tells `changed` that somebody changed something.
+
+    `more_pages` come after its own, by title.
+    """
+
+    def __init__(self, changed: Callable[[], None], more_pages: Mapping[str, widgets.Widget]) -> None:
+        self._changed = changed
+        self._quiet = False
+        #: What is set today, as the desk keeps it: the form shows no row for each of a hundred settings.
+        self.settings: dict[str, Any] = {}
+        databases = [(_people(each), each) for each in DATABASES]
+        pools = [(title(each) if each else "none", each) for each in _KNOBS["pool"].choices]
+        self.database = _choice("database", databases, self._on_products)
+        self.driver = _choice("driver", [], self._told)
+        self.pool = _choice("pool", pools, self._told)
+        self.proxies = _choice("proxies on the way", [], self._on_products)
+        self.linux = _choice("Linux on the hosts", LISTED, self._told)
+        self.numbers = {name: self._number(name) for name in (*FIRST, *MORE)}
+        self._meanings = {name: widgets.HTML().add_class("tcplab-meaning") for name in self.numbers}
+        self.legs: list[LegForm] = []
+        self._way = widgets.VBox()
+        fold = grid([*(self._row(name) for name in MORE), self.linux])
+        folded = widgets.Accordion([fold], titles=[f"{len(MORE) + 1} more that seldom matter"])
+        folded.selected_index = None
+        pages = {
+            "1 · Who talks to whom": grid([self.database, self.driver, self.pool, self.proxies]),
+            "2 · Boxes on the way": self._way,
+            "3 · How long, how many": widgets.VBox([grid([self._row(name) for name in FIRST]), folded]),
+        } | dict(more_pages)
+        super().__init__(list(pages.values()), titles=list(pages))
+        self.selected_index = 0
+
+    # -- what it says ------------------------------------------------------------------------
+
+    def environment(self) -> Environment:
+        """What is typed. Raises `ParameterError` with one sentence where it can't be."""
+        numbers = {name: box.value for name, box in self.numbers.items()}
+        return Environment(
+            database=self.database.value, driver=self.driver.value, pool=self.pool.value,
+            proxies=self.proxies.value, legs=tuple(leg.leg() for leg in self.legs), linux=self.linux.value,
+            settings=self.settings, **numbers,
+        )  # fmt: skip
+
+    def show(self, environment: Environment) -> None:
+        """Show another environment, without telling anybody."""
+        self._quiet = True
+        try:
+            self.settings = dict(environment.settings)
+            self.database.value = environment.database
+            self._offer(environment.driver, environment.proxies)
+            self.pool.value = environment.pool
+            if environment.linux not in self.linux.options:
+                self.linux.options = [*self.linux.options, environment.linux]
+            self.linux.value = environment.linux
+            for name, box in self.numbers.items():
+                box.value = getattr(environment, name)
+            self._set_legs([LegForm(leg, self._told) for leg in environment.legs])
+            self._show_meanings()
+        finally:
+            self._quiet = False
+
+    # -- when somebody types -----------------------------------------------------------------
+
+    def _told(self) -> None:
+        if not self._quiet:
+            self._show_meanings()
+            self._changed()
+
+    def _on_products(self) -> None:
+        """Another database has other drivers; another chain of proxies has other legs."""
+        if self._quiet:
+            return
+        self._quiet = True
+        try:
+            self._offer(self.driver.value, self.proxies.value)
+            servers = [_people(each) for each in (*self.proxies.value, self.database.value)]
+            clients = ["application", *servers]
+            for i, server in enumerate(servers):
+                if i < len(self.legs):
+                    self.legs[i].name.value = f"{clients[i]} to {server}"
+                else:
+                    self.legs.append(LegForm(Leg(f"{clients[i]} to {server}"), self._told))
+            self._set_legs(self.legs[: len(servers)])
+        finally:
+            self._quiet = False
+        self._told()
+
+    def _offer(self, driver: str, proxies: Sequence[str]) -> None:
+        """The drivers and proxies that this database has, and of them those wanted if they are there."""
+        database = self.database.value
+        drivers = DRIVERS_OF[database]
+        self.driver.options = [(title(each), each) for each in drivers]
+        self.driver.value = driver if driver in drivers else drivers[0]
+        chains = [each for each in _CHAINS if database == "postgresql" or "pgbouncer" not in each]
+        self.proxies.options = [(", then ".join(map(_people, each)) or "none", each) for each in chains]
+        self.proxies.value = tuple(proxies) if tuple(proxies) in chains else ()
+
+    def _set_legs(self, legs: list[LegForm]) -> None:
+        self.legs = legs
+        self._way.children = legs
+
+    # -- building ----------------------------------------------------------------------------
+
+    def _number(self, name: str) -> Any:
+        knob = _KNOBS[name]
+        kind = widgets.IntText if knob.kind is int else widgets.FloatText
+        made = labelled(
+            kind(description=knob_title(knob) if knob.unit == "s" else knob.label, continuous_update=False)
+        )
+        made.tooltip = f"{_HELP[name]} {explanation(knob)}"
+        made.observe(lambda change: self._told(), "value")
+        return made
+
+    def _row(self, name: str) -> widgets.VBox:
+        row = widgets.HBox([self.numbers[name], self._meanings[name]]).add_class("tcplab-row")
+        return widgets.VBox([row, widgets.HTML(f'<div class="tcplab-help">{escape(_HELP[name])}</div>')])
+
+    def _show_meanings(self) -> None:
+        for name, box in self.numbers.items():
+            self._meanings[name].value = f"<span>{escape(meaning(_KNOBS[name], box.value))}</span>"
+
+
+class LegForm(widgets.VBox):
+    """One leg: its name, and a row for each box on it."""
+
+    def __init__(self, leg: Leg, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self.name = labelled(widgets.Text(leg.name, description="leg", continuous_update=False))
+        self.name.observe(lambda change: changed(), "value")
+        self.rows = [BoxRow(box, changed, self._remove) for box in leg.boxes]
+        self._boxes = widgets.VBox(self.rows)
+        add = widgets.Button(description="Add a box to this leg", icon="plus")
+        add.layout = widgets.Layout(width="auto", align_self="flex-start")
+        add.on_click(lambda button: self.add())
+        super().__init__([self.name, self._boxes, add])
+        self.add_class("tcplab-leg")
+
+    def leg(self) -> Leg:
+        """What is typed. Raises `ParameterError` with one sentence."""
+        return Leg(self.name.value, tuple(row.box() for row in self.rows))
+
+    def add(self) -> None:
+        """One more box, the one that most people meet first."""
+        self._set([*self.rows, BoxRow(None, self._changed, self._remove)])
+
+    def _remove(self, row: BoxRow) -> None:
+        self._set([each for each in self.rows if each is not row])
+
+    def _set(self, rows: list[BoxRow]) -> None:
+        self.rows = rows
+        self._boxes.children = rows
+        self._changed()
+
+
+def _choice(label: str, options: Sequence[Any], told: Callable[[], None]) -> Any:
+    made = labelled(widgets.Dropdown(options=list(options), description=label))
+    made.observe(lambda change: told(), "value")
+    return made
+
+
+def _people(product: str) -> str:
+    """A product as one says it: PostgreSQL, not PostgreSQL server."""
+    names = {"oracle": "Oracle", "redis": "Redis"}
+    return names.get(product) or title(product).removesuffix(" server")

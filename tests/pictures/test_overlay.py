@@ -1,0 +1,74 @@
+"""A run on Linux over the model's: what is paired, what stands alone, and that one ladder can hold both."""
+
+import re
+
+import pytest
+
+from tcplab.agree import agreement
+from tcplab.bench import run
+from tcplab.bench.agreement import judge
+from tcplab.capture.recordings import recording
+from tcplab.experiments import EXPERIMENTS, find
+from tcplab.follow import classify
+from tcplab.pictures import ladder
+from tcplab.pictures.overlay import BOTH, LINUX, MODEL, overlay
+
+
+def both(name, **changes):
+    """The recorded run of an experiment over the model's at these parameters."""
+    linux = recording(name)
+    experiment = find(name).from_values({**linux.parameters, **changes})
+    result, ours, theirs = judge(experiment, linux)
+    return result, ours, theirs, *overlay(ours, theirs)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_where_they_agree_nothing_is_added_and_all_that_is_compared_has_a_band(name):
+    result, ours, theirs, merged, beside = both(name)
+    assert result == agreement(theirs.trace) and result.agrees
+    assert merged.packets == ours.trace.packets and len(beside) == len(merged.packets)
+    assert {each.who for each in beside} <= {BOTH, ""}
+    ticked = [each for each in beside if each.says.startswith("✓ Linux ")]
+    assert len(ticked) == result.segments
+    picture = ladder.draw(merged, beside=beside)
+    labels = next(trace for trace in picture.data if trace["name"] == "labels")
+    assert sum("✓ Linux" in text for text in labels["text"]) == len(ticked)
+    band = next(trace for trace in picture.data if trace["name"] == "both witnesses")
+    assert band["x"].count(None) == sum(each.who == BOTH for each in beside)
+    assert "both witnesses" in picture.figure().to_json()
+
+
+def test_what_only_one_of_them_sent_says_whose_it_is():
+    result, ours, _, merged, beside = both("keepalive", probes=2)
+    assert not result.agrees and re.match(r"Linux [\d.]+ and the model differ \(3 more\)\.", result.sentence)
+    (extra,) = [p for p, each in zip(merged.packets, beside, strict=True) if each.who == LINUX]
+    model = next(p for p in ours.trace.packets if p.kind == "keepalive").segment
+    assert extra.kind == "keepalive" and extra.segment.seq == model.seq
+    assert (extra.segment.source, extra.segment.destination) == (model.source, model.destination)
+    kinds = [p.kind for p in merged.packets]
+    classify(merged.packets)
+    assert [p.kind for p in merged.packets] == kinds, "its numbers fit into the model's connection"
+    assert list(merged.packets) == sorted(merged.packets, key=lambda packet: packet.t)
+
+    *_, beside = both("keepalive", probes=5)
+    assert [each.says for each in beside if each.who == MODEL] == ["✗ not on Linux"] * 2
+
+
+def test_a_model_that_sends_nothing_back_leaves_linux_its_own_segments():
+    linux = recording("keepalive")
+    experiment = find("keepalive").from_values(linux.parameters)
+    result, ours, theirs = judge(experiment, linux)
+    ours.trace.packets[:] = ours.trace.packets[:1]
+    ours.numbers[:] = ours.numbers[:1]
+    ours.connection[:] = ours.connection[:1]
+    merged, beside = overlay(ours, theirs)
+    assert [each.who for each in beside].count(LINUX) == result.segments - 1
+    assert len({frozenset((p.segment.source, p.segment.destination)) for p in merged.packets}) == 1
+    ladder.draw(merged, beside=beside)
+
+
+def test_an_ordinary_ladder_has_no_word_of_it():
+    trace = run(EXPERIMENTS["handshake_and_close"]())
+    picture = ladder.draw(trace)
+    assert "✓" not in str(picture.data)
+    assert not next(each for each in picture.data if each["name"] == "both witnesses")["x"]

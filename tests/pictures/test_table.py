@@ -1,0 +1,83 @@
+"""The table of segments: one row each, numbers as in the trace, nothing unescaped."""
+
+from html.parser import HTMLParser
+
+from pictures.transcripts import MS, Story
+from tcplab.core.segment import ACK, PSH, RST
+from tcplab.core.trace import Trace
+from tcplab.pictures.text import rows, table
+
+
+class Cells(HTMLParser):
+    """The table's rows of text, and the attributes of its headings."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.rows, self.scopes, self._cell = [], [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._cell = tag
+        if tag == "th":
+            self.scopes.append(dict(attrs).get("scope"))
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = None
+
+    def handle_data(self, data):
+        if self._cell:
+            self.rows[-1][-1] += data
+
+
+def lost_and_ignored():
+    story = Story()
+    t = story.open()
+    story.say(t, "client", PSH | ACK, 1, 1, 40, fate="lost")
+    story.say(t + 250 * MS, "client", PSH | ACK, 1, 1, 40, kind="retransmission")
+    story.say(t + 260 * MS, "server", RST, 70000, kind="forged", verdict="ignored")
+    return story.finish(t + 300 * MS)
+
+
+def test_one_row_for_every_segment():
+    made = rows(lost_and_ignored())
+    assert [row[0] for row in made] == ["1", "2", "3", "4", "5", "6"]
+    assert made[0][1:9] == ("0.000000", "+0.001 s", "client → server", "SYN", "0", "", "0", "64240")
+    assert made[3][1:] == ("0.003000", "", "client → server", "PSH, ACK", "1", "1", "40", "64240", "✗ lost")
+    assert made[4][1] == "0.253000" and made[4][9] == "retransmission 1"
+    assert made[5][4:7] == ("RST", "70000", "") and made[5][9] == "forged, → ignored"
+
+
+def test_an_obeyed_reset_says_so():
+    story = Story()
+    t = story.open()
+    story.say(t, "server", RST, 1, verdict="accepted")
+    assert rows(story.finish(t))[-1][9] == "RST accepted"
+
+
+def test_html_has_the_same_cells_and_headings_with_scope():
+    trace = lost_and_ignored()
+    cells = Cells(table(trace))
+    head, *body = cells.rows
+    assert [tuple(row) for row in body] == rows(trace)
+    assert len(head) == 10
+    assert cells.scopes == ["col"] * 10 + ["row"] * 6
+
+
+def test_names_are_text_and_not_html():
+    story = Story()
+    story.open()
+    trace = story.finish()
+    trace.packets[0].sender = "<img src=x onerror=alert(1)>"
+    trace.packets[0].fate = "dropped_by:<b>box</b>"
+    html = table(trace)
+    assert "<img" not in html and "<b>" not in html
+    assert Cells(html).rows[1][3] == "<img src=x onerror=alert(1)> → server"
+
+
+def test_no_segment_at_all():
+    assert "Not one segment" in table(Trace("nothing", "model"))

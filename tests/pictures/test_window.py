@@ -1,0 +1,332 @@
+"""The window: where a RST falls, and how it opens and closes over time."""
+
+import re
+from itertools import pairwise
+
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pictures.transcripts import ALL, ISN, MS, Story, healthy, reset_in_window, slow_reader
+from tcplab.bench import run
+from tcplab.core.segment import ACK, FIN, PSH, RST, seq_add
+from tcplab.core.text import SECOND
+from tcplab.core.trace import Trace
+from tcplab.experiments import EXPERIMENTS
+from tcplab.pictures.theme import CHARACTER
+from tcplab.pictures.window import (
+    PATTERNS,
+    NumberLine,
+    advertised,
+    closed_stretches,
+    draw_window,
+    fallen_reset,
+    receiver_of,
+    window,
+    window_at_reset,
+    window_over_time,
+)
+
+RstInWindow = EXPERIMENTS["rst_in_window"]
+SlowReader = EXPERIMENTS["slow_reader"]
+
+
+def named(picture, name):
+    (found,) = [trace for trace in picture.data if trace["name"] == name]
+    return found
+
+
+def zones(picture):
+    """[(verdict, from x, to x)] from left to right."""
+    found = []
+    for verdict in PATTERNS:
+        x = named(picture, f"zone: {verdict}")["x"]
+        found += [(verdict, x[i], x[i + 1]) for i in range(0, len(x), 6)]
+    return sorted(found, key=lambda zone: zone[1])
+
+
+def words_of(picture):
+    return [re.sub(r"<[^>]+>", "", text) for text in named(picture, "captions")["text"]]
+
+
+# -- what fell where -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("offset", "verdict"),
+    [(0, "accepted"), (1, "challenged"), (65536, "challenged"), (65537, "ignored"), (-1, "ignored")],
+)
+def test_the_window_is_read_from_the_segments(offset, verdict):
+    fallen = fallen_reset(reset_in_window(offset, ""))
+    assert (fallen.offset, fallen.left_edge, fallen.right_edge) == (offset, 0, 65536)
+    assert fallen.expected == 201
+    assert fallen.verdict == fallen.verdict_at(offset) == verdict
+
+
+def test_the_traces_own_verdict_counts():
+    assert fallen_reset(reset_in_window(0, "challenged")).verdict == "challenged"
+
+
+def test_the_left_edge_lags_while_an_ack_is_delayed():
+    """Data that came after the last ACK moves RCV.NXT, not the edge of the window."""
+    story = Story()
+    t = story.exchange(story.open())
+    story.say(t, "server", PSH | ACK, 201, 41, 1000)
+    t += 2 * MS
+    story.say(t, "server", RST, 201, window=0, kind="forged")
+    fallen = fallen_reset(story.finish())
+    assert (fallen.expected, fallen.left_edge, fallen.offset) == (1201, -1000, -1000)
+    assert fallen.right_edge == 64240 - 1000
+    assert fallen.verdict == "challenged", "it lies in the window still"
+    assert fallen.verdict_at(-1001) == "ignored"
+
+
+def test_a_lost_segment_does_not_move_what_is_expected():
+    story = Story()
+    t = story.exchange(story.open())
+    story.say(t, "server", PSH | ACK, 201, 41, 100, fate="lost")
+    story.say(t, "server", PSH | ACK, 301, 41, 100)
+    story.say(t + 2 * MS, "server", RST, 201, window=0, kind="forged")
+    assert fallen_reset(story.finish()).expected == 201
+
+
+@pytest.mark.parametrize(("linux", "verdict"), [("6.18", "accepted"), ("3.10", "challenged")])
+def test_the_sack_edge_counts_since_it_does_in_linux(linux, verdict):
+    trace = reset_in_window(5000, "", sack_edge=5000)
+    trace.linux = linux
+    fallen = fallen_reset(trace)
+    assert fallen.sack == ((4900, 5000),)
+    assert fallen.verdict == verdict
+
+
+def test_one_byte_early_counts_after_a_fin():
+    story = Story()
+    t = story.exchange(story.open())
+    t = story.say(t, "server", FIN | ACK, 201, 41)
+    t = story.say(t, "client", ACK, 41, 202)
+    story.say(t, "server", RST, 201, window=0)
+    fallen = fallen_reset(story.finish())
+    assert (fallen.offset, fallen.verdict) == (-1, "accepted")
+
+
+def test_what_the_receiver_says_afterwards_is_another_window():
+    story = Story()
+    t = story.exchange(story.open())
+    story.say(t, "server", RST, 500, window=0, kind="forged", verdict="challenged")
+    story.say(t + MS, "client", ACK, 41, 201, window=99, kind="challenge_ack")
+    story.say(t + 3 * MS, "server", PSH | ACK, 201, 41, 100)
+    story.say(t + 5 * MS, "client", ACK, 41, 301, window=999)
+    fallen = fallen_reset(story.finish())
+    assert (fallen.expected, fallen.right_edge) == (201, 64240)
+
+
+def test_the_forged_reset_is_the_one_to_look_at():
+    """Not the one by which a host without a socket answers later."""
+    story = Story()
+    t = story.exchange(story.open())
+    story.say(t, "client", RST, 41)
+    story.say(t + SECOND, "server", RST, 501, window=0, kind="forged", verdict="challenged")
+    assert fallen_reset(story.finish()).index == 7
+
+
+@pytest.mark.parametrize(
+    "offset", [-(2**31) + 1, -70000, -2, -1, 0, 1, 2, 100, 65535, 65536, 65537, 2**31 - 1]
+)
+def test_picture_and_model_agree(offset):
+    trace = run(RstInWindow(offset=offset))
+    fallen = fallen_reset(trace)
+    assert fallen.offset == offset
+    assert fallen.right_edge == trace.outcome["window"]
+    assert fallen.verdict == fallen.verdict_at(offset) == trace.outcome["verdict"]
+
+
+def test_without_a_reset_there_is_none():
+    assert fallen_reset(healthy()) is None
+    assert fallen_reset(Trace("nothing", "model")) is None
+    assert "No RST" in window_at_reset(healthy()).data[0].text[0]
+
+
+def test_a_reset_that_answers_a_syn_meets_no_window():
+    assert fallen_reset(run(EXPERIMENTS["unanswered_connect"](fate="closed"))) is None
+
+
+# -- the number line -------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(-(2**31), 2**31), min_size=1, max_size=12), st.integers(), st.integers())
+def test_the_number_line_is_in_order(offsets, one, other):
+    line = NumberLine(offsets)
+    assert all(b - a >= 1 for a, b in pairwise(line.at))
+    low, high = sorted(min(max(n, line.offsets[0]), line.offsets[-1]) for n in (one, other))
+    assert line.x(low) <= line.x(high)
+    assert [line.x(offset) for offset in line.offsets] == pytest.approx(line.at)
+
+
+@pytest.mark.parametrize("offset", [-1, 0, 1, 30000, 65536, 65537])
+def test_neighbours_can_be_told_apart(offset):
+    """Where the RST falls lies inside the zone of its verdict, and a good way from the zone's edge."""
+    fallen = fallen_reset(reset_in_window(offset, ""))
+    picture = draw_window(reset_in_window(offset, ""))
+    x = named(picture, "RST")["x"][0]
+    ((_, x0, x1),) = [zone for zone in zones(picture) if zone[1] < x < zone[2]]
+    (verdict,) = [name for name, a, b in zones(picture) if (a, b) == (x0, x1)]
+    assert verdict == fallen.verdict
+    assert min(x - x0, x1 - x) >= 0.4
+    low, high = picture.layout["xaxis"]["range"]
+    assert (high - low) < 40, "a unit is at least 20 px wide"
+
+
+def test_zones_stand_in_order_and_without_a_gap():
+    found = zones(draw_window(reset_in_window(5, "challenged")))
+    assert [verdict for verdict, _, _ in found] == ["ignored", "accepted", "challenged", "ignored"]
+    assert all(end == begin for (_, _, end), (_, begin, _) in pairwise(found))
+    held = zones(draw_window(reset_in_window(5000, "accepted", sack_edge=5000)))
+    assert [verdict for verdict, _, _ in held] == [
+        "ignored",
+        "accepted",
+        "challenged",
+        "accepted",
+        "challenged",
+        "ignored",
+    ]
+
+
+def test_a_closed_window_has_only_its_exact_number():
+    found = zones(draw_window(reset_in_window(0, "accepted", window=0)))
+    assert [verdict for verdict, _, _ in found] == ["ignored", "accepted", "ignored"]
+
+
+def test_words_name_position_verdict_and_edges():
+    picture = draw_window(reset_in_window(-1, "ignored"))
+    text = words_of(picture)
+    assert "RST seq 200 = RCV.NXT − 1 → ignored" in text
+    assert "right edge65,737 (+65,536)" in text
+    assert "the window of client, not to scale" in text
+    assert named(picture, "RST")["line"]["dash"] == "dot"
+    assert "<b>exact: accepted</b>" in named(picture, "zone names")["text"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 50, 65536])
+@pytest.mark.parametrize("sack_edge", [0, 110, 5000])
+def test_no_words_of_the_number_line_touch(size, sack_edge):
+    picture = draw_window(reset_in_window(1, "", window=size, sack_edge=sack_edge))
+    unit = 720 / picture.layout["xaxis"]["range"][1]
+    boxes = []
+    for name in ("captions", "zone names"):
+        trace = named(picture, name)
+        for x, y, text, where in zip(
+            trace["x"], trace["y"], trace["text"], trace["textposition"], strict=True
+        ):
+            lines = re.sub(r"</?[bi]>", "", text).split("<br>")
+            wide = max(map(len, lines)) * CHARACTER * 0.9
+            left = x * unit - {"middle center": wide / 2, "middle left": wide, "middle right": 0}[where]
+            boxes.append((left, left + wide, y - 8 * len(lines), y + 8 * len(lines), text))
+    for i, a in enumerate(boxes):
+        for b in boxes[i + 1 :]:
+            assert a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2], (a, b)
+
+
+# -- over time -------------------------------------------------------------------------------
+
+
+def test_the_window_is_that_of_whoever_gets_the_data():
+    assert receiver_of(slow_reader()) == "client"
+    assert receiver_of(Trace("nothing", "model")) == ""
+
+
+def test_steps_come_when_the_sender_learns_of_them():
+    story = Story()
+    t = story.open()
+    story.say(t, "server", PSH | ACK, 1, 1, 100)
+    story.say(t + MS, "client", ACK, 1, 101, window=500)
+    story.say(t + 2 * MS, "client", ACK, 1, 101, window=0, fate="lost")
+    story.say(t + 5 * MS, "client", ACK, 1, 101, window=900)
+    trace = story.finish()
+    steps = [(t - trace.start, size) for t, size in advertised(trace, "client")]
+    assert steps == [(3 * MS, 64240), (5 * MS, 500), (9 * MS, 900)]
+
+
+def test_closed_stretches_end_where_the_window_opens():
+    trace = slow_reader(fills=2, stall=6)
+    stretches = closed_stretches(advertised(trace, "client"), trace.end)
+    # It opens when the sender has the update: one latency after the read, six seconds after it closed.
+    assert [(s.ended - s.began) / SECOND for s in stretches] == pytest.approx([6.001, 6.001])
+
+
+def test_a_window_that_never_opens_is_closed_to_the_end():
+    assert [(s.began, s.ended) for s in closed_stretches([(0, 5), (7, 0)], 20)] == [(7, 20)]
+    assert closed_stretches([(0, 5), (7, 0)], 7) == []
+
+
+def test_stalls_are_hatched_and_probes_marked():
+    trace = slow_reader(fills=2, stall=6)
+    picture = draw_window(trace)
+    hatch = named(picture, "window closed")
+    assert hatch["fillpattern"]["shape"] == "/"
+    assert hatch["x"].count(None) == 2
+    probes = named(picture, "window probes")
+    assert [trace.packets[i].kind for i in probes["customdata"]] == ["window_probe"] * 8
+    assert set(probes["marker"]["symbol"]) == {"triangle-up"}
+    assert named(picture, "reads")["customdata"]
+    assert any("zero window for 12 s in all, window probes: 8" in text for text in words_of(picture))
+
+
+def test_the_picture_agrees_with_the_outcome():
+    for values in SlowReader.presets.values():
+        trace = run(SlowReader(**values))
+        stretches = closed_stretches(advertised(trace, "client"), trace.end)
+        whole = sum(s.ended - s.began for s in stretches) / SECOND
+        assert whole == pytest.approx(trace.outcome["stalled_s"], abs=0.01)
+        probes = named(draw_window(trace), "window probes")
+        assert len(probes["x"]) == trace.outcome["window_probes"]
+
+
+def test_a_lost_probe_is_a_cross():
+    trace = run(SlowReader(peer="offline", retries2=5))
+    symbols = named(draw_window(trace), "window probes")["marker"]["symbol"]
+    assert "x-thin" in symbols
+
+
+# -- all of them -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("dark", [False, True])
+def test_plotly_finds_nothing_to_object_to(make, dark):
+    picture = draw_window(make(), title="A title", dark=dark)
+    validated = go.Figure(data=picture.data, layout=picture.layout)
+    assert picture.figure().to_dict() == validated.to_dict()
+    assert not validated.layout.annotations
+    assert not validated.layout.shapes
+    assert validated.layout.uirevision == "window"
+
+
+def test_each_kind_of_trace_gets_its_own_picture():
+    assert "RST" in [t.name for t in window(reset_in_window()).data]
+    assert "advertised window" in [t.name for t in window(slow_reader()).data]
+    assert "advertised window" in [t.name for t in window_over_time(reset_in_window()).data]
+    assert "RST" in [t.name for t in window_at_reset(reset_in_window()).data]
+
+
+def test_a_wrapped_window_is_no_other_window():
+    """The server's numbers wrap inside the client's window."""
+    story = Story()
+    t = story.exchange(story.open())
+    shift = 2**32 - 300 - ISN["server"]
+    story.say(t, "server", RST, 201 + 60000, window=0, kind="forged")
+    trace = story.finish()
+    plain = fallen_reset(trace)
+    for packet in trace.packets:
+        s = packet.segment
+        changes = {"seq": seq_add(s.seq, shift)} if packet.sender == "server" else {}
+        if packet.sender == "client" and s.flags & ACK:
+            changes = {"ack": seq_add(s.ack, shift)}
+        packet.segment = type(s)(**{f: getattr(s, f) for f in s.__slots__} | changes)
+    wrapped = fallen_reset(trace)
+    assert (wrapped.offset, wrapped.right_edge, wrapped.expected, wrapped.verdict) == (
+        plain.offset,
+        plain.right_edge,
+        plain.expected,
+        plain.verdict,
+    )

@@ -1,0 +1,93 @@
+"""Port churn played naively: every moment on its own, every port an object. Slow and plain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import inf
+
+from tcplab.studies.ports_in_turn import WHOLE_SECONDS
+
+
+@dataclass
+class Port:
+    """One port towards one destination."""
+
+    closes: float = -1
+    time_wait_ends: float = -1
+    #: From when connect() may take it.
+    free: float = -1
+
+
+@dataclass
+class Told:
+    """What a naive run saw; curves as (moment, value) after everything of that moment has happened."""
+
+    opened: int = 0
+    refused: int = 0
+    first_refusal: int | None = None
+    outages: list = field(default_factory=list)
+    in_use: list = field(default_factory=list)
+    time_wait: list = field(default_factory=list)
+    opened_at: list = field(default_factory=list)
+
+    @property
+    def longest_outage(self) -> int:
+        return max((until - began for began, until in self.outages), default=0)
+
+
+def play(load) -> Told:
+    """Every tick at which anything can happen, one after the other."""
+    told = Told()
+    towards = [[Port() for _ in range(load.ports)] for _ in range(load.destinations)]
+    every = [port for ports in towards for port in ports]
+    attempts = list(load.arrivals)
+    moments = {0} | set(attempts)
+    seen: set[int] = set()
+    outage = None
+    made = 0
+    while moments - seen:
+        t = min(moments - seen)
+        if t >= load.end:
+            break
+        seen.add(t)
+        while made < len(attempts) and attempts[made] == t:
+            ports = towards[made % load.destinations]
+            made += 1
+            usable = [port for port in ports if port.free <= t]
+            if not usable:
+                told.refused += 1
+                told.first_refusal = t if told.first_refusal is None else told.first_refusal
+                outage = t if outage is None else outage
+                continue
+            if outage is not None:
+                told.outages.append((outage, t))
+                outage = None
+            told.opened += 1
+            told.opened_at.append(t)
+            port = min(usable, key=lambda port: (port.free, port.closes))
+            port.closes = t + load.hold
+            port.time_wait_ends = port.free = port.closes + load.time_wait
+            if load.reuse == "delay":
+                port.free = min(port.free, port.closes + load.second)
+            elif load.reuse:
+                clock = port.closes // load.second + WHOLE_SECONDS[load.reuse]
+                port.free = min(port.free, clock * load.second)
+            moments |= {port.closes, port.time_wait_ends, port.free}
+        told.in_use.append((t, sum(port.free > t for port in every)))
+        told.time_wait.append((t, sum(port.closes <= t < port.time_wait_ends for port in every)))
+    if outage is not None:
+        told.outages.append((outage, load.end))
+    return told
+
+
+def low_high(curve, edges) -> tuple[list[int], list[int]]:
+    """The least and greatest value of a step curve in each step."""
+    low, high = [], []
+    for begin, end in pairwise(edges):
+        before = [value for t, value in curve if t <= begin][-1:]
+        inside = [value for t, value in curve if begin < t < end]
+        values = before + inside
+        low.append(min(values, default=inf))
+        high.append(max(values, default=-inf))
+    return low, high

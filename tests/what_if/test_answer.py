@@ -1,0 +1,204 @@
+"""What would have been, held against recordings in which it was so."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+import tcplab
+from tcplab.capture.recordings import LIBRARY
+
+
+def connection(name, i=0):
+    return tcplab.read_capture(LIBRARY / f"{name}.pcap").connection(i)
+
+
+def recorded(name, outcome="detected_after_s"):
+    """What a recording's own run gave."""
+    return tcplab.recording(name).outcome[outcome]
+
+
+def close_to(seconds):
+    """As the agreement of model and Linux takes it: real timers fire late."""
+    return pytest.approx(seconds, rel=0.08, abs=0.3)
+
+
+# --- the answer is known from another recording ---
+
+
+def test_a_user_timeout_instead_of_a_quarter_of_an_hour():
+    answer = tcplab.what_if(connection("lesson_cable_out_sending"), user_timeout_s=30)
+    assert answer.fate.error == "ETIMEDOUT"
+    assert answer.failed_after_s == close_to(recorded("lesson_cable_out_user_timeout"))
+    assert "instead of 15 min 47 s" in answer.sentence
+
+
+def test_a_quarter_of_an_hour_instead_of_a_user_timeout():
+    answer = tcplab.what_if(connection("lesson_cable_out_user_timeout"), user_timeout_s=0)
+    assert answer.failed_after_s == close_to(recorded("lesson_cable_out_sending"))
+
+
+def test_keepalive_shorter_than_the_box_saves_the_report():
+    dropped = connection("lesson_report_dropped")
+    assert tcplab.what_if(dropped, keepalive_idle_s=1, firewall_idle_s=2).lived
+    assert tcplab.recording("lesson_report_dropped").parameters["firewall_idle_s"] == 2
+    late = tcplab.what_if(dropped, keepalive_idle_s=3, firewall_idle_s=2)
+    assert late.fate.kind == "failed" and late.failed_after_s < 8
+
+
+def test_a_more_patient_box_saves_the_report():
+    answer = tcplab.what_if(connection("lesson_report_dropped"), firewall_idle_s=350)
+    assert answer.lived and "Had the server gone instead, it would have failed" in answer.sentence
+    assert not tcplab.what_if(connection("lesson_report_dropped"), firewall_idle_s=2).lived
+    assert not tcplab.what_if(connection("lesson_report_dropped"), firewall_idle_s=350, cause="peer").lived
+
+
+def test_an_idle_session_behind_a_box():
+    idle = connection("idle_firewall")
+    saved = tcplab.what_if(idle, keepalive_idle_s=1, keepalive_interval_s=1)
+    assert saved.lived and "if the box forgets after more than 1.0" in saved.sentence
+    assert "Had the server gone instead" in saved.sentence
+    assert tcplab.what_if(idle, firewall_idle_s=0).lived
+
+
+def test_keepalive_of_another_recording():
+    """15/5/3 as redis-cli has it against 5/1/3: the figures are those of the other recording."""
+    own = connection("redis_offline")
+    faster = tcplab.what_if(own, keepalive_idle_s=5, keepalive_interval_s=1)
+    assert faster.failed_after_s == close_to(recorded("lesson_cable_out_idle"))
+
+
+def test_what_nothing_would_have_changed():
+    answer = tcplab.what_if(connection("postgres_long_query"), firewall_idle_s=350)
+    assert answer.lived and "nothing would have changed" in answer.sentence
+    killed = tcplab.what_if(connection("postgres_long_query"), firewall_idle_s=5)
+    assert not killed.lived
+
+
+# --- the model does what the capture shows ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lesson_cable_out_sending", "lesson_cable_out_user_timeout", "lesson_cable_out_idle", "idle_firewall",
+        "keepalive", "dead_peer", "lesson_keepalive_and_data", "lesson_keepalive_rebooted",
+        "lesson_report_dropped", "lesson_report_reset", "postgres_long_query", "postgres_terminate_backend",
+        "mariadb_kill", "mariadb_wait_timeout", "redis_offline", "handshake_and_close",
+    ],
+)  # fmt: skip
+def test_the_model_reproduces(name):
+    answer = tcplab.what_if(connection(name))
+    assert answer.likeness.holds, answer.likeness.sentence
+    assert answer.likeness.compared >= 4
+
+
+def test_an_interval_that_stays_long_is_said():
+    idle = connection("idle_firewall")
+    alone = tcplab.what_if(idle, keepalive_idle_s=1)
+    assert not alone.lived and any("keepalive_interval_s" in each for each in alone.warnings)
+    assert not tcplab.what_if(idle, keepalive_idle_s=1, keepalive_interval_s=1).warnings
+    probes = tcplab.what_if(idle, keepalive_probes=3)
+    assert any("while keepalive is off" in each for each in probes.warnings)
+
+
+def test_a_run_is_answered_like_its_capture():
+    for name in ("lesson_cable_out_sending", "idle_firewall", "keepalive"):
+        ran = tcplab.what_if(tcplab.recording(name), user_timeout_s=3)
+        seen = tcplab.what_if(connection(name), user_timeout_s=3)
+        assert ran.fate.kind == seen.fate.kind
+        assert ran.fate.after == pytest.approx(seen.fate.after, abs=2e8)
+
+
+def test_of_a_long_connection_the_end_is_played(monkeypatch):
+    monkeypatch.setattr("tcplab.what_if.answer.MOST_PLAYED", 12)
+    answer = tcplab.what_if(connection("lesson_keepalive_and_data"), keepalive_idle_s=5)
+    assert any("the last 12 of 20" in each for each in answer.warnings)
+    assert answer.likeness.holds and answer.failed_after_s == pytest.approx(20, abs=0.5)
+
+
+def test_several_connections_are_refused():
+    with pytest.raises(tcplab.ParameterError, match="a single one"):
+        tcplab.what_if(tcplab.recording("port_range"))
+    with pytest.raises(tcplab.ParameterError, match="no segments"):
+        tcplab.what_if(tcplab.Trace("", "capture"))
+
+
+# --- what is not its case, and what it can't repeat ---
+
+
+@pytest.mark.parametrize(("name", "i"), [("slow_reader", 0), ("lesson_client_write", 0), ("case_6", 15)])
+def test_a_reader_that_did_not_read_is_not_its_case(name, i):
+    with pytest.raises(
+        tcplab.ParameterError, match=r"did not read .* the experiment slow_reader does"
+    ) as told:
+        tcplab.what_if(connection(name, i), user_timeout_s=5, side="server")
+    findings = tcplab.diagnose(tcplab.read_capture(LIBRARY / f"{name}.pcap")).connections[i].findings
+    (shut,) = (finding for finding in findings if finding.code == "zero_window")
+    stood = re.search(r"its window was 0 for ([^,]+),", str(told.value))[1]
+    assert f"had no room for more data, for {stood} in all" in shut.says
+
+
+def test_a_run_of_a_slow_reader_is_refused_like_its_capture():
+    stopped = tcplab.run(tcplab.SlowReader(stops_reading_s=2, user_timeout_s=30))
+    with pytest.raises(tcplab.ParameterError, match="stood still because the client did not read"):
+        tcplab.what_if(stopped, side="server", user_timeout_s=5)
+
+
+def test_a_window_that_was_closed_for_a_moment_does_not_hide_a_dead_peer():
+    """The server's data goes unanswered later: that is what is asked about."""
+    trace = connection("lesson_cable_out_sending")
+    shut = next(i for i, p in enumerate(trace.packets) if p.sender == "server" and p.segment.length == 0)
+    packet = trace.packets[shut]
+    trace.packets[shut] = replace(packet, segment=replace(packet.segment, window=0))
+    assert tcplab.what_if(trace, user_timeout_s=30).failed_after_s == close_to(30)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("lesson_rst_beyond", "a RST ended nothing here"),
+        ("case_5", "3 RSTs ended nothing here"),
+        ("lesson_reject_stale", "1 segment was sent again here"),
+        ("last_ack_reset", "single losses are not played"),
+        ("old_duplicate", "the server sent bytes 202 to 402 at"),
+    ],
+)
+def test_what_the_model_does_not_reproduce_is_called_a_guess_first(name, why):
+    answer = tcplab.what_if(connection(name), user_timeout_s=30)
+    assert not answer.likeness.holds
+    begins, _, rest = answer.sentence.partition("so take this as a guess: ")
+    assert begins.startswith("The model does not reproduce this capture (") and why in begins
+    assert rest.startswith("with user_timeout_s = 30")
+
+
+def test_what_it_reproduces_is_no_guess():
+    assert "guess" not in tcplab.what_if(connection("lesson_cable_out_sending"), user_timeout_s=30).sentence
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"keepalive_idle_s": -1}, "keepalive_idle_s = -1"),
+        ({"keepalive_idle_s": 0.5}, "keepalive_idle_s = 0.5"),
+        ({"firewall_idle_s": "soon"}, "firewall_idle_s = 'soon'"),
+        ({"expired": "explode"}, "expired = 'explode'"),
+        ({"side": "middle"}, "side = 'middle'"),
+        ({"cause": "weather"}, "cause = 'weather'"),
+        ({"cause": "box"}, "cause = 'box'"),
+        ({"user_timeout_s": 0.001}, "user_timeout_s = 0.001"),
+    ],
+)
+def test_a_wrong_question_is_answered_in_one_sentence(asked, says):
+    with pytest.raises(tcplab.ParameterError) as error:
+        tcplab.what_if(connection("lesson_cable_out_sending"), **asked)
+    assert str(error.value).startswith(says) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["postgres_closed_port", "unanswered_connect"])
+def test_what_never_came_about_is_not_played(name):
+    with pytest.raises(tcplab.ParameterError, match="never came about"):
+        tcplab.what_if(connection(name))

@@ -1,0 +1,310 @@
+"""The clinic's desk: a file in, a diagnosis out; nothing of a file's text becomes HTML."""
+
+import gzip
+import threading
+from pathlib import Path
+
+import pytest
+
+from inside import button_of, text_in
+from stored import PROJECT
+from tcplab import clinic, diagnose, read_capture
+from tcplab.widgets.clinic import (
+    ALL,
+    KNOBS,
+    WITH,
+    WITHOUT,
+    Clinic,
+    Reading,
+    chosen,
+    filters,
+    headline,
+    line,
+    worst_first,
+)
+from tcplab.widgets.replay import frames_words
+from tcplab.widgets.upload import LARGEST, DropZone, file_name
+
+CAPTURES = PROJECT / "data" / "captures"
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def desk(path):
+    made = clinic(str(path))
+    made.wait()
+    return made
+
+
+@pytest.fixture
+def several():
+    """A capture with several connections and findings of more than one kind."""
+    return CAPTURES / "case_1.pcap"
+
+
+def test_a_file_is_read_summed_up_and_its_worst_connection_shown(several):
+    made = desk(several)
+    diagnosis = diagnose(read_capture(several))
+    assert made.sentence == headline(diagnosis)
+    assert made.sentence.startswith(f"{several.name}: {diagnosis.packets:,} TCP packet")
+    assert made.number == worst_first(diagnosis)[0].number
+    said = text_in(made)
+    for code in diagnosis.summary:
+        assert code in said
+    assert all(frames_words(f.frames) in made._findings.value for f in _worst(diagnosis))
+    assert made._replay.steps.findings == sorted(_worst(diagnosis), key=lambda f: f.t)
+    assert made._running.layout.display == "none" and made._result.layout.display == ""
+
+
+def _worst(diagnosis):
+    return worst_first(diagnosis)[0].findings
+
+
+def test_the_headline_counts_states_once(several):
+    diagnosis = diagnose(read_capture(several))
+    told = headline(diagnosis).partition("connection")[2].partition(": ")[2].rstrip(".")
+    assert sum(int(part.split()[0].replace(",", "")) for part in told.split(", ")) == len(diagnosis)
+
+
+@pytest.mark.parametrize("name", ["ghosts_half_open", "accept_queue", "lesson_client_write"])
+def test_filters_let_through_what_they_say(name):
+    made = desk(CAPTURES / f"{name}.pcap")
+    for text, wanted in filters(made.diagnosis):
+        made._filter.value = wanted
+        count = int(text.rpartition("(")[2].rstrip(")").replace(",", ""))
+        assert len(made._connections.options) == count
+        for _, number in made._connections.options:
+            codes = {finding.code for finding in made.diagnosis.connections[number].findings}
+            assert wanted in (ALL, *codes) or (wanted == WITH and codes) or (wanted == WITHOUT and not codes)
+        assert (made.number is None) == (count == 0)
+        assert (made._one.layout.display == "none") == (count == 0)
+
+
+def test_an_address_or_port_narrows_the_list_down():
+    made = desk(CAPTURES / "ghosts_forty_nodes.pcap")
+    connection = made.diagnosis.connections[-1]
+    made._search.value = f" {connection.client} "
+    assert [number for _, number in made._connections.options] == [connection.number]
+    assert made.number == connection.number
+    made._search.value = "no such address"
+    assert made._connections.options == () and "No connection is like that." in made._more.value
+    everything = worst_first(made.diagnosis)
+    assert list(chosen(everything, ALL, "")) == everything
+
+
+def test_each_tab_shows_the_connection_that_is_chosen():
+    made = desk(CAPTURES / "ghosts_forty_nodes.pcap")
+    other = made.diagnosis.connections[3]
+    made.choose(other.number)
+    trace = made.capture.connection(3)
+    assert line(other).partition(": ")[2].partition(" →")[0] in made._findings.value
+    assert made._replay.steps.watched.packets == trace.packets
+    assert made._replay.steps.frames == made.capture.frames(3)
+    open_tab_of(made, "Whole ladder")
+    assert made._ladder.figure is not None
+    open_tab_of(made, "Segments")
+    assert made._segments.value.count("<tr>") >= len(trace.packets)
+
+
+def test_of_a_long_connection_no_more_is_built_than_is_shown(monkeypatch):
+    monkeypatch.setattr("tcplab.widgets.replay.MOST", 8)
+    monkeypatch.setattr("tcplab.widgets.clinic.MOST", 5)
+    made = desk(CAPTURES / "lesson_client_write.pcap")
+    assert len(made.trace.packets) == 29
+    monkeypatch.setattr(type(made), "trace", property(lambda self: pytest.fail("built whole")))
+    made._open()
+    assert len(made._replay.steps.watched.packets) == 8
+    assert "The replay ends after the first 8 of 29 segments" in made._replay._title.value
+    open_tab_of(made, "Whole ladder")
+    assert made._ladder.figure is not None
+    open_tab_of(made, "Segments")
+    assert made._segments.value.count("<tr>") < 10
+    open_tab_of(made, "Other settings")
+    assert len(made._asking.trace.packets) == 8
+    assert "Only the last 8 of 29 segments are looked at." in made._asking.trace.warnings
+
+
+def open_tab_of(made, title):
+    made._tabs.selected_index = made._tabs.titles.index(title)
+
+
+def test_other_settings_are_asked_of_the_model():
+    made = desk(CAPTURES / "lesson_cable_out_sending.pcap")
+    open_tab_of(made, "Other settings")
+    asking = made._asking
+    assert set(asking.boxes) == set(KNOBS)
+    asking.answer()
+    assert asking.sentence.startswith("Type a value")
+    asking.boxes["user_timeout_s"].value = "30"
+    button_of(asking, "Would that have saved it?").click()
+    assert asking.sentence.startswith("With user_timeout_s = 30 on the client")
+    asking.boxes["user_timeout_s"].value = HOSTILE
+    asking.answer()
+    assert "is not a number" in asking.sentence
+    assert "<img" not in text_in(asking)
+    asking.show(made.trace)
+    assert asking.sentence == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty: not a capture file"),
+        (b"#!/bin/sh\necho hello there\n", "is not a capture file: neither pcap nor pcapng"),
+        (b"\x1f\x8bnothing that was packed", "trouble"),
+    ],
+)
+def test_a_wrong_file_gets_one_sentence(tmp_path, content, says):
+    path = tmp_path / "trouble.pcap"
+    path.write_bytes(content)
+    made = desk(path)
+    assert says in made.sentence and "Traceback" not in made._said.value
+    assert made._said.value.count("<p") == 1 and "wrong" in made._said.value
+    assert made.diagnosis is None and made._result.layout.display == "none"
+    assert made._running.layout.display == "none"
+    made.read(CAPTURES / "keepalive.pcap")  # and it is alive
+    made.wait()
+    assert made.diagnosis is not None
+
+
+def test_without_a_path_one_is_asked_for():
+    made = Clinic()
+    button_of(made, "Read it").click()
+    assert made.sentence.startswith("Type the path")
+    made._path.value = str(CAPTURES / "keepalive.pcap")
+    button_of(made, "Read it").click()
+    made.wait()
+    assert made.sentence.startswith("keepalive.pcap: ")
+
+
+def test_a_directory_and_a_missing_file_are_named(tmp_path):
+    assert desk(tmp_path / "none.pcap").sentence.endswith("does not exist.")
+    assert "Traceback" not in desk(tmp_path).sentence and tmp_path.name in desk(tmp_path).sentence
+
+
+def test_a_reading_can_be_cancelled():
+    at, go = threading.Event(), threading.Event()
+    told = []
+
+    def progress(share, what):
+        at.set()
+        assert go.wait(20)
+
+    reading = Reading(CAPTURES / "keepalive.pcap", progress, lambda *found: told.append(found), told.append)
+    reading.start()
+    assert at.wait(20)
+    reading.cancel()
+    go.set()
+    reading.wait()
+    assert told == []
+
+
+def test_cancelling_the_desk_says_so():
+    made = Clinic()
+    made._start(CAPTURES / "keepalive.pcap")
+    reading = made._reading
+    if reading is None:  # it was faster
+        return
+    made.cancel()
+    reading.wait()
+    assert made.sentence == "Cancelled: nothing was read." or made.diagnosis is not None
+    assert made._running.layout.display == "none"
+
+
+# -- a file that is dropped ------------------------------------------------------------------------
+
+
+class Page:
+    """What a page does that hands over a file."""
+
+    def __init__(self, zone, monkeypatch):
+        self.zone, self.said = zone, []
+        monkeypatch.setattr(zone, "send", lambda content, buffers=None: self.said.append(content))
+
+    def offer(self, name, content, size=None, number=1):
+        self.zone._handle_custom_msg(
+            {"begin": number, "name": name, "size": len(content) if size is None else size}, []
+        )
+        self.content = content
+
+    def piece(self, at, end, number=1):
+        self.zone._handle_custom_msg({"piece": number, "at": at}, [memoryview(self.content[at:end])])
+
+
+@pytest.fixture
+def dropping(monkeypatch):
+    arrived, refused, shares = [], [], []
+    zone = DropZone(
+        lambda name, share: shares.append(share),
+        lambda path: arrived.append((path, path.read_bytes())),
+        refused.append,
+    )
+    yield Page(zone, monkeypatch), arrived, refused, shares
+    zone.forget()
+
+
+def test_pieces_become_the_file_again_in_whatever_order(dropping):
+    page, arrived, refused, shares = dropping
+    page.offer("a.pcap", b"0123456789")
+    assert page.said == [{"say": "go", "of": 1}]
+    page.piece(4, 8)
+    page.piece(0, 4)
+    assert not arrived
+    page.piece(8, 10)
+    ((path, content),) = arrived
+    assert content == b"0123456789" and path.name == "a.pcap" and not refused
+    assert shares == [0, 0.4, 0.8, 1.0]
+    page.zone.forget()
+    assert not path.exists() and not path.parent.exists()
+
+
+def test_another_file_ends_the_one_that_is_on_its_way(dropping):
+    page, arrived, _, _ = dropping
+    page.offer("a.pcap", b"0123456789")
+    page.piece(0, 4)
+    page.offer("b.pcap", b"xyz", number=2)
+    page.piece(0, 3, number=1)  # late
+    assert not arrived
+    page.piece(0, 3, number=2)
+    assert arrived[0][1] == b"xyz"
+
+
+def test_what_is_too_large_or_cannot_be_read_is_refused_in_one_sentence(dropping):
+    page, arrived, refused, _ = dropping
+    page.offer("huge.pcap", b"", size=LARGEST + 1)
+    assert refused == [
+        "huge.pcap has 1.1 GB: too much to hand through the browser. Give its path below instead."
+    ]
+    page.offer("gone.pcap", b"0123", number=2)
+    page.zone._handle_custom_msg({"failed": 2, "why": "NotReadableError"}, [])
+    assert refused[1] == "gone.pcap could not be read by the browser: NotReadableError."
+    page.piece(0, 4, number=2)
+    assert not arrived
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("a.pcap", "a.pcap"), ("../../etc/passwd", "....etcpasswd"), ("..", "capture"), ("", "capture"),
+        ("C:\\x\\y.cap", "C:xy.cap"), ("a\x00b\n\x1b[2J.pcap", "ab[2J.pcap"), (HOSTILE, HOSTILE),
+    ],
+)  # fmt: skip
+def test_a_name_stays_in_its_folder(told, kept):
+    assert file_name(told) == kept
+    assert Path(file_name(told)).name == file_name(told)
+    assert len(file_name("\N{SNOWMAN}" * 500).encode()) <= 255
+
+
+def test_a_dropped_file_is_diagnosed_and_removed(monkeypatch):
+    made = Clinic()
+    page = Page(made._drop, monkeypatch)
+    content = gzip.compress((CAPTURES / "lesson_client_write.pcap").read_bytes())
+    page.offer(f"{HOSTILE}.pcap.gz", content)
+    page.piece(0, len(content))
+    made.wait()
+    assert made.sentence.startswith(f"{HOSTILE}.pcap.gz: 29 TCP packets")
+    assert "<img" not in text_in(made) and "&lt;img" in text_in(made)
+    assert made._drop._folder is None
+
+
+def test_nothing_leaves_the_machine_is_said_where_one_chooses():
+    assert "Nothing leaves this machine" in text_in(Clinic())

@@ -1,0 +1,143 @@
+"""Controls: their stops, and that a row always shows the value that is set."""
+
+import ipywidgets as widgets
+import pytest
+
+from tcplab import EXPERIMENTS, Keepalive, RstInWindow
+from tcplab.core.knobs import KEEPALIVE_IDLE, OFFSET, PERIOD, SEED, Knob
+from tcplab.widgets.controls import Control, explanation, meaning, stops, title
+
+NUMBERS = {
+    f"{kind.name}-{name}": (knob, kind.defaults()[name])
+    for kind in EXPERIMENTS.values()
+    for name, knob in kind.knobs().items()
+    if knob.kind in (int, float) and not knob.choices
+}
+
+
+@pytest.mark.parametrize(("knob", "default"), NUMBERS.values(), ids=NUMBERS)
+def test_stops_ascend_within_the_range_and_include_what_is_set(knob, default):
+    also = max(int(knob.low), 0) + 17
+    made = stops(knob, default, also)
+    if not made:
+        assert knob.label == "seed"
+        return
+    assert made == sorted(set(made))
+    assert default in made and also in made
+    assert all(knob.low <= value <= knob.high for value in made)
+    assert all(knob.check("it", value) == value for value in made)
+    assert 10 <= len(made) <= 130
+    if knob.low >= 0:
+        assert made[0] == knob.low
+
+
+def test_a_wide_range_steps_through_times_that_people_say():
+    made = stops(KEEPALIVE_IDLE)
+    assert made[:7] == [0, 1, 2, 3, 5, 10, 15]
+    assert {60, 300, 3600, 7200} <= set(made)
+    assert made[-1] == 7200
+
+
+def test_a_range_around_zero_steps_both_ways():
+    made = stops(OFFSET)
+    assert made == [-value for value in reversed(made)]
+    assert {-1, 0, 1, 100, 1000} <= set(made)
+
+
+def test_a_seed_has_no_slider():
+    assert stops(SEED) == []
+    control = Control(SEED, 1, [], lambda value: None)
+    assert not sliders(control)
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "said"),
+    [
+        (KEEPALIVE_IDLE, 0, "off"), (KEEPALIVE_IDLE, 60, ""), (KEEPALIVE_IDLE, 7200, "= 2 h"),
+        (PERIOD, 0, "never"), (SEED, 0, ""),
+    ],
+)  # fmt: skip
+def test_what_a_number_means(knob, value, said):
+    assert meaning(knob, value) == said
+
+
+def test_titles_have_the_unit_and_explanations_the_range():
+    assert title(KEEPALIVE_IDLE) == "keepalive: idle (s)"
+    assert explanation(KEEPALIVE_IDLE).endswith("0 (off) to 32767 s.")
+
+
+def leaves(widget):
+    if isinstance(widget, widgets.Box):
+        for child in widget.children:
+            yield from leaves(child)
+    else:
+        yield widget
+
+
+def sliders(control):
+    return [leaf for leaf in leaves(control.widget) if isinstance(leaf, widgets.SelectionSlider)]
+
+
+def boxes(control):
+    return [leaf for leaf in leaves(control.widget) if isinstance(leaf, widgets.IntText | widgets.FloatText)]
+
+
+@pytest.mark.parametrize(
+    ("value", "stop"),
+    [(0, 0), (60, 60), (61, 60), (350, 350), (7200, 7200), (32767, 7200), (99999, 7200), (-1, 0), (0.4, 0)],
+)
+def test_the_box_has_any_number_and_the_slider_stands_at_it_or_next_to_it(value, stop):
+    told = []
+    control = Control(KEEPALIVE_IDLE, 7200, [350], told.append)
+    before = sliders(control)[0].options
+    control.show(value)
+    assert boxes(control)[0].value == value
+    assert sliders(control)[0].value == stop
+    assert sliders(control)[0].options == before
+    assert told == []
+
+
+def test_moving_the_slider_or_typing_tells_the_value():
+    told = []
+    control = Control(KEEPALIVE_IDLE, 7200, [], told.append)
+    sliders(control)[0].value = 60
+    boxes(control)[0].value = 7201
+    assert told == [60, 7201]
+
+
+def test_words_are_buttons_when_few_and_a_list_when_many():
+    few = Control(Keepalive.knobs()["peer"], "offline", [], lambda value: None)
+    assert any(isinstance(leaf, widgets.ToggleButtons) for leaf in leaves(few.widget))
+    many = Knob("many", str, choices=tuple("abcdefgh"))
+    row = Control(many, "c", [], lambda value: None)
+    assert any(isinstance(leaf, widgets.Dropdown) for leaf in leaves(row.widget))
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "can"),
+    [
+        (KEEPALIVE_IDLE, 99999, True), (KEEPALIVE_IDLE, "abc", False), (KEEPALIVE_IDLE, True, False),
+        (KEEPALIVE_IDLE, float("nan"), False), (SEED, 2.5, False), (Keepalive.knobs()["peer"], "moved", True),
+        (Keepalive.knobs()["peer"], "dead", False), (RstInWindow.knobs()["sack_hole"], 1, False),
+        (Keepalive.knobs()["linux"], "5.15", True), (Keepalive.knobs()["linux"], 5.15, False),
+    ],
+)  # fmt: skip
+def test_it_knows_what_it_can_show(knob, value, can):
+    start = {bool: False, str: "offline", int: 1}.get(knob.kind, 1)
+    control = Control(knob, start if knob.choices or knob.kind is not str else "6.18", [], lambda value: None)
+    assert control.can_show(value) is can
+    if can:
+        control.show(value)
+
+
+@pytest.mark.parametrize("kind", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_every_knob_of_every_experiment_has_a_labelled_row_with_its_help(kind):
+    for name, knob in kind.knobs().items():
+        control = Control(knob, kind.defaults()[name], [], lambda value: None)
+        parts = list(leaves(control.widget))
+        names = [part.description for part in parts if part.has_trait("description") and part.description]
+        assert names in ([title(knob)], [title(knob), f"{title(knob)}: the exact value"])
+        worked = [part for part in parts if not isinstance(part, widgets.HTML)]
+        assert len(names) == len(worked)  # nothing without a name
+        assert any(isinstance(part, widgets.HTML) and part.value.startswith("<div") for part in parts)
+        assert knob.help, f"{kind.name}.{name} explains nothing"

@@ -1,0 +1,281 @@
+"""The what-if desk: all that can be typed, what it says of it, and files that come back as they were."""
+
+import base64
+import json
+import re
+from dataclasses import replace
+from html import unescape
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tcplab
+from tcplab.advice import Box, Environment, Leg, advise, read_settings
+from tcplab.advice.environment import DATABASES, DRIVERS_OF, KINDS, PRESETS, known_boxes
+from tcplab.core.catalogue import catalogue
+from tcplab.core.knobs import ParameterError
+from tcplab.route.firewall import EXPIRED
+from tcplab.widgets import topology as file
+from tcplab.widgets.topology import OWN as OWN_TOPOLOGY
+from tcplab.widgets.topology import topology
+from tcplab.widgets.topology_form import OWN, Form
+
+names = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), min_size=1, max_size=12).filter(
+    str.isprintable
+)
+seconds = st.sampled_from([0, 1, 7.5, 60, 350, 3600, 432_000])
+boxes = st.builds(
+    Box, names, seconds, st.sampled_from(KINDS), st.sampled_from(list(EXPIRED)), seconds,
+    st.integers(0, 65_535), st.sampled_from([0, 60, 120, 0.5]),
+)  # fmt: skip
+
+
+@st.composite
+def environments(draw):
+    database = draw(st.sampled_from(list(DATABASES)))
+    chains = [(), ("haproxy",)]
+    chains += [("pgbouncer",), ("haproxy", "pgbouncer")] if database == "postgresql" else []
+    proxies = draw(st.sampled_from(chains))
+    legs = [
+        Leg(f"{i} {draw(names)}", tuple(draw(st.lists(boxes, max_size=2)))) for i in range(len(proxies) + 1)
+    ]
+    return Environment(
+        database=database, driver=draw(st.sampled_from(DRIVERS_OF[database])), proxies=proxies,
+        legs=tuple(legs), lost_probes=draw(st.integers(0, 20)), hold_s=draw(st.sampled_from([0, 0.25, 3600])),
+        longest_silent_query_s=draw(st.sampled_from([0, 0.5, 86_400])),
+        linux=draw(st.sampled_from(["6.18", "4.4"])),
+        instances=draw(st.integers(1, 100_000)), settings={"linux.net.ipv4.tcp_keepalive_time": 300},
+    )  # fmt: skip
+
+
+@given(environment=environments())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_form_and_a_file_give_back_what_they_were_given(environment):
+    form = Form(lambda: None, {})
+    form.show(environment)
+    assert form.environment() == environment
+    assert file.from_bytes(environment.to_json().encode(), "x.json") == environment
+
+
+def test_every_setting_of_the_catalogue_is_read_again_from_its_line():
+    values = {}
+    for each in catalogue():
+        if each.product.key not in ("socket", "java") and each.default is not None and each.default != "":
+            values[f"{each.product.key}.{each.name}"] = each.default
+    kept = Environment(settings=values).settings
+    assert len(kept) > 100
+    for key, value in kept.items():
+        assert read_settings(file.as_lines({key: value})).get(key) == value, key
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_worked_topology_says_what_breaks_first_and_the_proposed_settings_mend_it(name):
+    desk = topology(name)
+    (check, *_) = desk.advice.broken
+    assert desk.sentence.startswith(f"{len(desk.advice.broken)} of {len(desk.advice.checks)} checks ")
+    assert check.says in desk.sentence and check.message in desk.sentence
+    assert desk._preset.value == name
+    desk.take()
+    assert desk.sentence.startswith("Nothing breaks: all ")
+    assert desk._preset.value == OWN_TOPOLOGY
+    desk.reset()
+    assert desk.environment == PRESETS[name]
+
+
+def test_one_lost_probe_is_too_many_for_300_before_350():
+    desk = topology("keepalive 300 before a box of 350")
+    assert "300 + 75 × 1 = 375 s (libpq) < 350 s" in desk.sentence
+    desk.set(lost_probes=0)
+    assert desk.sentence.startswith("Nothing breaks")
+    desk.set(lost_probes=1, settings={"linux.net.ipv4.tcp_keepalive_time": 274})
+    assert desk.sentence.startswith("Nothing breaks")
+    desk.set(settings={"linux.net.ipv4.tcp_keepalive_time": 275})
+    assert not desk.sentence.startswith("Nothing breaks")
+
+
+def test_every_field_that_is_typed_changes_the_environment():
+    desk = topology("AWS: NLB, PgBouncer, RDS")
+    form = desk.form
+    form.numbers["longest_idle_s"].value = 7201
+    assert desk.environment.longest_idle_s == 7201
+    row = form.legs[0].rows[0]
+    row.fields["idle_s"].value = 400
+    assert desk.environment.legs[0].boxes[0].idle_s == 400
+    assert row.known.value == OWN
+    row.known.value = "Azure Load Balancer"
+    assert desk.environment.legs[0].boxes[0] == known_boxes()["Azure Load Balancer"]
+    form.legs[1].add()
+    assert len(desk.environment.legs[1].boxes) == 2
+    form.legs[1]._remove(form.legs[1].rows[0])
+    assert len(desk.environment.legs[1].boxes) == 1
+    form.proxies.value = ("haproxy", "pgbouncer")
+    assert [leg.name for leg in desk.environment.legs] == [
+        "application to HAProxy", "HAProxy to PgBouncer", "PgBouncer to PostgreSQL",
+    ]  # fmt: skip
+    assert desk.environment.legs[0].boxes[0].name == "Azure Load Balancer"
+    form.database.value = "oracle"
+    assert (desk.environment.driver, desk.environment.proxies) == ("oracle", ())
+    assert desk.advice is not None
+
+
+def test_what_cannot_be_is_said_in_one_sentence_and_leaves_no_answer():
+    desk = topology()
+    desk.form.numbers["instances"].value = 0
+    assert desk.sentence == "instances = 0 is out of range: 1 to 100000."
+    assert desk.advice is None and desk.figure is None and desk._checks.value == ""
+    assert desk._tabs.layout.display == "none" and "✗" in desk._said.value
+    desk.form.numbers["instances"].value = 2
+    assert desk.advice is not None and desk._tabs.layout.display == ""
+    desk.set(windows=3)
+    assert "no 'windows'" in desk.sentence
+    desk.set(instances=3)
+    assert desk.environment.instances == 3
+    desk.use("nowhere")
+    assert "nowhere" in desk.sentence
+    assert "can't be read" in topology("nowhere.json").sentence
+
+
+def test_pasted_settings_join_and_what_is_unknown_is_named_without_its_value():
+    desk = topology("AWS: NLB, PgBouncer, RDS")
+    desk._text.value = "jdbc:postgresql://db/shop?tcpKeepAlive=true&secretThing=hunter2&password=hunter3"
+    desk.paste(desk._text.value)
+    assert desk._text.value == ""
+    assert desk.environment.settings["pgjdbc.tcpKeepAlive"] is True
+    assert desk.environment.settings["pgbouncer.max_client_conn"] == 500
+    assert "secretThing" in desk.told
+    assert "hunter" not in desk.told + desk._told.value + desk._set.value + desk.environment.to_json()
+    before = desk.environment
+    desk.paste("spring.datasource.hikari.maxLifetime=soon")
+    assert desk.told.startswith("✗ HikariCP: maxLifetime = 'soon'")
+    assert desk.environment == before
+    desk.forget_settings()
+    assert desk.environment.settings == {}
+
+
+def test_saving_and_loading_is_exact(tmp_path):
+    desk = topology("Kubernetes: NAT gateway, MySQL", instances=41)
+    desk.save(tmp_path / "mine.json")
+    assert desk.told == "Saved as mine.json."
+    other = topology()
+    other.load(tmp_path / "mine.json")
+    assert other.environment == desk.environment
+    assert topology(str(tmp_path / "mine.json")).environment == desk.environment
+    link = re.search(
+        r'download="topology.json" href="data:application/json;base64,([^"]+)"', desk._link.value
+    )
+    assert file.from_bytes(base64.b64decode(link[1]), "topology.json") == desk.environment
+
+
+class Upload:
+    """As ipywidgets hands over a file."""
+
+    def __init__(self, content):
+        self.content, self.name = memoryview(content), "from a colleague.json"
+
+
+def test_a_file_handed_over_by_the_browser_is_shown(monkeypatch):
+    desk = topology()
+    wanted = PRESETS["On-prem: firewall, Oracle"]
+    upload = type("Uploads", (), {"value": (Upload(wanted.to_json().encode()),)})()
+    monkeypatch.setattr(desk, "_upload", upload)
+    desk._carefully(desk._on_upload)
+    assert desk.environment == wanted and desk.told == "Loaded from a colleague.json."
+
+
+GOOD = json.loads(PRESETS["AWS: NLB, PgBouncer, RDS"].to_json())
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no JSON"),
+        (b"\xff\xfe\x00", "no text"),
+        (b"[1]", "must be an object"),
+        (b"[" * 100_000, "no JSON"),
+        (b" " * 1_000_001, "at most 1,000,000"),
+        (json.dumps(GOOD | {"instances": "many"}).encode(), "instances = 'many'"),
+        (json.dumps(GOOD | {"legs": GOOD["legs"][:1]}).encode(), "legs: there are 1"),
+        (json.dumps(GOOD | {"rtt": 3}).encode(), "no 'rtt'"),
+        (json.dumps(GOOD | {"settings": {"hikaricp.speed": 1}}).encode(), "not in the catalogue"),
+    ],
+)
+def test_a_broken_file_gets_one_sentence(content, says, tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_bytes(content)
+    desk = topology("AWS: NLB, PgBouncer, RDS")
+    desk.load(path)
+    assert desk.told.startswith("✗ broken.json") and says in desk.told and "\n" not in desk.told
+    assert desk.environment == PRESETS["AWS: NLB, PgBouncer, RDS"]
+
+
+def test_a_file_that_is_not_there_or_cannot_be_written_gets_one_sentence(tmp_path):
+    desk = topology()
+    desk.load(tmp_path / "none.json")
+    assert "No such file" in desk.told
+    desk.save(tmp_path / "no" / "folder.json")
+    assert desk.told.startswith("✗ ") and "can't be written" in desk.told
+    with pytest.raises(ParameterError, match="can't be read"):
+        file.load("\0")
+
+
+def test_names_are_text_wherever_they_are_shown():
+    evil = "<img src=x onerror=alert(1)>"
+    environment = Environment(legs=(Leg(evil, (Box(evil, 350),)),), longest_silent_query_s=900)
+    desk = topology(environment)
+    for shown in (desk._said, desk._checks, desk._changes, desk._proof, desk._set, desk._link):
+        assert "<img" not in shown.value
+    assert evil in unescape(desk._checks.value)
+    assert "<img" not in json.dumps(desk.figure.to_dict())
+
+
+def test_every_timer_that_decides_is_named_in_the_picture():
+    for name, preset in PRESETS.items():
+        decided = {check.name for check in advise(preset).broken if check.winner}
+        (stars,) = (trace for trace in topology(name).figure.data if trace.name == "decides")
+        told = " ".join(stars.hovertext)
+        assert all(each in told for each in decided), (name, decided, told)
+
+
+def test_settings_to_paste_say_who_may_and_what_needs_a_restart():
+    desk = topology("AWS: NLB, PgBouncer, RDS")
+    html = unescape(desk._changes.value)
+    assert "The DBA" in html and "The application's team" in html
+    assert "needs a reload" in html and "tcpKeepAlive=true" in html
+    for text in desk.advice.paste.values():
+        assert text in html
+    assert "ss -tno" in desk._proof.value
+
+
+def test_everything_one_types_into_has_a_visible_name():
+    desk = topology("Kubernetes: NAT gateway, MySQL")
+    seen, todo = 0, [desk]
+    while todo:
+        widget = todo.pop()
+        todo += getattr(widget, "children", ())
+        if {"value", "description"} <= set(widget.trait_names()) and type(widget).__name__ != "HTML":
+            assert widget.description, type(widget).__name__
+            seen += 1
+    assert seen > 25
+
+
+def test_where_no_widget_lives_the_answer_is_text():
+    desk = topology("On-prem: firewall, Oracle")
+    bundle = desk._repr_mimebundle_()
+    assert bundle["text/plain"] == desk.sentence == repr(desk)
+    assert desk._checks.value in bundle["text/html"]
+    assert tcplab.topology is topology
+
+
+def test_a_mistake_of_ours_is_told_and_logged(monkeypatch, caplog):
+    desk = topology()
+
+    def fail(environment):
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr("tcplab.widgets.topology.advise", fail)
+    desk.form.numbers["instances"].value = 5
+    assert "tcplab itself makes a mistake (ZeroDivisionError: planted)" in desk.sentence
+    monkeypatch.undo()
+    desk.form.numbers["instances"].value = 6
+    assert desk.advice.environment == replace(Environment(), instances=6, legs=desk.environment.legs)

@@ -1,0 +1,504 @@
+"""The explorer, driven without a browser: whatever is turned, all of it shows the same run."""
+
+import base64
+import json
+import re
+import threading
+from dataclasses import dataclass
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inside import button_of, everything_in, only, open_tab, tabs, text_in
+from tcplab import (
+    EXPERIMENTS,
+    DeadPeer,
+    FinOrRst,
+    HandshakeAndClose,
+    Keepalive,
+    RstInWindow,
+    SlowReader,
+    explore,
+)
+from tcplab.advice.settings import settings as to_paste
+from tcplab.bench import run
+from tcplab.capture.pcap import pcap_bytes
+from tcplab.core.knobs import ParameterError
+from tcplab.core.text import SECOND
+from tcplab.experiments.experiment import Experiment
+from tcplab.pictures import ladder
+from tcplab.pictures.console import console
+from tcplab.pictures.text import MOST, excerpt, table
+from tcplab.widgets.base import scrolled
+from tcplab.widgets.explorer import OWN, Explorer
+from tcplab.widgets.show import OF_ALL, PICTURES
+
+
+def presets_of(explorer):
+    return next(w for w in everything_in(explorer) if w.has_trait("options") and OWN in w.options)
+
+
+def turning(explorer, name, kind=widgets.Widget):
+    """The widgets that show and turn one parameter."""
+    row = everything_in(explorer._controls[name].widget)
+    return [w for w in row if w.has_trait("value") and isinstance(w, kind) and type(w) is not widgets.HTML]
+
+
+def drawn(explorer):
+    """What a page that is reloaded now would draw."""
+    state = explorer._picture.figure.get_state()["drawn"]
+    return json.loads(state) if state else None
+
+
+def as_json(thing):
+    return json.loads(json.dumps(thing))
+
+
+def assert_all_agree(explorer):
+    """Controls, values, sentence, picture and the open tab belong to one and the same run."""
+    values = explorer.values
+    for name, value in values.items():
+        shown = turning(explorer, name)
+        assert shown, name
+        for part in shown:
+            if isinstance(part, widgets.SelectionSlider):
+                away = [abs(stop - value) for _, stop in part.options]
+                assert abs(part.value - value) == min(away), name
+            else:
+                assert part.value == value, name
+    preset = presets_of(explorer).value
+    kind = explorer.experiment_class
+    same = [name for name, changes in kind.presets.items() if {**kind.defaults(), **changes} == values]
+    assert preset == (same[0] if same else OWN)
+    said = explorer._sentence.value
+    if explorer.error:
+        assert explorer.sentence == explorer.error
+        assert explorer.trace is None and explorer.experiment is None and not explorer.outcome
+        assert drawn(explorer) is None and explorer.figure is None
+        assert tabs(explorer).layout.display == "none"
+        assert said.count("<p") == 1 and "Traceback" not in said
+        return
+    experiment = explorer.experiment_class.from_values(values)
+    trace = run(experiment)
+    assert explorer.trace.to_json() == trace.to_json()
+    assert explorer.sentence == experiment.sentence(trace)
+    assert tabs(explorer).layout.display != "none"
+    found = tabs(explorer)
+    title = found.titles[found.selected_index]
+    inside = found.children[found.selected_index]
+    if title == "Picture":
+        shown = drawn(explorer)
+        at = explorer._moment.t if explorer._moment.picked else None
+        name = explorer._picture.picture
+        seen = trace if name in OF_ALL else excerpt(trace)
+        wanted = ladder.draw(seen, at=at) if name == "ladder" else PICTURES[name](seen)
+        assert shown["data"] == as_json(wanted.data) and shown["layout"] == as_json(wanted.layout)
+    elif title == "Segments":
+        assert inside.value == scrolled(table(excerpt(trace)), "segments")
+    elif title == "Settings to paste":
+        assert inside.value.count("<textarea") == len(to_paste(experiment))
+
+
+@pytest.mark.parametrize("kind", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_it_shows_every_experiment_and_each_of_its_presets(kind):
+    explorer = explore(kind)
+    assert_all_agree(explorer)
+    assert isinstance(explorer.figure, go.Figure)
+    assert 3 <= len(kind.controls) <= 5
+    for preset in kind.presets:
+        explorer.use(preset)
+        assert explorer.error is None
+        assert_all_agree(explorer)
+        for title in tabs(explorer).titles:
+            open_tab(explorer, title)
+            assert_all_agree(explorer)
+
+
+def test_a_cell_turns_it_and_prints_what_happened(capfd):
+    explorer = explore(Keepalive)
+    assert explorer.outcome["detected_after_s"] == 7875
+    explorer.set(idle_s=60, interval_s=10, probes=3)
+    print(explorer.sentence)
+    assert explorer.outcome["detected_after_s"] == 90
+    assert_all_agree(explorer)
+    out, err = capfd.readouterr()
+    assert (out, err) == (explorer.sentence + "\n", "")
+
+
+def test_a_slider_and_the_box_beside_it_turn_it_too():
+    explorer = explore(Keepalive, peer="offline")
+    (slider,) = turning(explorer, "idle_s", widgets.SelectionSlider)
+    slider.value = 60
+    assert explorer.values["idle_s"] == 60
+    assert_all_agree(explorer)
+    (box,) = turning(explorer, "idle_s", widgets.FloatText)
+    box.value = 7201
+    assert explorer.outcome["probe_times_s"][0] == 7201
+    assert slider.value == 7200
+    assert_all_agree(explorer)
+
+
+def test_a_value_that_the_notebook_asks_for_is_a_stop_of_the_slider():
+    explorer = explore(Keepalive, idle_s=61)
+    (slider,) = turning(explorer, "idle_s", widgets.SelectionSlider)
+    assert slider.value == 61
+
+
+def test_wrong_values_leave_a_sentence_and_no_picture_and_nothing_is_lost():
+    explorer = explore(Keepalive, idle_s=60)
+    (box,) = turning(explorer, "probes", widgets.IntText)
+    box.value = 500
+    assert explorer.sentence == "probes = 500 is out of range: 1 to 127."
+    assert explorer.values["idle_s"] == 60 and box.value == 500
+    assert_all_agree(explorer)
+    box.value = 5
+    assert explorer.error is None and explorer.outcome["detected_after_s"] == 60 + 5 * 75
+    assert_all_agree(explorer)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "part"),
+    [
+        ({"idle_s": 99999}, "idle_s = 99999 is out of range: 0 (off) to 32767 s."),
+        ({"idle_s": "soon"}, "idle_s = 'soon' is not a number"),
+        ({"peer": "dead"}, "peer = 'dead' is not one of alive, offline, rebooted, moved."),
+        ({"bogus": 1}, "keepalive has no parameter 'bogus'; it has idle_s"),
+        ({"linux": "9.9"}, "linux = '9.9'"),
+        ({"probes": 2.5}, "probes = 2.5 is not a whole number"),
+        ({"idle_s": float("nan")}, "idle_s = nan is not a number"),
+        ({"unacked": None}, "unacked = None is not a yes or no"),
+    ],
+)
+def test_each_mistake_is_one_sentence_also_at_the_start(wrong, part):
+    explorer = explore(Keepalive, **wrong)
+    assert explorer.sentence.startswith(part) and "\n" not in explorer.sentence
+    assert explorer.trace is None
+    assert drawn(explorer) is None
+    assert repr(explorer) == explorer.sentence
+    explorer.use("redis-cli 15/5/3")
+    assert explorer.error is None and explorer.outcome["detected_after_s"] == 30
+    assert_all_agree(explorer)
+
+
+def test_parameters_that_are_wrong_together():
+    explorer = explore(RstInWindow)
+    explorer.set(at_sack_edge=True)
+    assert explorer.sentence.startswith("at_sack_edge = True needs sack_hole = True")
+    assert_all_agree(explorer)
+    explorer.set(sack_hole=True)
+    assert explorer.error is None
+    assert_all_agree(explorer)
+
+
+def test_texts_are_taken_as_a_command_line_takes_them():
+    explorer = explore(Keepalive, idle_s="60", unacked="yes", probes="3")
+    assert explorer.values["idle_s"] == 60.0 and explorer.values["unacked"] is True
+    assert_all_agree(explorer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken(Experiment):
+    """An experiment with a mistake in it."""
+
+    name = "broken"
+    title = "<b>broken</b>"
+
+    async def run(self, bench):
+        bench.hosts("client", "server")
+
+    def outcome(self, trace):
+        if self.latency_ms > 100:
+            raise KeyError("<i>nothing</i>")
+        return {}
+
+    def sentence(self, trace):
+        return "<script>alert(1)</script>"
+
+
+def test_a_mistake_of_ours_is_one_sentence_too(capfd):
+    explorer = explore(Broken)
+    assert "<script" not in explorer._sentence.value
+    assert "&lt;b&gt;broken" in text_in(explorer)
+    explorer.set(latency_ms=150)
+    assert "KeyError" in explorer.sentence and "Traceback" not in text_in(explorer)
+    assert "<i>" not in explorer._sentence.value
+    assert explorer.trace is None and drawn(explorer) is None
+    explorer.set(latency_ms=1)
+    assert explorer.error is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_picture_that_fails_takes_the_run_with_it(monkeypatch):
+    explorer = explore(SlowReader)
+    assert explorer.experiment_class.pictures[0] == "window"
+    monkeypatch.setattr("tcplab.pictures.ladder.draw", lambda trace, **options: 1 / 0)
+    (choice,) = (w for w in everything_in(tabs(explorer).children[0]) if isinstance(w, widgets.ToggleButtons))
+    choice.value = "ladder"
+    assert "ZeroDivisionError" in explorer.sentence
+    assert_all_agree(explorer)
+
+
+def test_presets_by_name_and_values_of_ones_own():
+    explorer = explore(Keepalive)
+    preset = presets_of(explorer)
+    assert preset.value == "Linux default 7200/75/9"
+    explorer.set(probes=8)
+    assert preset.value == OWN
+    preset.value = "redis-cli 15/5/3"
+    assert explorer.outcome["detected_after_s"] == 30
+    assert_all_agree(explorer)
+    preset.value = OWN  # means nothing: the values are still the preset's
+    assert preset.value == "redis-cli 15/5/3"
+    explorer.use("no such")
+    assert explorer.sentence.startswith("keepalive has no preset 'no such'; it has Linux default")
+
+
+def test_reset_goes_back_to_what_the_notebook_asked_for():
+    explorer = explore(Keepalive, idle_s=60, peer="rebooted")
+    explorer.use("Linux default 7200/75/9")
+    explorer.set(probes=500)
+    button_of(explorer, "Reset").click()
+    assert explorer.values["idle_s"] == 60 and explorer.values["peer"] == "rebooted"
+    assert explorer.error is None
+    assert_all_agree(explorer)
+
+
+def test_controls_come_first_and_the_rest_is_folded():
+    explorer = explore(DeadPeer)
+    folded = only(explorer, widgets.Accordion)
+    hidden = list(everything_in(folded))
+    assert folded.selected_index is None
+    for name in explorer.values:
+        row = explorer._controls[name].widget
+        assert (row in hidden) == (name not in DeadPeer.controls)
+
+
+def test_tabs_are_filled_when_they_are_seen():
+    explorer = explore(HandshakeAndClose)
+    segments = tabs(explorer).children[1]
+    assert segments.value == ""
+    open_tab(explorer, "Segments")
+    before = segments.value
+    assert before.count("<tr") == explorer.outcome["segments"] + 1
+    open_tab(explorer, "Picture")
+    explorer.set(closer="both")
+    assert segments.value == before
+    open_tab(explorer, "Segments")
+    assert segments.value == scrolled(table(explorer.trace), "segments") != before
+    explorer.set(request=0)
+    assert segments.value == ""
+
+
+def slider_of_moments(explorer):
+    return next(w for w in everything_in(explorer) if isinstance(w, widgets.IntSlider))
+
+
+def test_the_console_follows_its_slider_and_the_picture_shows_the_moment():
+    explorer = explore(Keepalive)
+    panel = open_tab(explorer, "Your console")
+    slider = slider_of_moments(explorer)
+    slider.value = 0
+    assert "SYN-SENT" in text_in(panel) and "client sends SYN" in text_in(panel)
+    slider.value = slider.max
+    assert "ESTAB" in text_in(panel)  # the server never hears that the client gave up
+    explorer.look_at(3600)
+    assert "timer:(keepalive,60min,0)" in text_in(panel)
+    open_tab(explorer, "Picture")
+    assert_all_agree(explorer)
+    assert drawn(explorer)["data"][-1]["y"][0] is not None
+
+
+def test_the_first_moment_shown_has_a_timer_that_runs():
+    explorer = explore(Keepalive)
+    assert "timer:(keepalive,1min15sec,9)" in text_in(open_tab(explorer, "Your console"))
+    explorer = explore(HandshakeAndClose)
+    assert "timer:(timewait" in text_in(open_tab(explorer, "Your console"))
+
+
+def test_what_a_cell_looks_at_is_what_the_panel_shows():
+    explorer = explore(FinOrRst, ending="kill", client="idle")
+    said = explorer.look_at(0.3)
+    assert said == console(explorer.trace, explorer.trace.start + 3 * SECOND // 10)
+    shown = re.sub("<[^>]+>", "", text_in(open_tab(explorer, "Your console")))
+    for line in said.splitlines():
+        assert line.replace(">", "&gt;") in shown
+    explorer.set(request=0, fin_timeout_s=0)
+    assert explorer.look_at(0.3) == ""
+
+
+def click(explorer, y, change=None):
+    figure = explorer._picture.figure
+    figure.clicked = {"y": y, "change": drawn(explorer)["change"] if change is None else change, "at": y}
+
+
+def test_a_click_on_the_picture_picks_the_moment():
+    explorer = explore(Keepalive)
+    axis = ladder.time_axis(explorer.trace)
+    hour = explorer.trace.start + 3600 * SECOND
+    click(explorer, axis.y_of(hour))
+    assert abs(explorer._moment.t - hour) < 60 * SECOND
+    assert re.search(r"timer:\(keepalive,(59|60)min,0\)", text_in(open_tab(explorer, "Your console")))
+    open_tab(explorer, "Picture")
+    assert drawn(explorer)["data"][-1]["y"][0] == pytest.approx(axis.bottom_of(explorer._moment.t), abs=10)
+
+
+def test_a_click_on_an_older_picture_means_nothing():
+    explorer = explore(Keepalive)
+    old = drawn(explorer)["change"]
+    explorer.set(probes=3)
+    before = drawn(explorer)
+    click(explorer, 100, old)
+    assert not explorer._moment.picked and drawn(explorer) == before
+
+
+def test_a_click_on_a_picture_without_a_time_axis_means_nothing():
+    explorer = explore(SlowReader)
+    click(explorer, 50)
+    assert not explorer._moment.picked
+
+
+def test_another_run_keeps_its_place_among_the_events():
+    explorer = explore(Keepalive)
+    slider = slider_of_moments(explorer)
+    open_tab(explorer, "Your console")
+    slider.value = 14
+    explorer.set(interval_s=10)
+    assert slider.value == 14
+    explorer.set(peer="alive", idle_s=0)
+    assert slider.value <= slider.max == max(len(explorer._moment.all) - 1, 1)
+    assert_all_agree(explorer)
+
+
+def test_the_capture_is_made_on_demand_and_never_of_an_older_run():
+    explorer = explore(HandshakeAndClose)
+    panel = open_tab(explorer, "Capture")
+    button = button_of(panel, "Make the capture file")
+    assert "href" not in text_in(panel)
+    button.click()
+    link = re.search(r'download="handshake_and_close.pcap" href="data:[^,]*;base64,([^"]+)"', text_in(panel))
+    assert base64.b64decode(link[1]) == pcap_bytes(explorer.trace)
+    explorer.set(closer="server")
+    assert "href" not in text_in(panel)
+    open_tab(explorer, "Picture")
+    open_tab(explorer, "Capture")
+    button.click()
+    explorer.set(request=0)
+    assert "href" not in text_in(panel)
+
+
+def test_a_run_without_segments_has_no_capture_and_says_so():
+    explorer = explore(Broken)
+    panel = open_tab(explorer, "Capture")
+    button_of(panel, "Make the capture file").click()
+    assert "no segments" in text_in(panel)
+
+
+def test_warnings_stand_beside_the_sentence():
+    explorer = explore(EXPERIMENTS["unanswered_connect"], linux="5.4", linear_timeouts=2)
+    (warning,) = explorer.trace.warnings
+    assert f"⚠ {warning}" in explorer._sentence.value
+    assert repr(explorer) == f"{explorer.sentence}\n{warning}"
+
+
+def test_a_very_long_run_is_shown_in_part_and_says_so():
+    explorer = explore(SlowReader, response=500_000)
+    count = len(explorer.trace.packets)
+    assert count > MOST
+    assert f"first {MOST} of {count:,} segments" in explorer._sentence.value
+    assert_all_agree(explorer)
+    assert text_in(open_tab(explorer, "Segments")).count("<tr") == MOST + 1
+    assert excerpt(explorer.trace).notes[-1].text == f"{count - MOST:,} more segments follow"
+
+
+def test_outside_jupyter_its_sentence_speaks_for_it():
+    explorer = explore(Keepalive, probes=3)
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == explorer.sentence
+    assert "2 h 3 min 45 s" in bundle["text/html"] and "<script" not in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert explorer.sentence in repr(widgets.VBox([explorer]))
+
+
+def test_two_at_a_time_leave_one_run():
+    """A cell and a front end in two threads: the last picture belongs to the last values."""
+    explorer = explore(Keepalive)
+
+    def turn(first):
+        for i in range(15):
+            explorer.set(probes=first + i % 7, idle_s=60 + first)
+
+    threads = [threading.Thread(target=turn, args=(first,)) for first in (1, 8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert_all_agree(explorer)
+
+
+def test_nothing_but_its_own_state_is_shared():
+    one, other = explore(Keepalive), explore(Keepalive)
+    one.set(probes=3)
+    assert other.values["probes"] == 9 and other.outcome["detected_after_s"] == 7875
+    one.values["probes"] = 77
+    assert one.values["probes"] == 3
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("idle_s"), st.one_of(st.sampled_from([0, 1, 60, 7200]), st.integers(-5, 40000))),
+    st.tuples(st.just("interval_s"), st.sampled_from([0, 1, 10, 75, 1e6])),
+    st.tuples(st.just("probes"), st.integers(-1, 130)),
+    st.tuples(st.just("peer"), st.sampled_from(["alive", "offline", "rebooted", "moved", "gone"])),
+    st.tuples(st.just("unacked"), st.booleans()),
+    st.tuples(st.just("linux"), st.sampled_from(["3.10", "6.18", "5.15", "2.6", "x"])),
+    st.tuples(st.just("user_timeout_s"), st.sampled_from([0, 30, -1])),
+    st.tuples(st.just("tab"), st.integers(0, 4)),
+    st.tuples(st.just("preset"), st.sampled_from(list(Keepalive.presets))),
+    st.tuples(st.just("reset"), st.none()),
+    st.tuples(st.just("moment"), st.integers(0, 10**4)),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(STEPS, min_size=1, max_size=8))
+def test_whatever_is_turned_in_whatever_order_all_of_it_agrees(steps):
+    explorer = shared_explorer()
+    explorer.reset()
+    for what, value in steps:
+        if what == "tab":
+            tabs(explorer).selected_index = value
+        elif what == "preset":
+            explorer.use(value)
+        elif what == "reset":
+            explorer.reset()
+        elif what == "moment":
+            explorer.look_at(value)
+        else:
+            explorer.set(**{what: value})
+        assert_all_agree(explorer)
+
+
+_SHARED: list[Explorer] = []
+
+
+def shared_explorer():
+    """One for all examples: what an earlier one has done must not matter either."""
+    if not _SHARED:
+        _SHARED.append(explore(Keepalive))
+    return _SHARED[0]
+
+
+def test_a_parameter_error_in_a_run_is_a_sentence(monkeypatch):
+    explorer = explore(Keepalive)
+
+    def refuse(self, trace):
+        raise ParameterError("idle_s = 1 can't be run.")
+
+    monkeypatch.setattr(Keepalive, "sentence", refuse)
+    explorer.set(idle_s=1)
+    assert explorer.sentence == "idle_s = 1 can't be run."
+    monkeypatch.undo()
+    explorer.set(idle_s=2)
+    assert_all_agree(explorer)

@@ -1,0 +1,240 @@
+"""The map keepalive × idle timer: its rules against the experiment, and what is drawn of them."""
+
+import re
+import time
+from itertools import pairwise, product
+from math import log10
+
+import plotly.graph_objects as go
+import pytest
+
+import tcplab
+from tcplab import run
+from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, Silence, known_boxes, known_clients
+from tcplab.core.knobs import ParameterError
+from tcplab.core.segment import RST
+from tcplab.experiments import IdleFirewall
+from tcplab.route.firewall import EXPIRED
+from tcplab.widgets.maps import OFF, PATTERNS, RIGHT, SIGNS, draw_idle_map, idle_map
+
+SHORT = {"keepalive_interval_s": 20, "keepalive_probes": 3}
+KEEPALIVES = (0, 30, 100, 200, 400, 700, 1500)
+BOXES = (60, 150, 350, 900)
+SILENCES = (100, 500, 1000)
+
+
+def experienced(expired, waiting_for, keepalive, box, quiet):
+    """What the model's run of the experiment comes to."""
+    trace = run(
+        IdleFirewall(
+            **SHORT, firewall_idle_s=box, expired=expired, keepalive_idle_s=keepalive, quiet_s=quiet,
+            waiting_for=waiting_for, watch_s=4000,
+        )
+    )  # fmt: skip
+    if trace.outcome["survived"]:
+        return LIVES
+    resets = [p for p in trace.packets if p.receiver == "client" and p.segment.flags & RST]
+    return TOLD if any(p.verdict == "accepted" for p in resets) else SILENT
+
+
+@pytest.mark.parametrize("waiting_for", ["long_query", "next_query"])
+@pytest.mark.parametrize("expired", EXPIRED)
+def test_the_rules_are_what_the_experiment_does(expired, waiting_for):
+    seen = set()
+    for keepalive, box, quiet in product(KEEPALIVES, BOXES, SILENCES):
+        silence = Silence(
+            **SHORT, keepalive_idle_s=keepalive, box_idle_s=box, expired=expired, quiet_s=quiet,
+            waiting_for=waiting_for,
+        )  # fmt: skip
+        fate = experienced(expired, waiting_for, keepalive, box, quiet)
+        assert silence.fate == fate, (keepalive, box, quiet)
+        seen.add(fate)
+    assert LIVES in seen
+
+
+def named(picture, name):
+    (found,) = [trace for trace in picture.data if trace["name"] == name]
+    return found
+
+
+def inside(picture, keepalive, box):
+    """The names of the areas that cover a place, by counting the edges to the right of it."""
+    x, y = log10(keepalive or OFF), log10(box)
+    found = []
+    for fate in FATES:
+        area = named(picture, f"area: {fate}")
+        points = list(zip(area["x"], area["y"], strict=True))
+        crossed = 0
+        for (x0, y0), (x1, y1) in pairwise(points):
+            if None in (x0, x1) or (y0 > y) == (y1 > y):
+                continue
+            crossed += x0 + (y - y0) / (y1 - y0) * (x1 - x0) > x
+        found += [fate] * (crossed % 2)
+    return found
+
+
+@pytest.mark.parametrize("expired", ["drop", "reject", "reset_both", "reopen"])
+@pytest.mark.parametrize("quiet", [200, 600, 86400])
+def test_the_areas_are_the_rules(expired, quiet):
+    silence = Silence(expired=expired, quiet_s=quiet)
+    picture = draw_idle_map(silence)
+    for keepalive, box in product(
+        (0, 2, 14, 29, 310, 1000, 25_000), (12, 61, 300, 1800, 7000, 40_000, 430_000)
+    ):
+        assert inside(picture, keepalive, box) == [silence.fate_at(keepalive, box, expired)], (keepalive, box)
+
+
+def test_where_late_probes_decide_the_area_is_cut():
+    silence = Silence(expired="drop_inbound", quiet_s=1200)
+    picture = draw_idle_map(silence)
+    assert inside(picture, 20_000, 100) == [TOLD]
+    assert inside(picture, 0, 100) == [SILENT]
+    assert inside(picture, 100, 90) == [LIVES]
+    assert inside(picture, 60, 400) == [LIVES]
+    assert silence.fate_at(20_000, 100, "drop_inbound") == TOLD
+
+
+def test_one_lost_probe_is_told():
+    assert Silence(keepalive_idle_s=300).sentence.endswith("the next comes after 6 min 15 s, too late.")
+    assert "lost" not in Silence(keepalive_idle_s=300, keepalive_interval_s=30).sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({}, "The client finds out after 2 h 11 min 15 s, by its keepalive alone"),
+        ({"keepalive_idle_s": 0}, "the client waits for ever"),
+        ({"expired": "reject"}, "the client gets a RST after 2 h, Connection reset by peer (ECONNRESET)"),
+        ({"expired": "reject", "waiting_for": "next_query"}, "the client gets a RST after 10 min"),
+        ({"expired": "reset_both"}, "the client gets a RST after 5 min 50 s"),
+        ({"expired": "drop_inbound", "keepalive_idle_s": 1000, "quiet_s": 1500}, "lives."),
+        ({"expired": "drop_inbound"}, "the client gets a RST after 2 h"),
+        ({"expired": "reopen"}, "takes the connection up again with the next segment: the long query lives."),
+        ({"waiting_for": "next_query"}, "the next query is sent again for 15 minutes"),
+        ({"quiet_s": 300}, "The long query of 5 min lives: the box forgets nothing so soon"),
+        ({"box_idle_s": 0}, "lives"),
+        ({"keepalive_idle_s": 60}, "A probe after each 60 s restarts the box's timer of 5 min 50 s"),
+    ],
+)
+def test_the_sentence_says_what_happens_and_when(settings, says):
+    assert says in Silence(**settings).sentence
+
+
+@pytest.mark.parametrize("expired", ["drop", "reject", "reset_both", "drop_inbound"])
+@pytest.mark.parametrize("keepalive", [0, 60, 400, 1500])
+def test_the_seconds_of_the_sentence_are_the_experiments(expired, keepalive):
+    silence = Silence(**SHORT, keepalive_idle_s=keepalive, expired=expired, quiet_s=600)
+    trace = run(
+        IdleFirewall(
+            **SHORT, keepalive_idle_s=keepalive, firewall_idle_s=350, expired=expired, quiet_s=600,
+            waiting_for="long_query", watch_s=5000,
+        )
+    )  # fmt: skip
+    gone = next((s.t for s in trace.sockets if s.host == "client" and s.state == "CLOSED"), None)
+    told = re.search(r"(?:RST|out) after ((?:\d+ (?:h|min|s) ?)+)", silence.sentence)
+    assert (told is None) == (gone is None)
+    if told and gone:
+        number = {"h": 3600, "min": 60, "s": 1}
+        said = sum(int(n) * number[unit] for n, unit in re.findall(r"(\d+) (h|min|s)", told[1]))
+        assert trace.seconds(gone) == pytest.approx(said, abs=1)
+
+
+def test_boxes_and_clients_come_from_the_catalogue():
+    boxes = {box.name: (box.seconds, box.expired) for box in known_boxes()}
+    assert boxes["AWS NAT gateway"] == (350, "reject")
+    assert boxes["Azure load balancer"] == (240, "drop")
+    assert boxes["Linux conntrack"] == (432_000, "reopen")
+    clients = dict(known_clients())
+    assert "redis-cli" in clients[15] and "libpq" in clients[7200] and "pgjdbc" in clients[0]
+
+
+def test_every_box_is_a_line_and_a_word_and_says_what_it_does():
+    picture = draw_idle_map(Silence())
+    words = named(picture, "words")["text"]
+    assert " 5 min 50 s: ◆ AWS NLB, ◆ AWS NAT gateway, ✗ AWS Network Firewall" in words
+    lines = named(picture, "boxes")
+    assert {y for y in lines["y"] if y is not None} == {log10(box.seconds) for box in known_boxes()}
+    assert {"✓ lives", "✗ silent"} <= {re.sub("<[^>]+>", "", text) for text in words}
+
+
+def test_clients_stand_on_the_diagonal():
+    points = named(draw_idle_map(Silence()), "clients")
+    on = [(x, y) for x, y in zip(points["x"], points["y"], strict=True) if x is not None and 10**x < RIGHT]
+    assert len(on) >= 3 and all(x == y for x, y in on)
+    assert any("lives behind every box above" in text for text in points["hovertext"])
+
+
+def test_ones_own_setting_is_marked():
+    picture = draw_idle_map(Silence(keepalive_idle_s=300, box_idle_s=1000))
+    ring = named(picture, "my setting")
+    assert (ring["x"][0], ring["y"][0]) == (log10(300), log10(1000))
+    assert "<b>my keepalive: 5 min</b>" in named(picture, "words")["text"]
+    off = named(draw_idle_map(Silence(keepalive_idle_s=0)), "my setting")
+    assert off["x"][0] == log10(OFF)
+    assert not named(draw_idle_map(Silence(box_idle_s=0)), "my setting")["x"]
+
+
+def test_nothing_is_told_by_colour_alone():
+    assert len(set(PATTERNS.values())) == 3
+    assert len({symbol for symbol, _ in SIGNS.values()}) == len({sign for _, sign in SIGNS.values()}) == 3
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {}, {"keepalive_idle_s": 0}, {"keepalive_idle_s": 32767, "box_idle_s": 2_592_000}, {"quiet_s": 0},
+        {"expired": "drop_inbound", "quiet_s": 86400}, {"box_idle_s": 0.5}, {"keepalive_idle_s": 0.5},
+        {"expired": "reopen", "waiting_for": "next_query", "quiet_s": 5},
+    ],
+)  # fmt: skip
+def test_plotly_takes_every_map(settings, dark):
+    picture = draw_idle_map(Silence(**settings), dark=dark, title="A title")
+    validated = go.Figure(data=picture.data, layout=picture.layout)
+    assert picture.figure().to_dict() == validated.to_dict()
+    usual = [trace["name"] for trace in draw_idle_map(Silence()).data]
+    assert [trace["name"] for trace in picture.data] == usual
+
+
+def test_a_map_is_drawn_while_a_slider_moves():
+    spent = []
+    for expired in ("drop", "drop_inbound"):
+        for _ in range(3):
+            began = time.perf_counter()
+            draw_idle_map(Silence(expired=expired))
+            spent.append(time.perf_counter() - began)
+    assert min(spent[:3]) < 0.005
+    assert min(spent[3:]) < 0.03
+
+
+# -- the widget --------------------------------------------------------------------------------------
+
+
+def test_turning_a_knob_changes_picture_and_sentence():
+    shown = tcplab.idle_map(keepalive_idle_s=300)
+    assert repr(shown) == shown.sentence and "lives" in shown.sentence
+    shown.set(keepalive_idle_s=400)
+    assert "nobody is told" in shown.sentence
+    (ring,) = [trace for trace in shown.figure.data if trace.name == "my setting"]
+    assert ring.x[0] == log10(400)
+    control = shown._controls["box_idle_s"]
+    control._parts[1].value = 1200
+    assert shown.values["box_idle_s"] == 1200 and "forgets nothing so soon" in shown.sentence
+
+
+def test_a_wrong_value_is_one_sentence_and_no_picture():
+    shown = idle_map(keepalive_idle_s=-5)
+    assert shown.sentence == "keepalive_idle_s = -5 is out of range: 0 (off) to 32767 s."
+    assert shown.figure is None
+    assert "✗ keepalive_idle_s" in shown._said.value
+    shown.set(keepalive_idle_s=5)
+    assert shown.figure is not None and "wrong" not in shown._said.value
+    assert "no parameter 'keepalive'" in idle_map(keepalive=5).sentence
+    with pytest.raises(ParameterError):
+        Silence(expired="forget")
+
+
+def test_it_reads_where_no_widget_can_live():
+    bundle = idle_map()._repr_mimebundle_()
+    assert bundle["text/plain"].startswith("After 5 min 50 s the box forgets")
+    assert 'role="status"' in bundle["text/html"]

@@ -1,0 +1,179 @@
+"""The tab "On real Linux": a run stands there only with the values it was made with."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from inside import button_of, open_tab, text_in
+from tcplab import bench
+from tcplab.bench import run as really_run
+from tcplab.bench import sandbox as sandboxes
+from tcplab.bench.sandbox import BenchError, Cancelled
+from tcplab.capture.recordings import recording
+from tcplab.experiments import EXPERIMENTS
+from tcplab.widgets import linux as on_linux
+from tcplab.widgets.explorer import explore
+
+TAB = "On real Linux"
+RUN, CANCEL, BACK = "Run it on this Linux now", "Cancel", "Set the recording's values"
+
+
+@pytest.fixture
+def linux(monkeypatch):
+    """Stands in for this machine: a run waits until it is let go, and then gives `answer`."""
+
+    class Linux:
+        answer = None
+        go = threading.Event()
+        asked = threading.Event()
+
+        def run(self, experiment, where="model", progress=None, *, sandbox=None, lateness=0):
+            if where == "model":
+                return really_run(experiment, lateness=lateness)
+            progress(1.0, 7)
+            self.asked.set()
+            assert self.go.wait(20)
+            if sandbox.cancelled:
+                raise Cancelled("the run was cancelled.")
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            trace = self.answer or really_run(experiment)
+            return replace(trace, bench="linux", linux="6.18.44")
+
+    class Sandbox:
+        cancelled = False
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def cancel(self):
+            self.cancelled = True
+            here.go.set()
+
+    here = Linux()
+    here.go.clear()
+    here.asked.clear()
+    monkeypatch.setattr(bench, "run", here.run)
+    monkeypatch.setattr(sandboxes, "Sandbox", Sandbox)
+    monkeypatch.setattr(on_linux, "_why_not", lambda: None)
+    return here
+
+
+def panel(explorer):
+    (found,) = [each for each in explorer._panels if each.title == TAB]
+    return found
+
+
+def wait_for(tab):
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and "_run" in str(getattr(thread, "_target", "")):
+            thread.join(20)
+    return text_in(tab)
+
+
+def press(tab, name):
+    button = button_of(tab, name)
+    assert not button.disabled
+    button.click()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_recording_stands_there_at_its_own_values_and_only_there(name, linux):
+    kind = EXPERIMENTS[name]
+    explorer = explore(kind, latency_ms=6)
+    tab = open_tab(explorer, TAB)
+    assert "No run on Linux with these values yet." in text_in(tab)
+    assert panel(explorer)._figure.drawn == ""
+    press(tab, BACK)
+    assert explorer.values == kind.from_values(kind.quick).values()
+    said = text_in(tab)
+    assert f"Recorded on Linux {recording(name).linux}" in said and "does what the model says" in said
+    assert panel(explorer)._figure.drawn and button_of(tab, BACK).layout.display == "none"
+    explorer.set(latency_ms=7)
+    assert "No run on Linux with these values yet." in text_in(tab)
+    assert "does what the model says" not in text_in(tab) and panel(explorer)._figure.drawn == ""
+
+
+def test_another_release_in_the_model_is_told():
+    explorer = explore(EXPERIMENTS["keepalive"], **recording("keepalive").parameters)
+    tab = open_tab(explorer, TAB)
+    explorer.set(linux="4.18")
+    assert "The model keeps to the rules of Linux 4.18, the run was on 6.18" in text_in(tab)
+
+
+def test_a_run_shows_how_far_it_is_and_then_the_agreement(linux):
+    explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
+    tab = open_tab(explorer, TAB)
+    assert "One takes about 5 s in real time" in text_in(tab)
+    press(tab, RUN)
+    assert linux.asked.wait(20)
+    assert "1 of 5 s, 7 segments" in text_in(tab) and button_of(tab, RUN).disabled
+    linux.go.set()
+    said = wait_for(tab)
+    assert "Run just now on Linux 6.18.44" in said and "does what the model says" in said
+    assert panel(explorer)._figure.drawn and not button_of(tab, RUN).disabled
+
+
+def test_a_run_is_never_shown_with_other_values(linux):
+    explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
+    tab = open_tab(explorer, TAB)
+    press(tab, RUN)
+    assert linux.asked.wait(20)
+    explorer.set(idle_s=4)
+    linux.go.set()
+    assert "it belongs to the values that were set before" in wait_for(tab)
+    assert panel(explorer)._figure.drawn == ""
+    explorer.set(idle_s=3)
+    assert "Run just now on Linux" in text_in(tab) and panel(explorer)._figure.drawn
+
+
+def test_a_run_that_differs_says_what_differs_first(linux):
+    linux.answer = really_run(EXPERIMENTS["keepalive"](idle_s=3, interval_s=1, probes=3))
+    explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
+    tab = open_tab(explorer, TAB)
+    press(tab, RUN)
+    linux.go.set()
+    said = wait_for(tab)
+    assert "Linux 6.18.44 and the model differ" in said and "the model says [3.0, 4.0]" in said
+    assert "Linux only" in panel(explorer)._figure.drawn
+
+
+def test_cancelled_nothing_is_left_and_it_can_run_again(linux):
+    explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
+    tab = open_tab(explorer, TAB)
+    press(tab, RUN)
+    assert linux.asked.wait(20)
+    press(tab, CANCEL)
+    assert "Cancelled: nothing of the run is left." in wait_for(tab)
+    assert panel(explorer)._figure.drawn == "" and not button_of(tab, RUN).disabled
+    press(tab, RUN)
+    assert "Run just now" in wait_for(tab)
+
+
+def test_what_goes_wrong_is_one_sentence(linux):
+    linux.answer = BenchError("this machine is too busy to keep to the latency of the wire; try again later.")
+    explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
+    tab = open_tab(explorer, TAB)
+    press(tab, RUN)
+    linux.go.set()
+    assert "No run: this machine is too busy" in wait_for(tab)
+
+
+def test_where_linux_cannot_be_had_it_says_why(monkeypatch):
+    monkeypatch.setattr(on_linux, "_why_not", lambda: "it needs Linux, and this is darwin.")
+    explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
+    tab = open_tab(explorer, TAB)
+    assert "None can be made here: it needs Linux, and this is darwin." in text_in(tab)
+    assert button_of(tab, RUN).disabled
+    press(tab, BACK)
+    assert "does what the model says" in text_in(tab)
+
+
+def test_two_hours_are_not_started_by_a_click(linux):
+    explorer = explore(EXPERIMENTS["keepalive"])
+    tab = open_tab(explorer, TAB)
+    assert "It would take 2 h 11 min 15 s in real time" in text_in(tab) and button_of(tab, RUN).disabled

@@ -1,0 +1,359 @@
+"""The replay: every step says and draws what had happened by then, for every witness."""
+
+import asyncio
+import json
+import sys
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inside import button_of
+from pictures.transcripts import Story
+from stored import PROJECT
+from tcplab import (
+    DeadPeer,
+    FinOrRst,
+    HandshakeAndClose,
+    Keepalive,
+    ProxyLegs,
+    SlowReader,
+    diagnose,
+    read_capture,
+    replay,
+    run,
+    write_pcap,
+)
+from tcplab.core.text import SECOND
+from tcplab.core.trace import Trace
+from tcplab.follow import Ends
+from tcplab.widgets.base import screens
+from tcplab.widgets.replay import (
+    AGAIN,
+    BACK,
+    HEIGHT,
+    INFERRED,
+    NOTHING,
+    PAGE,
+    Steps,
+    consoles,
+    ends_table,
+    findings_of,
+)
+
+CAPTURES = sorted((PROJECT / "data" / "captures").glob("*.pcap"))
+
+
+def captured(name):
+    return read_capture(PROJECT / "data" / "captures" / f"{name}.pcap").connection(0)
+
+
+def drawn(widget):
+    return json.loads(widget._figure.get_state()["drawn"])
+
+
+def arrows(widget):
+    """How many arrows are drawn."""
+    data = drawn(widget)["data"]
+    return sum(len({i for i in each["customdata"] if i is not None}) for each in data if "customdata" in each)
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [run(Keepalive()), run(DeadPeer()), run(ProxyLegs()), captured("keepalive"), captured("keepalive")],
+    ids=["keepalive", "dead peer", "three hosts", "capture", "again"],
+)
+def test_every_step_draws_what_was_sent_by_then_and_says_what_happened(trace):
+    widget = replay(trace)
+    assert widget.position == 0
+    for step, t in enumerate(widget.steps.moments):
+        widget.go(step)
+        assert widget.t == t
+        assert arrows(widget) == sum(p.t <= t for p in trace.packets)
+        assert widget.sentence
+        assert f"Step {step + 1} of {len(widget.steps)}" in widget._said.value
+        assert widget._slider.value == step
+    assert widget._forward.disabled and not widget._back.disabled
+    widget.step(1)
+    assert widget.position == len(widget.steps) - 1
+    widget.go(-5)
+    assert widget.position == 0 and widget._back.disabled
+
+
+def test_buttons_keys_and_slider_do_the_same():
+    widget = replay(captured("keepalive"))
+    button_of(widget, "Forward").click()
+    assert widget.position == 1
+    widget.press("ArrowRight")
+    assert widget.position == 2
+    widget.press("ArrowLeft")
+    button_of(widget, "Back").click()
+    assert widget.position == 0
+    widget._slider.value = 3
+    assert widget.position == 3
+    widget.press("End")
+    assert widget.position == len(widget.steps) - 1
+    widget.press("Home")
+    widget.press("x")
+    assert widget.position == 0
+
+
+def test_the_next_finding_is_jumped_to_and_told_with_its_lesson():
+    trace = captured("lesson_client_write")
+    widget = replay(trace)
+    found = sorted({widget.steps._step_of(finding) for finding in widget.steps.findings})
+    assert len(found) >= 3
+    visited = []
+    for _ in found:
+        widget.press("n")
+        visited.append(widget.position)
+        (finding, *_) = widget.steps.found_at(widget.position)
+        assert finding.says in widget.sentence
+        assert f"{finding.lesson}.ipynb" in widget._said.value
+    assert visited == found
+    widget.press("n")
+    assert widget.position == found[-1]
+    widget.press("p")
+    assert widget.position == found[-2]
+
+
+def test_findings_can_be_given_and_without_any_there_is_nowhere_to_jump():
+    capture = read_capture(PROJECT / "data" / "captures" / "keepalive.pcap")
+    trace, findings = capture.connection(0), diagnose(capture).connections[0].findings
+    widget = replay(trace, findings[:1], capture.frames(0))
+    assert widget.steps.findings == list(findings[:1])
+    widget.look_at(0)
+    assert f"frame {capture.frames(0)[0]})" in widget.sentence
+    nothing = replay(run(Keepalive()))
+    assert button_of(nothing, "Next finding").disabled
+    nothing.next_finding()
+    assert nothing.position == 0
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_findings_of_a_trace_alone_are_those_of_its_capture(path):
+    capture = read_capture(path)
+    if len(capture.connections) != 1:
+        return
+    alone = findings_of(capture.connection(0))
+    assert [each.code for each in alone] == [each.code for each in diagnose(capture).connections[0].findings]
+
+
+def test_without_numpy_a_capture_is_replayed_without_findings(monkeypatch):
+    trace = captured("lesson_client_write")
+    monkeypatch.setitem(sys.modules, "tcplab.capture.findings.story", None)
+    widget = replay(trace)
+    assert widget.steps.findings == []
+    widget.press("End")
+    assert widget.sentence
+
+
+# -- playing -----------------------------------------------------------------------------------
+
+
+def test_it_plays_to_the_end_pauses_and_plays_again(monkeypatch):
+    widget = replay(captured("keepalive"))
+    monkeypatch.setattr(type(widget), "_pause_s", lambda self: 0.0)
+    last = len(widget.steps) - 1
+
+    async def watch():
+        widget.press(" ")
+        assert widget.playing and button_of(widget, "Pause")
+        await until(lambda: widget.position >= 2)
+        widget.press(" ")
+        at = widget.position
+        assert not widget.playing and button_of(widget, "Play")
+        await asyncio.sleep(0.02)
+        assert widget.position == at
+        widget.toggle()
+        await until(lambda: not widget.playing)
+        assert widget.position == last
+        widget.play()  # from the beginning
+        assert widget.position == 0
+        widget.show(captured("dead_peer"))  # another connection ends it
+        assert not widget.playing
+
+    asyncio.run(watch())
+
+
+async def until(so):
+    for _ in range(2000):
+        if so():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen")
+
+
+def test_a_step_is_looked_at_longer_before_a_silence_and_at_a_finding():
+    widget = replay(captured("lesson_client_write"))
+    lasts = []
+    for step in range(len(widget.steps) - 1):
+        widget.go(step)
+        lasts.append(widget._pause_s())
+    assert all(0.3 < each < 8 for each in lasts)
+    gaps = [b - a for a, b in pairwise(widget.steps.moments)]
+    plain = [i for i in range(len(gaps)) if not widget.steps.found_at(i)]
+    assert lasts[max(plain, key=gaps.__getitem__)] > lasts[min(plain, key=gaps.__getitem__)]
+    widget._speed.value = "fast"
+    assert widget._pause_s() < lasts[-1]
+
+
+# -- what is drawn -----------------------------------------------------------------------------
+
+
+def long_story(exchanges):
+    story, t = Story(), 0
+    t = story.open()
+    for i in range(exchanges):
+        t = story.exchange(t + SECOND, seq=1 + 40 * i, ack=1 + 200 * i)
+    return story.finish(t)
+
+
+def test_a_long_connection_is_drawn_a_page_at_a_time_with_its_own_numbers():
+    trace = long_story(100)
+    widget = replay(trace)
+    numbers = trace.relative()
+    for step in range(0, len(widget.steps), 7):
+        widget.go(step)
+        page = widget.steps.page(widget.t)
+        assert len(page.packets) <= PAGE + PAGE // 2 + AGAIN + BACK
+        assert page.start == trace.start
+        begin = trace.packets.index(page.packets[0])
+        assert page.relative() == numbers[begin : begin + len(page.packets)]
+        last = widget.steps.segments_by(widget.t) - 1
+        assert begin <= last < begin + len(page.packets)
+        assert drawn(widget)["layout"]["height"] <= HEIGHT
+
+
+def test_a_connection_without_end_is_replayed_so_far_and_that_is_said(monkeypatch):
+    trace = captured("lesson_client_write")
+    monkeypatch.setattr("tcplab.widgets.replay.MOST", 20)
+    whole = findings_of(trace)
+    widget = replay(trace, whole)
+    assert len(widget.steps.trace.packets) == 20
+    kept = [finding for finding in whole if finding.t <= widget.steps.moments[-1]]
+    assert widget.steps.findings == sorted(kept, key=lambda finding: finding.t) and len(kept) < len(whole)
+    later = len(whole) - len(kept)
+    says = f"The replay ends after the first 20 of 29 segments; findings that begin later: {later}."
+    assert says in widget._title.value
+    for step in range(len(widget.steps)):
+        widget.go(step)
+
+
+def test_the_moment_stays_in_the_frame_and_so_do_the_names():
+    widget = replay(captured("lesson_client_write"))
+    for step, t in enumerate(widget.steps.moments):
+        widget.go(step)
+        layout = drawn(widget)["layout"]
+        bottom, top = layout["yaxis"]["range"]
+        assert top <= widget._axis.bottom_of(t) <= bottom
+        named = {each["text"] for each in layout["annotations"]}
+        assert named == ({"<b>client</b>", "<b>server</b>"} if top > -50 else set())
+
+
+def test_a_click_on_the_picture_goes_to_its_moment():
+    widget = replay(captured("lesson_client_write"))
+    widget.press("End")
+    y = widget._axis.bottom_of(widget.steps.moments[20]) + 1
+    widget._figure.clicked = {"y": y, "change": drawn(widget)["change"]}
+    assert widget.position == 20
+
+
+def test_a_trace_of_nothing_says_so():
+    widget = replay(Trace("nothing", "capture"))
+    assert repr(widget) == widget.sentence == NOTHING
+    assert NOTHING in widget._title.value and widget.figure is None
+    for key in ("ArrowRight", "n", " ", "End"):
+        widget.press(key)
+
+
+def test_a_new_page_is_given_where_it_stands():
+    widget = replay(captured("keepalive"))
+    widget.go(4)
+    assert drawn(widget)["change"] == widget._figure._changes
+    assert widget._slider.get_state()["value"] == 4
+    assert "Step 5 of" in widget._said.get_state()["value"]
+
+
+# -- what is inferred --------------------------------------------------------------------------
+
+
+def states_of(trace, host):
+    return [sample.state for sample in Ends(trace).sockets() if sample.host == host]
+
+
+def test_the_states_of_a_healthy_connection():
+    assert states_of(captured("handshake_and_close"), "client") == [
+        "SYN_SENT", "ESTABLISHED", "FIN_WAIT_1", "TIME_WAIT",
+    ]  # fmt: skip
+    assert states_of(captured("handshake_and_close"), "server") == [
+        "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSED",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [HandshakeAndClose, FinOrRst, SlowReader, Keepalive, DeadPeer])
+def test_inferred_states_are_those_of_the_model(kind, tmp_path):
+    """Captured at the client: what its segments tell of it is what the model's client was in."""
+    trace = run(kind())
+    path = tmp_path / "model.pcap"
+    write_pcap(trace, path)
+    seen = read_capture(path).connection(0)
+    steps = Steps(seen)
+    known = {s.state for s in trace.sockets if s.host == "client"} | {"CLOSED"}
+    inferred = [s.state for s in steps.ends.sockets() if s.host == "client"]
+    assert set(inferred) <= known
+    order = [s.state for s in trace.sockets if s.host == "client" and s.state not in ("LISTEN",)]
+    remaining = iter(order)
+    assert all(any(state == each for each in remaining) for state in inferred if state != "CLOSED")
+
+
+def test_a_reset_that_was_ignored_closes_nothing():
+    steps = Steps(captured("lesson_reject_stale"))
+    assert "reset_ignored" in [finding.code for finding in steps.findings]
+    assert {end.state for end in steps.ends.at(steps.trace.end)} == {"ESTABLISHED"}
+
+
+def test_the_last_reset_of_a_dead_peer_reaches_nobody():
+    steps = Steps(captured("lesson_keepalive_and_data"))
+    client, server = steps.ends.at(steps.trace.end)
+    assert (client.host, client.state) == ("client", "CLOSED")
+    assert (server.host, server.state) == ("server", "ESTABLISHED")
+
+
+def test_timers_are_those_that_the_capture_saw_run_out():
+    steps = Steps(captured("lesson_keepalive_and_data"))
+    probes = [p.t for p in steps.trace.packets if p.kind == "keepalive"]
+    for count, t in enumerate(probes):
+        client, _ = steps.ends.at(t - SECOND)
+        sample = steps.ends.sample(client, t - SECOND)
+        assert (sample.timer, sample.due, sample.unanswered) == ("keepalive", t, count)
+    assert "keepalive probe in 1 s, 2 without an answer" in ends_table(steps, probes[-1] - SECOND)
+
+
+def test_what_nobody_can_know_is_not_claimed():
+    steps = Steps(captured("lesson_keepalive_and_data"))
+    shown = consoles(steps, steps.trace.packets[8].t)
+    assert "# inferred" in shown and " ?      " in shown
+    assert "no segment tells" in INFERRED
+
+
+def test_of_a_model_the_sockets_are_shown_as_they_were():
+    trace = run(Keepalive())
+    steps = Steps(trace)
+    t = trace.end - SECOND
+    assert not steps.ends.inferred
+    assert consoles(steps, t) == screens(trace, t)
+    assert "inferred" not in ends_table(steps, t)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 40), st.integers(0, 10**6))
+def test_every_moment_has_its_step(exchanges, part):
+    steps = Steps(long_story(exchanges))
+    moments = steps.moments
+    assert moments == sorted(set(moments))
+    t = moments[0] + (moments[-1] - moments[0]) * part // 10**6
+    step = steps.position(t)
+    assert moments[step] <= t and (step + 1 == len(moments) or t < moments[step + 1])
+    assert all(text.endswith(".") for text in steps.at(step))
