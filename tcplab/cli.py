@@ -1,7 +1,7 @@
-"""The command `tcplab`. Whatever is wrong is said in one sentence, with exit code 2.
+"""The command `tcplab`: a table of commands, and a function for each.
 
-What a command needs is imported when it runs, so that `tcplab doctor` also works where packages are
-missing.
+A mistake on the command line is one sentence and exit code 2. Each command imports what it needs when it
+runs, so `tcplab doctor` also works where packages are missing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import json
 import math
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,29 +21,41 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from tcplab.bench.agreement import Agreement
     from tcplab.core.knobs import Knob
-    from tcplab.experiments.experiment import Experiment
-    from tcplab.studies.study import Study
+    from tcplab.registry import Story
 
-    Kind = type[Experiment] | type[Study]
-
-WRONG, MISTAKE, INTERRUPTED, NO_READER = 2, 1, 130, 141
+MISUSED, BROKEN, INTERRUPTED, NO_READER = 2, 1, 130, 141
 BENCHES = ("model", "linux")
-#: What a terminal sees that can't show the real thing.
+#: Replacements for a terminal that can't show the characters themselves.
 ASCII = str.maketrans({"→": ">", "←": "<", "─": "-", "✗": "x", "–": "-", "…": "...", "×": "x"})
 
 
-class Wrong(Exception):
-    """Something on the command line that can't be: one sentence."""
+class UsageError(Exception):
+    """A mistake on the command line, in one sentence."""
+
+
+#: An argument of a command, as `argparse` takes it: its name, and its options.
+Argument = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its line in `tcplab --help`, its arguments, and what runs it."""
+
+    help: str
+    #: Returns the exit code; None means 0.
+    run: Callable[[Namespace], int | None]
+    arguments: Sequence[Argument] = ()
+    json: bool = True
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, except that a mistake is one line and names are never guessed from a beginning."""
+    """argparse, except that a mistake is one line and abbreviated names are not accepted."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
-        raise Wrong(f"{message} (tcplab --help shows how).")
+        raise UsageError(f"{message} (tcplab --help shows how).")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,46 +65,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
         return code
-    except Wrong as wrong:
-        return _say(str(wrong), WRONG)
+    except UsageError as mistake:
+        return _complain(str(mistake), MISUSED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has enough; nothing may be written again when Python ends.
+        # The reader has closed the pipe; Python must not write to it again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
     except ModuleNotFoundError as missing:
-        return _say(f"{missing.name} is not installed: python3 lab.py setup installs it.", MISTAKE)
+        return _complain(f"{missing.name} is not installed: python3 lab.py setup installs it.", BROKEN)
     except Exception as error:
         if os.environ.get("TCPLAB_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _say(f"a mistake in tcplab itself: {what} (TCPLAB_TRACEBACK=1 shows where).", MISTAKE)
+        return _complain(f"a mistake in tcplab itself: {what} (TCPLAB_TRACEBACK=1 shows where).", BROKEN)
 
 
-def _say(sentence: str, code: int) -> int:
+def _complain(sentence: str, code: int) -> int:
     print(f"tcplab: {sentence}", file=sys.stderr)
     return code
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(words: Sequence[str]) -> int:
     from tcplab.bench.sandbox import BenchError
     from tcplab.capture import CaptureError
     from tcplab.core.knobs import ParameterError
 
-    command = next((word for word in arguments if not word.startswith("-")), None)
-    if command is not None and command not in COMMANDS:
-        raise Wrong(f"no command {command!r}: {_nearest(command, COMMANDS)}")
-    if not arguments:
-        raise Wrong(f"which command? There are {', '.join(COMMANDS)} (tcplab --help shows how).")
+    name = next((word for word in words if not word.startswith("-")), None)
+    if name is not None and name not in COMMANDS:
+        raise UsageError(f"no command {name!r}: {_nearest(name, COMMANDS)}")
+    if not words:
+        raise UsageError(f"which command? There are {', '.join(COMMANDS)} (tcplab --help shows how).")
     parser, parsers = _parsers()
-    told, unknown = parser.parse_known_args(arguments)
+    arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        raise Wrong(_misplaced(unknown[0], told.command, parsers[told.command]))
+        raise UsageError(_misplaced(unknown[0], arguments.command, parsers[arguments.command]))
     try:
-        return COMMANDS[told.command](told) or 0
+        return COMMANDS[arguments.command].run(arguments) or 0
     except (ParameterError, CaptureError, BenchError) as error:
-        raise Wrong(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def _misplaced(word: str, command: str, parser: argparse.ArgumentParser) -> str:
@@ -109,33 +123,13 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    doctor = commands.add_parser("doctor", help="what works on this machine, and why not")
-    listing = commands.add_parser("list", help="experiments and studies with their parameters")
-    run = commands.add_parser("run", help="run an experiment or a study and show what happened")
-    run.add_argument("name", metavar="NAME", help="an experiment or a study: tcplab list shows them")
-    run.add_argument("--bench", default="model", metavar="model|linux", help="where it runs (default: model)")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="a parameter: idle_s=60; may be repeated"
-    )
-    run.add_argument("--quick", action="store_true", help="the short version of the experiment")
-    run.add_argument("--pcap", metavar="FILE", help="also write the client's capture, for Wireshark")
-    record = commands.add_parser("record", help="record experiments on real Linux, as pcaps with provenance")
-    record.add_argument("names", nargs="*", metavar="NAME", help="experiments (default: all)")
-    record.add_argument("--into", metavar="FOLDER", help="where to write (default: data/captures)")
-    agree = commands.add_parser("agree", help="run experiments on the model and on real Linux, and compare")
-    agree.add_argument("names", nargs="*", metavar="NAME", help="experiments (default: all)")
-    agree.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="a parameter of every run; may be repeated"
-    )
-    agree.add_argument("--samples", type=int, metavar="N", help="draw N sets of parameters for each")
-    agree.add_argument("--seed", type=int, default=1, metavar="S", help="chooses the samples (default: 1)")
-    diagnose = commands.add_parser("diagnose", help="say what happened in a capture, worst first")
-    diagnose.add_argument("files", nargs="+", metavar="FILE", help="pcap or pcapng; gzip and zstd, too")
-    for each in (doctor, listing, run, agree, diagnose):
-        each.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser, {
-        "doctor": doctor, "list": listing, "run": run, "agree": agree, "record": record, "diagnose": diagnose,
-    }  # fmt: skip
+    parsers = {name: commands.add_parser(name, help=command.help) for name, command in COMMANDS.items()}
+    for name, command in COMMANDS.items():
+        for argument, options in command.arguments:
+            parsers[name].add_argument(argument, **options)
+        if command.json:
+            parsers[name].add_argument("--json", action="store_true", help="print one JSON object")
+    return parser, parsers
 
 
 class _Version(argparse.Action):
@@ -164,14 +158,11 @@ def _print(text: str) -> None:
     print(text)
 
 
-# --- doctor ---
-
-
-def _doctor(told: argparse.Namespace) -> None:
+def _doctor(arguments: Namespace) -> None:
     from tcplab.doctor import report
 
     rows = report()
-    if told.json:
+    if arguments.json:
         _print_json({"checks": [{"what": row.what, "works": row.works, "says": row.says} for row in rows]})
         return
     width = max(len(row.what) for row in rows)
@@ -179,15 +170,12 @@ def _doctor(told: argparse.Namespace) -> None:
         _print(f"{'yes' if row.works else 'no':3}  {row.what:{width}}  {row.says}")
 
 
-# --- list ---
-
-
-def _list(told: argparse.Namespace) -> None:
+def _list(arguments: Namespace) -> None:
     from tcplab.pictures.text import parameter_lines
     from tcplab.registry import STORIES
     from tcplab.studies import STUDIES
 
-    if told.json:
+    if arguments.json:
         groups: dict[str, list[dict[str, Any]]] = {"experiments": [], "studies": []}
         for kind in STORIES.values():
             groups["studies" if kind.name in STUDIES else "experiments"].append(_described(kind))
@@ -197,15 +185,15 @@ def _list(told: argparse.Namespace) -> None:
         _print("\n".join([kind.name, f"  {kind.title}", *parameter_lines(kind), ""]))
 
 
-def _described(experiment: Kind) -> dict[str, Any]:
-    defaults = experiment.defaults()
+def _described(kind: type[Story]) -> dict[str, Any]:
+    defaults = kind.defaults()
     return {
-        "name": experiment.name,
-        "title": experiment.title,
-        "lesson": experiment.lesson,
-        "parameters": [_parameter(name, knob, defaults[name]) for name, knob in experiment.knobs().items()],
-        "quick": dict(experiment.quick),
-        "presets": {name: dict(values) for name, values in experiment.presets.items()},
+        "name": kind.name,
+        "title": kind.title,
+        "lesson": kind.lesson,
+        "parameters": [_parameter(name, knob, defaults[name]) for name, knob in kind.knobs().items()],
+        "quick": dict(kind.quick),
+        "presets": {name: dict(values) for name, values in kind.presets.items()},
     }
 
 
@@ -224,28 +212,25 @@ def _parameter(name: str, knob: Knob, default: Any) -> dict[str, Any]:
     }
 
 
-# --- run ---
-
-
-def _run_experiment(told: argparse.Namespace) -> None:
+def _run_experiment(arguments: Namespace) -> None:
     from tcplab.bench import run
     from tcplab.pictures.text import run_lines
     from tcplab.registry import find
 
-    kind = find(told.name)
-    if told.bench not in BENCHES:
-        raise Wrong(f"no bench {told.bench!r}: {_nearest(told.bench, BENCHES)}")
-    values = {**(kind.quick if told.quick else {}), **_settings(told.set, kind)}
+    kind = find(arguments.name)
+    if arguments.bench not in BENCHES:
+        raise UsageError(f"no bench {arguments.bench!r}: {_nearest(arguments.bench, BENCHES)}")
+    values = {**(kind.quick if arguments.quick else {}), **_settings(arguments.set, kind)}
     experiment = kind.from_values(values)
-    trace = run(experiment, told.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
+    trace = run(experiment, arguments.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
     _status("")
-    if told.pcap and not trace.packets:
-        raise Wrong(f"--pcap: {kind.name} on the {told.bench} bench has no segments, only curves.")
-    if told.pcap:
+    if arguments.pcap and not trace.packets:
+        raise UsageError(f"--pcap: {kind.name} on the {arguments.bench} bench has no segments, only curves.")
+    if arguments.pcap:
         from tcplab.capture.pcap import write_pcap
 
-        write_pcap(trace, told.pcap)
-    if told.json:
+        write_pcap(trace, arguments.pcap)
+    if arguments.json:
         _print_json(trace.to_json())
         return
     _print(experiment.sentence(trace))
@@ -256,7 +241,7 @@ def _run_experiment(told: argparse.Namespace) -> None:
         _print(line)
 
 
-def _settings(texts: Iterable[str], kind: Kind) -> dict[str, str]:
+def _settings(texts: Iterable[str], kind: type[Story]) -> dict[str, str]:
     from tcplab.pictures.text import value_text
 
     values = {}
@@ -264,121 +249,153 @@ def _settings(texts: Iterable[str], kind: Kind) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             name, default = next((name, kind.defaults()[name]) for name in kind.knobs())
-            raise Wrong(f"--set {text!r}: write name=value, for example {name}={value_text(default)}.")
+            raise UsageError(f"--set {text!r}: write name=value, for example {name}={value_text(default)}.")
         if name not in kind.knobs():
-            raise Wrong(f"{kind.name} has no parameter {name!r}: {_nearest(name, kind.knobs())}")
+            raise UsageError(f"{kind.name} has no parameter {name!r}: {_nearest(name, kind.knobs())}")
         values[name] = value
     return values
 
 
-# --- agree ---
-
-
-def _agree(told: argparse.Namespace) -> int:
+def _agree(arguments: Namespace) -> int:
     import random
 
     from tcplab.agree import agree, draw, quick
     from tcplab.pictures.text import value_text
     from tcplab.registry import ON_LINUX, find
 
-    if told.samples is not None and told.samples < 1:
-        raise Wrong(f"--samples {told.samples} is out of range: 1 or more.")
-    experiments, chance = [], random.Random(told.seed)
-    for kind in [find(name) for name in told.names] or list(ON_LINUX.values()):
-        settings = _settings(told.set, kind)
-        for _ in range(told.samples or 1):
-            experiments.append(draw(kind, settings, chance) if told.samples else quick(kind, settings))
+    if arguments.samples is not None and arguments.samples < 1:
+        raise UsageError(f"--samples {arguments.samples} is out of range: 1 or more.")
+    experiments, chance = [], random.Random(arguments.seed)
+    for kind in [find(name) for name in arguments.names] or list(ON_LINUX.values()):
+        values = _settings(arguments.set, kind)
+        for _ in range(arguments.samples or 1):
+            experiments.append(draw(kind, values, chance) if arguments.samples else quick(kind, values))
     finished: list[Agreement] = []
 
     def progress(done: Agreement) -> None:
         finished.append(done)
-        said = "agrees" if done.agrees else "DIFFERS"
-        print(f"{len(finished)} of {len(experiments)}: {done.experiment} {said}", file=sys.stderr, flush=True)
+        verdict = "agrees" if done.agrees else "DIFFERS"
+        line = f"{len(finished)} of {len(experiments)}: {done.experiment} {verdict}"
+        print(line, file=sys.stderr, flush=True)
 
     results = agree(experiments, progress)
     agreed = sum(result.agrees for result in results)
-    if told.json:
+    if arguments.json:
         _print_json({"runs": [result.to_json() for result in results], "agreed": agreed, "of": len(results)})
-        return 0 if agreed == len(results) else MISTAKE
+        return 0 if agreed == len(results) else BROKEN
     for result in results:
         if not result.agrees:
-            told_apart = (f" --set {name}={value_text(value)}" for name, value in result.parameters.items())
-            _print(result.experiment + "".join(told_apart))
+            settings = (f" --set {name}={value_text(value)}" for name, value in result.parameters.items())
+            _print(result.experiment + "".join(settings))
             for difference in result.differences:
                 _print(f"  {difference}")
     _print(f"{agreed} of {len(results)} agree.")
-    return 0 if agreed == len(results) else MISTAKE
+    return 0 if agreed == len(results) else BROKEN
 
 
-# --- record ---
-
-
-def _record(told: argparse.Namespace) -> None:
+def _record(arguments: Namespace) -> None:
     from tcplab.capture.recordings import record
     from tcplab.experiments import EXPERIMENTS, find
 
-    folder = Path(told.into) if told.into else Path(__file__).resolve().parents[1] / "data" / "captures"
-    kinds = [find(name) for name in dict.fromkeys(told.names or EXPERIMENTS)]
+    folder = (
+        Path(arguments.into) if arguments.into else Path(__file__).resolve().parents[1] / "data" / "captures"
+    )
+    kinds = [find(name) for name in dict.fromkeys(arguments.names or EXPERIMENTS)]
     running: dict[str, str] = {}
 
     def status(name: str, seconds: float, segments: int) -> None:
         running[name] = f"{name} {seconds:.0f} s"
-        _status(", ".join(list(running.values())))
+        _status(", ".join(running.values()))
 
     try:
         for path, trace in record([kind.from_values(kind.quick) for kind in kinds], folder, status):
             running.pop(trace.experiment, None)
             _status("")
-            shown = path if told.into else os.path.relpath(path)
-            _print(f"{shown}: {len(trace.packets)} segments on Linux {trace.linux}")
+            place = path if arguments.into else os.path.relpath(path)
+            _print(f"{place}: {len(trace.packets)} segments on Linux {trace.linux}")
     finally:
         _status("")
 
 
-# --- diagnose ---
-
-
-def _diagnose(told: argparse.Namespace) -> int:
+def _diagnose(arguments: Namespace) -> int:
     from tcplab.capture import CaptureError
     from tcplab.capture.capture import read_capture
     from tcplab.capture.findings import diagnose
     from tcplab.capture.findings.report import diagnosis_lines, harmless
 
-    several, code = len(told.files) > 1, 0
-    found: list[dict[str, Any]] = []
-    for file in told.files:
+    several, code = len(arguments.files) > 1, 0
+    results: list[dict[str, Any]] = []
+    for file in arguments.files:
         named = {"file": file} if several else {}
         try:
             diagnosis = diagnose(read_capture(file))
         except CaptureError as error:
-            code = _say(harmless(str(error)), WRONG)
-            found.append({**named, "error": str(error)})
+            code = _complain(harmless(str(error)), MISUSED)
+            results.append({**named, "error": str(error)})
             continue
-        if told.json:
-            found.append({**named, **diagnosis.to_json()})
+        if arguments.json:
+            results.append({**named, **diagnosis.to_json()})
             for warning in diagnosis.warnings:
                 print(f"tcplab: {harmless(warning)}", file=sys.stderr)
             continue
         for line in diagnosis_lines(diagnosis):
             _print(line)
-    if told.json and several:
-        _print_json(found)
-    elif told.json and not code:
-        _print_json(found[0])
+    if arguments.json and several:
+        _print_json(results)
+    elif arguments.json and not code:
+        _print_json(results[0])
     return code
 
 
 def _status(text: str) -> None:
-    """Overwrite the last line of a terminal; elsewhere nobody waits for it."""
+    """Overwrite the last line of a terminal; print nothing where there is none."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
-    "doctor": _doctor,
-    "list": _list,
-    "run": _run_experiment,
-    "agree": _agree,
-    "record": _record,
-    "diagnose": _diagnose,
+def _argument(name: str, metavar: str | None = None, **options: Any) -> Argument:
+    return name, options if metavar is None else {"metavar": metavar, **options}
+
+
+def _setting(help: str) -> Argument:
+    return _argument("--set", "K=V", action="append", default=[], help=help)
+
+
+_EXPERIMENTS = _argument("names", "NAME", nargs="*", help="experiments (default: all)")
+
+COMMANDS = {
+    "doctor": Command("what works on this machine, and why not", _doctor),
+    "list": Command("experiments and studies with their parameters", _list),
+    "run": Command(
+        "run an experiment or a study and show what happened",
+        _run_experiment,
+        (
+            _argument("name", "NAME", help="an experiment or a study: tcplab list shows them"),
+            _argument("--bench", "model|linux", default="model", help="where it runs (default: model)"),
+            _setting("a parameter: idle_s=60; may be repeated"),
+            _argument("--quick", action="store_true", help="the short version of the experiment"),
+            _argument("--pcap", "FILE", help="also write the client's capture, for Wireshark"),
+        ),
+    ),
+    "agree": Command(
+        "run experiments on the model and on real Linux, and compare",
+        _agree,
+        (
+            _EXPERIMENTS,
+            _setting("a parameter of every run; may be repeated"),
+            _argument("--samples", "N", type=int, help="draw N sets of parameters for each"),
+            _argument("--seed", "S", type=int, default=1, help="chooses the samples (default: 1)"),
+        ),
+    ),
+    "record": Command(
+        "record experiments on real Linux, as pcaps with provenance",
+        _record,
+        (_EXPERIMENTS, _argument("--into", "FOLDER", help="where to write (default: data/captures)")),
+        json=False,
+    ),
+    "diagnose": Command(
+        "say what happened in a capture, worst first",
+        _diagnose,
+        (_argument("files", "FILE", nargs="+", help="pcap or pcapng; gzip and zstd, too"),),
+    ),
 }

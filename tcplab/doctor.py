@@ -1,6 +1,6 @@
 """What works on this machine, and why not: `tcplab doctor`, and the start notebook's table.
 
-Nothing here raises, and all of it takes about a second at most, on Linux, macOS and Windows.
+Nothing here raises, and the whole report takes about a second at most, on Linux, macOS and Windows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tcplab.core.releases import UnknownRelease, release
 
-#: How long programs get, all together, to tell their version: seconds.
+#: Seconds that all programs together may take to print their versions.
 PATIENCE = 1.0
 
 PACKAGES = {
@@ -30,22 +30,22 @@ PACKAGES = {
     "scapy": ("scapy", "captures are read and written with it"),
 }
 PROGRAMS = {
-    "postgres": "to record captures of PostgreSQL afresh",
-    "psql": "to record captures of PostgreSQL afresh",
-    "redis-server": "to try things on a Redis of one's own",
-    "mariadbd": "to try things on a MariaDB of one's own",
+    "postgres": "to record captures of PostgreSQL",
+    "psql": "to record captures of PostgreSQL",
+    "redis-server": "to try things on your own Redis",
+    "mariadbd": "to try things on your own MariaDB",
     "nft": "for real firewall rules on the Linux bench",
     "tshark": "to look into captures without a window; some tests need it",
     "chromium": "to save pictures as files; some tests need it",
 }
 ALSO_CALLED = {"chromium": ("chromium-browser", "google-chrome"), "mariadbd": ("mysqld",)}
-#: Where programs stand that an ordinary user's PATH often leaves out.
+#: Directories that an ordinary user's PATH often leaves out.
 MORE_PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One thing that was looked at."""
+class ReportRow:
+    """The result of one check."""
 
     what: str
     works: bool
@@ -53,23 +53,23 @@ class Row:
     says: str
 
 
-def report() -> list[Row]:
-    """Everything, in the order in which a person asks."""
-    rows = [Row("Python", sys.version_info >= (3, 11), platform.python_version())]
+def report() -> list[ReportRow]:
+    """Every check, the most basic first."""
+    rows = [ReportRow("Python", sys.version_info >= (3, 11), platform.python_version())]
     rows += [_careful(title, partial(_package, name)) for name, (title, _) in PACKAGES.items()]
     rows += [_careful("Linux", _linux), _careful("Linux bench", linux_bench)]
     try:
-        found = _programs(PROGRAMS)
+        programs = _programs(PROGRAMS)
     except Exception as error:
-        found = dict.fromkeys(PROGRAMS, (False, f"could not be looked for: {error}"))
-    return rows + [Row(name, *found[name]) for name in PROGRAMS]
+        programs = dict.fromkeys(PROGRAMS, (False, f"could not be looked for: {error}"))
+    return rows + [ReportRow(name, *programs[name]) for name in PROGRAMS]
 
 
-def _careful(what: str, look: Callable[[], tuple[bool, str]]) -> Row:
+def _careful(what: str, look: Callable[[], tuple[bool, str]]) -> ReportRow:
     try:
-        return Row(what, *look())
-    except Exception as error:  # a doctor that falls ill helps nobody
-        return Row(what, False, f"could not be checked: {type(error).__name__}: {error}")
+        return ReportRow(what, *look())
+    except Exception as error:  # a failed check must not hide the others
+        return ReportRow(what, False, f"could not be checked: {type(error).__name__}: {error}")
 
 
 def _package(name: str) -> tuple[bool, str]:
@@ -102,14 +102,11 @@ def linux_bench() -> tuple[bool, str]:
 
     if reason := why_not():
         return False, f"{reason} Recorded captures are shown instead."
-    return True, "runs here, in namespaces of its own and without root: tcplab run NAME --bench linux."
-
-
-# --- programs ---
+    return True, "runs here, in its own namespaces and without root: tcplab run NAME --bench linux."
 
 
 def _find(name: str) -> str | None:
-    # Several PostgreSQL versions may stand side by side: the newest first.
+    # Several PostgreSQL versions may be installed: the newest first.
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_number, reverse=True)
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, versions), *MORE_PLACES])
     for each in (name, *ALSO_CALLED.get(name, ())):
@@ -123,13 +120,13 @@ def _number(path: Path) -> list[int]:
 
 
 def _programs(names: Iterable[str]) -> dict[str, tuple[bool, str]]:
-    """Asks all programs for their version at once, so that the slowest sets the time."""
+    """Ask all programs for their versions at the same time: the slowest sets the time."""
     asked: dict[str, subprocess.Popen[str]] = {}
-    found: dict[str, tuple[bool, str]] = {}
+    results: dict[str, tuple[bool, str]] = {}
     for name in names:
         path = _find(name)
         if path is None:
-            found[name] = False, f"not found: only needed {PROGRAMS.get(name, '')}."
+            results[name] = False, f"not found: only needed {PROGRAMS.get(name, '')}."
             continue
         try:
             asked[name] = subprocess.Popen(
@@ -137,11 +134,11 @@ def _programs(names: Iterable[str]) -> dict[str, tuple[bool, str]]:
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         except OSError as error:
-            found[name] = False, f"found, but can't be started: {error.strerror}."
+            results[name] = False, f"found, but can't be started: {error.strerror}."
     deadline = time.monotonic() + PATIENCE
     for name, process in asked.items():
-        found[name] = _version(process, deadline)
-    return found
+        results[name] = _version(process, deadline)
+    return results
 
 
 def _version(process: subprocess.Popen[str], deadline: float) -> tuple[bool, str]:
@@ -149,10 +146,10 @@ def _version(process: subprocess.Popen[str], deadline: float) -> tuple[bool, str
         says, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
-        if process.stdout:  # not until end of file: what the program started may hold the other end
+        if process.stdout:  # reading to the end would hang: a child of the program may hold the other end
             process.stdout.close()
         process.wait()
-        return True, "found; it was too slow to tell its version."
+        return True, "found; it was too slow to print its version."
     number = re.search(r"\d+(\.\d+)+", says)
     if process.returncode or not number:
         return process.returncode == 0, "found." if process.returncode == 0 else "found, but it does not run."

@@ -29,8 +29,8 @@ def tcplab(capsys):
             code = cli.main(list(arguments))
         except SystemExit as done:  # --help and --version
             code = done.code
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return call
 
@@ -62,33 +62,33 @@ def wrong(tcplab):
 
 
 def test_run_prints_one_object_as_agreed(json_of):
-    told = json_of("run", "keepalive", "--set", "idle_s=60", "--set", "interval_s=10", "--set", "probes=3")
-    assert told.keys() >= RUN
-    assert (told["experiment"], told["bench"], told["linux"]) == ("keepalive", "model", "6.18")
-    assert told["parameters"]["idle_s"] == 60 and told["parameters"]["latency_ms"] == 1
-    assert told["outcome"]["detected_after_s"] == pytest.approx(90, abs=0.01)
-    assert all(event.keys() == EVENT for event in told["events"])
-    assert all(segment.keys() == SEGMENT for segment in told["segments"])
-    first, answer, *_, last = told["segments"]
+    printed = json_of("run", "keepalive", "--set", "idle_s=60", "--set", "interval_s=10", "--set", "probes=3")
+    assert printed.keys() >= RUN
+    assert (printed["experiment"], printed["bench"], printed["linux"]) == ("keepalive", "model", "6.18")
+    assert printed["parameters"]["idle_s"] == 60 and printed["parameters"]["latency_ms"] == 1
+    assert printed["outcome"]["detected_after_s"] == pytest.approx(90, abs=0.01)
+    assert all(event.keys() == EVENT for event in printed["events"])
+    assert all(segment.keys() == SEGMENT for segment in printed["segments"])
+    first, answer, *_, last = printed["segments"]
     assert (first["t"], first["flags"], first["seq"], first["ack"]) == (0, "S", 0, 0)
     assert (answer["from"], answer["to"], answer["flags"], answer["ack"]) == ("server", "client", "SA", 1)
     assert (last["flags"], last["fate"], last["arrives"]) == ("RA", "lost", None)
 
 
 def test_values_are_texts_of_every_kind(json_of):
-    told = json_of(
+    printed = json_of(
         "run", "rst_in_window", "--set", "offset=-1", "--set", "sack_hole=yes", "--set", "latency_ms=2.5",
         "--set", "linux=4.18",
     )  # fmt: skip
-    values = told["parameters"]
+    values = printed["parameters"]
     assert (values["offset"], values["sack_hole"], values["latency_ms"]) == (-1, True, 2.5)
-    assert told["linux"] == values["linux"] == "4.18"
+    assert printed["linux"] == values["linux"] == "4.18"
 
 
 def test_the_last_of_two_values_counts_and_quick_gives_way(json_of):
-    told = json_of("run", "keepalive", "--quick", "--set", "probes=5", "--set", "probes=4")
+    printed = json_of("run", "keepalive", "--quick", "--set", "probes=5", "--set", "probes=4")
     quick = dict(EXPERIMENTS["keepalive"].quick)
-    assert told["parameters"] == {**told["parameters"], **quick, "probes": 4}
+    assert printed["parameters"] == {**printed["parameters"], **quick, "probes": 4}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -133,16 +133,16 @@ def test_warnings_are_shown(tcplab):
 
 
 def test_a_study_has_curves_instead_of_segments(json_of, tcplab, wrong):
-    told = json_of("run", "port_churn", "--set", "rate_per_s=600", "--set", "hold_s=0")
-    assert told.keys() >= RUN
-    assert (told["experiment"], told["bench"], told["segments"], told["events"]) == (
+    printed = json_of("run", "port_churn", "--set", "rate_per_s=600", "--set", "hold_s=0")
+    assert printed.keys() >= RUN
+    assert (printed["experiment"], printed["bench"], printed["segments"], printed["events"]) == (
         "port_churn",
         "model",
         [],
         [],
     )
-    assert told["outcome"]["first_refusal_s"] == pytest.approx(28232 / 600)
-    assert max(told["series"]["in_use_high"]) == 28232 and len(told["series"]["t_s"]) > 100
+    assert printed["outcome"]["first_refusal_s"] == pytest.approx(28232 / 600)
+    assert max(printed["series"]["in_use_high"]) == 28232 and len(printed["series"]["t_s"]) > 100
     code, out, err = tcplab("run", "port_churn", "--set", "rate_per_s=600")
     assert (code, err) == (0, "")
     assert "EADDRNOTAVAIL" in out.splitlines()[0] and "  refused " in out and "time_wait_high" in out
@@ -155,9 +155,9 @@ def test_pcap_is_written_beside_the_output(tcplab, tmp_path):
     file = tmp_path / "run.pcap"
     code, out, _ = tcplab("run", "keepalive", "--quick", "--json", "--pcap", str(file))
     assert code == 0
-    told = json.loads(out)["segments"]
+    printed = json.loads(out)["segments"]
     capture = read_capture(file).connection(0)
-    seen = sorted(told, key=lambda each: each["t"] if each["from"] == "client" else each["arrives"])
+    seen = sorted(printed, key=lambda each: each["t"] if each["from"] == "client" else each["arrives"])
     assert [
         (packet.segment.letters, *relative, packet.segment.length)
         for packet, relative in zip(capture.packets, capture.relative(), strict=True)
@@ -168,12 +168,12 @@ def test_pcap_is_written_beside_the_output(tcplab, tmp_path):
 
 
 def test_list_says_everything_about_every_parameter(json_of):
-    told = {each["name"]: each for each in json_of("list")["experiments"]}
-    assert told.keys() == EXPERIMENTS.keys()
+    printed = {each["name"]: each for each in json_of("list")["experiments"]}
+    assert printed.keys() == EXPERIMENTS.keys()
     for name, kind in EXPERIMENTS.items():
-        parameters = {each["name"]: each for each in told[name]["parameters"]}
+        parameters = {each["name"]: each for each in printed[name]["parameters"]}
         assert {key: each["default"] for key, each in parameters.items()} == kind.defaults()
-    keepalive = {each["name"]: each for each in told["keepalive"]["parameters"]}
+    keepalive = {each["name"]: each for each in printed["keepalive"]["parameters"]}
     assert keepalive["idle_s"]["range"] == [0, 32767] and keepalive["idle_s"]["unit"] == "s"
     assert keepalive["idle_s"]["zero"] == "off" and keepalive["idle_s"]["help"]
     assert keepalive["peer"]["choices"] == ["alive", "offline", "rebooted", "moved"]
@@ -182,10 +182,10 @@ def test_list_says_everything_about_every_parameter(json_of):
 
 
 def test_list_has_the_studies_too(json_of, tcplab):
-    told = {each["name"]: each for each in json_of("list")["studies"]}
-    assert told.keys() == STUDIES.keys()
+    printed = {each["name"]: each for each in json_of("list")["studies"]}
+    assert printed.keys() == STUDIES.keys()
     for name, kind in STUDIES.items():
-        assert {each["name"]: each["default"] for each in told[name]["parameters"]} == kind.defaults()
+        assert {each["name"]: each["default"] for each in printed[name]["parameters"]} == kind.defaults()
         assert f"{name}\n  {kind.title}\n" in tcplab("list")[1]
 
 
@@ -199,11 +199,11 @@ def test_list_for_people_names_every_parameter_with_its_default(tcplab):
 
 
 def test_doctor(json_of, tcplab):
-    told = {each["what"]: each for each in json_of("doctor")["checks"]}
-    assert told["Python"] == {"what": "Python", "works": True, "says": told["Python"]["says"]}
+    printed = {each["what"]: each for each in json_of("doctor")["checks"]}
+    assert printed["Python"] == {"what": "Python", "works": True, "says": printed["Python"]["says"]}
     code, out, err = tcplab("doctor")
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) == len(told)
+    assert len(out.splitlines()) == len(printed)
     assert all(line.startswith(("yes  ", "no   ")) for line in out.splitlines())
 
 
@@ -254,10 +254,10 @@ def test_a_file_that_cannot_be_written(wrong, tmp_path):
 
 
 def test_a_mistake_of_ours_is_one_sentence_too(tcplab, monkeypatch):
-    def fail(told):
+    def fail(arguments):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setitem(cli.COMMANDS, "doctor", fail)
+    monkeypatch.setitem(cli.COMMANDS, "doctor", cli.Command("", fail))
     assert tcplab("doctor") == (
         1,
         "",
@@ -276,10 +276,10 @@ def test_a_missing_package_is_named(tcplab, monkeypatch):
 
 
 def test_interrupting_is_quiet(tcplab, monkeypatch):
-    def interrupted(told):
+    def interrupted(arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "doctor", interrupted)
+    monkeypatch.setitem(cli.COMMANDS, "doctor", cli.Command("", interrupted))
     assert tcplab("doctor") == (130, "", "")
 
 

@@ -38,14 +38,14 @@ def test_everything_is_looked_at_in_time_and_says_something():
 
 def test_rows_cannot_be_changed():
     with pytest.raises(AttributeError):
-        doctor.Row("x", True, "y").works = False
+        doctor.ReportRow("x", True, "y").works = False
 
 
 def test_versions_are_those_that_are_installed():
     found = rows()
     assert found["Python"].says == ".".join(map(str, sys.version_info[:3]))
     for title, name in {"JupyterLab": "jupyterlab", "plotly": "plotly", "scapy": "scapy"}.items():
-        assert found[title] == doctor.Row(title, True, metadata.version(name))
+        assert found[title] == doctor.ReportRow(title, True, metadata.version(name))
 
 
 def test_a_program_tells_its_version():
@@ -114,7 +114,7 @@ def script(path, text):
         ("echo 'thing 4.2.1 (build 7)'", True, "4.2.1"),
         ("echo hello", True, "found."),
         ("echo 9.9.9; exit 3", False, "found, but it does not run."),
-        ("sleep 20 & sleep 20", True, "found; it was too slow to tell its version."),
+        ("sleep 20 & sleep 20", True, "found; it was too slow to print its version."),
     ],
 )
 def test_programs(monkeypatch, tmp_path, text, works, says):

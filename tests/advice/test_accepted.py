@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from conftest import need
+from core.test_catalogue_products import folder, free_port, running, wait_for
 from tcplab.advice import Box, Environment, Leg, advise
-from test_catalogue_products import folder, free_port, running, wait_for
 
 BOX = Box("a box: 350 s, “quoted”; # and such", 350)
 RUSH = {"connects_per_s": 2000, "instances": 40, "outage_s": 45}
