@@ -4,7 +4,7 @@ import pytest
 
 from tcplab import IdleFirewall, agreement, recording, run
 from tcplab.core.text import SECOND
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 
 REPORT = {"waiting_for": "long_query", "quiet_s": 600}
 LATE = 0.08  # a real clock's timers fire this much late at most, and 0.3 s; never early

@@ -6,7 +6,7 @@ import pytest
 
 from stored import assert_it_names_its_recorder, assert_it_reads_back_whole, assert_tshark_finds_nothing_wrong
 from tcplab import ClientGone, recording, run
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from test_data import KEYS, STORED, Capture
 from test_data_waiting import probes
 

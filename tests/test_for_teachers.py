@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tcplab import read_capture
-from tcplab.lesson import tables as chart
+from tcplab.lesson import chart
 from tcplab.lesson.course import lessons
 from tcplab.lesson.question import tables
 

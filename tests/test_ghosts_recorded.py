@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tcplab import AcceptQueue, agreement, read_capture, recording, run
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from tcplab.pictures.queues import counted, lives
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tcplab import BindOrConnect, agreement, recording, run
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 
 DATA = Path(__file__).parents[1] / "data"
 MATRIX = json.loads((DATA / "captures" / "bind_or_connect.matrix.json").read_text("utf-8"))

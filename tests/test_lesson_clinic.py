@@ -9,7 +9,7 @@ from tcplab import AcceptQueue, RstInWindow, diagnose, read_capture, run, what_i
 from tcplab.core.segment import ACK, RST
 from tcplab.core.text import SECOND
 from tcplab.follow import KEEPALIVE, RETRANSMISSION
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from test_data import STORED, Capture
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "14_capture_clinic.ipynb"

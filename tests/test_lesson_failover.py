@@ -3,7 +3,7 @@
 import pytest
 
 from tcplab import DeadPeer, Failover, run
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from test_data_failover import LIFETIME, NEW, OLD, READ_ONLY, named, outage, results
 
 

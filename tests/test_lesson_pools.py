@@ -4,7 +4,7 @@ import pytest
 
 from tcplab import DeadPeer, Pool, run
 from tcplab.core.catalogue import setting
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from test_data_pools import SIZE, after, errors, requests
 
 NIGHT = {"order": "fifo", "rate_per_s": 0.01, "duration_s": 7200, "breaks": "idle_firewall"}

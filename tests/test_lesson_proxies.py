@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tcplab import ProxyLegs, agreement, recording, run
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from test_data import STORED
 from test_data_proxies import LOST, legs, log, query
 

@@ -8,7 +8,7 @@ from tcplab import IdleFirewall, Keepalive, run
 from tcplab.advice import advise
 from tcplab.advice.environment import PRESETS
 from tcplab.core.catalogue import setting
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from tcplab.widgets.topology import topology
 
 AWS, ORACLE = PRESETS["AWS: NLB, PgBouncer, RDS"], PRESETS["On-prem: firewall, Oracle"]

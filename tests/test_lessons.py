@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from tcplab import FinOrRst, HandshakeAndClose, UnansweredConnect, run
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from tcplab.lesson.course import lessons
 from tcplab.lesson.question import WAITING, ChoiceQuestion, tables
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tcplab import DeadPeer, Keepalive, SlowReader, read_capture, run
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 RECORDED = sorted(path.stem for path in CAPTURES.glob("lesson_*.pcap"))

@@ -4,7 +4,7 @@ import pytest
 
 from tcplab import RstInWindow, StaleReject, agreement, recording, run
 from tcplab.experiments import find
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 
 RECORDED = (
     "rst_in_window",

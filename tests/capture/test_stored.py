@@ -10,7 +10,7 @@ from tcplab.capture.findings import diagnose
 from tcplab.capture.stored import both_legs, store_capture
 from tcplab.capture.stored import diagnose as stored_diagnosis
 from tcplab.capture.stored import read_capture as read_stored
-from tcplab.lesson import course as found
+from tcplab.lesson import found
 
 CAPTURES = Path(__file__).resolve().parents[2] / "data" / "captures"
 

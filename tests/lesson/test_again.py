@@ -6,9 +6,7 @@ import ipywidgets as widgets
 import pytest
 
 from tcplab import Keepalive, explore
-from tcplab.lesson import predict_choice, predict_number, reveal, start_again
-from tcplab.lesson import question as after
-from tcplab.lesson import question as ask
+from tcplab.lesson import after, ask, predict_choice, predict_number, reveal, start_again
 from tcplab.lesson.question import WAITING
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tcplab.lesson
-from tcplab.lesson import question as ask
+from tcplab.lesson import ask
 from tcplab.lesson.course import lessons
 from tcplab.lesson.question import ChoiceQuestion, tables
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tcplab.lesson import tables as borrowed
+from tcplab.lesson import borrowed
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tcplab import diagnose, read_capture
-from tcplab.lesson import course as found
+from tcplab.lesson import found
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 

@@ -5,9 +5,7 @@ import json
 import ipywidgets as widgets
 import pytest
 
-from tcplab.lesson import article_says, predict_choice, predict_number, reveal
-from tcplab.lesson import question as after
-from tcplab.lesson import tables as provenance
+from tcplab.lesson import after, article_says, predict_choice, predict_number, provenance, reveal
 from tcplab.lesson.question import WAITING
 
 

@@ -4,8 +4,7 @@ import pytest
 
 from tcplab import EXPERIMENTS, Keepalive, agreement, both, recording
 from tcplab.capture.recordings import LIBRARY
-from tcplab.lesson import question as after
-from tcplab.lesson import question as ask
+from tcplab.lesson import after, ask
 
 RECORDED = sorted(path.name.removesuffix(".run.json") for path in LIBRARY.glob("*.run.json"))
 
