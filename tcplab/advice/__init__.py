@@ -1,7 +1,7 @@
 """Advice: from what one knows of a connection's way to settings that keep the five inequalities.
 
-    >>> from tcplab.advice import Box, Environment, Leg, advise
-    >>> way = (Leg("application to database", (Box("AWS Network Firewall", 350),)),)
+    >>> from tcplab.advice import MiddleboxSettings, Environment, Leg, advise
+    >>> way = (Leg("application to database", (MiddleboxSettings("AWS Network Firewall", 350),)),)
     >>> advice = advise(Environment(legs=way, settings={"libpq.keepalives_idle": 300}))
     >>> [check.numbers for check in advice.broken if check.inequality == 1]
     ['300 + 75 x 2 = 450 s (libpq) < 350 s (AWS Network Firewall)']
@@ -11,9 +11,17 @@ Seconds come from runs of the experiments on the model; settings, units and defa
 
 from tcplab.advice.advice import Advice, advise
 from tcplab.advice.checks import Check
-from tcplab.advice.environment import Box, Environment, Leg
+from tcplab.advice.environment import Environment, Leg, MiddleboxSettings
 from tcplab.advice.settings import Change, Pasted, read_settings
 
 __all__ = [
-    "Advice", "Box", "Change", "Check", "Environment", "Leg", "Pasted", "advise", "read_settings",
+    "Advice",
+    "Change",
+    "Check",
+    "Environment",
+    "Leg",
+    "MiddleboxSettings",
+    "Pasted",
+    "advise",
+    "read_settings",
 ]  # fmt: skip

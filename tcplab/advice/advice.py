@@ -8,8 +8,8 @@ from html import escape
 from math import ceil, floor, inf
 from typing import Any
 
-from tcplab.advice import runs as played
-from tcplab.advice.checks import Check, Limits, Silence, words
+from tcplab.advice import runs
+from tcplab.advice.checks import Check, LimitChecks, SilenceChecks, words
 from tcplab.advice.environment import Environment, known_setting
 from tcplab.advice.products import (
     AGE,
@@ -29,7 +29,7 @@ from tcplab.advice.products import (
     SOMAXCONN,
     TW_REUSE,
     InForce,
-    Keepalive,
+    KeepaliveDefaults,
     title,
 )
 from tcplab.advice.settings import Change, texts
@@ -82,7 +82,7 @@ class Remedies:
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.force = InForce(environment)
-        self.limits = Limits(environment)
+        self.limits = LimitChecks(environment)
         self.within = self._within()
         self.target = self._target()
 
@@ -103,16 +103,16 @@ class Remedies:
         boxes = [
             box.idle_s
             for leg in env.legs
-            for box in leg.boxes
+            for box in leg.middleboxes
             if box.kind == "layer4" and box.expired != "reopen" and box.idle_s
         ]
         # Noticed before the box forgets: then the probe that tolerates losses comes in time, too.
         whole = floor(min(self.within, *(ceil(box) - 1 for box in boxes), 32_767))
         while True:
             made = self._shape(whole)
-            keepalive = Keepalive("", made.idle_s, made.interval_s, made.probes, made.user_timeout_s)
-            waiting = played.nobody_answers_probes(keepalive, env.linux)
-            sending = played.nobody_acknowledges(made.user_timeout_s, 15, env.linux)
+            keepalive = KeepaliveDefaults("", made.idle_s, made.interval_s, made.probes, made.user_timeout_s)
+            waiting = runs.probes_unanswered(keepalive, env.linux)
+            sending = runs.data_unacknowledged(made.user_timeout_s, 15, env.linux)
             fits = waiting.probes > env.lost_probes and max(waiting.after_s, sending.after_s) <= self.within
             if fits or whole <= env.lost_probes + 2:
                 return made
@@ -132,7 +132,7 @@ class Remedies:
         return Target(idle, interval, probes, total, total - interval / 2, retries2)
 
     def _in_flight(self, retries2: int) -> float:
-        return played.nobody_acknowledges(0, retries2, self.environment.linux).after_s
+        return runs.data_unacknowledged(0, retries2, self.environment.linux).after_s
 
     # -- one by one --------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Remedies:
         if last - first + 1 > self.force.ports() and not env.ports:
             why = "5: more local ports; name those of your own servers in ip_local_reserved_ports"
             yield Proposal(f"linux.{PORT_RANGE}", _WIDER, why)
-            told = played.ports_run_out(env.connects_per_s, last - first + 1, env.hold_s, 60, 0, env.linux)
+            told = runs.port_churn(env.connects_per_s, last - first + 1, env.hold_s, 60, 0, env.linux)
             if env.connects_per_s < (told["sustainable_per_s"] or inf):
                 return
         yield Proposal(f"linux.{TW_REUSE}", 1, "5: connect() takes a port back after a second")
@@ -398,7 +398,7 @@ def advise(environment: Environment) -> Advice:
 
 
 def _checks(environment: Environment) -> tuple[Check, ...]:
-    found = [*Silence(environment).checks(), *Limits(environment).checks()]
+    found = [*SilenceChecks(environment).checks(), *LimitChecks(environment).checks()]
     return tuple(sorted(found, key=lambda check: (check.holds, check.breaks_after_s or 0, check.inequality)))
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
-from tcplab.advice import runs as played
-from tcplab.advice.environment import Box, Environment
+from tcplab.advice import runs
+from tcplab.advice.environment import Environment, MiddleboxSettings
 from tcplab.advice.products import (
     AGE,
     ANSWER,
@@ -23,7 +23,7 @@ from tcplab.advice.products import (
     SYN_RETRIES,
     TW_REUSE,
     InForce,
-    Keepalive,
+    KeepaliveDefaults,
     title,
 )
 from tcplab.advice.timers import BOX, KEEPALIVE, READ, RESEND, SERVER, USER
@@ -175,7 +175,7 @@ def number(value: float, unit: str = "s") -> str:
     return "never" if value == inf else f"{value:,.6g} {unit}".strip()
 
 
-class Silence:
+class SilenceChecks:
     """Inequalities 1, 2 and 3 of an environment."""
 
     def __init__(self, environment: Environment) -> None:
@@ -195,7 +195,7 @@ class Silence:
 
     def _boxes_of(self, i: int) -> Iterator[Check]:
         leg, lost = self.environment.legs[i], self.environment.lost_probes
-        boxes = [box for box in leg.boxes if box.kind == "layer4" and box.idle_s]
+        boxes = [box for box in leg.middleboxes if box.kind == "layer4" and box.idle_s]
         if not boxes:
             return
         # A box that takes a connection up again does no harm, however soon it forgets.
@@ -216,7 +216,7 @@ class Silence:
         )  # fmt: skip
         yield check if check.holds else self._forgotten(check, i, box)
 
-    def _forgotten(self, check: Check, i: int, box: Box) -> Check:
+    def _forgotten(self, check: Check, i: int, box: MiddleboxSettings) -> Check:
         """What comes of it: the worse of a long query and of an idle session, if either is so long."""
         told, answer = [], self.force.answer(i)
         # A driver that gives up before ends the silence, too: inequality 2 tells of that.
@@ -256,7 +256,7 @@ class Silence:
             left_behind=self._session_left(i, ending), winner=winner,
         )  # fmt: skip
 
-    def _behind(self, i: int, box: Box, waiting_for: str, quiet: float) -> played.Ending | None:
+    def _behind(self, i: int, box: MiddleboxSettings, waiting_for: str, quiet: float) -> runs.Ending | None:
         """The run: probes that get lost are no probes for the box, so the first that counts comes later."""
         keepalive, lost = self.force.client(i), self.environment.lost_probes
         if keepalive and keepalive.idle_s < box.idle_s:
@@ -264,22 +264,22 @@ class Silence:
             keepalive = replace(
                 keepalive, idle_s=keepalive.probe_after(gone), probes=max(keepalive.probes - gone, 1)
             )
-        return played.box_forgets(
+        return runs.behind_middlebox(
             box.idle_s, box.expired, waiting_for, quiet, keepalive, self.force.user_timeout(i),
             self.force.linux(RETRIES2), self.environment.linux,
         )  # fmt: skip
 
     @staticmethod
-    def _winner(client: Keepalive | None, ending: played.Ending) -> str:
+    def _winner(client: KeepaliveDefaults | None, ending: runs.Ending) -> str:
         if ending.error == "ETIMEDOUT" and client and client.user_timeout_s:
             return USER
         return KEEPALIVE if client and ending.after_s < inf else BOX
 
-    def _session_left(self, i: int, ending: played.Ending) -> str:
+    def _session_left(self, i: int, ending: runs.Ending) -> str:
         server = self.environment.server_of(i)
         if not ending.left_behind:
             return f"On {title(server)} nothing stays for long: it is told, or gives up on its answer."
-        until = played.nobody_answers_probes(self.force.server(i), self.environment.linux).after_s
+        until = runs.probes_unanswered(self.force.server(i), self.environment.linux).after_s
         ends = "nothing ends it" if until == inf else f"its own keepalive ends it after {words(until)}"
         locks = "" if server == "redis" else ", with its locks"
         return f"On {title(server)} the session stays{locks}: {ends}."
@@ -288,7 +288,7 @@ class Silence:
         """A healthy connection must outlive the probes that get lost."""
         lost = self.environment.lost_probes
         for end in filter(None, (self.force.client(i), self.force.server(i))):
-            run = played.nobody_answers_probes(end, self.environment.linux)
+            run = runs.probes_unanswered(end, self.environment.linux)
             yield Check(
                 inequality=1, name="probes that may get lost", leg=self.environment.legs[i].name,
                 holds=run.probes > lost, left=lost, right=run.probes, unit="probes",
@@ -312,7 +312,7 @@ class Silence:
 
     def _idle_timers(self, i: int) -> Iterator[tuple[float, str, str]]:
         """Timers that end a session which rests on a leg: seconds, in whose words, and the setting."""
-        for box in self.environment.legs[i].boxes:
+        for box in self.environment.legs[i].middleboxes:
             if box.kind != "layer4" and box.idle_s:
                 yield box.idle_s, box.name, box.name
         server = self.environment.server_of(i)
@@ -356,7 +356,7 @@ class Silence:
         query, env = self.environment.longest_silent_query_s, self.environment
         found: list[tuple[float, str, str, str]] = [
             (box.idle_s, box.name, box.name, DATA_TIMER)
-            for box in env.legs[i].boxes
+            for box in env.legs[i].middleboxes
             if box.kind == "layer7" and box.idle_s
         ]
         server = env.server_of(i)
@@ -380,9 +380,9 @@ class Silence:
 
     def _cut(self, check: Check, seconds: float, who: str, key: str, winner: str) -> Check:
         query, env = self.environment.longest_silent_query_s, self.environment
-        ending = played.Ending(seconds, READ_TIMEOUT)
+        ending = runs.Ending(seconds, READ_TIMEOUT)
         if winner == DATA_TIMER:
-            ending = played.relay_cuts(query, seconds) or played.Ending(seconds, END_OF_FILE)
+            ending = runs.proxy_cuts(query, seconds) or runs.Ending(seconds, END_OF_FILE)
             # The run counts from a moment after the proxy's timer began.
             ending = replace(ending, after_s=max(ending.after_s, seconds))
         message = printed(env.driver, ending.error)
@@ -392,9 +392,7 @@ class Silence:
         elif key == "pgbouncer.query_timeout":
             message = QUERY_TIMEOUT
         every = self.force.seconds("postgresql", "client_connection_check_interval")
-        goes_on = played.server_hears_of_close(
-            max(query - seconds, 0), every if env.database == "postgresql" else 0
-        )
+        goes_on = runs.close_noticed(max(query - seconds, 0), every if env.database == "postgresql" else 0)
         return replace(
             check,
             says=f"{who} kills a healthy query after {words(seconds)}; probes are answered all the while.",
@@ -410,7 +408,7 @@ class Silence:
         age = self.force.of(AGE, holder) or inf
         name = AGE.get(holder, "")
         who = f"{title(holder)}'s {name}" if name else "nobody replaces connections"
-        for box in env.legs[i].boxes:
+        for box in env.legs[i].middleboxes:
             if not box.age_s:
                 continue
             told: dict[str, object] = {"says": "Connections are replaced before."}
@@ -440,7 +438,7 @@ class Silence:
 _MOST_AT_ONCE = 400
 
 
-class Limits:
+class LimitChecks:
     """Inequalities 4 and 5 of an environment."""
 
     def __init__(self, environment: Environment) -> None:
@@ -463,8 +461,8 @@ class Limits:
         """What ends a wait on a leg whose other end is gone: name of the wait -> seconds, timer, error."""
         env, keepalive = self.environment, self.force.client(i)
         user = self.force.user_timeout(i)
-        waiting = played.nobody_answers_probes(keepalive, env.linux)
-        sending = played.nobody_acknowledges(user, self.force.linux(RETRIES2), env.linux)
+        waiting = runs.probes_unanswered(keepalive, env.linux)
+        sending = runs.data_unacknowledged(user, self.force.linux(RETRIES2), env.linux)
         probing = USER if user and keepalive else KEEPALIVE
         found = {
             "waiting for an answer": (waiting.after_s, probing, "ETIMEDOUT"),
@@ -499,7 +497,7 @@ class Limits:
     def _missed(self, i: int) -> Check:
         env = self.environment
         server, limit = env.server_of(i), env.notice_within_s
-        after = played.server_misses_client(self.force.server(i), env.linux)
+        after = runs.vanished_client_noticed(self.force.server(i), env.linux)
         holds = after <= limit
         says = f"{title(server)} notices in time that a client has vanished."
         return Check(
@@ -527,7 +525,7 @@ class Limits:
         env = self.environment
         own = self.force.of(CONNECT, env.driver) or inf
         user = self.force.user_timeout(0)
-        linux = played.nobody_answers_connect(user, self.force.linux(SYN_RETRIES), env.linux).after_s
+        linux = runs.connect_unanswered(user, self.force.linux(SYN_RETRIES), env.linux).after_s
         return min((own, CONNECT_TIMEOUT), (linux, RESEND))
 
     def _borrowing(self) -> Iterator[Check]:
@@ -574,7 +572,7 @@ class Limits:
             "local ports of a host", env.connects_per_s, self.force.ports(), time_wait, reuse, "", "linux"
         )
         for leg in env.legs[:1]:
-            for box in leg.boxes:
+            for box in leg.middleboxes:
                 if box.ports:
                     rate = env.connects_per_s * env.instances
                     name = f"ports of {box.name}"
@@ -584,7 +582,7 @@ class Limits:
         self, name: str, rate: float, ports: int, time_wait: float, reuse: int, leg: str, about: str
     ) -> Check:
         env = self.environment
-        told = played.ports_run_out(rate, ports, env.hold_s, time_wait, reuse, env.linux)
+        told = runs.port_churn(rate, ports, env.hold_s, time_wait, reuse, env.linux)
         most = inf if told["sustainable_per_s"] is None else told["sustainable_per_s"]
         holds = rate < most
         kept = env.hold_s + time_wait
@@ -637,7 +635,7 @@ class Limits:
         holds, ghosts = wanted <= backlog + 1, 0
         if not holds and wanted <= _MOST_AT_ONCE:
             speaks = server in ("mysql", "mariadb")
-            ghosts = played.all_at_once(wanted, backlog, speaks)["ghosts"]
+            ghosts = runs.connect_burst(wanted, backlog, speaks)["ghosts"]
         says = (
             "All may knock at once."
             if holds

@@ -1,7 +1,7 @@
 """What a DBA knows of a connection's way: products, legs and boxes, rates, sizes, and how long is too long.
 
->>> from tcplab.advice import Box, Environment, Leg
->>> Environment(legs=(Leg("application to database", (Box("AWS NLB", 350),)),)).client_of(0)
+>>> from tcplab.advice import MiddleboxSettings, Environment, Leg
+>>> Environment(legs=(Leg("application to database", (MiddleboxSettings("AWS NLB", 350),)),)).client_of(0)
 'libpq'
 """
 
@@ -110,7 +110,7 @@ def _line(where: str, text: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Box:
+class MiddleboxSettings:
     """A box on the way that forgets or ends what is silent, or what is old."""
 
     name: str
@@ -145,12 +145,14 @@ class Leg:
     """One TCP connection of the way, from the application or a proxy to the next proxy or the database."""
 
     name: str
-    boxes: tuple[Box, ...] = ()
+    middleboxes: tuple[MiddleboxSettings, ...] = ()
 
     def __post_init__(self) -> None:
         _line("leg", self.name)
-        object.__setattr__(self, "boxes", tuple(self.boxes))
-        if len(self.boxes) > 20 or not all(isinstance(box, Box) for box in self.boxes):
+        object.__setattr__(self, "middleboxes", tuple(self.middleboxes))
+        if len(self.middleboxes) > 20 or not all(
+            isinstance(box, MiddleboxSettings) for box in self.middleboxes
+        ):
             raise ParameterError(f"leg {self.name}: boxes must be at most 20 boxes.")
 
 
@@ -260,7 +262,10 @@ class Environment:
 
     def to_json(self) -> str:
         """Everything, as `from_json` reads it."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        values = asdict(self)
+        for leg in values["legs"]:
+            leg["boxes"] = leg.pop("middleboxes")  # as saved files have it
+        return json.dumps(values, indent=2, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -269,11 +274,11 @@ class Environment:
             read = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as mistake:
             raise ParameterError(f"The environment is no JSON: {mistake}.") from None
-        values = _known("The environment", read, cls)
+        values = _known("The environment", read, _names(cls))
         values["legs"] = tuple(
             Leg(leg.get("name", ""), tuple(_box(box) for box in _list("boxes", leg.get("boxes", ()))))
             for leg in (
-                _known("A leg", leg, Leg)
+                _known("A leg", leg, ["name", "boxes"])
                 for leg in _list("legs", values.get("legs", [{"name": "application to database"}]))
             )
         )
@@ -327,9 +332,12 @@ def _list(name: str, value: Any) -> list[Any]:
     return list(value)
 
 
-def _known(what: str, values: Any, kind: type) -> dict[str, Any]:
-    """A JSON object with no other names than the fields of `kind`."""
-    names = [each.name for each in fields(kind)]
+def _names(kind: type) -> list[str]:
+    return [each.name for each in fields(kind)]
+
+
+def _known(what: str, values: Any, names: list[str]) -> dict[str, Any]:
+    """A JSON object with no other names than these."""
     if not isinstance(values, dict):
         raise ParameterError(f"{what} must be an object with {', '.join(names)}.")
     for name in values:
@@ -338,11 +346,11 @@ def _known(what: str, values: Any, kind: type) -> dict[str, Any]:
     return dict(values)
 
 
-def _box(values: Any) -> Box:
-    known = _known("A box", values, Box)
+def _box(values: Any) -> MiddleboxSettings:
+    known = _known("A box", values, _names(MiddleboxSettings))
     if not {"name", "idle_s"} <= known.keys():
         raise ParameterError("A box needs a name and idle_s.")
-    return Box(**known)
+    return MiddleboxSettings(**known)
 
 
 # ----------------------------------------------------------------------
@@ -365,7 +373,7 @@ _KINDS = {"rds_proxy": "requests"}
 
 
 @lru_cache(maxsize=1)
-def known_boxes() -> dict[str, Box]:
+def known_middleboxes() -> dict[str, MiddleboxSettings]:
     """Boxes as they come, by name: idle time, and what they do afterwards, as the catalogue has it."""
     found = {}
     for each in dict.fromkeys(row.product for row in find(kind="box")):
@@ -373,14 +381,14 @@ def known_boxes() -> dict[str, Box]:
         idle = max(find(product=each.key, purpose="idle"), key=lambda setting: setting.seconds or 0)
         ports = _NAT_GATEWAY_PORTS if each.key == "aws_nat_gateway" else 0
         name = _SHORT.get(each.key, each.title)
-        found[name] = Box(
+        found[name] = MiddleboxSettings(
             name, idle.seconds or 0, _KINDS.get(each.key, "layer4"), idle.expiry or _MOSTLY, ports=ports
         )
-    asa = Box("Cisco ASA firewall", _ASA_IDLE_S)
+    asa = MiddleboxSettings("Cisco ASA firewall", _ASA_IDLE_S)
     return dict(sorted((found | {asa.name: asa}).items(), key=lambda item: item[0].lower()))
 
 
-_BOX = known_boxes()
+_BOX = known_middleboxes()
 #: By name; every one is a whole environment.
 PRESETS: dict[str, Environment] = {
     "keepalive 300 before a box of 350": Environment(

@@ -15,7 +15,7 @@ from tcplab.core.catalogue import TIMES, find, setting
 
 
 @dataclass(frozen=True)
-class End:
+class EndSettings:
     """What one end of a connection calls its settings; empty: it has none of its own, Linux's count."""
 
     #: Switches keepalive on; empty: it is always on.
@@ -26,34 +26,34 @@ class End:
     user_timeout: str = ""
 
 
-_PGBOUNCER = End("tcp_keepalive", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt", "tcp_user_timeout")
+_PGBOUNCER = EndSettings("tcp_keepalive", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt", "tcp_user_timeout")
 #: The end that opened the connection.
 CLIENTS = {
-    "libpq": End(
+    "libpq": EndSettings(
         "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"
     ),
-    "pgjdbc": End("tcpKeepAlive"),
-    "connector_j": End("tcpKeepAlive"),
-    "mariadb_connector_j": End("tcpKeepAlive", "tcpKeepIdle", "tcpKeepInterval", "tcpKeepCount"),
-    "oracle": End("ENABLE=BROKEN"),
-    "jedis": End(),
-    "lettuce": End("keepAlive", "keepAlive.idle", "keepAlive.interval", "keepAlive.count"),
-    "redisson": End("keepAlive"),
+    "pgjdbc": EndSettings("tcpKeepAlive"),
+    "connector_j": EndSettings("tcpKeepAlive"),
+    "mariadb_connector_j": EndSettings("tcpKeepAlive", "tcpKeepIdle", "tcpKeepInterval", "tcpKeepCount"),
+    "oracle": EndSettings("ENABLE=BROKEN"),
+    "jedis": EndSettings(),
+    "lettuce": EndSettings("keepAlive", "keepAlive.idle", "keepAlive.interval", "keepAlive.count"),
+    "redisson": EndSettings("keepAlive"),
     "pgbouncer": _PGBOUNCER,
-    "haproxy": End("option srvtcpka", "srvtcpka-idle", "srvtcpka-intvl", "srvtcpka-cnt", "tcp-ut"),
+    "haproxy": EndSettings("option srvtcpka", "srvtcpka-idle", "srvtcpka-intvl", "srvtcpka-cnt", "tcp-ut"),
 }
 #: The end that accepted it.
 SERVERS = {
-    "postgresql": End(
+    "postgresql": EndSettings(
         "", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"
     ),
     # MySQL's server switches keepalive on and has no times of its own (vio/viosocket.cc:vio_keepalive).
-    "mysql": End(),
-    "mariadb": End("", "tcp_keepalive_time", "tcp_keepalive_interval", "tcp_keepalive_probes"),
-    "oracle": End("", "SQLNET.EXPIRE_TIME", "TCP_KEEPINTVL", "TCP_KEEPCNT"),
-    "redis": End("", "tcp-keepalive"),
+    "mysql": EndSettings(),
+    "mariadb": EndSettings("", "tcp_keepalive_time", "tcp_keepalive_interval", "tcp_keepalive_probes"),
+    "oracle": EndSettings("", "SQLNET.EXPIRE_TIME", "TCP_KEEPINTVL", "TCP_KEEPCNT"),
+    "redis": EndSettings("", "tcp-keepalive"),
     "pgbouncer": _PGBOUNCER,
-    "haproxy": End("option clitcpka", "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt"),
+    "haproxy": EndSettings("option clitcpka", "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt"),
 }
 LINUX_IDLE, LINUX_INTERVAL, LINUX_PROBES = (
     "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
@@ -105,7 +105,7 @@ _HIKARI_INSTEAD = {"maxLifetime": 1_800_000, "keepaliveTime": 0, "idleTimeout": 
 
 
 @dataclass(frozen=True)
-class Keepalive:
+class KeepaliveDefaults:
     """The keepalive of one end, in force."""
 
     product: str
@@ -150,7 +150,7 @@ class InForce:
 
     # -- keepalive ---------------------------------------------------------------------------
 
-    def keepalive(self, product: str, end: End) -> Keepalive | None:
+    def keepalive(self, product: str, end: EndSettings) -> KeepaliveDefaults | None:
         """What an end does when it is silent; None: nothing."""
         if end.switch and not self.own(product, end.switch):
             return None
@@ -160,8 +160,8 @@ class InForce:
         user_timeout = self.seconds(product, end.user_timeout) if end.user_timeout else 0
         if product == "redis":
             # Redis: src/anet.c:anetKeepAlive, a third of it between probes, and three of them.
-            return Keepalive(product, idle, max(1, idle // 3), 3, user_timeout)
-        return Keepalive(
+            return KeepaliveDefaults(product, idle, max(1, idle // 3), 3, user_timeout)
+        return KeepaliveDefaults(
             product,
             idle,
             self._or_linux(product, end.interval, LINUX_INTERVAL),
@@ -176,12 +176,12 @@ class InForce:
                 return value or 0
         return self.linux(linux)
 
-    def client(self, leg: int) -> Keepalive | None:
+    def client(self, leg: int) -> KeepaliveDefaults | None:
         """The keepalive of the end that opened a leg."""
         product = self.environment.client_of(leg)
         return self.keepalive(product, CLIENTS[product])
 
-    def server(self, leg: int) -> Keepalive | None:
+    def server(self, leg: int) -> KeepaliveDefaults | None:
         """The keepalive of the end that accepted it."""
         product = self.environment.server_of(leg)
         return self.keepalive(product, SERVERS[product])

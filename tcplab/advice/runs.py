@@ -9,7 +9,7 @@ from functools import lru_cache
 from math import inf
 from typing import Any
 
-from tcplab.advice.products import Keepalive
+from tcplab.advice.products import KeepaliveDefaults
 from tcplab.bench import run
 from tcplab.core.catalogue import find
 from tcplab.core.knobs import (
@@ -64,7 +64,7 @@ def _within(knob: Knob, value: float) -> Any:
     return knob.kind(min(max(value, knob.low), knob.high))
 
 
-def _options(keepalive: Keepalive | None, user_timeout_s: float = 0) -> dict[str, Any]:
+def _options(keepalive: KeepaliveDefaults | None, user_timeout_s: float = 0) -> dict[str, Any]:
     """An end as the experiments have it."""
     user_timeout = min(max(user_timeout_s, _LEAST_USER_TIMEOUT_S), DAY) if user_timeout_s else 0
     if keepalive is None:
@@ -77,7 +77,7 @@ def _options(keepalive: Keepalive | None, user_timeout_s: float = 0) -> dict[str
     }
 
 
-def nobody_answers_probes(keepalive: Keepalive | None, linux: str) -> Ending:
+def probes_unanswered(keepalive: KeepaliveDefaults | None, linux: str) -> Ending:
     """An idle end whose peer is gone; with user timeout, which decides instead of the number of probes."""
     if keepalive is None:
         return NEVER
@@ -90,7 +90,7 @@ def nobody_answers_probes(keepalive: Keepalive | None, linux: str) -> Ending:
     return Ending(inf if after is None else after, trace.outcome["error"] or "", probes)
 
 
-def nobody_acknowledges(user_timeout_s: float, retries2: int, linux: str) -> Ending:
+def data_unacknowledged(user_timeout_s: float, retries2: int, linux: str) -> Ending:
     """Data in flight to a peer that is gone."""
     options = _options(None, user_timeout_s)
     trace = _played(DeadPeer(**options, retries2=min(max(retries2, 1), 100), linux=linux))
@@ -98,7 +98,7 @@ def nobody_acknowledges(user_timeout_s: float, retries2: int, linux: str) -> End
     return Ending(inf if after is None else after, trace.outcome["error"] or "")
 
 
-def nobody_answers_connect(user_timeout_s: float, syn_retries: int, linux: str) -> Ending:
+def connect_unanswered(user_timeout_s: float, syn_retries: int, linux: str) -> Ending:
     """connect() to an address that answers nothing."""
     retries = min(max(syn_retries, 1), 127)
     trace = _played(
@@ -108,12 +108,12 @@ def nobody_answers_connect(user_timeout_s: float, syn_retries: int, linux: str) 
     return Ending(inf if after is None else after, trace.outcome["error"] or "")
 
 
-def box_forgets(
+def behind_middlebox(
     idle_s: float,
     expired: str,
     waiting_for: str,
     quiet_s: float,
-    keepalive: Keepalive | None,
+    keepalive: KeepaliveDefaults | None,
     user_timeout_s: float,
     retries2: int,
     linux: str,
@@ -135,7 +135,7 @@ def box_forgets(
     return Ending(round(after, 3), told, left_behind=trace.outcome["server_left_behind"])
 
 
-def relay_cuts(query_s: float, timer_s: float) -> Ending | None:
+def proxy_cuts(query_s: float, timer_s: float) -> Ending | None:
     """A silent query through a proxy whose data timer runs; None: it gets its answer.
 
     Probes run on both legs all the time, a few hundred at most: they are no data.
@@ -150,7 +150,7 @@ def relay_cuts(query_s: float, timer_s: float) -> Ending | None:
     return None if after is None else Ending(round(after, 3), outcome["error"] or "end of file")
 
 
-def server_hears_of_close(query_s: float, check_interval_s: float) -> float:
+def close_noticed(query_s: float, check_interval_s: float) -> float:
     """How long a server works on for a client that has closed in the middle of a query, seconds."""
     story = ClientGone(
         how="close", session="running", query_s=query_s, check_interval_s=min(check_interval_s, DAY)
@@ -159,7 +159,7 @@ def server_hears_of_close(query_s: float, check_interval_s: float) -> float:
     return inf if after is None else after
 
 
-def server_misses_client(keepalive: Keepalive | None, linux: str) -> float:
+def vanished_client_noticed(keepalive: KeepaliveDefaults | None, linux: str) -> float:
     """How long a server keeps an idle transaction whose client vanished, seconds."""
     if keepalive is None:
         return inf
@@ -169,7 +169,7 @@ def server_misses_client(keepalive: Keepalive | None, linux: str) -> float:
     return inf if after is None else after
 
 
-def ports_run_out(
+def port_churn(
     rate_per_s: float, ports: int, hold_s: float, time_wait_s: float, tw_reuse: int, linux: str
 ) -> Mapping[str, Any]:
     """The outcome of `PortChurn`, over a TIME_WAIT or three, as long as a learner would wait for."""
@@ -183,7 +183,7 @@ def ports_run_out(
     ).outcome  # fmt: skip
 
 
-def all_at_once(connects: int, backlog: int, server_speaks_first: bool) -> Mapping[str, Any]:
+def connect_burst(connects: int, backlog: int, server_speaks_first: bool) -> Mapping[str, Any]:
     """The outcome of `AcceptQueue`: everybody connects while the server takes nobody for two seconds."""
     return _played(
         AcceptQueue(
@@ -225,7 +225,7 @@ _WHAT = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Silence(Parameters):
+class SilentConnection(Parameters):
     """A silence, my keepalive, and a box. As it comes: libpq, a box that drops, a ten-minute report."""
 
     name = "idle_map"

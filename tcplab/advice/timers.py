@@ -54,7 +54,7 @@ WINS = "▶ "
 
 
 @dataclass(frozen=True)
-class Cell:
+class TimerCell:
     """What one timer does in one state."""
 
     #: When it acts, seconds from when the other side was last heard or the call began; None: never.
@@ -68,16 +68,16 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TimerRow:
     """One state of a connection."""
 
     name: str
     #: What is the case, and from when seconds count.
     story: str
     #: One for each of `COLUMNS`.
-    cells: tuple[Cell, ...]
+    cells: tuple[TimerCell, ...]
 
-    def __getitem__(self, column: str) -> Cell:
+    def __getitem__(self, column: str) -> TimerCell:
         return self.cells[COLUMNS.index(column)]
 
     @property
@@ -90,7 +90,7 @@ class Row:
         """The timer through which your program first hears of it; empty: through none."""
         return self._first(lambda cell: cell.ends and cell.tells)
 
-    def _first(self, counts: Callable[[Cell], bool]) -> str:
+    def _first(self, counts: Callable[[TimerCell], bool]) -> str:
         acting = [
             (cell.seconds, i)
             for i, cell in enumerate(self.cells)
@@ -104,7 +104,7 @@ def seconds_text(seconds: float | None) -> str:
     return "–" if seconds is None else f"{seconds:.1f}".removesuffix(".0") + " s"
 
 
-def table_text(rows: Sequence[Row], sentence: str) -> str:
+def table_text(rows: Sequence[TimerRow], sentence: str) -> str:
     """The figures with narrow headings, and the sentence below."""
     headings = [_wrapped(text) for text in ("", *COLUMNS, "you hear after")]
     high = max(map(len, headings))
@@ -125,7 +125,7 @@ def table_text(rows: Sequence[Row], sentence: str) -> str:
     return "\n".join([*(line.rstrip() for line in made), "", sentence])
 
 
-def table_html(rows: Sequence[Row], sentence: str) -> str:
+def table_html(rows: Sequence[TimerRow], sentence: str) -> str:
     """The same as a table with headings for columns and rows; below the figures of each state, why."""
     texts = ("state", *COLUMNS, "you hear after")
     head = "".join(f'<th scope="col">{_HYPHENS.get(text, escape(text))}</th>' for text in texts)
@@ -137,7 +137,7 @@ def table_html(rows: Sequence[Row], sentence: str) -> str:
     )
 
 
-def _table_row(row: Row) -> str:
+def _table_row(row: TimerRow) -> str:
     figures = "".join(
         f'<td class="wins"><b>{WINS}{seconds_text(cell.seconds)}</b></td>'
         if column == row.winner
@@ -152,7 +152,7 @@ def _table_row(row: Row) -> str:
     )
 
 
-def _reasons(row: Row) -> Iterator[str]:
+def _reasons(row: TimerRow) -> Iterator[str]:
     """What each timer does here, or why nothing; those that are not set together."""
     unset = []
     for column, cell in zip(COLUMNS, row.cells, strict=True):
@@ -166,7 +166,7 @@ def _reasons(row: Row) -> Iterator[str]:
         yield f"not set: {', '.join(unset)}"
 
 
-def _heard(row: Row) -> str:
+def _heard(row: TimerRow) -> str:
     """When the program is told, and nothing where nobody tells it."""
     if not row.heard_from:
         return "not by itself"
@@ -243,7 +243,7 @@ class Timers(Parameters):
     syn_retries: int = knob(SYN_RETRIES, default=6)
     fin_timeout_s: float = knob(FIN_TIMEOUT, default=60)
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[TimerRow, ...]:
         """Every state, in the order of a connection's life."""
         return (
             self._syn(), self._ghost(), self._idle(), self._waiting(), self._sending(), self._zero_window(),
@@ -252,41 +252,43 @@ class Timers(Parameters):
 
     # -- the states --------------------------------------------------------------------------
 
-    def _syn(self) -> Row:
+    def _syn(self) -> TimerRow:
         cells = {
             CONNECT: _set(self.connect_timeout_s, "the driver gives up"),
-            RESEND: Cell(self._connects(0), f"after {self.syn_retries} retries (tcp_syn_retries)"),
-            USER: Cell(None, "not set"),
-            KEEPALIVE: Cell(None, "begins with an established connection"),
-            BOX: Cell(None, "has no entry that it could forget"),
+            RESEND: TimerCell(self._connects(0), f"after {self.syn_retries} retries (tcp_syn_retries)"),
+            USER: TimerCell(None, "not set"),
+            KEEPALIVE: TimerCell(None, "begins with an established connection"),
+            BOX: TimerCell(None, "has no entry that it could forget"),
         }
         if self.user_timeout_s:
             ended, alone = self._connects(self.user_timeout_s), cells[RESEND].seconds
             bites = ended is not None and alone is not None and ended < alone
-            cells[USER] = Cell(ended, "ends connect() too") if bites else Cell(None, "the retries end before")
+            cells[USER] = (
+                TimerCell(ended, "ends connect() too") if bites else TimerCell(None, "the retries end before")
+            )
         return _row("SYN", "connect() to an address that answers nothing; from the first SYN", cells)
 
-    def _ghost(self) -> Row:
+    def _ghost(self) -> TimerRow:
         cells = {
             CONNECT: _set(self.connect_timeout_s, "if it covers the login, as libpq's does"),
             KEEPALIVE: self._probed("rebooted", "the first probe draws a RST"),
-            RESEND: Cell(None, "nothing is sent"),
-            USER: Cell(None, self._unset("nothing is unacknowledged")),
+            RESEND: TimerCell(None, "nothing is sent"),
+            USER: TimerCell(None, self._unset("nothing is unacknowledged")),
             READ: _set(self.socket_timeout_s, "ends the wait for the greeting"),
-            SERVER: Cell(None, "the server has no session"),
+            SERVER: TimerCell(None, "the server has no session"),
         }
         cells[BOX] = self._box([0], cells[KEEPALIVE].seconds, "a probe comes before")
         story = "connect() has succeeded, the server has nothing, the client waits for its greeting"
         return _row("ghost", story, cells)
 
-    def _idle(self) -> Row:
+    def _idle(self) -> TimerRow:
         idle = self.keepalive_idle_s
         asks = "asks, and restarts the box's timer" if self._keeps_awake else "asks"
         cells = {
-            KEEPALIVE: Cell(idle, asks, ends=False) if idle else Cell(None, "off"),
-            RESEND: Cell(None, "nothing is sent"),
-            USER: Cell(None, self._unset("nothing is unacknowledged")),
-            READ: Cell(None, "nobody reads"),
+            KEEPALIVE: TimerCell(idle, asks, ends=False) if idle else TimerCell(None, "off"),
+            RESEND: TimerCell(None, "nothing is sent"),
+            USER: TimerCell(None, self._unset("nothing is unacknowledged")),
+            READ: TimerCell(None, "nobody reads"),
             SERVER: _set(self.server_idle_close_s, "a FIN; you hear at your next query"),
             BOX: self._box([0], idle if self._keeps_awake else None, f"a probe each {idle:g} s restarts it"),
         }
@@ -294,47 +296,47 @@ class Timers(Parameters):
             cells[BOX] = replace(cells[BOX], ends=False)
         return _row("idle", "both ends are alive and say nothing; from the last segment", cells)
 
-    def _waiting(self) -> Row:
+    def _waiting(self) -> TimerRow:
         peer, says = self._meets("offline", f"after {self.keepalive_probes} probes without an answer")
         trace = self._keepalive_run(peer) if self.keepalive_idle_s and peer else None
         ended = trace.outcome["detected_after_s"] if trace else None
         cells = {
-            KEEPALIVE: Cell(ended, says if self.keepalive_idle_s else "off"),
-            RESEND: Cell(None, "the question was acknowledged"),
-            USER: Cell(None, self._unset("nothing is unacknowledged")),
+            KEEPALIVE: TimerCell(ended, says if self.keepalive_idle_s else "off"),
+            RESEND: TimerCell(None, "the question was acknowledged"),
+            USER: TimerCell(None, self._unset("nothing is unacknowledged")),
             READ: _set(self.socket_timeout_s, "the driver gives up"),
-            SERVER: Cell(None, "the session is not idle"),
+            SERVER: TimerCell(None, "the session is not idle"),
             BOX: self._box(
                 [0, *(trace.outcome["probe_times_s"] if trace else [])], ended, "each probe restarts it"
             ),
         }
         if self.user_timeout_s and peer == "offline" and ended is not None:
             # net/ipv4/tcp_timer.c:tcp_keepalive_timer looks at one or the other.
-            cells[USER] = Cell(ended, "when the next probe is due after it")
-            cells[KEEPALIVE] = Cell(None, "the user timeout decides, not the number of probes")
+            cells[USER] = TimerCell(ended, "when the next probe is due after it")
+            cells[KEEPALIVE] = TimerCell(None, "the user timeout decides, not the number of probes")
         story = "the server has the question and is gone, or its answer never comes; from its last ACK"
         return _row("waiting for an answer", story, cells)
 
-    def _sending(self) -> Row:
+    def _sending(self) -> TimerRow:
         trace = run(DeadPeer(user_timeout_s=self.user_timeout_s, retries2=self.retries2, **self._common()))
         ended, sent = trace.outcome["detected_after_s"], _sent(trace, "client", trace.watched_from or 0)
         told = f"after {trace.outcome['transmissions']} transmissions (tcp_retries2 = {self.retries2})"
         cells = {
-            KEEPALIVE: Cell(None, "no probe while data is unacknowledged"),
-            RESEND: Cell(ended, told),
-            USER: Cell(None, "not set"),
+            KEEPALIVE: TimerCell(None, "no probe while data is unacknowledged"),
+            RESEND: TimerCell(ended, told),
+            USER: TimerCell(None, "not set"),
             READ: _set(self.socket_timeout_s, "if the driver waits for the answer"),
-            SERVER: Cell(None, "it hears nothing"),
+            SERVER: TimerCell(None, "it hears nothing"),
             BOX: self._box(
                 [t for t in sent if ended is None or t <= ended], ended, "each repeat restarts it"
             ),
         }
         if self.user_timeout_s:
-            cells[USER] = Cell(ended, f"after {trace.outcome['transmissions']} transmissions")
-            cells[RESEND] = Cell(None, "the user timeout decides, not tcp_retries2")
+            cells[USER] = TimerCell(ended, f"after {trace.outcome['transmissions']} transmissions")
+            cells[RESEND] = TimerCell(None, "the user timeout decides, not tcp_retries2")
         return _row("sending", "data is on its way and nobody acknowledges it; from its first sending", cells)
 
-    def _zero_window(self) -> Row:
+    def _zero_window(self) -> TimerRow:
         trace = run(
             SlowReader(
                 stops_reading_s=1, user_timeout_s=self.user_timeout_s,
@@ -348,17 +350,17 @@ class Timers(Parameters):
         )
         probes = _sent(trace, "server", closed or 0)
         cells = {
-            KEEPALIVE: Cell(None, "no probe while data waits to be sent"),
-            RESEND: Cell(None, "the reader answers each window probe"),
-            USER: Cell(ended, "though the reader is alive") if gone else Cell(None, "not set"),
-            READ: Cell(None, "this end writes"),
-            SERVER: Cell(None, "the session is not idle"),
+            KEEPALIVE: TimerCell(None, "no probe while data waits to be sent"),
+            RESEND: TimerCell(None, "the reader answers each window probe"),
+            USER: TimerCell(ended, "though the reader is alive") if gone else TimerCell(None, "not set"),
+            READ: TimerCell(None, "this end writes"),
+            SERVER: TimerCell(None, "the session is not idle"),
             BOX: self._box([0, *probes], ended if gone else probes[-1], "each window probe restarts it"),
         }
         story = "the other side is alive and does not read; you send; from when its window closed"
         return _row("zero window", story, cells)
 
-    def _close_wait(self) -> Row:
+    def _close_wait(self) -> TimerRow:
         idle = self.keepalive_idle_s
         keepalive = self._probed("rebooted", "a probe draws a RST")
         if idle and (self._keeps_awake or not self.box_idle_s):
@@ -367,13 +369,13 @@ class Timers(Parameters):
                 client="idle", keepalive_idle_s=idle, fin_timeout_s=self.fin_timeout_s, **self._common()
             )
             ended = _lasted(run(story), "client", "CLOSE_WAIT")
-            keepalive = Cell(ended, "the first probe after the server's FIN_WAIT_2 draws a RST")
+            keepalive = TimerCell(ended, "the first probe after the server's FIN_WAIT_2 draws a RST")
         cells = {
             KEEPALIVE: keepalive,
-            RESEND: Cell(None, "nothing is sent"),
-            USER: Cell(None, self._unset("nothing is unacknowledged")),
-            READ: Cell(None, "a read returns end of file at once"),
-            SERVER: Cell(None, "it has closed already"),
+            RESEND: TimerCell(None, "nothing is sent"),
+            USER: TimerCell(None, self._unset("nothing is unacknowledged")),
+            READ: TimerCell(None, "a read returns end of file at once"),
+            SERVER: TimerCell(None, "it has closed already"),
             BOX: self._box(
                 [0],
                 idle if self._keeps_awake else keepalive.seconds,
@@ -383,20 +385,20 @@ class Timers(Parameters):
         told = "the server has closed, your program has not: its close() would end this; from the FIN"
         return _row("CLOSE_WAIT", told, cells)
 
-    def _fin_wait_2(self) -> Row:
+    def _fin_wait_2(self) -> TimerRow:
         trace = run(FinOrRst(client="idle", fin_timeout_s=self.fin_timeout_s,
             keepalive_idle_s=32767, **self._common()))  # fmt: skip
         ended = _lasted(trace, "server", "FIN_WAIT_2")
         cells = {
-            KEEPALIVE: Cell(None, "the socket belongs to Linux alone"),
-            CLOSING: Cell(ended, "tcp_fin_timeout; no program waits", tells=False),
+            KEEPALIVE: TimerCell(None, "the socket belongs to Linux alone"),
+            CLOSING: TimerCell(ended, "tcp_fin_timeout; no program waits", tells=False),
         }
         return _row("FIN_WAIT_2", "you have closed, the other side has not; from its ACK of the FIN", cells)
 
-    def _time_wait(self) -> Row:
+    def _time_wait(self) -> TimerRow:
         # net/ipv4/tcp_minisocks.c:tcp_time_wait, include/net/tcp.h:TCP_TIMEWAIT_LEN
         length = TIME_WAIT_LENGTH / SECOND
-        cells = {CLOSING: Cell(length, "fixed in Linux; the port is held so long", tells=False)}
+        cells = {CLOSING: TimerCell(length, "fixed in Linux; the port is held so long", tells=False)}
         return _row("TIME_WAIT", "both have closed, you first; from the last ACK", cells)
 
     # -- the timers --------------------------------------------------------------------------
@@ -438,38 +440,38 @@ class Timers(Parameters):
             return "offline", "the box drops its probes"
         return peer, says
 
-    def _probed(self, peer: str, says: str) -> Cell:
+    def _probed(self, peer: str, says: str) -> TimerCell:
         """Keepalive's end."""
         if not self.keepalive_idle_s:
-            return Cell(None, "off")
+            return TimerCell(None, "off")
         peer, says = self._meets(peer, says)
-        return Cell(self._keepalive_run(peer).outcome["detected_after_s"] if peer else None, says)
+        return TimerCell(self._keepalive_run(peer).outcome["detected_after_s"] if peer else None, says)
 
     def _unset(self, why: str) -> str:
         """Why the user timeout does nothing."""
         return why if self.user_timeout_s else "not set"
 
-    def _box(self, segments: Sequence[float], until: float | None, otherwise: str) -> Cell:
+    def _box(self, segments: Sequence[float], until: float | None, otherwise: str) -> TimerCell:
         """When a box forgets that sees these segments, up to the end or for ever."""
         if not self.box_idle_s:
-            return Cell(None, "none, or one that never forgets")
+            return TimerCell(None, "none, or one that never forgets")
         last = segments[0] if segments else 0.0
         for t in (*segments[1:], inf if until is None else until):
             if t - last >= self.box_idle_s:
-                return Cell(
+                return TimerCell(
                     round(last + self.box_idle_s, 3), _FORGOTTEN[self.box_expired],
                     ends=self.box_expired != "reopen", tells=self.box_expired == "reset_both",
                 )  # fmt: skip
             last = t
-        return Cell(None, otherwise)
+        return TimerCell(None, otherwise)
 
 
-def _set(seconds: float, says: str) -> Cell:
-    return Cell(seconds, says) if seconds else Cell(None, "not set")
+def _set(seconds: float, says: str) -> TimerCell:
+    return TimerCell(seconds, says) if seconds else TimerCell(None, "not set")
 
 
-def _row(name: str, story: str, cells: Mapping[str, Cell]) -> Row:
-    return Row(name, story, tuple(cells.get(column, Cell(None, "")) for column in COLUMNS))
+def _row(name: str, story: str, cells: Mapping[str, TimerCell]) -> TimerRow:
+    return TimerRow(name, story, tuple(cells.get(column, TimerCell(None, "")) for column in COLUMNS))
 
 
 def _sent(trace: Trace, host: str, since: int) -> list[float]:
@@ -493,7 +495,7 @@ class TimerTable:
         self.settings = settings
         self.rows = settings.rows()
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> TimerRow:
         """One state by its name. `ParameterError` names those there are."""
         for row in self.rows:
             if row.name == name:
@@ -523,7 +525,7 @@ class TimerTable:
         return table_html(self.rows, self.sentence)
 
 
-def _words(cell: Cell) -> str:
+def _words(cell: TimerCell) -> str:
     return duration(round((cell.seconds or 0) * SECOND))
 
 

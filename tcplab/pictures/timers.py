@@ -11,10 +11,9 @@ from html import escape
 from math import inf, log10
 from typing import Any
 
-from tcplab.advice import Advice, Check
-from tcplab.advice import runs as played
-from tcplab.advice.checks import DATA_TIMER, Limits
-from tcplab.advice.products import AGE, ANSWER, IDLE_CLOSE, PING, RETRIES2, InForce, Keepalive, title
+from tcplab.advice import Advice, Check, runs
+from tcplab.advice.checks import DATA_TIMER, LimitChecks
+from tcplab.advice.products import AGE, ANSWER, IDLE_CLOSE, PING, RETRIES2, InForce, KeepaliveDefaults, title
 from tcplab.advice.timers import BOX as BOX_WINS
 from tcplab.advice.timers import KEEPALIVE, READ, RESEND, SERVER, USER
 from tcplab.core.text import SECOND, duration
@@ -198,13 +197,13 @@ def _is_about(check: Check, timer: str, side: str) -> bool:
 
 def _timers(advice: Advice, i: int) -> Iterator[_Timer]:
     env = advice.environment
-    force, limits = InForce(env), Limits(env)
+    force, limits = InForce(env), LimitChecks(env)
     client, server, leg = env.client_of(i), env.server_of(i), env.legs[i]
     yield Lane("longest silent query", SILENCE, ((env.longest_silent_query_s, "silent for"),)), "", ""
     rests, what = force.rests(i)
     who = what.partition(" = ")[0].rstrip(":")
     yield Lane("longest rest of a session", SILENCE, ((rests, f"{who},"),)), "", ""
-    for box in leg.boxes:
+    for box in leg.middleboxes:
         if box.idle_s:
             counts = {"layer4": "forgets after", "layer7": "without data, cuts after"}
             told = counts.get(box.kind, "without a request, closes after")
@@ -215,7 +214,7 @@ def _timers(advice: Advice, i: int) -> Iterator[_Timer]:
     yield _keepalive(client, force.client(i), "client", advice)
     yield _keepalive(server, force.server(i), "server", advice)
     user = force.user_timeout(i)
-    sent = played.nobody_acknowledges(user, force.linux(RETRIES2), env.linux).after_s
+    sent = runs.data_unacknowledged(user, force.linux(RETRIES2), env.linux).after_s
     why = "user timeout" if user else "retransmission"
     lane = Lane(f"{title(client)} with data in flight", TIMER, ((sent, f"{why} gives up after"),))
     yield lane, USER if user else RESEND, "client"
@@ -226,7 +225,7 @@ def _timers(advice: Advice, i: int) -> Iterator[_Timer]:
         yield from _pool(force, limits)
 
 
-def _keepalive(product: str, end: Keepalive | None, side: str, advice: Advice) -> _Timer:
+def _keepalive(product: str, end: KeepaliveDefaults | None, side: str, advice: Advice) -> _Timer:
     env = advice.environment
     name = f"{title(product)}'s keepalive ({side})"
     if end is None:
@@ -234,7 +233,7 @@ def _keepalive(product: str, end: Keepalive | None, side: str, advice: Advice) -
     asks = [(end.probe_after(0), "asks after")]
     if env.lost_probes:
         asks.append((end.probe_after(env.lost_probes), f"with {env.lost_probes} lost"))
-    gives_up = played.nobody_answers_probes(end, env.linux).after_s
+    gives_up = runs.probes_unanswered(end, env.linux).after_s
     # Where the user timeout ends it before, there is no such retry.
     moments = [each for each in asks if each[0] < gives_up]
     return Lane(name, PROBES, (*moments, (gives_up, "gives up"))), KEEPALIVE, side
@@ -255,7 +254,7 @@ def _server_timers(force: InForce, server: str) -> Iterator[_Timer]:
         yield lane, DATA_TIMER, "pgbouncer.query_timeout"
 
 
-def _pool(force: InForce, limits: Limits) -> Iterator[_Timer]:
+def _pool(force: InForce, limits: LimitChecks) -> Iterator[_Timer]:
     """What the application's own timers are."""
     pool = force.environment.pool
     connect, timer = limits.connect()

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets as widgets
 
-from tcplab.advice import runs as played
-from tcplab.advice.products import Keepalive
-from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, Silence, known_boxes, known_clients
+from tcplab.advice import runs
+from tcplab.advice.products import KeepaliveDefaults
+from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, SilentConnection, known_boxes, known_clients
 from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -263,7 +263,7 @@ SIGNS = {LIVES: ("circle", "✓"), TOLD: ("diamond", "◆"), SILENT: ("x", "✗"
 _TICKS = (1, 5, 15, 60, 300, 1800, 7200, 28_800, 86_400, 432_000)
 
 
-def draw_idle_map(silence: Silence, *, title: str | None = None, dark: bool = False) -> Picture:
+def draw_idle_map(silence: SilentConnection, *, title: str | None = None, dark: bool = False) -> Picture:
     """The map under these settings, which are marked in it."""
     drawing = _Map(silence, look.theme(dark))
     return Picture(drawing.data(), drawing.layout(title))
@@ -272,7 +272,7 @@ def draw_idle_map(silence: Silence, *, title: str | None = None, dark: bool = Fa
 class _Map:
     """One picture on its way; x and y are decimal logarithms of seconds."""
 
-    def __init__(self, silence: Silence, colours: look.Theme) -> None:
+    def __init__(self, silence: SilentConnection, colours: look.Theme) -> None:
         self.silence, self.colours = silence, colours
         self.areas = {fate: Line() for fate in FATES}
         self.boxes, self.diagonal, self.quiet, self.mine = Line(), Line(), Line(), Line()
@@ -485,8 +485,8 @@ class IdleMap(widgets.VBox):
     """Keepalive against a box's idle timer, to turn and to watch. See `idle_map`."""
 
     def __init__(self, **initial: Any) -> None:
-        self._values = Silence.defaults()
-        knobs = Silence.knobs()
+        self._values = SilentConnection.defaults()
+        knobs = SilentConnection.knobs()
         self._shown = [name for name in knobs if name not in ("latency_ms", "linux", "seed")]
         self._controls = {
             name: Control(knobs[name], self._values[name], [initial.get(name)], self._turned(name))
@@ -495,7 +495,7 @@ class IdleMap(widgets.VBox):
         #: What becomes of the silence, or why that can't be said.
         self.sentence = ""
         #: The settings that are shown; None when they can't be used.
-        self.silence: Silence | None = None
+        self.silence: SilentConnection | None = None
         self._figure = LivingFigure("idle_map")
         self._said = widgets.HTML()
         grid = widgets.Box([control.widget for control in self._controls.values()])
@@ -517,7 +517,7 @@ class IdleMap(widgets.VBox):
     def set(self, **values: Any) -> None:
         """Turn settings by name. What is wrong with one stands in `sentence` afterwards."""
         try:
-            self.silence = Silence.from_values({**self._values, **values})
+            self.silence = SilentConnection.from_values({**self._values, **values})
         except ParameterError as error:
             self.silence, self.sentence = None, str(error)
             self._figure.clear()
@@ -548,7 +548,7 @@ class IdleMap(widgets.VBox):
 def idle_map(**settings: Any) -> IdleMap:
     """The map keepalive × idle timer, for the last line of a cell: ``idle_map(keepalive_idle_s=300)``.
 
-    Settings are those of `Silence`: keepalive_idle_s (7200; 0 = off), keepalive_interval_s (75),
+    Settings are those of `SilentConnection`: keepalive_idle_s (7200; 0 = off), keepalive_interval_s (75),
     keepalive_probes (9), box_idle_s (350; 0 = never forgets), expired (drop), quiet_s (600), waiting_for
     (long_query). What is wrong with one of them is said in place of the picture.
     """
@@ -602,8 +602,8 @@ def _fate(idle: float, interval: float, probes: int, box: float, silent: float, 
 
 
 def _dies(idle: float, interval: float, probes: int, box: float, silent: float) -> bool:
-    keepalive = Keepalive("", idle, interval, probes, 0)
-    ending = played.box_forgets(box, "drop", "long_query", silent, keepalive, 0, _RETRIES2, NEWEST)
+    keepalive = KeepaliveDefaults("", idle, interval, probes, 0)
+    ending = runs.behind_middlebox(box, "drop", "long_query", silent, keepalive, 0, _RETRIES2, NEWEST)
     return ending is not None
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from tcplab.advice import Box
-from tcplab.advice.environment import DATABASES, DRIVERS_OF, PROXIES, Environment, Leg, known_boxes
+from tcplab.advice import MiddleboxSettings
+from tcplab.advice.environment import DATABASES, DRIVERS_OF, PROXIES, Environment, Leg, known_middleboxes
 from tcplab.advice.products import title
 from tcplab.core.knobs import Knob
 from tcplab.core.releases import LISTED
@@ -36,12 +36,12 @@ class BoxRow(widgets.VBox):
     """One box to choose and to change. `box` builds it; `changed` and `removed` are told."""
 
     def __init__(
-        self, box: Box | None, changed: Callable[[], None], removed: Callable[[BoxRow], None]
+        self, box: MiddleboxSettings | None, changed: Callable[[], None], removed: Callable[[BoxRow], None]
     ) -> None:
-        box = box or known_boxes()["AWS NLB"]
+        box = box or known_middleboxes()["AWS NLB"]
         self._changed = changed
         self._quiet = False
-        self.known = labelled(widgets.Dropdown(options=[OWN, *known_boxes()], description="box"))
+        self.known = labelled(widgets.Dropdown(options=[OWN, *known_middleboxes()], description="box"))
         self.fields: dict[str, Any] = {
             "name": widgets.Text(description="its name", continuous_update=False),
             "idle_s": widgets.FloatText(description="forgets after (s); 0: never", continuous_update=False),
@@ -69,24 +69,24 @@ class BoxRow(widgets.VBox):
         self.add_class("tcplab-box")
         self.show(box)
 
-    def box(self) -> Box:
+    def box(self) -> MiddleboxSettings:
         """What is typed. Raises `ParameterError` with one sentence."""
-        return Box(**{name: field.value for name, field in self.fields.items()})
+        return MiddleboxSettings(**{name: field.value for name, field in self.fields.items()})
 
-    def show(self, box: Box) -> None:
+    def show(self, box: MiddleboxSettings) -> None:
         """Show another box, without telling anybody."""
         self._quiet = True
         try:
             for name, field in self.fields.items():
                 field.value = getattr(box, name)
-            self.known.value = box.name if known_boxes().get(box.name) == box else OWN
+            self.known.value = box.name if known_middleboxes().get(box.name) == box else OWN
         finally:
             self._quiet = False
 
     def _on_known(self) -> None:
         if self._quiet:
             return
-        if chosen := known_boxes().get(self.known.value):
+        if chosen := known_middleboxes().get(self.known.value):
             self.show(chosen)
             self._changed()
 
@@ -94,7 +94,7 @@ class BoxRow(widgets.VBox):
         if self._quiet:
             return
         self._quiet = True
-        known = known_boxes().get(self.fields["name"].value)
+        known = known_middleboxes().get(self.fields["name"].value)
         same = known and all(getattr(known, name) == field.value for name, field in self.fields.items())
         self.known.value = self.fields["name"].value if same else OWN
         self._quiet = False
@@ -269,7 +269,7 @@ class LegForm(widgets.VBox):
         self._changed = changed
         self.name = labelled(widgets.Text(leg.name, description="leg", continuous_update=False))
         self.name.observe(lambda change: changed(), "value")
-        self.rows = [BoxRow(box, changed, self._remove) for box in leg.boxes]
+        self.rows = [BoxRow(box, changed, self._remove) for box in leg.middleboxes]
         self._boxes = widgets.VBox(self.rows)
         add = widgets.Button(description="Add a box to this leg", icon="plus")
         add.layout = widgets.Layout(width="auto", align_self="flex-start")

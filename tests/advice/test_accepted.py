@@ -12,10 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from conftest import need
-from core.test_catalogue_products import folder, free_port, running, wait_for
-from tcplab.advice import Box, Environment, Leg, advise
+from programs import folder, free_port, running, wait_for
+from tcplab.advice import Environment, Leg, MiddleboxSettings, advise
 
-BOX = Box("a box: 350 s, “quoted”; # and such", 350)
+BOX = MiddleboxSettings("a box: 350 s, “quoted”; # and such", 350)
+OLD = MiddleboxSettings("old", 350, age_s=900)
 RUSH = {"connects_per_s": 2000, "instances": 40, "outage_s": 45}
 POSTGRESQL = advise(
     Environment(
@@ -30,7 +31,7 @@ POSTGRESQL = advise(
 )  # fmt: skip
 JAVA = advise(
     Environment(
-        driver="pgjdbc", pool="hikaricp", legs=(Leg("leg", (Box("old", 350, age_s=900),)),), **RUSH,
+        driver="pgjdbc", pool="hikaricp", legs=(Leg("leg", (OLD,)),), **RUSH,
         settings={"pgjdbc.socketTimeout": 60, "hikaricp.keepaliveTime": 0},
     )
 )  # fmt: skip

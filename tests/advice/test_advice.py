@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcplab import DeadPeer, IdleFirewall, Keepalive, PortChurn, run
-from tcplab.advice import Box, Environment, Leg, advise, read_settings
+from tcplab.advice import Environment, Leg, MiddleboxSettings, advise, read_settings
 from tcplab.advice.environment import DRIVERS_OF
 
-NFW = Box("AWS Network Firewall", 350)
+NFW = MiddleboxSettings("AWS Network Firewall", 350)
 
 
 def way(*boxes):
@@ -96,7 +96,7 @@ def test_seconds_are_those_of_the_experiments():
     ],
 )
 def test_how_a_box_forgets_decides_when_one_hears(expired, heard, message):
-    box = Box("box", 350, expired=expired)
+    box = MiddleboxSettings("box", 350, expired=expired)
     here = Environment(legs=way(box), settings={"libpq.keepalives_idle": 300}, longest_idle_s=60)
     check = found(advise(here), "keepalive before the box")
     assert check.heard_after_s == pytest.approx(heard, abs=1) and check.message == message
@@ -104,7 +104,7 @@ def test_how_a_box_forgets_decides_when_one_hears(expired, heard, message):
 
 def test_a_box_that_takes_a_connection_up_again_does_no_harm():
     check = found(
-        advise(Environment(legs=way(Box("conntrack", 350, expired="reopen")))),
+        advise(Environment(legs=way(MiddleboxSettings("conntrack", 350, expired="reopen")))),
         "keepalive before the box",
         False,
     )
@@ -130,7 +130,10 @@ def test_nothing_silent_is_never_forgotten():
 
 
 def test_each_leg_has_its_own_keepalive():
-    legs = (Leg("application to HAProxy", (NFW,)), Leg("HAProxy to database", (Box("inner", 900),)))
+    legs = (
+        Leg("application to HAProxy", (NFW,)),
+        Leg("HAProxy to database", (MiddleboxSettings("inner", 900),)),
+    )
     here = Environment(
         proxies=("haproxy",), legs=legs,
         settings={"libpq.keepalives_idle": 60, "postgresql.tcp_keepalives_idle": 7200},
@@ -198,14 +201,14 @@ def test_a_proxys_data_timer_is_fed_by_no_probe():
 
 
 def test_a_proxy_that_looks_at_requests_lets_a_running_query_live():
-    proxy = Box("RDS Proxy", 1800, kind="requests")
+    proxy = MiddleboxSettings("RDS Proxy", 1800, kind="requests")
     names = [each.name for each in advise(Environment(legs=way(proxy))).broken]
     assert "what the pool sends before the idle close" in names
     assert "the longest silent query before the data timer" not in names
 
 
 def test_an_age_limit():
-    here = Environment(pool="hikaricp", driver="pgjdbc", legs=way(Box("proxy", 0, age_s=900)))
+    here = Environment(pool="hikaricp", driver="pgjdbc", legs=way(MiddleboxSettings("proxy", 0, age_s=900)))
     advice = advise(here)
     assert found(advice, "replaced before the age limit").breaks_after_s == 900
     assert {c.key: c.value for c in advice.changes}["hikaricp.maxLifetime"] == 810_000
@@ -224,7 +227,7 @@ def test_ports_run_out_when_the_study_says_so():
     assert "linux.net.ipv4.tcp_tw_reuse" not in values
     more = {change.key: change.value for change in advise(Environment(connects_per_s=2000)).changes}
     assert more["linux.net.ipv4.tcp_tw_reuse"] == 1
-    nat = Box("NAT", 0, ports=10_000)
+    nat = MiddleboxSettings("NAT", 0, ports=10_000)
     left = advise(Environment(connects_per_s=100, instances=2, legs=way(nat))).left
     assert [each.name for each in left] == ["ports of NAT"]
 
@@ -288,7 +291,7 @@ def test_the_proof_is_a_line_for_every_leg():
 
 
 def test_it_shows_itself_in_a_notebook_and_escapes_names():
-    legs = (Leg("<b>app</b>", (Box("<script>", 350),)),)
+    legs = (Leg("<b>app</b>", (MiddleboxSettings("<script>", 350),)),)
     html = advise(Environment(legs=legs))._repr_html_()
     assert "<script>" not in html and "&lt;script&gt;" in html
 
@@ -296,7 +299,7 @@ def test_it_shows_itself_in_a_notebook_and_escapes_names():
 # --- any environment --------------------------------------------------------------------------------
 
 BOXES = st.builds(
-    Box,
+    MiddleboxSettings,
     st.sampled_from(("a", "b")),
     st.sampled_from((0, 60, 240, 350, 3600)),
     kind=st.sampled_from(("layer4", "layer4", "requests")),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tcplab import ParameterError
-from tcplab.advice import Box, Environment, Leg
+from tcplab.advice import Environment, Leg, MiddleboxSettings
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,18 @@ def test_what_can_not_be(values, says):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Box("", 350), "is no name"),
-        (lambda: Box("a\nb", 350), "is no name: use 1 to 80 printable characters."),
-        (lambda: Box("x" * 81, 350), "is no name"),
-        (lambda: Box("box", -1), "box box: idle_s = -1 is out of range"),
-        (lambda: Box("box", 3, kind="layer5"), "kind = 'layer5' is not one of layer4, layer7, requests."),
-        (lambda: Box("box", 3, expired="explode"), "expired = 'explode' is not one of drop, reject"),
+        (lambda: MiddleboxSettings("", 350), "is no name"),
+        (lambda: MiddleboxSettings("a\nb", 350), "is no name: use 1 to 80 printable characters."),
+        (lambda: MiddleboxSettings("x" * 81, 350), "is no name"),
+        (lambda: MiddleboxSettings("box", -1), "box box: idle_s = -1 is out of range"),
+        (
+            lambda: MiddleboxSettings("box", 3, kind="layer5"),
+            "kind = 'layer5' is not one of layer4, layer7, requests.",
+        ),
+        (
+            lambda: MiddleboxSettings("box", 3, expired="explode"),
+            "expired = 'explode' is not one of drop, reject",
+        ),
         (lambda: Leg("leg", ("box",)), "leg leg: boxes must be at most 20 boxes."),
     ],
 )
@@ -75,7 +81,7 @@ def test_json_that_can_not_be(text, says):
 
 
 def test_json_is_plain_and_complete():
-    here = Environment(legs=(Leg("a", (Box("b", 350),)),), settings={"libpq.keepalives": 1})
+    here = Environment(legs=(Leg("a", (MiddleboxSettings("b", 350),)),), settings={"libpq.keepalives": 1})
     read = json.loads(here.to_json())
     assert read["legs"][0]["boxes"][0]["idle_s"] == 350 and read["settings"] == {"libpq.keepalives": 1}
     assert Environment.from_json(here.to_json()) == here

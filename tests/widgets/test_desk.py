@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tcplab
-from tcplab.advice import Box, Environment, Leg, advise, read_settings
-from tcplab.advice.environment import DATABASES, DRIVERS_OF, KINDS, PRESETS, known_boxes
+from tcplab.advice import Environment, Leg, MiddleboxSettings, advise, read_settings
+from tcplab.advice.environment import DATABASES, DRIVERS_OF, KINDS, PRESETS, known_middleboxes
 from tcplab.core.catalogue import catalogue
 from tcplab.core.knobs import ParameterError
 from tcplab.route.firewall import EXPIRED
@@ -26,7 +26,7 @@ names = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), min_size=1
 )
 seconds = st.sampled_from([0, 1, 7.5, 60, 350, 3600, 432_000])
 boxes = st.builds(
-    Box, names, seconds, st.sampled_from(KINDS), st.sampled_from(list(EXPIRED)), seconds,
+    MiddleboxSettings, names, seconds, st.sampled_from(KINDS), st.sampled_from(list(EXPIRED)), seconds,
     st.integers(0, 65_535), st.sampled_from([0, 60, 120, 0.5]),
 )  # fmt: skip
 
@@ -101,19 +101,19 @@ def test_every_field_that_is_typed_changes_the_environment():
     assert desk.environment.longest_idle_s == 7201
     row = form.legs[0].rows[0]
     row.fields["idle_s"].value = 400
-    assert desk.environment.legs[0].boxes[0].idle_s == 400
+    assert desk.environment.legs[0].middleboxes[0].idle_s == 400
     assert row.known.value == OWN
     row.known.value = "Azure Load Balancer"
-    assert desk.environment.legs[0].boxes[0] == known_boxes()["Azure Load Balancer"]
+    assert desk.environment.legs[0].middleboxes[0] == known_middleboxes()["Azure Load Balancer"]
     form.legs[1].add()
-    assert len(desk.environment.legs[1].boxes) == 2
+    assert len(desk.environment.legs[1].middleboxes) == 2
     form.legs[1]._remove(form.legs[1].rows[0])
-    assert len(desk.environment.legs[1].boxes) == 1
+    assert len(desk.environment.legs[1].middleboxes) == 1
     form.proxies.value = ("haproxy", "pgbouncer")
     assert [leg.name for leg in desk.environment.legs] == [
         "application to HAProxy", "HAProxy to PgBouncer", "PgBouncer to PostgreSQL",
     ]  # fmt: skip
-    assert desk.environment.legs[0].boxes[0].name == "Azure Load Balancer"
+    assert desk.environment.legs[0].middleboxes[0].name == "Azure Load Balancer"
     form.database.value = "oracle"
     assert (desk.environment.driver, desk.environment.proxies) == ("oracle", ())
     assert desk.advice is not None
@@ -221,7 +221,7 @@ def test_a_file_that_is_not_there_or_cannot_be_written_gets_one_sentence(tmp_pat
 
 def test_names_are_text_wherever_they_are_shown():
     evil = "<img src=x onerror=alert(1)>"
-    environment = Environment(legs=(Leg(evil, (Box(evil, 350),)),), longest_silent_query_s=900)
+    environment = Environment(legs=(Leg(evil, (MiddleboxSettings(evil, 350),)),), longest_silent_query_s=900)
     desk = topology(environment)
     for shown in (desk._said, desk._checks, desk._changes, desk._proof, desk._set, desk._link):
         assert "<img" not in shown.value

@@ -10,7 +10,7 @@ import pytest
 
 import tcplab
 from tcplab import run
-from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, Silence, known_boxes, known_clients
+from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, SilentConnection, known_boxes, known_clients
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import RST
 from tcplab.experiments import IdleFirewall
@@ -42,7 +42,7 @@ def experienced(expired, waiting_for, keepalive, box, quiet):
 def test_the_rules_are_what_the_experiment_does(expired, waiting_for):
     seen = set()
     for keepalive, box, quiet in product(KEEPALIVES, BOXES, SILENCES):
-        silence = Silence(
+        silence = SilentConnection(
             **SHORT, keepalive_idle_s=keepalive, box_idle_s=box, expired=expired, quiet_s=quiet,
             waiting_for=waiting_for,
         )  # fmt: skip
@@ -76,7 +76,7 @@ def inside(picture, keepalive, box):
 @pytest.mark.parametrize("expired", ["drop", "reject", "reset_both", "reopen"])
 @pytest.mark.parametrize("quiet", [200, 600, 86400])
 def test_the_areas_are_the_rules(expired, quiet):
-    silence = Silence(expired=expired, quiet_s=quiet)
+    silence = SilentConnection(expired=expired, quiet_s=quiet)
     picture = draw_idle_map(silence)
     for keepalive, box in product(
         (0, 2, 14, 29, 310, 1000, 25_000), (12, 61, 300, 1800, 7000, 40_000, 430_000)
@@ -85,7 +85,7 @@ def test_the_areas_are_the_rules(expired, quiet):
 
 
 def test_where_late_probes_decide_the_area_is_cut():
-    silence = Silence(expired="drop_inbound", quiet_s=1200)
+    silence = SilentConnection(expired="drop_inbound", quiet_s=1200)
     picture = draw_idle_map(silence)
     assert inside(picture, 20_000, 100) == [TOLD]
     assert inside(picture, 0, 100) == [SILENT]
@@ -95,8 +95,10 @@ def test_where_late_probes_decide_the_area_is_cut():
 
 
 def test_one_lost_probe_is_told():
-    assert Silence(keepalive_idle_s=300).sentence.endswith("the next comes after 6 min 15 s, too late.")
-    assert "lost" not in Silence(keepalive_idle_s=300, keepalive_interval_s=30).sentence
+    assert SilentConnection(keepalive_idle_s=300).sentence.endswith(
+        "the next comes after 6 min 15 s, too late."
+    )
+    assert "lost" not in SilentConnection(keepalive_idle_s=300, keepalive_interval_s=30).sentence
 
 
 @pytest.mark.parametrize(
@@ -117,13 +119,13 @@ def test_one_lost_probe_is_told():
     ],
 )
 def test_the_sentence_says_what_happens_and_when(settings, says):
-    assert says in Silence(**settings).sentence
+    assert says in SilentConnection(**settings).sentence
 
 
 @pytest.mark.parametrize("expired", ["drop", "reject", "reset_both", "drop_inbound"])
 @pytest.mark.parametrize("keepalive", [0, 60, 400, 1500])
 def test_the_seconds_of_the_sentence_are_the_experiments(expired, keepalive):
-    silence = Silence(**SHORT, keepalive_idle_s=keepalive, expired=expired, quiet_s=600)
+    silence = SilentConnection(**SHORT, keepalive_idle_s=keepalive, expired=expired, quiet_s=600)
     trace = run(
         IdleFirewall(
             **SHORT, keepalive_idle_s=keepalive, firewall_idle_s=350, expired=expired, quiet_s=600,
@@ -149,7 +151,7 @@ def test_boxes_and_clients_come_from_the_catalogue():
 
 
 def test_every_box_is_a_line_and_a_word_and_says_what_it_does():
-    picture = draw_idle_map(Silence())
+    picture = draw_idle_map(SilentConnection())
     words = named(picture, "words")["text"]
     assert " 5 min 50 s: ◆ AWS NLB, ◆ AWS NAT gateway, ✗ AWS Network Firewall" in words
     lines = named(picture, "boxes")
@@ -158,20 +160,20 @@ def test_every_box_is_a_line_and_a_word_and_says_what_it_does():
 
 
 def test_clients_stand_on_the_diagonal():
-    points = named(draw_idle_map(Silence()), "clients")
+    points = named(draw_idle_map(SilentConnection()), "clients")
     on = [(x, y) for x, y in zip(points["x"], points["y"], strict=True) if x is not None and 10**x < RIGHT]
     assert len(on) >= 3 and all(x == y for x, y in on)
     assert any("lives behind every box above" in text for text in points["hovertext"])
 
 
 def test_ones_own_setting_is_marked():
-    picture = draw_idle_map(Silence(keepalive_idle_s=300, box_idle_s=1000))
+    picture = draw_idle_map(SilentConnection(keepalive_idle_s=300, box_idle_s=1000))
     ring = named(picture, "my setting")
     assert (ring["x"][0], ring["y"][0]) == (log10(300), log10(1000))
     assert "<b>my keepalive: 5 min</b>" in named(picture, "words")["text"]
-    off = named(draw_idle_map(Silence(keepalive_idle_s=0)), "my setting")
+    off = named(draw_idle_map(SilentConnection(keepalive_idle_s=0)), "my setting")
     assert off["x"][0] == log10(OFF)
-    assert not named(draw_idle_map(Silence(box_idle_s=0)), "my setting")["x"]
+    assert not named(draw_idle_map(SilentConnection(box_idle_s=0)), "my setting")["x"]
 
 
 def test_nothing_is_told_by_colour_alone():
@@ -189,10 +191,10 @@ def test_nothing_is_told_by_colour_alone():
     ],
 )  # fmt: skip
 def test_plotly_takes_every_map(settings, dark):
-    picture = draw_idle_map(Silence(**settings), dark=dark, title="A title")
+    picture = draw_idle_map(SilentConnection(**settings), dark=dark, title="A title")
     validated = go.Figure(data=picture.data, layout=picture.layout)
     assert picture.figure().to_dict() == validated.to_dict()
-    usual = [trace["name"] for trace in draw_idle_map(Silence()).data]
+    usual = [trace["name"] for trace in draw_idle_map(SilentConnection()).data]
     assert [trace["name"] for trace in picture.data] == usual
 
 
@@ -201,7 +203,7 @@ def test_a_map_is_drawn_while_a_slider_moves():
     for expired in ("drop", "drop_inbound"):
         for _ in range(3):
             began = time.perf_counter()
-            draw_idle_map(Silence(expired=expired))
+            draw_idle_map(SilentConnection(expired=expired))
             spent.append(time.perf_counter() - began)
     assert min(spent[:3]) < 0.005
     assert min(spent[3:]) < 0.03
@@ -231,7 +233,7 @@ def test_a_wrong_value_is_one_sentence_and_no_picture():
     assert shown.figure is not None and "wrong" not in shown._said.value
     assert "no parameter 'keepalive'" in idle_map(keepalive=5).sentence
     with pytest.raises(ParameterError):
-        Silence(expired="forget")
+        SilentConnection(expired="forget")
 
 
 def test_it_reads_where_no_widget_can_live():

@@ -1,6 +1,6 @@
 """From a number that is typed into the what-if desk to everything that it answers, in the notebook kernel.
 
-`python benchmarks/desk.py [--rounds 3]` changes numbers of each worked topology, one after the other, to
+`python benchmarks/topology.py [--rounds 3]` changes numbers of each worked topology, one after the other, to
 values that the desk has not seen, so that the model plays new runs; sentence, tables, settings to paste
 and the picture of all timers are made anew each time.
 """
