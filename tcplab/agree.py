@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-from tcplab.bench import Study, run
+from tcplab.bench import StudyScript, run
 from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge, scope_of
 from tcplab.bench.sandbox import Sandbox, patiently
 from tcplab.core.knobs import ParameterError
@@ -48,11 +48,11 @@ def is_tie(experiment: Story) -> bool:
     """Would late timers or a little more latency change what happens?"""
     base = run(experiment)
     others: list[Trace]
-    if isinstance(experiment, Study):
+    if isinstance(experiment, StudyScript):
         others = [run(other) for other in experiment.nearby()]
     else:
         latency = min(experiment.latency_ms + MORE_LATENCY_MS, 1000)
-        late = [run(experiment, lateness=LATE_SHARE, late_on=host) for host in ("", *base.hosts)]
+        late = [run(experiment, timer_delay=LATE_SHARE, delayed_host=host) for host in ("", *base.hosts)]
         others = [*late, run(experiment.with_values(latency_ms=latency))]
     scope = scope_of(experiment, base)
     return any(compare(base, other, (scope, scope_of(experiment, other))) for other in others)

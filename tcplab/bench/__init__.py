@@ -32,12 +32,12 @@ class Story(Protocol):
 
 
 @runtime_checkable
-class Study(Story, Protocol):
+class StudyScript(Story, Protocol):
     """A study of many connections: it plays itself on the model; its script is for Linux alone."""
 
     def simulated(self) -> Trace: ...
     def check_for_linux(self) -> None: ...
-    def twin(self, linux: Trace) -> Self: ...
+    def matched_to(self, linux: Trace) -> Self: ...
     def compared(self) -> tuple[str, ...]: ...
     def nearby(self) -> Sequence[Self]: ...
 
@@ -48,29 +48,29 @@ def run(
     progress: Callable[[float, int], None] | None = None,
     *,
     sandbox: Sandbox | None = None,
-    lateness: float = 0,
-    late_on: str = "",
+    timer_delay: float = 0,
+    delayed_host: str = "",
 ) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
-    `bench` is `model` or `linux`; there `progress` is told a few times a second how far it is:
-    seconds since the run began, and segments so far. `sandbox`: one that is already there, on Linux;
-    `lateness`: the share by which the model's timers fire late (not in a study), on the host `late_on`
-    alone if that is named. Raises `ParameterError` for a bench that doesn't exist,
+    `bench` is `model` or `linux`; there `progress` is called a few times a second with
+    the seconds since the run began and the segments so far. `sandbox`: use this one on Linux.
+    `timer_delay`: the share by which the model's timers fire late (not in a study), on all hosts or on
+    `delayed_host` alone. Raises `ParameterError` for a bench that doesn't exist,
     `tcplab.bench.sandbox.BenchError` where Linux can't be had.
     """
     from tcplab.follow import classify
 
-    if bench == "model" and isinstance(experiment, Study):
+    if bench == "model" and isinstance(experiment, StudyScript):
         return experiment.simulated()
     if bench == "model":
         from tcplab.bench.model import run_on_model
 
-        trace = run_on_model(experiment, lateness=lateness, late_on=late_on)
+        trace = run_on_model(experiment, timer_delay=timer_delay, delayed_host=delayed_host)
     elif bench == "linux":
         from tcplab.bench.sandbox import run_on_linux
 
-        if isinstance(experiment, Study):
+        if isinstance(experiment, StudyScript):
             experiment.check_for_linux()
         trace = run_on_linux(experiment, sandbox, progress)
     else:

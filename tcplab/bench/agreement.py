@@ -15,7 +15,7 @@ from itertools import permutations
 from math import ceil
 from typing import Any, Protocol, Self
 
-from tcplab.bench import Story, Study, run
+from tcplab.bench import Story, StudyScript, run
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, flag_letters
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Call, Packet, Relative, Trace
@@ -310,22 +310,22 @@ class Agreement:
 class Compared(Story, Protocol):
     """What a comparison needs of an experiment."""
 
-    def twin(self, linux: Trace) -> Self: ...
+    def matched_to(self, linux: Trace) -> Self: ...
     def scope(self, trace: Trace) -> Scope: ...
 
 
-def scope_of(experiment: Compared | Study, trace: Trace) -> Scope:
+def scope_of(experiment: Compared | StudyScript, trace: Trace) -> Scope:
     """What of a run is compared; of a study those results that it names."""
-    if isinstance(experiment, Study):
+    if isinstance(experiment, StudyScript):
         return Scope(outcomes=experiment.compared())
     return experiment.scope(trace)
 
 
-def judge(experiment: Compared | Study, linux: Trace) -> tuple[Agreement, Witness, Witness]:
+def judge(experiment: Compared | StudyScript, linux: Trace) -> tuple[Agreement, Witness, Witness]:
     """A run on Linux against the model at Linux's own parameters: the agreement, and both as read."""
-    twin = experiment.twin(linux)
-    model = run(twin)
-    ours, theirs = (Witness(trace, scope_of(twin, trace)) for trace in (model, linux))
+    matched = experiment.matched_to(linux)
+    model = run(matched)
+    ours, theirs = (Witness(trace, scope_of(matched, trace)) for trace in (model, linux))
     align(ours, theirs)
     pairs = list(_pairs(ours, theirs))
     calls = sum(len(events) for host in model.hosts for events in theirs.calls(host).values())

@@ -266,7 +266,7 @@ class ModelHost(Host):
         self._waiting: dict[Any, simpy.Event] = {}
         self._samples: dict[Any, tuple[Any, ...]] = {}
         self._timer: int | None = None
-        self._lateness = bench.lateness_of(name)
+        self._timer_delay = bench.timer_delay_of(name)
 
     # -- the script's verbs ----------------------------------------------------------------
 
@@ -397,7 +397,7 @@ class ModelHost(Host):
         due = stack.next_timer()
         if due is not None and (self._timer is None or due < self._timer):
             wait = max(due - self.env.now, 0)
-            wait += int(wait * self._lateness)
+            wait += int(wait * self._timer_delay)
             self._timer = self.env.now + wait
             timeout = self.env.timeout(wait)
             timeout.callbacks.append(self._on_timer)
@@ -426,8 +426,8 @@ class ModelHost(Host):
 class ModelBench(Bench):
     """Hosts on one wire, in virtual time."""
 
-    def __init__(self, story: Story, lateness: float = 0, late_on: str = "") -> None:
-        self._lateness, self._late_on = lateness, late_on
+    def __init__(self, story: Story, timer_delay: float = 0, delayed_host: str = "") -> None:
+        self._timer_delay, self._delayed_host = timer_delay, delayed_host
         self.env = VirtualTime()
         self.release = release(story.linux)
         self.trace = Trace(str(story.name), "model", story.linux, story.values())
@@ -453,9 +453,9 @@ class ModelBench(Bench):
     def route(self, one: Host, other: Host, *boxes: Box) -> None:
         self.wire.between.place(one.name, other.name, boxes)
 
-    def lateness_of(self, host: str) -> float:
+    def timer_delay_of(self, host: str) -> float:
         """The share by which a host's timers fire late."""
-        return self._lateness if self._late_on in ("", host) else 0
+        return self._timer_delay if self._delayed_host in ("", host) else 0
 
     def now(self) -> float:
         return self.env.now / SECOND
@@ -543,17 +543,17 @@ def _options(options: SocketOptions) -> Options:
     )
 
 
-def run_on_model(story: Story, *, lateness: float = 0, late_on: str = "") -> Trace:
+def run_on_model(story: Story, *, timer_delay: float = 0, delayed_host: str = "") -> Trace:
     """Run a story's script to its end in virtual time; kinds and outcome are still to be read.
 
-    `lateness`: the share by which every timer fires late, as real ones do; on one host alone if
-    `late_on` names it.
+    `timer_delay`: the share by which every timer fires late, as real ones do; on one host alone if
+    `delayed_host` names it.
     """
     # A run only adds to its trace: looking for garbage would cost a fifth of the time and find none.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        bench = ModelBench(story, lateness, late_on)
+        bench = ModelBench(story, timer_delay, delayed_host)
         script = bench.env.process(story.run(bench))  # type: ignore[arg-type]
         try:
             bench.env.run(until=script)

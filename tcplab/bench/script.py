@@ -70,6 +70,26 @@ class SocketOptions:
     #: SO_REUSEADDR.
     reuse_address: bool = False
 
+    @property
+    def keepalive_gives_up_s(self) -> float:
+        """When keepalive closes a silent connection, seconds after the last segment came; 0: it is off.
+
+        idle + interval × probes: the last probe, too, gets an interval to be answered in.
+        """
+        if not self.keepalive_idle_s:
+            return 0
+        return self.keepalive_idle_s + self.keepalive_interval_s * self.keepalive_probes
+
+    @property
+    def keepalive_watch_s(self) -> float:
+        """How long to watch until keepalive has surely given up, seconds; 0 while it is off.
+
+        One interval longer than it takes, and TCP_USER_TIMEOUT, which may replace the count of probes.
+        """
+        if not self.keepalive_idle_s:
+            return 0
+        return self.keepalive_gives_up_s + self.keepalive_interval_s + self.user_timeout_s
+
     def connect_says(self, remote: Endpoint, bind: Bind | None) -> str:
         """connect() as a trace has it, with what decides who may share its port, if no bind() says so."""
         shares = " with SO_REUSEADDR" if self.reuse_address and bind is None else ""

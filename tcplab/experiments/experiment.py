@@ -60,7 +60,7 @@ class Experiment(Parameters):
     def outcome(self, trace: Trace) -> dict[str, Any]:
         """The named results, read from what the run left behind."""
 
-    def twin(self, linux: Trace) -> Self:
+    def matched_to(self, linux: Trace) -> Self:
         """The parameters with which the model is compared to a run on Linux.
 
         The same, unless Linux chose something itself that the model has to be told.

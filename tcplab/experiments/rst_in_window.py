@@ -101,7 +101,7 @@ class RstInWindow(Experiment):
             "window": sent_before[-1].segment.window,
         }
 
-    def twin(self, linux: Trace) -> Self:
+    def matched_to(self, linux: Trace) -> Self:
         """Linux decides what window it really advertises."""
         return self.with_values(window=linux.outcome["window"])
 

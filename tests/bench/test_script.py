@@ -97,3 +97,14 @@ def test_after_an_exchange_nothing_is_owed_or_in_flight():
         return len(bench.trace.packets) - before
 
     assert tell(script)[0] == 0
+
+
+def test_keepalive_says_when_it_gives_up():
+    off = SocketOptions(user_timeout_s=30)
+    defaults = SocketOptions(keepalive_idle_s=7200)
+    with_timeout = SocketOptions(
+        keepalive_idle_s=5, keepalive_interval_s=1, keepalive_probes=3, user_timeout_s=30
+    )
+    assert (off.keepalive_gives_up_s, off.keepalive_watch_s) == (0, 0)
+    assert (defaults.keepalive_gives_up_s, defaults.keepalive_watch_s) == (7875, 7950)
+    assert (with_timeout.keepalive_gives_up_s, with_timeout.keepalive_watch_s) == (8, 39)

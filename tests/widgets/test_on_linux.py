@@ -28,9 +28,9 @@ def linux(monkeypatch):
         go = threading.Event()
         asked = threading.Event()
 
-        def run(self, experiment, where="model", progress=None, *, sandbox=None, lateness=0):
+        def run(self, experiment, where="model", progress=None, *, sandbox=None, timer_delay=0):
             if where == "model":
-                return really_run(experiment, lateness=lateness)
+                return really_run(experiment, timer_delay=timer_delay)
             progress(1.0, 7)
             self.asked.set()
             assert self.go.wait(20)
