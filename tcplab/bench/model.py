@@ -29,9 +29,9 @@ from tcplab.core.releases import release
 from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, reset_for, seq_add
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Call, CounterSample, Note, Packet, SocketSample, Trace
-from tcplab.model import listener as queues
+from tcplab.model.listener import ListenSocket
 from tcplab.model.ports import ANY, PortError
-from tcplab.model.rules import CLOSED, SYN_SENT, Options
+from tcplab.model.rules import SYN_SENT, TcpOptions
 from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
 from tcplab.route.box import Box
@@ -75,9 +75,8 @@ class ModelConnection(Connection):
         return await self.host.call("killed (SIGKILL)", self.socket, "close", blocks=False)
 
     async def settled(self) -> None:
-        socket = self.socket
-        while socket.state != CLOSED and (socket.sender.busy or socket.receiver.ack_needed):
-            await self.host.changed(socket)
+        while not self.socket.settled:
+            await self.host.changed(self.socket)
 
     async def wait_until_broken(self, limit_s: float) -> Result:
         async def broken() -> Result:
@@ -89,7 +88,7 @@ class ModelConnection(Connection):
 
     async def wait_until_hung_up(self, limit_s: float) -> bool:
         async def hung_up() -> bool:
-            while not self.socket.fin_received and self.socket.state != CLOSED:
+            while not self.socket.hung_up:
                 await self.host.changed(self.socket)
             return True
 
@@ -99,7 +98,7 @@ class ModelConnection(Connection):
 class ModelListener(Listener):
     """A listening socket of the model."""
 
-    def __init__(self, host: ModelHost, listener: queues.Listener) -> None:
+    def __init__(self, host: ModelHost, listener: ListenSocket) -> None:
         self.host = host
         self.listener = listener
 
@@ -318,7 +317,7 @@ class ModelHost(Host):
         self.settle()
         while socket.state == SYN_SENT:
             await self.changed(socket)
-        failed, socket.error = socket.error, None
+        failed = socket.take_error()
         self.record(call, failed or "ok", began, socket.local.port)
         return Result(error=failed), ModelConnection(self, socket)
 
@@ -383,17 +382,15 @@ class ModelHost(Host):
         stack = self.stack
         for segment in stack.to_send():
             self.bench.wire.carry(self, segment)
-        if stack.woken:
-            woken, stack.woken = stack.woken, {}
-            for target in woken:
-                self._sample(target)
-            if self._waiting:
-                for target in woken:
-                    event = self._waiting.pop(target, None)
-                    if event is not None:
-                        event.succeed()
-        if stack.counted:
-            self._sample_counters()
+        changed = stack.changed()
+        for target in changed:
+            self._sample(target)
+        for target in changed if self._waiting else ():
+            event = self._waiting.pop(target, None)
+            if event is not None:
+                event.succeed()
+        for name, value in stack.moved_counters():
+            self.bench.trace.counters.append(CounterSample(self.env.now, self.name, name, value))
         due = stack.next_timer()
         if due is not None and (self._timer is None or due < self._timer):
             wait = max(due - self.env.now, 0)
@@ -415,12 +412,6 @@ class ModelHost(Host):
             self._samples[target] = line
             sample = SocketSample(self.env.now, self.name, target.local, target.remote, *line)
             self.bench.trace.sockets.append(sample)
-
-    def _sample_counters(self) -> None:
-        stack, now = self.stack, self.env.now
-        for name in stack.counted:
-            self.bench.trace.counters.append(CounterSample(now, self.name, name, stack.counters[name]))
-        stack.counted = {}
 
 
 class ModelBench(Bench):
@@ -531,8 +522,8 @@ async def _until_interrupted(call: Awaitable[T]) -> T | None:
         return None
 
 
-def _options(options: SocketOptions) -> Options:
-    return Options(
+def _options(options: SocketOptions) -> TcpOptions:
+    return TcpOptions(
         keepalive_idle=_nanoseconds(options.keepalive_idle_s),
         keepalive_interval=_nanoseconds(options.keepalive_interval_s),
         keepalive_probes=options.keepalive_probes,

@@ -18,20 +18,18 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 from zlib import crc32
 
 from tcplab.core.releases import Release
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
+from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.model import rules as s
-from tcplab.model.rules import ACCEPTED, CHALLENGED, MILLISECOND, MSS_ETHERNET, SECOND, Options
+from tcplab.model.machine import Machine
+from tcplab.model.rules import ACCEPTED, CHALLENGED, MSS_ETHERNET, TcpOptions, advance
 from tcplab.model.sender import RETRANSMIT
-from tcplab.model.socket import Socket, on_handshake_ack
+from tcplab.model.socket import Socket
 from tcplab.model.timewait import in_window
-
-if TYPE_CHECKING:
-    from tcplab.model.stack import Stack
-
 
 # ----------------------------------------------------------------------
 # SYN cookies: a half-open connection that the server doesn't keep, but lets the client carry.
@@ -125,17 +123,18 @@ def syn_queue_holds(backlog: int, release: Release, max_syn_backlog: int) -> int
     return backlog + (release.syn_queue_rule == "backlog_plus_one")
 
 
-class Listener:
+class ListenSocket:
     """A socket in LISTEN."""
 
-    def __init__(self, stack: Stack, local: Endpoint, backlog: int, options: Options) -> None:
-        self.stack = stack
+    def __init__(self, machine: Machine, local: Endpoint, backlog: int, options: TcpOptions) -> None:
+        self.machine = machine
         self.local, self.remote = local, Endpoint("0.0.0.0", 0)
         self.detached = False
         #: listen()'s limit, silently cut to somaxconn.
-        self.backlog = min(backlog, stack.sysctls.somaxconn)
+        self.backlog = min(backlog, machine.sysctls.somaxconn)
         self.options = options
-        self.state = s.next_state(s.CLOSED, s.LISTENS)
+        self.state = s.CLOSED
+        advance(self, s.LISTENS)
         self.accept_queue: deque[Socket] = deque()
         #: The SYN queue: half-open requests, oldest first.
         self.requests: dict[Socket, None] = {}
@@ -151,9 +150,12 @@ class Listener:
     @property
     def syn_queue_full(self) -> bool:
         """No half-open request more is kept."""
-        stack = self.stack
-        holds = syn_queue_holds(self.backlog, stack.release, stack.sysctls.tcp_max_syn_backlog)
-        return len(self.requests) >= holds
+        return len(self.requests) >= self._syn_queue_holds
+
+    @property
+    def _syn_queue_holds(self) -> int:
+        machine = self.machine
+        return syn_queue_holds(self.backlog, machine.release, machine.sysctls.tcp_max_syn_backlog)
 
     @property
     def young(self) -> int:
@@ -165,15 +167,15 @@ class Listener:
 
         `iss` comes with a SYN that revives a TIME_WAIT; it needs no place in the SYN queue.
         """
-        stack, sysctls = self.stack, self.stack.sysctls
+        machine, sysctls = self.machine, self.machine.sysctls
         wants_cookie = iss is None and (sysctls.tcp_syncookies == 2 or self.syn_queue_full)
         if wants_cookie:
-            stack.count("TcpExtTCPReqQFullDoCookies" if sysctls.tcp_syncookies else "TcpExtTCPReqQFullDrop")
+            machine.count("TcpExtTCPReqQFullDoCookies" if sysctls.tcp_syncookies else "TcpExtTCPReqQFullDrop")
             if not sysctls.tcp_syncookies:
                 self._drop()
                 return None
-        if self.full and (stack.release.full_accept_queue_drops_syn or self.young > 1):
-            stack.count("TcpExtListenOverflows")
+        if self.full and (machine.release.full_accept_queue_drops_syn or self.young > 1):
+            machine.count("TcpExtListenOverflows")
             self._drop()
             return None
         if not wants_cookie and iss is None and not sysctls.tcp_syncookies:
@@ -185,17 +187,28 @@ class Listener:
         if wants_cookie:
             self._send_cookie(now, segment)
             return None
-        request = stack.new_socket(self.local.port, segment.source, self.options, self, iss)
+        request = self._new_request(segment.source, iss)
         self._prepare(request, segment)
         self.requests[request] = None
         request.sender.send_syn(now, SYN | ACK)
         return request
 
+    def _new_request(self, remote: Endpoint, iss: int | None) -> Socket:
+        if iss is None:
+            iss = self.machine.random.getrandbits(32)
+        request = Socket(self.machine, self.local, remote, self.options, iss, self)
+        self.machine.inherit(request)
+        return request
+
+    def drop_request(self, request: Any) -> None:
+        """A half-open request is over."""
+        self.requests.pop(request, None)
+
     def _drop(self) -> None:
-        self.stack.count("TcpExtListenDrops")
+        self.machine.count("TcpExtListenDrops")
 
     def _prepare(self, request: Socket, syn: Segment) -> None:
-        request.state = s.next_state(request.state, s.GETS_SYN)
+        advance(request, s.GETS_SYN)
         request.take_options(syn)
         request.receiver.size_for(request.sender.mss)
 
@@ -203,16 +216,16 @@ class Listener:
 
     def _send_cookie(self, now: int, segment: Segment) -> None:
         """A SYN-ACK from which the client's answer can be recognised; nothing is kept."""
-        stack = self.stack
+        machine = self.machine
         if self._secret is None:
-            self._secret = stack.random.getrandbits(32)
+            self._secret = machine.random.getrandbits(32)
         self._cookie_sent = now
         iss = cookie(self._secret, segment.source, segment.destination, segment.seq, now // PERIOD)
-        never_kept = Socket(stack, segment.destination, segment.source, self.options, iss, self)
+        never_kept = Socket(machine, segment.destination, segment.source, self.options, iss, self)
         self._prepare(never_kept, segment)
         offered = never_kept.handshake_segment(now, SYN | ACK, iss)
-        stack.count("TcpExtSyncookiesSent")
-        stack.transmit(syn_ack(segment, offered, stack.clock(now)))
+        machine.count("TcpExtSyncookiesSent")
+        machine.transmit(syn_ack(segment, offered, machine.clock(now)))
 
     def on_ack(self, now: int, segment: Segment) -> Socket | None:
         """A segment with ACK of no connection: it may bring a cookie back (cookie_v4_check).
@@ -220,22 +233,22 @@ class Listener:
         A good one that finds the accept queue full is thrown away, whatever tcp_abort_on_overflow says;
         anything else is refused.
         """
-        stack = self.stack
+        machine = self.machine
         asked = self._secret is not None and now - self._cookie_sent <= VALID
-        if segment.flags & (SYN | RST) or not asked or not stack.sysctls.tcp_syncookies:
-            stack.refuse(segment)
+        if segment.flags & (SYN | RST) or not asked or not machine.sysctls.tcp_syncookies:
+            machine.refuse(segment)
             return None
         if not is_good(self._secret or 0, segment, now):
-            stack.count("TcpExtSyncookiesFailed")
-            stack.refuse(segment)
+            machine.count("TcpExtSyncookiesFailed")
+            machine.refuse(segment)
             return None
-        stack.count("TcpExtSyncookiesRecv")
+        machine.count("TcpExtSyncookiesRecv")
         if self.full:
-            stack.count("TcpExtListenOverflows")
+            machine.count("TcpExtListenOverflows")
             self._drop()
             return None
         iss = seq_add(segment.ack, -1)
-        request = stack.new_socket(self.local.port, segment.source, self.options, self, iss)
+        request = self._new_request(segment.source, iss)
         self._prepare(request, remembered_syn(segment))
         request.sender.una = request.sender.nxt = segment.ack
         self._establish(request, now, segment)
@@ -247,7 +260,7 @@ class Listener:
         """A segment for a half-open request (tcp_check_req)."""
         flags, receiver = segment.flags, request.receiver
         if flags & (SYN | RST | ACK) == SYN and segment.seq == seq_add(receiver.nxt, -1):
-            if now - request.last_reply >= self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
+            if now - request.last_reply >= self.machine.sysctls.tcp_invalid_ratelimit * MILLISECOND:
                 request.last_reply = now
                 request.emit(now, SYN | ACK, seq=request.sender.iss)
                 # The timer of the SYN-ACK begins its present wait again.
@@ -258,42 +271,41 @@ class Listener:
             self._on_reset(now, request, segment)
             return
         if flags & ACK and segment.ack != request.sender.nxt:
-            self.stack.refuse(segment)
+            self.machine.refuse(segment)
             return
         if not in_window(segment, receiver.nxt, receiver.right_edge):
             request.answer(now, segment)
             return
         if flags & SYN and segment.seq != seq_add(receiver.nxt, -1):
             request.end(s.ABORTS)
-            self.stack.refuse(segment)
+            self.machine.refuse(segment)
             return
         if not flags & ACK:
             return
         if self.full:
-            self.stack.count("TcpExtListenOverflows")
+            self.machine.count("TcpExtListenOverflows")
             self._drop()
-            if self.stack.sysctls.tcp_abort_on_overflow:
-                self.stack.count("TcpExtEmbryonicRsts")
+            if self.machine.sysctls.tcp_abort_on_overflow:
+                self.machine.count("TcpExtEmbryonicRsts")
                 request.end(s.ABORTS)
-                self.stack.refuse(segment)
+                self.machine.refuse(segment)
             return
-        self.requests.pop(request, None)
+        self.drop_request(request)
         self._establish(request, now, segment)
 
     def _establish(self, request: Socket, now: int, segment: Segment) -> None:
-        self.stack.count("TcpPassiveOpens")
+        self.machine.count("TcpPassiveOpens")
         self.accept_queue.append(request)
-        on_handshake_ack(request, now, segment)
+        request.on_handshake_ack(now, segment)
 
     def synack_retries(self) -> int:
         """How often a SYN-ACK is repeated: fewer times while the SYN queue is more than half full.
 
         Old requests make room for young ones (reqsk_timer_handler; to 4.3 inet_csk_reqsk_queue_prune).
         """
-        retries, waiting = self.stack.sysctls.tcp_synack_retries, len(self.requests)
-        if self.stack.release.syn_queue_rule == "power_of_two":
-            holds = syn_queue_holds(self.backlog, self.stack.release, self.stack.sysctls.tcp_max_syn_backlog)
-            pressed = waiting >= holds // 2
+        retries, waiting = self.machine.sysctls.tcp_synack_retries, len(self.requests)
+        if self.machine.release.syn_queue_rule == "power_of_two":
+            pressed = waiting >= self._syn_queue_holds // 2
         else:
             pressed = waiting * 2 > max(LEAST_REQUESTS, self.backlog)
         if pressed:
@@ -305,19 +317,19 @@ class Listener:
 
     def _on_reset(self, now: int, request: Socket, segment: Segment) -> None:
         """Exact since 6.18 (measured on 6.18.44); before, in the window, unless it acknowledges nonsense."""
-        receiver, stack = request.receiver, self.stack
+        receiver, machine = request.receiver, self.machine
         exact = segment.seq == receiver.nxt
-        strict = not stack.release.older_than("6.18")
+        strict = not machine.release.older_than("6.18")
         if not strict and segment.flags & ACK and segment.ack != request.sender.nxt:
             return
         if exact or (in_window(segment, receiver.nxt, receiver.right_edge) and not strict):
-            stack.verdict = ACCEPTED
+            machine.verdict = ACCEPTED
             request.end(s.GETS_RESET)
         elif in_window(segment, receiver.nxt, receiver.right_edge):
-            stack.verdict = CHALLENGED
+            machine.verdict = CHALLENGED
             request.challenge(now)
 
-    def accept(self) -> Socket | None:
+    def accept(self, now: int) -> Socket | None:
         """accept(): the oldest connection, or None while there is none."""
         if not self.accept_queue:
             return None
@@ -329,11 +341,12 @@ class Listener:
         """State, waiting connections and limit, as `ss -l` shows them in Recv-Q and Send-Q."""
         return self.state, len(self.accept_queue), self.backlog, "", None, 0
 
-    def close(self, now: int) -> list[Socket]:
-        """close() or death: half-open requests vanish, what was never accepted gets a RST."""
-        self.state = s.next_state(self.state, s.CLOSES)
-        waiting = list(self.accept_queue)
-        self.accept_queue.clear()
-        for socket in waiting:
+    def close(self, now: int) -> None:
+        """close() or the end of its process: half-open requests vanish, waiting connections get a RST."""
+        self.machine.stop_listening(self.local)
+        for request in list(self.requests):
+            request.end(s.TIMES_OUT)
+        advance(self, s.CLOSES)
+        for socket in self.accept_queue:
             socket.reset(now)
-        return waiting
+        self.accept_queue.clear()

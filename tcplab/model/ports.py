@@ -23,7 +23,8 @@ from typing import Literal, NamedTuple
 
 from tcplab.core.releases import Release
 from tcplab.core.segment import Endpoint
-from tcplab.model.rules import ESTABLISHED, FIN_WAIT_2, LISTEN, MILLISECOND, SECOND, SYN_SENT, Sysctls
+from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.model.rules import ESTABLISHED, FIN_WAIT_2, LISTEN, SYN_SENT, Sysctls
 
 # ----------------------------------------------------------------------
 # A socket's hold on a local port, and the words in which `Ports` is asked and answers.
@@ -295,8 +296,8 @@ class Ports:
         claim.state = LISTEN
         self._buckets[claim.port].shared = False
 
-    def wait(self, claim: Claim, now: int, state: str, expires: int, *, timestamps: bool) -> None:
-        """A minisocket takes over: TIME_WAIT, or FIN_WAIT_2 without an application."""
+    def wait(self, claim: Claim, now: int, state: str, expires: int | None, *, timestamps: bool) -> None:
+        """A timewait socket takes over: TIME_WAIT, or FIN_WAIT_2 without an application."""
         claim.state, claim.entered, claim.heard = state, now, now
         claim.expires, claim.timestamps = expires, timestamps
 

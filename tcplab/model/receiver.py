@@ -7,13 +7,10 @@ net/ipv4/tcp.c (__tcp_cleanup_rbuf), net/ipv4/tcp_timer.c (tcp_delack_timer_hand
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tcplab.core.segment import FIN, PSH, Segment, after, before, seq_add, seq_diff
+from tcplab.model.machine import Connection
 from tcplab.model.rules import ATO_MIN, DELACK_MAX, MAX_QUICKACKS, MSS_DEFAULT, MSS_ETHERNET, WINDOW_SHARE
-
-if TYPE_CHECKING:
-    from tcplab.model.socket import Socket
+from tcplab.model.sender import RoundTrip
 
 
 class Receiver:
@@ -21,13 +18,15 @@ class Receiver:
 
     __slots__ = (
         "ack_due", "ack_needed", "advertised", "answers", "ato", "buffered", "fin_at", "full_space",
-        "last_data", "limit", "nxt", "out_of_order", "pushed", "quick", "rcv_mss", "scale", "socket", "wup",
+        "last_data", "limit", "machine", "nxt", "out_of_order", "pushed", "quick", "rcv_mss", "rtt", "scale",
+        "socket", "wup",
     )  # fmt: skip
 
-    def __init__(self, socket: Socket, buffer: int) -> None:
-        self.socket = socket
-        #: What the buffer holds. Of a buffer of one's own choice the window first is half, then, as
-        #: Linux learns how much of it is payload, more (tcp_grow_window).
+    def __init__(self, socket: Connection, buffer: int, rtt: RoundTrip) -> None:
+        self.socket, self.machine = socket, socket.machine
+        self.rtt = rtt
+        #: What the buffer holds. A buffer that the program chose first gives half of itself as
+        #: window, and more once Linux has learnt how much of it is payload (tcp_grow_window).
         self.full_space = buffer // 2
         if socket.options.window_clamp:
             self.full_space = socket.options.window_clamp
@@ -57,7 +56,7 @@ class Receiver:
         options = self.socket.options
         if options.receive_buffer or options.window_clamp:
             return self.full_space
-        return self.socket.stack.sysctls.tcp_rmem_max
+        return self.machine.sysctls.tcp_rmem_max
 
     def _whole_segments(self, mss: int) -> int:
         """What a SYN or SYN-ACK offers (tcp_select_initial_window)."""
@@ -97,7 +96,7 @@ class Receiver:
         if before(segment.end_seq, self.wup) or after(segment.seq, edge):
             return False
         overhangs = after(seq_add(segment.seq, segment.length), edge)
-        return not (overhangs and self.buffered) or self.socket.stack.release.older_than("6.17")
+        return not (overhangs and self.buffered) or self.machine.release.older_than("6.17")
 
     def _free(self) -> int:
         held = self.buffered
@@ -121,9 +120,9 @@ class Receiver:
         if left > window:
             window = left
         if not window and self.advertised:
-            self.socket.stack.count("TcpExtTCPToZeroWindowAdv")
+            self.machine.count("TcpExtTCPToZeroWindowAdv")
         elif window and not self.advertised:
-            self.socket.stack.count("TcpExtTCPFromZeroWindowAdv")
+            self.machine.count("TcpExtTCPFromZeroWindowAdv")
         self.advertised, self.wup = window, self.nxt
         return window
 
@@ -166,7 +165,7 @@ class Receiver:
         if not self.window_left:
             # A bare FIN needs no room; before 6.10 it had to wait for the window, too.
             bare_fin = not segment.length and segment.seq == self.nxt
-            return not bare_fin or self.socket.stack.release.older_than("6.10")
+            return not bare_fin or self.machine.release.older_than("6.10")
         return not after(segment.end_seq, self.nxt) or not before(segment.seq, self.right_edge)
 
     def _keep_out_of_order(self, left: int, right: int) -> None:
@@ -217,7 +216,7 @@ class Receiver:
 
     @property
     def _interactive(self) -> bool:
-        return self.answers >= self.socket.stack.release.pingpong_threshold
+        return self.answers >= self.machine.release.pingpong_threshold
 
     def _more_quick(self) -> None:
         """Enough for half a window of small segments (tcp_incr_quickack)."""
@@ -247,8 +246,8 @@ class Receiver:
         elif gap <= ATO_MIN // 2:
             self.ato = self.ato // 2 + ATO_MIN // 2
         elif gap < self.ato:
-            self.ato = min(self.ato // 2 + gap, self.socket.sender.rtt.rto)
-        elif gap > self.socket.sender.rtt.rto:
+            self.ato = min(self.ato // 2 + gap, self.rtt.rto)
+        elif gap > self.rtt.rto:
             self._more_quick()
         self.last_data = now
 
@@ -259,7 +258,7 @@ class Receiver:
 
     def enter_interactive(self) -> None:
         """After a FIN the next ACK may wait for the application's own FIN (tcp_fin)."""
-        self.answers = max(self.answers, self.socket.stack.release.pingpong_threshold)
+        self.answers = max(self.answers, self.machine.release.pingpong_threshold)
 
     def acknowledge_if_due(self, now: int) -> None:
         """After a segment: an ACK now, later, or not at all (__tcp_ack_snd_check)."""
@@ -274,9 +273,9 @@ class Receiver:
             return
         wait = self.ato or ATO_MIN
         if wait > ATO_MIN:
-            rtt = self.socket.sender.rtt.smoothed
+            rtt = self.rtt.smoothed
             wait = min(wait, DELACK_MAX, max(rtt, ATO_MIN) if rtt else DELACK_MAX)
-        due = now + self.socket.stack.ticks(wait)
+        due = now + self.machine.ticks(wait)
         if self.ack_due is not None and self.ack_due <= now + wait // 4:
             # About to go anyway (tcp_send_delayed_ack).
             self.socket.send_ack(now)
@@ -292,7 +291,7 @@ class Receiver:
             self.answers = 0
             self.ato = ATO_MIN
         else:
-            self.ato = min(self.ato * 2, self.socket.sender.rtt.rto)
+            self.ato = min(self.ato * 2, self.rtt.rto)
         self.socket.send_ack(now)
 
     def acknowledged(self) -> None:

@@ -1,16 +1,18 @@
-"""The states of a connection and every legal step between them, as one table.
+"""The rules of TCP as data: states and their transitions, what a RST does, and Linux's constants.
 
-The table is RFC 9293 section 3.3.2 (figure 5) with Linux's additions: a request that is
-forgotten, a timeout in any state, and FIN_WAIT_2 that ends without a FIN. The model executes
-it and nothing else changes a state; lesson 01 draws its diagram from it.
+`TRANSITIONS` is RFC 9293 section 3.3.2 (figure 5) with Linux's additions: a request that is
+forgotten, a timeout in any state, and FIN_WAIT_2 that ends without a FIN. `advance` is the only
+function that changes a state; lesson 01 draws its diagram from the same table.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from tcplab.core.releases import Release
 from tcplab.core.segment import after, before, seq_add
+from tcplab.core.text import MILLISECOND, SECOND
 
 CLOSED = "CLOSED"
 LISTEN = "LISTEN"
@@ -29,14 +31,15 @@ STATES = (
     CLOSE_WAIT, CLOSING, LAST_ACK, TIME_WAIT,
 )  # fmt: skip
 
-#: Steps: what the application does …
+#: Events: what the application does …
 LISTENS, CONNECTS, CLOSES = "listen()", "connect()", "close() or shutdown()"
 #: … what arrives …
 GETS_SYN, GETS_SYN_ACK, GETS_HANDSHAKE_ACK = "SYN arrives", "SYN, ACK arrives", "ACK of the SYN arrives"
 GETS_FIN, GETS_FIN_ACK, GETS_RESET = "FIN arrives", "ACK of our FIN arrives", "RST arrives"
-#: … and what ends it without a word from the peer.
+#: … and what ends a connection without a word from the peer.
 ABORTS, TIMES_OUT, EXPIRES = "abort: RST sent", "given up after a timeout", "60 s in TIME_WAIT are over"
 
+#: The state that follows a state and an event; what is not here is illegal.
 TRANSITIONS: dict[tuple[str, str], str] = {
     (CLOSED, LISTENS): LISTEN,
     (CLOSED, CONNECTS): SYN_SENT,
@@ -57,47 +60,51 @@ TRANSITIONS: dict[tuple[str, str], str] = {
     (TIME_WAIT, EXPIRES): CLOSED,
     # A RST that is obeyed, an abort of our own, or a timer that gives up ends any of these.
     **{
-        (state, step): CLOSED
-        for step in (GETS_RESET, ABORTS, TIMES_OUT)
+        (state, event): CLOSED
+        for event in (GETS_RESET, ABORTS, TIMES_OUT)
         for state in STATES
         if state not in (CLOSED, LISTEN)
     },
 }  # fmt: skip
 
 
-class IllegalStep(AssertionError):
-    """The model asked for a step that the table doesn't have: a mistake in the model."""
+class IllegalEvent(AssertionError):
+    """An event that the table doesn't have for this state: a mistake in the model."""
 
 
-def next_state(state: str, step: str) -> str:
-    """The state after `step`; raises `IllegalStep`, which names both, where there is none."""
+class HasState(Protocol):
+    """One end of a connection, or what is left of it."""
+
+    state: str
+
+
+def advance(end: HasState, event: str) -> None:
+    """Move `end` to the state that follows `event`: nothing else assigns a state.
+
+    Raises `IllegalEvent`, which names both, where the table has no such step; the state then stays.
+    """
     try:
-        return TRANSITIONS[state, step]
+        end.state = TRANSITIONS[end.state, event]
     except KeyError:
-        raise IllegalStep(f"no step {step!r} from {state}") from None
+        raise IllegalEvent(f"no event {event!r} in {end.state}") from None
 
 
 def mermaid() -> str:
-    """The table as a Mermaid state diagram, CLOSED as its beginning and its end.
+    """The table as a Mermaid state diagram; CLOSED is its beginning and its end.
 
-    The ways out by RST or timeout are left to prose.
+    Leaves out the ends by RST or timeout, which the lesson puts in prose.
     """
     ends = {CLOSED: "[*]"}
     lines = ["stateDiagram-v2", "    accTitle: The states of a connection and its steps"]
     lines += [
-        f"    {ends.get(state, state)} --> {ends.get(after, after)}: {step}"
-        for (state, step), after in TRANSITIONS.items()
-        if step not in (GETS_RESET, ABORTS, TIMES_OUT)
+        f"    {ends.get(state, state)} --> {ends.get(following, following)}: {event}"
+        for (state, event), following in TRANSITIONS.items()
+        if event not in (GETS_RESET, ABORTS, TIMES_OUT)
     ]
     return "\n".join(lines)
 
 
-# ----------------------------------------------------------------------
-# What a Linux receiver does with a RST: the one rule used by the model and for captures.
-#
-# Since 3.6 being inside the window is not enough (RFC 5961 section 3.2;
-# net/ipv4/tcp_input.c:tcp_validate_incoming, tcp_sequence, tcp_reset_check).
-
+#: What a receiver does with a RST: obeys it, answers with a challenge ACK, or drops it.
 ACCEPTED = "accepted"
 CHALLENGED = "challenged"
 IGNORED = "ignored"
@@ -113,9 +120,11 @@ def reset_verdict(
     state: str = "ESTABLISHED",
     sack_edge: int | None = None,
 ) -> str:
-    """`accepted`, `challenged` (answered by an ACK, the connection lives) or `ignored`.
+    """What a Linux receiver does with a RST: one rule for the model and for captures.
 
-    For every synchronised state but TIME_WAIT. `left_edge` is RCV.NXT as of the last ACK sent
+    Since 3.6 a number inside the window is not enough (RFC 5961 section 3.2; net/ipv4/tcp_input.c:
+    tcp_validate_incoming, tcp_sequence, tcp_reset_check). A challenged connection lives on. Holds in
+    every synchronised state but TIME_WAIT. `left_edge` is RCV.NXT as of the last ACK sent
     (tp->rcv_wup), `right_edge` the end of the advertised window; both are inside. `sack_edge`
     is the right edge of the highest block received out of order, if there is one.
     """
@@ -140,13 +149,6 @@ def reset_error(state: str) -> str:
     """The errno that an obeyed RST leaves on the socket (net/ipv4/tcp_input.c:tcp_reset)."""
     return {SYN_SENT: "ECONNREFUSED", CLOSE_WAIT: "EPIPE"}.get(state, "ECONNRESET")
 
-
-# ----------------------------------------------------------------------
-# The sysctls and socket options that the model knows, with Linux's defaults.
-
-SECOND = 1_000_000_000
-MILLISECOND = 1_000_000
-MICROSECOND = 1_000
 
 #: Compile-time constants of include/net/tcp.h.
 RTO_MIN = 200 * MILLISECOND
@@ -190,7 +192,7 @@ class Sysctls:
     tcp_tw_reuse: int = 2
     #: Milliseconds in TIME_WAIT before that; only where the release has it (6.14).
     tcp_tw_reuse_delay: int = 1000
-    #: Minisockets at once. Linux derives it from the machine's memory; this is what 8 GB give.
+    #: Timewait sockets at once. Linux derives it from the machine's memory; this is what 8 GB give.
     tcp_max_tw_buckets: int = 131072
     #: First and last port for connect() and bind(0).
     ip_local_port_range: tuple[int, int] = (32768, 60999)
@@ -209,8 +211,8 @@ class Sysctls:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Options of one socket, times in nanoseconds; 0 = off or the system's own."""
+class TcpOptions:
+    """Options of one socket, times in nanoseconds; 0 = off or the system's default."""
 
     keepalive_idle: int = 0
     keepalive_interval: int = 75 * SECOND
@@ -223,4 +225,4 @@ class Options:
     reuse_address: bool = False
 
 
-DEFAULT_OPTIONS = Options()
+DEFAULT_OPTIONS = TcpOptions()

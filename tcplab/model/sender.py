@@ -9,37 +9,32 @@ Not modelled: congestion control beyond the initial window of ten segments and s
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from tcplab.core.segment import ACK, FIN, PSH, SYN, Segment, after, before, seq_add, seq_diff
+from tcplab.core.text import SECOND
+from tcplab.model.machine import Connection
 from tcplab.model.rules import (
     INITIAL_WINDOW,
-    MICROSECOND,
     MSS_DEFAULT,
     RTO_MAX,
     RTO_MIN,
-    SECOND,
     SYN_RECV,
     SYN_SENT,
     TIMEOUT_INIT,
 )
 
-if TYPE_CHECKING:
-    from tcplab.model.socket import Socket
-
-
-# ----------------------------------------------------------------------
-# Round-trip time and the retransmission timeout made from it.
-#
-# RFC 6298 as Linux does it, in microseconds and shifts (net/ipv4/tcp_input.c:tcp_rtt_estimator,
-# tcp_set_rto): the floor of 200 ms lies under the variance term, so that the timeout is a little
-# above 200 ms plus the smoothed round-trip time.
-
+MICROSECOND = 1_000
 _FLOOR = RTO_MIN // MICROSECOND
 
 
 class RoundTrip:
-    """Smoothed round-trip time of one connection."""
+    """Smoothed round-trip time of one connection, and the retransmission timeout made from it.
+
+    RFC 6298 as Linux does it, in microseconds and shifts (net/ipv4/tcp_input.c:tcp_rtt_estimator,
+    tcp_set_rto). The floor of 200 ms is under the variance term, so the timeout is a little above
+    200 ms plus the smoothed round-trip time.
+    """
 
     __slots__ = ("deviation", "deviation_max", "epoch", "srtt", "variation")
 
@@ -108,36 +103,41 @@ def retries_as_time(retries: int, base: int = RTO_MIN) -> int:
     return ((2 << doublings) - 1) * base + (retries - doublings) * RTO_MAX
 
 
-# ----------------------------------------------------------------------
-# The one timer of a sender, with its variants, so that impossible combinations can't be written.
-#
-# A retransmission, a tail loss probe, a wait for reordering, or a window probe: never two at
-# once, as in Linux's icsk_pending. Sources: net/ipv4/tcp_timer.c (tcp_retransmit_timer,
-# tcp_write_timeout, tcp_probe_timer), net/ipv4/tcp_output.c (tcp_schedule_loss_probe,
-# tcp_send_loss_probe, tcp_send_probe0), net/ipv4/tcp_input.c (tcp_rearm_rto, tcp_ack_probe).
-
+#: What a sender may wait for; never two of them at once, as in Linux's icsk_pending.
 RETRANSMIT = "retransmit"
 LOSS_PROBE = "loss probe"
 REORDER = "reorder"
 WINDOW_PROBE = "window probe"
 
-#: Pieces that have arrived behind a hole, after which it is taken for a loss at once: tcp_reordering's
+#: Segments that have arrived behind a hole, after which it is taken for a loss at once: tcp_reordering's
 #: default, RFC 5681 section 3.2 (net/ipv4/tcp_recovery.c:tcp_rack_reo_wnd; tcp_time_to_recover).
 DUPLICATES = 3
 
 
+class Pending(NamedTuple):
+    """What the sender waits for, and until when."""
+
+    kind: str
+    due: int
+
+
 class SendTimer:
-    """What the sender waits for, until when, and how often it has waited in vain."""
+    """The one timer of a sender, and how often it has fired in vain.
+
+    Sources: net/ipv4/tcp_timer.c (tcp_retransmit_timer, tcp_write_timeout, tcp_probe_timer),
+    net/ipv4/tcp_output.c (tcp_schedule_loss_probe, tcp_send_loss_probe, tcp_send_probe0),
+    net/ipv4/tcp_input.c (tcp_rearm_rto, tcp_ack_probe).
+    """
 
     __slots__ = (
-        "backoff", "due", "kind", "probing_since", "repeating_since", "repeats", "sender", "tail_probe_sent",
+        "backoff", "machine", "pending", "probing_since", "repeating_since", "repeats", "sender", "socket",
+        "tail_probe_sent",
     )  # fmt: skip
 
     def __init__(self, sender: Sender) -> None:
         self.sender = sender
-        #: One of the four, or None while nothing is waited for.
-        self.kind: str | None = None
-        self.due: int | None = None
+        self.socket, self.machine = sender.socket, sender.socket.machine
+        self.pending: Pending | None = None
         #: How often the timeout has doubled, and timeouts since the last progress.
         self.backoff = 0
         self.repeats = 0
@@ -146,20 +146,24 @@ class SendTimer:
         self.probing_since: int | None = None
         self.tail_probe_sent = False
 
+    @property
+    def kind(self) -> str | None:
+        """What the sender waits for; None while it waits for nothing."""
+        return self.pending and self.pending.kind
+
     # -- arming --------------------------------------------------------------------------
 
     def arm(self, now: int, kind: str, wait: int) -> None:
         """Wait for `kind`, and for nothing else."""
-        self.kind = kind
-        self.due = now + self.sender.socket.stack.ticks(wait)
+        self.pending = Pending(kind, now + self.machine.ticks(wait))
 
     def disarm(self) -> None:
         """Wait for nothing."""
-        self.kind = self.due = None
+        self.pending = None
 
     def rto(self) -> int:
         """The retransmission timeout with its backoff."""
-        rto = self.sender.socket.stack.ticks(self.sender.rtt.rto)
+        rto = self.machine.ticks(self.sender.rtt.rto)
         return min(rto << self.backoff, RTO_MAX) if self.backoff else rto
 
     def after_new(self, now: int, was_in_flight: bool) -> None:
@@ -183,7 +187,7 @@ class SendTimer:
         if sum(chunk.sacked for chunk in self.sender.flight) >= DUPLICATES:
             self._repair(now)
             return
-        self.arm(now, REORDER, self.sender.rtt.smoothed // 4 + 2 * self.sender.socket.stack.release.tick)
+        self.arm(now, REORDER, self.sender.rtt.smoothed // 4 + 2 * self.machine.release.tick)
 
     def watch_window(self, now: int) -> None:
         """Data waits for a closed window and nothing is in flight."""
@@ -194,12 +198,12 @@ class SendTimer:
 
         True when that is what is waited for.
         """
-        sender, socket = self.sender, self.sender.socket
-        if not (socket.stack.release.tail_loss_probe and socket.sack) or sender.recovery_end is not None:
+        sender, socket = self.sender, self.socket
+        if not (self.machine.release.tail_loss_probe and socket.sack) or sender.recovery_end is not None:
             return False
         if sender.rtt.srtt:
             lone = len(sender.flight) == 1
-            wait = 2 * sender.rtt.smoothed + (RTO_MIN if lone else 2 * socket.stack.release.tick)
+            wait = 2 * sender.rtt.smoothed + (RTO_MIN if lone else 2 * self.machine.release.tick)
         else:
             wait = TIMEOUT_INIT
         self.arm(now, LOSS_PROBE, min(wait, at_most) if at_most > 0 else wait)
@@ -232,8 +236,8 @@ class SendTimer:
         sender = self.sender
         if not self.tail_probe_sent:
             self.tail_probe_sent = True
-            sender.socket.stack.count("TcpExtTCPLossProbes")
-            sender.socket.stack.count("TcpRetransSegs")
+            self.machine.count("TcpExtTCPLossProbes")
+            self.machine.count("TcpRetransSegs")
             tail = sender.flight[-1]
             tail.repeats += 1
             tail.sent_at = now
@@ -242,10 +246,10 @@ class SendTimer:
         self.arm(now, RETRANSMIT, self.rto())
 
     def _time_out(self, now: int) -> None:
-        sender, socket = self.sender, self.sender.socket
+        sender, socket = self.sender, self.socket
         expired = self._expired(now)
         if not expired or socket.state == SYN_RECV:
-            socket.stack.count("TcpExtTCPTimeouts")
+            self.machine.count("TcpExtTCPTimeouts")
         if expired:
             self._give_up(now)
             return
@@ -253,20 +257,20 @@ class SendTimer:
         sender.cwnd = 1
         sender.repeat(now, sender.flight[0])
         self.repeats += 1
-        linear = (socket.stack.sysctls.tcp_syn_linear_timeouts or 0) if socket.state == SYN_SENT else 0
+        linear = (self.machine.sysctls.tcp_syn_linear_timeouts or 0) if socket.state == SYN_SENT else 0
         if self.repeats > linear:
             self.backoff += 1
-        exact = socket.stack.release.user_timeout_exact
+        exact = self.machine.release.user_timeout_exact
         self.arm(now, RETRANSMIT, self._clamp(now, self.rto(), self.repeating_since, exact))
 
     def _give_up(self, now: int) -> None:
-        if self.sender.socket.state != SYN_RECV:
-            self.sender.socket.stack.count("TcpExtTCPAbortOnTimeout")
-        self.sender.socket.fail(now, "ETIMEDOUT")
+        if self.socket.state != SYN_RECV:
+            self.machine.count("TcpExtTCPAbortOnTimeout")
+        self.socket.fail(now, "ETIMEDOUT")
 
     def _expired(self, now: int) -> bool:
         """Is it time to give up? A time, not a count (tcp_timer.c:tcp_write_timeout)."""
-        socket, sysctls = self.sender.socket, self.sender.socket.stack.sysctls
+        socket, sysctls = self.socket, self.machine.sysctls
         user_timeout = socket.options.user_timeout
         if socket.state == SYN_RECV and socket.listener is not None:
             return self.repeats >= socket.listener.synack_retries()
@@ -274,7 +278,7 @@ class SendTimer:
             limit = sysctls.tcp_syn_retries
             if self.repeats >= limit + (sysctls.tcp_syn_linear_timeouts or 0):
                 return True
-            honoured = user_timeout if socket.stack.release.user_timeout_exact else 0
+            honoured = user_timeout if self.machine.release.user_timeout_exact else 0
             allowed = honoured or retries_as_time(limit, SECOND)
         else:
             retries = self._orphan_retries() if socket.orphan else sysctls.tcp_retries2
@@ -285,23 +289,23 @@ class SendTimer:
 
     def _orphan_retries(self) -> int:
         """Without an application: 8 while the timeout is below its maximum (tcp_orphan_retries)."""
-        return self.sender.socket.stack.sysctls.tcp_orphan_retries or (8 if self.rto() < RTO_MAX else 0)
+        return self.machine.sysctls.tcp_orphan_retries or (8 if self.rto() < RTO_MAX else 0)
 
     def _clamp(self, now: int, wait: int, since: int | None, exact: bool) -> int:
         """Never sleep beyond the user timeout, where the release is that exact."""
-        limit = self.sender.socket.options.user_timeout
+        limit = self.socket.options.user_timeout
         if not limit or since is None or not exact:
             return wait
         return min(wait, max(limit - (now - since), 1))
 
     def _wait_for_answer(self, now: int) -> None:
-        exact = self.sender.socket.stack.release.user_timeout_exact_for_probes
+        exact = self.machine.release.user_timeout_exact_for_probes
         self.arm(now, WINDOW_PROBE, self._clamp(now, self._probe_wait(), self.probing_since, exact))
 
     # -- a closed window -----------------------------------------------------------------
 
     def _probe_wait(self) -> int:
-        return min(max(self.sender.socket.stack.ticks(self.sender.rtt.rto), RTO_MIN) << self.backoff, RTO_MAX)
+        return min(max(self.machine.ticks(self.sender.rtt.rto), RTO_MIN) << self.backoff, RTO_MAX)
 
     def on_probe_answer(self, now: int) -> None:
         """A window probe was answered, or the window has opened (tcp_ack_probe)."""
@@ -314,7 +318,7 @@ class SendTimer:
 
     def _probe_window(self, now: int) -> None:
         """Ask again, for as long as the peer answers (tcp_probe_timer, tcp_write_wakeup)."""
-        sender, socket = self.sender, self.sender.socket
+        sender, socket = self.sender, self.socket
         if sender.flight or not sender.unsent:
             socket.probes_out = 0
             self.probing_since = None
@@ -326,7 +330,7 @@ class SendTimer:
             self._give_up(now)
             return
         if socket.probes_out >= (
-            self._orphan_retries() if socket.orphan else socket.stack.sysctls.tcp_retries2
+            self._orphan_retries() if socket.orphan else self.machine.sysctls.tcp_retries2
         ):
             self._give_up(now)
             return
@@ -336,10 +340,10 @@ class SendTimer:
             self.probing_since = None
             self.after_new(now, was_in_flight=False)
             return
-        socket.stack.count("TcpExtTCPWinProbe")
+        self.machine.count("TcpExtTCPWinProbe")
         sender.probe(now)
         socket.probes_out += 1
-        if self.backoff < socket.stack.sysctls.tcp_retries2:
+        if self.backoff < self.machine.sysctls.tcp_retries2:
             self.backoff += 1
         self._wait_for_answer(now)
 
@@ -373,7 +377,7 @@ class Sender:
         "recovery_end", "rtt", "socket", "timer", "una", "window", "wl1", "wl2",
     )  # fmt: skip
 
-    def __init__(self, socket: Socket, iss: int) -> None:
+    def __init__(self, socket: Connection, iss: int) -> None:
         self.socket = socket
         self.iss = self.una = self.nxt = iss
         #: End of what the application has written, and whether a FIN follows it.
@@ -472,7 +476,7 @@ class Sender:
         self.nxt = chunk.end
         self.transmit(now, chunk)
         if length:
-            self.socket.receiver.answered(now)
+            self.socket.new_data_sent(now)
 
     def _room(self) -> int:
         """How many more segments the congestion window allows."""
@@ -497,7 +501,7 @@ class Sender:
         chunk.lost = False
         chunk.repeats += 1
         chunk.sent_at = now
-        self.socket.stack.count("TcpRetransSegs")
+        self.socket.machine.count("TcpRetransSegs")
         self.transmit(now, chunk)
         if self.timer.repeating_since is None:
             self.timer.repeating_since = now

@@ -1,228 +1,47 @@
 """One connection on one machine: what an application calls, and what a segment does to it.
 
-The state changes only through the table in `states`. Sources: net/ipv4/tcp_input.c
-(tcp_rcv_established, tcp_rcv_state_process, tcp_validate_incoming, tcp_fin, tcp_reset),
-net/ipv4/tcp.c (tcp_sendmsg, tcp_recvmsg, __tcp_close), RFC 9293 section 3.10.
+The state changes only through `rules.advance`. Sources: net/ipv4/tcp_input.c (tcp_rcv_established,
+tcp_rcv_state_process, tcp_rcv_synsent_state_process, tcp_validate_incoming, tcp_fin, tcp_reset),
+net/ipv4/tcp.c (tcp_sendmsg, tcp_recvmsg, __tcp_close), RFC 9293 section 3.10, RFC 5961.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add
+from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.model import rules as s
+from tcplab.model.machine import Machine, SynQueue
 from tcplab.model.receiver import Receiver
 from tcplab.model.rules import (
     ACCEPTED,
     CHALLENGED,
-    CLOSED,
-    FIN_WAIT_2,
     INITIAL_WINDOW,
-    MILLISECOND,
+    MSS_DEFAULT,
     MSS_ETHERNET,
-    SECOND,
-    SYN_SENT,
     TIME_WAIT_LENGTH,
-    TIMES_OUT,
     TIMESTAMP_OPTION,
-    Options,
+    TcpOptions,
+    advance,
     handshake_reset_verdict,
-    next_state,
     reset_error,
     reset_verdict,
 )
 from tcplab.model.sender import LOSS_PROBE, REORDER, RETRANSMIT, WINDOW_PROBE, Sender
+from tcplab.model.timewait import TimeWaitSocket
 
-if TYPE_CHECKING:
-    from tcplab.model.listener import Listener
-    from tcplab.model.stack import Stack
-
-
-# ----------------------------------------------------------------------
-# What a segment does to a connection, in the order in which Linux looks at it.
-#
-# Acceptable? A RST? A SYN? Then the acknowledgement, then data and FIN. Sources:
-# net/ipv4/tcp_input.c (tcp_rcv_established, tcp_rcv_state_process, tcp_validate_incoming, tcp_fin,
-# tcp_reset, tcp_rcv_synsent_state_process), RFC 9293 section 3.10.7, RFC 5961.
+#: Timers in the words of `ss -o`.
+_SS_TIMERS = {RETRANSMIT: "on", LOSS_PROBE: "on", REORDER: "on", WINDOW_PROBE: "persist"}
+#: What is left of a socket to show once it is closed.
+GONE = (s.CLOSED, 0, 0, "", None, 0)
 
 
-def on_segment(socket: Socket, now: int, segment: Segment) -> None:
-    """Take a segment for a connection that is no half-open request."""
-    if socket.state == s.SYN_SENT:
-        _on_segment_in_syn_sent(socket, now, segment)
-        return
-    if not segment.flags & (ACK | RST | SYN):
-        return
-    if not _valid(socket, now, segment) or not _acknowledges_what_was_sent(socket, now, segment.ack):
-        return
-    if socket.timestamps and segment.timestamps and not after(segment.seq, socket.receiver.wup):
-        socket.ts_recent = segment.timestamps[0]
-    socket.sender.on_ack(now, segment)
-    if _after_ack(socket, now, segment):
-        _take_data(socket, now, segment)
-        if socket.state not in (s.CLOSED, s.TIME_WAIT):
-            socket.sender.push(now)
-            socket.receiver.acknowledge_if_due(now)
+class KeepaliveTimer:
+    """Probes an idle connection and gives it up; off unless SO_KEEPALIVE is set.
 
-
-def on_handshake_ack(socket: Socket, now: int, segment: Segment) -> None:
-    """The last step of the handshake at the server; the segment may carry data already."""
-    socket.synchronised(now, s.GETS_HANDSHAKE_ACK, segment)
-    if segment.length or segment.flags & FIN:
-        on_segment(socket, now, segment)
-
-
-def _on_segment_in_syn_sent(socket: Socket, now: int, segment: Segment) -> None:
-    flags, sender = segment.flags, socket.sender
-    if flags & ACK and (not after(segment.ack, sender.una) or after(segment.ack, sender.nxt)):
-        # The peer thinks of an older connection. Our RST ends it, so ask again soon: after two
-        # ticks (TCP_TIMEOUT_MIN) instead of a second, since 5.6.
-        if not sender.timer.repeats and not socket.stack.release.older_than("5.6"):
-            sender.timer.arm(now, RETRANSMIT, 2 * socket.stack.release.tick)
-        socket.stack.refuse(segment)
-        return
-    if flags & RST:
-        ack = segment.ack if flags & ACK else None
-        socket.stack.verdict = handshake_reset_verdict(ack, una=sender.una, nxt=sender.nxt)
-        if socket.stack.verdict == ACCEPTED:
-            _reset_by_peer(socket)
-        return
-    if flags & (SYN | ACK) != SYN | ACK:
-        # A bare SYN would be a simultaneous open, which no database client makes.
-        return
-    socket.take_options(segment)
-    socket.synchronised(now, s.GETS_SYN_ACK, segment)
-    socket.send_ack(now)
-
-
-def _valid(socket: Socket, now: int, segment: Segment) -> bool:
-    """The window first, then RST, then SYN."""
-    if segment.flags & RST:
-        _on_reset(socket, now, segment)
-        return False
-    if not socket.receiver.acceptable(segment):
-        if segment.flags & SYN:
-            socket.challenge(now)
-            return False
-        if segment.end_seq != segment.seq and before(segment.seq, socket.receiver.nxt):
-            socket.receiver.be_quick()
-        socket.answer(now, segment)
-        return False
-    if segment.flags & SYN:
-        socket.challenge(now)
-        return False
-    return True
-
-
-def _acknowledges_what_was_sent(socket: Socket, now: int, ack: int) -> bool:
-    """RFC 5961 section 5.2 (tcp_ack): what is far too old, or was never sent, draws a challenge ACK.
-
-    For an ACK of something never sent an established connection stayed silent before 6.18 (measured
-    on 6.18.44, read in the sources of 5.10 and 6.9).
+    When the timer fires it looks at how long nothing has been received; traffic does not reset it.
+    Source: net/ipv4/tcp_timer.c:tcp_keepalive_timer, unchanged in substance from 3.10 to 6.18;
+    RFC 9293 section 3.8.4.
     """
-    sender = socket.sender
-    if sender.acceptable(ack):
-        return True
-    never_sent = after(ack, sender.nxt)
-    if not (never_sent and socket.state == s.ESTABLISHED and socket.stack.release.older_than("6.18")):
-        socket.challenge(now)
-    return False
-
-
-def _on_reset(socket: Socket, now: int, segment: Segment) -> None:
-    receiver = socket.receiver
-    verdict = socket.stack.verdict = reset_verdict(
-        segment.seq,
-        rcv_nxt=receiver.nxt,
-        left_edge=receiver.wup,
-        right_edge=receiver.right_edge,
-        release=socket.stack.release,
-        state=socket.state,
-        sack_edge=receiver.sack_edge if socket.sack else None,
-    )
-    if verdict == ACCEPTED:
-        _reset_by_peer(socket)
-    elif verdict == CHALLENGED:
-        socket.challenge(now)
-
-
-def _reset_by_peer(socket: Socket) -> None:
-    socket.error = reset_error(socket.state)
-    socket.stack.count("TcpAttemptFails" if socket.state == s.SYN_SENT else "TcpEstabResets")
-    socket.end(s.GETS_RESET)
-
-
-def _after_ack(socket: Socket, now: int, segment: Segment) -> bool:
-    """State changes once everything, our FIN included, is acknowledged. False: it is over."""
-    if not socket.sender.finishing or socket.sender.busy:
-        return True
-    if socket.state == s.FIN_WAIT_1:
-        socket.state = s.next_state(socket.state, s.GETS_FIN_ACK)
-        if socket.orphan:
-            if _is_late_data(socket, segment):
-                _refuse_data(socket, segment)
-                return False
-            return not socket.wait_for_fin(now, fin_here=bool(segment.flags & FIN))
-    elif socket.state == s.CLOSING:
-        socket.state = s.next_state(socket.state, s.GETS_FIN_ACK)
-        socket.stack.become_time_wait(now, socket)
-        return False
-    elif socket.state == s.LAST_ACK:
-        socket.end(s.GETS_FIN_ACK)
-        return False
-    return True
-
-
-def _is_late_data(socket: Socket, segment: Segment) -> bool:
-    return bool(segment.length) and after(seq_add(segment.seq, segment.length), socket.receiver.nxt)
-
-
-def _refuse_data(socket: Socket, segment: Segment) -> None:
-    """Data for an application that has closed, or after a FIN: RST (TCPAbortOnData)."""
-    socket.stack.count("TcpExtTCPAbortOnData")
-    socket.error = reset_error(socket.state)
-    socket.end(s.ABORTS)
-    socket.stack.refuse(segment)
-
-
-def _take_data(socket: Socket, now: int, segment: Segment) -> None:
-    if not segment.length and not segment.flags & FIN:
-        return
-    if socket.state in (s.CLOSE_WAIT, s.CLOSING, s.LAST_ACK) and not before(segment.seq, socket.receiver.nxt):
-        return
-    if socket.read_closed and _is_late_data(socket, segment):
-        _refuse_data(socket, segment)
-        return
-    if segment.length:
-        socket.last_received = now
-    if socket.receiver.on_data(now, segment):
-        _on_fin(socket, now)
-
-
-def _on_fin(socket: Socket, now: int) -> None:
-    socket.fin_received = socket.read_closed = True
-    if socket.state == s.FIN_WAIT_2:
-        socket.send_ack(now)
-        socket.state = s.next_state(socket.state, s.GETS_FIN)
-        socket.stack.become_time_wait(now, socket)
-        return
-    socket.state = s.next_state(socket.state, s.GETS_FIN)
-    if socket.state == s.CLOSING:
-        socket.send_ack(now)
-    else:
-        socket.receiver.enter_interactive()
-
-
-# ----------------------------------------------------------------------
-# Keepalive: when an idle connection is probed, and when it is given up.
-#
-# One timer that looks, when it fires, at how long nothing has been received; it is not reset by
-# traffic. Source: net/ipv4/tcp_timer.c:tcp_keepalive_timer, unchanged in substance from 3.10 to
-# 6.18; RFC 9293 section 3.8.4.
-
-
-class Keepalive:
-    """The timer of one socket; off unless SO_KEEPALIVE is set."""
 
     __slots__ = ("due", "socket")
 
@@ -237,24 +56,24 @@ class Keepalive:
 
     def arm(self, now: int, wait: int) -> None:
         """Look again after `wait`."""
-        self.due = now + self.socket.stack.ticks(wait)
+        self.due = now + self.socket.machine.ticks(wait)
 
     def fire(self, now: int) -> None:
         """The timer has fired: probe, give up, or look again later."""
         socket = self.socket
         self.due = None
-        if socket.orphan and socket.state == FIN_WAIT_2:
-            # The first stretch was what tcp_fin_timeout has above 60 s; the second, as a minisocket,
-            # is the same again: 70 s become 20 s, and 200 s become 280 s (measured on 6.18).
+        if socket.orphan and socket.state == s.FIN_WAIT_2:
+            # The socket has waited for what tcp_fin_timeout has above 60 s; as a timewait socket it waits
+            # as long once more: 70 s become 20 s, and 200 s become 280 s (measured on 6.18).
             rest = socket.fin_time - TIME_WAIT_LENGTH
             if rest > 0:
-                socket.stack.become_time_wait(now, socket, rest)
+                socket.become_time_wait(now, rest)
             else:
                 socket.send_reset(now)
-                socket.end(TIMES_OUT)
+                socket.end(s.TIMES_OUT)
             return
         options = socket.options
-        if not options.keepalive_idle or socket.state in (CLOSED, SYN_SENT):
+        if not options.keepalive_idle or socket.state in (s.CLOSED, s.SYN_SENT):
             return
         if socket.sender.busy:
             # Data in flight or waiting: retransmission owns the case, no probe is sent.
@@ -263,14 +82,14 @@ class Keepalive:
         idle = now - socket.last_received
         if idle < options.keepalive_idle:
             # Exactly then: Linux counts both in ticks, so nothing is rounded a second time.
-            self.due = socket.last_received + socket.stack.ticks(options.keepalive_idle)
+            self.due = socket.last_received + socket.machine.ticks(options.keepalive_idle)
             return
         if self._gives_up(idle):
-            socket.stack.count("TcpExtTCPKeepAliveTimeout")
+            socket.machine.count("TcpExtTCPKeepAliveTimeout")
             socket.send_reset(now)
             socket.fail(now, "ETIMEDOUT")
             return
-        socket.stack.count("TcpExtTCPKeepAlive")
+        socket.machine.count("TcpExtTCPKeepAlive")
         socket.sender.probe(now)
         socket.probes_out += 1
         self.arm(now, options.keepalive_interval)
@@ -283,49 +102,21 @@ class Keepalive:
         return probes_out >= options.keepalive_probes
 
 
-#: Timers in the words of `ss -o`.
-_SS_TIMERS = {RETRANSMIT: "on", LOSS_PROBE: "on", REORDER: "on", WINDOW_PROBE: "persist"}
-
-
-#: What is left of a socket to show once it is closed.
-GONE = (s.CLOSED, 0, 0, "", None, 0)
-
-
 class Socket:
     """One end of a connection. Made by `Stack`; every method takes `now` in nanoseconds."""
 
     __slots__ = (
-        "detached",
-        "error",
-        "fin_read",
-        "fin_received",
-        "keepalive",
-        "last_received",
-        "last_reply",
-        "listener",
-        "local",
-        "options",
-        "orphan",
-        "probes_out",
-        "read_closed",
-        "receiver",
-        "remote",
-        "sack",
-        "scaling",
-        "scheduled",
-        "sender",
-        "stack",
-        "state",
-        "timestamps",
-        "ts_recent",
+        "detached", "error", "fin_read", "fin_received", "keepalive", "last_received", "last_reply",
+        "listener", "local", "machine", "options", "orphan", "probes_out", "read_closed", "receiver",
+        "remote", "sack", "scaling", "scheduled", "sender", "state", "timestamps", "ts_recent",
         "write_closed",
     )  # fmt: skip
 
     def __init__(
-        self, stack: Stack, local: Endpoint, remote: Endpoint, options: Options, iss: int,
-        listener: Listener | None = None,
+        self, machine: Machine, local: Endpoint, remote: Endpoint, options: TcpOptions, iss: int,
+        listener: SynQueue | None = None,
     ) -> None:  # fmt: skip
-        self.stack = stack
+        self.machine = machine
         self.local, self.remote = local, remote
         self.options = options
         self.state = s.CLOSED if listener is None else s.LISTEN
@@ -334,7 +125,7 @@ class Socket:
         #: Pending error (sk_err), given to the next call; then it is gone.
         self.error: str | None = None
         self.read_closed = self.write_closed = self.fin_received = self.fin_read = False
-        #: A minisocket has taken its place; only its application still holds it.
+        #: A timewait socket has taken its place; only its application still holds it.
         self.detached = False
         #: No application holds it any more.
         self.orphan = False
@@ -346,20 +137,20 @@ class Socket:
         self.last_reply = -(1 << 62)
         self.scheduled: int | None = None
         self.sender = Sender(self, iss)
-        self.receiver = Receiver(self, options.receive_buffer or stack.sysctls.tcp_rmem)
-        self.keepalive = Keepalive(self)
+        self.receiver = Receiver(self, options.receive_buffer or machine.sysctls.tcp_rmem, self.sender.rtt)
+        self.keepalive = KeepaliveTimer(self)
 
     # -- what an application calls ---------------------------------------------------------
 
     def connect(self, now: int) -> None:
         """connect(): the first SYN."""
-        self.state = next_state(self.state, s.CONNECTS)
+        advance(self, s.CONNECTS)
         self.sender.send_syn(now, SYN)
 
     def send(self, now: int, length: int) -> int | str | None:
         """Bytes taken, an errno name, or None while it would block (still connecting)."""
         if self.error:
-            return self._take_error()
+            return self.take_error()
         if self.write_closed:
             return "EPIPE"
         if self.state == s.SYN_SENT:
@@ -377,7 +168,7 @@ class Socket:
             self.fin_read = True
             return 0
         if self.error:
-            return self._take_error()
+            return self.take_error()
         if self.read_closed:
             return 0
         return "ENOTCONN" if self.state == s.CLOSED else None
@@ -394,7 +185,7 @@ class Socket:
         """close(), exit() or SIGKILL: a FIN, or a RST when received bytes lie unread."""
         self.orphan = self.read_closed = True
         if self.receiver.buffered and self.state not in (s.CLOSED, s.TIME_WAIT):
-            self.stack.count("TcpExtTCPAbortOnClose")
+            self.machine.count("TcpExtTCPAbortOnClose")
             self._abort(now)
         elif self.state == s.SYN_SENT:
             self.end(s.CLOSES)
@@ -414,27 +205,195 @@ class Socket:
             return
         self.orphan = self.read_closed = True
         if self.state in (s.ESTABLISHED, s.CLOSE_WAIT, s.FIN_WAIT_1, s.FIN_WAIT_2, s.SYN_RECV):
-            self.stack.count("TcpExtTCPAbortOnData")
+            self.machine.count("TcpExtTCPAbortOnData")
             self._abort(now)
         elif self.state in (s.CLOSING, s.LAST_ACK):
-            self.stack.count("TcpExtTCPAbortOnData")
+            self.machine.count("TcpExtTCPAbortOnData")
             if self.sender.unsent:
                 self.send_reset(now)
             self.end(s.ABORTS)
         elif self.state == s.SYN_SENT:
             self.end(s.CLOSES)
 
-    def _take_error(self) -> str | None:
+    def take_error(self) -> str | None:
+        """getsockopt(SO_ERROR): the pending error; it is gone then."""
         error, self.error = self.error, None
         return error
 
+    @property
+    def settled(self) -> bool:
+        """All that was sent is acknowledged, and no ACK is owed; or it is closed."""
+        return self.state == s.CLOSED or not (self.sender.busy or self.receiver.ack_needed)
+
+    @property
+    def hung_up(self) -> bool:
+        """What poll() calls POLLRDHUP: no more data will come."""
+        return self.fin_received or self.state == s.CLOSED
+
     def _finish(self, now: int) -> None:
-        self.state = next_state(self.state, s.CLOSES)
+        advance(self, s.CLOSES)
         self.sender.finish(now)
 
     def _abort(self, now: int) -> None:
         self.send_reset(now)
         self.end(s.ABORTS)
+
+    # -- what a segment does, in the order in which Linux looks at it ---------------------
+
+    def on_segment(self, now: int, segment: Segment) -> None:
+        """Take a segment for a connection that is no half-open request."""
+        if self.state == s.SYN_SENT:
+            self._on_segment_in_syn_sent(now, segment)
+            return
+        if not segment.flags & (ACK | RST | SYN):
+            return
+        if not self._valid(now, segment) or not self._acknowledges_what_was_sent(now, segment.ack):
+            return
+        if self.timestamps and segment.timestamps and not after(segment.seq, self.receiver.wup):
+            self.ts_recent = segment.timestamps[0]
+        self.sender.on_ack(now, segment)
+        if self._after_ack(now, segment):
+            self._take_data(now, segment)
+            if self.state not in (s.CLOSED, s.TIME_WAIT):
+                self.sender.push(now)
+                self.receiver.acknowledge_if_due(now)
+
+    def on_handshake_ack(self, now: int, segment: Segment) -> None:
+        """The last step of the handshake at the server; the segment may carry data already."""
+        self.synchronised(now, s.GETS_HANDSHAKE_ACK, segment)
+        if segment.length or segment.flags & FIN:
+            self.on_segment(now, segment)
+
+    def _on_segment_in_syn_sent(self, now: int, segment: Segment) -> None:
+        flags, sender = segment.flags, self.sender
+        if flags & ACK and (not after(segment.ack, sender.una) or after(segment.ack, sender.nxt)):
+            # The peer thinks of an older connection. Our RST ends it, so ask again soon: after two
+            # ticks (TCP_TIMEOUT_MIN) instead of a second, since 5.6.
+            if not sender.timer.repeats and not self.machine.release.older_than("5.6"):
+                sender.timer.arm(now, RETRANSMIT, 2 * self.machine.release.tick)
+            self.machine.refuse(segment)
+            return
+        if flags & RST:
+            ack = segment.ack if flags & ACK else None
+            self.machine.verdict = handshake_reset_verdict(ack, una=sender.una, nxt=sender.nxt)
+            if self.machine.verdict == ACCEPTED:
+                self._reset_by_peer()
+            return
+        if flags & (SYN | ACK) != SYN | ACK:
+            # A bare SYN would be a simultaneous open, which no database client makes.
+            return
+        self.take_options(segment)
+        self.synchronised(now, s.GETS_SYN_ACK, segment)
+        self.send_ack(now)
+
+    def _valid(self, now: int, segment: Segment) -> bool:
+        """The window first, then RST, then SYN."""
+        if segment.flags & RST:
+            self._on_reset(now, segment)
+            return False
+        if not self.receiver.acceptable(segment):
+            if segment.flags & SYN:
+                self.challenge(now)
+                return False
+            if segment.end_seq != segment.seq and before(segment.seq, self.receiver.nxt):
+                self.receiver.be_quick()
+            self.answer(now, segment)
+            return False
+        if segment.flags & SYN:
+            self.challenge(now)
+            return False
+        return True
+
+    def _acknowledges_what_was_sent(self, now: int, ack: int) -> bool:
+        """RFC 5961 section 5.2 (tcp_ack): what is far too old, or was never sent, draws a challenge ACK.
+
+        For an ACK of something never sent an established connection stayed silent before 6.18 (measured
+        on 6.18.44, read in the sources of 5.10 and 6.9).
+        """
+        sender = self.sender
+        if sender.acceptable(ack):
+            return True
+        never_sent = after(ack, sender.nxt)
+        if not (never_sent and self.state == s.ESTABLISHED and self.machine.release.older_than("6.18")):
+            self.challenge(now)
+        return False
+
+    def _on_reset(self, now: int, segment: Segment) -> None:
+        receiver = self.receiver
+        verdict = self.machine.verdict = reset_verdict(
+            segment.seq,
+            rcv_nxt=receiver.nxt,
+            left_edge=receiver.wup,
+            right_edge=receiver.right_edge,
+            release=self.machine.release,
+            state=self.state,
+            sack_edge=receiver.sack_edge if self.sack else None,
+        )
+        if verdict == ACCEPTED:
+            self._reset_by_peer()
+        elif verdict == CHALLENGED:
+            self.challenge(now)
+
+    def _reset_by_peer(self) -> None:
+        self.error = reset_error(self.state)
+        self.machine.count("TcpAttemptFails" if self.state == s.SYN_SENT else "TcpEstabResets")
+        self.end(s.GETS_RESET)
+
+    def _after_ack(self, now: int, segment: Segment) -> bool:
+        """State changes once everything, our FIN included, is acknowledged. False: it is over."""
+        if not self.sender.finishing or self.sender.busy:
+            return True
+        if self.state == s.FIN_WAIT_1:
+            advance(self, s.GETS_FIN_ACK)
+            if self.orphan:
+                if self._is_late_data(segment):
+                    self._refuse_data(segment)
+                    return False
+                return not self.wait_for_fin(now, fin_here=bool(segment.flags & FIN))
+        elif self.state == s.CLOSING:
+            advance(self, s.GETS_FIN_ACK)
+            self.become_time_wait(now)
+            return False
+        elif self.state == s.LAST_ACK:
+            self.end(s.GETS_FIN_ACK)
+            return False
+        return True
+
+    def _is_late_data(self, segment: Segment) -> bool:
+        return bool(segment.length) and after(seq_add(segment.seq, segment.length), self.receiver.nxt)
+
+    def _refuse_data(self, segment: Segment) -> None:
+        """Data for an application that has closed, or after a FIN: RST (TCPAbortOnData)."""
+        self.machine.count("TcpExtTCPAbortOnData")
+        self.error = reset_error(self.state)
+        self.end(s.ABORTS)
+        self.machine.refuse(segment)
+
+    def _take_data(self, now: int, segment: Segment) -> None:
+        if not segment.length and not segment.flags & FIN:
+            return
+        if self.state in (s.CLOSE_WAIT, s.CLOSING, s.LAST_ACK) and not before(segment.seq, self.receiver.nxt):
+            return
+        if self.read_closed and self._is_late_data(segment):
+            self._refuse_data(segment)
+            return
+        if segment.length:
+            self.last_received = now
+        if self.receiver.on_data(now, segment):
+            self._on_fin(now)
+
+    def _on_fin(self, now: int) -> None:
+        self.fin_received = self.read_closed = True
+        if self.state == s.FIN_WAIT_2:
+            self.send_ack(now)
+            advance(self, s.GETS_FIN)
+            self.become_time_wait(now)
+            return
+        advance(self, s.GETS_FIN)
+        if self.state == s.CLOSING:
+            self.send_ack(now)
+        else:
+            self.receiver.enter_interactive()
 
     # -- sending ---------------------------------------------------------------------------
 
@@ -442,14 +401,14 @@ class Socket:
         """Put one segment on the wire, with acknowledgement and window as they are now."""
         receiver = self.receiver
         if flags & SYN:
-            self.stack.transmit(self.handshake_segment(now, flags, seq))
+            self.machine.transmit(self.handshake_segment(now, flags, seq))
             return
         window = receiver.advertise()
-        self.stack.transmit(
+        self.machine.transmit(
             Segment(
                 self.local, self.remote, seq, receiver.nxt, flags, window, length, None, None, False,
                 tuple(receiver.out_of_order[:3]) if self.sack else (),
-                (self.stack.clock(now), self.ts_recent) if self.timestamps else None,
+                (self.machine.clock(now), self.ts_recent) if self.timestamps else None,
             )
         )  # fmt: skip
         receiver.acknowledged()
@@ -461,15 +420,15 @@ class Socket:
             self.local, self.remote, seq, receiver.nxt if syn_ack else 0, flags,
             min(receiver.advertised, 65535), 0, MSS_ETHERNET,
             receiver.scale if self._offers_scaling(syn_ack) else None,
-            self.sack if syn_ack else bool(self.stack.sysctls.tcp_sack), (),
+            self.sack if syn_ack else bool(self.machine.sysctls.tcp_sack), (),
             self._stamps(now) if not syn_ack or self.timestamps else None,
         )  # fmt: skip
 
     def _offers_scaling(self, syn_ack: int) -> bool:
-        return self.scaling if syn_ack else bool(self.stack.sysctls.tcp_window_scaling)
+        return self.scaling if syn_ack else bool(self.machine.sysctls.tcp_window_scaling)
 
     def _stamps(self, now: int) -> tuple[int, int] | None:
-        return (self.stack.clock(now), self.ts_recent) if self.stack.sysctls.tcp_timestamps else None
+        return (self.machine.clock(now), self.ts_recent) if self.machine.sysctls.tcp_timestamps else None
 
     def send_ack(self, now: int) -> None:
         """A pure acknowledgement."""
@@ -477,7 +436,7 @@ class Socket:
 
     def send_reset(self, now: int) -> None:
         """RST, ACK from our side (tcp_send_active_reset)."""
-        self.stack.count("TcpOutRsts")
+        self.machine.count("TcpOutRsts")
         self.emit(now, RST | ACK, seq=self.sender.nxt)
 
     def answer(self, now: int, segment: Segment) -> None:
@@ -492,7 +451,7 @@ class Socket:
 
     def reply_limited(self, now: int) -> bool:
         """An ACK to something unacceptable, at most one in 500 ms per socket."""
-        if now - self.last_reply < self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
+        if now - self.last_reply < self.machine.sysctls.tcp_invalid_ratelimit * MILLISECOND:
             return False
         self.last_reply = now
         self.send_ack(now)
@@ -500,18 +459,18 @@ class Socket:
 
     def challenge(self, now: int) -> None:
         """A challenge ACK: is it really you? (RFC 5961 section 3.2; tcp_send_challenge_ack)."""
-        if self.stack.release.challenge_ack_per_socket_limit:
+        if self.machine.release.challenge_ack_per_socket_limit:
             if self.reply_limited(now):
-                self.stack.count("TcpExtTCPChallengeACK")
+                self.machine.count("TcpExtTCPChallengeACK")
         else:
-            self.stack.count("TcpExtTCPChallengeACK")
+            self.machine.count("TcpExtTCPChallengeACK")
             self.send_ack(now)
 
     # -- shared by calls and arrivals ------------------------------------------------------
 
     def take_options(self, segment: Segment) -> None:
         """Learn from the peer's SYN: numbers, MSS, window scale, SACK, timestamps."""
-        sysctls, receiver = self.stack.sysctls, self.receiver
+        sysctls, receiver = self.machine.sysctls, self.receiver
         receiver.nxt = receiver.wup = seq_add(segment.seq, 1)
         self.scaling = bool(sysctls.tcp_window_scaling) and segment.window_scale is not None
         if not self.scaling:
@@ -522,13 +481,14 @@ class Socket:
         self.timestamps = bool(sysctls.tcp_timestamps) and segment.timestamps is not None
         if segment.timestamps and self.timestamps:
             self.ts_recent = segment.timestamps[0]
-        self.sender.mss = min(segment.mss or 536, MSS_ETHERNET) - (TIMESTAMP_OPTION if self.timestamps else 0)
+        largest = min(segment.mss or MSS_DEFAULT, MSS_ETHERNET)
+        self.sender.mss = largest - TIMESTAMP_OPTION if self.timestamps else largest
         self.sender.window = self.sender.max_window = segment.window
         self.sender.wl1 = segment.seq
 
     def synchronised(self, now: int, step: str, segment: Segment) -> None:
         """The handshake is complete on this side."""
-        self.state = next_state(self.state, step)
+        advance(self, step)
         self.last_received = now
         repeats = self.sender.timer.repeats
         self.sender.on_ack(now, segment)
@@ -539,6 +499,10 @@ class Socket:
         self.sender.recovery_end = None
         self.keepalive.start(now)
 
+    def new_data_sent(self, now: int) -> None:
+        """The application's data has left for the first time."""
+        self.receiver.answered(now)
+
     def heard(self, now: int) -> None:
         """An acceptable acknowledgement came: the peer is alive."""
         self.last_received = now
@@ -547,10 +511,10 @@ class Socket:
     @property
     def fin_time(self) -> int:
         """tcp_fin_timeout, at least 3.5 RTO, nanoseconds (include/net/tcp.h:tcp_fin_time)."""
-        return max(int(self.stack.sysctls.tcp_fin_timeout * SECOND), self.sender.rtt.rto * 7 // 2)
+        return max(int(self.machine.sysctls.tcp_fin_timeout * SECOND), self.sender.rtt.rto * 7 // 2)
 
     def wait_for_fin(self, now: int, *, fin_here: bool = False) -> bool:
-        """FIN_WAIT_2 without an application; True when a minisocket has taken over.
+        """FIN_WAIT_2 without an application; True when a timewait socket has taken over.
 
         With `fin_here` a FIN has come along: the socket itself stays to look at it.
         """
@@ -560,16 +524,36 @@ class Socket:
         elif fin_here:
             self.keepalive.arm(now, wait)
         else:
-            self.stack.become_time_wait(now, self, wait)
+            self.become_time_wait(now, wait)
             return True
         return False
+
+    def become_time_wait(self, now: int, wait: int = TIME_WAIT_LENGTH) -> None:
+        """In TIME_WAIT, or in FIN_WAIT_2 without an application: let a timewait socket take over.
+
+        With tcp_max_tw_buckets of them there the new one is not made (tcp_time_wait).
+        """
+        if self.detached:
+            return
+        if not self.machine.has_room_for_time_wait():
+            self.end(s.TIMES_OUT)
+            return
+        rest = TimeWaitSocket(
+            self.machine, self.local, self.remote, state=self.state, due=now + self.machine.ticks(wait),
+            rcv_nxt=self.receiver.nxt, rcv_window=self.receiver.window_left, snd_nxt=self.sender.nxt,
+            ts_recent=self.ts_recent if self.timestamps else None,
+        )  # fmt: skip
+        self.stop()
+        self.detached = self.read_closed = self.write_closed = True
+        self.machine.replace(now, self, rest)
 
     # -- time, and the end -----------------------------------------------------------------
 
     @property
     def due(self) -> int | None:
         """The next moment at which one of its timers fires."""
-        due = self.sender.timer.due
+        pending = self.sender.timer.pending
+        due = pending and pending.due
         for other in (self.receiver.ack_due, self.keepalive.due):
             if other is not None and (due is None or other < due):
                 due = other
@@ -579,7 +563,8 @@ class Socket:
         """Fire what is due."""
         if self.receiver.ack_due is not None and self.receiver.ack_due <= now:
             self.receiver.fire(now)
-        if self.sender.timer.due is not None and self.sender.timer.due <= now:
+        pending = self.sender.timer.pending
+        if pending is not None and pending.due <= now:
             self.sender.timer.fire(now)
         if self.keepalive.due is not None and self.keepalive.due <= now:
             self.keepalive.fire(now)
@@ -591,12 +576,12 @@ class Socket:
 
     def end(self, step: str) -> None:
         """CLOSED by `step`: no timers, nothing in flight, the four-tuple is free (tcp_done)."""
-        self.state = next_state(self.state, step)
+        advance(self, step)
         self.stop()
         self.read_closed = self.write_closed = True
         if self.listener is not None:
-            self.listener.requests.pop(self, None)
-        self.stack.forget(self)
+            self.listener.drop_request(self)
+        self.machine.forget(self)
 
     def stop(self) -> None:
         """No timer runs any more."""
@@ -615,11 +600,10 @@ class Socket:
         unread = self.receiver.buffered + (self.fin_received and not self.fin_read)
         end = sender.data_end + sender.finishing
         unacknowledged = 0 if self.state == s.SYN_RECV else (end - sender.una) & 0xFFFFFFFF
-        if sender.timer.kind:
-            timer, due = _SS_TIMERS[sender.timer.kind], sender.timer.due
-        elif self.keepalive.due is not None:
-            timer, due = "keepalive", self.keepalive.due
-        else:
-            timer, due = "", None
+        timer, due = "", self.keepalive.due
+        if sender.timer.pending:
+            timer, due = _SS_TIMERS[sender.timer.pending.kind], sender.timer.pending.due
+        elif due is not None:
+            timer = "keepalive"
         unanswered = sender.timer.repeats or self.probes_out
         return self.state, unread, unacknowledged, timer, due, unanswered

@@ -1,9 +1,9 @@
 """One machine's TCP: sockets by four-tuple, listeners by port, timers, and what it wants to send.
 
-Theory of operation: whoever runs it tells the stack what time it is, hands it segments and
-calls, collects `to_send()` after each, and calls `timer()` at `next_timer()`. Nothing here
-blocks: a call that would block returns None, and `woken` names the sockets that have changed
-and may be tried again.
+Theory of operation: the caller passes the time, segments and calls; after each it collects
+`to_send()`, `changed()` and `moved_counters()`, and it calls `timer()` at `next_timer()`. Nothing
+here blocks: a call that would block returns None and may be tried again once `changed()` names its
+socket.
 """
 
 from __future__ import annotations
@@ -16,20 +16,14 @@ from typing import Any
 
 from tcplab.core.releases import Release, release
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, reset_for, seq_add
+from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.model import rules as s
-from tcplab.model.listener import Listener
+from tcplab.model.listener import ListenSocket
+from tcplab.model.machine import FourTuple
 from tcplab.model.ports import ANY, Claim, PortError, Ports
-from tcplab.model.rules import (
-    DEFAULT_OPTIONS,
-    IGNORED,
-    MILLISECOND,
-    SECOND,
-    TIME_WAIT_LENGTH,
-    Options,
-    Sysctls,
-)
-from tcplab.model.socket import Socket, on_segment
-from tcplab.model.timewait import NEW_CONNECTION, RESET, TimeWait
+from tcplab.model.rules import DEFAULT_OPTIONS, IGNORED, Sysctls, TcpOptions
+from tcplab.model.socket import Socket
+from tcplab.model.timewait import NEW_CONNECTION, RESET, TimeWaitSocket
 
 #: The clock behind initial sequence numbers goes on by one in this time (net/core/secure_seq.c:seq_scale).
 ISN_TICK = 64
@@ -56,21 +50,19 @@ class Stack:
         self.ports = Ports(self.release, self.sysctls, lambda n: self.random.randrange(n), second_began)
         self._claims: dict[tuple[Endpoint, Endpoint], Claim] = {}
         self._listening: dict[int, Claim] = {}
-        #: Minisockets now; tcp_max_tw_buckets is their limit.
-        self.minisockets = 0
+        #: Timewait sockets now; tcp_max_tw_buckets is their limit.
+        self.timewait_sockets = 0
         self._isn: dict[tuple[Endpoint, Endpoint], int] = {}
-        self.sockets: dict[tuple[Endpoint, Endpoint], Socket | TimeWait] = {}
-        self.listeners: dict[int, Listener] = {}
+        self.sockets: dict[tuple[Endpoint, Endpoint], Socket | TimeWaitSocket] = {}
+        self.listeners: dict[int, ListenSocket] = {}
         #: `nstat`'s counters that have moved.
         self.counters: dict[str, int] = {}
-        #: Names of those that have moved since somebody emptied this.
-        self.counted: dict[str, None] = {}
-        #: Sockets and listeners that have changed since somebody emptied this.
-        self.woken: dict[Any, None] = {}
+        self._moved: dict[str, None] = {}
+        self._touched: dict[Any, None] = {}
         #: What was done with the segment just received, if it was a RST.
         self.verdict = ""
         self._out: list[Segment] = []
-        self._timers: list[tuple[int, int, Socket | TimeWait]] = []
+        self._timers: list[tuple[int, int, Socket | TimeWaitSocket]] = []
         self._order = count()
         self._clock_offset = self.random.getrandbits(30)
 
@@ -80,16 +72,16 @@ class Stack:
         """A segment has arrived."""
         self.verdict = IGNORED if segment.flags & RST else ""
         found = self.sockets.get((segment.destination, segment.source))
-        if isinstance(found, TimeWait):
+        if isinstance(found, TimeWaitSocket):
             self._receive_in_time_wait(now, found, segment)
         elif found is not None:
-            if found.state == s.SYN_RECV and found.listener is not None:
-                listener = found.listener
+            if found.state == s.SYN_RECV:
+                listener = self.listeners[found.local.port]
                 listener.on_request(now, found, segment)
-                self.woken[listener] = None
+                self._touched[listener] = None
             else:
-                on_segment(found, now, segment)
-            self._changed(found)
+                found.on_segment(now, segment)
+            self._touch(found)
         else:
             self._receive_at_listener(now, segment)
 
@@ -97,9 +89,9 @@ class Stack:
         """What an application does with a socket or listener it holds; see `CALLS`."""
         result = CALLS[verb](target, now, *arguments)
         if result is not None or verb not in BLOCKING:
-            # A call that would block changes nothing, and wakes nobody: two that wait for the
-            # same socket would wake each other for ever.
-            self._changed(target)
+            # A call that would block changes nothing, so it touches nothing: two calls that wait for
+            # the same socket would otherwise wake each other without end.
+            self._touch(target)
         return result
 
     def timer(self, now: int) -> None:
@@ -109,7 +101,7 @@ class Stack:
             if socket.scheduled == due:
                 socket.scheduled = None
                 socket.fire(now)
-                self._changed(socket)
+                self._touch(socket)
 
     def next_timer(self) -> int | None:
         """When `timer` wants to be called, or None."""
@@ -119,9 +111,19 @@ class Stack:
         return timers[0][0] if timers else None
 
     def to_send(self) -> list[Segment]:
-        """Segments for the wire, in order; they are handed out once."""
+        """Segments for the wire since the last call, in order."""
         out, self._out = self._out, []
         return out
+
+    def changed(self) -> list[Any]:
+        """Sockets and listeners that may have changed since the last call, in order."""
+        touched, self._touched = self._touched, {}
+        return list(touched)
+
+    def moved_counters(self) -> list[tuple[str, int]]:
+        """`nstat`'s counters that have moved since the last call, with their values."""
+        moved, self._moved = self._moved, {}
+        return [(name, self.counters[name]) for name in moved]
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class Stack:
         self,
         now: int,
         remote: Endpoint,
-        options: Options = DEFAULT_OPTIONS,
+        options: TcpOptions = DEFAULT_OPTIONS,
         *,
         bound: Claim | None = None,
         address: str = "",
@@ -161,134 +163,104 @@ class Stack:
         iss, ts_recent = self._next_isn(now, claim.local, remote), 0
         if replaced is not None:
             rest = self.sockets[replaced.local, remote]
-            assert isinstance(rest, TimeWait)
+            assert isinstance(rest, TimeWaitSocket)
             # Clear of what the old connection may still have on its way (tcp_twsk_unique).
             iss, ts_recent = seq_add(rest.snd_nxt, 65537) or 1, rest.ts_recent or 0
             rest.due, rest.detached = None, True
             self.forget(rest)
         self.count("TcpActiveOpens")
-        socket = self._new_socket(claim, remote, options, None, iss)
+        socket = Socket(self, claim.local, remote, options, iss)
+        self._register(socket, claim)
         socket.ts_recent = ts_recent
         socket.connect(now)
-        self._changed(socket)
+        self._touch(socket)
         return socket
 
-    def listen(self, port: int, backlog: int, options: Options = DEFAULT_OPTIONS) -> Listener:
+    def listen(self, port: int, backlog: int, options: TcpOptions = DEFAULT_OPTIONS) -> ListenSocket:
         """bind() and listen() on a port. Raises `PortError` EADDRINUSE."""
         claim = self.ports.bind(self.address, port, reuse_address=options.reuse_address)
         self.ports.listens(claim)
         self._listening[port] = claim
-        listener = Listener(self, claim.local, backlog, options)
+        listener = ListenSocket(self, claim.local, backlog, options)
         self.listeners[port] = listener
-        self._changed(listener)
+        self._touch(listener)
         return listener
 
-    def close_listener(self, now: int, listener: Listener) -> None:
-        """close() of a listening socket, or the death of its process."""
-        self.listeners.pop(listener.local.port, None)
-        if claim := self._listening.pop(listener.local.port, None):
-            self.ports.release(claim)
-        for half_open in [
-            each for each in self.sockets.values() if isinstance(each, Socket) and each.listener is listener
-        ]:
-            if half_open.state == s.SYN_RECV:
-                half_open.end(s.TIMES_OUT)
-                self._changed(half_open)
-        for waiting in listener.close(now):
-            self._changed(waiting)
-
     def forget_everything(self) -> None:
-        """A reboot: no socket is left, and nobody is told."""
+        """A reboot: no socket is left, and no segment says so."""
         for socket in list(self.sockets.values()):
             if isinstance(socket, Socket):
                 socket.end(s.TIMES_OUT)
             else:
                 socket.due = None
                 self.forget(socket)
-            self.woken[socket] = None
         self.listeners.clear()
         self._listening.clear()
         self._claims.clear()
         self.ports.clear()
-        self.minisockets = 0
+        self.timewait_sockets = 0
         self._timers.clear()
         self._out.clear()
 
     # -- for the sockets ---------------------------------------------------------------------
 
-    def new_socket(
-        self,
-        port: int,
-        remote: Endpoint,
-        options: Options,
-        listener: Listener,
-        iss: int | None = None,
-    ) -> Socket:
-        """A half-open socket of a listener, with a fresh initial sequence number if none is given."""
-        claim = self.ports.inherit(self._listening[port], remote, s.SYN_RECV)
-        return self._new_socket(
-            claim, remote, options, listener, self.random.getrandbits(32) if iss is None else iss
-        )
+    def stop_listening(self, local: Endpoint) -> None:
+        """No listener has this port any more."""
+        if self.listeners.pop(local.port, None):
+            self.ports.release(self._listening.pop(local.port))
 
-    def _new_socket(
-        self, claim: Claim, remote: Endpoint, options: Options, listener: Listener | None, iss: int
-    ) -> Socket:
-        socket = Socket(self, claim.local, remote, options, iss, listener)
-        self.sockets[claim.local, remote] = socket
-        self._claims[claim.local, remote] = claim
-        self._changed(socket)
-        return socket
+    def inherit(self, socket: FourTuple) -> None:
+        """Register a listener's half-open socket; it shares the listener's port."""
+        parent = self._listening[socket.local.port]
+        self._register(socket, self.ports.inherit(parent, socket.remote, s.SYN_RECV))
+
+    def _register(self, socket: FourTuple, claim: Claim) -> None:
+        assert isinstance(socket, Socket)
+        self.sockets[socket.local, socket.remote] = socket
+        self._claims[socket.local, socket.remote] = claim
+        self._touch(socket)
 
     def transmit(self, segment: Segment) -> None:
         """Queue one segment for the wire."""
         self._out.append(segment)
 
     def refuse(self, segment: Segment) -> None:
-        """The answer to a segment that nobody wants (net/ipv4/tcp_ipv4.c:tcp_v4_send_reset)."""
+        """Answer a segment that no socket wants with a RST (net/ipv4/tcp_ipv4.c:tcp_v4_send_reset)."""
         if segment.flags & RST:
             return
         self.count("TcpOutRsts")
         self.transmit(reset_for(segment))
 
-    def forget(self, socket: Socket | TimeWait) -> None:
+    def forget(self, socket: FourTuple) -> None:
         """The four-tuple is free again."""
         key = (socket.local, socket.remote)
         if self.sockets.get(key) is socket:
             del self.sockets[key]
             self.ports.release(self._claims.pop(key))
-            self.minisockets -= isinstance(socket, TimeWait)
-        self.woken[socket] = None
+            self.timewait_sockets -= isinstance(socket, TimeWaitSocket)
+        self._touch(socket)
 
-    def become_time_wait(self, now: int, socket: Socket, wait: int = TIME_WAIT_LENGTH) -> None:
-        """Replace a socket in TIME_WAIT, or in FIN_WAIT_2 without an application, by a minisocket.
+    def has_room_for_time_wait(self) -> bool:
+        """False, and counted, while there are tcp_max_tw_buckets timewait sockets."""
+        if self.timewait_sockets < self.sysctls.tcp_max_tw_buckets:
+            return True
+        self.count("TcpExtTCPTimeWaitOverflow")
+        return False
 
-        With tcp_max_tw_buckets of them there it is the new one that has to go (tcp_time_wait).
-        """
-        if socket.detached:
-            return
-        if self.minisockets >= self.sysctls.tcp_max_tw_buckets:
-            self.count("TcpExtTCPTimeWaitOverflow")
-            socket.end(s.TIMES_OUT)
-            return
-        self.minisockets += 1
-        rest = TimeWait(
-            self, socket.local, socket.remote, state=socket.state, due=now + self.ticks(wait),
-            rcv_nxt=socket.receiver.nxt, rcv_window=socket.receiver.window_left, snd_nxt=socket.sender.nxt,
-            ts_recent=socket.ts_recent if socket.timestamps else None,
-        )  # fmt: skip
-        socket.stop()
-        socket.detached = True
-        socket.read_closed = socket.write_closed = True
-        self.sockets[socket.local, socket.remote] = rest
-        claim = self._claims[socket.local, socket.remote]
-        self.ports.wait(claim, now, rest.state, now + wait, timestamps=socket.timestamps)
-        self.woken[socket] = None
-        self._changed(rest)
+    def replace(self, now: int, socket: FourTuple, rest: FourTuple) -> None:
+        """Put the timewait socket `rest` in the place of `socket`."""
+        assert isinstance(rest, TimeWaitSocket)
+        self.timewait_sockets += 1
+        self.sockets[rest.local, rest.remote] = rest
+        claim = self._claims[rest.local, rest.remote]
+        self.ports.wait(claim, now, rest.state, rest.due, timestamps=rest.ts_recent is not None)
+        self._touched[socket] = None
+        self._touch(rest)
 
     def count(self, counter: str) -> None:
         """Add one to a counter of `nstat`."""
         self.counters[counter] = self.counters.get(counter, 0) + 1
-        self.counted[counter] = None
+        self._moved[counter] = None
 
     def ticks(self, wait: int) -> int:
         """A wait rounded up to whole timer ticks."""
@@ -301,13 +273,15 @@ class Stack:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _changed(self, socket: Any) -> None:
-        self.woken[socket] = None
-        if isinstance(socket, Listener):
+    def _touch(self, socket: Any) -> None:
+        """Note that it may have changed: its claim on a port and its timer follow."""
+        self._touched[socket] = None
+        if isinstance(socket, ListenSocket):
             return
-        due = socket.due
-        claim = self._claims.get((socket.local, socket.remote))
-        if claim is not None:
+        key, due = (socket.local, socket.remote), socket.due
+        is_known = self.sockets.get(key) is socket
+        if is_known:
+            claim = self._claims[key]
             claim.state = socket.state
             if claim.entered is not None:
                 claim.expires = due
@@ -316,38 +290,34 @@ class Stack:
             if due is not None:
                 heapq.heappush(self._timers, (due, next(self._order), socket))
 
-    def _receive_at_listener(self, now: int, segment: Segment) -> None:
-        listener = self.listeners.get(segment.destination.port)
+    def _receive_at_listener(self, now: int, segment: Segment, iss: int | None = None) -> None:
+        listener, request = self.listeners.get(segment.destination.port), None
         if listener is None:
             self.refuse(segment)
         elif segment.flags & ACK:
-            self._asked(listener.on_ack(now, segment))
-            self.woken[listener] = None
+            request = listener.on_ack(now, segment)
+            self._touched[listener] = None
         elif segment.flags & (SYN | FIN | RST) == SYN:
             # Without ACK nothing but a SYN is looked at (tcp_rcv_state_process, TCP_LISTEN).
-            self._asked(listener.on_syn(now, segment))
-
-    def _asked(self, request: Socket | None) -> None:
+            request = listener.on_syn(now, segment, iss)
         if request is not None:
-            self._changed(request)
+            self._touch(request)
 
-    def _receive_in_time_wait(self, now: int, rest: TimeWait, segment: Segment) -> None:
+    def _receive_in_time_wait(self, now: int, rest: TimeWaitSocket, segment: Segment) -> None:
         claim, waited_for_fin = self._claims[rest.local, rest.remote], rest.state == s.FIN_WAIT_2
         verdict = rest.receive(now, segment)
         if waited_for_fin and rest.state == s.TIME_WAIT:
             claim.entered = claim.heard = now
         if verdict == RESET:
             self.refuse(segment)
+        elif verdict == NEW_CONNECTION and segment.destination.port not in self.listeners:
+            rest.send_ack(now)
         elif verdict == NEW_CONNECTION:
-            listener = self.listeners.get(segment.destination.port)
-            if listener is None:
-                rest.send_ack(now)
-            else:
-                rest.due = None
-                self.forget(rest)
-                # Clear of what the old connection may still have on its way (tcp_timewait_state_process).
-                self._asked(listener.on_syn(now, segment, seq_add(rest.snd_nxt, 65537) or 1))
-        self._changed(rest)
+            rest.due = None
+            self.forget(rest)
+            # Clear of what the old connection may still have on its way (tcp_timewait_state_process).
+            self._receive_at_listener(now, segment, seq_add(rest.snd_nxt, 65537) or 1)
+        self._touch(rest)
 
     def _next_isn(self, now: int, local: Endpoint, remote: Endpoint) -> int:
         """A number of chance for each four-tuple, plus a clock (RFC 6528; secure_tcp_seq).
@@ -369,6 +339,6 @@ CALLS: dict[str, Callable[..., Any]] = {
     "shutdown_write": Socket.shutdown_write,
     "close": Socket.close,
     "reset": Socket.reset,
-    "accept": lambda listener, now: listener.accept(),
-    "close_listener": lambda listener, now: listener.stack.close_listener(now, listener),
+    "accept": ListenSocket.accept,
+    "close_listener": ListenSocket.close,
 }

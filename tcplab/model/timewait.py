@@ -6,54 +6,49 @@ section 3.10.7.4, RFC 6191; TIME_WAIT assassination: RFC 1337.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add, seq_diff
+from tcplab.core.text import MILLISECOND
+from tcplab.model.machine import Machine
 from tcplab.model.rules import (
     ACCEPTED,
     EXPIRES,
     FIN_WAIT_2,
     GETS_FIN,
     GETS_RESET,
-    MILLISECOND,
     TIME_WAIT,
     TIME_WAIT_LENGTH,
     TIMES_OUT,
-    next_state,
+    advance,
 )
-
-if TYPE_CHECKING:
-    from tcplab.model.stack import Stack
 
 
 def in_window(segment: Segment, left: int, right: int) -> bool:
     """Does any of it lie in the window [left, right)? (net/ipv4/tcp_minisocks.c:tcp_in_window)
 
-    Only what has no socket is looked at this way: requests, and minisockets. A full socket takes
-    both ends as inside (`Receiver.acceptable`).
+    The rule for requests and timewait sockets; for a full socket both ends are inside
+    (`Receiver.acceptable`).
     """
     seq, end = segment.seq, segment.end_seq
     return seq == left or (after(end, left) and before(seq, right)) or seq == end == right
 
 
-#: What the stack has to do with a segment that met a minisocket.
+#: What the stack has to do with a segment that met a timewait socket.
 HANDLED, RESET, NEW_CONNECTION = "handled", "reset", "new connection"
 
 
-class TimeWait:
-    """A minisocket: four-tuple, numbers and one timer."""
+class TimeWaitSocket:
+    """What is left of a closed socket: four-tuple, numbers and one timer."""
 
     __slots__ = (
-        "detached",
-        "due", "last_reply", "local", "rcv_nxt", "rcv_window", "remote", "scheduled", "snd_nxt",
-        "stack", "state", "ts_recent",
+        "detached", "due", "last_reply", "local", "machine", "rcv_nxt", "rcv_window", "remote", "scheduled",
+        "snd_nxt", "state", "ts_recent",
     )  # fmt: skip
 
     def __init__(
-        self, stack: Stack, local: Endpoint, remote: Endpoint, *, state: str, due: int,
+        self, machine: Machine, local: Endpoint, remote: Endpoint, *, state: str, due: int,
         rcv_nxt: int, rcv_window: int, snd_nxt: int, ts_recent: int | None,
     ) -> None:  # fmt: skip
-        self.stack = stack
+        self.machine = machine
         self.local, self.remote = local, remote
         #: `TIME_WAIT`, or `FIN_WAIT_2` while the peer's FIN is still to come.
         self.state = state
@@ -71,8 +66,8 @@ class TimeWait:
         flags, seq, clock = segment.flags, segment.seq, self._clock(segment)
         if clock >= 0 and seq == self.rcv_nxt and (flags & RST or segment.end_seq == seq):
             if flags & RST:
-                if not self.stack.sysctls.tcp_rfc1337:
-                    self.stack.verdict = ACCEPTED
+                if not self.machine.sysctls.tcp_rfc1337:
+                    self.machine.verdict = ACCEPTED
                     self._end(GETS_RESET)
             else:
                 self._learn_clock(segment)
@@ -104,7 +99,7 @@ class TimeWait:
             self._reply(now, segment)
             return HANDLED
         if flags & RST:
-            self.stack.verdict = ACCEPTED
+            self.machine.verdict = ACCEPTED
             self._end(GETS_RESET)
             return HANDLED
         if flags & SYN and not before(seq, self.rcv_nxt):
@@ -114,7 +109,7 @@ class TimeWait:
         if not flags & FIN or end != seq_add(self.rcv_nxt, 1):
             # Data for an application that has gone.
             return self._refuse()
-        self.state = next_state(self.state, GETS_FIN)
+        advance(self, GETS_FIN)
         self.rcv_nxt = end
         self._learn_clock(segment)
         self._restart(now)
@@ -132,16 +127,16 @@ class TimeWait:
         """An ACK; without payload or FIN at most one in 500 ms (tcp_timewait_check_oow_rate_limit)."""
         if not segment.flags & SYN and segment.end_seq != segment.seq:
             self.send_ack(now)
-        elif now - self.last_reply >= self.stack.sysctls.tcp_invalid_ratelimit * MILLISECOND:
+        elif now - self.last_reply >= self.machine.sysctls.tcp_invalid_ratelimit * MILLISECOND:
             self.last_reply = now
             self.send_ack(now)
 
     def send_ack(self, now: int) -> None:
         """An ACK of all that came."""
-        self.stack.transmit(
+        self.machine.transmit(
             Segment(
                 self.local, self.remote, self.snd_nxt, self.rcv_nxt, ACK, self.rcv_window,
-                timestamps=None if self.ts_recent is None else (self.stack.clock(now), self.ts_recent),
+                timestamps=None if self.ts_recent is None else (self.machine.clock(now), self.ts_recent),
             )
         )  # fmt: skip
 
@@ -150,9 +145,9 @@ class TimeWait:
         self._end(EXPIRES if self.state == TIME_WAIT else TIMES_OUT)
 
     def _end(self, step: str) -> None:
-        self.state = next_state(self.state, step)
+        advance(self, step)
         self.due = None
-        self.stack.forget(self)
+        self.machine.forget(self)
 
     def summary(self) -> tuple[str, int, int, str, int | None, int]:
         """State, queues and timer as `ss` shows them."""

@@ -27,7 +27,7 @@ from tcplab.core.knobs import (
 )
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Trace
-from tcplab.model.rules import Options
+from tcplab.model.rules import TcpOptions
 from tcplab.studies.failover_run import NEVER, Plan, Play, Told
 from tcplab.studies.study import DURATION, RATE, Study, connecting, detection, idle_detection
 
@@ -227,7 +227,7 @@ class Failover(Study):
         promoted_at = round((self.fails_at_s + self.promotion_s) * SECOND)
         resolved_at = promoted_at + round(self.dns_ttl_s * SECOND)
         user_timeout = round(self.user_timeout_s * SECOND)
-        keepalive = Options(
+        keepalive = TcpOptions(
             keepalive_idle=round(self.keepalive_idle_s * SECOND),
             keepalive_interval=round(self.keepalive_interval_s * SECOND),
             keepalive_probes=self.keepalive_probes,

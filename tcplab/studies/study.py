@@ -18,7 +18,7 @@ from tcplab.core.releases import release
 from tcplab.core.segment import Endpoint, Segment
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
-from tcplab.model.rules import CLOSED, DEFAULT_OPTIONS, Options
+from tcplab.model.rules import CLOSED, DEFAULT_OPTIONS, TcpOptions
 from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
 
@@ -41,7 +41,7 @@ _SETTLED = 300_000_000
 class _Wire:
     """A client and a server, and the segments between them, until somebody pulls the plug."""
 
-    def __init__(self, latency: int, linux: str, options: Options = DEFAULT_OPTIONS) -> None:
+    def __init__(self, latency: int, linux: str, options: TcpOptions = DEFAULT_OPTIONS) -> None:
         rules = release(linux)
         self.latency, self.options = latency, options
         self.stacks = {address: Stack(address, rules) for address in (_CLIENT, _SERVER)}
@@ -110,7 +110,7 @@ def detection(retries2: int, latency: int, linux: str, user_timeout: int = 0) ->
     Keepalive does not count here: no probe is sent while data is unacknowledged
     (net/ipv4/tcp_timer.c:tcp_keepalive_timer).
     """
-    wire = _Wire(latency, linux, Options(user_timeout=user_timeout))
+    wire = _Wire(latency, linux, TcpOptions(user_timeout=user_timeout))
     wire.client.sysctls.tcp_retries2 = retries2
     client = wire.connection()
     wire.plugged, began = False, wire.now
@@ -120,7 +120,7 @@ def detection(retries2: int, latency: int, linux: str, user_timeout: int = 0) ->
 
 
 @lru_cache(maxsize=64)
-def idle_detection(options: Options, latency: int, linux: str) -> int:
+def idle_detection(options: TcpOptions, latency: int, linux: str) -> int:
     """From the last segment received from the peer to keepalive's end: as in `keepalive`.
 
     `options` has keepalive on.
@@ -134,7 +134,7 @@ def idle_detection(options: Options, latency: int, linux: str) -> int:
 @lru_cache(maxsize=64)
 def connecting(latency: int, linux: str, user_timeout: int = 0) -> int:
     """From the first SYN to the end of a connect() that nobody answers: as in `unanswered_connect`."""
-    wire = _Wire(latency, linux, Options(user_timeout=user_timeout))
+    wire = _Wire(latency, linux, TcpOptions(user_timeout=user_timeout))
     wire.plugged = False
     return wire.until_given_up(wire.connect())
 

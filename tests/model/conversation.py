@@ -19,7 +19,7 @@ import re
 
 from tcplab.core.releases import NEWEST, release
 from tcplab.core.segment import ACK, FLAG_LETTERS, RST, SYN, Endpoint, Segment, seq_add
-from tcplab.model.rules import CLOSED, Options
+from tcplab.model.rules import CLOSED, TcpOptions
 from tcplab.model.stack import Stack
 
 SECOND, MILLISECOND = 1_000_000_000, 1_000_000
@@ -51,7 +51,7 @@ class Numbers:
 def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0):
     """Socket options from seconds."""
     idle, interval, probes = keepalive
-    return Options(
+    return TcpOptions(
         keepalive_idle=round(idle * SECOND),
         keepalive_interval=round(interval * SECOND),
         keepalive_probes=probes,
@@ -258,7 +258,7 @@ class Conversation:
 
     @property
     def entry(self):
-        """Socket or minisocket under the connection's four-tuple, or None."""
+        """Socket or timewait socket under the connection's four-tuple, or None."""
         four_tuple = Endpoint(MACHINE, self.ports[0]), Endpoint(PEER, self.ports[1])
         return self.stack.sockets.get(four_tuple)
 

@@ -298,7 +298,7 @@ def test_what_a_cookie_remembers_rides_in_the_timestamp(sack, timestamps):
             server.receive(now * 20_000_000, segment)
         for segment in server.to_send():
             client.receive(now * 20_000_000, segment)
-    theirs = listener.accept()
+    theirs = server.call(80_000_000, "accept", listener)
     assert theirs is not None
     for socket in (mine, theirs):
         assert (socket.timestamps, socket.sack, socket.scaling) == (
@@ -346,7 +346,7 @@ def test_queues_never_exceed_their_limits(steps, linux, backlog, cookies, abort)
         elif what == "reset":
             clients.says(client, RST, 1)
         elif what == "accept":
-            listener.accept()
+            listener.accept(machine.now)
         elif what == "time":
             machine.passes(client / 1000)
             machine.left.clear()

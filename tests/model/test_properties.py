@@ -121,15 +121,15 @@ def check(machine):
         assert socket.state in STATES and socket.state != CLOSED
         assert socket.scheduled == socket.due
         if not isinstance(socket, Socket):
-            assert socket.due is not None, "a minisocket for ever"
+            assert socket.due is not None, "a timewait socket without an end"
             continue
         sender, receiver = socket.sender, socket.receiver
         assert not before(sender.nxt, sender.una) and not before(sender.limit(), sender.nxt)
         if sender.flight:
             assert sender.flight[0].seq == sender.una and sender.flight[-1].end == sender.nxt
-            assert sender.timer.due is not None, "in flight without a timer"
+            assert sender.timer.pending is not None, "in flight without a timer"
         elif sender.unsent:
-            assert sender.timer.due is not None, "data waits without a timer"
+            assert sender.timer.pending is not None, "data waits without a timer"
         at = sender.una
         for chunk in sender.flight:
             assert chunk.seq == at

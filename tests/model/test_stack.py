@@ -7,7 +7,7 @@ from model.wire import CLIENT, SERVER, Wire
 from tcplab.core.releases import release
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_add, seq_diff
 from tcplab.model.ports import PortError
-from tcplab.model.rules import Options
+from tcplab.model.rules import TcpOptions
 from tcplab.model.stack import CALLS, Stack
 
 SERVICE = Endpoint(PEER, 5432)
@@ -115,15 +115,24 @@ def test_timers_fire_in_order_and_late_ones_all():
     assert stack.next_timer() == 1_002_000_000
 
 
-def test_who_was_touched_is_woken():
+def test_a_socket_that_was_touched_is_named_once():
     machine = Conversation()
-    machine.stack.woken.clear()
+    assert machine.stack.changed()
     machine.play("1 < PA 1 1 10\n > A 1 11")
-    assert list(machine.stack.woken) == [machine.socket]
+    assert machine.stack.changed() == [machine.socket]
+    assert machine.stack.changed() == []
     listening = Conversation("listening").play("0 listen()\n < S 0\n > SA 0 1")
-    listening.stack.woken.clear()
+    listening.stack.changed()
     listening.play("0.1 < A 1 1")
-    assert listening.listener in listening.stack.woken
+    assert listening.listener in listening.stack.changed()
+
+
+def test_a_counter_that_has_moved_is_named_once():
+    machine = Conversation()
+    assert machine.stack.moved_counters() == [("TcpActiveOpens", 1)]
+    machine.play("1 < R 1")
+    assert machine.stack.moved_counters() == [("TcpEstabResets", 1)]
+    assert machine.stack.moved_counters() == []
 
 
 def test_the_clock_of_timestamps_counts_milliseconds_and_wraps():
@@ -222,12 +231,12 @@ def test_a_reused_time_wait_is_gone_and_the_new_number_lies_above_it():
     old = established(stack)
     closed(stack, old)
     (rest,) = stack.sockets.values()
-    assert rest.state == "TIME_WAIT" and stack.minisockets == 1
+    assert rest.state == "TIME_WAIT" and stack.timewait_sockets == 1
     new = stack.connect(1_001 * 1_000_000, SERVICE)
     (syn,) = stack.to_send()
     assert new.local == old.local and syn.seq == seq_add(rest.snd_nxt, 65537)
     assert syn.timestamps[1] == rest.ts_recent, "what the peer said last is still known"
-    assert stack.minisockets == 0 and states(stack) == ["SYN_SENT"]
+    assert stack.timewait_sockets == 0 and states(stack) == ["SYN_SENT"]
 
 
 def test_the_next_connection_on_a_four_tuple_begins_above_the_last():
@@ -262,13 +271,13 @@ def test_only_one_listener_on_a_port_and_its_old_connections_keep_the_next_one_o
     with pytest.raises(PortError) as error:
         stack.listen(5432, 10)
     assert error.value.errno == "EADDRINUSE"
-    stack.close_listener(0, listener)
+    stack.call(0, "close_listener", listener)
     stack.listen(5432, 10)
 
 
 def test_a_bound_socket_that_can_not_connect_lets_go_of_its_port():
     stack = small()
-    established(stack, options=Options(reuse_address=True))
+    established(stack, options=TcpOptions(reuse_address=True))
     bound = stack.bind("0.0.0.0", 60001, reuse_address=True)
     with pytest.raises(PortError):
         stack.connect(0, SERVICE, bound=bound)
@@ -287,7 +296,7 @@ def test_a_reboot_frees_every_port():
     stack = small()
     closed(stack, established(stack))
     stack.forget_everything()
-    assert stack.minisockets == 0 and stack.ports.held(60001) == ()
+    assert stack.timewait_sockets == 0 and stack.ports.held(60001) == ()
     established(stack)
 
 
@@ -297,5 +306,5 @@ def test_the_port_is_free_after_a_minute_in_time_wait():
     stack.timer(59_999_000_000)
     assert states(stack) == ["TIME_WAIT"]
     stack.timer(60_000_000_000)
-    assert states(stack) == [] and stack.minisockets == 0
+    assert states(stack) == [] and stack.timewait_sockets == 0
     established(stack, now=60_000_000_000)

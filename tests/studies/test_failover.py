@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tcplab import DeadPeer, Failover, Keepalive, UnansweredConnect, run
 from tcplab.core.knobs import ParameterError
-from tcplab.model.rules import Options
+from tcplab.model.rules import TcpOptions
 from tcplab.studies import STUDIES
 from tcplab.studies.failover import MOST_EVENTS, PARTS, STEPS
 from tcplab.studies.study import connecting, detection, idle_detection
@@ -174,7 +174,7 @@ def test_silence_is_that_of_the_experiments(linux, latency_ms):
     common, latency = {"linux": linux, "latency_ms": latency_ms}, latency_ms * 1_000_000
     limited = run(DeadPeer(user_timeout_s=30, **common)).outcome["detected_after_s"]
     assert detection(15, latency, linux, 30_000_000_000) / 1e9 == limited
-    options = Options(keepalive_idle=60_000_000_000, keepalive_interval=10_000_000_000, keepalive_probes=4)
+    options = TcpOptions(keepalive_idle=60_000_000_000, keepalive_interval=10_000_000_000, keepalive_probes=4)
     probed = run(Keepalive(idle_s=60, interval_s=10, probes=4, **common)).outcome["detected_after_s"]
     assert idle_detection(options, latency, linux) / 1e9 == pytest.approx(probed, abs=1e-6)
     opened = run(UnansweredConnect(**common)).outcome["gave_up_after_s"]
