@@ -1,11 +1,12 @@
-"""Numbers in words: the only place that turns seconds, counts and sizes into text for people.
+"""Numbers in words, and words as numbers: the only place that turns seconds, counts and sizes into text.
 
 Nanoseconds are the run's own integers; a function that takes seconds says so in its argument's name.
 """
 
 from __future__ import annotations
 
-from math import inf
+import re
+from math import floor, inf, isnan, log10
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -60,3 +61,59 @@ def plural(count: int, thing: str) -> str:
 def number(value: float, unit: str = "") -> str:
     """A value with its unit: ``350 s``, ``470.533 connections``; ``never`` for infinity."""
     return "never" if value == inf else f"{value:,.6g} {unit}".strip()
+
+
+def factor(ratio: float) -> str:
+    """A ratio above 1, rounded: ``about 1.5 times``, ``about 15 times``, ``about 1,000 times``."""
+    if ratio < 10:
+        return f"about {round(ratio * 2) / 2:g} times"
+    step = 10 ** floor(log10(ratio)) // 2 or 1
+    return f"about {round(ratio / step) * step:,} times"
+
+
+#: How many seconds one of each unit is.
+UNITS_S = {
+    "ms": 0.001, "s": 1, "sec": 1, "secs": 1, "second": 1, "seconds": 1,
+    "m": 60, "min": 60, "mins": 60, "minute": 60, "minutes": 60,
+    "h": 3600, "hour": 3600, "hours": 3600, "d": DAY_S, "day": DAY_S, "days": DAY_S,
+}  # fmt: skip
+NEVER = frozenset({"never", "inf", "infinity", "forever", "for ever", "∞"})
+_PART = re.compile(r"[\s,+]*(?:and\s+)?([-+]?(?:\d[\d,_']*(?:\.\d+)?|\.\d+))\s*([^\W\d_]+|%)?")
+
+
+def read_number(text: object, unit: str = "") -> float | None:
+    """What a person typed, as a number of `unit`: ``15 min 29 s``, ``7,875``, ``0,5``; None where it is none.
+
+    Takes numbers, texts of numbers with or without the unit, sums of times where the unit is ``s``, and
+    ``never``, which is infinite.
+    """
+    if isinstance(text, bool) or text is None:
+        return None
+    if isinstance(text, int | float):
+        return None if isnan(text) else float(text)
+    typed = str(text).strip().lower().strip("~≈ ").rstrip(".")
+    if typed in NEVER:
+        return inf
+    total, at, parts = 0.0, 0, 0
+    while at < len(typed):
+        part = _PART.match(typed, at)
+        one = part and _unit(part[2] or "", unit)
+        if not part or one is None or (parts and not part[2]) or (parts and unit != "s"):
+            return None
+        total += _digits(part[1]) * one
+        at, parts = part.end(), parts + 1
+    return total if parts else None
+
+
+def _digits(text: str) -> float:
+    """``7,875`` is 7875, and ``0,5`` is a half, as it is written in much of the world."""
+    text = text.rstrip(",_'")
+    if "," in text and "." not in text and not re.fullmatch(r"[-+]?[1-9]\d{0,2}(,\d{3})+", text):
+        text = text.replace(",", ".", 1)
+    return float(re.sub("[,_']", "", text))
+
+
+def _unit(word: str, unit: str) -> float | None:
+    if not word or word == unit or word == unit.rstrip("s"):
+        return 1
+    return UNITS_S.get(word) if unit == "s" else None

@@ -1,6 +1,6 @@
-"""The lesson kit: predict, check, hint, solution; what the article says; which lesson do I need?
+"""The lesson kit: predictions with check, hint and solution; what the article says; which lesson do I need?
 
-It knows nothing of the rest of tcplab, and needs ipywidgets only where something is shown.
+It imports nothing of tcplab but `core`, and needs ipywidgets only where something is displayed.
 """
 
 from tcplab.lesson.course import found

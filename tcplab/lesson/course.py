@@ -1,4 +1,4 @@
-"""The lessons of the course and its glossary: what exists, in which order, under which name."""
+"""The course: its lessons in their order, its glossary, and a diagnosis with links to lessons."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Lesson:
     number: str
     name: str
     title: str
-    #: How long it takes a learner.
+    #: How many minutes it takes a learner.
     minutes: int
     #: False: an elective.
     core: bool
     #: True when the notebook exists.
     ready: bool
-    #: What one can do afterwards.
+    #: What a learner can do afterwards.
     promise: str
 
     @property
@@ -38,8 +38,8 @@ class Lesson:
         return f"{self.number} {self.name}" + ("" if self.ready else " (planned)")
 
     def link(self) -> str:
-        """HTML: a link where there is a notebook, an honest word where there is none yet."""
-        # A long name may break: it is the narrowest column of a table that decides how wide that is.
+        """HTML: a link where there is a notebook, `(planned)` where there is none yet."""
+        # A long name may break at its underscores, so that the column of links stays narrow.
         name = f"{self.number} {to_html(self.name).replace('_', '_<wbr>')}"
         style = "color: var(--jp-content-link-color, #1565c0); text-decoration: underline"
         if self.ready:
@@ -89,18 +89,15 @@ def glossary(*terms: str) -> Shown:
     return Shown("\n".join(f"{term}: {words[term]}" for term in chosen), table(["term", "meaning"], rows))
 
 
-# ----------------------------------------------------------------------
-# A diagnosis as a table for a learner: what was found, in which frames, and which lesson explains it.
-
-#: More frames than this are given by the first and the last.
+#: Of more frames than this, only the first ones and the last are shown.
 FRAMES = 6
 
 
 def found(diagnosis: Any, *numbers: int) -> Shown:
-    """What `tcplab.diagnose` found, a row for each finding.
+    """The findings of `tcplab.diagnose`, a row each, with their frames and the lesson that explains them.
 
-    `numbers`: of those connections only, counted from 0. A diagnosis without any finding gets a
-    sentence that says so.
+    `numbers`: only these connections, counted from 0. A diagnosis without findings gets a sentence that
+    says so.
     """
     by_file = {lesson.notebook.removesuffix(".ipynb"): lesson for lesson in lessons().values()}
     rows, lines = [], []

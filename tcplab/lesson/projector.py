@@ -1,7 +1,7 @@
 """Projector mode: larger type and larger pictures for a whole page, and fewer controls.
 
-It is a style sheet and a class on the page's body; the notebook's cells stay as they are. The widget
-that switches it needs anywidget, so it is made when it is wanted first.
+It is a style sheet and a class on the page's body; the notebook's cells are not changed. The widget that
+switches it needs anywidget, so it is made when first wanted.
 """
 
 from __future__ import annotations
@@ -9,54 +9,6 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import anywidget
-
-# ----------------------------------------------------------------------
-# Keys that belong to a question and not to JupyterLab around it.
-#
-# In command mode JupyterLab takes arrow keys and Enter for itself wherever the focus is not in a
-# text field: radio buttons could not be moved, nor buttons pressed with Enter. This invisible widget
-# keeps those keys inside the box that it stands in. Others, such as Ctrl+S, go through.
-
-_KEEP = """
-const KEYS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Enter", " "]);
-
-function keep(event) {
-  if (KEYS.has(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey) {
-    event.stopPropagation();
-  }
-}
-
-function render({ el }) {
-  el.style.display = "none";
-  let box = null;
-  let waiting = requestAnimationFrame(function find() {
-    box = el.closest(".tcplab-keys");
-    if (!box) {
-      waiting = requestAnimationFrame(find);
-      return;
-    }
-    box.addEventListener("keydown", keep);
-    box.dataset.keys = "kept";
-  });
-  return () => {
-    cancelAnimationFrame(waiting);
-    box?.removeEventListener("keydown", keep);
-  };
-}
-
-export default { render };
-"""
-
-#: The class of the box whose keys are kept.
-BOX = "tcplab-keys"
-
-
-class Keys(anywidget.AnyWidget):
-    """Put it into a box that has the class `BOX`."""
-
-    _esm = _KEEP
 
 
 @cache
@@ -66,11 +18,11 @@ def _switch() -> Any:
     import traitlets
 
     class Switch(anywidget.AnyWidget):
-        """Whether the page is set for a projector."""
+        """A switch on the page: projector mode or not."""
 
         _esm = Path(__file__).with_name("projector.js")
 
-        #: The style sheet, which the page keeps as long as this switch lives.
+        #: The style sheet, which the page keeps as long as this switch exists.
         sheet = traitlets.Unicode().tag(sync=True)
         on = traitlets.Bool(False).tag(sync=True)
 
@@ -89,9 +41,9 @@ def _switch() -> Any:
 def projector(on: bool = True) -> Any:
     """Set the whole page for a projector, or back (`False`); for the last line of a cell.
 
-    Text of at least 18 px, pictures a third larger. Of each explorer stay its first controls, its
-    presets, the sentence and the picture: help, *more settings* and the other tabs are hidden.
-    What is returned is a switch to click; it holds until it is turned back or its kernel ends.
+    Text of at least 18 px, pictures a third larger. Each explorer keeps its first controls, its presets,
+    the sentence and the picture: help, *more settings* and the other tabs are hidden. Returns a switch to
+    click; it holds until it is turned back or its kernel ends.
     """
     switch = _switch()
     switch.on = on

@@ -1,7 +1,8 @@
-"""Questions to be answered before a run: what do you think will happen?
+"""Questions to answer before a run: what do you think will happen? And what opens when they are answered.
 
-The answer lives in Python (``question.answer = 929``), the buttons in front of it only set it,
-so that a learner, a test and a notebook without widgets all go the same way.
+The answer is a Python attribute (``question.answer = 929``); the form in front of it only sets it. So a
+learner, a test and a notebook without widgets all take the same path. The questions of the notebooks are
+tables in questions/LESSON.toml: in the notebooks a learner could read the answer before the question.
 """
 
 from __future__ import annotations
@@ -15,22 +16,13 @@ from html import escape
 from typing import Any, Protocol
 from weakref import WeakSet
 
-import ipywidgets as widgets
-
-from tcplab.lesson import tables as quantity
+from tcplab.core.text import factor, in_words, read_number
 from tcplab.lesson.course import read_table
-from tcplab.lesson.projector import BOX, Keys
-from tcplab.lesson.tables import Shown, box, to_html, to_plain
-
-# ----------------------------------------------------------------------
-# Begin a lesson anew without restarting its kernel: for the next class, or the next learner.
-#
-# Whatever learners change tells `remember` of itself when it is made. What nobody holds any more is
-# forgotten by itself.
+from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain
 
 
-class Beginner(Protocol):
-    """Something that can be as it was at first."""
+class Resettable(Protocol):
+    """Something that a learner changes and that can be as it was at first."""
 
     def start_again(self) -> None:
         """Back to the beginning."""
@@ -40,13 +32,13 @@ class Beginner(Protocol):
 _known: WeakSet[Any] = WeakSet()
 
 
-def remember(thing: Beginner) -> None:
-    """From now on `start_again` brings this back to its beginning, too."""
+def remember(thing: Resettable) -> None:
+    """Make `start_again` reset this, too, as long as it exists."""
     _known.add(thing)
 
 
 def start_again() -> Shown:
-    """Every question of this notebook untouched, what waits behind it closed, every explorer as it began.
+    """Reset every question of this notebook, close what opened with it, and reset every explorer.
 
     For a cell of its own: ``start_again()``. What cells have printed stays, and so do the variables.
     """
@@ -56,11 +48,30 @@ def start_again() -> Shown:
     sentence = "All is as it was at the beginning: questions unanswered, what waits for them closed."
     if not things:
         sentence = "There is nothing to begin again: no cell has made a question or an explorer yet."
-    return Shown(sentence, box(to_html(sentence), role="status"))
+    return in_a_box(sentence, role="status")
 
 
-# ----------------------------------------------------------------------
-# What a question answers: an outcome and sentences, for a notebook, a terminal and a test.
+class Displayed(ABC):
+    """A widget where a kernel runs; plain text and HTML where none does."""
+
+    _widget: Any = None
+
+    def widget(self) -> Any:
+        """The widget, made when first wanted: always the same one."""
+        if self._widget is None:
+            self._widget = self._build()
+        return self._widget
+
+    @abstractmethod
+    def _build(self) -> Any: ...
+
+    @abstractmethod
+    def _repr_html_(self) -> str: ...
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(self.widget()._repr_mimebundle_(**options) or {})
+        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
+
 
 RIGHT, CLOSE, WRONG = "right", "close", "wrong"
 NOT_ATTEMPTED, UNCLEAR = "not attempted", "unclear"
@@ -106,11 +117,7 @@ class Feedback:
         return box(f"<b>{symbol} {heading}.</b> {to_html(self.text)}", edge=colour, role="status")
 
 
-#: Within this factor of the truth a wrong number is called close.
-CLOSE_FACTOR = 1.5
-
-
-class Question(ABC):
+class Question(Displayed):
     """A prediction. Nothing here raises because of what a learner does or doesn't."""
 
     def __init__(self, text: str, *, because: str, hints: Sequence[str] = ()) -> None:
@@ -119,30 +126,29 @@ class Question(ABC):
         self.because = because
         self.hints = tuple(hints)
         self._answer: Any = None
-        #: Called when the answer changes: the front in front of this question shows it.
-        self.shows_answer: Callable[[Any], None] | None = None
+        #: Called when the answer changes: the form shows it.
+        self.on_answer: Callable[[Any], None] | None = None
         #: True once a prediction was checked, or the solution was asked for.
         self.committed = False
         self._hints_given = 0
-        self._watchers: list[Callable[[], None]] = []
-        self._beginners: list[Callable[[], None]] = []
-        self._front: Any = None
+        self._on_commit: list[Callable[[], None]] = []
+        self._on_reset: list[Callable[[], None]] = []
         remember(self)
 
     @property
     def answer(self) -> Any:
-        """What the learner said; None until then."""
+        """The learner's answer; None until then."""
         return self._answer
 
     @answer.setter
     def answer(self, answer: Any) -> None:
         self._answer = answer
-        if self.shows_answer:
-            self.shows_answer(answer)
+        if self.on_answer:
+            self.on_answer(answer)
 
     @abstractmethod
     def judge(self) -> Feedback:
-        """Feedback about `answer`, which is not None; leaves everything as it is."""
+        """Feedback about `answer`, which is not None; changes nothing."""
 
     @abstractmethod
     def right_answer(self) -> str:
@@ -151,10 +157,10 @@ class Question(ABC):
     @property
     @abstractmethod
     def how_to_answer(self) -> str:
-        """The line below the question where no buttons are: how the answer looks in Python."""
+        """The line below the question where no form is: how the answer looks in Python."""
 
     def check(self) -> Feedback:
-        """Feedback about the prediction, and the end of waiting for whatever comes `after` it."""
+        """Feedback about the prediction; opens whatever comes `after` it."""
         if self.answer is None or (isinstance(self.answer, str) and not self.answer.strip()):
             return Feedback(NOT_ATTEMPTED, "Make a guess first; a wrong one teaches more than none.")
         feedback = self.judge()
@@ -163,7 +169,7 @@ class Question(ABC):
         return feedback
 
     def hint(self) -> Feedback:
-        """The next hint; the first again after the last."""
+        """The next hint; after the last, the first."""
         if not self.hints:
             return Feedback(HINT, "There is none for this question: just guess.")
         number = self._hints_given % len(self.hints)
@@ -171,43 +177,37 @@ class Question(ABC):
         return Feedback(HINT, f"({number + 1} of {len(self.hints)}) {self.hints[number]}")
 
     def solution(self) -> Feedback:
-        """The right answer and why. Whoever has seen it has predicted enough."""
+        """The right answer and why; counts as a prediction."""
         self._commit()
         return Feedback(SOLUTION, f"**{self.right_answer()}.** {self.because}")
 
     def when_committed(self, do: Callable[[], None]) -> None:
-        """Call `do` at the first checked prediction or solution; at once when that has been.
+        """Call `do` at the first checked prediction or solution; at once when there was one.
 
         After `start_again` the next one is the first.
         """
-        self._watchers.append(do)
+        self._on_commit.append(do)
         if self.committed:
             do()
 
     def when_started_again(self, do: Callable[[], None]) -> None:
-        """Call `do` whenever the question has become untouched again."""
-        self._beginners.append(do)
+        """Call `do` whenever the question is reset."""
+        self._on_reset.append(do)
 
     def start_again(self) -> None:
-        """As nobody had answered yet, for the next learner. See `tcplab.lesson.start_again`."""
+        """Unanswered, for the next learner. See `tcplab.lesson.start_again`."""
         self.committed = False
         self._hints_given = 0
         self.answer = None
-        for do in self._beginners:
+        for do in self._on_reset:
             do()
 
     def _commit(self) -> None:
         if self.committed:
             return
         self.committed = True
-        for do in self._watchers:
+        for do in self._on_commit:
             do()
-
-    def front(self) -> Any:
-        """The widget in front of this question: always the same one."""
-        if self._front is None:
-            self._front = front(self)
-        return self._front
 
     def __repr__(self) -> str:
         return to_plain(f"Question: {self.text}\n{self.how_to_answer}")
@@ -216,14 +216,26 @@ class Question(ABC):
         how = f'<div style="opacity: 0.8">{to_html(self.how_to_answer)}</div>'
         return box(f"<b>Predict.</b> {to_html(self.text)}{how}", edge="#CC79A7")
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """Buttons where a kernel runs; the question as text where none does."""
-        bundle = dict(self.front()._repr_mimebundle_(**options) or {})
-        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+def with_unit(value: float, unit: str = "") -> str:
+    """A number in an answer: `929 s (15 min 29 s)`, `7 connections`, `never`."""
+    if math.isinf(value):
+        return "never"
+    number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    text = f"{number} {unit}".rstrip()
+    return f"{text} ({in_words(round(value))})" if unit == "s" and value >= 120 else text
+
+
+def _short(answer: object) -> str:
+    text = str(answer)
+    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 class NumberQuestion(Question):
     """A number with a unit; `never` is one too. See `predict_number`."""
+
+    #: Within this factor of the right number, a wrong one is called close.
+    CLOSE_FACTOR = 1.5
 
     def __init__(
         self, text: str, *, right: float, unit: str, because: str, hints: Sequence[str],
@@ -241,20 +253,25 @@ class NumberQuestion(Question):
         return f"Answer with {like}. Run this cell to get a box to type into."
 
     def right_answer(self) -> str:
-        return quantity.show(self.right, self.unit).capitalize()
+        return with_unit(self.right, self.unit).capitalize()
+
+    def _build(self) -> Any:
+        from tcplab.lesson.form import form, text_field
+
+        return form(self, text_field(self, self.unit))
 
     def judge(self) -> Feedback:
-        value = quantity.read(self.answer, self.unit)
+        value = read_number(self.answer, self.unit)
         if value is None:
             example = "`45`, `45 s`, `2 min 30 s`" if self.unit == "s" else "`7`"
-            said = f"“{_short(self.answer)}” can't be read as a number"
-            return Feedback(UNCLEAR, f"{said}: write for example {example} or `never`.")
-        said = f"You said **{quantity.show(value, self.unit)}**"
+            unreadable = f"“{_short(self.answer)}” can't be read as a number"
+            return Feedback(UNCLEAR, f"{unreadable}: write for example {example} or `never`.")
+        said = f"You said **{with_unit(value, self.unit)}**"
         for usual, why in self.common.items():
             if self._near(value, usual, 0.02) and not self._near(value, self.right, 0.005):
                 return Feedback(WRONG, f"{said}. {why}")
         if self._near(value, self.right, self.tolerance):
-            exact = "." if value == self.right else f"; it is {quantity.show(self.right, self.unit)}."
+            exact = "." if value == self.right else f"; it is {with_unit(self.right, self.unit)}."
             return Feedback(RIGHT, f"{said}{exact} {self.because}")
         return self._distance(said, value)
 
@@ -264,7 +281,7 @@ class NumberQuestion(Question):
         return abs(value - target) <= relative * abs(target)
 
     def _distance(self, said: str, value: float) -> Feedback:
-        """How far off on a scale of factors, for seconds and ports alike."""
+        """How far off, as a factor: for seconds and ports alike."""
         low, high, more = ("short", "long", "as long") if self.unit == "s" else ("low", "high", "as much")
         if math.isinf(self.right):
             return Feedback(WRONG, f"{said}. No number is right here: nothing ever ends it.")
@@ -274,11 +291,11 @@ class NumberQuestion(Question):
         if value <= 0 or self.right <= 0:
             return Feedback(WRONG, f"{said}: too {word}.")
         ratio = max(value / self.right, self.right / value)
-        if ratio < CLOSE_FACTOR:
+        if ratio < self.CLOSE_FACTOR:
             return Feedback(CLOSE, f"{said}: too {word} by {abs(value / self.right - 1):.0%}.")
         if value > self.right:
-            return Feedback(WRONG, f"{said}: {quantity.times(ratio)} too {high}.")
-        return Feedback(WRONG, f"{said}: too {low}. The truth is {quantity.times(ratio)} {more}.")
+            return Feedback(WRONG, f"{said}: {factor(ratio)} too {high}.")
+        return Feedback(WRONG, f"{said}: too {low}. The truth is {factor(ratio)} {more}.")
 
 
 class ChoiceQuestion(Question):
@@ -290,7 +307,7 @@ class ChoiceQuestion(Question):
         super().__init__(text, because=because, hints=hints)
         if right not in options:
             raise ValueError(f"right = {right!r} is not one of the options: {', '.join(options)}.")
-        #: Label -> what to say to somebody who chose it.
+        #: Label -> the feedback for a learner who chose it.
         self.options = dict(options)
         self.right = right
 
@@ -314,6 +331,11 @@ class ChoiceQuestion(Question):
                 return label
         return None
 
+    def _build(self) -> Any:
+        from tcplab.lesson.form import form, radio_buttons
+
+        return form(self, radio_buttons(self))
+
     def judge(self) -> Feedback:
         label = self.chosen()
         if label is None:
@@ -323,11 +345,6 @@ class ChoiceQuestion(Question):
         if label == self.right:
             return Feedback(RIGHT, " ".join(filter(None, (said, self.options[label], self.because))))
         return Feedback(WRONG, f"{said} {self.options[label]}")
-
-
-def _short(answer: object) -> str:
-    text = str(answer)
-    return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def predict_number(
@@ -355,165 +372,25 @@ def predict_choice(
 ) -> ChoiceQuestion:
     """Ask for one of a few answers before a run.
 
-    `options` maps each label to what is said to somebody who chose it; `right` is the label of
-    the right one. Raises `ValueError` when it is not among them.
+    `options` maps each label to the feedback for a learner who chose it; `right` is the label of the right
+    one. Raises `ValueError` when it is not among them.
     """
     return ChoiceQuestion(text, options, right=right, because=because, hints=hints)
 
 
-# ----------------------------------------------------------------------
-# First predict, then look: what waits for a prediction.
-
-WAITING = "First make your prediction above and press Check (any answer will do); then this part opens."
-
-
-class After:
-    """A place that stays closed until its question was answered. See `after`."""
-
-    def __init__(self, question: Question, make: Callable[[], Any]) -> None:
-        self.question = question
-        self._make = make
-        self._made: Any = None
-        self._place: Any = None
-        question.when_started_again(self._start_again)
-
-    @property
-    def thing(self) -> Any:
-        """What was waiting, made when first wanted; None while the question is open."""
-        if not self.question.committed:
-            return None
-        if self._made is None:
-            self._made = self._make()
-        return self._made
-
-    def place(self) -> Any:
-        """The widget that holds the waiting sentence first, and the thing itself later."""
-        if self._place is None:
-            import ipywidgets as widgets
-
-            self._place = widgets.VBox([widgets.HTML(box(to_html(WAITING)))])
-            self.question.when_committed(self._open)
-        return self._place
-
-    def _start_again(self) -> None:
-        """The sentence in its place again; the thing will be another one, as it was at first."""
-        import ipywidgets as widgets
-
-        self._made = None
-        if self._place is not None:
-            gone = self._place.children
-            self._place.children = [widgets.HTML(box(to_html(WAITING)))]
-            _close(gone)
-
-    def _open(self) -> None:
-        import ipywidgets as widgets
-
-        thing = self.thing
-        if not isinstance(thing, widgets.Widget):
-            thing = widgets.HTML(_as_html(thing))
-        self._place.children = [thing]
-
-    def __repr__(self) -> str:
-        if not self.question.committed:
-            return WAITING
-        return str(getattr(self.thing, "sentence", "") or repr(self.thing))
-
-    def _repr_html_(self) -> str:
-        return box(to_html(repr(self)))
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(self.place()._repr_mimebundle_(**options) or {})
-        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
-
-
-def after(question: Question, make: Callable[[], Any]) -> After:
-    """Show what `make` makes once `question` was answered, and a sentence that says so until then.
-
-    `make` is called at most once, and not before: ``after(question, lambda: explore(Keepalive))``.
-    Only `start_again` brings it about that it is called once more.
-    """
-    return After(question, make)
-
-
-class Reveal:
-    """A fact that is folded away while its question is open. See `reveal`."""
-
-    def __init__(self, question: Question, *parts: Any, title: str = "What happens") -> None:
-        self.question = question
-        self.parts = parts
-        self.title = title
-        self._place: Any = None
-
-    def place(self) -> Any:
-        """The widget that unfolds by itself when the question is answered."""
-        if self._place is None:
-            import ipywidgets as widgets
-
-            self._place = widgets.HTML(self._repr_html_())
-            self.question.when_committed(self._fold_or_unfold)
-            self.question.when_started_again(self._fold_or_unfold)
-        return self._place
-
-    def _fold_or_unfold(self) -> None:
-        self._place.value = self._repr_html_()
-
-    def __repr__(self) -> str:
-        return "\n".join(to_plain(str(part)) for part in self.parts)
-
-    def _repr_html_(self) -> str:
-        done = self.question.committed
-        summary = to_html(
-            self.title if done else f"{self.title} (open this when you have made your prediction)"
-        )
-        inside = f"<summary><b>{summary}</b></summary>{''.join(map(_as_html, self.parts))}"
-        return box(f"<details{' open' if done else ''}>{inside}</details>", edge="#009E73")
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(self.place()._repr_mimebundle_(**options) or {})
-        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
-
-
-def reveal(question: Question, *parts: Any, title: str = "What happens") -> Reveal:
-    """A fact under a title, folded away until `question` was answered; then it unfolds.
-
-    Parts are sentences, lines of a terminal, or things with an HTML form such as tables. Without a
-    kernel one opens it by hand; where no HTML is shown, its text simply stands there.
-    """
-    return Reveal(question, *parts, title=title)
-
-
-def _close(widgets: Any) -> None:
-    """Widgets that nobody will see again, with all that is in them: they would pile up in the kernel."""
-    for widget in widgets:
-        _close(getattr(widget, "children", ()))
-        widget.close()
-
-
-def _as_html(part: Any) -> str:
-    """Things with an HTML form as they are, lines as a terminal shows them, sentences as paragraphs."""
-    if show := getattr(part, "_repr_html_", None):
-        return str(show())
-    text = str(part)
-    return f"<pre>{escape(text)}</pre>" if "\n" in text else f"<p>{to_html(text)}</p>"
-
-
-# ----------------------------------------------------------------------
-# The questions of the notebooks: questions/LESSON.toml, one table a question.
-#
-# They stand there and not in the notebooks, so that nobody reads the answer before the question.
-# A table has `text`, `right`, `because` and `hints`, and for a choice `options` (each with a `label`
-# and what it `says` to somebody who chose it), for a number `unit`, `tolerance` and `common` (wrong
-# numbers that people often give, and why they are wrong). `right = inf` is never.
-
-
 @cache
 def tables(lesson: str) -> dict[str, dict[str, Any]]:
-    """The questions of a lesson by name, in their order, as they stand in its file."""
+    """The questions of a lesson by name, in the order of its file.
+
+    A table has `text`, `right`, `because` and `hints`, and for a choice `options` (each with a `label` and
+    what it `says` to a learner who chose it), for a number `unit`, `tolerance` and `common` (wrong numbers
+    that people often give, and why they are wrong). `right = inf` is never.
+    """
     return read_table(f"questions/{lesson}.toml")
 
 
 def ask(lesson: str, name: str) -> Question:
-    """A fresh question, not answered yet: `ask("fin_or_rst", "next_send")`.
+    """A new question, not answered yet: `ask("fin_or_rst", "next_send")`.
 
     Raises `LookupError` in one sentence when there is no such question.
     """
@@ -533,82 +410,105 @@ def ask(lesson: str, name: str) -> Question:
     return predict_number(table["text"], common=common, **rest)
 
 
-# ----------------------------------------------------------------------
-# Buttons in front of a question. They set its answer and show its feedback, nothing more.
-
-WIDE = {"width": "auto", "max_width": "60em"}
+WAITING = "First make your prediction above and press Check (any answer will do); then this part opens."
 
 
-def front(question: Question) -> widgets.Widget:
-    """The question with something to answer it, Check, Hint and Show answer, and its feedback.
+class After(Displayed):
+    """A place that stays closed until its question was answered. See `after`."""
 
-    Everything is reached with Tab and works with Space and Enter; Enter in the box checks.
+    def __init__(self, question: Question, make: Callable[[], Any]) -> None:
+        self.question = question
+        self._make = make
+        self._made: Any = None
+        question.when_started_again(self._start_again)
+
+    @property
+    def thing(self) -> Any:
+        """What was waiting, made when first wanted; None while the question is open."""
+        if not self.question.committed:
+            return None
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def _build(self) -> Any:
+        """The widget that contains the waiting sentence first, and the thing itself later."""
+        from tcplab.lesson.form import Place
+
+        self._widget = Place()
+        self._widget.show(in_a_box(WAITING), _as_html)
+        self.question.when_committed(self._open)
+        return self._widget
+
+    def _open(self) -> None:
+        self._widget.show(self.thing, _as_html)
+
+    def _start_again(self) -> None:
+        """Show the sentence again; the next thing will be a new one."""
+        self._made = None
+        if self._widget is not None:
+            self._widget.show(in_a_box(WAITING), _as_html)
+
+    def __repr__(self) -> str:
+        if not self.question.committed:
+            return WAITING
+        return str(getattr(self.thing, "sentence", "") or repr(self.thing))
+
+    def _repr_html_(self) -> str:
+        return box(to_html(repr(self)))
+
+
+def after(question: Question, make: Callable[[], Any]) -> After:
+    """Show what `make` makes once `question` was answered, and a sentence that says so until then.
+
+    `make` is called at most once, and not before: ``after(question, lambda: explore(Keepalive))``.
+    After `start_again` it is called once more.
     """
-    said = widgets.HTML("")
-    entry = radio(question) if isinstance(question, ChoiceQuestion) else _text(question)
-
-    def button(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
-        made = widgets.Button(description=label, tooltip=tooltip, button_style=style)
-
-        def clicked(_: object) -> None:
-            said.value = ask()._repr_html_()
-
-        made.on_click(clicked)
-        return made
-
-    question.when_started_again(lambda: setattr(said, "value", ""))
-    check = button("Check", "Commit this prediction and see how good it is", question.check, "primary")
-    buttons = [check, button("Hint", "A hint; there may be several", question.hint)]
-    buttons.append(button("Show answer", "The right answer, and why", question.solution))
-    entry.on_msg(lambda _, content, __: check.click() if content.get("event") == "submit" else None)
-    heading = widgets.HTML(box(f"<b>Predict.</b> {to_html(question.text)}", edge="#CC79A7"))
-    row = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap"))
-    whole = widgets.VBox([heading, entry, row, said, Keys()])
-    whole.add_class(BOX)
-    return whole
+    return After(question, make)
 
 
-def radio(question: ChoiceQuestion) -> widgets.Widget:
-    """The options to choose from: they set the question's answer, and show it when a cell has set it."""
-    labels = {f"{letter}) {to_plain(label)}": label for letter, label in question.lettered()}
-    texts = {label: text for text, label in labels.items()}
-    entry = widgets.RadioButtons(
-        options=list(labels), value=texts.get(question.chosen() or ""), layout=widgets.Layout(**WIDE)
-    )
+class Reveal(Displayed):
+    """A fact that is folded away while its question is open. See `reveal`."""
 
-    def chosen(change: dict[str, Any]) -> None:
-        if change["new"] is not None and question.chosen() != labels[change["new"]]:
-            question.answer = labels[change["new"]]
+    def __init__(self, question: Question, *parts: Any, title: str = "What happens") -> None:
+        self.question = question
+        self.parts = parts
+        self.title = title
 
-    def show(_: object) -> None:
-        entry.value = texts.get(question.chosen() or "")
+    def _build(self) -> Any:
+        """The widget that unfolds when the question is answered."""
+        from ipywidgets import HTML
 
-    entry.observe(chosen, "value")
-    question.shows_answer = show
-    return entry
+        self._widget = HTML(self._repr_html_())
+        self.question.when_committed(self._update)
+        self.question.when_started_again(self._update)
+        return self._widget
 
+    def _update(self) -> None:
+        self._widget.value = self._repr_html_()
 
-def _text(question: Question) -> widgets.Widget:
-    unit = getattr(question, "unit", "")
-    entry = widgets.Text(
-        value="" if question.answer is None else str(question.answer),
-        description=f"Your number{f' ({unit})' if unit else ''}:",
-        placeholder="45, 2 min 30 s, or never" if unit == "s" else "a number",
-        style={"description_width": "initial"},
-        layout=widgets.Layout(width="24em"),
-    )
+    def __repr__(self) -> str:
+        return "\n".join(to_plain(str(part)) for part in self.parts)
 
-    def typed(change: dict[str, Any]) -> None:
-        if change["new"] != _as_text(question.answer):
-            question.answer = change["new"] or None
-
-    def show(answer: object) -> None:
-        entry.value = _as_text(answer)
-
-    entry.observe(typed, "value")
-    question.shows_answer = show
-    return entry
+    def _repr_html_(self) -> str:
+        done = self.question.committed
+        title = self.title if done else f"{self.title} (open this when you have made your prediction)"
+        inside = f"<summary><b>{to_html(title)}</b></summary>{''.join(map(_as_html, self.parts))}"
+        return box(f"<details{' open' if done else ''}>{inside}</details>", edge="#009E73")
 
 
-def _as_text(answer: object) -> str:
-    return "" if answer is None else str(answer)
+def reveal(question: Question, *parts: Any, title: str = "What happens") -> Reveal:
+    """A fact under a title, folded away until `question` was answered; then it unfolds.
+
+    Parts are sentences, lines of a terminal, or things with an HTML form such as tables. Without a
+    kernel the reader opens it by hand; where no HTML is shown, its text is printed.
+    """
+    return Reveal(question, *parts, title=title)
+
+
+def _as_html(part: Any) -> str:
+    """Things with an HTML form as they are, lines as a terminal shows them, sentences as paragraphs."""
+    if html := getattr(part, "_repr_html_", None):
+        return str(html())
+    text = str(part)
+    return f"<pre>{escape(text)}</pre>" if "\n" in text else f"<p>{to_html(text)}</p>"

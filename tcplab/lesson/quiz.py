@@ -1,25 +1,24 @@
 """Short tests for a class: an entry test, and two parallel forms for before and after the course.
 
-Nothing says whether an answer is right until the whole sheet is handed in; then `before` tells the
-score and the lessons to go to, and the others the reasons too.
+Whether an answer is right stays hidden until the whole sheet is handed in. Then `before` shows the score
+and the lessons to go to; the others show the reasons too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from tcplab.lesson.course import lessons, read_table
-from tcplab.lesson.question import ChoiceQuestion, predict_choice, remember
-from tcplab.lesson.tables import Shown, box, to_html, to_plain
+from tcplab.lesson.question import ChoiceQuestion, Displayed, predict_choice, remember
+from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain
 
-#: The forms by name, and whether their reasons are told. `before` keeps them for `after`.
+#: The forms by name, and whether they show the reasons. `before` keeps them for `after`.
 FORMS = {"entry": True, "before": False, "after": True}
 
 
-class Quiz:
+class Quiz(Displayed):
     """A sheet of questions that is handed in as a whole. See `quiz`."""
 
     def __init__(self, form: str) -> None:
@@ -33,8 +32,8 @@ class Quiz:
             )
             for row in rows
         ]
-        self._front: Any = None
-        self._result: Any = None
+        #: The widget of the score, once the sheet is displayed.
+        self._score: Any = None
         remember(self)
 
     def answer(self, letters: str) -> None:
@@ -55,7 +54,8 @@ class Quiz:
     def hand_in(self) -> Shown:
         """The score; for each wrong answer the lesson to go to, and unless this is `before` the reason."""
         right, of = sum(self.right), len(self.questions)
-        lines = [f"**{right} of {of}**{_left(of - self.answered)}."]
+        left = f" ({of - self.answered} not answered)" if self.answered < of else ""
+        lines = [f"**{right} of {of}**{left}."]
         if self.form == "entry":
             lines[0] += " Skip lesson 01." if right == of else " Begin with lesson 01."
         for number, (question, fine) in enumerate(zip(self.questions, self.right, strict=True), 1):
@@ -64,8 +64,7 @@ class Quiz:
             where = lessons()[self.lessons[number - 1]]
             reason = f" **{question.right_answer()}**. {question.because}" if FORMS[self.form] else ""
             lines.append(f"{number}:{reason} Lesson {where.number}, {where.title}.")
-        text = "\n".join(lines)
-        return Shown(to_plain(text), box(to_html(text), edge="#0072B2", role="status"))
+        return in_a_box("\n".join(lines), edge="#0072B2", role="status")
 
     def keep(self, path: str | Path = "my_scores.csv") -> Shown:
         """Add date, form and score as a line to a file beside the notebook; nothing leaves the machine."""
@@ -74,37 +73,29 @@ class Quiz:
         head = "" if file.exists() else "date,form,right,of\n"
         with file.open("a", encoding="utf-8") as out:
             out.write(head + line)
-        text = f"Kept in `{file.name}`: {line.strip()}"
-        return Shown(to_plain(text), box(to_html(text)))
+        return in_a_box(f"Kept in `{file.name}`: {line.strip()}")
 
     def start_again(self) -> None:
-        """No score on the screen; the questions look after themselves."""
-        if self._result is not None:
-            self._result.value = ""
+        """Remove the score; the questions are reset by themselves."""
+        if self._score is not None:
+            self._score.value = ""
 
-    def front(self) -> Any:
-        """The widget: questions, one button, and then the score. Always the same one."""
-        if self._front is None:
-            self._front = self._made()
-        return self._front
-
-    def _made(self) -> Any:
+    def _build(self) -> Any:
+        """The questions, one button, and then the score."""
         import ipywidgets as widgets
 
-        from tcplab.lesson.projector import BOX, Keys
-        from tcplab.lesson.question import radio
+        from tcplab.lesson.form import keyboard_box, radio_buttons
 
         parts: list[Any] = []
         for number, question in enumerate(self.questions, 1):
-            parts += [widgets.HTML(box(f"<b>{number}.</b> {to_html(question.text)}")), radio(question)]
+            heading = box(f"<b>{number}.</b> {to_html(question.text)}")
+            parts += [widgets.HTML(heading), radio_buttons(question)]
         button = widgets.Button(
             description="Hand in", tooltip="Say how many answers are right", button_style="primary"
         )
-        self._result = widgets.HTML("")
-        button.on_click(lambda _: setattr(self._result, "value", self.hand_in()._repr_html_()))
-        whole = widgets.VBox([*parts, button, self._result, Keys()])
-        whole.add_class(BOX)
-        return whole
+        self._score = widgets.HTML("")
+        button.on_click(lambda _: setattr(self._score, "value", self.hand_in()._repr_html_()))
+        return keyboard_box([*parts, button, self._score])
 
     def __repr__(self) -> str:
         lines = []
@@ -113,17 +104,12 @@ class Quiz:
             lines += [f"   {letter}) {to_plain(label)}" for letter, label in question.lettered()]
         return "\n".join([*lines, "Run this cell to get buttons to choose with."])
 
-    def _repr_mimebundle_(self, **options: Any) -> Mapping[str, Any]:
-        bundle = dict(self.front()._repr_mimebundle_(**options) or {})
-        return bundle | {"text/plain": repr(self), "text/html": f"<pre>{to_html(repr(self))}</pre>"}
-
-
-def _left(number: int) -> str:
-    return f" ({number} not answered)" if number else ""
+    def _repr_html_(self) -> str:
+        return f"<pre>{to_html(repr(self))}</pre>"
 
 
 def quiz(form: str) -> Quiz:
-    """A fresh sheet: `entry` (five questions), `before` or `after` (ten each).
+    """A new sheet: `entry` (five questions), `before` or `after` (ten each).
 
     Raises `LookupError` in one sentence for any other form.
     """

@@ -1,4 +1,10 @@
-"""Which lesson do I need? By message, by error number, by phase and by seconds."""
+"""Which lesson do I need? By message, by error number, by phase and by seconds.
+
+symptoms.toml has the messages, the error numbers and the ruler of seconds. `look_up` searches them,
+`SearchBox` does so while you type, and `symptom_card` prints all of them on one page:
+
+    python3 -m tcplab.lesson.symptoms notebooks/for_teachers/symptom_card.html
+"""
 
 from __future__ import annotations
 
@@ -10,11 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
-
+from tcplab.core.text import UNITS_S, in_words, read_number
 from tcplab.lesson.course import lessons, links, names, read_table
-from tcplab.lesson.projector import BOX, Keys
-from tcplab.lesson.tables import SECONDS, Shown, box, in_words, read, table, to_html, to_plain
+from tcplab.lesson.question import Displayed
+from tcplab.lesson.tables import Shown, in_a_box, table, to_html, to_plain
 
 PHASES = {
     "connecting": "while connecting",
@@ -24,19 +29,19 @@ PHASES = {
     "log": "in the server's log",
 }
 
-#: Words of a question that say nothing about the message.
-IDLE_WORDS = frozenset(
+#: Words of a question that are not part of a message.
+STOP_WORDS = frozenset(
     "a after all an and at but by does error errno for from get gets got hangs hung i in is it me my of "  # noqa: SIM905
     "on or our process says that the then time to took tried was we when why with".split()
 )
-_UNITS = "|".join(sorted(SECONDS, key=len, reverse=True))
+_UNITS = "|".join(sorted(UNITS_S, key=len, reverse=True))
 _TIME = re.compile(rf"(?<![\w.,])(?:\d+(?:[.,]\d+)?\s*(?:{_UNITS})\b\s*)+")
 _WORD = re.compile(r"[a-z_]{2,}|\d+")
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """Messages that mean the same, and what to do about them."""
+    """Messages with the same meaning, and what to do about them."""
 
     #: Exact texts; `…` stands for what differs.
     texts: tuple[str, ...]
@@ -44,7 +49,7 @@ class Symptom:
     who: str
     #: One of `PHASES`.
     phase: str
-    #: Linux's error numbers that stand behind them.
+    #: Linux's error numbers behind them.
     errno: tuple[int, ...]
     #: Lessons by name, the likeliest first; none when it is not TCP.
     lessons: tuple[str, ...]
@@ -71,13 +76,13 @@ class Mark:
 
     @property
     def label(self) -> str:
-        """As it is written: `1, 3, 7`, `127 to 135`, `never`."""
+        """The times as printed: `1, 3, 7`, `127 to 135`, `never`."""
         if math.isinf(self.at[0]):
             return "never"
         return (" to " if self.through else ", ").join(f"{seconds:g}" for seconds in self.at)
 
     def fits(self, seconds: float) -> bool:
-        """True when a clock may show `seconds` here: up to 5 % and 0.3 s late, hardly early."""
+        """True when a clock may show `seconds` here: up to 5 % and 0.3 s late, at most 1 % early."""
         if self.through:
             return self.at[0] * 0.99 <= seconds <= self.at[-1]
         return any(
@@ -114,26 +119,26 @@ def marks() -> tuple[Mark, ...]:
 
 
 def times_in(query: str) -> list[float]:
-    """Times with a unit that stand in a text, in seconds; `for ever` is infinite."""
+    """Times with a unit in a text, in seconds; `for ever` is infinite."""
     text = query.lower()
-    times = [seconds for found in _TIME.findall(text) if (seconds := read(found, "s")) is not None]
+    times = [seconds for part in _TIME.findall(text) if (seconds := read_number(part, "s")) is not None]
     return times + [math.inf] * bool(re.search(r"\b(never|for ?ever)\b", text))
 
 
 def errnos_in(query: str) -> list[int]:
-    """Linux's error numbers that stand in a text: `(111)`, `errno 104`, or a bare `99`."""
+    """Linux's error numbers in a text: `(111)`, `errno 104`, or a bare `99`."""
     numbers = [int(word) for word in re.findall(r"\b\d+\b", _TIME.sub(" ", query.lower()))]
     return list(dict.fromkeys(number for number in numbers if number in errnos()))
 
 
 def find(query: str, phase: str = "") -> list[Symptom]:
-    """The symptoms that fit a text, best first; all of a phase when the text is empty.
+    """The symptoms that match a text, best first; all of a phase when the text is empty.
 
-    An error number in the text rules everything else out, and so does a time: beside it only a
-    real piece of a message counts.
+    An error number in the text rules out the others. With a time in the text, only a symptom that matches
+    a real piece of the message counts.
     """
     text = _TIME.sub(" ", _plain(query))
-    words = [word for word in _WORD.findall(text) if word not in IDLE_WORDS]
+    words = [word for word in _WORD.findall(text) if word not in STOP_WORDS]
     rows = [row for row in symptoms() if not phase or row.phase == phase]
     times, numbers = times_in(query), errnos_in(query)
     if not words:
@@ -171,7 +176,7 @@ def _knows(known: set[str], word: str) -> bool:
 
 
 def _parts(text: str) -> list[str]:
-    """What stands between the dots of a text, as long as it says something."""
+    """The parts of a text between its dots that are long enough to recognise."""
     return [part.strip() for part in text.split("…") if len(part.strip()) > 12]
 
 
@@ -202,7 +207,7 @@ def look_up(query: str, phase: str = "") -> Shown:
         sentence = "Nothing found: try a few words of the message, a bare error number or a time like 127 s."
         if not query.strip():
             sentence = "Type a few words of the message, a bare error number, or how long it took: 127 s."
-        return Shown(sentence, box(to_html(sentence)))
+        return in_a_box(sentence)
     return Shown("\n".join(lines), "".join(parts))
 
 
@@ -255,15 +260,12 @@ def _mark_line(mark: Mark) -> str:
 
 
 def _time(seconds: float) -> str:
-    return "for ever" if math.isinf(seconds) else in_words(seconds) if seconds >= 60 else f"{seconds:g} s"
+    return (
+        "for ever" if math.isinf(seconds) else in_words(round(seconds)) if seconds >= 60 else f"{seconds:g} s"
+    )
 
 
-# ----------------------------------------------------------------------
-# The symptoms and the ruler of seconds on one page to print, for the wall beside a desk.
-#
-# python3 -m tcplab.lesson.symptoms notebooks/for_teachers/symptom_card.html
-
-#: So many of a row's messages are printed; the start page has them all.
+#: How many messages of a row the card has room for; the start page has them all.
 MESSAGES = 2
 
 _STYLE = """
@@ -327,7 +329,7 @@ def _mark(mark: Mark) -> str:
 
 
 def _first(sentences: str) -> str:
-    """The first one says the most; the start page has the others."""
+    """The first one, which is the most important; the start page has the others."""
     return re.split(r"(?<=[.!?]) +(?=[A-Z“])", sentences, maxsplit=1)[0]
 
 
@@ -335,20 +337,19 @@ def _numbers(names: tuple[str, ...]) -> str:
     return " ".join(lessons()[name].number for name in names) or "—"
 
 
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(symptom_card(), encoding="utf-8")
-
-
-# ----------------------------------------------------------------------
-# A box to type a message into, and below it what it means.
-
-
-class SearchBox(widgets.VBox):
-    """Type a message, an error number or a time; the answer follows every key."""
+class SearchBox(Displayed):
+    """Type a message, an error number or a time; the answer is updated with every key."""
 
     def __init__(self, query: str = "") -> None:
+        self._query = query
+
+    def _build(self) -> Any:
+        import ipywidgets as widgets
+
+        from tcplab.lesson.form import keyboard_box
+
         self.query = widgets.Text(
-            value=query,
+            value=self._query,
             description="Message, error number or seconds:",
             placeholder="Connection reset by peer · 2003 (99) · my connect took 127 s",
             style={"description_width": "initial"},
@@ -360,17 +361,21 @@ class SearchBox(widgets.VBox):
             style={"description_width": "initial"},
             layout=widgets.Layout(width="24em"),
         )
-        self.found = widgets.HTML()
+        self.answer = widgets.HTML()
         for entry in (self.query, self.phase):
             entry.observe(self._search, "value")
-        super().__init__([self.query, self.phase, self.found, Keys()])
-        self.add_class(BOX)
         self._search()
+        return keyboard_box([self.query, self.phase, self.answer])
 
     def _search(self, _: Any = None) -> None:
-        self.found.value = look_up(self.query.value, self.phase.value)._repr_html_()
+        self.answer.value = look_up(self.query.value, self.phase.value)._repr_html_()
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(super()._repr_mimebundle_(**options) or {})
-        text = "Run this cell to get a box to type into; the whole table stands below."
-        return bundle | {"text/plain": text, "text/html": to_html(text)}
+    def __repr__(self) -> str:
+        return "Run this cell to get a box to type into; the whole table stands below."
+
+    def _repr_html_(self) -> str:
+        return to_html(repr(self))
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(symptom_card(), encoding="utf-8")

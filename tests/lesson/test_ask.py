@@ -38,7 +38,7 @@ def test_every_question_is_complete(lesson, name):
 @pytest.mark.parametrize("lesson, name", ALL)
 def test_no_question_gives_its_own_answer_away(lesson, name):
     question = ask(lesson, name)
-    shown = repr(question) + question._repr_html_() + question.front().children[0].value
+    shown = repr(question) + question._repr_html_() + question.widget().children[0].value
     assert question.because not in shown
     if not isinstance(question, ChoiceQuestion):
         assert not re.search(rf"\b{question.right:g}\b", question.text)

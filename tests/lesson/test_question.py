@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tcplab.lesson import predict_choice, predict_number
+from tcplab.lesson.question import with_unit
 
 
 def how_long(**changes):
@@ -189,3 +190,19 @@ def test_a_usual_mistake_close_to_the_truth_is_still_told_apart():
     for answer, outcome in ((131, "right"), (134, "right"), (127, "wrong"), (127.5, "wrong"), (110, "close")):
         question.answer = answer
         assert question.check().outcome == outcome
+
+
+@pytest.mark.parametrize(
+    "value, unit, text",
+    [
+        (929, "s", "929 s (15 min 29 s)"),
+        (8, "s", "8 s"),
+        (0.204, "s", "0.204 s"),
+        (7875, "s", "7,875 s (2 h 11 min 15 s)"),
+        (3, "segments", "3 segments"),
+        (28232, "", "28,232"),
+        (math.inf, "s", "never"),
+    ],
+)
+def test_a_number_in_an_answer(value, unit, text):
+    assert with_unit(value, unit) == text

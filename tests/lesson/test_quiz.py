@@ -45,7 +45,7 @@ def test_wrong_answers_lead_to_their_lesson_and_only_before_keeps_the_reason(for
 def test_nothing_of_the_answers_is_shown_before(form):
     sheet = quiz(form)
     bundle = sheet._repr_mimebundle_()
-    values = [str(getattr(child, "value", "")) for child in sheet.front().children]
+    values = [str(getattr(child, "value", "")) for child in sheet.widget().children]
     shown = bundle["text/html"] + bundle["text/plain"] + " ".join(values)
     for question in sheet.questions:
         assert question.because not in shown
@@ -76,12 +76,12 @@ def test_the_entry_test_decides_about_lesson_01():
 
 def test_buttons_hand_in_and_a_new_beginning_clears_the_sheet():
     sheet = quiz("before")
-    *_, button, result, _ = sheet.front().children
-    sheet.front().children[1].index = 1
+    *_, button, result, _ = sheet.widget().children
+    sheet.widget().children[1].index = 1
     button.click()
     assert "1 of 10" in result.value and sheet.questions[0].chosen() is not None
     start_again()
-    assert result.value == "" and sheet.answered == 0 and sheet.front().children[1].value is None
+    assert result.value == "" and sheet.answered == 0 and sheet.widget().children[1].value is None
 
 
 def test_scores_are_kept_one_a_line(tmp_path):

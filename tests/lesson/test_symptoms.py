@@ -167,14 +167,15 @@ def test_no_text_makes_the_search_stumble_or_becomes_html(query, phase):
 
 def test_the_box_follows_every_key():
     box = SearchBox()
+    box.widget()
     assert box.query.description and box.phase.description
-    assert "Type a few words" in box.found.value
+    assert "Type a few words" in box.answer.value
     box.query.value = "127 s"
-    assert "connect() to nowhere" in box.found.value
+    assert "connect() to nowhere" in box.answer.value
     box.query.value = "reset by peer"
-    both = box.found.value
+    both = box.answer.value
     box.phase.value = "log"
-    assert "health check" in box.found.value and len(box.found.value) < len(both)
+    assert "health check" in box.answer.value and len(box.answer.value) < len(both)
     assert box._repr_mimebundle_()["text/plain"].startswith("Run this cell")
 
 

@@ -23,27 +23,27 @@ def question():
 
 
 def feedback(question):
-    return question.front().children[3].value
+    return question.widget().children[3].value
 
 
 def test_an_answered_question_is_untouched_again(question):
-    question.front()
+    question.widget()
     question.answer = "30 s"
-    question.front().children[2].children[0].click()  # Check
+    question.widget().children[2].children[0].click()  # Check
     assert "30 s" in feedback(question) and question.committed
     start_again()
     assert question.answer is None and not question.committed
-    assert feedback(question) == "" and question.front().children[1].value == ""
+    assert feedback(question) == "" and question.widget().children[1].value == ""
     assert question.check().outcome == "not attempted"
 
 
 def test_a_choice_loses_its_mark_and_hints_begin_with_the_first():
     choice = predict_choice("?", {"yes": "", "no": "it isn't"}, right="yes", hints=["one", "two"])
-    choice.front()
+    choice.widget()
     choice.answer = "no"
     assert "one" in choice.hint().text
     start_again()
-    assert choice.front().children[1].value is None
+    assert choice.widget().children[1].value is None
     assert "one" in choice.hint().text
 
 
@@ -55,7 +55,7 @@ def test_what_waits_closes_and_is_made_anew(question):
         return made[-1]
 
     waiting = after(question, make)
-    place = waiting.place()
+    place = waiting.widget()
     question.solution()
     assert place.children == (made[0],)
     made[0].set(idle_s=5)
@@ -70,7 +70,7 @@ def test_what_waits_closes_and_is_made_anew(question):
 
 def test_a_fact_folds_and_unfolds_again(question):
     fact = reveal(question, "It takes 90 s.")
-    place = fact.place()
+    place = fact.widget()
     for _ in range(2):
         assert "<details>" in place.value
         question.solution()
@@ -110,7 +110,7 @@ def test_closing_reaches_everything_inside(question):
     inner = widgets.HTML("deep")
     box = widgets.VBox([widgets.HBox([inner])])
     waiting = after(question, lambda: box)
-    waiting.place()
+    waiting.widget()
     question.solution()
     start_again()
     assert inner.comm is None

@@ -22,7 +22,7 @@ def choice():
 
 
 def parts(question):
-    heading, entry, row, said, _ = question.front().children
+    heading, entry, row, said, _ = question.widget().children
     return heading, entry, dict(zip(("check", "hint", "answer"), row.children, strict=True)), said
 
 
@@ -98,7 +98,7 @@ def test_clicks_print_nothing(number, capsys):
 def test_what_comes_after_waits_for_a_prediction(number):
     made = []
     waiting = after(number, lambda: made.append(1) or widgets.HTML("the explorer"))
-    place = waiting.place()
+    place = waiting.widget()
     assert repr(waiting) == WAITING
     assert WAITING in place.children[0].value
     number.check()
@@ -124,16 +124,16 @@ def test_what_comes_after_an_answered_question_is_there_at_once(number):
     waiting = after(number, Explorer)
     bundle = waiting._repr_mimebundle_(include=None, exclude=None)
     assert bundle["text/plain"] == "It took 929 s."
-    assert isinstance(waiting.place().children[0], Explorer)
+    assert isinstance(waiting.widget().children[0], Explorer)
 
 
 def test_what_comes_after_may_be_no_widget(number):
     number.solution()
     assert (
         "Linux does"
-        in after(number, lambda: article_says("a", linux="b", source="c")).place().children[0].value
+        in after(number, lambda: article_says("a", linux="b", source="c")).widget().children[0].value
     )
-    assert after(number, lambda: "1 < 2").place().children[0].value == "<p>1 &lt; 2</p>"
+    assert after(number, lambda: "1 < 2").widget().children[0].value == "<p>1 &lt; 2</p>"
 
 
 def test_a_fact_is_folded_until_the_question_was_answered(number):
@@ -143,7 +143,7 @@ def test_a_fact_is_folded_until_the_question_was_answered(number):
     assert "<b>929 s</b> &amp; more" in fact._repr_html_() and "<b>Linux does:</b> b" in fact._repr_html_()
     console = reveal(number, "State  Recv-Q\nESTAB      <40>")
     assert "<pre>State  Recv-Q\nESTAB      &lt;40&gt;</pre>" in console._repr_html_()
-    place = fact.place()
+    place = fact.widget()
     assert place.value == fact._repr_html_()
     number.solution()
     assert "<details open>" in place.value

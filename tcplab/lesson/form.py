@@ -1,0 +1,174 @@
+"""The widgets of a question: where to answer, Check, Hint and Show answer, and the feedback.
+
+They set the question's answer and show its feedback, nothing more. A Python without ipywidgets never
+imports this module: questions do when they are displayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import anywidget
+import ipywidgets as widgets
+
+from tcplab.lesson.tables import box, to_html, to_plain
+
+_KEEP = """
+const KEYS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Enter", " "]);
+
+function keep(event) {
+  if (KEYS.has(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey) {
+    event.stopPropagation();
+  }
+}
+
+function render({ el }) {
+  el.style.display = "none";
+  let box = null;
+  let waiting = requestAnimationFrame(function find() {
+    box = el.closest(".tcplab-keys");
+    if (!box) {
+      waiting = requestAnimationFrame(find);
+      return;
+    }
+    box.addEventListener("keydown", keep);
+    box.dataset.keys = "kept";
+  });
+  return () => {
+    cancelAnimationFrame(waiting);
+    box?.removeEventListener("keydown", keep);
+  };
+}
+
+export default { render };
+"""
+
+
+class Keys(anywidget.AnyWidget):
+    """An invisible widget that keeps arrow keys, Enter and Space inside the box that contains it.
+
+    In command mode JupyterLab takes these keys for itself wherever the focus is not in a text field: radio
+    buttons could not be moved, nor buttons pressed with Enter. Other keys, such as Ctrl+S, pass.
+    """
+
+    _esm = _KEEP
+
+
+def keyboard_box(children: list[Any]) -> widgets.VBox:
+    """A column that works by keyboard."""
+    column = widgets.VBox([*children, Keys()])
+    column.add_class("tcplab-keys")
+    return column
+
+
+class Answered(Protocol):
+    """What a form needs of its question."""
+
+    text: str
+    answer: Any
+    #: Called when the answer changes.
+    on_answer: Callable[[Any], None] | None
+
+    def check(self) -> Any: ...
+
+    def hint(self) -> Any: ...
+
+    def solution(self) -> Any: ...
+
+    def when_started_again(self, do: Callable[[], None]) -> None: ...
+
+
+class Choice(Answered, Protocol):
+    """The same of a question with options."""
+
+    def lettered(self) -> list[tuple[str, str]]: ...
+
+    def chosen(self) -> str | None: ...
+
+
+def form(question: Answered, entry: widgets.Widget) -> widgets.VBox:
+    """The question, `entry` to answer it, Check, Hint and Show answer, and the feedback.
+
+    Everything is reached with Tab and works with Space and Enter; Enter in a text field checks.
+    """
+    feedback = widgets.HTML("")
+
+    def button(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
+        made = widgets.Button(description=label, tooltip=tooltip, button_style=style)
+        made.on_click(lambda _: setattr(feedback, "value", ask()._repr_html_()))
+        return made
+
+    question.when_started_again(lambda: setattr(feedback, "value", ""))
+    check = button("Check", "Commit this prediction and see how good it is", question.check, "primary")
+    buttons = [
+        check,
+        button("Hint", "A hint; there may be several", question.hint),
+        button("Show answer", "The right answer, and why", question.solution),
+    ]
+    entry.on_msg(lambda _, content, __: check.click() if content.get("event") == "submit" else None)
+    heading = widgets.HTML(box(f"<b>Predict.</b> {to_html(question.text)}", edge="#CC79A7"))
+    row = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap"))
+    return keyboard_box([heading, entry, row, feedback])
+
+
+def radio_buttons(question: Choice) -> widgets.RadioButtons:
+    """The options: they set the question's answer, and follow it when a cell sets it."""
+    labels = {f"{letter}) {to_plain(label)}": label for letter, label in question.lettered()}
+    texts = {label: text for text, label in labels.items()}
+    entry = widgets.RadioButtons(
+        options=list(labels),
+        value=texts.get(question.chosen() or ""),
+        layout=widgets.Layout(width="auto", max_width="60em"),
+    )
+
+    def choose(change: dict[str, Any]) -> None:
+        if change["new"] is not None and question.chosen() != labels[change["new"]]:
+            question.answer = labels[change["new"]]
+
+    entry.observe(choose, "value")
+    question.on_answer = lambda _: setattr(entry, "value", texts.get(question.chosen() or ""))
+    return entry
+
+
+def text_field(question: Answered, unit: str) -> widgets.Text:
+    """A field for a number."""
+
+    def as_text(answer: object) -> str:
+        return "" if answer is None else str(answer)
+
+    entry = widgets.Text(
+        value=as_text(question.answer),
+        description=f"Your number{f' ({unit})' if unit else ''}:",
+        placeholder="45, 2 min 30 s, or never" if unit == "s" else "a number",
+        style={"description_width": "initial"},
+        layout=widgets.Layout(width="24em"),
+    )
+
+    def type_in(change: dict[str, Any]) -> None:
+        if change["new"] != as_text(question.answer):
+            question.answer = change["new"] or None
+
+    entry.observe(type_in, "value")
+    question.on_answer = lambda answer: setattr(entry, "value", as_text(answer))
+    return entry
+
+
+class Place(widgets.VBox):
+    """A place for one thing: a widget, or whatever has HTML."""
+
+    children: Any
+
+    def show(self, thing: Any, html: Callable[[Any], str]) -> None:
+        """Show `thing`; close what was shown before, with all that is in it."""
+        gone = self.children
+        self.children = [thing if isinstance(thing, widgets.Widget) else widgets.HTML(html(thing))]
+        for each in gone:
+            close(each)
+
+
+def close(widget: Any) -> None:
+    """Close a widget and its children: they would pile up in the kernel."""
+    for child in getattr(widget, "children", ()):
+        close(child)
+    widget.close()

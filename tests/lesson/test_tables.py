@@ -1,0 +1,113 @@
+"""Tables of a lesson: sentences, results of several runs, segments, and a recorded pool's requests."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tcplab import Keepalive, run
+from tcplab.follow import KEEPALIVE
+from tcplab.lesson import as_table, borrowed, chart, side_by_side
+from tcplab.lesson.tables import cell_text
+
+CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+
+
+def test_a_table_reads_as_text_and_as_html():
+    table = as_table(["who", "hears"], [["the client", "`EPIPE` & **nothing**"]])
+    assert repr(table) == "who  hears\nthe client  `EPIPE` & **nothing**"
+    assert "<code>EPIPE</code> &amp; <b>nothing</b>" in table._repr_html_()
+    assert table._repr_html_().count("<th") - 1 == table._repr_html_().count("<td") == 2
+
+
+def test_results_are_in_the_column_of_their_run():
+    model = {"probe_times_s": [5.0, 6.0], "detected_after_s": 8.0, "error": "ETIMEDOUT"}
+    linux = {"probe_times_s": [5.151, 6.244], "detected_after_s": 8.27, "error": "ETIMEDOUT"}
+    rows = {"probes": "probe_times_s", "gives up after": "detected_after_s", "with": "error"}
+    assert repr(side_by_side({"model": model, "Linux": linux}, rows)).splitlines() == [
+        "  model  Linux",
+        "probes  5.0 s, 6.0 s  5.2 s, 6.2 s",
+        "gives up after  8.0 s  8.3 s",
+        "with  ETIMEDOUT  ETIMEDOUT",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("detected_after_s", None, "never"),
+        ("error", None, "none"),
+        ("probe_times_s", [], "none"),
+        ("bytes_delivered", 100_000, "100,000"),
+        ("segments", 10, "10"),
+        ("alive", True, "yes"),
+        ("alive", False, "no"),
+        ("first_fin", "client", "client"),
+        ("stalled_s", 0, "0.0 s"),
+    ],
+)
+def test_a_result_in_words(name, value, says):
+    assert cell_text(name, value) == says
+
+
+def test_a_result_that_is_not_there_is_no_empty_cell():
+    with pytest.raises(KeyError, match="segmants"):
+        side_by_side({"model": {"segments": 10}}, {"segments": "segmants"})
+
+
+def lines(shown):
+    return repr(shown).splitlines()[1:]
+
+
+def test_every_segment_has_a_row_and_none_says_what_it_is():
+    trace = run(Keepalive(idle_s=60, interval_s=10, probes=3))
+    rows = lines(chart(trace))
+    assert len(rows) == len(trace.packets)
+    assert any(packet.kind == KEEPALIVE for packet in trace.packets)
+    assert "keepalive" not in repr(chart(trace)) and "probe" not in chart(trace)._repr_html_()
+    assert "client → server  SYN  0    0  " in rows[0]
+    assert "RST, ACK" in rows[-1]
+
+
+def test_a_long_silence_stands_out():
+    trace = run(Keepalive(idle_s=60, interval_s=10, probes=3))
+    gaps = [row.split("  ")[2] for row in lines(chart(trace))]
+    assert [gap for gap in gaps if gap.startswith("**")] == ["**60.0**", "**10.0**", "**10.0**", "**10.0**"]
+
+
+def test_a_part_keeps_its_numbers_and_its_clock():
+    trace = run(Keepalive(idle_s=60, interval_s=10, probes=3))
+    whole, part = lines(chart(trace)), lines(chart(trace, since_s=65, until_s=85))
+    assert part == whole[-3:-1]
+
+
+def test_only_the_requests_after_the_break_count(tmp_path):
+    def request(began, took, result="ok"):
+        return {"began": began, "t": began + took, "result": result}
+
+    sidecar = {
+        "events": [{"t": 1.0, "host": "client"}, {"t": 2.0, "host": "server"}, {"t": 9.0, "host": "client"}],
+        "requests": [
+            request(0.5, 0.1, "Error: too early to count"),
+            request(2.0, 0.004, "Error: lost: for ever"),
+            request(3.0, 1.5),
+        ],
+    }
+    (tmp_path / "pool_made.json").write_text(json.dumps(sidecar))
+    got = borrowed(tmp_path / "pool_made.pcap")
+    assert got.seconds == (pytest.approx(0.004), 1.5)
+    assert (got.errors, got.first_error, got.slowest) == (("lost: for ever",), "lost: for ever", "1.5 s")
+
+
+def test_a_stored_one():
+    got = borrowed(CAPTURES / "pool_engine_pre_ping.pcap")
+    assert (got.errors, got.first_error, len(got.seconds)) == ((), "–", 15)
+    assert got.slowest.endswith(" ms")
+
+
+def test_a_capture_without_requests_is_refused_in_one_sentence():
+    for name in ("keepalive.json", "no_such.pcap"):
+        with pytest.raises(
+            LookupError, match=r"lists no pool's requests: take one of the captures pool_…\.$"
+        ):
+            borrowed(CAPTURES / name)
