@@ -1,7 +1,7 @@
 """1,000,000 requests to a connection pool: `pool` against SimPy's own resources, in one run.
 
 `python benchmarks/pool.py [--requests N]`. Both play the same requests in the same nanoseconds and
-must give the same answers: errors, dead connections borrowed, probes, and every latency.
+must give the same answers: errors, dead connections checked out, probes, and every latency.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 
 import simpy
 
-from tcplab.studies.lending import ACK_DELAY, NEVER, Lending, Plan, Told
-from tcplab.studies.pool import Pool
+from tcplab.studies.pool import ACK_DELAY, BreakPlan, BreakRun, Pool
+from tcplab.studies.study import NEVER
 
-RATE, WANTED = 200, 10
+RATE, WANTED = 200, 8
 
 #: (errors, acquire timeouts, zombies, probes, latencies in order)
 Answers = tuple[int, int, int, int, list[int]]
 
 
-def with_simpy(plan: Plan) -> Answers:
+def with_simpy(plan: BreakPlan) -> Answers:
     """A slot for each connection of the pool, and a process for each request.
 
     Plays probe = none, test_on_borrow and test_on_return, a restart and a silent drop.
@@ -38,12 +38,12 @@ def with_simpy(plan: Plan) -> Answers:
     on_borrow, on_return = plan.probe == "test_on_borrow", plan.probe == "test_on_return"
     given_up = -1
 
-    def fate(born: int, takes: int) -> tuple[bool, int]:
-        """Is there an answer, and how long until it or the error."""
+    def exchange(born: int, takes: int) -> tuple[bool, int]:
+        """Whether there is an answer, and how long until it or the error."""
         start, died = env.now, plan.break_at
         if born > died or start + takes <= died:
             return True, takes
-        if plan.is_told:
+        if plan.is_announced:
             return False, max(0, died - start)
         acknowledged = died - start >= 2 * plan.latency + ACK_DELAY
         return False, min(NEVER if acknowledged else plan.detection, plan.socket_timeout)
@@ -94,7 +94,7 @@ def with_simpy(plan: Plan) -> Answers:
             dead = born <= plan.break_at <= env.now
             if on_borrow and not is_fresh:
                 probes += 1
-                good, wait = fate(born, plan.round_trip)
+                good, wait = exchange(born, plan.round_trip)
                 yield env.timeout(wait)
                 if not good:
                     zombies += 1
@@ -102,7 +102,7 @@ def with_simpy(plan: Plan) -> Answers:
                     continue
             elif dead:
                 zombies += 1
-            good, wait = fate(born, plan.query)
+            good, wait = exchange(born, plan.query)
             yield env.timeout(wait)
             latencies.append(env.now - arrived)
             if not good:
@@ -111,7 +111,7 @@ def with_simpy(plan: Plan) -> Answers:
                 return
             if on_return:
                 probes += 1
-                good, wait = fate(born, plan.round_trip)
+                good, wait = exchange(born, plan.round_trip)
                 yield env.timeout(wait)
                 if not good:
                     discard(slot, born)
@@ -131,11 +131,14 @@ def with_simpy(plan: Plan) -> Answers:
     return errors, timeouts, zombies, probes, sorted(latencies)
 
 
-def answers(plan: Plan, told: Told) -> Answers:
+def answers(plan: BreakPlan) -> Answers:
     """Ours in the same form."""
-    usual = [plan.usual] * (len(plan.arrivals) - len(told.unusual))
-    latencies = sorted([*usual, *(took for _, took, _ in told.unusual)])
-    return told.errors, told.timeouts, told.zombies, told.probes, latencies
+    run = BreakRun(plan)
+    run.play()
+    usual = [plan.usual] * (len(plan.arrivals) - len(run.unusual))
+    latencies = sorted([*usual, *(took for _, took, _ in run.unusual)])
+    errors = sum(not answer for _, _, answer in run.unusual)
+    return errors, run.timeouts, run.zombies, run.probes, latencies
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -155,10 +158,10 @@ def main() -> None:
         values: dict[str, Any] = {"breaks": "server_restart", "max_lifetime_s": 0, "acquire_timeout_s": 0}
         study = Pool(**values, **case, rate_per_s=RATE, duration_s=requests / RATE)
         plan = study.plan()
-        ours, told = timed(lambda plan=plan: Lending(plan).play())  # type: ignore[misc]
+        ours, _ = timed(lambda plan=plan: BreakRun(plan).play())  # type: ignore[misc]
         whole, _ = timed(study.simulate)
         theirs, seen = timed(lambda plan=plan: with_simpy(plan))  # type: ignore[misc]
-        assert answers(plan, told) == seen, f"SimPy differs: {case}"
+        assert answers(plan) == seen, f"SimPy differs: {case}"
         print(
             json.dumps(
                 case

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import pairwise
-from math import ceil
 from random import Random
 from typing import Any, ClassVar
 
 from tcplab.core.knobs import (
-    DAY,
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
     KEEPALIVE_PROBES,
@@ -25,17 +20,16 @@ from tcplab.core.knobs import (
     choice,
     knob,
 )
-from tcplab.core.text import SECOND, duration
+from tcplab.core.text import MILLISECOND, SECOND, duration
 from tcplab.core.trace import Trace
-from tcplab.model.rules import TcpOptions
-from tcplab.studies.failover_run import NEVER, Plan, Play, Told
-from tcplab.studies.study import DURATION, RATE, Study, connecting, detection, idle_detection
+from tcplab.experiments import DeadPeer, Keepalive, UnansweredConnect
+from tcplab.studies.checkout import PooledConnection, PoolPlan, PoolRun
+from tcplab.studies.study import DURATION, NEVER, RATE, Study, at_even_steps, counted, or_never, timer, waits
 
 #: Steps of the curves: about as many as a picture has pixels.
 STEPS = 300
 #: Requests, rounds of probes, or connects, that are played one by one: more would keep a learner waiting.
 MOST_EVENTS = 500_000
-_MILLISECOND = SECOND // 1000
 #: The parts of an outage in their order, and what each of them is.
 PARTS = {
     "promotion": "until the standby is the primary",
@@ -53,13 +47,208 @@ READ_ONLY = (
     "is running with the --read-only option …”; Redis: “READONLY You can't write against a read only "
     "replica.”"
 )
+#: What became of a request, by its answer and whether it writes: names of the series.
+ANSWERS = {
+    ("ok", True): "writes_accepted",
+    ("old", True): "writes_refused",
+    ("ok", False): "reads",
+    ("old", False): "reads_from_old_primary",
+    ("", True): "errors",
+    ("", False): "errors",
+}
 
 
-def _timer(label: str, help: str, zero: str = "", slider_high: float = 600, low: float = 0) -> Knob:
-    """A timer of the client or of what stands behind it, in seconds."""
-    return Knob(
-        label, float, "s", low, 30 * DAY, zero=zero, help=help, slider_high=slider_high, test_only=True
-    )
+@dataclass(frozen=True, kw_only=True)
+class FailoverPlan(PoolPlan):
+    """A pool, and what happens to the primary that its connections lead to."""
+
+    #: Of each arrival, whether it writes.
+    writes: list[bool]
+    fails_at: int
+    promoted_at: int
+    #: From when on a resolver, and from when on the client, knows the new address at the latest.
+    resolved_at: int
+    seen_at: int
+    is_dual: bool
+    #: `dead`, `refuses` or `readable_replica`.
+    old: str
+    asks_role: bool
+    #: From sending into the silence of a dead host to the error.
+    answer_timeout: int
+    connect_timeout: int
+    #: Keepalive of a silent connection: between two answered probes, and from the last answer to the end.
+    keepalive_idle: int
+    keepalive_end: int
+    drops_read_only: bool
+
+
+class FailoverRun(PoolRun):
+    """A pool of connections to a primary that fails; those opened later may lead to the new one."""
+
+    plan: FailoverPlan
+    sweep_rank = 1
+
+    def __init__(self, plan: FailoverPlan) -> None:
+        #: When and why each place in the pool last lost a connection to the old primary, after the failure.
+        self.losses: dict[int, tuple[int, str]] = {}
+        self.detected = NEVER
+        self.stale = 0
+        #: The first write that the new primary took, and the place in the pool that it went through.
+        self.first_write, self.through = NEVER, -1
+        super().__init__(plan, calm_until=plan.fails_at - plan.latency, horizon=plan.end)
+        self._at(plan.fails_at, self._ask_idle_by_keepalive)
+        self._at(plan.promoted_at, self._count_stale)
+
+    def exchange(self, connection: PooledConnection, start: int, takes: int) -> tuple[int, str]:
+        """An answer is `ok`, or `old`: from the old primary after the failure."""
+        plan = self.plan
+        if connection.leads_to == "new" or start + plan.latency < plan.fails_at:
+            return start + takes, "ok"
+        if plan.old == "dead":
+            return start + plan.answer_timeout, ""
+        if plan.old == "refuses":
+            return max(start, plan.fails_at + plan.latency), ""  # its RST has long arrived, or is coming
+        return start + takes, "old"
+
+    def connect(self, now: int) -> tuple[int, str]:
+        """With two addresses, the question for the role included."""
+        plan = self.plan
+        asks = plan.round_trip if plan.is_dual else 0
+        if now + plan.latency < plan.fails_at:
+            return now + plan.round_trip + asks, "old"
+        if not plan.is_dual and now >= plan.seen_at:
+            return now + plan.round_trip, "new"
+        takes, leads_to = {
+            "dead": (plan.connect_timeout, ""),
+            "refuses": (plan.round_trip, ""),
+            "readable_replica": (plan.round_trip + asks, "old"),
+        }[plan.old]
+        if not plan.is_dual:
+            return now + takes, leads_to
+        # The next address: by its answer it is still a standby, or the primary.
+        now += takes
+        is_primary = now + plan.round_trip + plan.latency >= plan.promoted_at
+        return now + plan.round_trip + asks, "new" if is_primary else ""
+
+    def gives_up(self, answer: str, number: int | None = None) -> str:
+        if answer != "old":
+            return super().gives_up(answer)
+        if number is None:
+            return "probe" if self.plan.asks_role else ""
+        return "read-only error" if self.plan.writes[number] and self.plan.drops_read_only else ""
+
+    def record(self, connection: PooledConnection, until: int) -> None:
+        fails, born = self.plan.fails_at, connection.born
+        states = [(born, until, "new")]
+        if connection.leads_to == "old":
+            states = [(born, min(until, fails), "primary"), (max(born, fails), until, "old")]
+        self.connections += [
+            (connection.place, since, to, state) for since, to, state in states if since < to
+        ]
+
+    def rests(self, now: int, connection: PooledConnection) -> None:
+        """Plan keepalive's end of an idle connection, if no request uses it before."""
+        plan = self.plan
+        is_lost = plan.old == "dead" and connection.leads_to == "old" and now >= plan.fails_at
+        if not is_lost or plan.keepalive_end >= NEVER:
+            return
+        period = plan.keepalive_idle + plan.round_trip
+        silent = plan.fails_at - plan.latency - connection.quiet - plan.keepalive_idle
+        last_answer = connection.quiet + max(0, -(-silent // period)) * period
+        self._at(last_answer + plan.keepalive_end, self._given_up, connection, connection.quiet)
+
+    def _given_up(self, now: int, connection: PooledConnection, quiet: int) -> None:
+        if connection in self.idle and connection.quiet == quiet:
+            self.idle.remove(connection)
+            self._lose(now, connection, "detection")
+
+    def _ask_idle_by_keepalive(self, now: int) -> None:
+        for connection in self.idle:
+            self.rests(now, connection)
+
+    def _count_stale(self, now: int) -> None:
+        self.stale += sum(each.leads_to == "old" and not each.is_gone for each in self.opened)
+
+    def _check_out(
+        self, now: int, connection: PooledConnection, number: int, *, is_fresh: bool = False
+    ) -> None:
+        super()._check_out(now, connection, number, is_fresh=is_fresh)
+        answered = now + self.plan.query
+        is_write = connection.leads_to == "new" and self.plan.writes[number]
+        if is_write and self.through < 0 and answered <= self.plan.end:
+            self.first_write, self.through = answered, connection.place
+
+    def _lose(self, now: int, connection: PooledConnection, why: str) -> None:
+        self._learn(now)
+        super()._lose(now, connection, why)
+
+    def _close(self, now: int, connection: PooledConnection, why: str) -> None:
+        super()._close(now, connection, why)
+        if connection.leads_to == "old" and now >= self.plan.fails_at:
+            self.losses[connection.place] = (now, why)
+
+    def _connected(self, now: int, place: int, leads_to: str) -> None:
+        if not leads_to:
+            self._learn(now)
+        self.stale += leads_to == "old" and now >= self.plan.promoted_at
+        super()._connected(now, place, leads_to)
+
+    def _learn(self, now: int) -> None:
+        if now >= self.plan.fails_at:
+            self.detected = min(self.detected, now)
+
+    # -- what came of it ---------------------------------------------------------------------
+
+    def after(self, moment: int) -> float | None:
+        """Seconds from the failure; None when it never came."""
+        return (moment - self.plan.fails_at) / SECOND if moment <= self.plan.end else None
+
+    def answers(self) -> dict[str, list[int]]:
+        """When requests were over, in order, by what became of them."""
+        plan = self.plan
+        moments: dict[str, list[int]] = {name: [] for name in ANSWERS.values()}
+        unusual = {number: (took, answer) for number, took, answer in self.unusual}
+        for number, (arrived, is_write) in enumerate(zip(plan.arrivals, plan.writes, strict=True)):
+            took, answer = unusual.get(number, (plan.usual, "ok"))
+            if arrived + took <= plan.end:
+                moments[ANSWERS[answer, is_write]].append(arrived + took)
+        return {name: sorted(each) for name, each in moments.items()}
+
+    def budget(self) -> list[tuple[str, int, int]]:
+        """The outage cut into parts: (part, since, until), without gaps, those of no length left out.
+
+        What keeps every client waiting comes first, what keeps only this client waiting last: so a part
+        is what it adds, and the last ones are what this client would save.
+        """
+        plan = self.plan
+        if not any(plan.writes):
+            return []
+        end = min(self.first_write, plan.end)
+        if self.through >= 0:
+            # Without a loss its place was being opened when the primary failed.
+            held_until, held_by = self.losses.get(self.through, (plan.fails_at, ""))
+        else:
+            first = min(self.losses, key=lambda place: (self.losses[place][0], place), default=None)
+            held_until, held_by = (NEVER, self._held_by()) if first is None else self.losses[first]
+        ends = [("promotion", plan.promoted_at)]
+        if not plan.is_dual:
+            ends += [("DNS", plan.resolved_at), ("client cache", plan.seen_at)]
+        ends += [(held_by, held_until), ("connecting", NEVER)]
+        budget, since = [], plan.fails_at
+        for part, until in ends:
+            until = min(max(until, since), end)
+            if until > since:
+                budget.append((part, since, until))
+            since = until
+        return budget
+
+    def _held_by(self) -> str:
+        """What would have to end a connection to the old primary, where nothing has."""
+        if self.plan.old != "readable_replica":
+            return "detection"
+        if self.plan.drops_read_only:
+            return "read-only error"
+        return "probe" if self.plan.asks_role else "lifetime"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +298,15 @@ class Failover(Study):
         default="single",
     )  # fmt: skip
     dns_ttl_s: float = knob(
-        _timer("DNS TTL", "How long a resolver keeps the name's old address.", "not kept", 300), default=5
+        timer("DNS TTL", "How long a resolver keeps the name's old address.", "not kept", 300), default=5
     )
     client_dns_ttl_s: float = knob(
-        _timer("client's DNS cache", "How long the client itself keeps it; -1: for ever.", "none", 60, -1),
+        timer("client's DNS cache", "How long the client itself keeps it; -1: for ever.", "none", 60, -1),
         default=30,
     )
-    fails_at_s: float = knob(_timer("fails at", "When the primary fails."), default=60)
+    fails_at_s: float = knob(timer("fails at", "When the primary fails."), default=60)
     promotion_s: float = knob(
-        _timer("promotion", "From the failure until the standby is the primary.", "at once", 120), default=10
+        timer("promotion", "From the failure until the standby is the primary.", "at once", 120), default=10
     )
     old_primary: str = knob(
         choice("old primary", "dead", "refuses", "readable_replica",
@@ -130,13 +319,13 @@ class Failover(Study):
         default="none",
     )  # fmt: skip
     probe_interval_s: float = knob(
-        _timer("probe every", "All that is idle is asked together.", slider_high=60, low=0.01), default=10
+        timer("probe every", "All that is idle is asked together.", slider_high=60, low=0.01), default=10
     )
     max_lifetime_s: float = knob(
-        _timer("maximum lifetime", "An older connection is replaced, once idle.", "never", 3600), default=1800
+        timer("maximum lifetime", "An older connection is replaced, once idle.", "never", 3600), default=1800
     )
     connect_timeout_s: float = knob(
-        _timer("connect timeout", "How long the driver waits for one connect().", "as long as Linux", 60),
+        timer("connect timeout", "How long the driver waits for one connect().", "as long as Linux", 60),
         default=10,
     )
     keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
@@ -144,7 +333,7 @@ class Failover(Study):
     keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
     user_timeout_s: float = knob(USER_TIMEOUT, default=0)
     socket_timeout_s: float = knob(
-        _timer("socket timeout", "How long the program waits for an answer.", "off", 60), default=0
+        timer("socket timeout", "How long the program waits for an answer.", "off", 60), default=0
     )
     retries2: int = knob(RETRIES2, default=15)
     drops_read_only: bool = knob(
@@ -158,10 +347,10 @@ class Failover(Study):
         default=10,
     )  # fmt: skip
     acquire_timeout_s: float = knob(
-        _timer("acquire timeout", "How long a request waits for a connection.", "for ever", 60), default=30
+        timer("acquire timeout", "How long a request waits for a connection.", "for ever", 60), default=30
     )
     retry_s: float = knob(
-        _timer("tries again after", "Pause after a connect() that failed.", slider_high=15, low=0.01),
+        timer("tries again after", "Pause after a connect() that failed.", slider_high=15, low=0.01),
         default=0.1,
     )
     rate_per_s: float = knob(
@@ -218,69 +407,84 @@ class Failover(Study):
     def length_s(self) -> float:
         return self.duration_s
 
-    def plan(self) -> Plan:
+    def plan(self) -> FailoverPlan:
         """This run in whole nanoseconds."""
-        latency, rate = round(self.latency_ms * _MILLISECOND), Fraction(str(self.rate_per_s))
-        step, ticks = rate.denominator * SECOND, rate.numerator
-        arrivals = [k * step // ticks for k in range(ceil(Fraction(str(self.duration_s)) * rate))]
+        latency = round(self.latency_ms * MILLISECOND)
+        arrivals = at_even_steps(self.rate_per_s, self.duration_s)
         draw = Random(self.seed).random
         promoted_at = round((self.fails_at_s + self.promotion_s) * SECOND)
         resolved_at = promoted_at + round(self.dns_ttl_s * SECOND)
-        user_timeout = round(self.user_timeout_s * SECOND)
-        keepalive = TcpOptions(
-            keepalive_idle=round(self.keepalive_idle_s * SECOND),
-            keepalive_interval=round(self.keepalive_interval_s * SECOND),
-            keepalive_probes=self.keepalive_probes,
-            user_timeout=user_timeout,
+        seen_at = resolved_at + round(self.client_dns_ttl_s * SECOND)
+        common = {
+            "user_timeout_s": self.user_timeout_s,
+            "latency_ms": self.latency_ms,
+            "linux": self.linux,
+        }
+        dead_peer = DeadPeer(retries2=self.retries2, **common)
+        keepalive = Keepalive(
+            idle_s=self.keepalive_idle_s,
+            interval_s=self.keepalive_interval_s,
+            probes=self.keepalive_probes,
+            **common,
         )
-        return Plan(
+        return FailoverPlan(
             arrivals=arrivals,
             writes=[draw() < self.write_share for _ in arrivals],
             end=round(self.duration_s * SECOND),
             size=self.size,
             latency=latency,
+            query=2 * latency,
             fails_at=round(self.fails_at_s * SECOND),
             promoted_at=promoted_at,
             resolved_at=resolved_at,
-            seen_at=NEVER
-            if self.client_dns_ttl_s == -1
-            else resolved_at + round(self.client_dns_ttl_s * SECOND),
+            seen_at=NEVER if self.client_dns_ttl_s == -1 else seen_at,
             is_dual=self.domains == "dual",
             old=self.old_primary,
-            probe=self.probe,
+            probe="none" if self.probe == "none" else "test_while_idle",
+            asks_role=self.probe == "role_aware",
             probe_interval=round(self.probe_interval_s * SECOND),
-            lifetime=_or_never(self.max_lifetime_s),
-            acquire_timeout=_or_never(self.acquire_timeout_s),
-            answer_timeout=min(
-                detection(self.retries2, latency, self.linux, user_timeout), _or_never(self.socket_timeout_s)
-            ),
+            lifetime=or_never(self.max_lifetime_s),
+            acquire_timeout=or_never(self.acquire_timeout_s),
+            answer_timeout=min(waits(dead_peer, "detected_after_s"), or_never(self.socket_timeout_s)),
             connect_timeout=min(
-                connecting(latency, self.linux, user_timeout), _or_never(self.connect_timeout_s)
+                waits(UnansweredConnect(**common), "gave_up_after_s"), or_never(self.connect_timeout_s)
             ),
-            keepalive_idle=keepalive.keepalive_idle,
-            keepalive_end=idle_detection(keepalive, latency, self.linux) if self.keepalive_idle_s else NEVER,
+            keepalive_idle=round(self.keepalive_idle_s * SECOND),
+            keepalive_end=waits(keepalive, "detected_after_s") if self.keepalive_idle_s else NEVER,
             retry=round(self.retry_s * SECOND),
             drops_read_only=self.drops_read_only,
         )
 
     def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         plan = self.plan()
-        told = Play(plan).play()
-        budget = _budget(plan, told) if any(plan.writes) else []
+        run = FailoverRun(plan)
+        run.play()
+        answers, budget = run.answers(), run.budget()
         lengths = {part: until - since for part, since, until in budget}
+        counts = {name: len(moments) for name, moments in answers.items()}
         outcome = {
-            "write_outage_s": _after(told.first_write, plan),
-            "errors": len(told.errors),
-            "writes_refused": len(told.refused),
-            "reads_from_old_primary": len(told.reads_from_old),
-            "stale_connections": told.stale,
-            "detected_after_s": _after(told.detected, plan),
+            "write_outage_s": run.after(run.first_write),
+            "errors": counts["errors"],
+            "writes_refused": counts["writes_refused"],
+            "reads_from_old_primary": counts["reads_from_old_primary"],
+            "stale_connections": run.stale,
+            "detected_after_s": run.after(run.detected),
             "longest_part": max(lengths, key=lambda part: lengths[part]) if lengths else None,
             "requests": len(plan.arrivals),
-            "writes_accepted": len(told.accepted),
-            "still_waiting": told.waiting,
+            "writes_accepted": counts["writes_accepted"],
+            "still_waiting": len(plan.arrivals) - sum(counts.values()),
         }
-        return outcome, _series(plan, told, budget)
+        edges, fails = [plan.end * i // STEPS for i in range(STEPS + 1)], plan.fails_at
+        upto = [*edges[:-1], plan.end + 1]
+        series = {
+            "t_s": [edge / SECOND for edge in edges[:-1]],
+            **{name: counted(moments, upto) for name, moments in answers.items()},
+            "budget": [[part, (a - fails) / SECOND, (b - fails) / SECOND] for part, a, b in budget],
+            "connections": [
+                [place, a / SECOND, b / SECOND, state] for place, a, b, state in sorted(run.connections)
+            ],
+        }
+        return outcome, series
 
     def sentence(self, trace: Trace) -> str:
         told, budget = trace.outcome, trace.series["budget"]
@@ -330,69 +534,3 @@ class Failover(Study):
 
 def _count(count: int, what: str) -> str:
     return f"{count:,} {what} is" if count == 1 else f"{count:,} {what}s are"
-
-
-def _or_never(seconds: float) -> int:
-    return round(seconds * SECOND) if seconds else NEVER
-
-
-def _after(moment: int, plan: Plan) -> float | None:
-    """Seconds from the failure; None when it never came."""
-    return (moment - plan.fails_at) / SECOND if moment <= plan.end else None
-
-
-def _budget(plan: Plan, told: Told) -> list[tuple[str, int, int]]:
-    """The outage cut into parts: (part, since, until), without gaps, those of no length left out.
-
-    What keeps everybody waiting comes first, what keeps only this client waiting last: so a part is
-    what it adds, and the last ones are what this client would save.
-    """
-    row = told.through
-    end = min(told.first_write, plan.end)
-    if row is None:
-        lost = [each for each in told.rows if each.lost_at < NEVER]
-        row = min(lost, key=lambda each: each.lost_at, default=None)
-    held_until, held_by = (row.lost_at, row.lost_by) if row else (NEVER, _held_by(plan))
-    if held_until == NEVER and told.through is not None:
-        held_until = plan.fails_at  # it was being opened when the primary failed
-    ends = [("promotion", plan.promoted_at)]
-    if not plan.is_dual:
-        ends += [("DNS", plan.resolved_at), ("client cache", plan.seen_at)]
-    ends += [(held_by, held_until), ("connecting", NEVER)]
-    budget, since = [], plan.fails_at
-    for part, until in ends:
-        until = min(max(until, since), end)
-        if until > since:
-            budget.append((part, since, until))
-        since = until
-    return budget
-
-
-def _held_by(plan: Plan) -> str:
-    """What would have to end a connection to the old primary, where nothing has."""
-    if plan.old != "readable_replica":
-        return "detection"
-    if plan.drops_read_only:
-        return "read-only error"
-    return "probe" if plan.probe == "role_aware" else "lifetime"
-
-
-def _series(plan: Plan, told: Told, budget: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
-    """Answers by the moment at which they came, the parts of the outage, and the pool's connections."""
-    edges = [plan.end * i // STEPS for i in range(STEPS + 1)]
-    fails = plan.fails_at
-
-    def counted(moments: Sequence[int]) -> list[int]:
-        seen = [bisect_left(moments, edge) for edge in (*edges[:-1], plan.end + 1)]
-        return [after - before for before, after in pairwise(seen)]
-
-    return {
-        "t_s": [edge / SECOND for edge in edges[:-1]],
-        "writes_accepted": counted(told.accepted),
-        "writes_refused": counted(told.refused),
-        "reads": counted(told.reads),
-        "reads_from_old_primary": counted(told.reads_from_old),
-        "errors": counted(told.errors),
-        "budget": [[part, (a - fails) / SECOND, (b - fails) / SECOND] for part, a, b in budget],
-        "connections": [[row, a / SECOND, b / SECOND, to] for row, a, b, to in sorted(told.lives)],
-    }

@@ -1,4 +1,4 @@
-"""pool: a connection pool hides dead connections until somebody borrows one."""
+"""pool: a connection pool hides dead connections until a request checks one out."""
 
 from __future__ import annotations
 
@@ -6,29 +6,105 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
 from math import ceil
 from typing import Any, ClassVar
 
 from tcplab.core.knobs import DAY, FIREWALL_IDLE, LATENCY, RETRIES2, SEED, Knob, ParameterError, choice, knob
-from tcplab.core.text import SECOND, duration
+from tcplab.core.text import MILLISECOND, SECOND, duration
 from tcplab.core.trace import Trace
-from tcplab.studies.lending import NEVER, Lending, Plan, Told
+from tcplab.experiments import DeadPeer
+from tcplab.studies.checkout import PooledConnection, PoolPlan, PoolRun
 from tcplab.studies.ports_in_turn import poisson
-from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study, detection
+from tcplab.studies.study import (
+    ARRIVALS,
+    DURATION,
+    NEVER,
+    RATE,
+    Study,
+    at_even_steps,
+    counted,
+    or_never,
+    timer,
+    waits,
+)
 
 #: Steps of the curves: about as many as a picture has pixels.
 STEPS = 600
 #: Requests that are played one by one: more would keep a learner waiting.
 MOST_REQUESTS = 5_000_000
-_MILLISECOND = SECOND // 1000
-#: A pool of ten of which each connection has its turn every 1000 s.
+#: How long Linux may delay the ACK of a request, to send it with the answer: nanoseconds
+#: (include/net/tcp.h:TCP_DELACK_MIN).
+ACK_DELAY = 40 * MILLISECOND
+#: A pool of ten in which each connection is checked out every 1000 s.
 _RARE: dict[str, Any] = {"order": "fifo", "rate_per_s": 0.01, "duration_s": 7200}
 
 
-def _timer(label: str, help: str, zero: str = "off", slider_high: float = 600) -> Knob:
-    """A timer of the pool or of what stands behind it, in seconds."""
-    return Knob(label, float, "s", 0, 30 * DAY, zero=zero, help=help, slider_high=slider_high, test_only=True)
+@dataclass(frozen=True, kw_only=True)
+class BreakPlan(PoolPlan):
+    """A pool, and what makes its connections die."""
+
+    #: When every connection dies; whether the client gets a FIN or a RST; until when none can be opened.
+    break_at: int
+    is_announced: bool
+    up_at: int
+    #: From sending into a dead connection to the error: the application's limit, and Linux's.
+    socket_timeout: int
+    detection: int
+
+
+class BreakRun(PoolRun):
+    """Connections that die at a break, or of silence."""
+
+    plan: BreakPlan
+
+    def __init__(self, plan: BreakPlan) -> None:
+        self.zombies_left, self.first_death = 0, NEVER
+        super().__init__(plan)
+
+    def dies_at(self, connection: PooledConnection) -> int:
+        plan = self.plan
+        if plan.silence_limit < NEVER:
+            return connection.quiet + plan.silence_limit
+        return plan.break_at if connection.born <= plan.break_at else NEVER
+
+    def exchange(self, connection: PooledConnection, start: int, takes: int) -> tuple[int, str]:
+        plan, died = self.plan, self.dies_at(connection)
+        if start + takes <= died or (plan.break_at == NEVER and start < died):
+            return start + takes, "ok"
+        if plan.is_announced:
+            return max(start, died), ""
+        # An acknowledged request is not retransmitted: nothing in this host times out then.
+        is_acknowledged = start + plan.round_trip + ACK_DELAY <= died
+        return start + min(NEVER if is_acknowledged else plan.detection, plan.socket_timeout), ""
+
+    def connect(self, now: int) -> tuple[int, str]:
+        """A handshake takes a round trip; while the server is down the pool keeps trying."""
+        plan = self.plan
+        meets_break = now + plan.round_trip > plan.break_at and now < plan.up_at
+        return (plan.up_at if meets_break else now) + plan.round_trip, "new"
+
+    def record(self, connection: PooledConnection, until: int) -> None:
+        died, end = self.dies_at(connection), self.plan.end
+        if died < until:
+            self.first_death = min(self.first_death, died)
+        self.zombies_left += died < end <= until
+        for since, to, state in (
+            (connection.born, min(died, until), "alive"),
+            (died, until, "zombie"),
+        ):
+            if since < min(to, end):
+                self.connections.append((connection.place, since, min(to, end), state))
+
+    def recovered_after(self) -> float | None:
+        """Seconds from the break, or the first death, to the last error; None without either."""
+        plan = self.plan
+        began = min(plan.break_at, self.first_death)
+        last_error = max(
+            (plan.arrivals[n] + took for n, took, answer in self.unusual if not answer), default=-1
+        )
+        if began >= plan.end or last_error >= plan.end:
+            return None
+        return max(0, last_error - began) / SECOND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +183,7 @@ class Pool(Study):
         default=30,
     )  # fmt: skip
     bypass_window_s: float = knob(
-        _timer("no probe after", "A connection used so recently is lent without a test.", slider_high=10),
+        timer("no probe after", "A connection used so recently is lent without a test.", "off", 10),
         default=0,
     )
     after_error: str = knob(
@@ -118,17 +194,19 @@ class Pool(Study):
         default="this_one",
     )  # fmt: skip
     max_lifetime_s: float = knob(
-        _timer("maximum lifetime", "An older connection is replaced, once idle.", "never", 3600), default=1800
+        timer("maximum lifetime", "An older connection is replaced, once idle.", "never", 3600), default=1800
     )
     idle_timeout_s: float = knob(
-        _timer("idle timeout", "A connection unused for so long is closed; a new one comes when needed."),
+        timer(
+            "idle timeout", "A connection unused for so long is closed; a new one comes when needed.", "off"
+        ),
         default=0,
     )
     acquire_timeout_s: float = knob(
-        _timer("acquire timeout", "How long a request waits for a connection.", "for ever", 60), default=30
+        timer("acquire timeout", "How long a request waits for a connection.", "for ever", 60), default=30
     )
     socket_timeout_s: float = knob(
-        _timer("socket timeout", "How long the program waits for an answer.", slider_high=60), default=0
+        timer("socket timeout", "How long the program waits for an answer.", "off", 60), default=0
     )
     retries2: int = knob(RETRIES2, default=15)
     breaks: str = knob(
@@ -138,11 +216,11 @@ class Pool(Study):
         ),
         default="nothing",
     )  # fmt: skip
-    break_at_s: float = knob(_timer("at", "Moment of the restart or the silent drop.", ""), default=60)
-    down_s: float = knob(_timer("down for", "How long no connection can be opened then.", ""), default=0)
+    break_at_s: float = knob(timer("at", "Moment of the restart or the silent drop.", ""), default=60)
+    down_s: float = knob(timer("down for", "How long no connection can be opened then.", ""), default=0)
     firewall_idle_s: float = knob(FIREWALL_IDLE, default=350)
     server_idle_s: float = knob(
-        _timer("server's idle close", "MySQL's wait_timeout and the like.", "never", 28_800), default=28_800
+        timer("server's idle close", "MySQL's wait_timeout and the like.", "never", 28_800), default=28_800
     )
     duration_s: float = knob(DURATION, default=300)
     latency_ms: float = knob(LATENCY, default=1)
@@ -182,60 +260,59 @@ class Pool(Study):
     def length_s(self) -> float:
         return self.duration_s
 
-    def plan(self) -> Plan:
+    def plan(self) -> BreakPlan:
         """This run in whole nanoseconds."""
-        end, latency = round(self.duration_s * SECOND), round(self.latency_ms * _MILLISECOND)
-        arrivals: Sequence[int]
-        if self.arrivals == "constant":
-            rate = Fraction(str(self.rate_per_s))
-            step, ticks = rate.denominator * SECOND, rate.numerator
-            arrivals = [k * step // ticks for k in range(ceil(Fraction(str(self.duration_s)) * rate))]
-        else:
-            arrivals = poisson(self.rate_per_s, self.duration_s, self.seed)
+        latency = round(self.latency_ms * MILLISECOND)
+        arrivals = (
+            at_even_steps(self.rate_per_s, self.duration_s)
+            if self.arrivals == "constant"
+            else poisson(self.rate_per_s, self.duration_s, self.seed)
+        )
         is_sudden = self.breaks in ("server_restart", "silent_drop")
         break_at = round(self.break_at_s * SECOND) if is_sudden else NEVER
         silence = {"idle_firewall": self.firewall_idle_s, "server_idle_close": self.server_idle_s}
-        return Plan(
+        dead_peer = DeadPeer(retries2=self.retries2, latency_ms=self.latency_ms, linux=self.linux)
+        return BreakPlan(
             arrivals=arrivals,
-            end=end,
+            end=round(self.duration_s * SECOND),
             size=self.size,
             is_lifo=self.order == "lifo",
             latency=latency,
-            query=round(self.query_ms * _MILLISECOND) + 2 * latency,
-            round_trip=2 * latency,
+            query=round(self.query_ms * MILLISECOND) + 2 * latency,
             probe=self.probe,
             probe_interval=round(self.probe_interval_s * SECOND),
             bypass=round(self.bypass_window_s * SECOND),
-            lifetime=_or_never(self.max_lifetime_s),
-            idle_timeout=_or_never(self.idle_timeout_s),
-            acquire_timeout=_or_never(self.acquire_timeout_s),
+            lifetime=or_never(self.max_lifetime_s),
+            idle_timeout=or_never(self.idle_timeout_s),
+            acquire_timeout=or_never(self.acquire_timeout_s),
             break_at=break_at,
-            is_told=self.breaks in ("server_restart", "server_idle_close"),
+            is_announced=self.breaks in ("server_restart", "server_idle_close"),
             up_at=break_at + round(self.down_s * SECOND),
-            silence_limit=_or_never(silence.get(self.breaks, 0)),
-            socket_timeout=_or_never(self.socket_timeout_s),
-            detection=detection(self.retries2, latency, self.linux),
+            silence_limit=or_never(silence.get(self.breaks, 0)),
+            socket_timeout=or_never(self.socket_timeout_s),
+            detection=waits(dead_peer, "detected_after_s"),
             all_at_once=self.after_error == "all",
         )
 
     def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         plan = self.plan()
-        told = Lending(plan).play()
-        usual = len(plan.arrivals) - len(told.unusual)
-        took = sorted([*((plan.usual, usual),), *((each[1], 1) for each in told.unusual)])
+        run = BreakRun(plan)
+        run.play()
+        requests = len(plan.arrivals)
+        took = sorted([(plan.usual, requests - len(run.unusual)), *((each[1], 1) for each in run.unusual)])
         outcome = {
-            "requests": len(plan.arrivals),
-            "errors": told.errors,
-            "zombie_borrows": told.zombies,
-            "probes": told.probes,
-            "extra_round_trips_per_s": told.probes / self.duration_s,
-            "p50_ms": _quantile(took, len(plan.arrivals), Fraction(1, 2)),
-            "p99_ms": _quantile(took, len(plan.arrivals), Fraction(99, 100)),
-            "recovered_after_s": _recovered(plan, told),
-            "acquire_timeouts": told.timeouts,
-            "zombies_left": told.zombies_left,
+            "requests": requests,
+            "errors": sum(not answer for _, _, answer in run.unusual),
+            "zombie_borrows": run.zombies,
+            "probes": run.probes,
+            "extra_round_trips_per_s": run.probes / self.duration_s,
+            "p50_ms": _quantile(took, requests, Fraction(1, 2)),
+            "p99_ms": _quantile(took, requests, Fraction(99, 100)),
+            "recovered_after_s": run.recovered_after(),
+            "acquire_timeouts": run.timeouts,
+            "zombies_left": run.zombies_left,
         }
-        return outcome, _series(plan, told)
+        return outcome, _series(plan, run)
 
     def sentence(self, trace: Trace) -> str:
         told = trace.outcome
@@ -291,11 +368,7 @@ def _span(milliseconds: float) -> str:
     """Milliseconds below a second, else seconds or more."""
     if milliseconds < 1000:
         return f"{milliseconds:.4g} ms"
-    return duration(round(milliseconds * _MILLISECOND))
-
-
-def _or_never(seconds: float) -> int:
-    return round(seconds * SECOND) if seconds else NEVER
+    return duration(round(milliseconds * MILLISECOND))
 
 
 def _quantile(took: Sequence[tuple[int, int]], count: int, share: Fraction) -> float | None:
@@ -304,44 +377,35 @@ def _quantile(took: Sequence[tuple[int, int]], count: int, share: Fraction) -> f
     for value, many in took:
         left -= many
         if left <= 0:
-            return None if value >= NEVER // 2 else value / _MILLISECOND
+            return None if value >= NEVER // 2 else value / MILLISECOND
     return None
 
 
-def _recovered(plan: Plan, told: Told) -> float | None:
-    """From the break, or the first death, to the last error; None without a break or without an end."""
-    began = min(plan.break_at, told.first_death)
-    if began >= plan.end or told.last_error >= plan.end:
-        return None
-    return max(0, told.last_error - began) / SECOND
-
-
-def _series(plan: Plan, told: Told) -> dict[str, Any]:
-    """Curves by the moment at which a request came, and the lives of the pool's connections."""
+def _series(plan: BreakPlan, run: BreakRun) -> dict[str, Any]:
+    """Curves by the moment at which a request came, and the pool's connections."""
     edges = [plan.end * i // STEPS for i in range(STEPS + 1)]
-    seen = [bisect_left(plan.arrivals, edge) for edge in edges]
-    requests = [after - before for before, after in pairwise(seen)]
-    errors, odd = [0] * STEPS, [0] * STEPS
-    slowest = [0] * STEPS
-    for arrived, took, is_error in told.unusual:
-        step = min(bisect_left(edges, arrived + 1) - 1, STEPS - 1)
-        odd[step] += 1
-        errors[step] += is_error
+    requests = counted(plan.arrivals, edges)
+    errors, unusual, slowest = [0] * STEPS, [0] * STEPS, [0] * STEPS
+    for number, took, answer in run.unusual:
+        step = min(bisect_left(edges, plan.arrivals[number] + 1) - 1, STEPS - 1)
+        unusual[step] += 1
+        errors[step] += not answer
         slowest[step] = max(slowest[step], took)
     slowest = [
         max(most, plan.usual) if many > few else most
-        for most, many, few in zip(slowest, requests, odd, strict=True)
+        for most, many, few in zip(slowest, requests, unusual, strict=True)
     ]
     return {
         "t_s": [edge / SECOND for edge in edges[:-1]],
         "requests": requests,
         "errors": errors,
-        #: None: no request came, or one never heard anything.
+        #: None: no request came, or one was never answered.
         "slowest_ms": [
-            most / _MILLISECOND if many and most < NEVER // 2 else None
+            most / MILLISECOND if many and most < NEVER // 2 else None
             for most, many in zip(slowest, requests, strict=True)
         ],
         "connections": [
-            [row, since / SECOND, until / SECOND, state] for row, since, until, state in sorted(told.lives)
+            [place, since / SECOND, until / SECOND, state]
+            for place, since, until, state in sorted(run.connections)
         ],
     }

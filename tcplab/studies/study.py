@@ -7,136 +7,62 @@ A study has no script and no segments. It plays a model of the whole and leaves 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from tcplab.core.knobs import Knob, ParameterError, Parameters
-from tcplab.core.releases import release
-from tcplab.core.segment import Endpoint, Segment
+from tcplab.bench import run
+from tcplab.core.knobs import DAY, Knob, ParameterError, Parameters
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
-from tcplab.model.rules import CLOSED, DEFAULT_OPTIONS, TcpOptions
-from tcplab.model.socket import Socket
-from tcplab.model.stack import Stack
+from tcplab.experiments.experiment import Experiment
 
 if TYPE_CHECKING:
     from tcplab.bench.script import Bench
 
 
-# ----------------------------------------------------------------------
-# How long a client waits for a peer that has vanished: the model's own two machines, played once.
-#
-# All times are whole nanoseconds; `latency` is one way.
-
-_CLIENT, _SERVER, _PORT = "10.0.0.1", "10.0.0.2", 5432
-#: Bytes of a request and of its answer.
-_BYTES = 40
-#: In which an exchange is over, its delayed ACKs included, beside its round trips.
-_SETTLED = 300_000_000
+#: Later than everything that happens in a run, nanoseconds.
+NEVER = 1 << 62
 
 
-class _Wire:
-    """A client and a server, and the segments between them, until somebody pulls the plug."""
+@lru_cache(maxsize=256)
+def waits(experiment: Experiment, result: str) -> int:
+    """How long a wait lasts in the model's run of an experiment: one of its results, in nanoseconds.
 
-    def __init__(self, latency: int, linux: str, options: TcpOptions = DEFAULT_OPTIONS) -> None:
-        rules = release(linux)
-        self.latency, self.options = latency, options
-        self.stacks = {address: Stack(address, rules) for address in (_CLIENT, _SERVER)}
-        self.client, self.server = self.stacks.values()
-        self.on_the_way: deque[tuple[int, Segment]] = deque()
-        self.plugged, self.now = True, 0
-
-    def connect(self) -> Socket:
-        """connect(), whatever comes of it."""
-        socket = self.client.connect(self.now, Endpoint(_SERVER, _PORT), self.options)
-        self.send_out()
-        return socket
-
-    def connection(self) -> Socket:
-        """The client's end of a connection after one exchange: its sender knows the round-trip time."""
-        listener = self.server.listen(_PORT, 1)
-        client = self.connect()
-        self.settle()
-        server = self.server.call(self.now, "accept", listener)
-        for stack, sender in ((self.client, client), (self.server, server)):
-            stack.call(self.now, "send", sender, _BYTES)
-            self.send_out()
-            self.settle()
-        return client
-
-    def send_out(self) -> None:
-        """What the machines want to send goes on the wire, or nowhere."""
-        for stack in self.stacks.values():
-            for segment in stack.to_send():
-                if self.plugged:
-                    self.on_the_way.append((self.now + self.latency, segment))
-
-    def settle(self) -> None:
-        """Until an exchange is over."""
-        limit = self.now + 4 * self.latency + _SETTLED
-        while (due := self.next()) is not None and due <= limit:
-            self.step(due)
-
-    def until_given_up(self, socket: Socket) -> int:
-        """Go on until this socket is closed, which must happen: the moment."""
-        while socket.state != CLOSED and (due := self.next()) is not None:
-            self.step(due)
-        return self.now
-
-    def next(self) -> int | None:
-        """When something happens next."""
-        moments = [due for stack in self.stacks.values() if (due := stack.next_timer()) is not None]
-        return min([*moments, *([self.on_the_way[0][0]] if self.on_the_way else [])], default=None)
-
-    def step(self, now: int) -> None:
-        """What happens at this moment."""
-        self.now = now
-        while self.on_the_way and self.on_the_way[0][0] <= now:
-            segment = self.on_the_way.popleft()[1]
-            self.stacks[segment.destination.address].receive(now, segment)
-            self.send_out()
-        for stack in self.stacks.values():
-            stack.timer(now)
-        self.send_out()
-
-
-@lru_cache(maxsize=64)
-def detection(retries2: int, latency: int, linux: str, user_timeout: int = 0) -> int:
-    """From the first transmission of a request that stays unanswered to ETIMEDOUT: as in `dead_peer`.
-
-    Keepalive does not count here: no probe is sent while data is unacknowledged
-    (net/ipv4/tcp_timer.c:tcp_keepalive_timer).
+    `NEVER` where the experiment watched in vain.
     """
-    wire = _Wire(latency, linux, TcpOptions(user_timeout=user_timeout))
-    wire.client.sysctls.tcp_retries2 = retries2
-    client = wire.connection()
-    wire.plugged, began = False, wire.now
-    wire.client.call(began, "send", client, _BYTES)
-    wire.send_out()
-    return wire.until_given_up(client) - began
+    seconds = run(experiment).outcome[result]
+    return NEVER if seconds is None else round(seconds * SECOND)
 
 
-@lru_cache(maxsize=64)
-def idle_detection(options: TcpOptions, latency: int, linux: str) -> int:
-    """From the last segment received from the peer to keepalive's end: as in `keepalive`.
-
-    `options` has keepalive on.
-    """
-    wire = _Wire(latency, linux, options)
-    client = wire.connection()
-    wire.plugged, heard = False, client.last_received
-    return wire.until_given_up(client) - heard
+def or_never(seconds: float) -> int:
+    """A timer in nanoseconds, which is off when it is 0."""
+    return round(seconds * SECOND) if seconds else NEVER
 
 
-@lru_cache(maxsize=64)
-def connecting(latency: int, linux: str, user_timeout: int = 0) -> int:
-    """From the first SYN to the end of a connect() that nobody answers: as in `unanswered_connect`."""
-    wire = _Wire(latency, linux, TcpOptions(user_timeout=user_timeout))
-    wire.plugged = False
-    return wire.until_given_up(wire.connect())
+def at_even_steps(rate_per_s: float, duration_s: float) -> list[int]:
+    """The moments k/rate from 0 until the end of the run, in whole nanoseconds."""
+    rate = Fraction(str(rate_per_s))
+    step, ticks = rate.denominator * SECOND, rate.numerator
+    return [k * step // ticks for k in range(ceil(Fraction(str(duration_s)) * rate))]
+
+
+def counted(moments: Sequence[int], edges: Sequence[int]) -> list[int]:
+    """How many of these moments, which are in order, lie in each step between two edges."""
+    before = [bisect_left(moments, edge) for edge in edges]
+    return [after - until for until, after in pairwise(before)]
+
+
+def timer(label: str, help: str, zero: str = "", slider_high: float = 600, low: float = 0) -> Knob:
+    """A timer of a pool or of something behind it, in seconds."""
+    return Knob(
+        label, float, "s", low, 30 * DAY, zero=zero, help=help, slider_high=slider_high, test_only=True
+    )
 
 
 RATE = Knob(
@@ -204,7 +130,7 @@ class Study(Parameters):
         """The named results of the twin's run, read from what it left behind."""
         return dict(trace.outcome)
 
-    def matched_to(self, linux: Trace) -> Self:
+    def twin(self, linux: Trace) -> Self:
         """The parameters with which the model is compared to a run on Linux: those of that Linux."""
         return self.with_values(linux=linux.linux or self.linux)
 

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcplab import DeadPeer, Failover, Keepalive, UnansweredConnect, run
+from tcplab import DeadPeer, Failover, run
 from tcplab.core.knobs import ParameterError
-from tcplab.model.rules import TcpOptions
 from tcplab.studies import STUDIES
 from tcplab.studies.failover import MOST_EVENTS, PARTS, STEPS
-from tcplab.studies.study import connecting, detection, idle_detection
 
 CONTRACT = {
     "domains": "single", "dns_ttl_s": 5, "client_dns_ttl_s": 30, "fails_at_s": 60, "promotion_s": 10,
@@ -163,22 +161,6 @@ def test_short_lives_go_round_by_the_old_name():
     told = plain(old_primary="readable_replica", max_lifetime_s=20)
     assert told["write_outage_s"] == pytest.approx(60, abs=0.11)
     assert told["stale_connections"] == 10 + 2 * 10
-
-
-# -- the rules of Linux ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("linux", ["3.10", "4.18", "6.18"])
-@pytest.mark.parametrize("latency_ms", [1, 20])
-def test_silence_is_that_of_the_experiments(linux, latency_ms):
-    common, latency = {"linux": linux, "latency_ms": latency_ms}, latency_ms * 1_000_000
-    limited = run(DeadPeer(user_timeout_s=30, **common)).outcome["detected_after_s"]
-    assert detection(15, latency, linux, 30_000_000_000) / 1e9 == limited
-    options = TcpOptions(keepalive_idle=60_000_000_000, keepalive_interval=10_000_000_000, keepalive_probes=4)
-    probed = run(Keepalive(idle_s=60, interval_s=10, probes=4, **common)).outcome["detected_after_s"]
-    assert idle_detection(options, latency, linux) / 1e9 == pytest.approx(probed, abs=1e-6)
-    opened = run(UnansweredConnect(**common)).outcome["gave_up_after_s"]
-    assert connecting(latency, linux) / 1e9 == opened
 
 
 # -- always ----------------------------------------------------------------------------------
