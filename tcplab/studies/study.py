@@ -130,7 +130,7 @@ class Study(Parameters):
         """The named results of the twin's run, read from what it left behind."""
         return dict(trace.outcome)
 
-    def twin(self, linux: Trace) -> Self:
+    def matched_to(self, linux: Trace) -> Self:
         """The parameters with which the model is compared to a run on Linux: those of that Linux."""
         return self.with_values(linux=linux.linux or self.linux)
 
