@@ -177,7 +177,7 @@ class PoolRun(ABC):
     def _play_until(self, now: int) -> None:
         lane, events = self.lane, self.events
         while True:
-            if lane and (not events or lane[0] < events[0]):
+            if lane and (not events or lane[0][:3] < events[0][:3]):
                 if lane[0][0] > now:
                     return
                 moment, _, _, connection = lane.popleft()

@@ -415,7 +415,7 @@ class Failover(Study):
         promoted_at = round((self.fails_at_s + self.promotion_s) * SECOND)
         resolved_at = promoted_at + round(self.dns_ttl_s * SECOND)
         seen_at = resolved_at + round(self.client_dns_ttl_s * SECOND)
-        common = {
+        common: dict[str, Any] = {
             "user_timeout_s": self.user_timeout_s,
             "latency_ms": self.latency_ms,
             "linux": self.linux,
