@@ -7,7 +7,9 @@ of sockets on a real machine follows the kernel's hash table; here it is that of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from html import escape
 
+from tcplab.core import html
 from tcplab.core.releases import NEWEST, UnknownRelease, release
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import MILLISECOND
@@ -177,3 +179,12 @@ def legend(trace: Trace, t: int) -> list[str]:
     """A sentence for every timer that the console shows at `t`."""
     shown = dict.fromkeys(sample.timer for host in trace.hosts for sample in sockets(trace, host, t))
     return [f"timer:({name},…): {TIMER_MEANING[name]}." for name in shown if name in TIMER_MEANING]
+
+
+def screens_html(trace: Trace, t: int) -> str:
+    """The consoles of all hosts as HTML, and what the timers on them mean."""
+    parts = []
+    for host, typed in screens(trace, t):
+        lines = (f"<b>{escape(prompt(host, command))}</b>\n{escape(printed)}" for command, printed in typed)
+        parts.append(html.terminal(f"console of {host}", "\n".join(lines)))
+    return "".join(parts) + html.bullets(legend(trace, t), "tcplab-help")

@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from tcplab.advice.settings import settings
+from tcplab.core.html import paragraph, scrolled, to_paste
 from tcplab.core.knobs import Parameters
 from tcplab.core.trace import Trace
 from tcplab.pictures import console, ladder
@@ -18,12 +19,6 @@ from tcplab.pictures.ports import port_map
 from tcplab.pictures.text import excerpt, moment_words, moments, position, table, tables, telling
 from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.show import OF_ALL, PICTURES
-
-
-def paragraph(text: str, css: str = "") -> str:
-    """A paragraph of HTML with escaped text."""
-    return f'<p class="{css}">{escape(text)}</p>'
-
 
 #: Runs an action so that nothing it raises reaches a learner.
 Guard = Callable[[Callable[[], None]], None]
@@ -171,12 +166,6 @@ class PicturePanel(Panel):
             self.moment.pick(self._picture.axis.t_of(y))
 
 
-def scrolled(content: str, name: str) -> str:
-    """HTML in a place of its own that the keyboard reaches and scrolls."""
-    label = escape(name, quote=True)
-    return f'<div class="tcplab-scroll" tabindex="0" role="region" aria-label="{label}">{content}</div>'
-
-
 class SegmentsPanel(Panel):
     """Every segment as a row of text."""
 
@@ -224,20 +213,7 @@ class ConsolePanel(Panel):
         if trace is None:
             return
         self._steps.show(trace, t)
-        self._screens.value = screens(trace, t)
-
-
-def screens(trace: Trace, t: int) -> str:
-    """The consoles of all hosts as HTML, and what the timers on them mean."""
-    parts = []
-    for host, typed in console.screens(trace, t):
-        text = "\n".join(
-            f"<b>{escape(console.prompt(host, command))}</b>\n{escape(printed)}" for command, printed in typed
-        )
-        label = escape(f"console of {host}", quote=True)
-        parts.append(f'<pre class="tcplab-console" tabindex="0" aria-label="{label}">{text}</pre>')
-    legend = "".join(f"<li>{escape(line)}</li>" for line in console.legend(trace, t))
-    return "".join(parts) + (f'<ul class="tcplab-help">{legend}</ul>' if legend else "")
+        self._screens.value = console.screens_html(trace, t)
 
 
 class SettingsPanel(Panel):
@@ -249,14 +225,9 @@ class SettingsPanel(Panel):
         self.widget = widgets.HTML()
 
     def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        blocks = []
-        for layer, text in settings(experiment).items():
-            rows = text.count("\n")
-            label = escape(f"settings to paste: {layer}", quote=True)
-            blocks.append(
-                f'<h4>{escape(layer)}</h4><textarea class="tcplab-paste" readonly rows="{rows}" '
-                f'spellcheck="false" aria-label="{label}">{escape(text)}</textarea>'
-            )
+        blocks = [
+            f"<h4>{escape(layer)}</h4>{to_paste(layer, text)}" for layer, text in settings(experiment).items()
+        ]
         nothing = "These parameters belong to the experiment only: no system has a setting for them."
         self.widget.value = "".join(blocks) or paragraph(nothing)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from tcplab.core.html import paragraph
 from tcplab.core.knobs import (
     FIREWALL_IDLE,
     KEEPALIVE_IDLE,
@@ -24,12 +25,12 @@ from tcplab.core.knobs import (
 )
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
+from tcplab.pictures import replay as replay_steps
+from tcplab.pictures.replay import findings_html, lesson_of
 from tcplab.pictures.text import MOST, excerpt_words, table
-from tcplab.widgets import replay as replay_steps
-from tcplab.widgets.base import paragraph
 from tcplab.widgets.controls import explanation, title
 from tcplab.widgets.figure import LivingFigure
-from tcplab.widgets.replay import Replay, findings_html, lesson_of
+from tcplab.widgets.replay import Replay
 from tcplab.widgets.upload import DropZone
 from tcplab.widgets.what_if import Answer, beside
 

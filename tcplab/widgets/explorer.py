@@ -22,6 +22,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from tcplab.bench import run
+from tcplab.core.html import paragraph
 from tcplab.core.knobs import ParameterError
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
@@ -37,7 +38,6 @@ from tcplab.widgets.base import (
     PicturePanel,
     SegmentsPanel,
     SettingsPanel,
-    paragraph,
 )
 from tcplab.widgets.controls import Control
 from tcplab.widgets.figure import SliderNames

@@ -13,13 +13,14 @@ from typing import Any
 import ipywidgets as widgets
 
 from tcplab.bench.agreement import Compared, judge
+from tcplab.core.html import paragraph
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures.ladder import draw
 from tcplab.pictures.overlay import overlay
 from tcplab.pictures.text import table
-from tcplab.widgets.base import Guard, Panel, paragraph
+from tcplab.widgets.base import Guard, Panel
 from tcplab.widgets.figure import LivingFigure
 
 # ----------------------------------------------------------------------

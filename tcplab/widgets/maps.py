@@ -21,6 +21,7 @@ import ipywidgets as widgets
 from tcplab.advice import runs
 from tcplab.advice.products import KeepaliveDefaults
 from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, SilentConnection, known_boxes, known_clients
+from tcplab.core.html import paragraph
 from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -33,7 +34,6 @@ from tcplab.core.releases import NEWEST
 from tcplab.core.text import SECOND, duration
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Picture, Text
-from tcplab.widgets.base import paragraph
 from tcplab.widgets.controls import Control
 from tcplab.widgets.figure import LivingFigure, SliderNames
 

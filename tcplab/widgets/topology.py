@@ -22,9 +22,9 @@ import ipywidgets as widgets
 from tcplab.advice import Advice, Check, Environment, advise, read_settings
 from tcplab.advice.checks import number, words
 from tcplab.advice.environment import PRESETS
+from tcplab.core.html import paragraph
 from tcplab.core.knobs import ParameterError
 from tcplab.pictures.timers import LegLanes, draw_desk_timeline, timeline
-from tcplab.widgets.base import paragraph
 from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.topology_form import Form
 

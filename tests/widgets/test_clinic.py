@@ -9,6 +9,7 @@ import pytest
 from inside import button_of, text_in
 from stored import PROJECT
 from tcplab import clinic, diagnose, read_capture
+from tcplab.pictures.replay import frames_words
 from tcplab.widgets.clinic import (
     ALL,
     KNOBS,
@@ -22,7 +23,6 @@ from tcplab.widgets.clinic import (
     line,
     worst_first,
 )
-from tcplab.widgets.replay import frames_words
 from tcplab.widgets.upload import LARGEST, DropZone, file_name
 
 CAPTURES = PROJECT / "data" / "captures"
@@ -106,7 +106,7 @@ def test_each_tab_shows_the_connection_that_is_chosen():
 
 
 def test_of_a_long_connection_no_more_is_built_than_is_shown(monkeypatch):
-    monkeypatch.setattr("tcplab.widgets.replay.MOST", 8)
+    monkeypatch.setattr("tcplab.pictures.replay.MOST", 8)
     monkeypatch.setattr("tcplab.widgets.clinic.MOST", 5)
     made = desk(CAPTURES / "lesson_client_write.pcap")
     assert len(made.trace.packets) == 29

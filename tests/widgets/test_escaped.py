@@ -24,8 +24,8 @@ from tcplab import (
 )
 from tcplab.lesson.tables import provenance
 from tcplab.pictures import console
+from tcplab.pictures.console import screens_html
 from tcplab.pictures.ladder import ladder
-from tcplab.widgets.base import screens
 from tcplab.widgets.show import PICTURES
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -108,7 +108,7 @@ def test_a_title_that_a_caller_gives_is_the_callers_own(trace):
 
 def test_tables_and_consoles_have_it_as_text(trace):
     for t in (trace.start, trace.end // 2, trace.end):
-        assert_harmless(screens(trace, t))
+        assert_harmless(screens_html(trace, t))
         assert HOSTILE in console.console(trace, t)
     assert_harmless(segment_table(trace).html)
 

@@ -26,13 +26,13 @@ from tcplab import (
 from tcplab.advice.settings import settings as to_paste
 from tcplab.bench import run
 from tcplab.capture.pcap import pcap_bytes
+from tcplab.core.html import scrolled
 from tcplab.core.knobs import ParameterError
 from tcplab.core.text import SECOND
 from tcplab.experiments.experiment import Experiment
 from tcplab.pictures import ladder
 from tcplab.pictures.console import console
 from tcplab.pictures.text import MOST, excerpt, table
-from tcplab.widgets.base import scrolled
 from tcplab.widgets.explorer import OWN, Explorer
 from tcplab.widgets.show import OF_ALL, PICTURES
 

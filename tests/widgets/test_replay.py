@@ -28,15 +28,15 @@ from tcplab import (
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
 from tcplab.follow import Ends
-from tcplab.widgets.base import screens
-from tcplab.widgets.replay import (
-    AGAIN,
-    BACK,
+from tcplab.pictures.console import screens_html
+from tcplab.pictures.replay import (
     HEIGHT,
     INFERRED,
+    LOOK_BACK,
     NOTHING,
+    OVERLAP,
     PAGE,
-    Steps,
+    ReplaySteps,
     consoles,
     ends_table,
     findings_of,
@@ -67,7 +67,7 @@ def arrows(widget):
 def test_every_step_draws_what_was_sent_by_then_and_says_what_happened(trace):
     widget = replay(trace)
     assert widget.position == 0
-    for step, t in enumerate(widget.steps.moments):
+    for step, t in enumerate(widget.steps.instants):
         widget.go(step)
         assert widget.t == t
         assert arrows(widget) == sum(p.t <= t for p in trace.packets)
@@ -102,13 +102,13 @@ def test_buttons_keys_and_slider_do_the_same():
 def test_the_next_finding_is_jumped_to_and_told_with_its_lesson():
     trace = captured("lesson_client_write")
     widget = replay(trace)
-    found = sorted({widget.steps._step_of(finding) for finding in widget.steps.findings})
+    found = sorted({widget.steps.step_of(finding) for finding in widget.steps.findings})
     assert len(found) >= 3
     visited = []
     for _ in found:
         widget.press("n")
         visited.append(widget.position)
-        (finding, *_) = widget.steps.found_at(widget.position)
+        (finding, *_) = widget.steps.findings_at(widget.position)
         assert finding.says in widget.sentence
         assert f"{finding.lesson}.ipynb" in widget._said.value
     assert visited == found
@@ -192,8 +192,8 @@ def test_a_step_is_looked_at_longer_before_a_silence_and_at_a_finding():
         widget.go(step)
         lasts.append(widget._pause_s())
     assert all(0.3 < each < 8 for each in lasts)
-    gaps = [b - a for a, b in pairwise(widget.steps.moments)]
-    plain = [i for i in range(len(gaps)) if not widget.steps.found_at(i)]
+    gaps = [b - a for a, b in pairwise(widget.steps.instants)]
+    plain = [i for i in range(len(gaps)) if not widget.steps.findings_at(i)]
     assert lasts[max(plain, key=gaps.__getitem__)] > lasts[min(plain, key=gaps.__getitem__)]
     widget._speed.value = "fast"
     assert widget._pause_s() < lasts[-1]
@@ -217,7 +217,7 @@ def test_a_long_connection_is_drawn_a_page_at_a_time_with_its_own_numbers():
     for step in range(0, len(widget.steps), 7):
         widget.go(step)
         page = widget.steps.page(widget.t)
-        assert len(page.packets) <= PAGE + PAGE // 2 + AGAIN + BACK
+        assert len(page.packets) <= PAGE + PAGE // 2 + OVERLAP + LOOK_BACK
         assert page.start == trace.start
         begin = trace.packets.index(page.packets[0])
         assert page.relative() == numbers[begin : begin + len(page.packets)]
@@ -228,11 +228,11 @@ def test_a_long_connection_is_drawn_a_page_at_a_time_with_its_own_numbers():
 
 def test_a_connection_without_end_is_replayed_so_far_and_that_is_said(monkeypatch):
     trace = captured("lesson_client_write")
-    monkeypatch.setattr("tcplab.widgets.replay.MOST", 20)
+    monkeypatch.setattr("tcplab.pictures.replay.MOST", 20)
     whole = findings_of(trace)
     widget = replay(trace, whole)
     assert len(widget.steps.trace.packets) == 20
-    kept = [finding for finding in whole if finding.t <= widget.steps.moments[-1]]
+    kept = [finding for finding in whole if finding.t <= widget.steps.instants[-1]]
     assert widget.steps.findings == sorted(kept, key=lambda finding: finding.t) and len(kept) < len(whole)
     later = len(whole) - len(kept)
     says = f"The replay ends after the first 20 of 29 segments; findings that begin later: {later}."
@@ -243,7 +243,7 @@ def test_a_connection_without_end_is_replayed_so_far_and_that_is_said(monkeypatc
 
 def test_the_moment_stays_in_the_frame_and_so_do_the_names():
     widget = replay(captured("lesson_client_write"))
-    for step, t in enumerate(widget.steps.moments):
+    for step, t in enumerate(widget.steps.instants):
         widget.go(step)
         layout = drawn(widget)["layout"]
         bottom, top = layout["yaxis"]["range"]
@@ -255,7 +255,7 @@ def test_the_moment_stays_in_the_frame_and_so_do_the_names():
 def test_a_click_on_the_picture_goes_to_its_moment():
     widget = replay(captured("lesson_client_write"))
     widget.press("End")
-    y = widget._axis.bottom_of(widget.steps.moments[20]) + 1
+    y = widget._axis.bottom_of(widget.steps.instants[20]) + 1
     widget._figure.clicked = {"y": y, "change": drawn(widget)["change"]}
     assert widget.position == 20
 
@@ -299,7 +299,7 @@ def test_inferred_states_are_those_of_the_model(kind, tmp_path):
     path = tmp_path / "model.pcap"
     write_pcap(trace, path)
     seen = read_capture(path).connection(0)
-    steps = Steps(seen)
+    steps = ReplaySteps(seen)
     known = {s.state for s in trace.sockets if s.host == "client"} | {"CLOSED"}
     inferred = [s.state for s in steps.ends.sockets() if s.host == "client"]
     assert set(inferred) <= known
@@ -309,20 +309,20 @@ def test_inferred_states_are_those_of_the_model(kind, tmp_path):
 
 
 def test_a_reset_that_was_ignored_closes_nothing():
-    steps = Steps(captured("lesson_reject_stale"))
+    steps = ReplaySteps(captured("lesson_reject_stale"))
     assert "reset_ignored" in [finding.code for finding in steps.findings]
     assert {end.state for end in steps.ends.at(steps.trace.end)} == {"ESTABLISHED"}
 
 
 def test_the_last_reset_of_a_dead_peer_reaches_nobody():
-    steps = Steps(captured("lesson_keepalive_and_data"))
+    steps = ReplaySteps(captured("lesson_keepalive_and_data"))
     client, server = steps.ends.at(steps.trace.end)
     assert (client.host, client.state) == ("client", "CLOSED")
     assert (server.host, server.state) == ("server", "ESTABLISHED")
 
 
 def test_timers_are_those_that_the_capture_saw_run_out():
-    steps = Steps(captured("lesson_keepalive_and_data"))
+    steps = ReplaySteps(captured("lesson_keepalive_and_data"))
     probes = [p.t for p in steps.trace.packets if p.kind == "keepalive"]
     for count, t in enumerate(probes):
         client, _ = steps.ends.at(t - SECOND)
@@ -332,7 +332,7 @@ def test_timers_are_those_that_the_capture_saw_run_out():
 
 
 def test_what_nobody_can_know_is_not_claimed():
-    steps = Steps(captured("lesson_keepalive_and_data"))
+    steps = ReplaySteps(captured("lesson_keepalive_and_data"))
     shown = consoles(steps, steps.trace.packets[8].t)
     assert "# inferred" in shown and " ?      " in shown
     assert "no segment tells" in INFERRED
@@ -340,18 +340,18 @@ def test_what_nobody_can_know_is_not_claimed():
 
 def test_of_a_model_the_sockets_are_shown_as_they_were():
     trace = run(Keepalive())
-    steps = Steps(trace)
+    steps = ReplaySteps(trace)
     t = trace.end - SECOND
     assert not steps.ends.inferred
-    assert consoles(steps, t) == screens(trace, t)
+    assert consoles(steps, t) == screens_html(trace, t)
     assert "inferred" not in ends_table(steps, t)
 
 
 @settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(0, 10**6))
 def test_every_moment_has_its_step(exchanges, part):
-    steps = Steps(long_story(exchanges))
-    moments = steps.moments
+    steps = ReplaySteps(long_story(exchanges))
+    moments = steps.instants
     assert moments == sorted(set(moments))
     t = moments[0] + (moments[-1] - moments[0]) * part // 10**6
     step = steps.position(t)
