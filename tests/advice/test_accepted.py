@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from test_catalogue_products import folder, free_port, running, wait_for
 
 from conftest import need
 from programs import folder, free_port, running, wait_for
