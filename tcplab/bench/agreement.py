@@ -56,7 +56,7 @@ class Event:
     packets: tuple[int, ...] = ()
 
 
-class Witness:
+class ScopedRun:
     """One trace, read for comparison within its scope."""
 
     def __init__(self, trace: Trace, scope: Scope) -> None:
@@ -321,11 +321,11 @@ def scope_of(experiment: Compared | StudyScript, trace: Trace) -> Scope:
     return experiment.scope(trace)
 
 
-def judge(experiment: Compared | StudyScript, linux: Trace) -> tuple[Agreement, Witness, Witness]:
+def judge(experiment: Compared | StudyScript, linux: Trace) -> tuple[Agreement, ScopedRun, ScopedRun]:
     """A run on Linux against the model at Linux's own parameters: the agreement, and both as read."""
     matched = experiment.matched_to(linux)
     model = run(matched)
-    ours, theirs = (Witness(trace, scope_of(matched, trace)) for trace in (model, linux))
+    ours, theirs = (ScopedRun(trace, scope_of(matched, trace)) for trace in (model, linux))
     align(ours, theirs)
     pairs = list(_pairs(ours, theirs))
     calls = sum(len(events) for host in model.hosts for events in theirs.calls(host).values())
@@ -349,12 +349,12 @@ def in_time(model_s: float, linux_s: float) -> bool:
 
 def compare(model: Trace, linux: Trace, scopes: tuple[Scope, Scope] = (WHOLE, WHOLE)) -> list[Difference]:
     """Everything in which two runs of one experiment differ; empty when they agree."""
-    ours, theirs = Witness(model, scopes[0]), Witness(linux, scopes[1])
+    ours, theirs = ScopedRun(model, scopes[0]), ScopedRun(linux, scopes[1])
     align(ours, theirs)
     return _differences(ours, theirs)
 
 
-def align(ours: Witness, theirs: Witness) -> None:
+def align(ours: ScopedRun, theirs: ScopedRun) -> None:
     """Number Linux's connections so that each has the same number as one of the model's that is like it.
 
     Which of several that begin at once gets a place in a queue, or the processor first, is chance;
@@ -389,7 +389,7 @@ def _alike(sent: list[list[dict[int, list[Event]]]], n: int, m: int) -> bool:
     )
 
 
-def _differences(ours: Witness, theirs: Witness) -> list[Difference]:
+def _differences(ours: ScopedRun, theirs: ScopedRun) -> list[Difference]:
     model, linux = ours.trace, theirs.trace
     found = list(_compare_outcomes(model.outcome, linux.outcome, ours.scope.outcomes))
     for host in model.hosts:
@@ -408,7 +408,7 @@ def _differences(ours: Witness, theirs: Witness) -> list[Difference]:
     return [*found, *_late_acks(theirs)]
 
 
-def _pairs(ours: Witness, theirs: Witness) -> Iterator[tuple[str, list[Event], list[Event]]]:
+def _pairs(ours: ScopedRun, theirs: ScopedRun) -> Iterator[tuple[str, list[Event], list[Event]]]:
     """Every direction of every connection: its name, and what each of the two sent there."""
     for way in permutations(ours.trace.hosts, 2):
         sent = [witness.segments(*way) for witness in (ours, theirs)]
@@ -416,7 +416,7 @@ def _pairs(ours: Witness, theirs: Witness) -> Iterator[tuple[str, list[Event], l
             yield _way(ours, way, n), sent[0].get(n, []), sent[1].get(n, [])
 
 
-def _way(ours: Witness, way: tuple[str, str], n: int) -> str:
+def _way(ours: ScopedRun, way: tuple[str, str], n: int) -> str:
     """`client to server`; with the number of the connection where there are several."""
     only = max(ours.connection, default=0) == 0
     return f"{way[0]} to {way[1]}" + ("" if only else f", connection {n + 1}")
@@ -458,7 +458,7 @@ def _at(event: Event) -> str:
     return f"{event.says} at {event.t:.3f} s"
 
 
-def _late_acks(theirs: Witness) -> Iterator[Difference]:
+def _late_acks(theirs: ScopedRun) -> Iterator[Difference]:
     """No pure ACK of Linux may come later than a delayed ACK can."""
     waiting: dict[tuple[str, int], int] = {}
     arrivals = sorted(

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from tcplab.bench.namespaces import (
-    Network,
+    NetworkNamespace,
     enter,
     errno_name,
     make_cable,
@@ -120,15 +120,15 @@ def _explained(what: str, error: Exception) -> BenchError:
     return told
 
 
-def _try_out() -> Network:
+def _try_out() -> NetworkNamespace:
     """Make one host's network and let go of it: whatever this machine refuses shows here."""
     from tcplab.bench.linux import CARD, prepare_home
 
     with step("settings"):
         prepare_home()
     with step("network"):
-        home = Network.current()
-        trial = Network.new(home)
+        home = NetworkNamespace.current()
+        trial = NetworkNamespace.new(home)
         make_cable("trial", CARD, bytes((2, 0, 0, 0, 0, 1)), trial)
     with step("packets"), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
         packets.bind(("trial", 0))

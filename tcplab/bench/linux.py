@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tcplab.bench.namespaces import (
     Console,
-    Network,
+    NetworkNamespace,
     bring_up,
     errno_name,
     give_address,
@@ -43,12 +43,12 @@ from tcplab.bench.script import (
     SocketOptions,
 )
 from tcplab.bench.sockets import Held, LinuxConnection, LinuxListener, abort, bind_before, set_options
-from tcplab.bench.wire import Clock, End, Wire
+from tcplab.bench.wire import Clock, LinkEnd, Wire
 from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, seq_add
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Call, Note, Trace
-from tcplab.route.box import Box
 from tcplab.route.cable import Rule
+from tcplab.route.middlebox import Middlebox
 
 if TYPE_CHECKING:
     from tcplab.bench import Story
@@ -95,7 +95,7 @@ class LinuxHost(Host):
         self.held: list[Held] = []
         self.looked = 0
         self.console: Console | None = None
-        self.end: End
+        self.end: LinkEnd
         self._boot()
 
     def _boot(self) -> None:
@@ -104,7 +104,7 @@ class LinuxHost(Host):
         kept = {
             name: read_sysctl(f"ipv4/{name}") or "" for name in ("tcp_max_tw_buckets", "tcp_max_syn_backlog")
         }
-        self.network = Network.new(home)
+        self.network = NetworkNamespace.new(home)
         mac = bytes((2, 0, 0, 0, 0, self._number))
         card = f"wire{next(_CARDS)}"
         make_cable(card, CARD, mac, self.network)
@@ -124,7 +124,7 @@ class LinuxHost(Host):
                 self._write(name, value)
             self.console = Console(self.name, self.console)
         if not hasattr(self, "end"):
-            self.end = End(self.name, card, mac)
+            self.end = LinkEnd(self.name, card, mac)
         else:
             self.end.plug_into(card)
         for rule in self.end.cable.rules.values():
@@ -327,7 +327,7 @@ def version() -> str:
 class LinuxBench(Bench):
     """Hosts on one wire, in real time."""
 
-    def __init__(self, story: Story, home: Network) -> None:
+    def __init__(self, story: Story, home: NetworkNamespace) -> None:
         self.home = home
         self.clock = Clock()
         self.trace = Trace(str(story.name), "linux", version(), story.values())
@@ -350,8 +350,8 @@ class LinuxBench(Bench):
             made.append(host)
         return tuple(made)
 
-    def route(self, one: Host, other: Host, *boxes: Box) -> None:
-        self.wire.between.place(one.name, other.name, boxes)
+    def route(self, one: Host, other: Host, *boxes: Middlebox) -> None:
+        self.wire.routes.place(one.name, other.name, boxes)
 
     def now(self) -> float:
         return self.clock.now() / SECOND
@@ -519,7 +519,7 @@ async def _as_coroutine(call: Awaitable[None]) -> None:
     await call
 
 
-def perform(story: Story, home: Network, progress: Progress) -> Trace:
+def perform(story: Story, home: NetworkNamespace, progress: Progress) -> Trace:
     """Run a story here, in the sandbox."""
 
     async def whole() -> LinuxBench:

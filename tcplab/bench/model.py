@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import simpy
 
-from tcplab.bench.path import Between, Way
+from tcplab.bench.path import PathAhead, Routes
 from tcplab.bench.script import (
     MORE_ADDRESSES,
     OLD_WINDOW,
@@ -34,8 +34,8 @@ from tcplab.model.ports import ANY, PortError
 from tcplab.model.rules import SYN_SENT, TcpOptions
 from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
-from tcplab.route.box import Box
 from tcplab.route.cable import Cable
+from tcplab.route.middlebox import Middlebox
 
 if TYPE_CHECKING:
     from tcplab.bench import Story
@@ -141,7 +141,7 @@ class ModelWire:
         self._latency = latency
         #: Whom an address leads to.
         self.owners: dict[str, ModelHost] = {}
-        self.between = Between(trace)
+        self.routes = Routes(trace)
         self._box_timer: int | None = None
 
     def carry(self, sender: ModelHost, segment: Segment, kind: str = "") -> None:
@@ -155,7 +155,7 @@ class ModelWire:
             packet.fate = "lost"
             return
         cuts = ours.cuts + theirs.cuts
-        if self.between and (way := self.between.way(sender.name, receiver.name)).boxes:
+        if self.routes and (way := self.routes.way(sender.name, receiver.name)).boxes:
             self._leg(packet, (ours, theirs), cuts, way)
             return
 
@@ -182,7 +182,7 @@ class ModelWire:
 
     # -- the boxes on it ---------------------------------------------------------------------
 
-    def _leg(self, packet: Packet, cables: tuple[Cable, ...], cuts: int, way: Way) -> None:
+    def _leg(self, packet: Packet, cables: tuple[Cable, ...], cuts: int, way: PathAhead) -> None:
         """To the next box, and further if it lets the segment pass; to the receiver behind the last."""
 
         def ended(event: simpy.Event) -> None:
@@ -193,7 +193,7 @@ class ModelWire:
             else:
                 box = way.boxes[0]
                 self._fire_boxes()
-                decision = self.between.meet(self._env.now, box, packet)
+                decision = self.routes.meet(self._env.now, box, packet)
                 for reset in decision.resets:
                     self._reset_from(box, reset)
                 if decision.passes:
@@ -203,7 +203,7 @@ class ModelWire:
         wait = way.left(self._latency) - (way.rest.left(self._latency) if way.boxes else 0)
         self._env.timeout(wait).callbacks.append(ended)
 
-    def _reset_from(self, box: Box, reset: Segment) -> None:
+    def _reset_from(self, box: Middlebox, reset: Segment) -> None:
         """A RST that a box sends in somebody's name."""
         receiver = self.owners[reset.destination.address]
         packet = Packet(self._env.now, box.name, receiver.name, reset, kind="forged")
@@ -211,16 +211,16 @@ class ModelWire:
         if not receiver.cable.plugged:
             packet.fate = "lost"
             return
-        way = self.between.way_from(box, receiver.name)
+        way = self.routes.way_from(box, receiver.name)
         self._leg(packet, (receiver.cable,), receiver.cable.cuts, way)
 
     def _fire_boxes(self) -> None:
-        for box, reset in self.between.fire(self._env.now):
+        for box, reset in self.routes.fire(self._env.now):
             self._reset_from(box, reset)
 
     def _watch_boxes(self) -> None:
         """Wake when a box has something to forget; one that has moved on since is woken for nothing."""
-        due = self.between.next_timer()
+        due = self.routes.next_timer()
         if due is None or (self._box_timer is not None and self._box_timer <= due):
             return
 
@@ -441,8 +441,8 @@ class ModelBench(Bench):
         self.wire.owners[address] = host
         return address
 
-    def route(self, one: Host, other: Host, *boxes: Box) -> None:
-        self.wire.between.place(one.name, other.name, boxes)
+    def route(self, one: Host, other: Host, *boxes: Middlebox) -> None:
+        self.wire.routes.place(one.name, other.name, boxes)
 
     def timer_delay_of(self, host: str) -> float:
         """The share by which a host's timers fire late."""

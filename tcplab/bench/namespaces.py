@@ -95,19 +95,19 @@ def _keep_capabilities() -> None:
 # --- where ---
 
 
-class Network:
+class NetworkNamespace:
     """A network namespace, kept by a descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     @classmethod
-    def current(cls) -> Network:
+    def current(cls) -> NetworkNamespace:
         """The one this process is in."""
         return cls(os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
 
     @classmethod
-    def new(cls, home: Network) -> Network:
+    def new(cls, home: NetworkNamespace) -> NetworkNamespace:
         """A fresh one; the process stays `home`."""
         _system("unshare", CLONE_NEWNET)
         try:
@@ -116,7 +116,7 @@ class Network:
             _system("setns", home.descriptor, CLONE_NEWNET)
 
     @contextmanager
-    def inside(self, home: Network) -> Iterator[None]:
+    def inside(self, home: NetworkNamespace) -> Iterator[None]:
         """Sockets and children made in here belong to this network."""
         _system("setns", self.descriptor, CLONE_NEWNET)
         try:
@@ -146,7 +146,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def make_cable(name: str, card: str, mac: bytes, network: Network) -> None:
+def make_cable(name: str, card: str, mac: bytes, network: NetworkNamespace) -> None:
     """A veth pair: `name` here and switched on, `card` with address `mac` in `network`, still off.
 
     One message in place of pyroute2, whose import alone takes longer than a sandbox may. Raises

@@ -12,19 +12,19 @@ from typing import NamedTuple
 from tcplab.bench.script import ScriptError
 from tcplab.core.segment import Segment
 from tcplab.core.trace import Note, Packet, SocketSample, Trace
-from tcplab.route.box import Box, Decision
+from tcplab.route.middlebox import Decision, Middlebox
 
 
-class Way(NamedTuple):
+class PathAhead(NamedTuple):
     """What is left of the way to a host: the boxes ahead, and how many legs the whole way has."""
 
-    boxes: tuple[Box, ...] = ()
+    boxes: tuple[Middlebox, ...] = ()
     legs: int = 1
 
     @property
-    def rest(self) -> Way:
+    def rest(self) -> PathAhead:
         """The way behind the first of the boxes."""
-        return Way(self.boxes[1:], self.legs)
+        return PathAhead(self.boxes[1:], self.legs)
 
     def left(self, latency: int) -> int:
         """How long the rest of the way takes, where the whole takes `latency`."""
@@ -32,21 +32,21 @@ class Way(NamedTuple):
 
 
 #: No box ahead.
-STRAIGHT = Way()
+STRAIGHT = PathAhead()
 
 
-class Between:
+class Routes:
     """Routes with boxes on them; false while there is none."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._ways: dict[tuple[str, str], Way] = {}
-        self._boxes: dict[str, Box] = {}
+        self._ways: dict[tuple[str, str], PathAhead] = {}
+        self._boxes: dict[str, Middlebox] = {}
 
     def __bool__(self) -> bool:
         return bool(self._boxes)
 
-    def place(self, one: str, other: str, boxes: tuple[Box, ...]) -> None:
+    def place(self, one: str, other: str, boxes: tuple[Middlebox, ...]) -> None:
         """Boxes between two hosts, in their order from `one`. Raises `ScriptError`."""
         hosts = list(self._trace.hosts)
         at = min(hosts.index(one), hosts.index(other)) + 1
@@ -59,21 +59,21 @@ class Between:
         addresses = dict(self._trace.hosts)
         self._trace.hosts.clear()
         self._trace.hosts.update({name: addresses.get(name, "") for name in hosts})
-        self._ways[one, other] = Way(boxes, len(boxes) + 1)
-        self._ways[other, one] = Way(boxes[::-1], len(boxes) + 1)
+        self._ways[one, other] = PathAhead(boxes, len(boxes) + 1)
+        self._ways[other, one] = PathAhead(boxes[::-1], len(boxes) + 1)
 
-    def way(self, sender: str, receiver: str) -> Way:
+    def way(self, sender: str, receiver: str) -> PathAhead:
         """From one host to another."""
         return self._ways.get((sender, receiver), STRAIGHT)
 
-    def way_from(self, box: Box, receiver: str) -> Way:
+    def way_from(self, box: Middlebox, receiver: str) -> PathAhead:
         """From a box to a host."""
         for (_, end), (boxes, legs) in self._ways.items():
             if end == receiver and box in boxes:
-                return Way(boxes[boxes.index(box) + 1 :], legs)
+                return PathAhead(boxes[boxes.index(box) + 1 :], legs)
         return STRAIGHT
 
-    def meet(self, now: int, box: Box, packet: Packet) -> Decision:
+    def meet(self, now: int, box: Middlebox, packet: Packet) -> Decision:
         """A segment has come to a box."""
         decision = box.pass_on(now, packet.segment)
         if not decision.passes:
@@ -86,7 +86,7 @@ class Between:
         timers = (box.next_timer() for box in self._boxes.values())
         return min((due for due in timers if due is not None), default=None)
 
-    def fire(self, now: int) -> list[tuple[Box, Segment]]:
+    def fire(self, now: int) -> list[tuple[Middlebox, Segment]]:
         """Let every box forget what is due; the RSTs that they send for that."""
         sent = []
         for box in self._boxes.values():
@@ -97,7 +97,7 @@ class Between:
                 sent += [(box, reset) for reset in decision.resets]
         return sent
 
-    def _write(self, now: int, box: Box, decision: Decision) -> None:
+    def _write(self, now: int, box: Middlebox, decision: Decision) -> None:
         """A box's table in the terms of `ss`: its entry as a socket of its own."""
         for entry in box.changed():
             ends = (entry.initiator, entry.responder)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tcplab.core.segment import Endpoint
 from tcplab.core.trace import Trace
-from tcplab.route.box import Box
+from tcplab.route.middlebox import Middlebox
 
 T = TypeVar("T")
 
@@ -284,7 +284,7 @@ class Bench(ABC):
         """Hosts joined by one wire, in the order in which a picture shows them."""
 
     @abstractmethod
-    def route(self, one: Host, other: Host, *boxes: Box) -> None:
+    def route(self, one: Host, other: Host, *boxes: Middlebox) -> None:
         """Put boxes between two hosts, in their order from the first, at equal distances.
 
         In the trace a box stands among the hosts, without an address.

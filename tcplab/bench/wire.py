@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from tcplab.bench.path import STRAIGHT, Between, Way
+from tcplab.bench.path import STRAIGHT, PathAhead, Routes
 from tcplab.bench.sandbox import TooBusy
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Packet, Trace
-from tcplab.route.box import Box
 from tcplab.route.cable import Cable
+from tcplab.route.middlebox import Middlebox
 
 # ----------------------------------------------------------------------
 # Ethernet frames and the TCP segments in them: IPv4 only, which is all that the sandbox speaks.
@@ -42,7 +42,7 @@ def destination(frame: bytes) -> str | None:
     return socket.inet_ntoa(frame[30:34])
 
 
-class Dissector:
+class FrameParser:
     """Takes frames apart; remembers the window scales of the connections it has seen begin."""
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ class Clock:
         return seconds * SECOND + nanoseconds - self._ahead - self.began
 
 
-class End:
+class LinkEnd:
     """One host's end of the wire: its cable, and the packet socket behind its card."""
 
     def __init__(self, name: str, card: str, mac: bytes) -> None:
@@ -196,8 +196,8 @@ class _Frame:
         content: bytes,
         packet: Packet | None,
         cables: tuple[Cable, ...],
-        receiver: End,
-        way: Way = STRAIGHT,
+        receiver: LinkEnd,
+        way: PathAhead = STRAIGHT,
     ) -> None:
         self.content, self.packet, self.receiver, self.way = content, packet, receiver, way
         self._cables, self._cuts = cables, _cuts(cables)
@@ -226,12 +226,12 @@ class Wire:
         #: Called after anything went in or out.
         self._stirred = stirred
         self._loop = asyncio.get_running_loop()
-        self._dissector = Dissector()
-        self._owner: dict[str, End] = {}
-        self._ends: list[End] = []
+        self._parser = FrameParser()
+        self._owner: dict[str, LinkEnd] = {}
+        self._ends: list[LinkEnd] = []
         self._retired: list[socket.socket] = []
         self._heap: list[tuple[int, int, _Frame]] = []
-        self.between = Between(trace)
+        self.routes = Routes(trace)
         self._box_timer: asyncio.TimerHandle | None = None
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -243,14 +243,14 @@ class Wire:
 
     # -- who is on it ------------------------------------------------------------------------
 
-    def attach(self, end: End, address: str) -> None:
+    def attach(self, end: LinkEnd, address: str) -> None:
         """Another host, or one that is back with a new card."""
         self._owner[address] = end
         if end not in self._ends:
             self._ends.append(end)
         self._loop.add_reader(end.socket.fileno(), self._read, end)
 
-    def detach(self, end: End) -> None:
+    def detach(self, end: LinkEnd) -> None:
         """Take a host's card off the wire."""
         self._loop.remove_reader(end.socket.fileno())
         if end.overflowed():
@@ -258,7 +258,7 @@ class Wire:
         # Linux takes its time to close a packet socket, which the wire does not have.
         self._retired.append(end.socket)
 
-    def move(self, address: str, new: End) -> None:
+    def move(self, address: str, new: LinkEnd) -> None:
         """From now on what is for `address` goes to another host."""
         self.drain()
         self._owner[address] = new
@@ -282,7 +282,7 @@ class Wire:
         for end in self._ends:
             self._read(end)
 
-    def _read(self, end: End) -> None:
+    def _read(self, end: LinkEnd) -> None:
         receive = end.socket.recvmsg
         while True:
             try:
@@ -295,12 +295,12 @@ class Wire:
             if self._heap and self._heap[0][0] <= self._clock.now():  # in the middle of a burst
                 self._deliver_due()
 
-    def _take(self, end: End, frame: bytes, t: int) -> None:
+    def _take(self, end: LinkEnd, frame: bytes, t: int) -> None:
         address = destination(frame)
         receiver = self._owner.get(address) if address else None
         if receiver is None:
             return
-        segment = self._dissector.segment(frame)
+        segment = self._parser.segment(frame)
         if segment is None:  # ICMP, say: carried, but no part of the story
             if end.cable.plugged and receiver.cable.plugged:
                 self._send_off(_Frame(frame, None, (end.cable, receiver.cable), receiver), t)
@@ -317,14 +317,14 @@ class Wire:
         self._carry(frame_of(segment), segment, sender, receiver, self._clock.now(), "forged")
 
     def _carry(
-        self, frame: bytes, segment: Segment, sender: End, receiver: End, t: int, kind: str = ""
+        self, frame: bytes, segment: Segment, sender: LinkEnd, receiver: LinkEnd, t: int, kind: str = ""
     ) -> None:
         packet = Packet(t, sender.name, receiver.name, segment, kind=kind)
         self._trace.packets.append(packet)
         if sender.cable.loses(segment) or not (sender.cable.plugged and receiver.cable.plugged):
             packet.fate = "lost"
             return
-        way = self.between.way(sender.name, receiver.name)
+        way = self.routes.way(sender.name, receiver.name)
         self._send_off(_Frame(frame, packet, (sender.cable, receiver.cable), receiver, way), t)
 
     def _send_off(self, frame: _Frame, t: int) -> None:
@@ -345,7 +345,7 @@ class Wire:
             self._send_off(frame.behind_a_box(), due)
             return
         self._fire_boxes(now)
-        decision = self.between.meet(now, box, packet)
+        decision = self.routes.meet(now, box, packet)
         for reset in decision.resets:
             self._reset_from(box, reset, now)
         if decision.passes:
@@ -353,7 +353,7 @@ class Wire:
         self._watch_boxes()
         self._stirred()
 
-    def _reset_from(self, box: Box, reset: Segment, now: int) -> None:
+    def _reset_from(self, box: Middlebox, reset: Segment, now: int) -> None:
         """A RST that a box sends in somebody's name."""
         receiver = self._owner[reset.destination.address]
         packet = Packet(now, box.name, receiver.name, reset, kind="forged")
@@ -361,17 +361,17 @@ class Wire:
         if not receiver.cable.plugged:
             packet.fate = "lost"
             return
-        way = self.between.way_from(box, receiver.name)
+        way = self.routes.way_from(box, receiver.name)
         self._send_off(_Frame(frame_of(reset), packet, (receiver.cable,), receiver, way), now)
 
     def _fire_boxes(self, now: int) -> None:
-        for box, reset in self.between.fire(now):
+        for box, reset in self.routes.fire(now):
             self._reset_from(box, reset, now)
 
     def _watch_boxes(self) -> None:
         if self._box_timer:
             self._box_timer.cancel()
-        due = self.between.next_timer()
+        due = self.routes.next_timer()
         if due is not None:
             self._box_timer = self._loop.call_at((due + self._clock.began) / SECOND, self._boxes_due)
 
@@ -407,7 +407,7 @@ class Wire:
         if self._heap:
             self._set_timer()
 
-    def _deliver(self, frame: bytes, packet: Packet | None, receiver: End, now: int) -> None:
+    def _deliver(self, frame: bytes, packet: Packet | None, receiver: LinkEnd, now: int) -> None:
         if packet:
             packet.arrives = now
             rule = receiver.cable.rule_for(packet.segment)
@@ -421,7 +421,7 @@ class Wire:
         except BlockingIOError:
             self._too_busy("a host did not take its segments")
 
-    def _touch(self, end: End, segment: Segment) -> None:
+    def _touch(self, end: LinkEnd, segment: Segment) -> None:
         end.touched = True
         end.turned = end.turned or bool(segment.flags & (SYN | FIN | RST))
         self._stirred()

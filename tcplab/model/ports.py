@@ -103,7 +103,7 @@ class Verdict:
     errno: str | None = None
 
 
-class Cell(NamedTuple):
+class PortUse(NamedTuple):
     """One port of the map."""
 
     port: int
@@ -341,7 +341,7 @@ class Ports:
         ok, says = self._why_connect(now, port, ask) if ask.verb == "connect" else self._why_bind(port, ask)
         return Verdict(ok, says, None if ok else errno)
 
-    def map(self, now: int) -> list[Cell]:
+    def map(self, now: int) -> list[PortUse]:
         """Every port of ip_local_port_range, in order."""
         first, last = self._sysctls.ip_local_port_range
         return [self._cell(now, port) for port in range(first, last + 1)]
@@ -361,14 +361,14 @@ class Ports:
             self._reserved_text = text
         return self._reserved
 
-    def _cell(self, now: int, port: int) -> Cell:
+    def _cell(self, now: int, port: int) -> PortUse:
         claims = self.held(port)
         if not claims:
-            return Cell(port, RESERVED if port in self.reserved else FREE, None, ())
+            return PortUse(port, RESERVED if port in self.reserved else FREE, None, ())
         waits = [claim.expires for claim in claims if claim.entered is not None and claim.expires]
         alive = [claim.state for claim in claims if claim.entered is None]
         state = ESTABLISHED if ESTABLISHED in alive else alive[0] if alive else claims[0].state
-        return Cell(port, state, max(waits) - now if waits else None, claims)
+        return PortUse(port, state, max(waits) - now if waits else None, claims)
 
     def _never_tried(self, port: int) -> str:
         first, last = self._sysctls.ip_local_port_range

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import permutations
 
-from tcplab.bench.agreement import Witness
+from tcplab.bench.agreement import ScopedRun
 from tcplab.core.segment import Endpoint, seq_add
 from tcplab.core.text import duration
 from tcplab.core.trace import Packet, Trace
@@ -29,7 +29,7 @@ class Beside:
     says: str = ""
 
 
-def overlay(ours: Witness, theirs: Witness) -> tuple[Trace, list[Beside]]:
+def overlay(ours: ScopedRun, theirs: ScopedRun) -> tuple[Trace, list[Beside]]:
     """The model's trace with what only Linux sent put in, and for every packet who sent it.
 
     Both as `tcplab.bench.agreement.judge` returns them.
@@ -59,7 +59,7 @@ def overlay(ours: Witness, theirs: Witness) -> tuple[Trace, list[Beside]]:
 
 
 def _pairs(
-    ours: Witness, theirs: Witness, sender: str, receiver: str
+    ours: ScopedRun, theirs: ScopedRun, sender: str, receiver: str
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """One direction in order: the packets of what both sent, or of one and none of the other."""
     sent = [witness.segments(sender, receiver) for witness in (ours, theirs)]
@@ -78,7 +78,7 @@ def _pairs(
 class _Places:
     """Endpoints and numbers of the model's connections, for what Linux alone has sent on them."""
 
-    def __init__(self, model: Witness) -> None:
+    def __init__(self, model: ScopedRun) -> None:
         #: Both ends of every connection's directions, and where their relative numbers begin.
         self._ends: dict[tuple[int, str], tuple[Endpoint, Endpoint]] = {}
         self._base: dict[tuple[int, str], int] = {}

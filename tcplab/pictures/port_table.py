@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tcplab.core.releases import NEWEST, UnknownRelease, release
 from tcplab.core.segment import Endpoint
 from tcplab.core.trace import Call, SocketSample, Trace
-from tcplab.model.ports import ANY, FREE, Ask, Cell, Claim, PortError, Verdict
+from tcplab.model.ports import ANY, FREE, Ask, Claim, PortError, PortUse, Verdict
 from tcplab.model.stack import Stack
 
 _BIND = re.compile(r"bind\((?P<address>[^)]*):(?P<port>\d+)\)")
@@ -140,7 +140,7 @@ class LocalPorts:
     #: Who asks for a port at this moment, or next, or else asked last of all.
     attempt: Attempt
     #: Every port of ip_local_port_range, in order.
-    cells: list[Cell]
+    cells: list[PortUse]
 
     def verdict(self, port: int, ask: Ask) -> Verdict:
         """May this call take this port now?"""
@@ -203,7 +203,7 @@ class LocalPorts:
         plain = [cell.port for cell in self.cells if self._is_plain(cell)]
         return plain, [cell.port for cell in self.cells if not self._is_plain(cell)]
 
-    def _is_plain(self, cell: Cell) -> bool:
+    def _is_plain(self, cell: PortUse) -> bool:
         """Nobody has ever touched it; only the last of a range may be an exception."""
         return not cell.claims and cell.state == FREE and cell.port != self.cells[-1].port
 

@@ -20,7 +20,7 @@ import plotly.graph_objects as go
 
 from tcplab.core.text import duration
 from tcplab.core.trace import Trace
-from tcplab.model.ports import Cell, Verdict
+from tcplab.model.ports import PortUse, Verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.port_table import LocalPorts, local_ports
 from tcplab.pictures.theme import Line, Picture, Text
@@ -217,7 +217,7 @@ def _group(state: str) -> str:
     return alike if alike in STYLES else "BOUND"
 
 
-def _groups(cells: Iterable[Cell]) -> Counter[str]:
+def _groups(cells: Iterable[PortUse]) -> Counter[str]:
     groups: Counter[str] = Counter()
     for state, count in Counter(map(attrgetter("state"), cells)).items():
         groups[_group(state)] += count
@@ -237,14 +237,16 @@ def _grid(count: int, top: float) -> _Grid:
     return _Grid(20, _BIN, each, top)
 
 
-def _chunks(cells: list[Cell], verdicts: list[Verdict], each: int) -> Iterator[list[tuple[Cell, Verdict]]]:
+def _chunks(
+    cells: list[PortUse], verdicts: list[Verdict], each: int
+) -> Iterator[list[tuple[PortUse, Verdict]]]:
     pairs = list(zip(cells, verdicts, strict=True))
     return (pairs[i : i + each] for i in range(0, len(pairs), each))
 
 
 def _cell(
     box: tuple[float, float, float, float],
-    some: list[tuple[Cell, Verdict]],
+    some: list[tuple[PortUse, Verdict]],
     fills: dict[str, Line],
     letters: Text,
     colours: look.Theme,
@@ -274,25 +276,25 @@ def _cell(
     letters.add(*middle, "<br>".join(filter(None, lines)), "middle center", colours.ink)
 
 
-def _state_words(cell: Cell) -> str:
+def _state_words(cell: PortUse) -> str:
     style = STYLES[_group(cell.state)]
     word = cell.state if cell.claims and cell.state != "BOUND" else style.word.split(",")[0]
     return f"{word} {BY_BIND}" if _by_bind(cell) else word
 
 
-def _letter(cell: Cell) -> str:
+def _letter(cell: PortUse) -> str:
     return STYLES[_group(cell.state)].letter + (BY_BIND if _by_bind(cell) else "")
 
 
-def _by_bind(cell: Cell) -> bool:
+def _by_bind(cell: PortUse) -> bool:
     return any(not claim.made_by_connect for claim in cell.claims)
 
 
-def _left(cell: Cell) -> str:
+def _left(cell: PortUse) -> str:
     return "" if cell.left is None else duration(max(cell.left, 0))
 
 
-def _hover(told: LocalPorts, some: list[tuple[Cell, Verdict]]) -> str:
+def _hover(told: LocalPorts, some: list[tuple[PortUse, Verdict]]) -> str:
     first, last = some[0][0], some[-1][0]
     if len(some) > 1:
         groups = _groups(cell for cell, _ in some)
@@ -320,7 +322,7 @@ def _wrapped(text: str) -> Iterable[str]:
 
 
 def _legend(
-    cells: list[Cell], fills: dict[str, Line], frames: Line, captions: Text, colours: look.Theme
+    cells: list[PortUse], fills: dict[str, Line], frames: Line, captions: Text, colours: look.Theme
 ) -> float:
     """A box, a letter and a word for every state that is there; gives the y below it."""
     groups = _groups(cells)

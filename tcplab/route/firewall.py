@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tcplab.core.segment import ACK, FIN, RST, Endpoint, Segment, reset_for
-from tcplab.route.box import GONE, OPEN, PASSES, Box, Decision, Entry, conversation, is_reset, opens
+from tcplab.route.middlebox import (
+    GONE,
+    OPEN,
+    PASSES,
+    Decision,
+    Entry,
+    Middlebox,
+    conversation,
+    is_reset,
+    opens,
+)
 
 # ----------------------------------------------------------------------
 # A balancer that believes a RST, whatever the server makes of it, and soon forgets the session.
@@ -28,7 +38,7 @@ class _Session:
     due: int | None = None
 
 
-class Balancer(Box):
+class Balancer(Middlebox):
     """Forgets a session `close` nanoseconds after the RST it saw; the next segment gets a RST.
 
     With `refresh` each segment restarts that time, as IPVS does (ip_vs_conn.c:__ip_vs_conn_put_timer).
@@ -137,7 +147,7 @@ class _Tracked:
         return INITIATOR if segment.source == self.initiator else RESPONDER
 
 
-class Firewall(Box):
+class Firewall(Middlebox):
     """Tracks connections; `idle` nanoseconds without a segment and one is forgotten, 0 = never.
 
     `expired` names what happens then, see `EXPIRED`; raises KeyError for another word. A FIN

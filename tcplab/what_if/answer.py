@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tcplab.bench import run
-from tcplab.bench.agreement import EARLY_S, LATE_S, LATE_SHARE, Event, Scope, Witness
+from tcplab.bench.agreement import EARLY_S, LATE_S, LATE_SHARE, Event, Scope, ScopedRun
 from tcplab.core.knobs import FIREWALL_IDLE, ParameterError
 from tcplab.core.segment import SYN
 from tcplab.core.text import SECOND, duration
@@ -246,12 +246,12 @@ def _at(event: Event) -> str:
     return f"{event.says} at {event.t:.3f} s"
 
 
-def _witness(trace: Trace, midstream: bool) -> Witness:
+def _witness(trace: Trace, midstream: bool) -> ScopedRun:
     if midstream and trace.packets:
         first = next((p.t for p in trace.packets if p.segment.length), trace.packets[0].t)
         trace = replace(trace, packets=[p for p in trace.packets if p.t >= first])
-        return Witness(trace, Scope(since=first))
-    return Witness(trace, Scope())
+        return ScopedRun(trace, Scope(since=first))
+    return ScopedRun(trace, Scope())
 
 
 def _plain(work: Workload) -> Trace:

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from tcplab.bench.wire import Dissector, destination, frame_of
+from tcplab.bench.wire import FrameParser, destination, frame_of
 from tcplab.core.segment import ACK, PSH, RST, SYN, Endpoint, Segment
 
 CLIENT, SERVER = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
@@ -29,42 +29,44 @@ def syn_options(scale: int) -> bytes:
 
 
 def test_a_syn_with_all_its_options():
-    taken = Dissector().segment(frame(CLIENT, SERVER, 2**32 - 5, 0, SYN, 64240, syn_options(7)))
+    taken = FrameParser().segment(frame(CLIENT, SERVER, 2**32 - 5, 0, SYN, 64240, syn_options(7)))
     options = {"mss": 1460, "window_scale": 7, "sack_permitted": True, "timestamps": (7, 0)}
     assert taken == Segment(CLIENT, SERVER, 2**32 - 5, 0, SYN, 64240, **options)
 
 
 def test_windows_are_scaled_by_what_the_sender_of_the_window_offered():
-    dissector = Dissector()
-    assert dissector.segment(frame(CLIENT, SERVER, 1, 0, SYN, 1000, syn_options(3))).window == 1000
-    assert dissector.segment(frame(SERVER, CLIENT, 9, 2, SYN | ACK, 1000, syn_options(10))).window == 1000
-    assert dissector.segment(frame(CLIENT, SERVER, 2, 10, ACK, 5)).window == 5 << 3
-    assert dissector.segment(frame(SERVER, CLIENT, 10, 2, ACK, 5)).window == 5 << 10
+    parser = FrameParser()
+    assert parser.segment(frame(CLIENT, SERVER, 1, 0, SYN, 1000, syn_options(3))).window == 1000
+    assert parser.segment(frame(SERVER, CLIENT, 9, 2, SYN | ACK, 1000, syn_options(10))).window == 1000
+    assert parser.segment(frame(CLIENT, SERVER, 2, 10, ACK, 5)).window == 5 << 3
+    assert parser.segment(frame(SERVER, CLIENT, 10, 2, ACK, 5)).window == 5 << 10
 
 
 def test_one_side_without_scaling_switches_it_off_for_both():
-    dissector = Dissector()
-    dissector.segment(frame(CLIENT, SERVER, 1, 0, SYN, 1000, syn_options(3)))
-    dissector.segment(frame(SERVER, CLIENT, 9, 2, SYN | ACK, 1000, b"\x02\x04\x05\xb4"))
-    assert dissector.segment(frame(CLIENT, SERVER, 2, 10, ACK, 5)).window == 5
-    assert dissector.segment(frame(SERVER, CLIENT, 10, 2, ACK, 5)).window == 5
+    parser = FrameParser()
+    parser.segment(frame(CLIENT, SERVER, 1, 0, SYN, 1000, syn_options(3)))
+    parser.segment(frame(SERVER, CLIENT, 9, 2, SYN | ACK, 1000, b"\x02\x04\x05\xb4"))
+    assert parser.segment(frame(CLIENT, SERVER, 2, 10, ACK, 5)).window == 5
+    assert parser.segment(frame(SERVER, CLIENT, 10, 2, ACK, 5)).window == 5
 
 
 def test_payload_sack_blocks_and_a_padded_frame():
     blocks = struct.pack("!BBBB4I", 1, 1, 5, 18, 100, 140, 200, 240)
-    taken = Dissector().segment(frame(CLIENT, SERVER, 7, 9, PSH | ACK, 8, blocks, b"hello", padding=bytes(9)))
+    taken = FrameParser().segment(
+        frame(CLIENT, SERVER, 7, 9, PSH | ACK, 8, blocks, b"hello", padding=bytes(9))
+    )
     assert (taken.length, taken.sack, taken.flags) == (5, ((100, 140), (200, 240)), PSH | ACK)
 
 
 def test_an_ack_number_without_the_flag_is_none():
-    assert Dissector().segment(frame(CLIENT, SERVER, 7, 99, RST, 0)).ack == 0
+    assert FrameParser().segment(frame(CLIENT, SERVER, 7, 99, RST, 0)).ack == 0
 
 
 @pytest.mark.parametrize(
     "options", [b"\x08\x00\x00\x00", b"\x05\x01\x00\x00", b"\x00\xff\xff\xff", b"\x01\x01\x01\x02"]
 )
 def test_broken_options_end_the_list(options):
-    assert Dissector().segment(frame(CLIENT, SERVER, 7, 9, ACK, 0, options)).timestamps is None
+    assert FrameParser().segment(frame(CLIENT, SERVER, 7, 9, ACK, 0, options)).timestamps is None
 
 
 def test_what_is_not_ipv4_has_no_destination_and_what_is_not_tcp_no_segment():
@@ -73,7 +75,7 @@ def test_what_is_not_ipv4_has_no_destination_and_what_is_not_tcp_no_segment():
     ping = bytearray(frame(CLIENT, SERVER, 1, 0, SYN, 0))
     ping[23] = 1
     assert destination(bytes(ping)) == SERVER.address
-    assert Dissector().segment(bytes(ping)) is None
+    assert FrameParser().segment(bytes(ping)) is None
 
 
 def ones_complement_sum(data: bytes) -> int:
@@ -88,7 +90,7 @@ def ones_complement_sum(data: bytes) -> int:
 def test_a_forged_segment_survives_the_way_out_and_in(seq):
     forged = Segment(SERVER, CLIENT, seq, 0, RST, 0)
     made = frame_of(forged)
-    assert Dissector().segment(made) == forged
+    assert FrameParser().segment(made) == forged
     ip, tcp = made[14:34], made[34:]
     assert ones_complement_sum(ip) == 0xFFFF
     assert ones_complement_sum(ip[12:20] + struct.pack("!BBH", 0, 6, len(tcp)) + tcp) == 0xFFFF
@@ -98,7 +100,7 @@ def test_a_forged_segment_survives_the_way_out_and_in(seq):
 def test_so_does_a_forged_one_with_payload_of_any_length(length):
     forged = Segment(SERVER, CLIENT, 7, 9, PSH | ACK, 500, length)
     made = frame_of(forged)
-    assert Dissector().segment(made) == forged and made[54:] == bytes(length)
+    assert FrameParser().segment(made) == forged and made[54:] == bytes(length)
     tcp = made[34:]
     covered = made[26:34] + struct.pack("!BBH", 0, 6, len(tcp)) + tcp + bytes(len(tcp) % 2)
     assert ones_complement_sum(covered) == 0xFFFF

@@ -13,8 +13,8 @@ import threading
 import time
 from pathlib import Path
 
-from tcplab.bench.namespaces import Network, enter, errno_name, make_cable, write_sysctl
-from tcplab.bench.wire import Dissector
+from tcplab.bench.namespaces import NetworkNamespace, enter, errno_name, make_cable, write_sysctl
+from tcplab.bench.wire import FrameParser
 
 CARDS = {"client": ("10.1.0.1", "10.1.0.2"), "server": ("10.2.0.1", "10.2.0.2")}
 CONNTRACK = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established")
@@ -35,10 +35,10 @@ def command(*words, text=None):
 
 def build(idle, expired):
     """Two machines with a card each, and the router between them, which is this namespace."""
-    home, machines = Network.current(), {}
+    home, machines = NetworkNamespace.current(), {}
     command("ip", "link", "set", "lo", "up")
     for n, (name, (router, address)) in enumerate(CARDS.items(), 1):
-        machines[name] = Network.new(home)
+        machines[name] = NetworkNamespace.new(home)
         make_cable(name, "eth0", bytes((2, 0, 0, 0, 0, n)), machines[name])
         command("ip", "link", "set", name, "arp", "on")
         command("ip", "address", "add", f"{router}/24", "dev", name)
@@ -68,14 +68,14 @@ class Watch(threading.Thread):
     def __init__(self):
         super().__init__(daemon=True)
         self.packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(EVERYTHING))
-        self.dissector, self.events = Dissector(), []
+        self.parser, self.events = FrameParser(), []
         self.start()
 
     def run(self):
         while True:
             frame, (card, _, kind, *_) = self.packets.recvfrom(65536)
             now = time.monotonic_ns()
-            if frame[12:14] != b"\x08\x00" or (segment := self.dissector.segment(frame)) is None:
+            if frame[12:14] != b"\x08\x00" or (segment := self.parser.segment(frame)) is None:
                 continue
             numbers = [segment.seq, segment.ack, segment.flags, segment.length]
             ends = [list(segment.source), list(segment.destination)]

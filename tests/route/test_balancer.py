@@ -5,8 +5,8 @@ import pytest
 from route.boxes import CLIENT, CLIENT_AT, SERVER, SERVER_AT, ask, handshake, segment
 from tcplab.core.segment import RST, Segment
 from tcplab.core.text import SECOND
-from tcplab.route.box import GONE, OPEN, Entry
 from tcplab.route.firewall import Balancer
+from tcplab.route.middlebox import GONE, OPEN, Entry
 
 CLOSE = 10 * SECOND
 

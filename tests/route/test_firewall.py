@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from route.boxes import CLIENT, CLIENT_AT, SERVER, SERVER_AT, ask, handshake, segment
 from tcplab.core.segment import RST, Segment, reset_for
 from tcplab.core.text import SECOND
-from tcplab.route.box import GONE, OPEN, Entry
 from tcplab.route.firewall import CLOSE_TIMEOUT, EXPIRED, Firewall
+from tcplab.route.middlebox import GONE, OPEN, Entry
 
 IDLE = 350 * SECOND
 TO_CLIENT = Segment(SERVER, CLIENT, SERVER_AT, 0, RST, 0)

@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     due: int | None = None
 
 
-class Box(ABC):
+class Middlebox(ABC):
     """A firewall, a balancer: decides about segments on their way."""
 
     #: As pictures and fates call it: `dropped_by:firewall`.
