@@ -11,7 +11,6 @@ nothing and works where scapy, plotly or ipywidgets are missing.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -133,10 +132,6 @@ _HOMES = {
     "which_timer_wins": "tcplab.advice.timers",
     "write_pcap": "tcplab.capture.pcap",
 }
-
-#: A browser's Python has no NumPy, and other homes for what needs it.
-if sys.platform == "emscripten":
-    _HOMES |= dict.fromkeys(("read_capture", "diagnose"), "tcplab.capture.stored")
 
 
 def __getattr__(name: str) -> Any:
