@@ -11,6 +11,7 @@ nothing and works where scapy, plotly or ipywidgets are missing.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
