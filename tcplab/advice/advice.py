@@ -110,7 +110,7 @@ class Remedies:
         whole = floor(min(self.within, *(ceil(box) - 1 for box in boxes), 32_767))
         while True:
             made = self._shape(whole)
-            keepalive = KeepaliveDefaults("", made.idle_s, made.interval_s, made.probes, made.user_timeout_s)
+            keepalive = KeepaliveDefaults(made.idle_s, made.interval_s, made.probes, made.user_timeout_s)
             waiting = runs.probes_unanswered(keepalive, env.linux)
             sending = runs.data_unacknowledged(made.user_timeout_s, 15, env.linux)
             fits = waiting.probes > env.lost_probes and max(waiting.after_s, sending.after_s) <= self.within

@@ -202,15 +202,15 @@ class SilenceChecks:
         harmful = [box for box in boxes if box.expired != "reopen"] or boxes
         box = min(harmful, key=lambda each: each.idle_s)
         ends = [end for end in (self.force.client(i), self.force.server(i)) if end]
-        best = min(ends, key=lambda end: end.probe_after(lost), default=None)
-        left = best.probe_after(lost) if best else inf
-        sum_ = (
-            f"{best.idle_s:g} + {best.interval_s:g} x {lost} = {left:g} s ({title(best.product)})"
-            if best
-            else "keepalive is off at both ends"
-        )
+        best = min(ends, key=lambda end: end.longest_gap(lost), default=None)
+        left = best.longest_gap(lost) if best else inf
+        sum_ = "keepalive is off at both ends"
+        if best:
+            silent = f"{max(best.idle_s, best.interval_s):g} + {best.interval_s:g} x {lost}"
+            sum_ = f"{silent} = {left:g} s ({title(best.product)})"
+        holds = bool(best and best.beats(box.idle_s, lost))
         check = Check(
-            inequality=1, name="keepalive before the box", leg=leg.name, holds=left < box.idle_s, left=left,
+            inequality=1, name="keepalive before the box", leg=leg.name, holds=holds, left=left,
             right=box.idle_s, numbers=f"{sum_} < {number(box.idle_s)} ({box.name})", about=(box.name,),
             says=f"A probe restarts the box's timer, even if {plural(lost, 'probe')} before it get lost.",
         )  # fmt: skip
@@ -232,16 +232,15 @@ class SilenceChecks:
             return replace(check, holds=True, says=f"Probes come too late, but {why}")
         _, waiting_for, quiet, ending = max(told)
         what = "query" if waiting_for == "long_query" else "rest of a session"
-        client = self.force.client(i)
-        early = client is not None and client.idle_s < box.idle_s
-        if early and client:
-            retry = client.probe_after(1)
+        client, first = self.force.client(i), ""
+        if client and client.beats(box.idle_s):
+            late = ", too late" if not client.beats(box.idle_s, 1) else ""
             first = (
                 f"The first probe comes in time; but let it be lost, and the next comes after "
-                f"{words(retry)}{', too late' if retry >= box.idle_s else ''}. "
+                f"{words(client.probe_after(1))}{late}. "
             )
-        else:
-            first = ""
+        elif client and client.idle_s < box.idle_s:
+            first = f"The first probe comes in time, the next only {words(client.interval_s)} later. "
         product = self.environment.client_of(i)
         heard, error, winner = ending.after_s, ending.error, self._winner(client, ending)
         if answer and (limit := answer + (0 if waiting_for == "long_query" else quiet)) < heard:
@@ -257,13 +256,11 @@ class SilenceChecks:
         )  # fmt: skip
 
     def _behind(self, i: int, box: MiddleboxSettings, waiting_for: str, quiet: float) -> runs.Ending | None:
-        """The run: probes that get lost are no probes for the box, so the first that counts comes later."""
+        """The run, with as few lost probes as make the client's keepalive too late."""
         keepalive, lost = self.force.client(i), self.environment.lost_probes
-        if keepalive and keepalive.idle_s < box.idle_s:
-            gone = next(n for n in range(lost + 1) if keepalive.probe_after(n) >= box.idle_s or n == lost)
-            keepalive = replace(
-                keepalive, idle_s=keepalive.probe_after(gone), probes=max(keepalive.probes - gone, 1)
-            )
+        if keepalive:
+            gone = next((n for n in range(lost) if not keepalive.beats(box.idle_s, n)), lost)
+            keepalive = keepalive.after_losing(gone)
         return runs.behind_middlebox(
             box.idle_s, box.expired, waiting_for, quiet, keepalive, self.force.user_timeout(i),
             self.force.linux(RETRIES2), self.environment.linux,

@@ -1,22 +1,23 @@
-"""Which settings of a product play which part, and what they come to: pasted, by default, or Linux's.
+"""Which setting of a product has which purpose, and its value in force: pasted, default, or the kernel's.
 
-Names are the catalogue's. Rules that no catalogue field has stand here with their source.
+Names are the catalogue's. Rules that no field of the catalogue covers are here, with their source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
-from typing import Any
+from typing import Any, Self
 
 from tcplab.advice.environment import Environment
+from tcplab.bench.script import SocketOptions
 from tcplab.core.catalogue import TIMES, find, setting
 
 
 @dataclass(frozen=True)
 class EndSettings:
-    """What one end of a connection calls its settings; empty: it has none of its own, Linux's count."""
+    """The names of one end's settings; empty: it has no such setting, the kernel's sysctl applies."""
 
     #: Switches keepalive on; empty: it is always on.
     switch: str = ""
@@ -47,7 +48,7 @@ SERVERS = {
     "postgresql": EndSettings(
         "", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"
     ),
-    # MySQL's server switches keepalive on and has no times of its own (vio/viosocket.cc:vio_keepalive).
+    # MySQL's server switches keepalive on and sets no times (vio/viosocket.cc:vio_keepalive).
     "mysql": EndSettings(),
     "mariadb": EndSettings("", "tcp_keepalive_time", "tcp_keepalive_interval", "tcp_keepalive_probes"),
     "oracle": EndSettings("", "SQLNET.EXPIRE_TIME", "TCP_KEEPINTVL", "TCP_KEEPCNT"),
@@ -63,7 +64,7 @@ PORT_RANGE, TW_REUSE, SOMAXCONN = (
 )  # fmt: skip
 RETRIES2, SYN_RETRIES = "net.ipv4.tcp_retries2", "net.ipv4.tcp_syn_retries"
 
-#: How long a driver lets an answer and a connect take.
+#: How long a driver waits for an answer, and for a connection.
 ANSWER = {
     "pgjdbc": "socketTimeout", "connector_j": "socketTimeout", "mariadb_connector_j": "socketTimeout",
     "jedis": "socketTimeoutMillis", "lettuce": "timeout", "redisson": "timeout",
@@ -81,12 +82,12 @@ AGE = {
     "hikaricp": "maxLifetime", "psycopg_pool": "max_lifetime", "sqlalchemy": "pool_recycle",
     "dbcp2": "maxConnLifetimeMillis", "pgbouncer": "server_lifetime",
 }  # fmt: skip
-#: How often a pool tests what rests in it.
+#: How often a pool tests its idle connections.
 PING = {
     "hikaricp": "keepaliveTime", "redisson": "pingConnectionInterval", "jedis": "timeBetweenEvictionRuns",
     "commons_pool2": "timeBetweenEvictionRuns", "dbcp2": "timeBetweenEvictionRunsMillis",
 }  # fmt: skip
-#: Who ends a session that is silent, and by which setting.
+#: The setting by which a server ends an idle session.
 IDLE_CLOSE = {
     "postgresql": "idle_session_timeout", "mysql": "wait_timeout", "mariadb": "wait_timeout",
     "oracle": "SQLNET.RECV_TIMEOUT", "redis": "timeout", "pgbouncer": "client_idle_timeout",
@@ -100,28 +101,54 @@ BACKLOG = {
     "haproxy": "backlog",
 }  # fmt: skip
 
-#: HikariCP does not take a smaller number and uses this instead, ms (HikariConfig.java:validateNumerics).
+#: HikariCP rejects a smaller number and uses this instead, ms (HikariConfig.java:validateNumerics).
 _HIKARI_INSTEAD = {"maxLifetime": 1_800_000, "keepaliveTime": 0, "idleTimeout": 600_000}
 
 
 @dataclass(frozen=True)
 class KeepaliveDefaults:
-    """The keepalive of one end, in force."""
+    """The keepalive that one end uses: its settings, or the defaults of product and kernel."""
 
-    product: str
     idle_s: float
     interval_s: float
     probes: int
     #: 0: off.
-    user_timeout_s: float
+    user_timeout_s: float = 0
+    product: str = ""
+
+    @property
+    def options(self) -> SocketOptions:
+        """The same as options of a socket."""
+        return SocketOptions(
+            keepalive_idle_s=self.idle_s, keepalive_interval_s=self.interval_s,
+            keepalive_probes=self.probes, user_timeout_s=self.user_timeout_s,
+        )  # fmt: skip
 
     def probe_after(self, lost: int) -> float:
-        """When the first probe comes that is not lost, seconds of silence."""
+        """Seconds of silence until the first probe that arrives, when `lost` probes are lost before it."""
         return self.idle_s + self.interval_s * lost
+
+    def after_losing(self, lost: int) -> Self:
+        """What remains of it on a path that loses the first `lost` probes of a silence."""
+        if not lost:
+            return self
+        return replace(self, idle_s=self.longest_gap(lost), probes=max(self.probes - lost, 1))
+
+    def longest_gap(self, lost: int = 0) -> float:
+        """The longest time without a segment on a healthy connection, seconds.
+
+        After a probe the kernel checks again only an interval later, even if the idle time is shorter
+        (net/ipv4/tcp_timer.c:tcp_keepalive_timer).
+        """
+        return max(self.idle_s, self.interval_s) + self.interval_s * lost
+
+    def beats(self, idle_timer_s: float, lost: int = 0) -> bool:
+        """Whether its probes keep the entry of a middlebox alive, with `lost` of them lost in a row."""
+        return not idle_timer_s or self.longest_gap(lost) < idle_timer_s
 
 
 class InForce:
-    """The settings of an environment as they count."""
+    """The settings of an environment, each with the value that is in force."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -135,7 +162,7 @@ class InForce:
         return value
 
     def seconds(self, product: str, name: str) -> float:
-        """The value in seconds; 0 where it is off, unset or never."""
+        """The value in seconds; 0: off, unset or never."""
         value = self.own(product, name)
         time = TIMES.get(setting(product, name).unit)
         return value * time if time and value and value > 0 else 0
@@ -145,13 +172,13 @@ class InForce:
         return self.seconds(product, table[product]) if product in table else 0
 
     def linux(self, name: str) -> Any:
-        """A sysctl: the application's hosts and the database's are taken to have the same."""
+        """A sysctl: the hosts of the application and of the database are assumed to have the same."""
         return self.own("linux", name)
 
     # -- keepalive ---------------------------------------------------------------------------
 
     def keepalive(self, product: str, end: EndSettings) -> KeepaliveDefaults | None:
-        """What an end does when it is silent; None: nothing."""
+        """The keepalive of an end; None: it is off."""
         if end.switch and not self.own(product, end.switch):
             return None
         idle = self._or_linux(product, end.idle, LINUX_IDLE)
@@ -159,15 +186,11 @@ class InForce:
             return None
         user_timeout = self.seconds(product, end.user_timeout) if end.user_timeout else 0
         if product == "redis":
-            # Redis: src/anet.c:anetKeepAlive, a third of it between probes, and three of them.
-            return KeepaliveDefaults(product, idle, max(1, idle // 3), 3, user_timeout)
-        return KeepaliveDefaults(
-            product,
-            idle,
-            self._or_linux(product, end.interval, LINUX_INTERVAL),
-            int(self._or_linux(product, end.probes, LINUX_PROBES, is_time=False)),
-            user_timeout,
-        )
+            # Redis: src/anet.c:anetKeepAlive, a third of it between probes, three probes.
+            return KeepaliveDefaults(idle, max(1, idle // 3), 3, user_timeout, product)
+        interval = self._or_linux(product, end.interval, LINUX_INTERVAL)
+        probes = int(self._or_linux(product, end.probes, LINUX_PROBES, is_time=False))
+        return KeepaliveDefaults(idle, interval, probes, user_timeout, product)
 
     def _or_linux(self, product: str, name: str, linux: str, is_time: bool = True) -> float:
         if name:
@@ -187,19 +210,19 @@ class InForce:
         return self.keepalive(product, SERVERS[product])
 
     def user_timeout(self, leg: int) -> float:
-        """The user timeout of the end that opened a leg, seconds; it counts without keepalive, too."""
+        """The user timeout of the end that opened a leg, seconds; it also counts without keepalive."""
         product = self.environment.client_of(leg)
         name = CLIENTS[product].user_timeout
         return self.seconds(product, name) if name else 0
 
     def answer(self, leg: int) -> float:
-        """How long the one who opened a leg waits for an answer, seconds; 0: for ever."""
+        """How long the end that opened a leg waits for an answer, seconds; 0: indefinitely."""
         return self.of(ANSWER, self.environment.client_of(leg))
 
     # -- silence -----------------------------------------------------------------------------
 
     def ping(self) -> float:
-        """How often the pool sends something on a connection that rests, seconds; 0: never."""
+        """How often the pool sends something on an idle connection, seconds; 0: never."""
         pool = self.environment.pool
         every = self.of(PING, pool)
         if pool in ("jedis", "commons_pool2", "dbcp2"):
@@ -211,11 +234,11 @@ class InForce:
         return 0 if is_off else every
 
     def reached_by_pool(self, leg: int) -> bool:
-        """Whether what the pool does to a connection is felt on a leg: HAProxy relays it."""
+        """Whether the pool's pings and closes reach a leg: HAProxy relays them, PgBouncer does not."""
         return "pgbouncer" not in self.environment.proxies[:leg]
 
     def rests(self, leg: int, with_ping: bool = True) -> tuple[float, str]:
-        """How long a connection of a leg may rest without data, seconds, and what ends that."""
+        """How long a connection of a leg may carry no data, seconds, and what limits that."""
         ends = [(self.environment.longest_idle_s, "a session rests at most")]
         if self.reached_by_pool(leg):
             pool = self.environment.pool
@@ -232,25 +255,25 @@ class InForce:
         return min(ends)
 
     def in_own_unit(self, product: str, name: str) -> str:
-        """The value in the product's own unit where that is not seconds, `` = 350000 ms``."""
+        """The value in the product's unit where that is not seconds, `` = 350000 ms``."""
         unit = setting(product, name).unit
         return "" if unit == "s" else f" = {self.own(product, name)} {unit}"
 
     def not_taken(self) -> list[str]:
-        """Sentences about values that a product does not take, and what it uses instead."""
-        found = []
+        """Sentences about values that a product rejects, and what it uses instead."""
+        notes = []
         for key, value in self.environment.settings.items():
             product, _, name = key.partition(".")
             used = self.own(product, name)
             if used != value:
                 instead = f"uses {used} ms" if used else "switches it off"
-                found.append(
+                notes.append(
                     f"{title(product)} counts {name} in ms and takes no {value}: it {instead} instead."
                 )
-        return found
+        return notes
 
     def relay_timer(self) -> tuple[float, Sequence[str]]:
-        """HAProxy's timer for a relayed connection without data, seconds, and the settings that make it."""
+        """HAProxy's timer for a relayed connection without data, seconds, and the settings behind it."""
         tunnel = self.seconds("haproxy", "timeout tunnel")
         if tunnel:
             return tunnel, ("timeout tunnel",)
@@ -267,7 +290,7 @@ class InForce:
         return min(own, self.environment.ports or own)
 
     def limit(self, product: str) -> int:
-        """How many connections a server takes; 0: not known."""
+        """How many connections a server accepts; 0: not known."""
         name = LIMIT.get(product, "")
         is_database = product == self.environment.database
         if not name:
@@ -277,13 +300,13 @@ class InForce:
         return wanted or max(int(self.own(product, name)), 0)
 
     def backlog(self, product: str) -> int:
-        """How many finished handshakes may wait for a server, as Linux cuts it; 0: not known."""
+        """How many finished handshakes may wait for a server, capped by the kernel; 0: not known."""
         given = f"{product}.{BACKLOG.get(product, '')}" in self.environment.settings
         if product == self.environment.server_of(0) and self.environment.backlog and not given:
             asked = self.environment.backlog
         elif product == "postgresql":
             # src/backend/libpq/pqcomm.c:StreamServerPort asks for twice its processes, at most 10000;
-            # 22 of them are its own as it comes. Seen with PostgreSQL 15: 84 for max_connections = 20.
+            # by default 22 of them are not for clients. PostgreSQL 15: 84 for max_connections = 20.
             asked = min(2 * (self.limit(product) + 22), 10_000)
         elif product == "mysql":
             asked = self.own(product, "back_log") or self.limit(product)
@@ -295,67 +318,64 @@ class InForce:
 
 
 def title(product: str) -> str:
-    """A product's name for people, without what the catalogue adds in brackets."""
+    """A product's name, without what the catalogue adds in brackets."""
     return find(product=product)[0].product.title.partition(" (")[0]
-
-
-# ----------------------------------------------------------------------
-# Pools as their products ship them: the defaults of the catalogue, as far as `pool` can play them.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """A product's pool with its defaults, as parameters of `Pool`."""
+    """A product's pool with the defaults of the catalogue, as parameters of `Pool`."""
 
     title: str
     settings: Mapping[str, Any]
-    #: Of a second probe that the product has besides; `Pool` plays one at a time.
+    #: A second probe of the product; `Pool` runs one at a time.
     background: Mapping[str, Any] = field(default_factory=dict)
-    #: One or two sentences: what of the product `Pool` can't play.
+    #: One or two sentences: what `Pool` does not model of the product.
     beyond: str
 
 
-def _seconds(product: str, name: str) -> float:
-    """A timer's default; 0 where it is off."""
-    return setting(product, name).seconds or 0
-
-
-def _number(product: str, name: str) -> Any:
-    return setting(product, name).default
-
-
-def _order(is_lifo: Any) -> str:
-    return "lifo" if is_lifo else "fifo"
-
-
 def shipped() -> tuple[Shipped, ...]:
-    """Six pools that DBAs meet.
+    """Six common pools.
 
-    In which order they lend is in the catalogue where it is a setting; else from the source: HikariCP's
-    ConcurrentBag.borrow, psycopg_pool's ConnectionPool._get_ready_connection. `after_error` is that of
-    SQLAlchemy's Engine (engine/base.py:Connection._handle_dbapi_exception), not of its pool alone.
+    The order of checkouts is in the catalogue where it is a setting; otherwise it is from the source:
+    HikariCP's ConcurrentBag.borrow, psycopg_pool's ConnectionPool._get_ready_connection. `after_error`
+    is SQLAlchemy's Engine (engine/base.py:Connection._handle_dbapi_exception), not its pool alone.
     """
+
+    def seconds(product: str, name: str) -> float:
+        return setting(product, name).seconds or 0
+
+    def default(product: str, name: str) -> Any:
+        return setting(product, name).default
+
+    def order(product: str, name: str) -> str:
+        return "lifo" if default(product, name) else "fifo"
+
+    def probe(product: str, name: str, probe: str = "test_on_borrow") -> str:
+        return probe if default(product, name) else "none"
+
     commons = {
-        "size": _number("commons_pool2", "maxTotal"),
-        "order": _order(_number("commons_pool2", "lifo")),
+        "size": default("commons_pool2", "maxTotal"),
+        "order": order("commons_pool2", "lifo"),
         "max_lifetime_s": 0,
-        "acquire_timeout_s": _seconds("commons_pool2", "maxWait"),
+        "acquire_timeout_s": seconds("commons_pool2", "maxWait"),
     }
+    on_demand = "It opens connections when they are needed, not all at the beginning."
     return (
         Shipped(
             title="HikariCP",
             settings={
-                "size": _number("hikaricp", "maximumPoolSize"),
+                "size": default("hikaricp", "maximumPoolSize"),
                 "order": "lifo",
                 "probe": "test_on_borrow",
-                "bypass_window_s": _seconds("hikaricp", "com.zaxxer.hikari.aliveBypassWindowMs"),
-                "max_lifetime_s": _seconds("hikaricp", "maxLifetime"),
-                "acquire_timeout_s": _seconds("hikaricp", "connectionTimeout"),
+                "bypass_window_s": seconds("hikaricp", "com.zaxxer.hikari.aliveBypassWindowMs"),
+                "max_lifetime_s": seconds("hikaricp", "maxLifetime"),
+                "acquire_timeout_s": seconds("hikaricp", "connectionTimeout"),
             },
             background={
                 "probe": "background_ping",
-                "probe_interval_s": _seconds("hikaricp", "keepaliveTime"),
-                "socket_timeout_s": _seconds("hikaricp", "validationTimeout"),
+                "probe_interval_s": seconds("hikaricp", "keepaliveTime"),
+                "socket_timeout_s": seconds("hikaricp", "validationTimeout"),
             },
             beyond="It has both probes at once, and lends last in first out for each thread only.",
         ),
@@ -363,49 +383,48 @@ def shipped() -> tuple[Shipped, ...]:
             title="Commons DBCP 2",
             settings=commons
             | {
-                "size": _number("dbcp2", "maxTotal"),
-                "probe": "test_on_borrow" if _number("dbcp2", "testOnBorrow") else "none",
-                "max_lifetime_s": _seconds("dbcp2", "maxConnLifetimeMillis"),
-                "acquire_timeout_s": _seconds("dbcp2", "maxWaitMillis"),
+                "size": default("dbcp2", "maxTotal"),
+                "probe": probe("dbcp2", "testOnBorrow"),
+                "max_lifetime_s": seconds("dbcp2", "maxConnLifetimeMillis"),
+                "acquire_timeout_s": seconds("dbcp2", "maxWaitMillis"),
             },
-            beyond="It opens connections when they are needed, not all at the beginning.",
+            beyond=on_demand,
         ),
         Shipped(
             title="Commons Pool 2",
-            settings=commons
-            | {"probe": "test_on_borrow" if _number("commons_pool2", "testOnBorrow") else "none"},
-            beyond="It opens connections when they are needed, not all at the beginning.",
+            settings=commons | {"probe": probe("commons_pool2", "testOnBorrow")},
+            beyond=on_demand,
         ),
         Shipped(
             title="Jedis",
             settings=commons
             | {
-                "probe": "test_while_idle" if _number("jedis", "testWhileIdle") else "none",
-                "probe_interval_s": _seconds("jedis", "timeBetweenEvictionRuns"),
-                "idle_timeout_s": _seconds("jedis", "minEvictableIdleTime"),
-                "socket_timeout_s": _seconds("jedis", "socketTimeoutMillis"),
+                "probe": probe("jedis", "testWhileIdle", "test_while_idle"),
+                "probe_interval_s": seconds("jedis", "timeBetweenEvictionRuns"),
+                "idle_timeout_s": seconds("jedis", "minEvictableIdleTime"),
+                "socket_timeout_s": seconds("jedis", "socketTimeoutMillis"),
             },
             beyond="It throws out what has rested for a minute at its next round, not at that second.",
         ),
         Shipped(
             title="psycopg_pool",
             settings={
-                "size": _number("psycopg_pool", "min_size"),
+                "size": default("psycopg_pool", "min_size"),
                 "order": "fifo",
-                "max_lifetime_s": _seconds("psycopg_pool", "max_lifetime"),
-                "acquire_timeout_s": _seconds("psycopg_pool", "timeout"),
+                "max_lifetime_s": seconds("psycopg_pool", "max_lifetime"),
+                "acquire_timeout_s": seconds("psycopg_pool", "timeout"),
             },
             beyond="With a check it rests after each one that fails, longer and longer.",
         ),
         Shipped(
             title="SQLAlchemy",
             settings={
-                "size": _number("sqlalchemy", "pool_size"),
-                "order": _order(_number("sqlalchemy", "pool_use_lifo")),
-                "probe": "test_on_borrow" if _number("sqlalchemy", "pool_pre_ping") else "none",
+                "size": default("sqlalchemy", "pool_size"),
+                "order": order("sqlalchemy", "pool_use_lifo"),
+                "probe": probe("sqlalchemy", "pool_pre_ping"),
                 "after_error": "all",
-                "max_lifetime_s": _seconds("sqlalchemy", "pool_recycle"),
-                "acquire_timeout_s": _seconds("sqlalchemy", "pool_timeout"),
+                "max_lifetime_s": seconds("sqlalchemy", "pool_recycle"),
+                "acquire_timeout_s": seconds("sqlalchemy", "pool_timeout"),
             },
             beyond="Under load it opens up to ten connections more than its size.",
         ),

@@ -1,22 +1,25 @@
-"""Which timer wins: every state of a connection against every timer, under one's own settings.
+"""Which timer wins: every state of a connection against every timer, under given settings.
 
     >>> import tcplab
     >>> tcplab.which_timer_wins(keepalive_idle_s=300, box_idle_s=350).row("idle").winner
     ''
 
-Where the course has an experiment, the figure is what its run on the model says; the rest are the
-settings themselves, and a box's arithmetic: it forgets when no segment comes for as long as its timer.
+Where the course has an experiment, the figure is the result of its run on the model; the others are the
+settings themselves, and the time at which a middlebox forgets: its idle timer after the last segment.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from html import escape
 from math import inf
 from typing import Any
 
-from tcplab.bench import run
+from tcplab.advice.products import KeepaliveDefaults
+from tcplab.advice.runs import Ending, behind_middlebox, cached_run
+from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import (
     DAY,
     FIN_TIMEOUT,
@@ -30,17 +33,14 @@ from tcplab.core.knobs import (
     Knob,
     ParameterError,
     Parameters,
-    choice,
     knob,
 )
-from tcplab.core.text import SECOND, duration
+from tcplab.core.table import Cell, Markup, html_table, text_table
+from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer, FinOrRst, Keepalive, SlowReader, UnansweredConnect
+from tcplab.experiments.idle_firewall import EXPIRED
 from tcplab.model.rules import TIME_WAIT_LENGTH
-from tcplab.route.firewall import EXPIRED
-
-# ----------------------------------------------------------------------
-# States against timers as a table: text for a terminal, HTML for a notebook. The winner has a sign.
 
 #: The timers, in the table's order.
 COLUMNS = (
@@ -57,13 +57,13 @@ WINS = "▶ "
 class TimerCell:
     """What one timer does in one state."""
 
-    #: When it acts, seconds from when the other side was last heard or the call began; None: never.
+    #: When it acts, seconds from the last segment of the other side or from the call; None: never.
     seconds: float | None
     #: Why, or what it does then; empty where the timer has nothing to do with the state.
     says: str
-    #: False: it asks or forgets, and the connection can go on all the same.
+    #: False: it probes or forgets, and the connection can go on.
     ends: bool = True
-    #: Your program is told by it, at once or at its next call.
+    #: Your program gets an error or an end of file, at once or at its next call.
     tells: bool = True
 
 
@@ -72,7 +72,7 @@ class TimerRow:
     """One state of a connection."""
 
     name: str
-    #: What is the case, and from when seconds count.
+    #: The situation, and from when seconds count.
     story: str
     #: One for each of `COLUMNS`.
     cells: tuple[TimerCell, ...]
@@ -87,7 +87,7 @@ class TimerRow:
 
     @property
     def heard_from(self) -> str:
-        """The timer through which your program first hears of it; empty: through none."""
+        """The timer that first makes a call of your program return; empty: none does."""
         return self._first(lambda cell: cell.ends and cell.tells)
 
     def _first(self, counts: Callable[[TimerCell], bool]) -> str:
@@ -98,107 +98,33 @@ class TimerRow:
         ]
         return COLUMNS[min(acting)[1]] if acting else ""
 
+    @property
+    def heard_after(self) -> str:
+        """When a call of your program returns, as the table writes it."""
+        return seconds_text(self[self.heard_from].seconds) if self.heard_from else "not by itself"
+
+    def figures(self) -> Iterator[tuple[str, bool]]:
+        """The text of each timer, and whether it is the winner."""
+        for column, cell in zip(COLUMNS, self.cells, strict=True):
+            wins = column == self.winner
+            yield (WINS if wins else "") + seconds_text(cell.seconds), wins
+
+    def reasons(self) -> Iterator[str]:
+        """What each timer does here, or why nothing; those that are not set, together."""
+        unset = []
+        for column, cell in zip(COLUMNS, self.cells, strict=True):
+            if cell.seconds is None and cell.says in ("not set", "off"):
+                unset.append(column)
+            elif cell.says:
+                is_long = cell.seconds is not None and cell.seconds >= 120
+                yield f"{column}{f' ({in_words(cell.seconds or 0)})' if is_long else ''}: {cell.says}"
+        if unset:
+            yield f"not set: {', '.join(unset)}"
+
 
 def seconds_text(seconds: float | None) -> str:
     """``7875 s``, ``928.9 s``, ``–`` for never."""
     return "–" if seconds is None else f"{seconds:.1f}".removesuffix(".0") + " s"
-
-
-def table_text(rows: Sequence[TimerRow], sentence: str) -> str:
-    """The figures with narrow headings, and the sentence below."""
-    headings = [_wrapped(text) for text in ("", *COLUMNS, "you hear after")]
-    high = max(map(len, headings))
-    lines = [[heading[i] if i < len(heading) else "" for heading in headings] for i in range(high)]
-    for row in rows:
-        marked = [
-            (WINS if column == row.winner else "") + seconds_text(cell.seconds)
-            for column, cell in zip(COLUMNS, row.cells, strict=True)
-        ]
-        lines.append([row.name, *marked, _heard(row)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    made = [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in lines
-    ]
-    return "\n".join([*(line.rstrip() for line in made), "", sentence])
-
-
-def table_html(rows: Sequence[TimerRow], sentence: str) -> str:
-    """The same as a table with headings for columns and rows; below the figures of each state, why."""
-    texts = ("state", *COLUMNS, "you hear after")
-    head = "".join(f'<th scope="col">{_HYPHENS.get(text, escape(text))}</th>' for text in texts)
-    return (
-        f'{_STYLE}<div class="tcplab-timers"><table><caption>seconds until each timer acts; '
-        f"{WINS}= the first that ends it; – = never</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(map(_table_row, rows))}</tbody></table>"
-        f'<p role="status">{escape(sentence)}</p></div>'
-    )
-
-
-def _table_row(row: TimerRow) -> str:
-    figures = "".join(
-        f'<td class="wins"><b>{WINS}{seconds_text(cell.seconds)}</b></td>'
-        if column == row.winner
-        else f"<td>{seconds_text(cell.seconds)}</td>"
-        for column, cell in zip(COLUMNS, row.cells, strict=True)
-    )
-    name = f'<th scope="row" rowspan="2">{escape(row.name)}</th>'
-    why = f"<b>{escape(row.story)}.</b> {escape('; '.join(_reasons(row)))}."
-    return (
-        f"<tr>{name}{figures}<td>{escape(_heard(row))}</td></tr>"
-        f'<tr class="why"><td colspan="{len(COLUMNS) + 1}">{why}</td></tr>'
-    )
-
-
-def _reasons(row: TimerRow) -> Iterator[str]:
-    """What each timer does here, or why nothing; those that are not set together."""
-    unset = []
-    for column, cell in zip(COLUMNS, row.cells, strict=True):
-        if cell.seconds is None and cell.says in ("not set", "off"):
-            unset.append(column)
-        elif cell.says:
-            is_long = cell.seconds is not None and cell.seconds >= 120
-            long = f" ({duration(round((cell.seconds or 0) * SECOND))})" if is_long else ""
-            yield f"{column}{long}: {cell.says}"
-    if unset:
-        yield f"not set: {', '.join(unset)}"
-
-
-def _heard(row: TimerRow) -> str:
-    """When the program is told, and nothing where nobody tells it."""
-    if not row.heard_from:
-        return "not by itself"
-    return seconds_text(row[row.heard_from].seconds)
-
-
-def _wrapped(text: str) -> list[str]:
-    """Words below each other, short ones beside each other."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and len(lines[-1]) + len(word) < 9:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines
-
-
-#: Where a long heading may be broken.
-_HYPHENS = {"retransmission": "retrans&shy;mission", "socketTimeout": "socket&shy;Timeout"}
-#: Colours are the page's own, so that it reads in light and dark; the class twice, to win over JupyterLab's.
-_STYLE = (
-    "<style>.tcplab-timers{overflow-x:auto}"
-    ".tcplab-timers.tcplab-timers table{border-collapse:collapse;font-size:14px;line-height:1.3;"
-    "color:inherit;max-width:1150px}"
-    ".tcplab-timers.tcplab-timers caption{text-align:left;padding:4px 8px;color:inherit;font-size:14px}"
-    ".tcplab-timers.tcplab-timers tr{background:none}"
-    ".tcplab-timers.tcplab-timers :is(th,td){padding:5px 6px;text-align:left;vertical-align:top;"
-    "white-space:normal;border:1px solid color-mix(in srgb,currentColor 25%,transparent)}"
-    ".tcplab-timers.tcplab-timers tr:not(.why) td:not(:last-child){white-space:nowrap}"
-    ".tcplab-timers tr.why td{font-size:14px;opacity:.85}.tcplab-timers tr.why b{font-weight:600}"
-    ".tcplab-timers td.wins{outline:2px solid currentColor;outline-offset:-3px}</style>"
-)
 
 
 CONNECT_TIMEOUT = Knob(
@@ -213,20 +139,11 @@ SERVER_IDLE = Knob(
     "server's idle close", float, "s", 0, 30 * DAY, zero="never", slider_high=28800,
     help="Silence after which the server ends a session: wait_timeout, idle_session_timeout.",
 )  # fmt: skip
-BOX_EXPIRED = choice("once the box has forgotten", *EXPIRED, help="What it does with what comes then.")
-
-_FORGOTTEN = {
-    "drop": "then it drops what comes, silently",
-    "reject": "then it answers what comes with a RST",
-    "reset_both": "a RST goes to both ends",
-    "reopen": "the next segment opens its entry again",
-    "drop_inbound": "then nothing comes in until you send",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timers(Parameters):
-    """One's own settings. As they come: libpq on Linux, behind a load balancer that forgets after 350 s."""
+    """The settings. By default: libpq on Linux, behind a load balancer that forgets after 350 s."""
 
     name = "which_timer_wins"
 
@@ -238,7 +155,7 @@ class Timers(Parameters):
     socket_timeout_s: float = knob(SOCKET_TIMEOUT, default=0)
     server_idle_close_s: float = knob(SERVER_IDLE, default=0)
     box_idle_s: float = knob(FIREWALL_IDLE, default=350)
-    box_expired: str = knob(BOX_EXPIRED, default="drop")
+    box_expired: str = knob(EXPIRED, default="drop")
     retries2: int = knob(RETRIES2, default=15)
     syn_retries: int = knob(SYN_RETRIES, default=6)
     fin_timeout_s: float = knob(FIN_TIMEOUT, default=60)
@@ -283,34 +200,35 @@ class Timers(Parameters):
 
     def _idle(self) -> TimerRow:
         idle = self.keepalive_idle_s
-        asks = "asks, and restarts the box's timer" if self._keeps_awake else "asks"
+        asks = "asks, and restarts the box's timer" if self._keeps_entry else "asks"
         cells = {
             KEEPALIVE: TimerCell(idle, asks, ends=False) if idle else TimerCell(None, "off"),
             RESEND: TimerCell(None, "nothing is sent"),
             USER: TimerCell(None, self._unset("nothing is unacknowledged")),
-            READ: TimerCell(None, "nobody reads"),
-            SERVER: _set(self.server_idle_close_s, "a FIN; you hear at your next query"),
-            BOX: self._box([0], idle if self._keeps_awake else None, f"a probe each {idle:g} s restarts it"),
+            READ: TimerCell(None, "no call reads"),
+            SERVER: _set(self.server_idle_close_s, "a FIN; your next query fails"),
+            BOX: self._box([0], idle if self._keeps_entry else None, f"a probe each {idle:g} s restarts it"),
         }
         if self.box_expired == "drop_inbound":
             cells[BOX] = replace(cells[BOX], ends=False)
         return _row("idle", "both ends are alive and say nothing; from the last segment", cells)
 
     def _waiting(self) -> TimerRow:
-        peer, says = self._meets("offline", f"after {self.keepalive_probes} probes without an answer")
-        trace = self._keepalive_run(peer) if self.keepalive_idle_s and peer else None
-        ended = trace.outcome["detected_after_s"] if trace else None
+        keepalive = self._probed("offline", f"after {self.keepalive_probes} probes without an answer")
+        ended, probes = keepalive.seconds, []
+        if ended is not None:
+            asked = self._keepalive_run("offline").outcome["probe_times_s"]
+            probes = [t for t in asked if t <= ended]
         cells = {
-            KEEPALIVE: TimerCell(ended, says if self.keepalive_idle_s else "off"),
+            KEEPALIVE: keepalive,
             RESEND: TimerCell(None, "the question was acknowledged"),
             USER: TimerCell(None, self._unset("nothing is unacknowledged")),
             READ: _set(self.socket_timeout_s, "the driver gives up"),
             SERVER: TimerCell(None, "the session is not idle"),
-            BOX: self._box(
-                [0, *(trace.outcome["probe_times_s"] if trace else [])], ended, "each probe restarts it"
-            ),
+            BOX: self._box([0, *probes], ended, "each probe restarts it"),
         }
-        if self.user_timeout_s and peer == "offline" and ended is not None:
+        rejected = self._forgotten and self._forgotten.error != "ETIMEDOUT"
+        if self.user_timeout_s and ended is not None and not rejected:
             # net/ipv4/tcp_timer.c:tcp_keepalive_timer looks at one or the other.
             cells[USER] = TimerCell(ended, "when the next probe is due after it")
             cells[KEEPALIVE] = TimerCell(None, "the user timeout decides, not the number of probes")
@@ -318,26 +236,29 @@ class Timers(Parameters):
         return _row("waiting for an answer", story, cells)
 
     def _sending(self) -> TimerRow:
-        trace = run(DeadPeer(user_timeout_s=self.user_timeout_s, retries2=self.retries2, **self._common()))
+        trace = cached_run(
+            DeadPeer(user_timeout_s=self.user_timeout_s, retries2=self.retries2, **self._common())
+        )
         ended, sent = trace.outcome["detected_after_s"], _sent(trace, "client", trace.watched_from or 0)
-        told = f"after {trace.outcome['transmissions']} transmissions (tcp_retries2 = {self.retries2})"
+        times = f"after {trace.outcome['transmissions']} transmissions"
         cells = {
             KEEPALIVE: TimerCell(None, "no probe while data is unacknowledged"),
-            RESEND: TimerCell(ended, told),
+            RESEND: TimerCell(ended, f"{times} (tcp_retries2 = {self.retries2})"),
             USER: TimerCell(None, "not set"),
             READ: _set(self.socket_timeout_s, "if the driver waits for the answer"),
-            SERVER: TimerCell(None, "it hears nothing"),
+            SERVER: TimerCell(None, "no segment reaches it"),
             BOX: self._box(
                 [t for t in sent if ended is None or t <= ended], ended, "each repeat restarts it"
             ),
         }
         if self.user_timeout_s:
-            cells[USER] = TimerCell(ended, f"after {trace.outcome['transmissions']} transmissions")
+            cells[USER] = TimerCell(ended, times)
             cells[RESEND] = TimerCell(None, "the user timeout decides, not tcp_retries2")
-        return _row("sending", "data is on its way and nobody acknowledges it; from its first sending", cells)
+        story = "data is in flight and is not acknowledged; from its first transmission"
+        return _row("sending", story, cells)
 
     def _zero_window(self) -> TimerRow:
-        trace = run(
+        trace = cached_run(
             SlowReader(
                 stops_reading_s=1, user_timeout_s=self.user_timeout_s,
                 watch_s=max(self.user_timeout_s + 200, 600), **self._common(),
@@ -363,12 +284,12 @@ class Timers(Parameters):
     def _close_wait(self) -> TimerRow:
         idle = self.keepalive_idle_s
         keepalive = self._probed("rebooted", "a probe draws a RST")
-        if idle and (self._keeps_awake or not self.box_idle_s):
-            # The first probes may still find the server's FIN_WAIT_2, which answers them.
-            story = FinOrRst(
+        if idle and (self._keeps_entry or not self.box_idle_s):
+            # The first probes may still meet the server's FIN_WAIT_2, which answers them.
+            experiment = FinOrRst(
                 client="idle", keepalive_idle_s=idle, fin_timeout_s=self.fin_timeout_s, **self._common()
             )
-            ended = _lasted(run(story), "client", "CLOSE_WAIT")
+            ended = _lasted(cached_run(experiment), "client", "CLOSE_WAIT")
             keepalive = TimerCell(ended, "the first probe after the server's FIN_WAIT_2 draws a RST")
         cells = {
             KEEPALIVE: keepalive,
@@ -378,19 +299,19 @@ class Timers(Parameters):
             SERVER: TimerCell(None, "it has closed already"),
             BOX: self._box(
                 [0],
-                idle if self._keeps_awake else keepalive.seconds,
+                idle if self._keeps_entry else keepalive.seconds,
                 f"a probe each {idle:g} s restarts it",
             ),
         }
-        told = "the server has closed, your program has not: its close() would end this; from the FIN"
-        return _row("CLOSE_WAIT", told, cells)
+        story = "the server has closed, your program has not: its close() would end this; from the FIN"
+        return _row("CLOSE_WAIT", story, cells)
 
     def _fin_wait_2(self) -> TimerRow:
-        trace = run(FinOrRst(client="idle", fin_timeout_s=self.fin_timeout_s,
+        trace = cached_run(FinOrRst(client="idle", fin_timeout_s=self.fin_timeout_s,
             keepalive_idle_s=32767, **self._common()))  # fmt: skip
         ended = _lasted(trace, "server", "FIN_WAIT_2")
         cells = {
-            KEEPALIVE: TimerCell(None, "the socket belongs to Linux alone"),
+            KEEPALIVE: TimerCell(None, "the socket belongs to the kernel alone"),
             CLOSING: TimerCell(ended, "tcp_fin_timeout; no program waits", tells=False),
         }
         return _row("FIN_WAIT_2", "you have closed, the other side has not; from its ACK of the FIN", cells)
@@ -403,63 +324,75 @@ class Timers(Parameters):
 
     # -- the timers --------------------------------------------------------------------------
 
+    @cached_property
+    def _keepalive(self) -> KeepaliveDefaults | None:
+        if not self.keepalive_idle_s:
+            return None
+        return KeepaliveDefaults(
+            self.keepalive_idle_s, self.keepalive_interval_s, self.keepalive_probes, self.user_timeout_s
+        )
+
     @property
-    def _keeps_awake(self) -> bool:
-        """Whether probes that are answered come often enough for the box."""
-        return 0 < self.keepalive_idle_s < (self.box_idle_s or inf)
+    def _keeps_entry(self) -> bool:
+        """Whether answered probes come often enough for the middlebox."""
+        return bool(self._keepalive and self._keepalive.beats(self.box_idle_s))
 
     def _common(self) -> dict[str, Any]:
         return {"latency_ms": self.latency_ms, "linux": self.linux, "seed": self.seed}
 
     def _connects(self, user_timeout_s: float) -> float | None:
-        trace = run(
+        trace = cached_run(
             UnansweredConnect(syn_retries=self.syn_retries, user_timeout_s=user_timeout_s, **self._common())
         )
         return trace.outcome["gave_up_after_s"]
 
     def _keepalive_run(self, peer: str) -> Trace:
-        return run(
+        return cached_run(
             Keepalive(
                 idle_s=self.keepalive_idle_s, interval_s=self.keepalive_interval_s,
                 probes=self.keepalive_probes, user_timeout_s=self.user_timeout_s, peer=peer, **self._common(),
             )
         )  # fmt: skip
 
-    def _meets(self, peer: str, says: str) -> tuple[str, str]:
-        """What a probe finds, and what comes of it: a box that has forgotten may stand before the peer.
-
-        Empty instead of a peer: the box has ended the connection before any probe.
-        """
-        if not self.box_idle_s or self._keeps_awake:
-            return peer, says
-        if self.box_expired == "reject":
-            return "rebooted", "the first probe draws the box's RST"
-        if self.box_expired == "reset_both":
-            return "", "the box ends it before"
-        if self.box_expired == "drop" and peer == "rebooted":
-            return "offline", "the box drops its probes"
-        return peer, says
+    @cached_property
+    def _forgotten(self) -> Ending | None:
+        """How the connection ends when the middlebox has forgotten it; None: probes reach the server."""
+        keepalive = self._keepalive
+        if not keepalive or not self.box_idle_s or self._keeps_entry:
+            return None
+        # A silence in which keepalive can give up: what ends it before its end is the middlebox.
+        quiet = self.box_idle_s + keepalive.options.keepalive_watch_s
+        ending = behind_middlebox(
+            self.box_idle_s, self.box_expired, "long_query", min(quiet, DAY), keepalive,
+            self.user_timeout_s, linux=self.linux,
+        )  # fmt: skip
+        return ending if ending and ending.after_s < quiet else None
 
     def _probed(self, peer: str, says: str) -> TimerCell:
-        """Keepalive's end."""
+        """When keepalive ends the connection to a peer that is `offline` or has `rebooted`."""
         if not self.keepalive_idle_s:
             return TimerCell(None, "off")
-        peer, says = self._meets(peer, says)
-        return TimerCell(self._keepalive_run(peer).outcome["detected_after_s"] if peer else None, says)
+        if (ending := self._forgotten) is None or (ending.error == "ETIMEDOUT" and peer == "offline"):
+            return TimerCell(self._keepalive_run(peer).outcome["detected_after_s"], says)
+        if ending.error == "ETIMEDOUT":
+            return TimerCell(ending.after_s, "the box drops its probes")
+        if self.box_expired == "reset_both":
+            return TimerCell(None, "the box ends it before")
+        return TimerCell(ending.after_s, "the first probe draws the box's RST")
 
     def _unset(self, why: str) -> str:
-        """Why the user timeout does nothing."""
+        """Why the user timeout has no effect."""
         return why if self.user_timeout_s else "not set"
 
     def _box(self, segments: Sequence[float], until: float | None, otherwise: str) -> TimerCell:
-        """When a box forgets that sees these segments, up to the end or for ever."""
+        """When a middlebox forgets that sees segments at these times, until the end (None: never)."""
         if not self.box_idle_s:
             return TimerCell(None, "none, or one that never forgets")
         last = segments[0] if segments else 0.0
         for t in (*segments[1:], inf if until is None else until):
             if t - last >= self.box_idle_s:
                 return TimerCell(
-                    round(last + self.box_idle_s, 3), _FORGOTTEN[self.box_expired],
+                    round(last + self.box_idle_s, 3), f"then it {EXPIRIES[self.box_expired]}",
                     ends=self.box_expired != "reopen", tells=self.box_expired == "reset_both",
                 )  # fmt: skip
             last = t
@@ -475,7 +408,7 @@ def _row(name: str, story: str, cells: Mapping[str, TimerCell]) -> TimerRow:
 
 
 def _sent(trace: Trace, host: str, since: int) -> list[float]:
-    """When a host sent something from a moment on, seconds from that moment or the first of it."""
+    """When a host sent something from `since` on, seconds from the first segment."""
     sent = [p.t for p in trace.packets if p.sender == host and p.t >= since]
     return [(t - sent[0]) / SECOND for t in sent]
 
@@ -496,7 +429,7 @@ class TimerTable:
         self.rows = settings.rows()
 
     def row(self, name: str) -> TimerRow:
-        """One state by its name. `ParameterError` names those there are."""
+        """One state by its name. `ParameterError` lists the names."""
         for row in self.rows:
             if row.name == name:
                 return row
@@ -504,29 +437,74 @@ class TimerTable:
 
     @property
     def sentence(self) -> str:
-        """What the table says in a few lines."""
+        """The winners in a few sentences."""
         silent = [row for row in self.rows if row.winner == BOX and not row[BOX].tells]
         never = [row.name for row in self.rows if not row.winner]
-        said = [
-            f"{row.name}: {row.winner} after {_words(row[row.winner])}" for row in self.rows if row.winner
+        first = [
+            f"{row.name}: {row.winner} after {in_words(row[row.winner].seconds or 0)}"
+            for row in self.rows
+            if row.winner
         ]
-        told = [f"First to act: {'; '.join(said)}."]
+        said = [f"First to act: {'; '.join(first)}."]
         if silent:
             names = ", ".join(row.name for row in silent)
-            told.append(f"The box tells nobody ({names}).")
+            said.append(f"The box tells nobody ({names}).")
         if never:
-            told.append(f"Nothing ends: {', '.join(never)}.")
-        return " ".join(told)
+            said.append(f"Nothing ends: {', '.join(never)}.")
+        return " ".join(said)
 
     def __repr__(self) -> str:
-        return table_text(self.rows, self.sentence)
+        headings = [_wrapped(text) for text in ("", *COLUMNS, _HEARD)]
+        rows = [[row.name, *(text for text, _ in row.figures()), row.heard_after] for row in self.rows]
+        lines = text_table(headings, rows, numeric=range(1, len(headings)))
+        return "\n".join([*lines, "", self.sentence])
 
     def _repr_html_(self) -> str:
-        return table_html(self.rows, self.sentence)
+        headings = [Markup(_HYPHENS.get(text, escape(text))) for text in ("state", *COLUMNS, _HEARD)]
+        caption = f"seconds until each timer acts; {WINS}= the first that ends it; – = never"
+        table = html_table(headings, _html_rows(self.rows), caption=caption, classes="")
+        return f'{_STYLE}<div class="tcplab-timers">{table}<p role="status">{escape(self.sentence)}</p></div>'
 
 
-def _words(cell: TimerCell) -> str:
-    return duration(round((cell.seconds or 0) * SECOND))
+_HEARD = "you hear after"
+#: Where a long heading may be broken.
+_HYPHENS = {"retransmission": "retrans&shy;mission", "socketTimeout": "socket&shy;Timeout"}
+#: The colours are the page's, in light and dark; the class is there twice to win over JupyterLab's.
+_STYLE = (
+    "<style>.tcplab-timers{overflow-x:auto}"
+    ".tcplab-timers.tcplab-timers table{border-collapse:collapse;font-size:14px;line-height:1.3;"
+    "color:inherit;max-width:1150px}"
+    ".tcplab-timers.tcplab-timers caption{text-align:left;padding:4px 8px;color:inherit;font-size:14px}"
+    ".tcplab-timers.tcplab-timers tr{background:none}"
+    ".tcplab-timers.tcplab-timers :is(th,td){padding:5px 6px;text-align:left;vertical-align:top;"
+    "white-space:normal;border:1px solid color-mix(in srgb,currentColor 25%,transparent)}"
+    ".tcplab-timers.tcplab-timers td:not(.why,:last-child){white-space:nowrap}"
+    ".tcplab-timers td.why{opacity:.85}.tcplab-timers td.why b{font-weight:600}"
+    ".tcplab-timers td.wins{outline:2px solid currentColor;outline-offset:-3px}</style>"
+)
+
+
+def _html_rows(rows: Sequence[TimerRow]) -> Iterator[list[str | Cell]]:
+    """Two rows for each state: the figures, and the reasons below them."""
+    for row in rows:
+        figures = [
+            Cell(Markup(f"<b>{text}</b>"), 'class="wins"', "td") if wins else Cell(text, tag="td")
+            for text, wins in row.figures()
+        ]
+        yield [Cell(row.name, 'rowspan="2"', "th"), *figures, Cell(row.heard_after, tag="td")]
+        why = Markup(f"<b>{escape(row.story)}.</b> {escape('; '.join(row.reasons()))}.")
+        yield [Cell(why, f'class="why" colspan="{len(COLUMNS) + 1}"', "td")]
+
+
+def _wrapped(text: str) -> str:
+    """A heading in narrow lines."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and len(lines[-1]) + len(word) < 9:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
 
 
 def which_timer_wins(**settings: Any) -> TimerTable:

@@ -48,8 +48,14 @@ WHO = ("dba", "application", "network", "cloud")
 APPLIES = ("at once", "new connections", "no restart", "reload", "restart", "never")
 #: Asked the product itself, read its source, or only its documentation.
 CHECKED = ("product", "source", "documentation")
-#: What a box does when its idle time is over, in the words of the experiment idle_firewall.
-EXPIRIES = ("", "drop", "reject", "reset_both", "reopen", "drop_inbound")
+#: What a middlebox does with a connection that it has forgotten, by the experiment's word `expired`.
+EXPIRIES = {
+    "drop": "drops whatever comes",
+    "reject": "answers whatever comes with a RST",
+    "reset_both": "sends a RST to both ends",
+    "reopen": "takes the connection up again with the next segment",
+    "drop_inbound": "lets nothing in until the client sends something",
+}
 
 _FILE = Path(__file__).with_name("catalogue.toml")
 
@@ -257,7 +263,7 @@ def _setting(
         raise CatalogueError(f"{where}: without a default, means must say what that comes to.")
     for field, words in (
         ("unit", UNITS), ("purpose", PURPOSES), ("applies", APPLIES), ("checked", CHECKED),
-        ("expiry", EXPIRIES),
+        ("expiry", ("", *EXPIRIES)),
     ):  # fmt: skip
         _one_of(where, field, values.get(field, ""), words)
     for word in values["who"]:

@@ -7,9 +7,11 @@ diagonal: they live behind every box above them. A strip at the right is for kee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import ceil, isfinite, log10
 from numbers import Real
 from pathlib import Path
@@ -19,8 +21,9 @@ from typing import TYPE_CHECKING, Any, cast
 import ipywidgets as widgets
 
 from tcplab.advice import runs
+from tcplab.advice.environment import MiddleboxSettings, known_middleboxes
 from tcplab.advice.products import KeepaliveDefaults
-from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, SilentConnection, known_boxes, known_clients
+from tcplab.advice.runs import OUTCOMES, RESET, SILENT, SURVIVES, SilentConnection, known_clients
 from tcplab.core.html import paragraph
 from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
@@ -30,7 +33,6 @@ from tcplab.core.knobs import (
     Knob,
     ParameterError,
 )
-from tcplab.core.releases import NEWEST
 from tcplab.core.text import SECOND, duration
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Picture, Text
@@ -255,12 +257,21 @@ LEFT, RIGHT, LOW, HIGH = 1.0, 32767.0, 10.0, 864_000.0
 OFF_FROM, OFF, OFF_TO = 40_000.0, 66_000.0, 110_000.0
 #: px of the plotting area.
 _HEIGHT = 640
-#: How finely an area is cut that is not one piece, parts of a decade.
-_FINE = 25
-#: Fill pattern of each area; symbol of a marker and sign in words of each fate.
-PATTERNS = {LIVES: "", TOLD: "/", SILENT: "x"}
-SIGNS = {LIVES: ("circle", "✓"), TOLD: ("diamond", "◆"), SILENT: ("x", "✗")}
+#: How finely a border is drawn, parts of a decade; and one that runs have to find.
+_FINE, _COARSE = 24, 6
+#: Fill pattern of each area; symbol of a marker and sign in words of each outcome.
+PATTERNS = {SURVIVES: "", RESET: "/", SILENT: "x"}
+SIGNS = {SURVIVES: ("circle", "✓"), RESET: ("diamond", "◆"), SILENT: ("x", "✗")}
+#: Well-known middleboxes that would only repeat another one's line.
+_LEFT_OUT = ("EC2 connection tracking", "Cisco ASA firewall")
 _TICKS = (1, 5, 15, 60, 300, 1800, 7200, 28_800, 86_400, 432_000)
+
+
+@lru_cache(maxsize=1)
+def map_middleboxes() -> tuple[MiddleboxSettings, ...]:
+    """The middleboxes that the map names, the shortest idle timer first."""
+    known = (box for box in known_middleboxes().values() if box.kind == "layer4")
+    return tuple(sorted((box for box in known if box.name not in _LEFT_OUT), key=lambda box: box.idle_s))
 
 
 def draw_idle_map(silence: SilentConnection, *, title: str | None = None, dark: bool = False) -> Picture:
@@ -274,9 +285,9 @@ class _Map:
 
     def __init__(self, silence: SilentConnection, colours: look.Theme) -> None:
         self.silence, self.colours = silence, colours
-        self.areas = {fate: Line() for fate in FATES}
+        self.areas = {outcome: Line() for outcome in OUTCOMES}
         self.boxes, self.diagonal, self.quiet, self.mine = Line(), Line(), Line(), Line()
-        self.marks: dict[str, Line] = {fate: Line() for fate in FATES}
+        self.marks: dict[str, Line] = {outcome: Line() for outcome in OUTCOMES}
         self.clients, self.ring = Line(), Line()
         self.text = Text()
         self.here = log10(
@@ -290,53 +301,64 @@ class _Map:
     # -- areas -------------------------------------------------------------------------------
 
     def _draw_areas(self) -> None:
+        """Above the border a probe always comes in time; what happens below it is asked of a run."""
+        silence = self.silence
         left, right, low, high = map(log10, (LEFT, RIGHT, LOW, HIGH))
         off = log10(OFF_FROM), log10(OFF_TO)
-        quiet = log10(_within(self.silence.quiet_s, LOW, HIGH))
-        corner = min(right, quiet)
-        lives = [(left, low), (low, low), (corner, corner), (right, corner), (right, high), (left, high)]
-        self._area(LIVES, lives)
-        self._area(LIVES, [(off[0], quiet), (off[1], quiet), (off[1], high), (off[0], high)])
+        quiet = log10(_within(silence.quiet_s, LOW, HIGH))
+        border = self._border(left, right)
+        self._area(SURVIVES, [*border, (right, high), (left, high)])
+        self._area(SURVIVES, [(off[0], quiet), (off[1], quiet), (off[1], high), (off[0], high)])
         if quiet > low:
-            if self.silence.expired == "drop_inbound" and self.silence.waiting_for == "long_query":
-                self._cut_finely(low, corner, right)
+            if silence.expired == "drop_inbound" and silence.waiting_for == "long_query":
+                self._cut(border, low)
             else:
-                fate = self._fate(RIGHT, LOW)
-                self._area(fate, [(low, low), (right, low), (right, corner), (corner, corner)])
-            x, y = (right + log10(200)) / 2, low + 0.25 * (corner - low)
-            self._name(self._fate(10**x, 10**y), x, y)
+                self._area(self._outcome(RIGHT, LOW), [*border, (right, low), (left, low)])
+            x, y = (right + log10(200)) / 2, low + 0.25 * (min(right, quiet) - low)
+            self._name(self._outcome(10**x, 10**y), x, y)
             off_area = [(off[0], low), (off[1], low), (off[1], quiet), (off[0], quiet)]
-            self._area(self._fate(0, LOW), off_area)
-        self._name(LIVES, log10(8), log10(60_000))
+            self._area(self._outcome(0, LOW), off_area)
+        self._name(SURVIVES, log10(8), log10(60_000))
         self.diagonal.add([(low, low), (right, right)])
         if low < quiet < high:
             self.quiet.add([(left, quiet), (off[1], quiet)])
-            said = f"the silence lasts {_words(self.silence.quiet_s)}: no box above forgets  "
+            said = f"the silence lasts {_words(silence.quiet_s)}: no box above forgets  "
             self.text.add(right, quiet, said, "top left", self.colours.ink)
 
-    def _cut_finely(self, low: float, corner: float, right: float) -> None:
-        """The area below the diagonal where probes that come late decide: in columns of one fate each."""
-        wide = 1 / _FINE
-        for i in range(int((right - low) * _FINE) + 1):
-            x0 = low + i * wide
-            x1, top = min(x0 + wide, right), min(x0 + wide / 2, corner)
-            rows = [low + j * wide for j in range(int((top - low) * _FINE) + 1)]
-            at = (x0 + x1) / 2
-            for fate, run in groupby(rows, key=lambda y: self._fate(10**at, 10 ** (y + wide / 2))):
-                ys = list(run)
-                y1 = min(ys[-1] + wide, top)
-                if y1 > ys[0]:
-                    self._area(fate, [(x0, ys[0]), (x1, ys[0]), (x1, y1), (x0, y1)])
+    def _border(self, left: float, right: float) -> list[tuple[float, float]]:
+        """The longest time without a segment at each keepalive, from the left to the right."""
+        count = round((right - left) * _FINE)
+        xs = {left + (right - left) * i / count for i in range(count + 1)}
+        xs |= {x for x in (log10(LOW), log10(max(self.silence.quiet_s, LEFT))) if left <= x <= right}
+        gaps = ((x, self.silence.longest_gap(10**x)) for x in sorted(xs))
+        return [(x, log10(_within(gap, LOW, HIGH))) for x, gap in gaps]
 
-    def _fate(self, keepalive: float, box: float) -> str:
-        return self.silence.fate_at(keepalive, box, self.silence.expired)
+    def _cut(self, border: list[tuple[float, float]], low: float) -> None:
+        """Cut the area below the border where late probes may still let the answer in.
 
-    def _area(self, fate: str, corners: list[tuple[float, float]]) -> None:
-        self.areas[fate].add([*corners, corners[0]])
+        The longer the middlebox's timer, the sooner they do: in each column runs find the shortest one.
+        """
+        for (x0, y0), (x1, y1) in pairwise(border[:: _FINE // _COARSE] + border[-1:]):
+            top = (y0 + y1) / 2
+            steps = ceil(max(0, top - low) * _COARSE)
+            at = [low + (top - low) * (i + 0.5) / steps for i in range(steps)]
+            column = partial(self._outcome, 10 ** ((x0 + x1) / 2))
+            first = _first([10**y for y in at], partial(_survives, column))
+            y = low + (top - low) * first / max(steps, 1)
+            if first:
+                self._area(column(10 ** at[0]), [(x0, low), (x1, low), (x1, y), (x0, y)])
+            if first < steps:
+                self._area(SURVIVES, [(x0, y), (x1, y), (x1, y1), (x0, y0)])
 
-    def _name(self, fate: str, x: float, y: float) -> None:
-        colour = {LIVES: self.colours.ink, TOLD: self.colours.again, SILENT: self.colours.error}[fate]
-        self.text.add(x, y, f"<b>{SIGNS[fate][1]} {fate}</b>", "middle center", colour)
+    def _outcome(self, keepalive: float, box: float) -> str:
+        return self.silence.outcome_at(keepalive, box, self.silence.expired)
+
+    def _area(self, outcome: str, corners: list[tuple[float, float]]) -> None:
+        self.areas[outcome].add([*corners, corners[0]])
+
+    def _name(self, outcome: str, x: float, y: float) -> None:
+        colour = {SURVIVES: self.colours.ink, RESET: self.colours.again, SILENT: self.colours.error}[outcome]
+        self.text.add(x, y, f"<b>{SIGNS[outcome][1]} {outcome}</b>", "middle center", colour)
 
     # -- what others use, and oneself --------------------------------------------------------
 
@@ -344,16 +366,16 @@ class _Map:
         """A line for each idle time, its boxes with what becomes of the connection behind each."""
         left, right = log10(LEFT), log10(OFF_TO)
         keepalive = self.silence.keepalive_idle_s
-        for seconds, same in groupby(known_boxes(), key=lambda box: box.seconds):
+        for seconds, same in groupby(map_middleboxes(), key=lambda box: box.idle_s):
             y, said = log10(seconds), []
             ends: dict[str, list[str]] = {}
             for box in same:
-                fate = self.silence.fate_at(keepalive, box.seconds, box.expired)
-                said.append(f"{SIGNS[fate][1]} {box.name}")
-                about = self.silence.with_values(box_idle_s=box.seconds, expired=box.expired).sentence
-                ends.setdefault(fate, []).append(f"<b>{box.name}</b><br>{_folded(about)}")
-            for i, (fate, about_each) in enumerate(ends.items()):
-                self.marks[fate].add([(self.here + 0.09 * i, y)], "<br>".join(about_each))
+                outcome = self.silence.outcome_at(keepalive, box.idle_s, box.expired)
+                said.append(f"{SIGNS[outcome][1]} {box.name}")
+                about = self.silence.with_values(box_idle_s=box.idle_s, expired=box.expired).sentence
+                ends.setdefault(outcome, []).append(f"<b>{box.name}</b><br>{_folded(about)}")
+            for i, (outcome, about_each) in enumerate(ends.items()):
+                self.marks[outcome].add([(self.here + 0.09 * i, y)], "<br>".join(about_each))
             self.boxes.add([(left, y), (right, y)])
             self.text.add(left, y, f" {_words(seconds)}: {', '.join(said)}", "top right", self.colours.ink)
 
@@ -362,7 +384,7 @@ class _Map:
             who = ", ".join(names)
             if seconds:
                 x = log10(_within(seconds, LOW, RIGHT))
-                about = f"<b>{who}</b><br>first probe after {_words(seconds)}: lives behind every box above"
+                about = f"<b>{who}</b><br>first probe after {_words(seconds)}: survives every box above"
                 self.clients.add([(x, x)], about)
                 where, said = ("middle right", f"   {who}") if x < 3 else ("middle left", f"{who}   ")
                 self.text.add(x, x, said, where, self.colours.probe)
@@ -380,7 +402,7 @@ class _Map:
             self.mine.add([(log10(LEFT), y), (log10(OFF_TO), y)])
             about = f"<b>my setting</b><br>{_folded(silence.sentence)}"
             self.ring.add([(self.here, y)], about)
-            self.marks[silence.fate].add([(self.here, y)], about)
+            self.marks[silence.outcome].add([(self.here, y)], about)
             said = f"<b>my box: {_words(silence.box_idle_s)}</b>"
             x = log10(RIGHT) if self.here < 3.2 else self.here - 0.1
             self.text.add(x, y, said, "bottom left", self.colours.cursor)
@@ -393,19 +415,19 @@ class _Map:
     def data(self) -> list[dict[str, Any]]:
         """Always the same traces in the same order."""
         colours = self.colours
-        fills = {LIVES: colours.states["open"], TOLD: colours.again, SILENT: colours.error}
+        fills = {SURVIVES: colours.states["open"], RESET: colours.again, SILENT: colours.error}
         made = [
             area.trace(
-                f"area: {fate}",
+                f"area: {outcome}",
                 fill="toself",
-                fillcolor=look.tint(fills[fate], 0.16),
+                fillcolor=look.tint(fills[outcome], 0.16),
                 fillpattern={
-                    "shape": PATTERNS[fate], "fgcolor": look.tint(fills[fate], 0.5),
-                    "bgcolor": look.tint(fills[fate], 0.1), "size": 10, "solidity": 0.12,
+                    "shape": PATTERNS[outcome], "fgcolor": look.tint(fills[outcome], 0.5),
+                    "bgcolor": look.tint(fills[outcome], 0.1), "size": 10, "solidity": 0.12,
                 },
                 line={"width": 0},
             )
-            for fate, area in self.areas.items()
+            for outcome, area in self.areas.items()
         ]  # fmt: skip
         made += [
             self.boxes.trace("boxes", line={"color": colours.soft, "width": 1}),
@@ -420,11 +442,11 @@ class _Map:
         ]  # fmt: skip
         made += [
             marks.trace(
-                f"fate: {fate}", mode="markers",
-                marker={"symbol": SIGNS[fate][0], "size": 13, "color": fills[fate],
+                f"outcome: {outcome}", mode="markers",
+                marker={"symbol": SIGNS[outcome][0], "size": 13, "color": fills[outcome],
                     "line": {"width": 1.5, "color": colours.paper}},
             )
-            for fate, marks in self.marks.items()
+            for outcome, marks in self.marks.items()
         ]  # fmt: skip
         ring = {"symbol": "circle-open", "size": 26, "color": colours.cursor, "line": {"width": 3}}
         made.append(self.ring.trace("my setting", mode="markers", marker=ring))
@@ -434,7 +456,7 @@ class _Map:
         """Both axes with lengths of time as one says them."""
         margin = {"l": 92, "r": 20, "t": 60 if title else 32, "b": 78}
         height = _HEIGHT + margin["t"] + margin["b"]
-        legend = "   ".join(f"{SIGNS[fate][1]} {fate}" for fate in FATES)
+        legend = "   ".join(f"{SIGNS[outcome][1]} {outcome}" for outcome in OUTCOMES)
         size = {"size": look.FONT_SIZE}
         return look.layout(self.colours, height=height, margin=margin, title=title) | {
             "uirevision": "idle map",
@@ -450,6 +472,17 @@ class _Map:
                 title={"text": "idle timer of the box on the way", "font": size}, **_ticks(LOW, HIGH),
             ),
         }  # fmt: skip
+
+
+def _survives(outcome: Callable[[float], str], box: float) -> bool:
+    return outcome(box) == SURVIVES
+
+
+def _first(values: Sequence[float], holds: Callable[[float], bool]) -> int:
+    """Where a condition begins to hold that holds to the end; mostly it holds everywhere or nowhere."""
+    if not values or holds(values[0]):
+        return 0
+    return bisect_left(values, True, key=holds) if holds(values[-1]) else len(values)
 
 
 def _ticks(low: float, high: float) -> dict[str, Any]:
@@ -558,9 +591,8 @@ def idle_map(**settings: Any) -> IdleMap:
 # ----------------------------------------------------------------------
 # Keepalive against boxes, with probes that get lost: which pairs live, which live by luck, which die.
 
-REACH_LIVES, LUCK, DIES = "lives", "until one is lost", "dies"
+LUCK, DIES = "until one is lost", "dies"
 _LOST = Knob("lost probes", int, "probes", 1, 20)
-_RETRIES2 = 15
 
 
 def lost_probe_map(
@@ -574,7 +606,7 @@ def lost_probe_map(
 ) -> HeatMap:
     """A silent query behind a box that drops what it has forgotten: every pair of times run on the model.
 
-    A pair lives, lives until `lost` probes in a row get lost, or dies. All times in seconds; raises
+    A pair survives, survives until `lost` probes in a row are lost, or dies. All times in seconds; raises
     `ParameterError` for one that Linux or the model does not take.
     """
     interval_s = KEEPALIVE_INTERVAL.check("interval_s", interval_s)
@@ -584,7 +616,7 @@ def lost_probe_map(
         {
             "keepalive (s)": idle,
             "box (s)": box,
-            "a silent query": _fate(idle, interval_s, probes, box, silent_s, lost),
+            "a silent query": _outcome(idle, interval_s, probes, box, silent_s, lost),
         }
         for box in boxes_s
         for idle in keepalives_s
@@ -592,19 +624,12 @@ def lost_probe_map(
     return HeatMap(Cells(cast(Any, _Table(rows)), "a silent query", "keepalive (s)", "box (s)"))
 
 
-def _fate(idle: float, interval: float, probes: int, box: float, silent: float, lost: int) -> str:
-    idle = KEEPALIVE_IDLE.check("keepalives_s", idle)
-    if _dies(idle, interval, probes, box, silent):
-        return DIES
-    # The probes that get lost are none for the box: the first that counts comes later.
-    late = idle + interval * lost
-    return LUCK if _dies(late, interval, max(probes - lost, 1), box, silent) else REACH_LIVES
-
-
-def _dies(idle: float, interval: float, probes: int, box: float, silent: float) -> bool:
-    keepalive = KeepaliveDefaults("", idle, interval, probes, 0)
-    ending = runs.behind_middlebox(box, "drop", "long_query", silent, keepalive, 0, _RETRIES2, NEWEST)
-    return ending is not None
+def _outcome(idle: float, interval: float, probes: int, box: float, silent: float, lost: int) -> str:
+    keepalive = KeepaliveDefaults(KEEPALIVE_IDLE.check("keepalives_s", idle), interval, probes)
+    for gone, outcome in ((0, DIES), (lost, LUCK)):
+        if runs.behind_middlebox(box, "drop", "long_query", silent, keepalive.after_losing(gone)):
+            return outcome
+    return SURVIVES
 
 
 class _Column(list[Any]):

@@ -10,12 +10,12 @@ import pytest
 
 import tcplab
 from tcplab import run
-from tcplab.advice.runs import FATES, LIVES, SILENT, TOLD, SilentConnection, known_boxes, known_clients
+from tcplab.advice.runs import OUTCOMES, RESET, SILENT, SURVIVES, SilentConnection, known_clients
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import RST
 from tcplab.experiments import IdleFirewall
 from tcplab.route.firewall import EXPIRED
-from tcplab.widgets.maps import OFF, PATTERNS, RIGHT, SIGNS, draw_idle_map, idle_map
+from tcplab.widgets.maps import OFF, PATTERNS, RIGHT, SIGNS, draw_idle_map, idle_map, map_middleboxes
 
 SHORT = {"keepalive_interval_s": 20, "keepalive_probes": 3}
 KEEPALIVES = (0, 30, 100, 200, 400, 700, 1500)
@@ -32,9 +32,9 @@ def experienced(expired, waiting_for, keepalive, box, quiet):
         )
     )  # fmt: skip
     if trace.outcome["survived"]:
-        return LIVES
+        return SURVIVES
     resets = [p for p in trace.packets if p.receiver == "client" and p.segment.flags & RST]
-    return TOLD if any(p.verdict == "accepted" for p in resets) else SILENT
+    return RESET if any(p.verdict == "accepted" for p in resets) else SILENT
 
 
 @pytest.mark.parametrize("waiting_for", ["long_query", "next_query"])
@@ -46,10 +46,10 @@ def test_the_rules_are_what_the_experiment_does(expired, waiting_for):
             **SHORT, keepalive_idle_s=keepalive, box_idle_s=box, expired=expired, quiet_s=quiet,
             waiting_for=waiting_for,
         )  # fmt: skip
-        fate = experienced(expired, waiting_for, keepalive, box, quiet)
-        assert silence.fate == fate, (keepalive, box, quiet)
-        seen.add(fate)
-    assert LIVES in seen
+        outcome = experienced(expired, waiting_for, keepalive, box, quiet)
+        assert silence.outcome == outcome, (keepalive, box, quiet)
+        seen.add(outcome)
+    assert SURVIVES in seen
 
 
 def named(picture, name):
@@ -61,15 +61,15 @@ def inside(picture, keepalive, box):
     """The names of the areas that cover a place, by counting the edges to the right of it."""
     x, y = log10(keepalive or OFF), log10(box)
     found = []
-    for fate in FATES:
-        area = named(picture, f"area: {fate}")
+    for outcome in OUTCOMES:
+        area = named(picture, f"area: {outcome}")
         points = list(zip(area["x"], area["y"], strict=True))
         crossed = 0
         for (x0, y0), (x1, y1) in pairwise(points):
             if None in (x0, x1) or (y0 > y) == (y1 > y):
                 continue
             crossed += x0 + (y - y0) / (y1 - y0) * (x1 - x0) > x
-        found += [fate] * (crossed % 2)
+        found += [outcome] * (crossed % 2)
     return found
 
 
@@ -81,20 +81,23 @@ def test_the_areas_are_the_rules(expired, quiet):
     for keepalive, box in product(
         (0, 2, 14, 29, 310, 1000, 25_000), (12, 61, 300, 1800, 7000, 40_000, 430_000)
     ):
-        assert inside(picture, keepalive, box) == [silence.fate_at(keepalive, box, expired)], (keepalive, box)
+        assert inside(picture, keepalive, box) == [silence.outcome_at(keepalive, box, expired)], (
+            keepalive,
+            box,
+        )
 
 
 def test_where_late_probes_decide_the_area_is_cut():
     silence = SilentConnection(expired="drop_inbound", quiet_s=1200)
     picture = draw_idle_map(silence)
-    assert inside(picture, 20_000, 100) == [TOLD]
+    assert inside(picture, 20_000, 100) == [RESET]
     assert inside(picture, 0, 100) == [SILENT]
-    assert inside(picture, 100, 90) == [LIVES]
-    assert inside(picture, 60, 400) == [LIVES]
-    assert silence.fate_at(20_000, 100, "drop_inbound") == TOLD
+    assert inside(picture, 100, 90) == [SURVIVES]
+    assert inside(picture, 60, 400) == [SURVIVES]
+    assert silence.outcome_at(20_000, 100, "drop_inbound") == RESET
 
 
-def test_one_lost_probe_is_told():
+def test_one_lost_probe_is_mentioned():
     assert SilentConnection(keepalive_idle_s=300).sentence.endswith(
         "the next comes after 6 min 15 s, too late."
     )
@@ -104,18 +107,29 @@ def test_one_lost_probe_is_told():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({}, "The client finds out after 2 h 11 min 15 s, by its keepalive alone"),
-        ({"keepalive_idle_s": 0}, "the client waits for ever"),
+        ({}, "Only the client's keepalive finds out, after 2 h 11 min 15 s"),
+        ({"keepalive_idle_s": 0}, "the client waits indefinitely"),
         ({"expired": "reject"}, "the client gets a RST after 2 h, Connection reset by peer (ECONNRESET)"),
         ({"expired": "reject", "waiting_for": "next_query"}, "the client gets a RST after 10 min"),
         ({"expired": "reset_both"}, "the client gets a RST after 5 min 50 s"),
-        ({"expired": "drop_inbound", "keepalive_idle_s": 1000, "quiet_s": 1500}, "lives."),
+        ({"expired": "drop_inbound", "keepalive_idle_s": 1000, "quiet_s": 1500}, "survives."),
         ({"expired": "drop_inbound"}, "the client gets a RST after 2 h"),
-        ({"expired": "reopen"}, "takes the connection up again with the next segment: the long query lives."),
-        ({"waiting_for": "next_query"}, "the next query is sent again for 15 minutes"),
-        ({"quiet_s": 300}, "The long query of 5 min lives: the box forgets nothing so soon"),
-        ({"box_idle_s": 0}, "lives"),
-        ({"keepalive_idle_s": 60}, "A probe after each 60 s restarts the box's timer of 5 min 50 s"),
+        (
+            {"expired": "reopen"},
+            "takes the connection up again with the next segment: the long query survives.",
+        ),
+        ({"waiting_for": "next_query"}, "the next query is sent again for 15 min 29 s, then"),
+        ({"quiet_s": 300}, "long query of 5 min survives: the middlebox forgets nothing so soon"),
+        ({"box_idle_s": 0}, "survives"),
+        ({"keepalive_idle_s": 60}, "A probe after each 60 s restarts the middlebox's timer of 5 min 50 s"),
+        (
+            {"keepalive_idle_s": 15, "box_idle_s": 60},
+            "The first probe comes in time, the next only 75 s later: the middlebox forgets in between",
+        ),
+        (
+            {"keepalive_idle_s": 400, "keepalive_interval_s": 20, "waiting_for": "next_query"},
+            "keepalive gives the connection up after 9 min 40 s; the next query fails at once",
+        ),
     ],
 )
 def test_the_sentence_says_what_happens_and_when(settings, says):
@@ -133,18 +147,18 @@ def test_the_seconds_of_the_sentence_are_the_experiments(expired, keepalive):
         )
     )  # fmt: skip
     gone = next((s.t for s in trace.sockets if s.host == "client" and s.state == "CLOSED"), None)
-    told = re.search(r"(?:RST|out) after ((?:\d+ (?:h|min|s) ?)+)", silence.sentence)
-    assert (told is None) == (gone is None)
-    if told and gone:
+    ended = re.search(r"(?:RST|out,) after ((?:\d+ (?:h|min|s) ?)+)", silence.sentence)
+    assert (ended is None) == (gone is None)
+    if ended and gone:
         number = {"h": 3600, "min": 60, "s": 1}
-        said = sum(int(n) * number[unit] for n, unit in re.findall(r"(\d+) (h|min|s)", told[1]))
+        said = sum(int(n) * number[unit] for n, unit in re.findall(r"(\d+) (h|min|s)", ended[1]))
         assert trace.seconds(gone) == pytest.approx(said, abs=1)
 
 
 def test_boxes_and_clients_come_from_the_catalogue():
-    boxes = {box.name: (box.seconds, box.expired) for box in known_boxes()}
+    boxes = {box.name: (box.idle_s, box.expired) for box in map_middleboxes()}
     assert boxes["AWS NAT gateway"] == (350, "reject")
-    assert boxes["Azure load balancer"] == (240, "drop")
+    assert boxes["Azure Load Balancer"] == (240, "drop")
     assert boxes["Linux conntrack"] == (432_000, "reopen")
     clients = dict(known_clients())
     assert "redis-cli" in clients[15] and "libpq" in clients[7200] and "pgjdbc" in clients[0]
@@ -153,17 +167,17 @@ def test_boxes_and_clients_come_from_the_catalogue():
 def test_every_box_is_a_line_and_a_word_and_says_what_it_does():
     picture = draw_idle_map(SilentConnection())
     words = named(picture, "words")["text"]
-    assert " 5 min 50 s: ◆ AWS NLB, ◆ AWS NAT gateway, ✗ AWS Network Firewall" in words
+    assert " 5 min 50 s: ◆ AWS NAT gateway, ✗ AWS Network Firewall, ◆ AWS NLB" in words
     lines = named(picture, "boxes")
-    assert {y for y in lines["y"] if y is not None} == {log10(box.seconds) for box in known_boxes()}
-    assert {"✓ lives", "✗ silent"} <= {re.sub("<[^>]+>", "", text) for text in words}
+    assert {y for y in lines["y"] if y is not None} == {log10(box.idle_s) for box in map_middleboxes()}
+    assert {"✓ survives", "✗ silent"} <= {re.sub("<[^>]+>", "", text) for text in words}
 
 
 def test_clients_stand_on_the_diagonal():
     points = named(draw_idle_map(SilentConnection()), "clients")
     on = [(x, y) for x, y in zip(points["x"], points["y"], strict=True) if x is not None and 10**x < RIGHT]
     assert len(on) >= 3 and all(x == y for x, y in on)
-    assert any("lives behind every box above" in text for text in points["hovertext"])
+    assert any("survives every box above" in text for text in points["hovertext"])
 
 
 def test_ones_own_setting_is_marked():
@@ -176,7 +190,7 @@ def test_ones_own_setting_is_marked():
     assert not named(draw_idle_map(SilentConnection(box_idle_s=0)), "my setting")["x"]
 
 
-def test_nothing_is_told_by_colour_alone():
+def test_nothing_is_said_by_colour_alone():
     assert len(set(PATTERNS.values())) == 3
     assert len({symbol for symbol, _ in SIGNS.values()}) == len({sign for _, sign in SIGNS.values()}) == 3
 
@@ -214,9 +228,9 @@ def test_a_map_is_drawn_while_a_slider_moves():
 
 def test_turning_a_knob_changes_picture_and_sentence():
     shown = tcplab.idle_map(keepalive_idle_s=300)
-    assert repr(shown) == shown.sentence and "lives" in shown.sentence
+    assert repr(shown) == shown.sentence and "survives" in shown.sentence
     shown.set(keepalive_idle_s=400)
-    assert "nobody is told" in shown.sentence
+    assert "no program is notified" in shown.sentence
     (ring,) = [trace for trace in shown.figure.data if trace.name == "my setting"]
     assert ring.x[0] == log10(400)
     control = shown._controls["box_idle_s"]
@@ -238,5 +252,5 @@ def test_a_wrong_value_is_one_sentence_and_no_picture():
 
 def test_it_reads_where_no_widget_can_live():
     bundle = idle_map()._repr_mimebundle_()
-    assert bundle["text/plain"].startswith("After 5 min 50 s the box forgets")
+    assert bundle["text/plain"].startswith("After 5 min 50 s the middlebox forgets")
     assert 'role="status"' in bundle["text/html"]

@@ -3,8 +3,9 @@
 import pytest
 
 from tcplab import IdleFirewall, run
+from tcplab.advice.runs import SURVIVES
 from tcplab.core.knobs import ParameterError
-from tcplab.widgets.maps import DIES, LUCK, REACH_LIVES, lost_probe_map
+from tcplab.widgets.maps import DIES, LUCK, lost_probe_map
 
 KEEPALIVES, BOXES = (60, 274, 300, 600), (350, 900)
 
@@ -20,7 +21,7 @@ def test_every_pair_is_what_the_inequality_says():
     found = cells(lost_probe_map(KEEPALIVES, BOXES))
     assert len(found) == len(KEEPALIVES) * len(BOXES)
     for (idle, box), text in found.items():
-        wanted = DIES if idle >= box else LUCK if idle + 75 >= box else REACH_LIVES
+        wanted = DIES if idle >= box else LUCK if idle + 75 >= box else SURVIVES
         assert text == wanted, (idle, box, text)
 
 
@@ -31,7 +32,7 @@ def test_it_is_a_run_of_the_experiment():
 
 
 def test_more_lost_probes_kill_more():
-    assert cells(lost_probe_map((250,), (350,), lost=1), (250,), (350,))[250, 350] == REACH_LIVES
+    assert cells(lost_probe_map((250,), (350,), lost=1), (250,), (350,))[250, 350] == SURVIVES
     assert cells(lost_probe_map((250,), (350,), lost=2), (250,), (350,))[250, 350] == LUCK
 
 
