@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from tcplab.bench.script import Story, StudyScript
 from tcplab.core.knobs import ParameterError
+from tcplab.core.trace import Trace
+from tcplab.follow import classify
 
 if TYPE_CHECKING:
     from tcplab.bench.sandbox import Sandbox
-    from tcplab.bench.script import Bench
-    from tcplab.core.trace import Trace
 
-
-class Story(Protocol):
-    """What a bench needs of an experiment."""
-
-    @property
-    def name(self) -> Any: ...
-    @property
-    def linux(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def latency_ms(self) -> float: ...
-
-    def values(self) -> dict[str, Any]: ...
-    def ignored_by_release(self) -> list[str]: ...
-    async def run(self, bench: Bench) -> None: ...
-    def outcome(self, trace: Trace) -> dict[str, Any]: ...
-
-
-@runtime_checkable
-class StudyScript(Story, Protocol):
-    """A study of many connections: it plays itself on the model; its script is for Linux alone."""
-
-    def simulated(self) -> Trace: ...
-    def check_for_linux(self) -> None: ...
-    def matched_to(self, linux: Trace) -> Self: ...
-    def compared(self) -> tuple[str, ...]: ...
-    def nearby(self) -> Sequence[Self]: ...
+__all__ = ["Story", "StudyScript", "run"]
 
 
 def run(
@@ -59,8 +33,6 @@ def run(
     `delayed_host` alone. Raises `ParameterError` for a bench that doesn't exist,
     `tcplab.bench.sandbox.BenchError` where Linux can't be had.
     """
-    from tcplab.follow import classify
-
     if bench == "model" and isinstance(experiment, StudyScript):
         return experiment.simulated()
     if bench == "model":

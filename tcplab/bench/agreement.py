@@ -15,7 +15,8 @@ from itertools import permutations
 from math import ceil
 from typing import Any, Protocol, Self
 
-from tcplab.bench import Story, StudyScript, run
+from tcplab.bench import run
+from tcplab.bench.script import Story, StudyScript
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, flag_letters
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Call, Packet, Relative, Trace

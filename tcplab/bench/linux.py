@@ -16,7 +16,7 @@ import socket
 import subprocess
 from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tcplab.bench.namespaces import (
     Console,
@@ -32,8 +32,8 @@ from tcplab.bench.namespaces import (
 )
 from tcplab.bench.sandbox import BenchError
 from tcplab.bench.script import (
+    DEFAULTS,
     MORE_ADDRESSES,
-    OLD_WINDOW,
     Bench,
     Bind,
     Connection,
@@ -41,24 +41,15 @@ from tcplab.bench.script import (
     Result,
     ScriptError,
     SocketOptions,
+    Story,
 )
-from tcplab.bench.sockets import Held, LinuxConnection, LinuxListener, abort, bind_before, set_options
-from tcplab.bench.wire import Clock, LinkEnd, Wire
-from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, seq_add
+from tcplab.bench.sockets import LinuxConnection, LinuxListener, SocketHost, abort, bind_before, set_options
+from tcplab.bench.wire import Clock, LinkEnd, LinuxWire
+from tcplab.core.segment import Endpoint, Segment
 from tcplab.core.text import MILLISECOND, SECOND
-from tcplab.core.trace import Call, Note, Trace
+from tcplab.core.trace import Trace
 from tcplab.route.cable import Rule
 from tcplab.route.middlebox import Middlebox
-
-if TYPE_CHECKING:
-    from tcplab.bench import Story
-
-
-# ----------------------------------------------------------------------
-# A host of the Linux bench: a network namespace with one card, real sockets, and real rules.
-#
-# All sockets of all hosts belong to one process and one asyncio loop; each is made inside its
-# host's network.
 
 CARD = "eth0"
 #: Buckets for connections in a host of ours, where Linux allows a table of its own (6.1): the
@@ -82,8 +73,14 @@ def prepare_home() -> None:
     write_sysctl("ipv4/tcp_child_ehash_entries", str(_OWN_BUCKETS))
 
 
-class LinuxHost(Host):
-    """One machine: one address, until it is given more."""
+class LinuxHost(SocketHost):
+    """A network namespace with one card, real sockets, and real rules.
+
+    All sockets of all hosts belong to one process and one asyncio loop; each is made inside its host's
+    network.
+    """
+
+    bench: LinuxBench
 
     def __init__(self, bench: LinuxBench, name: str, address: str) -> None:
         self.bench = bench
@@ -91,8 +88,7 @@ class LinuxHost(Host):
         self._number = int(address.rpartition(".")[2])
         self._sysctls: dict[str, str] = {}
         self._more_addresses: list[str] = []
-        #: Every socket that a program here holds or has held.
-        self.held: list[Held] = []
+        self.held = []
         self.looked = 0
         self.console: Console | None = None
         self.end: LinkEnd
@@ -125,9 +121,10 @@ class LinuxHost(Host):
             self.console = Console(self.name, self.console)
         if not hasattr(self, "end"):
             self.end = LinkEnd(self.name, card, mac)
+            self.cable = self.end.cable
         else:
             self.end.plug_into(card)
-        for rule in self.end.cable.rules.values():
+        for rule in self.cable.rules.values():
             self._apply_rule(rule)
         self.bench.wire.attach(self.end, self.address)
 
@@ -167,9 +164,7 @@ class LinuxHost(Host):
         if not known:
             self.bench.warn(f"{name} is ignored: this Linux ({self.bench.trace.linux}) has no such setting.")
 
-    async def listen(
-        self, port: int, backlog: int = 128, options: SocketOptions = SocketOptions()
-    ) -> LinuxListener:
+    async def listen(self, port: int, backlog: int = 128, options: SocketOptions = DEFAULTS) -> LinuxListener:
         began = self.bench.clock.now()
         listening = self.make_socket(options)
         try:
@@ -181,12 +176,7 @@ class LinuxHost(Host):
         return LinuxListener(self, listening)
 
     async def connect(
-        self,
-        server: Host,
-        port: int,
-        options: SocketOptions = SocketOptions(),
-        *,
-        bind: Bind | None = None,
+        self, server: Host, port: int, options: SocketOptions = DEFAULTS, *, bind: Bind | None = None
     ) -> tuple[Result, Connection]:
         connecting = self.make_socket(options)
         remote = Endpoint(server.address, port)
@@ -211,37 +201,15 @@ class LinuxHost(Host):
         self.record(options.connect_says(remote, bind), result.error or "ok", began, connection.local.port)
         return result, connection
 
-    def unplug(self) -> None:
-        self.bench.wire.drain()
-        self.end.cable.unplug()
-        self.bench.note(self, "unplugged")
-
-    def plug(self) -> None:
-        self.bench.wire.drain()
-        self.end.cable.plug()
-        self.bench.note(self, "plugged in again")
-
     def reboot(self) -> None:
         # A new network in place of the old one: with it go sockets of every kind, and none of
         # them can say a word, since their card hangs on no wire.
-        self.bench.wire.drain()
+        self.bench.drain()
         self.bench.wire.detach(self.end)
         self.shut_down()
         self._boot()
         self.touched()
         self.bench.note(self, "rebooted: no socket is left")
-
-    def reject(self, port: int, times: int = 0) -> None:
-        self._rule(port, "REJECT", times)
-
-    def drop(self, port: int) -> None:
-        self._rule(port, "DROP")
-
-    def _rule(self, port: int, rule: str, times: int = 0) -> None:
-        self.bench.wire.drain()
-        added = self.end.cable.add_rule(port, rule, times)
-        self._apply_rule(added)
-        self.bench.note(self, added.says)
 
     def _apply_rule(self, rule: Rule) -> None:
         """A rule of netfilter in this host's network; the wire knows of it only to name the fate."""
@@ -292,9 +260,14 @@ class LinuxHost(Host):
         self.bench.stirred()
 
     def record(self, call: str, result: str, began: int, port: int) -> None:
-        """Write a call into the trace."""
-        self.bench.trace.calls.append(Call(self.bench.clock.now(), began, self.name, call, result, port))
+        super().record(call, result, began, port)
         self.touched()
+
+    async def changed(self) -> None:
+        await self.bench.changed()
+
+    def owes_ack(self, local: Endpoint, remote: Endpoint) -> bool:
+        return self.bench.wire.owes_ack(local, remote)
 
 
 def _text(value: int | str | tuple[int, ...]) -> str:
@@ -331,7 +304,7 @@ class LinuxBench(Bench):
         self.home = home
         self.clock = Clock()
         self.trace = Trace(str(story.name), "linux", version(), story.values())
-        self.wire = Wire(self.trace, self.clock, round(story.latency_ms * MILLISECOND), self.stirred)
+        self.wire = LinuxWire(self.trace, self.clock, round(story.latency_ms * MILLISECOND), self.stirred)
         self._hosts: list[LinuxHost] = []
         self._more_addresses = 0
         self._loop = asyncio.get_running_loop()
@@ -341,20 +314,18 @@ class LinuxBench(Bench):
 
     # -- the script's verbs ------------------------------------------------------------------
 
-    def hosts(self, *names: str) -> tuple[LinuxHost, ...]:
-        made = []
-        for name in names:
-            host = LinuxHost(self, name, f"10.0.0.{len(self._hosts) + 1}")
-            self._hosts.append(host)
-            self.trace.hosts[name] = host.address
-            made.append(host)
-        return tuple(made)
+    def _make_host(self, name: str, address: str) -> LinuxHost:
+        self._hosts.append(LinuxHost(self, name, address))
+        return self._hosts[-1]
 
     def route(self, one: Host, other: Host, *boxes: Middlebox) -> None:
         self.wire.routes.place(one.name, other.name, boxes)
 
-    def now(self) -> float:
-        return self.clock.now() / SECOND
+    def nanoseconds(self) -> int:
+        return self.clock.now()
+
+    def drain(self) -> None:
+        self.wire.drain()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -379,37 +350,14 @@ class LinuxBench(Bench):
         except TimeoutError:
             return None
 
-    def lose(self, sender: Host, **which: int) -> None:
-        assert isinstance(sender, LinuxHost)
-        self.wire.drain()
-        for kind, times in which.items():
-            sender.end.cable.lose(kind, times)
-
-    def forge_reset(self, victim: Connection, offset: int) -> None:
-        assert isinstance(victim, LinuxConnection)
-        self.wire.drain()
-        last = self.wire.acked[victim.local, victim.remote]
-        self.wire.forge(Segment(victim.remote, victim.local, seq_add(last, offset), 0, RST, 0))
-
-    def forge_data(self, victim: Connection, length: int) -> None:
-        assert isinstance(victim, LinuxConnection)
-        self.wire.drain()
-        last = next(p.segment for p in reversed(self.trace.packets) if p.segment.source == victim.local)
-        numbers = last.ack, last.end_seq
-        self.wire.forge(Segment(victim.remote, victim.local, *numbers, PSH | ACK, OLD_WINDOW, length))
+    def _forge(self, segment: Segment) -> None:
+        self.wire.forge(segment)
 
     def move_address(self, old: Host, new: Host) -> None:
         assert isinstance(new, LinuxHost)
         new.take_over(old.address)
         self.wire.move(old.address, new.end)
         self.note(new, f"takes over address {old.address}")
-
-    def watch_from_now(self) -> None:
-        self.wire.drain()
-        self.trace.watched_from = self.clock.now()
-
-    def note(self, host: Host | None, text: str) -> None:
-        self.trace.notes.append(Note(self.clock.now(), host.name if host else "", text))
 
     # -- for its hosts -----------------------------------------------------------------------
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Awaitable, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import simpy
 
-from tcplab.bench.path import PathAhead, Routes
+from tcplab.bench.path import Crossing, RoutedWire
 from tcplab.bench.script import (
+    DEFAULTS,
     MORE_ADDRESSES,
-    OLD_WINDOW,
     Bench,
     Bind,
     Connection,
@@ -24,103 +24,64 @@ from tcplab.bench.script import (
     Result,
     ScriptError,
     SocketOptions,
+    Story,
 )
 from tcplab.core.releases import release
-from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, reset_for, seq_add
+from tcplab.core.segment import RST, Endpoint, Segment, reset_for
 from tcplab.core.text import MILLISECOND, SECOND
-from tcplab.core.trace import Call, CounterSample, Note, Packet, SocketSample, Trace
+from tcplab.core.trace import CounterSample, SocketSample, Trace
 from tcplab.model.listener import ListenSocket
 from tcplab.model.ports import ANY, PortError
 from tcplab.model.rules import SYN_SENT, TcpOptions
 from tcplab.model.socket import Socket
-from tcplab.model.stack import Stack
-from tcplab.route.cable import Cable
+from tcplab.model.stack import BLOCKING, Stack
+from tcplab.route.cable import Cable, Rule
 from tcplab.route.middlebox import Middlebox
 
-if TYPE_CHECKING:
-    from tcplab.bench import Story
-
-
-# ----------------------------------------------------------------------
-# Connections and listeners of the model bench: sockets of the model, in a program's hands.
+T = TypeVar("T")
 
 
 class ModelConnection(Connection):
     """A socket of the model, in a program's hands."""
 
+    host: ModelHost
+
     def __init__(self, host: ModelHost, socket: Socket) -> None:
-        self.host: ModelHost = host
-        self.socket = socket
+        self.host, self.socket = host, socket
+        self.local, self.remote = socket.local, socket.remote
 
-    @property
-    def port(self) -> int:
-        return self.socket.local.port
+    async def _perform(self, verb: str, *arguments: Any) -> Result:
+        value = await self.host.call(self.socket, "close" if verb == "kill" else verb, *arguments)
+        return Result(error=value) if isinstance(value, str) else Result(value or 0)
 
-    async def send(self, length: int) -> Result:
-        return await self.host.call(f"send({length})", self.socket, "send", length)
+    async def _changed(self) -> None:
+        await self.host.changed(self.socket)
 
-    async def receive(self, at_most: int = 1 << 20) -> Result:
-        return await self.host.call("recv()", self.socket, "receive", at_most, end_of_file=True)
+    def _is_settled(self) -> bool:
+        return self.socket.settled
 
-    async def close(self) -> Result:
-        return await self.host.call("close()", self.socket, "close", blocks=False)
+    def _is_hung_up(self) -> bool:
+        return self.socket.hung_up
 
-    async def reset(self) -> Result:
-        return await self.host.call("close() with SO_LINGER 0", self.socket, "reset", blocks=False)
-
-    async def shutdown_write(self) -> Result:
-        return await self.host.call("shutdown(SHUT_WR)", self.socket, "shutdown_write", blocks=False)
-
-    async def kill(self) -> Result:
-        return await self.host.call("killed (SIGKILL)", self.socket, "close", blocks=False)
-
-    async def settled(self) -> None:
-        while not self.socket.settled:
-            await self.host.changed(self.socket)
-
-    async def wait_until_broken(self, limit_s: float) -> Result:
-        async def broken() -> Result:
-            while self.socket.error is None:
-                await self.host.changed(self.socket)
-            return Result(error=self.socket.error)
-
-        return await self.host.bench.within(limit_s, broken()) or Result()
-
-    async def wait_until_hung_up(self, limit_s: float) -> bool:
-        async def hung_up() -> bool:
-            while not self.socket.hung_up:
-                await self.host.changed(self.socket)
-            return True
-
-        return await self.host.bench.within(limit_s, hung_up()) or False
+    def _pending_error(self) -> str | None:
+        return self.socket.error
 
 
 class ModelListener(Listener):
     """A listening socket of the model."""
 
+    host: ModelHost
+
     def __init__(self, host: ModelHost, listener: ListenSocket) -> None:
-        self.host = host
-        self.listener = listener
+        self.host, self.listener = host, listener
+        self.port = listener.local.port
 
-    async def accept(self) -> ModelConnection:
-        host, began = self.host, self.host.env.now
-        while (socket := host.stack.call(host.env.now, "accept", self.listener)) is None:
-            await host.changed(self.listener)
-        host.record("accept()", "ok", began, socket.local.port)
-        host.settle()
-        return ModelConnection(host, socket)
+    async def _accept(self) -> ModelConnection:
+        return ModelConnection(self.host, await self.host.call(self.listener, "accept"))
 
-    async def close(self) -> Result:
-        return await self.host.call("close() of the listener", self.listener, "close_listener", blocks=False)
-
-    async def kill(self) -> Result:
-        return await self.host.call(
-            "listener killed (SIGKILL)", self.listener, "close_listener", blocks=False
-        )
-
-
-# ----------------------------------------------------------------------
-# The model bench's wire: a delay, with named losses, pulled cables, and boxes on the way.
+    def _end(self, *, kill: bool) -> None:
+        self.host.stack.call(self.host.env.now, "close_listener", self.listener)
+        self.host.settle()
 
 
 class VirtualTime(simpy.Environment):
@@ -132,94 +93,40 @@ class VirtualTime(simpy.Environment):
         return self._now  # type: ignore[return-value]
 
 
-class ModelWire:
-    """Carries segments; writes a packet for each."""
+class ModelWire(RoutedWire["ModelHost"]):
+    """Carries segments in virtual time."""
 
     def __init__(self, env: VirtualTime, trace: Trace, latency: int) -> None:
+        super().__init__(trace, latency)
         self._env = env
-        self._trace = trace
-        self._latency = latency
-        #: Whom an address leads to.
-        self.owners: dict[str, ModelHost] = {}
-        self.routes = Routes(trace)
         self._box_timer: int | None = None
 
     def carry(self, sender: ModelHost, segment: Segment, kind: str = "") -> None:
-        """Put a segment on the wire, unless a named loss or a pulled cable takes it."""
-        env = self._env
-        receiver = self.owners[segment.destination.address]
-        ours, theirs = sender.cable, receiver.cable
-        packet = Packet(env.now, sender.name, receiver.name, segment, kind=kind)
-        self._trace.packets.append(packet)
-        if ours.loses(segment) or not (ours.plugged and theirs.plugged):
-            packet.fate = "lost"
-            return
-        cuts = ours.cuts + theirs.cuts
-        if self.routes and (way := self.routes.way(sender.name, receiver.name)).boxes:
-            self._leg(packet, (ours, theirs), cuts, way)
-            return
+        """Put a segment on the wire."""
+        self.put(sender, self.owners[segment.destination.address], segment, self._env.now, kind)
 
-        def arrive(event: simpy.Event) -> None:
-            if ours.cuts + theirs.cuts != cuts:
-                packet.fate = "lost"
-                return
-            self._arrive(packet, receiver)
+    def _schedule(self, crossing: Crossing[ModelHost], due: int) -> None:
+        def over(event: simpy.Event) -> None:
+            self._arrive(crossing, due, due)
 
-        env.timeout(self._latency).callbacks.append(arrive)
+        self._env.timeout(due - self._env.now).callbacks.append(over)
 
-    def _arrive(self, packet: Packet, receiver: ModelHost) -> None:
-        segment, now = packet.segment, self._env.now
+    def _deliver(self, crossing: Crossing[ModelHost], now: int) -> None:
+        packet, receiver = crossing.packet, crossing.receiver
+        assert packet is not None
         packet.arrives = now
-        rule = receiver.cable.rule_for(segment)
+        rule = receiver.cable.rule_for(packet.segment)
         if rule is None:
-            receiver.stack.receive(now, segment)
+            receiver.stack.receive(now, packet.segment)
             packet.verdict = receiver.stack.verdict
             receiver.settle()
             return
         packet.fate = f"dropped_by:{rule}"
-        if rule == "REJECT" and not segment.flags & RST:
-            self.carry(receiver, reset_for(segment))
-
-    # -- the boxes on it ---------------------------------------------------------------------
-
-    def _leg(self, packet: Packet, cables: tuple[Cable, ...], cuts: int, way: PathAhead) -> None:
-        """To the next box, and further if it lets the segment pass; to the receiver behind the last."""
-
-        def ended(event: simpy.Event) -> None:
-            if sum(cable.cuts for cable in cables) != cuts:
-                packet.fate = "lost"
-            elif not way.boxes:
-                self._arrive(packet, self.owners[packet.segment.destination.address])
-            else:
-                box = way.boxes[0]
-                self._fire_boxes()
-                decision = self.routes.meet(self._env.now, box, packet)
-                for reset in decision.resets:
-                    self._reset_from(box, reset)
-                if decision.passes:
-                    self._leg(packet, cables, cuts, way.rest)
-                self._watch_boxes()
-
-        wait = way.left(self._latency) - (way.rest.left(self._latency) if way.boxes else 0)
-        self._env.timeout(wait).callbacks.append(ended)
-
-    def _reset_from(self, box: Middlebox, reset: Segment) -> None:
-        """A RST that a box sends in somebody's name."""
-        receiver = self.owners[reset.destination.address]
-        packet = Packet(self._env.now, box.name, receiver.name, reset, kind="forged")
-        self._trace.packets.append(packet)
-        if not receiver.cable.plugged:
-            packet.fate = "lost"
-            return
-        way = self.routes.way_from(box, receiver.name)
-        self._leg(packet, (receiver.cable,), receiver.cable.cuts, way)
-
-    def _fire_boxes(self) -> None:
-        for box, reset in self.routes.fire(self._env.now):
-            self._reset_from(box, reset)
+        if rule == "REJECT" and not packet.segment.flags & RST:
+            self.carry(receiver, reset_for(packet.segment))
 
     def _watch_boxes(self) -> None:
-        """Wake when a box has something to forget; one that has moved on since is woken for nothing."""
+        """An earlier timer that is no longer due when it fires does nothing."""
         due = self.routes.next_timer()
         if due is None or (self._box_timer is not None and self._box_timer <= due):
             return
@@ -227,14 +134,10 @@ class ModelWire:
         def is_due(event: simpy.Event) -> None:
             if self._box_timer == self._env.now:
                 self._box_timer = None
-                self._fire_boxes()
-                self._watch_boxes()
+                self._fire_boxes(self._env.now)
 
         self._box_timer = due
         self._env.timeout(due - self._env.now).callbacks.append(is_due)
-
-
-T = TypeVar("T")
 
 
 class _Wait:
@@ -254,11 +157,12 @@ def _nanoseconds(seconds: float) -> int:
 
 
 class ModelHost(Host):
-    """One machine: a `Stack`, its cable, and its firewall rules."""
+    """One machine: a `Stack` and its cable."""
+
+    bench: ModelBench
 
     def __init__(self, bench: ModelBench, name: str, address: str, seed: int) -> None:
-        self.bench = bench
-        self.env = bench.env
+        self.bench, self.env = bench, bench.env
         self.name, self.address = name, address
         self.stack = Stack(address, bench.release, seed)
         self.cable = Cable()
@@ -279,9 +183,7 @@ class ModelHost(Host):
     def add_address(self) -> str:
         return self.bench.one_more_address(self)
 
-    async def listen(
-        self, port: int, backlog: int = 128, options: SocketOptions = SocketOptions()
-    ) -> ModelListener:
+    async def listen(self, port: int, backlog: int = 128, options: SocketOptions = DEFAULTS) -> ModelListener:
         try:
             listener = self.stack.listen(port, backlog, _options(options))
         except PortError as error:
@@ -291,12 +193,7 @@ class ModelHost(Host):
         return ModelListener(self, listener)
 
     async def connect(
-        self,
-        server: Host,
-        port: int,
-        options: SocketOptions = SocketOptions(),
-        *,
-        bind: Bind | None = None,
+        self, server: Host, port: int, options: SocketOptions = DEFAULTS, *, bind: Bind | None = None
     ) -> tuple[Result, Connection]:
         began, stack, remote = self.env.now, self.stack, Endpoint(server.address, port)
         call = options.connect_says(remote, bind)
@@ -321,52 +218,25 @@ class ModelHost(Host):
         self.record(call, failed or "ok", began, socket.local.port)
         return Result(error=failed), ModelConnection(self, socket)
 
-    def unplug(self) -> None:
-        self.cable.unplug()
-        self.bench.note(self, "unplugged")
-
-    def plug(self) -> None:
-        self.cable.plug()
-        self.bench.note(self, "plugged in again")
+    def _apply_rule(self, rule: Rule) -> None:
+        """The wire asks the cable."""
 
     def reboot(self) -> None:
         self.stack.forget_everything()
         self.settle()
         self.bench.note(self, "rebooted: no socket is left")
 
-    def reject(self, port: int, times: int = 0) -> None:
-        self.bench.note(self, self.cable.add_rule(port, "REJECT", times).says)
-
-    def drop(self, port: int) -> None:
-        self.bench.note(self, self.cable.add_rule(port, "DROP").says)
-
     # -- calls, and waiting ----------------------------------------------------------------
 
-    async def call(
-        self,
-        text: str,
-        target: Any,
-        verb: str,
-        *arguments: Any,
-        end_of_file: bool = False,
-        blocks: bool = True,
-    ) -> Result:
-        """Make a call, wait while it would block, and write down what came back."""
-        began = self.env.now
-        value = self.stack.call(began, verb, target, *arguments)
+    async def call(self, target: Any, verb: str, *arguments: Any) -> Any:
+        """Make a call, and wait while it would block."""
+        value = self.stack.call(self.env.now, verb, target, *arguments)
         self.settle()
-        while blocks and value is None:
+        while value is None and verb in BLOCKING:
             await self.changed(target)
             value = self.stack.call(self.env.now, verb, target, *arguments)
             self.settle()
-        result = Result(error=value) if isinstance(value, str) else Result(value or 0)
-        said = result.error or ("end of file" if end_of_file and not result.value else str(result.value))
-        self.record(text, said if blocks else (result.error or "ok"), began, target.local.port)
-        return result
-
-    def record(self, call: str, result: str, began: int, port: int) -> None:
-        """Write a call into the trace."""
-        self.bench.trace.calls.append(Call(self.env.now, began, self.name, call, result, port))
+        return value
 
     def changed(self, target: Any) -> _Wait:
         """Wait until the stack has touched a socket or listener."""
@@ -425,15 +295,9 @@ class ModelBench(Bench):
         self._seed = story.seed
         self.wire = ModelWire(self.env, self.trace, round(story.latency_ms * MILLISECOND))
 
-    def hosts(self, *names: str) -> tuple[ModelHost, ...]:
-        made = []
-        for name in names:
-            address = f"10.0.0.{len(self.trace.hosts) + 1}"
-            host = ModelHost(self, name, address, self._seed)
-            self.wire.owners[address] = host
-            self.trace.hosts[name] = address
-            made.append(host)
-        return tuple(made)
+    def _make_host(self, name: str, address: str) -> ModelHost:
+        host = self.wire.owners[address] = ModelHost(self, name, address, self._seed)
+        return host
 
     def one_more_address(self, host: ModelHost) -> str:
         """Another address that leads to a host."""
@@ -448,8 +312,11 @@ class ModelBench(Bench):
         """The share by which a host's timers fire late."""
         return self._timer_delay if self._delayed_host in ("", host) else 0
 
-    def now(self) -> float:
-        return self.env.now / SECOND
+    def nanoseconds(self) -> int:
+        return self.env.now
+
+    def drain(self) -> None:
+        """A host's segments are on the wire as soon as it has sent them."""
 
     async def sleep(self, seconds: float) -> None:
         await _Wait(self.env.timeout(_nanoseconds(seconds)))
@@ -478,37 +345,13 @@ class ModelBench(Bench):
             await _Wait(process)
         return process.value
 
-    def lose(self, sender: Host, **which: int) -> None:
-        assert isinstance(sender, ModelHost)
-        for kind, times in which.items():
-            sender.cable.lose(kind, times)
-
-    def forge_reset(self, victim: Connection, offset: int) -> None:
-        assert isinstance(victim, ModelConnection)
-        ours = victim.socket.local
-        last = next(p.segment for p in reversed(self.trace.packets) if p.segment.source == ours)
-        forged = Segment(last.destination, last.source, seq_add(last.ack, offset), 0, RST, 0)
-        claimed = self.wire.owners[last.destination.address]
-        self.wire.carry(claimed, forged, kind="forged")
-
-    def forge_data(self, victim: Connection, length: int) -> None:
-        assert isinstance(victim, ModelConnection)
-        ours = victim.socket.local
-        last = next(p.segment for p in reversed(self.trace.packets) if p.segment.source == ours)
-        numbers = last.ack, last.end_seq
-        forged = Segment(last.destination, last.source, *numbers, PSH | ACK, OLD_WINDOW, length)
-        self.wire.carry(self.wire.owners[last.destination.address], forged, kind="forged")
+    def _forge(self, segment: Segment) -> None:
+        self.wire.carry(self.wire.owners[segment.source.address], segment, kind="forged")
 
     def move_address(self, old: Host, new: Host) -> None:
         assert isinstance(new, ModelHost)
         self.wire.owners[old.address] = new
         self.note(new, f"takes over address {old.address}")
-
-    def watch_from_now(self) -> None:
-        self.trace.watched_from = self.env.now
-
-    def note(self, host: Host | None, text: str) -> None:
-        self.trace.notes.append(Note(self.env.now, host.name if host else "", text))
 
 
 async def _as_coroutine(call: Awaitable[Any]) -> Any:

@@ -1,53 +1,52 @@
-"""The boxes of one run: between which hosts they stand, and what they do, written into the trace.
+"""The wire of one run, as both benches have it: losses, legs, and the middleboxes between hosts.
 
-Both benches carry a segment in legs of equal length: to the first box, to the next, to the
-receiver. What a box decides is asked here, so that its fate, its words and its table read the
-same from either bench.
+A segment crosses in legs of equal length: to the first middlebox, to the next, to the receiver.
+What a middlebox decides is asked here, so its drops, notes and table read the same from either
+bench. A bench adds the clock and the delivery.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from tcplab.bench.script import ScriptError
 from tcplab.core.segment import Segment
 from tcplab.core.trace import Note, Packet, SocketSample, Trace
+from tcplab.route.cable import Cable
 from tcplab.route.middlebox import Decision, Middlebox
 
 
 class PathAhead(NamedTuple):
-    """What is left of the way to a host: the boxes ahead, and how many legs the whole way has."""
+    """What is left of the path to a host: the middleboxes ahead, and the legs of the whole path."""
 
     boxes: tuple[Middlebox, ...] = ()
     legs: int = 1
 
     @property
     def rest(self) -> PathAhead:
-        """The way behind the first of the boxes."""
+        """The path behind the first of the middleboxes."""
         return PathAhead(self.boxes[1:], self.legs)
 
     def left(self, latency: int) -> int:
-        """How long the rest of the way takes, where the whole takes `latency`."""
+        """How long the rest of the path takes, where the whole takes `latency`."""
         return latency * (len(self.boxes) + 1) // self.legs
 
 
-#: No box ahead.
+#: No middlebox ahead.
 STRAIGHT = PathAhead()
 
 
 class Routes:
-    """Routes with boxes on them; false while there is none."""
+    """Which middleboxes are between which hosts."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._ways: dict[tuple[str, str], PathAhead] = {}
+        self._paths: dict[tuple[str, str], PathAhead] = {}
         self._boxes: dict[str, Middlebox] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._boxes)
-
     def place(self, one: str, other: str, boxes: tuple[Middlebox, ...]) -> None:
-        """Boxes between two hosts, in their order from `one`. Raises `ScriptError`."""
+        """Middleboxes between two hosts, in their order from `one`. Raises `ScriptError`."""
         hosts = list(self._trace.hosts)
         at = min(hosts.index(one), hosts.index(other)) + 1
         ordered = boxes if hosts[at - 1] == one else boxes[::-1]
@@ -59,22 +58,22 @@ class Routes:
         addresses = dict(self._trace.hosts)
         self._trace.hosts.clear()
         self._trace.hosts.update({name: addresses.get(name, "") for name in hosts})
-        self._ways[one, other] = PathAhead(boxes, len(boxes) + 1)
-        self._ways[other, one] = PathAhead(boxes[::-1], len(boxes) + 1)
+        self._paths[one, other] = PathAhead(boxes, len(boxes) + 1)
+        self._paths[other, one] = PathAhead(boxes[::-1], len(boxes) + 1)
 
-    def way(self, sender: str, receiver: str) -> PathAhead:
+    def path(self, sender: str, receiver: str) -> PathAhead:
         """From one host to another."""
-        return self._ways.get((sender, receiver), STRAIGHT)
+        return self._paths.get((sender, receiver), STRAIGHT)
 
-    def way_from(self, box: Middlebox, receiver: str) -> PathAhead:
-        """From a box to a host."""
-        for (_, end), (boxes, legs) in self._ways.items():
+    def path_from(self, box: Middlebox, receiver: str) -> PathAhead:
+        """From a middlebox to a host."""
+        for (_, end), (boxes, legs) in self._paths.items():
             if end == receiver and box in boxes:
                 return PathAhead(boxes[boxes.index(box) + 1 :], legs)
         return STRAIGHT
 
     def meet(self, now: int, box: Middlebox, packet: Packet) -> Decision:
-        """A segment has come to a box."""
+        """A segment has come to a middlebox."""
         decision = box.pass_on(now, packet.segment)
         if not decision.passes:
             packet.fate = f"dropped_by:{box.name}"
@@ -87,7 +86,7 @@ class Routes:
         return min((due for due in timers if due is not None), default=None)
 
     def fire(self, now: int) -> list[tuple[Middlebox, Segment]]:
-        """Let every box forget what is due; the RSTs that they send for that."""
+        """Let every middlebox forget what is due; the RSTs that they send for that."""
         sent = []
         for box in self._boxes.values():
             due = box.next_timer()
@@ -98,10 +97,130 @@ class Routes:
         return sent
 
     def _write(self, now: int, box: Middlebox, decision: Decision) -> None:
-        """A box's table in the terms of `ss`: its entry as a socket of its own."""
+        """A middlebox's table in the terms of `ss`: its entry as a socket."""
         for entry in box.changed():
             ends = (entry.initiator, entry.responder)
             sample = SocketSample(now, box.name, *ends, entry.state, timer=entry.timer, due=entry.due)
             self._trace.sockets.append(sample)
         if decision.says:
             self._trace.notes.append(Note(now, box.name, decision.says))
+
+
+class Wired(Protocol):
+    """A host's end of the wire."""
+
+    name: str
+    cable: Cable
+
+
+EndT = TypeVar("EndT", bound=Wired)
+
+
+class Crossing(Generic[EndT]):
+    """Something on the wire: a segment as a packet of the trace, or a frame that is none of TCP's."""
+
+    __slots__ = ("_cables", "_cuts", "frame", "packet", "path", "receiver")
+
+    def __init__(
+        self, packet: Packet | None, receiver: EndT, cables: tuple[Cable, ...], path: PathAhead, frame: bytes
+    ) -> None:
+        self.packet, self.receiver, self.path, self.frame = packet, receiver, path, frame
+        self._cables, self._cuts = cables, _cuts(cables)
+
+    @property
+    def is_cut(self) -> bool:
+        """A cable that it crosses has been pulled since."""
+        return _cuts(self._cables) != self._cuts
+
+
+def _cuts(cables: tuple[Cable, ...]) -> int:
+    return sum(cable.cuts for cable in cables)
+
+
+class RoutedWire(ABC, Generic[EndT]):
+    """Carries segments between the ends that addresses lead to; writes a packet for each."""
+
+    def __init__(self, trace: Trace, latency: int) -> None:
+        self.trace = trace
+        self.routes = Routes(trace)
+        #: The end that an address leads to.
+        self.owners: dict[str, EndT] = {}
+        self._latency = latency
+
+    @abstractmethod
+    def _schedule(self, crossing: Crossing[EndT], due: int) -> None:
+        """Call `_arrive` when a leg is over."""
+
+    @abstractmethod
+    def _deliver(self, crossing: Crossing[EndT], now: int) -> None:
+        """Hand it to the receiver."""
+
+    @abstractmethod
+    def _watch_boxes(self) -> None:
+        """Call `_fire_boxes` when a middlebox has something to forget."""
+
+    def _frame(self, segment: Segment) -> bytes:
+        """The frame of a segment that no host has sent; the model needs none."""
+        return b""
+
+    def put(
+        self, sender: EndT, receiver: EndT, segment: Segment, t: int, kind: str = "", frame: bytes = b""
+    ) -> None:
+        """Put a segment on the wire, unless a named loss or a pulled cable takes it."""
+        packet = Packet(t, sender.name, receiver.name, segment, kind=kind)
+        self.trace.packets.append(packet)
+        if sender.cable.loses(segment) or not (sender.cable.plugged and receiver.cable.plugged):
+            packet.fate = "lost"
+            return
+        path = self.routes.path(sender.name, receiver.name)
+        self._go(Crossing(packet, receiver, (sender.cable, receiver.cable), path, frame), t)
+
+    def _go(self, crossing: Crossing[EndT], t: int) -> None:
+        """One leg: to the next middlebox, or to the receiver."""
+        path = crossing.path
+        wait = path.left(self._latency) - (path.rest.left(self._latency) if path.boxes else 0)
+        self._schedule(crossing, t + wait)
+
+    def _arrive(self, crossing: Crossing[EndT], due: int, now: int) -> None:
+        """A leg is over; the next one begins when this one should have ended."""
+        packet = crossing.packet
+        if crossing.is_cut:
+            if packet:
+                packet.fate = "lost"
+        elif not crossing.path.boxes:
+            self._deliver(crossing, now)
+        else:
+            self._meet(crossing, due, now)
+
+    def _meet(self, crossing: Crossing[EndT], due: int, now: int) -> None:
+        box, packet = crossing.path.boxes[0], crossing.packet
+        crossing.path = crossing.path.rest
+        if packet is None:
+            self._go(crossing, due)
+            return
+        self._reset_from_boxes(now)
+        decision = self.routes.meet(now, box, packet)
+        for reset in decision.resets:
+            self._reset_from(box, reset, now)
+        if decision.passes:
+            self._go(crossing, due)
+        self._watch_boxes()
+
+    def _fire_boxes(self, now: int) -> None:
+        self._reset_from_boxes(now)
+        self._watch_boxes()
+
+    def _reset_from_boxes(self, now: int) -> None:
+        for box, reset in self.routes.fire(now):
+            self._reset_from(box, reset, now)
+
+    def _reset_from(self, box: Middlebox, reset: Segment, now: int) -> None:
+        """A RST that a middlebox sends in the name of a host."""
+        receiver = self.owners[reset.destination.address]
+        packet = Packet(now, box.name, receiver.name, reset, kind="forged")
+        self.trace.packets.append(packet)
+        if not receiver.cable.plugged:
+            packet.fate = "lost"
+            return
+        path = self.routes.path_from(box, receiver.name)
+        self._go(Crossing(packet, receiver, (receiver.cable,), path, self._frame(reset)), now)

@@ -23,18 +23,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from time import sleep
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from tcplab.bench.script import ScriptError
+from tcplab.bench.script import ScriptError, Story
 from tcplab.core.text import SECOND
-
-if TYPE_CHECKING:
-    from tcplab.bench import Story
-    from tcplab.core.trace import Trace
-
-
-# ----------------------------------------------------------------------
-# Why the Linux bench could not do what it was asked, in sentences.
+from tcplab.core.trace import Trace
 
 T = TypeVar("T")
 

@@ -1,23 +1,24 @@
 """The verbs a script may use. Every bench offers these and no others, with the same meaning.
 
-A script holds a `Bench`, its `Host`s, a `Listener` and `Connection`s, and reads like the story
-it tells. Calls that a program would make return a `Result`; nothing raises because of TCP.
-Times that a script passes or gets are seconds (float), sizes are bytes.
+A script holds a `Bench`, its `Host`s, a `Listener` and `Connection`s. Calls that a program would make
+return a `Result`; TCP's errors are values, not exceptions. Times that a script passes or gets are
+seconds (float), sizes are bytes. What every bench does alike is written here; a bench adds the rest.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
-from tcplab.core.segment import Endpoint
-from tcplab.core.trace import Trace
+from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, seq_add
+from tcplab.core.text import SECOND
+from tcplab.core.trace import Call, Note, Trace
+from tcplab.route.cable import Cable, Rule
 from tcplab.route.middlebox import Middlebox
 
 T = TypeVar("T")
-
 
 #: Hosts are 10.0.0.1, 10.0.0.2 …; what `Host.add_address` gives begins above this.
 MORE_ADDRESSES = 100
@@ -25,8 +26,37 @@ MORE_ADDRESSES = 100
 OLD_WINDOW = 500
 
 
+class Story(Protocol):
+    """What a bench needs of an experiment."""
+
+    @property
+    def name(self) -> Any: ...
+    @property
+    def linux(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def latency_ms(self) -> float: ...
+
+    def values(self) -> dict[str, Any]: ...
+    def ignored_by_release(self) -> list[str]: ...
+    async def run(self, bench: Bench) -> None: ...
+    def outcome(self, trace: Trace) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class StudyScript(Story, Protocol):
+    """A study of many connections: it runs itself on the model; its script is for Linux alone."""
+
+    def simulated(self) -> Trace: ...
+    def check_for_linux(self) -> None: ...
+    def matched_to(self, linux: Trace) -> Self: ...
+    def compared(self) -> tuple[str, ...]: ...
+    def nearby(self) -> Sequence[Self]: ...
+
+
 class ScriptError(RuntimeError):
-    """A script asked for something that can't be: a mistake in an experiment, not a result."""
+    """A script asked for something impossible: a mistake in an experiment, not a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +82,7 @@ class Result:
 class SocketOptions:
     """Options that a program sets on its socket before it connects or listens.
 
-    Off or the system's own where they are 0. Every socket has TCP_NODELAY.
+    0 means off, or the system's default. Every socket has TCP_NODELAY.
     """
 
     #: SO_KEEPALIVE with TCP_KEEPIDLE; 0 = SO_KEEPALIVE off.
@@ -62,7 +92,7 @@ class SocketOptions:
     keepalive_probes: int = 9
     #: TCP_USER_TIMEOUT; 0 = off.
     user_timeout_s: float = 0
-    #: SO_RCVBUF as getsockopt() shows it; 0 = the system's own.
+    #: SO_RCVBUF as getsockopt() shows it; 0 = the system's default.
     receive_buffer: int = 0
     #: TCP_WINDOW_CLAMP: the largest window to advertise; 0 = what the buffer allows. The model takes
     #: it exactly, Linux in its own steps.
@@ -96,13 +126,16 @@ class SocketOptions:
         return f"connect({remote}){shares}"
 
 
+DEFAULTS = SocketOptions()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
     """A bind() that a program makes on its socket before it connects."""
 
     #: One of the host's own addresses; empty = to none in particular (0.0.0.0).
     address: str = ""
-    #: 0 = a port of Linux's choice.
+    #: 0 = Linux chooses.
     port: int = 0
     #: IP_BIND_ADDRESS_NO_PORT: only the address is fixed, and connect() chooses the port. Ignored by
     #: Linux before 4.2.
@@ -119,53 +152,98 @@ class Connection(ABC):
     """One end of a connection: what a program holds as a socket."""
 
     host: Host
+    local: Endpoint
+    remote: Endpoint
 
     @property
-    @abstractmethod
     def port(self) -> int:
         """Its own port."""
+        return self.local.port
+
+    # -- what a bench does -----------------------------------------------------------------
 
     @abstractmethod
+    async def _perform(self, verb: str, *arguments: Any) -> Result:
+        """Make a call: send, receive, close, reset, shutdown_write or kill; wait while it blocks."""
+
+    @abstractmethod
+    async def _changed(self) -> None:
+        """Wait until the socket may have changed."""
+
+    @abstractmethod
+    def _is_settled(self) -> bool: ...
+    @abstractmethod
+    def _is_hung_up(self) -> bool: ...
+    @abstractmethod
+    def _pending_error(self) -> str | None: ...
+
+    # -- the verbs -------------------------------------------------------------------------
+
+    async def _call(self, text: str, verb: str, *arguments: Any) -> Result:
+        """Make a call and write into the trace what came back."""
+        began = self.host.bench.nanoseconds()
+        result = await self._perform(verb, *arguments)
+        says = "ok"
+        if verb in ("send", "receive"):
+            says = "end of file" if verb == "receive" and not result.value else str(result.value)
+        self.host.record(text, result.error or says, began, self.port)
+        return result
+
     async def send(self, length: int) -> Result:
         """send(): hand `length` bytes to the system; returns when they are in its buffer."""
+        return await self._call(f"send({length})", "send", length)
 
-    @abstractmethod
     async def receive(self, at_most: int = 1 << 20) -> Result:
         """recv(): wait for bytes, end of file or an error."""
+        return await self._call("recv()", "receive", at_most)
 
-    @abstractmethod
     async def close(self) -> Result:
         """close(): FIN, or RST when received bytes lie unread."""
+        return await self._call("close()", "close")
 
-    @abstractmethod
     async def reset(self) -> Result:
         """close() with SO_LINGER {1, 0}: RST at once, no TIME_WAIT."""
+        return await self._call("close() with SO_LINGER 0", "reset")
 
-    @abstractmethod
     async def shutdown_write(self) -> Result:
         """shutdown(SHUT_WR): FIN, but go on reading."""
+        return await self._call("shutdown(SHUT_WR)", "shutdown_write")
 
-    @abstractmethod
     async def kill(self) -> Result:
         """SIGKILL to the process that holds this socket."""
+        return await self._call("killed (SIGKILL)", "kill")
 
-    @abstractmethod
     async def settled(self) -> None:
         """Wait until all that was sent is acknowledged and this side owes no ACK either."""
+        self.host.bench.drain()
+        while not self._is_settled():
+            await self._changed()
 
-    @abstractmethod
     async def wait_until_broken(self, limit_s: float) -> Result:
         """Wait, doing nothing, until this end has an error or the limit is over.
 
         The error is the one the program's next call would give; a FIN is no error.
         """
 
-    @abstractmethod
+        async def broken() -> Result:
+            while (error := self._pending_error()) is None:
+                await self._changed()
+            return Result(error=error)
+
+        return await self.host.bench.within(limit_s, broken()) or Result()
+
     async def wait_until_hung_up(self, limit_s: float) -> bool:
         """Wait, doing nothing, until the system knows that no more will come: a FIN or an error is in.
 
         What poll() calls POLLRDHUP; False when the limit is over. The next call still gives the error.
         """
+
+        async def hung_up() -> bool:
+            while not self._is_hung_up():
+                await self._changed()
+            return True
+
+        return await self.host.bench.within(limit_s, hung_up()) or False
 
     async def receive_exactly(self, length: int) -> Result:
         """recv() until `length` bytes are in, the peer has finished, or an error."""
@@ -198,24 +276,44 @@ class Connection(ABC):
 class Listener(ABC):
     """A listening socket."""
 
+    host: Host
+    port: int
+
     @abstractmethod
+    async def _accept(self) -> Connection: ...
+    @abstractmethod
+    def _end(self, *, kill: bool) -> None: ...
+
     async def accept(self) -> Connection:
         """accept(): wait for the next established connection."""
+        began = self.host.bench.nanoseconds()
+        connection = await self._accept()
+        self.host.record("accept()", "ok", began, self.port)
+        return connection
 
-    @abstractmethod
     async def close(self) -> Result:
         """close(): connections still in the accept queue get a RST."""
+        return self._call("close() of the listener", kill=False)
 
-    @abstractmethod
     async def kill(self) -> Result:
         """SIGKILL to the process that listens; the same as close() for the wire."""
+        return self._call("listener killed (SIGKILL)", kill=True)
+
+    def _call(self, text: str, *, kill: bool) -> Result:
+        began = self.host.bench.nanoseconds()
+        self._end(kill=kill)
+        self.host.record(text, "ok", began, self.port)
+        return Result()
 
 
 class Host(ABC):
     """One machine: one address, until it is given more."""
 
+    bench: Bench
     name: str
     address: str
+    #: Its end of the wire, with its firewall's rules.
+    cable: Cable
 
     @abstractmethod
     def set(self, **sysctls: int | str | tuple[int, ...]) -> None:
@@ -229,19 +327,12 @@ class Host(ABC):
         """One more address on this host's card; a program uses it with `Bind`."""
 
     @abstractmethod
-    async def listen(
-        self, port: int, backlog: int = 128, options: SocketOptions = SocketOptions()
-    ) -> Listener:
+    async def listen(self, port: int, backlog: int = 128, options: SocketOptions = DEFAULTS) -> Listener:
         """A listening socket; connections it accepts inherit its options."""
 
     @abstractmethod
     async def connect(
-        self,
-        server: Host,
-        port: int,
-        options: SocketOptions = SocketOptions(),
-        *,
-        bind: Bind | None = None,
+        self, server: Host, port: int, options: SocketOptions = DEFAULTS, *, bind: Bind | None = None
     ) -> tuple[Result, Connection]:
         """connect(), after a bind() if one is given: wait until it succeeded or failed.
 
@@ -250,27 +341,44 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def unplug(self) -> None:
-        """Pull the cable: what is on the wire in either direction is lost too."""
-
-    @abstractmethod
-    def plug(self) -> None:
-        """Put the cable back."""
-
-    @abstractmethod
     def reboot(self) -> None:
         """Lose every socket without a word, and be reachable again at once."""
 
-    @abstractmethod
+    def unplug(self) -> None:
+        """Pull the cable: what is on the wire in either direction is lost too."""
+        self.bench.drain()
+        self.cable.unplug()
+        self.bench.note(self, "unplugged")
+
+    def plug(self) -> None:
+        """Put the cable back."""
+        self.bench.drain()
+        self.cable.plug()
+        self.bench.note(self, "plugged in again")
+
     def reject(self, port: int, times: int = 0) -> None:
         """Firewall rule on this host: answer what comes for `port` with a RST (REJECT).
 
-        Whatever comes, or only the next `times` segments with payload.
+        All of it, or only the next `times` segments with payload.
         """
+        self._add_rule(port, "REJECT", times)
+
+    def drop(self, port: int) -> None:
+        """Firewall rule on this host: throw away all that comes for `port` (DROP)."""
+        self._add_rule(port, "DROP")
+
+    def _add_rule(self, port: int, action: str, times: int = 0) -> None:
+        self.bench.drain()
+        rule = self.cable.add_rule(port, action, times)
+        self._apply_rule(rule)
+        self.bench.note(self, rule.says)
 
     @abstractmethod
-    def drop(self, port: int) -> None:
-        """Firewall rule on this host: throw away whatever comes for `port` (DROP)."""
+    def _apply_rule(self, rule: Rule) -> None: ...
+
+    def record(self, call: str, result: str, began: int, port: int) -> None:
+        """Write a call that has returned into the trace."""
+        self.bench.trace.calls.append(Call(self.bench.nanoseconds(), began, self.name, call, result, port))
 
 
 class Bench(ABC):
@@ -280,19 +388,36 @@ class Bench(ABC):
     trace: Trace
 
     @abstractmethod
+    def _make_host(self, name: str, address: str) -> Host: ...
+
     def hosts(self, *names: str) -> tuple[Host, ...]:
         """Hosts joined by one wire, in the order in which a picture shows them."""
+        made = []
+        for name in names:
+            # Middleboxes have no address.
+            host = self._make_host(name, f"10.0.0.{sum(map(bool, self.trace.hosts.values())) + 1}")
+            self.trace.hosts[name] = host.address
+            made.append(host)
+        return tuple(made)
 
     @abstractmethod
     def route(self, one: Host, other: Host, *boxes: Middlebox) -> None:
-        """Put boxes between two hosts, in their order from the first, at equal distances.
+        """Put middleboxes between two hosts, in their order from the first, at equal distances.
 
-        In the trace a box stands among the hosts, without an address.
+        In the trace they are among the hosts, without an address.
         """
 
     @abstractmethod
+    def nanoseconds(self) -> int:
+        """Nanoseconds since the run began."""
+
     def now(self) -> float:
         """Seconds since the run began."""
+        return self.nanoseconds() / SECOND
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Take in what the hosts have sent so far, before anything about the wire changes."""
 
     @abstractmethod
     async def sleep(self, seconds: float) -> None:
@@ -304,42 +429,58 @@ class Bench(ABC):
 
     @abstractmethod
     async def first(self, *calls: Awaitable[T]) -> T:
-        """Several calls at once, until one of them returns: its result; the others are given up."""
+        """Several calls at once, until one of them returns: its result; the others are cancelled."""
 
     @abstractmethod
     async def within(self, seconds: float, call: Awaitable[T]) -> T | None:
-        """A call that is given up after `seconds`: None then, and the program stops waiting."""
+        """A call that is cancelled after `seconds`: the result is None then."""
 
-    @abstractmethod
     def lose(self, sender: Host, **which: int) -> None:
         """Lose named segments from `sender`: ``lose(client, data=1)`` is the next with payload.
 
         Names: `syn`, `fin`, `data`, `ack` (without payload, SYN or FIN), `any`; the number says
         how many of them are lost from now on.
         """
+        self.drain()
+        for kind, times in which.items():
+            sender.cable.lose(kind, times)
 
-    @abstractmethod
     def forge_reset(self, victim: Connection, offset: int) -> None:
         """Put a RST on the wire that claims to come from the victim's peer.
 
         `offset` counts from what the victim last acknowledged (its RCV.NXT once it is settled).
         """
+        last = self._last_sent_by(victim)
+        self._forge(Segment(victim.remote, victim.local, seq_add(last.ack, offset), 0, RST, 0))
 
-    @abstractmethod
     def forge_data(self, victim: Connection, length: int) -> None:
         """Put an old duplicate on the wire: payload that claims to come from the victim's peer.
 
         By chance it has just the numbers that the victim expects next. Without the timestamp option.
         """
+        last = self._last_sent_by(victim)
+        numbers = last.ack, last.end_seq
+        self._forge(Segment(victim.remote, victim.local, *numbers, PSH | ACK, OLD_WINDOW, length))
+
+    def _last_sent_by(self, victim: Connection) -> Segment:
+        self.drain()
+        ends = victim.local, victim.remote
+        sent = (packet.segment for packet in reversed(self.trace.packets))
+        return next(segment for segment in sent if (segment.source, segment.destination) == ends)
+
+    @abstractmethod
+    def _forge(self, segment: Segment) -> None:
+        """Put a segment on the wire at the end of the host that it names as its sender."""
 
     @abstractmethod
     def move_address(self, old: Host, new: Host) -> None:
         """From now on segments for the old host's address reach the new host."""
 
-    @abstractmethod
     def watch_from_now(self) -> None:
         """The scene is set: what the experiment is about begins here."""
+        self.drain()
+        self.trace.watched_from = self.nanoseconds()
 
-    @abstractmethod
     def note(self, host: Host | None, text: str) -> None:
         """Write a remark into the trace, for pictures and for the experiment's own outcome."""
+        self.trace.notes.append(Note(self.nanoseconds(), host.name if host else "", text))

@@ -13,17 +13,15 @@ import signal
 import socket
 import struct
 import termios
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tcplab.bench.namespaces import errno_name
 from tcplab.bench.sandbox import BenchError
-from tcplab.bench.script import Bind, Connection, Listener, Result, SocketOptions
+from tcplab.bench.script import Bind, Connection, Host, Listener, Result, SocketOptions
 from tcplab.core.segment import Endpoint
-
-if TYPE_CHECKING:
-    from tcplab.bench.linux import LinuxHost
 
 #: include/net/tcp_states.h, as TCP_INFO tells it.
 _TCP_CLOSE = 7
@@ -93,10 +91,25 @@ def kill_holder(held: socket.socket) -> None:
     os.waitpid(child, 0)
 
 
+class SocketHost(Host):
+    """A host as its real sockets use it."""
+
+    #: Every socket that a program here holds or has held.
+    held: list[Held]
+
+    @abstractmethod
+    async def changed(self) -> None:
+        """Wait until something may have changed on some host."""
+
+    @abstractmethod
+    def owes_ack(self, local: Endpoint, remote: Endpoint) -> bool:
+        """True while something has arrived at `local` that it has not acknowledged on the wire."""
+
+
 class Held:
     """A socket that a program holds and may wait for."""
 
-    def __init__(self, host: LinuxHost, held: socket.socket) -> None:
+    def __init__(self, host: SocketHost, held: socket.socket) -> None:
         self.host = host
         self._socket = held
         self._waiting: set[asyncio.Future[None]] = set()
@@ -138,14 +151,15 @@ def _done(waiting: asyncio.Future[None]) -> None:
 class LinuxListener(Held, Listener):
     """A listening socket."""
 
-    def __init__(self, host: LinuxHost, listening: socket.socket) -> None:
+    host: SocketHost
+
+    def __init__(self, host: SocketHost, listening: socket.socket) -> None:
         super().__init__(host, listening)
-        self._port = listening.getsockname()[1]
-        #: Programs that accept at once take turns: asyncio tells only one of them.
+        self.port = listening.getsockname()[1]
+        #: Programs that accept at once take turns: asyncio wakes only one of them.
         self._turn = asyncio.Lock()
 
-    async def accept(self) -> LinuxConnection:
-        host, began = self.host, self.host.bench.clock.now()
+    async def _accept(self) -> LinuxConnection:
         async with self._turn:
             while True:
                 try:
@@ -154,47 +168,36 @@ class LinuxListener(Held, Listener):
                 except BlockingIOError:
                     await self.ready()
         accepted.setblocking(False)
-        connection = LinuxConnection(host, accepted, Endpoint(*remote))
-        host.record("accept()", "ok", began, self._port)
-        return connection
+        return LinuxConnection(self.host, accepted, Endpoint(*remote))
 
-    async def close(self) -> Result:
-        return self._end("close() of the listener", socket.socket.close)
-
-    async def kill(self) -> Result:
-        return self._end("listener killed (SIGKILL)", kill_holder)
-
-    def _end(self, text: str, how: Callable[[socket.socket], None]) -> Result:
-        began = self.host.bench.clock.now()
-        self.let_go(how)
-        self.host.record(text, "ok", began, self._port)
-        return Result()
+    def _end(self, *, kill: bool) -> None:
+        self.let_go(kill_holder if kill else socket.socket.close)
 
 
 class LinuxConnection(Held, Connection):
     """A real socket, in a program's hands."""
 
-    host: LinuxHost
+    host: SocketHost
 
     def __init__(
-        self, host: LinuxHost, held: socket.socket, remote: Endpoint, local: tuple[str, int] | None = None
+        self, host: SocketHost, held: socket.socket, remote: Endpoint, local: tuple[str, int] | None = None
     ) -> None:
         """`local`: its own address where the socket can't be asked any more."""
         super().__init__(host, held)
         self.local = Endpoint(*(local or held.getsockname()))
         self.remote = remote
-        #: An error taken from the socket by looking, which the next call is still owed.
+        #: An error that a look has taken from the socket; the next call gets it.
         self._owed: str | None = None
 
-    @property
-    def port(self) -> int:
-        return self.local.port
-
-    async def send(self, length: int) -> Result:
-        began = self.host.bench.clock.now()
-        result = await self._send(length)
-        self.host.record(f"send({length})", result.error or str(result.value), began, self.local.port)
-        return result
+    async def _perform(self, verb: str, *arguments: Any) -> Result:
+        if verb == "send":
+            return await self._send(*arguments)
+        if verb == "receive":
+            return await self._receive(*arguments)
+        if verb == "shutdown_write":
+            return self._shutdown_write()
+        self.let_go({"close": socket.socket.close, "reset": abort, "kill": kill_holder}[verb])
+        return Result()
 
     async def _send(self, length: int) -> Result:
         if self._owed:
@@ -212,13 +215,6 @@ class LinuxConnection(Held, Connection):
                 break
         return Result(sent)
 
-    async def receive(self, at_most: int = 1 << 20) -> Result:
-        began = self.host.bench.clock.now()
-        result = await self._receive(at_most)
-        said = result.error or (str(result.value) if result.value else "end of file")
-        self.host.record("recv()", said, began, self.local.port)
-        return result
-
     async def _receive(self, at_most: int) -> Result:
         while True:
             try:
@@ -234,42 +230,21 @@ class LinuxConnection(Held, Connection):
         error, self._owed = self._owed, None
         return Result(error=error)
 
-    async def close(self) -> Result:
-        return self._end("close()", socket.socket.close)
-
-    async def reset(self) -> Result:
-        return self._end("close() with SO_LINGER 0", abort)
-
-    async def kill(self) -> Result:
-        return self._end("killed (SIGKILL)", kill_holder)
-
-    def _end(self, text: str, how: Callable[[socket.socket], None]) -> Result:
-        began = self.host.bench.clock.now()
-        self.let_go(how)
-        self.host.record(text, "ok", began, self.local.port)
-        return Result()
-
-    async def shutdown_write(self) -> Result:
-        began = self.host.bench.clock.now()
+    def _shutdown_write(self) -> Result:
         try:
             self._socket.shutdown(socket.SHUT_WR)
-            result = Result()
         except OSError as error:
-            result = Result(error=errno_name(error))
-        self.host.record("shutdown(SHUT_WR)", result.error or "ok", began, self.local.port)
-        return result
+            return Result(error=errno_name(error))
+        return Result()
 
-    async def settled(self) -> None:
-        bench = self.host.bench
-        bench.wire.drain()
-        while not self._is_settled():
-            await bench.changed()
+    async def _changed(self) -> None:
+        await self.host.changed()
 
     def _is_settled(self) -> bool:
         if self._closed():
             return True
         (waiting,) = struct.unpack("=i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))
-        return not waiting and not self.host.bench.wire.owes_ack(self.local, self.remote)
+        return not waiting and not self.host.owes_ack(self.local, self.remote)
 
     def _closed(self) -> bool:
         return (
@@ -277,32 +252,16 @@ class LinuxConnection(Held, Connection):
             or self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
         )
 
-    async def wait_until_broken(self, limit_s: float) -> Result:
-        async def broken() -> Result:
-            while not self._is_broken():
-                await self.host.bench.changed()
-            return Result(error=self._owed)
-
-        return await self.host.bench.within(limit_s, broken()) or Result()
-
-    async def wait_until_hung_up(self, limit_s: float) -> bool:
-        async def hung_up() -> bool:
-            while not self._hung_up():
-                await self.host.bench.changed()
-            return True
-
-        return await self.host.bench.within(limit_s, hung_up()) or False
-
-    def _hung_up(self) -> bool:
+    def _is_hung_up(self) -> bool:
         if self._socket.fileno() < 0:
             return True
         looking = select.poll()
-        looking.register(self._socket, select.POLLRDHUP)  # an error is always told
+        looking.register(self._socket, select.POLLRDHUP)  # poll() always reports errors
         return bool(looking.poll(0))
 
-    def _is_broken(self) -> bool:
+    def _pending_error(self) -> str | None:
         """Looking takes the error away from the socket: it is kept for the next call."""
         if not self._owed and self._socket.fileno() >= 0 and self._closed():
             number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._owed = errno_name(OSError(number, "")) if number else None
-        return self._owed is not None
+        return self._owed

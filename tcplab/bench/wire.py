@@ -15,13 +15,12 @@ import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from tcplab.bench.path import STRAIGHT, PathAhead, Routes
+from tcplab.bench.path import STRAIGHT, Crossing, RoutedWire
 from tcplab.bench.sandbox import TooBusy
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND
-from tcplab.core.trace import Packet, Trace
+from tcplab.core.trace import Trace
 from tcplab.route.cable import Cable
-from tcplab.route.middlebox import Middlebox
 
 # ----------------------------------------------------------------------
 # Ethernet frames and the TCP segments in them: IPv4 only, which is all that the sandbox speaks.
@@ -186,57 +185,24 @@ class LinkEnd:
         return bool(struct.unpack("=II", counts)[1])
 
 
-class _Frame:
-    """A frame on its way."""
-
-    __slots__ = ("_cables", "_cuts", "content", "packet", "receiver", "way")
-
-    def __init__(
-        self,
-        content: bytes,
-        packet: Packet | None,
-        cables: tuple[Cable, ...],
-        receiver: LinkEnd,
-        way: PathAhead = STRAIGHT,
-    ) -> None:
-        self.content, self.packet, self.receiver, self.way = content, packet, receiver, way
-        self._cables, self._cuts = cables, _cuts(cables)
-
-    def is_cut(self) -> bool:
-        """A cable that it hung on has been pulled since."""
-        return _cuts(self._cables) != self._cuts
-
-    def behind_a_box(self) -> _Frame:
-        """The same, a box further."""
-        self.way = self.way.rest
-        return self
-
-
-def _cuts(cables: tuple[Cable, ...]) -> int:
-    return sum(cable.cuts for cable in cables)
-
-
-class Wire:
-    """Carries frames; writes a packet for each TCP segment."""
+class LinuxWire(RoutedWire[LinkEnd]):
+    """Carries frames in real time."""
 
     def __init__(self, trace: Trace, clock: Clock, latency: int, stirred: Callable[[], None]) -> None:
-        self._trace = trace
+        super().__init__(trace, latency)
         self._clock = clock
-        self._latency = latency
         #: Called after anything went in or out.
         self._stirred = stirred
         self._loop = asyncio.get_running_loop()
         self._parser = FrameParser()
-        self._owner: dict[str, LinkEnd] = {}
         self._ends: list[LinkEnd] = []
         self._retired: list[socket.socket] = []
-        self._heap: list[tuple[int, int, _Frame]] = []
-        self.routes = Routes(trace)
-        self._box_timer: asyncio.TimerHandle | None = None
+        self._heap: list[tuple[int, int, Crossing[LinkEnd]]] = []
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._box_timer: asyncio.TimerHandle | None = None
         #: Per direction: the last ACK sent, and the end of what has arrived without a gap.
-        self.acked: dict[tuple[Endpoint, Endpoint], int] = {}
+        self._acked: dict[tuple[Endpoint, Endpoint], int] = {}
         self._arrived: dict[tuple[Endpoint, Endpoint], int] = {}
         #: Why the run is worthless, once it is.
         self.trouble: TooBusy | None = None
@@ -245,7 +211,7 @@ class Wire:
 
     def attach(self, end: LinkEnd, address: str) -> None:
         """Another host, or one that is back with a new card."""
-        self._owner[address] = end
+        self.owners[address] = end
         if end not in self._ends:
             self._ends.append(end)
         self._loop.add_reader(end.socket.fileno(), self._read, end)
@@ -261,7 +227,7 @@ class Wire:
     def move(self, address: str, new: LinkEnd) -> None:
         """From now on what is for `address` goes to another host."""
         self.drain()
-        self._owner[address] = new
+        self.owners[address] = new
 
     def close(self) -> None:
         """Take everybody off; what is under way stays so."""
@@ -297,76 +263,38 @@ class Wire:
 
     def _take(self, end: LinkEnd, frame: bytes, t: int) -> None:
         address = destination(frame)
-        receiver = self._owner.get(address) if address else None
+        receiver = self.owners.get(address) if address else None
         if receiver is None:
             return
         segment = self._parser.segment(frame)
-        if segment is None:  # ICMP, say: carried, but no part of the story
+        if segment is None:  # ICMP, for example: carried, but no part of the story
             if end.cable.plugged and receiver.cable.plugged:
-                self._send_off(_Frame(frame, None, (end.cable, receiver.cable), receiver), t)
+                self._go(Crossing(None, receiver, (end.cable, receiver.cable), STRAIGHT, frame), t)
             return
         if segment.flags & ACK:
-            self.acked[segment.source, segment.destination] = segment.ack
+            self._acked[segment.source, segment.destination] = segment.ack
         self._touch(end, segment)
-        self._carry(frame, segment, end, receiver, t)
+        self.put(end, receiver, segment, t, frame=frame)
 
     def forge(self, segment: Segment) -> None:
         """A segment that its sender never sent, put on the wire at its end."""
-        self.drain()
-        sender, receiver = self._owner[segment.source.address], self._owner[segment.destination.address]
-        self._carry(frame_of(segment), segment, sender, receiver, self._clock.now(), "forged")
+        sender, receiver = self.owners[segment.source.address], self.owners[segment.destination.address]
+        self.put(sender, receiver, segment, self._clock.now(), "forged", frame_of(segment))
 
-    def _carry(
-        self, frame: bytes, segment: Segment, sender: LinkEnd, receiver: LinkEnd, t: int, kind: str = ""
-    ) -> None:
-        packet = Packet(t, sender.name, receiver.name, segment, kind=kind)
-        self._trace.packets.append(packet)
-        if sender.cable.loses(segment) or not (sender.cable.plugged and receiver.cable.plugged):
-            packet.fate = "lost"
-            return
-        way = self.routes.way(sender.name, receiver.name)
-        self._send_off(_Frame(frame, packet, (sender.cable, receiver.cable), receiver, way), t)
-
-    def _send_off(self, frame: _Frame, t: int) -> None:
-        """One leg: to the next box, or to the receiver."""
+    def _schedule(self, crossing: Crossing[LinkEnd], due: int) -> None:
         self._number += 1
-        way = frame.way
-        wait = way.left(self._latency) - (way.rest.left(self._latency) if way.boxes else 0)
-        heappush(self._heap, (t + wait, self._number, frame))
+        heappush(self._heap, (due, self._number, crossing))
         if self._heap[0][1] == self._number:
             self._set_timer()
 
-    # -- boxes on the way ----------------------------------------------------------------------
+    # -- middleboxes ---------------------------------------------------------------------------
 
-    def _meet(self, frame: _Frame, due: int, now: int) -> None:
-        """A segment has come to a box; the next leg begins when it should have come."""
-        box, packet = frame.way.boxes[0], frame.packet
-        if packet is None:
-            self._send_off(frame.behind_a_box(), due)
-            return
-        self._fire_boxes(now)
-        decision = self.routes.meet(now, box, packet)
-        for reset in decision.resets:
-            self._reset_from(box, reset, now)
-        if decision.passes:
-            self._send_off(frame.behind_a_box(), due)
-        self._watch_boxes()
+    def _frame(self, segment: Segment) -> bytes:
+        return frame_of(segment)
+
+    def _meet(self, crossing: Crossing[LinkEnd], due: int, now: int) -> None:
+        super()._meet(crossing, due, now)
         self._stirred()
-
-    def _reset_from(self, box: Middlebox, reset: Segment, now: int) -> None:
-        """A RST that a box sends in somebody's name."""
-        receiver = self._owner[reset.destination.address]
-        packet = Packet(now, box.name, receiver.name, reset, kind="forged")
-        self._trace.packets.append(packet)
-        if not receiver.cable.plugged:
-            packet.fate = "lost"
-            return
-        way = self.routes.way_from(box, receiver.name)
-        self._send_off(_Frame(frame_of(reset), packet, (receiver.cable,), receiver, way), now)
-
-    def _fire_boxes(self, now: int) -> None:
-        for box, reset in self.routes.fire(now):
-            self._reset_from(box, reset, now)
 
     def _watch_boxes(self) -> None:
         if self._box_timer:
@@ -378,7 +306,6 @@ class Wire:
     def _boxes_due(self) -> None:
         self._box_timer = None
         self._fire_boxes(self._clock.now())
-        self._watch_boxes()
         self._stirred()
 
     # -- out -----------------------------------------------------------------------------------
@@ -394,20 +321,15 @@ class Wire:
             self._timer.cancel()
             self._timer = None
         while self._heap and self._heap[0][0] <= (now := self._clock.now()):
-            due, _, frame = heappop(self._heap)
+            due, _, crossing = heappop(self._heap)
             if now - due > LATEST:
                 self._too_busy(f"a segment arrived {(now - due) // MILLISECOND} ms late")
-            if frame.is_cut():
-                if frame.packet:
-                    frame.packet.fate = "lost"
-            elif frame.way.boxes:
-                self._meet(frame, due, now)
-            else:
-                self._deliver(frame.content, frame.packet, frame.receiver, now)
+            self._arrive(crossing, due, now)
         if self._heap:
             self._set_timer()
 
-    def _deliver(self, frame: bytes, packet: Packet | None, receiver: LinkEnd, now: int) -> None:
+    def _deliver(self, crossing: Crossing[LinkEnd], now: int) -> None:
+        packet, receiver = crossing.packet, crossing.receiver
         if packet:
             packet.arrives = now
             rule = receiver.cable.rule_for(packet.segment)
@@ -417,7 +339,7 @@ class Wire:
                 self._note_arrival(packet.segment)
             self._touch(receiver, packet.segment)
         try:
-            receiver.socket.send(receiver.mac + frame[6:])
+            receiver.socket.send(receiver.mac + crossing.frame[6:])
         except BlockingIOError:
             self._too_busy("a host did not take its segments")
 
@@ -434,16 +356,16 @@ class Wire:
     # -- what has been acknowledged --------------------------------------------------------------
 
     def _note_arrival(self, segment: Segment) -> None:
-        way = (segment.source, segment.destination)
-        known = self._arrived.get(way)
+        direction = (segment.source, segment.destination)
+        known = self._arrived.get(direction)
         if (
             known is None
             or segment.flags & SYN
             or (seq_diff(segment.seq, known) <= 0 < seq_diff(segment.end_seq, known))
         ):
-            self._arrived[way] = segment.end_seq
+            self._arrived[direction] = segment.end_seq
 
     def owes_ack(self, local: Endpoint, remote: Endpoint) -> bool:
         """True while something has arrived at `local` that it has not acknowledged on the wire."""
-        arrived, acked = self._arrived.get((remote, local)), self.acked.get((local, remote))
+        arrived, acked = self._arrived.get((remote, local)), self._acked.get((local, remote))
         return arrived is not None and (acked is None or seq_diff(arrived, acked) > 0)

@@ -50,7 +50,7 @@ class Piecewise(Connection):
     async def settled(self):
         self.asked.append("settled")
 
-    close = reset = shutdown_write = kill = wait_until_broken = wait_until_hung_up = port = None
+    _perform = _changed = _is_settled = _is_hung_up = _pending_error = None
 
 
 @pytest.mark.parametrize(
