@@ -134,10 +134,6 @@ _HOMES = {
     "write_pcap": "tcplab.capture.pcap",
 }
 
-#: A browser's Python has no NumPy, and other homes for what needs it.
-if sys.platform == "emscripten":
-    _HOMES |= dict.fromkeys(("read_capture", "diagnose"), "tcplab.capture.stored")
-
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":

@@ -6,8 +6,7 @@ from itertools import pairwise
 import pytest
 
 from stored import assert_it_names_its_recorder, assert_it_reads_back_whole, assert_tshark_finds_nothing_wrong
-from tcplab.capture.capture import read_capture
-from tcplab.capture.stored import both_legs
+from tcplab.capture.capture import both_legs, read_capture
 from tcplab.core.text import SECOND
 from test_data import KEYS, STORED, Capture
 from test_data_waiting import probes

@@ -1,32 +1,35 @@
-"""Reading a pcap file into traces, so that the same pictures serve a learner's own capture.
+"""A pcap file as traces, so that the same pictures serve a learner's own capture.
 
-A capture sees one point of the route: a segment has the one time at which it passed there, which
-stands for its sending and for its arrival. What never passed there is not in the trace.
+A capture sees one point of the route: a segment has one time, at which it passed there, and that time
+counts both as its sending and its arrival. What never passed there is not in the trace.
+
+The packets come from a table: the fast reader's where NumPy is installed (table.py), else the plain
+one's (plain.py). Here both become connections with a client and a server, traces, and what the sidecar
+adds to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
+from operator import attrgetter
 from os import PathLike
 from pathlib import Path
-from typing import overload
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, overload
 
 from tcplab.capture import CaptureError
-from tcplab.capture.file import Array
+from tcplab.capture.plain import PlainTable, read_plain
 from tcplab.capture.recordings import Sidecar, read_sidecar
-from tcplab.capture.table import Columns, Table, first_of, read_table
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
 from tcplab.core.trace import Note, Packet, Trace
 from tcplab.follow import classify
 
-# ----------------------------------------------------------------------
-# Rows of a table as segments, and the two ends of each connection: who is its client.
+if TYPE_CHECKING:
+    from tcplab.capture.table import Columns, Table
 
-#: Ports on which databases and what stands before them listen, beyond the system ports to 1023.
+#: Ports on which databases and their proxies listen, beyond the system ports to 1023.
 SERVICES = {
     1433: "SQL Server", 1521: "Oracle", 3306: "MySQL", 33060: "MySQL X", 5432: "PostgreSQL",
     5433: "PostgreSQL", 6379: "Redis", 6380: "Redis", 6432: "PgBouncer", 9042: "Cassandra",
@@ -34,73 +37,21 @@ SERVICES = {
     27017: "MongoDB", 50000: "Db2",
 }  # fmt: skip
 SYSTEM_PORTS = range(1, 1024)
+#: What the ends of either leg are called in the whole.
+FRONT_LEG = {"client": "client", "server": "proxy"}
+BACK_LEG = {"client": "proxy", "server": "database"}
+#: Calls that use or end a session; every other call in a sidecar only observes.
+SESSION_CALLS = "psql -c", "ip address"
 
 
-def end_of(table: Table, way: int) -> Endpoint:
-    """The end that sends in this direction of a flow."""
-    return Endpoint(table.addresses[table.end_address[way]], int(table.end_port[way]))
-
-
-def segment_at(table: Table, row: int) -> Segment:
-    """The segment in one row, its window as it stands in the header."""
-    return segments_at(table, np.array([row]))[0]
-
-
-def segments_at(table: Table, rows: Array, window_shift: Array | int = 0) -> list[Segment]:
-    """The segments in rows of one connection, their windows as in the header, shifted to the left."""
-    ways = table.way[rows].tolist()
-    ends = {way: end_of(table, way) for each in set(ways) for way in (each, each ^ 1)}
-    window = table.window[rows].astype(np.int64) << window_shift
-    columns = (table.seq[rows], table.ack[rows], table.flags[rows], window, table.length[rows])
-    stamps = (table.timestamp[rows], table.echo[rows], table.has_times[rows])
-    times = [
-        (t, echo) if has else None for t, echo, has in zip(*(each.tolist() for each in stamps), strict=True)
-    ]
-    segments = [
-        Segment(ends[way], ends[way ^ 1], seq, ack, flags, wide, length, timestamps=pair)
-        for way, seq, ack, flags, wide, length, pair in zip(
-            ways, *(column.tolist() for column in columns), times, strict=True
-        )
-    ]
-    for i in np.flatnonzero(table.flags[rows] & SYN).tolist():
-        at = int(np.searchsorted(table.syn, rows[i]))
-        mss, scale = (int(each[at]) if each[at] >= 0 else None for each in (table.mss, table.window_scale))
-        permitted = bool(table.sack_permitted[at])
-        segments[i] = replace(segments[i], mss=mss, window_scale=scale, sack_permitted=permitted)
-    low, high = np.searchsorted(table.sack_of, rows), np.searchsorted(table.sack_of, rows, "right")
-    for i in np.flatnonzero(high > low).tolist():
-        blocks = slice(int(low[i]), int(high[i]))
-        edges = zip(table.sack_left[blocks].tolist(), table.sack_right[blocks].tolist(), strict=True)
-        segments[i] = replace(segments[i], sack=tuple(edges))
-    return segments
-
-
-def clients_and_servers(table: Table) -> list[tuple[Endpoint, Endpoint]]:
-    """Who asked whom in every connection: the SYN tells, or else the ports."""
-    if not len(table):
-        return []
-    count = int(table.connection.max()) + 1
-    first = first_of(table.connection, count)
-    opening = table.syn[table.flags[table.syn] & RST == 0]
-    asked = first_of(table.connection[opening], count)
-    found = []
-    for row, which in zip(first.tolist(), asked.tolist(), strict=True):
-        if which >= 0:
-            row = int(opening[which])
-            way = int(table.way[row]) ^ bool(table.flags[row] & ACK)
-            found.append((end_of(table, way), end_of(table, way ^ 1)))
-        else:
-            way = int(table.way[row])
-            found.append(_by_ports(end_of(table, way), end_of(table, way ^ 1)))
-    return found
-
-
-def _by_ports(one: Endpoint, other: Endpoint) -> tuple[Endpoint, Endpoint]:
-    """Client and server; `one` sent the first segment that was captured."""
-    known = [end.port in SYSTEM_PORTS or end.port in SERVICES for end in (one, other)]
+def client_and_server(source: Endpoint, destination: Endpoint, flags: int) -> tuple[Endpoint, Endpoint]:
+    """The roles of the ends: by a SYN, else by the ports of the first segment that was captured."""
+    if flags & (SYN | RST) == SYN:
+        return (destination, source) if flags & ACK else (source, destination)
+    known = [end.port in SYSTEM_PORTS or end.port in SERVICES for end in (source, destination)]
     if known[0] != known[1]:
-        return (other, one) if known[0] else (one, other)
-    return (other, one) if one.port < other.port else (one, other)
+        return (destination, source) if known[0] else (source, destination)
+    return (destination, source) if source.port < destination.port else (source, destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +69,9 @@ class CapturedPacket:
 
 
 class CapturedPackets(Sequence[CapturedPacket]):
-    """The TCP packets of a table, each made when it is asked for."""
+    """The TCP packets of a table, each made on access."""
 
-    def __init__(self, table: Table, rows: Sequence[int]) -> None:
+    def __init__(self, table: Table | PlainTable, rows: Sequence[int]) -> None:
         self._table, self._rows = table, rows
 
     def __len__(self) -> int:
@@ -134,7 +85,7 @@ class CapturedPackets(Sequence[CapturedPacket]):
         if isinstance(i, slice):
             return CapturedPackets(self._table, self._rows[i])
         row, table = int(self._rows[i]), self._table
-        segment = segment_at(table, row)
+        (segment,) = table.segments([row])
         return CapturedPacket(int(table.frame[row]), int(table.t[row]), segment, int(table.connection[row]))
 
 
@@ -144,10 +95,10 @@ class Capture:
 
     #: The file's name.
     name: str
-    table: Table = field(repr=False)
+    table: Table | PlainTable = field(repr=False)
     #: Title, provenance and the applications' calls where the file has a sidecar.
     sidecar: Sidecar = field(default_factory=Sidecar)
-    #: Sentences a reader must know before believing what is shown.
+    #: Sentences to read first: what is missing or uncertain in the capture.
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -171,45 +122,46 @@ class Capture:
     @cached_property
     def columns(self) -> Columns:
         """One NumPy array for each property of a TCP packet: see `Columns`."""
+        if isinstance(self.table, PlainTable):
+            raise CaptureError(f"the columns of {self.name} need NumPy, which this Python does not have.")
+        from tcplab.capture.table import Columns
+
         return Columns(self.table)
 
     @cached_property
     def connections(self) -> list[tuple[Endpoint, Endpoint]]:
         """Client and server of every connection, in order of their first packet."""
-        return clients_and_servers(self.table)
+        return [client_and_server(*each) for each in self.table.openings()]
 
     def frames(self, i: int) -> list[int]:
         """Frame numbers of connection `i`, one for each packet of its trace."""
-        frames: list[int] = self.table.frame[self.rows(i)].tolist()
-        return frames
+        return self.table.values("frame", self.rows(i))
 
-    def rows(self, i: int) -> Array:
-        """Where the packets of connection `i` stand in the columns; `CaptureError` when there is none."""
-        there = len(self.connections)
-        if not 0 <= i < there:
-            numbered = f"numbers 0 to {there - 1}" if there > 1 else "number 0" if there else "no TCP at all"
+    def rows(self, i: int) -> Any:
+        """The rows of connection `i` in the table and the columns; `CaptureError` when there is none."""
+        count = len(self.connections)
+        if not 0 <= i < count:
+            numbered = f"numbers 0 to {count - 1}" if count > 1 else "number 0" if count else "no TCP at all"
             raise CaptureError(f"{self.name} has no connection {i}: it has {numbered}.")
-        order, borders = self.by_connection
-        return order[borders[i] : borders[i + 1]]
+        return self.table.rows(i)
 
     def connection(self, i: int, *, first: int | None = None, last: int | None = None) -> Trace:
         """Connection `i`, counted from 0, as a trace; `CaptureError` when there is none.
 
-        Of a long one only the `first` or the `last` so many segments, 1 or more, if given: a million of them
-        take half a minute. A note at its end, or a warning, says what is left out.
+        `first` or `last` (1 or more) limits a long one to that many segments: a million of them take half a
+        minute. A note at its end, or a warning, says what is left out.
         """
         rows = self.rows(i)
         part = _part(len(rows), first, last)
         return self._cut(self._trace(i, rows[part]), rows, part)
 
-    def _trace(self, i: int, rows: Array) -> Trace:
+    def _trace(self, i: int, rows: Any) -> Trace:
         client, server = self.connections[i]
         names = {client: ("client", "server"), server: ("server", "client")}
-        shifts = self.columns["window_shift"][rows]
-        segments = segments_at(self.table, rows, np.maximum(shifts, 0))
+        segments, known = self.table.scaled(i, rows)
         packets = [
             Packet(t, *names[segment.source], segment, arrives=t)
-            for t, segment in zip(self.table.t[rows].tolist(), segments, strict=True)
+            for t, segment in zip(self.table.values("t", rows), segments, strict=True)
         ]
         classify(packets)
         trace = Trace(
@@ -219,13 +171,13 @@ class Capture:
             hosts={"client": client.address, "server": server.address},
             packets=packets,
             end=self.ended - self.began,
-            warnings=[*self.warnings, *_window_warning(segments, shifts)],
+            warnings=[*self.warnings, *([] if known else _window_warning(segments))],
         )
         self._add_sidecar(trace, client, server)
         return trace
 
-    def _cut(self, trace: Trace, rows: Array, part: slice) -> Trace:
-        """What is left of the calls and samples with these rows, and the words for what is not."""
+    def _cut(self, trace: Trace, rows: Any, part: slice) -> Trace:
+        """Drop the calls and samples after the part that is shown, and say what is left out."""
         count = len(rows)
         if part.stop < count:
             end, cut = trace.packets[-1].t, int(self.table.t[rows[part.stop]])
@@ -238,12 +190,6 @@ class Capture:
                 f"Only the last {count - part.start:,} of {count:,} segments are looked at."
             )
         return trace
-
-    @cached_property
-    def by_connection(self) -> tuple[Array, Array]:
-        """The rows sorted by connection, and where each connection begins there."""
-        order = np.argsort(self.table.connection, kind="stable")
-        return order, np.append(0, np.cumsum(np.bincount(self.table.connection)))
 
     def _add_sidecar(self, trace: Trace, client: Endpoint, server: Endpoint) -> None:
         if not self.sidecar.is_about(client, server):
@@ -269,16 +215,22 @@ def read_capture(
 
     Ethernet, VLAN, Linux cooked, raw IP, loopback; IPv4 and IPv6; tunnels that scapy knows. Raises
     `CaptureError` in one sentence when the file is missing, no capture, or of a link type that can't
-    be read. Of a file that is cut short or damaged, what stands before that place is read, and the
-    first of the `warnings` says where it is; without `cut_short_ok` that is an error, too.
-    `progress` is told what share of the file has been read, 0 .. 1; what it raises ends the reading.
+    be read. Of a file that is cut short or damaged, what precedes that place is read, and the first of
+    the `warnings` says where it is; without `cut_short_ok` that is an error, too. `progress` gets the
+    share of the file that has been read, 0 .. 1; what it raises ends the reading.
     """
     file = Path(path)
-    table = read_table(file, progress)
+    table: Table | PlainTable
+    if find_spec("numpy"):
+        from tcplab.capture.table import read_table
+
+        table = read_table(file, progress)
+    else:  # in a browser
+        table = read_plain(file, progress)
     if table.trouble and not (cut_short_ok and table.packets):
         advice = " Its whole packets can be read with cut_short_ok=True." if table.packets else ""
         raise CaptureError(table.trouble + advice)
-    skipped = table.strange.total()
+    skipped = sum(table.strange.values())
     if skipped and skipped == table.packets:
         raise CaptureError(
             f"{file.name} was captured on a link of type {min(table.strange)}, which tcplab can't read; "
@@ -292,7 +244,7 @@ def read_capture(
 
 
 def _part(count: int, first: int | None, last: int | None) -> slice:
-    """Which of `count` segments are wanted; both ends stand in it."""
+    """Which of `count` segments are wanted, with explicit ends."""
     for name, most in (("first", first), ("last", last)):
         if most is not None and most < 1:
             raise CaptureError(f"{name} = {most} leaves no segments: give 1 or more.")
@@ -301,11 +253,58 @@ def _part(count: int, first: int | None, last: int | None) -> slice:
     return slice(max(count - last, 0) if last else 0, min(count, first) if first else count)
 
 
-def _window_warning(segments: Sequence[Segment], shifts: Array) -> list[str]:
-    shown = any(segment.window and not segment.flags & (SYN | RST) for segment in segments)
-    if not shown or (shifts >= 0).all():
+def _window_warning(segments: Sequence[Segment]) -> list[str]:
+    if not any(segment.window and not segment.flags & (SYN | RST) for segment in segments):
         return []
     return [
         "The capture does not hold both SYNs of this connection, so the factor of its window sizes is "
         "unknown: they are shown as they stand in the header, and the real ones may be many times larger."
     ]
+
+
+def both_legs(front: Capture, back: Capture) -> Trace:
+    """A client's connection to a proxy and the proxy's connection to the database as one trace.
+
+    Each capture holds its leg as its first connection (`CaptureError` where it has none); their clocks must
+    agree, as on one machine. Hosts are `client`, `proxy` and `database`; times are nanoseconds from the
+    earlier capture's first packet. Of the sidecars' calls only those are kept that affect the session; what
+    a DBA looked up meanwhile (`ss`, logs) is left out.
+    """
+    began = min(front.began, back.began)
+    first = _renamed(front.connection(0), FRONT_LEG, front.began - began)
+    second = _renamed(back.connection(0), BACK_LEG, back.began - began)
+    in_order = attrgetter("t")
+    return replace(
+        first,
+        hosts={**first.hosts, **second.hosts},
+        packets=sorted(first.packets + second.packets, key=in_order),
+        calls=sorted(first.calls + second.calls, key=in_order),
+        sockets=sorted(first.sockets + second.sockets, key=in_order),
+        end=max(first.end, second.end),
+        warnings=[*first.warnings, *second.warnings],
+    )
+
+
+def _renamed(leg: Trace, names: Mapping[str, str], later: int) -> Trace:
+    """The same leg with its ends' names in the whole, `later` nanoseconds on the whole's clock."""
+    return replace(
+        leg,
+        hosts={names[host]: address for host, address in leg.hosts.items()},
+        packets=[
+            replace(
+                p,
+                t=p.t + later,
+                sender=names[p.sender],
+                receiver=names[p.receiver],
+                arrives=None if p.arrives is None else p.arrives + later,
+            )
+            for p in leg.packets
+        ],
+        calls=[
+            call._replace(t=call.t + later, began=call.began + later, host=names[call.host])
+            for call in leg.calls
+            if call.call.startswith(SESSION_CALLS)
+        ],
+        sockets=[sample._replace(t=sample.t + later, host=names[sample.host]) for sample in leg.sockets],
+        end=leg.end + later,
+    )

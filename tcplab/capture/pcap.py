@@ -1,19 +1,23 @@
-"""A trace as a pcap file that Wireshark opens: what tcpdump would have written on one host.
+"""Segments as frames through scapy: a trace as a pcap file, and tunnels taken apart.
 
-Ethernet, IPv4 or IPv6, TCP, with correct checksums and nanosecond times. The bytes depend on the
-trace alone: times count from a fixed day, MAC addresses from the order of the hosts, and the
-payload is filler text that repeats byte for byte when data is sent again.
+What is written is what tcpdump would have written on one host: Ethernet, IPv4 or IPv6, TCP, with
+correct checksums and nanosecond times. The bytes depend on the trace alone: times count from a fixed
+day, MAC addresses from the order of the hosts, and the payload is filler text that repeats byte for
+byte when data is sent again.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 from os import PathLike, fspath
+from types import SimpleNamespace
 from typing import Any
 
 from tcplab.capture import CaptureError
-from tcplab.capture.headers import scapy
 from tcplab.core.segment import ACK, SYN, Endpoint, Segment
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Packet, Relative, Trace
@@ -22,8 +26,31 @@ from tcplab.follow import incarnations
 #: What a capture's clock shows at the trace's first moment: 2026-01-01 00:00:00 UTC.
 EPOCH_S = 1_767_225_600
 ETHERNET = 1
-#: Wireshark reads no sense into it whatever the port, which it would into digits or zeros.
+#: A shift beyond this counts as this (RFC 7323 section 2.3).
+LARGEST_WINDOW_SCALE = 14
+#: Wireshark takes it for no protocol whatever the port, unlike digits or zeros.
 FILLER = b"tcplab writes filler text where a database would put its bytes; "
+
+
+@cache
+def scapy() -> Any:
+    """The names of scapy that tcplab uses, imported on first use: that takes a third of a second.
+
+    scapy looks for routes, interfaces and a manufacturer database when it is imported, and warns about
+    what it misses. None of that matters here, so it is kept quiet.
+    """
+    for name in ("scapy", "scapy.loading", "scapy.runtime"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    from scapy.config import conf
+    from scapy.layers.inet import IP, TCP
+    from scapy.layers.inet6 import IPv6
+    from scapy.layers.l2 import Ether
+    from scapy.utils import RawPcapWriter
+
+    return SimpleNamespace(
+        Ether=Ether, IP=IP, IPv6=IPv6, TCP=TCP, RawPcapWriter=RawPcapWriter,
+        link_layers=conf.l2types.num2layer,
+    )  # fmt: skip
 
 
 def pcap_bytes(trace: Trace, *, at: str | None = None) -> bytes:
@@ -162,3 +189,72 @@ def filler(position: int, length: int) -> bytes:
     """`length` bytes of text that depend on the position in the stream alone."""
     start = (position - 1) % len(FILLER)
     return (FILLER * ((start + length) // len(FILLER) + 1))[start : start + length]
+
+
+@cache
+def _scapy_with_tunnels() -> Any:
+    """scapy, ready to look inside VXLAN, Geneve, MPLS and PPPoE."""
+    for module in ("scapy.layers.vxlan", "scapy.contrib.geneve", "scapy.contrib.mpls", "scapy.layers.ppp"):
+        import_module(module)
+    return scapy()
+
+
+def knows_link(link: int) -> bool:
+    """True for a LINKTYPE_ value that scapy can take apart."""
+    return link in scapy().link_layers
+
+
+def dissect(link: int, data: bytes, wire: int) -> Segment | None:
+    """The segment in a frame that had `wire` bytes; None when there is none.
+
+    For what the readers don't know, mostly tunnels. The segment's window is the value in the header. An
+    ICMP error that quotes a TCP header is no segment.
+    """
+    names = _scapy_with_tunnels()
+    try:
+        layer = names.link_layers[link](data)
+        packet, network = layer, None
+        while layer and type(layer) is not names.TCP:
+            if type(layer) in (names.IP, names.IPv6):
+                network = layer
+            layer = layer.payload
+        if network is None or not layer:
+            return None
+        length = _payload_length(wire, packet, network, layer)
+    except Exception:  # scapy raises anything for a packet of garbage: it is no segment
+        return None
+    return None if length < 0 else _segment_of(network, layer, length)
+
+
+def _payload_length(wire: int, packet: Any, network: Any, tcp: Any) -> int:
+    """From the headers: an Ethernet frame is padded, and a capture may hold the headers only."""
+    if network.version == 4:
+        headers = network.ihl * 4
+        on_the_wire = wire - (len(packet.original) - len(network.original))
+        total = network.len or on_the_wire  # 0 where the network card cuts segments itself
+    else:
+        headers = 40 + len(network.payload.original) - len(tcp.original)  # with extension headers
+        total = 40 + network.plen
+    return int(total) - int(headers) - int(tcp.dataofs) * 4
+
+
+def _segment_of(network: Any, tcp: Any, length: int) -> Segment:
+    flags = int(tcp.flags) & 0x3F
+    options = {name: value for name, value in tcp.options if isinstance(value, int | tuple | bytes)}
+    mss, scale = options.get("MSS"), options.get("WScale")
+    times, edges = options.get("Timestamp"), options.get("SAck")
+    syn = bool(flags & SYN)
+    return Segment(
+        source=Endpoint(network.src, tcp.sport),
+        destination=Endpoint(network.dst, tcp.dport),
+        seq=tcp.seq,
+        ack=tcp.ack if flags & ACK else 0,
+        flags=flags,
+        window=tcp.window,
+        length=length,
+        mss=mss if syn and isinstance(mss, int) else None,
+        window_scale=min(scale, LARGEST_WINDOW_SCALE) if syn and isinstance(scale, int) else None,
+        sack_permitted=syn and "SAckOK" in options,
+        sack=tuple(zip(edges[::2], edges[1::2], strict=False)) if isinstance(edges, tuple) else (),
+        timestamps=times if isinstance(times, tuple) and len(times) == 2 else None,
+    )

@@ -24,9 +24,6 @@ import nbformat
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tcplab.capture.capture import read_capture
-from tcplab.capture.findings import diagnose
-from tcplab.capture.stored import store_capture
 from tcplab.site import SiteError
 
 # ----------------------------------------------------------------------
@@ -321,11 +318,6 @@ def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
     captures = root / "data" / "captures"
     yield from tree(captures, under="data/captures", endings=(".json", ".pcap"))
     yield "notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
-    with tempfile.TemporaryDirectory(prefix="tcplab-site-") as scratch:
-        for path in sorted(captures.glob("*.pcap")):
-            capture = read_capture(path)
-            store_capture(path, capture, diagnose(capture), Path(scratch))
-        yield from tree(Path(scratch), under="data/captures/stored", endings=(".json",))
 
 
 def _contents(root: Path, folder: Path) -> None:

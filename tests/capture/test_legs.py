@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tcplab.capture import CaptureError
-from tcplab.capture.capture import read_capture
-from tcplab.capture.stored import both_legs
+from tcplab.capture.capture import both_legs, read_capture
 from tcplab.core.text import SECOND
 from test_data import STORED
 from test_data_proxies import STORIES, merged

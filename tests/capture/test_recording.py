@@ -18,8 +18,8 @@ from tcplab.bench.sandbox import BenchError, TooBusy, why_not
 from tcplab.capture import recordings as recording
 from tcplab.capture import recordings as runs
 from tcplab.capture.capture import read_capture
-from tcplab.capture.file import read_frames
 from tcplab.capture.pcap import pcap_bytes
+from tcplab.capture.plain import Frames
 from tcplab.capture.recordings import SNAPLEN, cut_to, lateness, record
 from tcplab.core.segment import FIN, RST, SYN, Endpoint
 from tcplab.core.text import SECOND
@@ -435,6 +435,6 @@ def test_long_packets_are_cut_and_their_length_is_kept(tmp_path):
     told = trace(EXCHANGE + "    1  s PA 201 41 1400\n")
     whole.write_bytes(pcap_bytes(told))
     cut.write_bytes(cut_to(SNAPLEN, pcap_bytes(told)))
-    assert max(len(frame.data) for frame in read_frames(cut).frames) == SNAPLEN
-    assert [f.length for f in read_frames(cut).frames] == [f.length for f in read_frames(whole).frames]
+    assert max(len(frame.data) for frame in Frames(cut)) == SNAPLEN
+    assert [f.wire for f in Frames(cut)] == [f.wire for f in Frames(whole)]
     assert [p.segment for p in read_capture(cut).packets] == [p.segment for p in read_capture(whole).packets]

@@ -8,7 +8,7 @@ import pytest
 from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
 from tcplab.capture.findings.story import services, spoken
-from tcplab.capture.headers import scapy
+from tcplab.capture.pcap import scapy
 
 STORED = Path(__file__).parents[2] / "data" / "captures"
 #: Nobody's port.

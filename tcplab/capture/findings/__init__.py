@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tcplab.capture.capture import Capture, segments_at
-from tcplab.capture.file import Array
+from tcplab.capture.capture import Capture
 from tcplab.capture.findings import ends as ending
 from tcplab.capture.findings import ends as opening
 from tcplab.capture.findings import silence
 from tcplab.capture.findings.silence import SILENCE
 from tcplab.capture.findings.story import Earlier, Finding, Story, errors, explained, services
-from tcplab.capture.headers import Quote
+from tcplab.capture.plain import PlainTable, Quote
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint
 from tcplab.core.trace import Packet
 from tcplab.model.rules import ACCEPTED
+
+if TYPE_CHECKING:
+    from tcplab.capture.file import Array
+    from tcplab.capture.table import Table
 
 # ----------------------------------------------------------------------
 # Which connections are worth a look, told from the columns, for all packets at once.
@@ -41,7 +42,10 @@ HANDSHAKE = 3
 
 def suspicious(capture: Capture) -> Array:
     """For each connection, how much of it must be looked at: `PASS`, `ENDS` or `WALK`."""
+    import numpy as np
+
     table, count = capture.table, len(capture.connections)
+    assert not isinstance(table, PlainTable)
     looked = np.zeros(count, bool)
     if not len(table):
         return looked.astype(np.int8)
@@ -52,13 +56,13 @@ def suspicious(capture: Capture) -> Array:
     odd |= (table.window == 0) & ((flags & SYN) == 0)
     looked[table.connection[odd]] = True
     # Several connections on one four-tuple: how the one before ended is part of the next one's story.
-    pairs = np.unique(np.stack([table.way >> 1, table.connection]), axis=1)
+    pairs = np.unique(np.stack([table.direction >> 1, table.connection]), axis=1)
     often = np.bincount(pairs[0]) > 1
     looked[pairs[1][often[pairs[0]]]] = True
     opening = (flags[table.syn] & ACK) == 0
     for rows in (table.syn[opening], table.syn[~opening]):
         looked |= np.bincount(table.connection[rows], minlength=count) != 1
-    side = table.connection.astype(np.int64) * 2 + (table.way & 1)
+    side = table.connection.astype(np.int64) * 2 + (table.direction & 1)
     order = np.argsort(side, kind="stable")
     side = side[order]
     first = np.flatnonzero(np.append(True, side[1:] != side[:-1]))
@@ -73,13 +77,15 @@ def suspicious(capture: Capture) -> Array:
     again[1:] = (at[1:] < reached[:-1]) & (side[1:] == side[:-1])
     looked[side[again] >> 1] = True
     short = _unanswered(looked, side, first, size, seq[first], reached, table.ack[order], flags[order])
-    looked |= short & (closed | _quiet(capture, order[first + size - 1]))
+    looked |= short & (closed | _quiet(table, order[first + size - 1]))
     return np.where(looked, WALK, np.where(closed, ENDS, PASS)).astype(np.int8)
 
 
-def ends(capture: Capture, rows: Array) -> Array:
+def ends(table: Table, rows: Array) -> Array:
     """Of the rows of one connection those of its handshake, and those from its first FIN on."""
-    fins = np.flatnonzero(capture.table.flags[rows] & FIN)
+    import numpy as np
+
+    fins = np.flatnonzero(table.flags[rows] & FIN)
     return np.concatenate([rows[: min(HANDSHAKE, int(fins[0]))], rows[fins[0] :]])
 
 
@@ -94,6 +100,8 @@ def _unanswered(
     flags: Array,
 ) -> Array:
     """The connections that have something not acknowledged at the end; marks those with one side only."""
+    import numpy as np
+
     last = first + size - 1
     numbers = side[first]
     place = np.full(2 * len(looked), -1, np.int64)
@@ -110,16 +118,18 @@ def _unanswered(
     return short
 
 
-def _quiet(capture: Capture, lasts: Array) -> Array:
+def _quiet(table: Table, lasts: Array) -> Array:
     """The connections in which one side sent after a silence and heard nothing more of the other.
 
     `lasts` are the last rows of each side of each connection.
     """
-    order, borders = capture.by_connection
-    t = capture.table.t[order]
+    import numpy as np
+
+    order, borders = table.by_connection
+    t = table.t[order]
     rows = np.flatnonzero(t[1:] - t[:-1] >= SILENCE) + 1
     rows = order[rows[~np.isin(rows, borders)]]
-    count, connection = len(borders) - 1, capture.table.connection
+    count, connection = len(borders) - 1, table.connection
     silence, heard = np.full(count, -1), np.full(count, len(connection))
     np.maximum.at(silence, connection[rows], rows)
     np.minimum.at(heard, connection[lasts], lasts)
@@ -217,7 +227,9 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
 
     `progress` is told what share of them has been looked at, 0 .. 1; what it raises ends the look.
     """
-    look, service, said = suspicious(capture), services(capture), errors(capture)
+    # Without columns every connection is walked: what has none is small.
+    table, service, said = capture.table, services(capture), errors(capture)
+    look = [WALK] * len(capture.connections) if isinstance(table, PlainTable) else suspicious(capture)
     lasting: dict[frozenset[Endpoint], Earlier | None] = {}
     connections = []
     for i, (client, server) in enumerate(capture.connections):
@@ -246,14 +258,15 @@ def _story(capture: Capture, i: int, earlier: Earlier | None, said: list[Quote])
 def _ends_of(capture: Capture, i: int) -> Story:
     """Handshake and end of a connection in which nothing else was odd, nor before it."""
     (client, server), table, rows = capture.connections[i], capture.table, capture.rows(i)
-    chosen = ends(capture, rows)
-    segments, frames = segments_at(table, chosen), table.frame[chosen].tolist()
+    assert not isinstance(table, PlainTable)
+    chosen = ends(table, rows)
+    segments, frames = table.segments(chosen), table.values("frame", chosen)
     names = {client: ("client", "server"), server: ("server", "client")}
     packets = [
         Packet(t, *names[segment.source], segment, arrives=t)
-        for t, segment in zip(table.t[chosen].tolist(), segments, strict=True)
+        for t, segment in zip(table.values("t", chosen), segments, strict=True)
     ]
-    end, carried = capture.ended - capture.began, bool(table.length[rows].any())
+    end, carried = capture.ended - capture.began, any(table.values("length", rows))
     return Story(client, server, packets, frames, end, carried)
 
 

@@ -6,21 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from tcplab.capture.capture import SERVICES, Capture
-from tcplab.capture.headers import HOST, LATE, NETWORK, PORT, PROHIBITED, TOO_BIG, Quote
-from tcplab.capture.table import first_of
+from tcplab.capture.plain import HOST, LATE, NETWORK, PORT, PROHIBITED, TOO_BIG, Quote
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
 from tcplab.core.text import seconds, times
 from tcplab.core.trace import Packet
-
-if TYPE_CHECKING:
-    from tcplab.capture.capture import Capture
-    from tcplab.capture.headers import Quote
-
 
 OTHER = {"client": "server", "server": "client"}
 
@@ -139,7 +131,7 @@ def errors(capture: Capture) -> dict[int, list[Quote]]:
     table = capture.table
     if not table.quotes:
         return {}
-    began = table.t[first_of(table.connection, len(capture.connections))].tolist()
+    began = [table.values("t", capture.rows(i)[:1])[0] for i in range(len(capture.connections))]
     of_pair: dict[frozenset[Endpoint], list[int]] = {}
     for i, pair in enumerate(capture.connections):
         of_pair.setdefault(frozenset(pair), []).append(i)
@@ -236,42 +228,9 @@ def spoken(client: bytes, server: bytes) -> str | None:
 
 def services(capture: Capture) -> list[str | None]:
     """The database behind the server of each connection; None when neither bytes nor port tell."""
-    heard = _heard(capture)
-    if not heard:
-        return [SERVICES.get(server.port) for _, server in capture.connections]
-    table, found = capture.table, []
-    flows = table.way[first_of(table.connection, len(capture.connections))] >> 1
-    for flow, (_, server) in zip(flows.tolist(), capture.connections, strict=True):
-        by_port, by_bytes = SERVICES.get(server.port), heard.get(flow)
+    found = []
+    for (_, server), greeting in zip(capture.connections, capture.table.greetings(), strict=True):
+        by_port, by_bytes = SERVICES.get(server.port), spoken(*greeting)
         agree = by_bytes is None or SPEAKS.get(by_port or "") == by_bytes
         found.append(by_port if agree else by_bytes)
-    return found
-
-
-def _heard(capture: Capture) -> dict[int, str]:
-    """What is spoken on each flow that begins with known bytes."""
-    table = capture.table
-    count = len(capture.connections)
-    if not count:
-        return {}
-    flags, way = table.flags[table.syn], table.way[table.syn]
-    sound = (flags & RST) == 0
-    syn, way = table.syn[sound], way[sound]
-    began = first_of(way, len(table.end_port))
-    ways = np.flatnonzero(began >= 0)
-    isn = np.full(len(table.end_port), -2, np.int64)
-    isn[ways] = table.seq[syn[began[ways]]]
-    said = np.flatnonzero(table.first_words.row[: len(isn)] >= 0)
-    rows = table.first_words.row[said]
-    first = said[table.seq[rows] == (isn[said] + 1 & 0xFFFFFFFF)]
-    words = {each: table.first_words.said(each) for each in first.tolist()}
-    # Who asked: the SYN without ACK, or the other end of one with it.
-    asked = np.full(len(isn) // 2, -1, np.int64)
-    both = way ^ ((table.flags[syn] & ACK) != 0)
-    asked[both[::-1] >> 1] = both[::-1]
-    found = {}
-    for flow in {each >> 1 for each in words}:
-        client = int(asked[flow])
-        if (name := spoken(words.get(client, b""), words.get(client ^ 1, b""))) is not None:
-            found[flow] = name
     return found

@@ -1,4 +1,4 @@
-"""The fast reader against a plain one, and against tshark, on files of every kind, sound and broken."""
+"""The fast reader against the plain one, and against tshark, on files of every kind, sound and broken."""
 
 import gzip
 import os
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tracemalloc
 from importlib import import_module
-from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import plain_captures as made
-import plain_reader
+import tcplab.capture as unpacking
 from conftest import need
 from tcplab.capture import CaptureError
-from tcplab.capture import file as chains
 from tcplab.capture import file as records
-from tcplab.capture import file as unpacking
 from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
 from tcplab.capture.findings.report import diagnosis_lines
+from tcplab.capture.plain import Frames, read_plain
 
 CAPTURES = sorted((Path(__file__).parents[2] / "data" / "captures").glob("*.pcap"))
 #: In CI; the full 100,000 were run once by hand (TCPLAB_BROKEN_FILES=100000).
@@ -34,37 +32,44 @@ BROKEN_FILES = int(os.environ.get("TCPLAB_BROKEN_FILES", "2000"))
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    """Chunks and stretches so small that even these files need many, with guesses and all."""
+    """Chunks and guesses so small that even these files need many, with guesses and all."""
     monkeypatch.setattr(records, "CHUNK", 4096)
-    monkeypatch.setattr(records, "FRONT", 100)
-    monkeypatch.setattr(chains, "WORTH_IT", 600)
-    monkeypatch.setattr(chains, "STRETCH", 256)
-    monkeypatch.setattr(chains, "STEPS", 2)
+    monkeypatch.setattr(records, "LEFTOVER", 100)
+    monkeypatch.setattr(records, "WORTH_GUESSING", 600)
+    monkeypatch.setattr(records, "GUESS_EVERY", 256)
+    monkeypatch.setattr(records, "STEPS", 2)
 
 
 def read_rows(path, **options):
-    """What the fast reader says, in the plain one's words, and the capture."""
+    """Number, time and segment of each packet by the fast reader, and the capture."""
     capture = read_capture(path, **options)
-    out = []
-    for packet in capture.packets:
-        s = packet.segment
-        mss, scale = (-1 if each is None else each for each in (s.mss, s.window_scale))
-        out.append(plain_reader.Row(
-            packet.frame, packet.t + capture.began, *s.source, *s.destination, s.seq, s.ack, s.flags,
-            s.window, s.length, mss, scale, s.sack_permitted, s.sack, s.timestamps,
-        ))  # fmt: skip
-    return out, capture
+    return [(packet.frame, packet.t, packet.segment) for packet in capture.packets], capture
+
+
+def plain_rows(path):
+    """The same by the plain reader, and its table."""
+    table = read_plain(path)
+    return list(zip(table.frame, table.t, table.all_segments, strict=True)), table
 
 
 def same(path, content):
-    """Both readers on the same bytes."""
+    """Both readers on the same bytes: equal packets, connections, windows, first bytes and warnings."""
     path.write_bytes(content)
-    expected, broken = plain_reader.rows(content)
+    expected, table = plain_rows(path)
     rows, capture = read_rows(path)
-    assert [row._replace(source=str(ip_address(row.source)), destination=str(ip_address(row.destination)))
-            for row in rows] == expected  # fmt: skip
-    assert bool(capture.warnings) == broken
+    assert rows == expected
+    same_tables(capture.table, table)
     return capture
+
+
+def same_tables(fast, plain):
+    for name in ("began", "ended", "packets", "strange", "quotes", "trouble", "warnings"):
+        assert getattr(fast, name) == getattr(plain, name), name
+    assert fast.connection.tolist() == plain.connection
+    assert fast.openings() == plain.openings() and fast.greetings() == plain.greetings()
+    for i in range(fast.connections):
+        rows = plain.rows(i)
+        assert fast.rows(i).tolist() == rows and fast.scaled(i, rows) == plain.scaled(i, rows)
 
 
 def frames(name):
@@ -127,8 +132,7 @@ def test_tshark_sees_the_same_packets_and_streams_on_all_links(tmp_path):
 def test_tshark_sees_the_same_in_every_stored_capture(file):
     ours, theirs = columns_and_tshark(file)
     assert ours and ours == theirs
-    expected, _ = plain_reader.rows(file.read_bytes())
-    assert read_rows(file)[0] == expected
+    same(file, file.read_bytes())
 
 
 def test_addresses_are_text_and_columns_stand_in_one_order(tmp_path):
@@ -227,7 +231,7 @@ def test_zstd(tmp_path, monkeypatch):
     file.write_bytes(content[:20])
     with pytest.raises(CaptureError, match="so early that nothing of it can be unpacked"):
         read_capture(file)
-    monkeypatch.setattr(unpacking, "ZSTD_HOMES", ("no_such_module",))
+    monkeypatch.setattr(unpacking, "ZSTD_MODULES", ("no_such_module",))
     with pytest.raises(CaptureError, match="unpack it first with `zstd -d x"):
         read_capture(file)
 
@@ -237,7 +241,7 @@ def test_a_file_larger_than_memory_that_is_used_again(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "CHUNK", 2 << 20)
     wrapped, link = frames("ethernet")
     content = made.pcap(wrapped * 3000, link)
-    assert len(content) > 4 * records.CHUNK > 4 * chains.WORTH_IT
+    assert len(content) > 4 * records.CHUNK > 4 * records.WORTH_GUESSING
     (tmp_path / "x.pcap").write_bytes(content)
     (tmp_path / "x.pcapng").write_bytes(made.pcapng(wrapped * 3000, link))
     one, other = (read_capture(tmp_path / name) for name in ("x.pcap", "x.pcapng"))
@@ -260,10 +264,10 @@ def test_guesses_never_decide_what_comes_out(seed, order, twice):
         packets.append(made.ipv4(made.CLIENT4, made.SERVER4, made.tcp(40000, 5432, 16, 1, 1, data)))
     content = made.pcapng(packets, 101, order) if twice else made.pcap(packets, 101, order)
     content = bytearray(content) + bytes(99)
-    layout = chains.pcapng_layout(order, b"") if twice else chains.pcap_layout(order, 16)
+    layout = records.pcapng_layout(order, b"") if twice else records.pcap_layout(order, 16)
     low, high = 0 if twice else 24, len(content) - 99
-    expected = chains._walk(content, low, high, layout)
-    found = chains.record_starts(content, low, high, layout)
+    expected = records._walk(content, low, high, layout)
+    found = records.record_starts(content, low, high, layout)
     assert found[0].tolist() == expected[0].tolist() and found[1] == expected[1]
 
 
@@ -394,7 +398,8 @@ SOUND = list(containers())
 def test_cut_anywhere(tmp_path, content):
     """What stands before the cut is read, nothing else, and one sentence says where it is."""
     file = tmp_path / "x.pcap"
-    whole, _ = plain_reader.rows(content)
+    file.write_bytes(content)
+    whole, _ = plain_rows(file)
     for size in [*range(1, 400), *range(400, len(content), 37)]:
         file.write_bytes(content[:size])
         try:
@@ -442,23 +447,14 @@ def test_broken_files(tmp_path_factory, content):
     except CaptureError as error:
         assert "broken.pcap" in str(error) and "\n" not in str(error)
         return
-    expected, broken = plain_reader.rows(content)
-    assert in_tunnels_aside(rows, content) == in_tunnels_aside(expected, content)
-    assert broken == any("after packet" in says for says in capture.warnings)
-    assert len(capture) <= capture.table.packets <= len(plain_reader.packets(content)[0])
+    expected, table = plain_rows(file)
+    assert rows == expected
+    same_tables(capture.table, table)
+    assert len(capture) <= capture.table.packets == len(list(Frames(file)))
     told = diagnose(capture)
     assert len(told) == len(capture.connections) and list(diagnosis_lines(told))
     for i in range(len(capture.connections)):
         assert len(capture.connection(i).packets) == len(capture.frames(i))
-
-
-def in_tunnels_aside(rows, content):
-    """Flipped bytes may make a tunnel; what scapy finds inside is not the plain reader's business.
-
-    Nor does that one put fragments together: lengths are compared where nothing was cut.
-    """
-    plain = {row.frame for row in plain_reader.rows(content)[0]}
-    return [row._replace(length=0) if row.length > 400 else row for row in rows if row.frame in plain]
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 1 << 24, 262_145])
