@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
 from math import lcm
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tcplab.core.knobs import (
     DESTINATIONS,
@@ -24,126 +22,11 @@ from tcplab.core.knobs import (
 from tcplab.core.releases import release
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Call, Trace
-from tcplab.studies.ports_in_turn import WHOLE_SECONDS, Load, fill, fill_steadily, poisson
-from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study
+from tcplab.studies.ports_in_turn import Load, fill, poisson
+from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study, counted
 
 if TYPE_CHECKING:
-    from tcplab.bench.script import Bench, Host, Listener
-
-
-# ----------------------------------------------------------------------
-# The small twin of `port_churn` on real Linux: a few ports, a few seconds, the same questions.
-#
-# TIME_WAIT is 60 s in Linux whatever one does, so a run of seconds can't see its end. It sees that the
-# ports run out when they should, that nothing but the passing of time brings them back, and what
-# tcp_tw_reuse and a server that closes first change about it.
-
-Churn = TypeVar("Churn", bound="PortChurn")
-
-#: What a run on Linux can bear: ports, seconds, attempts.
-MOST_PORTS, LONGEST_S, MOST_TWIN_ATTEMPTS = 60, 20, 800
-FIRST_PORT, SERVER_PORT = 60_000, 5432
-#: A close on a busy machine takes a round trip and so much more, seconds.
-_CLOSE_S = 0.025
-_EARLY_S = 0.01
-
-
-def check(churn: PortChurn) -> None:
-    """Raise `ParameterError` where these parameters are too much for a run on real Linux."""
-    attempts = churn.rate_per_s * churn.duration_s
-    refused = {
-        f"ports = {churn.ports}: at most {MOST_PORTS}": churn.ports > MOST_PORTS,
-        f"ports = {churn.ports}: an even number, since Linux leaves one of an odd range unused": (
-            churn.ports % 2 and churn.ports > 1
-        ),
-        f"duration_s = {churn.duration_s:g}: at most {LONGEST_S}": churn.duration_s > LONGEST_S,
-        f"time_wait_s = {churn.time_wait_s:g}: 60, which is built into Linux": churn.time_wait_s != 60,
-        f"sources = {churn.sources}: 1, since its client has one address": churn.sources > 1,
-        f"rate_per_s = {churn.rate_per_s:g} makes {attempts:,.0f} attempts: at most {MOST_TWIN_ATTEMPTS}": (
-            attempts > MOST_TWIN_ATTEMPTS
-        ),
-    }
-    for says, is_wrong in refused.items():
-        if is_wrong:
-            raise ParameterError(f"{says}, on the Linux bench.")
-
-
-async def play(churn: PortChurn, bench: Bench) -> None:
-    """Every attempt at its time, each as a program of its own."""
-    client, server = bench.hosts("client", "server")
-    client.set(ip_local_port_range=(FIRST_PORT, FIRST_PORT + churn.ports - 1), tcp_tw_reuse=churn.tw_reuse)
-    listeners = [
-        await server.listen(SERVER_PORT + i, backlog=MOST_TWIN_ATTEMPTS) for i in range(churn.destinations)
-    ]
-    began = bench.now()
-
-    async def attempt(at: float, destination: int, listener: Listener, client: Host, server: Host) -> None:
-        await bench.sleep(max(0.0, began + at - bench.now()))
-        opened, connection = await client.connect(server, SERVER_PORT + destination)
-        if not opened.ok:
-            return
-        accepted = await listener.accept()
-        await bench.sleep(max(0.0, began + at + churn.hold_s - bench.now()))
-        first, second = (connection, accepted) if churn.closer == "client" else (accepted, connection)
-        await first.close()
-        await second.receive()
-        await second.close()
-
-    load = churn.load()
-    attempts = []
-    for i, t in enumerate(load.arrivals):
-        to = i % churn.destinations
-        attempts.append(attempt(t / load.second, to, listeners[to], client, server))
-    await bench.together(*attempts)
-    await bench.sleep(max(0.0, began + churn.duration_s - bench.now()))
-
-
-def read(churn: PortChurn, trace: Trace) -> dict[str, Any]:
-    """What the run came to, from its calls and from what `ss` showed."""
-    attempts = sorted(
-        (call for call in trace.calls if call.host == "client" and call.call.startswith("connect(")),
-        key=lambda call: call.began,
-    )
-    start = attempts[0].began if attempts else 0
-    end = start + round(churn.duration_s * SECOND)
-    outages: list[tuple[int, int]] = []
-    first: Call | None = None
-    for call in attempts:
-        if call.result != "ok":
-            first = first or call
-        elif first is not None:
-            outages.append((first.began, call.began))
-            first = None
-    if first is not None:
-        outages.append((first.began, end))
-    opened = sum(call.result == "ok" for call in attempts)
-    return {
-        "opened": opened,
-        "refused": len(attempts) - opened,
-        "first_refusal_s": (outages[0][0] - start) / SECOND if outages else None,
-        "longest_outage_s": max((until - since for since, until in outages), default=0) / SECOND,
-        "peak_time_wait": _most_in_time_wait(trace, end),
-    }
-
-
-def _most_in_time_wait(trace: Trace, end: int) -> int:
-    waiting: set[tuple[Any, Any]] = set()
-    most = 0
-    for sample in trace.sockets:
-        if sample.host == "client" and sample.t < end:
-            socket = (sample.local, sample.remote)
-            (waiting.add if sample.state == "TIME_WAIT" else waiting.discard)(socket)
-            most = max(most, len(waiting))
-    return most
-
-
-def nearby(churn: Churn) -> list[Churn]:
-    """The same with closes that take as long as on Linux, or attempts that come a little late.
-
-    Where these tell something else, a comparison would be chance.
-    """
-    later = churn.hold_s + 2 * churn.latency_ms / 1000 + _CLOSE_S
-    return [churn.with_values(hold_s=hold) for hold in (later, max(0.0, churn.hold_s - _EARLY_S))]
+    from tcplab.bench.script import Bench
 
 
 #: Steps of the curves: about as many as a picture has pixels.
@@ -155,6 +38,12 @@ OUTCOME = (
     "opened", "refused", "first_refusal_s", "sustainable_per_s", "peak_time_wait", "longest_outage_s",
     "ceiling",
 )  # fmt: skip
+
+#: What a run on Linux can bear: ports, seconds, attempts.
+MOST_PORTS, LONGEST_S, MOST_LINUX_ATTEMPTS = 60, 20, 800
+FIRST_PORT, SERVER_PORT = 60_000, 5432
+#: On a busy machine a close takes a round trip and this much longer; and an attempt may be so late: seconds.
+_CLOSE_S, _LATE_S = 0.025, 0.01
 
 #: Linux's own range since 4.2; no connect() should take a port below the first one or above the last.
 USUAL_PORTS, FIRST_FREE_PORT, LAST_PORT = 28_232, 1024, 65_535
@@ -237,12 +126,10 @@ class PortChurn(Study):
     def __post_init__(self) -> None:
         super().__post_init__()
         attempts = self.rate_per_s * self.duration_s
-        by_the_clock = self.closer == "client" and self._reuse in WHOLE_SECONDS
-        if (self.arrivals == "poisson" or by_the_clock) and attempts > MOST_ATTEMPTS:
-            why = "arrivals = poisson" if self.arrivals == "poisson" else f"tw_reuse on Linux {self.linux}"
+        if attempts > MOST_ATTEMPTS:
             raise ParameterError(
                 f"rate_per_s = {self.rate_per_s:g} for duration_s = {self.duration_s:g} makes about "
-                f"{attempts:,.0f} attempts, which {why} needs one by one: at most {MOST_ATTEMPTS:,}."
+                f"{attempts:,.0f} attempts: at most {MOST_ATTEMPTS:,}."
             )
 
     @property
@@ -285,8 +172,7 @@ class PortChurn(Study):
     def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         load = self.load()
         edges = load.edges(STEPS)
-        is_even = isinstance(load.arrivals, range) and load.busy is not None
-        filling = (fill_steadily if is_even else fill)(load, edges)
+        filling = fill(load, edges)
 
         def seconds(ticks: int) -> float:
             return float(Fraction(ticks, load.second))
@@ -301,7 +187,7 @@ class PortChurn(Study):
             seconds(filling.longest_outage),
             load.ceiling,
         )
-        made = _attempts(load, edges)
+        made = counted(load.arrivals, edges)
         series = {
             "t_s": [seconds(edge) for edge in edges[:-1]],
             "in_use_low": filling.in_use.low,
@@ -324,18 +210,89 @@ class PortChurn(Study):
             line = f"{name} = {first} {LAST_PORT}"
         return {"sysctl": [line]}
 
-    # -- the twin on Linux -------------------------------------------------------------------
+    # -- a small run on Linux ----------------------------------------------------------------
+    #
+    # TIME_WAIT is always 60 s in Linux, so a run of seconds can't see its end. It sees that the ports
+    # run out when they should, that nothing but the passing of time frees them, and what tcp_tw_reuse
+    # and a server that closes first change about it.
 
     def check_for_linux(self) -> None:
-        check(self)
+        attempts = self.rate_per_s * self.duration_s
+        refused = {
+            f"ports = {self.ports}: at most {MOST_PORTS}": self.ports > MOST_PORTS,
+            f"ports = {self.ports}: an even number, since Linux leaves one of an odd range unused": (
+                self.ports % 2 and self.ports > 1
+            ),
+            f"duration_s = {self.duration_s:g}: at most {LONGEST_S}": self.duration_s > LONGEST_S,
+            f"time_wait_s = {self.time_wait_s:g}: 60, which is built into Linux": self.time_wait_s != 60,
+            f"sources = {self.sources}: 1, since its client has one address": self.sources > 1,
+            (
+                f"rate_per_s = {self.rate_per_s:g} makes {attempts:,.0f} attempts: "
+                f"at most {MOST_LINUX_ATTEMPTS}"
+            ): attempts > MOST_LINUX_ATTEMPTS,
+        }
+        for says, is_wrong in refused.items():
+            if is_wrong:
+                raise ParameterError(f"{says}, on the Linux bench.")
 
     async def run(self, bench: Bench) -> None:
-        await play(self, bench)
+        """Every attempt at its time, each as a program of its own."""
+        client, server = bench.hosts("client", "server")
+        client.set(ip_local_port_range=(FIRST_PORT, FIRST_PORT + self.ports - 1), tcp_tw_reuse=self.tw_reuse)
+        listeners = [
+            await server.listen(SERVER_PORT + i, backlog=MOST_LINUX_ATTEMPTS)
+            for i in range(self.destinations)
+        ]
+        began = bench.now()
+
+        async def attempt(at: float, destination: int) -> None:
+            await bench.sleep(max(0.0, began + at - bench.now()))
+            opened, connection = await client.connect(server, SERVER_PORT + destination)
+            if not opened.ok:
+                return
+            accepted = await listeners[destination].accept()
+            await bench.sleep(max(0.0, began + at + self.hold_s - bench.now()))
+            first, second = (connection, accepted) if self.closer == "client" else (accepted, connection)
+            await first.close()
+            await second.receive()
+            await second.close()
+
+        load = self.load()
+        await bench.together(
+            *(attempt(t / load.second, i % self.destinations) for i, t in enumerate(load.arrivals))
+        )
+        await bench.sleep(max(0.0, began + self.duration_s - bench.now()))
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
+        """Read from the calls, and from what `ss` showed."""
+        attempts = sorted(
+            (call for call in trace.calls if call.host == "client" and call.call.startswith("connect(")),
+            key=lambda call: call.began,
+        )
+        start = attempts[0].began if attempts else 0
+        end = start + round(self.duration_s * SECOND)
+        outages: list[tuple[int, int]] = []
+        first: Call | None = None
+        for call in attempts:
+            if call.result != "ok":
+                first = first or call
+            elif first is not None:
+                outages.append((first.began, call.began))
+                first = None
+        if first is not None:
+            outages.append((first.began, end))
+        opened = sum(call.result == "ok" for call in attempts)
         load = self.load()
-        seen = read(self, trace) | {"sustainable_per_s": _sustainable(load), "ceiling": load.ceiling}
-        return {name: seen[name] for name in OUTCOME}
+        outcome = (
+            opened,
+            len(attempts) - opened,
+            (outages[0][0] - start) / SECOND if outages else None,
+            _sustainable(load),
+            _most_in_time_wait(trace, end),
+            max((until - since for since, until in outages), default=0) / SECOND,
+            load.ceiling,
+        )
+        return dict(zip(OUTCOME, outcome, strict=True))
 
     def compared(self) -> tuple[str, ...]:
         """With reuse, chance says which port Linux takes, and so how many are left in TIME_WAIT."""
@@ -343,7 +300,12 @@ class PortChurn(Study):
         return counts if self._reuse else (*counts, "peak_time_wait")
 
     def nearby(self) -> Sequence[Self]:
-        return nearby(self)
+        """The same with closes that take as long as on Linux, or attempts that come a little late.
+
+        Where these have another outcome, a comparison would be chance.
+        """
+        later = self.hold_s + 2 * self.latency_ms / 1000 + _CLOSE_S
+        return [self.with_values(hold_s=hold) for hold in (later, max(0.0, self.hold_s - _LATE_S))]
 
     # -- what happened -----------------------------------------------------------------------
 
@@ -391,7 +353,12 @@ def _sustainable(load: Load) -> float | None:
     return float(Fraction(load.ceiling * load.second, kept)) if kept else None
 
 
-def _attempts(load: Load, edges: Sequence[int]) -> list[int]:
-    """How many attempts are made in each step."""
-    made = [bisect_left(load.arrivals, edge) for edge in edges]
-    return [after - before for before, after in pairwise(made)]
+def _most_in_time_wait(trace: Trace, end: int) -> int:
+    waiting: set[tuple[Any, Any]] = set()
+    most = 0
+    for sample in trace.sockets:
+        if sample.host == "client" and sample.t < end:
+            socket = (sample.local, sample.remote)
+            (waiting.add if sample.state == "TIME_WAIT" else waiting.discard)(socket)
+            most = max(most, len(waiting))
+    return most

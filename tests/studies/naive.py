@@ -20,7 +20,7 @@ class Port:
 
 
 @dataclass
-class Told:
+class Seen:
     """What a naive run saw; curves as (moment, value) after everything of that moment has happened."""
 
     opened: int = 0
@@ -36,9 +36,9 @@ class Told:
         return max((until - began for began, until in self.outages), default=0)
 
 
-def play(load) -> Told:
+def play(load) -> Seen:
     """Every tick at which anything can happen, one after the other."""
-    told = Told()
+    came = Seen()
     towards = [[Port() for _ in range(load.ports)] for _ in range(load.destinations)]
     every = [port for ports in towards for port in ports]
     attempts = list(load.arrivals)
@@ -56,15 +56,15 @@ def play(load) -> Told:
             made += 1
             usable = [port for port in ports if port.free <= t]
             if not usable:
-                told.refused += 1
-                told.first_refusal = t if told.first_refusal is None else told.first_refusal
+                came.refused += 1
+                came.first_refusal = t if came.first_refusal is None else came.first_refusal
                 outage = t if outage is None else outage
                 continue
             if outage is not None:
-                told.outages.append((outage, t))
+                came.outages.append((outage, t))
                 outage = None
-            told.opened += 1
-            told.opened_at.append(t)
+            came.opened += 1
+            came.opened_at.append(t)
             port = min(usable, key=lambda port: (port.free, port.closes))
             port.closes = t + load.hold
             port.time_wait_ends = port.free = port.closes + load.time_wait
@@ -74,11 +74,11 @@ def play(load) -> Told:
                 clock = port.closes // load.second + WHOLE_SECONDS[load.reuse]
                 port.free = min(port.free, clock * load.second)
             moments |= {port.closes, port.time_wait_ends, port.free}
-        told.in_use.append((t, sum(port.free > t for port in every)))
-        told.time_wait.append((t, sum(port.closes <= t < port.time_wait_ends for port in every)))
+        came.in_use.append((t, sum(port.free > t for port in every)))
+        came.time_wait.append((t, sum(port.closes <= t < port.time_wait_ends for port in every)))
     if outage is not None:
-        told.outages.append((outage, load.end))
-    return told
+        came.outages.append((outage, load.end))
+    return came
 
 
 def low_high(curve, edges) -> tuple[list[int], list[int]]:

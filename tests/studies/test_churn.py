@@ -1,6 +1,7 @@
 """port_churn by its contract: figures worked out by hand, and nonsense answered in one sentence."""
 
 import json
+import random
 import re
 from dataclasses import fields
 from itertools import pairwise
@@ -9,9 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.sandboxes import need_sandbox
 from studies.naive import low_high, play
 from tcplab import run
 from tcplab.advice.settings import settings as to_paste
+from tcplab.agree import agree, draw, quick
+from tcplab.bench.agreement import compare, scope_of
+from tcplab.bench.model import run_on_model
+from tcplab.bench.sandbox import TooBusy
 from tcplab.core.knobs import ParameterError
 from tcplab.studies import STUDIES, PortChurn
 from tcplab.studies.churn import MOST_ATTEMPTS, STEPS
@@ -183,10 +189,9 @@ def test_outcome_and_series_are_those_of_playing_every_moment(churn):
         ({"closer": "nobody"}, r"closer = 'nobody' is not one of client, server\."),
         ({"destinations": 1.5}, r"destinations = 1\.5 is not a whole number"),
         (
-            {"arrivals": "poisson", "rate_per_s": 100_000},
+            {"rate_per_s": 100_000},
             rf"rate_per_s = 100000 for duration_s = 180 .* at most {MOST_ATTEMPTS:,}\.",
         ),
-        ({"tw_reuse": 1, "linux": "5.4", "rate_per_s": 100_000}, "tw_reuse on Linux 5.4"),
     ],
 )
 def test_nonsense_is_answered_in_one_sentence(values, says):
@@ -209,9 +214,12 @@ def test_the_range_is_a_setting_to_paste(ports, line):
     assert line in pasted and "net.ipv4.tcp_tw_reuse = 1" in pasted
 
 
-def test_a_day_of_a_million_a_second_is_no_work():
-    told = outcome(rate_per_s=1_000_000, duration_s=86_400)
-    assert told["opened"] + told["refused"] == 86_400_000_000
+def test_a_day_of_a_million_a_second_is_refused_at_once():
+    says = (
+        r"rate_per_s = 1e\+06 for duration_s = 86400 makes about 86,400,000,000 attempts: at most 5,000,000\."
+    )
+    with pytest.raises(ParameterError, match=says):
+        PortChurn(rate_per_s=1_000_000, duration_s=86_400)
 
 
 @pytest.mark.parametrize("preset", PortChurn.presets)
@@ -222,3 +230,78 @@ def test_presets_are_settings_of_it(preset):
 
 def test_controls_are_parameters():
     assert set(PortChurn.controls) <= {field.name for field in fields(PortChurn)}
+
+
+# -- a small run with real connections: on the model's stack, and on Linux -------------------
+
+
+def stack(churn):
+    """The script for Linux on the model of Linux TCP, segment by segment."""
+    trace = run_on_model(churn)
+    trace.outcome = churn.outcome(trace)
+    return trace
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_arithmetic_says_what_the_modelled_stacks_do(seed):
+    churn = draw(PortChurn, {}, random.Random(seed))
+    model, played = run(churn), stack(churn)
+    scope = scope_of(churn, model)
+    assert compare(model, played, (scope, scope)) == []
+
+
+def test_the_stacks_give_all_outcomes_in_the_same_order():
+    churn = quick(PortChurn, {})
+    played = stack(churn)
+    assert list(played.outcome) == list(run(churn).outcome)
+    assert (played.outcome["opened"], played.outcome["peak_time_wait"]) == (20, 20)
+    assert churn.sentence(played).startswith("After 1 s all 20 ports are in use")
+    few = quick(PortChurn, {"rate_per_s": 5})
+    assert few.sentence(stack(few)).startswith("All 10 connections are opened; 10 sockets are in TIME_WAIT")
+
+
+def test_what_is_closed_after_the_end_is_not_counted():
+    # Attempts at 0, 0.2 … 1.8 s, each closed 0.33 s later: the last close comes at 2.13 s.
+    churn = quick(PortChurn, {"rate_per_s": 5, "hold_s": 0.33, "ports": 10})
+    assert run(churn).outcome["peak_time_wait"] == stack(churn).outcome["peak_time_wait"] == 9
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"ports": 62}, "ports = 62: at most 60, on the Linux bench."),
+        ({"ports": 7}, "ports = 7: an even number, since Linux leaves one of an odd range unused"),
+        ({"duration_s": 21}, "duration_s = 21: at most 20, on the Linux bench."),
+        ({"time_wait_s": 30}, "time_wait_s = 30: 60, which is built into Linux, on the Linux bench."),
+        ({"sources": 2}, "sources = 2: 1, since its client has one address, on the Linux bench."),
+        ({"rate_per_s": 1000}, "rate_per_s = 1000 makes 2,000 attempts: at most 800, on the Linux bench."),
+    ],
+)
+def test_what_is_too_much_for_linux_is_said_before_anything_runs(values, says):
+    with pytest.raises(ParameterError) as told:
+        run(quick(PortChurn, values), "linux")
+    assert says in str(told.value)
+
+
+def test_ties_are_not_drawn():
+    # With reuse after a second and at 30 a second, Linux's own milliseconds decide who gets a port.
+    chance = random.Random(1)
+    for _ in range(20):
+        churn = draw(PortChurn, {"tw_reuse": 1, "closer": "client", "ports": 6}, chance)
+        counts = {run(other).outcome["opened"] for other in [churn, *churn.nearby()]}
+        assert len(counts) == 1
+
+
+@pytest.mark.linux
+def test_linux_agrees():
+    need_sandbox()
+    # A port comes back half way between two attempts: a tenth of a second for a busy machine on either side.
+    reuse = {"tw_reuse": 1, "rate_per_s": 5, "ports": 4, "hold_s": 0.1, "duration_s": 3}
+    server = {"closer": "server", "rate_per_s": 10, "ports": 6}
+    small = [quick(PortChurn, values) for values in ({}, reuse, server)]
+    try:
+        found = agree(small)
+    except TooBusy as busy:
+        pytest.skip(str(busy))
+    assert [str(difference) for each in found for difference in each.differences] == []
+    assert "the results of both are the same" in found[0].sentence
