@@ -201,8 +201,8 @@ def main() -> None:
         targets = " and ".join(f"{target} for {name}" for name, target in TARGETS.items())
         print(
             f"{attempts:,} attempts, {arrivals}: {result['seconds']} s; a heap takes "
-            f"{result['heap_by_ours']:g} times as long, SimPy {result['simpy_by_ours']:g} times, with the same "
-            f"answers (wanted: at least {targets})."
+            f"{result['heap_by_ours']:g} times as long, SimPy {result['simpy_by_ours']:g} times, with the "
+            f"same answers (wanted: at least {targets})."
         )
 
 
