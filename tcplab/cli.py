@@ -171,7 +171,7 @@ def _doctor(arguments: Namespace) -> None:
 
 
 def _list(arguments: Namespace) -> None:
-    from tcplab.pictures.text import parameter_lines
+    from tcplab.pictures.tables import parameter_lines
     from tcplab.registry import STORIES
     from tcplab.studies import STUDIES
 
@@ -214,7 +214,7 @@ def _parameter(name: str, knob: Knob, default: Any) -> dict[str, Any]:
 
 def _run_experiment(arguments: Namespace) -> None:
     from tcplab.bench import run
-    from tcplab.pictures.text import run_lines
+    from tcplab.pictures.tables import run_lines
     from tcplab.registry import find
 
     kind = find(arguments.name)
@@ -242,7 +242,7 @@ def _run_experiment(arguments: Namespace) -> None:
 
 
 def _settings(texts: Iterable[str], kind: type[Story]) -> dict[str, str]:
-    from tcplab.pictures.text import value_text
+    from tcplab.pictures.tables import value_text
 
     values = {}
     for text in texts:
@@ -260,7 +260,7 @@ def _agree(arguments: Namespace) -> int:
     import random
 
     from tcplab.agree import agree, draw, quick
-    from tcplab.pictures.text import value_text
+    from tcplab.pictures.tables import value_text
     from tcplab.registry import ON_LINUX, find
 
     if arguments.samples is not None and arguments.samples < 1:

@@ -8,7 +8,7 @@ import pytest
 
 from tcplab import AcceptQueue, agreement, read_capture, recording, run
 from tcplab.lesson import ask
-from tcplab.pictures.queues import counted, lives
+from tcplab.pictures.queues import counted, views
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 RECORDED = ("accept_queue", "ghosts_forty_nodes", "ghosts_half_open")
@@ -40,7 +40,7 @@ def test_a_recording_says_where_it_comes_from(name):
     told = json.loads((CAPTURES / f"{name}.json").read_text(encoding="utf-8"))
     script, argument = told["command"].removeprefix(".venv/bin/python ").split()
     assert argument == name and f'"{name}": (' in (CAPTURES.parents[1] / script).read_text(encoding="utf-8")
-    assert len(read_capture(CAPTURES / f"{name}.pcap").connections) == len(lives(recording(name)))
+    assert len(read_capture(CAPTURES / f"{name}.pcap").connections) == len(views(recording(name)))
     for ending in ("json", "pcap", "run.json"):
         content = (CAPTURES / f"{name}.{ending}").read_bytes()
         assert len(content) < 50_000
@@ -50,7 +50,7 @@ def test_a_recording_says_where_it_comes_from(name):
 def test_eight_succeed_and_the_server_has_three():
     assert ask("ghost_connections", "eight_at_once").right.startswith("connect() succeeds for all eight")
     for trace in (run(AcceptQueue()), recording("accept_queue")):
-        assert counted(lives(trace), trace.end - 1) == (8, 3, 5)
+        assert counted(views(trace), trace.end - 1) == (8, 3, 5)
 
 
 def test_connect_returns_with_its_own_next_syn():

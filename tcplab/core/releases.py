@@ -131,3 +131,14 @@ def release(version: str = NEWEST) -> Release:
             "delay" if number >= (6, 14) else "next_second" if number >= (4, 19) else "second_after_next"
         ),
     )
+
+
+def known_release(version: str) -> Release:
+    """The rules of the version that a trace names; of the newest where that is empty or unknown.
+
+    A capture may name anything.
+    """
+    try:
+        return release(version or NEWEST)
+    except UnknownRelease:
+        return release(NEWEST)

@@ -1,7 +1,7 @@
-"""Your console at this second: what `ss` and `nstat` would show on each host at a moment of a trace.
+"""The console: what `ss` and `nstat` show on each host at an instant of a trace.
 
 Formats are those of iproute2: misc/ss.c (state names, columns, timers) and misc/nstat.c. The order
-of sockets on a real machine follows the kernel's hash table; here it is that of their appearance.
+of sockets on a real machine follows the kernel's hash table; here it is that of their first samples.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from tcplab.core import html
-from tcplab.core.releases import NEWEST, UnknownRelease, release
+from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import MILLISECOND
 from tcplab.core.trace import SocketSample, Trace
-from tcplab.pictures.timeaxis import boxes_of
+from tcplab.pictures.timeaxis import middleboxes_of
 
-#: Leaves out listening sockets only; a plain `ss -tn` hides TIME-WAIT and SYN-RECV too.
+#: Leaves out listening sockets only; a plain `ss -tn` also hides TIME-WAIT and SYN-RECV.
 SS = "ss -tno state connected"
 NSTAT = "nstat"
-#: Above the table of a box.
-BOX = "the connections it remembers"
-#: Of a listening socket: how many connections wait for accept() (Recv-Q), and its backlog (Send-Q).
+#: The heading of a middlebox's table.
+MIDDLEBOX = "the connections it remembers"
+#: Of a listening socket it shows the connections that wait for accept() (Recv-Q) and the backlog (Send-Q).
 SS_LISTENING = "ss -ltn"
 
-#: How ss writes what RFC 9293 calls ESTABLISHED and SYN_RECEIVED; elsewhere a hyphen for the underscore.
+#: States whose names in ss differ from those of RFC 9293 by more than a hyphen for the underscore.
 _STATE_NAMES = {"ESTABLISHED": "ESTAB", "SYN_RECEIVED": "SYN-RECV", "CLOSED": "UNCONN"}
 _HEADINGS = ("State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port", "Process")
 
-#: What the word in front of ss's countdown means.
+#: The meaning of the timers' names in ss.
 TIMER_MEANING = {
     "on": "when the timer runs out, unacknowledged data, a SYN or a FIN is sent again",
     "keepalive": "when the timer runs out, the next keepalive probe is due",
@@ -38,17 +38,16 @@ TIMER_MEANING = {
 
 
 def state_name(state: str) -> str:
-    """`CLOSE_WAIT` as ss writes it: `CLOSE-WAIT`."""
+    """The name of a state in ss: `CLOSE-WAIT` for `CLOSE_WAIT`."""
     return _STATE_NAMES.get(state, state.replace("_", "-"))
 
 
 def countdown(milliseconds: int, linux: str = "") -> str:
-    """The time left on a timer as ss writes it: ``119min``, ``1min59sec``, ``13sec``, ``204ms``.
+    """The time left on a timer in ss's format: ``119min``, ``1min59sec``, ``13sec``, ``204ms``; or nothing.
 
     From ten minutes on ss leaves the seconds out, from ten seconds on the milliseconds. Between one
     and ten seconds an ss older than 6.11 writes ``1.574ms`` and means 1.574 s; newer ones write
-    ``1.574sec`` (iproute2 3e807112fdf3). iproute2 is numbered like Linux, so `linux` decides.
-    Nothing is left: an empty text, as there.
+    ``1.574sec`` (iproute2 3e807112fdf3). iproute2 has Linux's version numbers: `linux` decides.
     """
     seconds, rest = divmod(max(milliseconds, 0), 1000)
     minutes, seconds = divmod(seconds, 60)
@@ -57,19 +56,12 @@ def countdown(milliseconds: int, linux: str = "") -> str:
     if seconds >= 10 or (seconds and not rest):
         return f"{seconds}sec"
     if seconds:
-        return f"{seconds}.{rest:03d}{'ms' if _is_old(linux) else 'sec'}"
+        return f"{seconds}.{rest:03d}{'ms' if known_release(linux).older_than('6.11') else 'sec'}"
     return f"{rest:03d}ms" if rest else ""
 
 
-def _is_old(linux: str) -> bool:
-    try:
-        return release(linux or NEWEST).older_than("6.11")
-    except UnknownRelease:  # a capture may name anything
-        return False
-
-
 def timer(sample: SocketSample, t: int, linux: str = "") -> str:
-    """``timer:(keepalive,119min,0)``: what runs, how long still, how often without an answer."""
+    """``timer:(keepalive,119min,0)``: the running timer, the time left, and the unanswered probes."""
     if not sample.timer:
         return ""
     left = -(-(max((sample.due or t) - t, 0)) // MILLISECOND)
@@ -111,7 +103,7 @@ def _endpoint(endpoint: Endpoint) -> str:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Columns one blank apart; addresses meet at their colon, as ss sets them."""
+    """Columns one blank apart, addresses aligned at the colon, as in ss."""
     split = [(*row[:3], *row[3].rsplit(":", 1), *row[4].rsplit(":", 1), row[5]) for row in rows]
     widths = [max(map(len, column)) for column in zip(*split, strict=True)]
     for state, received, sent, local, port, peer, peer_port, process in split:
@@ -123,7 +115,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 
 
 def nstat(trace: Trace, host: str, t: int) -> str:
-    """What `nstat` prints on a host at `t`: TCP's counters that have moved since the run began.
+    """What `nstat` prints on a host at `t`: TCP's counters that have changed since the run began.
 
     Only those that the trace holds; the real one shows more (segments and bytes counted, IP).
     """
@@ -138,13 +130,10 @@ def _kernel_order(counter: tuple[str, int]) -> tuple[bool, str]:
     return counter[0].startswith("TcpExt"), counter[0]
 
 
-def table_of(trace: Trace, box: str, t: int) -> str:
-    """What a box on the way knows at `t` (nanoseconds): its entries, in words of our own.
-
-    No tool prints this: of most boxes nobody but their owner sees the table.
-    """
+def table_of(trace: Trace, middlebox: str, t: int) -> str:
+    """The entries of a middlebox at `t` (nanoseconds), in our own format: no tool prints them."""
     lines = []
-    for entry in sockets(trace, box, t):
+    for entry in sockets(trace, middlebox, t):
         left = countdown(-(-max((entry.due or t) - t, 0) // MILLISECOND), trace.linux)
         timer_left = f", {entry.timer} timer: {left} left" if entry.timer else ""
         lines.append(f"{entry.local} ↔ {entry.remote}{timer_left}")
@@ -152,33 +141,33 @@ def table_of(trace: Trace, box: str, t: int) -> str:
 
 
 def screens(trace: Trace, t: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Every host with what one types there and what it prints; a box with what it knows."""
-    boxes = boxes_of(trace)
+    """Every host with its commands and their output; a middlebox with its entries."""
+    middleboxes = middleboxes_of(trace)
     for host in trace.hosts:
-        if host in boxes:
-            yield host, [(BOX, table_of(trace, host, t))]
+        if host in middleboxes:
+            yield host, [(MIDDLEBOX, table_of(trace, host, t))]
         else:
             yield host, [(SS, ss(trace, host, t)), (NSTAT, nstat(trace, host, t))]
 
 
 def prompt(host: str, command: str) -> str:
-    """The line above what is printed: ``client$ ss …``; of a box just what it is."""
-    return f"{host}: {command}" if command == BOX else f"{host}$ {command}"
+    """The line above an output: ``client$ ss …``; of a middlebox, its heading."""
+    return f"{host}: {command}" if command == MIDDLEBOX else f"{host}$ {command}"
 
 
 def console(trace: Trace, t: int) -> str:
-    """What a person who types `ss` and `nstat` on every host sees at `t` (nanoseconds)."""
-    told = (
+    """The commands and their output on every host at `t` (nanoseconds)."""
+    parts = (
         "\n".join(f"{prompt(host, command)}\n{printed}" for command, printed in typed)
         for host, typed in screens(trace, t)
     )
-    return "\n\n".join(told) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def legend(trace: Trace, t: int) -> list[str]:
     """A sentence for every timer that the console shows at `t`."""
-    shown = dict.fromkeys(sample.timer for host in trace.hosts for sample in sockets(trace, host, t))
-    return [f"timer:({name},…): {TIMER_MEANING[name]}." for name in shown if name in TIMER_MEANING]
+    names = dict.fromkeys(sample.timer for host in trace.hosts for sample in sockets(trace, host, t))
+    return [f"timer:({name},…): {TIMER_MEANING[name]}." for name in names if name in TIMER_MEANING]
 
 
 def screens_html(trace: Trace, t: int) -> str:

@@ -1,9 +1,8 @@
-"""A run on Linux laid over the model's: one ladder of both, and who sent what.
+"""A run on Linux over the model's run: one ladder of both that says who sent what.
 
-The ladder is the model's. Where Linux sent the same, the arrow lies in a band and says when Linux
-sent it; what only one of them sent says so. What counts as the same is what `tcplab.bench.agreement`
-reads for the agreement; a pure ACK that counts by its effect alone, and whatever is not compared,
-is drawn without a word.
+The ladder is the model's. Where Linux sent the same segment, the arrow lies in a band and its label
+gives Linux's time; the label of a segment that only one of them sent says so. Which segments are the
+same is decided by `tcplab.bench.agreement`; what the agreement does not compare one by one has no mark.
 """
 
 from __future__ import annotations
@@ -22,47 +21,47 @@ BOTH, MODEL, LINUX = "both", "model", "linux"
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """Who sent a segment of the picture (empty: not compared), and how its label says so."""
+class Overlay:
+    """Who sent a segment (empty: it is not compared), and the text of its label."""
 
     who: str = ""
     says: str = ""
 
 
-def overlay(ours: ScopedRun, theirs: ScopedRun) -> tuple[Trace, list[Beside]]:
-    """The model's trace with what only Linux sent put in, and for every packet who sent it.
+def overlay(ours: ScopedRun, theirs: ScopedRun) -> tuple[Trace, list[Overlay]]:
+    """The model's trace with the segments that only Linux sent, and an overlay for every packet.
 
-    Both as `tcplab.bench.agreement.judge` returns them.
+    Both arguments are what `tcplab.bench.agreement.judge` returns.
     """
     model, linux = ours.trace, theirs.trace
-    said = [Beside()] * len(model.packets)
+    said = [Overlay()] * len(model.packets)
     later = ours.since - theirs.since
     places = _Places(ours)
     foreign = []
-    for way in permutations(model.hosts, 2):
-        for mine, its in _pairs(ours, theirs, *way):
+    for direction in permutations(model.hosts, 2):
+        for mine, its in _pairs(ours, theirs, *direction):
             for i in mine:
-                said[i] = Beside(MODEL, "✗ not on Linux")
+                said[i] = Overlay(MODEL, "✗ not on Linux")
                 if its:
                     when = duration(linux.packets[its[0]].t - linux.start)
-                    said[i] = Beside(BOTH, f"✓ Linux {when}" if i == mine[0] else "")
+                    said[i] = Overlay(BOTH, f"✓ Linux {when}" if i == mine[0] else "")
             if not mine:
                 foreign += [
                     places.moved(linux.packets[j], theirs.numbers[j], theirs.connection[j], later)
                     for j in its
                 ]
     own = list(zip(model.packets, said, strict=True))
-    both = sorted([*own, *((each, Beside(LINUX, "✗ Linux only")) for each in foreign)], key=lambda b: b[0].t)
+    both = sorted([*own, *((each, Overlay(LINUX, "✗ Linux only")) for each in foreign)], key=lambda b: b[0].t)
     packets = [packet for packet, _ in both]
     end = max([model.end, *(packet.t for packet in packets)])
-    return replace(model, packets=packets, end=end), [beside for _, beside in both]
+    return replace(model, packets=packets, end=end), [each for _, each in both]
 
 
 def _pairs(
     ours: ScopedRun, theirs: ScopedRun, sender: str, receiver: str
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """One direction in order: the packets of what both sent, or of one and none of the other."""
-    sent = [witness.segments(sender, receiver) for witness in (ours, theirs)]
+    """The packets of one direction in order, the model's and Linux's; empty where only the other sent."""
+    sent = [run.segments(sender, receiver) for run in (ours, theirs)]
     for n in sorted({*sent[0], *sent[1]}):
         mine, its = (segments.get(n, []) for segments in sent)
         matcher = SequenceMatcher(None, [e.says for e in mine], [e.says for e in its], autojunk=False)
@@ -76,10 +75,10 @@ def _pairs(
 
 
 class _Places:
-    """Endpoints and numbers of the model's connections, for what Linux alone has sent on them."""
+    """Endpoints and sequence numbers of the model's connections, for segments that only Linux sent."""
 
     def __init__(self, model: ScopedRun) -> None:
-        #: Both ends of every connection's directions, and where their relative numbers begin.
+        #: By connection and sender: both endpoints, and where the relative numbers begin.
         self._ends: dict[tuple[int, str], tuple[Endpoint, Endpoint]] = {}
         self._base: dict[tuple[int, str], int] = {}
         each = zip(model.trace.packets, model.numbers, model.connection, strict=True)
@@ -90,7 +89,7 @@ class _Places:
             self._base.setdefault((n, packet.sender), seq_add(segment.seq, -number.seq))
 
     def moved(self, packet: Packet, number: tuple[int, int], n: int, later: int) -> Packet:
-        """A segment of Linux as the model's connection `n` would have carried it, so much later."""
+        """Linux's segment with endpoints and numbers of the model's connection `n`, so much later."""
         ours, segment = (n, packet.sender), packet.segment
         if ours in self._ends:
             source, destination = self._ends[ours]

@@ -1,8 +1,8 @@
-"""Who held which local port of a host at a moment: the model's own table, filled from a trace.
+"""Which local ports of a host were held at an instant: the model's port table, filled from a trace.
 
-Socket samples say which ports were held and in which state, calls say who called bind() and which
-options they had. Both are played into `tcplab.model.ports` in their order, so that the verdicts about
-any further call are the model's, whichever witness left the trace.
+Socket samples give the ports held and their states; calls give bind() and the options. Both are
+replayed into `tcplab.model.ports` in their order; the verdicts about any further call are then the
+model's, whether the trace comes from the model, from Linux or from a capture.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from tcplab.core.releases import NEWEST, UnknownRelease, release
+from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint
 from tcplab.core.trace import Call, SocketSample, Trace
 from tcplab.model.ports import ANY, FREE, Ask, Claim, PortError, PortUse, Verdict
@@ -25,13 +25,13 @@ _REUSE, _NO_PORT = "SO_REUSEADDR", "IP_BIND_ADDRESS_NO_PORT"
 
 
 class Attempt(NamedTuple):
-    """One program's way to a connection: the call that needs a port, and what came of it."""
+    """A program's attempt to connect: the call that needs a port, and its result."""
 
     began: int
-    #: As one would say it: ``bind(0.0.0.0:0) with SO_REUSEADDR``.
+    #: In words: ``bind(0.0.0.0:0) with SO_REUSEADDR``.
     call: str
     ask: Ask
-    #: Where the program wants to go in the end.
+    #: The destination of connect().
     remote: Endpoint
     #: `ok`, or an errno name.
     result: str
@@ -39,14 +39,14 @@ class Attempt(NamedTuple):
     port: int
 
 
-class Answer(NamedTuple):
-    """What one call would get at a moment."""
+class CallOutcome(NamedTuple):
+    """What one call would get at an instant."""
 
     call: str
-    #: How many ports it may take, and of how many it asks.
+    #: How many ports it may take, and how many it considers.
     may: int
     asked: int
-    #: Why, in the model's words: of the first port that may be taken, else of the first that may not.
+    #: The model's reason: for the first port that may be taken, else for the first that may not.
     says: str
     errno: str | None
 
@@ -57,22 +57,22 @@ def client_of(trace: Trace) -> str:
 
 
 def attempts(trace: Trace, host: str) -> list[Attempt]:
-    """What the programs of a host called to get a port, in order: a bind() stands for its connect() too."""
-    found: list[Attempt] = []
+    """The calls of a host's programs that need a port, in order: bind(), or connect() without one."""
+    tried: list[Attempt] = []
     bind: Call | None = None
     for call in trace.calls:
         if call.host != host:
             continue
         if _BIND.match(call.call):
             bind = call
-            if call.result != "ok":  # the program never comes to its connect()
-                found.append(_attempt(trace, call, call.result, _destination(trace, host, call.t), 0))
+            if call.result != "ok":  # the program does not call connect()
+                tried.append(_attempt(trace, call, call.result, _destination(trace, host, call.t), 0))
                 bind = None
         elif _CONNECT.match(call.call):
             remote = _endpoint(_CONNECT, call.call)
-            found.append(_attempt(trace, bind or call, call.result, remote, call.port))
+            tried.append(_attempt(trace, bind or call, call.result, remote, call.port))
             bind = None
-    return found
+    return tried
 
 
 def _attempt(trace: Trace, call: Call, result: str, remote: Endpoint, port: int) -> Attempt:
@@ -84,7 +84,7 @@ def _ask(trace: Trace, call: Call, remote: Endpoint) -> Ask:
     if not _BIND.match(call.call):
         return Ask("connect", address, remote, reuse_address=reuse)
     local = _endpoint(_BIND, call.call)
-    if _NO_PORT in call.call and not local.port and _rules(trace).bind_address_no_port:
+    if _NO_PORT in call.call and not local.port and known_release(trace.linux).bind_address_no_port:
         chosen = address if local.address == ANY else local.address
         return Ask("connect", chosen, remote, reuse_address=reuse)
     return Ask("bind", local.address, port=local.port, reuse_address=reuse)
@@ -97,47 +97,41 @@ def _endpoint(pattern: re.Pattern[str], text: str) -> Endpoint:
 
 
 def _destination(trace: Trace, host: str, t: int) -> Endpoint:
-    """Where programs of this host connect to, as of a moment; else the first place they ever do."""
-    ways = [
+    """The last destination of this host's connect() until an instant; before the first call, the first."""
+    remotes = [
         (call.t, _endpoint(_CONNECT, call.call))
         for call in trace.calls
         if call.host == host and _CONNECT.match(call.call)
     ]
-    return next((way for at, way in reversed(ways) if at <= t), ways[0][1] if ways else Endpoint(ANY, 0))
-
-
-def _rules(trace: Trace):  # type: ignore[no-untyped-def]
-    try:
-        return release(trace.linux or NEWEST)
-    except UnknownRelease:  # a capture may name anything
-        return release(NEWEST)
+    first = remotes[0][1] if remotes else Endpoint(ANY, 0)
+    return next((remote for at, remote in reversed(remotes) if at <= t), first)
 
 
 def port_range(trace: Trace, host: str) -> tuple[int, int] | None:
-    """ip_local_port_range as the run's parameters had it; None: Linux's default.
+    """ip_local_port_range by the run's parameters; None: Linux's default.
 
-    Where they say the size alone, the range begins at the lowest port that was ever used.
+    Where they give its size alone, the range begins at the lowest port that was ever used.
     """
-    told = trace.parameters
-    if "first_port" in told and "last_port" in told:
-        return told["first_port"], told["last_port"]
+    parameters = trace.parameters
+    if "first_port" in parameters and "last_port" in parameters:
+        return parameters["first_port"], parameters["last_port"]
     used = {s.local.port for s in trace.sockets if s.host == host and s.local.port}
     used |= {call.port for call in trace.calls if call.host == host and call.port}
-    if "ports" in told and used:
-        return min(used), min(used) + told["ports"] - 1
+    if "ports" in parameters and used:
+        return min(used), min(used) + parameters["ports"] - 1
     return None
 
 
 @dataclass(frozen=True)
 class LocalPorts:
-    """The local ports of one host at one moment of a trace."""
+    """The local ports of one host at one instant of a trace."""
 
     trace: Trace
     host: str
     #: Nanoseconds on the run's clock.
     now: int
     stack: Stack
-    #: Who asks for a port at this moment, or next, or else asked last of all.
+    #: The attempt at this instant, else the next one, else the last.
     attempt: Attempt
     #: Every port of ip_local_port_range, in order.
     cells: list[PortUse]
@@ -147,7 +141,7 @@ class LocalPorts:
         return self.stack.ports.why(self.now, port, ask)
 
     def verdicts(self, ask: Ask) -> Iterator[Verdict]:
-        """The same for every port; of those that nobody has touched, only one is asked."""
+        """The same for every port; ports that were never used share one verdict."""
         alike: Verdict | None = None
         for cell in self.cells:
             if ask.port or not self._is_plain(cell):
@@ -156,19 +150,19 @@ class LocalPorts:
                 alike = alike or self.verdict(cell.port, ask)
                 yield alike
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[CallOutcome]:
         """What each kind of call would get now."""
         return [self._answer(says, ask) for says, ask in self._calls()]
 
-    def answer(self) -> Answer:
-        """What the call at hand gets."""
+    def answer(self) -> CallOutcome:
+        """What the call of `attempt` gets."""
         return self._answer(self.attempt.call, self.attempt.ask)
 
     def _calls(self) -> list[tuple[str, Ask]]:
         own, here = self.trace.hosts.get(self.host, ""), self.attempt.remote
-        led_to = {sample.remote for sample in self.trace.sockets}
-        ports = range(here.port + 1, here.port + len(led_to) + 2)
-        elsewhere = next(way for port in ports if (way := Endpoint(here.address, port)) not in led_to)
+        used = {sample.remote for sample in self.trace.sockets}
+        ports = range(here.port + 1, here.port + len(used) + 2)
+        elsewhere = next(to for port in ports if (to := Endpoint(here.address, port)) not in used)
         held = next((cell.port for cell in self.cells if cell.claims), self.cells[0].port)
         named = self.attempt.ask.port or held
         zero, reuse = "bind() to port 0", "with SO_REUSEADDR"
@@ -181,11 +175,13 @@ class LocalPorts:
             (f"bind() to port {named} {reuse}", Ask("bind", port=named, reuse_address=True)),
             (
                 f"bind() with IP_BIND_ADDRESS_NO_PORT, then connect() to {here}",
-                Ask("connect", own, here) if _rules(self.trace).bind_address_no_port else Ask("bind", own),
+                Ask("connect", own, here)
+                if known_release(self.trace.linux).bind_address_no_port
+                else Ask("bind", own),
             ),
         ]
 
-    def _answer(self, call: str, ask: Ask) -> Answer:
+    def _answer(self, call: str, ask: Ask) -> CallOutcome:
         if ask.port:
             asked, alike = [self.verdict(ask.port, ask)], 0
         else:
@@ -195,29 +191,29 @@ class LocalPorts:
         may = [verdict for verdict in asked if verdict.ok]
         best = (may or asked)[0]
         more = alike if asked[0].ok else 0
-        return Answer(call, len(may) + more, len(asked) + alike, best.says, None if may else best.errno)
+        return CallOutcome(call, len(may) + more, len(asked) + alike, best.says, None if may else best.errno)
 
     @cached_property
     def _worth_asking(self) -> tuple[list[int], list[int]]:
-        """Ports that all have the same answer, and those that each have one of their own."""
+        """Ports that all have the same verdict, and those that each have another one."""
         plain = [cell.port for cell in self.cells if self._is_plain(cell)]
         return plain, [cell.port for cell in self.cells if not self._is_plain(cell)]
 
     def _is_plain(self, cell: PortUse) -> bool:
-        """Nobody has ever touched it; only the last of a range may be an exception."""
+        """True for a port that was never used; the last of a range may be an exception."""
         return not cell.claims and cell.state == FREE and cell.port != self.cells[-1].port
 
 
 def wanted_at(trace: Trace) -> int:
-    """When the last call wants a port, nanoseconds: the moment that a run is about; its start without one."""
+    """When the last call needs a port, nanoseconds; the run's start where no call does."""
     tried = attempts(trace, client_of(trace))
     return tried[-1].began if tried else trace.start
 
 
 def local_ports(trace: Trace, at: int | None = None) -> LocalPorts | None:
-    """The client's ports at a moment (nanoseconds); without one, when its last call wants a port.
+    """The client's ports at an instant (nanoseconds), by default when its last call needs a port.
 
-    At the very moment of a call they are as the call finds them. None where nobody connects.
+    At the instant of a call they are as the call finds them. None where no program connects.
     """
     host = client_of(trace)
     tried = attempts(trace, host)
@@ -225,26 +221,32 @@ def local_ports(trace: Trace, at: int | None = None) -> LocalPorts | None:
         return None
     now = wanted_at(trace) if at is None else at
     attempt = next((each for each in tried if each.began >= now), tried[-1])
-    stack = Stack(trace.hosts.get(host, ""), _rules(trace), int(trace.parameters.get("seed") or 0))
+    stack = Stack(
+        trace.hosts.get(host, ""), known_release(trace.linux), int(trace.parameters.get("seed") or 0)
+    )
     if "tw_reuse" in trace.parameters:
         stack.sysctls.tcp_tw_reuse = int(trace.parameters["tw_reuse"])
     limits = port_range(trace, host) or stack.sysctls.ip_local_port_range
-    _Replay(trace, host, stack).until(now, inclusive=attempt.began != now)
+    _PortReplay(trace, host, stack).until(now, inclusive=attempt.began != now)
     stack.sysctls.ip_local_port_range = limits
     return LocalPorts(trace, host, now, stack, attempt, stack.ports.map(now))
 
 
-class _Replay:
-    """Plays what a trace tells of one host into a `Ports`."""
+class _PortReplay:
+    """Replays one host's calls and socket samples into a `Ports`."""
 
     def __init__(self, trace: Trace, host: str, stack: Stack) -> None:
-        self._stack, self._ports, self._no_port = stack, stack.ports, _rules(trace).bind_address_no_port
+        self._stack, self._ports, self._no_port = (
+            stack,
+            stack.ports,
+            known_release(trace.linux).bind_address_no_port,
+        )
         self._calls = [call for call in trace.calls if call.host == host]
         self._samples = [sample for sample in trace.sockets if sample.host == host]
         self._open: dict[tuple[Endpoint, Endpoint], Claim] = {}
         #: By port: bound, and not connected yet.
         self._bound: dict[int, Claim] = {}
-        #: Ways on which connect() was called with SO_REUSEADDR, as (port, where to, since when).
+        #: The connect() calls with SO_REUSEADDR as (port, destination, when).
         self._reusing = [
             (call.port, _endpoint(_CONNECT, call.call), call.began)
             for call in self._calls
@@ -256,7 +258,7 @@ class _Replay:
         }
 
     def until(self, t: int, *, inclusive: bool) -> None:
-        """All that was before `t`, or at it too. At one moment calls come before the sockets they make."""
+        """Everything before `t`, or until `t`. At one instant calls come before the sockets they make."""
         events: list[tuple[int, int, Call | SocketSample]] = [
             *((call.began, 0, call) for call in self._calls),
             *((sample.t, 1, sample) for sample in self._samples),
@@ -283,21 +285,21 @@ class _Replay:
             self._ports.release(self._bound.popitem()[1])
 
     def _saw(self, sample: SocketSample) -> None:
-        way = (sample.local, sample.remote)
-        claim = self._open.get(way)
+        pair = (sample.local, sample.remote)
+        claim = self._open.get(pair)
         if sample.state == "CLOSED":
             if claim is not None:
-                self._ports.release(self._open.pop(way))
+                self._ports.release(self._open.pop(pair))
             return
         waits = sample.timer == "timewait"
         if claim is None or (claim.entered is not None and not waits):  # the first, or the next one
             if not sample.local.port or not sample.remote.port:
                 return
-            claim = self._open[way] = self._connect(sample)
+            claim = self._open[pair] = self._connect(sample)
         if not waits:
             claim.state = sample.state
         elif claim.state != sample.state or claim.entered is None:
-            stamped = way in self._stamped
+            stamped = pair in self._stamped
             self._ports.wait(claim, sample.t, sample.state, sample.due or sample.t, timestamps=stamped)
         else:
             claim.expires = sample.due
@@ -315,10 +317,10 @@ class _Replay:
                     return bound
                 return self._ports.connect(sample.t, local.address, remote, reuse_address=reuse)[0]
             except PortError:
-                self._make_way(local, remote)
+                self._release(local, remote)
 
-    def _make_way(self, local: Endpoint, remote: Endpoint) -> None:
-        """The trace is right: whatever the rules see in the way has gone. Nothing is seen twice."""
+    def _release(self, local: Endpoint, remote: Endpoint) -> None:
+        """Release what keeps the rules from taking a port that, by the trace, was taken."""
         held = self._ports.held(local.port)
         same = [claim for claim in held if (claim.local, claim.remote) == (local, remote)]
         for claim in same or held:

@@ -1,9 +1,9 @@
-"""The port map: each local port of a client a cell, and whether the call at hand may take it.
+"""The port map: a cell for each local port of a client, and whether the call at hand may take it.
 
-`ports(trace)` shows the moment at which the last call wants a port, `at` another one. A cell has the
+`ports(trace)` shows the instant at which the last call wants a port, `at` another one. A cell has the
 letter and the pattern of its state, the seconds that a TIME_WAIT has left, and ✓ in a thick frame where
-the call may take the port. More ports than fit are put together, equally many to a cell, which then is
-filled in proportion. Who may take what, and why, is the model's own word (`localports.py`).
+the call may take the port. Of a wider range each cell has equally many ports and is filled in proportion.
+Which call may take a port, and why, is the model's verdict (`port_table.py`).
 """
 
 from __future__ import annotations
@@ -14,67 +14,65 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from tcplab.core.text import duration
+from tcplab.core.table import html_table
+from tcplab.core.text import duration, plural
 from tcplab.core.trace import Trace
 from tcplab.model.ports import PortUse, Verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.port_table import LocalPorts, local_ports
-from tcplab.pictures.theme import Line, Picture, Text
+from tcplab.pictures.theme import Line, Mark, Picture, Text, filled, rectangle
 
 __all__ = ["draw_ports", "port_map", "ports", "ports_table", "ports_words"]
 
 
 class Style(NamedTuple):
-    """How a state is told apart, beside its colour."""
+    """How the ports of one state are drawn."""
 
     letter: str
     word: str
-    #: A fill pattern of plotly; empty = plain.
-    pattern: str
-    #: Which of the theme's colours of states; empty = the paper's.
-    phase: str
+    mark: Mark
 
 
-#: In the order of the legend; a state that is not here looks like its neighbour in `_LIKE`.
+#: In the order of the legend; a state that is not here is drawn like another one, by `_LIKE`.
 STYLES = {
-    "FREE": Style("", "free", "", ""),
-    "ESTABLISHED": Style("E", "ESTABLISHED", "", "open"),
-    "TIME_WAIT": Style("T", "TIME_WAIT", "/", "waiting"),
-    "BOUND": Style("B", "bound, not connected", "x", "opening"),
-    "SYN_SENT": Style("S", "SYN_SENT", "|", "opening"),
-    "FIN_WAIT_2": Style("F", "FIN_WAIT", "\\", "closing first"),
-    "LAST_ACK": Style("C", "CLOSE_WAIT or LAST_ACK", "-", "closing second"),
-    "RESERVED": Style("R", "reserved", ".", "waiting"),
+    "FREE": Style("", "free", Mark("paper")),
+    "ESTABLISHED": Style("E", "ESTABLISHED", Mark("open")),
+    "TIME_WAIT": Style("T", "TIME_WAIT", Mark("waiting", "/")),
+    "BOUND": Style("B", "bound, not connected", Mark("opening", "x")),
+    "SYN_SENT": Style("S", "SYN_SENT", Mark("opening", "|")),
+    "FIN_WAIT_2": Style("F", "FIN_WAIT", Mark("closing first", "\\")),
+    "LAST_ACK": Style("C", "CLOSE_WAIT or LAST_ACK", Mark("closing second", "-")),
+    "RESERVED": Style("R", "reserved", Mark("waiting", ".")),
 }
 _LIKE = {
     "FIN_WAIT_1": "FIN_WAIT_2", "CLOSING": "FIN_WAIT_2", "CLOSE_WAIT": "LAST_ACK", "SYN_RECV": "SYN_SENT",
     "LISTEN": "BOUND",
 }  # fmt: skip
-#: Added to the letter of a port for which somebody has called bind().
+#: Added to the letter of a port that was taken by bind().
 BY_BIND = "ᵇ"
-#: Up to so many ports each has a cell of its own.
+#: Up to so many ports, each has a cell of its own.
 MOST_CELLS = 120
-#: So many cells at most stand in the map of a wider range.
+#: The map of a wider range has at most so many cells.
 _MOST_BINS = 300
-#: The width that cells are laid out for, px: they grow with the picture.
+#: The width for which cells are laid out, px: they grow with the picture.
 _WIDE = 960
-#: The narrowest place in which the words of the legend keep apart, px.
+#: The narrowest picture in which the legend's texts do not overlap, px.
 _NARROW = 620
 _GAP = 4
 #: Height of a cell for many ports, px.
 _BIN = 30
-#: What is said of a trace without a client.
-NOBODY = "Nobody connects in this trace: no local port is wanted."
+#: The text for a trace without a client.
+NO_CLIENT = "No program connects in this trace: no local port is wanted."
 _HEAD, _LINE = 54, 24
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Where cells stand."""
+    """Where the cells are."""
 
     columns: int
     height: int
@@ -94,7 +92,7 @@ class _Grid:
 
 
 def ports(trace: Trace, *, at: int | None = None, title: str | None = None, dark: bool = False) -> go.Figure:
-    """The client's local ports at a moment (nanoseconds); without one, when its last call wants a port."""
+    """The client's local ports at an instant (nanoseconds), by default when its last call wants a port."""
     return draw_ports(trace, at=at, title=title, dark=dark).figure()
 
 
@@ -106,9 +104,9 @@ def draw_ports(
 
 
 def port_map(trace: Trace, at: int | None = None) -> tuple[Picture, str, str]:
-    """Picture, sentence and table of one moment, worked out once."""
-    told = local_ports(trace, at)
-    return _draw(told, look.LIGHT, None), _words(told), _table(told)
+    """Picture, sentence and table of one instant, computed once."""
+    local = local_ports(trace, at)
+    return _draw(local, look.LIGHT, None), _words(local), _table(local)
 
 
 def ports_words(trace: Trace, at: int | None = None) -> str:
@@ -117,38 +115,42 @@ def ports_words(trace: Trace, at: int | None = None) -> str:
 
 
 def ports_table(trace: Trace, at: int | None = None) -> str:
-    """HTML: what every kind of call would get at that moment, whichever was made."""
+    """HTML: what every kind of call would get at that instant, whichever was made."""
     return _table(local_ports(trace, at))
 
 
-def _draw(told: LocalPorts | None, colours: look.Theme, title: str | None) -> Picture:
+def _draw(local: LocalPorts | None, colours: look.Theme, title: str | None) -> Picture:
     captions, letters, hover = Text(), Text(), Line()
     fills = {state: Line() for state in STYLES}
     frames, may_frames = Line(), Line()
     bottom = float(_HEAD)
-    if told is None:
-        captions.add(0, 14, NOBODY, "middle right", colours.ink)
+    if local is None:
+        captions.add(0, 14, NO_CLIENT, "middle right", colours.ink)
     else:
-        cells = told.cells
-        for y, text in zip((12, 34), _call_words(told), strict=True):
+        cells = local.cells
+        for y, text in zip((12, 34), _call_words(local), strict=True):
             captions.add(0, y, f"<b>{escape(text, False)}</b>", "middle right", colours.ink)
         bottom = _legend(cells, fills, frames, captions, colours)
         grid = _grid(len(cells), bottom + 6)
-        verdicts = list(told.verdicts(told.attempt.ask))
+        verdicts = list(local.verdicts(local.attempt.ask))
         for number, some in enumerate(_chunks(cells, verdicts, grid.each)):
             box = grid.box(number)
             _cell(box, some, fills, letters, colours)
             is_open = any(verdict.ok for _, verdict in some)
-            (may_frames if is_open and grid.each == 1 else frames).add(_outline(*box))
+            (may_frames if is_open and grid.each == 1 else frames).add(rectangle(*box))
             hover.x.append((box[0] + box[2]) / 2)
             hover.y.append((box[1] + box[3]) / 2)
-            hover.hover.append(_hover(told, some))
+            hover.hover.append(_hover(local, some))
             bottom = box[3]
         if grid.each > 1:
             bottom += _LINE
             text = f"a cell stands for {grid.each} ports, filled in proportion; its number: how many are held"
             captions.add(0, bottom - 6, f"<i>{text}</i>", "middle right", colours.soft)
-    data = [_fill(state, fills[state], colours) for state in STYLES]
+    data = []
+    for state, style in STYLES.items():
+        colour = colours.of(style.mark)
+        area = filled(colour, 0.35, style.mark.pattern, size=9, ground=0.18)
+        data.append(fills[state].trace(f"state: {state}", line={"width": 0, "color": colour}, **area))
     data += [
         frames.trace("may not be taken", line={"color": colours.soft, "width": 1}),
         may_frames.trace("may be taken", line={"color": colours.states["open"], "width": 3.5}),
@@ -156,9 +158,7 @@ def _draw(told: LocalPorts | None, colours: look.Theme, title: str | None) -> Pi
         letters.trace("letters", colours),
         captions.trace("captions", colours),
     ]
-    margin = {"l": 16, "r": 16, "t": 36 if title else 12, "b": 8}
-    height = bottom + 8 + margin["t"] + margin["b"]
-    layout = look.layout(colours, height=height, margin=margin, title=title) | {
+    layout = look.layout(colours, bottom + 8, title) | {
         "uirevision": "ports",
         "dragmode": False,
         "hoverdistance": 30,
@@ -168,47 +168,43 @@ def _draw(told: LocalPorts | None, colours: look.Theme, title: str | None) -> Pi
     return Picture(data, layout)
 
 
-def _words(told: LocalPorts | None) -> str:
-    if told is None:
-        return NOBODY
-    groups = _groups(told.cells)
+def _words(local: LocalPorts | None) -> str:
+    if local is None:
+        return NO_CLIENT
+    groups = _groups(local.cells)
     states = ", ".join(f"{count:,} {STYLES[state].word}" for state, count in _in_order(groups))
-    left = [cell.left for cell in told.cells if cell.left is not None]
+    left = [cell.left for cell in local.cells if cell.left is not None]
     ends = f" The first TIME_WAIT ends in {duration(max(min(left), 0))}." if left else ""
-    when = duration(told.now - told.trace.start)
-    return f"At {when}: {' '.join(_call_words(told))}. Local ports: {states}.{ends} {told.answer().says}"
+    when = duration(local.now - local.trace.start)
+    return f"At {when}: {' '.join(_call_words(local))}. Local ports: {states}.{ends} {local.answer().says}"
 
 
-def _table(told: LocalPorts | None) -> str:
-    if told is None:
+def _table(local: LocalPorts | None) -> str:
+    if local is None:
         return ""
     rows = []
-    for answer in told.answers():
+    for answer in local.answers():
         count = f"{'✓' if answer.may else '✗'} {answer.may:,} of {answer.asked:,}"
-        texts = "".join(f"<td>{escape(text)}</td>" for text in (count, answer.errno or "ok", answer.says))
-        rows.append(f'<tr><th scope="row">{escape(answer.call)}</th>{texts}</tr>')
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("call", "ports", "result", "for example"))
-    when = duration(told.now - told.trace.start)
-    return (
-        f'<table class="tcplab-table wraps"><caption>what each call would get at {when}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        rows.append((answer.call, count, answer.errno or "ok", answer.says))
+    return html_table(
+        ("call", "ports", "result", "for example"),
+        rows,
+        caption=f"what each call would get at {duration(local.now - local.trace.start)}",
+        row_headings=True,
+        classes="tcplab-table wraps",
     )
 
 
-def _call_words(told: LocalPorts) -> tuple[str, str]:
+def _call_words(local: LocalPorts) -> tuple[str, str]:
     """``client calls bind(0.0.0.0:0):`` and ``✗ 0 of 6 ports may be taken (EADDRINUSE)``."""
-    answer, attempt = told.answer(), told.attempt
-    when = "calls" if attempt.began == told.now else "will call" if attempt.began > told.now else "called"
+    answer, attempt = local.answer(), local.attempt
+    when = "calls" if attempt.began == local.now else "will call" if attempt.began > local.now else "called"
     now = "" if when == "calls" else "now "
     named = attempt.ask.port
-    which = f"port {named} may" if named else f"{answer.may:,} of {_ports(answer.asked)} may"
+    which = f"port {named} may" if named else f"{answer.may:,} of {plural(answer.asked, 'port')} may"
     no = " not" if named and not answer.may else ""
     mark, errno = ("✓", "") if answer.may else ("✗", f" ({answer.errno})")
-    return f"{told.host} {when} {attempt.call}:", f"{mark} {which}{no} {now}be taken{errno}"
-
-
-def _ports(count: int) -> str:
-    return f"{count:,} port" if count == 1 else f"{count:,} ports"
+    return f"{local.host} {when} {attempt.call}:", f"{mark} {which}{no} {now}be taken{errno}"
 
 
 def _group(state: str) -> str:
@@ -251,13 +247,13 @@ def _cell(
     letters: Text,
     colours: look.Theme,
 ) -> None:
-    """Fill one cell, from left to right in proportion, and write into it."""
+    """Fill one cell, from left to right in proportion, and label it."""
     x0, y0, x1, y1 = box
     groups = _groups(cell for cell, _ in some)
     x = x0
     for state, count in _in_order(groups):
         wide = (x1 - x0) * count / len(some)
-        fills[state].add(_outline(x, y0, x + wide, y1))
+        fills[state].add(rectangle(x, y0, x + wide, y1))
         x += wide
     middle = (x0 + x1) / 2, (y0 + y1) / 2
     if y1 - y0 < _BIN:
@@ -294,7 +290,7 @@ def _left(cell: PortUse) -> str:
     return "" if cell.left is None else duration(max(cell.left, 0))
 
 
-def _hover(told: LocalPorts, some: list[tuple[PortUse, Verdict]]) -> str:
+def _hover(local: LocalPorts, some: list[tuple[PortUse, Verdict]]) -> str:
     first, last = some[0][0], some[-1][0]
     if len(some) > 1:
         groups = _groups(cell for cell, _ in some)
@@ -311,7 +307,7 @@ def _hover(told: LocalPorts, some: list[tuple[PortUse, Verdict]]) -> str:
         to = f" → {claim.remote}" if claim.remote else ""
         how = "connect()" if claim.made_by_connect else "bind()"
         reuse = ", SO_REUSEADDR" if claim.reuse_address else ""
-        left = "" if claim.expires is None else f", {duration(max(claim.expires - told.now, 0))} left"
+        left = "" if claim.expires is None else f", {duration(max(claim.expires - local.now, 0))} left"
         lines.append(f"{claim.local}{to}: {claim.state}{left} (taken by {how}{reuse})")
     lines.append("✓ may be taken:" if verdict.ok else "✗ may not be taken:")
     return "<br>".join([*lines, *_wrapped(verdict.says)])
@@ -324,7 +320,7 @@ def _wrapped(text: str) -> Iterable[str]:
 def _legend(
     cells: list[PortUse], fills: dict[str, Line], frames: Line, captions: Text, colours: look.Theme
 ) -> float:
-    """A box, a letter and a word for every state that is there; gives the y below it."""
+    """A swatch, a letter and a word for every state in the map; returns the y below it."""
     groups = _groups(cells)
     items = [
         (state, f"{STYLES[state].letter}  {STYLES[state].word}: {count:,}".strip())
@@ -340,30 +336,8 @@ def _legend(
         if x and x + wide > _WIDE:
             x, y = 0.0, y + _LINE
         if state in fills:
-            fills[state].add(_outline(x + 2, y, x + 20, y + 14))
-            frames.add(_outline(x + 2, y, x + 20, y + 14))
+            fills[state].add(rectangle(x + 2, y, x + 20, y + 14))
+            frames.add(rectangle(x + 2, y, x + 20, y + 14))
         captions.add(x + (26 if state in fills else 2), y + 7, text, "middle right", colours.ink)
         x += wide
     return y + _LINE
-
-
-def _outline(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, float]]:
-    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
-
-
-def _fill(state: str, shape: Line, colours: look.Theme) -> dict[str, Any]:
-    style = STYLES[state]
-    colour = colours.states[style.phase] if style.phase else colours.paper
-    return shape.trace(
-        f"state: {state}",
-        fill="toself",
-        line={"width": 0, "color": colour},
-        fillcolor=look.tint(colour, 0.35) if style.phase else colours.paper,
-        fillpattern={
-            "shape": style.pattern,
-            "fgcolor": colour,
-            "bgcolor": look.tint(colour, 0.18) if style.phase else colours.paper,
-            "size": 9,
-            "solidity": 0.16,
-        },
-    )

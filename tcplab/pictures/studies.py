@@ -1,88 +1,198 @@
-"""Ports over time: how many are in use, how many of them wait in TIME_WAIT, and where nothing is left.
+"""The pictures of the studies: panels above each other that share a clock.
 
-Two pictures above each other with one clock: the ports below their ceiling, with the outages in
-which every connect() failed; and attempts a second, those that succeeded and those that didn't.
+- **Port churn**: the ports in use below their ceiling with the outages in which every connect() failed;
+  attempts a second, those that succeeded and those that failed.
+- **Pool**: the connections as rows, how long requests take, and how many fail. A connection that is alive
+  is a plain bar; dead and still in the pool it is hatched; a mark is where the next one begins.
+- **Failover**: the outage cut into its parts, one row each, on a clock from the failure on; each part
+  begins where the one before it ends. Below, where the pool's connections lead, and the answers to requests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil, floor, log10
-from typing import Any
+from typing import Any, NamedTuple
 
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Trace
 from tcplab.pictures import theme as look
-from tcplab.pictures.theme import Line, Picture, Text
+from tcplab.pictures.theme import Line, Mark, Picture, Text, Theme, filled, rectangle
 
-#: px of both plotting areas together, and the part of it that the lower one has; a gap is between.
-_CHURN_HEIGHT, _LOWER, _CHURN_GAP = 420, 0.2, 0.1
-#: An outage narrower than this part of the picture carries no words of its own.
+#: More rows of connections than these would be thinner than a line of text.
+_MOST_ROWS = 20
+#: Half the thickness of a row.
+_HALF = 0.34
+#: An outage narrower than this part of the picture has no text.
 _WORTH_A_WORD = 0.045
-#: From this length on the axis counts minutes, seconds.
-_CHURN_MINUTES = 600
+#: Milliseconds as powers of ten that the latencies' axis names.
+_POWERS = range(8)
+#: How far the answers' axis reaches, in requests a second: what had waited comes in one burst.
+_CEILING = 2.2
+#: From this part of the width on, a bar's length is not written behind it; and the room for it before.
+_FAR, _ROOM = 0.7, 0.35
+_PATTERN = {"": "plain", ".": "dotted", "/": "hatched", "x": "crossed"}
+
+
+class Kind(NamedTuple):
+    """What one kind of bar means, and how it is drawn."""
+
+    words: str
+    mark: Mark
+    #: How much of its colour the fill has.
+    alpha: float = 0.4
+
+
+#: The answers to a request, from the bottom up.
+_ANSWERS = {
+    "writes_accepted": Kind("writes accepted", Mark("open"), 0.7),
+    "reads": Kind("reads", Mark("waiting"), 0.7),
+    "reads_from_old_primary": Kind("reads from the old primary", Mark("opening", "."), 0.45),
+    "writes_refused": Kind("writes refused", Mark("closing second", "/"), 0.45),
+    "errors": Kind("errors", Mark("error", "x"), 0.45),
+}
+#: Where a connection leads, and whether it is alive.
+_LEADS = {
+    "primary": Kind("to the primary", Mark("open")),
+    "old": Kind("to the old primary, after the failure", Mark("closing second", "/")),
+    "new": Kind("to the new primary", Mark("closing first", ".")),
+}
+_ALIVE = {
+    "alive": Kind("alive", Mark("open"), 0.55),
+    "zombie": Kind("dead, and still in the pool", Mark("error", "/"), 0.15),
+}
+
+
+class _Panels:
+    """The panels of one study on the run's clock, from the top down."""
+
+    def __init__(self, trace: Trace, dark: bool) -> None:
+        self.trace, self.colours = trace, look.theme(dark)
+        length = trace.end / SECOND
+        #: Seconds of the clock's unit, its name, and the end of the clock.
+        self.unit, self.name = look.clock(length)
+        self.end = length / self.unit
+        #: The steps of the curves: where each begins, and the last ends.
+        self.t = [round(t / self.unit, 6) for t in (*trace.series["t_s"], length)]
+        #: Connections that have a row.
+        self.rows = min(trace.parameters.get("size", 0), _MOST_ROWS)
+        self._axes: dict[str, Any] = {}
+
+    def panel(self, low: float, high: float, title: str = "", **properties: Any) -> None:
+        """One more panel, between two parts of the height."""
+        number = len(self._axes) + 1
+        axis = look.grid_axis(self.colours, title, domain=[low, high], fixedrange=True, **properties)
+        self._axes[f"yaxis{number if number > 1 else ''}"] = axis
+
+    def row_panel(self, low: float, high: float, step: int) -> None:
+        """The panel of the connections' rows, numbered in steps."""
+        numbers = list(range(0, self.rows, step))
+        self.panel(
+            low, high, "connection", range=[-0.6, self.rows + 0.9], showgrid=False,
+            tickvals=numbers, ticktext=[str(row + 1) for row in numbers],
+        )  # fmt: skip
+
+    def picture(
+        self,
+        data: list[dict[str, Any]],
+        height: float,
+        title: str | None,
+        about: str,
+        left: float,
+        right: float,
+    ) -> Picture:
+        """All panels above the clock."""
+        layout = look.layout(self.colours, height, title, left=left, right=right, bottom=56)
+        clock = look.grid_axis(
+            self.colours, about, range=[0, self.end], ticksuffix=f" {self.name}",
+            anchor=f"y{len(self._axes)}", ticklabelstandoff=6,
+        )  # fmt: skip
+        revision = {"uirevision": self.trace.experiment}
+        return Picture(data, layout | revision | {"xaxis": clock} | self._axes)
+
+    def steps(self, name: str, values: Sequence[float], **properties: Any) -> dict[str, Any]:
+        """A step curve, without the points between two equal ones."""
+        kept = [0, *(i for i in range(1, len(values)) if values[i] != values[i - 1])]
+        x, y = [self.t[i] for i in kept] + [self.t[-1]], [values[i] for i in kept] + [values[-1]]
+        return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y} | properties
+
+    def connections(self, kinds: Mapping[str, Kind], axis: str) -> list[dict[str, Any]]:
+        """A row of bars for each connection, a bar for each of its states."""
+        bars = {state: Line() for state in kinds}
+        for row, since, until, state in self.trace.series["connections"]:
+            if row < self.rows:
+                corners = rectangle(since / self.unit, row - _HALF, until / self.unit, row + _HALF)
+                hover = f"connection {row + 1}: {kinds[state].words}, {since:,.4g} s to {until:,.4g} s"
+                bars[state].add(corners, hover)
+        made = []
+        for state, (words, mark, alpha) in kinds.items():
+            colour = self.colours.of(mark)
+            area = filled(colour, alpha, mark.pattern, solidity=0.3)
+            made.append(bars[state].trace(words, line={"width": 1, "color": colour}, yaxis=axis, **area))
+        return made
+
+    def legend(self, kinds: Mapping[str, Kind], *more: str) -> str:
+        """What the bars of the rows mean."""
+        drawn = {state for row, _, _, state in self.trace.series["connections"] if row < self.rows}
+        parts = [_key(kind) for state, kind in kinds.items() if state in drawn]
+        size = self.trace.parameters["size"]
+        if size > self.rows:
+            more = (*more, f"the first {self.rows} of {size:,}")
+        return "   ".join([*parts, *more])
+
+
+def _key(kind: Kind) -> str:
+    return f"{_PATTERN[kind.mark.pattern]}: {kind.words}"
+
+
+# -- port churn ------------------------------------------------------------------------------
 
 
 def draw_churn(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """The curves of a `port_churn` run against its ceiling, and what became of the attempts."""
-    colours = look.theme(dark)
-    series, ceiling = trace.series, trace.outcome["ceiling"]
-    length = trace.end / SECOND
-    unit, name = (60, "min") if length > _CHURN_MINUTES else (1, "s")
-    end = length / unit
-    t = [round(moment / unit, 6) for moment in (*series["t_s"], length)]
+    """The curves of a `port_churn` run against its ceiling, and the attempts a second."""
+    panels = _Panels(trace, dark)
+    series, ceiling, rate = trace.series, trace.outcome["ceiling"], trace.parameters["rate_per_s"]
+    colours, end = panels.colours, panels.end
     most = max(*series["in_use_high"], *series["time_wait_high"])
     top = max(most, ceiling if most > 0.2 * ceiling else 1.2 * most)
-    captions = Text()
-    outages = Line()
+    captions, outages = Text(), Line()
     for began, until in series["outages_s"]:
-        x0, x1 = round(began / unit, 6), round(until / unit, 6)
-        outages.add([(x0, 0), (x1, 0), (x1, top), (x0, top), (x0, 0)])
+        x0, x1 = round(began / panels.unit, 6), round(until / panels.unit, 6)
+        outages.add(rectangle(x0, 0, x1, top))
         if x1 - x0 >= _WORTH_A_WORD * end:
             text = f"<b>no port<br>{duration(round((until - began) * SECOND))}</b>"
             captions.add((x0 + x1) / 2, 0.3 * top, text, "middle center", colours.error)
-    waiting = colours.states["waiting"]
-    when = f"<br>at %{{x:.1f}} {name}<extra></extra>"
+    waiting = look.tint(colours.states["waiting"], 0.35)
+    dotted = {"shape": "hv", "width": 1.4, "dash": "dot", "color": colours.timers["timewait"]}
+    when = f"<br>at %{{x:.1f}} {panels.name}<extra></extra>"
     data = [
-        outages.trace(
-            "outages",
-            fill="toself",
-            fillcolor=look.tint(colours.error, 0.12),
-            fillpattern={"shape": "/", "fgcolor": colours.error, "size": 8, "solidity": 0.16},
-            line={"width": 0},
+        outages.trace("outages", line={"width": 0}, **filled(colours.error, 0.12, "/")),
+        panels.steps(
+            "in TIME_WAIT", series["time_wait_high"], fill="tozeroy", fillcolor=waiting, line=dotted,
+            hovertemplate="%{y:,} sockets in TIME_WAIT" + when,
         ),
-        _steps("in TIME_WAIT", t, series["time_wait_high"])
-        | {
-            "fill": "tozeroy",
-            "fillcolor": look.tint(waiting, 0.35),
-            "line": {"shape": "hv", "width": 1.4, "dash": "dot", "color": colours.timers["timewait"]},
-            "hovertemplate": "%{y:,} sockets in TIME_WAIT" + when,
-        },
-        _steps("ports in use, least", t, series["in_use_low"])
-        | {"line": {"shape": "hv", "width": 0}, "hoverinfo": "skip"},
-        _steps("ports in use", t, series["in_use_high"])
-        | {
-            "fill": "tonexty",
-            "fillcolor": look.tint(colours.probe, 0.5),
-            "line": {"shape": "hv", "width": 2, "color": colours.probe},
-            "hovertemplate": "%{y:,} ports in use" + when,
-        },
+        panels.steps(
+            "ports in use, least", series["in_use_low"], line={"shape": "hv", "width": 0}, hoverinfo="skip"
+        ),
+        panels.steps(
+            "ports in use", series["in_use_high"], fill="tonexty", fillcolor=look.tint(colours.probe, 0.5),
+            line={"shape": "hv", "width": 2, "color": colours.probe},
+            hovertemplate="%{y:,} ports in use" + when,
+        ),
         _ceiling(captions, colours, ceiling, top, end),
-        *_attempts(trace, t, unit, colours),
-    ]
+        *_attempts(panels),
+    ]  # fmt: skip
     captions.add(end, 1.02 * top, _churn_legend(trace), "top left", colours.ink)
     data.append(captions.trace("captions", colours))
-    return Picture(data, _churn_layout(colours, end, top, trace.parameters["rate_per_s"], name, title))
+    panels.panel(0.3, 1, "local ports", range=[0, 1.14 * top], tickformat=",d", nticks=5)
+    panels.panel(
+        0, 0.2, "attempts/s", range=[0, 1.4 * rate], tickvals=[rate], ticktext=[f"{rate:,.10g}"]
+    )  # fmt: skip
+    return panels.picture(data, 420, title, "time since the first attempt", left=110, right=24)
 
 
-def _steps(name: str, t: list[float], values: list[float]) -> dict[str, Any]:
-    """A step curve, without the points between two that say the same."""
-    kept = [0, *(i for i in range(1, len(values)) if values[i] != values[i - 1])]
-    x, y = [t[i] for i in kept] + [t[-1]], [values[i] for i in kept] + [values[-1]]
-    return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y}
-
-
-def _ceiling(captions: Text, colours: look.Theme, ceiling: int, top: float, end: float) -> dict[str, Any]:
+def _ceiling(captions: Text, colours: Theme, ceiling: int, top: float, end: float) -> dict[str, Any]:
     line = Line()
     if ceiling <= top:
         line.add([(0, ceiling), (end, ceiling)])
@@ -94,7 +204,6 @@ def _ceiling(captions: Text, colours: look.Theme, ceiling: int, top: float, end:
 
 
 def _churn_legend(trace: Trace) -> str:
-    """What line and area are."""
     if not trace.outcome["peak_time_wait"]:
         return "— ports in use"
     if trace.outcome["peak_time_wait"] > max(trace.series["in_use_high"]):
@@ -102,368 +211,47 @@ def _churn_legend(trace: Trace) -> str:
     return "— ports in use   ··· of them in TIME_WAIT (grey)"
 
 
-def _attempts(trace: Trace, t: list[float], unit: int, colours: look.Theme) -> list[dict[str, Any]]:
-    """The lower picture: attempts a second, and those of them that succeeded."""
-    widths = [(b - a) * unit for a, b in pairwise(t)]
-    opened, refused = trace.series["opened"], trace.series["refused"]
-    good = [round(n / width, 3) for n, width in zip(opened, widths, strict=True)]
-    every = [round((a + b) / width, 3) for a, b, width in zip(opened, refused, widths, strict=True)]
-    lower = {"yaxis": "y2"}
-    return [
-        _steps("opened a second", t, good)
-        | {
-            "fill": "tozeroy",
-            "fillcolor": look.tint(colours.states["open"], 0.5),
-            "line": {"shape": "hv", "width": 1, "color": colours.states["open"]},
-            "hovertemplate": "%{y:,.0f} a second are opened<extra></extra>",
-        }
-        | lower,
-        _steps("attempts a second", t, every)
-        | {
-            "fill": "tonexty",
-            "fillcolor": look.tint(colours.error, 0.12),
-            "fillpattern": {"shape": "/", "fgcolor": colours.error, "size": 8, "solidity": 0.16},
-            "line": {"shape": "hv", "width": 1.6, "color": colours.ink},
-            "hovertemplate": "%{y:,.0f} attempts a second<extra></extra>",
-        }
-        | lower,
+def _attempts(panels: _Panels) -> list[dict[str, Any]]:
+    """The lower panel: attempts a second, and those of them that succeeded."""
+    colours, series = panels.colours, panels.trace.series
+    widths = [(b - a) * panels.unit for a, b in pairwise(panels.t)]
+    counts = zip(series["opened"], series["refused"], widths, strict=True)
+    rates = [
+        (round(opened / width, 3), round((opened + refused) / width, 3)) for opened, refused, width in counts
     ]
-
-
-def _churn_layout(
-    colours: look.Theme, end: float, top: float, rate: float, unit: str, title: str | None
-) -> dict[str, Any]:
-    margin = {"l": 110, "r": 24, "t": 36 if title else 12, "b": 56}
-    grid = {"gridcolor": colours.faint, "griddash": "dot", "showgrid": True, "showticklabels": True}
-    label = {"size": look.FONT_SIZE}
-    return look.layout(
-        colours, height=_CHURN_HEIGHT + margin["t"] + margin["b"], margin=margin, title=title
-    ) | {
-        "uirevision": "churn",
-        "xaxis": look.axis(
-            range=[0, end],
-            ticksuffix=f" {unit}",
-            anchor="y2",
-            title={"text": "time since the first attempt", "font": label},
-            **grid,
-        ),
-        "yaxis": look.axis(
-            range=[0, 1.14 * top],
-            domain=[_LOWER + _CHURN_GAP, 1],
-            title={"text": "local ports", "font": label},
-            tickformat=",d",
-            nticks=5,
-            fixedrange=True,
-            **grid,
-        ),
-        "yaxis2": look.axis(
-            range=[0, 1.4 * rate],
-            domain=[0, _LOWER],
-            title={"text": "attempts/s", "font": label},
-            tickvals=[rate],
-            ticktext=[f"{rate:,.10g}"],
-            fixedrange=True,
-            **grid,
-        ),
-    }
-
-
-# ----------------------------------------------------------------------
-# A failover: the outage cut into its parts, where the pool's connections lead, and what requests were told.
-#
-# Three pictures above each other. The first has a clock of its own, from the failure on: one row a part,
-# each beginning where the one before it ends, so that they add up to the outage. The other two share the
-# run's clock.
-
-#: px of the whole; where the lower pictures end, as parts of the height, and the gap above each.
-_HEIGHT, _ANSWERS, _ROWS, _GAP = 640, 0.2, 0.5, 0.11
-#: More rows than these would be thinner than a line of text.
-_MOST_ROWS = 20
-_MINUTES = 600
-#: Half the thickness of a row.
-_HALF = 0.34
-#: How far the answers' axis reaches, in requests a second: what had waited comes in one burst.
-_CEILING = 2.2
-#: Parts of the width: from where on a bar's length isn't written behind it, and the room that it needs.
-_FAR, _ROOM = 0.7, 0.35
-#: What may become of a request: words, colour's name in the theme, and pattern; from the bottom up.
-_ANSWERED = {
-    "writes_accepted": ("writes accepted", "open", ""),
-    "reads": ("reads", "waiting", ""),
-    "reads_from_old_primary": ("reads from the old primary", "opening", "."),
-    "writes_refused": ("writes refused", "closing second", "/"),
-    "errors": ("errors", "error", "x"),
-}
-_PATTERN = {"": "plain", ".": "dotted", "/": "hatched", "x": "crossed"}
-#: Where a connection leads: words, colour, pattern.
-_LEADS = {
-    "primary": ("to the primary", "open", ""),
-    "old": ("to the old primary, after the failure", "closing second", "/"),
-    "new": ("to the new primary", "closing first", "."),
-}
-
-
-def draw_failover(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """The budget of a `failover` run, its connections, and the answers over time."""
-    colours = look.theme(dark)
-    length = trace.end / SECOND
-    unit, name = (60, "min") if length > _MINUTES else (1, "s")
-    rows = min(trace.parameters["size"], _MOST_ROWS)
-    captions, answered = Text(), Text()
-    captions.add(0, rows + 0.1, _legend(trace, rows), "top right", colours.ink)
-    top = _CEILING * trace.parameters["rate_per_s"]
-    answered.add(0, top, _answers_legend(trace), "top right", colours.ink)
-    data = [
-        *_budget(trace, colours),
-        *_connections(trace, rows, unit, colours),
-        *_moments(trace, rows, top, unit, colours),
-        *_answers(trace, length, unit, colours),
-        captions.trace("captions", colours) | {"yaxis": "y2"},
-        answered.trace("captions of the answers", colours) | {"yaxis": "y3"},
-    ]
-    return Picture(data, _layout(trace, colours, length / unit, rows, top, name, title))
-
-
-def _colour(name: str, colours: look.Theme) -> str:
-    return colours.error if name == "error" else colours.states[name]
-
-
-def _budget(trace: Trace, colours: look.Theme) -> list[dict[str, Any]]:
-    """One row a part, the longest marked by a word; steps join them."""
-    budget = trace.series["budget"]
-    own = {"xaxis": "x2"}
-    bars, longest, steps, words = Line(), Line(), Line(), Text()
-    end = budget[-1][2] if budget else 1
-    for row, (part, since, until) in enumerate(budget):
-        y, is_longest = -row, part == trace.outcome["longest_part"]
-        said = duration(round((until - since) * SECOND))
-        corners = [(since, y - _HALF), (until, y - _HALF), (until, y + _HALF), (since, y + _HALF)]
-        hover = f"{part}: {said}, from {since:,.4g} s to {until:,.4g} s after the failure"
-        (longest if is_longest else bars).add([*corners, corners[0]], hover)
-        if row:
-            steps.add([(since, y + 1 - _HALF), (since, y + _HALF)])
-        text = f"<b>{said}, the longest part</b>" if is_longest else said
-        is_far = until > _FAR * end
-        x = since if is_far and since > _ROOM * end else until  # before a short bar, in a long one
-        words.add(x, y, f" {text} ", "middle left" if is_far else "middle right", colours.ink)
-    line = {"width": 1.4, "color": colours.ink}
+    green = colours.states["open"]
     return [
-        bars.trace("parts", fill="toself", fillcolor=look.tint(colours.probe, 0.3), line=line) | own,
-        longest.trace(
-            "the longest part", fill="toself", fillcolor=look.tint(colours.error, 0.25),
-            fillpattern={"shape": "/", "fgcolor": colours.error, "size": 8, "solidity": 0.25}, line=line,
-        ) | own,
-        steps.trace("steps", line={"width": 1.2, "color": colours.soft, "dash": "dot"}) | own,
-        words.trace("lengths", colours) | own,
+        panels.steps(
+            "opened a second", [opened for opened, _ in rates], fill="tozeroy",
+            fillcolor=look.tint(green, 0.5), line={"shape": "hv", "width": 1, "color": green},
+            hovertemplate="%{y:,.0f} a second are opened<extra></extra>", yaxis="y2",
+        ),
+        panels.steps(
+            "attempts a second", [every for _, every in rates],
+            line={"shape": "hv", "width": 1.6, "color": colours.ink},
+            hovertemplate="%{y:,.0f} attempts a second<extra></extra>", yaxis="y2",
+            **filled(colours.error, 0.12, "/") | {"fill": "tonexty"},
+        ),
     ]  # fmt: skip
 
 
-def _connections(trace: Trace, rows: int, unit: int, colours: look.Theme) -> list[dict[str, Any]]:
-    bars = {state: Line() for state in _LEADS}
-    for row, since, until, state in trace.series["connections"]:
-        if row < rows:
-            x0, x1, low, high = since / unit, until / unit, row - _HALF, row + _HALF
-            hover = f"connection {row + 1}: {_LEADS[state][0]}, {since:,.4g} s to {until:,.4g} s"
-            bars[state].add([(x0, low), (x1, low), (x1, high), (x0, high), (x0, low)], hover)
-    made = []
-    for state, (words, name, shape) in _LEADS.items():
-        colour = _colour(name, colours)
-        made.append(
-            bars[state].trace(
-                words,
-                fill="toself",
-                fillcolor=look.tint(colour, 0.4),
-                fillpattern={"shape": shape, "fgcolor": colour, "size": 7, "solidity": 0.3},
-                line={"width": 1, "color": colour},
-            )
-            | {"yaxis": "y2"}
-        )
-    return made
-
-
-def _moments(trace: Trace, rows: int, top: float, unit: int, colours: look.Theme) -> list[dict[str, Any]]:
-    """Dotted lines through both lower pictures: the failure, the promotion, the first write accepted."""
-    told = trace.parameters
-    fails = told["fails_at_s"]
-    moments = [fails, fails + told["promotion_s"]]
-    if (outage := trace.outcome["write_outage_s"]) is not None:
-        moments.append(fails + outage)
-    made = []
-    for axis, low, high in (("y2", -0.6, rows - 0.4), ("y3", 0, top)):
-        lines = Line()
-        for moment in moments:
-            if moment <= trace.end / SECOND:
-                lines.add([(moment / unit, low), (moment / unit, high)])
-        line = {"width": 1.6, "color": colours.cursor, "dash": "dot"}
-        made.append(lines.trace("failure, promotion, first write", line=line) | {"yaxis": axis})
-    return made
-
-
-def _answers(trace: Trace, length: float, unit: int, colours: look.Theme) -> list[dict[str, Any]]:
-    t = [*trace.series["t_s"], length]
-    widths = [b - a for a, b in pairwise(t)]
-    base = [0.0] * len(widths)
-    made = []
-    for name, (words, colour, shape) in _ANSWERED.items():
-        rates = [count / width for count, width in zip(trace.series[name], widths, strict=True)]
-        made.append(
-            {
-                "type": "bar",
-                "name": words,
-                "x": [moment / unit for moment in t[:-1]],
-                "y": rates,
-                "base": base,
-                "offset": 0,
-                "width": [width / unit for width in widths],
-                "marker": {
-                    "color": look.tint(_colour(colour, colours), 0.45 if shape else 0.7),
-                    "pattern": {"shape": shape, "fgcolor": _colour(colour, colours), "size": 6},
-                    "line": {"width": 0},
-                },
-                "yaxis": "y3",
-                "customdata": trace.series[name],
-                "hovertemplate": f"{words}: %{{customdata:,}} in this step<extra></extra>",
-            }
-        )
-        base = [below + rate for below, rate in zip(base, rates, strict=True)]
-    return made
-
-
-def _legend(trace: Trace, rows: int) -> str:
-    seen = {state for row, _, _, state in trace.series["connections"] if row < rows}
-    parts = [f"{_PATTERN[shape]}: {words}" for state, (words, _, shape) in _LEADS.items() if state in seen]
-    size = trace.parameters["size"]
-    if size > rows:
-        parts.append(f"the first {rows} of {size:,}")
-    return "   ".join(parts)
-
-
-def _answers_legend(trace: Trace) -> str:
-    shades = {"writes_accepted": "green", "reads": "grey"}
-    return "   ".join(
-        f"{shades.get(name) or _PATTERN[shape]}: {words}"
-        for name, (words, _, shape) in _ANSWERED.items()
-        if any(trace.series[name])
-    )
-
-
-def _layout(
-    trace: Trace, colours: look.Theme, end: float, rows: int, top: float, unit: str, title: str | None
-) -> dict[str, Any]:
-    margin = {"l": 130, "r": 24, "t": 36 if title else 12, "b": 56}
-    grid = {"gridcolor": colours.faint, "griddash": "dot", "showgrid": True, "showticklabels": True}
-    label = {"size": look.FONT_SIZE}
-    budget = trace.series["budget"]
-    step = ceil(rows / 5)
-    numbers = list(range(0, rows, step))
-    rate = trace.parameters["rate_per_s"]
-    return look.layout(colours, height=_HEIGHT + margin["t"] + margin["b"], margin=margin, title=title) | {
-        "uirevision": "failover",
-        "xaxis": look.axis(
-            range=[0, end],
-            ticksuffix=f" {unit}",
-            anchor="y3",
-            ticklabelstandoff=6,
-            title={"text": "time since the run began; dotted lines: failure, promotion, first write",
-                   "font": label},
-            **grid,
-        ),
-        "xaxis2": look.axis(
-            range=[0, (budget[-1][2] if budget else 1) * 1.02],
-            ticksuffix=" s",
-            anchor="y",
-            nticks=8,
-            fixedrange=True,
-            **grid,
-        ),
-        "yaxis": look.axis(
-            range=[-max(len(budget), 1) + 0.4, 0.6],
-            domain=[_ROWS + _GAP, 1],
-            tickvals=[-row for row in range(len(budget))],
-            ticktext=[part for part, _, _ in budget],
-            fixedrange=True,
-            **grid | {"showgrid": False},
-        ),
-        "yaxis2": look.axis(
-            range=[-0.6, rows + 0.9],
-            domain=[_ANSWERS + _GAP, _ROWS],
-            title={"text": "connection", "font": label},
-            tickvals=numbers,
-            ticktext=[str(row + 1) for row in numbers],
-            fixedrange=True,
-            **grid | {"showgrid": False},
-        ),
-        "yaxis3": look.axis(
-            range=[0, top],
-            domain=[0, _ANSWERS],
-            title={"text": "answers/s", "font": label},
-            tickvals=[0, rate],
-            tickformat=",",
-            fixedrange=True,
-            **grid,
-        ),
-    }  # fmt: skip
-
-
-# ----------------------------------------------------------------------
-# A connection pool over time: its connections as rows, how long requests take, and how many fail.
-#
-# Three pictures above each other with one clock. A row that is alive is a plain bar; dead and still in
-# the pool it is hatched; where one connection ends and the next begins there is a mark.
-
-#: px of the whole; where the errors and the latencies end, as parts of the height, and the gap above each.
-_POOL_HEIGHT, _ERRORS, _LATENCY, _POOL_GAP = 520, 0.16, 0.5, 0.08
-#: More rows than these would be thinner than a line of text.
-_POOL_MOST_ROWS = 20
-_POOL_MINUTES = 600
-#: Milliseconds as powers of ten that the latencies' axis names.
-_POWERS = range(8)
-#: Half the thickness of a row.
-_POOL_HALF = 0.34
+# -- pool ------------------------------------------------------------------------------------
 
 
 def draw_pool(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """The lives of a `pool` run's connections, and what became of its requests."""
-    colours = look.theme(dark)
-    length = trace.end / SECOND
-    unit, name = (60, "min") if length > _POOL_MINUTES else (1, "s")
-    t = [round(moment / unit, 6) for moment in (*trace.series["t_s"], length)]
-    rows = min(trace.parameters["size"], _POOL_MOST_ROWS)
-    captions = Text()
-    data = [
-        *_rows(trace, rows, unit, colours),
-        _latency(trace, t, colours),
-        _errors(trace, t, unit, colours),
+    """The connections of a `pool` run over time, the latency of its requests, and the errors."""
+    panels = _Panels(trace, dark)
+    colours, rows, errors = panels.colours, panels.rows, trace.series["errors"]
+    replaced = [
+        (since / panels.unit, row)
+        for row, since, _, state in trace.series["connections"]
+        if state == "alive" and since and row < rows
     ]
-    captions.add(0, rows + 0.1, _pool_legend(trace, rows), "top right", colours.ink)
-    data.append(captions.trace("captions", colours))
-    return Picture(data, _pool_layout(trace, colours, length / unit, rows, name, title))
-
-
-def _rows(trace: Trace, rows: int, unit: int, colours: look.Theme) -> list[dict[str, Any]]:
-    bars = {"alive": Line(), "zombie": Line()}
-    replaced: list[tuple[float, int]] = []
-    for row, since, until, state in trace.series["connections"]:
-        if row >= rows:
-            continue
-        x0, x1, low, high = since / unit, until / unit, row - _POOL_HALF, row + _POOL_HALF
-        words = "alive" if state == "alive" else "dead, and still in the pool"
-        hover = f"connection {row + 1}: {words} from {since:,.4g} s to {until:,.4g} s"
-        bars[state].add([(x0, low), (x1, low), (x1, high), (x0, high), (x0, low)], hover)
-        if state == "alive" and since:
-            replaced.append((x0, row))
-    alive, zombie = colours.states["open"], colours.error
-    return [
-        bars["alive"].trace(
-            "alive", fill="toself", fillcolor=look.tint(alive, 0.55), line={"width": 1, "color": alive}
-        ),
-        bars["zombie"].trace(
-            "dead, and still in the pool",
-            fill="toself",
-            fillcolor=look.tint(zombie, 0.15),
-            fillpattern={"shape": "/", "fgcolor": zombie, "size": 8, "solidity": 0.3},
-            line={"width": 1.4, "color": zombie},
-        ),
+    captions = Text()
+    new = ["◆ a new one"] if replaced else []
+    captions.add(0, rows + 0.1, panels.legend(_ALIVE, *new), "top right", colours.ink)
+    data = [
+        *panels.connections(_ALIVE, "y"),
         {
             "type": "scatter",
             "mode": "markers",
@@ -473,118 +261,175 @@ def _rows(trace: Trace, rows: int, unit: int, colours: look.Theme) -> list[dict[
             "marker": {"symbol": "diamond", "size": 9, "color": colours.ink},
             "hovertemplate": "connection %{y}: a new one<extra></extra>",
         },
+        _latency(panels),
+        _errors(panels),
+        captions.trace("captions", colours),
     ]
+    panels.row_panel(0.58, 1, max(1, rows // 10))
+    panels.panel(
+        0.24, 0.5, "slowest request", type="log", range=_decades(trace),
+        tickvals=[10.0**power for power in _POWERS],
+        ticktext=[f"{10**power:,} ms" if power < 3 else f"{10 ** (power - 3):,} s" for power in _POWERS],
+    )  # fmt: skip
+    most = max(*errors, 1)
+    panels.panel(0, 0.16, "errors", range=[0, 1.2 * most], tickvals=[0, most], tickformat=",d")
+    return panels.picture(data, 520, title, "time since the run began", left=110, right=40)
 
 
-def _latency(trace: Trace, t: list[float], colours: look.Theme) -> dict[str, Any]:
-    slowest = trace.series["slowest_ms"]
-    # A request alone has no line; where each has a neighbour, 600 dots would only be slow to paint.
-    around = [None, *slowest, None]
-    is_lone = any(
-        here and not before and not after
-        for before, here, after in zip(around, slowest, around[2:], strict=False)
-    )
+def _latency(panels: _Panels) -> dict[str, Any]:
+    slowest = panels.trace.series["slowest_ms"]
+    # A single request has no line and needs a dot; 600 dots beside lines would only be slow to paint.
+    around = zip([None, *slowest], slowest, [*slowest[1:], None], strict=False)
+    is_lone = any(here and not before and not after for before, here, after in around)
     return {
         "type": "scatter",
         "mode": "lines+markers" if is_lone else "lines",
         "name": "slowest request",
-        "x": t[:-1],
+        "x": panels.t[:-1],
         "y": [value or None for value in slowest],  # a logarithmic axis has no 0
-        "line": {"shape": "hv", "width": 1.6, "color": colours.probe},
-        "marker": {"size": 3, "color": colours.probe},
+        "line": {"shape": "hv", "width": 1.6, "color": panels.colours.probe},
+        "marker": {"size": 3, "color": panels.colours.probe},
         "yaxis": "y2",
         "hovertemplate": "the slowest that came here took %{y:,.4g} ms<extra></extra>",
     }
 
 
 def _decades(trace: Trace) -> list[float]:
-    """Ends of the latencies' axis, as powers of ten: a decade at least, with room for a line."""
-    seen = [value for value in trace.series["slowest_ms"] if value] or [1]
-    low, high = log10(min(seen)), log10(max(seen))
+    """Ends of the latencies' axis as powers of ten: at least a decade, with room for a line."""
+    known = [value for value in trace.series["slowest_ms"] if value] or [1]
+    low, high = log10(min(known)), log10(max(known))
     return [floor(low) - 0.1, max(ceil(high), floor(low) + 1) + 0.1]
 
 
-def _errors(trace: Trace, t: list[float], unit: int, colours: look.Theme) -> dict[str, Any]:
-    seen = [
-        (x, after - x, many)
-        for (x, after), many in zip(pairwise(t), trace.series["errors"], strict=True)
-        if many
-    ]
+def _errors(panels: _Panels) -> dict[str, Any]:
+    counts = zip(pairwise(panels.t), panels.trace.series["errors"], strict=True)
+    steps = [(x, after - x, count) for (x, after), count in counts if count]
+    when = f"at %{{x:.1f}} {panels.name}"
     return {
         "type": "bar",
         "name": "errors",
-        "x": [x for x, _, _ in seen],
-        "y": [many for _, _, many in seen],
+        "x": [x for x, _, _ in steps],
+        "y": [count for _, _, count in steps],
         "offset": 0,
-        # Thinner than three pixels nobody would see one.
-        "width": [max(width, t[-1] / 250) for _, width, _ in seen],
-        "marker": {"color": colours.error, "pattern": {"shape": "/"}, "line": {"width": 0}},
+        # A bar is at least three pixels wide, to be visible.
+        "width": [max(width, panels.t[-1] / 250) for _, width, _ in steps],
+        "marker": {"color": panels.colours.error, "pattern": {"shape": "/"}, "line": {"width": 0}},
         "yaxis": "y3",
-        "hovertemplate": f"%{{y:,}} of the requests that came at %{{x:.1f}} {'min' if unit > 1 else 's'} fail"
-        "<extra></extra>",
+        "hovertemplate": f"%{{y:,}} of the requests that came {when} fail<extra></extra>",
     }
 
 
-def _pool_legend(trace: Trace, rows: int) -> str:
-    seen = {state for row, _, _, state in trace.series["connections"] if row < rows}
-    parts = ["plain: alive"]
-    if "zombie" in seen:
-        parts.append("hatched: dead, and still in the pool")
-    if any(since for row, since, _, state in trace.series["connections"] if state == "alive" and row < rows):
-        parts.append("◆ a new one")
-    size = trace.parameters["size"]
-    if size > rows:
-        parts.append(f"the first {rows} of {size:,}")
-    return "   ".join(parts)
+# -- failover --------------------------------------------------------------------------------
 
 
-def _pool_layout(
-    trace: Trace, colours: look.Theme, end: float, rows: int, unit: str, title: str | None
-) -> dict[str, Any]:
-    margin = {"l": 110, "r": 40, "t": 36 if title else 12, "b": 56}
-    grid = {"gridcolor": colours.faint, "griddash": "dot", "showgrid": True, "showticklabels": True}
-    label = {"size": look.FONT_SIZE}
-    step = max(1, rows // 10)
-    numbers = list(range(0, rows, step))
-    most = max(trace.series["errors"], default=0)
-    return look.layout(
-        colours, height=_POOL_HEIGHT + margin["t"] + margin["b"], margin=margin, title=title
-    ) | {
-        "uirevision": "pool",
-        "xaxis": look.axis(
-            range=[0, end],
-            ticksuffix=f" {unit}",
-            anchor="y3",
-            ticklabelstandoff=6,
-            title={"text": "time since the run began", "font": label},
-            **grid,
-        ),
-        "yaxis": look.axis(
-            range=[-0.6, rows + 0.9],
-            domain=[_LATENCY + _POOL_GAP, 1],
-            title={"text": "connection", "font": label},
-            tickvals=numbers,
-            ticktext=[str(row + 1) for row in numbers],
-            fixedrange=True,
-            **grid | {"showgrid": False},
-        ),
-        "yaxis2": look.axis(
-            type="log",
-            domain=[_ERRORS + _POOL_GAP, _LATENCY],
-            title={"text": "slowest request", "font": label},
-            range=_decades(trace),
-            tickvals=[10.0**power for power in _POWERS],
-            ticktext=[f"{10**power:,} ms" if power < 3 else f"{10 ** (power - 3):,} s" for power in _POWERS],
-            fixedrange=True,
-            **grid,
-        ),
-        "yaxis3": look.axis(
-            range=[0, 1.2 * max(most, 1)],
-            domain=[0, _ERRORS],
-            title={"text": "errors", "font": label},
-            tickvals=[0, max(most, 1)],
-            tickformat=",d",
-            fixedrange=True,
-            **grid,
-        ),
-    }
+def draw_failover(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
+    """The parts of a `failover` run's outage, its connections, and the answers over time."""
+    panels = _Panels(trace, dark)
+    colours, rows, budget = panels.colours, panels.rows, trace.series["budget"]
+    rate = trace.parameters["rate_per_s"]
+    top = _CEILING * rate
+    captions, answers = Text(), Text()
+    captions.add(0, rows + 0.1, panels.legend(_LEADS), "top right", colours.ink)
+    answers.add(0, top, _answers_legend(trace), "top right", colours.ink)
+    data = [
+        *_budget(trace, colours),
+        *panels.connections(_LEADS, "y2"),
+        *_instants(panels, top),
+        *_answers(panels),
+        captions.trace("captions", colours) | {"yaxis": "y2"},
+        answers.trace("captions of the answers", colours) | {"yaxis": "y3"},
+    ]
+    panels.panel(
+        0.61, 1, range=[-max(len(budget), 1) + 0.4, 0.6], showgrid=False,
+        tickvals=[-row for row in range(len(budget))], ticktext=[part for part, _, _ in budget],
+    )  # fmt: skip
+    panels.row_panel(0.31, 0.5, ceil(rows / 5))
+    panels.panel(0, 0.2, "answers/s", range=[0, top], tickvals=[0, rate], tickformat=",")
+    about = "time since the run began; dotted lines: failure, promotion, first write"
+    picture = panels.picture(data, 640, title, about, left=130, right=24)
+    until = (budget[-1][2] if budget else 1) * 1.02
+    picture.layout["xaxis2"] = look.grid_axis(
+        colours, range=[0, until], ticksuffix=" s", anchor="y", nticks=8, fixedrange=True
+    )
+    return picture
+
+
+def _budget(trace: Trace, colours: Theme) -> list[dict[str, Any]]:
+    """One row for each part, with a word on the longest; steps join them."""
+    budget = trace.series["budget"]
+    bars, longest, steps, words = Line(), Line(), Line(), Text()
+    end = budget[-1][2] if budget else 1
+    for row, (part, since, until) in enumerate(budget):
+        y, is_longest = -row, part == trace.outcome["longest_part"]
+        length = duration(round((until - since) * SECOND))
+        hover = f"{part}: {length}, from {since:,.4g} s to {until:,.4g} s after the failure"
+        (longest if is_longest else bars).add(rectangle(since, y - _HALF, until, y + _HALF), hover)
+        if row:
+            steps.add([(since, y + 1 - _HALF), (since, y + _HALF)])
+        text = f"<b>{length}, the longest part</b>" if is_longest else length
+        is_far = until > _FAR * end
+        x = since if is_far and since > _ROOM * end else until  # before a short bar, in a long one
+        words.add(x, y, f" {text} ", "middle left" if is_far else "middle right", colours.ink)
+    line = {"width": 1.4, "color": colours.ink}
+    dotted = {"width": 1.2, "color": colours.soft, "dash": "dot"}
+    hatched = filled(colours.error, 0.25, "/", solidity=0.25)
+    made = [
+        bars.trace("parts", line=line, **filled(colours.probe, 0.3)),
+        longest.trace("the longest part", line=line, **hatched),
+        steps.trace("steps", line=dotted),
+        words.trace("lengths", colours),
+    ]
+    return [trace | {"xaxis": "x2"} for trace in made]
+
+
+def _instants(panels: _Panels, top: float) -> list[dict[str, Any]]:
+    """Dotted lines through both lower panels: the failure, the promotion, the first write accepted."""
+    parameters, outage = panels.trace.parameters, panels.trace.outcome["write_outage_s"]
+    fails = parameters["fails_at_s"]
+    instants = [fails, fails + parameters["promotion_s"]] + ([] if outage is None else [fails + outage])
+    made = []
+    for axis, low, high in (("y2", -0.6, panels.rows - 0.4), ("y3", 0, top)):
+        lines = Line()
+        for instant in instants:
+            if instant <= panels.trace.end / SECOND:
+                lines.add([(instant / panels.unit, low), (instant / panels.unit, high)])
+        line = {"width": 1.6, "color": panels.colours.cursor, "dash": "dot"}
+        made.append(lines.trace("failure, promotion, first write", line=line, yaxis=axis))
+    return made
+
+
+def _answers(panels: _Panels) -> list[dict[str, Any]]:
+    widths = [b - a for a, b in pairwise(panels.t)]
+    base = [0.0] * len(widths)
+    made = []
+    for name, (words, mark, alpha) in _ANSWERS.items():
+        counts, colour = panels.trace.series[name], panels.colours.of(mark)
+        rates = [count / width / panels.unit for count, width in zip(counts, widths, strict=True)]
+        made.append(
+            {
+                "type": "bar",
+                "name": words,
+                "x": panels.t[:-1],
+                "y": rates,
+                "base": base,
+                "offset": 0,
+                "width": widths,
+                "marker": {
+                    "color": look.tint(colour, alpha),
+                    "pattern": {"shape": mark.pattern, "fgcolor": colour, "size": 6},
+                    "line": {"width": 0},
+                },
+                "yaxis": "y3",
+                "customdata": counts,
+                "hovertemplate": f"{words}: %{{customdata:,}} in this step<extra></extra>",
+            }
+        )
+        base = [below + rate for below, rate in zip(base, rates, strict=True)]
+    return made
+
+
+def _answers_legend(trace: Trace) -> str:
+    shades = {"writes_accepted": "green: writes accepted", "reads": "grey: reads"}
+    return "   ".join(
+        shades.get(name) or _key(kind) for name, kind in _ANSWERS.items() if any(trace.series[name])
+    )

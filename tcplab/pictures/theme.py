@@ -1,27 +1,30 @@
-"""Colours, sizes and the frame that all pictures share.
+"""What pictures are made of: colours, marks, lines and texts, and the layout that all of them share.
 
 Colours are those of Okabe and Ito ("Color Universal Design", 2008), which people with any of the
-common colour deficiencies can tell apart; darkened or lightened where they must stand as text on
-white or on near-black. No picture says anything by colour alone: a word, a symbol, a dash or a
-pattern says it too.
+common colour deficiencies can tell apart, darkened or lightened where text on white or on near-black
+has them. No picture says anything by colour alone: a `Mark` has a symbol, a dash or a pattern too, and
+a word names it.
 
-A picture carries its own background, so that it is readable wherever it lands: in a page, on a
-slide, as a downloaded SVG. `LIGHT` is the default. In JupyterLab put `JUPYTER_STYLE` once beside
-pictures inside an element of class `PICTURE_CLASS`: then a `LIGHT` picture turns dark together
-with the rest of JupyterLab, at once, without asking the notebook kernel.
+A picture has its own background and is readable on any page, on a slide and as a downloaded SVG.
+`LIGHT` is the default. In JupyterLab put `JUPYTER_STYLE` once beside pictures inside an element of
+class `PICTURE_CLASS`: then a `LIGHT` picture turns dark together with JupyterLab, without a round trip
+to the notebook kernel.
+
+A picture is plain dicts rather than plotly's objects: they take microseconds to make, and a widget
+sends them to a figure on the page as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
 from tcplab.pictures.timeaxis import TimeAxis
 
-#: Sizes in px. Nothing smaller than 14 px: that is what a last row can read from a projector.
+#: Sizes in px. Nothing is smaller than 14 px: that is readable from the last row before a projector.
 FONT_SIZE = 14
 TITLE_SIZE = 18
 FONT_FAMILY = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
@@ -29,25 +32,45 @@ FONT_FAMILY = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'
 CHARACTER = 7.3
 
 
+class Mark(NamedTuple):
+    """How one kind of thing looks: its colour, and what tells it from others without colour."""
+
+    #: A colour of `Theme` by name: `error`, a verdict, a phase, a timer.
+    colour: str
+    #: Fill pattern of plotly; empty: plain.
+    pattern: str = ""
+    #: Plotly's dash and width (px) of a line.
+    dash: str = "solid"
+    width: float = 1.6
+    #: Plotly's symbol for a point or the end of a line.
+    symbol: str = ""
+
+
 @dataclass(frozen=True)
 class Theme:
-    """One set of colours. `states` are by phase of a connection, since the name stands beside them."""
+    """One set of colours."""
 
     paper: str
     ink: str
-    #: Secondary text, and lines that should step back.
+    #: Secondary text and lines.
     soft: str
     #: Hairlines and what belongs to another connection.
     faint: str
-    #: Errors and resets; what is sent again; probes; the line at the chosen moment.
+    #: Errors and resets; retransmissions; probes; the line at the chosen instant.
     error: str
-    again: str
+    repeat: str
     probe: str
     cursor: str
-    #: Fill colours of the zones of a window: what kills, what is challenged, what is ignored.
+    #: Fill colours of the zones of a window by verdict, of states by the connection's phase (the state's
+    #: name is written beside them), and of timers by their names in ss.
     zones: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     timers: dict[str, str] = field(default_factory=dict)
+
+    def of(self, mark: Mark) -> str:
+        """The colour of a mark."""
+        named = self.zones | self.states | self.timers
+        return named.get(mark.colour) or str(getattr(self, mark.colour))
 
     def halo(self) -> str:
         """A CSS text shadow in the paper's colour: text stays readable where a line crosses it."""
@@ -70,12 +93,12 @@ PHASE = {
 }
 PHASES = ("opening", "open", "closing first", "closing second", "waiting")
 
-#: Timers in ss's words: how the bar is dashed, and what it says beside it.
+#: The timers of a socket by their names in ss.
 TIMERS = {
-    "on": ("solid", "timer: retransmission (on)"),
-    "keepalive": ("dot", "timer: keepalive"),
-    "persist": ("dash", "timer: window probe (persist)"),
-    "timewait": ("dashdot", "timer: timewait"),
+    "on": Mark("on", width=3),
+    "keepalive": Mark("keepalive", dash="dot", width=3),
+    "persist": Mark("persist", dash="dash", width=3),
+    "timewait": Mark("timewait", dash="dashdot", width=3),
 }
 
 LIGHT = Theme(
@@ -84,7 +107,7 @@ LIGHT = Theme(
     soft="#57606a",
     faint="#c3c9d0",
     error="#c43c00",
-    again="#9a5b00",
+    repeat="#9a5b00",
     probe="#00609c",
     cursor="#a03c78",
     zones={"accepted": "#d55e00", "challenged": "#e69f00", "ignored": "#8c959f"},
@@ -104,7 +127,7 @@ DARK = Theme(
     soft="#a5adb6",
     faint="#4a525b",
     error="#ff8a4c",
-    again="#f0b43c",
+    repeat="#f0b43c",
     probe="#6cc0f5",
     cursor="#e39ac4",
     zones={"accepted": "#ff7a2f", "challenged": "#e69f00", "ignored": "#7d8790"},
@@ -134,18 +157,46 @@ def theme(dark: bool) -> Theme:
 
 
 def tint(colour: str, alpha: float) -> str:
-    """A colour ``#rrggbb`` as a thin coat: what lies below shines through."""
+    """A colour ``#rrggbb`` that lets what lies below shine through."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha})"
 
 
-def layout(
-    colours: Theme, *, height: float, margin: Mapping[str, float], title: str | None
+def filled(
+    colour: str,
+    alpha: float,
+    pattern: str = "",
+    *,
+    size: float = 8,
+    solidity: float = 0.16,
+    ground: float = 0,
 ) -> dict[str, Any]:
-    """What every picture's layout has in common. `height` and `margin` in px, the title's room included."""
+    """The fill of closed lines: a tint of a colour, and a pattern in it on a ground of another tint."""
+    made: dict[str, Any] = {"fill": "toself", "fillcolor": tint(colour, alpha)}
+    if pattern:
+        made["fillpattern"] = {"shape": pattern, "fgcolor": colour, "size": size, "solidity": solidity}
+        if ground:
+            made["fillpattern"]["bgcolor"] = tint(colour, ground)
+    return made
+
+
+def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, float]]:
+    """The corners of a rectangle as a closed line."""
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+
+
+def layout(
+    colours: Theme, height: float, title: str | None, *,
+    left: float = 16, right: float = 16, bottom: float = 8, top: tuple[float, float] = (12, 36),
+) -> dict[str, Any]:  # fmt: skip
+    """What every picture's layout has in common.
+
+    `height` of the plotting area and its margins in px; `top` is the margin without and with a title.
+    """
+    above = top[bool(title)]
     return {
-        "height": round(height),
-        "margin": {**margin, "autoexpand": False},
+        "height": round(height + above + bottom),
+        "margin": {"l": left, "r": right, "t": above, "b": bottom, "autoexpand": False},
         "autosize": True,
         "paper_bgcolor": colours.paper,
         "plot_bgcolor": colours.paper,
@@ -176,7 +227,7 @@ def layout(
 
 
 def axis(**properties: Any) -> dict[str, Any]:
-    """An axis without any furniture, for pictures that draw their own."""
+    """An axis that shows nothing, for pictures that draw their own."""
     return {
         "showgrid": False,
         "zeroline": False,
@@ -187,20 +238,25 @@ def axis(**properties: Any) -> dict[str, Any]:
     } | properties
 
 
-# ----------------------------------------------------------------------
-# What pictures are made of: lines with gaps, words at points, and the dicts that plotly wants.
-#
-# Plain dicts rather than plotly's objects: making them costs microseconds, and an explorer can send
-# them to a living figure as they are.
+def grid_axis(colours: Theme, title: str = "", **properties: Any) -> dict[str, Any]:
+    """An axis with numbers, a dotted grid and a title."""
+    named: dict[str, Any] = {"title": {"text": title, "font": {"size": FONT_SIZE}}} if title else {}
+    grid = {"showgrid": True, "gridcolor": colours.faint, "griddash": "dot", "showticklabels": True}
+    return axis(**named | grid | properties)
+
+
+def clock(seconds: float) -> tuple[int, str]:
+    """The unit of a time axis of this length, in seconds, and its name: minutes beyond ten of them."""
+    return (60, "min") if seconds > 600 else (1, "s")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure before plotly has looked at it: plain dicts, which are cheap to make and to send."""
+    """A figure as plain dicts."""
 
     data: list[dict[str, Any]]
     layout: dict[str, Any]
-    #: Translates the y of a ladder into moments; empty for other pictures.
+    #: Translates the y of a ladder into instants; empty for other pictures.
     axis: TimeAxis = field(default_factory=TimeAxis)
 
     def figure(self) -> go.Figure:
@@ -222,7 +278,7 @@ class Line:
     size: list[float] = field(default_factory=list)
 
     def add(self, points: Iterable[tuple[float, float]], hover: str = "", index: int | None = None) -> None:
-        """One stretch of line, and the gap after it."""
+        """A line through these points, and a gap after it."""
         before = len(self.x)
         for x, y in points:
             self.x.append(x)
@@ -234,7 +290,7 @@ class Line:
         self.index += [*[index] * (count - 1), None]
 
     def trace(self, name: str, **properties: Any) -> dict[str, Any]:
-        """As plotly wants it."""
+        """As a trace of plotly."""
         made: dict[str, Any] = {"type": "scatter", "name": name, "x": self.x, "y": self.y, "mode": "lines"}
         return made | _hovering(self.hover) | properties
 
@@ -246,20 +302,21 @@ class Text:
     x: list[float] = field(default_factory=list)
     y: list[float] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
-    where: list[str] = field(default_factory=list)
+    position: list[str] = field(default_factory=list)
     colour: list[str] = field(default_factory=list)
     hover: list[str] = field(default_factory=list)
 
-    def add(self, x: float, y: float, text: str, where: str, colour: str, hover: str = "") -> None:
+    def add(self, x: float, y: float, text: str, position: str, colour: str, hover: str = "") -> None:
+        """A text at a point; `position` is plotly's, such as ``middle left``."""
         self.x.append(x)
         self.y.append(y)
         self.text.append(text)
-        self.where.append(where)
+        self.position.append(position)
         self.colour.append(colour)
         self.hover.append(hover)
 
     def trace(self, name: str, colours: Theme) -> dict[str, Any]:
-        """As plotly wants it."""
+        """As a trace of plotly."""
         made = {
             "type": "scatter",
             "name": name,
@@ -267,7 +324,7 @@ class Text:
             "y": self.y,
             "mode": "text",
             "text": self.text,
-            "textposition": self.where,
+            "textposition": self.position,
             "textfont": {"size": FONT_SIZE, "color": self.colour, "shadow": colours.halo()},
             "cliponaxis": False,
         }

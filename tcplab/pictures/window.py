@@ -1,8 +1,9 @@
-"""The receive window, seen two ways: as a number line on which a RST falls, and over time.
+"""The receive window, drawn in two ways: as a number line on which a RST falls, and over time.
 
-`window(trace)` shows the first where somebody's RST had to be judged (a forged one, or one that was
-not obeyed), else the second. The zones of the number line come from the receiver's own rule,
-`model/rst.py`; its edges from what the receiver last sent and what had reached it.
+`window(trace)` shows the first where a receiver had to judge a RST (a forged one, or one that was not
+obeyed), else the second: how a slow reader closes the window, and how the sender keeps probing. The
+zones of the number line come from the receiver's rule, `model.rules.reset_verdict`; its edges from what
+the receiver last sent and what had reached it.
 """
 
 from __future__ import annotations
@@ -10,231 +11,52 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
 
-from tcplab.core.releases import NEWEST, Release, UnknownRelease, release
+from tcplab.core.releases import Release, known_release
 from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Packet, Trace
 from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.text import hover_texts, words
-from tcplab.pictures.theme import Line, Picture, Text
-
-# ----------------------------------------------------------------------
-# The advertised window over time: how a slow reader closes it, and how the sender keeps asking.
-
-#: px of the plotting area, and of the rows for reads above and probes below.
-_HEIGHT = 300
-#: A closed stretch narrower than this part of the picture carries no words of its own.
-_WORTH_A_WORD = 0.09
-#: From this length on the axis counts minutes, seconds.
-_MINUTES = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """A stretch in which the sender knew the window to be zero, nanoseconds."""
-
-    began: int
-    ended: int
-
-
-def receiver_of(trace: Trace) -> str:
-    """The host that was sent the most payload: whose window the picture is about. Empty without payload."""
-    got: dict[str, int] = {}
-    for packet in trace.packets:
-        if packet.segment.length:
-            got[packet.receiver] = got.get(packet.receiver, 0) + packet.segment.length
-    return max(got, key=got.__getitem__) if got else ""
-
-
-def advertised(trace: Trace, receiver: str) -> list[tuple[int, int]]:
-    """(moment, bytes): every window of `receiver` when its peer came to know it, changes only."""
-    steps: list[tuple[int, int]] = []
-    for packet in sorted(
-        (p for p in trace.packets if p.sender == receiver and p.arrives is not None),
-        key=lambda p: p.arrives or 0,
-    ):
-        segment = packet.segment
-        if not segment.flags & ACK or segment.flags & (SYN | RST):
-            continue
-        if not steps or steps[-1][1] != segment.window:
-            steps.append((packet.arrives or packet.t, segment.window))
-    return steps
-
-
-def closed_stretches(steps: list[tuple[int, int]], end: int) -> list[Closed]:
-    """Where the window stood at zero, until it opened or the trace ended."""
-    found = []
-    for i, (t, size) in enumerate(steps):
-        ended = steps[i + 1][0] if i + 1 < len(steps) else end
-        if size == 0 and ended > t:
-            found.append(Closed(t, ended))
-    return found
-
-
-def window_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
-    """The window that the receiver of most of the data advertised, as its peer knew it.
-
-    Stretches at zero are hatched, with their length; window probes stand below as markers (a cross
-    where lost), the receiver's recv() calls above.
-    """
-    return draw_over_time(trace, title=title, dark=dark).figure()
-
-
-def draw_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """What `window_over_time` shows, as plain data."""
-    colours = look.theme(dark)
-    receiver = receiver_of(trace)
-    steps = advertised(trace, receiver)
-    end = _end(trace, receiver, steps)
-    span = max(end - trace.start, 1)
-    unit, name = (60 * SECOND, "min") if span > _MINUTES * SECOND else (SECOND, "s")
-    top = max((size for _, size in steps), default=0)
-
-    def x(t: int) -> float:
-        return (t - trace.start) / unit
-
-    curve = Line()
-    for i, (t, size) in enumerate(steps):
-        until = steps[i + 1][0] if i + 1 < len(steps) else end
-        when = f"{duration(t - trace.start)} to {duration(until - trace.start)}"
-        about = f"window {size:,} bytes<br>from {when}"
-        curve.x += [x(t), x(until)]
-        curve.y += [size, size]
-        curve.hover += [about, about]
-    hatch, captions = Line(), Text()
-    stretches = closed_stretches(steps, end)
-    for closed in stretches:
-        x0, x1 = x(closed.began), x(closed.ended)
-        hatch.add([(x0, 0), (x1, 0), (x1, top), (x0, top), (x0, 0)])
-        if closed.ended - closed.began >= _WORTH_A_WORD * span:
-            text = f"<b>closed</b><br>{duration(closed.ended - closed.began)}"
-            captions.add((x0 + x1) / 2, top / 2, text, "middle center", colours.ink)
-    if stretches:
-        whole = duration(sum(closed.ended - closed.began for closed in stretches))
-        probes = sum(p.kind == "window_probe" and p.receiver == receiver for p in trace.packets)
-        text = f"zero window for <b>{whole}</b> in all, window probes: <b>{probes}</b>"
-        captions.add(x(end), 0.92 * top, text, "middle left", colours.ink)
-    if not steps:
-        text = "No window was advertised in this trace."
-        captions.add(0.5, 0.5, text, "middle center", colours.soft)
-
-    data = [
-        hatch.trace(
-            "window closed",
-            fill="toself",
-            fillpattern={"shape": "/", "fgcolor": colours.zones["ignored"], "size": 9, "solidity": 0.18},
-            fillcolor=colours.paper,
-            line={"width": 0, "color": colours.soft},
-        ),
-        curve.trace("advertised window", line={"color": colours.probe, "width": 2.4, "shape": "linear"}),
-        _probes(trace, receiver, colours, x, -0.1 * (top or 1)),
-        _reads(trace, receiver, colours, x, 1.1 * (top or 1)),
-        captions.trace("captions", colours),
-    ]
-    return Picture(data, _overtime_layout(colours, receiver, x(end) if steps else 1, top, name, title))
-
-
-def _end(trace: Trace, receiver: str, steps: list[tuple[int, int]]) -> int:
-    """Where the picture ends: with the run, or with the sender's socket when that is gone earlier."""
-    last = max((p.t for p in trace.packets if p.sender != receiver), default=trace.start)
-    last = max(last, steps[-1][0] if steps else last)
-    gone = [s.t for s in trace.sockets if s.host != receiver and s.state == "CLOSED" and s.t >= last]
-    return max(min(gone, default=trace.end), last)
-
-
-def _probes(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) -> dict[str, Any]:
-    hovers = hover_texts(trace, words(trace))
-    found = [
-        (x(p.t), "x-thin" if p.arrives is None else "triangle-up", hovers[i], i)
-        for i, p in enumerate(trace.packets)
-        if p.kind == "window_probe" and p.receiver == receiver
-    ]
-    return _markers("window probes", found, y, colours.probe)
-
-
-def _reads(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) -> dict[str, Any]:
-    found = [
-        (
-            x(call.t),
-            "line-ns",
-            f"<b>recv() → {call.result} bytes</b><br>at {duration(call.t - trace.start)}",
-            i,
-        )
-        for i, call in enumerate(trace.calls)
-        if call.host == receiver and call.call.startswith("recv") and call.result.isdigit()
-    ]
-    return _markers("reads", found, y, colours.ink)
-
-
-def _markers(name: str, found: list[tuple[float, str, str, int]], y: float, colour: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "name": name,
-        "mode": "markers",
-        "x": [x for x, *_ in found],
-        "y": [y] * len(found),
-        "hovertext": [hover for _, _, hover, _ in found],
-        "hoverinfo": "text",
-        "customdata": [i for *_, i in found],
-        "marker": {
-            "symbol": [symbol for _, symbol, *_ in found],
-            "size": 10,
-            "color": colour,
-            "line": {"width": 1.6, "color": colour},
-        },
-        "cliponaxis": False,
-    }
-
-
-def _overtime_layout(
-    colours: look.Theme, receiver: str, end: float, top: int, unit: str, title: str | None
-) -> dict[str, Any]:
-    margin = {"l": 130, "r": 30, "t": 36 if title else 12, "b": 56}
-    grid = {"gridcolor": colours.faint, "griddash": "dot", "showgrid": True}
-    heights = sorted({0, top // 2, top})
-    room = top or 1
-    return look.layout(colours, height=_HEIGHT + margin["t"] + margin["b"], margin=margin, title=title) | {
-        "uirevision": "window",
-        "xaxis": look.axis(
-            range=[-0.01 * end, 1.01 * end],
-            showticklabels=True,
-            ticksuffix=f" {unit}",
-            title={"text": "time since the first segment", "font": {"size": look.FONT_SIZE}},
-            **grid,
-        ),
-        "yaxis": look.axis(
-            range=[-0.18 * room, 1.18 * room],
-            showticklabels=True,
-            tickvals=[-0.1 * room, *heights, 1.1 * room],
-            ticktext=[
-                "probes",
-                "0",
-                *(f"{size:,.0f} bytes" for size in heights[1:]),
-                f"{escape(receiver, False)} reads".lstrip(),
-            ],
-            fixedrange=True,
-            **grid,
-        ),
-    }
-
+from tcplab.pictures.theme import Line, Mark, Picture, Text, filled, rectangle
 
 __all__ = ["Fallen", "draw_window", "fallen_reset", "window", "window_at_reset", "window_over_time"]
 
-#: Fill pattern by verdict, beside the colour and the name.
-PATTERNS = {"accepted": "", "challenged": "/", "ignored": "."}
+#: A zone of the number line and the line of a RST, by verdict.
+VERDICTS = {
+    "accepted": Mark("accepted"),
+    "challenged": Mark("challenged", "/", "dash"),
+    "ignored": Mark("ignored", ".", "dot"),
+}
 #: y in px of the bar of zones.
 _BAR_TOP, _BAR_BOTTOM = 92, 138
 _LINE = 18
-#: How wide the number line is taken to be when its words are kept apart, px.
+#: The width of the number line for which its texts are kept apart, px.
 _NARROW = 720
+#: px of the plotting area of the window over time.
+_HEIGHT = 300
+#: A closed window narrower than this part of the picture has no text.
+_WORTH_A_WORD = 0.09
+
+
+def window(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
+    """The window of this trace: where a RST falls, or how it opens and closes."""
+    return draw_window(trace, title=title, dark=dark).figure()
+
+
+def draw_window(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
+    """What `window` shows, as plain data."""
+    fallen = fallen_reset(trace)
+    if fallen is not None and _was_judged(trace.packets[fallen.index]):
+        return _draw_reset(trace, fallen, look.theme(dark), title)
+    return draw_over_time(trace, title=title, dark=dark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,18 +69,18 @@ class Fallen:
     #: RCV.NXT as of the last ACK sent, 0 or negative; and the end of the advertised window.
     left_edge: int
     right_edge: int
-    #: Blocks held out of order as the receiver had said, (left, right) each.
+    #: Blocks held out of order by the receiver's last SACK, (left, right) each.
     sack: tuple[tuple[int, int], ...]
     #: RCV.NXT in relative numbers, as Wireshark shows it.
     expected: int
-    #: The peer has said that it has nothing more to send.
+    #: The peer has sent its FIN.
     after_fin: bool
     rules: Release
-    #: What the receiver made of it, or would by the rule where the trace does not tell.
+    #: The receiver's verdict, or that of the rule where the trace has none.
     verdict: str
 
     def verdict_at(self, offset: int) -> str:
-        """What this receiver does with a RST at an offset, by the rule of its Linux version."""
+        """The verdict on a RST at an offset, by the rule of the receiver's Linux version."""
         return reset_verdict(
             seq_add(0, offset),
             rcv_nxt=0,
@@ -270,21 +92,8 @@ class Fallen:
         )
 
 
-def window(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
-    """The window as it matters in this trace: where a RST falls, or how it opens and closes."""
-    return draw_window(trace, title=title, dark=dark).figure()
-
-
-def draw_window(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """What `window` shows, as plain data."""
-    fallen = fallen_reset(trace)
-    if fallen is not None and _was_judged(trace.packets[fallen.index]):
-        return _draw_reset(trace, fallen, look.theme(dark), title)
-    return draw_over_time(trace, title=title, dark=dark)
-
-
 def window_at_reset(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
-    """The number line with the RST that `fallen_reset` finds; empty with a word where there is none."""
+    """The number line with the RST that `fallen_reset` finds; a sentence where there is none."""
     colours = look.theme(dark)
     fallen = fallen_reset(trace)
     if fallen is None:
@@ -300,7 +109,7 @@ def _was_judged(packet: Packet) -> bool:
 
 
 def fallen_reset(trace: Trace) -> Fallen | None:
-    """The RST to look at: the first that was forged or not obeyed, else the first with a window to meet."""
+    """The RST to draw: the first that was forged or not obeyed, else the first that met a window."""
     arrived = [i for i, p in enumerate(trace.packets) if p.segment.flags & RST and p.arrives is not None]
     for i in sorted(arrived, key=lambda i: not _was_judged(trace.packets[i])):
         if fallen := _fallen(trace, i):
@@ -318,7 +127,7 @@ def _fallen(trace: Trace, index: int) -> Fallen | None:
     for i, packet in enumerate(trace.packets):
         s = packet.segment
         is_from_victim = (s.source, s.destination) == (reset.segment.destination, reset.segment.source)
-        # What it sends at the same moment is its answer, not what went before.
+        # What it sends at the same instant is its answer.
         if is_from_victim and s.flags & ACK and not s.flags & RST and packet.t < when and i != index:
             last, number = packet, numbers[i].ack
     if last is None:
@@ -333,10 +142,6 @@ def _fallen(trace: Trace, index: int) -> Fallen | None:
         and not p.segment.flags & RST
     ]
     expected = _contiguous(left, received)
-    try:
-        rules = release(trace.linux or NEWEST)
-    except UnknownRelease:
-        rules = release(NEWEST)
     fallen = Fallen(
         index=index,
         offset=seq_diff(reset.segment.seq, expected),
@@ -345,17 +150,14 @@ def _fallen(trace: Trace, index: int) -> Fallen | None:
         sack=tuple((seq_diff(a, expected), seq_diff(b, expected)) for a, b in last.segment.sack),
         expected=number + seq_diff(expected, left),
         after_fin=any(p.segment.flags & FIN for p in received),
-        rules=rules,
+        rules=known_release(trace.linux),
         verdict=reset.verdict,
     )
-    if fallen.verdict:
-        return fallen
-    judged = {field: getattr(fallen, field) for field in fallen.__slots__}
-    return Fallen(**judged | {"verdict": fallen.verdict_at(fallen.offset)})
+    return replace(fallen, verdict=fallen.verdict or fallen.verdict_at(fallen.offset))
 
 
 def _contiguous(left: int, received: Iterable[Packet]) -> int:
-    """RCV.NXT: how far from `left` on everything has come."""
+    """RCV.NXT: the end of the data received in order from `left` on."""
     expected = left
     for packet in sorted(received, key=lambda p: seq_diff(p.segment.seq, left)):
         segment = packet.segment
@@ -369,7 +171,7 @@ class NumberLine:
 
     def __init__(self, offsets: Iterable[int]) -> None:
         self.offsets = sorted(set(offsets))
-        #: x of every offset named, starting after some room for what lies further left.
+        #: x of every offset named; there is some room on the left of the first.
         self.at = [2.5]
         for a, b in pairwise(self.offsets):
             self.at.append(self.at[-1] + (1 if b - a == 1 else 1.4 + 0.4 * math.log2(b - a)))
@@ -405,12 +207,10 @@ def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | 
     line = NumberLine([n + d for n in edges for d in (-1, 0, 1)] + [fallen.offset])
     packet = trace.packets[fallen.index]
     names, captions, marks = Text(), Text(), Line()
-    zones = {verdict: Line() for verdict in PATTERNS}
+    zones = {verdict: Line() for verdict in VERDICTS}
     narrow: list[tuple[float, str]] = []
     for verdict, x0, x1 in _zones(fallen, line):
-        zones[verdict].add(
-            [(x0, _BAR_TOP), (x1, _BAR_TOP), (x1, _BAR_BOTTOM), (x0, _BAR_BOTTOM), (x0, _BAR_TOP)]
-        )
+        zones[verdict].add(rectangle(x0, _BAR_TOP, x1, _BAR_BOTTOM))
         middle = (x0 + x1) / 2
         if x1 - x0 >= 2.4:
             name, y = f"<b>{verdict}</b>", (_BAR_TOP + _BAR_BOTTOM) / 2
@@ -440,27 +240,18 @@ def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | 
     seq = fallen.expected + fallen.offset
     text = f"<b>RST</b> seq {seq} = {_position(fallen.offset)} → <b>{fallen.verdict}</b>"
     hover = hover_texts(trace, words(trace))[fallen.index]
-    away, where = (-0.12, "middle left") if x > line.end / 2 else (0.12, "middle right")
-    captions.add(x + away, 20, text, where, colours.error)
+    away, position = (-0.12, "middle left") if x > line.end / 2 else (0.12, "middle right")
+    captions.add(x + away, 20, text, position, colours.error)
     whose = f"the window of <b>{escape(packet.receiver, False)}</b>, <i>not to scale</i>"
     captions.add(line.end, bottom + 16, whose, "middle left", colours.soft)
     fall = Line()
     fall.add([(x, 12), (x, _BAR_TOP)], hover, fallen.index)
-    dash = {"challenged": "dash", "ignored": "dot"}.get(fallen.verdict, "solid")
     data = [
         *(
             polygon.trace(
                 f"zone: {verdict}",
-                fill="toself",
-                fillcolor=look.tint(colours.zones[verdict], 0.35),
-                fillpattern={
-                    "shape": PATTERNS[verdict],
-                    "fgcolor": colours.zones[verdict],
-                    "bgcolor": look.tint(colours.zones[verdict], 0.18),
-                    "size": 9,
-                    "solidity": 0.16,
-                },
                 line={"color": colours.ink, "width": 1},
+                **filled(colours.zones[verdict], 0.35, VERDICTS[verdict].pattern, size=9, ground=0.18),
             )
             for verdict, polygon in zones.items()
         ),
@@ -469,7 +260,7 @@ def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | 
         fall.trace(
             "RST",
             mode="lines+markers",
-            line={"color": colours.error, "width": 3, "dash": dash},
+            line={"color": colours.error, "width": 3, "dash": VERDICTS[fallen.verdict].dash},
             marker={
                 "symbol": "arrow",
                 "angleref": "previous",
@@ -486,25 +277,25 @@ def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | 
 
 
 def _landmarks(fallen: Fallen, line: NumberLine) -> list[tuple[float, str]]:
-    """(x, words) of every edge: its name over its number and offset."""
-    said: dict[int, list[str]] = {fallen.left_edge: ["left edge"]}
-    said.setdefault(0, []).insert(0, "RCV.NXT (next expected)")
+    """(x, text) of every edge: its name over its number and offset."""
+    names: dict[int, list[str]] = {fallen.left_edge: ["left edge"]}
+    names.setdefault(0, []).insert(0, "RCV.NXT (next expected)")
     for a, b in fallen.sack:
-        said.setdefault(a, []).append("held (SACK) from")
-        said.setdefault(b, []).append("held (SACK) to")
-    said.setdefault(fallen.right_edge, []).append("right edge")
-    found = []
-    for offset in sorted(said):
+        names.setdefault(a, []).append("held (SACK) from")
+        names.setdefault(b, []).append("held (SACK) to")
+    names.setdefault(fallen.right_edge, []).append("right edge")
+    landmarks = []
+    for offset in sorted(names):
         number = f"{fallen.expected + offset:,}"
         if offset:
             number = f"{number} ({offset:+,})".replace("-", "−")
-        found.append((line.x(offset), f"{', '.join(said[offset])}<br>{number}"))
-    return found
+        landmarks.append((line.x(offset), f"{', '.join(names[offset])}<br>{number}"))
+    return landmarks
 
 
 def _rows(line: NumberLine, words_at: list[tuple[float, str]]) -> list[int]:
-    """A row for each of these words, given from left to right with their x, so that no two touch."""
-    ends: list[float] = []  # px at which the words of each row end
+    """A row for each of these texts, given from left to right with their x: no two overlap."""
+    ends: list[float] = []  # px at which the texts of each row end
     rows = []
     for x, text in words_at:
         half = max(map(len, text.split("<br>"))) * look.CHARACTER / 2 + 6
@@ -524,10 +315,189 @@ def _position(offset: int) -> str:
 
 
 def _layout(colours: look.Theme, end: float, bottom: float, title: str | None) -> dict[str, Any]:
-    margin = {"l": 16, "r": 16, "t": 36 if title else 12, "b": 8}
-    return look.layout(colours, height=bottom + margin["t"] + margin["b"], margin=margin, title=title) | {
+    return look.layout(colours, bottom, title) | {
         "uirevision": "window",
         "dragmode": False,
         "xaxis": look.axis(range=[0, end], fixedrange=True),
         "yaxis": look.axis(range=[bottom, 0], fixedrange=True),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """From when to when the sender's view of the window was zero, nanoseconds."""
+
+    began: int
+    ended: int
+
+
+def receiver_of(trace: Trace) -> str:
+    """The host that was sent the most payload, whose window is drawn; empty without payload."""
+    got: dict[str, int] = {}
+    for packet in trace.packets:
+        if packet.segment.length:
+            got[packet.receiver] = got.get(packet.receiver, 0) + packet.segment.length
+    return max(got, key=got.__getitem__) if got else ""
+
+
+def advertised(trace: Trace, receiver: str) -> list[tuple[int, int]]:
+    """(instant, bytes): the changes of the window of `receiver` as they reached its peer."""
+    steps: list[tuple[int, int]] = []
+    for packet in sorted(
+        (p for p in trace.packets if p.sender == receiver and p.arrives is not None),
+        key=lambda p: p.arrives or 0,
+    ):
+        segment = packet.segment
+        if not segment.flags & ACK or segment.flags & (SYN | RST):
+            continue
+        if not steps or steps[-1][1] != segment.window:
+            steps.append((packet.arrives or packet.t, segment.window))
+    return steps
+
+
+def closed_intervals(steps: list[tuple[int, int]], end: int) -> list[Closed]:
+    """Where the window was zero, until it opened or the trace ended."""
+    intervals = []
+    for i, (t, size) in enumerate(steps):
+        ended = steps[i + 1][0] if i + 1 < len(steps) else end
+        if size == 0 and ended > t:
+            intervals.append(Closed(t, ended))
+    return intervals
+
+
+def window_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
+    """The window that the receiver of most of the data advertised, as its peer knew it.
+
+    A closed window is hatched, with its length; window probes are markers below (a cross where lost),
+    the receiver's recv() calls markers above.
+    """
+    return draw_over_time(trace, title=title, dark=dark).figure()
+
+
+def draw_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
+    """What `window_over_time` shows, as plain data."""
+    colours = look.theme(dark)
+    receiver = receiver_of(trace)
+    steps = advertised(trace, receiver)
+    end = _end(trace, receiver, steps)
+    span = max(end - trace.start, 1)
+    unit, name = look.clock(span / SECOND)
+    top = max((size for _, size in steps), default=0)
+
+    def x(t: int) -> float:
+        return (t - trace.start) / (unit * SECOND)
+
+    curve = Line()
+    for i, (t, size) in enumerate(steps):
+        until = steps[i + 1][0] if i + 1 < len(steps) else end
+        when = f"{duration(t - trace.start)} to {duration(until - trace.start)}"
+        about = f"window {size:,} bytes<br>from {when}"
+        curve.x += [x(t), x(until)]
+        curve.y += [size, size]
+        curve.hover += [about, about]
+    hatch, captions = Line(), Text()
+    intervals = closed_intervals(steps, end)
+    for closed in intervals:
+        x0, x1 = x(closed.began), x(closed.ended)
+        hatch.add(rectangle(x0, 0, x1, top))
+        if closed.ended - closed.began >= _WORTH_A_WORD * span:
+            text = f"<b>closed</b><br>{duration(closed.ended - closed.began)}"
+            captions.add((x0 + x1) / 2, top / 2, text, "middle center", colours.ink)
+    if intervals:
+        whole = duration(sum(closed.ended - closed.began for closed in intervals))
+        probes = sum(p.kind == "window_probe" and p.receiver == receiver for p in trace.packets)
+        text = f"zero window for <b>{whole}</b> in all, window probes: <b>{probes}</b>"
+        captions.add(x(end), 0.92 * top, text, "middle left", colours.ink)
+    if not steps:
+        text = "No window was advertised in this trace."
+        captions.add(0.5, 0.5, text, "middle center", colours.soft)
+
+    data = [
+        hatch.trace(
+            "window closed",
+            line={"width": 0, "color": colours.soft},
+            **filled(colours.zones["ignored"], 0, "/", size=9, solidity=0.18) | {"fillcolor": colours.paper},
+        ),
+        curve.trace("advertised window", line={"color": colours.probe, "width": 2.4, "shape": "linear"}),
+        _probes(trace, receiver, colours, x, -0.1 * (top or 1)),
+        _reads(trace, receiver, colours, x, 1.1 * (top or 1)),
+        captions.trace("captions", colours),
+    ]
+    return Picture(data, _time_layout(colours, receiver, x(end) if steps else 1, top, name, title))
+
+
+def _end(trace: Trace, receiver: str, steps: list[tuple[int, int]]) -> int:
+    """Where the picture ends: with the run, or with the sender's socket if that is gone earlier."""
+    last = max((p.t for p in trace.packets if p.sender != receiver), default=trace.start)
+    last = max(last, steps[-1][0] if steps else last)
+    gone = [s.t for s in trace.sockets if s.host != receiver and s.state == "CLOSED" and s.t >= last]
+    return max(min(gone, default=trace.end), last)
+
+
+def _probes(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) -> dict[str, Any]:
+    hovers = hover_texts(trace, words(trace))
+    marks = [
+        (x(p.t), "x-thin" if p.arrives is None else "triangle-up", hovers[i], i)
+        for i, p in enumerate(trace.packets)
+        if p.kind == "window_probe" and p.receiver == receiver
+    ]
+    return _markers("window probes", marks, y, colours.probe)
+
+
+def _reads(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) -> dict[str, Any]:
+    marks = [
+        (
+            x(call.t),
+            "line-ns",
+            f"<b>recv() → {call.result} bytes</b><br>at {duration(call.t - trace.start)}",
+            i,
+        )
+        for i, call in enumerate(trace.calls)
+        if call.host == receiver and call.call.startswith("recv") and call.result.isdigit()
+    ]
+    return _markers("reads", marks, y, colours.ink)
+
+
+def _markers(name: str, marks: list[tuple[float, str, str, int]], y: float, colour: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "name": name,
+        "mode": "markers",
+        "x": [x for x, *_ in marks],
+        "y": [y] * len(marks),
+        "hovertext": [hover for _, _, hover, _ in marks],
+        "hoverinfo": "text",
+        "customdata": [i for *_, i in marks],
+        "marker": {
+            "symbol": [symbol for _, symbol, *_ in marks],
+            "size": 10,
+            "color": colour,
+            "line": {"width": 1.6, "color": colour},
+        },
+        "cliponaxis": False,
+    }
+
+
+def _time_layout(
+    colours: look.Theme, receiver: str, end: float, top: int, unit: str, title: str | None
+) -> dict[str, Any]:
+    heights = sorted({0, top // 2, top})
+    room = top or 1
+    return look.layout(colours, _HEIGHT, title, left=130, right=30, bottom=56) | {
+        "uirevision": "window",
+        "xaxis": look.grid_axis(
+            colours, "time since the first segment", range=[-0.01 * end, 1.01 * end], ticksuffix=f" {unit}"
+        ),
+        "yaxis": look.grid_axis(
+            colours,
+            range=[-0.18 * room, 1.18 * room],
+            tickvals=[-0.1 * room, *heights, 1.1 * room],
+            ticktext=[
+                "probes",
+                "0",
+                *(f"{size:,.0f} bytes" for size in heights[1:]),
+                f"{escape(receiver, False)} reads".lstrip(),
+            ],
+            fixedrange=True,
+        ),
     }

@@ -16,7 +16,8 @@ from tcplab.core.trace import Trace
 from tcplab.pictures import console, ladder
 from tcplab.pictures.port_table import wanted_at
 from tcplab.pictures.ports import port_map
-from tcplab.pictures.text import excerpt, moment_words, moments, position, table, tables, telling
+from tcplab.pictures.tables import study_tables, trace_table
+from tcplab.pictures.text import excerpt, instant_to_show, instant_words, instants, position
 from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.show import OF_ALL, PICTURES
 
@@ -43,8 +44,10 @@ class Moment:
     def restart(self, trace: Trace) -> None:
         """Another run: the same how-many-th event of it where one was picked, else its most telling one."""
         place = position(self.all, self.t) if self.picked and self.all else None
-        self.trace, self.all = trace, moments(trace)
-        self.t = telling(trace, self.all) if place is None else self.all[min(place, len(self.all) - 1)]
+        self.trace, self.all = trace, instants(trace)
+        self.t = (
+            instant_to_show(trace, self.all) if place is None else self.all[min(place, len(self.all) - 1)]
+        )
 
     def pick(self, t: int) -> None:
         """Look at `t` (nanoseconds) from now on."""
@@ -92,7 +95,7 @@ class Steps(widgets.HBox):
             self.slider.value = position(self.moment.all, t)
         finally:
             self._quiet = False
-        self.when.value = f'<span class="tcplab-when">{escape(moment_words(trace, t))}</span>'
+        self.when.value = f'<span class="tcplab-when">{escape(instant_words(trace, t))}</span>'
 
     def _on_slider(self, change: Any) -> None:
         if not self._quiet:
@@ -146,7 +149,7 @@ class PicturePanel(Panel):
             self._picture = ladder.draw(trace, at=at)
             hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
             if at is not None:
-                hint = f"Your console stands at {moment_words(trace, at)}."
+                hint = f"Your console stands at {instant_words(trace, at)}."
         elif self.picture == "ports":
             at = self.moment.t if self.moment.picked else wanted_at(trace)
             self._steps[0].show(trace, at)
@@ -175,7 +178,7 @@ class SegmentsPanel(Panel):
         self.widget = widgets.HTML()
 
     def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self.widget.value = scrolled(table(trace), "segments")
+        self.widget.value = scrolled(trace_table(trace), "segments")
 
     def empty(self) -> None:
         self.widget.value = ""
@@ -187,7 +190,7 @@ class NumbersPanel(SegmentsPanel):
     title = "Numbers"
 
     def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self.widget.value = scrolled(tables(trace), "numbers")
+        self.widget.value = scrolled(study_tables(trace), "numbers")
 
 
 class ConsolePanel(Panel):

@@ -27,7 +27,8 @@ from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
 from tcplab.pictures.replay import findings_html, lesson_of
-from tcplab.pictures.text import MOST, excerpt_words, table
+from tcplab.pictures.tables import trace_table
+from tcplab.pictures.text import MOST, excerpt_words
 from tcplab.widgets.controls import explanation, title
 from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.replay import Replay
@@ -577,7 +578,7 @@ class Clinic(widgets.VBox):
         elif seen == 2:
             beginning = capture.connection(number, first=MOST)
             said = paragraph(excerpt_words(beginning, whole=len(frames)), "tcplab-help")
-            self._segments.value = said + table(beginning)
+            self._segments.value = said + trace_table(beginning)
         elif self._asking is not None:
             self._asking.show(capture.connection(number, last=replay_steps.MOST))
 

@@ -19,7 +19,7 @@ from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures.ladder import draw
 from tcplab.pictures.overlay import overlay
-from tcplab.pictures.text import table
+from tcplab.pictures.tables import trace_table
 from tcplab.widgets.base import Guard, Panel
 from tcplab.widgets.figure import LivingFigure
 
@@ -40,8 +40,8 @@ class Both(widgets.VBox):
         #: Whether they agree, and in what not.
         self.sentence = agreement.sentence
         self.figure = LivingFigure(f"{experiment.name}_on_linux")
-        trace, beside = overlay(ours, theirs)
-        self.figure.show(draw(trace, beside=beside), self.sentence, table(trace, beside))
+        trace, overlaid = overlay(ours, theirs)
+        self.figure.show(draw(trace, overlay=overlaid), self.sentence, trace_table(trace, overlaid))
         said = f'<div style="line-height: 1.5"><b>{escape(self.sentence)}</b><br>{HOW_TO_READ}</div>'
         super().__init__([widgets.HTML(said), self.figure])
 
@@ -165,8 +165,8 @@ class LinuxPanel(Panel):
             self._figure.clear()
             self._where.value += paragraph(f"More than {MOST} segments: too many for a picture of both.")
             return
-        trace, beside = overlay(ours, theirs)
-        self._figure.show(ladder.draw(trace, beside=beside))
+        trace, overlaid = overlay(ours, theirs)
+        self._figure.show(ladder.draw(trace, overlay=overlaid))
         self._where.value += paragraph(HOW_TO_READ, "tcplab-help")
 
     def _to_recording(self) -> None:

@@ -185,12 +185,8 @@ def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False)
     }
     rows = _ROW if readable else max(6, 600 // len(cells.rows))
     left = 40 + look.CHARACTER * max(len(_value(row)) for row in cells.rows)
-    layout = look.layout(
-        colours,
-        height=max(_LEAST, rows * len(cells.rows)) + 110,
-        margin={"l": left, "r": 20, "t": 50 if title else 20, "b": 70},
-        title=title,
-    )
+    height = max(_LEAST, rows * len(cells.rows)) + 20
+    layout = look.layout(colours, height, title, left=left, right=20, bottom=70, top=(20, 50))
     for name, what, values in (("xaxis", cells.x, cells.columns), ("yaxis", cells.y, cells.rows)):
         step = ceil(len(values) / _MOST_COLUMNS)
         layout[name] = look.axis(
@@ -357,7 +353,7 @@ class _Map:
         self.areas[outcome].add([*corners, corners[0]])
 
     def _name(self, outcome: str, x: float, y: float) -> None:
-        colour = {SURVIVES: self.colours.ink, RESET: self.colours.again, SILENT: self.colours.error}[outcome]
+        colour = {SURVIVES: self.colours.ink, RESET: self.colours.repeat, SILENT: self.colours.error}[outcome]
         self.text.add(x, y, f"<b>{SIGNS[outcome][1]} {outcome}</b>", "middle center", colour)
 
     # -- what others use, and oneself --------------------------------------------------------
@@ -415,7 +411,7 @@ class _Map:
     def data(self) -> list[dict[str, Any]]:
         """Always the same traces in the same order."""
         colours = self.colours
-        fills = {SURVIVES: colours.states["open"], RESET: colours.again, SILENT: colours.error}
+        fills = {SURVIVES: colours.states["open"], RESET: colours.repeat, SILENT: colours.error}
         made = [
             area.trace(
                 f"area: {outcome}",
@@ -454,11 +450,10 @@ class _Map:
 
     def layout(self, title: str | None) -> dict[str, Any]:
         """Both axes with lengths of time as one says them."""
-        margin = {"l": 92, "r": 20, "t": 60 if title else 32, "b": 78}
-        height = _HEIGHT + margin["t"] + margin["b"]
         legend = "   ".join(f"{SIGNS[outcome][1]} {outcome}" for outcome in OUTCOMES)
         size = {"size": look.FONT_SIZE}
-        return look.layout(self.colours, height=height, margin=margin, title=title) | {
+        margins = {"left": 92, "right": 20, "bottom": 78}
+        return look.layout(self.colours, _HEIGHT, title, top=(32, 60), **margins) | {
             "uirevision": "idle map",
             "dragmode": False,
             "xaxis": look.axis(

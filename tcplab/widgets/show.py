@@ -13,7 +13,8 @@ from tcplab.pictures.ladder import draw
 from tcplab.pictures.ports import draw_ports
 from tcplab.pictures.queues import draw_queues
 from tcplab.pictures.studies import draw_churn, draw_failover, draw_pool
-from tcplab.pictures.text import rows, table, tables, words
+from tcplab.pictures.tables import study_tables, trace_rows, trace_table
+from tcplab.pictures.text import words
 from tcplab.pictures.theme import Picture
 from tcplab.pictures.window import draw_window
 from tcplab.what_if import answer
@@ -41,8 +42,8 @@ class SegmentTable:
     """Segments line by line: text where there is only text, HTML in a notebook."""
 
     def __init__(self, trace: Trace) -> None:
-        self.plain = "\n".join("  ".join(row) for row in rows(trace))
-        self.html = table(trace)
+        self.plain = "\n".join("  ".join(row) for row in trace_rows(trace))
+        self.html = trace_table(trace)
 
     def __repr__(self) -> str:
         return self.plain
@@ -57,7 +58,7 @@ def picture(trace: Trace, name: str = "") -> LivingFigure:
 
     name = name or _CURVES.get(trace.experiment, "ladder")
     figure = LivingFigure(trace.experiment)
-    numbers = tables(trace) if trace.series else table(trace)
+    numbers = study_tables(trace) if trace.series else trace_table(trace)
     figure.show(PICTURES[name](trace), f"{name.capitalize()}: {summary(trace)}", numbers)
     return figure
 

@@ -22,9 +22,10 @@ import ipywidgets as widgets
 from tcplab.advice import Advice, Check, Environment, advise, read_settings
 from tcplab.advice.checks import number, words
 from tcplab.advice.environment import PRESETS
+from tcplab.advice.race import LegLanes, race
 from tcplab.core.html import paragraph
 from tcplab.core.knobs import ParameterError
-from tcplab.pictures.timers import LegLanes, draw_desk_timeline, timeline
+from tcplab.pictures.timers import draw_timers
 from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.topology_form import Form
 
@@ -364,7 +365,7 @@ class Desk(widgets.VBox):
     @property
     def figure(self) -> Any:
         """The picture of all timers as a plotly figure; None when there is none."""
-        return draw_desk_timeline(self._legs).figure() if self.advice else None
+        return draw_timers(self._legs).figure() if self.advice else None
 
     # -- building ----------------------------------------------------------------------------
 
@@ -468,7 +469,7 @@ class Desk(widgets.VBox):
         try:
             self.environment = self._last = self.form.environment()
             self.advice = advise(self.environment)
-            self._legs = timeline(self.advice)
+            self._legs = race(self.advice)
         except ParameterError as error:
             self._refuse(str(error))
             return
@@ -491,7 +492,7 @@ class Desk(widgets.VBox):
     def _draw(self) -> None:
         """Draw the timers where they are seen: a picture that is drawn in a hidden place has no width."""
         if self.advice is not None and not self._is_drawn and self._tabs.selected_index == _TIMERS:
-            self._figure.show(draw_desk_timeline(self._legs))
+            self._figure.show(draw_timers(self._legs))
             self._is_drawn = True
 
     def _refuse(self, why: str) -> None:

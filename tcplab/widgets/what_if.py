@@ -14,7 +14,8 @@ from tcplab.core.segment import Endpoint
 from tcplab.core.text import duration
 from tcplab.core.trace import Note, Packet, Trace
 from tcplab.pictures.ladder import draw
-from tcplab.pictures.text import MOST, excerpt, is_error, table
+from tcplab.pictures.tables import trace_table
+from tcplab.pictures.text import MOST, excerpt, is_error
 from tcplab.pictures.theme import TITLE_SIZE, Picture
 from tcplab.widgets.figure import LivingFigure
 
@@ -65,7 +66,7 @@ class Beside(widgets.VBox):
     def __init__(self, answer: Answer) -> None:
         self.sentence = answer.sentence
         self.figure = LivingFigure("what_if")
-        self.figure.show(draw_beside(answer), answer.sentence, table(side_by_side(answer)))
+        self.figure.show(draw_beside(answer), answer.sentence, trace_table(side_by_side(answer)))
         said = f'<div style="line-height: 1.5"><b>{escape(answer.sentence)}</b></div>'
         super().__init__([widgets.HTML(said), self.figure, widgets.HTML(_grounds(answer))])
 

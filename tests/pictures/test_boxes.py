@@ -11,7 +11,7 @@ from pictures.transcripts import ALL as TWO_COLUMNS
 from tcplab.core.segment import RST
 from tcplab.core.text import SECOND
 from tcplab.pictures import theme
-from tcplab.pictures.ladder import PATTERNS, draw, timer_words
+from tcplab.pictures.ladder import ENTRY_TIMERS, draw, timer_words
 from tcplab.pictures.timeaxis import HALF_OPEN, LABEL, ROW, states
 
 TRACES = {name: told(make()) for name, make in BETWEEN.items()}
@@ -119,7 +119,7 @@ def test_two_boxes_have_a_lifeline_and_words_each():
     assert at["forgets the session"] == 2
     assert at["forgets the connection: its idle timer is over"] == 1
     assert named(picture, "timer: idle")["fillcolor"] != named(picture, "timer: close")["fillcolor"]
-    assert len(set(PATTERNS.values())) == 2, "not by colour alone"
+    assert len({mark.pattern for mark in ENTRY_TIMERS.values()}) == 2, "not by colour alone"
 
 
 def test_a_box_without_a_timer():

@@ -5,24 +5,15 @@ from math import inf, log10
 import plotly.graph_objects as go
 import pytest
 
-from tcplab.pictures.timers import (
-    BOX,
-    NEVER,
-    PROBES,
-    RIGHT,
-    SILENCE,
-    TIMER,
-    Lane,
-    LegLanes,
-    draw_desk_timeline,
-)
+from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, Lane, LegLanes
+from tcplab.pictures.timers import NEVER, RIGHT, draw_timers
 
 LEGS = (
     LegLanes(
         "application to database",
         (
             Lane("longest silent query", SILENCE, ((600, "silent for"),)),
-            Lane("a box", BOX, ((350, "forgets after"),)),
+            Lane("a box", MIDDLEBOX, ((350, "forgets after"),)),
             Lane("keepalive", PROBES, ((300, "asks after"), (975, "gives up")), decides="first; second"),
             Lane("no keepalive", PROBES, ((inf, "off: never asks"),)),
         ),
@@ -39,47 +30,47 @@ def named(picture, name):
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("legs", [LEGS, LEGS[:1], ()])
 def test_plotly_takes_it(legs, dark):
-    picture = draw_desk_timeline(legs, dark=dark, title="Timers")
+    picture = draw_timers(legs, dark=dark, title="Timers")
     go.Figure(data=picture.data, layout=picture.layout)
 
 
 def test_every_lane_has_its_words_and_its_place():
-    picture = draw_desk_timeline(LEGS)
+    picture = draw_timers(LEGS)
     words = named(picture, "words")
     for leg in LEGS:
         assert any(leg.name in text for text in words["text"])
         for lane in leg.lanes:
             (said,) = [
-                text for text in words["text"] if f"{lane.name}: " in text and lane.moments[0][1] in text
+                text for text in words["text"] if f"{lane.name}: " in text and lane.instants[0][1] in text
             ]
             assert ("▶ decides" in said) == bool(lane.decides)
     assert len(set(words["y"])) == len(words["y"]) == 7
-    probes = [x for x in named(picture, "moment: probes")["x"] if x is not None]
+    probes = [x for x in named(picture, "instant: probes")["x"] if x is not None]
     assert probes == pytest.approx([log10(300), log10(975), log10(NEVER)])
-    assert named(picture, "moment: timer")["x"][0] == log10(RIGHT)
+    assert named(picture, "instant: timer")["x"][0] == log10(RIGHT)
 
 
 def test_who_decides_has_a_star_that_says_what():
-    stars = named(draw_desk_timeline(LEGS), "decides")
+    stars = named(draw_timers(LEGS), "decides")
     assert stars["x"][0] == pytest.approx(log10(975)) and stars["marker"]["symbol"] == "star"
     assert "first; second" in stars["hovertext"][0]
 
 
 def test_a_box_stands_across_the_lanes_of_its_leg():
-    walls = named(draw_desk_timeline(LEGS), "boxes")
+    walls = named(draw_timers(LEGS), "middleboxes")
     assert walls["x"][:2] == pytest.approx([log10(350)] * 2)
     assert walls["y"][0] < 1 and 4 < walls["y"][1] < 5
 
 
 def test_no_box_no_winner_no_trace_is_missing():
-    assert [each["name"] for each in draw_desk_timeline(LEGS).data] == [
-        each["name"] for each in draw_desk_timeline(()).data
+    assert [each["name"] for each in draw_timers(LEGS).data] == [
+        each["name"] for each in draw_timers(()).data
     ]
 
 
 def test_long_names_are_cut_and_hostile_ones_are_text():
-    lane = Lane("<b onclick=x>" + "n" * 100, BOX, ((5, "forgets after"),))
-    picture = draw_desk_timeline([LegLanes("<script>", (lane,))])
+    lane = Lane("<b onclick=x>" + "n" * 100, MIDDLEBOX, ((5, "forgets after"),))
+    picture = draw_timers([LegLanes("<script>", (lane,))])
     text = " ".join(named(picture, "words")["text"])
     assert "<script>" not in text and "<b onclick" not in text and "…" in text
-    assert "<b onclick" not in " ".join(named(picture, "boxes")["hovertext"])
+    assert "<b onclick" not in " ".join(named(picture, "middleboxes")["hovertext"])

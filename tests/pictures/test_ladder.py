@@ -415,7 +415,7 @@ def _contrast(a, b):
 
 @pytest.mark.parametrize("colours", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
 def test_text_is_readable_on_its_paper(colours):
-    words = [colours.ink, colours.soft, colours.error, colours.again, colours.probe, colours.cursor]
+    words = [colours.ink, colours.soft, colours.error, colours.repeat, colours.probe, colours.cursor]
     assert all(_contrast(colour, colours.paper) >= 4.5 for colour in words)
     # Thick bars, whose names stand beside them.
     bars = [*colours.states.values(), *colours.timers.values(), *colours.zones.values()]

@@ -24,24 +24,24 @@ def both(name, **changes):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_where_they_agree_nothing_is_added_and_all_that_is_compared_has_a_band(name):
-    result, ours, theirs, merged, beside = both(name)
+    result, ours, theirs, merged, overlaid = both(name)
     assert result == agreement(theirs.trace) and result.agrees
-    assert merged.packets == ours.trace.packets and len(beside) == len(merged.packets)
-    assert {each.who for each in beside} <= {BOTH, ""}
-    ticked = [each for each in beside if each.says.startswith("✓ Linux ")]
+    assert merged.packets == ours.trace.packets and len(overlaid) == len(merged.packets)
+    assert {each.who for each in overlaid} <= {BOTH, ""}
+    ticked = [each for each in overlaid if each.says.startswith("✓ Linux ")]
     assert len(ticked) == result.segments
-    picture = ladder.draw(merged, beside=beside)
+    picture = ladder.draw(merged, overlay=overlaid)
     labels = next(trace for trace in picture.data if trace["name"] == "labels")
     assert sum("✓ Linux" in text for text in labels["text"]) == len(ticked)
-    band = next(trace for trace in picture.data if trace["name"] == "both witnesses")
-    assert band["x"].count(None) == sum(each.who == BOTH for each in beside)
-    assert "both witnesses" in picture.figure().to_json()
+    band = next(trace for trace in picture.data if trace["name"] == "both runs")
+    assert band["x"].count(None) == sum(each.who == BOTH for each in overlaid)
+    assert "both runs" in picture.figure().to_json()
 
 
 def test_what_only_one_of_them_sent_says_whose_it_is():
-    result, ours, _, merged, beside = both("keepalive", probes=2)
+    result, ours, _, merged, overlaid = both("keepalive", probes=2)
     assert not result.agrees and re.match(r"Linux [\d.]+ and the model differ \(3 more\)\.", result.sentence)
-    (extra,) = [p for p, each in zip(merged.packets, beside, strict=True) if each.who == LINUX]
+    (extra,) = [p for p, each in zip(merged.packets, overlaid, strict=True) if each.who == LINUX]
     model = next(p for p in ours.trace.packets if p.kind == "keepalive").segment
     assert extra.kind == "keepalive" and extra.segment.seq == model.seq
     assert (extra.segment.source, extra.segment.destination) == (model.source, model.destination)
@@ -50,8 +50,8 @@ def test_what_only_one_of_them_sent_says_whose_it_is():
     assert [p.kind for p in merged.packets] == kinds, "its numbers fit into the model's connection"
     assert list(merged.packets) == sorted(merged.packets, key=lambda packet: packet.t)
 
-    *_, beside = both("keepalive", probes=5)
-    assert [each.says for each in beside if each.who == MODEL] == ["✗ not on Linux"] * 2
+    *_, overlaid = both("keepalive", probes=5)
+    assert [each.says for each in overlaid if each.who == MODEL] == ["✗ not on Linux"] * 2
 
 
 def test_a_model_that_sends_nothing_back_leaves_linux_its_own_segments():
@@ -61,14 +61,14 @@ def test_a_model_that_sends_nothing_back_leaves_linux_its_own_segments():
     ours.trace.packets[:] = ours.trace.packets[:1]
     ours.numbers[:] = ours.numbers[:1]
     ours.connection[:] = ours.connection[:1]
-    merged, beside = overlay(ours, theirs)
-    assert [each.who for each in beside].count(LINUX) == result.segments - 1
+    merged, overlaid = overlay(ours, theirs)
+    assert [each.who for each in overlaid].count(LINUX) == result.segments - 1
     assert len({frozenset((p.segment.source, p.segment.destination)) for p in merged.packets}) == 1
-    ladder.draw(merged, beside=beside)
+    ladder.draw(merged, overlay=overlaid)
 
 
 def test_an_ordinary_ladder_has_no_word_of_it():
     trace = run(EXPERIMENTS["handshake_and_close"]())
     picture = ladder.draw(trace)
     assert "✓" not in str(picture.data)
-    assert not next(each for each in picture.data if each["name"] == "both witnesses")["x"]
+    assert not next(each for each in picture.data if each["name"] == "both runs")["x"]

@@ -12,7 +12,7 @@ from tcplab.core.trace import Trace
 from tcplab.pictures.ports import (
     BY_BIND,
     MOST_CELLS,
-    NOBODY,
+    NO_CLIENT,
     STYLES,
     draw_ports,
     ports,
@@ -70,9 +70,12 @@ def test_what_may_be_taken_stands_in_a_thick_frame_with_a_mark():
 
 
 def test_no_two_states_look_alike_without_colour():
-    assert len({(style.pattern, style.letter) for style in STYLES.values()}) == len(STYLES)
+    assert len({(style.mark.pattern, style.letter) for style in STYLES.values()}) == len(STYLES)
     looks = {
-        state: (named(draw_ports(run(TimeWait())), f"state: {state}")["fillpattern"]["shape"], style.letter)
+        state: (
+            named(draw_ports(run(TimeWait())), f"state: {state}").get("fillpattern", {}).get("shape"),
+            style.letter,
+        )
         for state, style in STYLES.items()
     }
     assert len(set(looks.values())) == len(STYLES)
@@ -148,7 +151,11 @@ def test_the_table_asks_every_kind_of_call():
 
 def test_a_trace_without_a_client_says_so():
     trace = Trace("nothing", "model")
-    assert NOBODY in captions(draw_ports(trace)) and ports_words(trace) == NOBODY and ports_table(trace) == ""
+    assert (
+        NO_CLIENT in captions(draw_ports(trace))
+        and ports_words(trace) == NO_CLIENT
+        and ports_table(trace) == ""
+    )
 
 
 def test_it_draws_recordings_too_and_a_notebook_gets_it_by_its_name():

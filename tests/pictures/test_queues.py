@@ -19,16 +19,16 @@ from tcplab.pictures.queues import (
     HALF_GHOST,
     HALF_OPEN,
     IN_QUEUE,
-    KINDS,
+    MARKS,
     Shortened,
     blocks,
     counted,
     draw_queues,
-    lives,
     queue_lengths,
     queues,
+    views,
 )
-from tcplab.pictures.queues import Stretch as S
+from tcplab.pictures.queues import View as S
 
 NODES = {"backlog": 128, "connects": 320, "accept_after_s": 2}
 
@@ -50,34 +50,36 @@ def named(picture, name):
 
 
 def test_a_ghost_is_connected_on_one_side_only():
-    rows = lives(of())
-    assert [[s.what for s in life.believes] for life in rows] == [[CONNECTING, CONNECTED]] * 8
-    assert [[s.what for s in life.has] for life in rows] == [[HALF_OPEN, IN_QUEUE]] * 3 + [[GHOST]] * 5
-    assert [life.ghost_at_last for life in rows] == [False] * 3 + [True] * 5
+    rows = views(of())
+    assert [[s.what for s in each.at_client] for each in rows] == [[CONNECTING, CONNECTED]] * 8
+    assert [[s.what for s in each.at_server] for each in rows] == [[HALF_OPEN, IN_QUEUE]] * 3 + [[GHOST]] * 5
+    assert [each.ghost_at_last for each in rows] == [False] * 3 + [True] * 5
 
 
 def test_a_half_open_ghost_is_forgotten_after_63_seconds():
-    rows = lives(of(syncookies=False, connects_before=2, connects=3, speaks_first="server", watch_s=80))
-    (one, other) = [life for life in rows if life.was_ghost]
-    assert [s.what for s in one.has] == [s.what for s in other.has] == [HALF_OPEN, HALF_GHOST, GHOST]
-    assert one.has[-1].began / SECOND == pytest.approx(63.1, abs=0.01)
+    rows = views(of(syncookies=False, connects_before=2, connects=3, speaks_first="server", watch_s=80))
+    (one, other) = [each for each in rows if each.was_ghost]
+    assert (
+        [s.what for s in one.at_server] == [s.what for s in other.at_server] == [HALF_OPEN, HALF_GHOST, GHOST]
+    )
+    assert one.at_server[-1].began / SECOND == pytest.approx(63.1, abs=0.01)
 
 
 def test_a_ghost_that_became_real_is_none_at_last():
-    rows = lives(of(accept_after_s=2))
-    assert [s.what for s in rows[-1].has] == [GHOST, ACCEPTED]
+    rows = views(of(accept_after_s=2))
+    assert [s.what for s in rows[-1].at_server] == [GHOST, ACCEPTED]
     assert rows[-1].was_ghost and not rows[-1].ghost_at_last
-    assert [s.what for s in rows[0].has] == [HALF_OPEN, IN_QUEUE, ACCEPTED]
+    assert [s.what for s in rows[0].at_server] == [HALF_OPEN, IN_QUEUE, ACCEPTED]
 
 
 @pytest.mark.parametrize("latency_ms", [0, 1, 20, 500])
 def test_the_way_of_the_last_step_makes_no_ghost(latency_ms):
-    rows = lives(of(connects=3, latency_ms=latency_ms))
-    assert not any(life.was_ghost for life in rows)
+    rows = views(of(connects=3, latency_ms=latency_ms))
+    assert not any(each.was_ghost for each in rows)
 
 
 def test_both_sides_are_counted_at_a_moment():
-    rows = lives(of(**NODES))
+    rows = views(of(**NODES))
     assert counted(rows, SECOND) == (320, 129, 191)
     assert counted(rows, 9 * SECOND) == (320, 320, 0)
     assert counted(rows, 10 * MILLISECOND) == (0, 0, 0)
@@ -98,7 +100,7 @@ def test_the_queues_and_their_limits(linux, half_open):
 
 def test_a_connection_without_a_listener_in_the_trace():
     trace = Trace("somebody's capture", "capture")
-    assert lives(trace) == [] and queue_lengths(trace) is None
+    assert views(trace) == [] and queue_lengths(trace) is None
     assert said(draw_queues(trace)) == ["Nobody listened in this trace."]
 
 
@@ -108,7 +110,7 @@ def test_a_connection_without_a_listener_in_the_trace():
 def test_rows_of_one_kind_become_one_rectangle():
     a, b = S("a", 0, 10), S("a", 5 * MILLISECOND, 10)
     rows = [(a,), (b,), (S("b", 0, 10),), (a, S("c", 10, 20)), (a, S("c", 10, 20))]
-    found = [(block.first, block.rows, block.stretch.what) for block in blocks(rows)]
+    found = [(block.first, block.rows, block.view.what) for block in blocks(rows)]
     assert sorted(found) == [(0, 2, "a"), (2, 1, "b"), (3, 2, "a"), (3, 2, "c")]
 
 
@@ -116,7 +118,7 @@ def test_rows_of_one_kind_become_one_rectangle():
 def test_no_row_is_lost_or_drawn_twice(kinds):
     rows = [tuple(S(what, i * SECOND, (i + 1) * SECOND) for what, i in row) for row in kinds]
     drawn = [
-        (i, block.stretch.what, block.stretch.began)
+        (i, block.view.what, block.view.began)
         for block in blocks(rows)
         for i in range(block.first, block.first + block.rows)
     ]
@@ -141,8 +143,8 @@ def test_a_ghost_is_told_by_pattern_cross_and_word():
     assert {"holds 3 ", "ListenOverflows: 35", "SyncookiesSent: 5", "▾ the clients speak"} <= set(
         said(picture)
     )
-    patterns = [KINDS[what] for what in (CONNECTED, IN_QUEUE, GHOST, HALF_GHOST, HALF_OPEN)]
-    assert len({pattern for _, pattern in patterns}) == 5, "no two by colour alone"
+    patterns = [MARKS[what] for what in (CONNECTED, IN_QUEUE, GHOST, HALF_GHOST, HALF_OPEN)]
+    assert len({mark.pattern for mark in patterns}) == 5, "no two by colour alone"
 
 
 def test_320_connections_are_a_few_rectangles_with_their_number():

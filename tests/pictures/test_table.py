@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pictures.transcripts import MS, Story
 from tcplab.core.segment import ACK, PSH, RST
 from tcplab.core.trace import Trace
-from tcplab.pictures.text import rows, table
+from tcplab.pictures.tables import trace_rows, trace_table
 
 
 class Cells(HTMLParser):
@@ -44,7 +44,7 @@ def lost_and_ignored():
 
 
 def test_one_row_for_every_segment():
-    made = rows(lost_and_ignored())
+    made = trace_rows(lost_and_ignored())
     assert [row[0] for row in made] == ["1", "2", "3", "4", "5", "6"]
     assert made[0][1:9] == ("0.000000", "+0.001 s", "client → server", "SYN", "0", "", "0", "64240")
     assert made[3][1:] == ("0.003000", "", "client → server", "PSH, ACK", "1", "1", "40", "64240", "✗ lost")
@@ -56,14 +56,14 @@ def test_an_obeyed_reset_says_so():
     story = Story()
     t = story.open()
     story.say(t, "server", RST, 1, verdict="accepted")
-    assert rows(story.finish(t))[-1][9] == "RST accepted"
+    assert trace_rows(story.finish(t))[-1][9] == "RST accepted"
 
 
 def test_html_has_the_same_cells_and_headings_with_scope():
     trace = lost_and_ignored()
-    cells = Cells(table(trace))
+    cells = Cells(trace_table(trace))
     head, *body = cells.rows
-    assert [tuple(row) for row in body] == rows(trace)
+    assert [tuple(row) for row in body] == trace_rows(trace)
     assert len(head) == 10
     assert cells.scopes == ["col"] * 10 + ["row"] * 6
 
@@ -74,10 +74,10 @@ def test_names_are_text_and_not_html():
     trace = story.finish()
     trace.packets[0].sender = "<img src=x onerror=alert(1)>"
     trace.packets[0].fate = "dropped_by:<b>box</b>"
-    html = table(trace)
+    html = trace_table(trace)
     assert "<img" not in html and "<b>" not in html
     assert Cells(html).rows[1][3] == "<img src=x onerror=alert(1)> → server"
 
 
 def test_no_segment_at_all():
-    assert "Not one segment" in table(Trace("nothing", "model"))
+    assert "Not one segment" in trace_table(Trace("nothing", "model"))

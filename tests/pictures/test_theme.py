@@ -8,7 +8,7 @@ import pytest
 from tcplab.pictures.theme import DARK, JUPYTER_STYLE, LIGHT
 
 #: Colours in which pictures write.
-WRITTEN = ("ink", "soft", "error", "again", "probe", "cursor")
+WRITTEN = ("ink", "soft", "error", "repeat", "probe", "cursor")
 #: Contrast that WCAG 2.2 asks for: of text (success criterion 1.4.3, AA), and of what isn't text (1.4.11).
 TEXT, LINE = 4.5, 3.0
 

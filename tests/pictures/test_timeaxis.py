@@ -10,7 +10,7 @@ from pictures.transcripts import ALL, CLIENT, MS, SERVER, Story, burst, dead_pee
 from tcplab.core.segment import ACK, PSH, Endpoint, Segment
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Call, Note, Packet, SocketSample, Trace
-from tcplab.pictures.timeaxis import BAND, DROP, LABEL, ROW, SILENCE, TICK, place, tick_texts, time_axis
+from tcplab.pictures.timeaxis import BAND, DROP, LABEL, ROW, SHORTEST_GAP, TICK, place, tick_texts, time_axis
 
 moments = st.one_of(st.integers(0, 5), st.integers(0, 10**7), st.integers(0, 10**13))
 flights = st.one_of(st.none(), st.sampled_from([0, 1, MS, 300 * MS]), st.integers(0, 10**10))
@@ -107,29 +107,29 @@ def test_rows_agree_with_the_map(trace):
 @pytest.mark.parametrize("make", ALL.values(), ids=ALL)
 def test_nothing_happens_in_a_silence(make):
     trace = make()
-    for silence in time_axis(trace).silences:
-        assert silence.ended - silence.began >= SILENCE
-        assert silence.bottom - silence.top >= BAND - NOTHING
+    for gap in time_axis(trace).gaps:
+        assert gap.ended - gap.began >= SHORTEST_GAP
+        assert gap.bottom - gap.top >= BAND - NOTHING
         for p in trace.packets:
-            assert not silence.began < p.t < silence.ended
-            assert p.arrives is None or p.arrives <= silence.began or p.t >= silence.ended
+            assert not gap.began < p.t < gap.ended
+            assert p.arrives is None or p.arrives <= gap.began or p.t >= gap.ended
 
 
 def test_a_flight_is_no_silence_however_long():
     story = Story(latency=2 * SECOND)
     story.open()
-    assert not time_axis(story.finish()).silences
+    assert not time_axis(story.finish()).gaps
 
 
 def test_a_longer_silence_is_never_a_lower_band():
     for trace in (dead_peer(), keepalive_into_silence()):
-        bands = sorted((s.ended - s.began, round(s.bottom - s.top, 6)) for s in time_axis(trace).silences)
+        bands = sorted((s.ended - s.began, round(s.bottom - s.top, 6)) for s in time_axis(trace).gaps)
         assert bands == sorted(bands, key=lambda band: band[1])
         assert max(height for _, height in bands) < 3 * BAND
 
 
 def test_the_silences_of_a_keepalive_are_its_settings():
-    lengths = [s.ended - s.began for s in time_axis(keepalive_into_silence()).silences]
+    lengths = [s.ended - s.began for s in time_axis(keepalive_into_silence()).gaps]
     assert [round(length / SECOND) for length in lengths] == [7200] + 9 * [75]
 
 

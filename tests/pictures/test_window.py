@@ -16,10 +16,10 @@ from tcplab.core.trace import Trace
 from tcplab.experiments import EXPERIMENTS
 from tcplab.pictures.theme import CHARACTER
 from tcplab.pictures.window import (
-    PATTERNS,
+    VERDICTS,
     NumberLine,
     advertised,
-    closed_stretches,
+    closed_intervals,
     draw_window,
     fallen_reset,
     receiver_of,
@@ -40,7 +40,7 @@ def named(picture, name):
 def zones(picture):
     """[(verdict, from x, to x)] from left to right."""
     found = []
-    for verdict in PATTERNS:
+    for verdict in VERDICTS:
         x = named(picture, f"zone: {verdict}")["x"]
         found += [(verdict, x[i], x[i + 1]) for i in range(0, len(x), 6)]
     return sorted(found, key=lambda zone: zone[1])
@@ -247,16 +247,16 @@ def test_steps_come_when_the_sender_learns_of_them():
     assert steps == [(3 * MS, 64240), (5 * MS, 500), (9 * MS, 900)]
 
 
-def test_closed_stretches_end_where_the_window_opens():
+def test_closed_intervals_end_where_the_window_opens():
     trace = slow_reader(fills=2, stall=6)
-    stretches = closed_stretches(advertised(trace, "client"), trace.end)
+    stretches = closed_intervals(advertised(trace, "client"), trace.end)
     # It opens when the sender has the update: one latency after the read, six seconds after it closed.
     assert [(s.ended - s.began) / SECOND for s in stretches] == pytest.approx([6.001, 6.001])
 
 
 def test_a_window_that_never_opens_is_closed_to_the_end():
-    assert [(s.began, s.ended) for s in closed_stretches([(0, 5), (7, 0)], 20)] == [(7, 20)]
-    assert closed_stretches([(0, 5), (7, 0)], 7) == []
+    assert [(s.began, s.ended) for s in closed_intervals([(0, 5), (7, 0)], 20)] == [(7, 20)]
+    assert closed_intervals([(0, 5), (7, 0)], 7) == []
 
 
 def test_stalls_are_hatched_and_probes_marked():
@@ -275,7 +275,7 @@ def test_stalls_are_hatched_and_probes_marked():
 def test_the_picture_agrees_with_the_outcome():
     for values in SlowReader.presets.values():
         trace = run(SlowReader(**values))
-        stretches = closed_stretches(advertised(trace, "client"), trace.end)
+        stretches = closed_intervals(advertised(trace, "client"), trace.end)
         whole = sum(s.ended - s.began for s in stretches) / SECOND
         assert whole == pytest.approx(trace.outcome["stalled_s"], abs=0.01)
         probes = named(draw_window(trace), "window probes")

@@ -32,7 +32,8 @@ from tcplab.core.text import SECOND
 from tcplab.experiments.experiment import Experiment
 from tcplab.pictures import ladder
 from tcplab.pictures.console import console
-from tcplab.pictures.text import MOST, excerpt, table
+from tcplab.pictures.tables import trace_table
+from tcplab.pictures.text import MOST, excerpt
 from tcplab.widgets.explorer import OWN, Explorer
 from tcplab.widgets.show import OF_ALL, PICTURES
 
@@ -97,7 +98,7 @@ def assert_all_agree(explorer):
         wanted = ladder.draw(seen, at=at) if name == "ladder" else PICTURES[name](seen)
         assert shown["data"] == as_json(wanted.data) and shown["layout"] == as_json(wanted.layout)
     elif title == "Segments":
-        assert inside.value == scrolled(table(excerpt(trace)), "segments")
+        assert inside.value == scrolled(trace_table(excerpt(trace)), "segments")
     elif title == "Settings to paste":
         assert inside.value.count("<textarea") == len(to_paste(experiment))
 
@@ -287,7 +288,7 @@ def test_tabs_are_filled_when_they_are_seen():
     explorer.set(closer="both")
     assert segments.value == before
     open_tab(explorer, "Segments")
-    assert segments.value == scrolled(table(explorer.trace), "segments") != before
+    assert segments.value == scrolled(trace_table(explorer.trace), "segments") != before
     explorer.set(request=0)
     assert segments.value == ""
 

@@ -9,7 +9,7 @@ from tcplab import DeadPeer, Keepalive, PortChurn, SlowReader, both, recording
 from tcplab import picture as show_picture
 from tcplab.bench import run
 from tcplab.pictures import ladder
-from tcplab.pictures.text import table
+from tcplab.pictures.tables import trace_table
 from tcplab.pictures.theme import PICTURE_CLASS, Picture
 from tcplab.pictures.window import draw_window
 from tcplab.widgets.figure import LivingFigure
@@ -71,7 +71,7 @@ def test_a_picture_has_words_and_a_table_for_whom_sees_none():
     trace = run(Keepalive(idle_s=60, interval_s=10, probes=3))
     shown = show_picture(trace)
     assert shown.said.startswith(f"Ladder: {len(trace.packets)} segments between client and server.")
-    assert shown.table == table(trace) and "keepalive probe 3" in shown.table
+    assert shown.table == trace_table(trace) and "keepalive probe 3" in shown.table
     study = show_picture(run(PortChurn(duration_s=10)))
     assert study.said.startswith("Churn: 10 s") and "time_wait_high" in study.table
     shown.clear()
@@ -84,5 +84,5 @@ def test_a_picture_of_both_witnesses_says_in_its_table_what_linux_did():
     linux = recording("lesson_cable_out_idle")
     shown = both(Keepalive(idle_s=5, interval_s=1, probes=3), linux)
     assert shown.figure.said == shown.sentence
-    assert '<th scope="col" >Linux</th>' in shown.figure.table
+    assert '<th scope="col">Linux</th>' in shown.figure.table
     assert shown.figure.table.count("✓ Linux") >= 4
