@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from recordings.captures import STORED, merged
 from tcplab.capture import CaptureError
 from tcplab.capture.capture import both_legs, read_capture
 from tcplab.core.text import SECOND
-from test_data import STORED
-from test_data_proxies import STORIES, merged
+
+STORIES = sorted(path.stem.removesuffix("_front") for path in STORED.glob("proxy_*_front.pcap"))
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inside import button_of, text_in
-from stored import PROJECT
+from recordings.captures import PROJECT
 from tcplab import clinic, diagnose, read_capture
 from tcplab.pictures.replay import frames_words
 from tcplab.widgets.clinic import (

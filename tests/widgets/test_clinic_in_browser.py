@@ -7,7 +7,7 @@ import pytest
 
 from conftest import need
 from in_jupyterlab import chromium_page, jupyterlab, open_notebook, run_all, write_notebook
-from stored import PROJECT
+from recordings.captures import PROJECT
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inside import button_of
 from pictures.transcripts import Story
-from stored import PROJECT
+from recordings.captures import PROJECT
 from tcplab import (
     DeadPeer,
     FinOrRst,

@@ -2,10 +2,10 @@
 
 import pytest
 
+from recordings.test_between import SIZE, after, errors, requests
 from tcplab import DeadPeer, Pool, run
 from tcplab.core.catalogue import setting
 from tcplab.lesson import ask
-from test_data_pools import SIZE, after, errors, requests
 
 NIGHT = {"order": "fifo", "rate_per_s": 0.01, "duration_s": 7200, "breaks": "idle_firewall"}
 #: As recorded: one request after another, and a break while all of the pool's connections rest.

@@ -1,18 +1,13 @@
 """The right answers of lesson 12 against the model, and the recordings that it shows."""
 
-import json
-import re
-from pathlib import Path
-
 import pytest
 
-from tcplab import AcceptQueue, agreement, read_capture, recording, run
+from recordings.captures import LATE, STORED
+from tcplab import AcceptQueue, read_capture, recording, run
 from tcplab.lesson import ask
 from tcplab.pictures.queues import counted, views
 
-CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 RECORDED = ("accept_queue", "ghosts_forty_nodes", "ghosts_half_open")
-LATE = 0.08  # a real clock's timers fire this much late at most, and 0.3 s; never early
 
 
 def counters(trace):
@@ -24,10 +19,8 @@ def connects(trace):
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_model_and_recording_agree_in_segments_outcome_and_counters(name):
+def test_model_and_recording_agree_in_outcome_and_counters(name):
     linux = recording(name)
-    result = agreement(linux)
-    assert result.agrees, result.sentence
     model = run(AcceptQueue.from_values(linux.parameters))
     assert linux.outcome == model.outcome
     ours, theirs = counters(model), counters(linux)
@@ -36,15 +29,8 @@ def test_model_and_recording_agree_in_segments_outcome_and_counters(name):
 
 
 @pytest.mark.parametrize("name", RECORDED[1:])
-def test_a_recording_says_where_it_comes_from(name):
-    told = json.loads((CAPTURES / f"{name}.json").read_text(encoding="utf-8"))
-    script, argument = told["command"].removeprefix(".venv/bin/python ").split()
-    assert argument == name and f'"{name}": (' in (CAPTURES.parents[1] / script).read_text(encoding="utf-8")
-    assert len(read_capture(CAPTURES / f"{name}.pcap").connections) == len(views(recording(name)))
-    for ending in ("json", "pcap", "run.json"):
-        content = (CAPTURES / f"{name}.{ending}").read_bytes()
-        assert len(content) < 50_000
-        assert not re.search(rb"/(tmp|home|root|work|usr|var|dev|etc|run|proc)/", content)
+def test_the_capture_has_every_connection_of_the_run(name):
+    assert len(read_capture(STORED / f"{name}.pcap").connections) == len(views(recording(name)))
 
 
 def test_eight_succeed_and_the_server_has_three():

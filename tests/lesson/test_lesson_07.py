@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from recordings.captures import PROJECT, legs
+from recordings.test_between import LOST, log, query
 from tcplab import ProxyLegs, agreement, recording, run
 from tcplab.lesson import ask
-from test_data import STORED
-from test_data_proxies import LOST, legs, log, query
 
 ALIVE = {"broken": "nothing", "query_s": 300}
 LEGS = ("client_keepalive_idle_s", "proxy_keepalive_idle_s", "backend_keepalive_idle_s")
@@ -90,6 +90,6 @@ def test_timeout_client_and_postgresqls_check_end_a_query_together():
 )
 def test_the_letters_that_the_lesson_says_were_measured(story, letters):
     assert log(legs(f"proxy_{story}")[0]) == letters
-    prose = json.loads((STORED.parents[1] / "notebooks" / "07_proxies.ipynb").read_text("utf-8"))
+    prose = json.loads((PROJECT / "notebooks" / "07_proxies.ipynb").read_text("utf-8"))
     measured = "".join(line for cell in prose["cells"] for line in cell["source"] if "Measured here" in line)
     assert f"`{letters}`" in measured

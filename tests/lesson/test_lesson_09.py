@@ -2,9 +2,10 @@
 
 import pytest
 
+from recordings.captures import Capture
+from recordings.test_between import LIFETIME, NEW, OLD, READ_ONLY, outage, results
 from tcplab import DeadPeer, Failover, run
 from tcplab.lesson import ask
-from test_data_failover import LIFETIME, NEW, OLD, READ_ONLY, named, outage, results
 
 
 def question(name):
@@ -43,7 +44,9 @@ def test_two_addresses_help_only_where_somebody_connects():
 
 
 def test_only_the_right_question_is_answered_differently_by_what_refuses_writes():
-    told = {event["call"]: event["result"] for event in named("two_hosts_fenced").sidecar["events"]}
+    told = {
+        event["call"]: event["result"] for event in Capture("failover_two_hosts_fenced").sidecar["events"]
+    }
     assert told[f"{OLD}: select pg_is_in_recovery()"] == "f"
     assert told[f"{OLD}: show transaction_read_only"] == "on"
     assert READ_ONLY in results("two_hosts_fenced")

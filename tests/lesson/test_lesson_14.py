@@ -4,16 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from stored import MACHINE_PATH, assert_it_names_its_recorder, assert_tshark_finds_nothing_wrong
+from recordings.captures import STORED, Capture
 from tcplab import AcceptQueue, RstInWindow, diagnose, read_capture, run, what_if
 from tcplab.core.segment import ACK, RST
 from tcplab.core.text import SECOND
 from tcplab.follow import KEEPALIVE, RETRANSMISSION
 from tcplab.lesson import ask
-from test_data import STORED, Capture
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "14_capture_clinic.ipynb"
-NAMES = ("case_1", "case_2", "case_2_client", "case_3", "case_4", "case_5", "case_6")
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "14_capture_clinic.ipynb"
 
 
 def told(name):
@@ -34,44 +32,7 @@ def finding(name, code, number=0):
 
 
 def result(name, call):
-    return Capture(STORED, name).event(call)["result"]
-
-
-# The files ------------------------------------------------------------------------------------
-
-
-def test_the_folder_holds_exactly_these_pairs():
-    for ending in ("pcap", "json"):
-        assert {path.stem for path in STORED.glob(f"case_*.{ending}")} == set(NAMES)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_case_is_small_and_says_where_it_comes_from(name):
-    capture = Capture(STORED, name)
-    if name == "case_4":
-        assert (STORED.parents[1] / capture.sidecar["command"].split()[1]).exists()
-    else:
-        assert set(capture.sidecar["software"]) >= {"postgres", "psql"}
-    for path in (capture.path, capture.path.with_suffix(".json")):
-        assert path.stat().st_size < 100_000
-        assert not MACHINE_PATH.search(path.read_bytes())
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("case_4", "case_6")])
-def test_a_case_names_the_function_that_records_it(name):
-    assert_it_names_its_recorder(Capture(STORED, name), name.removesuffix("_client"))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_of_the_sidecar_is_in_the_picture(name):
-    """A learner sees what a stranger's capture shows."""
-    seen = trace(name)
-    assert seen.calls == [] and seen.sockets == [] and seen.warnings == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_tshark_finds_nothing_wrong(name):
-    assert_tshark_finds_nothing_wrong(Capture(STORED, name))
+    return Capture(name).event(call)["result"]
 
 
 # What happened ---------------------------------------------------------------------------------
@@ -116,7 +77,7 @@ def test_case_4_seven_speak_and_the_server_does_not_hear_them():
     for each in connections:
         data = [p for p in trace("case_4", each.number).packets if p.segment.length]
         assert {p.sender for p in data} == {"client"}
-    assert Capture(STORED, "case_4").sidecar["outcome"]["ghosts"] == 7
+    assert Capture("case_4").sidecar["outcome"]["ghosts"] == 7
 
 
 def test_case_5_three_resets_and_the_session_goes_on():
@@ -132,7 +93,7 @@ def test_case_5_three_resets_and_the_session_goes_on():
 def test_case_5_the_resets_have_another_ttl():
     from scapy.layers.inet import IP, TCP
 
-    packets = Capture(STORED, "case_5").packets
+    packets = Capture("case_5").packets
     ttls = {(packet[IP].src, "R" in str(packet[TCP].flags)): packet[IP].ttl for packet in packets}
     assert ttls == {("10.0.0.1", False): 64, ("10.0.0.2", False): 63, ("10.0.0.2", True): 255}
 
@@ -182,7 +143,7 @@ def test_only_the_right_idle_time_saves_the_first_case():
 
 def test_the_box_of_the_recordings_is_the_one_that_the_lesson_names():
     for name in ("case_1", "case_2"):
-        assert "four" in Capture(STORED, name).sidecar["story"]
+        assert "four" in Capture(name).sidecar["story"]
     script = (STORED / "record_clinic.py").read_text()
     assert script.count("forgets_after(on, 240)") == 2
 
