@@ -1,200 +1,111 @@
-"""What kind of segment it is where the flags don't tell: retransmission, keepalive, window probe.
+"""Follow a connection: what each packet is, both ends' states, and what stayed unanswered.
 
-Read from the segments alone, with the same rule for the model, Linux and a capture. Per
-connection and direction one number is followed, SND.NXT: the highest sequence number sent
-(RFC 9293 section 3.3.1).
+Every picture, finding and replay takes its answers from here, whether the packets come from the model,
+from Linux or from a capture. The wire gives addresses, flags, numbers, lengths, windows and times; the rest
+is inferred in this order, and each step uses only the steps before it.
 
-- A **retransmission** carries SYN, FIN or payload that lies before SND.NXT. TCP sends in order,
-  so that all of it was sent before, even where a capture missed it.
-- A **keepalive** probe is at SND.NXT-1 with 0 or 1 byte (RFC 9293 section 3.8.4; Linux sends 0,
-  net/ipv4/tcp_output.c:tcp_xmit_probe_skb). A single byte that is still unacknowledged is data
-  sent again, since nobody probes a connection with data in flight.
-- A **window probe** looks the same, but answers a closed window. Other systems than Linux probe
-  with one new byte instead (RFC 9293 section 3.8.6.1).
+1. **Which connection** a segment belongs to: see `tcplab.core.connections`.
 
-What a host knows of its peer is what has arrived there: a window that is still on its way, or
-was lost, or stood in a RST or in a probe (which a receiver throws away), counts for nothing.
+2. **What kind of packet** it is. `classify` follows one number per direction, SND.NXT: the highest
+   sequence number sent (RFC 9293 section 3.3.1).
+
+   - A *retransmission* carries SYN, FIN or payload that lies before SND.NXT. TCP sends in order, hence
+     all of it was sent before, even where a capture missed it.
+   - A *keepalive* probe is at SND.NXT-1 with 0 or 1 byte (RFC 9293 section 3.8.4; Linux sends 0,
+     net/ipv4/tcp_output.c:tcp_xmit_probe_skb). A single byte that is still unacknowledged is data sent
+     again: TCP does not probe a connection with data in flight.
+   - A *window probe* looks the same, but answers a closed window. Other systems than Linux probe with
+     one new byte instead (RFC 9293 section 3.8.6.1).
+
+   A host knows of its peer what has arrived. A window that is in flight, was lost, or was in a RST or a
+   probe (which a receiver discards) does not count.
+
+3. **What became of each RST.** `Followed.resets` follows RCV.NXT and the window of each receiver and
+   applies the model's own rule. A capture sees one point of the route, so what the receiver did afterwards
+   counts for more: a challenge ACK, or an acknowledgement of something sent after the RST.
+
+4. **What stayed unanswered**, and until when: data that was never acknowledged, probes without a reply,
+   the RST that ended the connection. These are the other questions of `Followed`.
+
+5. **Both ends' states.** `EndStates` takes both ends through the model's table. A model and a Linux bench
+   know their sockets; a capture has packets only, and nothing is claimed that it can't show:
+
+   - a FIN has arrived when a segment of the other end acknowledges it: at once where that is its next;
+   - a RST is not taken to arrive at an end that has stopped answering;
+   - a timer is named where the packet follows that it sent: the capture shows when it expired;
+   - how much a receiver has not read, or a sender could not send yet, no packet shows.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, replace
+from functools import cached_property
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import NamedTuple
 
-from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, seq_diff
+from tcplab.core.connections import ConnectionTracking, Direction, Step, acks, answers, closes, side_of
+from tcplab.core.releases import release
+from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, seq_add, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Packet, SocketSample, Trace
-from tcplab.model import rules as machine
-from tcplab.model.rules import CHALLENGED, IGNORED
+from tcplab.model import rules
+from tcplab.model.rules import ACCEPTED, CHALLENGED, IGNORED
 
-# ----------------------------------------------------------------------
-# Telling apart the connections that one four-tuple carries one after the other.
-#
-# A new SYN with another sequence number, after a close, a reset or an attempt that nobody
-# answered, begins the next connection. A SYN inside a live connection does not: it draws a
-# challenge ACK (RFC 5961 section 4.2), and only a SYN-ACK for it shows that the old connection
-# was dead after all.
-
-
-class Step(Enum):
-    """What a segment means for the four-tuple that it belongs to."""
-
-    #: One more segment of the connection.
-    CONTINUES = 0
-    #: The first segment of the next connection.
-    BEGINS = 1
-    #: A SYN that does not belong to the live connection it ran into.
-    STRAY = 2
-    #: The SYN-ACK for such a SYN: the next connection began with that SYN.
-    REVIVES = 3
-
-
-class FourTuple:
-    """Follows one four-tuple. A side is 0 or 1; which of them is the client does not matter."""
-
-    __slots__ = ("_fins", "_isn", "_reset", "_seen", "_stray", "_went_on", "midstream", "number")
-
-    def __init__(self) -> None:
-        #: Connections so far; the current one is the last.
-        self.number = 0
-        #: True when the current connection was first seen without a SYN.
-        self.midstream = False
-        self._begin()
-
-    def _begin(self) -> None:
-        self.number += 1
-        self._isn: list[int | None] = [None, None]
-        self._stray: list[int | None] = [None, None]
-        self._fins = self._seen = self._went_on = 0
-        self._reset = False
-
-    @property
-    def ended(self) -> bool:
-        """True when both sides have sent a FIN, or one a RST after which they did not go on."""
-        return self._reset or self._fins == 3
-
-    def take(self, side: int, segment: Segment) -> Step:
-        """The next segment that `side` sent, in order of sending."""
-        flags = segment.flags
-        if not self._seen and not self._reset and self.number == 1:
-            self.midstream = not flags & SYN
-            self._note(side, segment)
-            return Step.BEGINS
-        step = Step.CONTINUES
-        if flags & SYN and not flags & RST and segment.seq != self._isn[side]:
-            step = self._new_syn(side, segment)
-        if step is Step.BEGINS or step is Step.REVIVES:
-            asked = self._stray[1 - side]
-            self._begin()
-            self.midstream = False
-            if step is Step.REVIVES:
-                self._isn[1 - side] = asked
-                self._seen = 1 << (1 - side)
-        if step is Step.STRAY:
-            self._stray[side] = segment.seq
-        else:
-            self._note(side, segment)
-        return step
-
-    def _new_syn(self, side: int, segment: Segment) -> Step:
-        other = 1 - side
-        if segment.flags & ACK:
-            asked = (segment.ack - 1) & 0xFFFFFFFF
-            if asked == self._isn[other]:
-                return Step.CONTINUES
-            if asked == self._stray[other]:
-                return Step.REVIVES
-        unanswered = not self._seen & (1 << other)
-        return Step.BEGINS if self.ended or unanswered else Step.STRAY
-
-    def _note(self, side: int, segment: Segment) -> None:
-        flags = segment.flags
-        if flags & RST:
-            self._reset = True
-            self._went_on = 0
-            return
-        self._seen |= 1 << side
-        if flags & SYN:
-            self._isn[side] = segment.seq
-        if flags & FIN:
-            self._fins |= 1 << side
-        if self._reset:
-            # A RST that was ignored or challenged: both sides talk on.
-            self._went_on |= 1 << side
-            self._reset = self._went_on != 3
-
-
-def incarnations(segments: Iterable[Segment]) -> list[int]:
-    """For each segment, in order of sending, the number of its connection, from 0.
-
-    Connections are numbered by their first segment.
-    """
-    tuples: dict[tuple[Endpoint, Endpoint], tuple[FourTuple, int]] = {}
-    numbers: dict[tuple[int, int], int] = {}
-    strays: dict[int, list[int]] = {}
-    keys: list[tuple[int, int]] = []
-    for index, segment in enumerate(segments):
-        way = (segment.source, segment.destination)
-        if way not in tuples:
-            fresh = FourTuple()
-            tuples[way] = fresh, 0
-            tuples.setdefault((segment.destination, segment.source), (fresh, 1))
-        follower, side = tuples[way]
-        step = follower.take(side, segment)
-        key = id(follower), follower.number
-        keys.append(key)
-        if step is Step.STRAY:
-            strays.setdefault(id(follower), []).append(index)
-        elif step is not Step.CONTINUES:
-            waiting = strays.pop(id(follower), [])
-            if step is Step.REVIVES:
-                for stray in waiting:
-                    keys[stray] = key
-    for key in keys:
-        numbers.setdefault(key, len(numbers))
-    return [numbers[key] for key in keys]
-
+CLIENT, SERVER = "client", "server"
+OTHER = {CLIENT: SERVER, SERVER: CLIENT}
 
 RETRANSMISSION, KEEPALIVE, WINDOW_PROBE = "retransmission", "keepalive", "window_probe"
+#: Which timer sends a packet of this kind, in ss's words.
+TIMERS = {RETRANSMISSION: "on", KEEPALIVE: "keepalive", WINDOW_PROBE: "persist"}
 
-#: A segment that a capture sees this much late was overtaken on its way; later it was sent again.
+#: A segment that a capture sees this much late was reordered; a later one was sent again.
 #: Wireshark's threshold (epan/dissectors/packet-tcp.c) where it knows no round-trip time.
 OVERTAKEN = 3 * MILLISECOND
+#: The largest window that a header can mean when its scale is unknown (RFC 7323 section 2.3).
+WIDEST_SHIFT = 14
+#: So many packets after a RST show whether the connection went on.
+HORIZON = 1000
+#: An answer may take this long; after so long a silence a middlebox may have forgotten the connection.
+PATIENCE = SECOND
+SILENCE = 3 * SECOND
+#: Segments in flight when a RST arrives are still seen for so long.
+STRAGGLERS = 50 * MILLISECOND
+#: Errors that report a lost connection to a program.
+FATAL = ("ETIMEDOUT", "ECONNRESET", "EPIPE", "EHOSTUNREACH", "ENETUNREACH")
+#: After so many packets in a row that went unanswered, a RST is not taken to arrive either.
+IN_VAIN = 2
+
+
+# -- 2. what kind of packet ----------------------------------------------------------------------
 
 
 class _Sender:
     """One direction: what this side has sent, and what of the other side has arrived here."""
 
-    __slots__ = ("_arriving", "_gaps", "_isn", "_undecided", "acked", "nxt", "stray", "window")
+    __slots__ = ("_arriving", "_gaps", "_undecided", "acked", "isn", "nxt", "stray", "window")
 
     def __init__(self, isn: int | None = None) -> None:
         #: SND.NXT; None before anything is known.
         self.nxt = None if isn is None else (isn + 1) & 0xFFFFFFFF
-        self._isn = isn
+        #: The number of its SYN, where that was seen.
+        self.isn = isn
         #: A SYN of this side that ran into a live connection.
         self.stray: int | None = None
         #: The peer's window and ACK as far as they have arrived; None before the first.
         self.window: int | None = None
         self.acked: int | None = None
         self._arriving: list[tuple[int, int, int, int | None]] = []
-        #: Bytes that were skipped, with the moment: a capture's loss, or packets out of order.
+        #: Bytes that were skipped, with their time: a capture's loss, or packets out of order.
         self._gaps: list[tuple[int, int, int]] = []
         #: Bare ACKs of a connection first seen midstream, until it is known whether their
         #: sequence number was SND.NXT or one less, with the kind they would then have.
         self._undecided: list[tuple[Packet, str]] | None = [] if isn is None else None
 
-    @property
-    def synchronized(self) -> bool:
-        """True when this side's SYN was seen."""
-        return self._isn is not None
-
-    def hear(self, arrives: int, order: int, segment: Segment) -> None:
-        """A segment of the peer is going to arrive here."""
+    def will_receive(self, arrives: int, order: int, segment: Segment) -> None:
+        """A segment of the peer is in flight to this side."""
         ack = segment.ack if segment.flags & ACK else None
         heappush(self._arriving, (arrives, order, segment.window, ack))
 
@@ -207,7 +118,7 @@ class _Sender:
                 self.acked = ack
 
     def acknowledged(self, ack: int, now: int) -> None:
-        """The peer has seen all before `ack`: so much was sent, whether or not it was captured."""
+        """The peer has received all before `ack`: so much was sent, whether or not it was captured."""
         if self.nxt is None:
             self.nxt = ack
         elif 0 < seq_diff(ack, self.nxt) < 1 << 30:
@@ -222,9 +133,9 @@ class _Sender:
             self._decide(seq)
             return ""
         if flags & SYN:
-            if seq == self._isn:
+            if seq == self.isn:
                 return RETRANSMISSION
-            self._isn, self.nxt, self._undecided = seq, segment.end_seq, None
+            self.isn, self.nxt, self._undecided = seq, segment.end_seq, None
             return ""
         if self.nxt is None:
             self.nxt = seq
@@ -264,7 +175,7 @@ class _Sender:
         self.nxt = to
 
     def _overtaken(self, seq: int, end: int, now: int) -> bool:
-        """True once for bytes that were skipped a moment ago."""
+        """True once for bytes that were skipped within `OVERTAKEN`."""
         self._gaps = [gap for gap in self._gaps if now - gap[2] < OVERTAKEN]
         for index, (low, high, since) in enumerate(self._gaps):
             if seq_diff(seq, low) >= 0 and seq_diff(end, high) <= 0:
@@ -274,40 +185,34 @@ class _Sender:
         return False
 
 
-class _Pair:
-    """Both directions of a four-tuple."""
+class _Pair(ConnectionTracking):
+    """A four-tuple with both its directions."""
 
-    __slots__ = ("follower", "senders")
+    __slots__ = ("senders",)
 
     def __init__(self) -> None:
-        self.follower = FourTuple()
+        super().__init__()
         self.senders = (_Sender(), _Sender())
 
     def renew(self, step: Step, side: int) -> None:
         """The next connection begins; a SYN that ran into the old one may be its first."""
-        asked, again = self.senders[1 - side].stray, self.senders[side].stray
-        peer = _Sender(asked) if step is Step.REVIVES else _Sender()
+        peer = _Sender(self.senders[1 - side].stray if step is Step.REVIVES else None)
         mine = _Sender()
-        mine.stray = again
+        mine.stray = self.senders[side].stray
         self.senders = (mine, peer) if side == 0 else (peer, mine)
 
 
 def classify(packets: Iterable[Packet]) -> None:
-    """Set the `kind` of every packet that has none: see the module's text.
+    """Set the `kind` of every packet that has none.
 
     Kinds that are set already stay. A forged segment was not sent by the host that it names,
     and changes nothing for the others.
     """
-    pairs: dict[tuple[Endpoint, Endpoint], tuple[_Pair, int]] = {}
+    pairs: dict[Direction, tuple[_Pair, int]] = {}
     for order, packet in enumerate(sorted(packets, key=attrgetter("t"))):
         segment = packet.segment
-        way = (segment.source, segment.destination)
-        found = pairs.get(way)
-        if found is None:
-            found = pairs[way] = _Pair(), 0
-            pairs.setdefault((segment.destination, segment.source), (found[0], 1))
-        pair, side = found
-        step = pair.follower.take(side, segment)
+        pair, side = side_of(pairs, segment, _Pair)
+        step = pair.take(side, segment)
         if step is not Step.CONTINUES and step is not Step.STRAY:
             pair.renew(step, side)
         if packet.kind == "forged":
@@ -326,288 +231,554 @@ def classify(packets: Iterable[Packet]) -> None:
         if step is Step.STRAY or segment.flags & RST or kind in (KEEPALIVE, WINDOW_PROBE):
             continue
         if packet.arrives is not None:
-            peer.hear(packet.arrives, order, segment)
-        if segment.flags & ACK and (sender.synchronized or pair.follower.midstream):
+            peer.will_receive(packet.arrives, order, segment)
+        if segment.flags & ACK and (sender.isn is not None or pair.midstream):
             peer.acknowledged(segment.ack, packet.t)
 
 
-# ----------------------------------------------------------------------
-# Both ends of a connection at every moment, as far as its segments tell: for a replay.
-#
-# A model and a Linux bench know their sockets. A capture knows segments only, so that what an end was
-# in is inferred, by the model's own table of states. Nothing is claimed that the capture can't show:
-#
-# - a FIN has arrived when a segment of the other end acknowledges it: at once where that is its next;
-# - the RST of an end that nobody answers any more is not taken to have arrived;
-# - a timer is named where the segment follows that it sent: the capture shows when it ran out;
-# - what waits unread at a receiver, and what a sender could not send yet, no segment tells.
+# -- 3. and 4. what became of each RST, and what stayed unanswered ---------------------------------
 
-#: Which timer sends a segment of this kind, in ss's words.
-TIMERS = {RETRANSMISSION: "on", KEEPALIVE: "keepalive", WINDOW_PROBE: "persist"}
-#: Linux waits at least so long before it sends anything again for want of an ACK
-#: (include/net/tcp.h: TCP_RTO_MIN); what is sent again sooner was asked for by duplicate ACKs.
-RTO_MIN = 200 * MILLISECOND
-#: net/ipv4/tcp_minisocks.c: tcp_time_wait, include/net/tcp.h: TCP_TIMEWAIT_LEN
-TIME_WAIT = 60 * SECOND
 
-#: After so many segments that nobody answered, a RST tells nobody either.
-IN_VAIN = 2
+@dataclass(slots=True)
+class _Receiver:
+    """What the receiver of one direction has and has advertised, as far as it passed the capture."""
 
+    #: RCV.NXT; None before anything is known.
+    nxt: int | None = None
+    #: Its last ACK number, the furthest edge of its window, and of what it has behind a hole.
+    acked: int | None = None
+    right: int | None = None
+    sacked: int | None = None
+
+    def takes(self, segment: Segment) -> None:
+        """A segment in flight to it; one behind a hole moves nothing."""
+        if self.nxt is None or (seq_diff(segment.seq, self.nxt) <= 0 < seq_diff(segment.end_seq, self.nxt)):
+            self.nxt = segment.end_seq
+
+    def sends(self, segment: Segment, shift: int) -> None:
+        """A segment with ACK of its own."""
+        ack, right = segment.ack, seq_add(segment.ack, segment.window << shift)
+        if self.acked is None or after(ack, self.acked):
+            self.acked = ack
+        if self.nxt is None or after(ack, self.nxt):
+            self.nxt = ack
+        if self.right is None or after(right, self.right):
+            self.right = right
+        edges = [edge for _, edge in segment.sack]
+        self.sacked = max(edges, key=lambda edge: seq_diff(edge, ack), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A RST that met a live connection."""
+
+    place: int
+    sender: str
+    #: `accepted`, `challenged`, `ignored`.
+    verdict: str
+    #: Bytes from the number that the receiver expected.
+    offset: int
+    #: What shows it: the challenge ACK, or the segment by which the connection went on.
+    proof: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """What one side sent last, and got no answer or a RST."""
+
+    #: Who sent it: `client` or `server`.
+    side: str
+    #: It was answered by a RST that no program sent; False: by nothing at all.
+    reset: bool
+    #: It was data or a FIN; False: a keepalive probe, or nothing at all before that RST.
+    data: bool
+    #: When it was first sent, and when its peer was last heard before; nanoseconds.
+    asked: int
+    heard: int
+    #: How long nothing had passed before it was sent, nanoseconds; and how often it was sent.
+    silence: int
+    attempts: int
+    #: When the side gave up, by a RST, a call or a socket, and what its program got; None: unknown.
+    ended: int | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One connection between `client` and `server`, its packets classified and in order of time.
+
+    A place is an index of `packets`.
+    """
+
+    trace: Trace
+
+    @property
+    def packets(self) -> list[Packet]:
+        """Its packets."""
+        return self.trace.packets
+
+    @property
+    def end(self) -> int:
+        """When it was last watched, nanoseconds."""
+        return max(self.trace.end, self.packets[-1].t if self.packets else 0)
+
+    def places(self, side: str = "", flags: int = 0) -> list[int]:
+        """Where `side` (or either) sent a segment with all of these flags."""
+        return [
+            i
+            for i, p in enumerate(self.packets)
+            if (not side or p.sender == side) and p.segment.flags & flags == flags
+        ]
+
+    def acknowledged(self, place: int) -> int | None:
+        """Where the other side first acknowledged all of the segment at this place; None: it never did."""
+        sender, end = self.packets[place].sender, self.packets[place].segment.end_seq
+        for i in range(place + 1, len(self.packets)):
+            p = self.packets[i]
+            if p.sender != sender and acks(p.segment) and seq_diff(p.segment.ack, end) >= 0:
+                return i
+        return None
+
+    def heard_before(self, place: int) -> int | None:
+        """The last segment that the sender of this one had received; Linux does not count a probe."""
+        sender = self.packets[place].sender
+        for i in range(place - 1, -1, -1):
+            p = self.packets[i]
+            if p.sender != sender and p.arrives is not None and p.kind != KEEPALIVE:
+                return i
+        return None
+
+    def answered(self, probe: int) -> int | None:
+        """The peer's next segment before anything else of the prober, unless it is a RST."""
+        sender = self.packets[probe].sender
+        for i in range(probe + 1, len(self.packets)):
+            p = self.packets[i]
+            if p.sender != sender:
+                return None if p.segment.flags & RST else i
+            if p.kind == KEEPALIVE or p.segment.flags & RST:
+                return None
+        return None
+
+    @cached_property
+    def acked(self) -> dict[str, int | None]:
+        """By side, the highest of its numbers that the other side has acknowledged."""
+        highest: dict[str, int | None] = dict.fromkeys(OTHER)
+        for p in self.packets:
+            if acks(p.segment) and p.arrives is not None:
+                before = highest[OTHER[p.sender]]
+                if before is None or seq_diff(p.segment.ack, before) > 0:
+                    highest[OTHER[p.sender]] = p.segment.ack
+        return highest
+
+    def unacknowledged(self, side: str) -> list[int]:
+        """Where a side sent data or a FIN that was never acknowledged; a keepalive probe is no data."""
+        acked = self.acked[side]
+        return [
+            i
+            for i, p in enumerate(self.packets)
+            if p.sender == side
+            and (p.segment.length or p.segment.flags & FIN)
+            and p.kind != KEEPALIVE
+            and not p.segment.flags & (RST | SYN)
+            and (acked is None or seq_diff(p.segment.end_seq, acked) > 0)
+        ]
+
+    def unanswered_data(self, side: str) -> list[int]:
+        """Every transmission of the oldest data of this side that was never acknowledged."""
+        sent = [(i, self.packets[i].segment) for i in self.unacknowledged(side)]
+        data = [(i, s) for i, s in sent if s.length and self.packets[i].kind != WINDOW_PROBE]
+        if not data:
+            return []
+        base = data[0][1].seq
+        oldest = min((s.seq for _, s in data), key=lambda seq: seq_diff(seq, base))
+        return [i for i, s in data if seq_diff(s.seq, oldest) <= 0 < seq_diff(s.end_seq, oldest)]
+
+    @cached_property
+    def keepalive_death(self) -> list[int]:
+        """Unanswered keepalive probes and the prober's RST+ACK; empty where there are none."""
+        probes: dict[str, list[int]] = {side: [] for side in OTHER}
+        for i, p in enumerate(self.packets):
+            probes[OTHER[p.sender]].clear()
+            mine = probes[p.sender]
+            if p.kind == KEEPALIVE:
+                mine.append(i)
+            elif mine and p.segment.flags & (RST | ACK | SYN) == RST | ACK:
+                return [*mine, i]
+        return []
+
+    def stalled(self, side: str) -> tuple[int, list[int]]:
+        """How long the window of `side` was closed, nanoseconds, and which packets advertised that.
+
+        A RST ends it. Its own window does not count, nor does that of a SYN.
+        """
+        since: int | None = None
+        total = 0
+        shut: list[int] = []
+        for i, p in enumerate(self.packets):
+            flags, window = p.segment.flags, p.segment.window
+            is_advertised = p.sender == side and flags & (SYN | RST | ACK) == ACK
+            if is_advertised and window == 0:
+                shut.append(i)
+                since = p.t if since is None else since
+            elif since is not None and (is_advertised or flags & RST):
+                total, since = total + p.t - since, None
+        return total + (self.end - since if since is not None else 0), shut
+
+    # -- what ended it
+
+    def unanswered(self, round_trip: int, first: str = CLIENT) -> Unanswered | None:
+        """What ended it from outside, if anything did; where both sides waited, the view of `first`.
+
+        A RST within `round_trip` (nanoseconds) after a segment answers it.
+        """
+        return self._refused(round_trip) or self._silent_to(first) or self._silent_to(OTHER[first])
+
+    def _silent_to(self, side: str) -> Unanswered | None:
+        """Nothing came back to this side."""
+        came = [p for p in self.packets if p.sender != side and p.arrives is not None]
+        if any(p.segment.flags & RST for p in came):
+            return None
+        heard = max((p.arrives or 0 for p in came), default=None)
+        unacked = set(self.unacknowledged(side))
+        asked = [
+            p for i, p in enumerate(self.packets)
+            if i in unacked or (p.sender == side and p.kind == KEEPALIVE and p.t >= (heard or 0))
+        ]  # fmt: skip
+        if heard is None or not asked or self.end - asked[0].t < PATIENCE:
+            return None
+        reset = None if self.ended_by is None else self.packets[self.ended_by]
+        gave_up = reset.t if reset is not None and reset.sender == side else None
+        ended, error = self._end_of(side, asked[0].t, gave_up, "ETIMEDOUT")
+        silence, is_data = self._silence_before(asked[0]), asked[0].kind != KEEPALIVE
+        return Unanswered(side, False, is_data, asked[0].t, heard, silence, len(asked), ended, error)
+
+    def _refused(self, round_trip: int) -> Unanswered | None:
+        """A RST from an end that had not closed; it answers a segment or breaks a long silence."""
+        if self.ended_by is None:
+            return None
+        p, earlier = self.packets[self.ended_by], self.packets[: self.ended_by]
+        side, is_forged = p.receiver, p.kind == "forged"
+        theirs = [q for q in earlier if q.sender == p.sender]
+        # A program's close sets ACK, and so does keepalive that gave up (tcp_send_active_reset).
+        if (p.segment.flags & ACK and not is_forged) or any(q.segment.flags & FIN for q in theirs):
+            return None
+        heard = max((q.arrives for q in theirs if q.arrives is not None), default=p.t)
+        asked = [
+            q for q in earlier
+            if q.sender == side and q.t >= heard and (q.segment.length or q.segment.flags & FIN or q.kind)
+        ]  # fmt: skip
+        if asked and p.t - asked[-1].t > round_trip + STRAGGLERS:
+            asked = []
+        first = asked[0] if asked else p
+        silence, is_data = self._silence_before(first), first.kind in ("", RETRANSMISSION) and bool(asked)
+        if silence < SILENCE and not is_forged and not (asked and first.kind == KEEPALIVE):
+            return None
+        ended, error = self._end_of(side, first.t, p.t, "ECONNRESET")
+        return Unanswered(side, True, is_data, first.t, heard, silence, len(asked), ended, error)
+
+    def _silence_before(self, packet: Packet) -> int:
+        """How long nothing had passed before this packet."""
+        passed = (p.t for p in self.packets if p.t < packet.t and p.arrives is not None)
+        return packet.t - max(passed, default=packet.t)
+
+    def _end_of(self, side: str, since: int, seen: int | None, error: str) -> tuple[int | None, str | None]:
+        """When a side gave up and what its program got: as the trace recorded it, else as it was seen."""
+        trace = self.trace
+        calls = (c for c in trace.calls if c.host == side and c.t >= since and c.result in FATAL)
+        gone = (s.t for s in trace.sockets if s.host == side and s.state == rules.CLOSED and s.t >= since)
+        call, closed = next(calls, None), next(gone, None)
+        if call is not None:
+            return call.t if closed is None else min(closed, call.t), call.result
+        closed = None if trace.bench == "capture" else closed
+        return seen if closed is None else closed, None if seen is None else error
+
+    @cached_property
+    def ended_by(self) -> int | None:
+        """The place of the RST that ended it, or was its last word; None when there is none."""
+        accepted = [reset.place for reset in self.resets if reset.verdict == ACCEPTED]
+        lost = [i for i, p in enumerate(self.packets) if p.segment.flags & RST and p.arrives is None]
+        return next((i for i in accepted + lost if self.packets[i].verdict in ("", ACCEPTED)), None)
+
+    @cached_property
+    def resets(self) -> tuple[Reset, ...]:
+        """Every RST that met the connection after its handshake, with what its receiver did."""
+        if not self.places(flags=RST):
+            return ()
+        # By the name of its peer: receivers[CLIENT] is what the server has.
+        receivers = {side: _Receiver() for side in OTHER}
+        fins: dict[str, list[int]] = {side: [] for side in OTHER}
+        begun = not self.places(flags=SYN)
+        shift = WIDEST_SHIFT if begun else 0
+        found: list[Reset] = []
+        for i, p in enumerate(self.packets):
+            segment, receiver = p.segment, receivers[p.sender]
+            if segment.flags & RST:
+                if begun and not self._is_closed(fins, i):
+                    found.extend(self._judged(i, receiver, after_fin=bool(fins[p.sender])))
+                    if found and found[-1].verdict == ACCEPTED:
+                        break
+                continue
+            begun = begun or (p.sender == CLIENT and bool(segment.flags & ACK)) or answers(segment)
+            receiver.takes(segment)
+            if segment.flags & ACK:
+                receivers[OTHER[p.sender]].sends(segment, shift)
+            if segment.flags & FIN:
+                fins[p.sender].append(i)
+        return tuple(found)
+
+    def _is_closed(self, fins: dict[str, list[int]], place: int) -> bool:
+        """True when the receiver of this RST has closed in both directions: nothing is left to reset."""
+        mine = fins[OTHER[self.packets[place].sender]]
+        if not all(fins.values()) or self.packets[mine[-1]].kind == RETRANSMISSION:
+            return False
+        acknowledged = self.acknowledged(mine[0])
+        return acknowledged is not None and acknowledged < place
+
+    def _judged(self, place: int, receiver: _Receiver, *, after_fin: bool) -> Iterator[Reset]:
+        """The RST at this place, if what became of it can be seen."""
+        p = self.packets[place]
+        seq = p.segment.seq
+        nxt = seq if receiver.nxt is None else receiver.nxt
+        verdict = p.verdict or rules.reset_verdict(
+            seq, rcv_nxt=nxt, release=release(),
+            left_edge=nxt if receiver.acked is None else receiver.acked,
+            right_edge=seq_add(nxt, 65535) if receiver.right is None else receiver.right,
+            state=rules.CLOSE_WAIT if after_fin else rules.ESTABLISHED, sack_edge=receiver.sacked,
+        )  # fmt: skip
+        proof = None
+        if not p.verdict:
+            challenge, proof = self._reaction(place, receiver.acked, nxt)
+            if verdict != IGNORED and challenge is not None and (verdict == CHALLENGED or proof is not None):
+                verdict, proof = CHALLENGED, challenge
+            elif verdict != IGNORED and proof is not None:
+                verdict = IGNORED
+            elif verdict == CHALLENGED:
+                return  # neither an answer nor a sequel
+        yield Reset(place, p.sender, verdict, seq_diff(seq, nxt), proof)
+
+    def _reaction(self, place: int, acked: int | None, nxt: int) -> tuple[int | None, int | None]:
+        """The challenge ACK that a RST drew, and the ACK of something that was sent after it.
+
+        A challenge ACK is a bare one that repeats the last, with nothing else that could have drawn it.
+        """
+        rst, challenge, is_alone, is_sent = self.packets[place], None, True, False
+        for i, p in enumerate(self.packets[place + 1 : place + HORIZON], place + 1):
+            s = p.segment
+            if p.sender == rst.sender:
+                is_alone = is_alone and not (s.length or p.kind == KEEPALIVE or closes(s))
+                is_sent = is_sent or (not s.flags & RST and after(s.end_seq, nxt))
+                continue
+            is_bare = s.flags & (ACK | FIN | RST) == ACK and not s.length
+            if challenge is None and is_alone and is_bare and s.ack == acked and p.t - rst.t <= SECOND:
+                challenge = i
+            if is_sent and acks(s) and after(s.ack, nxt):
+                return challenge, i
+        return challenge, None
+
+
+# -- 5. both ends' states ------------------------------------------------------------------------
+
+#: A host, its address and port, and its peer's.
 Key = tuple[str, Endpoint, Endpoint]
 
 
-class End(NamedTuple):
+class EndState(NamedTuple):
     """One end of a connection from `t` on, nanoseconds."""
 
     t: int
     host: str
     local: Endpoint
     remote: Endpoint
-    #: As `SocketSample.state`; empty where nothing tells it.
+    #: As `SocketSample.state`; empty where nothing shows it.
     state: str
     #: Bytes that it sent and that the other end has not acknowledged, as far as they were seen.
     unacknowledged: int
-    #: Bytes that it last said it would take; None before it said so.
+    #: The window that it last advertised; None before it did.
     window: int | None
 
 
 @dataclass(slots=True)
-class _Side:
-    """What is known of one end while its segments are walked through."""
+class _End:
+    """What is known of one end while its packets are walked through."""
 
-    state: str = machine.CLOSED
+    state: str = rules.CLOSED
     #: Behind the last byte that it sent; what was acknowledged of it; behind its FIN.
     nxt: int | None = None
     una: int | None = None
     fin_end: int | None = None
     window: int | None = None
-    #: Segments sent again, and probes, since the other end was last heard.
+    #: Retransmissions and probes since the other end last sent.
     in_vain: int = 0
+    #: The same without anything else between them; and when either end last sent.
+    repeats: int = 0
+    touched: int | None = None
 
-    def step(self, step: str) -> None:
-        """The table's step, where it has one."""
-        self.state = machine.TRANSITIONS.get((self.state, step), self.state)
-
-    @property
-    def unacknowledged(self) -> int:
-        if self.nxt is None or self.una is None:
-            return 0
-        return max(seq_diff(self.nxt, self.una), 0)
+    def sees(self, event: str) -> None:
+        """An event, where the table has it for this state."""
+        if (self.state, event) in rules.TRANSITIONS:
+            rules.advance(self, event)
 
 
-@dataclass
-class Ends:
-    """What `trace` tells of every end, at any moment."""
+class EndStates:
+    """Every end of a trace's connections, at any moment.
 
-    trace: Trace
-    #: True when states and timers are inferred, for want of anybody who saw them.
-    inferred: bool = field(init=False)
-    _by_key: dict[Key, list[End]] = field(init=False, default_factory=dict)
-    _timers: dict[Key, list[SocketSample]] = field(init=False, default_factory=dict)
+    Of a run the samples of its sockets show state and timer; of a capture both are inferred.
+    """
 
-    def __post_init__(self) -> None:
-        self.inferred = self.trace.bench == "capture"
-        self._walk()
+    def __init__(self, trace: Trace) -> None:
+        self.inferred = trace.bench == "capture"
+        #: The trace; of a capture with the verdicts on its RSTs.
+        self.trace = trace
         if self.inferred:
-            self._find_timers()
+            verdicts = {each.place: each.verdict for each in Followed(trace).resets}
+            packets = [replace(p, verdict=verdicts.get(i, "")) for i, p in enumerate(trace.packets)]
+            self.trace = replace(trace, packets=packets) if verdicts else trace
+        self._states: dict[Key, list[EndState]] = {}
+        #: What ran until each packet that a timer sent.
+        self._timers: dict[Key, list[SocketSample]] = {}
+        self._walk(self.trace.packets)
 
-    def at(self, t: int) -> list[End]:
-        """Every end that had shown itself by `t` (nanoseconds), in order of appearance."""
-        found = []
-        for samples in self._by_key.values():
-            i = bisect_right(samples, t, key=lambda end: end.t)
-            if i:
-                found.append(samples[i - 1])
-        return found
+    def at(self, t: int) -> list[EndState]:
+        """Every end that had appeared by `t` (nanoseconds), in order of appearance."""
+        last = ((states, bisect_right(states, t, key=attrgetter("t"))) for states in self._states.values())
+        return [states[i - 1] for states, i in last if i]
 
-    def sample(self, end: End, t: int) -> SocketSample | None:
-        """The socket behind an end at `t`, with its timer; None where there is none (any more)."""
+    def sample(self, end: EndState, t: int) -> SocketSample | None:
+        """The socket behind an end at `t`, with its timer; None where there is none."""
         if not self.inferred:
             there = (s for s in self.trace.sockets_at(t) if (s.host, s.local, s.remote) == end[1:4])
             return next(there, None)
-        if end.state in ("", machine.CLOSED):
+        if end.state in ("", rules.CLOSED):
             return None
-        sample = SocketSample(end.t, end.host, end.local, end.remote, end.state, 0, end.unacknowledged)
-        if end.state == machine.TIME_WAIT:
-            due = end.t + TIME_WAIT
+        sample = SocketSample(*end[:5], 0, end.unacknowledged)
+        if end.state == rules.TIME_WAIT:
+            due = end.t + rules.TIME_WAIT_LENGTH
             return sample._replace(timer="timewait", due=due) if t < due else None
-        running = self._timers.get((end.host, end.local, end.remote), [])
-        i = bisect_right(running, t, key=lambda each: each.t)
-        if i and t < (running[i - 1].due or 0):
-            last = running[i - 1]
-            return sample._replace(timer=last.timer, due=last.due, unanswered=last.unanswered)
-        return sample
+        running = self._timers.get(end[1:4], [])
+        last = running[max(bisect_right(running, t, key=attrgetter("t")) - 1, 0)] if running else sample
+        if last.due is None or not last.t <= t < last.due:
+            return sample
+        return sample._replace(timer=last.timer, due=last.due, unanswered=last.unanswered)
 
     def sockets(self) -> list[SocketSample]:
         """The inferred states as a trace has them, in order of time: what a ladder's bars are drawn from."""
         made = []
-        for ends in self._by_key.values():
-            for i, end in enumerate(ends):
-                if i and ends[i - 1].state == end.state:
+        for states in self._states.values():
+            for i, end in enumerate(states):
+                if i and states[i - 1].state == end.state:
                     continue
-                made.append(SocketSample(end.t, end.host, end.local, end.remote, end.state or "CLOSED"))
-                over = end.t + TIME_WAIT
-                if end.state == machine.TIME_WAIT and over < self.trace.end:
-                    made.append(made[-1]._replace(t=over, state="CLOSED"))
-        return sorted(made, key=lambda sample: sample.t)
+                made.append(SocketSample(*end[:4], end.state or rules.CLOSED))
+                over = end.t + rules.TIME_WAIT_LENGTH
+                if end.state == rules.TIME_WAIT and over < self.trace.end:
+                    made.append(made[-1]._replace(t=over, state=rules.CLOSED))
+        return sorted(made, key=attrgetter("t"))
 
-    # -- walking ---------------------------------------------------------------------------
-
-    def _walk(self) -> None:
-        sides: dict[Key, _Side] = {}
-        packets = self.trace.packets
-        asks = {  # the last SYN-ACK of each end: before it, no ACK has brought it up
-            (p.sender, p.segment.source, p.segment.destination): i
-            for i, p in enumerate(packets)
-            if p.segment.flags & (SYN | ACK) == SYN | ACK
-        }
-        answered = _answered_fins(packets)
+    def _walk(self, packets: Sequence[Packet]) -> None:
+        keys = [_keys(p) for p in packets]
+        # The last SYN-ACK of each end, and FINs that the next segment of their receiver acknowledges.
+        synacks: dict[Key, int] = {}
+        acknowledged: set[int] = set()
+        following: dict[Key, Segment] = {}
+        for i, (p, (mine, theirs)) in reversed(list(enumerate(zip(packets, keys, strict=True)))):
+            following[mine] = p.segment
+            if answers(p.segment):
+                synacks.setdefault(mine, i)
+            answer = following.get(theirs) if p.segment.flags & FIN else None
+            if answer is not None and acks(answer) and seq_diff(answer.ack, p.segment.end_seq) >= 0:
+                acknowledged.add(i)
+        ends = {key: _End() for pair in keys for key in pair}
         for is_arrival, i in _in_order(packets):
-            p = packets[i]
-            mine = (p.sender, p.segment.source, p.segment.destination)
-            theirs = (p.receiver, p.segment.destination, p.segment.source)
-            sender = sides.setdefault(mine, _Side())
+            p, (mine, theirs) = packets[i], keys[i]
+            sender, receiver = ends[mine], ends[theirs]
             if not is_arrival:
-                self._sent(sender, sides.setdefault(theirs, _Side()), p)
+                self._note_timer(mine, sender, receiver, p)
+                _send(sender, receiver, p)
                 self._keep(mine, sender, p.t)
-                if self.inferred:  # its ACK may say that the other end's FIN is in
-                    self._keep(theirs, sides[theirs], p.t)
+                if self.inferred:  # its ACK may show that the other end's FIN has arrived
+                    self._keep(theirs, receiver, p.t)
             elif p.arrives is not None:
-                up = i > asks.get(theirs, -1)
-                receiver = sides.setdefault(theirs, _Side())
-                self._arrived(receiver, p, up, sender.in_vain)
-                if i in answered:
-                    receiver.step(machine.GETS_FIN)
-                self._keep(theirs, sides[theirs], p.arrives)
+                _receive(receiver, p, i > synacks.get(theirs, -1), sender.in_vain)
+                if i in acknowledged:
+                    receiver.sees(rules.GETS_FIN)
+                self._keep(theirs, receiver, p.arrives)
 
-    def _sent(self, mine: _Side, theirs: _Side, p: Packet) -> None:
-        s = p.segment
-        theirs.in_vain = 0
-        if s.flags & RST:
-            if p.verdict not in (CHALLENGED, IGNORED):
-                mine.step(machine.ABORTS)
+    def _note_timer(self, key: Key, mine: _End, theirs: _End, p: Packet) -> None:
+        """The timer that sent this packet; what comes sooner than RTO_MIN duplicate ACKs asked for."""
+        timer, began, repeats = TIMERS.get(p.kind), mine.touched, mine.repeats
+        mine.repeats, theirs.repeats = repeats + 1 if timer else 0, 0
+        mine.touched = theirs.touched = p.t
+        if timer and began is not None and p.t - began >= rules.RTO_MIN:
+            sample = SocketSample(began, *key, "", timer=timer, due=p.t, unanswered=repeats)
+            self._timers.setdefault(key, []).append(sample)
+
+    def _keep(self, key: Key, end: _End, t: int) -> None:
+        state = end.state if self.inferred else ""
+        kept = self._states.setdefault(key, [])
+        if self.inferred and not kept and state == rules.CLOSED:
             return
-        mine.in_vain += p.kind in TIMERS
-        if s.flags & SYN:
-            mine.state = machine.SYN_RECV if s.flags & ACK else machine.SYN_SENT
-        elif mine.nxt is None and mine.state == machine.CLOSED:  # the capture begins in the middle
-            mine.state = machine.ESTABLISHED
-            theirs.state = machine.ESTABLISHED if theirs.nxt is None else theirs.state
-        is_probe = p.kind in (KEEPALIVE, WINDOW_PROBE)
-        if not is_probe and (mine.nxt is None or after(s.end_seq, mine.nxt)):
-            mine.una = s.seq if mine.una is None else mine.una
-            mine.nxt = s.end_seq
-        mine.window = s.window
-        if s.flags & ACK and theirs.fin_end is not None and seq_diff(s.ack, theirs.fin_end) >= 0:
-            mine.step(machine.GETS_FIN)
-        if s.flags & FIN and mine.fin_end is None:
-            if mine.state == machine.SYN_RECV:
-                mine.state = machine.ESTABLISHED
-            mine.step(machine.CLOSES)
-            mine.fin_end = s.end_seq
-
-    def _arrived(self, mine: _Side, p: Packet, up: bool, in_vain: int) -> None:
-        s = p.segment
-        if s.flags & RST:
-            if p.verdict not in (CHALLENGED, IGNORED) and in_vain < IN_VAIN:
-                mine.step(machine.GETS_RESET)
-            return
-        if not s.flags & ACK:
-            return
-        if s.flags & SYN:
-            mine.step(machine.GETS_SYN_ACK)
-        if mine.una is None or after(s.ack, mine.una):
-            mine.una = s.ack
-        if up:
-            mine.step(machine.GETS_HANDSHAKE_ACK)
-        if mine.fin_end is not None and seq_diff(s.ack, mine.fin_end) >= 0:
-            mine.step(machine.GETS_FIN_ACK)
-
-    def _keep(self, key: Key, side: _Side, t: int) -> None:
-        state = side.state if self.inferred else ""
-        end = End(t, *key, state, side.unacknowledged, side.window)
-        kept = self._by_key.setdefault(key, [])
-        if self.inferred and not kept and state == machine.CLOSED:
-            return
-        if not kept or kept[-1][4:] != end[4:]:
-            kept.append(end)
-
-    # -- timers ----------------------------------------------------------------------------
-
-    def _find_timers(self) -> None:
-        """What ran until each segment that a timer sent."""
-        touched: dict[Key, int] = {}
-        sent_before: dict[Key, int] = {}
-        for p in self.trace.packets:
-            mine = (p.sender, p.segment.source, p.segment.destination)
-            theirs = (p.receiver, p.segment.destination, p.segment.source)
-            began = touched.get(mine)
-            count = sent_before.get(mine, 0)
-            if p.kind in TIMERS and began is not None and p.t - began >= RTO_MIN:
-                name = TIMERS[p.kind]
-                self._timers.setdefault(mine, []).append(
-                    SocketSample(began, *mine, "", timer=name, due=p.t, unanswered=count)
-                )
-            sent_before[mine] = count + 1 if p.kind in TIMERS else 0
-            sent_before[theirs] = 0  # an answer
-            touched[mine] = touched[theirs] = p.t
+        in_flight = 0 if end.nxt is None or end.una is None else max(seq_diff(end.nxt, end.una), 0)
+        now = EndState(t, *key, state, in_flight, end.window)
+        if not kept or kept[-1][4:] != now[4:]:
+            kept.append(now)
 
 
-def _in_order(packets: list[Packet]) -> Iterator[tuple[bool, int]]:
+def _send(mine: _End, theirs: _End, p: Packet) -> None:
+    """What a packet shows of both ends when it is sent."""
+    s = p.segment
+    theirs.in_vain = 0
+    if s.flags & RST:
+        if p.verdict not in (CHALLENGED, IGNORED):
+            mine.sees(rules.ABORTS)
+        return
+    mine.in_vain += p.kind in TIMERS
+    if s.flags & SYN:
+        mine.state = rules.LISTEN if s.flags & ACK else rules.CLOSED
+        mine.sees(rules.GETS_SYN if s.flags & ACK else rules.CONNECTS)
+    elif mine.nxt is None and mine.state == rules.CLOSED:  # the capture begins in the middle
+        mine.state = rules.ESTABLISHED
+        theirs.state = rules.ESTABLISHED if theirs.nxt is None else theirs.state
+    is_probe = p.kind in (KEEPALIVE, WINDOW_PROBE)
+    if not is_probe and (mine.nxt is None or after(s.end_seq, mine.nxt)):
+        mine.una = s.seq if mine.una is None else mine.una
+        mine.nxt = s.end_seq
+    mine.window = s.window
+    if s.flags & ACK and theirs.fin_end is not None and seq_diff(s.ack, theirs.fin_end) >= 0:
+        mine.sees(rules.GETS_FIN)
+    if s.flags & FIN and mine.fin_end is None:
+        mine.sees(rules.GETS_HANDSHAKE_ACK)  # the ACK that the capture missed
+        mine.sees(rules.CLOSES)
+        mine.fin_end = s.end_seq
+
+
+def _receive(mine: _End, p: Packet, establishes: bool, in_vain: int) -> None:
+    """What a packet changes at the end where it arrives."""
+    s = p.segment
+    if s.flags & RST:
+        if p.verdict not in (CHALLENGED, IGNORED) and in_vain < IN_VAIN:
+            mine.sees(rules.GETS_RESET)
+        return
+    if not s.flags & ACK:
+        return
+    if s.flags & SYN:
+        mine.sees(rules.GETS_SYN_ACK)
+    if mine.una is None or after(s.ack, mine.una):
+        mine.una = s.ack
+    if establishes:
+        mine.sees(rules.GETS_HANDSHAKE_ACK)
+    if mine.fin_end is not None and seq_diff(s.ack, mine.fin_end) >= 0:
+        mine.sees(rules.GETS_FIN_ACK)
+
+
+def _keys(p: Packet) -> tuple[Key, Key]:
+    """The end that sent a packet, and the one that it is for."""
+    source, destination = p.segment.source, p.segment.destination
+    return (p.sender, source, destination), (p.receiver, destination, source)
+
+
+def _in_order(packets: Sequence[Packet]) -> Iterator[tuple[bool, int]]:
     """Departures and arrivals by time; what arrives at once arrives before anything else is sent."""
-    events: list[tuple[int, int, int, bool]] = []
+    events = [(p.t, 1, i, False) for i, p in enumerate(packets)]
     for i, p in enumerate(packets):
-        events.append((p.t, 1, i, False))
         if p.arrives is not None:
-            events.append((max(p.arrives, p.t), 1 if p.arrives <= p.t else 0, i, True))
-    for _, _, i, is_arrival in sorted(events):
-        yield is_arrival, i
-
-
-def _answered_fins(packets: list[Packet]) -> set[int]:
-    """Places of the FINs that the very next segment of their receiver acknowledges."""
-    found = set()
-    following: dict[Key, Packet] = {}
-    for i in range(len(packets) - 1, -1, -1):
-        p = packets[i]
-        mine = (p.sender, p.segment.source, p.segment.destination)
-        answer = following.get((p.receiver, p.segment.destination, p.segment.source))
-        following[mine] = p
-        if answer is None or not p.segment.flags & FIN or answer.segment.flags & (ACK | RST) != ACK:
-            continue
-        if seq_diff(answer.segment.ack, p.segment.end_seq) >= 0:
-            found.add(i)
-    return found
-
-
-def judged(trace: Trace, verdicts: dict[int, str]) -> Trace:
-    """The trace with the verdicts on its RSTs, by their place among the packets."""
-    if not verdicts:
-        return trace
-    packets = [replace(p, verdict=verdicts[i]) if i in verdicts else p for i, p in enumerate(trace.packets)]
-    return replace(trace, packets=packets)
-
-
-# ----------------------------------------------------------------------
-# How long a receiver had no room: its window was closed, and its peer had to wait.
-
-
-def standstill(packets: Sequence[Packet], side: str, end: int) -> tuple[int, list[int]]:
-    """How long the window of `side` was closed, nanoseconds up to `end`, and which packets said so.
-
-    A RST ends it. Its own window counts for nothing, as in `classify`, nor does that of a SYN.
-    """
-    since: int | None = None
-    total = 0
-    shut: list[int] = []
-    for i, p in enumerate(packets):
-        if p.segment.flags & RST:
-            if since is not None:
-                total, since = total + p.t - since, None
-        elif p.sender == side and not p.segment.flags & SYN and p.segment.flags & ACK:
-            if p.segment.window == 0:
-                shut.append(i)
-                since = p.t if since is None else since
-            elif since is not None:
-                total, since = total + p.t - since, None
-    return total + (end - since if since is not None else 0), shut
+            events.append((max(p.arrives, p.t), int(p.arrives <= p.t), i, True))
+    return ((is_arrival, i) for _, _, i, is_arrival in sorted(events))

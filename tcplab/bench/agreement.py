@@ -17,10 +17,10 @@ from typing import Any, Protocol, Self
 
 from tcplab.bench import run
 from tcplab.bench.script import Story, StudyScript
+from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, flag_letters
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Call, Packet, Relative, Trace
-from tcplab.follow import incarnations
 
 # ----------------------------------------------------------------------
 # A trace read for comparison: what of it counts, one thing after the other, in words.
@@ -66,7 +66,7 @@ class ScopedRun:
         self.until = trace.end + 1 if scope.until is None else scope.until
         self.begins = scope.since is not None
         #: Every packet's connection, counted from 0 by their first segments.
-        self.connection = incarnations(packet.segment for packet in trace.packets)
+        self.connection = number_connections(packet.segment for packet in trace.packets)
         self.numbers = self._numbers()
 
     def _numbers(self) -> list[Relative]:

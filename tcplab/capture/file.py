@@ -40,8 +40,8 @@ sending host the network card computes them.
 
 **Columns.** A flow is what runs between two ends; a hash table of pairs numbers the flows. A direction is
 twice the number of its flow, plus one for the opposite direction. One flow may carry several connections
-after one another, which `tcplab.follow` tells apart. Most flows have one SYN and its answer, and need no
-closer look.
+after one another, which `tcplab.core.connections` tells apart. Most flows have one SYN and its answer, and
+need no closer look.
 
 **What is decided where.** Whether it is a capture at all, and where it breaks: here (`Records.trouble`;
 everything before that place is given out). Whether a packet is TCP and how long its payload is:

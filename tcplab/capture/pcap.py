@@ -18,10 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from tcplab.capture import CaptureError
+from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, SYN, Endpoint, Segment
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Packet, Relative, Trace
-from tcplab.follow import incarnations
 
 #: What a capture's clock shows at the trace's first moment: 2026-01-01 00:00:00 UTC.
 EPOCH_S = 1_767_225_600
@@ -105,7 +105,7 @@ def window_scales(trace: Trace) -> list[int]:
     Both SYNs must have carried the option; in the SYNs themselves the window is not shifted.
     """
     segments = [packet.segment for packet in trace.packets]
-    connections = incarnations(segments)
+    connections = number_connections(segments)
     offered: dict[tuple[int, Endpoint], int] = {}
     for segment, connection in zip(segments, connections, strict=True):
         if segment.flags & SYN and segment.window_scale is not None:

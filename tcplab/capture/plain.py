@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 from tcplab.capture import CaptureError, Source
 from tcplab.capture.pcap import LARGEST_WINDOW_SCALE, dissect, knows_link
+from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
 from tcplab.core.text import SECOND
-from tcplab.follow import incarnations
 
 #: A record is never larger: Wireshark's limits (wiretap, WTAP_MAX_PACKET_SIZE_STANDARD, MAX_BLOCK_SIZE).
 LARGEST_PACKET, LARGEST_BLOCK = 262_144, 16 << 20
@@ -590,7 +590,7 @@ class _Packets:
         quotes = [replace(each, t=each.t - self._began) for each in self._quotes]
         warnings = [self._fragments.warning(frames.name), timeless_warning(frames.name, frames.timeless)]
         return PlainTable(
-            numbers, [t - self._began for t, _, _ in self._found], incarnations(segments), segments,
+            numbers, [t - self._began for t, _, _ in self._found], number_connections(segments), segments,
             {ends: (places[number], payload) for ends, (number, payload) in self._first_payload.items()},
             sorted(quotes, key=lambda each: each.t), self._began, self._ended, frames.count, self._strange,
             frames.trouble, tuple(filter(None, warnings)),

@@ -22,8 +22,8 @@ from tcplab.capture.file import Array, Batch, Records
 from tcplab.capture.headers import LINKS, Dissector, FirstPayload, Headers, empty, parse_options
 from tcplab.capture.pcap import dissect, knows_link
 from tcplab.capture.plain import Quote, timeless_warning
+from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
-from tcplab.follow import incarnations
 
 #: Bit of an end's number that says that its address is the number of an IPv6 address.
 IS_V6 = np.uint64(1 << 48)
@@ -425,7 +425,7 @@ def _options_of(row: int, segment: Segment) -> dict[str, Array]:
 
 
 class Lean(NamedTuple):
-    """What `tcplab.follow` looks at in a segment; an end is known by its direction."""
+    """What `tcplab.core.connections` looks at in a segment; an end is known by its direction."""
 
     source: int
     destination: int
@@ -459,7 +459,7 @@ def connection_numbers(
     there = np.flatnonzero(odd[flow])
     numbers = flow.copy()
     segments = cast(Iterable[Segment], _lean(there, direction, flags, seq, ack))
-    numbers[there] = flows + np.array(incarnations(segments), np.int32)
+    numbers[there] = flows + np.array(number_connections(segments), np.int32)
     _, numbers = np.unique(numbers, return_inverse=True)
     return _in_order(numbers, first_of(numbers, int(numbers.max()) + 1))
 

@@ -18,7 +18,7 @@ from tcplab.core.segment import ACK, FIN, RST, SYN
 from tcplab.core.table import html_table
 from tcplab.core.text import duration, plural
 from tcplab.core.trace import Packet, Relative, SocketSample, Trace
-from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, End, Ends, judged
+from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, EndState, EndStates
 from tcplab.lesson.course import Lesson, lessons
 from tcplab.pictures import console
 from tcplab.pictures.text import Words, call_words, excerpt, words
@@ -26,7 +26,7 @@ from tcplab.pictures.theme import Picture
 from tcplab.pictures.timeaxis import hosts_of
 
 if TYPE_CHECKING:
-    from tcplab.capture.findings.story import Finding, Story
+    from tcplab.capture.findings.story import Finding
 
 #: Segments that are stepped through at most.
 MOST = 20_000
@@ -63,11 +63,13 @@ class ReplaySteps:
     ) -> None:
         # A capture's trace may be its beginning alone; the frames are those of the whole.
         whole, trace = max(len(trace.packets), len(frames)), excerpt(trace, MOST)
-        if trace.bench == "capture":
-            trace = judged(trace, verdicts(trace))
-            findings = findings_of(trace) if findings is None else findings
+        self.ends = EndStates(trace)
+        trace = self.ends.trace
+        if findings is None and self.ends.inferred:
+            from tcplab.capture.findings import findings_of
+
+            findings = findings_of(trace)
         self.frames = list(frames)
-        self.ends = Ends(trace)
         #: The trace with its sockets as `ss` showed them; a capture mostly has none.
         self.watched = trace
         # Samples of ss say little about the time between them: all of it is inferred.
@@ -227,49 +229,7 @@ def meaning(packet: Packet, its: Words) -> str:
     return " and ".join(parts)
 
 
-# -- findings of one connection of which there is nothing but its trace ------------------------
-
-
-def story_of(trace: Trace) -> Story | None:
-    """A captured connection as the findings look at it, its frames counted from 1.
-
-    None without a segment, and in a browser's Python: findings need NumPy.
-    """
-    try:
-        from tcplab.capture.findings.story import Story
-    except ImportError:
-        return None
-    if not trace.packets:
-        return None
-    first = trace.packets[0].segment
-    from_client = trace.packets[0].sender == "client"
-    ends = (first.source, first.destination) if from_client else (first.destination, first.source)
-    frames = list(range(1, len(trace.packets) + 1))
-    carried = any(p.segment.length for p in trace.packets)
-    return Story(*ends, trace.packets, frames, trace.end, carried)
-
-
-def findings_of(trace: Trace) -> list[Finding]:
-    """What `diagnose` finds in this connection, by itself: its capture's other connections are unknown.
-
-    Its frames are places among the connection's segments, from 1.
-    """
-    story = story_of(trace)
-    if story is None:
-        return []
-    from tcplab.capture.findings import CODES
-
-    return [replace(finding, lesson=lesson) for find, lesson in CODES.values() for finding in find(story)]
-
-
-def verdicts(trace: Trace) -> dict[int, str]:
-    """The verdict on each RST, by its place among the packets."""
-    story = story_of(trace)
-    if story is None:
-        return {}
-    from tcplab.capture.findings.ends import resets
-
-    return {each.place: each.verdict for each in resets(story)}
+# -- findings ------------------------------------------------------------------------------------
 
 
 def lesson_of(finding: Finding) -> Lesson | None:
@@ -347,7 +307,7 @@ def ends_table(steps: ReplaySteps, t: int) -> str:
     return html_table(_HEADINGS, rows, caption=caption, row_headings=True)
 
 
-def _row(steps: ReplaySteps, end: End, t: int) -> tuple[str, ...]:
+def _row(steps: ReplaySteps, end: EndState, t: int) -> tuple[str, ...]:
     sample = steps.ends.sample(end, t)
     state = console.state_name(sample.state) if sample else "closed" if end.state else "gone"
     window = "" if end.window is None else f"{end.window:,} bytes"

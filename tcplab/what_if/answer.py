@@ -1,12 +1,12 @@
-"""Would other settings have saved it? A connection's workload played again on the model.
+"""Would other settings have saved it? A connection's workload, replayed on the model.
 
     >>> import tcplab
     >>> connection = tcplab.read_capture("data/captures/lesson_cable_out_sending.pcap").connection(0)
     >>> tcplab.what_if(connection, user_timeout_s=30).failed_after_s
     30.4
 
-What the programs did is taken from the segments, and so are the settings that they ran under; the network's
-part is the simplest that explains what was seen. All of that is said beside the answer.
+What the programs did is taken from the packets, and so are the settings that they ran under; the network's
+part is the simplest that explains what was seen. The answer comes with all of that.
 """
 
 from __future__ import annotations
@@ -19,37 +19,44 @@ from tcplab.bench import run
 from tcplab.bench.agreement import EARLY_S, LATE_S, LATE_SHARE, Event, Scope, ScopedRun
 from tcplab.core.knobs import FIREWALL_IDLE, ParameterError
 from tcplab.core.segment import SYN
-from tcplab.core.text import SECOND, duration
+from tcplab.core.text import SECOND, duration, in_words
 from tcplab.core.trace import Packet, Trace
+from tcplab.follow import CLIENT, OTHER, SERVER
 from tcplab.route.firewall import EXPIRED
-from tcplab.what_if.inference import BEFORE_S, Inference, Plan, Settings, of_the_way, plan_of, settings_of
-from tcplab.what_if.script import Again, Socket, Way
+from tcplab.what_if.inference import (
+    BEFORE_S,
+    Inference,
+    ReplayPlan,
+    Settings,
+    of_the_network,
+    plan_of,
+    settings_of,
+)
+from tcplab.what_if.script import PathFault, SocketSettings, WorkloadReplay
 from tcplab.what_if.workload import (
-    CLIENT,
-    OTHER,
     RESET,
     SEND,
-    SERVER,
     Workload,
-    death_of,
-    not_played,
-    refuse_standstill,
+    not_replayed,
+    refuse_stalled,
     shortened,
     workload,
 )
 
-# ----------------------------------------------------------------------
-# What became of a connection in one run, and how one says it.
-
+#: Segments that are replayed at most: a second or two of the model's work for every few thousand.
+MOST_PLAYED = 20_000
 #: Two times are the same in a sentence: a share, and seconds.
 SAME_SHARE, SAME_S = 0.02, 0.5
 
 
+# -- what became of a connection in one run, in words ---------------------------------------------
+
+
 @dataclass(frozen=True)
-class Fate:
+class Outcome:
     """What became of a connection in one run, as one side met it."""
 
-    #: `lived`, `failed` (an error), `waits` (unanswered, and nobody was told).
+    #: `lived`, `failed` (an error), `waits` (unanswered, and without an error).
     kind: str
     #: Whose program is meant.
     side: str = CLIENT
@@ -61,102 +68,103 @@ class Fate:
     left_behind: bool = False
     #: Where it lived: who closed it in the end, and how (`close` or `reset`); empty while it is open.
     closed: str = ""
-    #: Only the model says so: the trace ends before.
+    #: Only the model shows it: the trace ends before.
     by_model: bool = False
 
 
-def as_captured(fate: Fate, work: Workload, side: str) -> Fate:
-    """What the model says of the captured settings, with the capture's own times where it has them."""
-    death = work.death
-    if death is None or death.side != side:
-        return fate
-    if death.ended is None:
-        return replace(fate, by_model=True)
-    began, since = (death.asked, "asked") if death.data else (death.heard, "heard")
-    return replace(fate, kind="failed", error=death.error, after=death.ended - began, since=since)
+def as_captured(outcome: Outcome, work: Workload, side: str) -> Outcome:
+    """The model's outcome under the captured settings, with the capture's own times where it has them."""
+    last = work.unanswered
+    if last is None or last.side != side:
+        return outcome
+    if last.ended is None:
+        return replace(outcome, by_model=True)
+    began, since = (last.asked, "asked") if last.data else (last.heard, "heard")
+    return replace(outcome, kind="failed", error=last.error, after=last.ended - began, since=since)
 
 
 def closed_by(work: Workload) -> str:
     """How the programs ended it: ``the server closed it``; empty when they did not."""
-    first = next((deed for deed in work.deeds if deed.what != SEND), None)
-    return f"the {first.side} {'reset' if first.what == RESET else 'closed'} it" if first else ""
+    first = next((event for event in work.events if event.call != SEND), None)
+    return f"the {first.side} {'reset' if first.call == RESET else 'closed'} it" if first else ""
 
 
-def sentence(changes: dict[str, Any], side: str, was: Fate, fate: Fate) -> str:
-    """What would have been, and what was."""
+def sentence(changes: dict[str, Any], side: str, was: Outcome, outcome: Outcome) -> str:
+    """What would have happened, and what did."""
     mine = {name: value for name, value in changes.items() if name not in ("firewall_idle_s", "expired")}
-    told = ", ".join(f"{name} = {value:g}" for name, value in mine.items())
-    conditions = [f"{told} on the {side}"] if mine else []
+    listed = ", ".join(f"{name} = {value:g}" for name, value in mine.items())
+    conditions = [f"{listed} on the {side}"] if mine else []
     if "firewall_idle_s" in changes:
         idle = changes["firewall_idle_s"]
-        after = f"a box that forgets after {duration(round(idle * SECOND))} of silence"
+        after = f"a box that forgets after {in_words(idle)} of silence"
         conditions.append(after if idle else "no box on the way that forgets")
     if not conditions:
         return f"As it was, this session {_past(was)}."
     given = " and ".join(conditions)
-    if same(was, fate):
-        return f"With {given}, nothing would have changed: this session would have {ending(fate)}."
+    if same(was, outcome):
+        return f"With {given}, nothing would have changed: this session would have {ending(outcome)}."
     stays = (
-        f" The {OTHER[side]}'s end would have stayed." if fate.kind == "failed" and fate.left_behind else ""
+        f" The {OTHER[side]}'s end would have stayed."
+        if outcome.kind == "failed" and outcome.left_behind
+        else ""
     )
-    return f"With {given}, this session would have {ending(fate)}{_instead(was, fate)}.{stays}"
+    return f"With {given}, this session would have {ending(outcome)}{_instead(was, outcome)}.{stays}"
 
 
-def _past(was: Fate) -> str:
-    told = ending(was).replace("been left waiting", "was left waiting")
-    return told + (counted(was) if was.kind == "failed" else "")
+def _past(was: Outcome) -> str:
+    past = ending(was).replace("been left waiting", "was left waiting")
+    return past + (counted(was) if was.kind == "failed" else "")
 
 
-def ending(fate: Fate) -> str:
-    """What comes after `would have`."""
-    if fate.kind == "lived":
-        return f"lived until {fate.closed}" if fate.closed else "lived"
-    if fate.kind == "waits":
-        return f"been left waiting: {duration(fate.after)} later no call had returned"
-    error = f" ({fate.error})" if fate.error else ""
-    return f"failed after {_seconds(fate.after)}{error}"
+def ending(outcome: Outcome) -> str:
+    """The words that follow `would have`."""
+    if outcome.kind == "lived":
+        return f"lived until {outcome.closed}" if outcome.closed else "lived"
+    if outcome.kind == "waits":
+        return f"been left waiting: {duration(outcome.after)} later no call had returned"
+    error = f" ({outcome.error})" if outcome.error else ""
+    return f"failed after {_rounded(outcome.after)}{error}"
 
 
-def _instead(was: Fate, fate: Fate) -> str:
-    origin = counted(fate) if fate.kind == "failed" else ""
+def _instead(was: Outcome, outcome: Outcome) -> str:
+    origin = counted(outcome) if outcome.kind == "failed" else ""
     by = " by the model, the trace ending before" if was.by_model else ""
     if was.kind == "lived":
         return f"{origin}; as it was, it {ending(was)}"
     if was.kind == "waits":
         return f"{origin} instead of waiting without end{by}"
-    if fate.kind == "failed" and fate.since == was.since:
-        return f" instead of {_seconds(was.after)}{by and f' ({by.strip()})'}{origin}"
+    if outcome.kind == "failed" and outcome.since == was.since:
+        return f" instead of {_rounded(was.after)}{by and f' ({by.strip()})'}{origin}"
     return (
-        f"{origin}; as it was, it failed after {_seconds(was.after)}{by and f' ({by.strip()})'}{counted(was)}"
+        f"{origin}; as it was, it failed after {_rounded(was.after)}{by and f' ({by.strip()})'}{counted(was)}"
     )
 
 
-def counted(fate: Fate) -> str:
-    """From when the time counts."""
+def counted(outcome: Outcome) -> str:
+    """The start of the time that is counted."""
     what = (
         "what stayed unanswered was first sent"
-        if fate.since == "asked"
-        else (f"the {OTHER[fate.side]} was last heard")
+        if outcome.since == "asked"
+        else (f"the {OTHER[outcome.side]} was last heard")
     )
     return f", counted from when {what}"
 
 
-def _seconds(nanoseconds: int) -> str:
-    """To a tenth of a second where that is enough."""
+def _rounded(nanoseconds: int) -> str:
+    """A length of time to a tenth of a second where that is enough."""
     tenth = SECOND // 10
     if nanoseconds < 10 * SECOND:
         return duration(nanoseconds)
     return duration((nanoseconds + tenth // 2) // tenth * tenth)
 
 
-def same(one: Fate, other: Fate) -> bool:
+def same(one: Outcome, other: Outcome) -> bool:
     if one.kind != other.kind or one.since != other.since:
         return False
     return one.kind != "failed" or abs(one.after - other.after) <= one.after * SAME_SHARE + SAME_S * SECOND
 
 
-# ----------------------------------------------------------------------
-# Whether a run of the model shows what a capture shows, at the place where it was taken.
+# -- whether a run of the model shows what a capture shows, at the point of capture ----------------
 
 
 @dataclass(frozen=True)
@@ -180,7 +188,7 @@ class Likeness:
 
     @property
     def sentence(self) -> str:
-        """The same for a reader."""
+        """The same in words."""
         if self.holds:
             return (
                 f"Under the captured settings the model does what the capture shows: {self.compared} "
@@ -200,8 +208,8 @@ class Likeness:
 def compare(work: Workload, model: Trace) -> Likeness:
     """The capture that `work` was taken from, and what the model's run would have looked like there."""
     near = CLIENT if work.near[CLIENT] <= work.near[SERVER] else SERVER
-    if work.death is not None:
-        near = work.death.side  # what it asked in vain passed here
+    if work.unanswered is not None:
+        near = work.unanswered.side  # what stayed unanswered passed here
     theirs = _witness(_plain(work), work.midstream)
     ours = _witness(_seen(model, near), work.midstream)
     end = (work.end - work.began) / SECOND
@@ -272,11 +280,7 @@ def _seen(model: Trace, near: str) -> Trace:
     return replace(model, packets=packets, hosts={CLIENT: CLIENT, SERVER: SERVER}, end=max(model.end, began))
 
 
-__all__ = ["Fate", "WhatIf", "what_if"]
-
-
-#: Segments that are played at most: a second or two of the model's work for every few thousand.
-MOST_PLAYED = 20_000
+# -- the answer ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -288,27 +292,27 @@ class WhatIf:
     captured: Trace = field(repr=False)
     model: Trace = field(repr=False)
     changed: Trace = field(repr=False)
-    #: What was asked for, by parameter.
+    #: The changes that were asked for, by parameter.
     changes: dict[str, Any] = field(default_factory=dict)
     #: What became of it: in the model under the captured settings, and under the changed ones.
-    was: Fate = field(default=Fate("lived"), repr=False)
-    fate: Fate = field(default=Fate("lived"), repr=False)
+    was: Outcome = field(default=Outcome("lived"), repr=False)
+    outcome: Outcome = field(default=Outcome("lived"), repr=False)
     #: Whether the model under the captured settings shows what the capture shows.
     likeness: Likeness = field(default_factory=Likeness, repr=False)
     #: Every setting that was read from the segments or assumed, and how sure that is.
     inferences: tuple[Inference, ...] = field(default=(), repr=False)
-    #: What one should know before believing it.
+    #: Sentences to read first: what makes the answer uncertain.
     warnings: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def lived(self) -> bool:
         """The connection would have outlived what happened."""
-        return self.fate.kind == "lived"
+        return self.outcome.kind == "lived"
 
     @property
     def failed_after_s(self) -> float | None:
         """Seconds until its program would have had an error; None when it would have had none."""
-        return round(self.fate.after / SECOND, 1) if self.fate.kind == "failed" else None
+        return round(self.outcome.after / SECOND, 1) if self.outcome.kind == "failed" else None
 
     @property
     def reproduces(self) -> str:
@@ -340,14 +344,14 @@ def what_if(
     side: str = "",
     cause: str = "",
 ) -> WhatIf:
-    """What would have become of a connection under other settings, or on another way.
+    """What would have become of a connection under other settings, or on another path.
 
     `connection` is one of a capture, as `read_capture(FILE).connection(0)`, or any run with a single one.
-    What is not given stays as the segments show it. Durations are seconds, 0 = off; `firewall_idle_s` is the
-    idle timer of a box in between (0: no box), `expired` what it does then: drop, reject, reset_both, reopen
-    or drop_inbound. The socket's settings are those of `side`: `client` or `server`; as it comes, of the side
-    that asked in vain. `cause` of a silence without an answer: `box` (one that forgot) or `peer` (gone, or
-    the way to it); as it comes, the likelier one, and the sentence names the other. Where the model under the
+    What is not given stays as the packets show it. Durations are seconds, 0 = off; `firewall_idle_s` is the
+    idle timer of a middlebox (0: none), `expired` what it does then: drop, reject, reset_both, reopen or
+    drop_inbound. The socket's settings are those of `side`: `client` or `server`; by default the side that
+    got no answer. `cause` of a silence without an answer: `box` (a middlebox that forgot) or `peer` (gone, or
+    the path to it); by default the likelier one, and the sentence names the other. Where the model under the
     captured settings does not do what the capture shows, the sentence begins with that. Raises
     `ParameterError`: for a wrong value, and for a connection that stood still because its receiver did not
     read, which is the case of the experiment slow_reader.
@@ -358,43 +362,39 @@ def what_if(
     }  # fmt: skip
     _check(side, cause, firewall_idle_s, expired)
     work, warnings = shortened(workload(_last_of(connection)))
-    refuse_standstill(work)
-    left_out = not_played(work)
+    refuse_stalled(work)
+    left_out = not_replayed(work)
     reasons = (*left_out, *(each.partition(" (")[0] for each in warnings))
     if len(connection.packets) > MOST_PLAYED:
         warnings += (
             f"Only the last {MOST_PLAYED:,} of {len(connection.packets):,} segments are played: a silence "
             "before them is not considered.",
         )
-    side = side or (work.death.side if work.death else CLIENT)
+    side = side or (work.unanswered.side if work.unanswered else CLIENT)
     settings = {each: settings_of(work, each) for each in OTHER}
     sockets = {each: _socket(found) for each, found in settings.items()}
     wanted = {name: value for name, value in asked.items() if value is not None}
     case = _Case(work, side, sockets, sockets[side].with_values(**wanted))
     _check_user_timeout(case.socket, work)
     plan = plan_of(work, cause, firewall_idle_s, expired, _asks_after(sockets))
-    was, again = case.run(sockets[side], plan.was), case.run(case.socket, plan.then)
-    before, fate = case.fate(was, plan.was), case.fate(again, plan.then)
-    likeness = compare(work, was)
-    before = as_captured(before, work, side)
+    model, changed = case.run(sockets[side], plan.captured), case.run(case.socket, plan.changed)
+    was, outcome = case.outcome(model, plan.captured), case.outcome(changed, plan.changed)
+    likeness = compare(work, model)
+    was = as_captured(was, work, side)
     box = {"firewall_idle_s": firewall_idle_s, "expired": expired}
     changes = wanted | {name: value for name, value in box.items() if value is not None}
-    doubts = _doubts(case, plan, fate) if changes else []
-    answer = _guessed(sentence(changes, side, before, fate), likeness, reasons)
-    told = " ".join([answer, *doubts])
-    inferences = (*of_the_way(work, plan), *settings[side].inferences)
+    doubts = _doubts(case, plan, outcome) if changes else []
+    answer = " ".join([_guessed(sentence(changes, side, was, outcome), likeness, reasons), *doubts])
+    inferences = (*of_the_network(work, plan), *settings[side].inferences)
     warnings += tuple(connection.warnings) + left_out + _without_effect(case.socket, wanted)
-    return WhatIf(told, connection, was, again, changes, before, fate, likeness, inferences, warnings)
+    return WhatIf(answer, connection, model, changed, changes, was, outcome, likeness, inferences, warnings)
 
 
 def _last_of(connection: Trace) -> Trace:
-    """What of a long connection is played: its end, where it is decided."""
+    """The part of a long connection that is replayed: its end, which decides."""
     if len(connection.packets) <= MOST_PLAYED:
         return connection
     return replace(connection, packets=connection.packets[-MOST_PLAYED:])
-
-
-# -- the case ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -403,74 +403,72 @@ class _Case:
 
     work: Workload
     side: str
-    sockets: dict[str, Socket]
+    sockets: dict[str, SocketSettings]
     #: The side's own, changed.
-    socket: Socket
+    socket: SocketSettings
 
-    def run(self, socket: Socket, way: Way) -> Trace:
-        """The model's run with this socket on the side that is asked about."""
+    def run(self, socket: SocketSettings, fault: PathFault) -> Trace:
+        """The model's run with this socket on the side that the question is about."""
         sockets = self.sockets | {self.side: socket}
-        return run(Again(self.work, sockets[CLIENT], sockets[SERVER], way, self.work.end))
+        return run(WorkloadReplay(self.work, sockets[CLIENT], sockets[SERVER], fault, self.work.end))
 
-    def fate(self, trace: Trace, way: Way) -> Fate:
-        """What became of it: as the side met it, or as the other did where this one never learned."""
-        packets = tuple(workload(trace).packets)
-        death = death_of(trace, packets, self.work.round_trip, first=self.side)
-        # Of a peer that is gone nobody knows whether its machine lives.
-        left = not way.breaks and any(
+    def outcome(self, trace: Trace, fault: PathFault) -> Outcome:
+        """What became of it: as the side met it, or as the other did where this one got no error."""
+        followed = workload(trace).followed
+        last = followed.unanswered(self.work.round_trip, first=self.side)
+        # Nothing shows whether the machine of a peer that is gone still runs.
+        left = not fault.breaks and any(
             s.host == OTHER[self.side] and s.state not in ("LISTEN", "TIME_WAIT")
             for s in trace.sockets_at(trace.end)
         )
-        cut = bool(way.breaks) or any(n.text.startswith("forgets") for n in trace.notes)
-        if death is None or death.side != self.side:
-            if death is None and not (cut and self._open(trace)):
-                return Fate("lived", self.side, closed=closed_by(self.work))
-            heard = max((p.arrives or 0 for p in packets if p.receiver == self.side), default=0)
-            return Fate("waits", self.side, None, trace.end - heard, "heard", left)
-        since = "asked" if death.data else "heard"
-        began = death.asked if death.data else death.heard
-        if death.ended is None:
-            return Fate("waits", self.side, None, trace.end - began, since, left)
-        return Fate("failed", self.side, death.error, death.ended - began, since, left)
+        cut = bool(fault.breaks) or any(n.text.startswith("forgets") for n in trace.notes)
+        if last is None or last.side != self.side:
+            if last is None and not (cut and self._open(trace)):
+                return Outcome("lived", self.side, closed=closed_by(self.work))
+            heard = max((p.arrives or 0 for p in followed.packets if p.receiver == self.side), default=0)
+            return Outcome("waits", self.side, None, trace.end - heard, "heard", left)
+        began, since = (last.asked, "asked") if last.data else (last.heard, "heard")
+        if last.ended is None:
+            return Outcome("waits", self.side, None, trace.end - began, since, left)
+        return Outcome("failed", self.side, last.error, last.ended - began, since, left)
 
     def _open(self, trace: Trace) -> bool:
         """The side still has a connection at the end that the other could use."""
         return any(s.host == self.side and s.state == "ESTABLISHED" for s in trace.sockets_at(trace.end))
 
 
-def _socket(found: Settings) -> Socket:
+def _socket(found: Settings) -> SocketSettings:
     """The settings that were seen, within what Linux takes."""
-    return Socket(
+    return SocketSettings(
         keepalive_idle_s=min(found.keepalive_idle_s, 32767), user_timeout_s=found.user_timeout_s,
         keepalive_interval_s=min(max(found.keepalive_interval_s, 1), 32767),
         keepalive_probes=min(max(found.keepalive_probes, 1), 127), retries2=max(found.retries2, 1),
     )  # fmt: skip
 
 
-def _doubts(case: _Case, plan: Plan, fate: Fate) -> list[str]:
-    """What the answer hangs on: which box, or none at all."""
-    told = []
-    if plan.between is not None and not plan.then.breaks and fate.kind == "lived":
+def _doubts(case: _Case, plan: ReplayPlan, outcome: Outcome) -> list[str]:
+    """What the answer depends on: which middlebox, or none at all."""
+    doubts = []
+    if plan.between is not None and not plan.changed.breaks and outcome.kind == "lived":
         low, high = plan.between
-        least = replace(plan.then, firewall_idle_s=low + 2 * BEFORE_S)
-        if case.fate(case.run(case.socket, least), least).kind != "lived":
-            alive = case.run(case.socket, Way())
-            needed = workload(alive).quiet
-            told.append(
+        least = replace(plan.changed, firewall_idle_s=low + 2 * BEFORE_S)
+        if case.outcome(case.run(case.socket, least), least).kind != "lived":
+            needed = workload(case.run(case.socket, PathFault())).quiet
+            doubts.append(
                 f"That is so if the box forgets after more than {duration(needed)} of silence; the capture "
-                f"only shows that it does between {_in_words(low)} and {_in_words(high)}."
+                f"only shows that it does between {in_words(low)} and {in_words(high)}."
             )
     if plan.otherwise is not None:
-        other = case.fate(case.run(case.socket, plan.otherwise), plan.otherwise)
+        other = case.outcome(case.run(case.socket, plan.otherwise), plan.otherwise)
         peer = OTHER[case.side]
         what = f"Had the {peer} gone instead" if plan.otherwise.breaks else "Had a box forgotten it instead"
-        if not same(fate, other):
-            told.append(f"{what}, it would have {ending(other)}{counted(other) if other.after else ''}.")
-    return told
+        if not same(outcome, other):
+            doubts.append(f"{what}, it would have {ending(other)}{counted(other) if other.after else ''}.")
+    return doubts
 
 
 def _guessed(answer: str, likeness: Likeness, reasons: tuple[str, ...]) -> str:
-    """The answer; where the model does something else than the capture shows, that and why comes first."""
+    """The answer, after a warning where the model does not do what the capture shows."""
     if likeness.holds:
         return answer
     why = "; ".join(each[:1].lower() + each[1:].rstrip(".") for each in reasons) or likeness.differs
@@ -480,12 +478,8 @@ def _guessed(answer: str, likeness: Likeness, reasons: tuple[str, ...]) -> str:
     )
 
 
-def _in_words(seconds: float) -> str:
-    return duration(round(seconds * SECOND))
-
-
-def _asks_after(sockets: dict[str, Socket]) -> float:
-    """The shortest idle time after which somebody's keepalive asks, seconds; 0: nobody's does."""
+def _asks_after(sockets: dict[str, SocketSettings]) -> float:
+    """The shorter keepalive idle time of both sides, seconds; 0 where neither has keepalive."""
     return min((each.keepalive_idle_s for each in sockets.values() if each.keepalive_idle_s), default=0)
 
 
@@ -500,7 +494,7 @@ def _check(side: str, cause: str, firewall_idle_s: float | None, expired: str | 
         raise ParameterError(f"expired = {expired!r} is not one of {', '.join(EXPIRED)}.")
 
 
-def _check_user_timeout(socket: Socket, work: Workload) -> None:
+def _check_user_timeout(socket: SocketSettings, work: Workload) -> None:
     round_trip = work.round_trip / SECOND
     if 0 < socket.user_timeout_s <= round_trip:
         raise ParameterError(
@@ -514,7 +508,7 @@ def _check_user_timeout(socket: Socket, work: Workload) -> None:
         )
 
 
-def _without_effect(socket: Socket, wanted: dict[str, float | int]) -> tuple[str, ...]:
+def _without_effect(socket: SocketSettings, wanted: dict[str, float | int]) -> tuple[str, ...]:
     names = [name for name in ("keepalive_interval_s", "keepalive_probes") if name in wanted]
     if names and not socket.keepalive_idle_s:
         return (f"{' and '.join(names)} change nothing while keepalive is off: give keepalive_idle_s, too.",)

@@ -9,8 +9,10 @@ import pytest
 import tcplab
 from tcplab import cli
 from tcplab.capture.capture import read_capture
-from tcplab.capture.findings import CODES, ENDS, PASS, WALK, diagnose, suspicious
+from tcplab.capture.findings import CODES, diagnose
 from tcplab.capture.findings.report import diagnosis_lines, harmless
+from tcplab.capture.findings.screen import screened
+from tcplab.capture.findings.story import ENDS, PASS, WALK
 from tcplab.capture.pcap import write_pcap
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
 from tcplab.core.text import MILLISECOND, SECOND
@@ -326,7 +328,7 @@ def test_what_is_passed_over_has_nothing_to_tell(name, monkeypatch):
     capture = read_capture(STORED / f"{name}.pcap")
     quick = diagnose(capture)
     assert len(quick) == len(capture.connections)
-    monkeypatch.setattr(tcplab.capture.findings, "suspicious", lambda capture: [WALK] * len(quick))
+    monkeypatch.setattr("tcplab.capture.findings.screen.screened", lambda table: [WALK] * len(quick))
     assert diagnose(capture) == quick
 
 
@@ -399,20 +401,20 @@ def test_probes_of_a_capture_that_began_later(tmp_path):
 def test_a_healthy_connection_is_passed_over_and_one_odd_byte_is_not(tmp_path):
     talk = (3, "client", PSH | ACK, 100, 500, 40), (4, "server", PSH | ACK, 500, 140, 90)
     healthy = *HANDSHAKE, *talk, (5, "client", ACK, 140, 590, 0)
-    assert not suspicious(capture_of(tmp_path, *healthy)).any()
+    assert screened(capture_of(tmp_path, *healthy).table) == [PASS]
     probed = capture_of(tmp_path, *healthy, (9000, "client", ACK, 139, 590, 0))
-    assert suspicious(probed).tolist() == [WALK]
+    assert screened(probed.table) == [WALK]
     unanswered = capture_of(tmp_path, *healthy, (9000, "client", PSH | ACK, 140, 590, 1))
-    assert suspicious(unanswered).tolist() == [WALK]
+    assert screened(unanswered.table) == [WALK]
     not_yet = capture_of(tmp_path, *healthy, (90, "client", PSH | ACK, 140, 590, 1))
-    assert suspicious(not_yet).tolist() == [PASS]
+    assert screened(not_yet.table) == [PASS]
     late = capture_of(
         tmp_path, *healthy, (9000, "client", ACK, 140, 590, 0), (9090, "client", ACK, 140, 590, 9)
     )
-    assert suspicious(late).tolist() == [WALK]
+    assert screened(late.table) == [WALK]
     close = (9, "client", FIN | ACK, 140, 590, 0), (10, "server", FIN | ACK, 590, 141, 0)
     closed = capture_of(tmp_path, *healthy, *close, (11, "client", ACK, 141, 591, 0))
-    assert suspicious(closed).tolist() == [ENDS]
+    assert screened(closed.table) == [ENDS]
 
 
 # --- the command ---

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tcplab.capture import table as flows
 from tcplab.capture.table import PairTable, connection_numbers
+from tcplab.core.connections import number_connections
 from tcplab.core.segment import Endpoint, Segment
-from tcplab.follow import incarnations
 
 
 @pytest.mark.parametrize("pairs", [5, 300, 4000, 60_000])
@@ -73,4 +73,4 @@ def test_connections_are_numbered_as_the_rule_says(told, in_order):
     places = [each >> 1 for each in ways]
     first = np.array([places.index(flow) for flow in range(len(names))], np.int64)
     numbers = connection_numbers(len(names), first if in_order else None, way, flags, seq, ack)
-    assert numbers.tolist() == incarnations(segments)
+    assert numbers.tolist() == number_connections(segments)

@@ -1,4 +1,4 @@
-"""What the programs did, taken out of segments: of a run through its own pcap, and of recordings."""
+"""What the programs did, taken out of packets: of a run through its own pcap, and of recordings."""
 
 from dataclasses import replace
 
@@ -12,10 +12,11 @@ from tcplab.capture.pcap import write_pcap
 from tcplab.capture.recordings import LIBRARY, recording
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.follow import CLIENT, OTHER, SERVER
 from tcplab.what_if.answer import compare, what_if
 from tcplab.what_if.inference import ASSUMED, SEEN, rounded, settings_of
-from tcplab.what_if.script import Again, Socket, Way
-from tcplab.what_if.workload import CLIENT, OTHER, SEND, SERVER, Deed, Workload, shortened, workload
+from tcplab.what_if.script import PathFault, SocketSettings, WorkloadReplay
+from tcplab.what_if.workload import SEND, ApplicationEvent, Workload, shortened, workload
 
 ENDS = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
 
@@ -26,17 +27,18 @@ def of(name, connection=0):
 
 def made(talk, round_trip=2 * MILLISECOND):
     """A workload of (side, bytes, milliseconds of thought) in turns: each waits for all before it."""
-    deeds, sent, t = [], dict.fromkeys(OTHER, 0), 0
+    events, sent, t = [], dict.fromkeys(OTHER, 0), 0
     for side, length, thinks in talk:
         t += thinks * MILLISECOND + round_trip
-        deeds.append(Deed(side, SEND, t, length, heard=sent[OTHER[side]], after=thinks * MILLISECOND))
+        received = sent[OTHER[side]]
+        events.append(ApplicationEvent(side, SEND, t, length, received=received, after=thinks * MILLISECOND))
         sent[side] += length
     near = dict.fromkeys(OTHER, round_trip // 2)
-    return Workload(*ENDS, tuple(deeds), near, 1448, 0, t, False, None)
+    return Workload(*ENDS, tuple(events), near, 1448, 0, t, False, None)
 
 
 def played(work):
-    return run(Again(work, Socket(), Socket(), Way(), work.end))
+    return run(WorkloadReplay(work, SocketSettings(), SocketSettings(), PathFault(), work.end))
 
 
 def through_a_file(trace, folder):
@@ -67,16 +69,16 @@ def test_a_run_taken_apart_is_what_was_played(tmp_path_factory, talk):
     trace = played(work)
     for seen in (trace, through_a_file(trace, tmp_path_factory.mktemp("run"))):
         found = workload(seen)
-        told = [(deed.side, deed.length, deed.heard) for deed in found.deeds if deed.what == SEND]
-        assert told == [(deed.side, deed.length, deed.heard) for deed in work.deeds]
-        for mine, theirs in zip(found.deeds, work.deeds, strict=False):
+        sent = [(each.side, each.length, each.received) for each in found.events if each.call == SEND]
+        assert sent == [(each.side, each.length, each.received) for each in work.events]
+        for mine, theirs in zip(found.events, work.events, strict=False):
             assert mine.after == pytest.approx(theirs.after, abs=3 * MILLISECOND)
-        assert found.death is None
+        assert found.unanswered is None
 
 
 @settings(max_examples=25)
 @given(TALK)
-def test_played_again_it_is_the_same_run(talk):
+def test_a_replay_is_the_same_run(talk):
     first = played(made(in_turns(talk)))
     again = workload(first)
     assert compare(again, played(again)).holds
@@ -97,7 +99,7 @@ def test_the_roundest_number_that_fits(seen, meant):
     assert rounded(round(seen * SECOND)) == meant
 
 
-# --- how it died, against what was done ---
+# --- what stayed unanswered, against what was done ---
 
 
 @pytest.mark.parametrize(
@@ -112,23 +114,23 @@ def test_the_roundest_number_that_fits(seen, meant):
     ],
 )
 def test_who_asked_in_vain(name, side, data, reset):
-    death = of(name).death
-    assert (death.side, death.data, death.reset) == (side, data, reset)
+    last = of(name).unanswered
+    assert (last.side, last.data, last.reset) == (side, data, reset)
 
 
 @pytest.mark.parametrize(
     "name",
     ["handshake_and_close", "postgres_long_query", "mariadb_kill", "mariadb_wait_timeout", "fin_or_rst"],
 )
-def test_what_programs_ended_did_not_die(name):
-    assert of(name).death is None
+def test_what_programs_ended_was_answered(name):
+    assert of(name).unanswered is None
 
 
 def test_silence_of_a_recorded_run_is_the_quiet_of_its_parameters():
     work = workload(recording("idle_firewall"))
     quiet = recording("idle_firewall").parameters["quiet_s"]
-    assert work.death.silence / SECOND == pytest.approx(quiet, abs=0.1)
-    assert work.death.error == recording("idle_firewall").outcome["error"]
+    assert work.unanswered.silence / SECOND == pytest.approx(quiet, abs=0.1)
+    assert work.unanswered.error == recording("idle_firewall").outcome["error"]
 
 
 @pytest.mark.parametrize("name", ["keepalive", "lesson_cable_out_idle", "lesson_keepalive_and_data"])
@@ -159,8 +161,8 @@ def test_no_probe_says_how_long_keepalive_would_have_had():
 def test_long_messages_are_shortened_and_said_so():
     work = made([(CLIENT, 40, 0), (SERVER, 100_000, 5), (CLIENT, 50, 5)])
     short, (said,) = shortened(work)
-    assert [deed.length for deed in short.deeds] == [40, 14480, 50]
-    assert [deed.heard for deed in short.deeds] == [0, 40, 14480]
+    assert [event.length for event in short.events] == [40, 14480, 50]
+    assert [event.received for event in short.events] == [0, 40, 14480]
     assert "100,000" in said and "14,480" in said
     assert shortened(made([(CLIENT, 40, 0)]))[1] == ()
 
@@ -169,7 +171,7 @@ def test_midstream_is_played_from_its_first_segment():
     trace = read_capture(LIBRARY / "lesson_keepalive_and_data.pcap").connection(0)
     late = replace(trace, packets=[p for p in trace.packets if p.t > 5 * SECOND])
     work = workload(late)
-    assert work.midstream and work.deeds[0].length == 40
+    assert work.midstream and work.events[0].length == 40
     answer = what_if(late)
     assert answer.likeness.holds and answer.likeness.compared >= 5, answer.likeness.sentence
     assert answer.failed_after_s == pytest.approx(what_if(trace).failed_after_s, abs=0.1)

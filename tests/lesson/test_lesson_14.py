@@ -151,7 +151,7 @@ def test_the_box_of_the_recordings_is_the_one_that_the_lesson_names():
 def test_keepalive_in_time_saves_the_report_and_none_would_have_left_the_client_waiting():
     report = trace("case_2_client")
     assert what_if(report, keepalive_idle_s=60, **ASKS, **BOX).lived
-    assert what_if(report, keepalive_idle_s=0).fate.kind == "waits"
+    assert what_if(report, keepalive_idle_s=0).outcome.kind == "waits"
 
 
 def test_the_defaults_would_have_told_of_the_dead_server_after_two_hours():

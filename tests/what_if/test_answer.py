@@ -7,6 +7,7 @@ import pytest
 
 import tcplab
 from tcplab.capture.recordings import LIBRARY
+from tcplab.what_if import answer as what_if_answer
 
 
 def connection(name, i=0):
@@ -28,7 +29,7 @@ def close_to(seconds):
 
 def test_a_user_timeout_instead_of_a_quarter_of_an_hour():
     answer = tcplab.what_if(connection("lesson_cable_out_sending"), user_timeout_s=30)
-    assert answer.fate.error == "ETIMEDOUT"
+    assert answer.outcome.error == "ETIMEDOUT"
     assert answer.failed_after_s == close_to(recorded("lesson_cable_out_user_timeout"))
     assert "instead of 15 min 47 s" in answer.sentence
 
@@ -43,7 +44,7 @@ def test_keepalive_shorter_than_the_box_saves_the_report():
     assert tcplab.what_if(dropped, keepalive_idle_s=1, firewall_idle_s=2).lived
     assert tcplab.recording("lesson_report_dropped").parameters["firewall_idle_s"] == 2
     late = tcplab.what_if(dropped, keepalive_idle_s=3, firewall_idle_s=2)
-    assert late.fate.kind == "failed" and late.failed_after_s < 8
+    assert late.outcome.kind == "failed" and late.failed_after_s < 8
 
 
 def test_a_more_patient_box_saves_the_report():
@@ -106,12 +107,12 @@ def test_a_run_is_answered_like_its_capture():
     for name in ("lesson_cable_out_sending", "idle_firewall", "keepalive"):
         ran = tcplab.what_if(tcplab.recording(name), user_timeout_s=3)
         seen = tcplab.what_if(connection(name), user_timeout_s=3)
-        assert ran.fate.kind == seen.fate.kind
-        assert ran.fate.after == pytest.approx(seen.fate.after, abs=2e8)
+        assert ran.outcome.kind == seen.outcome.kind
+        assert ran.outcome.after == pytest.approx(seen.outcome.after, abs=2e8)
 
 
 def test_of_a_long_connection_the_end_is_played(monkeypatch):
-    monkeypatch.setattr("tcplab.what_if.answer.MOST_PLAYED", 12)
+    monkeypatch.setattr(what_if_answer, "MOST_PLAYED", 12)
     answer = tcplab.what_if(connection("lesson_keepalive_and_data"), keepalive_idle_s=5)
     assert any("the last 12 of 20" in each for each in answer.warnings)
     assert answer.likeness.holds and answer.failed_after_s == pytest.approx(20, abs=0.5)

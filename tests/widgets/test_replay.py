@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from itertools import pairwise
 
 import pytest
@@ -25,9 +24,12 @@ from tcplab import (
     run,
     write_pcap,
 )
+from tcplab.capture.capture import Capture
+from tcplab.capture.findings import findings_of
+from tcplab.capture.plain import read_plain
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
-from tcplab.follow import Ends
+from tcplab.follow import EndStates
 from tcplab.pictures.console import screens_html
 from tcplab.pictures.replay import (
     HEIGHT,
@@ -39,7 +41,6 @@ from tcplab.pictures.replay import (
     ReplaySteps,
     consoles,
     ends_table,
-    findings_of,
 )
 
 CAPTURES = sorted((PROJECT / "data" / "captures").glob("*.pcap"))
@@ -140,13 +141,11 @@ def test_findings_of_a_trace_alone_are_those_of_its_capture(path):
     assert [each.code for each in alone] == [each.code for each in diagnose(capture).connections[0].findings]
 
 
-def test_without_numpy_a_capture_is_replayed_without_findings(monkeypatch):
-    trace = captured("lesson_client_write")
-    monkeypatch.setitem(sys.modules, "tcplab.capture.findings.story", None)
-    widget = replay(trace)
-    assert widget.steps.findings == []
-    widget.press("End")
-    assert widget.sentence
+def test_a_capture_read_without_numpy_is_replayed_with_the_same_findings():
+    path = PROJECT / "data" / "captures" / "lesson_client_write.pcap"
+    plain = Capture(path.name, read_plain(path)).connection(0)
+    findings = replay(plain).steps.findings
+    assert findings and findings == replay(captured("lesson_client_write")).steps.findings
 
 
 # -- playing -----------------------------------------------------------------------------------
@@ -280,7 +279,7 @@ def test_a_new_page_is_given_where_it_stands():
 
 
 def states_of(trace, host):
-    return [sample.state for sample in Ends(trace).sockets() if sample.host == host]
+    return [sample.state for sample in EndStates(trace).sockets() if sample.host == host]
 
 
 def test_the_states_of_a_healthy_connection():

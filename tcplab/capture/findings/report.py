@@ -1,30 +1,30 @@
-"""A diagnosis as lines of text: the summary first, then the connections, worst first."""
+"""A diagnosis as lines of text: the summary, then the connections, worst first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tcplab.capture.findings import CODES, ConnectionFindings, Diagnosis
-from tcplab.core.text import seconds
+from tcplab.core.text import plural, seconds
 
-#: More connections than this are counted, not told one by one.
-TOLD = 12
-#: More frames than this are given by the first and the last.
+#: More connections than this are counted, not listed.
+LISTED = 12
+#: Of more frames than this the first ones and the last are listed.
 FRAMES = 8
 
 
 def harmless(text: str) -> str:
-    """The text with every sign escaped that a terminal could obey."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    """The text with every character escaped that a terminal could obey."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
     """What `tcplab diagnose` prints for one file."""
-    shown = sorted((each for each in diagnosis.connections if each.findings), key=_rank)
-    silent = len(diagnosis) - len(shown)
+    listed = sorted((each for each in diagnosis.connections if each.findings), key=_rank)
+    silent = len(diagnosis) - len(listed)
     yield (
-        f"{harmless(diagnosis.name)}: {diagnosis.packets:,} TCP packet{'s' * (diagnosis.packets != 1)}, "
-        f"{len(diagnosis):,} connection{'s' * (len(diagnosis) != 1)}."
+        f"{harmless(diagnosis.name)}: {plural(diagnosis.packets, 'TCP packet')}, "
+        f"{plural(len(diagnosis), 'connection')}."
     )
     for warning in diagnosis.warnings:
         yield f"Note: {harmless(warning)}"
@@ -34,12 +34,12 @@ def diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield from [f"  {silent:>8,}  nothing to tell"] if silent else []
     elif silent:
         yield "Nothing to tell: no finding in this connection."
-    for connection in shown[:TOLD]:
+    for connection in listed[:LISTED]:
         yield ""
         yield from _connection_lines(connection)
-    if len(shown) > TOLD:
+    if len(listed) > LISTED:
         yield ""
-        yield f"{len(shown) - TOLD:,} more connections have findings: --json gives them all."
+        yield f"{len(listed) - LISTED:,} more connections have findings: --json gives them all."
 
 
 def _rank(connection: ConnectionFindings) -> int:

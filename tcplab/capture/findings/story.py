@@ -1,4 +1,14 @@
-"""One connection as the findings look at it: its segments, their frames, and what is known around it."""
+"""One connection as the findings look at it: its packets, their frames, ICMP errors, and the database.
+
+ICMP errors say why segments went unanswered. Linux fails a connect() at once for nearly all of them, and
+keeps a connection that is established in spite of all of them (net/ipv4/tcp_ipv4.c:tcp_v4_err,
+net/ipv4/icmp.c:icmp_err_convert).
+
+The database is known by the first bytes of a connection, else by the server's port. The bytes count only
+where the capture holds the SYN before them, so that they are the first ones. What is encrypted from the
+first byte on looks the same for every database: there the port is all there is. A protocol is also spoken
+by other products: PostgreSQL's by PgBouncer and CockroachDB, Redis's by Valkey.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +20,19 @@ from typing import Any
 
 from tcplab.capture.capture import SERVICES, Capture
 from tcplab.capture.plain import HOST, LATE, NETWORK, PORT, PROHIBITED, TOO_BIG, Quote
-from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
+from tcplab.core.segment import Endpoint
 from tcplab.core.text import seconds, times
-from tcplab.core.trace import Packet
+from tcplab.follow import CLIENT, SERVER, Followed
 
-OTHER = {"client": "server", "server": "client"}
+#: How much of a connection must be walked: nothing, its handshake and its end, or every segment.
+PASS, ENDS, WALK = 0, 1, 2
+
+#: A host or firewall refuses the connection; or there is none. Codes that an error can explain.
+REFUSALS, ABSENCES = (PORT, PROHIBITED), (HOST, NETWORK, LATE)
+SYN_CODES = ("refused", "unanswered_syn")
+EXPLAINED = (*SYN_CODES, "dead_peer", "keepalive_death", "idle_then_dead", "retransmission")
+#: The message of the program that called connect().
+MESSAGES = {PORT: "Connection refused", HOST: "No route to host", NETWORK: "Network is unreachable"}
 
 
 @dataclass(frozen=True)
@@ -51,40 +69,17 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Story:
-    """One connection. A place is an index of `packets` and of `frames`."""
+class ConnectionStory(Followed):
+    """One followed connection with what is known around it. A place is an index of `packets` and `frames`."""
 
     client: Endpoint
     server: Endpoint
-    packets: list[Packet]
     frames: list[int]
-    #: When the capture ends, nanoseconds since its first packet.
-    end: int
-    #: True when a byte of data passed.
-    carried: bool
+    #: True when a byte of data passed outside of the packets here.
+    carried: bool = False
     earlier: Earlier | None = None
     #: ICMP errors that quote its segments, in order of time.
     errors: tuple[Quote, ...] = ()
-    #: What was worked out once and is asked for by several findings.
-    known: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-
-    def places(self, side: str = "", flags: int = 0) -> list[int]:
-        """Where `side` (or either) sent a segment with all of these flags."""
-        return [
-            i
-            for i, p in enumerate(self.packets)
-            if (not side or p.sender == side) and p.segment.flags & flags == flags
-        ]
-
-    def acknowledged(self, place: int) -> int | None:
-        """Where the other side first acknowledged all of the segment at this place; None: it never did."""
-        mine = self.packets[place]
-        end = mine.segment.end_seq
-        for i in range(place + 1, len(self.packets)):
-            p = self.packets[i]
-            if p.sender != mine.sender and acks(p.segment) and seq_diff(p.segment.ack, end) >= 0:
-                return i
-        return None
 
     def finding(self, code: str, places: list[int], says: str, **facts: Any) -> Finding:
         """A finding that these places prove, the first of them telling when."""
@@ -92,72 +87,34 @@ class Story:
         return Finding(code, frames, self.packets[places[0]].t, says, facts)
 
 
-def acks(segment: Segment) -> bool:
-    """True when its ACK number says what was received: a RST's does not."""
-    return segment.flags & (ACK | RST) == ACK
-
-
-def opens(segment: Segment) -> bool:
-    """True for a client's SYN."""
-    return segment.flags & (SYN | ACK | RST) == SYN
-
-
-def answers(segment: Segment) -> bool:
-    """True for a SYN-ACK."""
-    return segment.flags & (SYN | ACK | RST) == SYN | ACK
-
-
-def closes(segment: Segment) -> bool:
-    """True for a FIN that is no RST."""
-    return segment.flags & (FIN | RST) == FIN
-
-
-# ----------------------------------------------------------------------
-# What ICMP errors add to the findings: who said what about a connection whose segments went unanswered.
-#
-# Linux fails a connect() at once for nearly all of them, and keeps a connection that is established in spite
-# of all of them (net/ipv4/tcp_ipv4.c:tcp_v4_err, net/ipv4/icmp.c:icmp_err_convert).
-
-#: Somebody does not want this connection; or nobody is there. Codes that an error can explain.
-REFUSALS, ABSENCES = (PORT, PROHIBITED), (HOST, NETWORK, LATE)
-SYN_CODES = ("refused", "unanswered_syn")
-CODES = (*SYN_CODES, "dead_peer", "keepalive_death", "idle_then_dead", "retransmission")
-#: What the program that called connect() is told.
-TOLD = {PORT: "Connection refused", HOST: "No route to host", NETWORK: "Network is unreachable"}
-
-
 def errors(capture: Capture) -> dict[int, list[Quote]]:
-    """By connection, what was said of its segments; of several on one four-tuple the last that had begun."""
-    table = capture.table
-    if not table.quotes:
-        return {}
-    began = [table.values("t", capture.rows(i)[:1])[0] for i in range(len(capture.connections))]
+    """By connection, the errors about it; of several on one four-tuple the last that had begun."""
     of_pair: dict[frozenset[Endpoint], list[int]] = {}
-    for i, pair in enumerate(capture.connections):
+    for i, pair in enumerate(capture.connections if capture.table.quotes else ()):
         of_pair.setdefault(frozenset(pair), []).append(i)
     found: dict[int, list[Quote]] = {}
-    for quote in table.quotes:
+    for quote in capture.table.quotes:
         there = of_pair.get(frozenset((quote.source, quote.destination)), [])
-        before = [i for i in there if began[i] <= quote.t] or there[:1]
-        if before:
-            found.setdefault(before[-1], []).append(quote)
+        begun = [i for i in there if capture.table.values("t", capture.rows(i)[:1])[0] <= quote.t]
+        if there:
+            found.setdefault(begun[-1] if begun else there[0], []).append(quote)
     return found
 
 
-def about_syn(story: Story, said: Sequence[str]) -> Quote | None:
-    """The first error of these that was said of the client's segments."""
+def about_syn(story: ConnectionStory, said: Sequence[str]) -> Quote | None:
+    """The first of these errors about the client's segments."""
     return next((each for each in story.errors if each.source == story.client and each.says in said), None)
 
 
-def explained(finding: Finding, story: Story) -> Finding:
-    """The finding with what was said of the segments that it is about: facts `icmp`, `icmp_from`, …."""
-    if finding.code not in CODES:
+def explained(finding: Finding, story: ConnectionStory) -> Finding:
+    """The finding with the errors about its segments: facts `icmp`, `icmp_from`, …."""
+    if finding.code not in EXPLAINED:
         return finding
-    end = {"client": story.client, "server": story.server}[finding.facts.get("side", "client")]
-    again = finding.code == "retransmission"  # it begins when data is sent again: the reason came before
+    end = {CLIENT: story.client, SERVER: story.server}[finding.facts.get("side", CLIENT)]
+    is_late = finding.code == "retransmission"  # the error came before the second transmission
     said = [
         each for each in story.errors
-        if each.source == end and (each.says == TOO_BIG if again else each.t >= finding.t)
+        if each.source == end and (each.says == TOO_BIG if is_late else each.t >= finding.t)
     ]  # fmt: skip
     if not said:
         return finding
@@ -170,8 +127,8 @@ def explained(finding: Finding, story: Story) -> Finding:
     }
     if last.mtu:
         facts["mtu"] = last.mtu
-    way = f"{last.sender} said {times(len(same))} by ICMP: {last.says}{_meaning(finding, last)}."
-    return replace(finding, says=f"{finding.says} {way}", facts={**finding.facts, **facts})
+    added = f"{last.sender} said {times(len(same))} by ICMP: {last.says}{_meaning(finding, last)}."
+    return replace(finding, says=f"{finding.says} {added}", facts={**finding.facts, **facts})
 
 
 def _meaning(finding: Finding, error: Quote) -> str:
@@ -179,16 +136,9 @@ def _meaning(finding: Finding, error: Quote) -> str:
         size = f"packets of more than {error.mtu:,} bytes" if error.mtu else "packets of this size"
         return f"; {size} don't fit through there, and the sender must hear of it: many firewalls drop ICMP"
     if finding.code in SYN_CODES:
-        return f" (a program on Linux reads “{TOLD[error.says]}”)" if error.says in TOLD else ""
+        return f" (a program on Linux reads “{MESSAGES[error.says]}”)" if error.says in MESSAGES else ""
     return "; Linux keeps an established connection in spite of that"
 
-
-# ----------------------------------------------------------------------
-# Which database a connection speaks to: by its first bytes, else by the server's port.
-#
-# The bytes count only where the capture holds the SYN before them, so that they are the first ones. What is
-# encrypted from the first byte on looks the same for every database: there the port is all there is. Who
-# speaks a protocol may be another product: PgBouncer and CockroachDB speak PostgreSQL's, Valkey Redis's.
 
 #: Products by their ports that speak another one's protocol.
 SPEAKS = {"PgBouncer": "PostgreSQL", "CockroachDB": "PostgreSQL", "Redis Sentinel": "Redis"}
@@ -219,15 +169,15 @@ BY_SERVER = {
 @lru_cache(4096)
 def spoken(client: bytes, server: bytes) -> str | None:
     """The database whose protocol begins like this; None for any other."""
-    for said, beginnings in ((client, BY_CLIENT), (server, BY_SERVER)):
+    for greeting, beginnings in ((client, BY_CLIENT), (server, BY_SERVER)):
         for name, begins in beginnings.items():
-            if begins.match(said):
+            if begins.match(greeting):
                 return name
     return None
 
 
 def services(capture: Capture) -> list[str | None]:
-    """The database behind the server of each connection; None when neither bytes nor port tell."""
+    """The database behind the server of each connection; None when neither bytes nor port show it."""
     found = []
     for (_, server), greeting in zip(capture.connections, capture.table.greetings(), strict=True):
         by_port, by_bytes = SERVICES.get(server.port), spoken(*greeting)

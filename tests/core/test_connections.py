@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplab.follow import FourTuple, incarnations
+from tcplab.core.connections import ConnectionTracking, number_connections
 from transcript import EXCHANGE, read
 
 FIRST = "000000"  # the six segments of EXCHANGE
@@ -91,7 +91,7 @@ STORIES = {
 def test_each_segment_belongs_to_its_connection(name):
     story, expected = STORIES[name]
     packets, _ = read(EXCHANGE + story)
-    assert "".join(map(str, incarnations(p.segment for p in packets))) == FIRST + expected
+    assert "".join(map(str, number_connections(p.segment for p in packets))) == FIRST + expected
 
 
 def test_midstream_is_known_until_a_syn_begins_the_next():
@@ -100,7 +100,7 @@ def test_midstream_is_known_until_a_syn_begins_the_next():
         1  c RA 41 211
         2  c S  900 0
         """)
-    follower = FourTuple()
+    follower = ConnectionTracking()
     seen = []
     for packet in packets:
         follower.take(packet.sender == "server", packet.segment)
@@ -114,7 +114,7 @@ def test_midstream_is_known_until_a_syn_begins_the_next():
 )  # fmt: skip
 def test_numbers_start_at_zero_and_leave_none_out(drawn):
     packets, _ = read("\n".join(f"{t} {' '.join(map(str, each))}" for t, each in enumerate(drawn)))
-    numbers = incarnations(packet.segment for packet in packets)
+    numbers = number_connections(packet.segment for packet in packets)
     assert len(numbers) == len(drawn)
     firsts = list(dict.fromkeys(numbers))
     assert firsts == list(range(len(firsts)))

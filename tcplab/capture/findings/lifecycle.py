@@ -1,0 +1,317 @@
+"""Findings about how a connection begins and ends: who answered, who closed, and what became of each RST.
+
+One function per code; each takes a `ConnectionStory` and yields its findings. Sources: RFC 9293 section 3.5,
+net/ipv4/tcp_timer.c:tcp_retransmit_timer (schedule of SYNs), net/ipv4/tcp_minisocks.c:tcp_check_req and
+net/ipv4/syncookies.c (a full accept queue, and cookies).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+from tcplab.capture.findings.story import ABSENCES, REFUSALS, ConnectionStory, Finding, about_syn
+from tcplab.core.connections import acks, answers, closes, opens
+from tcplab.core.segment import ACK, FIN, RST, SYN, seq_add, seq_diff
+from tcplab.core.text import SECOND, duration, plural, seconds, times
+from tcplab.follow import CLIENT, OTHER, SERVER
+from tcplab.model.rules import ACCEPTED, CHALLENGED, IGNORED, TIME_WAIT_LENGTH, handshake_reset_verdict
+
+#: Two gaps are the same when the second is at most this much longer.
+SAME = 1.4
+
+
+# -- how it begins -------------------------------------------------------------------------------
+
+
+def refused(story: ConnectionStory) -> Iterator[Finding]:
+    """A SYN answered by RST+ACK, or by an ICMP error that refuses it."""
+    asked: int | None = None
+    for i, p in enumerate(story.packets):
+        if p.sender == CLIENT and opens(p.segment):
+            asked = i
+        elif answers(p.segment):
+            return
+        elif p.sender == SERVER and p.segment.flags & RST and asked is not None:
+            syn = story.packets[asked].segment
+            ack = p.segment.ack if p.segment.flags & ACK else None
+            if handshake_reset_verdict(ack, una=syn.seq, nxt=seq_add(syn.seq, 1)) == ACCEPTED:
+                yield story.finding(
+                    "refused", [asked, i],
+                    "The server's side refused the connection after "
+                    f"{duration(p.t - story.packets[asked].t)}: "
+                    "nobody listens on that port, or a firewall rejects it; one capture can't tell which.",
+                    after_s=seconds(p.t - story.packets[asked].t),
+                )  # fmt: skip
+                return
+    error = about_syn(story, REFUSALS)
+    if asked is not None and error is not None and not story.places(SERVER):
+        after = error.t - story.packets[asked].t
+        yield story.finding(
+            "refused", [asked],
+            f"The connection was refused by ICMP after {duration(after)}: a firewall did that, for Linux "
+            "itself answers with RST where nobody listens.",
+            after_s=seconds(after),
+        )  # fmt: skip
+
+
+def unanswered_syn(story: ConnectionStory) -> Iterator[Finding]:
+    """The SYN and at least one retransmission or an ICMP error, and no answer of the server at all."""
+    syns = [i for i in story.places(CLIENT, SYN) if opens(story.packets[i].segment)]
+    enough = 1 if about_syn(story, ABSENCES) else 2  # connect() fails at once after such an error
+    if len(syns) < enough or story.places(SERVER) or about_syn(story, REFUSALS):
+        return
+    at = [story.packets[i].t for i in syns]
+    gaps = [later - one for one, later in pairwise(at)]
+    linear = gaps[1] < SAME * gaps[0] if len(gaps) > 1 else None
+    yield story.finding(
+        "unanswered_syn", syns,
+        f"The client asked {times(len(syns))}{f' within {duration(at[-1] - at[0])}' if gaps else ''} "
+        "and heard nothing of the server: it is gone, or something on the way drops the SYN or its answer.",
+        attempts=len(syns), gaps_s=[seconds(gap) for gap in gaps],
+        schedule=None if linear is None else "linear" if linear else "exponential",
+    )  # fmt: skip
+
+
+def ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
+    """The SYN-ACK again after the client has acknowledged it."""
+    first = next((i for i in story.places(SERVER, SYN) if answers(story.packets[i].segment)), None)
+    if first is None or (done := story.acknowledged(first)) is None:
+        return
+    isn = story.packets[first].segment.seq
+    again = [
+        i
+        for i in story.places(SERVER, SYN)
+        if i > done and answers(story.packets[i].segment) and story.packets[i].segment.seq == isn
+    ]
+    if again:
+        yield story.finding(
+            "ghost_suspected", [first, done, *again],
+            f"The server repeated its SYN-ACK {times(len(again))} after the client had acknowledged it: its "
+            "accept queue is probably full, and the client holds a connection that the server's program does "
+            "not have. A lost ACK behind the point of capture looks the same.",
+            repeated=len(again),
+        )  # fmt: skip
+
+
+def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
+    """One SYN-ACK, then the client's first data again and again, never acknowledged."""
+    synacks = [i for i in story.places(SERVER, SYN) if answers(story.packets[i].segment)]
+    if len(synacks) != 1 or (done := story.acknowledged(synacks[0])) is None:
+        return
+    isn = next((p.segment.seq for p in story.packets if opens(p.segment)), None)
+    if isn is None:
+        return
+    data = [
+        i
+        for i in story.places(CLIENT)
+        if (s := story.packets[i].segment).length and s.seq == seq_add(isn, 1) and not s.flags & RST
+    ]
+    heard = any(
+        acks(story.packets[i].segment) and seq_diff(story.packets[i].segment.ack, isn) > 1
+        for i in story.places(SERVER)
+    )
+    if len(data) >= 3 and not heard:
+        yield story.finding(
+            "cookie_ghost_suspected", [synacks[0], done, *data],
+            "The handshake is complete for the client, but its first data was sent "
+            f"{times(len(data))} and never "
+            "acknowledged: the server may have answered with a SYN cookie while its accept "
+            "queue was full, and "
+            "knows nothing of this connection. A route that died after the handshake looks the same.",
+            attempts=len(data),
+        )  # fmt: skip
+
+
+def probe_only(story: ConnectionStory) -> Iterator[Finding]:
+    """Handshake and an end without a byte of data."""
+    synack = next((i for i in story.places(SERVER, SYN) if answers(story.packets[i].segment)), None)
+    if story.carried or any(p.segment.length for p in story.packets) or synack is None:
+        return
+    number = story.packets[synack].segment.end_seq
+    # HAProxy's check answers the SYN-ACK with RST+ACK at once: that acknowledges it, too.
+    answers_it = [i for i in story.places(CLIENT, ACK) if story.packets[i].segment.ack == number]
+    done = next((i for i in answers_it if i > synack), len(story.packets))
+    ends = [i for i, p in enumerate(story.packets) if i >= done and p.segment.flags & (FIN | RST)]
+    if ends:
+        yield story.finding(
+            "probe_only", [0, synack, ends[0]],
+            "The connection was opened and ended without a byte of data: most likely a health check.",
+            open_s=seconds(story.packets[ends[0]].t - story.packets[synack].t),
+        )  # fmt: skip
+
+
+def midstream(story: ConnectionStory) -> Iterator[Finding]:
+    """No SYN."""
+    if not story.places(flags=SYN):
+        yield story.finding(
+            "midstream", [0],
+            "The connection was already open when the capture began: who opened it is a guess "
+            "by the ports, and "
+            "the true size of its windows is unknown.",
+        )  # fmt: skip
+
+
+def port_reused(story: ConnectionStory) -> Iterator[Finding]:
+    """A new SYN on a four-tuple that the capture saw end."""
+    syn = next((i for i, p in enumerate(story.packets) if opens(p.segment)), None)
+    if story.earlier is None or syn is None:
+        return
+    after = story.packets[syn].t - story.earlier.ended
+    within = story.earlier.by_fin and after < TIME_WAIT_LENGTH
+    finding = story.finding(
+        "port_reused", [syn],
+        f"The client's port {story.client.port} is used again for the same server "
+        f"{duration(after)} after the "
+        f"last connection ended{', while TIME_WAIT would still last' if within else ''}.",
+        after_s=seconds(after), within_time_wait=within,
+    )  # fmt: skip
+    yield replace(finding, frames=(story.earlier.frame, *finding.frames))
+
+
+# -- how it ends ---------------------------------------------------------------------------------
+
+
+def reset_kind(story: ConnectionStory, place: int) -> str:
+    """Why it was sent: `abort` by a program or its Linux, `no_socket`, or `keepalive`.
+
+    Linux gives an active reset the ACK flag (net/ipv4/tcp_output.c:tcp_send_active_reset); the answer to a
+    segment for which there is no socket has none, and stands at the number that this one acknowledged.
+    """
+    p = story.packets[place]
+    if p.segment.flags & ACK:
+        return "keepalive" if story.keepalive_death[-1:] == [place] else "abort"
+    return "no_socket"
+
+
+_WHY = {
+    "abort": "It was a deliberate reset: a program closed with data unread or asked for it, or "
+    "its process or a "
+    "box between ended it.",
+    "no_socket": "It was the answer to a segment for which nobody there had a socket any more; "
+    "a firewall that "
+    "rejects looks the same.",
+    "keepalive": "Its keepalive probes had gone unanswered, and it gave the connection up.",
+}
+
+
+def reset_by_client(story: ConnectionStory) -> Iterator[Finding]:
+    """The client's RST ended the connection."""
+    yield from _reset_by(story, CLIENT)
+
+
+def reset_by_server(story: ConnectionStory) -> Iterator[Finding]:
+    """The server's RST ended the connection."""
+    yield from _reset_by(story, SERVER)
+
+
+def _reset_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
+    for reset in story.resets:
+        if reset.verdict == ACCEPTED and reset.sender == side:
+            kind = reset_kind(story, reset.place)
+            yield story.finding(
+                f"reset_by_{side}", [reset.place],
+                f"A RST from the {side}'s side ended the connection, if it arrived. {_WHY[kind]}",
+                kind=kind,
+            )  # fmt: skip
+
+
+def reset_ignored(story: ConnectionStory) -> Iterator[Finding]:
+    """A RST that the receiver threw away."""
+    for reset in story.resets:
+        if reset.verdict == IGNORED:
+            on = [] if reset.proof is None else [reset.proof]
+            yield story.finding(
+                "reset_ignored", [reset.place, *on],
+                f"A RST from the {reset.sender}'s side did not end the connection: it came "
+                f"{_offset(reset.offset)} the receiver expected"
+                f"{', and the connection went on' if on else ', outside its window'}.",
+                side=reset.sender, offset=reset.offset,
+            )  # fmt: skip
+
+
+def reset_challenged(story: ConnectionStory) -> Iterator[Finding]:
+    """A RST that drew a challenge ACK."""
+    for reset in story.resets:
+        if reset.verdict == CHALLENGED and reset.proof is not None:
+            yield story.finding(
+                "reset_challenged", [reset.place, reset.proof],
+                f"A RST from the {reset.sender}'s side did not end the connection: it came "
+                f"{_offset(reset.offset)} "
+                "the receiver expected, and was answered by a challenge ACK.",
+                side=reset.sender, offset=reset.offset,
+            )  # fmt: skip
+
+
+def _offset(offset: int) -> str:
+    if not offset:
+        return "at the number that"
+    return f"{plural(abs(offset), 'byte')} {'past' if offset > 0 else 'before'} the number that"
+
+
+def _close(story: ConnectionStory) -> tuple[int, int | None] | None:
+    """Where the first FIN is, and the other side's."""
+    fins = [i for i, p in enumerate(story.packets) if closes(p.segment)]
+    if not fins:
+        return None
+    first = fins[0]
+    return first, next((i for i in fins if story.packets[i].sender != story.packets[first].sender), None)
+
+
+def complete(story: ConnectionStory) -> bool:
+    """True when both sides closed, both FINs were acknowledged, and no RST ended it before."""
+    close = _close(story)
+    if close is None or close[1] is None or any(each.verdict == ACCEPTED for each in story.resets):
+        return False
+    return all(place is not None and story.acknowledged(place) is not None for place in close)
+
+
+def closed_by_client(story: ConnectionStory) -> Iterator[Finding]:
+    """The client sent the first FIN."""
+    yield from _closed_by(story, CLIENT)
+
+
+def closed_by_server(story: ConnectionStory) -> Iterator[Finding]:
+    """The server sent the first FIN."""
+    yield from _closed_by(story, SERVER)
+
+
+def _closed_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
+    close = _close(story)
+    if close is None or story.packets[close[0]].sender != side:
+        return
+    first, second = close
+    done = complete(story)
+    holder = side if done else None
+    if done and second is not None:
+        fin = story.packets[first].segment
+        if seq_diff(story.packets[second].segment.ack, fin.end_seq) < 0:
+            holder = "both"  # the FINs crossed
+    kept = {None: "The close is not complete in this capture.", "both": "Both keep it in TIME_WAIT."}
+    yield story.finding(
+        f"closed_by_{side}", [first] if second is None else [first, second],
+        f"The {side} hung up first. {kept.get(holder, f'The {side} keeps its port in TIME_WAIT.')}",
+        complete=done, time_wait_on=holder,
+    )  # fmt: skip
+
+
+def half_closed(story: ConnectionStory) -> Iterator[Finding]:
+    """One side has closed, the other has not for a second or more."""
+    close = _close(story)
+    if close is None or (acknowledged := story.acknowledged(close[0])) is None:
+        return
+    side = OTHER[story.packets[close[0]].sender]
+    since = story.packets[acknowledged].t
+    ends = [each.place for each in story.resets if each.verdict == ACCEPTED]
+    over = min([place for place in (close[1], *ends) if place is not None], default=None)
+    lasted = (story.end if over is None else story.packets[over].t) - since
+    if lasted < SECOND:
+        return
+    yield story.finding(
+        "half_closed", [close[0], acknowledged, *([] if over is None else [over])],
+        f"The {OTHER[side]} had closed, and the {side} knew it but did not close for {duration(lasted)}"
+        f"{' (the capture ends there)' if over is None else ''}: its socket was in CLOSE_WAIT, "
+        "and its program had not noticed or did not care.",
+        side=side, lasted_s=seconds(lasted),
+    )  # fmt: skip

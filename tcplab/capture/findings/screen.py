@@ -1,0 +1,123 @@
+"""Which connections of a capture are worth a look: a screening of all packets at once, with NumPy.
+
+A connection is passed over only when nothing in it can be a finding: it began with one SYN and its answer,
+every segment starts where the one before ended, no window was closed, no FIN or RST came, and what was not
+acknowledged when the capture ended had not been sent after a silence. Of one that differs only by its FINs
+the handshake and the end are enough.
+
+Without the columns of the fast reader every connection is walked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcplab.capture.capture import Capture
+from tcplab.capture.file import Array
+from tcplab.capture.findings.story import ENDS, PASS, WALK
+from tcplab.capture.table import Table
+from tcplab.core.segment import ACK, FIN, RST, SYN
+from tcplab.core.trace import Packet, Trace
+from tcplab.follow import CLIENT, SERVER, SILENCE
+
+#: Distance between two directions on the number line on which all of them follow each other.
+APART = 1 << 34
+#: Segments of a handshake.
+HANDSHAKE = 3
+
+
+def screened(table: Table) -> list[int]:
+    """For each connection, how much of it must be walked: `PASS`, `ENDS` or `WALK`."""
+    count = table.connections
+    walk = np.zeros(count, bool)
+    if not len(table):
+        return []
+    flags = table.flags
+    closed = np.zeros(count, bool)
+    closed[table.connection[(flags & FIN) != 0]] = True
+    odd = ((flags & RST) != 0) | ((table.window == 0) & ((flags & SYN) == 0))
+    walk[table.connection[odd]] = True
+    # Several connections on one four-tuple: how the one before ended is part of the next one's story.
+    pairs = np.unique(np.stack([table.direction >> 1, table.connection]), axis=1)
+    often = np.bincount(pairs[0]) > 1
+    walk[pairs[1][often[pairs[0]]]] = True
+    opening = (flags[table.syn] & ACK) == 0
+    for rows in (table.syn[opening], table.syn[~opening]):
+        walk |= np.bincount(table.connection[rows], minlength=count) != 1
+    side = table.connection.astype(np.int64) * 2 + (table.direction & 1)
+    order = np.argsort(side, kind="stable")
+    side = side[order]
+    first = np.flatnonzero(np.append(True, side[1:] != side[:-1]))
+    size = np.diff(np.append(first, len(side)))
+    seq = table.seq[order]
+    begin = np.repeat(seq[first], size)
+    at = (seq - begin).astype(np.int32).astype(np.int64)
+    counted = ((flags & SYN) != 0).astype(np.int64) + ((flags & FIN) != 0)
+    end = at + table.length[order] + counted[order]
+    reached = np.maximum.accumulate(end + side * APART) - side * APART
+    back = np.zeros(len(side), bool)
+    back[1:] = (at[1:] < reached[:-1]) & (side[1:] == side[:-1])
+    walk[side[back] >> 1] = True
+    short = _unacknowledged(walk, side, first, size, seq[first], reached, table.ack[order], flags[order])
+    walk |= short & (closed | _quiet(table, order[first + size - 1]))
+    depth: list[int] = np.where(walk, WALK, np.where(closed, ENDS, PASS)).tolist()
+    return depth
+
+
+def ends_of(capture: Capture, i: int) -> tuple[Trace, list[int], bool]:
+    """Handshake and end of a connection that needs no more, their frames, and whether it carried data."""
+    (client, server), table, rows = capture.connections[i], capture.table, capture.rows(i)
+    assert isinstance(table, Table)
+    fins = np.flatnonzero(table.flags[rows] & FIN)
+    chosen = np.concatenate([rows[: min(HANDSHAKE, int(fins[0]))], rows[fins[0] :]])
+    names = {client: (CLIENT, SERVER), server: (SERVER, CLIENT)}
+    packets = [
+        Packet(t, *names[segment.source], segment, arrives=t)
+        for t, segment in zip(table.values("t", chosen), table.segments(chosen), strict=True)
+    ]
+    trace = Trace(capture.name, "capture", packets=packets, end=capture.ended - capture.began)
+    return trace, table.values("frame", chosen), bool(table.length[rows].any())
+
+
+def _unacknowledged(
+    walk: Array,
+    side: Array,
+    first: Array,
+    size: Array,
+    begin: Array,
+    reached: Array,
+    ack: Array,
+    flags: Array,
+) -> Array:
+    """The connections with something unacknowledged at the end; those with one side only must be walked."""
+    last = first + size - 1
+    numbers = side[first]
+    place = np.full(2 * len(walk), -1, np.int64)
+    place[numbers] = np.arange(len(numbers))
+    peer = place[numbers ^ 1]
+    alone = peer < 0
+    walk[numbers[alone] >> 1] = True
+    mine = np.flatnonzero(~alone)
+    base = np.repeat(begin[peer], size)
+    heard = np.where((flags & ACK) != 0, (ack - base).astype(np.int32).astype(np.int64), -APART // 4)
+    acked = np.maximum.reduceat(heard, first)
+    short = np.zeros(len(walk), bool)
+    short[numbers[mine[reached[last[peer[mine]]] > acked[mine]]] >> 1] = True
+    return short
+
+
+def _quiet(table: Table, lasts: Array) -> Array:
+    """The connections in which one side sent after a silence and received nothing more.
+
+    `lasts` are the last rows of each side of each connection.
+    """
+    order, borders = table.by_connection
+    t = table.t[order]
+    rows = np.flatnonzero(t[1:] - t[:-1] >= SILENCE) + 1
+    rows = order[rows[~np.isin(rows, borders)]]
+    count, connection = len(borders) - 1, table.connection
+    silence, received = np.full(count, -1), np.full(count, len(connection))
+    np.maximum.at(silence, connection[rows], rows)
+    np.minimum.at(received, connection[lasts], lasts)
+    quiet: Array = silence > received
+    return quiet
