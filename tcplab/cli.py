@@ -294,12 +294,10 @@ def _agree(arguments: Namespace) -> int:
 
 
 def _record(arguments: Namespace) -> None:
-    from tcplab.capture.recordings import record
+    from tcplab.capture.recordings import LIBRARY, record
     from tcplab.experiments import EXPERIMENTS, find
 
-    folder = (
-        Path(arguments.into) if arguments.into else Path(__file__).resolve().parents[1] / "data" / "captures"
-    )
+    folder = Path(arguments.into) if arguments.into else LIBRARY
     kinds = [find(name) for name in dict.fromkeys(arguments.names or EXPERIMENTS)]
     running: dict[str, str] = {}
 

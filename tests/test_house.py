@@ -56,6 +56,11 @@ NEVER = {
 FACES_IN_A_BROWSER = {"tcplab", "tcplab.bench"}  # these, not what is inside them
 ROOMS_IN_A_BROWSER = (PICTURES | {"widgets"}) - {"bench", "capture"}
 MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
+    "tcplab.capture",
+    "tcplab.capture.capture",
+    "tcplab.capture.pcap",
+    "tcplab.capture.plain",
+    "tcplab.capture.recordings",
     "tcplab.bench.script",
     "tcplab.bench.model",
     "tcplab.bench.agreement",
@@ -217,7 +222,7 @@ MADE_UP = {f"tcplab.{name}" for name in MAY_IMPORT} | {
         ),
         ("tcplab/pictures/ladder.py", "class A:\n    import pandas", "imports pandas"),
         ("tcplab/core/trace.py", "import threading", "imports threading"),
-        ("tcplab/__init__.py", "import tcplab.capture", "imports tcplab.capture, which does not"),
+        ("tcplab/__init__.py", "import tcplab.capture.table", "imports tcplab.capture.table, which does not"),
         ("tcplab/pictures/ladder.py", "from tcplab.bench.linux import LinuxBench", "which does not"),
         ("tcplab/bench/script.py", "from .linux import LinuxBench", "which does not"),
         ("tcplab/bench/script.py", "from tcplab.bench import linux", "which does not"),

@@ -6,15 +6,14 @@ together take a minute and a half, since one waits until Linux forgets.
 """
 
 import argparse
-import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import tcplab
-from tcplab.capture.pcap import pcap_bytes
-from tcplab.capture.recordings import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar, write_run
+from tcplab.bench.sandbox import TooBusy
+from tcplab.capture.recordings import run_on_time, write
 
 FOLDER = Path(__file__).parent
 COMMAND = ".venv/bin/python data/captures/ghost_recordings.py"
@@ -42,20 +41,14 @@ STORIES: dict[str, tuple[Any, str, str]] = {
 
 def record(name: str) -> str:
     """Run one story on Linux and write its three files; whether the model does the same, in a sentence."""
-    story, title, told = STORIES[name]
-    for _ in range(ATTEMPTS):
-        trace = tcplab.run(story, bench="linux")
-        if lateness(trace, story.latency_ms) <= LATE_MS:
-            break
-    else:
-        return f"{name} was not recorded: this machine is too busy to keep to the latency of the wire."
-    about = sidecar(story, trace) | {"title": title, "story": told, "command": f"{COMMAND} {name}"}
-    # Every connection's states stand in the run; a reader of the sidecar wants the calls.
-    about["states"] = []
-    path = FOLDER / f"{name}.pcap"
-    path.write_bytes(cut_to(SNAPLEN, pcap_bytes(trace)))
-    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    write_run(path.with_suffix(".run.json"), trace)
+    story, title, text = STORIES[name]
+    try:
+        trace = run_on_time(story)
+    except TooBusy as error:
+        return f"{name} was not recorded: {error}"
+    # The run holds the states of all connections; a reader of the sidecar wants the calls.
+    about = {"title": title, "story": text, "command": f"{COMMAND} {name}", "states": []}
+    write(story, trace, FOLDER / f"{name}.pcap", **about)
     return f"{name}: {tcplab.agreement(trace).sentence}"
 
 

@@ -18,8 +18,7 @@ from typing import Any
 
 import tcplab
 from tcplab.bench.sandbox import TooBusy
-from tcplab.capture.pcap import pcap_bytes
-from tcplab.capture.recordings import LATE_MS, SNAPLEN, cut_to, lateness, sidecar, write_run
+from tcplab.capture.recordings import run_on_time, write
 
 FOLDER = Path(__file__).parent
 #: How often a run is tried that did not keep to the latency of its wire.
@@ -63,30 +62,16 @@ STORIES: dict[str, tuple[Any, str, str]] = {
 }
 
 
-def on_linux(story: Any) -> tcplab.Trace:
-    """A run that kept to the latency of its wire. Raises `TooBusy` on a machine that never does."""
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            trace = tcplab.run(story, bench="linux")
-            if lateness(trace, story.latency_ms) <= LATE_MS:
-                return trace
-        except TooBusy:
-            if not left:
-                raise
-    raise TooBusy("this machine is too busy to keep to the latency of the wire; try again later.")
-
-
 def record(name: str) -> str:
     """Run one story on Linux and write its three files; whether the model does the same, in a sentence."""
-    story, title, told = STORIES[name]
-    trace = on_linux(story)
-    about = sidecar(story, trace) | {"title": title, "story": told, "command": f"{COMMAND} {name}"}
-    # Every connection's states stand in the run; a reader of the sidecar wants the calls.
-    about["states"] = []
-    path = FOLDER / f"{name}.pcap"
-    path.write_bytes(cut_to(SNAPLEN, pcap_bytes(trace)))
-    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    write_run(path.with_suffix(".run.json"), trace)
+    story, title, text = STORIES[name]
+    try:
+        trace = run_on_time(story)
+    except TooBusy as error:
+        return f"{name} was not recorded: {error}"
+    # The run holds the states of all connections; a reader of the sidecar wants the calls.
+    about = {"title": title, "story": text, "command": f"{COMMAND} {name}", "states": []}
+    write(story, trace, FOLDER / f"{name}.pcap", **about)
     return f"{name}: {tcplab.agreement(trace).sentence}"
 
 
@@ -98,7 +83,7 @@ def record_matrix() -> str:
     settings = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     stories = [tcplab.BindOrConnect(**each) for each in settings]
     with ThreadPoolExecutor(2) as side_by_side:
-        traces = list(side_by_side.map(on_linux, stories))
+        traces = list(side_by_side.map(run_on_time, stories))
     pairs = zip(settings, traces, strict=True)
     told = {
         "title": "bind() or connect(): what the last program gets when every local port is held",

@@ -5,15 +5,13 @@ away. It runs the experiment accept_queue on tcplab's Linux bench and takes half
 are record_clinic.py's.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import tcplab
 from tcplab.bench.sandbox import TooBusy
-from tcplab.capture.pcap import pcap_bytes
-from tcplab.capture.recordings import ATTEMPTS, LATE_MS, SNAPLEN, cut_to, lateness, sidecar
+from tcplab.capture.recordings import run_on_time, sidecar, write
 
 COMMAND = ".venv/bin/python data/captures/record_clinic_queue.py"
 TITLE = "Ghosts at a full accept queue: the server's view"
@@ -27,21 +25,16 @@ TOLD = (
 def record(path: Path) -> str:
     """Run it on Linux and write both files; whether the model does the same, in a sentence."""
     story = tcplab.AcceptQueue(backlog=4, connects=12, speak_after_s=1, watch_s=20)
-    for _ in range(ATTEMPTS):
-        try:
-            trace = tcplab.run(story, bench="linux")
-        except TooBusy:
-            continue
-        if lateness(trace, story.latency_ms) <= LATE_MS:
-            break
-    else:
-        sys.exit("Not recorded: this machine is too busy to keep to the latency of the wire.")
-    about = sidecar(story, trace) | {"title": TITLE, "story": TOLD, "command": COMMAND, "states": []}
-    about["events"] = once_each([event for event in about["events"] if event["t"] >= 0])
-    # Other names than client and server: nothing of the sidecar is drawn into the pictures.
-    about["hosts"] = {"application": trace.hosts["client"], "database": trace.hosts["server"]}
-    path.write_bytes(cut_to(SNAPLEN, pcap_bytes(trace, at="server")))
-    path.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    try:
+        trace = run_on_time(story)
+    except TooBusy as error:
+        sys.exit(f"Not recorded: {error}")
+    write(
+        story, trace, path, at="server", whole=False, title=TITLE, story=TOLD, command=COMMAND, states=[],
+        events=once_each([event for event in sidecar(story, trace)["events"] if event["t"] >= 0]),
+        # Other names than client and server: nothing of the sidecar is drawn into the pictures.
+        hosts={"application": trace.hosts["client"], "database": trace.hosts["server"]},
+    )  # fmt: skip
     return f"{path.stem}: {tcplab.agreement(trace).sentence}"
 
 

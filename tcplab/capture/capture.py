@@ -62,7 +62,7 @@ class CapturedPacket:
     frame: int
     #: Nanoseconds since the capture's first packet.
     t: int
-    #: The segment, its window as it stands in the header.
+    #: The segment, its window as in the header.
     segment: Segment
     #: The connection it belongs to, an index of `Capture.connections`.
     connection: int

@@ -294,7 +294,7 @@ def _nanoseconds(ticks: Array, resolution: int) -> Array:
     if resolution & 0x80:
         whole = ticks >> np.uint64(power) if power < 64 else np.zeros_like(ticks)
         rest = ticks - (whole << np.uint64(power) if power < 64 else whole)
-        kept = min(power, 34)  # a nanosecond is 2^-30 s; more bits would not fit beside the factor
+        kept = min(power, 34)  # a nanosecond is 2^-30 s; with more bits the product would not fit
         rest = rest >> np.uint64(power - kept) if power - kept < 64 else np.zeros_like(rest)
         late = whole > LATEST // SECOND
         t = whole * np.uint64(SECOND) + (rest * np.uint64(SECOND) >> np.uint64(kept))

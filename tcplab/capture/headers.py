@@ -55,7 +55,7 @@ MOST_OPTIONS = 40
 
 @dataclass(frozen=True)
 class Link:
-    """Where the network layer begins, and what says which one it is."""
+    """Where the network layer begins, and what identifies it."""
 
     header: int
     #: Offset of the EtherType; None where there is none.
@@ -206,12 +206,12 @@ class Dissector:
         """The headers of one batch of a link type that `LINKS` has."""
         link = LINKS[batch.link]
         if link.family:
-            found, rest = empty(len(batch)), np.arange(len(batch))
+            headers, rest = empty(len(batch)), np.arange(len(batch))
         else:
-            found, rest = self._usual(batch, link)
+            headers, rest = self._usual(batch, link)
         if len(rest):
-            self._longer(batch, link, found, rest)
-        return found
+            self._longer(batch, link, headers, rest)
+        return headers
 
     def _usual(self, batch: Batch, link: Link) -> tuple[Headers, Array]:
         at = link.header
@@ -231,7 +231,7 @@ class Dissector:
         usual = (header == 32) & (raw["kind"] == USUAL_OPTIONS) & (space >= 52)
         usual &= kept
         # Views of what was gathered, still in the network's byte order: the columns take them over.
-        found = Headers(
+        headers = Headers(
             kept, raw["src"], raw["dst"], np.zeros(len(batch), bool), raw["sport"], raw["dport"], raw["seq"],
             raw["ack"], raw["flags"], raw["window"], total - header - 20, batch.data + header + (at + 20),
             raw["timestamp"], raw["echo"], usual,
@@ -240,27 +240,27 @@ class Dissector:
         if len(more):
             begin = batch.data[more] + at + 40
             end = np.minimum(begin + header[more] - 20, batch.data[more] + batch.stored[more])
-            found.options.append((more, begin, end))
-        return found, np.flatnonzero(~kept)
+            headers.options.append((more, begin, end))
+        return headers, np.flatnonzero(~kept)
 
-    def _longer(self, batch: Batch, link: Link, found: Headers, rest: Array) -> None:
+    def _longer(self, batch: Batch, link: Link, headers: Headers, rest: Array) -> None:
         end = batch.data + batch.stored
         network = network_layers(batch.memory, link, rest, batch.data[rest], end)
         asked = for_scapy(batch.memory, link, network, end)
         if asked.any():
-            found.unknown.append(network.row[asked])
+            headers.unknown.append(network.row[asked])
         four, six = (network.of(np.flatnonzero(network.kind == kind)) for kind in (IPV4, IPV6))
         if len(four.row):
-            self._ipv4(batch, found, four, end)
+            self._ipv4(batch, headers, four, end)
         if len(six.row):
-            self._ipv6(batch, found, six, end)
+            self._ipv6(batch, headers, six, end)
 
-    def _ipv4(self, batch: Batch, found: Headers, network: Network, end: Array) -> None:
+    def _ipv4(self, batch: Batch, headers: Headers, network: Network, end: Array) -> None:
         network = network.of(network.at + 20 <= end[network.row])
         raw = gather(batch.memory, network.at, IPV4_HEADER)
         row, size = network.row, (raw["vihl"] & 15).astype(np.int64) * 4
         total = raw["total"].astype(np.int64)
-        # 0 where the network card cuts segments itself: then the frame tells.
+        # 0 where the network card cuts segments itself: then the frame's length counts.
         total = np.where(total == 0, batch.data[row] + batch.wire[row] - network.at, total)
         sound = (raw["vihl"] >> 4 == 4) & (size >= 20) & (network.at + size <= end[row]) & (total >= size)
         frag, proto = raw["frag"].astype(np.int64), raw["proto"]
@@ -271,18 +271,18 @@ class Dissector:
             for key, stop, mf in zip(_keys4(raw[later]), ends.tolist(), more.tolist(), strict=True):
                 self.fragments.later(key, stop, mf)
         sound &= (frag & OFFSET) == 0
-        self._ask(batch, found, row, network.at + size, proto, sound, end)
+        self._ask(batch, headers, row, network.at + size, proto, sound, end)
         error = np.flatnonzero(sound & (proto == ICMP))
         self._icmp(batch, 4, row[error], network.at[error], (network.at + size)[error], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, raw, begin = row[ours], raw[ours], (network.at + size)[ours]
-        found.src[row], found.dst[row] = raw["src"], raw["dst"]
-        kept = self._tcp(batch, found, row, begin, (network.at + total)[ours], end)
+        headers.src[row], headers.dst[row] = raw["src"], raw["dst"]
+        kept = self._tcp(batch, headers, row, begin, (network.at + total)[ours], end)
         cut = np.flatnonzero(kept & ((frag[ours] & MORE) > 0))
         if len(cut):
             self._first(batch, row[cut], begin[cut], _keys4(raw[cut]))
 
-    def _ipv6(self, batch: Batch, found: Headers, network: Network, end: Array) -> None:
+    def _ipv6(self, batch: Batch, headers: Headers, network: Network, end: Array) -> None:
         network = network.of(network.at + 40 <= end[network.row])
         raw = gather(batch.memory, network.at, IPV6_HEADER)
         row, at, proto = network.row, network.at + 40, raw["next"].astype(np.int64)
@@ -312,15 +312,15 @@ class Dissector:
             more = (frag[later] & 1) > 0
             for key, last, mf in zip(_keys6(raw, later, ident), ends.tolist(), more.tolist(), strict=True):
                 self.fragments.later(key, last, mf)
-        self._ask(batch, found, row, at, proto, sound, end)
+        self._ask(batch, headers, row, at, proto, sound, end)
         error = np.flatnonzero(sound & (proto == ICMP_V6))
         self._icmp(batch, 6, row[error], network.at[error], at[error], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, at, raw = row[ours], at[ours], raw[ours]
-        found.src[row] = self._number_of(_native(raw["src"]), _native(raw["src2"]))
-        found.dst[row] = self._number_of(_native(raw["dst"]), _native(raw["dst2"]))
-        found.v6[row] = True
-        kept = self._tcp(batch, found, row, at, stop[ours], end)
+        headers.src[row] = self._number_of(_native(raw["src"]), _native(raw["src2"]))
+        headers.dst[row] = self._number_of(_native(raw["dst"]), _native(raw["dst2"]))
+        headers.v6[row] = True
+        kept = self._tcp(batch, headers, row, at, stop[ours], end)
         cut = np.flatnonzero(kept & (frag[ours] >= 0) & ((frag[ours] & 1) == 1))
         if len(cut):
             self._first(batch, row[cut], at[cut], _keys6(raw, cut, ident[ours]))
@@ -335,11 +335,11 @@ class Dissector:
         for i in np.flatnonzero(errors).tolist()[: MOST_ERRORS - len(self.quotes)]:
             message = bytes(batch.memory[int(at[i]) : int(end[row[i]])])
             outer = bytes(batch.memory[int(ip[i]) : int(at[i])])
-            found = quote(version, outer, message, int(batch.frame[row[i]]), int(batch.t[row[i]]))
-            self.quotes += [found] if found else []
+            error = quote(version, outer, message, int(batch.frame[row[i]]), int(batch.t[row[i]]))
+            self.quotes += [error] if error else []
 
     def _ask(
-        self, batch: Batch, found: Headers, row: Array, at: Array, proto: Array, sound: Array, end: Array
+        self, batch: Batch, headers: Headers, row: Array, at: Array, proto: Array, sound: Array, end: Array
     ) -> None:
         """Note what scapy should look at: tunnels."""
         asked = sound & np.isin(proto, TUNNELS)
@@ -348,9 +348,9 @@ class Dissector:
             ports = fields(batch.memory, ">u2")[at[udp] + 2]
             asked[udp[np.isin(ports, UDP_TUNNELS)]] = True
         if asked.any():
-            found.unknown.append(row[asked])
+            headers.unknown.append(row[asked])
 
-    def _tcp(self, batch: Batch, found: Headers, row: Array, at: Array, stop: Array, end: Array) -> Array:
+    def _tcp(self, batch: Batch, headers: Headers, row: Array, at: Array, stop: Array, end: Array) -> Array:
         """Fill the rows whose TCP header begins at `at`; which of them have one."""
         whole = at + 20 <= end[row]
         place = np.where(whole, at, batch.data[row])
@@ -359,15 +359,15 @@ class Dissector:
         length = stop - at - header
         kept = whole & (header >= 20) & (length >= 0)
         for name in ("sport", "dport", "seq", "ack", "window"):
-            getattr(found, name)[row] = raw[name]
-        found.flags[row], found.length[row], found.kept[row] = raw["flags"], length, kept
-        found.body[row] = at + header
-        found.has_times[row] = False
+            getattr(headers, name)[row] = raw[name]
+        headers.flags[row], headers.length[row], headers.kept[row] = raw["flags"], length, kept
+        headers.body[row] = at + header
+        headers.has_times[row] = False
         more = kept & (header > 20)
         if more.any():
             begin = at[more] + 20
             stop = np.minimum(begin + header[more] - 20, end[row[more]])
-            found.options.append((row[more], begin, stop))
+            headers.options.append((row[more], begin, stop))
         return kept
 
     def _first(self, batch: Batch, row: Array, at: Array, keys: list[Key]) -> None:

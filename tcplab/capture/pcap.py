@@ -23,7 +23,7 @@ from tcplab.core.segment import ACK, SYN, Endpoint, Segment
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Packet, Relative, Trace
 
-#: What a capture's clock shows at the trace's first moment: 2026-01-01 00:00:00 UTC.
+#: What the clock of a capture shows at the beginning of the trace: 2026-01-01 00:00:00 UTC.
 EPOCH_S = 1_767_225_600
 ETHERNET = 1
 #: A shift beyond this counts as this (RFC 7323 section 2.3).
@@ -150,12 +150,12 @@ class _Frames:
         return bytes(ether / network / tcp / filler(relative.seq, segment.length))
 
     def _mac(self, host: str) -> str:
-        # A locally administered address (the 2 in front), so that it is nobody's hardware.
+        # A locally administered address (the 2 in front), which belongs to no hardware.
         return self._macs.get(host, "02:00:00:00:00:ff")
 
 
 def window_field(segment: Segment, scale: int) -> int:
-    """The 16 bits that stand in the header. A small open window must not look closed."""
+    """The 16 bits in the header. A small open window must not look closed."""
     return min(segment.window >> scale or bool(segment.window), 0xFFFF)
 
 

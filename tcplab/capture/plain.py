@@ -440,13 +440,13 @@ class PlainTable:
         ], known
 
     def openings(self) -> list[tuple[Endpoint, Endpoint, int]]:
-        """The segment that tells who is the client of each connection: source, destination, flags."""
-        found = []
+        """For each connection, source, destination and flags of its first SYN, else its first segment."""
+        openings = []
         for rows in self._rows:
             segments = self.segments(rows)
             opening = next((s for s in segments if s.flags & (SYN | RST) == SYN), segments[0])
-            found.append((opening.source, opening.destination, opening.flags))
-        return found
+            openings.append((opening.source, opening.destination, opening.flags))
+        return openings
 
     def greetings(self) -> list[tuple[bytes, bytes]]:
         """What client and server of each connection's four-tuple sent first; empty where unknown."""
@@ -463,13 +463,13 @@ class PlainTable:
             known = row >= 0 and ends in isn and self.all_segments[row].seq == seq_add(isn[ends], 1)
             return payload if known else b""
 
-        found = []
+        greetings = []
         for rows in self._rows:
             segment = self.all_segments[rows[0]]
             ends = segment.source, segment.destination
             ends = client.get(frozenset(ends), ends)
-            found.append((first(ends), first(ends[::-1])))
-        return found
+            greetings.append((first(ends), first(ends[::-1])))
+        return greetings
 
 
 def read_plain(
@@ -553,8 +553,8 @@ class _Packets:
             return dissect(frame.link, frame.data, frame.wire), b""
         if protocol == {4: ICMP, 6: ICMP_V6}[network.version] and len(self._quotes) < MOST_ERRORS:
             outer = data[network.begin : at]
-            found = quote(network.version, outer, data[at:], frame.number, frame.t)
-            self._quotes += [found] if found else []
+            error = quote(network.version, outer, data[at:], frame.number, frame.t)
+            self._quotes += [error] if error else []
         return self._tcp(frame, network) if protocol == TCP else (None, b"")
 
     def _tcp(self, frame: Frame, network: _Network) -> tuple[Segment | None, bytes]:
@@ -672,7 +672,7 @@ def _ipv6(data: bytes, begin: int, wire: int) -> _Network | None:
 
 def _options(data: bytes) -> dict[str, Any]:
     """TCP options as fields of a `Segment`, up to where they make no sense."""
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     sack: list[tuple[int, int]] = []
     at = 0
     while at < len(data) and data[at]:
@@ -685,14 +685,14 @@ def _options(data: bytes) -> dict[str, Any]:
         body = data[at + 2 : at + size]
         match data[at], size:
             case 2, 4:
-                found["mss"] = int.from_bytes(body)
+                options["mss"] = int.from_bytes(body)
             case 3, 3:
-                found["window_scale"] = min(body[0], LARGEST_WINDOW_SCALE)
+                options["window_scale"] = min(body[0], LARGEST_WINDOW_SCALE)
             case 4, 2:
-                found["sack_permitted"] = True
+                options["sack_permitted"] = True
             case 8, 10:
-                found["timestamps"] = unpack(">II", body)
+                options["timestamps"] = unpack(">II", body)
             case 5, _ if size >= 10 and size % 8 == 2:
                 sack += iter_unpack(">II", body)
         at += size
-    return {**found, "sack": tuple(sack)}
+    return {**options, "sack": tuple(sack)}

@@ -1,8 +1,15 @@
-"""Captures made by tcplab itself: an experiment on real Linux, as its client's pcap with a sidecar.
+"""What belongs to a recording besides its pcap, and how tcplab records an experiment on real Linux.
 
-That pair of files is what `read_capture` reads back; the third one is the run as a whole, which
-`recorded` reads (runs.py). data/README.md describes all three. They carry the name of their
-experiment, so that recording again writes them afresh and touches no other.
+The files of one recording share their name, so that recording again replaces them and nothing else:
+
+- `NAME.pcap`: what passed at one host;
+- `NAME.json`, the *sidecar*: title, provenance, the programs' calls and what `ss` showed, in seconds from
+  the capture's first packet. `read_capture` adds it to a capture. data/README.md describes the format;
+- `NAME.run.json`: the whole run, for what a pcap has no place for: packets that were lost, timers, both
+  ends. With it a recorded run can be compared, drawn and stepped through like a new one. Times are
+  nanoseconds of the run's own clock. It holds plain values only, so that reading one is harmless.
+
+The two connections of a proxy are two recordings, `NAME_front` and `NAME_back`: see `both_legs`.
 """
 
 from __future__ import annotations
@@ -12,37 +19,45 @@ import os
 import platform
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tcplab.bench import Story, run
-from tcplab.bench.sandbox import BenchError, Sandbox, TooBusy, why_not
 from tcplab.capture import CaptureError
 from tcplab.capture.pcap import pcap_bytes
 from tcplab.core.segment import Endpoint, Segment
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Call, CounterSample, Note, Packet, SocketSample, Trace
 
-# ----------------------------------------------------------------------
-# A whole run in one file, `NAME.run.json`: what a pcap has no place for.
-#
-# A capture of one side knows neither what was lost on the way nor what timers ran. With this file a
-# recorded run is compared, drawn and stepped through like one just made. Only plain values are in it,
-# so that reading one can't do anything but read. Times are nanoseconds of the run's own clock.
+if TYPE_CHECKING:
+    from tcplab.bench.sandbox import Sandbox
 
-#: Raised whenever a reader of before would misread what is written now.
-FORMAT = 1
-#: Recordings of the experiments, in the project's own folder.
+#: The project's own recordings.
 LIBRARY = Path(__file__).resolve().parents[2] / "data" / "captures"
+SIDECAR, RUN = ".json", ".run.json"
+#: Increased whenever a reader of before would misread what is written now.
+FORMAT = 1
+HOSTS = ("client", "server")
+#: Names of ss for a state that RFC 9293 names differently; the others differ in the dash only.
+SS_STATES = {"ESTAB": "ESTABLISHED", "UNCONN": "CLOSED"}
+#: Experiments that run at the same time.
+PARALLEL = 6
+#: A run with a slower segment than this is discarded, and run again up to so many times: a retransmission
+#: timer follows the measured round trips, and a busy machine would be recorded as a slow network.
+LATE_MS, ATTEMPTS = 5, 8
+#: Bytes stored of a packet, as `tcpdump -s` does: all headers fit, and payload is filler anyway.
+SNAPLEN = 128
 
 _SEGMENT = tuple(field.name for field in fields(Segment))
-_PASSAGE = ("t", "arrives", "sender", "receiver", "fate", "verdict", "kind")
+_PACKET = ("t", "arrives", "sender", "receiver", "fate", "verdict", "kind")
 _PLAIN = ("experiment", "bench", "linux", "parameters", "hosts", "outcome", "end", "watched_from", "warnings")
+
+#: Called a few times a second with the experiment's name, seconds since its run began, segments so far.
+Progress = Callable[[str, float, int], None]
 
 
 def recording(name: str, folder: Path = LIBRARY) -> Trace:
@@ -50,9 +65,9 @@ def recording(name: str, folder: Path = LIBRARY) -> Trace:
 
     Raises `CaptureError` when there is none, or none that can be read.
     """
-    path = folder / f"{name}.run.json"
+    path = folder / f"{name}{RUN}"
     if not path.is_file():
-        there = ", ".join(sorted(each.name.removesuffix(".run.json") for each in folder.glob("*.run.json")))
+        there = ", ".join(sorted(each.name.removesuffix(RUN) for each in folder.glob(f"*{RUN}")))
         raise CaptureError(f"there is no recorded run {name!r}; there are {there or 'none'}.")
     return read_run(path)
 
@@ -66,7 +81,7 @@ def write_run(path: Path, trace: Trace) -> None:
 
     rows = {
         "packets": [
-            [*(getattr(packet, name) for name in _PASSAGE), *_segment_row(packet.segment, number)]
+            [*(getattr(packet, name) for name in _PACKET), *_segment_row(packet.segment, number)]
             for packet in trace.packets
         ],
         "calls": [list(call) for call in trace.calls],
@@ -76,26 +91,29 @@ def write_run(path: Path, trace: Trace) -> None:
     }
     head = {"format": FORMAT, **{name: getattr(trace, name) for name in _PLAIN}, "endpoints": list(endpoints)}
     parts = [f"{json.dumps(name)}: {_dense(value)}" for name, value in head.items()]
-    parts += [f"{json.dumps(name)}: [{_lines(each)}]" for name, each in rows.items()]
+    parts += [
+        f"{json.dumps(name)}: [{','.join(chr(10) + _dense(row) for row in each)}]"
+        for name, each in rows.items()
+    ]
     path.write_text("{" + ",\n".join(parts) + "}\n", "utf-8")
 
 
 def read_run(path: Path) -> Trace:
     """The run in a file. Raises `CaptureError` in one sentence when it isn't one."""
     try:
-        told = json.loads(path.read_text("utf-8"))
-        if told["format"] != FORMAT:
+        values = json.loads(path.read_text("utf-8"))
+        if values["format"] != FORMAT:
             raise CaptureError(f"{path.name} is of another version of tcplab: record it again.")
-        ends = [Endpoint(address, port) for address, port in told["endpoints"]]
-        trace = Trace(**{name: told[name] for name in _PLAIN})
-        trace.packets = [_packet(row, ends) for row in told["packets"]]
-        trace.calls = [Call(*row) for row in told["calls"]]
+        ends = [Endpoint(address, port) for address, port in values["endpoints"]]
+        trace = Trace(**{name: values[name] for name in _PLAIN})
+        trace.packets = [_packet(row, ends) for row in values["packets"]]
+        trace.calls = [Call(*row) for row in values["calls"]]
         trace.sockets = [
             SocketSample(t, host, ends[local], ends[remote], *rest)
-            for t, host, local, remote, *rest in told["sockets"]
+            for t, host, local, remote, *rest in values["sockets"]
         ]
-        trace.counters = [CounterSample(*row) for row in told["counters"]]
-        trace.notes = [Note(*row) for row in told["notes"]]
+        trace.counters = [CounterSample(*row) for row in values["counters"]]
+        trace.notes = [Note(*row) for row in values["notes"]]
     except OSError as error:
         raise CaptureError(f"{path.name} can't be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -110,36 +128,22 @@ def _segment_row(segment: Segment, number: Any) -> Iterable[Any]:
 
 
 def _packet(row: list[Any], ends: list[Endpoint]) -> Packet:
-    told = dict(zip(_PASSAGE, row, strict=False))
-    segment = dict(zip(_SEGMENT, row[len(_PASSAGE) :], strict=True))
+    packet = dict(zip(_PACKET, row, strict=False))
+    segment = dict(zip(_SEGMENT, row[len(_PACKET) :], strict=True))
     segment["source"], segment["destination"] = ends[segment["source"]], ends[segment["destination"]]
     segment["sack"] = tuple((left, right) for left, right in segment["sack"])
     if segment["timestamps"] is not None:
         segment["timestamps"] = tuple(segment["timestamps"])
-    return Packet(segment=Segment(**segment), **told)
-
-
-def _lines(rows: list[list[Any]]) -> str:
-    return ",".join("\n" + _dense(row) for row in rows)
+    return Packet(segment=Segment(**segment), **packet)
 
 
 def _dense(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-# ----------------------------------------------------------------------
-# What stands beside a recorded capture: `NAME.json` with title, provenance, calls and states.
-#
-# The format is described in data/README.md. Times in it are seconds from the capture's first packet.
-
-HOSTS = ("client", "server")
-#: ss's words for a state where RFC 9293 has another one; else they differ in the dash only.
-SS_STATES = {"ESTAB": "ESTABLISHED", "UNCONN": "CLOSED"}
-
-
 @dataclass(frozen=True)
 class Sidecar:
-    """Provenance of a capture and the applications' side of it; empty where there is no file."""
+    """Provenance of a capture and what its programs saw; empty where there is no file."""
 
     title: str = ""
     #: Two or three sentences for a DBA.
@@ -152,7 +156,7 @@ class Sidecar:
     date: str = ""
     #: Addresses of `client` and `server`.
     hosts: Mapping[str, str] = field(default_factory=dict)
-    #: What applications called: (t, began, host, call, result).
+    #: Calls of the applications: (t, began, host, call, result).
     events: tuple[tuple[float, float, str, str, str], ...] = ()
     #: What ss showed: (t, host, state, Recv-Q, Send-Q).
     states: tuple[tuple[float, str, str, int, int], ...] = ()
@@ -164,8 +168,8 @@ class Sidecar:
     def calls(self, client: Endpoint) -> list[Call]:
         """The calls in order of their return, nanoseconds from the capture's first packet.
 
-        The client's are made on this connection; the server's are what a DBA or a process did
-        there (a kill, a query in another session), so that they have no port.
+        The client's are made on this connection. The server's are what a DBA or a process did there (a
+        kill, a query in another session) and have no port.
         """
         ports = {"client": client.port, "server": 0}
         return sorted(
@@ -188,72 +192,71 @@ class Sidecar:
         )
 
 
-def read_sidecar(capture: Path) -> tuple[Sidecar, str]:
-    """What stands beside a capture, and a sentence when that can't be used.
+def sidecar_path(capture: str | Path) -> Path:
+    """Where the sidecar of a capture is, if it has one."""
+    return Path(capture).with_suffix(SIDECAR)
 
-    A JSON file that does not look like a sidecar at all is somebody else's and is left alone.
+
+def sidecar_values(capture: str | Path) -> dict[str, Any]:
+    """All that a sidecar holds. Raises `OSError` and `ValueError`."""
+    values: dict[str, Any] = json.loads(sidecar_path(capture).read_text("utf-8"))
+    return values
+
+
+def read_sidecar(capture: Path) -> tuple[Sidecar, str]:
+    """The sidecar of a capture, and a sentence when it can't be used.
+
+    A JSON file that does not look like a sidecar belongs to something else and is ignored.
     """
-    path = capture.with_suffix(".json")
+    path = sidecar_path(capture)
     if path == capture or not path.is_file():
         return Sidecar(), ""
     try:
-        told = json.loads(path.read_text("utf-8"))
+        values = sidecar_values(capture)
     except (OSError, ValueError) as error:
         return Sidecar(), f"{path.name} beside the capture can't be read as JSON ({error}) and is left out."
-    if not isinstance(told, dict) or not {"title", "hosts"} <= told.keys():
+    if not isinstance(values, dict) or not {"title", "hosts"} <= values.keys():
         return Sidecar(), ""
     try:
-        return _sidecar(told), ""
+        return _sidecar(values), ""
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         return Sidecar(), f"{path.name} beside the capture is left out: {why}."
 
 
-def _sidecar(told: Mapping[str, Any]) -> Sidecar:
+def _sidecar(values: Mapping[str, Any]) -> Sidecar:
     return Sidecar(
-        title=str(told["title"]),
-        story=str(told.get("story", "")),
-        linux=str(told.get("linux", "")),
-        software=dict(told.get("software", {})),
-        date=str(told.get("date", "")),
-        hosts=dict(told["hosts"]),
+        title=str(values["title"]),
+        story=str(values.get("story", "")),
+        linux=str(values.get("linux", "")),
+        software=dict(values.get("software", {})),
+        date=str(values.get("date", "")),
+        hosts=dict(values["hosts"]),
         events=tuple(
             (float(event["t"]), float(event.get("began", event["t"])), _host(event), str(event["call"]),
              str(event["result"]))
-            for event in told.get("events", ())
+            for event in values.get("events", ())
         ),
         states=tuple(
-            (float(state["t"]), _host(state), _state(str(state["state"])), int(state.get("recv_q", 0)),
+            (float(state["t"]), _host(state), _state(state), int(state.get("recv_q", 0)),
              int(state.get("send_q", 0)))
-            for state in told.get("states", ())
+            for state in values.get("states", ())
         ),
     )  # fmt: skip
 
 
-def _host(told: Mapping[str, Any]) -> str:
-    if told["host"] not in HOSTS:
-        raise ValueError(f"its host {told['host']!r} is neither client nor server")
-    return str(told["host"])
+def _host(entry: Mapping[str, Any]) -> str:
+    if entry["host"] not in HOSTS:
+        raise ValueError(f"its host {entry['host']!r} is neither client nor server")
+    return str(entry["host"])
 
 
-def _state(name: str) -> str:
-    return SS_STATES.get(name, name.replace("-", "_"))
+def _state(entry: Mapping[str, Any]) -> str:
+    return SS_STATES.get(entry["state"], str(entry["state"]).replace("-", "_"))
 
 
 def _nanoseconds(seconds: float) -> int:
     return round(seconds * SECOND)
-
-
-#: Sandboxes at work at the same time.
-SIDE_BY_SIDE = 6
-#: A run whose wire was later than this is no recording, and is tried again this often: a retransmission
-#: timer follows the round trips it has measured, and a busy machine would be recorded as a slow network.
-LATE_MS, ATTEMPTS = 5, 8
-#: Bytes stored of a packet, as `tcpdump -s` does: all headers fit, and payload is filler anyway.
-SNAPLEN = 128
-
-#: Told a few times a second: the experiment's name, seconds since its run began, segments so far.
-Progress = Callable[[str, float, int], None]
 
 
 class Recordable(Story, Protocol):
@@ -268,21 +271,25 @@ class Recordable(Story, Protocol):
 def record(
     stories: Sequence[Recordable], folder: Path, progress: Progress = lambda *_: None
 ) -> Iterator[tuple[Path, Trace]]:
-    """Run experiments side by side on Linux; yield each one's pcap and trace once both files are there.
+    """Run experiments in parallel on Linux; yield each one's pcap and trace once its files are written.
 
-    Raises `CaptureError` when `folder` can't be written to, `BenchError` where Linux can't be had, and
-    for a run that failed, after the others are done. Interrupted, it ends all runs.
+    Raises `CaptureError` when `folder` can't be written to, `BenchError` where the Linux bench can't run
+    and, after the others are done, for a run that failed. Interrupted, it ends all runs.
     """
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    from tcplab.bench.sandbox import BenchError, Sandbox, why_not
+
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise CaptureError(f"{folder} is not a folder that can be written to: create it, or name another.")
     if reason := why_not():
         raise BenchError(f"the Linux bench can't run here: {reason}")
     sandboxes = [Sandbox() for _ in stories]
-    pool = ThreadPoolExecutor(SIDE_BY_SIDE)
+    pool = ThreadPoolExecutor(PARALLEL)
     failed: list[BenchError] = []
     try:
         pairs = zip(stories, sandboxes, strict=True)
-        runs = {pool.submit(_run, story, sandbox, progress): story for story, sandbox in pairs}
+        runs = {pool.submit(_run_in, sandbox, story, progress): story for story, sandbox in pairs}
         for done in as_completed(runs):
             story = runs[done]
             try:
@@ -290,7 +297,9 @@ def record(
             except BenchError as error:
                 failed.append(BenchError(f"{story.name} was not recorded: {error}"))
                 continue
-            yield write(story, trace, folder), trace
+            path = folder / f"{story.name}.pcap"
+            write(story, trace, path)
+            yield path, trace
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for sandbox in sandboxes:
@@ -300,38 +309,58 @@ def record(
         raise failed[0]
 
 
-def _run(story: Recordable, sandbox: Sandbox, progress: Progress) -> Trace:
-    busy = TooBusy("this machine is too busy to keep to the latency of the wire; try again later.")
+def _run_in(sandbox: Sandbox, story: Recordable, progress: Progress) -> Trace:
     with sandbox:
-        for _ in range(ATTEMPTS):
-            try:
-                trace = run(story, "linux", partial(progress, story.name), sandbox=sandbox)
-            except TooBusy as error:
-                busy = error
-                continue
-            if lateness(trace, story.latency_ms) <= LATE_MS:
-                return trace
+        return run_on_time(story, progress, sandbox)
+
+
+def run_on_time(
+    story: Recordable, progress: Progress = lambda *_: None, sandbox: Sandbox | None = None
+) -> Trace:
+    """Run an experiment on Linux until a run keeps to the latency of its wire; raises `TooBusy`."""
+    from tcplab.bench.sandbox import TooBusy
+
+    busy = TooBusy("this machine is too busy to keep to the latency of the wire; try again later.")
+    for _ in range(ATTEMPTS):
+        try:
+            trace = run(story, "linux", partial(progress, story.name), sandbox=sandbox)
+        except TooBusy as error:
+            busy = error
+            continue
+        if wire_delay_ms(trace, story.latency_ms) <= LATE_MS:
+            return trace
     raise busy
 
 
-def lateness(trace: Trace, latency_ms: float) -> float:
-    """How much longer than the latency the slowest segment was on its way, milliseconds."""
-    ways = [p.arrives - p.t for p in trace.packets if p.arrives is not None]
-    return max(ways, default=0) / MILLISECOND - latency_ms
+def wire_delay_ms(trace: Trace, latency_ms: float) -> float:
+    """By how much the slowest segment exceeded the latency."""
+    took = [p.arrives - p.t for p in trace.packets if p.arrives is not None]
+    return max(took, default=0) / MILLISECOND - latency_ms
 
 
-def write(story: Recordable, trace: Trace, folder: Path) -> Path:
-    """Write NAME.pcap, NAME.json and NAME.run.json into the folder; returns the path of the pcap."""
-    path = folder / f"{story.name}.pcap"
-    pcap = cut_to(SNAPLEN, pcap_bytes(trace))
-    text = json.dumps(sidecar(story, trace), indent=1, ensure_ascii=False) + "\n"
+def write(
+    story: Recordable,
+    trace: Trace,
+    path: Path,
+    /,
+    *,
+    at: str | None = None,
+    whole: bool = True,
+    **values: Any,
+) -> None:
+    """Write the files of a recording: its pcap `path` as seen `at` a host, its sidecar and its run.
+
+    `values` replace those in the sidecar; without `whole` there is no file of the run. Raises `CaptureError`.
+    """
+    pcap = cut_to(SNAPLEN, pcap_bytes(trace, at=at))
+    text = json.dumps(sidecar(story, trace) | values, indent=1, ensure_ascii=False) + "\n"
     try:
         path.write_bytes(pcap)
-        path.with_suffix(".json").write_text(text, "utf-8")
-        write_run(path.with_suffix(".run.json"), trace)
+        sidecar_path(path).write_text(text, "utf-8")
+        if whole:
+            write_run(path.with_suffix(RUN), trace)
     except OSError as error:
         raise CaptureError(f"{error.filename} can't be written: {error.strerror}.") from None
-    return path
 
 
 def cut_to(snaplen: int, pcap: bytes) -> bytes:
@@ -346,14 +375,14 @@ def cut_to(snaplen: int, pcap: bytes) -> bytes:
 
 
 def sidecar(story: Recordable, trace: Trace) -> dict[str, Any]:
-    """Provenance and the applications' side of a run, of its first connection alone.
+    """The sidecar of a run, of its first connection alone.
 
-    Seconds count from the first segment: the client's, so that it is the capture's first packet too.
+    Seconds count from the first segment, which is the client's and so the capture's first packet.
     """
-    # What the script did to a host (a cable pulled, a firewall rule) is told beside the calls.
-    deeds = [Call(note.t, note.t, note.host, note.text, "ok") for note in trace.notes]
+    # What the script did to a host (a cable pulled, a firewall rule) counts as a call.
+    actions = [Call(note.t, note.t, note.host, note.text, "ok") for note in trace.notes]
     names = _names(trace)
-    calls = [call for call in sorted(trace.calls + deeds, key=lambda call: call.t) if call.host in names]
+    calls = [call for call in sorted(trace.calls + actions, key=lambda call: call.t) if call.host in names]
     return {
         "title": story.title,
         "story": story.sentence(trace),
@@ -380,23 +409,23 @@ def sidecar(story: Recordable, trace: Trace) -> dict[str, Any]:
 
 
 def _names(trace: Trace) -> dict[str, str]:
-    """The two ends of the first connection, whatever they are called: a proxy is a client's server."""
+    """Host -> role in the first connection: to a client, a proxy is the server."""
     first = trace.packets[0]
     return dict(zip((first.sender, first.receiver), HOSTS, strict=True))
 
 
 def _states(trace: Trace) -> Iterator[dict[str, Any]]:
-    """In ss's words, and only what is news: the file has no place for timers."""
+    """Changes of the first connection's sockets, in the names of ss."""
     ends = {trace.packets[0].segment.source, trace.packets[0].segment.destination}
     names = _names(trace)
-    shown: dict[str, dict[str, Any]] = {}
+    latest: dict[str, dict[str, Any]] = {}
     for sample in trace.sockets:
         if sample.host not in names:
             continue
         state = "ESTAB" if sample.state == "ESTABLISHED" else sample.state.replace("_", "-")
         line = {"host": names[sample.host], "state": state, "recv_q": sample.recv_q, "send_q": sample.send_q}
-        if {sample.local, sample.remote} == ends and shown.get(sample.host) != line:
-            shown[sample.host] = line
+        if {sample.local, sample.remote} == ends and latest.get(sample.host) != line:
+            latest[sample.host] = line
             yield {"t": _seconds(trace, sample.t)} | line
 
 

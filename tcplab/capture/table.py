@@ -102,7 +102,7 @@ class Table:
     strange: Counter[int]
     #: Where the file broke; empty when it did not.
     trouble: str
-    #: Other things a reader must know.
+    #: Sentences about what is missing or uncertain.
     warnings: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -251,52 +251,52 @@ class _Collected:
         self._ended = high if self._began is None else max(self._ended, high)
         self._began = low if self._began is None else min(self._began, low)
         if batch.link in LINKS:
-            found = self._dissector.take(batch)
-            unknown: Iterable[int] = np.concatenate([*found.unknown, np.empty(0, np.int64)]).tolist()
+            headers = self._dissector.take(batch)
+            unknown: Iterable[int] = np.concatenate([*headers.unknown, np.empty(0, np.int64)]).tolist()
         elif knows_link(batch.link):
-            found, unknown = empty(len(batch)), range(len(batch))
+            headers, unknown = empty(len(batch)), range(len(batch))
         else:
             self._strange[batch.link] += len(batch)
             return
-        options = self._ask_scapy(batch, found, unknown)
-        options += self._options(batch, found)
-        self._keep(batch, found, options, share)
+        options = self._ask_scapy(batch, headers, unknown)
+        options += self._options(batch, headers)
+        self._keep(batch, headers, options, share)
 
-    def _ask_scapy(self, batch: Batch, found: Headers, rows: Iterable[int]) -> list[dict[str, Array]]:
+    def _ask_scapy(self, batch: Batch, headers: Headers, rows: Iterable[int]) -> list[dict[str, Array]]:
         known = []
         for row in rows:
             at, stored = int(batch.data[row]), int(batch.stored[row])
             data = bytes(batch.memory[at : at + stored])
             if (segment := dissect(batch.link, data, int(batch.wire[row]))) is not None:
-                self._enter(found, row, segment)
+                self._enter(headers, row, segment)
                 known.append((row, segment))
         return [_options_of(row, segment) for row, segment in known]
 
-    def _enter(self, found: Headers, row: int, segment: Segment) -> None:
+    def _enter(self, headers: Headers, row: int, segment: Segment) -> None:
         for name, end in (("src", segment.source), ("dst", segment.destination)):
             packed = ip_address(end.address).packed
-            found.v6[row] = len(packed) == 16
+            headers.v6[row] = len(packed) == 16
             if len(packed) == 4:
-                getattr(found, name)[row] = int.from_bytes(packed)
+                getattr(headers, name)[row] = int.from_bytes(packed)
             else:
                 halves = np.frombuffer(packed, ">u8").astype(np.uint64)
-                getattr(found, name)[row] = self._addresses.numbers(halves[:1], halves[1:])[0]
-        found.sport[row], found.dport[row] = segment.source.port, segment.destination.port
+                getattr(headers, name)[row] = self._addresses.numbers(halves[:1], halves[1:])[0]
+        headers.sport[row], headers.dport[row] = segment.source.port, segment.destination.port
         for name in ("seq", "ack", "flags", "window", "length"):
-            getattr(found, name)[row] = getattr(segment, name)
-        found.has_times[row] = segment.timestamps is not None
-        found.timestamp[row], found.echo[row] = segment.timestamps or (0, 0)
-        found.kept[row] = True
+            getattr(headers, name)[row] = getattr(segment, name)
+        headers.has_times[row] = segment.timestamps is not None
+        headers.timestamp[row], headers.echo[row] = segment.timestamps or (0, 0)
+        headers.kept[row] = True
 
-    def _options(self, batch: Batch, found: Headers) -> list[dict[str, Array]]:
+    def _options(self, batch: Batch, headers: Headers) -> list[dict[str, Array]]:
         given = []
-        for row, begin, end in found.options:
+        for row, begin, end in headers.options:
             options = parse_options(batch.memory, begin, end)
             timed = options.timestamp >= 0
-            found.has_times[row] = timed
-            found.timestamp[row[timed]] = options.timestamp[timed]
-            found.echo[row[timed]] = options.echo[timed]
-            syn = np.flatnonzero(found.flags[row] & SYN)
+            headers.has_times[row] = timed
+            headers.timestamp[row[timed]] = options.timestamp[timed]
+            headers.echo[row[timed]] = options.echo[timed]
+            syn = np.flatnonzero(headers.flags[row] & SYN)
             given.append({
                 "syn": row[syn], "mss": options.mss[syn], "window_scale": options.window_scale[syn],
                 "sack_permitted": options.sack_permitted[syn], "sack_of": row[options.sack_of],
@@ -304,16 +304,16 @@ class _Collected:
             })  # fmt: skip
         return given
 
-    def _keep(self, batch: Batch, found: Headers, options: list[dict[str, Array]], share: float) -> None:
+    def _keep(self, batch: Batch, headers: Headers, options: list[dict[str, Array]], share: float) -> None:
         """Add the rows that hold TCP to the columns."""
-        kept = found.kept
+        kept = headers.kept
         whole = bool(kept.all())
         chosen = slice(None) if whole else np.flatnonzero(kept)
-        source = found.src.astype(np.uint64) << PORT_BITS | found.sport
-        target = found.dst.astype(np.uint64) << PORT_BITS | found.dport
-        if found.v6.any():
-            source[found.v6] |= IS_V6
-            target[found.v6] |= IS_V6
+        source = headers.src.astype(np.uint64) << PORT_BITS | headers.sport
+        target = headers.dst.astype(np.uint64) << PORT_BITS | headers.dport
+        if headers.v6.any():
+            source[headers.v6] |= IS_V6
+            target[headers.v6] |= IS_V6
         source, target = source[chosen], target[chosen]
         flow = self._flows.numbers(np.minimum(source, target), np.maximum(source, target))
         here = self._dense.extend(len(flow), share)
@@ -321,13 +321,13 @@ class _Collected:
         new["frame"][:], new["t"][:] = batch.frame[chosen], batch.t[chosen]
         np.add(flow * 2, source > target, out=new["direction"])
         for name in ("seq", "ack", "window", "length", "timestamp", "echo", "has_times"):
-            new[name][:] = getattr(found, name)[chosen]
-        np.bitwise_and(found.flags[chosen], 0x3F, out=new["flags"])
+            new[name][:] = getattr(headers, name)[chosen]
+        np.bitwise_and(headers.flags[chosen], 0x3F, out=new["flags"])
         new["ack"][new["flags"] & ACK == 0] = 0
         if not new["has_times"].all():
             new["timestamp"] *= new["has_times"]
             new["echo"] *= new["has_times"]
-        body, end = found.body[chosen], (batch.data + batch.stored)[chosen]
+        body, end = headers.body[chosen], (batch.data + batch.stored)[chosen]
         self._payload.take(
             batch.memory, len(self._flows), here.start, new["direction"], new["length"], body, end
         )
@@ -412,7 +412,7 @@ def _sort_by_time(got: dict[str, Array], payload: FirstPayload) -> bool:
 
 
 def _options_of(row: int, segment: Segment) -> dict[str, Array]:
-    """The options that scapy found, as `_options` gives them."""
+    """The options of a segment that scapy read, as `_options` gives them."""
     syn = bool(segment.flags & SYN)
     sack = np.array(segment.sack, np.int64).reshape(-1, 2)
     return {
@@ -503,7 +503,7 @@ def window_shifts(connection: Array, side: Array, syn: Array, scale: Array, coun
 class PairTable:
     """Pairs of uint64 seen so far, numbered from 0: an exact hash table for flows and IPv6 addresses.
 
-    All pairs of a batch look into their slot at once; those that find another pair there go on to the
+    All pairs of a batch look into their slot at once; those whose slot holds another pair go on to the
     next slot together. Slots depend on a random factor, so that no file can make all its flows collide;
     the numbers don't depend on it.
     """
@@ -535,27 +535,27 @@ class PairTable:
         """The number of each pair; new pairs get the next ones, in their order."""
         before = self._count
         slot = self._slot(first, second)
-        found = self._slots[slot]
-        hit = (self._first[found] == first) & (self._second[found] == second) & (found >= 0)
+        number = self._slots[slot]
+        hit = (self._first[number] == first) & (self._second[number] == second) & (number >= 0)
         self._asked += len(first)
         if hit.all():
-            return found
-        out = np.where(hit, found, np.int32(-1))
+            return number
+        out = np.where(hit, number, np.int32(-1))
         waiting = np.flatnonzero(~hit)
         slot = slot[waiting]
         while len(waiting):
-            found = self._slots[slot]
-            free = found < 0
+            number = self._slots[slot]
+            free = number < 0
             if free.any():
                 self._add(first, second, waiting[free], slot[free])
                 if self._count * FREE > len(self._slots) < MANY_SLOTS or self._count * 2 > len(self._slots):
                     self._grow()
                     slot = self._slot(first[waiting], second[waiting])
                     continue  # their new slots may be free
-                found = self._slots[slot]
-            hit = (self._first[found] == first[waiting]) & (self._second[found] == second[waiting])
-            hit &= found >= 0
-            out[waiting[hit]] = found[hit]
+                number = self._slots[slot]
+            hit = (self._first[number] == first[waiting]) & (self._second[number] == second[waiting])
+            hit &= number >= 0
+            out[waiting[hit]] = number[hit]
             waiting, slot = waiting[~hit], (slot[~hit] + 1) & (len(self._slots) - 1)
         if self._count > before:
             self._put_in_order(out, before)

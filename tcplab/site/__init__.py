@@ -1,7 +1,7 @@
-"""The lessons as a folder of static files that any web server can hand out: `python3 lab.py site`.
+"""The lessons as a folder of static files that any web server can serve: `python3 lab.py site`.
 
 JupyterLite with Pyodide, Python in the browser. Everything is in the folder; a browser that opens it asks
-nobody else for anything.
+no other machine for anything.
 """
 
 

@@ -1,4 +1,11 @@
-"""Put the site together: JupyterLite, Pyodide, the packages, the notebooks and what was recorded."""
+"""Build the site: JupyterLite, Pyodide, the packages, the notebooks and the recordings.
+
+Three steps. *Ingredients*: what the site needs and .venv lacks, Pyodide itself and micropip, is fetched
+once by the machine's own npm and pip or uv, compared with the hashes below, and kept. *Packages*: wheels
+are made of what is installed in .venv, so that nothing is fetched twice: it came from requirements.lock,
+hash by hash. Compiled modules, JupyterLab's files and tests stay out. *Site*: JupyterLite builds the pages
+around them. The browser asks no other machine for anything.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +33,158 @@ from packaging.utils import canonicalize_name
 
 from tcplab.site import SiteError
 
-# ----------------------------------------------------------------------
-# What the site needs and .venv has not: Pyodide itself, and micropip, which its kernel imports.
-#
-# Both are fetched once, by the machine's own npm and pip or uv, compared with the hashes below and kept.
-
+ROOT = Path(__file__).resolve().parents[2]
 #: The Pyodide that jupyterlite-pyodide-kernel 0.8.6 expects, the Python in it, and npm's hash of its package.
 PYODIDE, PYTHON = "314.0.6", "3.14"
 PYODIDE_SHA512 = "BKDTJyIqFxC4BExLqeRS3f5xvXZIjOt8C3zGLN/Cc7tFxSwvKVhVkchQQ2AGLOtR4YrVOIFxbV8poyDOOmWwxQ=="
-#: What of it a browser needs.
+#: Its files that a browser needs.
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
-#: Needs Python 3.13 or newer, so that it can't stand in requirements.lock.
+#: Needs Python 3.13 or newer and so can't be in requirements.lock.
 MICROPIP = "0.11.1"
 MICROPIP_SHA256 = "768de165adb8e66906039d8fec4127a57f522dfdf8e6fbff877a4616941ecfd3"
+#: What the notebook kernel and the lessons import; the rest follows from these.
+WANTED = ("tcplab", "ipython", "comm", "packaging")
+#: Required by some package and left out: NumPy and pandas are compiled, and JupyterLab's part of the widgets
+#: is in the site anyway.
+ABSENT = {"numpy", "pandas", "jupyterlab-widgets", "widgetsnbextension"}
+#: Left out for jedi's 5 MB in 5,600 files. IPython completes without it, and the kernel only asks whether the
+#: name is installed: its wheel holds no module.
+EMPTY = {"jedi", "parso"}
+#: Files of packages that no lesson opens, by the beginning and by the end of their path.
+NEEDLESS = (
+    "..",
+    "plotly/labextension/",
+    "plotly/package_data/widgetbundle.js",
+    "plotly/package_data/datasets/",
+)
+COMPILED = (".so", ".pyd", ".pyc", ".dylib")
+#: The browser's Python, for environment markers.
+BROWSER = {
+    "implementation_name": "cpython", "os_name": "posix", "platform_machine": "wasm32",
+    "platform_python_implementation": "CPython", "platform_system": "Emscripten",
+    "python_full_version": "3.14.2",
+    "python_version": "3.14", "sys_platform": "emscripten", "extra": "",
+}  # fmt: skip
+#: The oldest date that a zip file can hold, so that the same files always make the same wheel.
+ONCE = (1980, 1, 1, 0, 0, 0)
+#: The kernel's own packages, which come as wheels with JupyterLite.
+KERNEL = Path(sys.prefix, "share/jupyter/labextensions/@jupyterlite/pyodide-kernel-extension/static/pypi")
+KERNEL_WHEELS = ("piplite", "pyodide_kernel", "ipykernel")
+#: Pyodide's folder of packages. Notebooks run in a folder inside it, where ../data is the packages' data.
+LIBRARY = f"/lib/python{PYTHON}/site-packages"
+#: The question about news, and the service worker through which notebooks would read the site's files: it
+#: needs HTTPS, and private windows lack it. Notebooks read the files that come with the packages.
+DISABLED = (
+    "@jupyterlab/apputils-extension:announcements",
+    "@jupyterlite/application-extension:service-worker-manager",
+)
+FIRST = "lab/index.html?path=notebooks/00_start_here.ipynb"
+#: The pages below look for the element jupyter-config-data here.
+LANDING = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>tcplab</title>
+<meta http-equiv="refresh" content="0; url={first}">
+<script id="jupyter-config-data" type="application/json" data-jupyter-lite-root=".">{{}}</script>
+<p><a href="{first}">tcplab: open the start page</a></p>
+</html>
+"""
+
+
+def build(root: Path, output: Path, store: Path, package: Path | None = None) -> int:
+    """Build the site of the project in `root`, replacing a site in `output`; its size in bytes.
+
+    `store` keeps what was fetched; `package` is Pyodide's npm package if already there. Raises `SiteError`.
+    """
+    if output.exists() and not (output / "jupyter-lite.json").exists() and any(output.iterdir()):
+        raise SiteError(f"{output} holds something other than a site: name another folder with --output.")
+    python, installer = pyodide(store, package), micropip(store)
+    with tempfile.TemporaryDirectory(prefix="tcplab-site-") as scratch:
+        work = Path(scratch)
+        static = work / "static" / "pyodide"
+        shutil.copytree(python, static)
+        made = list(_packages(root, static, installer))
+        write_list(static / "pyodide-lock.json", made)
+        _contents(root, work / "contents")
+        settings = _settings([wheel.name for wheel in made])
+        (work / "jupyter-lite.json").write_text(json.dumps(settings), "utf-8")
+        _jupyterlite(work)
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.move(work / "site", output)
+    (output / "index.html").write_text(LANDING.format(first=FIRST), "utf-8")
+    return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+
+
+def _packages(root: Path, folder: Path, micropip: Path) -> Iterator[Wheel]:
+    for name, package in needed().items():
+        yield wheel_of(folder, package, _tcplab(root) if name == "tcplab" else ())
+    for name in KERNEL_WHEELS:
+        wheels = list(KERNEL.glob(f"{name}-*.whl"))
+        if not wheels:
+            raise SiteError("jupyterlite-pyodide-kernel is not installed: python3 lab.py setup installs it.")
+        yield copied(folder, wheels[0])
+    files = tree(micropip / "micropip", under="micropip", endings=(".py", ".pyi", "py.typed"))
+    info = f"micropip-{MICROPIP}.dist-info"
+    metadata = tree(micropip / info, under=info, endings=("METADATA",))
+    yield write_wheel(folder, "micropip", MICROPIP, [*files, *metadata], ["packaging"])
+
+
+def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
+    """tcplab's own source, and the recordings where `recording` looks for them."""
+    yield from tree(root / "tcplab", under="tcplab", endings=(".py", ".toml", ".js", ".css", "py.typed"))
+    captures = root / "data" / "captures"
+    yield from tree(captures, under="data/captures", endings=(".json", ".pcap"))
+    yield "notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
+
+
+def _contents(root: Path, folder: Path) -> None:
+    for part, endings in (("notebooks", (".ipynb", ".md")), ("data/captures", (".pcap", ".json"))):
+        for name, content in tree(root / part, under=part, endings=endings):
+            if ".ipynb_checkpoints" not in name:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(_joined(content) if name.endswith(".ipynb") else content)
+
+
+def _joined(notebook: bytes) -> bytes:
+    """The same notebook with every text in one piece.
+
+    In files they are lists of lines. JupyterLite passes these to its renderers as they are, and the one
+    that draws diagrams never returns from a list.
+    """
+    read = nbformat.reads(notebook.decode("utf-8"), as_version=4)
+    joined: str = nbformat.writes(read, split_lines=False)
+    return joined.encode("utf-8")
+
+
+def _settings(packages: list[str]) -> dict[str, object]:
+    options = {"packages": packages, "env": {"HOME": f"{LIBRARY}/notebooks"}}
+    kernel = {"loadPyodideOptions": options, "disablePyPIFallback": True}
+    return {
+        "jupyter-lite-schema-version": 0,
+        "jupyter-config-data": {
+            "appName": "tcplab",
+            "exposeAppInBrowser": True,
+            "disabledExtensions": [*DISABLED],
+            "litePluginSettings": {"@jupyterlite/pyodide-kernel-extension:kernel": kernel},
+        },
+    }
+
+
+def _jupyterlite(work: Path) -> None:
+    command = [sys.executable, "-m", "jupyterlite_core", "build", "--apps", "lab", "--no-sourcemaps"]
+    command += ["--no-unused-shared-packages", "--lite-dir", str(work), "--contents", str(work / "contents")]
+    command += ["--output-dir", str(work / "site")]
+    done = subprocess.run(
+        command,
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        raise SiteError(f"JupyterLite could not build the site: {lines[-1] if lines else 'no reason given'}")
 
 
 def pyodide(store: Path, package: Path | None = None) -> Path:
@@ -86,7 +232,7 @@ def micropip(store: Path) -> Path:
 
 
 def _pip() -> list[str]:
-    """The beginning of an install command: pip's where this environment has one, else uv's."""
+    """The beginning of an install command of pip where this environment has it, else of uv."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
     return ["uv", "pip", "install", "--python", sys.executable]
@@ -116,39 +262,6 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-# ----------------------------------------------------------------------
-# The Python packages of the site: wheels made from what stands in .venv, and Pyodide's list of them.
-#
-# What is installed came from requirements.lock, hash by hash, so nothing is fetched a second time. Parts
-# that no browser can use stay behind: compiled modules, JupyterLab's files, tests.
-
-#: What the notebook kernel and the lessons import; the rest follows from these.
-WANTED = ("tcplab", "ipython", "comm", "packaging")
-#: Needed, by their own word, and not there: with no compiled packages there is neither NumPy nor pandas;
-#: JupyterLab's side of the widgets is in the site anyway.
-ABSENT = {"numpy", "pandas", "jupyterlab-widgets", "widgetsnbextension"}
-#: Left out for its 5 MB in 5,600 files. IPython completes without it, and the kernel only asks whether the
-#: name is there: its wheel holds no module.
-EMPTY = {"jedi", "parso"}
-#: Files of packages that no lesson opens: by the beginning and by the end of their path.
-NEEDLESS = (
-    "..",
-    "plotly/labextension/",
-    "plotly/package_data/widgetbundle.js",
-    "plotly/package_data/datasets/",
-)
-COMPILED = (".so", ".pyd", ".pyc", ".dylib")
-#: As markers see the browser's Python.
-BROWSER = {
-    "implementation_name": "cpython", "os_name": "posix", "platform_machine": "wasm32",
-    "platform_python_implementation": "CPython", "platform_system": "Emscripten",
-    "python_full_version": "3.14.2",
-    "python_version": "3.14", "sys_platform": "emscripten", "extra": "",
-}  # fmt: skip
-#: The oldest date that a zip file can hold: the same files make the same wheel on every day.
-ONCE = (1980, 1, 1, 0, 0, 0)
-
-
 @dataclass(frozen=True)
 class Wheel:
     """One package of the site."""
@@ -167,23 +280,23 @@ Files = Iterable[tuple[str, bytes]]
 
 
 def needed(names: Iterable[str] = WANTED) -> dict[str, Distribution]:
-    """These packages and all that they need in a browser, as installed here. Raises `SiteError`."""
-    found: dict[str, Distribution] = {}
+    """These packages and all that they require in a browser, as installed here. Raises `SiteError`."""
+    packages: dict[str, Distribution] = {}
     waiting = [*names]
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in packages:
             continue
         try:
-            found[name] = distribution(name)
+            packages[name] = distribution(name)
         except PackageNotFoundError:
             raise SiteError(f"{name} is not installed: python3 lab.py setup installs it.") from None
-        waiting += () if name in EMPTY else _needs(found[name])
-    return dict(sorted(found.items()))
+        waiting += () if name in EMPTY else _needs(packages[name])
+    return dict(sorted(packages.items()))
 
 
 def write_wheel(folder: Path, name: str, version: str, files: Files, needs: Iterable[str] = ()) -> Wheel:
-    """A wheel of these files, whatever its origin; the same files, the same bytes."""
+    """A wheel of these files; the same files give the same bytes."""
     file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
     modules = set()
     with ZipFile(folder / file, "w", ZIP_DEFLATED) as archive:
@@ -212,7 +325,7 @@ def tree(root: Path, *, under: str, endings: tuple[str, ...]) -> Iterator[tuple[
 
 
 def copied(folder: Path, wheel: Path) -> Wheel:
-    """A wheel that comes ready with JupyterLite's kernel."""
+    """A copy of a wheel that comes with JupyterLite's kernel."""
     name, version = wheel.name.split("-")[:2]
     (folder / wheel.name).write_bytes(wheel.read_bytes())
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -220,9 +333,9 @@ def copied(folder: Path, wheel: Path) -> Wheel:
 
 
 def write_list(lock: Path, wheels: Iterable[Wheel]) -> None:
-    """Replace the packages in Pyodide's own list, which are all elsewhere, by these."""
-    told = json.loads(lock.read_text("utf-8"))
-    told["packages"] = {
+    """Replace the packages in Pyodide's own list, none of which is in the site, by these."""
+    listed = json.loads(lock.read_text("utf-8"))
+    listed["packages"] = {
         wheel.name: {
             "name": wheel.name, "version": wheel.version, "file_name": wheel.file, "sha256": wheel.sha256,
             "depends": list(wheel.needs), "imports": list(wheel.modules), "install_dir": "site",
@@ -230,7 +343,7 @@ def write_list(lock: Path, wheels: Iterable[Wheel]) -> None:
         }
         for wheel in wheels
     }  # fmt: skip
-    lock.write_text(json.dumps(told), "utf-8")
+    lock.write_text(json.dumps(listed), "utf-8")
 
 
 def _needs(package: Distribution) -> list[str]:
@@ -248,132 +361,6 @@ def _files(package: Distribution, *, only_metadata: bool) -> Iterator[tuple[str,
         if re.search(r"(^|/)(tests?|__pycache__)/|\.pth$", path) or (info and not path.endswith("METADATA")):
             continue
         yield path, Path(str(file.locate())).read_bytes()
-
-
-#: The kernel's own packages come with JupyterLite, as wheels.
-KERNEL = Path(sys.prefix, "share/jupyter/labextensions/@jupyterlite/pyodide-kernel-extension/static/pypi")
-KERNEL_WHEELS = ("piplite", "pyodide_kernel", "ipykernel")
-#: Where packages are in Pyodide. Notebooks run beside them, so that ../data is the packages' neighbour, too.
-LIBRARY = f"/lib/python{PYTHON}/site-packages"
-#: The question about news, and the service worker, through which notebooks would read the site's files: it
-#: asks for HTTPS, and private windows lack it. Notebooks read the files that come with the packages.
-DISABLED = (
-    "@jupyterlab/apputils-extension:announcements",
-    "@jupyterlite/application-extension:service-worker-manager",
-)
-FIRST = "lab/index.html?path=notebooks/00_start_here.ipynb"
-#: The pages below look for the element named jupyter-config-data here.
-LANDING = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>tcplab</title>
-<meta http-equiv="refresh" content="0; url={first}">
-<script id="jupyter-config-data" type="application/json" data-jupyter-lite-root=".">{{}}</script>
-<p><a href="{first}">tcplab: open the start page</a></p>
-</html>
-"""
-
-
-def build(root: Path, output: Path, store: Path, package: Path | None = None) -> int:
-    """Build the site of the project in `root` into `output`, afresh; its size in bytes.
-
-    `store` keeps what was fetched; `package` is Pyodide's package where it need not be. Raises `SiteError`.
-    """
-    if output.exists() and not (output / "jupyter-lite.json").exists() and any(output.iterdir()):
-        raise SiteError(f"{output} holds something else than a site: name another folder with --output.")
-    python, installer = pyodide(store, package), micropip(store)
-    with tempfile.TemporaryDirectory(prefix="tcplab-site-") as scratch:
-        work = Path(scratch)
-        static = work / "static" / "pyodide"
-        shutil.copytree(python, static)
-        made = list(_packages(root, static, installer))
-        write_list(static / "pyodide-lock.json", made)
-        _contents(root, work / "contents")
-        settings = _settings([wheel.name for wheel in made])
-        (work / "jupyter-lite.json").write_text(json.dumps(settings), "utf-8")
-        _jupyterlite(work)
-        shutil.rmtree(output, ignore_errors=True)
-        shutil.move(work / "site", output)
-    (output / "index.html").write_text(LANDING.format(first=FIRST), "utf-8")
-    return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-
-
-def _packages(root: Path, folder: Path, micropip: Path) -> Iterator[Wheel]:
-    for name, package in needed().items():
-        yield wheel_of(folder, package, _tcplab(root) if name == "tcplab" else ())
-    for name in KERNEL_WHEELS:
-        found = list(KERNEL.glob(f"{name}-*.whl"))
-        if not found:
-            raise SiteError("jupyterlite-pyodide-kernel is not installed: python3 lab.py setup installs it.")
-        yield copied(folder, found[0])
-    files = tree(micropip / "micropip", under="micropip", endings=(".py", ".pyi", "py.typed"))
-    info = f"micropip-{MICROPIP}.dist-info"
-    metadata = tree(micropip / info, under=info, endings=("METADATA",))
-    yield write_wheel(folder, "micropip", MICROPIP, [*files, *metadata], ["packaging"])
-
-
-def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
-    """tcplab's own source, and the recordings where `recording` looks for them."""
-    yield from tree(root / "tcplab", under="tcplab", endings=(".py", ".toml", ".js", ".css", "py.typed"))
-    captures = root / "data" / "captures"
-    yield from tree(captures, under="data/captures", endings=(".json", ".pcap"))
-    yield "notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
-
-
-def _contents(root: Path, folder: Path) -> None:
-    for part, endings in (("notebooks", (".ipynb", ".md")), ("data/captures", (".pcap", ".json"))):
-        for name, content in tree(root / part, under=part, endings=endings):
-            if ".ipynb_checkpoints" not in name:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(_joined(content) if name.endswith(".ipynb") else content)
-
-
-def _joined(notebook: bytes) -> bytes:
-    """The same notebook with every text in one piece.
-
-    In files they are lists of lines, and JupyterLite hands these to its renderers as they are: one that draws
-    a diagram from a list never comes to an end.
-    """
-    read = nbformat.reads(notebook.decode("utf-8"), as_version=4)
-    joined: str = nbformat.writes(read, split_lines=False)
-    return joined.encode("utf-8")
-
-
-def _settings(packages: list[str]) -> dict[str, object]:
-    options = {"packages": packages, "env": {"HOME": f"{LIBRARY}/notebooks"}}
-    kernel = {"loadPyodideOptions": options, "disablePyPIFallback": True}
-    return {
-        "jupyter-lite-schema-version": 0,
-        "jupyter-config-data": {
-            "appName": "tcplab",
-            "exposeAppInBrowser": True,
-            "disabledExtensions": [*DISABLED],
-            "litePluginSettings": {"@jupyterlite/pyodide-kernel-extension:kernel": kernel},
-        },
-    }
-
-
-def _jupyterlite(work: Path) -> None:
-    command = [sys.executable, "-m", "jupyterlite_core", "build", "--apps", "lab", "--no-sourcemaps"]
-    command += ["--no-unused-shared-packages", "--lite-dir", str(work), "--contents", str(work / "contents")]
-    command += ["--output-dir", str(work / "site")]
-    done = subprocess.run(
-        command,
-        cwd=work,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise SiteError(f"JupyterLite could not build the site: {lines[-1] if lines else 'no reason given'}")
-
-
-# ----------------------------------------------------------------------
-# `python -m tcplab.site`, which `python3 lab.py site` runs.
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: list[str] | None = None) -> int:

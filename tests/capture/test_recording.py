@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tcplab import cli
+from tcplab.bench import sandbox as sandboxes
 from tcplab.bench.sandbox import BenchError, TooBusy, why_not
-from tcplab.capture import recordings as recording
+from tcplab.capture import recordings
 from tcplab.capture.capture import read_capture
 from tcplab.capture.pcap import pcap_bytes
 from tcplab.capture.plain import Frames
-from tcplab.capture.recordings import SNAPLEN, cut_to, lateness, record
+from tcplab.capture.recordings import SNAPLEN, cut_to, record, wire_delay_ms
 from tcplab.core.segment import FIN, RST, SYN, Endpoint
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Call, Note, SocketSample
@@ -301,9 +302,9 @@ def bench(monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(recording, "run", run)
-        monkeypatch.setattr(recording, "why_not", lambda: None)
-        monkeypatch.setattr(recording.Sandbox, "start", lambda self: None)
+        monkeypatch.setattr(recordings, "run", run)
+        monkeypatch.setattr(sandboxes, "why_not", lambda: None)
+        monkeypatch.setattr(sandboxes.Sandbox, "start", lambda self: None)
 
     return answers
 
@@ -340,7 +341,7 @@ def test_calls_deeds_and_states_stand_beside_the_packets(bench, tmp_path):
 
 def test_a_late_wire_is_no_recording(bench, tmp_path):
     slow, right = trace(HANDSHAKE.replace("0 1", "0 1 late=0.0071")), trace(HANDSHAKE)
-    assert (lateness(slow, 1), lateness(right, 1)) == (pytest.approx(6.1), 0)
+    assert (wire_delay_ms(slow, 1), wire_delay_ms(right, 1)) == (pytest.approx(6.1), 0)
     bench(slow, slow, right)
     ((_, kept),) = record([Tale()], tmp_path)
     assert kept is right
@@ -358,7 +359,7 @@ def test_one_that_fails_keeps_no_other_from_being_recorded(bench, tmp_path):
 
 
 def test_where_linux_cannot_be_had_the_bench_says_why(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(recording, "why_not", lambda: "it needs Linux, and this is win32.")
+    monkeypatch.setattr(sandboxes, "why_not", lambda: "it needs Linux, and this is win32.")
     assert cli.main(["record", "--into", str(tmp_path)]) == 2
     told = "tcplab: the Linux bench can't run here: it needs Linux, and this is win32.\n"
     assert capsys.readouterr() == ("", told) and not list(tmp_path.iterdir())
