@@ -1,4 +1,9 @@
-"""Changes as text to paste, one kind of file at a time. Every value is a number or a word of our own."""
+"""Settings as text: written to paste, by kind of file, and read as people paste them.
+
+Changes of an advice and the parameters of an experiment go through one writer; every value in it is a
+number or a word of the catalogue. What is read is untrusted: nothing of it is run, and an unknown name is
+reported without its value, which may be a password.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,106 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from tcplab.advice.environment import checked_value, value_of
+from tcplab.advice.environment import checked_value, port_range
 from tcplab.core.catalogue import TIMES, Setting, catalogue, find
-from tcplab.core.knobs import Knob, ParameterError, Parameters
+from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.releases import release
 
-#: Which file a product's settings stand in. Who is not here is set in the program itself.
+# -- the writer --------------------------------------------------------------------------------------
+
+
+class Entry(NamedTuple):
+    """One line of a text to paste."""
+
+    name: str
+    value: Any
+    #: What the value alone does not say: a comment above the line.
+    remark: str = ""
+    #: The line needs no pasting: a comment itself, with the remark in brackets.
+    is_comment: bool = False
+
+
+def _word(value: Any) -> str:
+    """As files write it: true, not True."""
+    return str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
+def _setsockopt(name: str, value: Any) -> str:
+    level = "SOL_SOCKET" if name.startswith("SO_") else "IPPROTO_TCP"
+    return f"sock.setsockopt(socket.{level}, socket.{name}, {value})"
+
+
+def _haproxy(name: str, value: Any) -> str:
+    if name.startswith("option "):
+        return f"    {name}" if value else f"    no {name}"
+    if name.startswith("tcp-ut"):
+        return f"    # and on a bind line, for clients\n    default-server {name} {value}"
+    return f"    {name} {value}"
+
+
+class Kind(NamedTuple):
+    """A kind of text: its first line, and how it writes a setting."""
+
+    head: str
+    line: str | Callable[[str, Any], str] = "{} = {}"
+    comment: str = "#"
+
+
+_SYSCTL = "# /etc/sysctl.d/90-tcp.conf"
+KINDS = {
+    "sysctl.d": Kind(f"{_SYSCTL} on the hosts of the application and the database, then: sysctl --system"),
+    "postgresql.conf": Kind("# postgresql.conf"),
+    "libpq url": Kind("# connection string of psql, psycopg and others; or each as a keyword of its own"),
+    "jdbc": Kind("# JDBC URL"),
+    "my.cnf": Kind("# my.cnf\n[mysqld]"),
+    "redis.conf": Kind("# redis.conf", "{} {}"),
+    "hikari": Kind("# HikariCP's properties; in Spring: spring.datasource.hikari.NAME", "{}={}"),
+    # Seen with HAProxy 2.6 and PgBouncer 1.18: a second section of that name forgets all of the first.
+    "haproxy": Kind(
+        "# haproxy.cfg: into the defaults that are there; a second section would forget the first", _haproxy
+    ),
+    "pgbouncer": Kind(
+        "; pgbouncer.ini: into the section that is there; a second section would forget the first",
+        comment=";",
+    ),
+    "sqlnet.ora": Kind("# sqlnet.ora on the database's host"),
+    "program": Kind("# in the program itself, by these names"),
+    "sysctl": Kind(f"{_SYSCTL}, then: sysctl --system"),
+    "socket options": Kind("# Python; other languages name the options the same", _setsockopt),
+    "libpq": Kind(
+        "# pg_service.conf; or all in one line, with blanks between, as a connection string", "{}={}"
+    ),
+}
+
+
+def write(kind: str, entries: Iterable[Entry | str]) -> str:
+    """The text of one kind; a `str` is a line as it is. A remark is written once for all that share it."""
+    head, line, comment = KINDS[kind]
+    lines, last = [head], ""
+    for entry in entries:
+        if isinstance(entry, str):
+            lines.append(entry)
+            continue
+        name, value, remark, is_comment = entry
+        text = line.format(name, _word(value)) if isinstance(line, str) else line(name, value)
+        if is_comment:
+            lines.append(f"{comment} {text}   ({remark})")
+            continue
+        if remark and remark != last:
+            lines.append(f"{comment} {remark}")
+        lines.append(text)
+        last = remark
+    return "\n".join(lines) + "\n"
+
+
+# -- changes that an advice proposes -----------------------------------------------------------------
+
+#: Which file has a product's settings. A product that is missing here is set in the program itself.
 FILES = {
     "linux": "sysctl.d", "postgresql": "postgresql.conf", "libpq": "libpq", "pgjdbc": "jdbc",
     "connector_j": "jdbc", "mariadb_connector_j": "jdbc", "mysql": "my.cnf", "mariadb": "my.cnf",
@@ -23,7 +118,7 @@ FILES = {
     "oracle": "sqlnet.ora",
 }  # fmt: skip
 PROGRAM = "program"
-#: What a setting of Oracle's that stands in a connect descriptor is called in a file.
+#: A setting of Oracle's that is part of a connect descriptor.
 _IN_PROGRAM = {"oracle.ENABLE=BROKEN"}
 _URLS = {
     "libpq": "postgresql://HOST/DATABASE",
@@ -31,23 +126,7 @@ _URLS = {
     "connector_j": "jdbc:mysql://HOST/DATABASE",
     "mariadb_connector_j": "jdbc:mariadb://HOST/DATABASE",
 }
-_HEADS = {
-    "sysctl.d": "# /etc/sysctl.d/90-tcp.conf on the hosts of the application and the database, "
-    "then: sysctl --system",
-    "postgresql.conf": "# postgresql.conf",
-    "libpq": "# connection string of psql, psycopg and others; or each as a keyword of its own",
-    "jdbc": "# JDBC URL",
-    "my.cnf": "# my.cnf",
-    "redis.conf": "# redis.conf",
-    "hikari": "# HikariCP's properties; in Spring: spring.datasource.hikari.NAME",
-    # Seen with HAProxy 2.6 and PgBouncer 1.18: a second section of that name forgets all of the first.
-    "haproxy": "# haproxy.cfg: into the defaults that are there; a second section would forget the first",
-    "pgbouncer": "; pgbouncer.ini: into the section that is there; a second section would forget the first",
-    "sqlnet.ora": "# sqlnet.ora on the database's host",
-    PROGRAM: "# in the program itself, by these names",
-}
-_SECTIONS = {"my.cnf": "[mysqld]"}
-_AFTER = {
+_APPLIES = {
     "at once": "counts at once",
     "new connections": "counts for new connections",
     "no restart": "needs no restart",
@@ -79,7 +158,7 @@ class Change:
 
     @property
     def who(self) -> str:
-        """Who may change it: the first of those whom the catalogue names."""
+        """Who may change it: the first that the catalogue names."""
         return self.setting.who[0] if self.setting.who else ""
 
     @property
@@ -89,103 +168,129 @@ class Change:
 
     @property
     def file(self) -> str:
-        """The kind of file that it stands in."""
+        """The kind of file that has it."""
         return PROGRAM if self.key in _IN_PROGRAM else FILES.get(self.setting.product.key, PROGRAM)
 
     @property
     def sentence(self) -> str:
-        """The change in a line for people."""
+        """The change in one line."""
         unit = f" {self.setting.unit}" if self.setting.unit in TIMES else ""
         was = "unset" if self.was is None else f"{self.was}{unit}"
         seconds = f" ({self.seconds:g} s)" if self.seconds is not None and self.setting.unit != "s" else ""
         return (
             f"{self.setting.product.title}: {self.setting.name} = {self.value}{unit}{seconds}, was {was}; "
-            f"{_AFTER[self.applies]}. Inequality {self.reason}."
+            f"{_APPLIES[self.applies]}. Inequality {self.reason}."
         )
 
 
 def texts(changes: Sequence[Change]) -> dict[str, str]:
     """Text to paste by kind of file, for the kinds that have a change."""
-    found: dict[str, list[Change]] = {}
+    files: dict[str, list[Change]] = {}
     for change in changes:
-        found.setdefault(change.file, []).append(change)
-    return {kind: "\n".join(_lines(kind, found[kind])) + "\n" for kind in _HEADS if kind in found}
+        files.setdefault(change.file, []).append(change)
+    return {
+        kind: _url(kind, files[kind]) if kind in ("libpq", "jdbc") else write(kind, map(_entry, files[kind]))
+        for kind in dict.fromkeys((*FILES.values(), PROGRAM))
+        if kind in files
+    }
 
 
-def _lines(kind: str, changes: Sequence[Change]) -> Iterator[str]:
-    yield _HEADS[kind]
-    if kind in ("libpq", "jdbc"):
-        yield from _url(changes)
-        return
-    if kind in _SECTIONS:
-        yield _SECTIONS[kind]
-    mark = ";" if kind == "pgbouncer" else "#"
-    write = _WRITERS.get(kind, _assignment)
-    reason = ""
-    for change in changes:
-        told = f"{change.reason}; {_AFTER[change.applies]}"
-        if told != reason:
-            yield f"{mark} {told}"
-        reason = told
-        yield from write(change)
+def _entry(change: Change) -> Entry:
+    name, value, unit = change.setting.name, change.value, change.setting.unit
+    if change.file == PROGRAM:
+        name, value = change.key, f"{_word(value)}   # {unit}" if unit in TIMES else value
+    elif change.file == "haproxy" and unit in ("ms", "s"):
+        value = f"{value}{unit}"
+    return Entry(name, value, f"{change.reason}; {_APPLIES[change.applies]}")
 
 
-def _url(changes: Sequence[Change]) -> Iterator[str]:
+def _url(kind: str, changes: Sequence[Change]) -> str:
+    """The reasons, and a URL for each product with its settings as parameters."""
+    lines = []
     for change in changes:
         unit = f" {change.setting.unit}" if change.setting.unit in TIMES else ""
-        yield f"# {change.setting.name} = {_word(change.value)}{unit}: {change.reason}"
-    products = dict.fromkeys(change.setting.product.key for change in changes)
-    for product in products:
-        pairs = [
-            f"{change.setting.name}={_word(change.value)}"
-            for change in changes
-            if change.setting.product.key == product
-        ]
-        yield f"{_URLS[product]}?{'&'.join(pairs)}"
+        lines.append(f"# {change.setting.name} = {_word(change.value)}{unit}: {change.reason}")
+    for product in dict.fromkeys(change.setting.product.key for change in changes):
+        own = (change for change in changes if change.setting.product.key == product)
+        lines.append(f"{_URLS[product]}?{'&'.join(f'{c.setting.name}={_word(c.value)}' for c in own)}")
+    return write("libpq url" if kind == "libpq" else kind, lines)
 
 
-def _assignment(change: Change) -> Iterable[str]:
-    return [f"{change.setting.name} = {_word(change.value)}"]
+# -- an experiment's parameters ----------------------------------------------------------------------
+
+#: Options that only count on a socket with SO_KEEPALIVE.
+_KEEPALIVE = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+#: By the knob's field with the setting's name: the kind of text, the catalogue's product, the factor's field.
+_LAYERS = {
+    "sysctl": ("sysctl", "linux", "sysctl_factor"),
+    "socket_option": ("socket options", "socket", "socket_factor"),
+    "libpq": ("libpq", "libpq", "libpq_factor"),
+}
 
 
-def _program(change: Change) -> Iterable[str]:
-    unit = f"   # {change.setting.unit}" if change.setting.unit in TIMES else ""
-    return [f"{change.key} = {_word(change.value)}{unit}"]
+def settings(parameters: Parameters) -> dict[str, str]:
+    """An experiment's parameters to paste, by layer: ``{"sysctl": …, "socket options": …, "libpq": …}``.
+
+    A layer in which these parameters have no name is left out. Parameters that exist only for an
+    experiment are never written; what is Linux's default anyway becomes a comment.
+    """
+    entries = {kind: _layer(parameters, layer) for layer, (kind, _, _) in _LAYERS.items()}
+    for kind, lines in parameters.lines_to_paste().items():
+        entries[kind] += lines
+    return {kind: write(kind, lines) for kind, lines in entries.items() if lines}
 
 
-def _property(change: Change) -> Iterable[str]:
-    return [f"{change.setting.name}={_word(change.value)}"]
+def _layer(parameters: Parameters, layer: str) -> list[Entry | str]:
+    """The settings of one layer, by the knob's field that has their names."""
+    _, product, factor = _LAYERS[layer]
+    rules, defaults = release(parameters.linux), _defaults(product, parameters.linux)
+    knobs = {name: knob for name, knob in parameters.knobs().items() if not knob.test_only}
+    idle = [getattr(parameters, name) for name, knob in knobs.items() if knob.socket_option in _KEEPALIVE[:1]]
+    made: list[Entry | str] = []
+    if idle and layer == "libpq":
+        made.append(f"keepalives={int(any(idle))}")
+    elif idle and layer == "socket_option":
+        made.append(_or_default(Entry("SO_KEEPALIVE", int(any(idle))), defaults))
+    for parameter, knob in knobs.items():
+        name = getattr(knob, layer)
+        if not name or (idle and not any(idle) and knob.socket_option in _KEEPALIVE):
+            continue
+        exact = getattr(parameters, parameter) * getattr(knob, factor)
+        whole = math.ceil(exact)
+        if knob.since and rules.older_than(knob.since):
+            remark = f"not in Linux {parameters.linux}: came with {knob.since}"
+            made.append(Entry(name, whole, remark, is_comment=True))
+        else:
+            remark = "" if exact == whole else f"{exact:g} rounded up: whole numbers only"
+            made.append(_or_default(Entry(name, whole, remark), defaults))
+    if any(idle) and layer == "sysctl":
+        made.append("# tcp_keepalive_* count only for sockets on which the program has set SO_KEEPALIVE")
+    return made
 
 
-def _directive(change: Change) -> Iterable[str]:
-    return [f"{change.setting.name} {_word(change.value)}"]
+def _or_default(entry: Entry, defaults: Mapping[str, float]) -> Entry:
+    """A comment where it is the default anyway."""
+    if defaults.get(entry.name) != entry.value:
+        return entry
+    return entry._replace(remark=entry.remark or "Linux's default", is_comment=True)
 
 
-def _haproxy(change: Change) -> Iterable[str]:
-    name, value = change.setting.name, change.value
-    if name.startswith("option "):
-        return [f"    {name}" if value else f"    no {name}"]
-    if name == "tcp-ut":
-        return ["    # and on a bind line, for clients", f"    default-server tcp-ut {value}ms"]
-    unit = change.setting.unit if change.setting.unit in ("ms", "s") else ""
-    return [f"    {name} {value}{unit}"]
+def _defaults(product: str, linux: str) -> dict[str, float]:
+    """The defaults of a Linux version, by the names of a layer's product."""
+    rules = release(linux)
+    defaults: dict[str, float] = {
+        "net.ipv4.tcp_tw_reuse": rules.tw_reuse, "net.core.somaxconn": rules.somaxconn,
+    }  # fmt: skip
+    for each in find(product=product):
+        match each.effective.default:
+            case int() | float() as number:
+                defaults.setdefault(each.name, number)
+            case None if each.purpose == "user timeout":
+                defaults[each.name] = 0  # unset is off
+    return defaults
 
 
-_WRITERS: dict[str, Callable[[Change], Iterable[str]]] = {
-    "hikari": _property, "redis.conf": _directive, "haproxy": _haproxy, PROGRAM: _program,
-}  # fmt: skip
-
-
-def _word(value: Any) -> str:
-    """As files write it: true, not True."""
-    return str(value).lower() if isinstance(value, bool) else f"{value}"
-
-
-# ----------------------------------------------------------------------
-# Settings as people paste them: JDBC URLs, libpq strings, properties, ini and conf files.
-#
-# The text is untrusted: nothing of it is run, and what is not known is named but its value never shown,
-# for it may be a password.
+# -- the reader --------------------------------------------------------------------------------------
 
 _LONGEST = 1_000_000
 _JDBC = {
@@ -201,7 +306,7 @@ _FILES = {
     "postgresql": "postgresql.conf", "mysql": "my.cnf", "pgbouncer": "pgbouncer.ini",
     "hikaricp": "HikariCP", "libpq": "libpq", "redis": "redis.conf", "oracle": "sqlnet.ora",
 }  # fmt: skip
-#: Settings in the same file that nobody needs to hear of.
+#: Names in the same files that are never reported as unknown.
 _SILENT = {
     "user", "username", "password", "jdbcurl", "url", "driverclassname", "driver-class-name", "poolname",
     "pool-name", "host", "port", "dbname", "hostaddr", "application_name",
@@ -233,15 +338,53 @@ class Pasted(Mapping[str, Any]):
 
     @property
     def sentence(self) -> str:
-        """What was understood and what was not."""
+        """What was read and what was not."""
         if not self.found and not self.unknown:
             return "There is no setting in this text."
         names = ", ".join(dict.fromkeys(key.partition(".")[2] for key in self.found))
-        told = f"Read: {names}." if names else "No setting of the catalogue is in this text."
+        said = f"Read: {names}." if names else "No setting of the catalogue is in this text."
         if self.unknown:
             some = ", ".join(self.unknown[:8]) + (" and others" if len(self.unknown) > 8 else "")
-            told += f" Not known here, and left out: {some}."
-        return told
+            said += f" Not known here, and left out: {some}."
+        return said
+
+
+#: What products write after a number, in seconds.
+_POSTGRESQL = {"us": 1e-6, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_HAPROXY = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+#: By product; the others take bare numbers only.
+_UNITS = {"postgresql": _POSTGRESQL, "haproxy": _HAPROXY}
+#: PgBouncer's times may be fractions of a second (doc/config.md).
+_FRACTIONS = ("pgbouncer", "psycopg_pool", "sqlalchemy")
+_YES = dict.fromkeys(("true", "on", "yes", "1"), True)
+_YES |= dict.fromkeys(("false", "off", "no", "0"), False)
+
+
+def _value_of(setting: Setting, text: str) -> Any:
+    """A text as the product reads it, in the setting's own unit. Raises `ParameterError`."""
+    name = f"{setting.product.title}: {setting.name}"
+    if isinstance(setting.default, bool) or setting.unit == "switch":
+        if text.lower() not in _YES:
+            raise ParameterError(f"{name} = {text[:20]!r} is neither on nor off.")
+        is_on = _YES[text.lower()]
+        return is_on if isinstance(setting.default, bool) else int(is_on)
+    if setting.unit in ("mode", "query", "function") or isinstance(setting.default, str):
+        if setting.name.endswith("ip_local_port_range"):
+            return port_range(name, text)
+        return int(text) if re.fullmatch(r"\d{1,6}", text) else text[:200]
+    units = _UNITS.get(setting.product.key, {}) if setting.unit in TIMES else {}
+    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text)
+    right = f"a number of {setting.unit}" + (f", or with {', '.join(units)}" if units else "")
+    if not match or len(text) > 40 or (match[2] and match[2] not in units):
+        raise ParameterError(f"{name} = {text[:20]!r} can't be read: it takes {right}.")
+    number = float(match[1])
+    if match[2]:
+        number = round(number * units[match[2]] / TIMES[setting.unit], 6)
+        # PostgreSQL rounds to the setting's own unit (guc.c:parse_int); HAProxy rounds up.
+        number = round(number) if setting.product.key == "postgresql" else math.ceil(number)
+    if number != int(number) and setting.product.key not in _FRACTIONS:
+        raise ParameterError(f"{name} = {text[:20]!r} can't be read: it takes {right}, a whole one.")
+    return int(number) if number == int(number) else number
 
 
 def read_settings(text: str) -> Pasted:
@@ -249,7 +392,7 @@ def read_settings(text: str) -> Pasted:
 
     Knows JDBC URLs (PostgreSQL, MySQL, MariaDB), libpq's URIs and keywords, HikariCP's properties
     (Spring's, too), sysctl.d, pgbouncer.ini, my.cnf, postgresql.conf, redis.conf, sqlnet.ora and
-    HAProxy's timeouts. What stands in my.cnf is told of both MySQL and MariaDB. The last one counts.
+    HAProxy's timeouts. A my.cnf counts for MySQL and MariaDB. The last value of a setting counts.
     Raises `ParameterError` with one sentence for a value that its product would not take.
     """
     if not isinstance(text, str):
@@ -263,13 +406,18 @@ def read_settings(text: str) -> Pasted:
     return Pasted(reader.values, tuple(dict.fromkeys(reader.unknown)))
 
 
+@lru_cache(maxsize=1)
+def _keys() -> frozenset[str]:
+    return frozenset(f"{each.product.key}.{each.name}" for each in catalogue())
+
+
 def _names(product: str) -> dict[str, Setting]:
-    """A product's settings by name as its own files may write it."""
+    """A product's settings by the names that its files may use."""
     return {_folded(product, each.name): each for each in find(product=product)}
 
 
 def _folded(product: str, name: str) -> str:
-    """Names that a product takes for the same."""
+    """One form for names that a product treats as the same."""
     if product == "hikaricp":
         return name.replace("-", "").replace("_", "").lower()
     if product in ("mysql", "mariadb"):
@@ -278,13 +426,13 @@ def _folded(product: str, name: str) -> str:
 
 
 class _Reader:
-    """Line by line; plain assignments wait until it is clear whose they are."""
+    """Reads line by line; plain assignments wait until it is clear which product's they are."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.unknown: list[str] = []
         self._waiting: list[tuple[str, str]] = []
-        #: Whose file it is, when a section or a head has said so; None: nobody has.
+        #: The product of the file, by its section or head; None: not known yet.
         self._file: str | None = None
 
     def read(self, line: str) -> None:
@@ -304,7 +452,7 @@ class _Reader:
             self._plain(line)
 
     def flush(self) -> None:
-        """The assignments that wait belong to one file: to whom most of them are known."""
+        """The waiting assignments belong to one file: that of the product which knows most of them."""
         waiting, self._waiting = self._waiting, []
         product, self._file = self._file, None
         if not waiting:
@@ -319,7 +467,7 @@ class _Reader:
     # -- what a line can be ------------------------------------------------------------------
 
     def _comment(self, line: str) -> None:
-        """The head of a file says whose it is: as ours do, and many people's."""
+        """The head of a file may name the product, as in the texts written here."""
         for product, file in _FILES.items():
             if re.match(rf"[#;!]\s*(/\S*/)?{re.escape(file)}", line):
                 self.flush()
@@ -334,25 +482,23 @@ class _Reader:
             self._take(product, name, value)
 
     def _sysctl(self, line: str) -> bool:
-        found = re.fullmatch(r"-?((?:net|vm|kernel|fs)[./]\S+?)\s*=\s*(.*)", line)
-        if not found:
+        match = re.fullmatch(r"-?((?:net|vm|kernel|fs)[./]\S+?)\s*=\s*(.*)", line)
+        if not match:
             return False
-        name = found[1].replace("/", ".")
+        name = match[1].replace("/", ".")
         product = "conntrack" if name.startswith("net.netfilter.") else "linux"
-        self._take(product, name, found[2].split("#")[0].strip())
+        self._take(product, name, match[2].split("#")[0].strip())
         return True
 
     def _own_key(self, line: str) -> bool:
-        """``hikaricp.maxLifetime = 1800000``: the catalogue's own way."""
-        key, _, value = line.rpartition("=")
-        product, _, name = key.strip().partition(".")
-        if not any(each.product.key == product and each.name == name for each in catalogue()):
-            key, _, value = line.partition("#")[0].rpartition("=")
-            product, _, name = key.strip().partition(".")
-            if not any(each.product.key == product and each.name == name for each in catalogue()):
-                return False
-        self._take(product, name, value.partition("#")[0].strip())
-        return True
+        """``hikaricp.maxLifetime = 1800000``: product and name as in the catalogue."""
+        for text in (line, line.partition("#")[0]):
+            key, _, value = text.rpartition("=")
+            if key.strip() in _keys():
+                product, _, name = key.strip().partition(".")
+                self._take(product, name, value.partition("#")[0].strip())
+                return True
+        return False
 
     def _haproxy(self, line: str) -> bool:
         words = line.split()
@@ -385,11 +531,11 @@ class _Reader:
             for name, value in pairs:  # libpq's keywords
                 self._take("libpq", name, value.strip("'"))
             return
-        found = re.match(r"([\w.-]+)(?:\s*[=:]\s*|\s+)(.*)", line)
-        if not found:
+        match = re.match(r"([\w.-]+)(?:\s*[=:]\s*|\s+)(.*)", line)
+        if not match:
             self.unknown.append(re.split(r"[\s=:]", line)[0][:40])
             return
-        name, value = found[1], re.split(r"\s[#;]", f" {found[2]}")[0].strip()
+        name, value = match[1], re.split(r"\s[#;]", f" {match[2]}")[0].strip()
         if _SPRING.match(name) or name.startswith("spring."):
             self._take("hikaricp", _SPRING.sub("", name), value)
         else:
@@ -402,136 +548,8 @@ class _Reader:
         for each in filter(None, products):
             if found := _names(each).get(_folded(each, name)):
                 key = f"{each}.{found.name}"
-                self.values[key] = checked_value(key, value_of(found, text.strip("\"'")))
+                self.values[key] = checked_value(key, _value_of(found, text.strip("\"'")))
         is_known = any(_folded(each, name) in _names(each) for each in filter(None, products))
         is_silent = name.lower() in _SILENT or name.lower().endswith("password")
         if not is_known and not is_silent:
             self.unknown.append(name[:40] if name.isprintable() else "?")
-
-
-# ----------------------------------------------------------------------
-# An experiment's parameters as settings to paste: sysctl, socket options, libpq.
-#
-# Names, units and factors come from the knobs. Parameters that exist only for an experiment never
-# get here. What already is Linux's own default stands as a comment: nothing has to be set for it.
-
-#: Options that only count on a socket with SO_KEEPALIVE.
-_KEEPALIVE = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
-
-#: What the catalogue calls the product of each layer.
-_PRODUCTS = {"sysctl": "linux", "socket_option": "socket", "libpq": "libpq"}
-
-_FILE_HEADS = {
-    "sysctl": "# /etc/sysctl.d/90-tcp.conf, then: sysctl --system",
-    "socket options": "# Python; other languages name the options the same",
-    "libpq": "# pg_service.conf; or all in one line, with blanks between, as a connection string",
-}
-
-
-class _Setting(NamedTuple):
-    """One line of one layer."""
-
-    name: str
-    value: int
-    #: What the value alone does not say.
-    remark: str = ""
-    #: The chosen Linux has no such setting.
-    is_missing: bool = False
-    #: What an untouched Linux has, in the setting's own units; None: it differs, or is not known.
-    default: float | None = None
-
-
-def settings(parameters: Parameters) -> dict[str, str]:
-    """Text to paste by layer: ``{"sysctl": …, "socket options": …, "libpq": …}``.
-
-    A layer in which these parameters have no name is left out.
-    """
-    layers: dict[str, list[str]] = {
-        "sysctl": list(_sysctl(parameters)),
-        "socket options": list(_socket_options(parameters)),
-        "libpq": list(_libpq(parameters)),
-    }
-    for layer, lines in parameters.lines_to_paste().items():
-        layers[layer] += lines
-    return {layer: "\n".join([_FILE_HEADS[layer], *lines]) + "\n" for layer, lines in layers.items() if lines}
-
-
-def _sysctl(parameters: Parameters) -> Iterator[str]:
-    for setting in _settings(parameters, "sysctl"):
-        yield from _line(setting, f"{setting.name} = {setting.value}")
-    if _keepalive_switch(parameters):
-        yield "# tcp_keepalive_* count only for sockets on which the program has set SO_KEEPALIVE"
-
-
-def _socket_options(parameters: Parameters) -> Iterator[str]:
-    switch = _keepalive_switch(parameters)
-    if switch is not None:
-        text = f"sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, {switch})"
-        default = _defaults("socket_option", parameters.linux)["SO_KEEPALIVE"]
-        yield from _line(_Setting("SO_KEEPALIVE", switch, default=default), text)
-    for setting in _settings(parameters, "socket_option"):
-        level = "SOL_SOCKET" if setting.name.startswith("SO_") else "IPPROTO_TCP"
-        yield from _line(setting, f"sock.setsockopt(socket.{level}, socket.{setting.name}, {setting.value})")
-
-
-def _libpq(parameters: Parameters) -> Iterator[str]:
-    switch = _keepalive_switch(parameters)
-    if switch is not None:
-        yield f"keepalives={switch}"
-    for setting in _settings(parameters, "libpq"):
-        yield from _line(setting, f"{setting.name}={setting.value}")
-
-
-def _line(setting: _Setting, text: str) -> Iterator[str]:
-    is_default = setting.default == setting.value
-    remark = setting.remark or ("Linux's default" if is_default else "")
-    if is_default or setting.is_missing:
-        yield f"# {text}   ({remark})"
-    else:
-        yield from [f"# {remark}", text] if remark else [text]
-
-
-def _settings(parameters: Parameters, layer: str) -> Iterator[_Setting]:
-    """The settings of one layer: `sysctl`, `socket_option` or `libpq`, as the knob's field is called."""
-    factors = {"sysctl": "sysctl_factor", "socket_option": "socket_factor", "libpq": "libpq_factor"}
-    off = _keepalive_switch(parameters) == 0
-    rules = release(parameters.linux)
-    defaults = _defaults(layer, parameters.linux)
-    for parameter, knob in _to_paste(parameters):
-        name, value = getattr(knob, layer), getattr(parameters, parameter)
-        if not name or (off and knob.socket_option in _KEEPALIVE):
-            continue
-        exact = value * getattr(knob, factors[layer])
-        whole = math.ceil(exact)
-        if knob.since and rules.older_than(knob.since):
-            yield _Setting(name, whole, f"not in Linux {parameters.linux}: came with {knob.since}", True)
-        else:
-            remark = "" if exact == whole else f"{exact:g} rounded up: whole numbers only"
-            yield _Setting(name, whole, remark, default=defaults.get(name))
-
-
-def _defaults(layer: str, linux: str) -> dict[str, float]:
-    """What an untouched Linux of a version has, by the names of a layer."""
-    rules = release(linux)
-    found: dict[str, float] = {"net.ipv4.tcp_tw_reuse": rules.tw_reuse, "net.core.somaxconn": rules.somaxconn}
-    for each in find(product=_PRODUCTS[layer]):
-        match each.effective.default:
-            case int() | float() as number:
-                found.setdefault(each.name, number)
-            case None if each.purpose == "user timeout":
-                found[each.name] = 0  # unset is off
-    return found
-
-
-def _to_paste(parameters: Parameters) -> list[tuple[str, Knob]]:
-    return [(name, knob) for name, knob in parameters.knobs().items() if not knob.test_only]
-
-
-def _keepalive_switch(parameters: Parameters) -> int | None:
-    """1 or 0 for SO_KEEPALIVE; None where the parameters say nothing about it."""
-    values: list[Any] = [
-        getattr(parameters, name)
-        for name, knob in parameters.knobs().items()
-        if knob.socket_option == "TCP_KEEPIDLE"
-    ]
-    return int(any(values)) if values else None
