@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplab.core.releases import LISTED, NEWEST, UnknownRelease, release
+from tcplab.core.releases import LISTED, NEWEST, UnknownRelease, known_release, release
 
 #: A rule, the last version with the old value and the first with the new one.
 CHANGES = [
@@ -97,3 +97,10 @@ def test_the_last_number_changes_no_rule(major, minor, patch):
     plain, patched = release(f"{major}.{minor}"), release(f"{major}.{minor}.{patch}")
     names = [name for name in plain.__dataclass_fields__ if name != "version"]
     assert [getattr(plain, name) for name in names] == [getattr(patched, name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("named", "ruled"), [("4.9", "4.9"), ("", NEWEST), ("a router's", NEWEST), ("2.6", NEWEST)]
+)
+def test_a_trace_of_an_unknown_linux_has_the_newest_rules(named, ruled):
+    assert known_release(named) == release(ruled)

@@ -6,6 +6,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 import pytest
 
+from pictures.drawn import named
 from tcplab import BindOrConnect, PortRange, TimeWait, explore, picture, recording, run
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
@@ -23,11 +24,6 @@ from tcplab.pictures.theme import FONT_SIZE
 from tcplab.widgets.show import PICTURES
 
 WIDE = PortRange(first_port=32768, last_port=60999, connects=30)
-
-
-def named(drawn, name):
-    (found,) = [trace for trace in drawn.data if trace["name"] == name]
-    return found
 
 
 def letters(drawn):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pictures.drawn import named
 from tcplab.bench import run
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Trace
@@ -39,11 +40,6 @@ def of(**parameters):
 
 def said(picture):
     return [re.sub(r"<[^>]+>", "", text) for text in named(picture, "captions")["text"]]
-
-
-def named(picture, name):
-    (found,) = [trace for trace in picture.data if trace["name"] == name]
-    return found
 
 
 # -- what is read ------------------------------------------------------------------------------------

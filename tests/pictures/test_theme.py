@@ -62,6 +62,13 @@ def test_timers_stand_out_from_their_paper(colours, seen):
         assert contrast(seen(colour), seen(colours.paper)) >= LINE, timer
 
 
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_thick_bars_stand_out_from_their_paper(colours):
+    """Their names are written beside them."""
+    for colour in (*colours.states.values(), *colours.zones.values()):
+        assert contrast(rgb(colour), rgb(colours.paper)) >= 2.2
+
+
 @every_paper
 def test_no_two_written_colours_are_one(colours, seen):
     for one, other in combinations(WRITTEN, 2):

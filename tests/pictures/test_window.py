@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pictures.drawn import named
 from pictures.transcripts import ALL, ISN, MS, Story, healthy, reset_in_window, slow_reader
 from tcplab.bench import run
 from tcplab.core.segment import ACK, FIN, PSH, RST, seq_add
@@ -30,11 +31,6 @@ from tcplab.pictures.window import (
 
 RstInWindow = EXPERIMENTS["rst_in_window"]
 SlowReader = EXPERIMENTS["slow_reader"]
-
-
-def named(picture, name):
-    (found,) = [trace for trace in picture.data if trace["name"] == name]
-    return found
 
 
 def zones(picture):

@@ -5,6 +5,7 @@ from math import inf, log10
 import plotly.graph_objects as go
 import pytest
 
+from pictures.drawn import named
 from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, Lane, LegLanes
 from tcplab.pictures.timers import NEVER, RIGHT, draw_timers
 
@@ -20,11 +21,6 @@ LEGS = (
     ),
     LegLanes("proxy to database", (Lane("a very long one", TIMER, ((10 * RIGHT, "closes after"),)),)),
 )  # fmt: skip
-
-
-def named(picture, name):
-    (found,) = [trace for trace in picture.data if trace["name"] == name]
-    return found
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -1,12 +1,32 @@
-"""What pictures and tables say about a segment or a call."""
+"""What pictures say about a segment, a call and an instant, and when things happened, in seconds."""
+
+from pathlib import Path
 
 import pytest
 
-from pictures.transcripts import ISN, MS, Story, slow_reader
+from pictures.transcripts import ALL, ISN, MS, Story, slow_reader
+from tcplab import EXPERIMENTS, DeadPeer, HandshakeAndClose, Keepalive, SlowReader, read_capture, run
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, URG, seq_add
 from tcplab.core.text import SECOND
-from tcplab.core.trace import Call
-from tcplab.pictures.text import LINE, call_lines, call_words, flag_words, hover_texts, is_error, words
+from tcplab.core.trace import Call, Trace
+from tcplab.pictures.text import (
+    LINE,
+    call_lines,
+    call_words,
+    events_at,
+    flag_words,
+    hover_texts,
+    instant_to_show,
+    instant_words,
+    instants,
+    is_error,
+    keepalive_times_s,
+    position,
+    sending_times_s,
+    window_closed_s,
+    window_probe_times_s,
+    words,
+)
 
 
 def said(story):
@@ -173,3 +193,98 @@ def test_what_never_arrived_when_the_run_ended_is_on_its_way():
     trace = story.finish()
     trace.packets[-1].arrives = None
     assert hover_texts(trace, words(trace))[-1].endswith("still on its way when the run ended")
+
+
+RUNS = {
+    f"{kind.name}: {preset}": kind(**values)
+    for kind in EXPERIMENTS.values()
+    for preset, values in kind.presets.items()
+}
+
+
+@pytest.mark.parametrize("experiment", RUNS.values(), ids=RUNS)
+def test_every_event_is_an_instant_and_the_first_one_shown_has_a_timer(experiment):
+    trace = run(experiment)
+    found = instants(trace)
+    assert found == sorted(set(found))
+    assert {packet.t for packet in trace.packets} | {sample.t for sample in trace.sockets} <= set(found)
+    with_timer = [t for t in found if any(sample.timer for sample in trace.sockets_at(t))]
+    assert instant_to_show(trace, found) == (with_timer or found)[-1]
+    for t in found:
+        assert events_at(trace, t) or any(sample.t == t for sample in trace.sockets) or t == trace.end
+
+
+@pytest.mark.parametrize("story", ALL.values() if isinstance(ALL, dict) else ALL)
+def test_the_position_of_an_instant_is_the_last_one_not_after_it(story):
+    found = instants(story() if callable(story) else story)
+    for i, t in enumerate(found):
+        assert position(found, t) == i
+        assert position(found, t + 1) == (i + 1 if t + 1 in found else i)
+    assert position(found, found[0] - 1) == 0
+
+
+def test_a_trace_of_nothing_has_one_instant():
+    empty = Trace("nothing", "model")
+    assert instants(empty) == [0] and instant_to_show(empty, [0]) == 0 and instant_words(empty, 0) == "0 s"
+
+
+def test_what_happened_is_said_in_words():
+    story = Story()
+    t = story.open()
+    story.note(t + SECOND, "server", "unplugged")
+    story.say(t + 2 * SECOND, "client", RST, 1, fate="lost")
+    story.say(t + 3 * SECOND, "client", RST, 1, fate="dropped_by:DROP")
+    trace = story.finish(t + 3 * SECOND)
+    assert events_at(trace, trace.start) == [
+        "client sends SYN",
+        "client: connect() waits",
+        "server: accept() waits",
+    ]
+    assert events_at(trace, trace.start + 2 * MS) == [
+        "client gets SYN, ACK",
+        "client sends ACK",
+        "client: connect() → ok",
+    ]
+    assert events_at(trace, trace.start + t + SECOND) == ["server: unplugged"]
+    assert instant_words(trace, trace.start + t + 2 * SECOND) == "2.003 s: client sends RST (✗ lost)"
+    assert events_at(trace, trace.start + t + 3 * SECOND) == ["client sends RST (✗ dropped by DROP)"]
+    assert events_at(trace, trace.start + 1) == []
+
+
+CAPTURES = Path(__file__).parents[2] / "data" / "captures"
+
+
+def capture(name):
+    return read_capture(CAPTURES / f"{name}.pcap").connection(0)
+
+
+def test_probes_count_from_the_last_data():
+    alive = run(Keepalive(idle_s=5, interval_s=3, peer="alive", watch_s=17, latency_ms=20))
+    assert keepalive_times_s(alive) == pytest.approx([5, 10, 15], abs=0.15)
+    after_data = run(Keepalive(idle_s=15, interval_s=5, probes=3, data_every_s=10))
+    assert keepalive_times_s(after_data) == pytest.approx([15, 20, 25], abs=0.01)
+    real = keepalive_times_s(capture("postgres_idle_in_transaction"))
+    assert real == pytest.approx([5, 10, 15], rel=0.08)
+
+
+def test_a_query_in_flight_is_sent_again_and_again():
+    trace = run(DeadPeer(retries2=3))
+    times = sending_times_s(trace)
+    assert times[0] == 0 and times == sorted(times) and len(times) == trace.outcome["transmissions"]
+    assert len(sending_times_s(run(HandshakeAndClose()))) == 1
+
+
+def test_window_probes_count_from_the_closing_of_the_window():
+    trace = run(SlowReader(receive_buffer=8192, response=40_000, stops_reading_s=0.5, user_timeout_s=10))
+    model, real = window_probe_times_s(trace), window_probe_times_s(capture("lesson_client_write"))
+    assert model == pytest.approx([0.2, 0.6, 1.5, 3.2, 6.6], abs=0.1)
+    assert real == pytest.approx(model, rel=0.08, abs=0.05)
+    closed = window_closed_s(trace)
+    first = next(p for p in trace.packets if p.kind == "window_probe")
+    assert closed + model[0] == pytest.approx(trace.seconds(first.t))
+
+
+def test_where_nothing_of_the_kind_happened_there_are_no_times():
+    healthy = run(HandshakeAndClose())
+    assert keepalive_times_s(healthy) == window_probe_times_s(healthy) == []
+    assert window_closed_s(healthy) is None
