@@ -1,17 +1,25 @@
 """A listener and its two queues: half-open requests, and connections waiting for accept().
 
 Theory of operation: a SYN makes a request in the SYN queue, and a SYN-ACK. The client's ACK moves it
-to the accept queue, if there is room; if not, the ACK is thrown away and the request stays, while the
-client believes in its connection: a ghost. Each repeated SYN-ACK draws another ACK, which may find
-room. With the SYN queue full there is no request either: a SYN cookie (`cookies`), or silence.
+to the accept queue, if there is room; if not, the ACK is dropped and the request stays, while the
+client has an established connection: a ghost. Each repeated SYN-ACK draws another ACK, which may find
+room. With the SYN queue full there is no request: Linux sends a SYN cookie, or drops the SYN.
+
+A SYN cookie is a half-open connection that the client carries: the initial sequence number of the
+SYN-ACK is a checksum over the four-tuple and the client's number, the options are in the lowest bits of
+the timestamp. Only a segment that begins with the client's first byte can prove itself; such a SYN-ACK
+is never repeated, since nothing of it is kept.
 
 Sources: net/ipv4/tcp_input.c:tcp_conn_request (tcp_ipv4.c:tcp_v4_conn_request to 3.15),
 net/ipv4/tcp_minisocks.c:tcp_check_req, net/ipv4/tcp_ipv4.c:tcp_v4_syn_recv_sock,
 include/net/sock.h:sk_acceptq_is_full, net/ipv4/inet_connection_sock.c (reqsk_timer_handler,
-inet_csk_listen_stop), net/core/request_sock.c:reqsk_queue_alloc (to 4.3).
+inet_csk_listen_stop), net/core/request_sock.c:reqsk_queue_alloc (to 4.3); for cookies
+net/ipv4/syncookies.c (cookie_v4_check, cookie_init_timestamp, __cookie_v4_check), include/net/tcp.h
+(MAX_SYNCOOKIE_AGE, TCP_SYNCOOKIE_PERIOD).
 
 Not modelled: peers that Linux remembers as proven (they pass tcp_max_syn_backlog), SO_REUSEPORT,
-TCP_DEFER_ACCEPT, and before 4.4 the SYN-ACK timer's steps of a fifth of a second.
+TCP_DEFER_ACCEPT, before 4.4 the SYN-ACK timer's steps of a fifth of a second, and the four steps to
+which a cookie rounds the MSS.
 """
 
 from __future__ import annotations
@@ -30,18 +38,6 @@ from tcplab.model.rules import ACCEPTED, CHALLENGED, MSS_ETHERNET, TcpOptions, a
 from tcplab.model.sender import RETRANSMIT
 from tcplab.model.socket import Socket
 from tcplab.model.timewait import in_window
-
-# ----------------------------------------------------------------------
-# SYN cookies: a half-open connection that the server doesn't keep, but lets the client carry.
-#
-# The initial sequence number of the SYN-ACK is a checksum over the four-tuple and the client's number,
-# the options ride in the lowest bits of the timestamp. Only a segment that begins with the client's
-# first byte can prove itself; nobody repeats such a SYN-ACK, since nobody remembers it.
-#
-# Sources: net/ipv4/syncookies.c (cookie_v4_check, cookie_init_timestamp, __cookie_v4_check),
-# include/net/tcp.h (MAX_SYNCOOKIE_AGE, TCP_SYNCOOKIE_PERIOD), net/ipv4/tcp_input.c:tcp_conn_request.
-#
-# Not modelled: the four steps to which a cookie rounds the MSS.
 
 #: A cookie counts periods; it is good in the one it was made in and in the next.
 PERIOD = 60 * SECOND

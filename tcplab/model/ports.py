@@ -1,16 +1,16 @@
 """Who holds a local port, and who may take it: the table behind EADDRNOTAVAIL and EADDRINUSE.
 
-Theory of operation: a *claim* is one socket's hold on a port, minisockets in TIME_WAIT included;
-the claims on one port are its bucket. connect() and bind() ask different questions of a bucket:
+Theory of operation: a *claim* is one socket's hold on a port, timewait sockets included; the claims
+on one port are its bucket. connect() and bind() ask different questions of a bucket:
 
-- connect() knows where it is going. It shares a port with any connection to another destination, as
-  long as nobody has called bind() for that port; then it passes the port over altogether.
-- bind() does not know yet. It conflicts with every claim on the same local address, TIME_WAIT
+- connect() knows its destination. It shares a port with any connection to another destination, unless
+  a socket has called bind() for that port; then it skips the port.
+- bind() does not know the destination yet. It conflicts with every claim on the same local address, TIME_WAIT
   included, unless both have SO_REUSEADDR and the port is asked for by its number.
 
 Sources: net/ipv4/inet_hashtables.c (__inet_hash_connect, __inet_check_established),
 net/ipv4/inet_connection_sock.c (inet_csk_get_port, inet_csk_find_open_port, inet_bind_conflict),
-net/ipv4/tcp_ipv4.c (tcp_twsk_unique).
+net/ipv4/tcp_ipv4.c (tcp_twsk_unique); RFC 6056 section 3.3 (the order of ports).
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ from tcplab.core.releases import Release
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.model.rules import ESTABLISHED, FIN_WAIT_2, LISTEN, SYN_SENT, Sysctls
-
-# ----------------------------------------------------------------------
-# A socket's hold on a local port, and the words in which `Ports` is asked and answers.
 
 #: bind() to no address in particular.
 ANY = "0.0.0.0"
@@ -44,7 +41,7 @@ class PortError(Exception):
 
 
 class Claim:
-    """One socket's hold on one port. Whoever owns it keeps `state` and `expires` up to date."""
+    """One socket's hold on one port. Its owner keeps `state` and `expires` up to date."""
 
     __slots__ = (
         "address", "entered", "expires", "heard", "made_by_connect", "port", "remote", "reuse_address",
@@ -59,9 +56,9 @@ class Claim:
         #: `BOUND` until it listens or connects, then the socket's state.
         self.state = state
         self.reuse_address = reuse_address
-        #: connect() chose the port; nobody called bind() for it.
+        #: connect() chose the port; bind() was not called for it.
         self.made_by_connect = made_by_connect
-        #: Of a minisocket: since when, when it last heard a timestamp, when it ends; nanoseconds.
+        #: Of a timewait socket: its beginning, the last timestamp it received, its end; nanoseconds.
         self.entered: int | None = None
         self.heard = 0
         self.expires: int | None = None
@@ -104,26 +101,19 @@ class Verdict:
 
 
 class PortUse(NamedTuple):
-    """One port of the map."""
+    """The use of one port, for the map."""
 
     port: int
     #: `FREE`, `RESERVED`, `BOUND` or the state of its liveliest connection.
     state: str
     #: Nanoseconds until its last TIME_WAIT is over; None where none waits.
     left: int | None
-    #: Everybody who holds it.
+    #: The sockets that hold it.
     claims: tuple[Claim, ...]
 
 
-# ----------------------------------------------------------------------
-# The order in which connect() and bind(0) try the ports of ip_local_port_range.
-#
-# Sources: net/ipv4/inet_hashtables.c:__inet_hash_connect, net/ipv4/inet_connection_sock.c:
-# inet_csk_find_open_port; RFC 6056 section 3.3.
-
-
 def one_by_one(first: int, size: int, below: Callable[[int], int]) -> Iterator[int]:
-    """Every port, from a place of chance on, up to Linux 4.5. `below(n)` is chance, 0 … n-1."""
+    """Every port, from a random one on: the order up to Linux 4.5. `below(n)`: a random number, 0 … n-1."""
     start = below(size)
     return (first + (start + i) % size for i in range(size))
 
@@ -131,10 +121,10 @@ def one_by_one(first: int, size: int, below: Callable[[int], int]) -> Iterator[i
 def by_parity(
     first: int, size: int, parity: int, below: Callable[[int], int], start: int = -1
 ) -> Iterator[int]:
-    """Every other port, then those between, since Linux 4.6; from pair `start` on, or a place of chance.
+    """Every other port, then those between, since Linux 4.6; from pair `start` on, or a random one.
 
-    In an odd range a walk leaves out the last port, or the first if it begins further on, as chance has
-    it. Here it is always the last, so that what comes of a run is no matter of chance.
+    In an odd range Linux leaves out the last port, or the first if it begins further on, by chance. Here
+    it is always the last, so that the outcome of a run does not depend on chance.
     """
     half = size // 2
     if not half:
@@ -210,7 +200,7 @@ class Ports:
     def __init__(
         self, rules: Release, sysctls: Sysctls, below: Callable[[int], int], second_began: int = 0
     ) -> None:
-        """`below(n)`: chance, 0 … n-1. `second_began`: where in a second the machine's clock stood at 0."""
+        """`below(n)`: a random number, 0 … n-1. `second_began`: where in its second the clock stood at 0."""
         self._rules = rules
         self._sysctls = sysctls
         self._below = below
@@ -233,19 +223,18 @@ class Ports:
 
         Raises `PortError` EADDRNOTAVAIL (net/ipv4/inet_hashtables.c:__inet_hash_connect).
         """
-        replaced = None
         if self._reuses(address, remote):
             port, replaced = self._first_reusable(now, address, remote)
         else:
-            port = self._first_free(address, remote)
-        if port:
-            if replaced is not None:
-                self.release(replaced)
-            claim = Claim(port, address, remote, SYN_SENT, reuse_address=reuse_address, made_by_connect=True)
-            self._hold(claim)
-            self._move_on(port, address, remote)
-            return claim, replaced
-        raise PortError("EADDRNOTAVAIL", f"no port of {self._range_text()} is free towards {remote}.")
+            port, replaced = self._first_free(address, remote), None
+        if not port:
+            raise PortError("EADDRNOTAVAIL", f"no port of {self._range_text()} is free towards {remote}.")
+        if replaced is not None:
+            self.release(replaced)
+        claim = Claim(port, address, remote, SYN_SENT, reuse_address=reuse_address, made_by_connect=True)
+        self._hold(claim)
+        self._move_on(port, address, remote)
+        return claim, replaced
 
     def connect_bound(self, claim: Claim, address: str, remote: Endpoint) -> Claim | None:
         """connect() on a bound socket from `address`; gives the TIME_WAIT that had to go for it.
@@ -302,7 +291,7 @@ class Ports:
         claim.expires, claim.timestamps = expires, timestamps
 
     def release(self, claim: Claim) -> None:
-        """The socket lets go of its port; a second time does nothing."""
+        """Free the port of a socket; a second call does nothing."""
         bucket = self._buckets.get(claim.port)
         if bucket is None or claim not in bucket.claims:
             return
@@ -321,7 +310,7 @@ class Ports:
             self._bound_bits &= ~(1 << claim.port)
 
     def clear(self) -> None:
-        """Nobody holds anything any more."""
+        """Free every port."""
         self._buckets.clear()
         self._tuples.clear()
         self._taken_bits.clear()
@@ -347,7 +336,7 @@ class Ports:
         return [self._cell(now, port) for port in range(first, last + 1)]
 
     def held(self, port: int) -> tuple[Claim, ...]:
-        """Everybody who holds a port."""
+        """The sockets that hold a port."""
         bucket = self._buckets.get(port)
         return tuple(bucket.claims) if bucket else ()
 
@@ -520,8 +509,8 @@ class Ports:
 
     def _mark_taken(self, claim: Claim) -> None:
         assert claim.remote is not None
-        way = (claim.address, claim.remote)
-        self._taken_bits[way] = self._taken_bits.get(way, 0) | 1 << claim.port
+        path = (claim.address, claim.remote)
+        self._taken_bits[path] = self._taken_bits.get(path, 0) | 1 << claim.port
 
     # -- the order of trying ---------------------------------------------------------------------
 
@@ -543,7 +532,7 @@ class Ports:
         return chain(by_parity(first, lower, 1, self._below), upper) if lower else upper
 
     def _move_on(self, port: int, address: str, remote: Endpoint) -> None:
-        """The next connect() on this way begins a few ports further on."""
+        """The next connect() to this destination begins a few ports further on."""
         first, last = self._sysctls.ip_local_port_range
         if half := (last - first + 1) // 2:
             further = (port - first) // 2 + 1 + self._below(_RANDOM_STEPS)
