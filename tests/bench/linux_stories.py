@@ -35,16 +35,16 @@ class Story:
 
 
 class Errors(Story):
-    """A RST that the client learns of by looking: the next call is still told, the one after too."""
+    """A RST that the client learns of by looking: the next call still gives the error, the one after too."""
 
     async def run(self, bench):
         *_, client, server = await self.pair(bench)
         await client.exchange(server)
         await server.reset()
-        told = await client.wait_until_broken(2)
+        first = await client.wait_until_broken(2)
         again = await client.wait_until_broken(2)
         calls = [await client.send(40), await client.receive(), await client.send(40)]
-        errors = " ".join(str(result.error) for result in (told, again, *calls))
+        errors = " ".join(str(result.error) for result in (first, again, *calls))
         bench.note(None, f"errors = {errors}")
 
 
@@ -67,8 +67,8 @@ class Fin(Story):
         *_, client, server = await self.pair(bench)
         await server.close()
         began = bench.now()
-        told = await client.wait_until_broken(0.3)
-        bench.note(None, f"told = {told.error}")
+        broken = await client.wait_until_broken(0.3)
+        bench.note(None, f"error = {broken.error}")
         bench.note(None, f"waited = {bench.now() - began:.1f}")
 
 

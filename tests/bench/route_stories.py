@@ -101,8 +101,8 @@ class Waits(Story):
         gone = await server.wait_until_hung_up(5)
         again = await server.wait_until_hung_up(5)
         end = await server.receive()
-        told = (first, nested, still, gone, again, end.end_of_file, f"{bench.now() - began:.1f}")
-        bench.note(None, f"told {told}")
+        results = (first, nested, still, gone, again, end.end_of_file, f"{bench.now() - began:.1f}")
+        bench.note(None, f"results {results}")
 
     async def after(self, bench, seconds, word):
         await bench.sleep(seconds)
@@ -110,10 +110,10 @@ class Waits(Story):
 
 
 class HungUp(Story):
-    """A RST is found as well, and the next call is still told."""
+    """A RST is found as well, and the next call still gives the error."""
 
     async def run(self, bench):
         *_, client, server = await self.pair(bench)
         await client.reset()
         gone = await server.wait_until_hung_up(5)
-        bench.note(None, f"told {gone} {(await server.receive()).error}")
+        bench.note(None, f"results {gone} {(await server.receive()).error}")

@@ -148,7 +148,7 @@ def test_calls_have_the_models_words_and_results(runs, case):
     if case[0] == "slow_reader":
         return  # what one recv() gets depends on how Linux charges buffers
 
-    def told(trace):
+    def as_called(trace):
         return {
             host: [
                 (re.sub(r"\d{5}", "PORT", call.call), call.result)
@@ -158,7 +158,7 @@ def test_calls_have_the_models_words_and_results(runs, case):
             for host in trace.hosts
         }
 
-    assert told(runs[label(case)]) == told(run(runs.stories[label(case)]))
+    assert as_called(runs[label(case)]) == as_called(run(runs.stories[label(case)]))
 
 
 def test_a_slow_readers_window_closes_and_is_probed(runs):
@@ -186,7 +186,7 @@ def test_sockets_go_through_the_models_states(runs, closer):
         assert states(trace, host) == states(model, host)
 
 
-def test_the_running_timer_is_told_with_its_due_time(runs):
+def test_the_running_timer_is_shown_with_its_due_time(runs):
     trace = runs[label(("keepalive", EXPERIMENTS["keepalive"].quick))]
     timers = [s for s in trace.sockets if s.host == "client" and s.timer == "keepalive"]
     probes = [p.t for p in trace.packets if p.kind == "keepalive"]
@@ -269,7 +269,7 @@ def test_bytes_that_came_before_the_error_are_read_before_it(runs):
 
 
 def test_a_fin_breaks_nothing(runs):
-    assert runs["Fin"].outcome == {"told": "None", "waited": "0.3"}
+    assert runs["Fin"].outcome == {"error": "None", "waited": "0.3"}
 
 
 def test_within_gives_up_and_the_program_s_socket_goes_on(runs):
@@ -308,7 +308,7 @@ def test_a_pulled_cable_takes_what_is_on_the_wire(runs):
     assert retransmitted == {10, 20}
 
 
-def test_a_setting_that_linux_lacks_is_told_and_a_buffer_cut(runs):
+def test_a_setting_that_linux_lacks_is_reported_and_a_buffer_cut(runs):
     lacking, cut = runs["Settings"].warnings
     assert (
         lacking == f"tcp_no_such_thing is ignored: this Linux ({runs['Settings'].linux}) has no such setting."
@@ -325,9 +325,9 @@ def test_a_setting_that_linux_lacks_is_told_and_a_buffer_cut(runs):
     ],
 )
 def test_what_can_t_be_done_is_one_sentence(runs, story, says):
-    with pytest.raises(BenchError) as told:
+    with pytest.raises(BenchError) as error:
         runs[story]
-    assert str(told.value) == says
+    assert str(error.value) == says
 
 
 def test_many_segments_in_a_row_arrive_all(runs):

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from bench.told import Told, connected, tell, wire
+from bench.scripted import Scripted, connected, play, wire
 from tcplab.bench import run
 from tcplab.bench.model import run_on_model
 from tcplab.bench.script import ScriptError, SocketOptions
@@ -21,18 +21,18 @@ def test_two_hours_pass_in_no_time_and_exactly():
         await bench.sleep(7200.25)
         return bench.now()
 
-    now, trace = tell(script)
+    now, trace = play(script)
     assert now == 7200.25 and trace.end == 7_200_250_000_000
 
 
 @pytest.mark.parametrize("latency_ms", [0, 0.0001, 1, 80, 1000])
 def test_a_segment_travels_for_the_latency(latency_ms):
-    _, trace = tell(connected, latency_ms=latency_ms)
+    _, trace = play(connected, latency_ms=latency_ms)
     assert {p.arrives - p.t for p in trace.packets} == {round(latency_ms * MILLISECOND)}
 
 
 def test_a_handshake_an_exchange_and_what_the_programs_saw():
-    _, trace = tell(connected)
+    _, trace = play(connected)
     assert wire(trace) == ["c:S", "s:SA", "c:A", "c:PA40", "s:A", "s:PA200", "c:A"]
     assert [(call.host, call.call, call.result) for call in trace.calls] == [
         ("server", "listen(5432, backlog 128)", "ok"),
@@ -47,7 +47,7 @@ def test_a_handshake_an_exchange_and_what_the_programs_saw():
     assert (connect.began, connect.t) == (0, 2 * MILLISECOND)
     assert connect.port == trace.packets[0].segment.source.port
     assert trace.hosts == {"client": "10.0.0.1", "server": "10.0.0.2"}
-    assert (trace.bench, trace.experiment) == ("model", "told")
+    assert (trace.bench, trace.experiment) == ("model", "scripted")
 
 
 def test_two_runs_are_one():
@@ -59,7 +59,7 @@ def test_two_runs_are_one():
         await client.close()
         await bench.sleep(90)
 
-    (_, one), (_, two), (_, other) = tell(script, seed=3), tell(script, seed=3), tell(script, seed=4)
+    (_, one), (_, two), (_, other) = play(script, seed=3), play(script, seed=3), play(script, seed=4)
     assert one == two
     assert one.to_json() == two.to_json()
     assert one.packets[0].segment.seq != other.packets[0].segment.seq
@@ -81,7 +81,7 @@ def test_together_gives_results_in_their_order():
     async def script(bench):
         return await bench.together(after(bench, 3), after(bench, 1), after(bench, 2)), bench.now()
 
-    assert tell(script)[0] == ([3, 1, 2], 3)
+    assert play(script)[0] == ([3, 1, 2], 3)
 
 
 def test_within_gives_up_and_goes_on():
@@ -94,7 +94,7 @@ def test_within_gives_up_and_goes_on():
         something = await bench.within(5, client.receive())
         return nothing, waited, something.value, bench.now() - began < 6
 
-    result, trace = tell(script)
+    result, trace = play(script)
     assert result == (None, 5, 10, True)
     assert [call.result for call in trace.calls if call.call == "recv()"][-1:] == ["10"], "given up: no call"
 
@@ -108,7 +108,7 @@ def test_within_nothing_left_over():
         await bench.sleep(10)
         return bench.now() > 10, client.socket.error
 
-    assert tell(script)[0] == (True, None)
+    assert play(script)[0] == (True, None)
 
 
 def test_two_programs_may_wait_for_one_connection():
@@ -124,7 +124,7 @@ def test_two_programs_may_wait_for_one_connection():
         first, second, _ = await bench.together(client.receive(10), client.receive(10), later())
         return first.value, second.value
 
-    assert tell(script)[0] == (10, 10)
+    assert play(script)[0] == (10, 10)
 
 
 def test_connect_and_accept_wait_for_each_other():
@@ -139,7 +139,7 @@ def test_connect_and_accept_wait_for_each_other():
         accepted, (result, _) = await bench.together(listener.accept(), late())
         return result.ok, accepted.socket.state
 
-    assert tell(script)[0] == (True, "ESTABLISHED")
+    assert play(script)[0] == (True, "ESTABLISHED")
 
 
 def test_a_mistake_in_a_script_comes_out():
@@ -147,7 +147,7 @@ def test_a_mistake_in_a_script_comes_out():
         bench.hosts("client")[0].set(tcp_nonsense=1)
 
     with pytest.raises(ScriptError, match="no sysctl tcp_nonsense"):
-        tell(script)
+        play(script)
     assert gc.isenabled()
 
 
@@ -157,7 +157,7 @@ def test_a_script_that_waits_for_ever_says_so():
         await listener.accept()
 
     with pytest.raises(ScriptError, match="waits for something that never comes"):
-        tell(script)
+        play(script)
 
 
 def test_a_runtime_error_of_a_script_stays_what_it_is():
@@ -166,15 +166,15 @@ def test_a_runtime_error_of_a_script_stays_what_it_is():
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        tell(script)
+        play(script)
 
 
 def test_garbage_is_collected_again_afterwards_unless_it_was_not():
-    tell(connected)
+    play(connected)
     assert gc.isenabled()
     gc.disable()
     try:
-        tell(connected)
+        play(connected)
         assert not gc.isenabled()
     finally:
         gc.enable()
@@ -202,7 +202,7 @@ def test_named_segments_are_lost_and_the_story_goes_on(which, lost):
         server = await listener.accept()
         await client.exchange(server)
 
-    _, trace = tell(script)
+    _, trace = play(script)
     assert [each for each in wire(trace) if each.endswith("x")] == lost
     assert {p.fate for p in trace.packets if p.arrives is None} == {"lost"}
 
@@ -212,7 +212,7 @@ def test_an_unknown_name_of_a_loss():
         bench.lose(bench.hosts("client")[0], packets=1)
 
     with pytest.raises(KeyError):
-        tell(script)
+        play(script)
 
 
 def test_what_is_on_the_wire_when_the_cable_is_pulled_is_lost_too():
@@ -226,7 +226,7 @@ def test_what_is_on_the_wire_when_the_cable_is_pulled_is_lost_too():
         await bench.sleep(0.1)
         return server.socket.receiver.buffered, await bench.within(10, server.receive())
 
-    (lost, (received)), trace = tell(script)
+    (lost, (received)), trace = play(script)
     assert lost == 0 and received.value == 10
     assert [p.fate for p in trace.packets if p.segment.length == 10] == ["lost", "delivered"]
     assert [note.text for note in trace.notes] == ["unplugged", "plugged in again"]
@@ -241,7 +241,7 @@ def test_an_unplugged_host_neither_sends_nor_receives(end):
         await bench.sleep(0.01)
         return client.socket.receiver.buffered, server.socket.receiver.buffered
 
-    assert tell(script)[0] == (0, 0)
+    assert play(script)[0] == (0, 0)
 
 
 def test_reject_answers_with_a_rst_and_drop_with_nothing():
@@ -252,7 +252,7 @@ def test_reject_answers_with_a_rst_and_drop_with_nothing():
         refused, _ = await client_host.connect(server_host, 5432)
         return refused.error, await bench.within(200, client_host.connect(server_host, 5433)), bench.now()
 
-    (refused, (dropped, _), now), trace = tell(script)
+    (refused, (dropped, _), now), trace = play(script)
     assert (refused, dropped.error) == ("ECONNREFUSED", "ETIMEDOUT")
     assert now == pytest.approx(131.002)
     assert wire(trace)[:2] == ["c:S", "s:RA"]
@@ -272,7 +272,7 @@ def test_a_reject_in_the_middle_tells_one_side_only():
         await bench.sleep(1)
         return client.socket.error, server.socket.state
 
-    result, trace = tell(script)
+    result, trace = play(script)
     assert result == ("ECONNRESET", "ESTABLISHED")
     assert trace.packets[-1].verdict == "accepted"
 
@@ -287,7 +287,7 @@ def test_a_rebooted_host_answers_with_a_rst():
         await client.send(10)
         return (await client.receive()).error
 
-    assert tell(script)[0] == "ECONNRESET"
+    assert play(script)[0] == "ECONNRESET"
 
 
 def test_an_address_that_has_moved():
@@ -300,7 +300,7 @@ def test_an_address_that_has_moved():
         await client.send(10)
         return (await client.receive()).error
 
-    error, trace = tell(script)
+    error, trace = play(script)
     assert error == "ECONNRESET"
     assert [p.receiver for p in trace.packets[-2:]] == ["other", "client"]
     assert trace.packets[-1].sender == "other"
@@ -312,8 +312,8 @@ def test_sysctls_that_a_release_lacks_are_ignored():
         host.set(tcp_syn_linear_timeouts=2, tcp_retries2=3)
         return host.stack.sysctls.tcp_syn_linear_timeouts, host.stack.sysctls.tcp_retries2
 
-    assert tell(script, linux="6.1")[0] == (None, 3)
-    assert tell(script, linux="6.18")[0] == (2, 3)
+    assert play(script, linux="6.1")[0] == (None, 3)
+    assert play(script, linux="6.18")[0] == (2, 3)
 
 
 def test_options_reach_the_socket():
@@ -329,7 +329,7 @@ def test_options_reach_the_socket():
         client, _, _ = await connected(bench, options)
         return client.socket.options
 
-    given = tell(script)[0]
+    given = play(script)[0]
     assert (given.keepalive_idle, given.keepalive_interval) == (2 * SECOND, 3 * SECOND // 2)
     assert (given.keepalive_probes, given.user_timeout, given.receive_buffer) == (3, SECOND // 4, 9000)
 
@@ -350,7 +350,7 @@ def test_calls_say_what_came_back():
         await client.close()
         return first.value, second.end_of_file, gone.error
 
-    result, trace = tell(script)
+    result, trace = play(script)
     assert result == (10, True, "EPIPE")
     said = [(call.call, call.result) for call in trace.calls[-6:]]
     assert said == [
@@ -370,7 +370,7 @@ def test_a_blocked_call_knows_when_it_began():
         await bench.sleep(2)
         await server.send(1)
 
-    began, trace = tell(script)
+    began, trace = play(script)
     call = trace.calls[-1]
     assert (call.call, call.began, call.t - call.began) == (
         "recv()",
@@ -394,7 +394,7 @@ def test_ways_to_end(verb, flags, text):
         bench.watch_from_now()
         return (await getattr(client, verb)()).ok
 
-    ok, trace = tell(script)
+    ok, trace = play(script)
     assert ok and trace.calls[-1].call == text and trace.calls[-1].result == "ok"
     assert wire(trace, trace.watched_from) == [f"c:{flags} x"], "the run ends before it arrives"
 
@@ -409,7 +409,7 @@ def test_a_listener_that_goes_resets_what_waits(verb):
         await getattr(listener, verb)()
         return (await client.receive()).error
 
-    assert tell(script)[0] == "ECONNRESET"
+    assert play(script)[0] == "ECONNRESET"
 
 
 def test_wait_until_broken():
@@ -423,7 +423,7 @@ def test_wait_until_broken():
         error = (await client.wait_until_broken(10)).error
         return healthy, round(after), error, (await client.send(1)).error
 
-    assert tell(script)[0] == (True, 20, "EPIPE", "EPIPE")
+    assert play(script)[0] == (True, 20, "EPIPE", "EPIPE")
 
 
 def test_settled_waits_for_the_acknowledgement_and_for_ones_own():
@@ -434,7 +434,7 @@ def test_settled_waits_for_the_acknowledgement_and_for_ones_own():
         await client.settled()
         return before, client.socket.sender.busy, client.socket.receiver.ack_needed
 
-    assert tell(script)[0] == (True, False, False)
+    assert play(script)[0] == (True, False, False)
 
 
 def test_settled_ends_when_the_connection_does():
@@ -445,7 +445,7 @@ def test_settled_ends_when_the_connection_does():
         await client.settled()
         return client.socket.state
 
-    assert tell(script)[0] == "CLOSED"
+    assert play(script)[0] == "CLOSED"
 
 
 # -- forged resets -----------------------------------------------------------------------------------
@@ -462,7 +462,7 @@ def test_a_forged_reset_claims_to_come_from_the_peer(offset, verdict, answers):
         bench.forge_reset(client, offset)
         await bench.sleep(0.0015)
 
-    _, trace = tell(script)
+    _, trace = play(script)
     forged, *answered = [p for p in trace.packets if p.t >= trace.watched_from]
     assert (forged.kind, forged.sender, forged.verdict) == ("forged", "server", verdict)
     assert len(answered) == answers
@@ -479,7 +479,7 @@ def test_states_of_both_ends_over_time():
         await server.close()
         await bench.sleep(100)
 
-    _, trace = tell(script)
+    _, trace = play(script)
     states = {}
     for sample in trace.sockets:
         history = states.setdefault((sample.host, sample.remote.port == 0), [])
@@ -502,7 +502,7 @@ def test_samples_are_in_order_and_each_says_something_new():
         await client.reset()
         await bench.sleep(1)
 
-    _, trace = tell(script)
+    _, trace = play(script)
     assert [s.t for s in trace.sockets] == sorted(s.t for s in trace.sockets)
     assert [p.t for p in trace.packets] == sorted(p.t for p in trace.packets)
     for _, history in trace.socket_history():
@@ -530,7 +530,7 @@ def test_a_four_tuple_used_again_begins_again():
             states.append((client.socket.local.port, server.socket.state))
         return states
 
-    ((one, _), (two, state)), trace = tell(script)
+    ((one, _), (two, state)), trace = play(script)
     assert one == two and state == "TIME_WAIT"
     assert [p.segment.letters for p in trace.packets].count("S") == 2
     syns = [r for p, r in zip(trace.packets, trace.relative(), strict=True) if "S" in p.segment.letters]
@@ -544,7 +544,7 @@ def test_counters_are_kept_as_nstat_shows_them():
         await client.send(10)
         await client.wait_until_broken(2000)
 
-    _, trace = tell(script)
+    _, trace = play(script)
     at_the_end = trace.counters_at(trace.end)["client"]
     assert at_the_end["TcpExtTCPAbortOnTimeout"] == 1
     assert at_the_end["TcpRetransSegs"] == 16 and at_the_end["TcpExtTCPLossProbes"] == 1
@@ -552,7 +552,7 @@ def test_counters_are_kept_as_nstat_shows_them():
 
 
 def test_warnings_of_the_story_are_in_the_trace():
-    trace = run_on_model(Told(connected, ignored=["one thing is ignored."]))
+    trace = run_on_model(Scripted(connected, ignored=["one thing is ignored."]))
     assert trace.warnings == ["one thing is ignored."]
 
 
@@ -563,11 +563,11 @@ def test_run_reads_kinds_and_outcome():
         await client.send(10)
         await bench.sleep(1)
 
-    trace = run(Told(script))
+    trace = run(Scripted(script))
     assert trace.outcome == {"packets": len(trace.packets)}
     assert [p.kind for p in trace.packets[-3:]] == ["retransmission"] * 3
 
 
 def test_a_bench_that_does_not_exist():
     with pytest.raises(ParameterError, match=r"bench = 'moon' is not one of .*model"):
-        run(Told(connected), bench="moon")
+        run(Scripted(connected), bench="moon")

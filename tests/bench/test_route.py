@@ -1,4 +1,4 @@
-"""Boxes on a route: the same on both benches, told in the trace."""
+"""Boxes on a route: the same on both benches, written into the trace."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ import pytest
 
 from bench import route_stories
 from bench.sandboxes import TESTS, need_sandbox, patient_run
-from bench.told import tell
+from bench.scripted import play
 from tcplab.bench.agreement import compare
 from tcplab.bench.model import run_on_model
 from tcplab.bench.sandbox import Sandbox
@@ -43,7 +43,7 @@ def of(kind):
     return next(story for story in STORIES if label(story) == kind)
 
 
-def told(trace, since=0.5):
+def drops_and_resets(trace, since=0.5):
     """What went over the wire from a second on: who, flags, and what became of it."""
     return [
         f"{p.sender[0]}>{p.receiver[0]} {p.segment.letters} {p.fate}"
@@ -65,7 +65,7 @@ def test_a_box_stands_among_the_hosts_without_an_address():
 
 def test_a_segment_ends_at_the_box_that_drops_it():
     trace = on_model(of("drop-client"))
-    assert told(trace) == ["c>s PA dropped_by:firewall"] * 2
+    assert drops_and_resets(trace) == ["c>s PA dropped_by:firewall"] * 2
     assert all(p.arrives is None for p in trace.packets if p.fate != "delivered")
     assert [note.text for note in trace.notes if note.host == "firewall"] == [
         "forgets the connection: its idle timer is over",
@@ -81,7 +81,7 @@ def test_a_rst_comes_from_half_the_way():
     assert (reset.t - asked.t, reset.arrives - reset.t) == (5 * MILLISECOND, 5 * MILLISECOND)
 
 
-def test_expiry_is_told_at_its_moment():
+def test_expiry_is_noted_at_its_moment():
     trace = on_model(of("reset_both-client"))
     samples = [sample for sample in trace.sockets if sample.host == "firewall"]
     assert {sample.timer for sample in samples} == {"idle", ""}
@@ -91,7 +91,7 @@ def test_expiry_is_told_at_its_moment():
 
 def test_two_boxes_each_at_a_third_of_the_way():
     trace = on_model(of("Two"))
-    assert told(trace, 0.2) == [
+    assert drops_and_resets(trace, 0.2) == [
         "s>c PA dropped_by:balancer", "b>s R delivered", "c>s PA dropped_by:firewall", "f>c R delivered",
     ]  # fmt: skip
     times = [p.t for p in trace.packets][-4:]
@@ -106,7 +106,7 @@ def test_what_passes_takes_as_long_as_without_boxes():
 
 def test_a_rule_may_hold_for_one_segment():
     trace = on_model(of("RejectedOnce"))
-    assert told(trace, 0.0599) == ["s>c PA dropped_by:REJECT", "c>s R delivered"]
+    assert drops_and_resets(trace, 0.0599) == ["s>c PA dropped_by:REJECT", "c>s R delivered"]
     assert any("REJECT" in note.text and "only the next segment" in note.text for note in trace.notes)
 
 
@@ -117,8 +117,8 @@ def test_a_cable_that_is_pulled_takes_what_is_at_the_box():
 
 def test_the_first_of_several_calls_and_who_hung_up():
     (waits,), (hung_up,) = (on_model(of(story)).notes for story in ("Waits", "HungUp"))
-    assert waits.text == "told ('fast', 'outer', False, True, True, True, '0.3')"
-    assert hung_up.text == "told True ECONNRESET"
+    assert waits.text == "results ('fast', 'outer', False, True, True, True, '0.3')"
+    assert hung_up.text == "results True ECONNRESET"
 
 
 def test_a_box_has_a_name_of_its_own():
@@ -127,7 +127,7 @@ def test_a_box_has_a_name_of_its_own():
         bench.route(*hosts, Firewall(0, name="client"))
 
     with pytest.raises(ScriptError, match="there is a client already"):
-        tell(script)
+        play(script)
 
 
 # --- on Linux ---
@@ -155,7 +155,7 @@ def on_linux():
 def test_linux_meets_the_same_boxes(on_linux, story):
     model, linux = on_model(story), on_linux[label(story)]
     assert [str(each) for each in compare(model, linux)] == []
-    assert told(linux) == told(model)
+    assert drops_and_resets(linux) == drops_and_resets(model)
     assert notes(linux) == notes(model)
     tables = [
         [(s.state, s.timer) for s in trace.sockets if s.host in ("firewall", "balancer")]

@@ -122,13 +122,13 @@ def test_run_on_linux_makes_one_when_it_gets_none(mark):
 
 
 def test_progress_tells_how_far_it_is(mark):
-    told = []
+    calls = []
     with Sandbox() as sandbox:
-        trace = patient_run(sandbox, HandshakeAndClose(), lambda *far: told.append(far))
-    assert len(told) >= 3
-    seconds = [far[0] for far in told]
+        trace = patient_run(sandbox, HandshakeAndClose(), lambda *far: calls.append(far))
+    assert len(calls) >= 3
+    seconds = [far[0] for far in calls]
     assert seconds == sorted(seconds) and seconds[-1] <= trace.end / 1e9
-    assert told[-1][1] == len(trace.packets)
+    assert calls[-1][1] == len(trace.packets)
 
 
 @dataclass(frozen=True)
@@ -139,12 +139,12 @@ class OfThisTest(linux_stories.Story):
         raise AssertionError("never runs")
 
 
-def test_a_story_that_can_t_be_imported_is_told_in_a_sentence(mark, monkeypatch):
+def test_a_story_that_can_t_be_imported_is_refused_in_a_sentence(mark, monkeypatch):
     monkeypatch.setattr(OfThisTest, "__module__", "a_notebook")
     monkeypatch.setitem(sys.modules, "a_notebook", sys.modules[__name__])
-    with Sandbox() as sandbox, pytest.raises(BenchError) as told:
+    with Sandbox() as sandbox, pytest.raises(BenchError) as error:
         sandbox.run(OfThisTest())
-    assert str(told.value).startswith("the sandbox can't load this experiment, it has to stand in a module")
+    assert str(error.value).startswith("the sandbox can't load this experiment, it has to stand in a module")
 
 
 def test_a_run_without_time_for_the_wire_says_so_and_not_something_else(mark):
@@ -178,11 +178,11 @@ def test_cancelled_from_another_thread(mark):
 def test_a_run_that_takes_far_too_long_is_ended_in_one_sentence(mark):
     sandbox = Sandbox()
     began = time.monotonic()
-    with pytest.raises(BenchError) as told:
+    with pytest.raises(BenchError) as error:
         sandbox.run(linux_stories.Patient(), limit_s=1)
     assert time.monotonic() - began < 6
     said = "story was ended after 1 s on the Linux bench: it should have been over long before. Try again."
-    assert str(told.value) == said
+    assert str(error.value) == said
     assert not marked(mark)
     assert patient_run(sandbox, linux_stories.Together()).packets  # and it can be used again
     sandbox.close()

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from bench.told import connected, tell
+from bench.scripted import connected, play
 from tcplab.bench.model import ModelBench, ModelConnection, ModelHost, ModelListener
 from tcplab.bench.script import Bench, Connection, Host, Listener, Result, ScriptError, SocketOptions
 
@@ -34,7 +34,7 @@ def test_the_model_has_every_verb(mine, abstract):
 
 
 class Piecewise(Connection):
-    """Gives what it is told to give, piece by piece."""
+    """Gives the results it was made with, one by one."""
 
     def __init__(self, *pieces):
         self.pieces = list(pieces)
@@ -96,7 +96,7 @@ def test_after_an_exchange_nothing_is_owed_or_in_flight():
         await bench.sleep(3600)
         return len(bench.trace.packets) - before
 
-    assert tell(script)[0] == 0
+    assert play(script)[0] == 0
 
 
 def test_keepalive_says_when_it_gives_up():

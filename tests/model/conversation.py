@@ -1,4 +1,4 @@
-"""Transcripts for the model: one Linux machine, and a peer made by hand.
+"""Transcripts for the model: one Linux machine and a peer or several clients made by hand, or two machines.
 
     0       send(40) -> 40          a call, and what it gives
             > PA 1 1 40             this leaves the machine; whatever leaves has to be named
@@ -13,17 +13,25 @@ and ``ts=`` the peer's clock; ``-`` stands for no flags. A line without a time h
 one above. Sequence numbers count from 0 on either side, as the other one's do; the real ones begin just
 before the wrap. The connection is established at 0 with a round trip of a millisecond. Further checks:
 ``error``, ``verdict`` (of the last RST), ``counted NAME n``, ``timer NAME``.
+
+`Clients` says the same words to one listener from many ports; `Wire` joins two machines.
 """
 
+import heapq
 import re
+from itertools import count
 
 from tcplab.core.releases import NEWEST, release
 from tcplab.core.segment import ACK, FLAG_LETTERS, RST, SYN, Endpoint, Segment, seq_add
 from tcplab.model.rules import CLOSED, TcpOptions
+from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
 
 SECOND, MILLISECOND = 1_000_000_000, 1_000_000
 MACHINE, PEER = "10.0.0.1", "10.0.0.2"
+CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
+#: So many segments without a call by anybody are a quarrel, not a conversation.
+QUARREL = 4000
 BITS = {letter: bit for bit, letter in FLAG_LETTERS}
 ISN, PEER_ISN = 2**32 - 5, 2**32 - 9
 
@@ -65,7 +73,7 @@ class Conversation:
 
     def __init__(
         self, role="client", *, linux=NEWEST, isn=ISN, peer_isn=PEER_ISN, sack=True, timestamps=False,
-        window=65535, mss=1460, backlog=5, sysctls=None, **socket_options,
+        window=65535, mss=1460, scale=7, backlog=5, sysctls=None, **socket_options,
     ):  # fmt: skip
         self.stack = Stack(MACHINE, release(linux))
         self.stack.random = Numbers(isn)
@@ -76,7 +84,7 @@ class Conversation:
             setattr(self.stack.sysctls, name, value)
         self.options = options(**socket_options)
         self.bases = isn, peer_isn
-        self.peer = {"window": window, "mss": mss, "sack": sack, "timestamps": timestamps}
+        self.peer = {"window": window, "mss": mss, "scale": scale, "sack": sack, "timestamps": timestamps}
         self.ports = (32768, 5432) if role == "client" else (5432, 40000)
         self.backlog = backlog
         self.now = -MILLISECOND
@@ -208,13 +216,18 @@ class Conversation:
 
     def arrives(self, text):
         """One segment of the peer, as a line has it."""
+        self.stack.receive(self.now, self.segment(text, self.ports[1], self.bases))
+        self._collect()
+
+    def segment(self, text, port, bases):
+        """A segment from a port of the peer; numbers count from `bases`, the machine's and the peer's."""
         said = self._words(text.split())
-        mine, theirs = self.bases
+        mine, theirs = bases
         flags = sum(BITS[letter] for letter in said["flags"] if letter != "-")
         syn, peer = bool(flags & SYN), self.peer
         clock = said.get("ts", 1000 + self.now // MILLISECOND)
-        segment = Segment(
-            Endpoint(PEER, self.ports[1]),
+        return Segment(
+            Endpoint(PEER, port),
             Endpoint(MACHINE, self.ports[0]),
             seq_add(theirs, said["seq"]),
             seq_add(mine, said["ack"]) if flags & ACK else 0,
@@ -222,13 +235,11 @@ class Conversation:
             said.get("window", peer["window"]),
             said["length"],
             mss=peer["mss"] if syn else None,
-            window_scale=7 if syn else None,
+            window_scale=peer["scale"] if syn else None,
             sack_permitted=syn and peer["sack"],
             sack=tuple((seq_add(mine, left), seq_add(mine, right)) for left, right in said.get("sack", ())),
             timestamps=(clock, 0) if peer["timestamps"] else None,
         )
-        self.stack.receive(self.now, segment)
-        self._collect()
 
     def call(self, text):
         """One call, as a line has it."""
@@ -273,16 +284,16 @@ class Conversation:
     def sends_until(self, t=None):
         """All that leaves until a moment, or until no timer runs: (seconds, words) each.
 
-        For tables and for what is too long to be told line by line.
+        For tables and for what is too long to write line by line.
         """
         if t is None:
             while (due := self.stack.next_timer()) is not None:
                 self._fire(due)
         else:
             self._until(round(t * SECOND))
-        told = [(round(at / SECOND, 3), self.read(segment)) for at, segment in self.left]
+        sent = [(round(at / SECOND, 3), self.read(segment)) for at, segment in self.left]
         self.left.clear()
-        return told
+        return sent
 
     def _same(self, what, got, wanted, segment=None, at=None):
         if got != wanted:
@@ -293,3 +304,135 @@ class Conversation:
             what = "; ".join(f"{at / SECOND:.3f} {self.read(segment)}" for at, segment in what)
         lines = "\n    ".join(self.story)
         raise AssertionError(f"{why}: {what}\n    {lines}   <-- here")
+
+
+class Clients:
+    """Several clients of one listener, at port 1, 2, 3 … of the peer; all their options are off."""
+
+    def __init__(self, backlog, **more):
+        self.machine = Conversation("listening", backlog=backlog, scale=None, **more).play("0 listen()")
+        self.machine.peer["sack"] = False
+        self.numbers = {}
+
+    def says(self, client, text):
+        """One segment, as a line has it; the flags of what comes back to this client."""
+        machine = self.machine
+        bases = self.numbers.get(client, 0), 0
+        machine.stack.receive(machine.now, machine.segment(text, client, bases))
+        answers = [each for each in machine.stack.to_send() if each.destination.port == client]
+        for each in answers:
+            if each.flags & SYN:
+                self.numbers[client] = each.seq
+        return "".join(each.letters for each in answers)
+
+    def opens(self, client):
+        """SYN and last step; what came back to each."""
+        return self.says(client, "S 0"), self.last_step(client)
+
+    def last_step(self, client, length=0):
+        return self.says(client, f"A 1 1 {length}")
+
+    def counted(self, *names):
+        """Counters by their last words: `ListenDrops`."""
+        return [self.machine.stack.counters.get(f"TcpExt{name}", 0) for name in names]
+
+    def state(self, client):
+        key = Endpoint(MACHINE, 5432), Endpoint(PEER, client)
+        entry = self.machine.stack.sockets.get(key)
+        return entry.state if entry else CLOSED
+
+
+class Wire:
+    """A client and a server; `lost` holds the numbers of the segments that never arrive."""
+
+    def __init__(
+        self, *, lost=(), latency_ms=1, linux=NEWEST, isns=(1000, 2000), sysctls=None, server=None, **client
+    ):  # fmt: skip
+        self.now = 0
+        self.stacks = {}
+        for address, isn in zip((CLIENT, SERVER), isns, strict=True):
+            self.stacks[address] = stack = Stack(address, release(linux))
+            stack.random = Numbers(isn)
+            stack._clock_offset = 77
+            for name, value in (sysctls or {}).items():
+                setattr(stack.sysctls, name, value)
+        self.isns = dict(zip((CLIENT, SERVER), isns, strict=True))
+        self.latency = round(latency_ms * MILLISECOND)
+        self.lost = set(lost)
+        #: (time, sender, flags, relative seq, relative ack, length, window, lost) of every segment.
+        self.log = []
+        self._flying = []
+        self._order = count()
+        self.listener = self.stacks[SERVER].listen(5432, 10, options(**(server or {})))
+        self.client = self.stacks[CLIENT].connect(0, Endpoint(SERVER, 5432), options(**client))
+        self.server = None
+        self._collect()
+
+    def call(self, side, verb, *arguments):
+        """What the application at one side calls; None while it would block."""
+        address, socket = (CLIENT, self.client) if side == "client" else (SERVER, self.server)
+        if socket is None:
+            return None
+        result = self.stacks[address].call(self.now, verb, socket, *arguments)
+        self._collect()
+        return result
+
+    def inject(self, address, segment):
+        """A segment from nowhere reaches a machine."""
+        self.stacks[address].receive(self.now, segment)
+        self._collect()
+
+    def passes(self, seconds):
+        """Let time go by; every timer has to get somewhere, and no two machines may quarrel."""
+        end, began = self.now + round(seconds * SECOND), len(self.log)
+        while True:
+            timers = [stack.next_timer() for stack in self.stacks.values()]
+            moments = [t for t in timers if t is not None] + [flying[0] for flying in self._flying[:1]]
+            if not moments or min(moments) > end:
+                break
+            assert min(moments) >= self.now, "a timer in the past"
+            self.now = min(moments)
+            while self._flying and self._flying[0][0] <= self.now:
+                segment = heapq.heappop(self._flying)[2]
+                self.stacks[segment.destination.address].receive(self.now, segment)
+                self._collect()
+            for stack in self.stacks.values():
+                stack.timer(self.now)
+                again = stack.next_timer()
+                assert again is None or again > self.now, "a timer without progress"
+            self._collect()
+            assert len(self.log) - began < QUARREL, "the machines quarrel"
+        self.now = end
+        if self.server is None:
+            self.server = self.stacks[SERVER].call(self.now, "accept", self.listener)
+            self._collect()
+
+    def _collect(self):
+        for address, stack in self.stacks.items():
+            for segment in stack.to_send():
+                lost = len(self.log) in self.lost
+                self.log.append(self._read(address, segment, lost))
+                if not lost and segment.destination.address in self.stacks:
+                    heapq.heappush(self._flying, (self.now + self.latency, next(self._order), segment))
+
+    def _read(self, address, segment, lost):
+        mine, theirs = self.isns[address], self.isns[CLIENT if address == SERVER else SERVER]
+        bare = segment.flags & RST and not segment.flags & ACK
+        return (
+            self.now, address, segment.letters,
+            (segment.seq - mine) % 2**32,
+            None if bare or not segment.flags & ACK else (segment.ack - theirs) % 2**32,
+            segment.length, segment.window, lost,
+        )  # fmt: skip
+
+    def states(self):
+        """States of all sockets of each machine."""
+        return {
+            address: sorted(socket.state for socket in stack.sockets.values())
+            for address, stack in self.stacks.items()
+        }
+
+    def sockets(self):
+        """All full sockets that exist."""
+        for stack in self.stacks.values():
+            yield from (socket for socket in stack.sockets.values() if isinstance(socket, Socket))

@@ -10,7 +10,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tcplab.core.releases import LISTED, release
 from tcplab.core.segment import Endpoint
-from tcplab.model.ports import ANY, BOUND, FREE, RESERVED, Ask, PortError, Ports
+from tcplab.model.ports import (
+    ANY,
+    BOUND,
+    FREE,
+    RESERVED,
+    Ask,
+    PortError,
+    Ports,
+    by_parity,
+    first_by_parity,
+    first_one_by_one,
+    one_by_one,
+)
 from tcplab.model.rules import ESTABLISHED, FIN_WAIT_2, LISTEN, MILLISECOND, SECOND, TIME_WAIT, Sysctls
 
 HERE, THERE, ELSEWHERE = "10.0.0.1", Endpoint("10.0.0.2", 5432), Endpoint("10.0.0.2", 5433)
@@ -480,3 +492,36 @@ def test_the_walks_try_every_port_that_why_allows_once(first, size, linux, seed)
 def test_a_port_outside_the_range_is_never_handed_out_and_why_says_so():
     verdict = Machine().ports.why(0, 5432, Ask("connect", HERE, THERE))
     assert verdict.says == "Port 5432 is not in ip_local_port_range (60001 to 60006)."
+
+
+@st.composite
+def ranges(draw):
+    """First port, size, and which of them are taken."""
+    first, size = draw(st.integers(1024, 1100)), draw(st.integers(1, 40))
+    return first, size, draw(st.sets(st.integers(first, first + size - 1)))
+
+
+def bits(ports):
+    return sum(1 << port for port in ports)
+
+
+@given(case=ranges(), seed=st.integers(0, 99), start=st.integers(-1, 19))
+def test_bits_find_the_port_that_steps_find(case, seed, start):
+    first, size, taken = case
+    start = min(start, size // 2 - 1)
+    steps = by_parity(first, size, 0, random.Random(seed).randrange, start)
+    expected = next((port for port in steps if port not in taken), 0)
+    assert first_by_parity(first, size, random.Random(seed).randrange, start, bits(taken)) == expected
+    steps = one_by_one(first, size, random.Random(seed).randrange)
+    expected = next((port for port in steps if port not in taken), 0)
+    assert first_one_by_one(first, size, random.Random(seed).randrange, bits(taken)) == expected
+
+
+@given(case=ranges(), parity=st.sampled_from([0, 1]), seed=st.integers(0, 99))
+def test_a_walk_tries_no_port_twice_and_of_an_odd_range_one_less(case, parity, seed):
+    first, size, _ = case
+    tried = list(by_parity(first, size, parity, random.Random(seed).randrange))
+    assert len(tried) == len(set(tried)) == (size - size % 2 or 1)
+    assert first <= min(tried) and max(tried) < first + size
+    assert size == 1 or all((port - first) % 2 == parity for port in tried[: size // 2])
+    assert sorted(one_by_one(first, size, random.Random(seed).randrange)) == list(range(first, first + size))

@@ -3,8 +3,7 @@
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from model.conversation import MACHINE, PEER, Conversation
-from model.wire import CLIENT, SERVER, Wire
+from model.conversation import CLIENT, MACHINE, PEER, SERVER, Conversation, Wire
 from tcplab.core.releases import LISTED
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment, before, seq_add, seq_diff
 from tcplab.model.rules import CLOSED, ESTABLISHED, STATES, TIME_WAIT, TRANSITIONS
@@ -51,7 +50,7 @@ CALL = st.tuples(st.just("call"), st.sampled_from(VERBS[:5] + VERBS), st.integer
 TIME = st.tuples(st.just("time"), st.one_of(st.integers(0, 1000), st.integers(0, 200_000)))
 TIMER = st.tuples(st.just("timer"), st.integers(1, 5))
 STEPS = st.lists(st.one_of(SEGMENT, PEER_SAYS, PEER_SAYS, CALL, TIME, TIMER), min_size=5, max_size=40)
-#: Ways to places that chance seldom finds.
+#: Beginnings that random steps seldom reach.
 CLOSES = ("call", "close", 1)
 PROLOGUES = {
     "just opened": [],
@@ -297,10 +296,10 @@ def test_all_bytes_arrive_once_whatever_is_lost(settings_, writes, lost, closer)
 )  # fmt: skip
 def test_where_the_numbers_begin_makes_no_difference(settings_, writes, lost, anywhere, near_the_wrap):
     reference = Wire(lost=lost, isns=(5, 6), **settings_)
-    told = talk(reference, writes)
+    reference_result = talk(reference, writes)
     for isns in (anywhere, tuple(seq_add(0, each) for each in near_the_wrap)):
         wire = Wire(lost=lost, isns=isns, **settings_)
-        assert talk(wire, writes) == told
+        assert talk(wire, writes) == reference_result
         assert wire.log == reference.log
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from model.conversation import MACHINE, PEER, Conversation
-from model.wire import CLIENT, SERVER, Wire
+from model.conversation import CLIENT, MACHINE, PEER, SERVER, Conversation, Wire
 from tcplab.core.releases import release
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_add, seq_diff
 from tcplab.model.ports import PortError
@@ -166,8 +165,8 @@ def test_a_conversation_of_two():
     wire.call("server", "close")
     wire.passes(0.1)
     assert wire.states() == {CLIENT: ["TIME_WAIT"], SERVER: []}
-    told = [(who == CLIENT, flags, seq, ack, length) for _, who, flags, seq, ack, length, *_ in wire.log]
-    assert told == [
+    segments = [(who == CLIENT, flags, seq, ack, length) for _, who, flags, seq, ack, length, *_ in wire.log]
+    assert segments == [
         (True, "S", 0, None, 0), (False, "SA", 0, 1, 0), (True, "A", 1, 1, 0),
         (True, "PA", 1, 1, 40), (False, "A", 1, 41, 0),
         (False, "PA", 1, 41, 200), (True, "A", 41, 201, 0),

@@ -21,16 +21,16 @@ def segment(who, what, **more):
     return replace(made, **more)
 
 
-def ask(box, second, told):
+def ask(box, second, words):
     """What a box does with `client data` at a second; whatever is due before is fired first."""
     now = round(second * SECOND)
     due = box.next_timer()
     if due is not None and due <= now:
         box.timer(due)
-    return box.pass_on(now, segment(*told.split()))
+    return box.pass_on(now, segment(*words.split()))
 
 
 def handshake(box, second=0.0):
     """SYN, SYN-ACK, ACK; all of them pass."""
-    for told in ("client syn", "server synack", "client ack"):
-        assert ask(box, second, told).passes
+    for words in ("client syn", "server synack", "client ack"):
+        assert ask(box, second, words).passes

@@ -27,15 +27,15 @@ def test_without_a_rst_it_stands_there_for_ever():
 
 
 def test_ten_seconds_after_the_rst_either_side_gets_an_exact_one():
-    for told, reset in [
+    for words, reset in [
         ("client data", Segment(SERVER, CLIENT, SERVER_AT, 0, RST, 0)),
         ("server data", Segment(CLIENT, SERVER, CLIENT_AT, 0, RST, 0)),
     ]:
         box = after_a_stale_reset(refresh=False)
-        assert all(ask(box, second, told).passes for second in (2, 6, 10.9))
-        done = ask(box, 11, told)
+        assert all(ask(box, second, words).passes for second in (2, 6, 10.9))
+        done = ask(box, 11, words)
         assert not done.passes and done.resets == (reset,)
-        assert ask(box, 12, told).resets == (reset,)
+        assert ask(box, 12, words).resets == (reset,)
 
 
 def test_with_refresh_whoever_goes_on_keeps_the_session():
@@ -68,6 +68,6 @@ def test_the_table_can_be_read(refresh):
     box = after_a_stale_reset(refresh)
     ask(box, 2, "client data")
     box.timer(12 * SECOND)
-    told = [Entry(CLIENT, SERVER, OPEN), Entry(CLIENT, SERVER, OPEN, "close", 11 * SECOND)]
-    told += [Entry(CLIENT, SERVER, OPEN, "close", 12 * SECOND)] * refresh
-    assert box.changed() == [*told, Entry(CLIENT, SERVER, GONE)]
+    entries = [Entry(CLIENT, SERVER, OPEN), Entry(CLIENT, SERVER, OPEN, "close", 11 * SECOND)]
+    entries += [Entry(CLIENT, SERVER, OPEN, "close", 12 * SECOND)] * refresh
+    assert box.changed() == [*entries, Entry(CLIENT, SERVER, GONE)]

@@ -25,8 +25,8 @@ def forgotten(expired):
 def test_every_segment_restarts_the_timer_whoever_sent_it():
     box = Firewall(IDLE)
     handshake(box)
-    for second, told in (300, "client data"), (600, "server ack"), (949.9, "server data"):
-        assert ask(box, second, told).passes
+    for second, words in (300, "client data"), (600, "server ack"), (949.9, "server data"):
+        assert ask(box, second, words).passes
     assert box.next_timer() == round((949.9 + 350) * SECOND)
 
 
@@ -47,7 +47,7 @@ def test_without_idle_time_nothing_is_forgotten():
 
 
 @pytest.mark.parametrize(
-    ("expired", "at_expiry", "told", "passes", "resets"),
+    ("expired", "at_expiry", "words", "passes", "resets"),
     [
         ("drop", (), "client data", False, ()),
         ("drop", (), "server data", False, ()),
@@ -65,16 +65,16 @@ def test_without_idle_time_nothing_is_forgotten():
         *((expired, None, "client syn", True, ()) for expired in EXPIRED),
     ],
 )
-def test_what_follows_expiry(expired, at_expiry, told, passes, resets):
+def test_what_follows_expiry(expired, at_expiry, words, passes, resets):
     box, farewell = forgotten(expired)
     assert at_expiry is None or farewell.resets == at_expiry
-    done = ask(box, 351, told)
+    done = ask(box, 351, words)
     assert (done.passes, done.resets) == (passes, resets)
 
 
 def test_once_something_goes_out_answers_come_in_again():
     box, _ = forgotten("drop_inbound")
-    asked = [ask(box, second, told).passes for second, told in
+    asked = [ask(box, second, words).passes for second, words in
              [(360, "server data"), (361, "client data"), (362, "server data")]]  # fmt: skip
     assert asked == [False, True, True]
     assert box.changed()[-1].initiator == CLIENT
@@ -123,15 +123,15 @@ steps = st.lists(
 def test_whatever_comes(expired, steps):
     """An entry lives while segments come in time; a RST is exact, and never answers a RST."""
     box, now, last = Firewall(IDLE, expired), 0.0, None
-    for wait, told in steps:
+    for wait, words in steps:
         now += wait
-        done = ask(box, now, told)
+        done = ask(box, now, words)
         is_alive = last is not None and now - last < 349
         assert done.passes or not is_alive
-        assert done.passes or not told.endswith("syn")
+        assert done.passes or not words.endswith("syn")
         for reset in done.resets:
-            asked = segment(*told.split())
+            asked = segment(*words.split())
             assert reset == reset_for(asked) and not asked.flags & RST and not done.passes
         if done.passes:
             assert box.next_timer() is not None and box.next_timer() > now * SECOND
-            last = None if told.endswith("rst") else now
+            last = None if words.endswith("rst") else now

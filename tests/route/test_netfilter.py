@@ -44,7 +44,7 @@ RESULTS = {
 
 
 @pytest.fixture(scope="module")
-def told():
+def runs():
     """What each router saw, and what came of it."""
     need_sandbox()
     for program in ("ip", "nft"):
@@ -87,8 +87,8 @@ def identity(segment):
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_what_leaves_our_firewall_leaves_netfilters(told, case):
-    events = told[case]["events"]
+def test_what_leaves_our_firewall_leaves_netfilters(runs, case):
+    events = runs[case]["events"]
     left = [
         (card, *(Endpoint(*end) for end in ends), *numbers)
         for _, card, way, ends, numbers in events
@@ -102,6 +102,6 @@ def test_what_leaves_our_firewall_leaves_netfilters(told, case):
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_what_the_programs_see(told, case):
+def test_what_the_programs_see(runs, case):
     expired, _, action = case
-    assert told[case]["results"] == RESULTS[expired, action]
+    assert runs[case]["results"] == RESULTS[expired, action]

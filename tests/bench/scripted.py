@@ -4,10 +4,10 @@ from tcplab.bench.model import run_on_model
 from tcplab.core.releases import NEWEST
 
 
-class Told:
+class Scripted:
     """Runs `script(bench)`; keeps what it returned."""
 
-    name = "told"
+    name = "scripted"
 
     def __init__(self, script, *, linux=NEWEST, seed=1, latency_ms=1, ignored=()):
         self.script = script
@@ -28,9 +28,9 @@ class Told:
         return {"packets": len(trace.packets)}
 
 
-def tell(script, **more):
+def play(script, **more):
     """What a script returned, and its trace."""
-    story = Told(script, **more)
+    story = Scripted(script, **more)
     trace = run_on_model(story)
     return story.result, trace
 
