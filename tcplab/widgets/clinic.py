@@ -240,7 +240,6 @@ def line(connection: ConnectionFindings) -> str:
 
 #: What share of the work is the reading; the rest is the look at each connection.
 READING = 0.4
-NEEDS_NUMPY = "Captures can't be read here: that needs NumPy, which Python in the browser does not have."
 
 
 class Cancelled(Exception):
@@ -296,11 +295,9 @@ class Reading:
                 self._failed(_sentence(self._path.name, error))
 
     def _read(self) -> tuple[Capture, Diagnosis]:
-        try:
-            from tcplab.capture.capture import read_capture
-            from tcplab.capture.findings import diagnose
-        except ImportError as error:
-            raise _NotHere(NEEDS_NUMPY) from error
+        from tcplab.capture.capture import read_capture
+        from tcplab.capture.findings import diagnose
+
         size = self._path.stat().st_size / 1e6 if self._path.is_file() else 0
         capture = read_capture(
             self._path, progress=lambda share: self._tell(READING * share, f"reading {size:,.0f} MB")
@@ -320,15 +317,11 @@ class Reading:
             self._progress(share, what)
 
 
-class _NotHere(Exception):
-    """This Python lacks something: one sentence."""
-
-
 def _sentence(name: str, error: Exception) -> str:
     """What went wrong, for a learner."""
     from tcplab.capture import CaptureError
 
-    if isinstance(error, CaptureError | _NotHere):
+    if isinstance(error, CaptureError):
         return str(error)
     if isinstance(error, MemoryError):
         return (
