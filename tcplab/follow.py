@@ -687,7 +687,7 @@ class EndStates:
             if answer is not None and acks(answer) and seq_diff(answer.ack, p.segment.end_seq) >= 0:
                 acknowledged.add(i)
         ends = {key: _End() for pair in keys for key in pair}
-        for is_arrival, i in _in_order(packets):
+        for is_arrival, i in in_order(packets):
             p, (mine, theirs) = packets[i], keys[i]
             sender, receiver = ends[mine], ends[theirs]
             if not is_arrival:
@@ -775,7 +775,7 @@ def _keys(p: Packet) -> tuple[Key, Key]:
     return (p.sender, source, destination), (p.receiver, destination, source)
 
 
-def _in_order(packets: Sequence[Packet]) -> Iterator[tuple[bool, int]]:
+def in_order(packets: Sequence[Packet]) -> Iterator[tuple[bool, int]]:
     """Departures and arrivals by time; what arrives at once arrives before anything else is sent."""
     events = [(p.t, 1, i, False) for i, p in enumerate(packets)]
     for i, p in enumerate(packets):

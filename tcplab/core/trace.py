@@ -1,4 +1,4 @@
-"""What one run left behind, whichever witness it came from: model, Linux or capture.
+"""What one run leaves behind, whether it is of the model, of Linux or a capture.
 
 Everything that draws, compares, explains or checks takes a `Trace`. Times are integer
 nanoseconds on the run's own clock; seconds appear only in `Trace.to_json()`, counted from
@@ -18,7 +18,7 @@ from tcplab.core.text import SECOND
 
 @dataclass(slots=True)
 class Packet:
-    """One segment on its way from one host to another."""
+    """One segment as it crossed the wire from one host to another."""
 
     #: When it was sent, nanoseconds.
     t: int
@@ -26,9 +26,9 @@ class Packet:
     sender: str
     receiver: str
     segment: Segment
-    #: When it arrived; None while on its way, or when it never did.
+    #: When it arrived; None if it is still in flight or was lost.
     arrives: int | None = None
-    #: `delivered`, `lost`, or `dropped_by:NAME` (a box or a firewall rule).
+    #: `delivered`, `lost`, or `dropped_by:NAME` (a middlebox or a firewall rule).
     fate: str = "delivered"
     #: What the receiver did with a RST: `accepted`, `challenged`, `ignored`; else empty.
     verdict: str = ""
@@ -38,13 +38,13 @@ class Packet:
 
 
 class Call(NamedTuple):
-    """What an application called, and what came back."""
+    """A call of an application and its result."""
 
     #: When the call returned, and when it was made (they differ where it blocked).
     t: int
     began: int
     host: str
-    #: As one would say it: ``connect(10.0.0.2:5432)``, ``send(40)``, ``recv()``, ``close()``.
+    #: In words: ``connect(10.0.0.2:5432)``, ``send(40)``, ``recv()``, ``close()``.
     call: str
     #: ``ok``, a number of bytes, ``end of file`` or an errno name.
     result: str
@@ -64,7 +64,7 @@ class SocketSample(NamedTuple):
     #: Bytes received but not read; bytes sent but not acknowledged (or not sent yet).
     recv_q: int = 0
     send_q: int = 0
-    #: The running timer in ss's words: `on` (retransmission), `keepalive`, `persist`,
+    #: The running timer by its name in ss: `on` (retransmission), `keepalive`, `persist`,
     #: `timewait`; empty when none runs.
     timer: str = ""
     #: When that timer is due, nanoseconds.
@@ -83,10 +83,10 @@ class CounterSample(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Something a picture should say at a moment: the script's or a box's own words."""
+    """A text of the script or of a middlebox for an instant of the picture."""
 
     t: int
-    #: The host or box it happened at; empty for the route between.
+    #: The host or middlebox where it happened; empty for the path between.
     host: str
     text: str
 
@@ -110,9 +110,9 @@ class Trace:
     #: The Linux version whose rules applied (model) or that ran it; empty when unknown.
     linux: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    #: Hosts in the order in which a picture shows them, left to right, with their address. A box on a
-    #: route stands among them without one; what it knows of a connection is a `SocketSample` of it,
-    #: with timer `idle` or `close`, until it forgets it (`CLOSED`).
+    #: Hosts in the order of a picture, left to right, with their addresses. A middlebox is among them
+    #: without an address; its entry for a connection is a `SocketSample` with timer `idle` or `close`,
+    #: until it forgets it (`CLOSED`).
     hosts: dict[str, str] = field(default_factory=dict)
     packets: list[Packet] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -126,8 +126,7 @@ class Trace:
     #: When the run ended, nanoseconds; and from when on the script watched what it had set up.
     end: int = 0
     watched_from: int | None = None
-    #: Sentences a reader must know before believing the picture (clamped values, knobs that
-    #: this Linux lacks, a capture cut short).
+    #: What limits the picture (clamped values, knobs that this Linux lacks, a capture cut short).
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -138,14 +137,14 @@ class Trace:
         return self.calls[0].began if self.calls else 0
 
     def seconds(self, t: int) -> float:
-        """A moment as seconds since the first segment."""
+        """An instant as seconds since the first segment."""
         return (t - self.start) / SECOND
 
     def relative(self) -> list[Relative]:
         """Relative numbers of every packet, in their order.
 
         Counted as Wireshark does: from the SYN; without one, the first byte seen is 1. A new
-        SYN on the same four-tuple starts again.
+        SYN on the same four-tuple starts a new count.
         """
         base: dict[tuple[Endpoint, Endpoint], int] = {}
         out = []
@@ -173,7 +172,7 @@ class Trace:
         return [sample for sample in latest.values() if sample.state != "CLOSED"]
 
     def counters_at(self, t: int) -> dict[str, dict[str, int]]:
-        """Counters by host and name, as they stand at `t`; those never touched are absent."""
+        """Counters by host and name at `t`; those never counted up are absent."""
         values: dict[str, dict[str, int]] = {}
         for sample in self.counters[: bisect_right(self.counters, t, key=lambda sample: sample.t)]:
             values.setdefault(sample.host, {})[sample.name] = sample.value

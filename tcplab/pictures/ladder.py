@@ -28,6 +28,7 @@ import plotly.graph_objects as go
 from tcplab.core.segment import RST, Endpoint
 from tcplab.core.text import duration
 from tcplab.core.trace import Call, Packet, SocketSample, Trace
+from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE
 from tcplab.pictures import theme as look
 from tcplab.pictures.overlay import BOTH, LINUX, Overlay
 from tcplab.pictures.text import call_lines, hover_texts, is_error, words
@@ -78,8 +79,8 @@ TIMER_TITLES = {
     "persist": "timer: window probe (persist)",
     "timewait": "timer: timewait",
 }
-_PROBES = {"keepalive", "window_probe"}
-_REPEATS = {"retransmission", "tail_loss_probe"}
+_PROBES = {KEEPALIVE, WINDOW_PROBE}
+_REPEATS = {RETRANSMISSION, "tail_loss_probe"}
 
 FourTuple = frozenset[Endpoint]
 

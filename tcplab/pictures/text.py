@@ -7,11 +7,9 @@ changes by itself.
 
 from __future__ import annotations
 
-import heapq
 import re
 import textwrap
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
 from typing import NamedTuple
@@ -19,15 +17,16 @@ from typing import NamedTuple
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, URG, Endpoint, Segment, seq_diff
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Call, Note, Packet, Relative, Trace
+from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, in_order
 
 _FLAG_WORDS = ((FIN, "FIN"), (SYN, "SYN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"), (URG, "URG"))
 _FLAGS = tuple(", ".join(word for bit, word in _FLAG_WORDS if n & bit) or "no flags" for n in range(64))
 
 #: Kinds whose repetitions are counted.
 _COUNTED = {
-    "keepalive": "keepalive probe",
-    "window_probe": "window probe",
-    "retransmission": "retransmission",
+    KEEPALIVE: "keepalive probe",
+    WINDOW_PROBE: "window probe",
+    RETRANSMISSION: "retransmission",
 }
 _NAMED = {"tail_loss_probe": "tail loss probe", "challenge_ack": "challenge ACK", "forged": "forged"}
 
@@ -146,12 +145,12 @@ def _is_window_update(segment: Segment, now: Relative, before: tuple[int, int] |
 def _numbers(segment: Segment, now: Relative, before: tuple[int, int] | None, kind: str) -> str:
     parts = []
     flags = segment.flags
-    takes_space = segment.length or flags & (FIN | RST) or kind in ("keepalive", "window_probe", "forged")
+    takes_space = segment.length or flags & (FIN | RST) or kind in (KEEPALIVE, WINDOW_PROBE, "forged")
     if takes_space or (flags & SYN and now.seq):
         parts.append(f"seq {now.seq}")
     moved = before is None or before[0] != now.ack
     is_bare = not segment.length and not flags & (SYN | FIN | RST)
-    is_news = (moved and kind != "retransmission") or (is_bare and not takes_space)
+    is_news = (moved and kind != RETRANSMISSION) or (is_bare and not takes_space)
     if flags & ACK and not flags & SYN and is_news:
         parts.append(f"ack {now.ack}")
     if segment.length:
@@ -190,30 +189,20 @@ def _counts(trace: Trace) -> list[int]:
     counts = [0] * len(trace.packets)
     probes: dict[tuple[Endpoint, Endpoint], int] = {}
     repeats: dict[tuple[Endpoint, Endpoint, int], int] = {}
-    for is_arrival, i in _in_time(trace):
+    for is_arrival, i in in_order(trace.packets):
         packet = trace.packets[i]
         segment = packet.segment
         if is_arrival:
             # An answer with another zero window does not end a series of window probes.
             if segment.window or segment.flags & (SYN | RST):
                 probes.pop((segment.destination, segment.source), None)
-        elif packet.kind in ("keepalive", "window_probe"):
+        elif packet.kind in (KEEPALIVE, WINDOW_PROBE):
             direction = (segment.source, segment.destination)
             counts[i] = probes[direction] = probes.get(direction, 0) + 1
-        elif packet.kind == "retransmission":
+        elif packet.kind == RETRANSMISSION:
             key = (segment.source, segment.destination, segment.seq)
             counts[i] = repeats[key] = repeats.get(key, 0) + 1
     return counts
-
-
-def _in_time(trace: Trace) -> Iterator[tuple[bool, int]]:
-    """Departures and arrivals of packets, by time; an arrival comes before what it causes."""
-    departures = ((p.t, 1, i) for i, p in enumerate(trace.packets))
-    arrivals = sorted(
-        (max(p.arrives, p.t + 1), 0, i) for i, p in enumerate(trace.packets) if p.arrives is not None
-    )
-    for _, what, i in heapq.merge(sorted(departures), arrivals):
-        yield what == 0, i
 
 
 def hover_texts(trace: Trace, said: list[Words]) -> list[str]:
@@ -373,7 +362,7 @@ def excerpt_words(trace: Trace, most: int = MOST, whole: int = 0) -> str:
 
 def keepalive_times_s(trace: Trace) -> list[float]:
     """When keepalive probes were sent, in seconds from the last data before the first of them."""
-    probes = [packet.t for packet in trace.packets if packet.kind == "keepalive"]
+    probes = [packet.t for packet in trace.packets if packet.kind == KEEPALIVE]
     data = [packet.t for packet in trace.packets if packet.segment.length]
     since = max((t for t in data if t < probes[0]), default=trace.start) if probes else 0
     return [(t - since) / SECOND for t in probes]
@@ -397,4 +386,4 @@ def window_probe_times_s(trace: Trace) -> list[float]:
     closed = window_closed_s(trace)
     if closed is None:
         return []
-    return [trace.seconds(packet.t) - closed for packet in trace.packets if packet.kind == "window_probe"]
+    return [trace.seconds(packet.t) - closed for packet in trace.packets if packet.kind == WINDOW_PROBE]

@@ -6,7 +6,7 @@ but not to scale:
 - every event that needs a line of text has a row of its own, also where several happen at the same
   nanosecond: an instant may therefore be several rows high;
 - an arrow falls by a minimum, which makes it visibly slant, and further for a longer flight;
-- a gap (nothing on its way, nothing called, no state changed) shrinks to a band, in which the picture
+- a gap (nothing in flight, nothing called, no state changed) shrinks to a band, in which the picture
   shows a break and its length. A longer gap never has a lower band.
 
 Changes of state have rows too: `states` and `timers` are the intervals that the ladder draws as bars
@@ -120,7 +120,7 @@ def _lanes(histories: Iterable[list[SocketSample]], end: int) -> list[tuple[int,
 def states(trace: Trace) -> list[Interval]:
     """Every interval of one state; `CLOSED` comes as an empty interval when a socket is gone."""
     intervals = list(_intervals(trace, attrgetter("state")))
-    # Two ends that disagree matter where something stands between them.
+    # Two ends that disagree matter where something is between them.
     return list(_half_open(trace, intervals)) if len(trace.hosts) > 2 else intervals
 
 

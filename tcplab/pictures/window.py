@@ -22,6 +22,7 @@ from tcplab.core.releases import Release, known_release
 from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Packet, Trace
+from tcplab.follow import WINDOW_PROBE
 from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.text import hover_texts, words
@@ -405,7 +406,7 @@ def draw_over_time(trace: Trace, *, title: str | None = None, dark: bool = False
             captions.add((x0 + x1) / 2, top / 2, text, "middle center", colours.ink)
     if intervals:
         whole = duration(sum(closed.ended - closed.began for closed in intervals))
-        probes = sum(p.kind == "window_probe" and p.receiver == receiver for p in trace.packets)
+        probes = sum(p.kind == WINDOW_PROBE and p.receiver == receiver for p in trace.packets)
         text = f"zero window for <b>{whole}</b> in all, window probes: <b>{probes}</b>"
         captions.add(x(end), 0.92 * top, text, "middle left", colours.ink)
     if not steps:
@@ -439,7 +440,7 @@ def _probes(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) 
     marks = [
         (x(p.t), "x-thin" if p.arrives is None else "triangle-up", hovers[i], i)
         for i, p in enumerate(trace.packets)
-        if p.kind == "window_probe" and p.receiver == receiver
+        if p.kind == WINDOW_PROBE and p.receiver == receiver
     ]
     return _markers("window probes", marks, y, colours.probe)
 
