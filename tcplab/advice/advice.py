@@ -1,4 +1,8 @@
-"""From an environment to what breaks, in order, and to the settings that mend it."""
+"""From an environment to what breaks, in order, and to the settings that fix it.
+
+One keepalive serves every end of every leg; each limit has its own rule. What fixes one inequality may
+break another, so the checks run again on the changed settings until nothing more is proposed.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +41,12 @@ from tcplab.core.catalogue import CatalogueError, Setting
 from tcplab.core.knobs import ParameterError
 from tcplab.core.text import plural
 
-# ----------------------------------------------------------------------
-# Settings that mend what is broken: one keepalive for the whole way, and each limit by its own rule.
-
-#: A pool's connect timeout that is long enough for a lost SYN or two, seconds.
+#: A connect timeout that is long enough for one or two lost SYNs, seconds.
 _CONNECT_S = 10
-#: What is raised gets half as much again.
+#: A timer that is raised becomes so many times what it must exceed.
 _ROOM = 1.5
-#: A wider range of local ports; below it many servers listen.
-_WIDER = "10240 65535"
+#: A larger range of local ports; below it many servers listen.
+_PORTS = "10240 65535"
 _SPARE_PLACES = 10
 
 
@@ -65,19 +66,19 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Target:
-    """One keepalive for every end, and what goes with it; seconds."""
+    """One keepalive for every end, with its user timeout, and the tcp_retries2 that goes with it."""
 
-    idle_s: int
-    interval_s: int
-    probes: int
-    #: A death is noticed within this.
-    total_s: float
-    user_timeout_s: float
+    keepalive: KeepaliveDefaults
     retries2: int
+
+    @property
+    def total_s(self) -> float:
+        """A death is noticed within this, seconds."""
+        return self.keepalive.options.keepalive_gives_up_s
 
 
 class Remedies:
-    """What to set where an environment's inequalities are broken."""
+    """The settings that fix an environment's broken inequalities."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -87,16 +88,16 @@ class Remedies:
         self.target = self._target()
 
     def _within(self) -> float:
-        """Everything that notices a death must be done by then, seconds."""
+        """Within this every timer must have noticed a death, seconds."""
         env = self.environment
-        found = [env.notice_within_s]
+        limits = [env.notice_within_s]
         if env.outage_s:
-            found.append(env.outage_s - 1)
+            limits.append(env.outage_s - 1)
         acquire, who = self.limits.acquire()
-        # A borrower may wait for longer than the pool's connections hang; raising it is the other way.
+        # A checkout may wait longer than the pool's connections hang; raising it is the alternative.
         if who and acquire and (acquire > _CONNECT_S or env.pool not in BORROW):
-            found.append(acquire - 1)
-        return min(found)
+            limits.append(acquire - 1)
+        return min(limits)
 
     def _target(self) -> Target:
         env = self.environment
@@ -106,30 +107,30 @@ class Remedies:
             for box in leg.middleboxes
             if box.kind == "layer4" and box.expired != "reopen" and box.idle_s
         ]
-        # Noticed before the box forgets: then the probe that tolerates losses comes in time, too.
+        # Noticed before the middlebox forgets: then the probe after the lost ones is in time, too.
         whole = floor(min(self.within, *(ceil(box) - 1 for box in boxes), 32_767))
         while True:
             made = self._shape(whole)
-            keepalive = KeepaliveDefaults(made.idle_s, made.interval_s, made.probes, made.user_timeout_s)
-            waiting = runs.probes_unanswered(keepalive, env.linux)
-            sending = runs.data_unacknowledged(made.user_timeout_s, 15, env.linux)
+            waiting = runs.probes_unanswered(made.keepalive, env.linux)
+            sending = runs.data_unacknowledged(made.keepalive.user_timeout_s, 15, env.linux)
             fits = waiting.probes > env.lost_probes and max(waiting.after_s, sending.after_s) <= self.within
             if fits or whole <= env.lost_probes + 2:
                 return made
             whole = floor(whole * 0.9)
 
     def _shape(self, whole: int) -> Target:
-        """Idle, interval and probes that are over after `whole` seconds or a little before."""
+        """Idle, interval and probes that give up after `whole` seconds or a little earlier."""
         lost = self.environment.lost_probes
         probes = max(3, lost + 1) if whole > max(3, lost + 1) else lost + 1
         interval = max(1, min(30, whole // (2 * probes)))
         idle = max(1, whole - interval * probes)
         if idle > 20:
             idle -= idle % 5
-        total = idle + interval * probes
         retries2 = max((n for n in range(1, 16) if self._in_flight(n) <= self.within), default=1)
-        # Between the last two probes, so that whichever comes first says the same.
-        return Target(idle, interval, probes, total, total - interval / 2, retries2)
+        keepalive = KeepaliveDefaults(idle, interval, probes)
+        # Between the last two probes: then probes and user timeout end a connection at the same probe.
+        user_timeout = keepalive.options.keepalive_gives_up_s - interval / 2
+        return Target(replace(keepalive, user_timeout_s=user_timeout), retries2)
 
     def _in_flight(self, retries2: int) -> float:
         return runs.data_unacknowledged(0, retries2, self.environment.linux).after_s
@@ -137,7 +138,7 @@ class Remedies:
     # -- one by one --------------------------------------------------------------------------
 
     def of(self, check: Check) -> Iterator[Proposal]:
-        """What mends a broken check; nothing where no setting does."""
+        """What fixes a broken check; nothing where no setting does."""
         leg = next((i for i, each in enumerate(self.environment.legs) if each.name == check.leg), 0)
         by: dict[tuple[int, str], Callable[[Check, int], Iterator[Proposal]]] = {
             (1, "keepalive before the box"): self._client,
@@ -150,11 +151,11 @@ class Remedies:
             (4, "deaths are noticed before borrowers give up"): self._acquire,
             (4, "borrowers give up before the users do"): self._acquire,
             (5, "local ports of a host"): self._ports,
-            (5, "all instances start at once"): self._rush,
+            (5, "all instances start at once"): self._burst,
         }
-        mend = by.get((check.inequality, check.name), self._places if "limit" in check.about else None)
-        if mend:
-            yield from mend(check, leg)
+        remedy = by.get((check.inequality, check.name), self._places if "limit" in check.about else None)
+        if remedy:
+            yield from remedy(check, leg)
 
     def _end(self, check: Check, leg: int) -> Iterator[Proposal]:
         yield from (self._client if "client" in check.about else self._server)(check, leg)
@@ -166,7 +167,7 @@ class Remedies:
         why = f"4: data in flight is given up within {target.total_s:g} s"
         if end.user_timeout:
             why += "; so is a peer that does not read for so long"
-            yield self._seconds(product, end.user_timeout, target.user_timeout_s, why)
+            yield self._seconds(product, end.user_timeout, target.keepalive.user_timeout_s, why)
         elif product in ANSWER and self.environment.longest_silent_query_s < floor(self.within):
             why = f"4: no read lasts longer than {floor(self.within)} s; the longest silent query is shorter"
             yield self._seconds(product, ANSWER[product], floor(self.within), why)
@@ -179,7 +180,7 @@ class Remedies:
         yield from self._keepalive(product, SERVERS[product])
 
     def _keepalive(self, product: str, end: Any) -> Iterator[Proposal]:
-        target, total = self.target, self.target.total_s
+        target, total = self.target.keepalive, self.target.total_s
         why = f"1 and 4: silence is broken after {target.idle_s} s, a death is noticed after {total:g} s"
         if end.switch and not self.force.own(product, end.switch):
             on = known_setting(f"{product}.{end.switch}").unit == "switch"
@@ -201,7 +202,7 @@ class Remedies:
             yield Proposal(f"{product}.{name}" if name else f"linux.{linux}", value, why)
 
     def _rest(self, check: Check, leg: int) -> Iterator[Proposal]:
-        """The pool pings twice as often as needed; where it can't, the timer is raised."""
+        """The pool pings twice as often as needed; if it can't, the timer is raised."""
         pool, limit = self.environment.pool, check.right
         every = limit / 2
         least = known_setting(f"{pool}.{PING[pool]}").low or 0 if pool in PING else 0
@@ -223,7 +224,7 @@ class Remedies:
         yield from self._raise(check.about[0], query, f"2: the longest silent query lasts {query:g} s")
 
     def _raise(self, key: str, above_s: float, why: str) -> Iterator[Proposal]:
-        """A timer becomes half as long again as what it must exceed."""
+        """Raise a timer above what it must exceed."""
         product, _, name = key.partition(".")
         if product == "haproxy":
             # One timer for both directions; it replaces timeout client and timeout server.
@@ -234,7 +235,7 @@ class Remedies:
         try:
             known_setting(f"{product}.{name}")
         except ParameterError:
-            return  # a box of others
+            return  # a middlebox that only its owner can change
         yield self._seconds(product, name, ceil(above_s * _ROOM) + 1, why)
 
     def _age(self, check: Check, leg: int) -> Iterator[Proposal]:
@@ -263,12 +264,12 @@ class Remedies:
 
     def _ports(self, check: Check, leg: int) -> Iterator[Proposal]:
         env = self.environment
-        first, last = (int(port) for port in _WIDER.split())
+        first, last = (int(port) for port in _PORTS.split())
         if last - first + 1 > self.force.ports() and not env.ports:
             why = "5: more local ports; name those of your own servers in ip_local_reserved_ports"
-            yield Proposal(f"linux.{PORT_RANGE}", _WIDER, why)
-            told = runs.port_churn(env.connects_per_s, last - first + 1, env.hold_s, 60, 0, env.linux)
-            if env.connects_per_s < (told["sustainable_per_s"] or inf):
+            yield Proposal(f"linux.{PORT_RANGE}", _PORTS, why)
+            more = runs.port_churn(env.connects_per_s, last - first + 1, env.hold_s, 60, 0, env.linux)
+            if env.connects_per_s < (more["sustainable_per_s"] or inf):
                 return
         yield Proposal(f"linux.{TW_REUSE}", 1, "5: connect() takes a port back after a second")
         yield Proposal("linux.net.ipv4.tcp_timestamps", 1, "5: without them tcp_tw_reuse does nothing")
@@ -280,7 +281,7 @@ class Remedies:
             why = f"5: {env.instances} instances with {env.pool_size} each, and some spare"
             yield Proposal(f"{server}.{LIMIT[server]}", int(check.left) + _SPARE_PLACES, why)
 
-    def _rush(self, check: Check, leg: int) -> Iterator[Proposal]:
+    def _burst(self, check: Check, leg: int) -> Iterator[Proposal]:
         server, wanted = check.about[0], int(check.left)
         why = "5: all instances may connect at once"
         if wanted > int(self.force.linux(SOMAXCONN)):
@@ -303,31 +304,31 @@ class Remedies:
             raise ParameterError(str(mistake)) from None
 
 
-#: One remedy may uncover the next thing; more rounds than this never did.
+#: One remedy may uncover the next inequality; more rounds than this were never needed.
 _ROUNDS = 4
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What is broken today, what to change, and what no setting mends."""
+    """What is broken today, what to change, and what no setting fixes."""
 
     environment: Environment
     #: Every inequality on every leg: the broken ones first, by when they break.
     checks: tuple[Check, ...]
-    #: What to set, grouped by who may.
+    #: What to set, grouped by who may set it.
     changes: tuple[Change, ...]
-    #: What is still broken with these changes: no setting of these products mends it.
+    #: What is still broken with these changes: no setting of these products fixes it.
     left: tuple[Check, ...]
     #: Text to paste by kind of file; kinds without a change are missing.
     paste: Mapping[str, str]
     #: What shows that it works.
     prove: str
-    #: Values of today that a product does not take, and what it uses instead.
+    #: Values of today that a product rejects, and what it uses instead.
     notes: tuple[str, ...] = ()
 
     @property
     def broken(self) -> tuple[Check, ...]:
-        """What is broken today, the first to happen first."""
+        """What is broken today, by when it breaks."""
         return tuple(check for check in self.checks if not check.holds)
 
     def by_who(self) -> dict[str, tuple[Change, ...]]:
@@ -339,23 +340,23 @@ class Advice:
 
     @property
     def sentence(self) -> str:
-        """The whole in a few sentences."""
+        """What breaks first, what to change, what is left."""
         if not self.broken:
             held = f"All {len(self.checks)} inequalities hold; nothing has to be changed."
             return " ".join([held, *self.notes])
         first, count = self.broken[0], len(self.broken)
         when = f"after {words(first.breaks_after_s)}" if first.breaks_after_s else "at once"
-        told = [
+        said = [
             f"{count} of {len(self.checks)} inequalities {'is' if count == 1 else 'are'} broken; the first "
             f"that hurts, {when}: {first.says}"
         ]
         if self.changes:
             files = ", ".join(self.paste)
-            told.append(f"{plural(len(self.changes), 'setting')} to change: {files}.")
+            said.append(f"{plural(len(self.changes), 'setting')} to change: {files}.")
         if self.left:
             names = "; ".join(dict.fromkeys(check.name for check in self.left))
-            told.append(f"No setting here mends: {names}.")
-        return " ".join([*told, *self.notes])
+            said.append(f"No setting here mends: {names}.")
+        return " ".join([*said, *self.notes])
 
     def __repr__(self) -> str:
         return "\n".join([self.sentence, *(f"{each.inequality}. {each.sentence}" for each in self.checks)])
@@ -372,15 +373,15 @@ def advise(environment: Environment) -> Advice:
     """
     checks = _checks(environment)
     changes: dict[str, Change] = {}
-    mended, now = environment, checks
+    changed, now = environment, checks
     for _ in range(_ROUNDS):
-        remedies = Remedies(mended)
+        remedies = Remedies(changed)
         wanted = {
             proposal.key: proposal
             for check in now
             if not check.holds
             for proposal in remedies.of(check)
-            if proposal.value != InForce(mended).own(*proposal.key.split(".", 1))
+            if proposal.value != InForce(changed).own(*proposal.key.split(".", 1))
         }
         if not wanted:
             break
@@ -388,40 +389,40 @@ def advise(environment: Environment) -> Advice:
         for key, proposal in wanted.items():
             own = was.own(*key.split(".", 1))
             changes[key] = Change(known_setting(key), key, proposal.value, own, proposal.why)
-        mended = replace(mended, settings={**mended.settings, **{k: p.value for k, p in wanted.items()}})
-        now = _checks(mended)
+        changed = replace(changed, settings={**changed.settings, **{k: p.value for k, p in wanted.items()}})
+        now = _checks(changed)
     ordered = tuple(sorted(changes.values(), key=lambda change: (change.who, change.file)))
     return Advice(
         environment, checks, ordered, tuple(check for check in now if not check.holds), texts(ordered),
-        _prove(mended), tuple(InForce(environment).not_taken()),
+        _prove(changed), tuple(InForce(environment).not_taken()),
     )  # fmt: skip
 
 
 def _checks(environment: Environment) -> tuple[Check, ...]:
-    found = [*SilenceChecks(environment).checks(), *LimitChecks(environment).checks()]
-    return tuple(sorted(found, key=lambda check: (check.holds, check.breaks_after_s or 0, check.inequality)))
+    checks = [*SilenceChecks(environment).checks(), *LimitChecks(environment).checks()]
+    return tuple(sorted(checks, key=lambda check: (check.holds, check.breaks_after_s or 0, check.inequality)))
 
 
 def _prove(environment: Environment) -> str:
     """The line that shows the keepalive timer counting down, on each host that opens a leg."""
-    force, told = InForce(environment), []
+    force, lines = InForce(environment), []
     for i, leg in enumerate(environment.legs):
         client, server = environment.client_of(i), environment.server_of(i)
         keepalive = force.keepalive(client, CLIENTS[client])
-        port = _PORTS.get(server, environment.port)
+        port = _PROXY_PORTS.get(server, environment.port)
         command = f"ss -tno state established '( dport = :{port} )'"
         if keepalive is None:
-            told.append(f"{leg.name}: {command}   # {title(client)} has no timer at all: keepalive is off")
+            lines.append(f"{leg.name}: {command}   # {title(client)} has no timer at all: keepalive is off")
         else:
-            told.append(
+            lines.append(
                 f"{leg.name}: {command}   # on {title(client)}'s host: every line has "
                 f"timer:(keepalive,…), at most {_clock(keepalive.idle_s)}"
             )
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
 #: Where the proxies usually listen.
-_PORTS = {"pgbouncer": 6432}
+_PROXY_PORTS = {"pgbouncer": 6432}
 
 
 def _clock(seconds: float) -> str:

@@ -1,15 +1,22 @@
-"""Inequalities 1 to 3: silence, and age, on each leg of the way.
+"""The five inequalities of an environment, each with its numbers and what happens where it is broken.
 
 1. idle + interval x lost probes < the shortest layer-4 idle timer
 2. what the pool sends < the layer-7 idle timers, and the longest silent query < every data timer
 3. the pool's maximum age < every age limit
+4. max(connect timeout, user timeout, keepalive's total) < the pool's acquire timeout <= tolerated outage
+5. connects/s x (hold + TIME_WAIT) < ports; instances x pool size < backlog and max_connections
+
+When something breaks, and with which error, is a run of the model; what a product prints then was
+checked as `tcplab/lesson/symptoms.toml` and `tcplab/experiments/experiment.py` say. Where a product's
+words are not known, the errno stands alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 from tcplab.advice import runs
 from tcplab.advice.environment import Environment, MiddleboxSettings
@@ -28,18 +35,15 @@ from tcplab.advice.products import (
 )
 from tcplab.advice.timers import BOX, KEEPALIVE, READ, RESEND, SERVER, USER
 from tcplab.advice.timers import CONNECT as CONNECT_TIMEOUT
+from tcplab.core import text
 from tcplab.core.catalogue import CatalogueError
 from tcplab.core.text import SECOND, in_words, plural
 from tcplab.experiments.experiment import END_OF_FILE, PSQL
 from tcplab.model.rules import TIME_WAIT_LENGTH
 
-# ----------------------------------------------------------------------
-# What a product prints when a connection is gone, by the errno that its call gets.
-#
-# Checked as `tcplab/lesson/symptoms.toml` and `tcplab/experiments/experiment.py` say; where a product's
-# words are not known, the errno stands alone.
+# -- what products print -----------------------------------------------------------------------------
 
-#: A driver's own timer is over: no errno.
+#: The driver's timer is over: no errno.
 READ_TIMEOUT = "read timeout"
 
 _ANY = "*"
@@ -56,7 +60,7 @@ _PRINTED: dict[str, dict[str, str]] = {
     },
     "pgbouncer": {_ANY: "server conn crashed?"},
 }
-#: The database's log, about a client that is gone.
+#: The database's log about a client that is gone.
 _LOGGED = {"postgresql": {"ETIMEDOUT": "could not receive data from client: Connection timed out"}}
 _ERRNO = {
     "ETIMEDOUT": "Connection timed out",
@@ -84,24 +88,26 @@ TESTED_DEAD = "Failed to validate connection … Possibly consider using a short
 
 
 def printed(product: str, error: str) -> str:
-    """How a client's product tells of an error."""
-    words = _PRINTED.get(product, {})
-    return words.get(error) or words.get(_ANY) or _ERRNO.get(error, error)
+    """What a client's product prints for an error."""
+    messages = _PRINTED.get(product, {})
+    return messages.get(error) or messages.get(_ANY) or _ERRNO.get(error, error)
 
 
 def logged(product: str, error: str) -> str:
-    """How a server's log tells of it."""
+    """What a server logs for an error."""
     return _LOGGED.get(product, {}).get(error, f"a log that says {_ERRNO.get(error, error)}, or nothing")
 
 
 def waited_for_pool(pool: str, acquire_s: float) -> str:
-    """What a pool prints when a borrower has waited for too long."""
+    """What a pool prints when a checkout has waited for too long."""
     if pool == "hikaricp":
         return f"Connection is not available, request timed out after {acquire_s * 1000:.0f}ms"
     return {"jedis": "Could not get a resource from the pool"}.get(pool, "the pool's own timeout")
 
 
-#: A proxy's data timer, a column of its own in no table.
+# -- the checks --------------------------------------------------------------------------------------
+
+#: A proxy's data timer; the table of timers has no column for it.
 DATA_TIMER = "the proxy's data timer"
 
 
@@ -109,14 +115,14 @@ DATA_TIMER = "the proxy's data timer"
 class Check:
     """One inequality on one leg, with the numbers put in."""
 
-    #: 1 to 5, as this module and `limits` count them.
+    #: 1 to 5, as this module counts them.
     inequality: int
     #: What is compared, in a few words.
     name: str
     #: The leg's name; empty: not of one leg.
     leg: str = ""
     holds: bool
-    #: The side that must be smaller, and the side that must be larger, in `unit`; `inf`: for ever.
+    #: The side that must be smaller, and the side that must be larger, in `unit`; `inf`: never.
     left: float
     right: float
     unit: str = "s"
@@ -127,9 +133,9 @@ class Check:
     #: When the first thing breaks, seconds from when the silence, the rush or the connection began;
     #: None: it holds.
     breaks_after_s: float | None = None
-    #: When the application hears of it, counted the same way; `inf`: never; None: it holds.
+    #: When a call of the application fails, counted the same way; `inf`: never; None: it holds.
     heard_after_s: float | None = None
-    #: Who hears of it.
+    #: Whose call fails, or who logs it.
     heard_by: str = "the application"
     #: What it prints then; empty: nothing.
     message: str = ""
@@ -142,14 +148,14 @@ class Check:
 
     @property
     def margin(self) -> float:
-        """How much is left between the two sides; below 0: how much is missing."""
+        """The distance between the two sides; below 0: how much is missing."""
         if inf in (self.left, self.right):
             return inf if self.holds else -inf
         return self.right - self.left
 
     @property
     def sentence(self) -> str:
-        """Everything in one line, for people."""
+        """Everything in one line."""
         where = f" ({self.leg})" if self.leg else ""
         if self.holds:
             return f"Holds{where}: {self.numbers}. {self.says}"
@@ -166,24 +172,29 @@ class Check:
 
 
 def words(seconds: float) -> str:
-    """Seconds as one says them; ``for ever``."""
+    """Seconds in words; ``for ever``."""
     return "for ever" if seconds == inf else in_words(seconds)
 
 
-def number(value: float, unit: str = "s") -> str:
+def number(value: float) -> str:
     """A side of an inequality: ``350 s``, ``never``."""
-    return "never" if value == inf else f"{value:,.6g} {unit}".strip()
+    return text.number(value, "s")
+
+
+def _check(holds: bool, says: str, broken: Mapping[str, Any], **common: Any) -> Check:
+    """A check that holds and says why, or one with what is broken."""
+    return Check(holds=holds, **common, **({"says": says} if holds else broken))
 
 
 class SilenceChecks:
-    """Inequalities 1, 2 and 3 of an environment."""
+    """Inequalities 1, 2 and 3 of an environment: silence and age, on each leg."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.force = InForce(environment)
 
     def checks(self) -> Iterator[Check]:
-        """Every one that there is to check, in no order."""
+        """All of them, in no order."""
         for i in range(len(self.environment.legs)):
             yield from self._boxes_of(i)
             yield from self._lost_probes(i)
@@ -198,7 +209,7 @@ class SilenceChecks:
         boxes = [box for box in leg.middleboxes if box.kind == "layer4" and box.idle_s]
         if not boxes:
             return
-        # A box that takes a connection up again does no harm, however soon it forgets.
+        # A middlebox that takes a connection up again does no harm, however soon it forgets.
         harmful = [box for box in boxes if box.expired != "reopen"] or boxes
         box = min(harmful, key=lambda each: each.idle_s)
         ends = [end for end in (self.force.client(i), self.force.server(i)) if end]
@@ -217,20 +228,20 @@ class SilenceChecks:
         yield check if check.holds else self._forgotten(check, i, box)
 
     def _forgotten(self, check: Check, i: int, box: MiddleboxSettings) -> Check:
-        """What comes of it: the worse of a long query and of an idle session, if either is so long."""
-        told, answer = [], self.force.answer(i)
-        # A driver that gives up before ends the silence, too: inequality 2 tells of that.
+        """The worse outcome of a long query and of an idle session, if either is long enough."""
+        endings, answer = [], self.force.answer(i)
+        # A driver that gives up earlier also ends the silence: inequality 2 covers that.
         query = min(self.environment.longest_silent_query_s, answer or inf)
         silences = {"long_query": query, "next_query": self.force.rests(i)[0]}
         for waiting_for, quiet in silences.items():
             if quiet >= box.idle_s and (ending := self._behind(i, box, waiting_for, quiet)):
-                told.append((ending.after_s, waiting_for, quiet, ending))
-        if not told:
+                endings.append((ending.after_s, waiting_for, quiet, ending))
+        if not endings:
             why = "with the next segment the box takes the connection up again."
             if max(silences.values()) < box.idle_s:
                 why = f"nothing is ever silent for {words(box.idle_s)}."
             return replace(check, holds=True, says=f"Probes come too late, but {why}")
-        _, waiting_for, quiet, ending = max(told)
+        _, waiting_for, quiet, ending = max(endings)
         what = "query" if waiting_for == "long_query" else "rest of a session"
         client, first = self.force.client(i), ""
         if client and client.beats(box.idle_s):
@@ -275,40 +286,38 @@ class SilenceChecks:
     def _session_left(self, i: int, ending: runs.Ending) -> str:
         server = self.environment.server_of(i)
         if not ending.left_behind:
-            return f"On {title(server)} nothing stays for long: it is told, or gives up on its answer."
+            return f"On {title(server)} nothing stays for long: it gets a RST, or gives up on its answer."
         until = runs.probes_unanswered(self.force.server(i), self.environment.linux).after_s
         ends = "nothing ends it" if until == inf else f"its own keepalive ends it after {words(until)}"
         locks = "" if server == "redis" else ", with its locks"
         return f"On {title(server)} the session stays{locks}: {ends}."
 
     def _lost_probes(self, i: int) -> Iterator[Check]:
-        """A healthy connection must outlive the probes that get lost."""
+        """A healthy connection must survive the probes that are lost."""
         lost = self.environment.lost_probes
         for end in filter(None, (self.force.client(i), self.force.server(i))):
-            run = runs.probes_unanswered(end, self.environment.linux)
-            yield Check(
-                inequality=1, name="probes that may get lost", leg=self.environment.legs[i].name,
-                holds=run.probes > lost, left=lost, right=run.probes, unit="probes",
-                numbers=f"{lost} lost < {plural(run.probes, 'probe')} of {title(end.product)}",
+            ending = runs.probes_unanswered(end, self.environment.linux)
+            probes = plural(ending.probes, "probe")
+            broken = {
+                "says": f"{title(end.product)} gives a healthy connection up when {probes} in a row "
+                "get lost.",
+                "breaks_after_s": ending.after_s, "heard_after_s": ending.after_s,
+                "message": printed(end.product, ending.error),
+                "winner": USER if end.user_timeout_s else KEEPALIVE,
+                "left_behind": "Both ends were healthy.",
+            }  # fmt: skip
+            yield _check(
+                ending.probes > lost, "A healthy connection outlives lost probes.", broken, inequality=1,
+                name="probes that may get lost", leg=self.environment.legs[i].name, left=lost,
+                right=ending.probes, unit="probes",
+                numbers=f"{lost} lost < {probes} of {title(end.product)}",
                 about=(end.product, "client" if end == self.force.client(i) else "server"),
-                **(
-                    {"says": "A healthy connection outlives lost probes."}
-                    if run.probes > lost
-                    else {
-                        "says": f"{title(end.product)} gives a healthy connection up when "
-                        f"{plural(run.probes, 'probe')} in a row get lost.",
-                        "breaks_after_s": run.after_s, "heard_after_s": run.after_s,
-                        "message": printed(end.product, run.error),
-                        "winner": USER if end.user_timeout_s else KEEPALIVE,
-                        "left_behind": "Both ends were healthy.",
-                    }
-                ),
             )  # fmt: skip
 
-    # -- 2: who looks at data or at requests -------------------------------------------------
+    # -- 2: timers that only data or only a request restarts ---------------------------------
 
     def _idle_timers(self, i: int) -> Iterator[tuple[float, str, str]]:
-        """Timers that end a session which rests on a leg: seconds, in whose words, and the setting."""
+        """Timers that end an idle session on a leg: seconds, whose timer, and the setting."""
         for box in self.environment.legs[i].middleboxes:
             if box.kind != "layer4" and box.idle_s:
                 yield box.idle_s, box.name, box.name
@@ -324,21 +333,18 @@ class SilenceChecks:
     def _idle_closes(self, i: int) -> Iterator[Check]:
         (rests, what), env = self.force.rests(i), self.environment
         for seconds, who, key in self._idle_timers(i):
-            holds = rests < seconds
-            told: dict[str, object] = {"says": "Nobody is silent for so long."}
-            if not holds:
-                told = {
-                    "says": f"{who} ends a session that rests for {words(seconds)}, "
-                    "and keepalive does not count for it.",
-                    "breaks_after_s": seconds, "heard_after_s": env.longest_idle_s,
-                    "message": TESTED_DEAD if env.pool == "hikaricp" else printed(env.driver, END_OF_FILE),
-                    "left_behind": "Nothing stays: the session is closed properly.", "winner": SERVER,
-                }  # fmt: skip
-            yield Check(
-                inequality=2, name="what the pool sends before the idle close", leg=env.legs[i].name,
-                holds=holds, left=rests, right=seconds, about=(key,),
+            broken = {
+                "says": f"{who} ends a session that rests for {words(seconds)}, "
+                "and keepalive does not count for it.",
+                "breaks_after_s": seconds, "heard_after_s": env.longest_idle_s,
+                "message": TESTED_DEAD if env.pool == "hikaricp" else printed(env.driver, END_OF_FILE),
+                "left_behind": "Nothing stays: the session is closed properly.", "winner": SERVER,
+            }  # fmt: skip
+            yield _check(
+                rests < seconds, "Nobody is silent for so long.", broken, inequality=2,
+                name="what the pool sends before the idle close", leg=env.legs[i].name,
+                left=rests, right=seconds, about=(key,),
                 numbers=f"{what} {number(rests)} < {number(seconds)} ({who}{self._own(key)})",
-                **told,  # type: ignore[arg-type]
             )  # fmt: skip
 
     def _own(self, key: str) -> str:
@@ -346,12 +352,12 @@ class SilenceChecks:
         try:
             return self.force.in_own_unit(product, name)
         except CatalogueError:
-            return ""  # a box's own timer
+            return ""  # the timer of a middlebox
 
     def _data_timers(self, i: int) -> Iterator[Check]:
-        """Timers that end a query which is silent: the proxy's, the driver's, a box's."""
+        """Timers that end a silent query: the proxy's, the driver's, a middlebox's."""
         query, env = self.environment.longest_silent_query_s, self.environment
-        found: list[tuple[float, str, str, str]] = [
+        timers: list[tuple[float, str, str, str]] = [
             (box.idle_s, box.name, box.name, DATA_TIMER)
             for box in env.legs[i].middleboxes
             if box.kind == "layer7" and box.idle_s
@@ -360,13 +366,13 @@ class SilenceChecks:
         if server == "haproxy":
             seconds, names = self.force.relay_timer()
             if seconds:
-                found.append((seconds, f"HAProxy's {names[0]}", f"haproxy.{names[0]}", DATA_TIMER))
+                timers.append((seconds, f"HAProxy's {names[0]}", f"haproxy.{names[0]}", DATA_TIMER))
         elif server == "pgbouncer" and (seconds := self.force.seconds("pgbouncer", "query_timeout")):
-            found.append((seconds, "PgBouncer's query_timeout", "pgbouncer.query_timeout", DATA_TIMER))
+            timers.append((seconds, "PgBouncer's query_timeout", "pgbouncer.query_timeout", DATA_TIMER))
         if i == 0 and (seconds := self.force.answer(0)):
             name = ANSWER[env.driver]
-            found.append((seconds, f"{title(env.driver)}'s {name}", f"{env.driver}.{name}", READ))
-        for seconds, who, key, winner in found:
+            timers.append((seconds, f"{title(env.driver)}'s {name}", f"{env.driver}.{name}", READ))
+        for seconds, who, key, winner in timers:
             check = Check(
                 inequality=2, name="the longest silent query before the data timer", leg=env.legs[i].name,
                 holds=query < seconds, left=query, right=seconds, about=(key,), winner="",
@@ -408,49 +414,41 @@ class SilenceChecks:
         for box in env.legs[i].middleboxes:
             if not box.age_s:
                 continue
-            told: dict[str, object] = {"says": "Connections are replaced before."}
-            if age >= box.age_s:
-                told = {
-                    "says": f"{box.name} ends connections of {words(box.age_s)}, in use or not.",
-                    "breaks_after_s": box.age_s, "heard_after_s": box.age_s,
-                    "message": printed(env.client_of(i), END_OF_FILE), "winner": BOX,
-                    "left_behind": "A transaction that was open is rolled back.",
-                }  # fmt: skip
+            broken = {
+                "says": f"{box.name} ends connections of {words(box.age_s)}, in use or not.",
+                "breaks_after_s": box.age_s, "heard_after_s": box.age_s,
+                "message": printed(env.client_of(i), END_OF_FILE), "winner": BOX,
+                "left_behind": "A transaction that was open is rolled back.",
+            }  # fmt: skip
             own = self._own(f"{holder}.{name}") if name else ""
-            yield Check(
-                inequality=3, name="replaced before the age limit", leg=env.legs[i].name,
-                holds=age < box.age_s, left=age, right=box.age_s, about=(box.name, holder),
+            yield _check(
+                age < box.age_s, "Connections are replaced before.", broken, inequality=3,
+                name="replaced before the age limit", leg=env.legs[i].name, left=age, right=box.age_s,
+                about=(box.name, holder),
                 numbers=f"{who}{own}: {number(age)} < {number(box.age_s)} ({box.name})",
-                **told,  # type: ignore[arg-type]
             )  # fmt: skip
 
 
-# ----------------------------------------------------------------------
-# Inequalities 4 and 5: how soon a death is noticed, and how many connections there may be.
-#
-# 4. max(connect timeout, user timeout, keepalive's total) < the pool's acquire timeout <= tolerated outage
-# 5. connects/s x (hold + TIME_WAIT) < ports; instances x pool size < backlog and max_connections
-
-#: More clients at once are not played one by one.
+#: A larger burst of clients is not run.
 _MOST_AT_ONCE = 400
 
 
 class LimitChecks:
-    """Inequalities 4 and 5 of an environment."""
+    """Inequalities 4 and 5 of an environment: how soon a death is noticed, how many connections fit."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.force = InForce(environment)
 
     def checks(self) -> Iterator[Check]:
-        """Every one that there is to check, in no order."""
+        """All of them, in no order."""
         for i in range(len(self.environment.legs)):
             yield self._noticed(i)
             yield self._missed(i)
-        yield from self._borrowing()
+        yield from self._checkout()
         yield from self._ports()
         yield from self._places()
-        yield from self._rush()
+        yield from self._burst()
 
     # -- 4: how soon -------------------------------------------------------------------------
 
@@ -461,54 +459,55 @@ class LimitChecks:
         waiting = runs.probes_unanswered(keepalive, env.linux)
         sending = runs.data_unacknowledged(user, self.force.linux(RETRIES2), env.linux)
         probing = USER if user and keepalive else KEEPALIVE
-        found = {
+        waits = {
             "waiting for an answer": (waiting.after_s, probing, "ETIMEDOUT"),
             "sending": (sending.after_s, USER if user else RESEND, "ETIMEDOUT"),
         }
         if answer := self.force.answer(i):
-            found = {name: min(each, (answer, READ, READ_TIMEOUT)) for name, each in found.items()}
-        return found
+            waits = {name: min(each, (answer, READ, READ_TIMEOUT)) for name, each in waits.items()}
+        return waits
 
     def _noticed(self, i: int) -> Check:
         env = self.environment
         wait, (after, timer, error) = max(self.deaths(i).items(), key=lambda each: each[1][0])
         limit, who = env.notice_within_s, env.client_of(i)
-        holds = after <= limit
-        says = f"{title(who)} notices in time, whether it waits or sends."
-        if not holds:
-            says = (
-                f"When {title(env.server_of(i))} vanishes while {title(who)} is {wait}, "
-                f"{timer} decides, and lets it wait {words(after)}."
-            )
-            if after == inf:
-                says = f"{title(who)} waits for ever when its server vanishes: keepalive is off."
-        return Check(
-            inequality=4, name="a dead server is noticed", leg=env.legs[i].name, holds=holds, left=after,
-            right=limit, numbers=f"{wait}: {number(after)} <= {number(limit)} (wanted)", says=says,
-            about=(who, "client"), winner="" if holds else timer,
-            breaks_after_s=None if holds else limit, heard_after_s=None if holds else after,
-            message="" if holds or after == inf else printed(who, error),
-            left_behind="" if holds else "The thread and its connection hang until then.",
+        says = (
+            f"When {title(env.server_of(i))} vanishes while {title(who)} is {wait}, "
+            f"{timer} decides, and lets it wait {words(after)}."
+        )
+        if after == inf:
+            says = f"{title(who)} waits for ever when its server vanishes: keepalive is off."
+        broken = {
+            "says": says, "winner": timer, "breaks_after_s": limit, "heard_after_s": after,
+            "message": "" if after == inf else printed(who, error),
+            "left_behind": "The thread and its connection hang until then.",
+        }  # fmt: skip
+        return _check(
+            after <= limit, f"{title(who)} notices in time, whether it waits or sends.", broken,
+            inequality=4, name="a dead server is noticed", leg=env.legs[i].name, left=after, right=limit,
+            numbers=f"{wait}: {number(after)} <= {number(limit)} (wanted)", about=(who, "client"),
         )  # fmt: skip
 
     def _missed(self, i: int) -> Check:
         env = self.environment
         server, limit = env.server_of(i), env.notice_within_s
         after = runs.vanished_client_noticed(self.force.server(i), env.linux)
-        holds = after <= limit
-        says = f"{title(server)} notices in time that a client has vanished."
-        return Check(
-            inequality=4, name="a dead client is noticed", leg=env.legs[i].name, holds=holds, left=after,
-            right=limit, numbers=f"{title(server)}: {number(after)} <= {number(limit)} (wanted)",
-            says=says if holds else f"{title(server)} keeps the session of a client that vanished.",
-            about=(server, "server"), heard_by=title(server), winner="" if holds else KEEPALIVE,
-            breaks_after_s=None if holds else limit, heard_after_s=None if holds else after,
-            message="" if holds or after == inf else logged(server, "ETIMEDOUT"),
-            left_behind="" if holds else f"{_kept(env.database)}: {words(after)}.",
+        kept = "Its place stays taken" if env.database == "redis" else "Its transaction and locks stay"
+        broken = {
+            "says": f"{title(server)} keeps the session of a client that vanished.", "winner": KEEPALIVE,
+            "breaks_after_s": limit, "heard_after_s": after,
+            "message": "" if after == inf else logged(server, "ETIMEDOUT"),
+            "left_behind": f"{kept}: {words(after)}.",
+        }  # fmt: skip
+        return _check(
+            after <= limit, f"{title(server)} notices in time that a client has vanished.", broken,
+            inequality=4, name="a dead client is noticed", leg=env.legs[i].name, left=after, right=limit,
+            numbers=f"{title(server)}: {number(after)} <= {number(limit)} (wanted)",
+            about=(server, "server"), heard_by=title(server),
         )  # fmt: skip
 
     def acquire(self) -> tuple[float, str]:
-        """How long a borrower waits, seconds, and what says so; 0: for ever, or there is no pool."""
+        """How long a checkout waits, seconds, and the setting; 0: indefinitely, or there is no pool."""
         env = self.environment
         name = BORROW.get(env.pool, "")
         if env.acquire_timeout_s and f"{env.pool}.{name}" not in env.settings:
@@ -518,14 +517,14 @@ class LimitChecks:
         return self.force.seconds(env.pool, name), f"{title(env.pool)}'s {name}"
 
     def connect(self) -> tuple[float, str]:
-        """How long connect() to nowhere takes the driver, seconds, and the timer that ends it."""
+        """How long connect() to a silent address takes the driver, seconds, and the timer that ends it."""
         env = self.environment
         own = self.force.of(CONNECT, env.driver) or inf
         user = self.force.user_timeout(0)
         linux = runs.connect_unanswered(user, self.force.linux(SYN_RETRIES), env.linux).after_s
         return min((own, CONNECT_TIMEOUT), (linux, RESEND))
 
-    def _borrowing(self) -> Iterator[Check]:
+    def _checkout(self) -> Iterator[Check]:
         env = self.environment
         acquire, who = self.acquire()
         if not who:
@@ -533,28 +532,27 @@ class LimitChecks:
         acquire = acquire or inf
         parts = {name: each[0] for name, each in self.deaths(0).items()} | {"connecting": self.connect()[0]}
         wait = max(parts, key=lambda name: parts[name])
-        holds = parts[wait] < acquire
         message = waited_for_pool(env.pool, acquire) if acquire < inf else ""
-        yield Check(
-            inequality=4, name="deaths are noticed before borrowers give up", holds=holds, left=parts[wait],
-            right=acquire, numbers=f"{wait}: {number(parts[wait])} < {number(acquire)} ({who})",
-            says="Dead connections are found before anybody is sent away."
-            if holds
-            else f"All connections hang, {wait}, while borrowers are sent away.",
-            about=("acquire",), winner="" if holds else who, message="" if holds else message,
-            breaks_after_s=None if holds else acquire, heard_after_s=None if holds else acquire,
-            left_behind="" if holds else "The hanging connections keep their places in the pool.",
+        common = {"inequality": 4, "about": ("acquire",)}
+        broken = {"winner": who, "message": message, "breaks_after_s": acquire, "heard_after_s": acquire}
+        yield _check(
+            parts[wait] < acquire, "Dead connections are found before anybody is sent away.",
+            broken | {
+                "says": f"All connections hang, {wait}, while borrowers are sent away.",
+                "left_behind": "The hanging connections keep their places in the pool.",
+            },
+            **common, name="deaths are noticed before borrowers give up", left=parts[wait], right=acquire,
+            numbers=f"{wait}: {number(parts[wait])} < {number(acquire)} ({who})",
         )  # fmt: skip
         if env.outage_s:
-            holds = acquire <= env.outage_s
-            yield Check(
-                inequality=4, name="borrowers give up before the users do", holds=holds, left=acquire,
-                right=env.outage_s, numbers=f"{who}: {number(acquire)} <= {number(env.outage_s)} (tolerated)",
-                says="Who waits for the pool is told in time."
-                if holds
-                else "Users wait for the pool for longer than they bear.",
-                about=("acquire",), winner="" if holds else who, message="" if holds else message,
-                breaks_after_s=None if holds else env.outage_s, heard_after_s=None if holds else acquire,
+            yield _check(
+                acquire <= env.outage_s, "A thread that waits for the pool gets its error in time.",
+                broken | {
+                    "says": "Users wait for the pool for longer than they bear.",
+                    "breaks_after_s": env.outage_s,
+                },
+                **common, name="borrowers give up before the users do", left=acquire, right=env.outage_s,
+                numbers=f"{who}: {number(acquire)} <= {number(env.outage_s)} (tolerated)",
             )  # fmt: skip
 
     # -- 5: how many -------------------------------------------------------------------------
@@ -568,61 +566,59 @@ class LimitChecks:
         yield self._churn(
             "local ports of a host", env.connects_per_s, self.force.ports(), time_wait, reuse, "", "linux"
         )
-        for leg in env.legs[:1]:
-            for box in leg.middleboxes:
-                if box.ports:
-                    rate = env.connects_per_s * env.instances
-                    name = f"ports of {box.name}"
-                    yield self._churn(name, rate, box.ports, box.time_wait_s, 0, leg.name, box.name)
+        leg = env.legs[0]
+        for box in leg.middleboxes:
+            if box.ports:
+                rate = env.connects_per_s * env.instances
+                name = f"ports of {box.name}"
+                yield self._churn(name, rate, box.ports, box.time_wait_s, 0, leg.name, box.name)
 
     def _churn(
         self, name: str, rate: float, ports: int, time_wait: float, reuse: int, leg: str, about: str
     ) -> Check:
         env = self.environment
-        told = runs.port_churn(rate, ports, env.hold_s, time_wait, reuse, env.linux)
-        most = inf if told["sustainable_per_s"] is None else told["sustainable_per_s"]
-        holds = rate < most
-        kept = env.hold_s + time_wait
+        outcome = runs.port_churn(rate, ports, env.hold_s, time_wait, reuse, env.linux)
+        most = inf if outcome["sustainable_per_s"] is None else outcome["sustainable_per_s"]
         wait = f"({env.hold_s:g} + {'reuse' if reuse == 1 else f'{time_wait:g}'})"
-        first, outage = told["first_refusal_s"], told["longest_outage_s"]
-        says = f"{most:,.0f} connections a second can go on for ever." if most < inf else "None is kept."
-        if not holds:
-            first = ports / rate if first is None else first
-            says = (
-                f"After {words(first)} all {ports:,} ports are in use; only {most:,.1f} connections a second "
-                f"can go on, and the longest outage lasts {words(outage)}."
-            )
-        return Check(
-            inequality=5, name=name, leg=leg, holds=holds, left=rate, right=most, unit="per s",
-            numbers=f"{rate:g}/s x {wait} s < {ports:,} ports", says=says, about=(about,),
-            winner="" if holds else f"TIME_WAIT ({kept:g} s)",
-            breaks_after_s=None if holds else first, heard_after_s=None if holds else first,
-            message="" if holds else NO_PORT.get(env.driver, "Cannot assign requested address"),
-            left_behind="" if holds else "The server has heard nothing: not one packet was sent.",
+        first = ports / rate if outcome["first_refusal_s"] is None else outcome["first_refusal_s"]
+        broken = {
+            "says": f"After {words(first)} all {ports:,} ports are in use; only {most:,.1f} connections a "
+            f"second can go on, and the longest outage lasts {words(outcome['longest_outage_s'])}.",
+            "winner": f"TIME_WAIT ({env.hold_s + time_wait:g} s)",
+            "breaks_after_s": first, "heard_after_s": first,
+            "message": NO_PORT.get(env.driver, "Cannot assign requested address"),
+            "left_behind": "The server has heard nothing: not one packet was sent.",
+        }  # fmt: skip
+        return _check(
+            rate < most,
+            f"{most:,.0f} connections a second can go on for ever." if most < inf else "None is kept.",
+            broken, inequality=5, name=name, leg=leg, left=rate, right=most, unit="per s",
+            numbers=f"{rate:g}/s x {wait} s < {ports:,} ports", about=(about,),
         )  # fmt: skip
 
     def _places(self) -> Iterator[Check]:
-        """Whether everybody may come in, at the first server and at the database."""
+        """Whether the first server, the proxies and the database accept all connections."""
         env = self.environment
         wanted = env.connections
-        for i in range(len(env.legs)):
+        for i, leg in enumerate(env.legs):
             server, limit = env.server_of(i), self.force.limit(env.server_of(i))
             if limit:
-                holds = wanted < limit
-                yield Check(
-                    inequality=5, name=f"places at {title(server)}", leg=env.legs[i].name, holds=holds,
-                    left=wanted, right=limit, unit="connections", about=(server, "limit"),
+                broken = {
+                    "says": f"{wanted - limit:,} find no place.", "breaks_after_s": 0, "heard_after_s": 0,
+                    "message": FULL.get(server, "too many connections"),
+                    "left_behind": "Nothing: they are sent away at once.",
+                }  # fmt: skip
+                yield _check(
+                    wanted < limit, "All of them may come in.", broken, inequality=5, leg=leg.name,
+                    name=f"places at {title(server)}", left=wanted, right=limit, unit="connections",
+                    about=(server, "limit"),
                     numbers=f"{wanted:,} connections < {limit:,} ({title(server)})",
-                    says="All of them may come in." if holds else f"{wanted - limit:,} find no place.",
-                    breaks_after_s=None if holds else 0, heard_after_s=None if holds else 0,
-                    message="" if holds else FULL.get(server, "too many connections"),
-                    left_behind="" if holds else "Nothing: they are sent away at once.",
                 )  # fmt: skip
             if server == "pgbouncer":
                 wanted = min(wanted, int(self.force.own("pgbouncer", "default_pool_size")))
 
-    def _rush(self) -> Iterator[Check]:
-        """All instances start at once."""
+    def _burst(self) -> Iterator[Check]:
+        """All instances start at the same time."""
         env = self.environment
         server, wanted = env.server_of(0), env.connections
         backlog = self.force.backlog(server)
@@ -633,25 +629,16 @@ class LimitChecks:
         if not holds and wanted <= _MOST_AT_ONCE:
             speaks = server in ("mysql", "mariadb")
             ghosts = runs.connect_burst(wanted, backlog, speaks)["ghosts"]
-        says = (
-            "All may knock at once."
-            if holds
-            else (
-                f"When all start at once and {title(server)} is busy for two seconds, its queue is full: "
-                f"the others repeat their SYN after 1, 3 and 7 s"
-                + (f", and {ghosts:,} believe to be connected and are not." if ghosts else ".")
-            )
-        )
-        yield Check(
-            inequality=5, name="all instances start at once", leg=env.legs[0].name, holds=holds, left=wanted,
-            right=backlog + 1, unit="connections", numbers=f"{wanted:,} at once <= {backlog:,} + 1 (backlog)",
-            says=says, about=(server, "backlog"), winner="" if holds else "SYN repeats",
-            breaks_after_s=None if holds else 0, heard_after_s=None if holds else 1,
-            message="" if holds else "nothing: connecting takes 1, 3 or 7 s",
-            left_behind="" if holds else "In nstat: TcpExtListenOverflows grows.",
+        broken = {
+            "says": f"When all start at once and {title(server)} is busy for two seconds, its queue is full: "
+            "the others repeat their SYN after 1, 3 and 7 s"
+            + (f", and {ghosts:,} believe to be connected and are not." if ghosts else "."),
+            "winner": "SYN repeats", "breaks_after_s": 0, "heard_after_s": 1,
+            "message": "nothing: connecting takes 1, 3 or 7 s",
+            "left_behind": "In nstat: TcpExtListenOverflows grows.",
+        }  # fmt: skip
+        yield _check(
+            holds, "All may knock at once.", broken, inequality=5, name="all instances start at once",
+            leg=env.legs[0].name, left=wanted, right=backlog + 1, unit="connections",
+            numbers=f"{wanted:,} at once <= {backlog:,} + 1 (backlog)", about=(server, "backlog"),
         )  # fmt: skip
-
-
-def _kept(database: str) -> str:
-    """What a session whose client is gone keeps."""
-    return "Its place stays taken" if database == "redis" else "Its transaction and locks stay"

@@ -20,11 +20,12 @@ from typing import Any
 import ipywidgets as widgets
 
 from tcplab.advice import Advice, Check, Environment, advise, read_settings
-from tcplab.advice.checks import number, words
+from tcplab.advice.checks import words
 from tcplab.advice.environment import PRESETS
 from tcplab.advice.race import LegLanes, race
 from tcplab.core.html import paragraph
 from tcplab.core.knobs import ParameterError
+from tcplab.core.text import number
 from tcplab.pictures.timers import draw_timers
 from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.topology_form import Form
