@@ -2,9 +2,9 @@
 
 The rule: per direction, every segment with SYN, FIN, RST or payload, every keepalive and window
 probe, and every ACK that answers one of those or something unacceptable is compared one by one;
-payload as a range of bytes, whatever its cut. Other pure ACKs count only by their effect. What the
-applications' calls gave is equal. Times: real timers fire late, never early. Opposite directions
-are not ordered against each other, so that a race of a few milliseconds is no difference.
+payload as a range of bytes, however it was cut into segments. Other pure ACKs count only by their
+effect. The applications' calls have equal results. Times: real timers fire late, never early.
+Opposite directions have no order, so a race of a few milliseconds is no difference.
 """
 
 from __future__ import annotations
@@ -19,13 +19,8 @@ from tcplab.bench import run
 from tcplab.bench.script import Story, StudyScript
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, flag_letters
-from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.text import MILLISECOND, SECOND, plural
 from tcplab.core.trace import Call, Packet, Relative, Trace
-
-# ----------------------------------------------------------------------
-# A trace read for comparison: what of it counts, one thing after the other, in words.
-#
-# The rule stands in `agreement.py`, which compares two of these; a picture of both uses it too.
 
 #: An ACK sent this soon after something came in is its answer.
 AT_ONCE = 5 * MILLISECOND
@@ -75,31 +70,31 @@ class ScopedRun:
         if not self.begins:
             return relative
         sent: dict[tuple[int, str], int] = {}
-        out = []
         for packet, number, n in zip(self.trace.packets, relative, self.connection, strict=True):
-            ours, theirs = (n, packet.sender), (n, packet.receiver)
             if packet.t < self.since and packet.segment.length:
+                ours = (n, packet.sender)
                 sent[ours] = max(sent.get(ours, 0), number.seq + packet.segment.length)
-            out.append((number, ours, theirs))
         return [
-            Relative(number.seq - sent.get(ours, 0), number.ack - sent.get(theirs, 0))
-            for number, ours, theirs in out
+            Relative(
+                number.seq - sent.get((n, packet.sender), 0), number.ack - sent.get((n, packet.receiver), 0)
+            )
+            for packet, number, n in zip(self.trace.packets, relative, self.connection, strict=True)
         ]
 
     def seconds(self, t: int) -> float:
-        """A moment within the scope."""
+        """A time within the scope."""
         return max(0, t - self.since) / SECOND
 
     def within(self, t: int) -> bool:
-        """What happened before the first segment (listen()) counts where all counts."""
+        """Whether a time counts; without a beginning, what is before the first segment (listen()) does."""
         return t < self.until and (t >= self.since or not self.begins)
 
     def calls(self, host: str) -> dict[str, list[Event]]:
         """What a host's programs called, in order of return, by connection.
 
-        A call on the side that was connected to doesn't tell its connection, only the listener's
-        port. Where there are several, such calls are kept apart by what was called: which of two
-        programs gets its turn first is chance, when each of them is served is not.
+        A call on the accepting side names only the listener's port, not its connection. Where there are
+        several, such calls are kept apart by what was called: which of two programs gets its turn first
+        is chance, when each of them is served is not.
         """
         opened: dict[int, list[tuple[int, int]]] = {}
         accepted = set()
@@ -108,7 +103,7 @@ class ScopedRun:
                 opened.setdefault(port, []).append((t, n))
             else:
                 accepted.add(n)
-        found: dict[str, list[Event]] = {}
+        calls: dict[str, list[Event]] = {}
         for call in self.trace.calls:
             if call.host != host or not self.within(call.t):
                 continue
@@ -118,19 +113,19 @@ class ScopedRun:
             if mine is not None and max(self.connection) > 0:
                 where = f"connection {mine + 1}"
             event = Event(self.trace.seconds(call.t), f"{call.call} -> {call.result}")
-            found.setdefault(where, []).append(event)
-        return found
+            calls.setdefault(where, []).append(event)
+        return calls
 
     def bursts(self) -> list[list[int]]:
         """Connections that begin at once, together."""
-        found: list[list[int]] = []
+        bursts: list[list[int]] = []
         last = 0
         for n, (t, _, _) in enumerate(self._begun()):
-            if not found or t - last > AT_ONCE:
-                found.append([])
-            found[-1].append(n)
+            if not bursts or t - last > AT_ONCE:
+                bursts.append([])
+            bursts[-1].append(n)
             last = t
-        return found
+        return bursts
 
     def _begun(self) -> list[tuple[int, str, int]]:
         """Every connection's first segment: when, from which host and port."""
@@ -141,12 +136,12 @@ class ScopedRun:
 
     def segments(self, sender: str, receiver: str) -> dict[int, list[Event]]:
         """What is compared of one direction, by connection; payload without a gap is one range of bytes."""
-        ways: dict[int, list[int]] = {}
+        sent: dict[int, list[int]] = {}
         for i, (packet, n) in enumerate(zip(self.trace.packets, self.connection, strict=True)):
             if packet.sender == sender and packet.receiver == receiver:
-                ways.setdefault(n, []).append(i)
-        found = {n: list(self._events(indices)) for n, indices in ways.items()}
-        return {n: events for n, events in found.items() if events}
+                sent.setdefault(n, []).append(i)
+        read = {n: list(self._events(indices)) for n, indices in sent.items()}
+        return {n: events for n, events in read.items() if events}
 
     def _events(self, indices: list[int]) -> Iterator[Event]:
         """One direction of one connection: the packets at these places of the trace."""
@@ -187,8 +182,8 @@ class ScopedRun:
         if segment.length or flags & (SYN | FIN | RST):
             ack = f" ack {relative.ack}" if flags & ACK else ""
             length = f" len {segment.length}" if segment.length else ""
-            again = " again" if packet.kind == "retransmission" else ""
-            return f"{flag_letters(flags)} seq {relative.seq}{ack}{length}{again}"
+            repeated = " again" if packet.kind == "retransmission" else ""
+            return f"{flag_letters(flags)} seq {relative.seq}{ack}{length}{repeated}"
         if repeats and self._answers(packet):
             return f"ACK {relative.ack} again" + ("" if segment.window else ", window zero")
         return None
@@ -196,7 +191,7 @@ class ScopedRun:
     def _answers(self, ack: Packet) -> bool:
         """Was this ACK, which acknowledges nothing new, sent because something had come in?
 
-        A window update says nothing new either; it follows a call of the application instead.
+        A window update acknowledges nothing new either; it follows a call of the application.
         """
         return any(
             other.receiver == ack.sender
@@ -207,18 +202,18 @@ class ScopedRun:
 
     def last_acks(self, sender: str, receiver: str) -> dict[int, int]:
         """The last thing acknowledged in one direction, by connection."""
-        said = {}
+        last = {}
         for packet, relative, n in zip(self.trace.packets, self.numbers, self.connection, strict=True):
             sent = packet.sender == sender and packet.receiver == receiver
             if sent and packet.segment.flags & ACK and packet.t < self.until:
-                said[n] = relative.ack
-        return said
+                last[n] = relative.ack
+        return last
 
 
 def _connection_of(verb: str, call: Call, begun: list[tuple[int, int]]) -> int | None:
     """Which of the connections from its port, (begun, number) in order, a call belongs to; None: to none.
 
-    A connect() that failed before its SYN has none, nor has a bind() that no connection came of.
+    A connect() that failed before its SYN has none, nor has a bind() without a connection.
     """
     if verb == "bind":
         return next((n for t, n in begun if t >= call.began), None)
@@ -243,13 +238,13 @@ class _Payload:
 EARLY_S = 0.030
 LATE_S = 0.3
 LATE_SHARE = 0.08
-#: No ACK may be delayed longer (TCP_DELACK_MAX), with the lateness of a real timer.
+#: No ACK may be delayed longer (TCP_DELACK_MAX), with the delay of a real timer.
 LONGEST_DELAYED_ACK = 200 * MILLISECOND
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing in which the two witnesses differ."""
+    """One thing in which the model and Linux differ."""
 
     #: What is compared: `outcome`, `calls of client`, `client to server` …
     where: str
@@ -263,17 +258,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The two witnesses of one set of parameters."""
+    """What came of comparing the model and Linux at one set of parameters."""
 
     experiment: str
     parameters: Mapping[str, Any]
     differences: tuple[Difference, ...]
     #: The Linux version that ran.
     linux: str = ""
-    #: How much was compared one by one: what was on the wire, and the programs' calls.
+    #: How many segments and calls were compared one by one.
     segments: int = 0
     calls: int = 0
-    #: How far the latest of it lies behind the model's time, seconds.
+    #: The longest delay behind the model's time, seconds.
     behind_s: float = 0.0
 
     @property
@@ -287,7 +282,7 @@ class Agreement:
         if self.agrees and not self.segments:
             return f"Linux {self.linux} does what the model says: the results of both are the same."
         if self.agrees:
-            calls = f" and {self.calls} call{'s' * (self.calls > 1)}" if self.calls else ""
+            calls = f" and {plural(self.calls, 'call')}" if self.calls else ""
             late = ceil(self.behind_s * 100) / 100
             when = "at the model's times" if late <= 0.01 else f"none more than {late:g} s later"
             return (
@@ -323,7 +318,7 @@ def scope_of(experiment: Compared | StudyScript, trace: Trace) -> Scope:
 
 
 def judge(experiment: Compared | StudyScript, linux: Trace) -> tuple[Agreement, ScopedRun, ScopedRun]:
-    """A run on Linux against the model at Linux's own parameters: the agreement, and both as read."""
+    """A run on Linux against the model with the parameters of that run: the agreement, and both runs."""
     matched = experiment.matched_to(linux)
     model = run(matched)
     ours, theirs = (ScopedRun(trace, scope_of(matched, trace)) for trace in (model, linux))
@@ -344,7 +339,7 @@ def judge(experiment: Compared | StudyScript, linux: Trace) -> tuple[Agreement, 
 
 
 def in_time(model_s: float, linux_s: float) -> bool:
-    """A real moment that fits the model's: at most 8 % + 0.3 s later, 30 ms earlier."""
+    """Whether a real time fits the model's: at most 8 % + 0.3 s later, 30 ms earlier."""
     return model_s - EARLY_S <= linux_s <= model_s + model_s * LATE_SHARE + LATE_S
 
 
@@ -356,22 +351,21 @@ def compare(model: Trace, linux: Trace, scopes: tuple[Scope, Scope] = (WHOLE, WH
 
 
 def align(ours: ScopedRun, theirs: ScopedRun) -> None:
-    """Number Linux's connections so that each has the same number as one of the model's that is like it.
+    """Give each of Linux's connections the number of one of the model's that is like it.
 
-    Which of several that begin at once gets a place in a queue, or the processor first, is chance;
-    what they get together is not. So those are compared as a set.
+    Which of several connections that begin at once gets a place in a queue, or the processor first, is
+    chance; what they get together is not. So those are compared as a set.
     """
-    bursts = [witness.bursts() for witness in (ours, theirs)]
+    bursts = [ours.bursts(), theirs.bursts()]
     if list(map(len, bursts[0])) != list(map(len, bursts[1])):
         return
-    ways = list(permutations(ours.trace.hosts, 2))
-    sent = [[witness.segments(*way) for way in ways] for witness in (ours, theirs)]
+    directions = list(permutations(ours.trace.hosts, 2))
+    sent = [[each.segments(*direction) for direction in directions] for each in (ours, theirs)]
     numbers: dict[int, int] = {}
     for mine, its in zip(*bursts, strict=True):
         left, rest = list(its), []
         for n in mine:
-            like = (m for m in left if _alike(sent, n, m))
-            m = next(like, None)
+            m = next((m for m in left if _alike(sent, n, m)), None)
             if m is None:
                 rest.append(n)
             else:
@@ -392,35 +386,35 @@ def _alike(sent: list[list[dict[int, list[Event]]]], n: int, m: int) -> bool:
 
 def _differences(ours: ScopedRun, theirs: ScopedRun) -> list[Difference]:
     model, linux = ours.trace, theirs.trace
-    found = list(_compare_outcomes(model.outcome, linux.outcome, ours.scope.outcomes))
+    differences = list(_compare_outcomes(model.outcome, linux.outcome, ours.scope.outcomes))
     for host in model.hosts:
-        called = [witness.calls(host) for witness in (ours, theirs)]
+        called = [ours.calls(host), theirs.calls(host)]
         for which in dict.fromkeys([*called[0], *called[1]]):
             where = f"calls of {host}" + (f", {which}" if which else "")
-            found += _compare_sequences(where, *(calls.get(which, []) for calls in called))
+            differences += _compare_sequences(where, *(calls.get(which, []) for calls in called))
     for where, model_s, linux_s in _pairs(ours, theirs):
-        found += _compare_sequences(where, model_s, linux_s)
-    for way in permutations(model.hosts, 2):
-        acks = [witness.last_acks(*way) for witness in (ours, theirs)]
-        for n in sorted({*acks[0], *acks[1]}):
-            said = [str(each.get(n)) for each in acks]
-            if said[0] != said[1]:
-                found.append(Difference(f"{_way(ours, way, n)}, last ACK", *said))
-    return [*found, *_late_acks(theirs)]
+        differences += _compare_sequences(where, model_s, linux_s)
+    for direction in permutations(model.hosts, 2):
+        mine, its = ours.last_acks(*direction), theirs.last_acks(*direction)
+        for n in sorted({*mine, *its}):
+            if mine.get(n) != its.get(n):
+                where = f"{_direction(ours, direction, n)}, last ACK"
+                differences.append(Difference(where, str(mine.get(n)), str(its.get(n))))
+    return [*differences, *_late_acks(theirs)]
 
 
 def _pairs(ours: ScopedRun, theirs: ScopedRun) -> Iterator[tuple[str, list[Event], list[Event]]]:
     """Every direction of every connection: its name, and what each of the two sent there."""
-    for way in permutations(ours.trace.hosts, 2):
-        sent = [witness.segments(*way) for witness in (ours, theirs)]
-        for n in sorted({*sent[0], *sent[1]}):
-            yield _way(ours, way, n), sent[0].get(n, []), sent[1].get(n, [])
+    for direction in permutations(ours.trace.hosts, 2):
+        mine, its = ours.segments(*direction), theirs.segments(*direction)
+        for n in sorted({*mine, *its}):
+            yield _direction(ours, direction, n), mine.get(n, []), its.get(n, [])
 
 
-def _way(ours: ScopedRun, way: tuple[str, str], n: int) -> str:
+def _direction(ours: ScopedRun, direction: tuple[str, str], n: int) -> str:
     """`client to server`; with the number of the connection where there are several."""
     only = max(ours.connection, default=0) == 0
-    return f"{way[0]} to {way[1]}" + ("" if only else f", connection {n + 1}")
+    return " to ".join(direction) + ("" if only else f", connection {n + 1}")
 
 
 def _compare_outcomes(
@@ -473,7 +467,7 @@ def _late_acks(theirs: ScopedRun) -> Iterator[Difference]:
             waiting.setdefault((host, number), arrived)
         if packet.segment.flags & ACK:
             waited = packet.t - waiting.pop((packet.sender, n), packet.t)
-            # Who still sends SYN-ACKs has no connection that could have taken the data.
+            # A host that still sends SYN-ACKs has no connection that could have taken the data.
             is_late = waited > LONGEST_DELAYED_ACK * (1 + LATE_SHARE) + LATE_S * 1e9
             if is_late and not packet.segment.flags & SYN:
                 yield Difference(f"ACK of {packet.sender}", "within 200 ms", f"after {waited / 1e6:.0f} ms")
