@@ -2,8 +2,38 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
+from typing import Any
+
+
+class Displayed:
+    """What a notebook shows as a widget where a kernel runs, and as text, HTML or SVG where none does."""
+
+    _widget: Any = None
+
+    def widget(self) -> Any:
+        """The widget, made when first wanted: always the same one. A widget returns itself."""
+        if self._widget is None:
+            self._widget = self._build()
+        return self._widget
+
+    def _build(self) -> Any:
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """What stands for the widget; a subclass may have a `_repr_svg_` too."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        widget = self.widget()
+        shown: Any = super() if widget is self else widget
+        bundle = dict(shown._repr_mimebundle_(**options) or {})
+        bundle |= {"text/plain": repr(self), "text/html": self._repr_html_()}
+        if draw := getattr(self, "_repr_svg_", None):
+            bundle["image/svg+xml"] = draw()
+        return bundle
 
 
 def paragraph(text: str, css: str = "") -> str:
@@ -34,6 +64,12 @@ def to_paste(place: str, text: str) -> str:
         f'<textarea class="tcplab-paste" readonly rows="{text.count(chr(10))}" spellcheck="false" '
         f'aria-label="settings to paste: {escape(place)}">{escape(text)}</textarea>'
     )
+
+
+def download(name: str, content: bytes, kind: str) -> str:
+    """A link that hands a file of this MIME type to the browser: nothing leaves the machine."""
+    data = b64encode(content).decode()
+    return f'<a download="{escape(name)}" href="data:{kind};base64,{data}">Download {escape(name)}</a>'
 
 
 def bullets(lines: Iterable[str], css: str = "") -> str:

@@ -31,10 +31,6 @@ def _switch() -> Any:
                 return "Projector mode: larger type and fewer controls, on this whole page."
             return "Projector mode is off."
 
-        def _repr_mimebundle_(self, **options: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
-            data, metadata = super()._repr_mimebundle_(**options) or ({}, {})
-            return {**data, "text/plain": repr(self)}, metadata
-
     return Switch(sheet=Path(__file__).with_name("projector.css").read_text(encoding="utf-8"))
 
 

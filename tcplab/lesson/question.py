@@ -16,6 +16,7 @@ from html import escape
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from tcplab.core.html import Displayed
 from tcplab.core.text import factor, in_words, read_number
 from tcplab.lesson.course import read_table
 from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain
@@ -49,28 +50,6 @@ def start_again() -> Shown:
     if not things:
         sentence = "There is nothing to begin again: no cell has made a question or an explorer yet."
     return in_a_box(sentence, role="status")
-
-
-class Displayed(ABC):
-    """A widget where a kernel runs; plain text and HTML where none does."""
-
-    _widget: Any = None
-
-    def widget(self) -> Any:
-        """The widget, made when first wanted: always the same one."""
-        if self._widget is None:
-            self._widget = self._build()
-        return self._widget
-
-    @abstractmethod
-    def _build(self) -> Any: ...
-
-    @abstractmethod
-    def _repr_html_(self) -> str: ...
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(self.widget()._repr_mimebundle_(**options) or {})
-        return bundle | {"text/plain": repr(self), "text/html": self._repr_html_()}
 
 
 RIGHT, CLOSE, WRONG = "right", "close", "wrong"
@@ -117,7 +96,7 @@ class Feedback:
         return box(f"<b>{symbol} {heading}.</b> {to_html(self.text)}", edge=colour, role="status")
 
 
-class Question(Displayed):
+class Question(Displayed, ABC):
     """A prediction. Nothing here raises because of what a learner does or doesn't."""
 
     def __init__(self, text: str, *, because: str, hints: Sequence[str] = ()) -> None:

@@ -1,70 +1,127 @@
-"""What an explorer shows below its controls: one panel a tab, each made from a trace when it is seen."""
+"""The shell of every widget: sentence, style, buttons, tabs, guard, quiet flag and static fallback.
+
+What it needs without a widget library, a lesson's questions share: see `Displayed` in core/html.py.
+"""
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 
-from tcplab.advice.settings import settings
-from tcplab.core.html import paragraph, scrolled, to_paste
-from tcplab.core.knobs import Parameters
+from tcplab.core.html import Displayed, paragraph, status
+from tcplab.core.knobs import ParameterError
 from tcplab.core.trace import Trace
-from tcplab.pictures import console, ladder
-from tcplab.pictures.port_table import wanted_at
-from tcplab.pictures.ports import port_map
-from tcplab.pictures.tables import study_tables, trace_table
-from tcplab.pictures.text import excerpt, instant_to_show, instant_words, instants, position
-from tcplab.widgets.figure import LivingFigure
-from tcplab.widgets.show import OF_ALL, PICTURES
 
-#: Runs an action so that nothing it raises reaches a learner.
-Guard = Callable[[Callable[[], None]], None]
+HERE = Path(__file__).parent
+#: What a button or a changed value sets off.
+Action = Callable[[], Any]
+#: Runs an action and turns what it raises into a sentence.
+Guard = Callable[[Action], None]
 
 
-class Moment:
-    """The second that somebody looks at. Picture and console follow it."""
+class Quiet:
+    """Something whose values both a learner and a program set: only a learner's changes have an effect."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-        self.trace: Trace | None = None
-        self.all: list[int] = []
-        self.t = 0
-        #: Somebody chose it: then the picture shows it, and the next run keeps its place.
-        self.picked = False
-        self._told: list[Callable[[], None]] = []
+    _quiet = False
 
-    def follow(self, told: Callable[[], None]) -> None:
-        """Call `told` whenever somebody picks another moment."""
-        self._told.append(told)
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """While this lasts, nothing reacts to a change of value."""
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
 
-    def restart(self, trace: Trace) -> None:
-        """Another run: the same how-many-th event of it where one was picked, else its most telling one."""
-        place = position(self.all, self.t) if self.picked and self.all else None
-        self.trace, self.all = trace, instants(trace)
-        self.t = (
-            instant_to_show(trace, self.all) if place is None else self.all[min(place, len(self.all) - 1)]
-        )
+    def react(self, widget: Any, action: Callable[[Any], Any], name: str = "value") -> Any:
+        """Call `action` with each new value of a widget, unless it is set quietly; returns the widget."""
 
-    def pick(self, t: int) -> None:
-        """Look at `t` (nanoseconds) from now on."""
-        self.t, self.picked = t, True
-        for told in self._told:
-            self._guard(told)
+        def changed(change: Any) -> None:
+            if not self._quiet:
+                action(change["new"])
+
+        widget.observe(changed, name)
+        return widget
+
+
+class Shell(Displayed, Quiet, widgets.VBox):
+    """A widget with a sentence that says what it shows, or why it shows nothing."""
+
+    #: Style sheets beside base.css.
+    styles: tuple[str, ...] = ()
+    #: What tcplab failed with, in the sentence about a mistake of its own.
+    subject = "these values"
+
+    def __init__(self, *classes: str) -> None:
+        #: What it shows, or why it shows nothing.
+        self.sentence = ""
+        #: Why it shows nothing: the same sentence; None when it shows something.
+        self.error: str | None = None
+        #: The sentence as a screen reader gets it.
+        self.status = widgets.HTML()
+        super().__init__()
+        for name in ("tcplab-explorer", *classes):
+            self.add_class(name)
+
+    def build(self, *parts: widgets.Widget) -> None:
+        """Show these parts, with the style sheets in front of them."""
+        sheets = "".join((HERE / name).read_text("utf-8") for name in ("base.css", *self.styles))
+        style = widgets.HTML(f"<style>{sheets}</style>").add_class("tcplab-style")
+        self.children = [style, *parts]
+
+    def say(self, sentence: str, *, wrong: bool = False, notes: Iterable[str] = ()) -> None:
+        """Show this sentence, and below it what a reader must know with it."""
+        self.sentence, self.error = sentence, sentence if wrong else None
+        lines = [paragraph(f"✗ {sentence}" if wrong else sentence)]
+        lines += [paragraph(note, "warning") for note in notes]
+        self.status.value = status("".join(lines), wrong=wrong)
+
+    def refuse(self, why: str) -> None:
+        """Show this sentence and nothing else."""
+        self.say(why, wrong=True)
+
+    def guard(self, action: Action, refuse: Callable[[str], None] | None = None) -> None:
+        """Run an action. Nothing that it raises reaches a learner: `refuse` gets one sentence instead."""
+        refuse = refuse or self.refuse
+        try:
+            action()
+        except ParameterError as error:
+            refuse(str(error))
+        except Exception as error:
+            # The learner can't mend a mistake of ours; whoever reads the log can.
+            self.log.error("%s with %s", type(self).__name__, self.subject, exc_info=error)
+            refuse(mistake(self.subject, error))
+
+    def widget(self) -> Any:
+        return self
+
+    def _repr_html_(self) -> str:
+        return str(self.status.value)
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+
+def mistake(subject: str, error: Exception) -> str:
+    """The sentence about a mistake of ours."""
+    return f"With {subject} tcplab itself makes a mistake ({type(error).__name__}: {error})."
 
 
 class Panel:
-    """One tab: `widget`, filled by `refresh`."""
+    """What one tab of an explorer shows of a run: `widget`, filled by `refresh`."""
 
     title = ""
     widget: Any
-    #: It takes the whole run, however long; the others get what one can look at.
-    needs_all = False
+    #: It takes the whole run, however long; the others get the part that can be looked at.
+    whole_run = False
 
-    def refresh(self, experiment: Parameters, trace: Trace) -> None:
+    def refresh(self, experiment: Any, trace: Trace) -> None:
         """Show this run."""
         raise NotImplementedError
 
@@ -73,206 +130,96 @@ class Panel:
         raise NotImplementedError
 
 
-class Steps(widgets.HBox):
-    """A slider over everything that happens, and what happened at the moment that is picked."""
+class Tabs(widgets.Tab):
+    """Pages by title. `fill` gets the title of a page that is seen for the first time since `renew`."""
 
-    def __init__(self, moment: Moment) -> None:
-        self.moment = moment
-        self.slider = widgets.IntSlider(
-            0, 0, 1, description="moment", readout=False, tooltip="Step through everything that happens."
-        ).add_class("tcplab-turn")
-        self.when = widgets.HTML()
-        super().__init__([self.slider, self.when])
-        self.add_class("tcplab-row")
-        self._quiet = False
-        self.slider.observe(self._on_slider, "value")
-
-    def show(self, trace: Trace, t: int) -> None:
-        """Stand at `t`, whoever picked it."""
-        self._quiet = True
-        try:
-            self.slider.max = max(len(self.moment.all) - 1, 1)
-            self.slider.value = position(self.moment.all, t)
-        finally:
-            self._quiet = False
-        self.when.value = f'<span class="tcplab-when">{escape(instant_words(trace, t))}</span>'
-
-    def _on_slider(self, change: Any) -> None:
-        if not self._quiet:
-            self.moment.pick(self.moment.all[min(change["new"], len(self.moment.all) - 1)])
-
-
-class PicturePanel(Panel):
-    """The living figure; one of several pictures where an experiment has more than one."""
-
-    title = "Picture"
-    needs_all = True
-
-    def __init__(self, pictures: tuple[str, ...], filename: str, moment: Moment, guard: Guard) -> None:
-        self.moment = moment
-        self.figure = LivingFigure(filename)
-        self._choice = widgets.ToggleButtons(options=[(name.capitalize(), name) for name in pictures])
-        self._choice.add_class("tcplab-pictures")
-        self._hint = widgets.HTML()
-        choice = [self._choice] if len(pictures) > 1 else []
-        # The port map shows one moment, and has no place to click at another.
-        self._steps = [Steps(moment)] if "ports" in pictures else []
-        self.widget = widgets.VBox([*choice, *self._steps, self.figure, self._hint])
-        self._trace: Trace | None = None
-        self._said = ""
-        self._choice.observe(lambda change: guard(self._draw), "value")
-        self.figure.on_click(self._on_click)
-        moment.follow(self._draw)
+    def __init__(self, pages: Mapping[str, widgets.Widget], fill: Callable[[str], None]) -> None:
+        super().__init__(list(pages.values()), titles=list(pages))
+        self.selected_index = 0
+        self._fill = fill
+        self._stale: set[str] = set()
+        self.observe(lambda change: self._fill_seen(), "selected_index")
 
     @property
-    def picture(self) -> str:
-        """Name of the picture that is shown: `ladder`, `window`, `queues`, `ports`."""
-        return str(self._choice.value)
+    def seen(self) -> str:
+        """The title of the page in front."""
+        return str(self.titles[self.selected_index or 0])
 
-    def refresh(self, experiment: Any, trace: Trace) -> None:
-        self._trace, self._said = trace, experiment.sentence(trace)
-        self._draw()
+    def select(self, title: str) -> None:
+        """Bring a page to the front."""
+        self.selected_index = self.titles.index(title)
 
-    def empty(self) -> None:
-        self._trace = None
-        self.figure.clear()
-        self._hint.value = ""
-        self._show_steps(False)
+    def renew(self) -> None:
+        """Forget what was filled; the page in front is filled at once."""
+        self._stale = set(self.titles)
+        self._fill_seen()
 
-    def _draw(self) -> None:
-        if self._trace is None:
-            return
-        hint, below = "", ""
-        trace = self._trace if self.picture in OF_ALL else excerpt(self._trace)
-        if self.picture == "ladder":
-            at = self.moment.t if self.moment.picked else None
-            self._picture = ladder.draw(trace, at=at)
-            hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
-            if at is not None:
-                hint = f"Your console stands at {instant_words(trace, at)}."
-        elif self.picture == "ports":
-            at = self.moment.t if self.moment.picked else wanted_at(trace)
-            self._steps[0].show(trace, at)
-            self._picture, hint, below = port_map(trace, at)
-        else:
-            self._picture = PICTURES[self.picture](trace)
-        self.figure.show(self._picture, f"{self.picture.capitalize()}: {self._said}")
-        self._show_steps(self.picture == "ports")
-        self._hint.value = paragraph(hint, "tcplab-help") + below
+    def forget(self) -> None:
+        """Fill nothing until `renew`: there is nothing to show."""
+        self._stale = set()
 
-    def _show_steps(self, shown: bool) -> None:
-        for steps in self._steps:
-            steps.layout.display = "" if shown else "none"
-
-    def _on_click(self, y: float) -> None:
-        if self.picture == "ladder":
-            self.moment.pick(self._picture.axis.t_of(y))
+    def _fill_seen(self) -> None:
+        if self.seen in self._stale:
+            self._stale.discard(self.seen)
+            self._fill(self.seen)
 
 
-class SegmentsPanel(Panel):
-    """Every segment as a row of text."""
+class SliderNames(anywidget.AnyWidget):
+    """Nothing to see: gives the sliders around it the name and the value that a screen reader says.
 
-    title = "Segments"
+    ipywidgets leaves a slider's handle without a name, and of one over a list it says the position
+    in the list.
+    """
 
-    def __init__(self) -> None:
-        self.widget = widgets.HTML()
-
-    def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self.widget.value = scrolled(trace_table(trace), "segments")
-
-    def empty(self) -> None:
-        self.widget.value = ""
+    _esm = HERE / "names.js"
 
 
-class NumbersPanel(SegmentsPanel):
-    """A study's outcome and curves as text."""
+class Progress(widgets.HBox):
+    """How far some work is, with a button that cancels it. Hidden while nothing is being done."""
 
-    title = "Numbers"
+    def __init__(self, cancel: Action) -> None:
+        self.bar = widgets.FloatProgress(max=1, layout=widgets.Layout(width="16rem"))
+        self.bar.tooltip = "How far it is"
+        self.text = widgets.HTML()
+        super().__init__([self.bar, self.text, button("Cancel", "stop", cancel)])
+        self.show(None)
 
-    def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self.widget.value = scrolled(study_tables(trace), "numbers")
-
-
-class ConsolePanel(Panel):
-    """What `ss` and `nstat` show on each host at the moment that is picked."""
-
-    title = "Your console"
-
-    def __init__(self, moment: Moment) -> None:
-        self.moment = moment
-        self._steps = Steps(moment)
-        self._screens = widgets.HTML()
-        self.widget = widgets.VBox([self._steps, self._screens])
-        moment.follow(self._show)
-
-    def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self._show()
-
-    def empty(self) -> None:
-        self._steps.when.value = self._screens.value = ""
-
-    def _show(self) -> None:
-        trace, t = self.moment.trace, self.moment.t
-        if trace is None:
-            return
-        self._steps.show(trace, t)
-        self._screens.value = console.screens_html(trace, t)
+    def show(self, share: float | None, text: str = "") -> None:
+        """A share from 0 to 1 and what is being done; None: nothing is."""
+        visible(self, share is not None)
+        self.bar.value, self.text.value = share or 0.0, escape(text)
 
 
-class SettingsPanel(Panel):
-    """The parameters as text to paste, a block for each place where they can be set."""
-
-    title = "Settings to paste"
-
-    def __init__(self) -> None:
-        self.widget = widgets.HTML()
-
-    def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        blocks = [
-            f"<h4>{escape(layer)}</h4>{to_paste(layer, text)}" for layer, text in settings(experiment).items()
-        ]
-        nothing = "These parameters belong to the experiment only: no system has a setting for them."
-        self.widget.value = "".join(blocks) or paragraph(nothing)
-
-    def empty(self) -> None:
-        self.widget.value = ""
+def button(text: str, icon: str, pressed: Action, tooltip: str = "", style: str = "") -> widgets.Button:
+    """A button that does one thing."""
+    made = widgets.Button(description=text, icon=icon, tooltip=tooltip, button_style=style)
+    made.on_click(lambda _: pressed())
+    return made
 
 
-class CapturePanel(Panel):
-    """The run as a pcap, made when somebody asks for it: the link never belongs to an older run."""
+def labelled(widget: Any) -> Any:
+    """A widget with its description in full in front of it."""
+    widget.style.description_width = "initial"
+    return widget
 
-    title = "Capture"
-    needs_all = True
 
-    def __init__(self, filename: str) -> None:
-        self._filename = f"{filename}.pcap"
-        self._trace: Trace | None = None
-        self._button = widgets.Button(description="Make the capture file", icon="download")
-        self._button.layout = widgets.Layout(width="auto", align_self="flex-start")
-        self._link = widgets.HTML()
-        about = "This run as tcpdump would have written it on the first host, for Wireshark or tshark."
-        self.widget = widgets.VBox([widgets.HTML(paragraph(about)), self._button, self._link])
-        self._button.on_click(lambda button: self._make())
+def titled(widget: Any) -> Any:
+    """A widget with its description in full above it."""
+    if not isinstance(widget, widgets.Checkbox):
+        widget.style.description_width = "100%"
+    return widget.add_class("tcplab-turn")
 
-    def refresh(self, experiment: Parameters, trace: Trace) -> None:
-        self._trace, self._link.value = trace, ""
 
-    def empty(self) -> None:
-        self._trace, self._link.value = None, ""
+def visible(widget: widgets.DOMWidget, yes: bool) -> None:
+    """Show or hide a widget."""
+    widget.layout.display = "" if yes else "none"
 
-    def _make(self) -> None:
-        if self._trace is None:
-            return
-        from tcplab.capture import CaptureError
-        from tcplab.capture.pcap import pcap_bytes
 
-        try:
-            content = b64encode(pcap_bytes(self._trace)).decode()
-        except CaptureError as error:
-            self._link.value = paragraph(str(error))
-            return
-        name = escape(self._filename, quote=True)
-        self._link.value = (
-            f'<p><a download="{name}" href="data:application/vnd.tcpdump.pcap;base64,{content}">'
-            f"Download {name}</a>, then: <code>wireshark {name}</code></p>"
-        )
+def folded(title: str, *content: widgets.Widget) -> widgets.Accordion:
+    """Something under its title, folded away at first."""
+    return widgets.Accordion(list(content), titles=[title], selected_index=None)
+
+
+def in_row(*parts: widgets.Widget, css: str = "tcplab-head") -> widgets.HBox:
+    """Parts beside each other, wrapped where there is no room."""
+    return widgets.HBox(list(parts)).add_class(css)

@@ -1,4 +1,4 @@
-"""The clinic's desk: a capture file in, a diagnosis out, and every connection to look into.
+"""The clinic: a capture file in, a diagnosis out, and every connection to look into.
 
 The file is read by the notebook kernel. Nothing of it goes anywhere else.
 """
@@ -6,153 +6,151 @@ The file is read by the notebook kernel. Nothing of it goes anywhere else.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import anywidget
 import ipywidgets as widgets
 
 from tcplab.core.html import paragraph
-from tcplab.core.knobs import (
-    FIREWALL_IDLE,
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    RETRIES2,
-    USER_TIMEOUT,
-    ParameterError,
-)
+from tcplab.core.table import Markup, html_table
+from tcplab.core.text import plural
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
 from tcplab.pictures.replay import findings_html, lesson_of
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt_words
-from tcplab.widgets.controls import explanation, title
+from tcplab.what_if.answer import WhatIf
+from tcplab.widgets.base import (
+    HERE,
+    Progress,
+    Shell,
+    Tabs,
+    button,
+    in_row,
+    labelled,
+    mistake,
+    visible,
+)
 from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.replay import Replay
-from tcplab.widgets.upload import DropZone
-from tcplab.widgets.what_if import Answer, beside
+from tcplab.widgets.what_if import WhatIfForm
 
 if TYPE_CHECKING:
     from tcplab.capture.capture import Capture
     from tcplab.capture.findings import ConnectionFindings, Diagnosis
 
+#: Bytes of the largest file that the browser hands over; a larger one is read from its path.
+LARGEST = 1 << 30
+#: Characters of a file's name that are kept: each has up to four bytes, and a name has at most 255.
+LONGEST_NAME = 60
 
-# ----------------------------------------------------------------------
-# The clinic's desk with all that belongs to it: one call in a notebook.
 
+class DropZone(anywidget.AnyWidget):
+    """Where a file is dropped or chosen. `arriving` gets its name and share, `arrived` its path here.
 
-def clinic(path: str = "") -> Clinic:
-    """A place to drop a capture file on, and what it shows: for the last line of a cell.
-
-    `path` is read at once. The file is read by the notebook kernel and goes nowhere else. What is wrong with
-    it is said in one sentence.
+    It comes in pieces of 1 MiB: a Jupyter server takes no message beyond 10 MiB, and closes the connection
+    over a larger one, so ipywidgets' own FileUpload fails silently from there on. The file is in a directory
+    of its own, which is removed with the next file or by `forget`. `refused` gets one sentence about a file
+    that can't be taken.
     """
-    from tcplab.widgets.show import what_if
 
-    return Clinic(path, what_if)
+    _esm = HERE / "upload.js"
 
+    def __init__(
+        self,
+        arriving: Callable[[str, float], None],
+        arrived: Callable[[Path], None],
+        refused: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self._arriving, self._arrived, self._refused = arriving, arrived, refused
+        self._folder: TemporaryDirectory[str] | None = None
+        self._file: BinaryIO | None = None
+        self._of = self._size = self._got = 0
+        self._name = ""
+        self.on_msg(self._on_message)
 
-# ----------------------------------------------------------------------
-# The clinic's question "would other settings have saved it?": settings to type, and the answer below.
+    def stop(self) -> None:
+        """Take no more of the file that is arriving."""
+        self.forget()
+        self.send({"say": "stop", "of": self._of})
 
-#: What can be asked for, by the parameter's name.
-KNOBS = {
-    "keepalive_idle_s": KEEPALIVE_IDLE,
-    "keepalive_interval_s": KEEPALIVE_INTERVAL,
-    "keepalive_probes": KEEPALIVE_PROBES,
-    "user_timeout_s": USER_TIMEOUT,
-    "retries2": RETRIES2,
-    "firewall_idle_s": FIREWALL_IDLE,
-}
-SIDES = {"the side that asked in vain": "", "the client": "client", "the server": "server"}
-HELP = (
-    "An empty box stays as the segments show it. The model of Linux TCP then plays the same conversation "
-    "under the settings that you give."
-)
+    def forget(self) -> None:
+        """Remove the file."""
+        if self._file is not None:
+            self._file.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._file = self._folder = None
 
+    def _on_message(self, widget: Any, content: Any, buffers: Any) -> None:
+        if "begin" in content:
+            self._begin(content)
+        elif content.get("piece") == self._of and self._file is not None:
+            self._take(int(content["at"]), bytes(buffers[0]))
+        elif content.get("failed") == self._of and self._file is not None:
+            self.forget()
+            self._refused(f"{self._name} could not be read by the browser: {content['why']}.")
 
-class Asking(widgets.VBox):
-    """Settings to type for one connection. `ask` takes its trace and them, as `tcplab.what_if` does."""
-
-    def __init__(self, ask: Callable[..., Answer]) -> None:
-        self._ask = ask
-        self.trace: Trace | None = None
-        #: The answer, or why there is none; empty before.
-        self.sentence = ""
-        self.boxes = {name: _box(name) for name in KNOBS}
-        self.side = widgets.Dropdown(options=list(SIDES.items()), description="set on")
-        self.side.style.description_width = "initial"
-        self._go = widgets.Button(description="Would that have saved it?", icon="question")
-        self._go.layout.width = "auto"
-        self._go.on_click(lambda button: self.answer())
-        self._below = widgets.VBox()
-        grid = widgets.Box(list(self.boxes.values())).add_class("tcplab-asking")
-        super().__init__(
-            [
-                widgets.HTML(f"<h4>Would other settings have saved it?</h4>{paragraph(HELP)}"),
-                grid,
-                widgets.HBox([self.side, self._go]).add_class("tcplab-head"),
-                self._below,
-            ]
-        )
-
-    def show(self, trace: Trace) -> None:
-        """Ask about this connection from now on."""
-        self.trace = trace
-        self._put("")
-
-    def answer(self) -> None:
-        """Ask, and show the answer or in one sentence why there is none."""
-        if self.trace is None:
-            return
-        self._put("")
-        try:
-            wanted = self._wanted()
-            self._go.disabled = True
-            shown = beside(self._ask(self.trace, side=self.side.value, **wanted))
-        except ParameterError as error:
-            self._put(str(error))
-            return
-        except Exception as error:
-            self.log.error("what if %s", wanted, exc_info=error)
-            self._put(
-                f"With this connection tcplab itself makes a mistake ({type(error).__name__}: {error})."
+    def _begin(self, content: Any) -> None:
+        self.forget()
+        self._of, self._size, self._got = int(content["begin"]), int(content["size"]), 0
+        self._name = file_name(str(content["name"]))
+        if self._size > LARGEST:
+            self._refused(
+                f"{self._name} has {self._size / 1e9:.1f} GB: too much to hand through the browser. "
+                "Give its path below instead."
             )
+            self.send({"say": "stop", "of": self._of})
             return
-        finally:
-            self._go.disabled = False
-        self.sentence = shown.sentence
-        self._below.children = [shown]
+        self._folder = TemporaryDirectory(prefix="tcplab-")
+        try:
+            self._file = Path(self._folder.name, self._name).open("wb")  # noqa: SIM115
+        except OSError as error:
+            self.stop()
+            self._refused(f"{self._name} could not be stored: {error.strerror}.")
+            return
+        self._arriving(self._name, 0.0)
+        if self._size:
+            self.send({"say": "go", "of": self._of})
+        else:
+            self._done()
 
-    def _wanted(self) -> dict[str, Any]:
-        texts = {name: box.value.strip() for name, box in self.boxes.items()}
-        wanted = {name: KNOBS[name].check(name, text) for name, text in texts.items() if text}
-        if not wanted:
-            raise ParameterError("Type a value into one of the boxes first: 60 for keepalive: idle, say.")
-        return wanted
+    def _take(self, at: int, piece: bytes) -> None:
+        assert self._file is not None
+        try:
+            self._file.seek(at)
+            self._file.write(piece)
+        except OSError as error:
+            self.stop()
+            self._refused(f"{self._name} could not be stored: {error.strerror}.")
+            return
+        self._got += len(piece)
+        self._arriving(self._name, self._got / self._size)
+        if self._got >= self._size:
+            self._done()
+        else:
+            self.send({"say": "more", "of": self._of})
 
-    def _put(self, wrong: str) -> None:
-        """Leave nothing but a sentence."""
-        for old in self._below.children:
-            old.close()
-        self.sentence = wrong
-        said = f'<div class="tcplab-sentence wrong" role="status"><p>✗ {escape(wrong)}</p></div>'
-        self._below.children = [widgets.HTML(said)] if wrong else []
+    def _done(self) -> None:
+        assert self._file is not None and self._folder is not None
+        self._file.close()
+        self._file = None
+        self.send({"say": "stop", "of": self._of})
+        self._arrived(Path(self._folder.name, self._name))
 
 
-def _box(name: str) -> widgets.Text:
-    knob = KNOBS[name]
-    label = "a box on the way: forgets after (s)" if knob is FIREWALL_IDLE else title(knob)
-    box = widgets.Text(description=label, placeholder="as captured", tooltip=explanation(knob))
-    box.style.description_width = "initial"
-    return box
+def file_name(sent: str) -> str:
+    """A name that stays in its folder and can be printed, from the one that a page sent."""
+    kept = "".join(sign for sign in sent if sign.isprintable() and sign not in "/\\")[-LONGEST_NAME:]
+    return kept if kept.strip(". ") else "capture"
 
-
-# ----------------------------------------------------------------------
-# What a diagnosis has, to choose from: a summary by finding, filters, connections, worst first.
 
 #: Connections that a list holds at most; filters reach the others.
 LISTED = 300
@@ -165,23 +163,20 @@ def worst_first(diagnosis: Diagnosis) -> list[ConnectionFindings]:
     from tcplab.capture.findings import CODES
 
     rank = {code: i for i, code in enumerate(CODES)}
-    last = len(rank)
-    return sorted(
-        diagnosis.connections,
-        key=lambda each: rank[each.findings[0].code] if each.findings else last,
-    )
+
+    def worst(connection: ConnectionFindings) -> int:
+        return rank[connection.findings[0].code] if connection.findings else len(rank)
+
+    return sorted(diagnosis.connections, key=worst)
 
 
 def headline(diagnosis: Diagnosis) -> str:
     """``big.pcap: 120,000 TCP packets, 1,204 connections: 3 reset, 1 dead, 1,200 closed.``"""
-    packets, count = diagnosis.packets, len(diagnosis)
-    states: dict[str, int] = {}
-    for connection in diagnosis.connections:
-        states[connection.state] = states.get(connection.state, 0) + 1
-    told = ", ".join(f"{states[state]:,} {state}" for state in _STATES if state in states)
+    states = Counter(connection.state for connection in diagnosis.connections)
+    outcomes = ", ".join(f"{states[state]:,} {state}" for state in _STATES if state in states)
     return (
-        f"{diagnosis.name}: {packets:,} TCP packet{'s' * (packets != 1)}, "
-        f"{count:,} connection{'s' * (count != 1)}" + (f": {told}." if told else ".")
+        f"{diagnosis.name}: {plural(diagnosis.packets, 'TCP packet')}, "
+        f"{plural(len(diagnosis), 'connection')}" + (f": {outcomes}." if outcomes else ".")
     )
 
 
@@ -193,32 +188,25 @@ def summary_table(diagnosis: Diagnosis) -> str:
     """How many connections show each finding, with the lesson that explains it, as HTML."""
     if not diagnosis.summary:
         return "<p>Nothing to tell: no finding in any connection.</p>"
-    rows = []
     first = {f.code: f for each in reversed(diagnosis.connections) for f in each.findings}
+    rows = []
     for code, count in diagnosis.summary.items():
         lesson = lesson_of(first[code])
-        link = lesson.link() if lesson else ""
-        rows.append(
-            f'<tr><th scope="row">{escape(code)}</th><td class="n">{count:,}</td><td>{link}</td></tr>'
-        )
-    return (
-        '<table class="tcplab-table"><caption>findings, worst first</caption><thead><tr>'
-        '<th scope="col">finding</th><th scope="col">connections</th><th scope="col">explained in</th>'
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    )
+        rows.append((code, f"{count:,}", Markup(lesson.link() if lesson else "")))
+    headings = ("finding", "connections", "explained in")
+    return html_table(headings, rows, caption="findings, worst first", row_headings=True, numeric={1})
 
 
 def filters(diagnosis: Diagnosis) -> list[tuple[str, str]]:
-    """What one can look for: (text, filter) each."""
-    found = sum(bool(each.findings) for each in diagnosis.connections)
-    made = [(f"all connections ({len(diagnosis):,})", ALL), (f"with any finding ({found:,})", WITH)]
-    made += [(f"{code} ({count:,})", code) for code, count in diagnosis.summary.items()]
-    made.append((f"without a finding ({len(diagnosis) - found:,})", WITHOUT))
-    return made
+    """The filters to choose from: (text, filter) each."""
+    count = sum(bool(each.findings) for each in diagnosis.connections)
+    made = [(f"all connections ({len(diagnosis):,})", ALL), (f"with any finding ({count:,})", WITH)]
+    made += [(f"{code} ({of_code:,})", code) for code, of_code in diagnosis.summary.items()]
+    return [*made, (f"without a finding ({len(diagnosis) - count:,})", WITHOUT)]
 
 
 def chosen(connections: list[ConnectionFindings], wanted: str, text: str) -> Iterator[ConnectionFindings]:
-    """Those that a filter lets through and that have a text in their addresses, ports or service."""
+    """Those that pass a filter and have this text in their addresses, ports or service."""
     text = text.strip().lower()
     for each in connections:
         codes = {finding.code for finding in each.findings}
@@ -235,22 +223,19 @@ def line(connection: ConnectionFindings) -> str:
     return f"{connection.number}: {ends}, {connection.state}: {codes}"
 
 
-# ----------------------------------------------------------------------
-# Reading and diagnosing a capture so that it can be watched and cancelled.
-
 #: What share of the work is the reading; the rest is the look at each connection.
 READING = 0.4
 
 
-class Cancelled(Exception):
-    """Somebody has seen enough."""
+class _Stopped(Exception):
+    """The reading was cancelled."""
 
 
 class Reading:
     """One file on its way to a diagnosis, in a thread of its own where there are threads.
 
-    Tells `progress` a share, 0 .. 1, and what is being done; then either `done` the result or `failed` one
-    sentence; nothing more once it is cancelled.
+    `progress` gets a share, 0 .. 1, and what is being done; then either `done` the result or `failed` one
+    sentence. After `cancel` none of them is called.
     """
 
     def __init__(
@@ -262,7 +247,8 @@ class Reading:
     ) -> None:
         self._path, self._progress, self._done, self._failed = path, progress, done, failed
         self._cancelled = False
-        self._told = -1.0
+        self._share = -1.0
+        self._thread: Any = None
 
     def start(self) -> None:
         """Begin; returns at once where there are threads."""
@@ -276,11 +262,11 @@ class Reading:
 
     def wait(self) -> None:
         """Until it is over: for tests and scripts."""
-        if thread := getattr(self, "_thread", None):
-            thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def cancel(self) -> None:
-        """Stop soon, and say nothing more."""
+        """Stop soon, and call nothing more."""
         self._cancelled = True
 
     def _run(self) -> None:
@@ -288,7 +274,7 @@ class Reading:
             result = self._read()
             if not self._cancelled:
                 self._done(*result)
-        except Cancelled:
+        except _Stopped:
             return
         except Exception as error:
             if not self._cancelled:
@@ -300,20 +286,19 @@ class Reading:
 
         size = self._path.stat().st_size / 1e6 if self._path.is_file() else 0
         capture = read_capture(
-            self._path, progress=lambda share: self._tell(READING * share, f"reading {size:,.0f} MB")
+            self._path, progress=lambda share: self._report(READING * share, f"reading {size:,.0f} MB")
         )
-        count = len(capture.connections)
-        what = f"looking at {count:,} connection{'s' * (count != 1)}"
+        what = f"looking at {plural(len(capture.connections), 'connection')}"
         diagnosis = diagnose(
-            capture, progress=lambda share: self._tell(READING + (1 - READING) * share, what)
+            capture, progress=lambda share: self._report(READING + (1 - READING) * share, what)
         )
         return capture, diagnosis
 
-    def _tell(self, share: float, what: str) -> None:
+    def _report(self, share: float, what: str) -> None:
         if self._cancelled:
-            raise Cancelled
-        if share - self._told >= 0.01:
-            self._told = share
+            raise _Stopped
+        if share - self._share >= 0.01:
+            self._share = share
             self._progress(share, what)
 
 
@@ -327,10 +312,8 @@ def _sentence(name: str, error: Exception) -> str:
         return (
             f"{name} is too large for the memory of this machine: take a part of it with tcpdump or editcap."
         )
-    return f"With {name} tcplab itself makes a mistake ({type(error).__name__}: {error})."
+    return mistake(name, error)
 
-
-_STYLES = [Path(__file__).with_name(name) for name in ("explorer.css", "clinic.css")]
 
 ABOUT = (
     "Nothing leaves this machine, as long as your Jupyter runs on it: the file goes to the notebook kernel "
@@ -339,85 +322,74 @@ ABOUT = (
 )
 
 
-class Clinic(widgets.VBox):
+class CaptureClinic(Shell):
     """A capture to read and to look into. See `clinic`."""
 
-    def __init__(self, path: str = "", what_if: Callable[..., Answer] | None = None) -> None:
-        #: The file that was read last, and what it shows; None before, and after one that can't be read.
+    styles = ("clinic.css",)
+
+    def __init__(self, path: str = "", what_if: Callable[..., WhatIf] | None = None) -> None:
+        super().__init__("tcplab-clinic")
+        #: The file that was read last, and its diagnosis; None before, and after one that can't be read.
         self.capture: Capture | None = None
         self.diagnosis: Diagnosis | None = None
-        #: What the file is, or why it can't be read.
+        #: What the file is, or why it can't be read; at first what can be read.
         self.sentence = ABOUT
-        self._reading: Reading | None = None
-        self._quiet = False
+        #: The reading that is under way.
+        self.reading: Reading | None = None
         self._worst: list[ConnectionFindings] = []
-        self._drop = DropZone(self._arriving, self._arrived, self._refuse)
-        self._path = widgets.Text(
+        #: Where a file is dropped, and the path that is read instead.
+        self.drop = DropZone(self._arriving, self._start, self.refuse)
+        self.path = widgets.Text(
             value=path,
             description="or its path, for very large files:",
             placeholder="/var/tmp/trouble.pcap",
             continuous_update=False,
         ).add_class("tcplab-path")
-        self._path.style.description_width = "initial"
-        self._read = _button("Read it", "search", self._read_path)
-        self._bar = widgets.FloatProgress(max=1, layout=widgets.Layout(width="16rem"))
-        self._far = widgets.HTML()
-        self._stop = _button("Cancel", "stop", self.cancel)
-        self._running = widgets.HBox([self._bar, self._far, self._stop])
-        self._said = widgets.HTML()
-        self._result = self._make_result(what_if)
-        style = "".join(file.read_text() for file in _STYLES)
-        super().__init__(
-            [
-                widgets.HTML(f"<style>{style}</style>").add_class("tcplab-style"),
-                widgets.HTML(f"<h3>The clinic: what does my capture show?</h3>{paragraph(ABOUT)}"),
-                self._drop,
-                widgets.HBox([self._path, self._read]).add_class("tcplab-head"),
-                self._running,
-                self._said,
-                self._result,
-            ]
+        #: How far the reading is.
+        self.progress = Progress(self.cancel)
+        #: What is shown of a diagnosis.
+        self.result = self._build_result(what_if)
+        self.build(
+            widgets.HTML(f"<h3>The clinic: what does my capture show?</h3>{paragraph(ABOUT)}"),
+            self.drop,
+            in_row(labelled(self.path), button("Read it", "search", self._read_path)),
+            self.progress,
+            self.status,
+            self.result,
         )
-        self.add_class("tcplab-explorer")
-        self.add_class("tcplab-clinic")
-        self._progress(None)
-        self._result.layout.display = "none"
+        visible(self.result, False)
         if path:
             self._read_path()
 
-    def _make_result(self, what_if: Callable[..., Answer] | None) -> widgets.VBox:
-        self._summary = widgets.HTML()
-        self._filter = widgets.Dropdown(options=[("all connections", "")], description="show")
-        self._search = widgets.Text(
-            description="address or port", placeholder="5432", continuous_update=False
+    def _build_result(self, what_if: Callable[..., WhatIf] | None) -> widgets.VBox:
+        self._summary, self._more = widgets.HTML(), widgets.HTML()
+        #: Which connections are listed: a finding's code (see `filters`), and a text in their addresses.
+        self.filter = labelled(widgets.Dropdown(options=[("all connections", "")], description="show"))
+        self.search = labelled(
+            widgets.Text(description="address or port", placeholder="5432", continuous_update=False)
         )
-        for each in (self._filter, self._search):
-            each.style.description_width = "initial"
-            each.observe(lambda change: self._list(), "value")
-        self._connections = widgets.Select(rows=8, description="connection").add_class("tcplab-list")
-        self._connections.style.description_width = "initial"
-        self._connections.observe(lambda change: self._open(), "value")
-        self._more = widgets.HTML()
-        self._findings = widgets.HTML()
-        self._replay = Replay(Trace("nothing", "capture"))
-        self._ladder = LivingFigure("capture")
-        self._segments = widgets.HTML().add_class("tcplab-scroll")
+        #: The connections that pass, and the one that is looked into.
+        self.connections = labelled(widgets.Select(rows=8, description="connection").add_class("tcplab-list"))
+        for each in (self.filter, self.search):
+            self.react(each, lambda value: self._list())
+        self.react(self.connections, lambda number: self._open())
+        #: What is shown of that connection.
+        self.findings = widgets.HTML()
+        self.replay = Replay(Trace("nothing", "capture"))
+        self.ladder = LivingFigure("capture")
+        self.segments = widgets.HTML().add_class("tcplab-scroll")
         pages: dict[str, widgets.Widget] = {
-            "Step by step": self._replay,
-            "Whole ladder": self._ladder,
-            "Segments": self._segments,
+            "Step by step": self.replay,
+            "Whole ladder": self.ladder,
+            "Segments": self.segments,
         }
-        self._asking = Asking(what_if) if what_if else None
-        if self._asking is not None:
-            pages["Other settings"] = self._asking
-        self._tabs = widgets.Tab(list(pages.values()), titles=list(pages))
-        self._tabs.selected_index = 0
-        self._tabs.observe(lambda change: self._show(), "selected_index")
-        narrow = widgets.HBox([self._filter, self._search]).add_class("tcplab-head")
-        self._one = widgets.VBox([self._findings, self._tabs])
-        return widgets.VBox([self._summary, narrow, self._connections, self._more, self._one])
-
-    # -- for cells and tests -----------------------------------------------------------------
+        self.what_if = WhatIfForm(what_if) if what_if else None
+        if self.what_if is not None:
+            pages["Other settings"] = self.what_if
+        self.tabs = Tabs(pages, self._fill)
+        self.one = widgets.VBox([self.findings, self.tabs])
+        narrow = in_row(self.filter, self.search)
+        return widgets.VBox([self._summary, narrow, self.connections, self._more, self.one])
 
     def read(self, path: str | Path) -> None:
         """Read this file; `wait` returns when its diagnosis is there."""
@@ -426,27 +398,27 @@ class Clinic(widgets.VBox):
 
     def wait(self) -> None:
         """Return when nothing is being read any more."""
-        if self._reading is not None:
-            self._reading.wait()
+        if self.reading is not None:
+            self.reading.wait()
 
     def cancel(self) -> None:
         """Stop reading; what was shown before is gone."""
-        self._drop.stop()
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
-        if not self._running.layout.display:
-            self._say("Cancelled: nothing was read.")
-        self._progress(None)
+        self.drop.stop()
+        if self.reading is not None:
+            self.reading.cancel()
+            self.reading = None
+        if not self.progress.layout.display:
+            self.say("Cancelled: nothing was read.")
+        self.progress.show(None)
 
     def choose(self, number: int) -> None:
         """Look into this connection, by its number in the capture."""
-        self._connections.value = number
+        self.connections.value = number
 
     @property
     def number(self) -> int | None:
         """The connection that is looked into; None without one."""
-        value: int | None = self._connections.value
+        value: int | None = self.connections.value
         return value
 
     @property
@@ -459,132 +431,103 @@ class Clinic(widgets.VBox):
     # -- a file ------------------------------------------------------------------------------
 
     def _read_path(self) -> None:
-        told = self._path.value.strip()
-        if told:
-            self.read(told)
+        if path := self.path.value.strip():
+            self.read(path)
         else:
-            self._refuse("Type the path of a capture file first, or choose one above.")
+            self.refuse("Type the path of a capture file first, or choose one above.")
 
     def _arriving(self, name: str, share: float) -> None:
-        if not share and self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
-        self._progress(share, f"copying {name}")
-
-    def _arrived(self, file: Path) -> None:
-        self._start(file)
+        if not share and self.reading is not None:
+            self.reading.cancel()
+            self.reading = None
+        self._show_progress(share, f"copying {name}")
 
     def _start(self, file: Path) -> None:
-        self._result.layout.display = "none"
+        visible(self.result, False)
         self.capture = self.diagnosis = None
-        self._say(f"Reading {file.name} …")
-        self._progress(0.0, "opening")
-        reading = Reading(file, self._progress, self._done, self._refuse)
-        self._reading = reading
+        self.say(f"Reading {file.name} …")
+        self._show_progress(0.0, "opening")
+        reading = Reading(file, self._show_progress, self._done, self.refuse)
+        self.reading = reading
         reading.start()
+
+    def _show_progress(self, share: float, what: str) -> None:
+        self.progress.show(share, f" {what}, {share:.0%}")
 
     def _done(self, capture: Capture, diagnosis: Diagnosis) -> None:
         self._over()
         self.capture, self.diagnosis = capture, diagnosis
         self._worst = worst_first(diagnosis)
-        self._say(headline(diagnosis), warnings=diagnosis.warnings)
+        self.say(headline(diagnosis), notes=[f"Note: {warning}" for warning in diagnosis.warnings])
         self._summary.value = summary_table(diagnosis)
-        self._quiet = True
-        try:
-            self._filter.options = filters(diagnosis)
-            self._filter.value, self._search.value = "", ""
-        finally:
-            self._quiet = False
-        self._result.layout.display = "" if len(diagnosis) else "none"
+        with self.quietly():
+            self.filter.options = filters(diagnosis)
+            self.filter.value, self.search.value = "", ""
+        visible(self.result, len(diagnosis) > 0)
         self._list()
 
-    def _refuse(self, why: str) -> None:
+    def refuse(self, why: str) -> None:
         self._over()
         self.capture = self.diagnosis = None
-        self._result.layout.display = "none"
-        self._say(why, wrong=True)
+        visible(self.result, False)
+        super().refuse(why)
 
     def _over(self) -> None:
-        self._reading = None
-        self._drop.forget()
-        self._progress(None)
-
-    def _progress(self, share: float | None, what: str = "") -> None:
-        """How far it is; None: nothing is being done."""
-        self._running.layout.display = "none" if share is None else ""
-        self._bar.value = share or 0.0
-        self._far.value = escape(f" {what}, {share:.0%}") if share is not None else ""
-
-    def _say(self, sentence: str, *, wrong: bool = False, warnings: tuple[str, ...] = ()) -> None:
-        self.sentence = sentence
-        marks = "tcplab-sentence wrong" if wrong else "tcplab-sentence"
-        told = paragraph(f"✗ {sentence}" if wrong else sentence)
-        told += "".join(paragraph(f"Note: {warning}", "warning") for warning in warnings)
-        self._said.value = f'<div class="{marks}" role="status" aria-live="polite">{told}</div>'
+        self.reading = None
+        self.drop.forget()
+        self.progress.show(None)
 
     # -- its connections ---------------------------------------------------------------------
 
     def _list(self) -> None:
-        if self._quiet:
-            return
-        there = list(chosen(self._worst, self._filter.value, self._search.value))
-        self._quiet = True
-        try:
-            self._connections.options = [(line(each), each.number) for each in there[:LISTED]]
-            self._connections.rows = min(max(len(there), 2), 8)
-            self._connections.value = there[0].number if there else None
-        finally:
-            self._quiet = False
-        said = "No connection is like that." if not there else ""
-        if len(there) > LISTED:
-            said = f"The first {LISTED} of {len(there):,}, worst first: narrow them down for the others."
-        self._more.value = paragraph(said, "tcplab-help") if said else ""
+        """List the connections that pass the filters, and open the first."""
+        passing = list(chosen(self._worst, self.filter.value, self.search.value))
+        with self.quietly():
+            self.connections.options = [(line(each), each.number) for each in passing[:LISTED]]
+            self.connections.rows = min(max(len(passing), 2), 8)
+            self.connections.value = passing[0].number if passing else None
+        hint = "" if passing else "No connection is like that."
+        if len(passing) > LISTED:
+            hint = f"The first {LISTED} of {len(passing):,}, worst first: narrow them down for the others."
+        self._more.value = paragraph(hint, "tcplab-help") if hint else ""
         self._open()
 
     def _open(self) -> None:
         """Show the connection that is chosen."""
-        if self._quiet:
-            return
-        self._one.layout.display = "none" if self.number is None else ""
-        self._stale = {0, 1, 2, 3}
+        visible(self.one, self.number is not None)
         if self.number is None or self.diagnosis is None:
+            self.tabs.forget()
             return
         connection = self.diagnosis.connections[self.number]
-        found = findings_html(connection.findings) or paragraph("Nothing to tell: no finding here.")
-        self._findings.value = f"<h4>{escape(line(connection))}</h4>{found}"
-        self._show()
+        findings = findings_html(connection.findings) or paragraph("Nothing to tell: no finding here.")
+        self.findings.value = f"<h4>{escape(line(connection))}</h4>{findings}"
+        self.tabs.renew()
 
-    def _show(self) -> None:
-        """Fill the tab that is seen."""
-        seen = self._tabs.selected_index or 0
-        capture, number = self.capture, self.number
-        if number is None or seen not in self._stale or capture is None or self.diagnosis is None:
+    def _fill(self, title: str) -> None:
+        """Show the connection, built only as far as it is shown: a million segments take half a minute."""
+        capture, number, diagnosis = self.capture, self.number, self.diagnosis
+        if capture is None or number is None or diagnosis is None:
             return
-        self._stale.discard(seen)
         frames = capture.frames(number)
-        # No more of a connection is built than is shown: a million segments take half a minute.
-        if seen == 0:
+        if title == "Step by step":
             beginning = capture.connection(number, first=replay_steps.MOST)
-            self._replay.show(beginning, self.diagnosis.connections[number].findings, frames)
-        elif seen == 1:
-            self._ladder.show(ladder.draw(capture.connection(number, first=MOST)))
-        elif seen == 2:
+            self.replay.show(beginning, diagnosis.connections[number].findings, frames)
+        elif title == "Whole ladder":
+            self.ladder.show(ladder.draw(capture.connection(number, first=MOST)))
+        elif title == "Segments":
             beginning = capture.connection(number, first=MOST)
-            said = paragraph(excerpt_words(beginning, whole=len(frames)), "tcplab-help")
-            self._segments.value = said + trace_table(beginning)
-        elif self._asking is not None:
-            self._asking.show(capture.connection(number, last=replay_steps.MOST))
-
-    def __repr__(self) -> str:
-        return self.sentence
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(super()._repr_mimebundle_(**options) or {})
-        html = self._said.value or paragraph(self.sentence)
-        return bundle | {"text/plain": repr(self), "text/html": html}
+            hint = paragraph(excerpt_words(beginning, whole=len(frames)), "tcplab-help")
+            self.segments.value = hint + trace_table(beginning)
+        elif self.what_if is not None:
+            self.what_if.show(capture.connection(number, last=replay_steps.MOST))
 
 
-def _button(text: str, icon: str, pressed: Callable[[], None]) -> widgets.Button:
-    button = widgets.Button(description=text, icon=icon, layout=widgets.Layout(width="auto"))
-    button.on_click(lambda _: pressed())
-    return button
+def clinic(path: str = "") -> CaptureClinic:
+    """A place to drop a capture file on, and what it shows: for the last line of a cell.
+
+    `path` is read at once. The file is read by the notebook kernel and goes nowhere else. What is wrong with
+    it is said in one sentence.
+    """
+    from tcplab.widgets.show import what_if
+
+    return CaptureClinic(path, what_if)

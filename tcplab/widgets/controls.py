@@ -1,10 +1,10 @@
-"""Widgets that turn knobs: built from the knob alone, one row per parameter.
+"""Widgets that set parameters: built from the knob alone, one row per parameter.
 
-A number gets a slider over round values (logarithmic where its range is wide, with 0 as its own
-stop where that means "off") and a box for exact ones. Defaults, presets and the values that an
-explorer begins with are stops of their own. For any other value the slider stands at the stop next
-to it and the box has the value: stops never change afterwards, because a front end answers a slider
-that grows with a value nobody chose.
+A number gets a slider over round values (logarithmic where its range is wide, with 0 as a step of its
+own where that means "off") and a box for exact ones. Defaults, presets and the values that an explorer
+begins with are steps too. For any other value the slider shows the nearest step and the box has the
+value: steps never change afterwards, because a front end answers a slider that grows with a value that
+the learner did not choose.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ import ipywidgets as widgets
 from tcplab.core.knobs import Knob
 from tcplab.core.releases import LISTED
 from tcplab.core.text import SECOND, duration
+from tcplab.widgets.base import Quiet, in_row, titled
 
-#: Up to so many stops a slider simply counts.
+#: Up to this many steps a slider simply counts.
 _COUNTED = 64
 #: Whole numbers beyond this are no range to slide over (a seed).
 _ENDLESS = 1 << 26
-#: Steps of a decade, and lengths of time that people say.
+#: Steps of a decade, and round lengths of time.
 _DECADE = (1, 1.5, 2, 3, 5, 7)
 _SPOKEN = (
     *(1, 2, 3, 5, 10, 15, 20, 30, 45),
     *(60 * minutes for minutes in (1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 45)),
     *(3600 * hours for hours in (1, 1.5, 2, 3, 4, 6, 9, 12, 24, 48, 96, 168, 336, 720)),
 )
-#: Up to so many words stand side by side as buttons, if they are short enough for one line.
+#: Up to this many words stand side by side as buttons, if they are short enough for one line.
 _BUTTONS, _BUTTON_TEXT = 4, 36
 
 
-def stops(knob: Knob, *also: Any) -> list[float]:
-    """Values that a slider of this knob steps through; `also` are among them. Empty: no slider."""
+def steps(knob: Knob, *also: Any) -> list[float]:
+    """The steps of a slider of this knob; `also` are among them. Empty: no slider."""
     if knob.slider_high is None and knob.low >= 0 and knob.high > _ENDLESS:
         return []
     high = knob.slider_high if knob.slider_high is not None else knob.high
@@ -56,9 +57,9 @@ def stops(knob: Knob, *also: Any) -> list[float]:
     return sorted({int(value) if value == int(value) else value for value in kept if _fits(knob, value)})
 
 
-def _decades(low: float, high: float, steps: tuple[float, ...] = _DECADE) -> list[float]:
+def _decades(low: float, high: float, leading: tuple[float, ...] = _DECADE) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    values = [step * 10**power for power in powers for step in steps]
+    values = [step * 10**power for power in powers for step in leading]
     return [value for value in values if low <= value <= high]
 
 
@@ -92,28 +93,26 @@ def explanation(knob: Knob) -> str:
     return " ".join(part for part in (knob.help, limits) if part)
 
 
-class Control:
-    """The row of one parameter: `widget`. Tells `changed` the value that somebody chose."""
+class Control(Quiet):
+    """The row of one parameter: `widget`. `changed` gets the value that the learner chose."""
 
     def __init__(self, knob: Knob, value: Any, also: Iterable[Any], changed: Callable[[Any], None]) -> None:
         self.knob = knob
-        self._changed = changed
-        self._quiet = False
-        self._stops = stops(knob, value, *also) if knob.kind in (int, float) else []
-        self._parts = self._make(value)
+        self._steps = steps(knob, value, *also) if knob.kind in (int, float) else []
+        #: The slider, box, buttons or list that show and set the value.
+        self.parts = self._make(value)
         self._meaning = widgets.HTML().add_class("tcplab-meaning")
         help_text = escape(explanation(knob))
         has_meaning = knob.kind in (int, float) and (knob.zero or knob.unit == "s")
-        row = widgets.HBox([*self._parts, *([self._meaning] if has_meaning else [])])
-        row.add_class("tcplab-row")
-        self.widget = widgets.VBox([row, widgets.HTML(f'<div class="tcplab-help">{help_text}</div>')])
+        whole = in_row(*self.parts, *([self._meaning] if has_meaning else []), css="tcplab-row")
+        self.widget = widgets.VBox([whole, widgets.HTML(f'<div class="tcplab-help">{help_text}</div>')])
         self.widget.add_class("tcplab-control")
         self.show(value)
-        for part in self._parts:
-            part.observe(self._on_value, "value")
+        for part in self.parts:
+            self.react(part, changed)
 
     def can_show(self, value: Any) -> bool:
-        """Whether this row has a way to show a value, be it one that the knob refuses."""
+        """Whether this row can show a value, even one that the knob refuses."""
         knob = self.knob
         if knob.choices:
             return value in knob.choices
@@ -122,46 +121,38 @@ class Control:
         return isinstance(value, knob.kind)
 
     def show(self, value: Any) -> None:
-        """Set all parts to a value, also one that the knob refuses, without telling anybody."""
-        self._quiet = True
-        try:
-            for part in self._parts:
+        """Set all parts to a value, also one that the knob refuses; `changed` is not called."""
+        with self.quietly():
+            for part in self.parts:
                 if isinstance(part, widgets.SelectionSlider):
-                    part.value = min(self._stops, key=lambda stop: abs(stop - value))
+                    part.value = min(self._steps, key=lambda step: abs(step - value))
                 elif isinstance(part, widgets.ToggleButtons | widgets.Dropdown):
                     self._show_choice(part, value)
                 else:
                     part.value = value
-            said = meaning(self.knob, value)
-            self._meaning.value = f"<span>{escape(said)}</span>"
-        finally:
-            self._quiet = False
+        self._meaning.value = f"<span>{escape(meaning(self.knob, value))}</span>"
 
     def _show_choice(self, part: Any, value: Any) -> None:
         if value not in part._options_values:  # a Linux version that is not in the list
             part.options = [*part.options, (str(value), value)]
         part.value = value
 
-    def _on_value(self, change: Any) -> None:
-        if not self._quiet:
-            self._changed(change["new"])
-
     def _make(self, value: Any) -> list[Any]:
         knob = self.knob
         if knob.kind is bool:
             box = widgets.Checkbox(description=title(knob), indent=False, tooltip=explanation(knob))
-            return [_named(box)]
+            return [titled(box)]
         if knob.choices:
             texts = list(map(str, knob.choices))
             is_short = len(texts) <= _BUTTONS and sum(map(len, texts)) <= _BUTTON_TEXT
             kind = widgets.ToggleButtons if is_short else widgets.Dropdown
             options = list(zip(texts, knob.choices, strict=True))
-            return [_named(kind(options=options, description=title(knob), tooltip=explanation(knob)))]
+            return [titled(kind(options=options, description=title(knob), tooltip=explanation(knob)))]
         if knob.kind is str:
             options = [(version, version) for version in (*LISTED, value)]
             versions = widgets.Dropdown(options=list(dict.fromkeys(options)), description=title(knob))
             versions.tooltip = explanation(knob)
-            return [_named(versions)]
+            return [titled(versions)]
         return self._number()
 
     def _number(self) -> list[Any]:
@@ -170,21 +161,14 @@ class Control:
         # Its label is for screen readers only: the slider's stands above both.
         exact = kind(continuous_update=False, description=f"{title(knob)}: the exact value")
         exact.add_class("tcplab-exact")
-        if not self._stops:
+        if not self._steps:
             exact.description, exact.tooltip = title(knob), explanation(knob)
-            return [_named(exact)]
+            return [titled(exact)]
         slider = widgets.SelectionSlider(
-            options=[(f"{stop:g}", stop) for stop in self._stops],
+            options=[(f"{step:g}", step) for step in self._steps],
             description=title(knob),
             tooltip=explanation(knob),
             readout=False,
             continuous_update=True,
         )
-        return [_named(slider), exact]
-
-
-def _named(widget: Any) -> Any:
-    """Its description in full, on a line of its own."""
-    if not isinstance(widget, widgets.Checkbox):
-        widget.style.description_width = "100%"
-    return widget.add_class("tcplab-turn")
+        return [titled(slider), exact]

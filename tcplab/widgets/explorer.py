@@ -1,14 +1,15 @@
-"""The explorer: an experiment's parameters to turn, and at once its picture, sentence and console.
+"""The explorer: an experiment's parameters to change, and at once its picture, sentence and console.
 
-Everything is built from the experiment's own declaration. Values live in Python, so that a cell or
-a test can turn them too:
+Everything is built from the experiment's own declaration. Values live in Python, so a cell or a test
+can set them too:
 
     explorer = explore(Keepalive)
     explorer.set(idle_s=60)
     print(explorer.sentence)
 
-Every change runs the model anew and shows the new run as a whole; what can't be run leaves no
-picture, only the sentence that says why. What Linux itself does has a tab of its own (`on_linux.py`).
+Every change runs the model again and shows all of the new run. Parameters that can't be run leave no
+picture, only the sentence that says why. Below the sentence is a tab for each `Panel`, filled when it
+is seen; what Linux itself does has one of its own (`linux.py`).
 """
 
 from __future__ import annotations
@@ -16,44 +17,261 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
+from tcplab.advice.settings import settings
 from tcplab.bench import run
-from tcplab.core.html import paragraph
-from tcplab.core.knobs import ParameterError
+from tcplab.core.html import download, paragraph, scrolled, to_paste
+from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
 from tcplab.lesson.question import remember
-from tcplab.pictures import console
-from tcplab.pictures.text import excerpt, excerpt_words
+from tcplab.pictures import console, ladder
+from tcplab.pictures.port_table import wanted_at
+from tcplab.pictures.ports import port_map
+from tcplab.pictures.tables import study_tables, trace_table
+from tcplab.pictures.text import (
+    excerpt,
+    excerpt_words,
+    instant_to_show,
+    instant_words,
+    instants,
+    position,
+)
 from tcplab.widgets.base import (
-    CapturePanel,
-    ConsolePanel,
-    Moment,
-    NumbersPanel,
+    Action,
+    Guard,
     Panel,
-    PicturePanel,
-    SegmentsPanel,
-    SettingsPanel,
+    Quiet,
+    Shell,
+    SliderNames,
+    Tabs,
+    button,
+    folded,
+    in_row,
+    labelled,
+    visible,
 )
 from tcplab.widgets.controls import Control
-from tcplab.widgets.figure import SliderNames
+from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.linux import LinuxPanel
+from tcplab.widgets.show import OF_ALL, PICTURES
 
-_STYLE = Path(__file__).with_name("explorer.css")
 #: What the list of presets says while the values are none of them.
 OWN = "your own values"
 
 
-class Explorer(widgets.VBox):
-    """One experiment to turn and to watch. See `explore`."""
+class Cursor:
+    """The instant that picture and console show."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self.trace: Trace | None = None
+        #: Every instant at which something happens, nanoseconds.
+        self.instants: list[int] = []
+        self.t = 0
+        #: Whether the learner chose it: then the picture shows it, and the next run keeps its place.
+        self.picked = False
+        self._on_move: list[Action] = []
+
+    def on_move(self, action: Action) -> None:
+        """Call `action` whenever another instant is picked."""
+        self._on_move.append(action)
+
+    def restart(self, trace: Trace) -> None:
+        """Another run: the event with the same number where one was picked, else its most telling one."""
+        place = position(self.instants, self.t) if self.picked and self.instants else None
+        self.trace, self.instants = trace, instants(trace)
+        if place is None:
+            self.t = instant_to_show(trace, self.instants)
+        else:
+            self.t = self.instants[min(place, len(self.instants) - 1)]
+
+    def pick(self, t: int) -> None:
+        """Show `t` (nanoseconds) from now on."""
+        self.t, self.picked = t, True
+        for action in self._on_move:
+            self._guard(action)
+
+
+class CursorSlider(Quiet, widgets.HBox):
+    """A slider over everything that happens, and what happened at the instant that is picked."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self.slider = widgets.IntSlider(0, 0, 1, description="moment", readout=False).add_class("tcplab-turn")
+        self.slider.tooltip = "Step through everything that happens."
+        self.when = widgets.HTML()
+        super().__init__([self.slider, self.when])
+        self.add_class("tcplab-row")
+        self.react(self.slider, lambda i: cursor.pick(cursor.instants[min(i, len(cursor.instants) - 1)]))
+
+    def show(self, trace: Trace, t: int) -> None:
+        """Move to `t` without picking it."""
+        with self.quietly():
+            self.slider.max = max(len(self.cursor.instants) - 1, 1)
+            self.slider.value = position(self.cursor.instants, t)
+        self.when.value = f'<span class="tcplab-when">{escape(instant_words(trace, t))}</span>'
+
+
+class PicturePanel(Panel):
+    """The living figure; one of several pictures where an experiment has more than one."""
+
+    title = "Picture"
+    whole_run = True
+
+    def __init__(self, pictures: tuple[str, ...], filename: str, cursor: Cursor, guard: Guard) -> None:
+        self.cursor = cursor
+        self.figure = LivingFigure(filename)
+        self._choice = widgets.ToggleButtons(options=[(name.capitalize(), name) for name in pictures])
+        self._choice.add_class("tcplab-pictures")
+        self._hint = widgets.HTML()
+        choice = [self._choice] if len(pictures) > 1 else []
+        # The port map shows one instant, and has no place to click at another.
+        self._slider = CursorSlider(cursor) if "ports" in pictures else None
+        slider = [self._slider] if self._slider else []
+        self.widget = widgets.VBox([*choice, *slider, self.figure, self._hint])
+        self._trace: Trace | None = None
+        self._sentence = ""
+        self._choice.observe(lambda change: guard(self._draw), "value")
+        self.figure.on_click(self._on_click)
+        cursor.on_move(self._draw)
+
+    @property
+    def picture(self) -> str:
+        """Name of the picture that is drawn: `ladder`, `window`, `queues`, `ports`."""
+        return str(self._choice.value)
+
+    def refresh(self, experiment: Any, trace: Trace) -> None:
+        self._trace, self._sentence = trace, experiment.sentence(trace)
+        self._draw()
+
+    def empty(self) -> None:
+        self._trace = None
+        self.figure.clear()
+        self._hint.value = ""
+        if self._slider:
+            visible(self._slider, False)
+
+    def _draw(self) -> None:
+        if self._trace is None:
+            return
+        hint, below = "", ""
+        trace = self._trace if self.picture in OF_ALL else excerpt(self._trace)
+        if self.picture == "ladder":
+            at = self.cursor.t if self.cursor.picked else None
+            self._drawn = ladder.draw(trace, at=at)
+            hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
+            if at is not None:
+                hint = f"Your console stands at {instant_words(trace, at)}."
+        elif self.picture == "ports" and self._slider:
+            at = self.cursor.t if self.cursor.picked else wanted_at(trace)
+            self._slider.show(trace, at)
+            self._drawn, hint, below = port_map(trace, at)
+        else:
+            self._drawn = PICTURES[self.picture](trace)
+        self.figure.show(self._drawn, f"{self.picture.capitalize()}: {self._sentence}")
+        if self._slider:
+            visible(self._slider, self.picture == "ports")
+        self._hint.value = paragraph(hint, "tcplab-help") + below
+
+    def _on_click(self, y: float) -> None:
+        if self.picture == "ladder":
+            self.cursor.pick(self._drawn.axis.t_of(y))
+
+
+class TextPanel(Panel):
+    """A run as HTML, made by `html`."""
+
+    def __init__(self, title: str, html: Callable[[Any, Trace], str]) -> None:
+        self.title = title
+        self._html = html
+        self.widget = widgets.HTML()
+
+    def refresh(self, experiment: Any, trace: Trace) -> None:
+        self.widget.value = self._html(experiment, trace)
+
+    def empty(self) -> None:
+        self.widget.value = ""
+
+
+def settings_html(experiment: Parameters) -> str:
+    """The parameters as text to paste, a block for each place where they can be set."""
+    blocks = (
+        f"<h4>{escape(layer)}</h4>{to_paste(layer, text)}" for layer, text in settings(experiment).items()
+    )
+    nothing = "These parameters belong to the experiment only: no system has a setting for them."
+    return "".join(blocks) or paragraph(nothing)
+
+
+class ConsolePanel(Panel):
+    """What `ss` and `nstat` show on each host at the instant that is picked."""
+
+    title = "Your console"
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self._slider = CursorSlider(cursor)
+        self._screens = widgets.HTML()
+        self.widget = widgets.VBox([self._slider, self._screens])
+        cursor.on_move(self._show)
+
+    def refresh(self, experiment: Any, trace: Trace) -> None:
+        self._show()
+
+    def empty(self) -> None:
+        self._slider.when.value = self._screens.value = ""
+
+    def _show(self) -> None:
+        if self.cursor.trace is not None:
+            self._slider.show(self.cursor.trace, self.cursor.t)
+            self._screens.value = console.screens_html(self.cursor.trace, self.cursor.t)
+
+
+class CapturePanel(Panel):
+    """The run as a pcap, made on demand: the link never belongs to an older run."""
+
+    title = "Capture"
+    whole_run = True
+
+    def __init__(self, filename: str) -> None:
+        self._filename = f"{filename}.pcap"
+        self._trace: Trace | None = None
+        self._link = widgets.HTML()
+        about = "This run as tcpdump would have written it on the first host, for Wireshark or tshark."
+        make = button("Make the capture file", "download", self._make)
+        self.widget = widgets.VBox([widgets.HTML(paragraph(about)), make, self._link])
+
+    def refresh(self, experiment: Any, trace: Trace) -> None:
+        self._trace, self._link.value = trace, ""
+
+    def empty(self) -> None:
+        self._trace, self._link.value = None, ""
+
+    def _make(self) -> None:
+        if self._trace is None:
+            return
+        from tcplab.capture import CaptureError
+        from tcplab.capture.pcap import pcap_bytes
+
+        try:
+            content = pcap_bytes(self._trace)
+        except CaptureError as error:
+            self._link.value = paragraph(str(error))
+            return
+        link = download(self._filename, content, "application/vnd.tcpdump.pcap")
+        self._link.value = f"<p>{link}, then: <code>wireshark {escape(self._filename)}</code></p>"
+
+
+class Explorer(Shell):
+    """One experiment to change and to watch. See `explore`."""
 
     def __init__(self, experiment_class: Any, **initial: Any) -> None:
-        from threading import RLock  # a front end and a cell may turn knobs at the same time
+        from threading import RLock  # a front end and a cell may set values at the same time
 
+        super().__init__()
         self._lock: AbstractContextManager[Any] = RLock()
         self.experiment_class = experiment_class
         self._knobs = experiment_class.knobs()
@@ -61,53 +279,38 @@ class Explorer(widgets.VBox):
         presets: Mapping[str, Mapping[str, Any]] = experiment_class.presets
         self._presets = {name: {**self._defaults, **preset} for name, preset in presets.items()}
         self._values = dict(self._defaults)
-        self._quiet = False
         #: The run that is shown: its trace, and the parameters behind it. None when there is none.
         self.trace: Trace | None = None
         self.experiment: Any = None
-        #: What happened, or why nothing could.
-        self.sentence = ""
-        #: Why there is no picture: the same sentence; None when there is one.
-        self.error: str | None = None
-
-        self._controls = {name: self._control(name, initial.get(name)) for name in self._knobs}
-        self._moment = Moment(self._carefully)
-        name = str(experiment_class.name)
-        pictures = tuple(experiment_class.pictures)
-        self._picture = PicturePanel(pictures, name, self._moment, self._carefully)
-        self._panels: list[Panel] = [self._picture, NumbersPanel(), SettingsPanel()]
+        #: The row of each parameter.
+        self.controls = {name: self._control(name, initial.get(name)) for name in self._knobs}
+        #: The instant that picture and console show.
+        self.cursor = Cursor(self.guard)
+        name, pictures = str(experiment_class.name), tuple(experiment_class.pictures)
+        #: The panel of the first tab.
+        self.picture = PicturePanel(pictures, name, self.cursor, self.guard)
+        panels: list[Panel] = [self.picture]
+        to_set = TextPanel("Settings to paste", lambda experiment, trace: settings_html(experiment))
         if "ladder" in pictures:
-            self._panels[1:] = [
-                SegmentsPanel(),
-                ConsolePanel(self._moment),
-                SettingsPanel(),
-                LinuxPanel(name, lambda values: self.set(**values), self._carefully),
+            panels += [
+                TextPanel("Segments", lambda experiment, trace: scrolled(trace_table(trace), "segments")),
+                ConsolePanel(self.cursor),
+                to_set,
+                LinuxPanel(name, lambda values: self.set(**values), self.guard),
                 CapturePanel(name),
             ]
-        self._stale = set(self._panels)
-        self._sentence = widgets.HTML()
-        self._tabs = widgets.Tab(
-            [panel.widget for panel in self._panels], titles=[panel.title for panel in self._panels]
-        )
-        self._tabs.selected_index = 0
-        self._tabs.observe(lambda change: self._carefully(self._refresh), "selected_index")
-        super().__init__(
-            [
-                widgets.HTML(f"<style>{_STYLE.read_text()}</style>").add_class("tcplab-style"),
-                self._head(),
-                *self._turnable(),
-                self._sentence,
-                self._tabs,
-                SliderNames(),
-            ]
-        )
-        self.add_class("tcplab-explorer")
+        else:
+            numbers = TextPanel("Numbers", lambda experiment, trace: scrolled(study_tables(trace), "numbers"))
+            panels += [numbers, to_set]
+        #: What each tab shows, by its title.
+        self.panels = {panel.title: panel for panel in panels}
+        pages = {title: panel.widget for title, panel in self.panels.items()}
+        self.tabs = Tabs(pages, lambda title: self.guard(lambda: self._fill(title)))
+        self.build(self._head(), *self._rows(), self.status, self.tabs, SliderNames())
         self.set(**initial)
         #: What `reset` goes back to.
         self._initial = dict(self._values)
         remember(self)
-
-    # -- for cells and tests -----------------------------------------------------------------
 
     @property
     def values(self) -> dict[str, Any]:
@@ -121,7 +324,7 @@ class Explorer(widgets.VBox):
 
     @property
     def warnings(self) -> list[str]:
-        """What one must know before believing the run that is shown; mostly nothing."""
+        """Where the run that is shown differs from a real one, or is shown in part; mostly nothing."""
         if self.trace is None:
             return []
         return [*self.trace.warnings, *filter(None, [excerpt_words(self.trace)])]
@@ -129,26 +332,13 @@ class Explorer(widgets.VBox):
     @property
     def figure(self) -> Any:
         """The picture that is shown, as a plotly figure; None when there is none."""
-        return self._picture.figure.figure
+        return self.picture.figure.figure
 
     def set(self, **values: Any) -> None:
-        """Turn knobs by name. What is wrong with a name or a value stands in `sentence` afterwards."""
+        """Set parameters by name. `sentence` then says what is wrong with a name or a value."""
         with self._lock:
             wrong = [said for name, value in values.items() if (said := self._take(name, value))]
             self._update(wrong[0] if wrong else None)
-
-    def _take(self, name: str, value: Any) -> str:
-        """Keep a value; what is wrong with it, if not even its control could show it."""
-        owner = self.experiment_class.name
-        if name not in self._knobs:
-            return f"{owner} has no parameter {name!r}; it has {', '.join(self._knobs)}."
-        try:
-            value = self._knobs[name].check(name, value)
-        except ParameterError as error:
-            if not self._controls[name].can_show(value):
-                return str(error)
-        self._values[name] = value
-        return ""
 
     def use(self, preset: str) -> None:
         """Set all parameters as a preset has them; the list above the controls has their names."""
@@ -163,134 +353,115 @@ class Explorer(widgets.VBox):
         self.set(**self._initial)
 
     def start_again(self) -> None:
-        """The same, and its first tab in front. See `tcplab.lesson.start_again`."""
+        """Reset, with the first tab in front. See `tcplab.lesson.start_again`."""
         self.reset()
-        self._tabs.selected_index = 0
+        self.tabs.selected_index = 0
 
     def look_at(self, seconds: float) -> str:
-        """Pick a moment, in seconds since the first segment; returns what the consoles show then."""
+        """Pick an instant, in seconds since the first segment; returns what the consoles show then."""
         with self._lock:
             if self.trace is None:
                 return ""
-            self._moment.pick(self.trace.start + round(seconds * SECOND))
-            return console.console(self.trace, self._moment.t)
+            self.cursor.pick(self.trace.start + round(seconds * SECOND))
+            return console.console(self.trace, self.cursor.t)
 
     # -- building ----------------------------------------------------------------------------
 
     def _control(self, name: str, initial: Any) -> Control:
-        knob, default = self._knobs[name], self._defaults[name]
         presets = [preset[name] for preset in self._presets.values()]
-        return Control(knob, default, [initial, *presets], lambda value: self.set(**{name: value}))
+        return Control(
+            self._knobs[name],
+            self._defaults[name],
+            [initial, *presets],
+            lambda value: self.set(**{name: value}),
+        )
 
     def _head(self) -> widgets.Widget:
         """Title, presets and reset."""
-        self._preset = widgets.Dropdown(options=[OWN, *self._presets], description="preset")
-        self._preset.style.description_width = "initial"
-        self._preset.observe(self._on_preset, "value")
-        reset = widgets.Button(description="Reset", icon="undo", tooltip="Back to the values it began with.")
-        reset.on_click(lambda button: self.reset())
         title = widgets.HTML(f"<h3>{escape(self.experiment_class.title)}</h3>")
-        parts = [title, *([self._preset] if self._presets else []), reset]
-        return widgets.HBox(parts).add_class("tcplab-head")
+        self._preset = labelled(widgets.Dropdown(options=[OWN, *self._presets], description="preset"))
+        self.react(self._preset, lambda name: self._show_values() if name == OWN else self.use(name))
+        reset = button("Reset", "undo", self.reset, "Back to the values it began with.")
+        return in_row(title, *([self._preset] if self._presets else []), reset)
 
-    def _turnable(self) -> list[widgets.Widget]:
-        first = [name for name in self.experiment_class.controls if name in self._controls]
-        rest = [name for name in self._controls if name not in first]
-        rows = [[self._controls[name].widget for name in names] for names in (first, rest)]
-        grids = [widgets.Box(row).add_class("tcplab-controls") for row in rows]
-        folded = widgets.Accordion([grids[1]], titles=[f"{len(rest)} more settings"])
-        folded.selected_index = None
-        return [grids[0], folded.add_class("tcplab-more")]
-
-    def _on_preset(self, change: Any) -> None:
-        if not self._quiet and change["new"] in self._presets:
-            self.use(change["new"])
-        elif not self._quiet:
-            self._show_values()
+    def _rows(self) -> list[widgets.Widget]:
+        """The controls, the less important ones folded away."""
+        first = [name for name in self.experiment_class.controls if name in self.controls]
+        rest = [name for name in self.controls if name not in first]
+        grids = [
+            widgets.Box([self.controls[name].widget for name in names]).add_class("tcplab-controls")
+            for names in (first, rest)
+        ]
+        return [grids[0], folded(f"{len(rest)} more settings", grids[1]).add_class("tcplab-more")]
 
     # -- showing -----------------------------------------------------------------------------
 
-    def _update(self, wrong: str | None = None) -> None:
+    def _take(self, name: str, value: Any) -> str:
+        """Keep a value; returns what is wrong with it, if not even its control could show it."""
+        if name not in self._knobs:
+            return f"{self.experiment_class.name} has no parameter {name!r}; it has {', '.join(self._knobs)}."
+        try:
+            value = self._knobs[name].check(name, value)
+        except ParameterError as error:
+            if not self.controls[name].can_show(value):
+                return str(error)
+        self._values[name] = value
+        return ""
+
+    def _update(self, wrong: str | None) -> None:
         """Run the model with the values that are set, and show all of it, or why not."""
         with self._lock:
-            self.trace, self.experiment, self.error = None, None, wrong
+            self.error = None
             if wrong is None:
-                self._carefully(self._run)
+                self.guard(self._run)
+            else:
+                self.refuse(wrong)
             self._show_values()
-            self._stale = set(self._panels)
-            self._carefully(self._refresh)
-            self._say()
-
-    def _carefully(self, action: Callable[[], None]) -> None:
-        """Do something for the learner, who gets one sentence when it can't be done."""
-        with self._lock:
-            try:
-                action()
-                return
-            except ParameterError as error:
-                self.error = str(error)
-            except Exception as error:
-                # A mistake of ours: the learner can't mend it, whoever reads the log can.
-                self.log.error("%s with %s", self.experiment_class.name, self._values, exc_info=error)
-                what = f"{type(error).__name__}: {error}"
-                self.error = f"With these values tcplab itself makes a mistake ({what}); try others."
-            self.trace, self.experiment = None, None
-            for panel in self._panels:
-                panel.empty()
-            self._say()
+            if self.error is None:
+                self.tabs.renew()
+            if self.error is None:  # nor has the picture failed
+                self.say(self.sentence, notes=[f"⚠ {warning}" for warning in self.warnings])
 
     def _run(self) -> None:
         experiment = self.experiment_class.from_values(self._values)
         self._values.update(experiment.values())
         trace = run(experiment)
         self.sentence = experiment.sentence(trace)
-        self._excerpt = excerpt(trace)
-        self._moment.restart(self._excerpt)
+        self._whole, self._excerpt = trace, excerpt(trace)
+        self.cursor.restart(self._excerpt)
         self.experiment, self.trace = experiment, trace
 
     def _show_values(self) -> None:
-        self._quiet = True
-        try:
-            for name, control in self._controls.items():
+        with self.quietly():
+            for name, control in self.controls.items():
                 control.show(self._values[name])
             same = (preset for preset, values in self._presets.items() if values == self._values)
             self._preset.value = next(same, OWN)
-        finally:
-            self._quiet = False
 
-    def _refresh(self) -> None:
-        """Fill the tab that is seen, and empty all of them when there is nothing to show."""
-        if self.trace is None:
-            for panel in self._panels:
-                panel.empty()
-            return
-        seen = self._panels[self._tabs.selected_index or 0]
-        if seen in self._stale:
-            seen.refresh(self.experiment, self.trace if seen.needs_all else self._excerpt)
-            self._stale.discard(seen)
+    def _fill(self, title: str) -> None:
+        panel = self.panels[title]
+        panel.refresh(self.experiment, self._whole if panel.whole_run else self._excerpt)
 
-    def _say(self) -> None:
-        if self.error is not None:
-            self.sentence = self.error
-        self._tabs.layout.display = "none" if self.error else ""
-        self._sentence.value = self._sentence_html()
+    def say(self, sentence: str, **how: Any) -> None:
+        super().say(sentence, **how)
+        visible(self.tabs, self.error is None)
 
-    def _sentence_html(self) -> str:
-        marks = "tcplab-sentence wrong" if self.error else "tcplab-sentence"
-        said = f"✗ {self.error}" if self.error else self.sentence
-        lines = [paragraph(said), *(paragraph(f"⚠ {warning}", "warning") for warning in self.warnings)]
-        return f'<div class="{marks}" role="status" aria-live="polite">{"".join(lines)}</div>'
+    def refuse(self, why: str) -> None:
+        self.trace = self.experiment = None
+        self.tabs.forget()
+        for panel in self.panels.values():
+            panel.empty()
+        super().refuse(why)
 
-    # -- where no widget can live ------------------------------------------------------------
+    def guard(self, action: Action, refuse: Callable[[str], None] | None = None) -> None:
+        with self._lock:
+            super().guard(action, refuse)
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{escape(self.experiment_class.title)}</b></p>{self.status.value}"
 
     def __repr__(self) -> str:
         return "\n".join([self.sentence, *self.warnings])
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(super()._repr_mimebundle_(**options) or {})
-        title = escape(self.experiment_class.title)
-        text = f"<p><b>{title}</b></p>{self._sentence_html()}"
-        return bundle | {"text/plain": repr(self), "text/html": text}
 
 
 def explore(experiment_class: Any, **initial: Any) -> Explorer:
@@ -302,17 +473,16 @@ def explore(experiment_class: Any, **initial: Any) -> Explorer:
     return Explorer(experiment_class, **initial)
 
 
-# ----------------------------------------------------------------------
-# All combinations of two parameters as a table of buttons: press one, and the explorer below runs it.
-#
-# Cells begin as a question mark, so that one can guess first. A cell that was tried says what came back,
-# and whether a recording on Linux says the same.
-
+#: What a cell of a `Matrix` says before it was tried.
 UNTRIED = "?"
 
 
 class Matrix(widgets.VBox):
-    """A table over an explorer. See `matrix`."""
+    """All combinations of two parameters as a table of buttons above an explorer. See `matrix`.
+
+    Cells begin as a question mark, so a learner can guess first. One that was tried says what came back,
+    and whether a recording on Linux says the same.
+    """
 
     def __init__(
         self,
@@ -328,25 +498,25 @@ class Matrix(widgets.VBox):
         self._row, self._rows = rows
         self._column, self._columns = columns
         self._result, self._recorded = result, recorded
-        self._buttons = {
-            (row, column): self._button(row, column) for row in self._rows for column in self._columns
+        #: The button of each combination, by its two values.
+        self.cells = {
+            (row, column): self._cell(row, column) for row in self._rows for column in self._columns
         }
-        heads = [widgets.HTML(f"<b>{escape(name)}</b>") for name in self._columns.values()]
-        lines: list[widgets.Widget] = [widgets.HTML(), *heads]
-        for row, name in self._rows.items():
+        #: What recordings on Linux say of the cells that were tried last.
+        self.status = widgets.HTML()
+        lines = [widgets.HTML(), *(widgets.HTML(f"<b>{escape(name)}</b>") for name in self._columns.values())]
+        for row_value, name in self._rows.items():
             lines += [
                 widgets.HTML(f"<b>{escape(name)}</b>"),
-                *(self._buttons[row, column] for column in self._columns),
+                *(self.cells[row_value, column] for column in self._columns),
             ]
         grid = widgets.GridBox(lines)
         grid.layout.grid_template_columns = (
             f"minmax(9em, 1.4fr) repeat({len(self._columns)}, minmax(6em, 1fr))"
         )
         grid.layout.grid_gap = "4px"
-        everything = widgets.Button(description="Try all", tooltip="Run every cell of the table.")
-        everything.on_click(lambda button: self.try_all())
-        self._said = widgets.HTML()
-        super().__init__([grid, widgets.HBox([everything, self._said]), explorer])
+        everything = button("Try all", "", self.try_all, "Run every cell of the table.")
+        super().__init__([grid, widgets.HBox([everything, self.status]), explorer])
         self._settings = self._others()
 
     def try_cell(self, row: Any, column: Any) -> Any:
@@ -356,7 +526,7 @@ class Matrix(widgets.VBox):
         came_back = self.explorer.outcome.get(self._result)
         self._show(row, column, came_back)
         linux = self._on_linux(row, column)
-        self._said.value = "" if linux is None else escape(f"Linux, recorded: {linux}")
+        self.status.value = "" if linux is None else escape(f"Linux, recorded: {linux}")
         return came_back
 
     def try_all(self) -> None:
@@ -367,48 +537,42 @@ class Matrix(widgets.VBox):
             self._show(row, column, came_back)
             pairs.append((self._on_linux(row, column), came_back))
         recorded = [linux == model for linux, model in pairs if linux is not None]
-        says = f"{sum(recorded)} of {len(recorded)} cells gave the same on Linux." if recorded else ""
-        self._said.value = escape(says)
+        same = f"{sum(recorded)} of {len(recorded)} cells gave the same on Linux." if recorded else ""
+        self.status.value = escape(same)
 
     def results(self) -> dict[tuple[Any, Any], Any]:
         """What the model gives in every cell, with the explorer's other parameters as they are."""
         kind = self.explorer.experiment_class
-        found = {}
-        for row, column in self._buttons:
-            values = {**self.explorer.values, self._row: row, self._column: column}
-            found[row, column] = run(kind.from_values(values)).outcome[self._result]
-        return found
+        return {cell: run(kind.from_values(self._values(*cell))).outcome[self._result] for cell in self.cells}
 
-    def _button(self, row: Any, column: Any) -> widgets.Button:
-        button = widgets.Button(
-            description=UNTRIED, tooltip=f"{self._rows[row]}; then {self._columns[column]}"
-        )
-        button.layout.width = "auto"
-        button.on_click(lambda button: self.try_cell(row, column))
-        return button
+    def _values(self, row: Any, column: Any) -> dict[str, Any]:
+        return {**self.explorer.values, self._row: row, self._column: column}
+
+    def _cell(self, row: Any, column: Any) -> widgets.Button:
+        tooltip = f"{self._rows[row]}; then {self._columns[column]}"
+        made = button(UNTRIED, "", lambda: self.try_cell(row, column), tooltip)
+        made.layout.width = "auto"
+        return made
 
     def _show(self, row: Any, column: Any, came_back: Any) -> None:
-        button = self._buttons[row, column]
-        button.description = self._labels.get(came_back, str(came_back))
-        button.button_style = "success" if came_back == "ok" else "warning"
+        cell = self.cells[row, column]
+        cell.description = self._labels.get(came_back, str(came_back))
+        cell.button_style = "success" if came_back == "ok" else "warning"
 
     def _others(self) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in self.explorer.values.items()
-            if name not in (self._row, self._column)
-        }
+        values = self.explorer.values
+        return {name: values[name] for name in values if name not in (self._row, self._column)}
 
     def _forget_if_others_changed(self) -> None:
         """What was tried with other settings says nothing about these."""
         if (now := self._others()) != self._settings:
             self._settings = now
-            for button in self._buttons.values():
-                button.description, button.button_style = UNTRIED, ""
+            for cell in self.cells.values():
+                cell.description, cell.button_style = UNTRIED, ""
 
     def _on_linux(self, row: Any, column: Any) -> Any:
         """What the recording says of a cell with the explorer's other settings; None where it doesn't."""
-        values = {**self.explorer.values, self._row: row, self._column: column}
+        values = self._values(row, column)
         defaults = self.explorer.experiment_class.defaults()
         for cell in self._recorded:
             if all(values[name] == cell.get(name, defaults[name]) for name in values):

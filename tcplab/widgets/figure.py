@@ -1,4 +1,4 @@
-"""A living plotly figure: shows whatever it was last told, in every front end and after a reload.
+"""A living plotly figure: shows its last picture, in every front end and after a reload.
 
 plotly's own FigureWidget hands a newly attached front end the figure of its constructor, and sends
 5 MB per instance. This one has a single synchronised trait, the whole figure as JSON: one message
@@ -22,7 +22,7 @@ import traitlets
 from tcplab.pictures.theme import JUPYTER_STYLE, PICTURE_CLASS, Picture
 
 #: What is said of a picture that brings no words of its own.
-_BESIDE = "Picture: the sentence beside it says what it shows."
+_NO_WORDS = "Picture: the sentence beside it says what it shows."
 _TABLE_STYLE = """
 .tcplab-as-table { margin: 0.2em 0 0.6em; font-size: 14px; }
 .tcplab-as-table > summary { cursor: pointer; }
@@ -46,7 +46,7 @@ class LivingFigure(anywidget.AnyWidget):
     said = traitlets.Unicode("").tag(sync=True)
     #: The same as a table, HTML whose texts are escaped: folded away below the picture. Empty: none.
     table = traitlets.Unicode("").tag(sync=True)
-    #: Where somebody clicked last: {"y": in units of the y axis, "change": of which drawing}.
+    #: The last click: {"y": in units of the y axis, "change": of which drawing}.
     clicked = traitlets.Dict({}).tag(sync=True)
 
     def __init__(self, filename: str = "tcplab", **options: Any) -> None:
@@ -54,7 +54,8 @@ class LivingFigure(anywidget.AnyWidget):
         self.add_class(PICTURE_CLASS)
         self.on_msg(self._on_message)
         self._filename = filename
-        self._changes = 0
+        #: How many pictures it has shown.
+        self.changes = 0
         self._picture: Picture | None = None
 
     def show(self, picture: Picture, said: str = "", table: str = "") -> None:
@@ -63,14 +64,14 @@ class LivingFigure(anywidget.AnyWidget):
         `said` is what it shows, in words; without it, it refers to the sentence that stands beside every
         picture. `table` is the same as HTML, where no other place has it.
         """
-        self.said, self.table = said or _BESIDE, table
-        self._changes += 1
+        self.said, self.table = said or _NO_WORDS, table
+        self.changes += 1
         self._picture = picture
         drawn = {
             "data": picture.data,
             "layout": picture.layout,
             "filename": self._filename,
-            "change": self._changes,
+            "change": self.changes,
         }
         self.drawn = json.dumps(drawn, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -84,15 +85,15 @@ class LivingFigure(anywidget.AnyWidget):
         """What is drawn, as a plotly figure of its own; None when nothing is."""
         return self._picture.figure() if self._picture else None
 
-    def on_click(self, told: Callable[[float], None]) -> None:
-        """Call `told` with the y of every click on the picture that is drawn."""
+    def on_click(self, action: Callable[[float], None]) -> None:
+        """Call `action` with the y of every click on the picture that is drawn."""
 
-        def tell(change: Any) -> None:
+        def clicked(change: Any) -> None:
             click = change["new"]
-            if click.get("change") == self._changes and self._picture:
-                told(click["y"])
+            if click.get("change") == self.changes and self._picture:
+                action(click["y"])
 
-        self.observe(tell, "clicked")
+        self.observe(clicked, "clicked")
 
     def _on_message(self, widget: Any, content: Any, buffers: Any) -> None:
         """A page that has no plotly yet asks for it."""
@@ -100,17 +101,3 @@ class LivingFigure(anywidget.AnyWidget):
             from plotly.offline import get_plotlyjs
 
             self.send("plotly", [get_plotlyjs().encode()])
-
-
-# ----------------------------------------------------------------------
-# Gives the sliders of an explorer the name and the value that a screen reader says.
-
-
-class SliderNames(anywidget.AnyWidget):
-    """Nothing to see: works on the sliders of the `.tcplab-explorer` that it stands in.
-
-    ipywidgets leaves a slider's handle without a name, and of one over a list it says the position
-    in the list.
-    """
-
-    _esm = Path(__file__).with_name("names.js")

@@ -1,30 +1,25 @@
-"""The tab "On real Linux": a recorded run over the model's, and a button that makes one now.
+"""A run on real Linux over the model's: as a picture for a lesson, and as a tab of the explorer.
 
-A run is shown only while the explorer stands at the parameters it was made with. It needs nothing
-that a browser's Python lacks until somebody looks at the tab.
+The tab shows a run only while the explorer has the parameters that it was made with. It needs nothing
+that a browser's Python lacks until the tab is opened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from html import escape
 from typing import Any
 
 import ipywidgets as widgets
 
 from tcplab.bench.agreement import Compared, judge
-from tcplab.core.html import paragraph
+from tcplab.core.html import paragraph, status
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
-from tcplab.pictures.ladder import draw
 from tcplab.pictures.overlay import overlay
 from tcplab.pictures.tables import trace_table
-from tcplab.widgets.base import Guard, Panel
+from tcplab.widgets.base import Guard, Panel, Progress, Shell, button, in_row, visible
 from tcplab.widgets.figure import LivingFigure
-
-# ----------------------------------------------------------------------
-# A run on Linux over the model's, in one call: what a lesson shows as proof.
 
 HOW_TO_READ = (
     "The arrows are the model's. A band behind one and ✓: Linux sent the same, at the second that stands "
@@ -32,21 +27,19 @@ HOW_TO_READ = (
 )
 
 
-class Both(widgets.VBox):
+class Both(Shell):
     """The picture of both, below the sentence of agreement."""
 
     def __init__(self, experiment: Compared, linux: Trace) -> None:
+        super().__init__()
         agreement, ours, theirs = judge(experiment, linux)
-        #: Whether they agree, and in what not.
-        self.sentence = agreement.sentence
         self.figure = LivingFigure(f"{experiment.name}_on_linux")
         trace, overlaid = overlay(ours, theirs)
-        self.figure.show(draw(trace, overlay=overlaid), self.sentence, trace_table(trace, overlaid))
-        said = f'<div style="line-height: 1.5"><b>{escape(self.sentence)}</b><br>{HOW_TO_READ}</div>'
-        super().__init__([widgets.HTML(said), self.figure])
-
-    def __repr__(self) -> str:
-        return self.sentence
+        self.figure.show(
+            ladder.draw(trace, overlay=overlaid), agreement.sentence, trace_table(trace, overlaid)
+        )
+        self.say(agreement.sentence)
+        self.build(self.status, widgets.HTML(paragraph(HOW_TO_READ, "tcplab-help")), self.figure)
 
 
 def both(experiment: Compared, linux: Trace) -> Both:
@@ -57,7 +50,7 @@ def both(experiment: Compared, linux: Trace) -> Both:
     return Both(experiment, linux)
 
 
-#: A run that would take longer than this is not started by a click: seconds.
+#: Seconds; a run that takes longer can't be started by a click.
 LONGEST_S = 1200
 #: Segments that one picture of both can hold.
 MOST = 600
@@ -69,11 +62,11 @@ class LinuxPanel(Panel):
     """A run on real Linux over the model's, and the sentence of agreement."""
 
     title = "On real Linux"
-    needs_all = True
+    whole_run = True
 
-    def __init__(self, name: str, turn: Callable[[Mapping[str, Any]], None], guard: Guard) -> None:
-        self._name, self._turn, self._guard = name, turn, guard
-        #: Runs made here or recorded, by their parameters, with a word on where they come from.
+    def __init__(self, name: str, set_values: Callable[[Mapping[str, Any]], None], guard: Guard) -> None:
+        self._name, self._set_values, self._guard = name, set_values, guard
+        #: Runs made here or recorded, by their parameters, each with the sentence on its origin.
         self._runs: dict[str, tuple[Trace, str]] = {}
         self._recorded: Mapping[str, Any] | None = None
         self._opened = False
@@ -81,48 +74,39 @@ class LinuxPanel(Panel):
         self._experiment: Any = None
         self._takes = 0.0
         self._sandbox: Any = None
-        self._figure = LivingFigure(f"{name}_on_linux")
-        self._where, self._said = widgets.HTML(), widgets.HTML()
-        self._go = _button("Run it on this Linux now", "play", self._start)
-        self._stop = _button("Cancel", "stop", self._cancel)
-        self._back = _button("Set the recording's values", "undo", self._to_recording)
-        self._bar = widgets.FloatProgress(max=1, layout=widgets.Layout(width="16rem"))
-        self._bar.tooltip = "How far the run is"
-        self._far = widgets.HTML()
-        self._running = widgets.HBox([self._bar, self._far, self._stop])
-        buttons = widgets.HBox([self._go, self._back]).add_class("tcplab-head")
-        self.widget = widgets.VBox([self._where, buttons, self._running, self._said, self._figure])
-        self._show_progress(False)
-
-    # -- a panel ---------------------------------------------------------------------------
+        self.figure = LivingFigure(f"{name}_on_linux")
+        self._where, self._status = widgets.HTML(), widgets.HTML()
+        self._go = button("Run it on this Linux now", "play", self._start)
+        self._back = button("Set the recording's values", "undo", self._to_recording)
+        self._progress = Progress(self._cancel)
+        buttons = in_row(self._go, self._back)
+        self.widget = widgets.VBox([self._where, buttons, self._progress, self._status, self.figure])
 
     def refresh(self, experiment: Any, trace: Trace) -> None:
         self._open()
         self._experiment, self._takes = experiment, (trace.end - trace.start) / SECOND
         key = _key(experiment.values())
-        self._back.layout.display = "none" if self._recorded is None or key == _key(self._recorded) else ""
+        visible(self._back, self._recorded is not None and key != _key(self._recorded))
         self._offer()
         if key in self._runs:
             self._show(*self._runs[key])
             return
-        self._figure.clear()
-        self._said.value = ""
+        self.figure.clear()
+        self._status.value = ""
         self._where.value = paragraph(self._nothing())
 
     def empty(self) -> None:
         self._experiment = None
-        self._figure.clear()
-        self._where.value = self._said.value = ""
+        self.figure.clear()
+        self._where.value = self._status.value = ""
         self._offer()
 
-    # -- what there is ---------------------------------------------------------------------
-
     def _open(self) -> None:
-        """Once, when somebody looks: the recording, and whether this machine can run one."""
+        """When the tab is first opened: read the recording, check whether this machine can make a run."""
         if self._opened:
             return
         self._opened = True
-        self._why_not = _why_not()
+        self._why_not = why_not()
         from tcplab.capture import CaptureError
         from tcplab.capture.recordings import recording
 
@@ -135,7 +119,7 @@ class LinuxPanel(Panel):
         self._runs[_key(trace.parameters)] = trace, where
 
     def _nothing(self) -> str:
-        """Why there is no run to be seen."""
+        """Why no run is shown."""
         takes = duration(max(round(self._takes), 1) * SECOND)
         if self._why_not is not None:
             can = f"None can be made here: {self._why_not}"
@@ -146,34 +130,31 @@ class LinuxPanel(Panel):
         return f"No run on Linux with these values yet. {can}"
 
     def _offer(self) -> None:
-        """The button, where a click on it can do something."""
+        """Enable the button where a click on it can do something."""
         able = self._experiment is not None and self._why_not is None and self._takes <= LONGEST_S
         self._go.disabled = not able or self._sandbox is not None
 
     def _show(self, linux: Trace, where: str) -> None:
         agreement, ours, theirs = judge(self._experiment, linux)
         self._where.value = paragraph(where)
-        said = [paragraph(agreement.sentence)]
-        said += [paragraph(str(difference)) for difference in agreement.differences[1:4]]
+        lines = [paragraph(agreement.sentence)]
+        lines += [paragraph(str(difference)) for difference in agreement.differences[1:4]]
         rules = self._experiment.linux
         if not linux.linux.startswith(f"{rules}."):
             also = f"The model keeps to the rules of Linux {rules}, the run was on {linux.linux}."
-            said.append(paragraph(also, "warning"))
-        marks = "tcplab-sentence" if agreement.agrees else "tcplab-sentence wrong"
-        self._said.value = f'<div class="{marks}" role="status" aria-live="polite">{"".join(said)}</div>'
+            lines.append(paragraph(also, "warning"))
+        self._status.value = status("".join(lines), wrong=not agreement.agrees)
         if max(len(ours.trace.packets), len(linux.packets)) > MOST:
-            self._figure.clear()
+            self.figure.clear()
             self._where.value += paragraph(f"More than {MOST} segments: too many for a picture of both.")
             return
         trace, overlaid = overlay(ours, theirs)
-        self._figure.show(ladder.draw(trace, overlay=overlaid))
+        self.figure.show(ladder.draw(trace, overlay=overlaid))
         self._where.value += paragraph(HOW_TO_READ, "tcplab-help")
 
     def _to_recording(self) -> None:
         if self._recorded is not None:
-            self._turn(self._recorded)
-
-    # -- a run now -------------------------------------------------------------------------
+            self._set_values(self._recorded)
 
     def _start(self) -> None:
         if self._experiment is None or self._sandbox is not None:
@@ -183,13 +164,13 @@ class LinuxPanel(Panel):
         from tcplab.bench.sandbox import Sandbox
 
         self._sandbox = Sandbox()
-        self._show_progress(True)
+        self._progress.show(0, " starting …")
         self._offer()
         Thread(target=self._run, args=(self._experiment, self._sandbox, self._takes), daemon=True).start()
 
     def _cancel(self) -> None:
         if self._sandbox is not None:
-            self._far.value = " ending it …"
+            self._progress.show(self._progress.bar.value, " ending it …")
             self._sandbox.cancel()
 
     def _run(self, experiment: Any, sandbox: Any, takes: float) -> None:
@@ -199,8 +180,8 @@ class LinuxPanel(Panel):
         from tcplab.bench.script import ScriptError
 
         def progress(seconds: float, segments: int) -> None:
-            self._bar.value = min(seconds / takes, 1) if takes else 1
-            self._far.value = escape(f" {seconds:.0f} of {takes:.0f} s, {segments} segments")
+            share = min(seconds / takes, 1) if takes else 1
+            self._progress.show(share, f" {seconds:.0f} of {takes:.0f} s, {segments} segments")
 
         trouble = ""
         try:
@@ -218,7 +199,7 @@ class LinuxPanel(Panel):
             self._guard(lambda: self._over(experiment, trouble))
 
     def _over(self, experiment: Any, trouble: str) -> None:
-        self._show_progress(False)
+        self._progress.show(None)
         self._offer()
         if self._experiment is None:
             return
@@ -229,26 +210,16 @@ class LinuxPanel(Panel):
         else:
             self._where.value = paragraph("The run is over; it belongs to the values that were set before.")
 
-    def _show_progress(self, shown: bool) -> None:
-        self._running.layout.display = "" if shown else "none"
-        self._bar.value, self._far.value = 0, " starting …"
-
-
-def _button(text: str, icon: str, pressed: Callable[[], None]) -> widgets.Button:
-    button = widgets.Button(description=text, icon=icon, layout=widgets.Layout(width="auto"))
-    button.on_click(lambda _: pressed())
-    return button
-
 
 def _key(values: Mapping[str, Any]) -> str:
-    """Parameters as far as they matter to a real Linux."""
+    """The parameters that matter to a real Linux, as a key."""
     return repr(sorted((name, value) for name, value in values.items() if name not in _MODEL_ONLY))
 
 
-def _why_not() -> str | None:
+def why_not() -> str | None:
     """Why no run can be made here; None when it can."""
     try:
-        from tcplab.bench.sandbox import why_not
+        from tcplab.bench import sandbox
     except ImportError:
         return "this Python, in a browser, has no Linux of its own."
-    return why_not()
+    return sandbox.why_not()

@@ -1,22 +1,22 @@
-"""The map keepalive against a box's idle timer: where a silent connection lives, and who is told where not.
+"""Maps of two settings: keepalive against a middlebox's idle timer, and any two parameters of a sweep.
 
-Both axes are logarithmic. Left of the diagonal a probe comes before the box forgets. Common boxes are
-lines, each with what it does to the connection at one's own keepalive; common clients stand on the
-diagonal: they live behind every box above them. A strip at the right is for keepalive that is off.
+The idle map shows where a silent connection survives, and which end gets an error where not. Both axes
+are logarithmic. Left of the diagonal a probe comes before the box forgets. Common boxes are lines, each
+with what it does to the connection at the keepalive that is set; common clients are on the diagonal:
+their connections survive behind every box above them. A strip at the right is for keepalive that is off.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from html import escape
 from itertools import groupby, pairwise
 from math import ceil, isfinite, log10
 from numbers import Real
-from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
@@ -33,63 +33,343 @@ from tcplab.core.knobs import (
     Knob,
     ParameterError,
 )
-from tcplab.core.text import SECOND, duration
+from tcplab.core.table import html_table
+from tcplab.core.text import in_words
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Picture, Text
+from tcplab.widgets.base import Shell, SliderNames, folded
 from tcplab.widgets.controls import Control
-from tcplab.widgets.figure import LivingFigure, SliderNames
+from tcplab.widgets.figure import LivingFigure
 
 if TYPE_CHECKING:
     import pandas
 
+#: Ends of the axes, seconds: keepalive up to the most that Linux takes, idle timers up to ten days.
+LEFT, RIGHT, LOW, HIGH = 1.0, 32767.0, 10.0, 864_000.0
+#: The strip for keepalive that is off, and its middle.
+OFF_FROM, OFF, OFF_TO = 40_000.0, 66_000.0, 110_000.0
+#: px of the plotting area.
+_HEIGHT = 640
+#: How finely a border is drawn, parts of a decade; and one that runs have to find.
+_FINE, _COARSE = 24, 6
+#: Fill pattern of each area; symbol of a marker and sign in words of each outcome.
+PATTERNS = {SURVIVES: "", RESET: "/", SILENT: "x"}
+SIGNS = {SURVIVES: ("circle", "✓"), RESET: ("diamond", "◆"), SILENT: ("x", "✗")}
+#: Well-known middleboxes that would only repeat another one's line.
+_LEFT_OUT = ("EC2 connection tracking", "Cisco ASA firewall")
+_TICKS = (1, 5, 15, 60, 300, 1800, 7200, 28_800, 86_400, 432_000)
 
-# ----------------------------------------------------------------------
-# Two parameters of a sweep against each other: a cell for each pair, its result as colour and as text.
 
-#: What stands in a cell whose result never came (`null` in the contracts).
+@lru_cache(maxsize=1)
+def map_middleboxes() -> tuple[MiddleboxSettings, ...]:
+    """The middleboxes that the map names, the shortest idle timer first."""
+    known = (box for box in known_middleboxes().values() if box.kind == "layer4")
+    return tuple(sorted((box for box in known if box.name not in _LEFT_OUT), key=lambda box: box.idle_s))
+
+
+def draw_idle_map(silence: SilentConnection, *, title: str | None = None, dark: bool = False) -> Picture:
+    """The map under these settings, which are marked in it."""
+    drawing = _Map(silence, look.theme(dark))
+    return Picture(drawing.data(), drawing.layout(title))
+
+
+class _Map:
+    """The picture under construction; x and y are decimal logarithms of seconds."""
+
+    def __init__(self, silence: SilentConnection, colours: look.Theme) -> None:
+        self.silence, self.colours = silence, colours
+        self.areas = {outcome: Line() for outcome in OUTCOMES}
+        self.boxes, self.diagonal, self.quiet, self.mine = Line(), Line(), Line(), Line()
+        self.marks: dict[str, Line] = {outcome: Line() for outcome in OUTCOMES}
+        self.clients, self.ring = Line(), Line()
+        self.text = Text()
+        self.here = log10(
+            OFF if not silence.keepalive_idle_s else _within(silence.keepalive_idle_s, LEFT, RIGHT)
+        )
+        self._draw_areas()
+        self._draw_boxes()
+        self._draw_clients()
+        self._draw_mine()
+
+    def _draw_areas(self) -> None:
+        """Above the border a probe always comes in time; what happens below it is asked of a run."""
+        silence = self.silence
+        left, right, low, high = map(log10, (LEFT, RIGHT, LOW, HIGH))
+        off = log10(OFF_FROM), log10(OFF_TO)
+        quiet = log10(_within(silence.quiet_s, LOW, HIGH))
+        border = self._border(left, right)
+        self._area(SURVIVES, [*border, (right, high), (left, high)])
+        self._area(SURVIVES, [(off[0], quiet), (off[1], quiet), (off[1], high), (off[0], high)])
+        if quiet > low:
+            if silence.expired == "drop_inbound" and silence.waiting_for == "long_query":
+                self._cut(border, low)
+            else:
+                self._area(self._outcome(RIGHT, LOW), [*border, (right, low), (left, low)])
+            x, y = (right + log10(200)) / 2, low + 0.25 * (min(right, quiet) - low)
+            self._name(self._outcome(10**x, 10**y), x, y)
+            off_area = [(off[0], low), (off[1], low), (off[1], quiet), (off[0], quiet)]
+            self._area(self._outcome(0, LOW), off_area)
+        self._name(SURVIVES, log10(8), log10(60_000))
+        self.diagonal.add([(low, low), (right, right)])
+        if low < quiet < high:
+            self.quiet.add([(left, quiet), (off[1], quiet)])
+            label = f"the silence lasts {in_words(silence.quiet_s)}: no box above forgets  "
+            self.text.add(right, quiet, label, "top left", self.colours.ink)
+
+    def _border(self, left: float, right: float) -> list[tuple[float, float]]:
+        """The longest time without a segment at each keepalive, from the left to the right."""
+        count = round((right - left) * _FINE)
+        xs = {left + (right - left) * i / count for i in range(count + 1)}
+        xs |= {x for x in (log10(LOW), log10(max(self.silence.quiet_s, LEFT))) if left <= x <= right}
+        gaps = ((x, self.silence.longest_gap(10**x)) for x in sorted(xs))
+        return [(x, log10(_within(gap, LOW, HIGH))) for x, gap in gaps]
+
+    def _cut(self, border: list[tuple[float, float]], low: float) -> None:
+        """Cut the area below the border where late probes may still let the answer in.
+
+        The longer the middlebox's timer, the sooner they do: in each column runs find the shortest one.
+        """
+        for (x0, y0), (x1, y1) in pairwise(border[:: _FINE // _COARSE] + border[-1:]):
+            top = (y0 + y1) / 2
+            steps = ceil(max(0, top - low) * _COARSE)
+            at = [low + (top - low) * (i + 0.5) / steps for i in range(steps)]
+            column = partial(self._outcome, 10 ** ((x0 + x1) / 2))
+            first = _first([10**y for y in at], partial(_survives, column))
+            y = low + (top - low) * first / max(steps, 1)
+            if first:
+                self._area(column(10 ** at[0]), [(x0, low), (x1, low), (x1, y), (x0, y)])
+            if first < steps:
+                self._area(SURVIVES, [(x0, y), (x1, y), (x1, y1), (x0, y0)])
+
+    def _outcome(self, keepalive: float, box: float) -> str:
+        return self.silence.outcome_at(keepalive, box, self.silence.expired)
+
+    def _area(self, outcome: str, corners: list[tuple[float, float]]) -> None:
+        self.areas[outcome].add([*corners, corners[0]])
+
+    def _name(self, outcome: str, x: float, y: float) -> None:
+        colour = {SURVIVES: self.colours.ink, RESET: self.colours.repeat, SILENT: self.colours.error}[outcome]
+        self.text.add(x, y, f"<b>{SIGNS[outcome][1]} {outcome}</b>", "middle center", colour)
+
+    def _draw_boxes(self) -> None:
+        """A line for each idle time, with its boxes and what becomes of the connection behind each."""
+        left, right = log10(LEFT), log10(OFF_TO)
+        keepalive = self.silence.keepalive_idle_s
+        for seconds, same in groupby(map_middleboxes(), key=lambda box: box.idle_s):
+            y, names = log10(seconds), []
+            ends: dict[str, list[str]] = {}
+            for box in same:
+                outcome = self.silence.outcome_at(keepalive, box.idle_s, box.expired)
+                names.append(f"{SIGNS[outcome][1]} {box.name}")
+                about = self.silence.with_values(box_idle_s=box.idle_s, expired=box.expired).sentence
+                ends.setdefault(outcome, []).append(f"<b>{box.name}</b><br>{_folded(about)}")
+            for i, (outcome, about_each) in enumerate(ends.items()):
+                self.marks[outcome].add([(self.here + 0.09 * i, y)], "<br>".join(about_each))
+            self.boxes.add([(left, y), (right, y)])
+            self.text.add(left, y, f" {in_words(seconds)}: {', '.join(names)}", "top right", self.colours.ink)
+
+    def _draw_clients(self) -> None:
+        for seconds, clients in known_clients():
+            who = ", ".join(clients)
+            if seconds:
+                x = log10(_within(seconds, LOW, RIGHT))
+                about = f"<b>{who}</b><br>first probe after {in_words(seconds)}: survives every box above"
+                self.clients.add([(x, x)], about)
+                where, label = ("middle right", f"   {who}") if x < 3 else ("middle left", f"{who}   ")
+                self.text.add(x, x, label, where, self.colours.probe)
+            else:
+                self.clients.add([(log10(OFF), log10(LOW) + 0.12)], f"<b>{who}</b><br>keepalive is off")
+                at = log10(LOW) + 0.2
+                self.text.add(log10(OFF), at, "<br>".join(clients), "top center", self.colours.probe)
+
+    def _draw_mine(self) -> None:
+        silence = self.silence
+        low, high = log10(LOW), log10(HIGH)
+        self.mine.add([(self.here, low), (self.here, high)])
+        if silence.box_idle_s:
+            y = log10(_within(silence.box_idle_s, LOW, HIGH))
+            self.mine.add([(log10(LEFT), y), (log10(OFF_TO), y)])
+            about = f"<b>my setting</b><br>{_folded(silence.sentence)}"
+            self.ring.add([(self.here, y)], about)
+            self.marks[silence.outcome].add([(self.here, y)], about)
+            label = f"<b>my box: {in_words(silence.box_idle_s)}</b>"
+            x = log10(RIGHT) if self.here < 3.2 else self.here - 0.1
+            self.text.add(x, y, label, "bottom left", self.colours.cursor)
+        idle = in_words(silence.keepalive_idle_s) if silence.keepalive_idle_s else "off"
+        where = "top right" if self.here < 1 else "top left" if self.here > 4 else "top center"
+        self.text.add(self.here, high, f"<b>my keepalive: {idle}</b>", where, self.colours.cursor)
+
+    def data(self) -> list[dict[str, Any]]:
+        """Always the same traces in the same order."""
+        colours = self.colours
+        fills = {SURVIVES: colours.states["open"], RESET: colours.repeat, SILENT: colours.error}
+        made = [
+            area.trace(
+                f"area: {outcome}",
+                fill="toself",
+                fillcolor=look.tint(fills[outcome], 0.16),
+                fillpattern={
+                    "shape": PATTERNS[outcome], "fgcolor": look.tint(fills[outcome], 0.5),
+                    "bgcolor": look.tint(fills[outcome], 0.1), "size": 10, "solidity": 0.12,
+                },
+                line={"width": 0},
+            )
+            for outcome, area in self.areas.items()
+        ]  # fmt: skip
+        made += [
+            self.boxes.trace("boxes", line={"color": colours.soft, "width": 1}),
+            self.diagonal.trace("as often as the box", line={"color": colours.ink, "width": 1.6}),
+            self.quiet.trace("silence", line={"color": colours.ink, "width": 1.4, "dash": "dash"}),
+            self.mine.trace("my settings", line={"color": colours.cursor, "width": 2.2, "dash": "dot"}),
+            self.clients.trace(
+                "clients", mode="markers",
+                marker={"symbol": "square", "size": 10, "color": colours.probe,
+                    "line": {"width": 1.5, "color": colours.paper}},
+            ),
+        ]  # fmt: skip
+        made += [
+            marks.trace(
+                f"outcome: {outcome}", mode="markers",
+                marker={"symbol": SIGNS[outcome][0], "size": 13, "color": fills[outcome],
+                    "line": {"width": 1.5, "color": colours.paper}},
+            )
+            for outcome, marks in self.marks.items()
+        ]  # fmt: skip
+        ring = {"symbol": "circle-open", "size": 26, "color": colours.cursor, "line": {"width": 3}}
+        made.append(self.ring.trace("my setting", mode="markers", marker=ring))
+        return [*made, self.text.trace("words", colours)]
+
+    def layout(self, title: str | None) -> dict[str, Any]:
+        """Both axes, with lengths of time in words."""
+        margins = {"left": 92, "right": 20, "bottom": 78}
+        legend = "   ".join(f"{SIGNS[outcome][1]} {outcome}" for outcome in OUTCOMES)
+        size = {"size": look.FONT_SIZE}
+        return look.layout(self.colours, _HEIGHT, title, top=(32, 60), **margins) | {
+            "uirevision": "idle map",
+            "dragmode": False,
+            "xaxis": look.axis(
+                range=[log10(LEFT), log10(OFF_TO)], fixedrange=True, showticklabels=True,
+                title={"text": f"keepalive: silence before the first probe<br>{legend}   ■ common clients",
+                    "font": size},
+                **_ticks(LEFT, RIGHT),
+            ),
+            "yaxis": look.axis(
+                range=[log10(LOW), log10(HIGH)], fixedrange=True, showticklabels=True,
+                title={"text": "idle timer of the box on the way", "font": size}, **_ticks(LOW, HIGH),
+            ),
+        }  # fmt: skip
+
+
+def _survives(outcome: Callable[[float], str], box: float) -> bool:
+    return outcome(box) == SURVIVES
+
+
+def _first(values: Sequence[float], holds: Callable[[float], bool]) -> int:
+    """Where a condition begins to hold that holds to the end; mostly it holds everywhere or nowhere."""
+    if not values or holds(values[0]):
+        return 0
+    return bisect_left(values, True, key=holds) if holds(values[-1]) else len(values)
+
+
+def _ticks(low: float, high: float) -> dict[str, Any]:
+    ticks = [(log10(seconds), in_words(seconds)) for seconds in _TICKS if low <= seconds <= high]
+    if low == LEFT:
+        ticks.append((log10(OFF), "<b>off</b>"))
+    at, texts = map(list, zip(*ticks, strict=True))
+    return {"tickmode": "array", "tickvals": at, "ticktext": texts}
+
+
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _folded(text: str) -> str:
+    """A long sentence in lines, for hovering."""
+    return "<br>".join(wrap(text, 70))
+
+
+class IdleMap(Shell):
+    """Keepalive against a box's idle timer, to change and to watch. See `idle_map`."""
+
+    def __init__(self, **initial: Any) -> None:
+        super().__init__()
+        self._values = SilentConnection.defaults()
+        #: The row of each setting.
+        self.controls = {
+            name: Control(knob, self._values[name], [initial.get(name)], self._setter(name))
+            for name, knob in SilentConnection.knobs().items()
+            if name not in ("latency_ms", "linux", "seed")
+        }
+        #: The settings that are shown; None when they can't be used.
+        self.silence: SilentConnection | None = None
+        self._figure = LivingFigure("idle_map")
+        grid = widgets.Box([control.widget for control in self.controls.values()])
+        self.build(grid.add_class("tcplab-controls"), self.status, self._figure, SliderNames())
+        self.set(**initial)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Every setting with the value that is set."""
+        return {name: self._values[name] for name in self.controls}
+
+    @property
+    def figure(self) -> Any:
+        """The map as a plotly figure; None when there is none."""
+        return self._figure.figure
+
+    def set(self, **values: Any) -> None:
+        """Change settings by name. `sentence` then says what is wrong with one."""
+        self.guard(lambda: self._show(SilentConnection.from_values({**self._values, **values})))
+        for name, control in self.controls.items():
+            value = values.get(name, self._values[name])
+            control.show(value if control.can_show(value) else self._values[name])
+
+    def _setter(self, name: str) -> Any:
+        return lambda value: self.set(**{name: value})
+
+    def _show(self, silence: SilentConnection) -> None:
+        self.silence, self._values = silence, silence.values()
+        self._figure.show(draw_idle_map(silence), silence.sentence)
+        self.say(silence.sentence)
+
+    def refuse(self, why: str) -> None:
+        self.silence = None
+        self._figure.clear()
+        super().refuse(why)
+
+
+def idle_map(**settings: Any) -> IdleMap:
+    """The map keepalive × idle timer, for the last line of a cell: ``idle_map(keepalive_idle_s=300)``.
+
+    Settings are those of `SilentConnection`: keepalive_idle_s (7200; 0 = off), keepalive_interval_s (75),
+    keepalive_probes (9), box_idle_s (350; 0 = never forgets), expired (drop), quiet_s (600), waiting_for
+    (long_query). What is wrong with one of them is said in place of the picture.
+    """
+    return IdleMap(**settings)
+
+
+#: The text of a cell whose result never came (`null` in the contracts).
 NEVER = "never"
 #: px of one row, and the least that the plotting area has.
 _ROW, _LEAST = 34, 160
 #: Cells with text: more would not be readable.
 _MOST_COLUMNS, _MOST_ROWS = 16, 24
-#: Results that differ more than so many times are coloured by their logarithm.
+#: Results whose largest is more than this many times the smallest are coloured by their logarithm.
 _WIDE = 50
 #: Plotly's scale of Nuñez, Anderton and Renslow (2018), made for every kind of colour vision.
 _SCALE = "Cividis"
 
 
-class HeatMap(widgets.VBox):
-    """A picture of a sweep with its sentence. See `heat_map`."""
-
-    def __init__(self, cells: Cells) -> None:
-        self.sentence = cells.sentence
-        figure = LivingFigure("heat_map")
-        figure.show(draw_heat_map(cells), self.sentence)
-        self.figure = figure.figure
-        self._table = cells.html()
-        said = f'<div class="tcplab-sentence" role="status">{paragraph(self.sentence)}</div>'
-        numbers = widgets.Accordion([widgets.HTML(self._table)], selected_index=None)
-        numbers.set_title(0, "The same as a table")
-        super().__init__([widgets.HTML(said), figure, numbers])
-
-    def __repr__(self) -> str:
-        return self.sentence
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(super()._repr_mimebundle_(**options) or {})
-        return bundle | {"text/plain": repr(self), "text/html": f"{paragraph(self.sentence)}{self._table}"}
-
-
 class Cells:
-    """One result of a sweep by two of its parameters, in the table's order."""
+    """A result by two parameters: `results` are (value of y, value of x, result), in the order drawn."""
 
-    def __init__(self, table: pandas.DataFrame, value: str, x: str, y: str) -> None:
+    def __init__(self, results: Iterable[tuple[Any, Any, Any]], value: str, x: str, y: str) -> None:
         self.value, self.x, self.y = value, x, y
-        self.columns = list(dict.fromkeys(table[x].tolist()))
-        self.rows = list(dict.fromkeys(table[y].tolist()))
-        found = zip(table[y].tolist(), table[x].tolist(), table[value].tolist(), strict=True)
-        self.results = {(row, column): _plain(result) for row, column, result in found}
-        if len(self.results) != len(table):
+        rows = list(results)
+        self.columns = list(dict.fromkeys(column for _, column, _ in rows))
+        self.rows = list(dict.fromkeys(row for row, _, _ in rows))
+        self.results = {(row, column): _plain(result) for row, column, result in rows}
+        if len(self.results) != len(rows):
             raise ParameterError(
                 f"the table has several rows for one pair of {x} and {y}: choose one of them first, "
                 'for example table[table.latency_ms == 1] or table.query("latency_ms == 1").'
@@ -107,7 +387,7 @@ class Cells:
         return list(dict.fromkeys(self.text(r) for r in results if r is not None and not _is_number(r)))
 
     def text(self, result: Any) -> str:
-        """A result as it stands in its cell: `15 min 28 s`, `17`, `ETIMEDOUT`, `never`, `yes`."""
+        """The text of a cell: `15 min 28 s`, `17`, `ETIMEDOUT`, `never`, `yes`."""
         if result is None:
             return NEVER if self.value.endswith("_s") or self.numbers else "none"
         if isinstance(result, bool):
@@ -115,43 +395,41 @@ class Cells:
         if not _is_number(result):
             return str(result)
         if self.value.endswith("_s") and not self.value.endswith("_per_s"):
-            return duration(round(result * SECOND))
+            return in_words(result)
         return f"{result:,}" if isinstance(result, int) else f"{result:,.4g}"
 
     @property
     def sentence(self) -> str:
         """Smallest, largest, and what never came."""
-        said = [f"{self.value} for {len(self.columns)} values of {self.x} and {len(self.rows)} of {self.y}."]
+        sentences = [
+            f"{self.value} for {len(self.columns)} values of {self.x} and {len(self.rows)} of {self.y}."
+        ]
         if self.words:
             shares = ", ".join(
                 f"{word} {[self.text(result) for result in self.results.values()].count(word)} times"
                 for word in self.words
             )
-            said.append(f"{shares[:1].upper()}{shares[1:]}.")
+            sentences.append(f"{shares[:1].upper()}{shares[1:]}.")
         elif self.numbers:
             for name, choose in (("Least", min), ("Most", max)):
                 known = {pair: result for pair, result in self.results.items() if _is_number(result)}
                 row, column = choose(known, key=known.__getitem__)
-                said.append(
+                sentences.append(
                     f"{name}: {self.text(known[row, column])}, "
                     f"at {self.x} = {_value(column)} and {self.y} = {_value(row)}."
                 )
         if never := sum(result is None for result in self.results.values()):
-            said.append(f"{self.text(None).capitalize()}: {never} of {len(self.results)} cells.")
-        return " ".join(said)
+            sentences.append(f"{self.text(None).capitalize()}: {never} of {len(self.results)} cells.")
+        return " ".join(sentences)
 
     def html(self) -> str:
         """Every cell as text."""
-        head = "".join(f'<th scope="col">{escape(_value(column))}</th>' for column in self.columns)
-        body = "".join(
-            f'<tr><th scope="row">{escape(_value(row))}</th>'
-            + "".join(f"<td>{escape(self.text(self.results.get((row, column))))}</td>"
-                      for column in self.columns)
-            + "</tr>"
+        rows = (
+            [_value(row), *(self.text(self.results.get((row, column))) for column in self.columns)]
             for row in self.rows
-        )  # fmt: skip
-        corner = f"<th>{escape(self.y)} ↓ {escape(self.x)} →</th>"
-        return f"<table><thead><tr>{corner}{head}</tr></thead><tbody>{body}</tbody></table>"
+        )
+        headings = [f"{self.y} ↓ {self.x} →", *map(_value, self.columns)]
+        return html_table(headings, rows, row_headings=True, classes="")
 
 
 def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False) -> Picture:
@@ -201,17 +479,17 @@ def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False)
 def _heights(cells: Cells) -> dict[tuple[Any, Any], float]:
     """What colour each cell has, as a number."""
     if words := cells.words:
-        said = {pair: cells.text(result) for pair, result in cells.results.items()}
-        return {pair: float(words.index(word)) for pair, word in said.items() if word in words}
-    known_numbers = {pair: float(r) for pair, r in cells.results.items() if _is_number(r)}
-    numbers = known_numbers.values()
-    if numbers and min(numbers) > 0 and max(numbers) > _WIDE * min(numbers):
-        return {pair: log10(number) for pair, number in known_numbers.items()}
-    return known_numbers
+        texts = {pair: cells.text(result) for pair, result in cells.results.items()}
+        return {pair: float(words.index(text)) for pair, text in texts.items() if text in words}
+    numbers = {pair: float(r) for pair, r in cells.results.items() if _is_number(r)}
+    least, most = min(numbers.values(), default=0), max(numbers.values(), default=0)
+    if least > 0 and most > _WIDE * least:
+        return {pair: log10(number) for pair, number in numbers.items()}
+    return numbers
 
 
 def _plain(result: Any) -> Any:
-    """A cell without NumPy's and pandas' dress: NaN and NaT are what `null` became in a column."""
+    """A result as plain Python has it; NaN and NaT are what `null` became in a column of pandas."""
     if hasattr(result, "item"):
         result = result.item()
     if isinstance(result, float) and not isfinite(result):
@@ -228,6 +506,23 @@ def _is_number(result: Any) -> bool:
     return isinstance(result, Real) and not isinstance(result, bool)
 
 
+class HeatMap(Shell):
+    """A picture of a sweep with its sentence. See `heat_map`."""
+
+    def __init__(self, cells: Cells) -> None:
+        super().__init__()
+        self.say(cells.sentence)
+        picture = LivingFigure("heat_map")
+        picture.show(draw_heat_map(cells), self.sentence)
+        #: The picture as a plotly figure.
+        self.figure = picture.figure
+        self._table = cells.html()
+        self.build(self.status, picture, folded("The same as a table", widgets.HTML(self._table)))
+
+    def _repr_html_(self) -> str:
+        return paragraph(self.sentence) + self._table
+
+
 def heat_map(table: pandas.DataFrame, value: str, x: str = "", y: str = "") -> HeatMap:
     """Two parameters of a `sweep` against each other, each cell coloured by the result `value`.
 
@@ -242,349 +537,10 @@ def heat_map(table: pandas.DataFrame, value: str, x: str = "", y: str = "") -> H
             raise ParameterError(f"{name} is not given, and the table is no sweep of two parameters.")
         if column not in table.columns:
             raise ParameterError(f"{name} = {column!r} is not in the table: {', '.join(table.columns)}.")
-    return HeatMap(Cells(table, value, wanted["x"], wanted["y"]))
+    x, y = wanted["x"], wanted["y"]
+    results = zip(table[y].tolist(), table[x].tolist(), table[value].tolist(), strict=True)
+    return HeatMap(Cells(results, value, x, y))
 
-
-__all__ = ["PATTERNS", "SIGNS", "draw_idle_map"]
-
-#: Ends of the axes, seconds: keepalive up to the most that Linux takes, boxes up to ten days.
-LEFT, RIGHT, LOW, HIGH = 1.0, 32767.0, 10.0, 864_000.0
-#: The strip for keepalive that is off, and its middle.
-OFF_FROM, OFF, OFF_TO = 40_000.0, 66_000.0, 110_000.0
-#: px of the plotting area.
-_HEIGHT = 640
-#: How finely a border is drawn, parts of a decade; and one that runs have to find.
-_FINE, _COARSE = 24, 6
-#: Fill pattern of each area; symbol of a marker and sign in words of each outcome.
-PATTERNS = {SURVIVES: "", RESET: "/", SILENT: "x"}
-SIGNS = {SURVIVES: ("circle", "✓"), RESET: ("diamond", "◆"), SILENT: ("x", "✗")}
-#: Well-known middleboxes that would only repeat another one's line.
-_LEFT_OUT = ("EC2 connection tracking", "Cisco ASA firewall")
-_TICKS = (1, 5, 15, 60, 300, 1800, 7200, 28_800, 86_400, 432_000)
-
-
-@lru_cache(maxsize=1)
-def map_middleboxes() -> tuple[MiddleboxSettings, ...]:
-    """The middleboxes that the map names, the shortest idle timer first."""
-    known = (box for box in known_middleboxes().values() if box.kind == "layer4")
-    return tuple(sorted((box for box in known if box.name not in _LEFT_OUT), key=lambda box: box.idle_s))
-
-
-def draw_idle_map(silence: SilentConnection, *, title: str | None = None, dark: bool = False) -> Picture:
-    """The map under these settings, which are marked in it."""
-    drawing = _Map(silence, look.theme(dark))
-    return Picture(drawing.data(), drawing.layout(title))
-
-
-class _Map:
-    """One picture on its way; x and y are decimal logarithms of seconds."""
-
-    def __init__(self, silence: SilentConnection, colours: look.Theme) -> None:
-        self.silence, self.colours = silence, colours
-        self.areas = {outcome: Line() for outcome in OUTCOMES}
-        self.boxes, self.diagonal, self.quiet, self.mine = Line(), Line(), Line(), Line()
-        self.marks: dict[str, Line] = {outcome: Line() for outcome in OUTCOMES}
-        self.clients, self.ring = Line(), Line()
-        self.text = Text()
-        self.here = log10(
-            OFF if not silence.keepalive_idle_s else _within(silence.keepalive_idle_s, LEFT, RIGHT)
-        )
-        self._draw_areas()
-        self._draw_boxes()
-        self._draw_clients()
-        self._draw_mine()
-
-    # -- areas -------------------------------------------------------------------------------
-
-    def _draw_areas(self) -> None:
-        """Above the border a probe always comes in time; what happens below it is asked of a run."""
-        silence = self.silence
-        left, right, low, high = map(log10, (LEFT, RIGHT, LOW, HIGH))
-        off = log10(OFF_FROM), log10(OFF_TO)
-        quiet = log10(_within(silence.quiet_s, LOW, HIGH))
-        border = self._border(left, right)
-        self._area(SURVIVES, [*border, (right, high), (left, high)])
-        self._area(SURVIVES, [(off[0], quiet), (off[1], quiet), (off[1], high), (off[0], high)])
-        if quiet > low:
-            if silence.expired == "drop_inbound" and silence.waiting_for == "long_query":
-                self._cut(border, low)
-            else:
-                self._area(self._outcome(RIGHT, LOW), [*border, (right, low), (left, low)])
-            x, y = (right + log10(200)) / 2, low + 0.25 * (min(right, quiet) - low)
-            self._name(self._outcome(10**x, 10**y), x, y)
-            off_area = [(off[0], low), (off[1], low), (off[1], quiet), (off[0], quiet)]
-            self._area(self._outcome(0, LOW), off_area)
-        self._name(SURVIVES, log10(8), log10(60_000))
-        self.diagonal.add([(low, low), (right, right)])
-        if low < quiet < high:
-            self.quiet.add([(left, quiet), (off[1], quiet)])
-            said = f"the silence lasts {_words(silence.quiet_s)}: no box above forgets  "
-            self.text.add(right, quiet, said, "top left", self.colours.ink)
-
-    def _border(self, left: float, right: float) -> list[tuple[float, float]]:
-        """The longest time without a segment at each keepalive, from the left to the right."""
-        count = round((right - left) * _FINE)
-        xs = {left + (right - left) * i / count for i in range(count + 1)}
-        xs |= {x for x in (log10(LOW), log10(max(self.silence.quiet_s, LEFT))) if left <= x <= right}
-        gaps = ((x, self.silence.longest_gap(10**x)) for x in sorted(xs))
-        return [(x, log10(_within(gap, LOW, HIGH))) for x, gap in gaps]
-
-    def _cut(self, border: list[tuple[float, float]], low: float) -> None:
-        """Cut the area below the border where late probes may still let the answer in.
-
-        The longer the middlebox's timer, the sooner they do: in each column runs find the shortest one.
-        """
-        for (x0, y0), (x1, y1) in pairwise(border[:: _FINE // _COARSE] + border[-1:]):
-            top = (y0 + y1) / 2
-            steps = ceil(max(0, top - low) * _COARSE)
-            at = [low + (top - low) * (i + 0.5) / steps for i in range(steps)]
-            column = partial(self._outcome, 10 ** ((x0 + x1) / 2))
-            first = _first([10**y for y in at], partial(_survives, column))
-            y = low + (top - low) * first / max(steps, 1)
-            if first:
-                self._area(column(10 ** at[0]), [(x0, low), (x1, low), (x1, y), (x0, y)])
-            if first < steps:
-                self._area(SURVIVES, [(x0, y), (x1, y), (x1, y1), (x0, y0)])
-
-    def _outcome(self, keepalive: float, box: float) -> str:
-        return self.silence.outcome_at(keepalive, box, self.silence.expired)
-
-    def _area(self, outcome: str, corners: list[tuple[float, float]]) -> None:
-        self.areas[outcome].add([*corners, corners[0]])
-
-    def _name(self, outcome: str, x: float, y: float) -> None:
-        colour = {SURVIVES: self.colours.ink, RESET: self.colours.repeat, SILENT: self.colours.error}[outcome]
-        self.text.add(x, y, f"<b>{SIGNS[outcome][1]} {outcome}</b>", "middle center", colour)
-
-    # -- what others use, and oneself --------------------------------------------------------
-
-    def _draw_boxes(self) -> None:
-        """A line for each idle time, its boxes with what becomes of the connection behind each."""
-        left, right = log10(LEFT), log10(OFF_TO)
-        keepalive = self.silence.keepalive_idle_s
-        for seconds, same in groupby(map_middleboxes(), key=lambda box: box.idle_s):
-            y, said = log10(seconds), []
-            ends: dict[str, list[str]] = {}
-            for box in same:
-                outcome = self.silence.outcome_at(keepalive, box.idle_s, box.expired)
-                said.append(f"{SIGNS[outcome][1]} {box.name}")
-                about = self.silence.with_values(box_idle_s=box.idle_s, expired=box.expired).sentence
-                ends.setdefault(outcome, []).append(f"<b>{box.name}</b><br>{_folded(about)}")
-            for i, (outcome, about_each) in enumerate(ends.items()):
-                self.marks[outcome].add([(self.here + 0.09 * i, y)], "<br>".join(about_each))
-            self.boxes.add([(left, y), (right, y)])
-            self.text.add(left, y, f" {_words(seconds)}: {', '.join(said)}", "top right", self.colours.ink)
-
-    def _draw_clients(self) -> None:
-        for seconds, names in known_clients():
-            who = ", ".join(names)
-            if seconds:
-                x = log10(_within(seconds, LOW, RIGHT))
-                about = f"<b>{who}</b><br>first probe after {_words(seconds)}: survives every box above"
-                self.clients.add([(x, x)], about)
-                where, said = ("middle right", f"   {who}") if x < 3 else ("middle left", f"{who}   ")
-                self.text.add(x, x, said, where, self.colours.probe)
-            else:
-                self.clients.add([(log10(OFF), log10(LOW) + 0.12)], f"<b>{who}</b><br>keepalive is off")
-                at = log10(LOW) + 0.2
-                self.text.add(log10(OFF), at, "<br>".join(names), "top center", self.colours.probe)
-
-    def _draw_mine(self) -> None:
-        silence = self.silence
-        low, high = log10(LOW), log10(HIGH)
-        self.mine.add([(self.here, low), (self.here, high)])
-        if silence.box_idle_s:
-            y = log10(_within(silence.box_idle_s, LOW, HIGH))
-            self.mine.add([(log10(LEFT), y), (log10(OFF_TO), y)])
-            about = f"<b>my setting</b><br>{_folded(silence.sentence)}"
-            self.ring.add([(self.here, y)], about)
-            self.marks[silence.outcome].add([(self.here, y)], about)
-            said = f"<b>my box: {_words(silence.box_idle_s)}</b>"
-            x = log10(RIGHT) if self.here < 3.2 else self.here - 0.1
-            self.text.add(x, y, said, "bottom left", self.colours.cursor)
-        idle = _words(silence.keepalive_idle_s) if silence.keepalive_idle_s else "off"
-        where = "top right" if self.here < 1 else "top left" if self.here > 4 else "top center"
-        self.text.add(self.here, high, f"<b>my keepalive: {idle}</b>", where, self.colours.cursor)
-
-    # -- for plotly --------------------------------------------------------------------------
-
-    def data(self) -> list[dict[str, Any]]:
-        """Always the same traces in the same order."""
-        colours = self.colours
-        fills = {SURVIVES: colours.states["open"], RESET: colours.repeat, SILENT: colours.error}
-        made = [
-            area.trace(
-                f"area: {outcome}",
-                fill="toself",
-                fillcolor=look.tint(fills[outcome], 0.16),
-                fillpattern={
-                    "shape": PATTERNS[outcome], "fgcolor": look.tint(fills[outcome], 0.5),
-                    "bgcolor": look.tint(fills[outcome], 0.1), "size": 10, "solidity": 0.12,
-                },
-                line={"width": 0},
-            )
-            for outcome, area in self.areas.items()
-        ]  # fmt: skip
-        made += [
-            self.boxes.trace("boxes", line={"color": colours.soft, "width": 1}),
-            self.diagonal.trace("as often as the box", line={"color": colours.ink, "width": 1.6}),
-            self.quiet.trace("silence", line={"color": colours.ink, "width": 1.4, "dash": "dash"}),
-            self.mine.trace("my settings", line={"color": colours.cursor, "width": 2.2, "dash": "dot"}),
-            self.clients.trace(
-                "clients", mode="markers",
-                marker={"symbol": "square", "size": 10, "color": colours.probe,
-                    "line": {"width": 1.5, "color": colours.paper}},
-            ),
-        ]  # fmt: skip
-        made += [
-            marks.trace(
-                f"outcome: {outcome}", mode="markers",
-                marker={"symbol": SIGNS[outcome][0], "size": 13, "color": fills[outcome],
-                    "line": {"width": 1.5, "color": colours.paper}},
-            )
-            for outcome, marks in self.marks.items()
-        ]  # fmt: skip
-        ring = {"symbol": "circle-open", "size": 26, "color": colours.cursor, "line": {"width": 3}}
-        made.append(self.ring.trace("my setting", mode="markers", marker=ring))
-        return [*made, self.text.trace("words", colours)]
-
-    def layout(self, title: str | None) -> dict[str, Any]:
-        """Both axes with lengths of time as one says them."""
-        legend = "   ".join(f"{SIGNS[outcome][1]} {outcome}" for outcome in OUTCOMES)
-        size = {"size": look.FONT_SIZE}
-        margins = {"left": 92, "right": 20, "bottom": 78}
-        return look.layout(self.colours, _HEIGHT, title, top=(32, 60), **margins) | {
-            "uirevision": "idle map",
-            "dragmode": False,
-            "xaxis": look.axis(
-                range=[log10(LEFT), log10(OFF_TO)], fixedrange=True, showticklabels=True,
-                title={"text": f"keepalive: silence before the first probe<br>{legend}   ■ common clients",
-                    "font": size},
-                **_ticks(LEFT, RIGHT),
-            ),
-            "yaxis": look.axis(
-                range=[log10(LOW), log10(HIGH)], fixedrange=True, showticklabels=True,
-                title={"text": "idle timer of the box on the way", "font": size}, **_ticks(LOW, HIGH),
-            ),
-        }  # fmt: skip
-
-
-def _survives(outcome: Callable[[float], str], box: float) -> bool:
-    return outcome(box) == SURVIVES
-
-
-def _first(values: Sequence[float], holds: Callable[[float], bool]) -> int:
-    """Where a condition begins to hold that holds to the end; mostly it holds everywhere or nowhere."""
-    if not values or holds(values[0]):
-        return 0
-    return bisect_left(values, True, key=holds) if holds(values[-1]) else len(values)
-
-
-def _ticks(low: float, high: float) -> dict[str, Any]:
-    shown = [seconds for seconds in _TICKS if low <= seconds <= high]
-    at, said = [log10(seconds) for seconds in shown], [_words(seconds) for seconds in shown]
-    if low == LEFT:
-        at, said = [*at, log10(OFF)], [*said, "<b>off</b>"]
-    return {"tickmode": "array", "tickvals": at, "ticktext": said}
-
-
-def _within(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
-
-
-def _words(seconds: float) -> str:
-    if seconds >= 86_400 and seconds % 86_400 == 0:
-        return "1 day" if seconds == 86_400 else f"{seconds / 86_400:g} days"
-    return duration(round(seconds * SECOND))
-
-
-def _folded(text: str) -> str:
-    """A long sentence in lines, for hovering."""
-    return "<br>".join(wrap(text, 70))
-
-
-# ----------------------------------------------------------------------
-# The map of `idle_map.py` with its settings to turn: one call in a notebook.
-
-_STYLE = Path(__file__).with_name("explorer.css")
-
-
-class IdleMap(widgets.VBox):
-    """Keepalive against a box's idle timer, to turn and to watch. See `idle_map`."""
-
-    def __init__(self, **initial: Any) -> None:
-        self._values = SilentConnection.defaults()
-        knobs = SilentConnection.knobs()
-        self._shown = [name for name in knobs if name not in ("latency_ms", "linux", "seed")]
-        self._controls = {
-            name: Control(knobs[name], self._values[name], [initial.get(name)], self._turned(name))
-            for name in self._shown
-        }
-        #: What becomes of the silence, or why that can't be said.
-        self.sentence = ""
-        #: The settings that are shown; None when they can't be used.
-        self.silence: SilentConnection | None = None
-        self._figure = LivingFigure("idle_map")
-        self._said = widgets.HTML()
-        grid = widgets.Box([control.widget for control in self._controls.values()])
-        style = widgets.HTML(f"<style>{_STYLE.read_text()}</style>").add_class("tcplab-style")
-        super().__init__([style, grid.add_class("tcplab-controls"), self._said, self._figure, SliderNames()])
-        self.add_class("tcplab-explorer")
-        self.set(**initial)
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """Every setting with the value that is set."""
-        return {name: self._values[name] for name in self._shown}
-
-    @property
-    def figure(self) -> Any:
-        """The map as a plotly figure; None when there is none."""
-        return self._figure.figure
-
-    def set(self, **values: Any) -> None:
-        """Turn settings by name. What is wrong with one stands in `sentence` afterwards."""
-        try:
-            self.silence = SilentConnection.from_values({**self._values, **values})
-        except ParameterError as error:
-            self.silence, self.sentence = None, str(error)
-            self._figure.clear()
-        else:
-            self._values = self.silence.values()
-            self.sentence = self.silence.sentence
-            self._figure.show(draw_idle_map(self.silence), self.sentence)
-        for name, control in self._controls.items():
-            value = values.get(name, self._values[name])
-            control.show(value if control.can_show(value) else self._values[name])
-        wrong = "" if self.silence else " wrong"
-        said = paragraph(self.sentence if self.silence else f"✗ {self.sentence}")
-        self._said.value = (
-            f'<div class="tcplab-sentence{wrong}" role="status" aria-live="polite">{said}</div>'
-        )
-
-    def _turned(self, name: str) -> Any:
-        return lambda value: self.set(**{name: value})
-
-    def __repr__(self) -> str:
-        return self.sentence
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle = dict(super()._repr_mimebundle_(**options) or {})
-        return bundle | {"text/plain": repr(self), "text/html": self._said.value}
-
-
-def idle_map(**settings: Any) -> IdleMap:
-    """The map keepalive × idle timer, for the last line of a cell: ``idle_map(keepalive_idle_s=300)``.
-
-    Settings are those of `SilentConnection`: keepalive_idle_s (7200; 0 = off), keepalive_interval_s (75),
-    keepalive_probes (9), box_idle_s (350; 0 = never forgets), expired (drop), quiet_s (600), waiting_for
-    (long_query). What is wrong with one of them is said in place of the picture.
-    """
-    return IdleMap(**settings)
-
-
-# ----------------------------------------------------------------------
-# Keepalive against boxes, with probes that get lost: which pairs live, which live by luck, which die.
 
 LUCK, DIES = "until one is lost", "dies"
 _LOST = Knob("lost probes", int, "probes", 1, 20)
@@ -607,16 +563,12 @@ def lost_probe_map(
     interval_s = KEEPALIVE_INTERVAL.check("interval_s", interval_s)
     probes = KEEPALIVE_PROBES.check("probes", probes)
     silent_s, lost = PERIOD.check("silent_s", silent_s), _LOST.check("lost", lost)
-    rows = [
-        {
-            "keepalive (s)": idle,
-            "box (s)": box,
-            "a silent query": _outcome(idle, interval_s, probes, box, silent_s, lost),
-        }
+    results = [
+        (box, idle, _outcome(idle, interval_s, probes, box, silent_s, lost))
         for box in boxes_s
         for idle in keepalives_s
     ]
-    return HeatMap(Cells(cast(Any, _Table(rows)), "a silent query", "keepalive (s)", "box (s)"))
+    return HeatMap(Cells(results, "a silent query", "keepalive (s)", "box (s)"))
 
 
 def _outcome(idle: float, interval: float, probes: int, box: float, silent: float, lost: int) -> str:
@@ -625,23 +577,3 @@ def _outcome(idle: float, interval: float, probes: int, box: float, silent: floa
         if runs.behind_middlebox(box, "drop", "long_query", silent, keepalive.after_losing(gone)):
             return outcome
     return SURVIVES
-
-
-class _Column(list[Any]):
-    """Values of a column, with the one method that a heat map asks for."""
-
-    def tolist(self) -> list[Any]:
-        return list(self)
-
-
-class _Table:
-    """As much of a table as a heat map needs: a browser's Python has no pandas."""
-
-    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, name: str) -> _Column:
-        return _Column(row[name] for row in self._rows)

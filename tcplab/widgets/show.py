@@ -7,6 +7,7 @@ from dataclasses import fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from tcplab.core.html import Displayed, paragraph
 from tcplab.core.text import duration
 from tcplab.core.trace import Trace
 from tcplab.pictures.ladder import draw
@@ -80,17 +81,19 @@ def segment_table(trace: Trace) -> SegmentTable:
     return SegmentTable(trace)
 
 
-class ShownWhatIf(answer.WhatIf):
-    """A `WhatIf` that a notebook shows as two ladders beside each other."""
+class ShownWhatIf(Displayed, answer.WhatIf):
+    """A `WhatIf` that a notebook shows as two ladders side by side."""
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        from tcplab.widgets.what_if import beside
+    def _build(self) -> Any:
+        from tcplab.widgets.what_if import SideBySide
 
-        shown = dict(beside(self)._repr_mimebundle_(**options) or {})
-        return shown | {"text/plain": self.sentence}
+        return SideBySide(self)
+
+    def _repr_html_(self) -> str:
+        return paragraph(self.sentence)
 
 
 @wraps(answer.what_if)
 def what_if(connection: Trace, **settings: Any) -> answer.WhatIf:
-    found = answer.what_if(connection, **settings)
-    return ShownWhatIf(**{each.name: getattr(found, each.name) for each in fields(found)})
+    said = answer.what_if(connection, **settings)
+    return ShownWhatIf(**{each.name: getattr(said, each.name) for each in fields(said)})

@@ -1,4 +1,4 @@
-"""The desk's form: an environment to type. Nothing here knows what comes of it."""
+"""An environment to type: products, the boxes between them, numbers. What breaks in it is said elsewhere."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from tcplab.advice.environment import DATABASES, DRIVERS_OF, PROXIES, Environmen
 from tcplab.advice.products import title
 from tcplab.core.knobs import Knob
 from tcplab.core.releases import LISTED
+from tcplab.widgets.base import Quiet, button, folded, in_row, titled
 from tcplab.widgets.controls import explanation, meaning
 from tcplab.widgets.controls import title as knob_title
 
-# ----------------------------------------------------------------------
-# A row of the form for one box: chosen by name, or with one's own numbers.
-
-#: What the list of known boxes says when the numbers are one's own.
+#: What the list of known boxes says while the numbers are those of none.
 OWN = "another one: your own numbers"
 _EXPIRED = {
     "drops what comes": "drop",
@@ -32,16 +30,15 @@ _EXPIRED = {
 _KINDS = {"any segment, probes too": "layer4", "only data": "layer7", "only a new request": "requests"}
 
 
-class BoxRow(widgets.VBox):
-    """One box to choose and to change. `box` builds it; `changed` and `removed` are told."""
+class BoxRow(Quiet, widgets.VBox):
+    """One box, chosen by name or typed. Calls `changed`, and `removed` with itself."""
 
     def __init__(
         self, box: MiddleboxSettings | None, changed: Callable[[], None], removed: Callable[[BoxRow], None]
     ) -> None:
         box = box or known_middleboxes()["AWS NLB"]
         self._changed = changed
-        self._quiet = False
-        self.known = labelled(widgets.Dropdown(options=[OWN, *known_middleboxes()], description="box"))
+        self.known = titled(widgets.Dropdown(options=[OWN, *known_middleboxes()], description="box"))
         self.fields: dict[str, Any] = {
             "name": widgets.Text(description="its name", continuous_update=False),
             "idle_s": widgets.FloatText(description="forgets after (s); 0: never", continuous_update=False),
@@ -58,14 +55,12 @@ class BoxRow(widgets.VBox):
             ),
         }
         for field in self.fields.values():
-            labelled(field).observe(lambda change: self._on_field(), "value")
-        remove = widgets.Button(description="Remove this box", icon="trash", layout={"width": "auto"})
-        remove.on_click(lambda button: removed(self))
-        self.known.observe(lambda change: self._on_known(), "value")
+            self.react(titled(field), lambda value: self._on_field())
+        self.react(self.known, self._on_known)
+        remove = button("Remove this box", "trash", lambda: removed(self))
         rest = list(self.fields.values())
-        folded = widgets.Accordion([grid([rest[0], *rest[3:], remove])], titles=["name, age, NAT, remove"])
-        folded.selected_index = None
-        super().__init__([grid([self.known, *rest[1:3]]), folded])
+        more = folded("name, age, NAT, remove", grid([rest[0], *rest[3:], remove]))
+        super().__init__([grid([self.known, *rest[1:3]]), more])
         self.add_class("tcplab-box")
         self.show(box)
 
@@ -74,45 +69,32 @@ class BoxRow(widgets.VBox):
         return MiddleboxSettings(**{name: field.value for name, field in self.fields.items()})
 
     def show(self, box: MiddleboxSettings) -> None:
-        """Show another box, without telling anybody."""
-        self._quiet = True
-        try:
+        """Show another box; `changed` is not called."""
+        with self.quietly():
             for name, field in self.fields.items():
                 field.value = getattr(box, name)
             self.known.value = box.name if known_middleboxes().get(box.name) == box else OWN
-        finally:
-            self._quiet = False
 
-    def _on_known(self) -> None:
-        if self._quiet:
-            return
-        if chosen := known_middleboxes().get(self.known.value):
+    def _on_known(self, name: str) -> None:
+        if chosen := known_middleboxes().get(name):
             self.show(chosen)
             self._changed()
 
     def _on_field(self) -> None:
-        if self._quiet:
-            return
-        self._quiet = True
-        known = known_middleboxes().get(self.fields["name"].value)
-        same = known and all(getattr(known, name) == field.value for name, field in self.fields.items())
-        self.known.value = self.fields["name"].value if same else OWN
-        self._quiet = False
+        name = self.fields["name"].value
+        known = known_middleboxes().get(name)
+        same = known and all(getattr(known, each) == field.value for each, field in self.fields.items())
+        with self.quietly():
+            self.known.value = name if same else OWN
         self._changed()
 
 
-def labelled(widget: Any) -> Any:
-    """Its description in full, above it."""
-    widget.style.description_width = "100%"
-    return widget.add_class("tcplab-turn")
-
-
 def grid(children: Sequence[Any]) -> widgets.Box:
-    """Fields beside each other, as many as there is room for."""
+    """Fields in columns, as many as there is room for."""
     return widgets.Box(list(children)).add_class("tcplab-fields")
 
 
-#: What is asked in the open; the rest has a fold of its own.
+#: What is asked first; the rest is folded away.
 FIRST = (
     "longest_silent_query_s", "longest_idle_s", "notice_within_s", "outage_s", "lost_probes", "instances",
     "pool_size", "connects_per_s", "backlog", "max_connections",
@@ -139,40 +121,36 @@ _KNOBS: dict[str, Knob] = {
 }
 
 
-class Form(widgets.Tab):
-    """An environment to type: `environment` builds it. Tells `changed` that somebody changed something.
+class EnvironmentForm(Quiet, widgets.Tab):
+    """An environment to type: `environment` builds it. `changed` is called when the learner changes it.
 
     `more_pages` come after its own, by title.
     """
 
     def __init__(self, changed: Callable[[], None], more_pages: Mapping[str, widgets.Widget]) -> None:
         self._changed = changed
-        self._quiet = False
-        #: What is set today, as the desk keeps it: the form shows no row for each of a hundred settings.
+        #: What is set today: the form has no row for each of a hundred settings.
         self.settings: dict[str, Any] = {}
         databases = [(_people(each), each) for each in DATABASES]
         pools = [(title(each) if each else "none", each) for each in _KNOBS["pool"].choices]
-        self.database = _choice("database", databases, self._on_products)
-        self.driver = _choice("driver", [], self._told)
-        self.pool = _choice("pool", pools, self._told)
-        self.proxies = _choice("proxies on the way", [], self._on_products)
-        self.linux = _choice("Linux on the hosts", LISTED, self._told)
+        self.database = self._choice("database", databases, self._on_products)
+        self.driver = self._choice("driver", [], self._on_change)
+        self.pool = self._choice("pool", pools, self._on_change)
+        self.proxies = self._choice("proxies on the way", [], self._on_products)
+        self.linux = self._choice("Linux on the hosts", LISTED, self._on_change)
         self.numbers = {name: self._number(name) for name in (*FIRST, *MORE)}
         self._meanings = {name: widgets.HTML().add_class("tcplab-meaning") for name in self.numbers}
         self.legs: list[LegForm] = []
-        self._way = widgets.VBox()
-        fold = grid([*(self._row(name) for name in MORE), self.linux])
-        folded = widgets.Accordion([fold], titles=[f"{len(MORE) + 1} more that seldom matter"])
-        folded.selected_index = None
+        self._path = widgets.VBox()
+        more = grid([*(self._row(name) for name in MORE), self.linux])
+        fold = folded(f"{len(MORE) + 1} more that seldom matter", more)
         pages = {
             "1 · Who talks to whom": grid([self.database, self.driver, self.pool, self.proxies]),
-            "2 · Boxes on the way": self._way,
-            "3 · How long, how many": widgets.VBox([grid([self._row(name) for name in FIRST]), folded]),
+            "2 · Boxes on the way": self._path,
+            "3 · How long, how many": widgets.VBox([grid([self._row(name) for name in FIRST]), fold]),
         } | dict(more_pages)
         super().__init__(list(pages.values()), titles=list(pages))
         self.selected_index = 0
-
-    # -- what it says ------------------------------------------------------------------------
 
     def environment(self) -> Environment:
         """What is typed. Raises `ParameterError` with one sentence where it can't be."""
@@ -184,9 +162,8 @@ class Form(widgets.Tab):
         )  # fmt: skip
 
     def show(self, environment: Environment) -> None:
-        """Show another environment, without telling anybody."""
-        self._quiet = True
-        try:
+        """Show another environment; `changed` is not called."""
+        with self.quietly():
             self.settings = dict(environment.settings)
             self.database.value = environment.database
             self._offer(environment.driver, environment.proxies)
@@ -196,24 +173,17 @@ class Form(widgets.Tab):
             self.linux.value = environment.linux
             for name, box in self.numbers.items():
                 box.value = getattr(environment, name)
-            self._set_legs([LegForm(leg, self._told) for leg in environment.legs])
+            self._set_legs([LegForm(leg, self._on_change) for leg in environment.legs])
             self._show_meanings()
-        finally:
-            self._quiet = False
 
-    # -- when somebody types -----------------------------------------------------------------
-
-    def _told(self) -> None:
-        if not self._quiet:
+    def _on_change(self, value: Any = None) -> None:
+        if not self._quiet:  # a leg is renamed quietly, too
             self._show_meanings()
             self._changed()
 
-    def _on_products(self) -> None:
+    def _on_products(self, value: Any) -> None:
         """Another database has other drivers; another chain of proxies has other legs."""
-        if self._quiet:
-            return
-        self._quiet = True
-        try:
+        with self.quietly():
             self._offer(self.driver.value, self.proxies.value)
             servers = [_people(each) for each in (*self.proxies.value, self.database.value)]
             clients = ["application", *servers]
@@ -221,11 +191,9 @@ class Form(widgets.Tab):
                 if i < len(self.legs):
                     self.legs[i].name.value = f"{clients[i]} to {server}"
                 else:
-                    self.legs.append(LegForm(Leg(f"{clients[i]} to {server}"), self._told))
+                    self.legs.append(LegForm(Leg(f"{clients[i]} to {server}"), self._on_change))
             self._set_legs(self.legs[: len(servers)])
-        finally:
-            self._quiet = False
-        self._told()
+        self._on_change()
 
     def _offer(self, driver: str, proxies: Sequence[str]) -> None:
         """The drivers and proxies that this database has, and of them those wanted if they are there."""
@@ -239,22 +207,21 @@ class Form(widgets.Tab):
 
     def _set_legs(self, legs: list[LegForm]) -> None:
         self.legs = legs
-        self._way.children = legs
+        self._path.children = legs
 
-    # -- building ----------------------------------------------------------------------------
+    def _choice(self, label: str, options: Sequence[Any], changed: Callable[[Any], None]) -> Any:
+        return self.react(titled(widgets.Dropdown(options=list(options), description=label)), changed)
 
     def _number(self, name: str) -> Any:
         knob = _KNOBS[name]
+        label = knob_title(knob) if knob.unit == "s" else knob.label
         kind = widgets.IntText if knob.kind is int else widgets.FloatText
-        made = labelled(
-            kind(description=knob_title(knob) if knob.unit == "s" else knob.label, continuous_update=False)
-        )
-        made.tooltip = f"{_HELP[name]} {explanation(knob)}"
-        made.observe(lambda change: self._told(), "value")
-        return made
+        field = titled(kind(description=label, continuous_update=False))
+        field.tooltip = f"{_HELP[name]} {explanation(knob)}"
+        return self.react(field, self._on_change)
 
     def _row(self, name: str) -> widgets.VBox:
-        row = widgets.HBox([self.numbers[name], self._meanings[name]]).add_class("tcplab-row")
+        row = in_row(self.numbers[name], self._meanings[name], css="tcplab-row")
         return widgets.VBox([row, widgets.HTML(f'<div class="tcplab-help">{escape(_HELP[name])}</div>')])
 
     def _show_meanings(self) -> None:
@@ -267,13 +234,11 @@ class LegForm(widgets.VBox):
 
     def __init__(self, leg: Leg, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self.name = labelled(widgets.Text(leg.name, description="leg", continuous_update=False))
+        self.name = titled(widgets.Text(leg.name, description="leg", continuous_update=False))
         self.name.observe(lambda change: changed(), "value")
-        self.rows = [BoxRow(box, changed, self._remove) for box in leg.middleboxes]
+        self.rows = [BoxRow(box, changed, self.remove) for box in leg.middleboxes]
         self._boxes = widgets.VBox(self.rows)
-        add = widgets.Button(description="Add a box to this leg", icon="plus")
-        add.layout = widgets.Layout(width="auto", align_self="flex-start")
-        add.on_click(lambda button: self.add())
+        add = button("Add a box to this leg", "plus", self.add)
         super().__init__([self.name, self._boxes, add])
         self.add_class("tcplab-leg")
 
@@ -282,10 +247,11 @@ class LegForm(widgets.VBox):
         return Leg(self.name.value, tuple(row.box() for row in self.rows))
 
     def add(self) -> None:
-        """One more box, the one that most people meet first."""
-        self._set([*self.rows, BoxRow(None, self._changed, self._remove)])
+        """One more box, at first the most common one."""
+        self._set([*self.rows, BoxRow(None, self._changed, self.remove)])
 
-    def _remove(self, row: BoxRow) -> None:
+    def remove(self, row: BoxRow) -> None:
+        """Without this box."""
         self._set([each for each in self.rows if each is not row])
 
     def _set(self, rows: list[BoxRow]) -> None:
@@ -294,13 +260,7 @@ class LegForm(widgets.VBox):
         self._changed()
 
 
-def _choice(label: str, options: Sequence[Any], told: Callable[[], None]) -> Any:
-    made = labelled(widgets.Dropdown(options=list(options), description=label))
-    made.observe(lambda change: told(), "value")
-    return made
-
-
 def _people(product: str) -> str:
-    """A product as one says it: PostgreSQL, not PostgreSQL server."""
+    """A product in speech: PostgreSQL, not PostgreSQL server."""
     names = {"oracle": "Oracle", "redis": "Redis"}
     return names.get(product) or title(product).removesuffix(" server")

@@ -1,15 +1,25 @@
-"""A connection as it was, and beside it as it would have been: two ladders on one time axis."""
+"""A connection as captured, side by side with the model's run under other settings; a form to ask for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from operator import attrgetter
-from typing import Protocol
+from typing import Any
 
 import ipywidgets as widgets
 
+from tcplab.core.html import paragraph
+from tcplab.core.knobs import (
+    FIREWALL_IDLE,
+    KEEPALIVE_IDLE,
+    KEEPALIVE_INTERVAL,
+    KEEPALIVE_PROBES,
+    RETRIES2,
+    USER_TIMEOUT,
+    ParameterError,
+)
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import duration
 from tcplab.core.trace import Note, Packet, Trace
@@ -17,6 +27,9 @@ from tcplab.pictures.ladder import draw
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt, is_error
 from tcplab.pictures.theme import TITLE_SIZE, Picture
+from tcplab.what_if.answer import WhatIf
+from tcplab.widgets.base import Shell, button, in_row, labelled
+from tcplab.widgets.controls import explanation, title
 from tcplab.widgets.figure import LivingFigure
 
 #: Segments of either run that are drawn at most.
@@ -30,56 +43,91 @@ RIGHT = {"client": "client\u00a0", "server": "server\u00a0"}
 OTHERWISE = {"client": "192.0.2.1", "server": "192.0.2.2"}
 
 
-class _Sure(Protocol):
-    @property
-    def says(self) -> str: ...
-    @property
-    def certainty(self) -> str: ...
+#: What can be asked for, by the parameter's name.
+KNOBS = {
+    "keepalive_idle_s": KEEPALIVE_IDLE,
+    "keepalive_interval_s": KEEPALIVE_INTERVAL,
+    "keepalive_probes": KEEPALIVE_PROBES,
+    "user_timeout_s": USER_TIMEOUT,
+    "retries2": RETRIES2,
+    "firewall_idle_s": FIREWALL_IDLE,
+}
+SIDES = {"the side that asked in vain": "", "the client": "client", "the server": "server"}
+HELP = (
+    "An empty box stays as the segments show it. The model of Linux TCP then plays the same conversation "
+    "under the settings that you give."
+)
 
 
-class Answer(Protocol):
-    """What is shown of a `WhatIf`."""
-
-    @property
-    def sentence(self) -> str: ...
-    @property
-    def captured(self) -> Trace: ...
-    @property
-    def model(self) -> Trace: ...
-    @property
-    def changed(self) -> Trace: ...
-    @property
-    def inferences(self) -> Iterable[_Sure]: ...
-    @property
-    def warnings(self) -> Iterable[str]: ...
-    @property
-    def reproduces(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def lived(self) -> bool: ...
-
-
-class Beside(widgets.VBox):
+class SideBySide(Shell):
     """Both ladders below the sentence, and below them what the answer rests on."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.sentence = answer.sentence
+    def __init__(self, answer: WhatIf) -> None:
+        super().__init__()
+        self.say(answer.sentence)
         self.figure = LivingFigure("what_if")
-        self.figure.show(draw_beside(answer), answer.sentence, trace_table(side_by_side(answer)))
-        said = f'<div style="line-height: 1.5"><b>{escape(answer.sentence)}</b></div>'
-        super().__init__([widgets.HTML(said), self.figure, widgets.HTML(_grounds(answer))])
-
-    def __repr__(self) -> str:
-        return self.sentence
+        self.figure.show(draw_side_by_side(answer), answer.sentence, trace_table(side_by_side(answer)))
+        self.build(self.status, self.figure, widgets.HTML(_grounds(answer)))
 
 
-def beside(answer: Answer) -> Beside:
-    """The picture of a `what_if`: as captured on the left, with the changes on the right."""
-    return Beside(answer)
+class WhatIfForm(Shell):
+    """Settings to type for one connection. `ask` takes its trace and them, as `tcplab.what_if` does."""
+
+    subject = "this connection"
+
+    def __init__(self, ask: Callable[..., WhatIf]) -> None:
+        super().__init__()
+        self._ask = ask
+        self.trace: Trace | None = None
+        #: A field for each setting, by the parameter's name.
+        self.fields = {name: _field(name) for name in KNOBS}
+        self.side = labelled(widgets.Dropdown(options=list(SIDES.items()), description="set on"))
+        self._go = button("Would that have saved it?", "question", self.answer)
+        self._below = widgets.VBox()
+        self.build(
+            widgets.HTML(f"<h4>Would other settings have saved it?</h4>{paragraph(HELP)}"),
+            widgets.Box(list(self.fields.values())).add_class("tcplab-asking"),
+            in_row(self.side, self._go),
+            self.status,
+            self._below,
+        )
+
+    def show(self, trace: Trace) -> None:
+        """Ask about this connection from now on."""
+        self.trace = trace
+        self._clear()
+
+    def answer(self) -> None:
+        """Ask, and show the answer or in one sentence why there is none."""
+        if self.trace is not None:
+            self._clear()
+            self._go.disabled = True
+            self.guard(self._answer)
+            self._go.disabled = False
+
+    def _answer(self) -> None:
+        texts = {name: field.value.strip() for name, field in self.fields.items()}
+        wanted = {name: KNOBS[name].check(name, text) for name, text in texts.items() if text}
+        if not wanted:
+            raise ParameterError("Type a value into one of the boxes first: 60 for keepalive: idle, say.")
+        shown = SideBySide(self._ask(self.trace, side=self.side.value, **wanted))
+        self.sentence = shown.sentence
+        self._below.children = [shown]
+
+    def _clear(self) -> None:
+        for old in self._below.children:
+            old.close()
+        self._below.children = []
+        self.sentence, self.status.value = "", ""
 
 
-def draw_beside(answer: Answer, *, dark: bool = False) -> Picture:
+def _field(name: str) -> Any:
+    knob = KNOBS[name]
+    label = "a box on the way: forgets after (s)" if knob is FIREWALL_IDLE else title(knob)
+    return labelled(widgets.Text(description=label, placeholder="as captured", tooltip=explanation(knob)))
+
+
+def draw_side_by_side(answer: WhatIf, *, dark: bool = False) -> Picture:
     """Both ladders, each below its name."""
     picture = draw(side_by_side(answer), title=" ", dark=dark)
     picture.layout["margin"]["r"] = max(picture.layout["margin"]["r"], ROOM)
@@ -92,7 +140,7 @@ def draw_beside(answer: Answer, *, dark: bool = False) -> Picture:
     return picture
 
 
-def side_by_side(answer: Answer) -> Trace:
+def side_by_side(answer: WhatIf) -> Trace:
     """Both runs as one trace with four lifelines, the captured one first; calls only where they failed."""
     one, other = answer.captured, answer.changed
     later = one.packets[max(0, len(one.packets) - MOST_OF_EACH)].t - one.start
@@ -120,7 +168,7 @@ def side_by_side(answer: Answer) -> Trace:
 
 
 def _until(trace: Trace, end: int) -> Trace:
-    """What happened up to a moment: a connection that lives on goes on without end."""
+    """What happened until then: a connection that survives goes on without end."""
     return replace(
         trace,
         packets=[p for p in trace.packets if p.t <= end],
@@ -130,28 +178,28 @@ def _until(trace: Trace, end: int) -> Trace:
 
 
 def _since(trace: Trace, t: int) -> Trace:
-    """A long connection's end, where it is decided; the trace itself when it has nothing before."""
+    """The end of a long connection, where it is decided; the whole trace when nothing comes before."""
     before = sum(p.t < t for p in trace.packets)
     if not before:
         return trace
-    told = Note(t, "", f"{before:,} segments before, in {duration(t - trace.start)}, are left out")
+    left_out = Note(t, "", f"{before:,} segments before, in {duration(t - trace.start)}, are left out")
     return replace(
         trace,
         packets=trace.packets[before:],
         calls=[call for call in trace.calls if call.t >= t],
-        notes=[told, *(note for note in trace.notes if note.t >= t)],
+        notes=[left_out, *(note for note in trace.notes if note.t >= t)],
     )
 
 
 def _moved(trace: Trace, zero: int, place: str, names: dict[str, str], addresses: dict[str, str]) -> Trace:
-    """Counted from `zero`, under other names and addresses, and without its boxes' lifelines."""
+    """Counted from `zero`, under other names and addresses, without the lifelines of middleboxes."""
     by_address = {address: name for name, address in trace.hosts.items() if address}
 
     def end(endpoint: Endpoint) -> Endpoint:
         return endpoint._replace(address=addresses.get(endpoint.address, endpoint.address))
 
     def packet(p: Packet) -> Packet:
-        # A box speaks in the name of one of the two.
+        # A middlebox sends in the name of one of the two.
         sender = p.sender if p.sender in names else by_address[p.segment.source.address]
         segment = replace(p.segment, source=end(p.segment.source), destination=end(p.segment.destination))
         arrives = None if p.arrives is None else p.arrives - zero
@@ -181,15 +229,14 @@ def _moved(trace: Trace, zero: int, place: str, names: dict[str, str], addresses
     )
 
 
-def _grounds(answer: Answer) -> str:
-    """What the answer rests on: escaped, for a name from a capture may be anything."""
-    rows = [
+def _grounds(answer: WhatIf) -> str:
+    """What the answer rests on: escaped, because a name from a capture may be anything."""
+    rows = "".join(
         f"<tr><td><i>{escape(each.certainty)}</i></td><td>{escape(each.says)}</td></tr>"
         for each in answer.inferences
-    ]
-    warned = "".join(f"<p>⚠ {escape(each)}</p>" for each in answer.warnings)
-    style = "line-height: 1.5; padding-top: 6px"
+    )
+    warnings = "".join(f"<p>⚠ {escape(each)}</p>" for each in answer.warnings)
     return (
-        f'<div style="{style}">{warned}<p>{escape(answer.reproduces)}</p>'
-        f"<details><summary>What this rests on</summary><table>{''.join(rows)}</table></details></div>"
+        f"{warnings}<p>{escape(answer.reproduces)}</p>"
+        f"<details><summary>What this rests on</summary><table>{rows}</table></details>"
     )

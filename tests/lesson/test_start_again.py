@@ -82,10 +82,10 @@ def test_a_fact_folds_and_unfolds_again(question):
 def test_an_explorer_that_waits_for_nobody_goes_back_to_its_beginning():
     explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=3)
     explorer.set(idle_s=5)
-    explorer._tabs.selected_index = 1
+    explorer.tabs.selected_index = 1
     start_again()
     assert explorer.values["idle_s"] == 60 and "90" in explorer.sentence
-    assert explorer._tabs.selected_index == 0
+    assert explorer.tabs.selected_index == 0
 
 
 def test_watching_after_a_commit_is_told_at_once_and_at_the_next(question):

@@ -1,4 +1,4 @@
-"""The clinic's desk: a file in, a diagnosis out; nothing of a file's text becomes HTML."""
+"""The clinic: a file in, a diagnosis out; nothing of a file's text becomes HTML."""
 
 import gzip
 import threading
@@ -12,24 +12,26 @@ from tcplab import clinic, diagnose, read_capture
 from tcplab.pictures.replay import frames_words
 from tcplab.widgets.clinic import (
     ALL,
-    KNOBS,
+    LARGEST,
     WITH,
     WITHOUT,
-    Clinic,
+    CaptureClinic,
+    DropZone,
     Reading,
     chosen,
+    file_name,
     filters,
     headline,
     line,
     worst_first,
 )
-from tcplab.widgets.upload import LARGEST, DropZone, file_name
+from tcplab.widgets.what_if import KNOBS
 
 CAPTURES = PROJECT / "data" / "captures"
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def desk(path):
+def opened(path):
     made = clinic(str(path))
     made.wait()
     return made
@@ -42,7 +44,7 @@ def several():
 
 
 def test_a_file_is_read_summed_up_and_its_worst_connection_shown(several):
-    made = desk(several)
+    made = opened(several)
     diagnosis = diagnose(read_capture(several))
     assert made.sentence == headline(diagnosis)
     assert made.sentence.startswith(f"{several.name}: {diagnosis.packets:,} TCP packet")
@@ -50,9 +52,9 @@ def test_a_file_is_read_summed_up_and_its_worst_connection_shown(several):
     said = text_in(made)
     for code in diagnosis.summary:
         assert code in said
-    assert all(frames_words(f.frames) in made._findings.value for f in _worst(diagnosis))
-    assert made._replay.steps.findings == sorted(_worst(diagnosis), key=lambda f: f.t)
-    assert made._running.layout.display == "none" and made._result.layout.display == ""
+    assert all(frames_words(f.frames) in made.findings.value for f in _worst(diagnosis))
+    assert made.replay.steps.findings == sorted(_worst(diagnosis), key=lambda f: f.t)
+    assert made.progress.layout.display == "none" and made.result.layout.display == ""
 
 
 def _worst(diagnosis):
@@ -67,82 +69,82 @@ def test_the_headline_counts_states_once(several):
 
 @pytest.mark.parametrize("name", ["ghosts_half_open", "accept_queue", "lesson_client_write"])
 def test_filters_let_through_what_they_say(name):
-    made = desk(CAPTURES / f"{name}.pcap")
+    made = opened(CAPTURES / f"{name}.pcap")
     for text, wanted in filters(made.diagnosis):
-        made._filter.value = wanted
+        made.filter.value = wanted
         count = int(text.rpartition("(")[2].rstrip(")").replace(",", ""))
-        assert len(made._connections.options) == count
-        for _, number in made._connections.options:
+        assert len(made.connections.options) == count
+        for _, number in made.connections.options:
             codes = {finding.code for finding in made.diagnosis.connections[number].findings}
             assert wanted in (ALL, *codes) or (wanted == WITH and codes) or (wanted == WITHOUT and not codes)
         assert (made.number is None) == (count == 0)
-        assert (made._one.layout.display == "none") == (count == 0)
+        assert (made.one.layout.display == "none") == (count == 0)
 
 
 def test_an_address_or_port_narrows_the_list_down():
-    made = desk(CAPTURES / "ghosts_forty_nodes.pcap")
+    made = opened(CAPTURES / "ghosts_forty_nodes.pcap")
     connection = made.diagnosis.connections[-1]
-    made._search.value = f" {connection.client} "
-    assert [number for _, number in made._connections.options] == [connection.number]
+    made.search.value = f" {connection.client} "
+    assert [number for _, number in made.connections.options] == [connection.number]
     assert made.number == connection.number
-    made._search.value = "no such address"
-    assert made._connections.options == () and "No connection is like that." in made._more.value
+    made.search.value = "no such address"
+    assert made.connections.options == () and "No connection is like that." in text_in(made)
     everything = worst_first(made.diagnosis)
     assert list(chosen(everything, ALL, "")) == everything
 
 
 def test_each_tab_shows_the_connection_that_is_chosen():
-    made = desk(CAPTURES / "ghosts_forty_nodes.pcap")
+    made = opened(CAPTURES / "ghosts_forty_nodes.pcap")
     other = made.diagnosis.connections[3]
     made.choose(other.number)
     trace = made.capture.connection(3)
-    assert line(other).partition(": ")[2].partition(" →")[0] in made._findings.value
-    assert made._replay.steps.watched.packets == trace.packets
-    assert made._replay.steps.frames == made.capture.frames(3)
+    assert line(other).partition(": ")[2].partition(" →")[0] in made.findings.value
+    assert made.replay.steps.watched.packets == trace.packets
+    assert made.replay.steps.frames == made.capture.frames(3)
     open_tab_of(made, "Whole ladder")
-    assert made._ladder.figure is not None
+    assert made.ladder.figure is not None
     open_tab_of(made, "Segments")
-    assert made._segments.value.count("<tr>") >= len(trace.packets)
+    assert made.segments.value.count("<tr>") >= len(trace.packets)
 
 
 def test_of_a_long_connection_no_more_is_built_than_is_shown(monkeypatch):
     monkeypatch.setattr("tcplab.pictures.replay.MOST", 8)
     monkeypatch.setattr("tcplab.widgets.clinic.MOST", 5)
-    made = desk(CAPTURES / "lesson_client_write.pcap")
+    made = opened(CAPTURES / "lesson_client_write.pcap")
     assert len(made.trace.packets) == 29
     monkeypatch.setattr(type(made), "trace", property(lambda self: pytest.fail("built whole")))
-    made._open()
-    assert len(made._replay.steps.watched.packets) == 8
-    assert "The replay ends after the first 8 of 29 segments" in made._replay._title.value
+    made.tabs.renew()
+    assert len(made.replay.steps.watched.packets) == 8
+    assert "The replay ends after the first 8 of 29 segments" in made.replay.title.value
     open_tab_of(made, "Whole ladder")
-    assert made._ladder.figure is not None
+    assert made.ladder.figure is not None
     open_tab_of(made, "Segments")
-    assert made._segments.value.count("<tr>") < 10
+    assert made.segments.value.count("<tr>") < 10
     open_tab_of(made, "Other settings")
-    assert len(made._asking.trace.packets) == 8
-    assert "Only the last 8 of 29 segments are looked at." in made._asking.trace.warnings
+    assert len(made.what_if.trace.packets) == 8
+    assert "Only the last 8 of 29 segments are looked at." in made.what_if.trace.warnings
 
 
 def open_tab_of(made, title):
-    made._tabs.selected_index = made._tabs.titles.index(title)
+    made.tabs.select(title)
 
 
 def test_other_settings_are_asked_of_the_model():
-    made = desk(CAPTURES / "lesson_cable_out_sending.pcap")
+    made = opened(CAPTURES / "lesson_cable_out_sending.pcap")
     open_tab_of(made, "Other settings")
-    asking = made._asking
-    assert set(asking.boxes) == set(KNOBS)
-    asking.answer()
-    assert asking.sentence.startswith("Type a value")
-    asking.boxes["user_timeout_s"].value = "30"
-    button_of(asking, "Would that have saved it?").click()
-    assert asking.sentence.startswith("With user_timeout_s = 30 on the client")
-    asking.boxes["user_timeout_s"].value = HOSTILE
-    asking.answer()
-    assert "is not a number" in asking.sentence
-    assert "<img" not in text_in(asking)
-    asking.show(made.trace)
-    assert asking.sentence == ""
+    form = made.what_if
+    assert set(form.fields) == set(KNOBS)
+    form.answer()
+    assert form.sentence.startswith("Type a value")
+    form.fields["user_timeout_s"].value = "30"
+    button_of(form, "Would that have saved it?").click()
+    assert form.sentence.startswith("With user_timeout_s = 30 on the client")
+    form.fields["user_timeout_s"].value = HOSTILE
+    form.answer()
+    assert "is not a number" in form.sentence
+    assert "<img" not in text_in(form)
+    form.show(made.trace)
+    assert form.sentence == ""
 
 
 @pytest.mark.parametrize(
@@ -156,29 +158,29 @@ def test_other_settings_are_asked_of_the_model():
 def test_a_wrong_file_gets_one_sentence(tmp_path, content, says):
     path = tmp_path / "trouble.pcap"
     path.write_bytes(content)
-    made = desk(path)
-    assert says in made.sentence and "Traceback" not in made._said.value
-    assert made._said.value.count("<p") == 1 and "wrong" in made._said.value
-    assert made.diagnosis is None and made._result.layout.display == "none"
-    assert made._running.layout.display == "none"
+    made = opened(path)
+    assert says in made.sentence and "Traceback" not in made.status.value
+    assert made.status.value.count("<p") == 1 and "wrong" in made.status.value
+    assert made.diagnosis is None and made.result.layout.display == "none"
+    assert made.progress.layout.display == "none"
     made.read(CAPTURES / "keepalive.pcap")  # and it is alive
     made.wait()
     assert made.diagnosis is not None
 
 
 def test_without_a_path_one_is_asked_for():
-    made = Clinic()
+    made = CaptureClinic()
     button_of(made, "Read it").click()
     assert made.sentence.startswith("Type the path")
-    made._path.value = str(CAPTURES / "keepalive.pcap")
+    made.path.value = str(CAPTURES / "keepalive.pcap")
     button_of(made, "Read it").click()
     made.wait()
     assert made.sentence.startswith("keepalive.pcap: ")
 
 
 def test_a_directory_and_a_missing_file_are_named(tmp_path):
-    assert desk(tmp_path / "none.pcap").sentence.endswith("does not exist.")
-    assert "Traceback" not in desk(tmp_path).sentence and tmp_path.name in desk(tmp_path).sentence
+    assert opened(tmp_path / "none.pcap").sentence.endswith("does not exist.")
+    assert "Traceback" not in opened(tmp_path).sentence and tmp_path.name in opened(tmp_path).sentence
 
 
 def test_a_reading_can_be_cancelled():
@@ -198,16 +200,16 @@ def test_a_reading_can_be_cancelled():
     assert told == []
 
 
-def test_cancelling_the_desk_says_so():
-    made = Clinic()
-    made._start(CAPTURES / "keepalive.pcap")
-    reading = made._reading
+def test_cancelling_says_so():
+    made = CaptureClinic()
+    made.read(CAPTURES / "keepalive.pcap")
+    reading = made.reading
     if reading is None:  # it was faster
         return
     made.cancel()
     reading.wait()
     assert made.sentence == "Cancelled: nothing was read." or made.diagnosis is not None
-    assert made._running.layout.display == "none"
+    assert made.progress.layout.display == "none"
 
 
 # -- a file that is dropped ------------------------------------------------------------------------
@@ -295,16 +297,16 @@ def test_a_name_stays_in_its_folder(told, kept):
 
 
 def test_a_dropped_file_is_diagnosed_and_removed(monkeypatch):
-    made = Clinic()
-    page = Page(made._drop, monkeypatch)
+    made = CaptureClinic()
+    page = Page(made.drop, monkeypatch)
     content = gzip.compress((CAPTURES / "lesson_client_write.pcap").read_bytes())
     page.offer(f"{HOSTILE}.pcap.gz", content)
     page.piece(0, len(content))
     made.wait()
     assert made.sentence.startswith(f"{HOSTILE}.pcap.gz: 29 TCP packets")
     assert "<img" not in text_in(made) and "&lt;img" in text_in(made)
-    assert made._drop._folder is None
+    assert made.drop._folder is None
 
 
 def test_nothing_leaves_the_machine_is_said_where_one_chooses():
-    assert "Nothing leaves this machine" in text_in(Clinic())
+    assert "Nothing leaves this machine" in text_in(CaptureClinic())

@@ -1,11 +1,11 @@
-"""Controls: their stops, and that a row always shows the value that is set."""
+"""Controls: their steps, and that a row always shows the value that is set."""
 
 import ipywidgets as widgets
 import pytest
 
 from tcplab import EXPERIMENTS, Keepalive, RstInWindow
 from tcplab.core.knobs import KEEPALIVE_IDLE, OFFSET, PERIOD, SEED, Knob
-from tcplab.widgets.controls import Control, explanation, meaning, stops, title
+from tcplab.widgets.controls import Control, explanation, meaning, steps, title
 
 NUMBERS = {
     f"{kind.name}-{name}": (knob, kind.defaults()[name])
@@ -16,9 +16,9 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("knob", "default"), NUMBERS.values(), ids=NUMBERS)
-def test_stops_ascend_within_the_range_and_include_what_is_set(knob, default):
+def test_steps_ascend_within_the_range_and_include_what_is_set(knob, default):
     also = max(int(knob.low), 0) + 17
-    made = stops(knob, default, also)
+    made = steps(knob, default, also)
     if not made:
         assert knob.label == "seed"
         return
@@ -32,20 +32,20 @@ def test_stops_ascend_within_the_range_and_include_what_is_set(knob, default):
 
 
 def test_a_wide_range_steps_through_times_that_people_say():
-    made = stops(KEEPALIVE_IDLE)
+    made = steps(KEEPALIVE_IDLE)
     assert made[:7] == [0, 1, 2, 3, 5, 10, 15]
     assert {60, 300, 3600, 7200} <= set(made)
     assert made[-1] == 7200
 
 
 def test_a_range_around_zero_steps_both_ways():
-    made = stops(OFFSET)
+    made = steps(OFFSET)
     assert made == [-value for value in reversed(made)]
     assert {-1, 0, 1, 100, 1000} <= set(made)
 
 
 def test_a_seed_has_no_slider():
-    assert stops(SEED) == []
+    assert steps(SEED) == []
     control = Control(SEED, 1, [], lambda value: None)
     assert not sliders(control)
 

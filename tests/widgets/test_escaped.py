@@ -115,10 +115,10 @@ def test_tables_and_consoles_have_it_as_text(trace):
 
 def test_a_replay_has_it_as_text(trace):
     widget = replay(trace)
-    widget._folded.selected_index = 0
+    widget.fold.selected_index = 0
     for step in range(0, len(widget.steps), 3):
         widget.go(step)
-        assert_harmless([text_in(widget), json.loads(widget._figure.drawn)])
+        assert_harmless([text_in(widget), json.loads(widget.picture.drawn)])
         assert_harmless(widget._repr_mimebundle_().get("text/html", ""))
     assert "&lt;img" in text_in(widget)
 
@@ -155,10 +155,10 @@ def test_a_sidecar_is_shown_as_text(recorded):
             drawn = PICTURES[name](trace)
             assert_harmless([drawn.data, drawn.layout])
     widget = replay(trace, frames=capture.frames(0))
-    widget._folded.selected_index = 0
+    widget.fold.selected_index = 0
     for step in range(len(widget.steps)):
         widget.go(step)
-        assert_harmless([text_in(widget), json.loads(widget._figure.drawn)])
+        assert_harmless([text_in(widget), json.loads(widget.picture.drawn)])
 
 
 def test_the_provenance_of_a_capture_is_text(recorded):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from inside import button_of, everything_in, only, open_tab, tabs, text_in
 from tcplab import (
     EXPERIMENTS,
+    BindOrConnect,
     DeadPeer,
     FinOrRst,
     HandshakeAndClose,
@@ -34,7 +35,7 @@ from tcplab.pictures import ladder
 from tcplab.pictures.console import console
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt
-from tcplab.widgets.explorer import OWN, Explorer
+from tcplab.widgets.explorer import OWN, UNTRIED, Explorer, matrix
 from tcplab.widgets.show import OF_ALL, PICTURES
 
 
@@ -44,13 +45,13 @@ def presets_of(explorer):
 
 def turning(explorer, name, kind=widgets.Widget):
     """The widgets that show and turn one parameter."""
-    row = everything_in(explorer._controls[name].widget)
+    row = everything_in(explorer.controls[name].widget)
     return [w for w in row if w.has_trait("value") and isinstance(w, kind) and type(w) is not widgets.HTML]
 
 
 def drawn(explorer):
     """What a page that is reloaded now would draw."""
-    state = explorer._picture.figure.get_state()["drawn"]
+    state = explorer.picture.figure.get_state()["drawn"]
     return json.loads(state) if state else None
 
 
@@ -66,7 +67,7 @@ def assert_all_agree(explorer):
         assert shown, name
         for part in shown:
             if isinstance(part, widgets.SelectionSlider):
-                away = [abs(stop - value) for _, stop in part.options]
+                away = [abs(step - value) for _, step in part.options]
                 assert abs(part.value - value) == min(away), name
             else:
                 assert part.value == value, name
@@ -74,7 +75,7 @@ def assert_all_agree(explorer):
     kind = explorer.experiment_class
     same = [name for name, changes in kind.presets.items() if {**kind.defaults(), **changes} == values]
     assert preset == (same[0] if same else OWN)
-    said = explorer._sentence.value
+    said = explorer.status.value
     if explorer.error:
         assert explorer.sentence == explorer.error
         assert explorer.trace is None and explorer.experiment is None and not explorer.outcome
@@ -92,8 +93,8 @@ def assert_all_agree(explorer):
     inside = found.children[found.selected_index]
     if title == "Picture":
         shown = drawn(explorer)
-        at = explorer._moment.t if explorer._moment.picked else None
-        name = explorer._picture.picture
+        at = explorer.cursor.t if explorer.cursor.picked else None
+        name = explorer.picture.picture
         seen = trace if name in OF_ALL else excerpt(trace)
         wanted = ladder.draw(seen, at=at) if name == "ladder" else PICTURES[name](seen)
         assert shown["data"] == as_json(wanted.data) and shown["layout"] == as_json(wanted.layout)
@@ -142,7 +143,7 @@ def test_a_slider_and_the_box_beside_it_turn_it_too():
     assert_all_agree(explorer)
 
 
-def test_a_value_that_the_notebook_asks_for_is_a_stop_of_the_slider():
+def test_a_value_that_the_notebook_asks_for_is_a_step_of_the_slider():
     explorer = explore(Keepalive, idle_s=61)
     (slider,) = turning(explorer, "idle_s", widgets.SelectionSlider)
     assert slider.value == 61
@@ -221,11 +222,11 @@ class Broken(Experiment):
 
 def test_a_mistake_of_ours_is_one_sentence_too(capfd):
     explorer = explore(Broken)
-    assert "<script" not in explorer._sentence.value
+    assert "<script" not in explorer.status.value
     assert "&lt;b&gt;broken" in text_in(explorer)
     explorer.set(latency_ms=150)
     assert "KeyError" in explorer.sentence and "Traceback" not in text_in(explorer)
-    assert "<i>" not in explorer._sentence.value
+    assert "<i>" not in explorer.status.value
     assert explorer.trace is None and drawn(explorer) is None
     explorer.set(latency_ms=1)
     assert explorer.error is None
@@ -273,7 +274,7 @@ def test_controls_come_first_and_the_rest_is_folded():
     hidden = list(everything_in(folded))
     assert folded.selected_index is None
     for name in explorer.values:
-        row = explorer._controls[name].widget
+        row = explorer.controls[name].widget
         assert (row in hidden) == (name not in DeadPeer.controls)
 
 
@@ -293,14 +294,14 @@ def test_tabs_are_filled_when_they_are_seen():
     assert segments.value == ""
 
 
-def slider_of_moments(explorer):
+def slider_of_instants(explorer):
     return next(w for w in everything_in(explorer) if isinstance(w, widgets.IntSlider))
 
 
 def test_the_console_follows_its_slider_and_the_picture_shows_the_moment():
     explorer = explore(Keepalive)
     panel = open_tab(explorer, "Your console")
-    slider = slider_of_moments(explorer)
+    slider = slider_of_instants(explorer)
     slider.value = 0
     assert "SYN-SENT" in text_in(panel) and "client sends SYN" in text_in(panel)
     slider.value = slider.max
@@ -331,7 +332,7 @@ def test_what_a_cell_looks_at_is_what_the_panel_shows():
 
 
 def click(explorer, y, change=None):
-    figure = explorer._picture.figure
+    figure = explorer.picture.figure
     figure.clicked = {"y": y, "change": drawn(explorer)["change"] if change is None else change, "at": y}
 
 
@@ -340,10 +341,10 @@ def test_a_click_on_the_picture_picks_the_moment():
     axis = ladder.time_axis(explorer.trace)
     hour = explorer.trace.start + 3600 * SECOND
     click(explorer, axis.y_of(hour))
-    assert abs(explorer._moment.t - hour) < 60 * SECOND
+    assert abs(explorer.cursor.t - hour) < 60 * SECOND
     assert re.search(r"timer:\(keepalive,(59|60)min,0\)", text_in(open_tab(explorer, "Your console")))
     open_tab(explorer, "Picture")
-    assert drawn(explorer)["data"][-1]["y"][0] == pytest.approx(axis.bottom_of(explorer._moment.t), abs=10)
+    assert drawn(explorer)["data"][-1]["y"][0] == pytest.approx(axis.bottom_of(explorer.cursor.t), abs=10)
 
 
 def test_a_click_on_an_older_picture_means_nothing():
@@ -352,24 +353,24 @@ def test_a_click_on_an_older_picture_means_nothing():
     explorer.set(probes=3)
     before = drawn(explorer)
     click(explorer, 100, old)
-    assert not explorer._moment.picked and drawn(explorer) == before
+    assert not explorer.cursor.picked and drawn(explorer) == before
 
 
 def test_a_click_on_a_picture_without_a_time_axis_means_nothing():
     explorer = explore(SlowReader)
     click(explorer, 50)
-    assert not explorer._moment.picked
+    assert not explorer.cursor.picked
 
 
 def test_another_run_keeps_its_place_among_the_events():
     explorer = explore(Keepalive)
-    slider = slider_of_moments(explorer)
+    slider = slider_of_instants(explorer)
     open_tab(explorer, "Your console")
     slider.value = 14
     explorer.set(interval_s=10)
     assert slider.value == 14
     explorer.set(peer="alive", idle_s=0)
-    assert slider.value <= slider.max == max(len(explorer._moment.all) - 1, 1)
+    assert slider.value <= slider.max == max(len(explorer.cursor.instants) - 1, 1)
     assert_all_agree(explorer)
 
 
@@ -400,7 +401,7 @@ def test_a_run_without_segments_has_no_capture_and_says_so():
 def test_warnings_stand_beside_the_sentence():
     explorer = explore(EXPERIMENTS["unanswered_connect"], linux="5.4", linear_timeouts=2)
     (warning,) = explorer.trace.warnings
-    assert f"⚠ {warning}" in explorer._sentence.value
+    assert f"⚠ {warning}" in explorer.status.value
     assert repr(explorer) == f"{explorer.sentence}\n{warning}"
 
 
@@ -408,7 +409,7 @@ def test_a_very_long_run_is_shown_in_part_and_says_so():
     explorer = explore(SlowReader, response=500_000)
     count = len(explorer.trace.packets)
     assert count > MOST
-    assert f"first {MOST} of {count:,} segments" in explorer._sentence.value
+    assert f"first {MOST} of {count:,} segments" in explorer.status.value
     assert_all_agree(explorer)
     assert text_in(open_tab(explorer, "Segments")).count("<tr") == MOST + 1
     assert excerpt(explorer.trace).notes[-1].text == f"{count - MOST:,} more segments follow"
@@ -503,3 +504,86 @@ def test_a_parameter_error_in_a_run_is_a_sentence(monkeypatch):
     monkeypatch.undo()
     explorer.set(idle_s=2)
     assert_all_agree(explorer)
+
+
+# -- the table of cells to try ---------------------------------------------------------------------
+
+ROWS = ("held_by", {"connect": "by connect()", "bind0": "by bind(0)"})
+COLUMNS = ("then", {"connect": "connect()", "bind0": "bind(0)"})
+RECORDED = [
+    {"held_by": "connect", "then": "connect", "result": "ok"},
+    {"held_by": "bind0", "then": "connect", "state": "established", "result": "made up"},
+]
+
+
+def a_matrix(**options):
+    return matrix(explore(BindOrConnect, ports=2), ROWS, COLUMNS, **options)
+
+
+def texts(shown):
+    return {cell: button.description for cell, button in shown.cells.items()}
+
+
+def test_cells_wait_for_a_guess():
+    shown = a_matrix()
+    assert set(texts(shown).values()) == {UNTRIED}
+    heads = [each.value for each in shown.children[0].children if isinstance(each, widgets.HTML)]
+    assert heads == ["", "<b>connect()</b>", "<b>bind(0)</b>", "<b>by connect()</b>", "<b>by bind(0)</b>"]
+    assert shown.cells["bind0", "connect"].tooltip == "by bind(0); then connect()"
+
+
+def test_pressing_one_runs_it_in_the_explorer():
+    shown = a_matrix(recorded=[{**RECORDED[0], "ports": 2}])
+    shown.cells["connect", "connect"].click()
+    assert shown.explorer.values["then"] == "connect" and shown.explorer.outcome == {"result": "ok"}
+    assert texts(shown) == {
+        ("connect", "connect"): "ok",
+        ("connect", "bind0"): UNTRIED,
+        ("bind0", "connect"): UNTRIED,
+        ("bind0", "bind0"): UNTRIED,
+    }
+    assert "Linux, recorded: ok" in shown.status.value
+    assert shown.try_cell("bind0", "connect") == "EADDRNOTAVAIL"
+    assert shown.status.value == "", "nothing was recorded for this one"
+
+
+def test_a_recording_with_other_settings_says_nothing():
+    shown = a_matrix(recorded=RECORDED)
+    shown.try_cell("connect", "connect")
+    assert shown.status.value == "", "recorded with six ports"
+    shown.explorer.set(ports=6, state="established")
+    shown.try_cell("bind0", "connect")
+    assert "made up" in shown.status.value
+
+
+def test_other_settings_open_all_cells_again():
+    shown = a_matrix()
+    shown.try_cell("connect", "connect")
+    shown.explorer.set(state="established")
+    shown.try_cell("connect", "bind0")
+    assert texts(shown)["connect", "connect"] == UNTRIED
+    assert texts(shown)["connect", "bind0"] == "EADDRINUSE"
+
+
+def test_all_at_once_without_moving_the_explorer():
+    shown = matrix(explore(BindOrConnect), ROWS, COLUMNS, recorded=RECORDED)
+    before = shown.explorer.values
+    (everything,) = [each for each in shown.children[1].children if isinstance(each, widgets.Button)]
+    everything.click()
+    assert shown.explorer.values == before
+    assert list(texts(shown).values()) == ["ok", "EADDRINUSE", "EADDRNOTAVAIL", "EADDRINUSE"]
+    assert "1 of 1 cells gave the same on Linux." in shown.status.value
+
+
+def test_a_long_result_has_a_short_label():
+    shown = a_matrix(labels={"EADDRINUSE": "98"})
+    assert shown.try_cell("connect", "bind0") == "EADDRINUSE"
+    assert texts(shown)["connect", "bind0"] == "98"
+
+
+def test_without_widgets_it_is_a_list():
+    assert repr(a_matrix()).splitlines()[:3] == [
+        "held_by, then then:",
+        "by connect(); connect(): ok",
+        "by connect(); bind(0): EADDRINUSE",
+    ]

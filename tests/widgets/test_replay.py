@@ -51,7 +51,7 @@ def captured(name):
 
 
 def drawn(widget):
-    return json.loads(widget._figure.get_state()["drawn"])
+    return json.loads(widget.picture.get_state()["drawn"])
 
 
 def arrows(widget):
@@ -73,13 +73,13 @@ def test_every_step_draws_what_was_sent_by_then_and_says_what_happened(trace):
         assert widget.t == t
         assert arrows(widget) == sum(p.t <= t for p in trace.packets)
         assert widget.sentence
-        assert f"Step {step + 1} of {len(widget.steps)}" in widget._said.value
-        assert widget._slider.value == step
-    assert widget._forward.disabled and not widget._back.disabled
+        assert f"Step {step + 1} of {len(widget.steps)}" in widget.status.value
+        assert widget.slider.value == step
+    assert widget.forward.disabled and not widget.back.disabled
     widget.step(1)
     assert widget.position == len(widget.steps) - 1
     widget.go(-5)
-    assert widget.position == 0 and widget._back.disabled
+    assert widget.position == 0 and widget.back.disabled
 
 
 def test_buttons_keys_and_slider_do_the_same():
@@ -91,7 +91,7 @@ def test_buttons_keys_and_slider_do_the_same():
     widget.press("ArrowLeft")
     button_of(widget, "Back").click()
     assert widget.position == 0
-    widget._slider.value = 3
+    widget.slider.value = 3
     assert widget.position == 3
     widget.press("End")
     assert widget.position == len(widget.steps) - 1
@@ -111,7 +111,7 @@ def test_the_next_finding_is_jumped_to_and_told_with_its_lesson():
         visited.append(widget.position)
         (finding, *_) = widget.steps.findings_at(widget.position)
         assert finding.says in widget.sentence
-        assert f"{finding.lesson}.ipynb" in widget._said.value
+        assert f"{finding.lesson}.ipynb" in widget.status.value
     assert visited == found
     widget.press("n")
     assert widget.position == found[-1]
@@ -153,7 +153,7 @@ def test_a_capture_read_without_numpy_is_replayed_with_the_same_findings():
 
 def test_it_plays_to_the_end_pauses_and_plays_again(monkeypatch):
     widget = replay(captured("keepalive"))
-    monkeypatch.setattr(type(widget), "_pause_s", lambda self: 0.0)
+    monkeypatch.setattr(type(widget), "pause_s", lambda self: 0.0)
     last = len(widget.steps) - 1
 
     async def watch():
@@ -189,13 +189,13 @@ def test_a_step_is_looked_at_longer_before_a_silence_and_at_a_finding():
     lasts = []
     for step in range(len(widget.steps) - 1):
         widget.go(step)
-        lasts.append(widget._pause_s())
+        lasts.append(widget.pause_s())
     assert all(0.3 < each < 8 for each in lasts)
     gaps = [b - a for a, b in pairwise(widget.steps.instants)]
     plain = [i for i in range(len(gaps)) if not widget.steps.findings_at(i)]
     assert lasts[max(plain, key=gaps.__getitem__)] > lasts[min(plain, key=gaps.__getitem__)]
-    widget._speed.value = "fast"
-    assert widget._pause_s() < lasts[-1]
+    widget.speed.value = "fast"
+    assert widget.pause_s() < lasts[-1]
 
 
 # -- what is drawn -----------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_a_connection_without_end_is_replayed_so_far_and_that_is_said(monkeypatc
     assert widget.steps.findings == sorted(kept, key=lambda finding: finding.t) and len(kept) < len(whole)
     later = len(whole) - len(kept)
     says = f"The replay ends after the first 20 of 29 segments; findings that begin later: {later}."
-    assert says in widget._title.value
+    assert says in widget.title.value
     for step in range(len(widget.steps)):
         widget.go(step)
 
@@ -246,7 +246,7 @@ def test_the_moment_stays_in_the_frame_and_so_do_the_names():
         widget.go(step)
         layout = drawn(widget)["layout"]
         bottom, top = layout["yaxis"]["range"]
-        assert top <= widget._axis.bottom_of(t) <= bottom
+        assert top <= widget.axis.bottom_of(t) <= bottom
         named = {each["text"] for each in layout["annotations"]}
         assert named == ({"<b>client</b>", "<b>server</b>"} if top > -50 else set())
 
@@ -254,15 +254,15 @@ def test_the_moment_stays_in_the_frame_and_so_do_the_names():
 def test_a_click_on_the_picture_goes_to_its_moment():
     widget = replay(captured("lesson_client_write"))
     widget.press("End")
-    y = widget._axis.bottom_of(widget.steps.instants[20]) + 1
-    widget._figure.clicked = {"y": y, "change": drawn(widget)["change"]}
+    y = widget.axis.bottom_of(widget.steps.instants[20]) + 1
+    widget.picture.clicked = {"y": y, "change": drawn(widget)["change"]}
     assert widget.position == 20
 
 
 def test_a_trace_of_nothing_says_so():
     widget = replay(Trace("nothing", "capture"))
     assert repr(widget) == widget.sentence == NOTHING
-    assert NOTHING in widget._title.value and widget.figure is None
+    assert NOTHING in widget.title.value and widget.figure is None
     for key in ("ArrowRight", "n", " ", "End"):
         widget.press(key)
 
@@ -270,9 +270,9 @@ def test_a_trace_of_nothing_says_so():
 def test_a_new_page_is_given_where_it_stands():
     widget = replay(captured("keepalive"))
     widget.go(4)
-    assert drawn(widget)["change"] == widget._figure._changes
-    assert widget._slider.get_state()["value"] == 4
-    assert "Step 5 of" in widget._said.get_state()["value"]
+    assert drawn(widget)["change"] == widget.picture.changes
+    assert widget.slider.get_state()["value"] == 4
+    assert "Step 5 of" in widget.status.get_state()["value"]
 
 
 # -- what is inferred --------------------------------------------------------------------------

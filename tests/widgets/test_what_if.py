@@ -6,7 +6,7 @@ import pytest
 
 import tcplab
 from tcplab.capture.recordings import LIBRARY
-from tcplab.widgets.what_if import LEFT, MOST_OF_EACH, RIGHT, Beside, draw_beside, side_by_side
+from tcplab.widgets.what_if import LEFT, MOST_OF_EACH, RIGHT, SideBySide, draw_side_by_side, side_by_side
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -29,7 +29,7 @@ def test_both_stand_side_by_side_from_zero(answer):
 
 
 def test_each_ladder_has_its_name(answer):
-    picture = draw_beside(answer)
+    picture = draw_side_by_side(answer)
     assert [each["text"] for each in picture.layout["annotations"]] == [
         "<b>as captured</b>",
         "<b>with user_timeout_s = 10</b>",
@@ -54,7 +54,7 @@ def test_a_box_speaks_in_the_name_of_a_host():
     answer = tcplab.what_if(captured, firewall_idle_s=2, expired="reject")
     assert any(p.kind == "forged" for p in answer.changed.packets)
     assert {p.sender for p in side_by_side(answer).packets} <= {*LEFT.values(), *RIGHT.values()}
-    draw_beside(answer).figure()
+    draw_side_by_side(answer).figure()
 
 
 def test_of_a_long_connection_the_end_is_drawn(answer):
@@ -65,7 +65,7 @@ def test_of_a_long_connection_the_end_is_drawn(answer):
     left = [p for p in trace.packets if p.sender in LEFT.values()]
     assert len(left) == MOST_OF_EACH and left[-1].segment == answer.captured.packets[-1].segment
     assert any("are left out" in note.text for note in trace.notes)
-    draw_beside(replace(answer, captured=long)).figure()
+    draw_side_by_side(replace(answer, captured=long)).figure()
 
 
 def test_it_shows_itself(answer):
@@ -86,14 +86,14 @@ def test_what_comes_from_a_capture_is_escaped(answer):
             calls=[call._replace(call=EVIL, result="ETIMEDOUT") for call in answer.captured.calls],
         ),
     )
-    desk = Beside(evil)
-    said = "".join(child.value for child in desk.children if hasattr(child, "value"))
+    shown = SideBySide(evil)
+    said = "".join(child.value for child in shown.children if hasattr(child, "value"))
     assert "<img" not in said and said.count("&lt;img") == 3
-    assert "<img" not in desk.figure.drawn
+    assert "<img" not in shown.figure.drawn
 
 
 def test_what_the_answer_rests_on_stands_below(answer):
-    grounds = Beside(answer).children[-1].value
+    grounds = SideBySide(answer).children[-1].value
     assert "<details>" in grounds
     for each in answer.inferences:
         assert each.certainty in grounds

@@ -1,21 +1,33 @@
-"""The map keepalive × idle timer: its rules against the experiment, and what is drawn of them."""
+"""The maps: keepalive × idle timer against the experiment, with lost probes too, and a sweep as a picture."""
 
 import re
 import time
 from itertools import pairwise, product
 from math import log10
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 import tcplab
-from tcplab import run
+from tcplab import heat_map, run, sweep
 from tcplab.advice.runs import OUTCOMES, RESET, SILENT, SURVIVES, SilentConnection, known_clients
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import RST
 from tcplab.experiments import IdleFirewall
 from tcplab.route.firewall import EXPIRED
-from tcplab.widgets.maps import OFF, PATTERNS, RIGHT, SIGNS, draw_idle_map, idle_map, map_middleboxes
+from tcplab.widgets.maps import (
+    DIES,
+    LUCK,
+    OFF,
+    PATTERNS,
+    RIGHT,
+    SIGNS,
+    draw_idle_map,
+    idle_map,
+    lost_probe_map,
+    map_middleboxes,
+)
 
 SHORT = {"keepalive_interval_s": 20, "keepalive_probes": 3}
 KEEPALIVES = (0, 30, 100, 200, 400, 700, 1500)
@@ -216,9 +228,9 @@ def test_a_map_is_drawn_while_a_slider_moves():
     spent = []
     for expired in ("drop", "drop_inbound"):
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.process_time()
             draw_idle_map(SilentConnection(expired=expired))
-            spent.append(time.perf_counter() - began)
+            spent.append(time.process_time() - began)
     assert min(spent[:3]) < 0.005
     assert min(spent[3:]) < 0.03
 
@@ -233,8 +245,8 @@ def test_turning_a_knob_changes_picture_and_sentence():
     assert "no program is notified" in shown.sentence
     (ring,) = [trace for trace in shown.figure.data if trace.name == "my setting"]
     assert ring.x[0] == log10(400)
-    control = shown._controls["box_idle_s"]
-    control._parts[1].value = 1200
+    control = shown.controls["box_idle_s"]
+    control.parts[1].value = 1200
     assert shown.values["box_idle_s"] == 1200 and "forgets nothing so soon" in shown.sentence
 
 
@@ -242,9 +254,9 @@ def test_a_wrong_value_is_one_sentence_and_no_picture():
     shown = idle_map(keepalive_idle_s=-5)
     assert shown.sentence == "keepalive_idle_s = -5 is out of range: 0 (off) to 32767 s."
     assert shown.figure is None
-    assert "✗ keepalive_idle_s" in shown._said.value
+    assert "✗ keepalive_idle_s" in shown.status.value
     shown.set(keepalive_idle_s=5)
-    assert shown.figure is not None and "wrong" not in shown._said.value
+    assert shown.figure is not None and "wrong" not in shown.status.value
     assert "no parameter 'keepalive'" in idle_map(keepalive=5).sentence
     with pytest.raises(ParameterError):
         SilentConnection(expired="forget")
@@ -254,3 +266,136 @@ def test_it_reads_where_no_widget_can_live():
     bundle = idle_map()._repr_mimebundle_()
     assert bundle["text/plain"].startswith("After 5 min 50 s the middlebox forgets")
     assert 'role="status"' in bundle["text/html"]
+
+
+# -- a sweep as a picture ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table():
+    grid = {"firewall_idle_s": [240, 350, 900], "keepalive_idle_s": [0, 60, 300, 7200]}
+    return sweep("idle_firewall", {"waiting_for": ["long_query"], "quiet_s": [600], **grid})
+
+
+def drawn(made):
+    (trace,) = made.figure.data
+    return trace
+
+
+def test_every_cell_stands_where_its_two_values_meet(table):
+    made = heat_map(table, "detected_after_s")
+    trace = drawn(made)
+    layout = made.figure.layout
+    assert list(layout.xaxis.ticktext) == ["0", "60", "300", "7200"]
+    assert list(layout.yaxis.ticktext) == ["240", "350", "900"]
+    by_hand = {(r.firewall_idle_s, r.keepalive_idle_s): r.detected_after_s for r in table.itertuples()}
+    for row, texts in zip((240, 350, 900), trace.text, strict=True):
+        for column, text in zip((0, 60, 300, 7200), texts, strict=True):
+            assert (text == "never") == pd.isna(by_hand[row, column])
+    assert trace.text[0][3] == "2 h 11 min 15 s"
+
+
+def test_what_never_came_has_no_colour_but_a_word(table):
+    made = heat_map(table, "detected_after_s")
+    trace = drawn(made)
+    uncoloured = sum(z is None for line in trace.z for z in line)
+    assert uncoloured == table.detected_after_s.isna().sum() > 0
+    assert [text for texts in trace.text for text in texts].count("never") == uncoloured
+    assert f"Never: {uncoloured} of 12 cells." in made.sentence
+
+
+def test_the_sentence_names_least_and_most_and_where():
+    table = sweep("keepalive", {"idle_s": [60, 300], "interval_s": [10, 75]})
+    made = heat_map(table, "detected_after_s")
+    assert made.sentence == (
+        "detected_after_s for 2 values of interval_s and 2 of idle_s. "
+        "Least: 2 min 30 s, at interval_s = 10 and idle_s = 60. "
+        "Most: 16 min 15 s, at interval_s = 75 and idle_s = 300."
+    )
+    assert repr(made) == made.sentence
+    html = made._repr_mimebundle_()["text/html"]
+    assert "16 min 15 s" in html and '<th scope="row">300</th>' in html
+
+
+def test_words_and_yes_or_no_are_told_apart(table):
+    made = heat_map(table, "survived")
+    heights = {text: z for t, h in zip(drawn(made).text, drawn(made).z, strict=True)
+               for text, z in zip(t, h, strict=True)}  # fmt: skip
+    assert set(heights) == {"yes", "no"} and heights["yes"] != heights["no"]
+    said = [text for texts in drawn(made).text for text in texts]
+    assert f"yes {said.count('yes')} times" in made.sentence.lower()
+
+
+def test_far_results_are_coloured_by_their_size():
+    table = pd.DataFrame({"a": [1, 2, 3], "b": [1, 1, 1], "took_s": [1.0, 10.0, 10_000.0]})
+    (z,) = drawn(heat_map(table, "took_s", "a", "b")).z
+    assert list(z) == [0, 1, 4]
+
+
+def test_plotly_accepts_the_picture(table):
+    figure = heat_map(table, "detected_after_s").figure
+    go.Figure(figure.to_dict())
+
+
+def test_columns_from_a_stranger_are_escaped():
+    table = pd.DataFrame({"<b>a": ["<i>x"], "b": ["<u>"], "c": ["<img src=x>"]})
+    made = heat_map(table, "c", "<b>a", "b")
+    html = made._repr_mimebundle_()["text/html"]
+    assert "<img" not in html and "<i>" not in html and "<u>" not in html
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nothing",), "value = 'nothing' is not in the table"),
+        (("error", "idle"), "x = 'idle' is not in the table"),
+        (("error", "firewall_idle_s", "quiet_s"), "several rows for one pair"),
+    ],
+)
+def test_what_can_not_be_drawn_is_said(table, arguments, says):
+    with pytest.raises(ParameterError, match=says):
+        heat_map(table, *arguments)
+
+
+def test_a_table_that_is_no_sweep_needs_two_names():
+    with pytest.raises(ParameterError, match="x is not given"):
+        heat_map(pd.DataFrame({"a": [1], "c": [2]}), "c")
+
+
+# -- keepalive against boxes, with probes that get lost ------------------------------------------------
+
+SLOWER, LONGER = (60, 274, 300, 600), (350, 900)
+
+
+def reach(picture, keepalives=SLOWER, boxes=LONGER):
+    """The words of every pair; the picture counts both from 0."""
+    (heat,) = [trace for trace in picture.figure.data if trace.type == "heatmap"]
+    told = [text for row in heat.text for text in row]
+    return dict(zip([(idle, box) for box in boxes for idle in keepalives], told, strict=True))
+
+
+def test_every_pair_is_what_the_inequality_says():
+    found = reach(lost_probe_map(SLOWER, LONGER))
+    assert len(found) == len(SLOWER) * len(LONGER)
+    for (idle, box), text in found.items():
+        wanted = DIES if idle >= box else LUCK if idle + 75 >= box else SURVIVES
+        assert text == wanted, (idle, box, text)
+
+
+def test_it_is_a_run_of_the_experiment():
+    story = IdleFirewall(firewall_idle_s=350, keepalive_idle_s=600, quiet_s=1800, waiting_for="long_query")
+    assert not run(story).outcome["survived"]
+    assert reach(lost_probe_map((600,), (350,)), (600,), (350,))[600, 350] == DIES
+
+
+def test_more_lost_probes_kill_more():
+    assert reach(lost_probe_map((250,), (350,), lost=1), (250,), (350,))[250, 350] == SURVIVES
+    assert reach(lost_probe_map((250,), (350,), lost=2), (250,), (350,))[250, 350] == LUCK
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lost": 0}, {"interval_s": 0}, {"keepalives_s": (40_000,)}, {"silent_s": -1}]
+)
+def test_what_linux_does_not_take_is_refused(wrong):
+    with pytest.raises(ParameterError):
+        lost_probe_map(**wrong)

@@ -1,4 +1,4 @@
-"""The tab "On real Linux": a run stands there only with the values it was made with."""
+"""A run on Linux over the model's: the tab shows it only with the values that it was made with."""
 
 import threading
 from dataclasses import replace
@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from inside import button_of, open_tab, text_in
-from tcplab import bench
+from tcplab import Keepalive, agreement, bench, both, recording
 from tcplab.bench import run as really_run
 from tcplab.bench import sandbox as sandboxes
 from tcplab.bench.sandbox import BenchError, Cancelled
-from tcplab.capture.recordings import recording
+from tcplab.capture.recordings import LIBRARY
 from tcplab.experiments import EXPERIMENTS
+from tcplab.lesson import after, ask
 from tcplab.widgets import linux as on_linux
 from tcplab.widgets.explorer import explore
 
@@ -59,13 +60,12 @@ def linux(monkeypatch):
     here.asked.clear()
     monkeypatch.setattr(bench, "run", here.run)
     monkeypatch.setattr(sandboxes, "Sandbox", Sandbox)
-    monkeypatch.setattr(on_linux, "_why_not", lambda: None)
+    monkeypatch.setattr(on_linux, "why_not", lambda: None)
     return here
 
 
 def panel(explorer):
-    (found,) = [each for each in explorer._panels if each.title == TAB]
-    return found
+    return explorer.panels[TAB]
 
 
 def wait_for(tab):
@@ -87,15 +87,15 @@ def test_the_recording_stands_there_at_its_own_values_and_only_there(name, linux
     explorer = explore(kind, latency_ms=6)
     tab = open_tab(explorer, TAB)
     assert "No run on Linux with these values yet." in text_in(tab)
-    assert panel(explorer)._figure.drawn == ""
+    assert panel(explorer).figure.drawn == ""
     press(tab, BACK)
     assert explorer.values == kind.from_values(kind.quick).values()
     said = text_in(tab)
     assert f"Recorded on Linux {recording(name).linux}" in said and "does what the model says" in said
-    assert panel(explorer)._figure.drawn and button_of(tab, BACK).layout.display == "none"
+    assert panel(explorer).figure.drawn and button_of(tab, BACK).layout.display == "none"
     explorer.set(latency_ms=7)
     assert "No run on Linux with these values yet." in text_in(tab)
-    assert "does what the model says" not in text_in(tab) and panel(explorer)._figure.drawn == ""
+    assert "does what the model says" not in text_in(tab) and panel(explorer).figure.drawn == ""
 
 
 def test_another_release_in_the_model_is_told():
@@ -115,7 +115,7 @@ def test_a_run_shows_how_far_it_is_and_then_the_agreement(linux):
     linux.go.set()
     said = wait_for(tab)
     assert "Run just now on Linux 6.18.44" in said and "does what the model says" in said
-    assert panel(explorer)._figure.drawn and not button_of(tab, RUN).disabled
+    assert panel(explorer).figure.drawn and not button_of(tab, RUN).disabled
 
 
 def test_a_run_is_never_shown_with_other_values(linux):
@@ -126,9 +126,9 @@ def test_a_run_is_never_shown_with_other_values(linux):
     explorer.set(idle_s=4)
     linux.go.set()
     assert "it belongs to the values that were set before" in wait_for(tab)
-    assert panel(explorer)._figure.drawn == ""
+    assert panel(explorer).figure.drawn == ""
     explorer.set(idle_s=3)
-    assert "Run just now on Linux" in text_in(tab) and panel(explorer)._figure.drawn
+    assert "Run just now on Linux" in text_in(tab) and panel(explorer).figure.drawn
 
 
 def test_a_run_that_differs_says_what_differs_first(linux):
@@ -139,7 +139,7 @@ def test_a_run_that_differs_says_what_differs_first(linux):
     linux.go.set()
     said = wait_for(tab)
     assert "Linux 6.18.44 and the model differ" in said and "the model says [3.0, 4.0]" in said
-    assert "Linux only" in panel(explorer)._figure.drawn
+    assert "Linux only" in panel(explorer).figure.drawn
 
 
 def test_cancelled_nothing_is_left_and_it_can_run_again(linux):
@@ -149,7 +149,7 @@ def test_cancelled_nothing_is_left_and_it_can_run_again(linux):
     assert linux.asked.wait(20)
     press(tab, CANCEL)
     assert "Cancelled: nothing of the run is left." in wait_for(tab)
-    assert panel(explorer)._figure.drawn == "" and not button_of(tab, RUN).disabled
+    assert panel(explorer).figure.drawn == "" and not button_of(tab, RUN).disabled
     press(tab, RUN)
     assert "Run just now" in wait_for(tab)
 
@@ -164,7 +164,7 @@ def test_what_goes_wrong_is_one_sentence(linux):
 
 
 def test_where_linux_cannot_be_had_it_says_why(monkeypatch):
-    monkeypatch.setattr(on_linux, "_why_not", lambda: "it needs Linux, and this is darwin.")
+    monkeypatch.setattr(on_linux, "why_not", lambda: "it needs Linux, and this is darwin.")
     explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
     tab = open_tab(explorer, TAB)
     assert "None can be made here: it needs Linux, and this is darwin." in text_in(tab)
@@ -177,3 +177,33 @@ def test_two_hours_are_not_started_by_a_click(linux):
     explorer = explore(EXPERIMENTS["keepalive"])
     tab = open_tab(explorer, TAB)
     assert "It would take 2 h 11 min 15 s in real time" in text_in(tab) and button_of(tab, RUN).disabled
+
+
+# -- both in one picture ---------------------------------------------------------------------------
+
+RECORDED = sorted(path.name.removesuffix(".run.json") for path in LIBRARY.glob("*.run.json"))
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_every_recorded_run_agrees_and_can_be_drawn(name):
+    linux = recording(name)
+    shown = both(EXPERIMENTS[linux.experiment].from_values(linux.parameters), linux)
+    assert shown.sentence == agreement(linux).sentence
+    assert shown.sentence.startswith(f"Linux {linux.linux} does what the model says: ")
+    assert shown.figure in shown.children and "✓ Linux" in shown.figure.drawn
+    assert not any(words in shown.figure.drawn for words in ("not on Linux", "Linux only"))
+
+
+def test_other_parameters_are_a_difference_and_not_hidden():
+    shown = both(Keepalive(idle_s=4, interval_s=2, probes=5), recording("keepalive"))
+    assert "and the model differ" in shown.sentence and "✗ not on Linux" in shown.figure.drawn
+
+
+def test_it_waits_for_a_prediction_and_then_says_its_sentence():
+    question = ask("keepalive", "power_cut")
+    linux = recording("keepalive")
+    waiting = after(question, lambda: both(Keepalive.from_values(linux.parameters), linux))
+    assert "prediction" in repr(waiting)
+    question.answer = "1"
+    question.check()
+    assert repr(waiting) == agreement(linux).sentence

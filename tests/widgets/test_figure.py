@@ -50,8 +50,8 @@ def test_plotly_is_sent_when_a_page_asks(monkeypatch):
 
 
 def test_only_clicks_on_the_drawing_that_is_shown_count():
-    figure, told = LivingFigure(), []
-    figure.on_click(told.append)
+    figure, clicks = LivingFigure(), []
+    figure.on_click(clicks.append)
     figure.show(ladder.draw(run(Keepalive())))
     figure.clicked = {"y": 5.0, "change": 1, "at": 0}
     figure.show(ladder.draw(run(DeadPeer())))
@@ -59,7 +59,7 @@ def test_only_clicks_on_the_drawing_that_is_shown_count():
     figure.clicked = {"y": 7.0, "change": 2, "at": 2}
     figure.clear()
     figure.clicked = {"y": 8.0, "change": 2, "at": 3}
-    assert told == [5.0, 7.0]
+    assert clicks == [5.0, 7.0]
 
 
 def test_a_number_that_json_lacks_is_refused_here_and_not_in_the_page():

@@ -1,4 +1,4 @@
-"""The what-if desk in a real JupyterLab and a real Chromium: typing, the picture, a reload, a file."""
+"""The what-if form in a real JupyterLab and a real Chromium: typing, the picture, a reload, a file."""
 
 import json
 
@@ -10,7 +10,7 @@ from tcplab.advice.environment import PRESETS
 
 pytestmark = pytest.mark.browser
 
-SAID = ".tcplab-desk .tcplab-sentence"
+SAID = ".tcplab-topology .tcplab-sentence"
 ORACLE = PRESETS["On-prem: firewall, Oracle"]
 
 
@@ -18,10 +18,10 @@ ORACLE = PRESETS["On-prem: firewall, Oracle"]
 def visit(tmp_path_factory):
     program = need("chromium")
     with jupyterlab(tmp_path_factory.mktemp("lab")) as lab:
-        write_notebook(lab.folder / "desk.ipynb", "import tcplab", "tcplab.topology()")
+        write_notebook(lab.folder / "topology.ipynb", "import tcplab", "tcplab.topology()")
         with chromium_page(program, height=1600) as (page, outside):
             page.set_default_timeout(30_000)
-            open_notebook(page, lab.address("desk.ipynb"))
+            open_notebook(page, lab.address("topology.ipynb"))
             run_all(page)
             page.locator(SAID).first.wait_for()
             yield page, lab
@@ -29,12 +29,12 @@ def visit(tmp_path_factory):
 
 
 def says(page, text):
-    """Wait until the desk says this."""
+    """Wait until the form says this."""
     page.locator(SAID).first.get_by_text(text).wait_for()
 
 
 def open_tab(page, title):
-    page.locator(".tcplab-desk .lm-TabBar-tabLabel").get_by_text(title, exact=True).first.click()
+    page.locator(".tcplab-topology .lm-TabBar-tabLabel").get_by_text(title, exact=True).first.click()
 
 
 def test_what_is_typed_is_answered_drawn_and_still_there_after_a_reload(visit):
@@ -52,15 +52,15 @@ def test_what_is_typed_is_answered_drawn_and_still_there_after_a_reload(visit):
     open_tab(page, "What breaks")
     page.get_by_text("7200 + 75 × 2 = 7350 s (libpq) < 350 s (AWS NLB)").first.wait_for()
     open_tab(page, "All timers")
-    words = page.locator(".tcplab-desk .js-plotly-plot .textpoint")
+    words = page.locator(".tcplab-topology .js-plotly-plot .textpoint")
     words.get_by_text("longest silent query: silent for 15 min").first.wait_for()
     # As wide as its place, and not as plotly draws what is hidden: 700 px.
-    width = page.locator(".tcplab-desk .js-plotly-plot svg.main-svg").first.bounding_box()["width"]
+    width = page.locator(".tcplab-topology .js-plotly-plot svg.main-svg").first.bounding_box()["width"]
     assert width > 800
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     said = page.locator(SAID).first.inner_text()
     page.wait_for_timeout(500)
-    open_notebook(page, lab.address("desk.ipynb"))
+    open_notebook(page, lab.address("topology.ipynb"))
     page.locator(SAID).first.wait_for()
     assert page.locator(SAID).first.inner_text() == said
     assert page.get_by_label("longest silent query (s)").first.input_value() == "900"

@@ -1,16 +1,19 @@
-"""The what-if desk: all that can be typed, what it says of it, and files that come back as they were."""
+"""The what-if form: all that can be typed, what it says of it, and files that come back as they were."""
 
 import base64
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import unescape
 
+import ipywidgets as widgets
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tcplab
+from inside import only
 from tcplab.advice import Environment, Leg, MiddleboxSettings, advise, read_settings
 from tcplab.advice.environment import DATABASES, DRIVERS_OF, KINDS, PRESETS, known_middleboxes
 from tcplab.core.catalogue import catalogue
@@ -19,7 +22,7 @@ from tcplab.route.firewall import EXPIRED
 from tcplab.widgets import topology as file
 from tcplab.widgets.topology import OWN as OWN_TOPOLOGY
 from tcplab.widgets.topology import topology
-from tcplab.widgets.topology_form import OWN, Form
+from tcplab.widgets.topology_form import OWN, EnvironmentForm
 
 names = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), min_size=1, max_size=12).filter(
     str.isprintable
@@ -52,7 +55,7 @@ def environments(draw):
 @given(environment=environments())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_form_and_a_file_give_back_what_they_were_given(environment):
-    form = Form(lambda: None, {})
+    form = EnvironmentForm(lambda: None, {})
     form.show(environment)
     assert form.environment() == environment
     assert file.from_bytes(environment.to_json().encode(), "x.json") == environment
@@ -71,116 +74,113 @@ def test_every_setting_of_the_catalogue_is_read_again_from_its_line():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_worked_topology_says_what_breaks_first_and_the_proposed_settings_mend_it(name):
-    desk = topology(name)
-    (check, *_) = desk.advice.broken
-    assert desk.sentence.startswith(f"{len(desk.advice.broken)} of {len(desk.advice.checks)} checks ")
-    assert check.says in desk.sentence and check.message in desk.sentence
-    assert desk._preset.value == name
-    desk.take()
-    assert desk.sentence.startswith("Nothing breaks: all ")
-    assert desk._preset.value == OWN_TOPOLOGY
-    desk.reset()
-    assert desk.environment == PRESETS[name]
+    form = topology(name)
+    (check, *_) = form.advice.broken
+    assert form.sentence.startswith(f"{len(form.advice.broken)} of {len(form.advice.checks)} checks ")
+    assert check.says in form.sentence and check.message in form.sentence
+    assert form.preset.value == name
+    form.take()
+    assert form.sentence.startswith("Nothing breaks: all ")
+    assert form.preset.value == OWN_TOPOLOGY
+    form.reset()
+    assert form.environment == PRESETS[name]
 
 
 def test_one_lost_probe_is_too_many_for_300_before_350():
-    desk = topology("keepalive 300 before a box of 350")
-    assert "300 + 75 × 1 = 375 s (libpq) < 350 s" in desk.sentence
-    desk.set(lost_probes=0)
-    assert desk.sentence.startswith("Nothing breaks")
-    desk.set(lost_probes=1, settings={"linux.net.ipv4.tcp_keepalive_time": 274})
-    assert desk.sentence.startswith("Nothing breaks")
-    desk.set(settings={"linux.net.ipv4.tcp_keepalive_time": 275})
-    assert not desk.sentence.startswith("Nothing breaks")
+    form = topology("keepalive 300 before a box of 350")
+    assert "300 + 75 × 1 = 375 s (libpq) < 350 s" in form.sentence
+    form.set(lost_probes=0)
+    assert form.sentence.startswith("Nothing breaks")
+    form.set(lost_probes=1, settings={"linux.net.ipv4.tcp_keepalive_time": 274})
+    assert form.sentence.startswith("Nothing breaks")
+    form.set(settings={"linux.net.ipv4.tcp_keepalive_time": 275})
+    assert not form.sentence.startswith("Nothing breaks")
 
 
 def test_every_field_that_is_typed_changes_the_environment():
-    desk = topology("AWS: NLB, PgBouncer, RDS")
-    form = desk.form
-    form.numbers["longest_idle_s"].value = 7201
-    assert desk.environment.longest_idle_s == 7201
-    row = form.legs[0].rows[0]
+    form = topology("AWS: NLB, PgBouncer, RDS")
+    typed = form.form
+    typed.numbers["longest_idle_s"].value = 7201
+    assert form.environment.longest_idle_s == 7201
+    row = typed.legs[0].rows[0]
     row.fields["idle_s"].value = 400
-    assert desk.environment.legs[0].middleboxes[0].idle_s == 400
+    assert form.environment.legs[0].middleboxes[0].idle_s == 400
     assert row.known.value == OWN
     row.known.value = "Azure Load Balancer"
-    assert desk.environment.legs[0].middleboxes[0] == known_middleboxes()["Azure Load Balancer"]
-    form.legs[1].add()
-    assert len(desk.environment.legs[1].middleboxes) == 2
-    form.legs[1]._remove(form.legs[1].rows[0])
-    assert len(desk.environment.legs[1].middleboxes) == 1
-    form.proxies.value = ("haproxy", "pgbouncer")
-    assert [leg.name for leg in desk.environment.legs] == [
+    assert form.environment.legs[0].middleboxes[0] == known_middleboxes()["Azure Load Balancer"]
+    typed.legs[1].add()
+    assert len(form.environment.legs[1].middleboxes) == 2
+    typed.legs[1].remove(typed.legs[1].rows[0])
+    assert len(form.environment.legs[1].middleboxes) == 1
+    typed.proxies.value = ("haproxy", "pgbouncer")
+    assert [leg.name for leg in form.environment.legs] == [
         "application to HAProxy", "HAProxy to PgBouncer", "PgBouncer to PostgreSQL",
     ]  # fmt: skip
-    assert desk.environment.legs[0].middleboxes[0].name == "Azure Load Balancer"
-    form.database.value = "oracle"
-    assert (desk.environment.driver, desk.environment.proxies) == ("oracle", ())
-    assert desk.advice is not None
+    assert form.environment.legs[0].middleboxes[0].name == "Azure Load Balancer"
+    typed.database.value = "oracle"
+    assert (form.environment.driver, form.environment.proxies) == ("oracle", ())
+    assert form.advice is not None
 
 
 def test_what_cannot_be_is_said_in_one_sentence_and_leaves_no_answer():
-    desk = topology()
-    desk.form.numbers["instances"].value = 0
-    assert desk.sentence == "instances = 0 is out of range: 1 to 100000."
-    assert desk.advice is None and desk.figure is None and desk._checks.value == ""
-    assert desk._tabs.layout.display == "none" and "✗" in desk._said.value
-    desk.form.numbers["instances"].value = 2
-    assert desk.advice is not None and desk._tabs.layout.display == ""
-    desk.set(windows=3)
-    assert "no 'windows'" in desk.sentence
-    desk.set(instances=3)
-    assert desk.environment.instances == 3
-    desk.use("nowhere")
-    assert "nowhere" in desk.sentence
+    form = topology()
+    form.form.numbers["instances"].value = 0
+    assert form.sentence == "instances = 0 is out of range: 1 to 100000."
+    assert form.advice is None and form.figure is None and form.checks.value == ""
+    assert form.tabs.layout.display == "none" and "✗" in form.status.value
+    form.form.numbers["instances"].value = 2
+    assert form.advice is not None and form.tabs.layout.display == ""
+    form.set(windows=3)
+    assert "no 'windows'" in form.sentence
+    form.set(instances=3)
+    assert form.environment.instances == 3
+    form.use("nowhere")
+    assert "nowhere" in form.sentence
     assert "can't be read" in topology("nowhere.json").sentence
 
 
 def test_pasted_settings_join_and_what_is_unknown_is_named_without_its_value():
-    desk = topology("AWS: NLB, PgBouncer, RDS")
-    desk._text.value = "jdbc:postgresql://db/shop?tcpKeepAlive=true&secretThing=hunter2&password=hunter3"
-    desk.paste(desk._text.value)
-    assert desk._text.value == ""
-    assert desk.environment.settings["pgjdbc.tcpKeepAlive"] is True
-    assert desk.environment.settings["pgbouncer.max_client_conn"] == 500
-    assert "secretThing" in desk.told
-    assert "hunter" not in desk.told + desk._told.value + desk._set.value + desk.environment.to_json()
-    before = desk.environment
-    desk.paste("spring.datasource.hikari.maxLifetime=soon")
-    assert desk.told.startswith("✗ HikariCP: maxLifetime = 'soon'")
-    assert desk.environment == before
-    desk.forget_settings()
-    assert desk.environment.settings == {}
+    form = topology("AWS: NLB, PgBouncer, RDS")
+    form.pasted.value = "jdbc:postgresql://db/shop?tcpKeepAlive=true&secretThing=hunter2&password=hunter3"
+    form.paste(form.pasted.value)
+    assert form.pasted.value == ""
+    assert form.environment.settings["pgjdbc.tcpKeepAlive"] is True
+    assert form.environment.settings["pgbouncer.max_client_conn"] == 500
+    assert "secretThing" in form.message
+    assert (
+        "hunter"
+        not in form.message + form.messages[0].value + form.set_today.value + form.environment.to_json()
+    )
+    before = form.environment
+    form.paste("spring.datasource.hikari.maxLifetime=soon")
+    assert form.message.startswith("✗ HikariCP: maxLifetime = 'soon'")
+    assert form.environment == before
+    form.forget_settings()
+    assert form.environment.settings == {}
 
 
 def test_saving_and_loading_is_exact(tmp_path):
-    desk = topology("Kubernetes: NAT gateway, MySQL", instances=41)
-    desk.save(tmp_path / "mine.json")
-    assert desk.told == "Saved as mine.json."
+    form = topology("Kubernetes: NAT gateway, MySQL", instances=41)
+    form.save(tmp_path / "mine.json")
+    assert form.message == "Saved as mine.json."
     other = topology()
     other.load(tmp_path / "mine.json")
-    assert other.environment == desk.environment
-    assert topology(str(tmp_path / "mine.json")).environment == desk.environment
-    link = re.search(
-        r'download="topology.json" href="data:application/json;base64,([^"]+)"', desk._link.value
-    )
-    assert file.from_bytes(base64.b64decode(link[1]), "topology.json") == desk.environment
+    assert other.environment == form.environment
+    assert topology(str(tmp_path / "mine.json")).environment == form.environment
+    link = re.search(r'download="topology.json" href="data:application/json;base64,([^"]+)"', form.link.value)
+    assert file.from_bytes(base64.b64decode(link[1]), "topology.json") == form.environment
 
 
-class Upload:
-    """As ipywidgets hands over a file."""
-
-    def __init__(self, content):
-        self.content, self.name = memoryview(content), "from a colleague.json"
-
-
-def test_a_file_handed_over_by_the_browser_is_shown(monkeypatch):
-    desk = topology()
+def test_a_file_handed_over_by_the_browser_is_shown():
+    form = topology()
     wanted = PRESETS["On-prem: firewall, Oracle"]
-    upload = type("Uploads", (), {"value": (Upload(wanted.to_json().encode()),)})()
-    monkeypatch.setattr(desk, "_upload", upload)
-    desk._carefully(desk._on_upload)
-    assert desk.environment == wanted and desk.told == "Loaded from a colleague.json."
+    upload = only(form, widgets.FileUpload)
+    upload.value = ({
+        "name": "from a colleague.json", "content": memoryview(wanted.to_json().encode()), "size": 1,
+        "type": "application/json", "last_modified": datetime.now(UTC),
+    },)  # fmt: skip
+    assert form.environment == wanted and form.message == "Loaded from a colleague.json."
+    assert upload.value == ()
 
 
 GOOD = json.loads(PRESETS["AWS: NLB, PgBouncer, RDS"].to_json())
@@ -203,18 +203,18 @@ GOOD = json.loads(PRESETS["AWS: NLB, PgBouncer, RDS"].to_json())
 def test_a_broken_file_gets_one_sentence(content, says, tmp_path):
     path = tmp_path / "broken.json"
     path.write_bytes(content)
-    desk = topology("AWS: NLB, PgBouncer, RDS")
-    desk.load(path)
-    assert desk.told.startswith("✗ broken.json") and says in desk.told and "\n" not in desk.told
-    assert desk.environment == PRESETS["AWS: NLB, PgBouncer, RDS"]
+    form = topology("AWS: NLB, PgBouncer, RDS")
+    form.load(path)
+    assert form.message.startswith("✗ broken.json") and says in form.message and "\n" not in form.message
+    assert form.environment == PRESETS["AWS: NLB, PgBouncer, RDS"]
 
 
 def test_a_file_that_is_not_there_or_cannot_be_written_gets_one_sentence(tmp_path):
-    desk = topology()
-    desk.load(tmp_path / "none.json")
-    assert "No such file" in desk.told
-    desk.save(tmp_path / "no" / "folder.json")
-    assert desk.told.startswith("✗ ") and "can't be written" in desk.told
+    form = topology()
+    form.load(tmp_path / "none.json")
+    assert "No such file" in form.message
+    form.save(tmp_path / "no" / "folder.json")
+    assert form.message.startswith("✗ ") and "can't be written" in form.message
     with pytest.raises(ParameterError, match="can't be read"):
         file.load("\0")
 
@@ -222,11 +222,11 @@ def test_a_file_that_is_not_there_or_cannot_be_written_gets_one_sentence(tmp_pat
 def test_names_are_text_wherever_they_are_shown():
     evil = "<img src=x onerror=alert(1)>"
     environment = Environment(legs=(Leg(evil, (MiddleboxSettings(evil, 350),)),), longest_silent_query_s=900)
-    desk = topology(environment)
-    for shown in (desk._said, desk._checks, desk._changes, desk._proof, desk._set, desk._link):
+    form = topology(environment)
+    for shown in (form.status, form.checks, form.changes, form.proof, form.set_today, form.link):
         assert "<img" not in shown.value
-    assert evil in unescape(desk._checks.value)
-    assert "<img" not in json.dumps(desk.figure.to_dict())
+    assert evil in unescape(form.checks.value)
+    assert "<img" not in json.dumps(form.figure.to_dict())
 
 
 def test_every_timer_that_decides_is_named_in_the_picture():
@@ -238,18 +238,18 @@ def test_every_timer_that_decides_is_named_in_the_picture():
 
 
 def test_settings_to_paste_say_who_may_and_what_needs_a_restart():
-    desk = topology("AWS: NLB, PgBouncer, RDS")
-    html = unescape(desk._changes.value)
+    form = topology("AWS: NLB, PgBouncer, RDS")
+    html = unescape(form.changes.value)
     assert "The DBA" in html and "The application's team" in html
     assert "needs a reload" in html and "tcpKeepAlive=true" in html
-    for text in desk.advice.paste.values():
+    for text in form.advice.paste.values():
         assert text in html
-    assert "ss -tno" in desk._proof.value
+    assert "ss -tno" in form.proof.value
 
 
 def test_everything_one_types_into_has_a_visible_name():
-    desk = topology("Kubernetes: NAT gateway, MySQL")
-    seen, todo = 0, [desk]
+    form = topology("Kubernetes: NAT gateway, MySQL")
+    seen, todo = 0, [form]
     while todo:
         widget = todo.pop()
         todo += getattr(widget, "children", ())
@@ -260,22 +260,22 @@ def test_everything_one_types_into_has_a_visible_name():
 
 
 def test_where_no_widget_lives_the_answer_is_text():
-    desk = topology("On-prem: firewall, Oracle")
-    bundle = desk._repr_mimebundle_()
-    assert bundle["text/plain"] == desk.sentence == repr(desk)
-    assert desk._checks.value in bundle["text/html"]
+    form = topology("On-prem: firewall, Oracle")
+    bundle = form._repr_mimebundle_()
+    assert bundle["text/plain"] == form.sentence == repr(form)
+    assert form.checks.value in bundle["text/html"]
     assert tcplab.topology is topology
 
 
 def test_a_mistake_of_ours_is_told_and_logged(monkeypatch, caplog):
-    desk = topology()
+    form = topology()
 
     def fail(environment):
         raise ZeroDivisionError("planted")
 
     monkeypatch.setattr("tcplab.widgets.topology.advise", fail)
-    desk.form.numbers["instances"].value = 5
-    assert "tcplab itself makes a mistake (ZeroDivisionError: planted)" in desk.sentence
+    form.form.numbers["instances"].value = 5
+    assert "tcplab itself makes a mistake (ZeroDivisionError: planted)" in form.sentence
     monkeypatch.undo()
-    desk.form.numbers["instances"].value = 6
-    assert desk.advice.environment == replace(Environment(), instances=6, legs=desk.environment.legs)
+    form.form.numbers["instances"].value = 6
+    assert form.advice.environment == replace(Environment(), instances=6, legs=form.environment.legs)
