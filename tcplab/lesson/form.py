@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import anywidget
 import ipywidgets as widgets
 
+from tcplab.core.html import Displayed
 from tcplab.lesson.tables import box, to_html, to_plain
 
 _KEEP = """
@@ -162,6 +163,8 @@ class Place(widgets.VBox):
     def show(self, thing: Any, html: Callable[[Any], str]) -> None:
         """Show `thing`; close what was shown before, with all that is in it."""
         gone = self.children
+        if isinstance(thing, Displayed):
+            thing = thing.widget()
         self.children = [thing if isinstance(thing, widgets.Widget) else widgets.HTML(html(thing))]
         for each in gone:
             close(each)

@@ -6,6 +6,7 @@ import pytest
 
 import tcplab
 from tcplab.capture.recordings import LIBRARY
+from tcplab.lesson import after, predict_number
 from tcplab.widgets.what_if import LEFT, MOST_OF_EACH, RIGHT, SideBySide, draw_side_by_side, side_by_side
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -72,6 +73,13 @@ def test_it_shows_itself(answer):
     shown = answer._repr_mimebundle_()
     assert shown["text/plain"] == answer.sentence == repr(answer)
     assert "application/vnd.jupyter.widget-view+json" in shown
+
+
+def test_a_place_that_waits_for_a_prediction_shows_it_too(answer):
+    question = predict_number("How long?", right=1, because="So it is.")
+    place = after(question, lambda: answer).widget()
+    question.solution()
+    assert isinstance(place.children[0], SideBySide)
 
 
 def test_what_comes_from_a_capture_is_escaped(answer):
