@@ -1,6 +1,6 @@
 """The port map: a cell for each local port of a client, and whether the call at hand may take it.
 
-`ports(trace)` shows the instant at which the last call wants a port, `at` another one. A cell has the
+`draw_ports` shows the instant at which the last call wants a port, `at` another one. A cell has the
 letter and the pattern of its state, the seconds that a TIME_WAIT has left, and ✓ in a thick frame where
 the call may take the port. Of a wider range each cell has equally many ports and is filled in proportion.
 Which call may take a port, and why, is the model's verdict (`port_table.py`).
@@ -16,8 +16,6 @@ from html import escape
 from operator import attrgetter
 from typing import NamedTuple
 
-import plotly.graph_objects as go
-
 from tcplab.core.table import html_table
 from tcplab.core.text import duration, plural
 from tcplab.core.trace import Trace
@@ -25,8 +23,6 @@ from tcplab.model.ports import PortUse, Verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.port_table import LocalPorts, local_ports
 from tcplab.pictures.theme import Line, Mark, Picture, Text, filled, rectangle
-
-__all__ = ["draw_ports", "port_map", "ports", "ports_table", "ports_words"]
 
 
 class Style(NamedTuple):
@@ -91,32 +87,21 @@ class _Grid:
         return x + _GAP / 2, y + _GAP / 2, x + self.width - _GAP / 2, y + self.height - _GAP / 2
 
 
-def ports(trace: Trace, *, at: int | None = None, title: str | None = None, dark: bool = False) -> go.Figure:
-    """The client's local ports at an instant (nanoseconds), by default when its last call wants a port."""
-    return draw_ports(trace, at=at, title=title, dark=dark).figure()
-
-
 def draw_ports(
     trace: Trace, *, at: int | None = None, title: str | None = None, dark: bool = False
 ) -> Picture:
-    """What `ports` shows, as plain data."""
+    """The client's local ports at an instant (nanoseconds), by default when its last call wants a port."""
     return _draw(local_ports(trace, at), look.theme(dark), title)
 
 
 def port_map(trace: Trace, at: int | None = None) -> tuple[Picture, str, str]:
-    """Picture, sentence and table of one instant, computed once."""
+    """Picture, sentence and HTML table of one instant.
+
+    The sentence says what is called and how many ports the call may take, the table what every kind of
+    call would get.
+    """
     local = local_ports(trace, at)
     return _draw(local, look.LIGHT, None), _words(local), _table(local)
-
-
-def ports_words(trace: Trace, at: int | None = None) -> str:
-    """The port map as a sentence: who calls what, how many ports it may take, and why not the others."""
-    return _words(local_ports(trace, at))
-
-
-def ports_table(trace: Trace, at: int | None = None) -> str:
-    """HTML: what every kind of call would get at that instant, whichever was made."""
-    return _table(local_ports(trace, at))
 
 
 def _draw(local: LocalPorts | None, colours: look.Theme, title: str | None) -> Picture:

@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-import plotly.graph_objects as go
-
 from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import MILLISECOND, duration, plural
@@ -27,8 +25,6 @@ from tcplab.model.listener import accept_queue_holds, syn_queue_holds
 from tcplab.model.rules import Sysctls
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Mark, Picture, Text, filled, rectangle
-
-__all__ = ["draw_queues", "queues"]
 
 #: A client's views of its connection …
 CONNECTING, CONNECTED = "connect() waits", "connected"
@@ -227,13 +223,8 @@ _NARROW, _NAMES = 560, 132
 _WORD_HEIGHT, _TICK, _SWATCH = 15, 66, 24
 
 
-def queues(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
-    """Both views of every connection, and the listener's queues; a sentence where there is no listener."""
-    return draw_queues(trace, title=title, dark=dark).figure()
-
-
 def draw_queues(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """What `queues` shows, as plain data."""
+    """Both views of every connection, and the listener's queues; a sentence where there is no listener."""
     drawing = _Drawing(trace, look.theme(dark))
     drawing.draw()
     return Picture(drawing.data(), drawing.layout(title))

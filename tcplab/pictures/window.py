@@ -1,6 +1,6 @@
 """The receive window, drawn in two ways: as a number line on which a RST falls, and over time.
 
-`window(trace)` shows the first where a receiver had to judge a RST (a forged one, or one that was not
+`draw_window` draws the first where a receiver had to judge a RST (a forged one, or one that was not
 obeyed), else the second: how a slow reader closes the window, and how the sender keeps probing. The
 zones of the number line come from the receiver's rule, `model.rules.reset_verdict`; its edges from what
 the receiver last sent and what had reached it.
@@ -16,8 +16,6 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-import plotly.graph_objects as go
-
 from tcplab.core.releases import Release, known_release
 from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
 from tcplab.core.text import SECOND, duration
@@ -27,8 +25,6 @@ from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.text import hover_texts, words
 from tcplab.pictures.theme import Line, Mark, Picture, Text, filled, rectangle
-
-__all__ = ["Fallen", "draw_window", "fallen_reset", "window", "window_at_reset", "window_over_time"]
 
 #: A zone of the number line and the line of a RST, by verdict.
 VERDICTS = {
@@ -47,13 +43,8 @@ _HEIGHT = 300
 _WORTH_A_WORD = 0.09
 
 
-def window(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
-    """The window of this trace: where a RST falls, or how it opens and closes."""
-    return draw_window(trace, title=title, dark=dark).figure()
-
-
 def draw_window(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """What `window` shows, as plain data."""
+    """The window of this trace: where a RST falls, or how it opens and closes."""
     fallen = fallen_reset(trace)
     if fallen is not None and _was_judged(trace.packets[fallen.index]):
         return _draw_reset(trace, fallen, look.theme(dark), title)
@@ -91,18 +82,6 @@ class Fallen:
             state="CLOSE_WAIT" if self.after_fin else "ESTABLISHED",
             sack_edge=max((right for _, right in self.sack), default=None),
         )
-
-
-def window_at_reset(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
-    """The number line with the RST that `fallen_reset` finds; a sentence where there is none."""
-    colours = look.theme(dark)
-    fallen = fallen_reset(trace)
-    if fallen is None:
-        words_alone = Text()
-        words_alone.add(0.5, 40, "No RST met a window in this trace.", "middle center", colours.soft)
-        picture = Picture([words_alone.trace("captions", colours)], _layout(colours, 1, 80, title))
-        return picture.figure()
-    return _draw_reset(trace, fallen, colours, title).figure()
 
 
 def _was_judged(packet: Packet) -> bool:
@@ -366,17 +345,12 @@ def closed_intervals(steps: list[tuple[int, int]], end: int) -> list[Closed]:
     return intervals
 
 
-def window_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> go.Figure:
+def draw_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
     """The window that the receiver of most of the data advertised, as its peer knew it.
 
     A closed window is hatched, with its length; window probes are markers below (a cross where lost),
     the receiver's recv() calls markers above.
     """
-    return draw_over_time(trace, title=title, dark=dark).figure()
-
-
-def draw_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """What `window_over_time` shows, as plain data."""
     colours = look.theme(dark)
     receiver = receiver_of(trace)
     steps = advertised(trace, receiver)

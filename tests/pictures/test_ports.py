@@ -16,9 +16,7 @@ from tcplab.pictures.ports import (
     NO_CLIENT,
     STYLES,
     draw_ports,
-    ports,
-    ports_table,
-    ports_words,
+    port_map,
 )
 from tcplab.pictures.theme import FONT_SIZE
 from tcplab.widgets.show import PICTURES
@@ -37,6 +35,11 @@ def captions(drawn):
 def boxes(drawn, name):
     """How many rectangles a trace has."""
     return sum(x is None for x in named(drawn, name)["x"])
+
+
+def ports_words(*of):
+    """The sentence beside a map."""
+    return port_map(*of)[1]
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -140,25 +143,21 @@ def test_the_sentence_reads_without_the_picture():
 
 
 def test_the_table_asks_every_kind_of_call():
-    html = ports_table(run(BindOrConnect()))
+    html = port_map(run(BindOrConnect()))[2]
     assert html.count("<tr>") == 8 and html.count("EADDRINUSE") == 4 and html.count(">ok<") == 3
     assert '<th scope="row">bind() to port 0</th><td>✗ 0 of 6</td>' in html
 
 
 def test_a_trace_without_a_client_says_so():
     trace = Trace("nothing", "model")
-    assert (
-        NO_CLIENT in captions(draw_ports(trace))
-        and ports_words(trace) == NO_CLIENT
-        and ports_table(trace) == ""
-    )
+    assert NO_CLIENT in captions(draw_ports(trace)) and port_map(trace)[1:] == (NO_CLIENT, "")
 
 
 def test_it_draws_recordings_too_and_a_notebook_gets_it_by_its_name():
     assert "✗ 0 of 6 ports" in captions(draw_ports(recording("bind_or_connect")))
     assert PICTURES["ports"] is draw_ports
     shown = picture(run(PortRange()), "ports").figure
-    assert shown.to_dict() == ports(run(PortRange())).to_dict()
+    assert shown.to_dict() == draw_ports(run(PortRange())).figure().to_dict()
 
 
 def everything_in(widget):

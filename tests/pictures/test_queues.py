@@ -26,7 +26,6 @@ from tcplab.pictures.queues import (
     counted,
     draw_queues,
     queue_lengths,
-    queues,
     views,
 )
 from tcplab.pictures.queues import View as S
@@ -184,6 +183,6 @@ def test_the_same_traces_in_the_same_order_whatever_happened():
 
 
 def test_one_connection_and_a_title():
-    figure = queues(run(Keepalive(idle_s=5)), title="One")
+    figure = draw_queues(run(Keepalive(idle_s=5)), title="One").figure()
     assert figure.layout.title.text == "One"
     assert "At the end" in figure.data[-1]["text"][0]
