@@ -199,9 +199,19 @@ def _scapy_with_tunnels() -> Any:
     return scapy()
 
 
+@cache
+def can_dissect() -> bool:
+    """False where scapy can't be imported: a browser's Python has no IPv6 sockets, which scapy requires."""
+    try:
+        _scapy_with_tunnels()
+    except (ImportError, OSError):
+        return False
+    return True
+
+
 def knows_link(link: int) -> bool:
-    """True for a LINKTYPE_ value that scapy can take apart."""
-    return link in scapy().link_layers
+    """True for a LINKTYPE_ value that scapy can take apart here."""
+    return can_dissect() and link in scapy().link_layers
 
 
 def dissect(link: int, data: bytes, wire: int) -> Segment | None:
@@ -210,6 +220,8 @@ def dissect(link: int, data: bytes, wire: int) -> Segment | None:
     For what the readers don't know, mostly tunnels. The segment's window is the value in the header. An
     ICMP error that quotes a TCP header is no segment.
     """
+    if not can_dissect():
+        return None
     names = _scapy_with_tunnels()
     try:
         layer = names.link_layers[link](data)

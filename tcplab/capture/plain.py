@@ -20,10 +20,10 @@ from struct import calcsize, iter_unpack, unpack, unpack_from
 from typing import Any, NamedTuple
 
 from tcplab.capture import CaptureError, Source
-from tcplab.capture.pcap import LARGEST_WINDOW_SCALE, dissect, knows_link
+from tcplab.capture.pcap import LARGEST_WINDOW_SCALE, can_dissect, dissect, knows_link
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
-from tcplab.core.text import SECOND
+from tcplab.core.text import SECOND, plural
 
 #: A record is never larger: Wireshark's limits (wiretap, WTAP_MAX_PACKET_SIZE_STANDARD, MAX_BLOCK_SIZE).
 LARGEST_PACKET, LARGEST_BLOCK = 262_144, 16 << 20
@@ -513,6 +513,8 @@ class _Packets:
         self._fragments, self._quotes = Fragments(), list[Quote]()
         self._strange: Counter[int] = Counter()
         self._began = self._ended = 0
+        #: Packets that only scapy may know.
+        self._for_scapy = 0
 
     def take(self, frame: Frame) -> None:
         """One packet of any kind."""
@@ -521,7 +523,7 @@ class _Packets:
         if frame.link in LINKS:
             segment, payload = self._of_known_link(frame)
         elif knows_link(frame.link):
-            segment, payload = dissect(frame.link, frame.data, frame.wire), b""
+            segment, payload = self._dissect(frame)
         else:
             self._strange[frame.link] += 1
             return
@@ -537,7 +539,7 @@ class _Packets:
         kind, at = _network_layer(frame.link, data)
         snap = LINKS[frame.link] == 14 and kind < FIRST_TYPE and at + 8 <= len(data)
         if kind in LINK_TUNNELS or (snap and data[at : at + 2] == SNAP.to_bytes(2)):
-            return dissect(frame.link, frame.data, frame.wire), b""
+            return self._dissect(frame)
         read = {IPV4: _ipv4, IPV6: _ipv6}.get(kind)
         network = read(data, at, frame.wire) if read else None
         if network is None:
@@ -550,12 +552,16 @@ class _Packets:
         if protocol in TUNNELS or (
             protocol == UDP and at + 8 <= len(data) and int.from_bytes(data[at + 2 : at + 4]) in UDP_TUNNELS
         ):
-            return dissect(frame.link, frame.data, frame.wire), b""
+            return self._dissect(frame)
         if protocol == {4: ICMP, 6: ICMP_V6}[network.version] and len(self._quotes) < MOST_ERRORS:
             outer = data[network.begin : at]
             error = quote(network.version, outer, data[at:], frame.number, frame.t)
             self._quotes += [error] if error else []
         return self._tcp(frame, network) if protocol == TCP else (None, b"")
+
+    def _dissect(self, frame: Frame) -> tuple[Segment | None, bytes]:
+        self._for_scapy += 1
+        return dissect(frame.link, frame.data, frame.wire), b""
 
     def _tcp(self, frame: Frame, network: _Network) -> tuple[Segment | None, bytes]:
         data, at = frame.data, network.at
@@ -589,6 +595,11 @@ class _Packets:
         places = {number: row for row, number in enumerate(numbers)}
         quotes = [replace(each, t=each.t - self._began) for each in self._quotes]
         warnings = [self._fragments.warning(frames.name), timeless_warning(frames.name, frames.timeless)]
+        if self._for_scapy and not can_dissect():
+            warnings.append(
+                f"{plural(self._for_scapy, 'packet')} of {frames.name} may hold TCP in a tunnel, "
+                "which can't be read here: left out."
+            )
         return PlainTable(
             numbers, [t - self._began for t, _, _ in self._found], number_connections(segments), segments,
             {ends: (places[number], payload) for ends, (number, payload) in self._first_payload.items()},

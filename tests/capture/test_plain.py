@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import plain_captures as made
 from tcplab.capture import CaptureError
 from tcplab.capture.capture import Capture, read_capture
 from tcplab.capture.findings import diagnose
@@ -34,6 +35,18 @@ def test_every_recording_shows_the_same_without_numpy():
         segments = [[[p.t, p.kind, repr(p.segment)] for p in trace.packets] for trace in traces]
         expected = json.loads(json.dumps(diagnose(capture).to_json()))
         assert json.loads(line) == [expected, segments, [*capture.warnings]], path.name
+
+
+def test_without_scapy_tunnels_are_left_out_and_counted(tmp_path):
+    inner = made.conversation()[0][1]
+    packets = [made.ipv4(made.CLIENT4, made.SERVER4, inner, proto=4), made.conversation()[2][1]]
+    (tmp_path / "x.pcap").write_bytes(made.pcap(packets, 101))
+    assert len(read_plain(tmp_path / "x.pcap")) == 2
+    code = "import sys; sys.modules['numpy'] = sys.modules['scapy'] = None; import tcplab; "
+    code += "capture = tcplab.read_capture(sys.argv[1]); print(len(capture), *capture.warnings)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.pcap"], capture_output=True, text=True)
+    says = "1 1 packet of x.pcap may hold TCP in a tunnel, which can't be read here: left out.\n"
+    assert (done.stdout, done.stderr) == (says, "")
 
 
 def test_a_plain_capture_has_the_face_of_any_other():
