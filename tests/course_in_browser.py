@@ -76,7 +76,7 @@ def fill(lab: JupyterLab, name: str) -> None:
     for cell in book.cells:
         for variable, lesson, question in ASKED.findall(cell.source):
             line = f'{variable} = ask("{lesson}", "{question}")'
-            answer = f"{variable}.answer = {REFERENCE[lesson][question]!r}\n_ = {variable}.check()"
+            answer = f"{variable}.answer = {REFERENCE[lesson][question]!r}\nassert {variable}.check().right"
             cell.source = cell.source.replace(line, f"{line}\n{answer}")
     (lab.folder / "notebooks").mkdir(exist_ok=True)
     nbformat.write(book, lab.folder / "notebooks" / name)

@@ -24,6 +24,8 @@ def copy(tmp_path_factory):
     """The package with the new experiment, registered as the recipe says."""
     folder = tmp_path_factory.mktemp("recipe")
     shutil.copytree(ROOT / "tcplab", folder / "tcplab", ignore=shutil.ignore_patterns("__pycache__"))
+    if (ROOT / ".mypy_cache").exists():  # only what is new needs to be checked
+        shutil.copytree(ROOT / ".mypy_cache", folder / ".mypy_cache")
     source, imported = BLOCKS
     (folder / MODULE).write_text(source, "utf-8")
 

@@ -3,60 +3,84 @@
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from conftest import need
+from course_in_browser import DONE, ERRORS, fill
 from in_jupyterlab import chromium_page, jupyterlab, open_notebook, run_all
 from tcplab.lesson.course import lessons
 from tcplab.lesson.question import WAITING
+from test_lessons import texts_of
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
 READY = [lesson for lesson in lessons().values() if lesson.ready]
+OPEN = "async path => { await window.jupyterapp.commands.execute('docmanager:open', { path }); }"
+#: The notebook of that path is shown, and its kernel is there and idle.
+SHOWN = """path => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    return panel?.context?.path === path && panel.sessionContext?.isReady
+        && panel.sessionContext.session?.kernel?.status === "idle";
+}"""
+CLOSE = """async () => {
+    const { commands, shell } = window.jupyterapp;
+    await shell.currentWidget.sessionContext.shutdown();
+    await commands.execute('docmanager:save');
+    await commands.execute('application:close');
+}"""
+CELLS = """() => [...window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells]
+    .map(cell => cell.toJSON())"""
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     with jupyterlab(tmp_path_factory.mktemp("course")) as server:
-        shutil.copytree(ROOT / "notebooks", server.folder / "notebooks")
+        shutil.copytree(ROOT / "notebooks", server.folder / "untouched")
         shutil.copytree(ROOT / "data" / "captures", server.folder / "data" / "captures")
         yield server
 
 
-@pytest.fixture
-def page(lab):
+@pytest.fixture(scope="module")
+def browser(lab):
+    """JupyterLab in a Chromium, loaded once: each notebook is opened in it, and closed again."""
     with chromium_page(need("chromium"), height=2000) as (page, outside):
-        yield page
-        assert outside == []
+        (lab.folder / "notebooks").mkdir()
+        shutil.copy(ROOT / "notebooks" / READY[0].notebook, lab.folder / "first.ipynb")
+        open_notebook(page, lab.address("first.ipynb"))
+        yield page, outside
 
 
-def show(page, lab, notebook):
+@pytest.fixture
+def page(browser):
+    page, outside = browser
+    yield page
+    page.evaluate(CLOSE)
+    assert outside == []
+
+
+def show(page, path):
     """Open a notebook, run all of it, and wait for its last cell; nothing may have failed."""
-    open_notebook(page, lab.address(f"notebooks/{notebook}"))
+    page.evaluate(OPEN, path)
+    page.wait_for_function(SHOWN, arg=path, timeout=60_000)
     run_all(page)
-    page.wait_for_function(
-        """() => {
-            const cells = window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells;
-            const code = [...cells].filter(cell => cell.cell_type === "code");
-            return code.every(cell => cell.execution_count) && code.at(-1).executionState !== "running";
-        }""",
-        timeout=60_000,
-    )
-    errors = page.evaluate(
-        """() => [...window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells]
-            .flatMap(cell => cell.cell_type === "code" ? cell.toJSON().outputs : [])
-            .filter(output => output.output_type === "error").map(output => output.evalue)"""
-    )
-    assert errors == []
+    page.wait_for_function(DONE, timeout=120_000)
+    assert page.evaluate(ERRORS) == []
 
 
 @pytest.mark.parametrize("lesson", READY, ids=str)
-def test_a_notebook_runs_without_an_error(page, lab, lesson):
-    show(page, lab, lesson.notebook)
+def test_a_notebook_runs_with_the_reference_answers(page, lab, lesson):
+    fill(lab, lesson.notebook)
+    show(page, f"notebooks/{lesson.notebook}")
+    book = nbformat.from_dict({"cells": page.evaluate(CELLS)})
+    texts = list(texts_of(book))
+    assert not any(WAITING in text for text in texts)
+    assert not any("<details><summary>" in text for text in texts)
+    assert sum("<details open" in text for text in texts) >= (3 if lesson.name != "start_here" else 0)
 
 
-def test_a_prediction_is_made_with_the_keyboard_and_opens_what_waits(page, lab):
-    show(page, lab, "02_fin_or_rst.ipynb")
+def test_a_prediction_is_made_with_the_keyboard_and_opens_what_waits(page):
+    show(page, "untouched/02_fin_or_rst.ipynb")
     question = page.locator(".tcplab-keys[data-keys=kept]").first
     question.scroll_into_view_if_needed()
     assert page.get_by_text(WAITING).count() >= 1
@@ -87,8 +111,8 @@ def test_a_prediction_is_made_with_the_keyboard_and_opens_what_waits(page, lab):
     assert "only the one after says: Broken pipe (EPIPE)" in opened
 
 
-def test_a_number_is_checked_with_enter(page, lab):
-    show(page, lab, "01_life_of_a_connection.ipynb")
+def test_a_number_is_checked_with_enter(page):
+    show(page, "untouched/01_life_of_a_connection.ipynb")
     box = page.locator(".tcplab-keys input[type=text]").first
     box.scroll_into_view_if_needed()
     box.focus()
@@ -99,8 +123,8 @@ def test_a_number_is_checked_with_enter(page, lab):
     assert "You said 4 segments." in said.inner_text()
 
 
-def test_the_search_follows_every_key(page, lab):
-    show(page, lab, "00_start_here.ipynb")
+def test_the_search_follows_every_key(page):
+    show(page, "untouched/00_start_here.ipynb")
     box = page.get_by_placeholder("my connect took 127 s")
     box.scroll_into_view_if_needed()
     box.focus()

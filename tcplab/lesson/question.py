@@ -30,12 +30,13 @@ class Resettable(Protocol):
         ...
 
 
-_known: WeakSet[Any] = WeakSet()
+#: Whatever `start_again` resets.
+remembered: WeakSet[Any] = WeakSet()
 
 
 def remember(thing: Resettable) -> None:
     """Make `start_again` reset this, too, as long as it exists."""
-    _known.add(thing)
+    remembered.add(thing)
 
 
 def start_again() -> Shown:
@@ -43,7 +44,7 @@ def start_again() -> Shown:
 
     For a cell of its own: ``start_again()``. What cells have printed stays, and so do the variables.
     """
-    things = list(_known)
+    things = list(remembered)
     for thing in things:
         thing.start_again()
     sentence = "All is as it was at the beginning: questions unanswered, what waits for them closed."

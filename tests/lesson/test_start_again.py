@@ -1,18 +1,20 @@
 """Beginning a lesson anew: questions, what waits behind them, explorers and hints."""
 
-import gc
+from weakref import WeakSet
 
 import ipywidgets as widgets
 import pytest
 
 from tcplab import Keepalive, explore
 from tcplab.lesson import after, ask, predict_choice, predict_number, reveal, start_again
+from tcplab.lesson import question as question_module
 from tcplab.lesson.question import WAITING
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_over():
-    gc.collect()
+def nothing_left_over(monkeypatch):
+    """What other tests have made, such as explorers that would all be run again."""
+    monkeypatch.setattr(question_module, "remembered", WeakSet())
 
 
 @pytest.fixture
