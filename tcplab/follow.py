@@ -17,15 +17,13 @@ is inferred in this order, and each step uses only the steps before it.
    - A *window probe* looks the same, but answers a closed window. Other systems than Linux probe with
      one new byte instead (RFC 9293 section 3.8.6.1).
 
-   A host knows of its peer what has arrived. A window that is in flight, was lost, or was in a RST or a
-   probe (which a receiver discards) does not count.
+   A window that is in flight, was lost, or was in a RST or a probe (which a receiver discards) is not
+   known to the peer.
 
-3. **What became of each RST.** `Followed.resets` follows RCV.NXT and the window of each receiver and
-   applies the model's own rule. A capture sees one point of the route, so what the receiver did afterwards
-   counts for more: a challenge ACK, or an acknowledgement of something sent after the RST.
+3. **What became of each RST.** `Followed.resets` follows what each receiver has and applies the model's
+   own rule. What the receiver did afterwards counts for more, since a capture sees one point of the route.
 
-4. **What stayed unanswered**, and until when: data that was never acknowledged, probes without a reply,
-   the RST that ended the connection. These are the other questions of `Followed`.
+4. **What stayed unanswered**, and until when: the other questions of `Followed`.
 
 5. **Both ends' states.** `EndStates` takes both ends through the model's table. A model and a Linux bench
    know their sockets; a capture has packets only, and nothing is claimed that it can't show:
@@ -40,7 +38,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heappop, heappush
 from operator import attrgetter
@@ -69,8 +67,7 @@ WIDEST_SHIFT = 14
 #: So many packets after a RST show whether the connection went on.
 HORIZON = 1000
 #: An answer may take this long; after so long a silence a middlebox may have forgotten the connection.
-PATIENCE = SECOND
-SILENCE = 3 * SECOND
+PATIENCE, SILENCE = SECOND, 3 * SECOND
 #: Segments in flight when a RST arrives are still seen for so long.
 STRAGGLERS = 50 * MILLISECOND
 #: Errors that report a lost connection to a program.
@@ -85,7 +82,7 @@ IN_VAIN = 2
 class _Sender:
     """One direction: what this side has sent, and what of the other side has arrived here."""
 
-    __slots__ = ("_arriving", "_gaps", "_undecided", "acked", "isn", "nxt", "stray", "window")
+    __slots__ = ("_gaps", "_undecided", "acked", "arriving", "isn", "nxt", "stray", "window")
 
     def __init__(self, isn: int | None = None) -> None:
         #: SND.NXT; None before anything is known.
@@ -97,23 +94,18 @@ class _Sender:
         #: The peer's window and ACK as far as they have arrived; None before the first.
         self.window: int | None = None
         self.acked: int | None = None
-        self._arriving: list[tuple[int, int, int, int | None]] = []
+        #: In flight to this side: arrival, order, window and ACK.
+        self.arriving: list[tuple[int, int, int, int | None]] = []
         #: Bytes that were skipped, with their time: a capture's loss, or packets out of order.
         self._gaps: list[tuple[int, int, int]] = []
         #: Bare ACKs of a connection first seen midstream, until it is known whether their
         #: sequence number was SND.NXT or one less, with the kind they would then have.
         self._undecided: list[tuple[Packet, str]] | None = [] if isn is None else None
 
-    def will_receive(self, arrives: int, order: int, segment: Segment) -> None:
-        """A segment of the peer is in flight to this side."""
-        ack = segment.ack if segment.flags & ACK else None
-        heappush(self._arriving, (arrives, order, segment.window, ack))
-
     def catch_up(self, now: int) -> None:
         """Take what has arrived by `now`."""
-        arriving = self._arriving
-        while arriving and arriving[0][0] <= now:
-            _, _, self.window, ack = heappop(arriving)
+        while self.arriving and self.arriving[0][0] <= now:
+            _, _, self.window, ack = heappop(self.arriving)
             if ack is not None and (self.acked is None or seq_diff(ack, self.acked) > 0):
                 self.acked = ack
 
@@ -123,7 +115,8 @@ class _Sender:
             self.nxt = ack
         elif 0 < seq_diff(ack, self.nxt) < 1 << 30:
             self._decide(ack)
-            self._skip(ack, now)
+            self._gaps.append((self.nxt, ack, now))
+            self.nxt = ack
 
     def send(self, packet: Packet) -> str:
         """The kind of what this side sends now."""
@@ -149,7 +142,8 @@ class _Sender:
                 return probe
         if ahead > 0:
             self._decide(seq)
-            self._skip(seq, now)
+            self._gaps.append((self.nxt, seq, now))
+            self.nxt = seq
         if not length and not flags & FIN:
             if self._undecided is not None and ahead >= 0:
                 self._undecided.append((packet, probe))
@@ -168,11 +162,6 @@ class _Sender:
             for packet, kind in self._undecided:
                 packet.kind = packet.kind or kind
         self._undecided = []
-
-    def _skip(self, to: int, now: int) -> None:
-        assert self.nxt is not None
-        self._gaps.append((self.nxt, to, now))
-        self.nxt = to
 
     def _overtaken(self, seq: int, end: int, now: int) -> bool:
         """True once for bytes that were skipped within `OVERTAKEN`."""
@@ -203,11 +192,7 @@ class _Pair(ConnectionTracking):
 
 
 def classify(packets: Iterable[Packet]) -> None:
-    """Set the `kind` of every packet that has none.
-
-    Kinds that are set already stay. A forged segment was not sent by the host that it names,
-    and changes nothing for the others.
-    """
+    """Set the `kind` of every packet that has none; a forged one changes nothing for the others."""
     pairs: dict[Direction, tuple[_Pair, int]] = {}
     for order, packet in enumerate(sorted(packets, key=attrgetter("t"))):
         segment = packet.segment
@@ -231,7 +216,8 @@ def classify(packets: Iterable[Packet]) -> None:
         if step is Step.STRAY or segment.flags & RST or kind in (KEEPALIVE, WINDOW_PROBE):
             continue
         if packet.arrives is not None:
-            peer.will_receive(packet.arrives, order, segment)
+            ack = segment.ack if segment.flags & ACK else None
+            heappush(peer.arriving, (packet.arrives, order, segment.window, ack))
         if segment.flags & ACK and (sender.isn is not None or pair.midstream):
             peer.acknowledged(segment.ack, packet.t)
 
@@ -305,10 +291,7 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Followed:
-    """One connection between `client` and `server`, its packets classified and in order of time.
-
-    A place is an index of `packets`.
-    """
+    """One connection of `client` and `server`, in order of time; a place is an index of `packets`."""
 
     trace: Trace
 
@@ -324,11 +307,8 @@ class Followed:
 
     def places(self, side: str = "", flags: int = 0) -> list[int]:
         """Where `side` (or either) sent a segment with all of these flags."""
-        return [
-            i
-            for i, p in enumerate(self.packets)
-            if (not side or p.sender == side) and p.segment.flags & flags == flags
-        ]
+        sent = ((i, p) for i, p in enumerate(self.packets) if side in ("", p.sender))
+        return [i for i, p in sent if p.segment.flags & flags == flags]
 
     def acknowledged(self, place: int) -> int | None:
         """Where the other side first acknowledged all of the segment at this place; None: it never did."""
@@ -366,7 +346,7 @@ class Followed:
         for p in self.packets:
             if acks(p.segment) and p.arrives is not None:
                 before = highest[OTHER[p.sender]]
-                if before is None or seq_diff(p.segment.ack, before) > 0:
+                if before is None or after(p.segment.ack, before):
                     highest[OTHER[p.sender]] = p.segment.ack
         return highest
 
@@ -374,14 +354,11 @@ class Followed:
         """Where a side sent data or a FIN that was never acknowledged; a keepalive probe is no data."""
         acked = self.acked[side]
         return [
-            i
-            for i, p in enumerate(self.packets)
-            if p.sender == side
+            i for i, p in enumerate(self.packets)
+            if p.sender == side and p.kind != KEEPALIVE and not p.segment.flags & (RST | SYN)
             and (p.segment.length or p.segment.flags & FIN)
-            and p.kind != KEEPALIVE
-            and not p.segment.flags & (RST | SYN)
-            and (acked is None or seq_diff(p.segment.end_seq, acked) > 0)
-        ]
+            and (acked is None or after(p.segment.end_seq, acked))
+        ]  # fmt: skip
 
     def unanswered_data(self, side: str) -> list[int]:
         """Every transmission of the oldest data of this side that was never acknowledged."""
@@ -407,24 +384,19 @@ class Followed:
         return []
 
     def stalled(self, side: str) -> tuple[int, list[int]]:
-        """How long the window of `side` was closed, nanoseconds, and which packets advertised that.
-
-        A RST ends it. Its own window does not count, nor does that of a SYN.
-        """
+        """How long the window of `side` was closed, nanoseconds, and which packets advertised that."""
         since: int | None = None
         total = 0
         shut: list[int] = []
         for i, p in enumerate(self.packets):
             flags, window = p.segment.flags, p.segment.window
-            is_advertised = p.sender == side and flags & (SYN | RST | ACK) == ACK
+            is_advertised = p.sender == side and flags & (SYN | RST | ACK) == ACK  # not in a SYN or RST
             if is_advertised and window == 0:
                 shut.append(i)
                 since = p.t if since is None else since
             elif since is not None and (is_advertised or flags & RST):
                 total, since = total + p.t - since, None
         return total + (self.end - since if since is not None else 0), shut
-
-    # -- what ended it
 
     def unanswered(self, round_trip: int, first: str = CLIENT) -> Unanswered | None:
         """What ended it from outside, if anything did; where both sides waited, the view of `first`.
@@ -448,7 +420,7 @@ class Followed:
             return None
         reset = None if self.ended_by is None else self.packets[self.ended_by]
         gave_up = reset.t if reset is not None and reset.sender == side else None
-        ended, error = self._end_of(side, asked[0].t, gave_up, "ETIMEDOUT")
+        ended, error = self._ended(side, asked[0].t, gave_up, "ETIMEDOUT")
         silence, is_data = self._silence_before(asked[0]), asked[0].kind != KEEPALIVE
         return Unanswered(side, False, is_data, asked[0].t, heard, silence, len(asked), ended, error)
 
@@ -473,7 +445,7 @@ class Followed:
         silence, is_data = self._silence_before(first), first.kind in ("", RETRANSMISSION) and bool(asked)
         if silence < SILENCE and not is_forged and not (asked and first.kind == KEEPALIVE):
             return None
-        ended, error = self._end_of(side, first.t, p.t, "ECONNRESET")
+        ended, error = self._ended(side, first.t, p.t, "ECONNRESET")
         return Unanswered(side, True, is_data, first.t, heard, silence, len(asked), ended, error)
 
     def _silence_before(self, packet: Packet) -> int:
@@ -481,7 +453,7 @@ class Followed:
         passed = (p.t for p in self.packets if p.t < packet.t and p.arrives is not None)
         return packet.t - max(passed, default=packet.t)
 
-    def _end_of(self, side: str, since: int, seen: int | None, error: str) -> tuple[int | None, str | None]:
+    def _ended(self, side: str, since: int, seen: int | None, error: str) -> tuple[int | None, str | None]:
         """When a side gave up and what its program got: as the trace recorded it, else as it was seen."""
         trace = self.trace
         calls = (c for c in trace.calls if c.host == side and c.t >= since and c.result in FATAL)
@@ -509,13 +481,17 @@ class Followed:
         fins: dict[str, list[int]] = {side: [] for side in OTHER}
         begun = not self.places(flags=SYN)
         shift = WIDEST_SHIFT if begun else 0
-        found: list[Reset] = []
+        judged: list[Reset] = []
         for i, p in enumerate(self.packets):
             segment, receiver = p.segment, receivers[p.sender]
             if segment.flags & RST:
-                if begun and not self._is_closed(fins, i):
-                    found.extend(self._judged(i, receiver, after_fin=bool(fins[p.sender])))
-                    if found and found[-1].verdict == ACCEPTED:
+                mine, theirs = fins[OTHER[p.sender]], fins[p.sender]
+                # Of a receiver that has closed in both directions nothing is left to reset.
+                is_repeated = bool(mine) and self.packets[mine[-1]].kind == RETRANSMISSION
+                is_closed = mine and theirs and not is_repeated and (self.acknowledged(mine[0]) or i) < i
+                if begun and not is_closed:
+                    judged += self._judged(i, receiver, after_fin=bool(theirs))
+                    if judged and judged[-1].verdict == ACCEPTED:
                         break
                 continue
             begun = begun or (p.sender == CLIENT and bool(segment.flags & ACK)) or answers(segment)
@@ -524,20 +500,11 @@ class Followed:
                 receivers[OTHER[p.sender]].sends(segment, shift)
             if segment.flags & FIN:
                 fins[p.sender].append(i)
-        return tuple(found)
-
-    def _is_closed(self, fins: dict[str, list[int]], place: int) -> bool:
-        """True when the receiver of this RST has closed in both directions: nothing is left to reset."""
-        mine = fins[OTHER[self.packets[place].sender]]
-        if not all(fins.values()) or self.packets[mine[-1]].kind == RETRANSMISSION:
-            return False
-        acknowledged = self.acknowledged(mine[0])
-        return acknowledged is not None and acknowledged < place
+        return tuple(judged)
 
     def _judged(self, place: int, receiver: _Receiver, *, after_fin: bool) -> Iterator[Reset]:
         """The RST at this place, if what became of it can be seen."""
-        p = self.packets[place]
-        seq = p.segment.seq
+        p, seq = self.packets[place], self.packets[place].segment.seq
         nxt = seq if receiver.nxt is None else receiver.nxt
         verdict = p.verdict or rules.reset_verdict(
             seq, rcv_nxt=nxt, release=release(),
@@ -557,10 +524,7 @@ class Followed:
         yield Reset(place, p.sender, verdict, seq_diff(seq, nxt), proof)
 
     def _reaction(self, place: int, acked: int | None, nxt: int) -> tuple[int | None, int | None]:
-        """The challenge ACK that a RST drew, and the ACK of something that was sent after it.
-
-        A challenge ACK is a bare one that repeats the last, with nothing else that could have drawn it.
-        """
+        """After a RST, the challenge ACK (a bare one that repeats the last), and the ACK of later bytes."""
         rst, challenge, is_alone, is_sent = self.packets[place], None, True, False
         for i, p in enumerate(self.packets[place + 1 : place + HORIZON], place + 1):
             s = p.segment
@@ -591,16 +555,16 @@ class EndState(NamedTuple):
     remote: Endpoint
     #: As `SocketSample.state`; empty where nothing shows it.
     state: str
-    #: Bytes that it sent and that the other end has not acknowledged, as far as they were seen.
+    #: Bytes that were seen of it without an acknowledgement; the window that it last advertised.
     unacknowledged: int
-    #: The window that it last advertised; None before it did.
     window: int | None
 
 
 @dataclass(slots=True)
 class _End:
-    """What is known of one end while its packets are walked through."""
+    """What is known of one end while the packets are walked through."""
 
+    key: Key
     state: str = rules.CLOSED
     #: Behind the last byte that it sent; what was acknowledged of it; behind its FIN.
     nxt: int | None = None
@@ -609,9 +573,13 @@ class _End:
     window: int | None = None
     #: Retransmissions and probes since the other end last sent.
     in_vain: int = 0
-    #: The same without anything else between them; and when either end last sent.
-    repeats: int = 0
+    #: When either end last sent.
     touched: int | None = None
+    #: The place of its last SYN-ACK: an ACK before it has not established this end.
+    synack: int = -1
+    states: list[EndState] = field(default_factory=list)
+    #: What ran until each packet that a timer sent.
+    timers: list[SocketSample] = field(default_factory=list)
 
     def sees(self, event: str) -> None:
         """An event, where the table has it for this state."""
@@ -620,42 +588,37 @@ class _End:
 
 
 class EndStates:
-    """Every end of a trace's connections, at any moment.
-
-    Of a run the samples of its sockets show state and timer; of a capture both are inferred.
-    """
+    """Every end of a trace's connections at any moment; of a capture, state and timer are inferred."""
 
     def __init__(self, trace: Trace) -> None:
         self.inferred = trace.bench == "capture"
         #: The trace; of a capture with the verdicts on its RSTs.
         self.trace = trace
-        if self.inferred:
-            verdicts = {each.place: each.verdict for each in Followed(trace).resets}
-            packets = [replace(p, verdict=verdicts.get(i, "")) for i, p in enumerate(trace.packets)]
-            self.trace = replace(trace, packets=packets) if verdicts else trace
-        self._states: dict[Key, list[EndState]] = {}
-        #: What ran until each packet that a timer sent.
-        self._timers: dict[Key, list[SocketSample]] = {}
+        if self.inferred and (resets := Followed(trace).resets):
+            packets = list(trace.packets)
+            for each in resets:
+                packets[each.place] = replace(packets[each.place], verdict=each.verdict)
+            self.trace = replace(trace, packets=packets)
+        self._ends: dict[Key, _End] = {}
         self._walk(self.trace.packets)
 
     def at(self, t: int) -> list[EndState]:
         """Every end that had appeared by `t` (nanoseconds), in order of appearance."""
-        last = ((states, bisect_right(states, t, key=attrgetter("t"))) for states in self._states.values())
+        last = ((end.states, bisect_right(end.states, t, key=attrgetter("t"))) for end in self._ends.values())
         return [states[i - 1] for states, i in last if i]
 
     def sample(self, end: EndState, t: int) -> SocketSample | None:
         """The socket behind an end at `t`, with its timer; None where there is none."""
         if not self.inferred:
-            there = (s for s in self.trace.sockets_at(t) if (s.host, s.local, s.remote) == end[1:4])
-            return next(there, None)
+            return next((s for s in self.trace.sockets_at(t) if s[1:4] == end[1:4]), None)
         if end.state in ("", rules.CLOSED):
             return None
         sample = SocketSample(*end[:5], 0, end.unacknowledged)
         if end.state == rules.TIME_WAIT:
             due = end.t + rules.TIME_WAIT_LENGTH
             return sample._replace(timer="timewait", due=due) if t < due else None
-        running = self._timers.get(end[1:4], [])
-        last = running[max(bisect_right(running, t, key=attrgetter("t")) - 1, 0)] if running else sample
+        timers = self._ends[end[1:4]].timers
+        last = timers[max(bisect_right(timers, t, key=attrgetter("t")) - 1, 0)] if timers else sample
         if last.due is None or not last.t <= t < last.due:
             return sample
         return sample._replace(timer=last.timer, due=last.due, unanswered=last.unanswered)
@@ -663,63 +626,58 @@ class EndStates:
     def sockets(self) -> list[SocketSample]:
         """The inferred states as a trace has them, in order of time: what a ladder's bars are drawn from."""
         made = []
-        for states in self._states.values():
-            for i, end in enumerate(states):
-                if i and states[i - 1].state == end.state:
-                    continue
-                made.append(SocketSample(*end[:4], end.state or rules.CLOSED))
-                over = end.t + rules.TIME_WAIT_LENGTH
-                if end.state == rules.TIME_WAIT and over < self.trace.end:
-                    made.append(made[-1]._replace(t=over, state=rules.CLOSED))
+        for end in self._ends.values():
+            before = None
+            for now in end.states:
+                if now.state != before:
+                    made.append(SocketSample(*now[:4], now.state or rules.CLOSED))
+                    over = now.t + rules.TIME_WAIT_LENGTH
+                    if now.state == rules.TIME_WAIT and over < self.trace.end:
+                        made.append(made[-1]._replace(t=over, state=rules.CLOSED))
+                before = now.state
         return sorted(made, key=attrgetter("t"))
 
     def _walk(self, packets: Sequence[Packet]) -> None:
-        keys = [_keys(p) for p in packets]
-        # The last SYN-ACK of each end, and FINs that the next segment of their receiver acknowledges.
-        synacks: dict[Key, int] = {}
-        acknowledged: set[int] = set()
-        following: dict[Key, Segment] = {}
-        for i, (p, (mine, theirs)) in reversed(list(enumerate(zip(packets, keys, strict=True)))):
-            following[mine] = p.segment
+        pairs = []
+        for i, p in enumerate(packets):
+            ends = p.segment.source, p.segment.destination
+            keys = (p.sender, *ends), (p.receiver, *ends[::-1])
+            mine, theirs = (self._ends.get(key) or self._ends.setdefault(key, _End(key)) for key in keys)
+            pairs.append((mine, theirs))
             if answers(p.segment):
-                synacks.setdefault(mine, i)
-            answer = following.get(theirs) if p.segment.flags & FIN else None
-            if answer is not None and acks(answer) and seq_diff(answer.ack, p.segment.end_seq) >= 0:
-                acknowledged.add(i)
-        ends = {key: _End() for pair in keys for key in pair}
+                mine.synack = i
+        acknowledged = _acknowledged_fins(packets, pairs)
         for is_arrival, i in in_order(packets):
-            p, (mine, theirs) = packets[i], keys[i]
-            sender, receiver = ends[mine], ends[theirs]
+            p, (mine, theirs) = packets[i], pairs[i]
             if not is_arrival:
-                self._note_timer(mine, sender, receiver, p)
-                _send(sender, receiver, p)
-                self._keep(mine, sender, p.t)
+                _note_timer(mine, theirs, p)
+                _send(mine, theirs, p)
+                self._keep(mine, p.t)
                 if self.inferred:  # its ACK may show that the other end's FIN has arrived
-                    self._keep(theirs, receiver, p.t)
+                    self._keep(theirs, p.t)
             elif p.arrives is not None:
-                _receive(receiver, p, i > synacks.get(theirs, -1), sender.in_vain)
+                _receive(theirs, p, i > theirs.synack, mine.in_vain)
                 if i in acknowledged:
-                    receiver.sees(rules.GETS_FIN)
-                self._keep(theirs, receiver, p.arrives)
+                    theirs.sees(rules.GETS_FIN)
+                self._keep(theirs, p.arrives)
 
-    def _note_timer(self, key: Key, mine: _End, theirs: _End, p: Packet) -> None:
-        """The timer that sent this packet; what comes sooner than RTO_MIN duplicate ACKs asked for."""
-        timer, began, repeats = TIMERS.get(p.kind), mine.touched, mine.repeats
-        mine.repeats, theirs.repeats = repeats + 1 if timer else 0, 0
-        mine.touched = theirs.touched = p.t
-        if timer and began is not None and p.t - began >= rules.RTO_MIN:
-            sample = SocketSample(began, *key, "", timer=timer, due=p.t, unanswered=repeats)
-            self._timers.setdefault(key, []).append(sample)
-
-    def _keep(self, key: Key, end: _End, t: int) -> None:
+    def _keep(self, end: _End, t: int) -> None:
         state = end.state if self.inferred else ""
-        kept = self._states.setdefault(key, [])
-        if self.inferred and not kept and state == rules.CLOSED:
-            return
+        if not end.states:
+            if state == rules.CLOSED:
+                return
+            self._ends[end.key] = self._ends.pop(end.key)  # in order of appearance
         in_flight = 0 if end.nxt is None or end.una is None else max(seq_diff(end.nxt, end.una), 0)
-        now = EndState(t, *key, state, in_flight, end.window)
-        if not kept or kept[-1][4:] != now[4:]:
-            kept.append(now)
+        if not end.states or end.states[-1][4:] != (state, in_flight, end.window):
+            end.states.append(EndState(t, *end.key, state, in_flight, end.window))
+
+
+def _note_timer(mine: _End, theirs: _End, p: Packet) -> None:
+    """The timer that sent this packet; what comes sooner than RTO_MIN duplicate ACKs asked for."""
+    timer, began = TIMERS.get(p.kind), mine.touched
+    mine.touched = theirs.touched = p.t
+    if timer and began is not None and p.t - began >= rules.RTO_MIN:
+        mine.timers.append(SocketSample(began, *mine.key, "", timer=timer, due=p.t, unanswered=mine.in_vain))
 
 
 def _send(mine: _End, theirs: _End, p: Packet) -> None:
@@ -769,12 +727,6 @@ def _receive(mine: _End, p: Packet, establishes: bool, in_vain: int) -> None:
         mine.sees(rules.GETS_FIN_ACK)
 
 
-def _keys(p: Packet) -> tuple[Key, Key]:
-    """The end that sent a packet, and the one that it is for."""
-    source, destination = p.segment.source, p.segment.destination
-    return (p.sender, source, destination), (p.receiver, destination, source)
-
-
 def in_order(packets: Sequence[Packet]) -> Iterator[tuple[bool, int]]:
     """Departures and arrivals by time; what arrives at once arrives before anything else is sent."""
     events = [(p.t, 1, i, False) for i, p in enumerate(packets)]
@@ -782,3 +734,16 @@ def in_order(packets: Sequence[Packet]) -> Iterator[tuple[bool, int]]:
         if p.arrives is not None:
             events.append((max(p.arrives, p.t), int(p.arrives <= p.t), i, True))
     return ((is_arrival, i) for _, _, i, is_arrival in sorted(events))
+
+
+def _acknowledged_fins(packets: Sequence[Packet], pairs: Sequence[tuple[_End, _End]]) -> set[int]:
+    """Places of the FINs that the very next segment of their receiver acknowledges."""
+    places = set()
+    following: dict[int, Segment] = {}
+    for i in range(len(packets) - 1, -1, -1):
+        segment, (mine, theirs) = packets[i].segment, pairs[i]
+        following[id(mine)] = segment
+        answer = following.get(id(theirs)) if segment.flags & FIN else None
+        if answer is not None and acks(answer) and seq_diff(answer.ack, segment.end_seq) >= 0:
+            places.add(i)
+    return places
