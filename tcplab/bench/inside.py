@@ -1,10 +1,10 @@
 """Inside the sandbox: the processes that `tcplab.bench.sandbox` starts, and what they do.
 
 Three of them, each forked from the one before. The first moves into new namespaces and waits.
-The second is process 1 of the new pid namespace and only watches: when the parent is gone,
-whatever way it went, the channel to it breaks, process 1 ends, and Linux kills all the others
-with it. (PR_SET_PDEATHSIG would not do: it fires when the parent's *thread* ends.) The third
-runs stories, one after the other.
+The second is process 1 of the new pid namespace and only watches: however the parent ends, the
+channel to it breaks, process 1 ends, and Linux kills the other processes of the namespace.
+(PR_SET_PDEATHSIG would not do: it fires when the parent's *thread* ends.) The third runs stories,
+one after the other.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tcplab.bench.namespaces import (
 from tcplab.bench.sandbox import BenchError, Refused
 from tcplab.bench.script import ScriptError
 
-#: How often process 1 buries what others left behind, milliseconds.
-_BURY_EVERY = 1000
+#: How often process 1 reaps ended processes, milliseconds.
+_REAP_EVERY = 1000
 
 
 def main(descriptor: int) -> None:
@@ -44,7 +44,7 @@ def main(descriptor: int) -> None:
     except Refused as refused:
         channel.send(("refused", refused))
         return
-    first_lives, first_holds = os.pipe()
+    first_ended, first_holds = os.pipe()
     guard = os.fork()
     if guard:
         channel.close()
@@ -52,13 +52,13 @@ def main(descriptor: int) -> None:
         return
     os.close(first_holds)
     mount_proc()
-    worker_lives, worker_holds = os.pipe()
+    worker_ended, worker_holds = os.pipe()
     if os.fork():
         os.close(worker_holds)
-        _watch(descriptor, first_lives, worker_lives)
+        _watch(descriptor, first_ended, worker_ended)
         os._exit(0)
-    os.close(first_lives)
-    os.close(worker_lives)
+    os.close(first_ended)
+    os.close(worker_ended)
     try:
         _serve(channel)
     finally:
@@ -69,8 +69,8 @@ def _watch(*descriptors: int) -> None:
     """Wait until the other end of one of these is gone."""
     poll = select.poll()
     for descriptor in descriptors:
-        poll.register(descriptor, 0)  # a hang-up is always told
-    while not poll.poll(_BURY_EVERY):
+        poll.register(descriptor, 0)  # poll() always reports a hang-up
+    while not poll.poll(_REAP_EVERY):
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -114,14 +114,14 @@ def _serve(channel: Connection[Any, Any]) -> None:
 
 
 def _explained(what: str, error: Exception) -> BenchError:
-    """One sentence, with the traceback as a note for whoever mends it."""
-    told = BenchError(f"the run on the Linux bench failed: {what}.")
-    told.add_note("".join(traceback.format_exception(error)))
-    return told
+    """One sentence, with the traceback as a note for a developer."""
+    explained = BenchError(f"the run on the Linux bench failed: {what}.")
+    explained.add_note("".join(traceback.format_exception(error)))
+    return explained
 
 
 def _try_out() -> NetworkNamespace:
-    """Make one host's network and let go of it: whatever this machine refuses shows here."""
+    """Make one host's network and remove it: what this machine refuses fails here."""
     from tcplab.bench.linux import CARD, prepare_home
 
     with step("settings"):

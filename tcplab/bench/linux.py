@@ -14,7 +14,7 @@ import selectors
 import shutil
 import socket
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from itertools import count
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ from tcplab.bench.namespaces import (
     whole_frames,
     write_sysctl,
 )
-from tcplab.bench.sandbox import BenchError
+from tcplab.bench.sandbox import BenchError, Progress
 from tcplab.bench.script import (
     DEFAULTS,
     MORE_ADDRESSES,
@@ -59,7 +59,7 @@ _OWN_BUCKETS = 4096
 _SEND_BUFFER = 32 << 20
 #: tcp_rmem's middle value, as Linux has it by default.
 _RECEIVE_BUFFER = 131072
-#: Numbers for the wire's ends of cables; one that was let go may take Linux a moment to remove.
+#: Numbers for the wire's ends of cables: Linux may take a moment to remove an old one.
 _CARDS = count(1)
 _NFT_RULES = {"REJECT": "reject with tcp reset", "DROP": "drop"}
 #: No packet without payload is longer: an IP header without options, a TCP header with all it can hold.
@@ -195,15 +195,15 @@ class LinuxHost(SocketHost):
             self.touched()
             await connection.ready(write=True)
             error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        elif error:  # no port: nobody can use this socket, and what it is bound to is free again
+        elif error:  # no port: the socket is useless, and what it is bound to is free again
             connecting.close()
         result = Result(error=errno_name(OSError(error, "")) if error else None)
         self.record(options.connect_says(remote, bind), result.error or "ok", began, connection.local.port)
         return result, connection
 
     def reboot(self) -> None:
-        # A new network in place of the old one: with it go sockets of every kind, and none of
-        # them can say a word, since their card hangs on no wire.
+        # A new network replaces the old one: sockets of every kind go with it, and none of them can send,
+        # since their card is on no wire.
         self.bench.drain()
         self.bench.wire.detach(self.end)
         self.shut_down()
@@ -212,7 +212,7 @@ class LinuxHost(SocketHost):
         self.bench.note(self, "rebooted: no socket is left")
 
     def _apply_rule(self, rule: Rule) -> None:
-        """A rule of netfilter in this host's network; the wire knows of it only to name the fate."""
+        """A rule of netfilter in this host's network; the cable has it only to name the fate."""
         if rule.left == 0:
             return
         path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_PLACES])
@@ -281,14 +281,11 @@ def _text(value: int | str | tuple[int, ...]) -> str:
 
 T = TypeVar("T")
 
-#: How often sockets are looked at when nothing happens on the wire, and counters, and how often
-#: somebody is told how far the run is: seconds.
-LOOK_EVERY, COUNT_EVERY, TELL_EVERY = 0.02, 0.1, 0.25
-#: In a burst sockets are looked at no more often than this.
+#: How often sockets are read when nothing happens on the wire, and counters, and how often
+#: `progress` is called: seconds.
+LOOK_EVERY, COUNT_EVERY, REPORT_EVERY = 0.02, 0.1, 0.25
+#: In a burst sockets are read no more often than this.
 _LOOK_AGAIN = MILLISECOND
-
-#: Told from time to time: seconds since the run began, and segments so far.
-Progress = Callable[[float, int], None]
 
 
 def version() -> str:
@@ -362,7 +359,7 @@ class LinuxBench(Bench):
     # -- for its hosts -----------------------------------------------------------------------
 
     def warn(self, sentence: str) -> None:
-        """Something a reader must know before believing the picture."""
+        """Add a sentence that a reader must know beside the picture."""
         if sentence not in self.trace.warnings:
             self.trace.warnings.append(sentence)
 
@@ -423,7 +420,7 @@ class LinuxBench(Bench):
     async def perform(self, story: Story, progress: Progress) -> None:
         """The script from beginning to end. Raises `BenchError`, `ScriptError`."""
         ticking = asyncio.create_task(self._tick(progress))
-        self._script = asyncio.create_task(_as_coroutine(story.run(self)))
+        self._script = asyncio.create_task(story.run(self))
         try:
             await self._script
         except asyncio.CancelledError:
@@ -436,7 +433,7 @@ class LinuxBench(Bench):
             raise self.wire.trouble
 
     async def _tick(self, progress: Progress) -> None:
-        counted = told = 0.0
+        counted = reported = 0.0
         while True:
             await asyncio.sleep(LOOK_EVERY)
             for host in self._hosts:
@@ -446,8 +443,8 @@ class LinuxBench(Bench):
             if now - counted > COUNT_EVERY:
                 counted = now
                 self._count()
-            if now - told > TELL_EVERY:
-                told = now
+            if now - reported > REPORT_EVERY:
+                reported = now
                 progress(now, len(self.trace.packets))
 
     def _finish(self) -> None:
@@ -463,18 +460,14 @@ class LinuxBench(Bench):
         self.trace.packets.sort(key=lambda packet: packet.t)
 
 
-async def _as_coroutine(call: Awaitable[None]) -> None:
-    await call
-
-
 def perform(story: Story, home: NetworkNamespace, progress: Progress) -> Trace:
     """Run a story here, in the sandbox."""
 
-    async def whole() -> LinuxBench:
+    async def whole() -> Trace:
         bench = LinuxBench(story, home)
         await bench.perform(story, progress)
-        return bench
+        return bench.trace
 
     # select() waits to the microsecond; epoll, which asyncio would take, to the millisecond.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
-        return runner.run(whole()).trace
+        return runner.run(whole())

@@ -1,8 +1,9 @@
-"""Namespaces of one's own, and one machine's network in each: what takes Linux's own calls.
+"""Namespaces, one machine's network in each, and its consoles: what needs Linux's own calls.
 
 Everything here acts on the calling process and needs no rights outside its user namespace.
-Python's own os.unshare and os.setns came with 3.12, so that ctypes serves. Sources:
-user_namespaces(7), network_namespaces(7), rtnetlink(7), netdevice(7), capabilities(7).
+ctypes, since os.unshare and os.setns came with Python 3.12. Sources: user_namespaces(7),
+network_namespaces(7), rtnetlink(7), netdevice(7), capabilities(7); for the console sock_diag(7),
+include/uapi/linux/inet_diag.h, net/ipv4/inet_diag.c (inet_csk_diag_fill, inet_twsk_diag_fill).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tcplab.core.text import MILLISECOND
 from tcplab.core.trace import CounterSample, SocketSample
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
-#: Who one is inside: not root, since servers of databases refuse to run as root.
+#: The user inside: not root, since database servers refuse to run as root.
 INSIDE_ID = 1000
 #: The two rights that programs started inside (nft, tcpdump) keep: CAP_NET_ADMIN, CAP_NET_RAW.
 KEPT_CAPABILITIES = (12, 13)
@@ -44,14 +45,11 @@ def _system(name: str, *arguments: object) -> None:
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """What fails in here is this machine's refusal of one step."""
+    """Turn an OSError in here into this machine's refusal of one step."""
     try:
         yield
     except OSError as error:
         raise Refused(name, error.errno or 0) from error
-
-
-# --- whose ---
 
 
 def enter() -> None:
@@ -92,9 +90,6 @@ def _keep_capabilities() -> None:
         _system("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
 
 
-# --- where ---
-
-
 class NetworkNamespace:
     """A network namespace, kept by a descriptor."""
 
@@ -125,11 +120,9 @@ class NetworkNamespace:
             _system("setns", home.descriptor, CLONE_NEWNET)
 
     def close(self) -> None:
-        """Let go of it: with its last socket it ends."""
+        """Close the descriptor: the namespace ends with its last socket."""
         os.close(self.descriptor)
 
-
-# --- one machine's network card ---
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
@@ -168,14 +161,16 @@ def make_cable(name: str, card: str, mac: bytes, network: NetworkNamespace) -> N
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
         netlink.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWLINK, flags, 1, 0) + body)
         answer = netlink.recv(65536)
-    told, number = struct.unpack_from("=H", answer, 4)[0], -struct.unpack_from("=i", answer, 16)[0]
-    if told == _NLMSG_ERROR and number:
+    kind, number = struct.unpack_from("=H", answer, 4)[0], -struct.unpack_from("=i", answer, 16)[0]
+    if kind == _NLMSG_ERROR and number:
         raise OSError(number, os.strerror(number), "making a veth pair")
 
 
 def whole_frames(card: str) -> None:
-    """Let Linux itself cut segments and sum them up, so that frames are true where the wire reads
-    them: without checksums from the card there is no TSO and no GSO either. Raises OSError."""
+    """Let Linux itself cut segments and compute checksums, so that frames are complete on the wire.
+
+    Without checksums from the card there is no TSO and no GSO either. Raises OSError.
+    """
     value = array.array("I", [_ETHTOOL_STXCSUM, 0])
     _ioctl(_SIOCETHTOOL, struct.pack("=16sQ16x", card.encode(), value.buffer_info()[0]))
 
@@ -183,7 +178,7 @@ def whole_frames(card: str) -> None:
 def bring_up(card: str) -> None:
     """Switch a network card on. Raises OSError.
 
-    It asks nobody for hardware addresses (NOARP): the wire knows whose frame it is.
+    It sends no ARP requests (NOARP): the wire knows whose frame it is.
     """
     known = _ioctl(_SIOCGIFFLAGS, struct.pack("=16sH22x", card.encode(), 0))
     flags = struct.unpack_from("=16sH", known)[1] | _IFF_UP | _IFF_NOARP
@@ -230,12 +225,6 @@ def errno_name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, str(error.errno))
 
 
-# ----------------------------------------------------------------------
-# What `ss -tno` and `nstat` would show inside one host, taken while it happens.
-#
-# Sources: sock_diag(7), include/uapi/linux/inet_diag.h (the messages), net/ipv4/inet_diag.c:
-# inet_csk_diag_fill and inet_twsk_diag_fill (queues and timers).
-
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY, _NLMSG_DONE = 20, 3
 _REQUEST_DUMP = 0x301
@@ -250,14 +239,17 @@ STATES = {
 }  # fmt: skip
 #: idiag_timer in ss's words.
 TIMERS = {1: "on", 2: "keepalive", 3: "timewait", 4: "persist"}
-#: A timer's remaining time is told in whole ticks: less than this is no change.
+#: A timer's remaining time comes in whole ticks: less than this is no change.
 _JITTER = 12 * MILLISECOND
 
 _Key = tuple[Endpoint, Endpoint]
 
 
 class Console:
-    """One host's sockets and counters; make it inside the host's network, use it anywhere."""
+    """What `ss -tno` and `nstat` show inside one host.
+
+    Make it inside the host's network; it can be used anywhere.
+    """
 
     def __init__(self, host: str, before: Console | None = None) -> None:
         self._host = host
@@ -282,7 +274,7 @@ class Console:
         """A line for each socket that has changed since the last look, or is gone (CLOSED)."""
         changed = []
         messages = list(self._dump())
-        now = clock()  # not before the answer: what it tells is true by now
+        now = clock()  # after the answer: what it reports is true by now
         samples = [self._sample(now, data, at) for data, at in messages]
         seen = {(sample.local, sample.remote): sample for sample in samples}
         for key, sample in seen.items():
@@ -296,7 +288,7 @@ class Console:
         return changed
 
     def _dump(self) -> Iterator[tuple[bytes, int]]:
-        """A message for every TCP socket, those in TIME_WAIT and half-open requests included."""
+        """A message for each TCP socket, timewait sockets and half-open requests included."""
         query = struct.pack("=BBBxI48x", socket.AF_INET, socket.IPPROTO_TCP, 0, _ALL_STATES)
         header = struct.pack("=IHHII", 16 + len(query), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0)
         self._netlink.send(header + query)

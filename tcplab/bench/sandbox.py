@@ -3,9 +3,9 @@
     >>> with Sandbox() as sandbox:
     ...     trace = run_on_linux(story, sandbox)
 
-Nothing of this machine's own network is read or changed, and everything inside dies with this
-process, whatever way that ends. Serves any number of runs, one after the other; several
-sandboxes may run side by side.
+Nothing of this machine's own network is read or changed, and everything inside ends with this
+process, however that ends. A sandbox serves any number of runs, one after the other; several
+sandboxes may run at once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TooBusy(BenchError):
 
 
 def patiently(run: Callable[[], T]) -> T:
-    """What a run gives, tried again with growing pauses while the machine is too busy for it."""
+    """The result of a run, repeated after growing pauses while the machine is too busy for it."""
     for attempt in range(TRIES - 1):
         try:
             return run()
@@ -54,11 +54,11 @@ def patiently(run: Callable[[], T]) -> T:
 
 
 class Cancelled(BenchError):
-    """Somebody has ended the run before it was over."""
+    """The run was cancelled before it was over."""
 
 
 class Refused(OSError):
-    """A step of the sandbox's making that this machine doesn't allow; `errno` says how."""
+    """This machine refuses a step in making the sandbox; `errno` says how."""
 
     def __init__(self, step: str, errno: int) -> None:
         super().__init__(errno, step)
@@ -69,10 +69,10 @@ class Refused(OSError):
         return Refused, (self.step, self.errno or 0)
 
 
-#: Told a few times a second: seconds since the run began, and segments so far.
+#: Called a few times a second with the seconds since the run began and the segments so far.
 Progress = Callable[[float, int], None]
 
-#: How long the processes inside get to end when they are told to: seconds.
+#: How long the processes inside get to end when they are asked to, seconds.
 _PATIENCE = 5.0
 #: A run may take this many times as long as the model says, and this many seconds more.
 _TIMES, _MORE_S = 3, 60
@@ -80,7 +80,7 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
 class Sandbox:
-    """A handle on the processes inside; started by the first run, and again after a `close()`."""
+    """A handle on the processes inside; the first run starts them, as does the next after `close()`."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -233,7 +233,7 @@ def _launch() -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
 
 
 def run_on_linux(story: Story, sandbox: Sandbox | None = None, progress: Progress | None = None) -> Trace:
-    """Run a story to its end on real Linux, in `sandbox` or in one of its own.
+    """Run a story to its end on real Linux, in `sandbox` or in a new one.
 
     Raises `BenchError`, also for a run that takes far longer than the model says.
     """
@@ -250,9 +250,6 @@ def longest(story: Story) -> float:
     from tcplab.bench.model import run_on_model
 
     return _TIMES * run_on_model(story).end / SECOND + _MORE_S
-
-
-# --- why not ---
 
 
 @cache

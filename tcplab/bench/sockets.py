@@ -33,7 +33,7 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 
 def set_options(made: socket.socket, options: SocketOptions, warn: Callable[[str], None]) -> None:
-    """Give a new socket what a program sets. Raises `BenchError` for what Linux can't be told."""
+    """Give a new socket what a program sets. Raises `BenchError` for a value that Linux can't take."""
     made.setblocking(False)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.reuse_address:
@@ -62,7 +62,7 @@ def set_options(made: socket.socket, options: SocketOptions, warn: Callable[[str
 def bind_before(made: socket.socket, bind: Bind) -> str | None:
     """bind() before connect(): an errno name, or None."""
     if bind.no_port:
-        with suppress(OSError):  # a Linux before 4.2 has no such option: a program goes on without
+        with suppress(OSError):  # Linux before 4.2 has no such option: a program continues without
             made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
     try:
         made.bind((bind.address, bind.port))
@@ -133,7 +133,7 @@ class Held:
                 (loop.remove_writer if write else loop.remove_reader)(descriptor)
 
     def let_go(self, how: Callable[[socket.socket], None]) -> None:
-        """Close it, one way or another; calls that wait for it get EBADF."""
+        """Close it with `how`; calls that wait for it get EBADF."""
         loop = asyncio.get_running_loop()
         if self._socket.fileno() >= 0:
             loop.remove_reader(self._socket)

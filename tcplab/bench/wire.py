@@ -1,9 +1,12 @@
-"""The wire of the Linux bench: our own code that carries frames between the hosts' cards.
+"""The wire of the Linux bench: code that carries frames between the hosts' cards.
 
 Each host's card is one end of a veth pair; on the other end, in the sandbox's own network,
 sits a packet socket. A frame that the kernel hands over there is stamped by the kernel, waits
 for the latency in one heap ordered by (due, number), and is written to the receiver's packet
 socket. What is lost, cut or dropped is decided by the same `Cable` objects as on the model bench.
+
+Frames are IPv4 only, which is all that the sandbox uses. Sources: RFC 791 section 3.1, RFC 9293
+section 3.1 and 3.2 (header, options), RFC 1071 (checksum).
 """
 
 from __future__ import annotations
@@ -21,11 +24,6 @@ from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Trace
 from tcplab.route.cable import Cable
-
-# ----------------------------------------------------------------------
-# Ethernet frames and the TCP segments in them: IPv4 only, which is all that the sandbox speaks.
-#
-# Sources: RFC 791 section 3.1, RFC 9293 section 3.1 and 3.2 (header, options), RFC 1071 (checksum).
 
 _IPV4 = b"\x08\x00"
 _ETHERNET = 14
@@ -109,7 +107,7 @@ def _checksum(data: bytes) -> int:
 
 
 def frame_of(segment: Segment) -> bytes:
-    """A segment without options as a frame with true checksums, for nobody's card yet; payload is zeros."""
+    """A segment without options as a frame with true checksums and zeros as payload; no receiver yet."""
     source, target = socket.inet_aton(segment.source.address), socket.inet_aton(segment.destination.address)
     numbers = (segment.source.port, segment.destination.port, segment.seq, segment.ack)
     header = struct.pack("!HHIIBBHHH", *numbers, 5 << 4, segment.flags, segment.window, 0, 0)
@@ -146,7 +144,7 @@ class Clock:
         return time.monotonic_ns() - self.began
 
     def of_stamp(self, seconds: int, nanoseconds: int) -> int:
-        """A kernel's time of day on this clock, even when somebody sets the time of day meanwhile."""
+        """A kernel's time of day on this clock, even when the time of day is set meanwhile."""
         before = time.monotonic_ns()
         time_of_day = time.time_ns()
         if time.monotonic_ns() - before < _AT_ONCE:
@@ -175,7 +173,7 @@ class LinkEnd:
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
-        # A card that has just come up drops what is queued on it, until linkwatch gets round to it.
+        # A card that has just come up drops what is queued on it, until linkwatch has noticed it.
         self.socket.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
         self.socket.bind((card, _ETH_P_IP))
 
@@ -210,7 +208,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
     # -- who is on it ------------------------------------------------------------------------
 
     def attach(self, end: LinkEnd, address: str) -> None:
-        """Another host, or one that is back with a new card."""
+        """Add a host, or one that is back with a new card."""
         self.owners[address] = end
         if end not in self._ends:
             self._ends.append(end)
@@ -221,7 +219,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
         self._loop.remove_reader(end.socket.fileno())
         if end.overflowed():
             self._too_busy("frames came faster than they could be carried")
-        # Linux takes its time to close a packet socket, which the wire does not have.
+        # Closing a packet socket takes longer than the wire can wait.
         self._retired.append(end.socket)
 
     def move(self, address: str, new: LinkEnd) -> None:
@@ -230,7 +228,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
         self.owners[address] = new
 
     def close(self) -> None:
-        """Take everybody off; what is under way stays so."""
+        """Take every host off; what is in transit stays so."""
         if self._timer:
             self._timer.cancel()
         if self._box_timer:

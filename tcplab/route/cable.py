@@ -1,4 +1,4 @@
-"""One host's end of the wire: its plug, the segments it is told to lose, its own firewall's rules."""
+"""One host's end of the wire: its plug, the segments to be lost, its own firewall's rules."""
 
 from __future__ import annotations
 
