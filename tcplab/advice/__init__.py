@@ -1,8 +1,8 @@
-"""Advice: from what one knows of a connection's way to settings that keep the five inequalities.
+"""Advice: from a connection's path to settings that keep the five inequalities.
 
     >>> from tcplab.advice import MiddleboxSettings, Environment, Leg, advise
-    >>> way = (Leg("application to database", (MiddleboxSettings("AWS Network Firewall", 350),)),)
-    >>> advice = advise(Environment(legs=way, settings={"libpq.keepalives_idle": 300}))
+    >>> legs = (Leg("application to database", (MiddleboxSettings("AWS Network Firewall", 350),)),)
+    >>> advice = advise(Environment(legs=legs, settings={"libpq.keepalives_idle": 300}))
     >>> [check.numbers for check in advice.broken if check.inequality == 1]
     ['300 + 75 x 2 = 450 s (libpq) < 350 s (AWS Network Firewall)']
 

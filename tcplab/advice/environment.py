@@ -1,4 +1,4 @@
-"""What a DBA knows of a connection's way: products, legs and boxes, rates, sizes, and how long is too long.
+"""What a DBA knows of a connection's path: products, legs and middleboxes, rates, sizes, tolerated times.
 
 >>> from tcplab.advice import MiddleboxSettings, Environment, Leg
 >>> Environment(legs=(Leg("application to database", (MiddleboxSettings("AWS NLB", 350),)),)).client_of(0)
@@ -14,32 +14,32 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Self
 
-from tcplab.core.catalogue import CatalogueError, Setting, find, setting
+from tcplab.core.catalogue import EXPIRIES, CatalogueError, Setting, find, setting
 from tcplab.core.knobs import DAY, Knob, ParameterError
 from tcplab.core.releases import NEWEST, UnknownRelease, release
-from tcplab.route.firewall import EXPIRED
 
 
 def port_range(name: str, text: str) -> str:
     """A range of ports as Linux writes it. Raises `ParameterError` with one sentence."""
-    found = re.fullmatch(r"(\d{1,5})\s+(\d{1,5})", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]) <= 65_535:
+    match = re.fullmatch(r"(\d{1,5})\s+(\d{1,5})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= 65_535:
         raise ParameterError(f"{name} = {text[:20]!r} is no range: two ports, the lower one first.")
-    return f"{int(found[1])} {int(found[2])}"
+    return f"{int(match[1])} {int(match[2])}"
 
 
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "oracle": 1521, "redis": 6379}
-DRIVERS = (
-    "libpq", "pgjdbc", "connector_j", "mariadb_connector_j", "oracle", "jedis", "lettuce", "redisson",
-)  # fmt: skip
-#: The driver that comes to mind first.
-_USUAL_DRIVER = {
-    "postgresql": "libpq", "mysql": "connector_j", "mariadb": "mariadb_connector_j", "oracle": "oracle",
-    "redis": "jedis",
-}  # fmt: skip
+#: The usual driver of each database is the first.
+DRIVERS_OF = {
+    "postgresql": ("libpq", "pgjdbc"),
+    "mysql": ("connector_j", "mariadb_connector_j"),
+    "mariadb": ("mariadb_connector_j", "connector_j"),
+    "oracle": ("oracle",),
+    "redis": ("jedis", "lettuce", "redisson"),
+}
+DRIVERS = tuple(dict.fromkeys(driver for drivers in DRIVERS_OF.values() for driver in drivers))
 POOLS = ("", "hikaricp", "psycopg_pool", "sqlalchemy", "commons_pool2", "dbcp2", "jedis", "redisson")
 PROXIES = ("pgbouncer", "haproxy")
-#: What restarts a box's idle timer: any segment, only data, only a request.
+#: What restarts the idle timer of a middlebox: any segment, only data, only a request.
 KINDS = ("layer4", "layer7", "requests")
 
 _SECONDS = Knob("seconds", float, "s", 0, 30 * DAY)
@@ -53,7 +53,7 @@ def _checked(where: str, fields_: Mapping[str, Knob], of: Any) -> None:
 
 
 def _line(where: str, text: Any) -> str:
-    """A name that fits on a line of its own in any file."""
+    """A name that fits on one line of any file."""
     if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_NAME or not text.isprintable():
         raise ParameterError(
             f"{where} = {str(text)[:20]!r} is no name: use 1 to {_LONGEST_NAME} printable characters."
@@ -63,17 +63,17 @@ def _line(where: str, text: Any) -> str:
 
 @dataclass(frozen=True)
 class MiddleboxSettings:
-    """A box on the way that forgets or ends what is silent, or what is old."""
+    """A middlebox on a leg, which forgets or ends silent connections, or old ones."""
 
     name: str
     #: Its idle timer, seconds; 0: it has none.
     idle_s: float
-    #: What counts as a sign of life: `layer4` any segment, keepalive too; `layer7` only data;
-    #: `requests` only a new request (AWS RDS Proxy), so that a running query is no silence.
+    #: What restarts it: `layer4` any segment, keepalive too; `layer7` only data; `requests` only a new
+    #: request (AWS RDS Proxy), and a running query is not idle.
     kind: str = "layer4"
-    #: What a layer-4 box does once it has forgotten, in the words of the experiment idle_firewall.
+    #: What a layer-4 middlebox does with a forgotten connection, see `catalogue.EXPIRIES`.
     expired: str = "drop"
-    #: The age at which it ends any connection, silent or not, seconds; 0: it does not look.
+    #: The age at which it ends any connection, seconds; 0: it has no such limit.
     age_s: float = 0
     #: A NAT: ports for one destination, and how long it keeps a closed one, seconds; 0: no NAT.
     ports: int = 0
@@ -83,7 +83,7 @@ class MiddleboxSettings:
         _line("box", self.name)
         knobs = {
             "idle_s": _SECONDS, "kind": Knob("kind", str, choices=KINDS),
-            "expired": Knob("expired", str, choices=tuple(EXPIRED)), "age_s": _SECONDS,
+            "expired": Knob("expired", str, choices=tuple(EXPIRIES)), "age_s": _SECONDS,
             "ports": Knob("ports", int, high=65535),
             "time_wait_s": Knob("TIME_WAIT", float, "s", 0, 600),
         }  # fmt: skip
@@ -94,7 +94,7 @@ class MiddleboxSettings:
 
 @dataclass(frozen=True)
 class Leg:
-    """One TCP connection of the way, from the application or a proxy to the next proxy or the database."""
+    """One TCP connection of the path, from the application or a proxy to the next proxy or the database."""
 
     name: str
     middleboxes: tuple[MiddleboxSettings, ...] = ()
@@ -122,26 +122,26 @@ def _count(label: str, default: int, zero: str = "", low: int = 0, high: int = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An application, its database, and what lies between them.
+    """An application, its database, and what is between them.
 
-    Raises `ParameterError` with one sentence for the first thing that can't be.
+    Raises `ParameterError` with one sentence for the first value that is wrong.
     """
 
     database: str = _knob(Knob("database", str, choices=tuple(DATABASES)), "postgresql")
     #: How the application talks to it; empty: the usual driver of this database.
     driver: str = _knob(Knob("driver", str, choices=("", *DRIVERS)), "")
     pool: str = _knob(Knob("pool", str, choices=POOLS), "")
-    #: From the application's side; each has a leg before and a leg behind it.
+    #: In order from the application; each has a leg before and a leg behind it.
     proxies: tuple[str, ...] = ()
     legs: tuple[Leg, ...] = (Leg("application to database"),)
 
     #: How fast a death must be noticed, at either end.
     notice_within_s: float = _seconds("notice within", 60)
-    #: Probes in a row that may get lost without harm.
+    #: Probes in a row that may be lost without harm.
     lost_probes: int = _count("lost probes", 2, high=20)
     longest_silent_query_s: float = _seconds("longest silent query", 600)
     longest_idle_s: float = _seconds("longest idle time", 3600)
-    #: New connections a second, of one application host, and how long one lasts.
+    #: New connections per second of one application host, and how long one lasts.
     connects_per_s: float = _knob(Knob("connects a second", float, "per s", 0, 1_000_000), 0)
     hold_s: float = _knob(Knob("connection lasts", float, "s", 0, DAY), 0.01)
     #: Local ports of one application host; 0: what its port range has.
@@ -149,20 +149,20 @@ class Environment:
     #: Instances of the application, each with a pool of `pool_size`.
     instances: int = _count("instances", 1, low=1, high=100_000)
     pool_size: int = _count("pool size", 10, low=1, high=100_000)
-    #: What the server has; 0: its own setting or default.
+    #: Of the server; 0: its setting or default.
     backlog: int = _count("backlog", 0, "the server's own", high=65_535)
     max_connections: int = _count("max_connections", 0, "the server's own")
-    #: How long the application waits for a connection of its pool; 0: the pool's own setting.
+    #: How long the application waits for a connection of its pool; 0: the pool's setting.
     acquire_timeout_s: float = _seconds("acquire timeout", 0, "the pool's own")
-    #: How long an outage the users bear; 0: not said.
+    #: The longest outage that users tolerate; 0: not known.
     outage_s: float = _seconds("outage tolerated", 0, "not said")
     linux: str = _knob(_TEXT, NEWEST)
-    #: What is set today, ``{"hikaricp.maxLifetime": 1800000}``: the catalogue's names and own units.
+    #: What is set today, ``{"hikaricp.maxLifetime": 1800000}``: the catalogue's names and units.
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.driver:
-            object.__setattr__(self, "driver", _USUAL_DRIVER.get(self.database, ""))
+            object.__setattr__(self, "driver", DRIVERS_OF.get(self.database, ("",))[0])
         knobs = {each.name: each.metadata["knob"] for each in fields(self) if "knob" in each.metadata}
         _checked("", knobs, self)
         try:
@@ -171,10 +171,10 @@ class Environment:
             raise ParameterError(f"linux = {self.linux!r}: {unknown}") from None
         object.__setattr__(self, "proxies", tuple(self.proxies))
         object.__setattr__(self, "legs", tuple(self.legs))
-        self._check_way()
+        self._check_path()
         object.__setattr__(self, "settings", {k: checked_value(k, v) for k, v in self.settings.items()})
 
-    def _check_way(self) -> None:
+    def _check_path(self) -> None:
         for proxy in self.proxies:
             if proxy not in PROXIES or self.proxies.count(proxy) > 1:
                 raise ParameterError(f"proxies: {proxy!r} is not one of {', '.join(PROXIES)}, each once.")
@@ -189,7 +189,6 @@ class Environment:
                 f"legs: there are {len(self.legs)}, and {count} {'proxy' if count == 1 else 'proxies'} make "
                 f"{count + 1}: one before each proxy and one before the database."
             )
-
         names = [leg.name for leg in self.legs]
         if len(set(names)) < len(names):
             raise ParameterError("legs: two have the same name; give each its own.")
@@ -205,11 +204,11 @@ class Environment:
         return self.instances * self.pool_size
 
     def client_of(self, leg: int) -> str:
-        """Who opened the connection of this leg."""
+        """The product that opens the connection of this leg."""
         return (self.driver, *self.proxies)[leg]
 
     def server_of(self, leg: int) -> str:
-        """Who accepted it."""
+        """The product that accepts it."""
         return (*self.proxies, self.database)[leg]
 
     def to_json(self) -> str:
@@ -240,17 +239,8 @@ class Environment:
         return cls(**values)
 
 
-DRIVERS_OF = {
-    "postgresql": ("libpq", "pgjdbc"),
-    "mysql": ("connector_j", "mariadb_connector_j"),
-    "mariadb": ("mariadb_connector_j", "connector_j"),
-    "oracle": ("oracle",),
-    "redis": ("jedis", "lettuce", "redisson"),
-}
-
-
 def checked_value(key: str, value: Any) -> Any:
-    """A setting's value in its own unit, if it is one. Raises `ParameterError` with one sentence."""
+    """A value that its setting can have, in the setting's unit. Raises `ParameterError`."""
     found = known_setting(key)
     if isinstance(value, bool) and (isinstance(found.default, bool) or found.unit == "switch"):
         return value if isinstance(found.default, bool) else int(value)
@@ -305,43 +295,42 @@ def _box(values: Any) -> MiddleboxSettings:
     return MiddleboxSettings(**known)
 
 
-# ----------------------------------------------------------------------
-# Worked topologies to begin with, and the boxes of the catalogue by the names that people know.
+# -- well-known middleboxes, and topologies to begin with --------------------------------------------
 
 #: Simultaneous connections of one address of AWS's NAT gateway to one destination.
 #: AWS VPC User Guide: "NAT gateway basics".
 _NAT_GATEWAY_PORTS = 55_000
 #: Cisco ASA Series CLI Configuration Guide: "Configure Global Timeouts", timeout conn 1:0:0, no reset.
 _ASA_IDLE_S = 3600
-#: What an undocumented box is taken to do.
+#: What is assumed of a middlebox whose documentation does not say.
 _MOSTLY = "drop"
 #: Shorter names than the catalogue's.
 _SHORT = {
     "aws_nlb": "AWS NLB", "ec2_connection_tracking": "EC2 connection tracking", "ipvs": "Linux IPVS",
     "conntrack": "Linux conntrack",
 }  # fmt: skip
-#: Boxes that look at something else than segments.
+#: Middleboxes whose timer is not restarted by any segment.
 _KINDS = {"rds_proxy": "requests"}
 
 
 @lru_cache(maxsize=1)
 def known_middleboxes() -> dict[str, MiddleboxSettings]:
-    """Boxes as they come, by name: idle time, and what they do afterwards, as the catalogue has it."""
-    found = {}
+    """Middleboxes with their defaults, by name: idle time and what follows, from the catalogue."""
+    known = {}
     for each in dict.fromkeys(row.product for row in find(kind="box")):
         # conntrack has a shorter one for data that nobody acknowledges.
         idle = max(find(product=each.key, purpose="idle"), key=lambda setting: setting.seconds or 0)
         ports = _NAT_GATEWAY_PORTS if each.key == "aws_nat_gateway" else 0
         name = _SHORT.get(each.key, each.title)
-        found[name] = MiddleboxSettings(
+        known[name] = MiddleboxSettings(
             name, idle.seconds or 0, _KINDS.get(each.key, "layer4"), idle.expiry or _MOSTLY, ports=ports
         )
     asa = MiddleboxSettings("Cisco ASA firewall", _ASA_IDLE_S)
-    return dict(sorted((found | {asa.name: asa}).items(), key=lambda item: item[0].lower()))
+    return dict(sorted((known | {asa.name: asa}).items(), key=lambda item: item[0].lower()))
 
 
 _BOX = known_middleboxes()
-#: By name; every one is a whole environment.
+#: Complete environments, by name.
 PRESETS: dict[str, Environment] = {
     "keepalive 300 before a box of 350": Environment(
         database="postgresql", driver="libpq",

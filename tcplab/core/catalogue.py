@@ -1,7 +1,7 @@
-"""What products call their settings: name, default, own unit, who may change it, and how we know.
+"""The settings of products: name, default, unit, who may change it, and how it was checked.
 
-The settings stand in `catalogue.toml`; this module reads and checks it. ``find(knob="KEEPALIVE_IDLE")``
-says what every product calls the keepalive idle time, ``find(product="hikaricp")`` what a product has.
+The settings are in `catalogue.toml`; this module reads and checks it. ``find(knob="KEEPALIVE_IDLE")``
+lists the keepalive idle time of every product, ``find(product="hikaricp")`` the settings of one.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ PURPOSES = {
     "queue": "how many may wait to be let in, how many are let in",
     "ports": "local ports and TIME_WAIT",
     "close": "what is left after a close",
-    "names": "how long an address is believed",
+    "names": "how long an address is cached",
     "role": "primary or replica",
     "retry": "trying again",
 }
 KINDS = ("system", "database", "driver", "client", "pool", "proxy", "box")
 WHO = ("dba", "application", "network", "cloud")
-#: When a change is felt. "no restart": without one, but whether open connections feel it is not said.
+#: When a change takes effect. "no restart": whether also for open connections is not documented.
 APPLIES = ("at once", "new connections", "no restart", "reload", "restart", "never")
-#: Asked the product itself, read its source, or only its documentation.
+#: How a default was checked: in the running product, its source, or only its documentation.
 CHECKED = ("product", "source", "documentation")
 #: What a middlebox does with a connection that it has forgotten, by the experiment's word `expired`.
 EXPIRIES = {
@@ -66,11 +66,11 @@ class CatalogueError(ValueError):
 
 @dataclass(frozen=True)
 class Product:
-    """A program, a library or a box that has settings."""
+    """A program, a library or a middlebox that has settings."""
 
     #: Its name in the catalogue, for example ``hikaricp``.
     key: str
-    #: Its name for people.
+    #: Its name in texts.
     title: str
     #: One of `KINDS`.
     kind: str
@@ -95,18 +95,18 @@ class Setting:
     purpose: str
     #: The constant in `tcplab.core.knobs` that this is; empty: no experiment has such a knob.
     knob: str = ""
-    #: The setting of Linux that counts while this one keeps its default.
+    #: The setting of Linux that applies while this one has its default.
     inherits: str = ""
-    #: Inclusive range in the own unit, where the product has one worth knowing.
+    #: Inclusive range in the setting's unit, where it matters.
     low: float | None = None
     high: float | None = None
-    #: Of a box: what happens when the time is over, one of `EXPIRIES`; empty: not documented.
+    #: Of a middlebox: what happens when the time is over, one of `EXPIRIES`; empty: not documented.
     expiry: str = ""
-    #: Who may change it, of `WHO`; empty: nobody can.
+    #: Who may change it, of `WHO`; empty: it can't be changed.
     who: tuple[str, ...]
-    #: When a change is felt: one of `APPLIES`.
+    #: When a change takes effect: one of `APPLIES`.
     applies: str
-    #: The product's version that first had it; empty: all that one meets, or not known.
+    #: The product's version that first had it; empty: all in use, or not known.
     since: str = ""
     #: One sentence about another default or name in other versions.
     changed: str = ""
@@ -119,7 +119,7 @@ class Setting:
 
     @property
     def seconds(self) -> float | None:
-        """The default in seconds; None where it is no time, unset, or a number that means something else."""
+        """The default in seconds; None where it is no time, unset, or a number with a special meaning."""
         match self.default:
             case bool():
                 return None
@@ -129,17 +129,17 @@ class Setting:
 
     @property
     def effective(self) -> Setting:
-        """The setting that counts while nothing is changed: this one, or the one of Linux behind it."""
+        """The setting that applies by default: this one, or the one of Linux that it inherits."""
         return setting("linux", self.inherits) if self.inherits else self
 
     @property
     def needs_restart(self) -> bool:
-        """Whether the program that has the setting must be started anew."""
+        """Whether a change needs a restart of the program."""
         return self.applies == "restart"
 
     @property
     def default_text(self) -> str:
-        """The default for people: ``30000 ms``, ``0 ms (off)``, ``Unset: what Linux has``."""
+        """The default in words: ``30000 ms``, ``0 ms (off)``, ``Unset: what Linux has``."""
         words = {"None": "", "True": "true", "False": "false", "": "empty"}
         value = words.get(str(self.default), str(self.default))
         if self.unit in TIMES and value:
@@ -148,7 +148,7 @@ class Setting:
         return f"{value} ({meaning[0].lower()}{meaning[1:]})" if value and meaning else value or meaning
 
     def own(self, seconds: float) -> int:
-        """Seconds in the setting's own unit, rounded up to a whole number as products want it.
+        """Seconds in the setting's unit, rounded up to a whole number as products want it.
 
         Raises `CatalogueError` where the setting is no time.
         """
@@ -179,10 +179,9 @@ def products() -> tuple[Product, ...]:
 def find(
     *, product: str = "", knob: str | knobs.Knob = "", purpose: str = "", who: str = "", kind: str = ""
 ) -> tuple[Setting, ...]:
-    """The settings that fit all that is given.
+    """The settings that match all arguments.
 
-    A knob is given as itself or by the name of its constant. Raises `CatalogueError` for a word that
-    does not exist.
+    A knob is a `Knob` or the name of its constant. Raises `CatalogueError` for an unknown word.
     """
     if isinstance(knob, knobs.Knob):
         knob = next((name for name, each in vars(knobs).items() if each is knob), repr(knob))
@@ -210,7 +209,7 @@ def find(
 
 @lru_cache(maxsize=1024)
 def setting(product: str, name: str) -> Setting:
-    """One setting by the key of its product and its own name; `CatalogueError` where there is none."""
+    """One setting by its product's key and its name; `CatalogueError` where there is none."""
     of_product = find(product=product)
     for each in of_product:
         if each.name == name:
@@ -233,7 +232,7 @@ def read(text: str, file: str = _FILE.name) -> tuple[Setting, ...]:
 
 
 def _settings(where: str, table: Any) -> Mapping[str, Any]:
-    """A product's settings, when the product itself is right."""
+    """A product's settings, if the product is valid."""
     if not isinstance(table, dict) or not isinstance(table.get("settings"), dict):
         raise CatalogueError(f"{where}: there are no settings; give it tables like [product.settings.name].")
     for field in ("title", "kind"):
@@ -243,7 +242,7 @@ def _settings(where: str, table: Any) -> Mapping[str, Any]:
     return table["settings"]
 
 
-#: What a product's table says for all of its settings.
+#: What a product's table may set for all of its settings.
 _SHARED = ("who", "applies", "checked", "version", "source", "url")
 _REQUIRED = ("unit", "says", "purpose", "who", "applies", "checked", "version", "source")
 
