@@ -16,136 +16,85 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+# The one list of what tcplab offers. Type checkers take these lines as imports (`as` makes them public
+# in a typed package); at run time they are read as a table, so that nothing is imported before it is
+# used. Reading them needs the source file; lists of names beside the imports would go out of step.
 if TYPE_CHECKING:
-    from tcplab.advice.timers import which_timer_wins
-    from tcplab.agree import agreement
-    from tcplab.bench import run
-    from tcplab.capture import CaptureError
-    from tcplab.capture.capture import Capture, read_capture
-    from tcplab.capture.findings import diagnose
-    from tcplab.capture.pcap import write_pcap
-    from tcplab.capture.recordings import recording
-    from tcplab.core.knobs import ParameterError
-    from tcplab.core.trace import Trace
-    from tcplab.experiments import (
-        EXPERIMENTS,
-        AcceptQueue,
-        BindOrConnect,
-        ClientGone,
-        DeadPeer,
-        FinOrRst,
-        HandshakeAndClose,
-        IdleFirewall,
-        Keepalive,
-        PortRange,
-        ProxyLegs,
-        RstInWindow,
-        SlowReader,
-        StaleReject,
-        TimeWait,
-        UnansweredConnect,
-        WhyTimeWait,
-    )
-    from tcplab.studies import STUDIES, Failover, Pool, PortChurn
-    from tcplab.sweep import sweep
-    from tcplab.widgets.clinic import clinic
-    from tcplab.widgets.explorer import explore
-    from tcplab.widgets.linux import both
-    from tcplab.widgets.maps import heat_map, idle_map
-    from tcplab.widgets.replay import replay
-    from tcplab.widgets.show import picture, segment_table, what_if
-    from tcplab.widgets.topology import topology
+    from tcplab.advice.timers import which_timer_wins as which_timer_wins
+    from tcplab.agree import agreement as agreement
+    from tcplab.bench import run as run
+    from tcplab.capture import CaptureError as CaptureError
+    from tcplab.capture.capture import Capture as Capture
+    from tcplab.capture.capture import read_capture as read_capture
+    from tcplab.capture.findings import diagnose as diagnose
+    from tcplab.capture.pcap import write_pcap as write_pcap
+    from tcplab.capture.recordings import recording as recording
+    from tcplab.core.knobs import ParameterError as ParameterError
+    from tcplab.core.trace import Trace as Trace
+    from tcplab.experiments import EXPERIMENTS as EXPERIMENTS
+    from tcplab.experiments import AcceptQueue as AcceptQueue
+    from tcplab.experiments import BindOrConnect as BindOrConnect
+    from tcplab.experiments import ClientGone as ClientGone
+    from tcplab.experiments import DeadPeer as DeadPeer
+    from tcplab.experiments import FinOrRst as FinOrRst
+    from tcplab.experiments import HandshakeAndClose as HandshakeAndClose
+    from tcplab.experiments import IdleFirewall as IdleFirewall
+    from tcplab.experiments import Keepalive as Keepalive
+    from tcplab.experiments import PortRange as PortRange
+    from tcplab.experiments import ProxyLegs as ProxyLegs
+    from tcplab.experiments import RstInWindow as RstInWindow
+    from tcplab.experiments import SlowReader as SlowReader
+    from tcplab.experiments import StaleReject as StaleReject
+    from tcplab.experiments import TimeWait as TimeWait
+    from tcplab.experiments import UnansweredConnect as UnansweredConnect
+    from tcplab.experiments import WhyTimeWait as WhyTimeWait
+    from tcplab.studies import STUDIES as STUDIES
+    from tcplab.studies import Failover as Failover
+    from tcplab.studies import Pool as Pool
+    from tcplab.studies import PortChurn as PortChurn
+    from tcplab.sweep import sweep as sweep
+    from tcplab.widgets.clinic import clinic as clinic
+    from tcplab.widgets.explorer import explore as explore
+    from tcplab.widgets.linux import both as both
+    from tcplab.widgets.maps import heat_map as heat_map
+    from tcplab.widgets.maps import idle_map as idle_map
+    from tcplab.widgets.replay import replay as replay
+    from tcplab.widgets.show import picture as picture
+    from tcplab.widgets.show import segment_table as segment_table
+    from tcplab.widgets.show import what_if as what_if
+    from tcplab.widgets.topology import topology as topology
 
     __version__: str
 
-__all__ = [
-    "EXPERIMENTS",
-    "STUDIES",
-    "AcceptQueue",
-    "BindOrConnect",
-    "Capture",
-    "CaptureError",
-    "ClientGone",
-    "DeadPeer",
-    "Failover",
-    "FinOrRst",
-    "HandshakeAndClose",
-    "IdleFirewall",
-    "Keepalive",
-    "ParameterError",
-    "Pool",
-    "PortChurn",
-    "PortRange",
-    "ProxyLegs",
-    "RstInWindow",
-    "SlowReader",
-    "StaleReject",
-    "TimeWait",
-    "Trace",
-    "UnansweredConnect",
-    "WhyTimeWait",
-    "agreement",
-    "both",
-    "clinic",
-    "diagnose",
-    "explore",
-    "heat_map",
-    "idle_map",
-    "picture",
-    "read_capture",
-    "recording",
-    "replay",
-    "run",
-    "segment_table",
-    "sweep",
-    "topology",
-    "what_if",
-    "which_timer_wins",
-    "write_pcap",
-]
 
-#: Where each name lives, if not among the experiments.
-_HOMES = {
-    "Capture": "tcplab.capture.capture",
-    "CaptureError": "tcplab.capture",
-    "Failover": "tcplab.studies",
-    "ParameterError": "tcplab.core.knobs",
-    "Pool": "tcplab.studies",
-    "PortChurn": "tcplab.studies",
-    "STUDIES": "tcplab.studies",
-    "Trace": "tcplab.core.trace",
-    "agreement": "tcplab.agree",
-    "both": "tcplab.widgets.linux",
-    "clinic": "tcplab.widgets.clinic",
-    "diagnose": "tcplab.capture.findings",
-    "explore": "tcplab.widgets.explorer",
-    "heat_map": "tcplab.widgets.maps",
-    "idle_map": "tcplab.widgets.maps",
-    "picture": "tcplab.widgets.show",
-    "read_capture": "tcplab.capture.capture",
-    "recording": "tcplab.capture.recordings",
-    "replay": "tcplab.widgets.replay",
-    "run": "tcplab.bench",
-    "segment_table": "tcplab.widgets.show",
-    "sweep": "tcplab.sweep",
-    "topology": "tcplab.widgets.topology",
-    "what_if": "tcplab.widgets.show",
-    "which_timer_wins": "tcplab.advice.timers",
-    "write_pcap": "tcplab.capture.pcap",
-}
+def _read_homes() -> dict[str, str]:
+    """The module of each name, from the imports above."""
+    homes = {}
+    with open(__file__, encoding="utf-8") as source:
+        for line in source:
+            match line.split():
+                case ["from", home, "import", name, "as", _]:
+                    homes[name] = home
+    return homes
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+_HOMES = _read_homes()
+__all__ = list(_HOMES)
 
-        value: Any = version("tcplab")
-    elif name in __all__:
-        value = getattr(import_module(_HOMES.get(name, "tcplab.experiments")), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+
+if not TYPE_CHECKING:  # or a type checker would take any name
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value: Any = version("tcplab")
+        elif name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 class _Face(ModuleType):

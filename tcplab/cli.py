@@ -295,10 +295,11 @@ def _agree(arguments: Namespace) -> int:
 
 def _record(arguments: Namespace) -> None:
     from tcplab.capture.recordings import LIBRARY, record
-    from tcplab.experiments import EXPERIMENTS, find
+    from tcplab.experiments import EXPERIMENTS
+    from tcplab.registry import find_experiment
 
     folder = Path(arguments.into) if arguments.into else LIBRARY
-    kinds = [find(name) for name in dict.fromkeys(arguments.names or EXPERIMENTS)]
+    kinds = [find_experiment(name) for name in dict.fromkeys(arguments.names or EXPERIMENTS)]
     running: dict[str, str] = {}
 
     def status(name: str, seconds: float, segments: int) -> None:

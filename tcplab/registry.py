@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from tcplab.core.knobs import ParameterError
 from tcplab.experiments import EXPERIMENTS
@@ -16,14 +17,25 @@ Story: TypeAlias = Experiment | Study
 #: Experiments first, then studies, each in the order of the course.
 STORIES: dict[str, type[Story]] = {**EXPERIMENTS, **STUDIES}
 
-#: Those that also run on Linux: a study may have no twin there, and then nothing is drawn for it.
+#: Those that also run on Linux, which not every study does.
 ON_LINUX = {name: kind for name, kind in STORIES.items() if name in EXPERIMENTS or kind.sampled}
+
+Kind = TypeVar("Kind", bound=Story)
 
 
 def find(name: str) -> type[Story]:
     """An experiment or a study by name; raises `ParameterError` with the nearest name when there is none."""
-    if name in STORIES:
-        return STORIES[name]
-    near = get_close_matches(name, STORIES, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(STORIES)}."
+    return _find(name, STORIES)
+
+
+def find_experiment(name: str) -> type[Experiment]:
+    """The same among experiments alone."""
+    return _find(name, EXPERIMENTS)
+
+
+def _find(name: str, among: Mapping[str, type[Kind]]) -> type[Kind]:
+    if name in among:
+        return among[name]
+    near = get_close_matches(name, among, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(among)}."
     raise ParameterError(f"no experiment {name!r}: {hint}")

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from itertools import product
 from math import inf
 from time import monotonic
@@ -33,7 +32,7 @@ _PATIENCE_S = 1.0
 #: Runs in one piece of work at most: few enough for a bar that moves.
 _LARGEST_PIECE = 16
 
-#: Told how many points are done, and of how many.
+#: Called with how many points are done, and of how many.
 Progress = Callable[[int, int], None]
 
 
@@ -62,9 +61,8 @@ def sweep(
     except ImportError:
         raise ParameterError("sweep needs pandas, which this Python (a browser's, perhaps) lacks.") from None
     points, stories = _points(_instance(story), grid)
-    say = nullcontext(progress) if progress else _bar(len(stories))
-    with say as told:
-        outcomes = _outcomes(stories, executor, told)
+    with nullcontext(progress) if progress else _bar(len(stories)) as on_progress:
+        outcomes = _outcomes(stories, executor, on_progress)
     rows = [
         point | {f"outcome.{name}" if name in grid else name: value for name, value in outcome.items()}
         for point, outcome in zip(points, outcomes, strict=True)
@@ -121,13 +119,9 @@ def _outcomes(
             progress(len(outcomes), len(stories))
     if rest := stories[len(outcomes) :]:
         with _processes() if executor is None else nullcontext(executor) as workers:
-            for_all = partial(_told, progress, len(outcomes), len(stories))
-            outcomes += _shared_out(rest, workers, for_all)
+            before = len(outcomes)
+            outcomes += _shared_out(rest, workers, lambda done: progress(before + done, len(stories)))
     return outcomes
-
-
-def _told(progress: Progress, before: int, of: int, done: int) -> None:
-    progress(before + done, of)
 
 
 def _has_processes(story: Story) -> bool:
@@ -166,20 +160,20 @@ def _bar(many: int) -> Iterator[Progress]:
     """A bar in a notebook, a line in a terminal, nothing elsewhere; gone when the sweep is done."""
     kind = _Notebook if _in_a_notebook() else _Terminal if sys.stderr.isatty() else None
     patient_until = monotonic() + _PATIENCE_S
-    shown: Any = None
+    bar: Any = None
 
-    def told(done: int, of: int) -> None:
-        nonlocal shown
+    def show(done: int, of: int) -> None:
+        nonlocal bar
         if kind is None or monotonic() < patient_until:
             return
-        shown = shown or kind(many)
-        shown.show(done)
+        bar = bar or kind(many)
+        bar.show(done)
 
     try:
-        yield told
+        yield show
     finally:
-        if shown is not None:
-            shown.close()
+        if bar is not None:
+            bar.close()
 
 
 def _in_a_notebook() -> bool:

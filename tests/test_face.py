@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 import tcplab
 
+ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
     "numpy", "pandas", "scapy", "simpy", "plotly", "ipywidgets", "anywidget", "IPython",
     "asyncio", "inspect", "dataclasses", "subprocess", "socket",
@@ -27,6 +29,19 @@ def test_every_name_it_promises_is_there():
 def test_every_experiment_is_among_them():
     classes = {kind.__name__ for kind in tcplab.EXPERIMENTS.values()}
     assert classes <= set(tcplab.__all__)
+
+
+def test_a_type_checker_knows_each_name_and_no_other(tmp_path):
+    code = tmp_path / "uses.py"
+    names = "\n".join(f"reveal_type(tcplab.{name})" for name in tcplab.__all__)
+    code.write_text(f"import tcplab\n{names}\ntcplab.Keepalive(idle_s='a')\ntcplab.Keepalife\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--no-error-summary", code], cwd=ROOT, capture_output=True, text=True
+    )
+    revealed = [line for line in done.stdout.splitlines() if "Revealed type is" in line]
+    assert len(revealed) == len(tcplab.__all__) and not [line for line in revealed if '"Any"' in line]
+    errors = [line.rpartition("  [")[2] for line in done.stdout.splitlines() if ": error: " in line]
+    assert errors == ["arg-type]", "attr-defined]"]
 
 
 def test_names_for_completion():

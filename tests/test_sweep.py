@@ -15,6 +15,9 @@ from tcplab import sweep as face
 from tcplab.core.knobs import ParameterError
 from tcplab.sweep import MOST_POINTS, sweep
 
+#: The module: the package's attribute of this name is the function.
+SWEEP = sys.modules[sweep.__module__]
+
 GRID = {"idle_s": [60, 300, 600], "interval_s": [10, 75]}
 #: The rule that the whole lesson is about: idle + interval × probes.
 DETECTED = [idle + 9 * interval for idle in GRID["idle_s"] for interval in GRID["interval_s"]]
@@ -60,8 +63,8 @@ def test_what_comes_out_does_not_depend_on_the_executor(kind):
 
 def test_what_the_first_second_does_not_do_is_shared_out(monkeypatch):
     alone = sweep("keepalive", GRID)
-    monkeypatch.setattr("tcplab.sweep._ALONE_S", 0)
-    monkeypatch.setattr("tcplab.sweep._processes", lambda: ThreadPoolExecutor(2))
+    monkeypatch.setattr(SWEEP, "_ALONE_S", 0)
+    monkeypatch.setattr(SWEEP, "_processes", lambda: ThreadPoolExecutor(2))
     pd.testing.assert_frame_equal(sweep("keepalive", GRID), alone)
 
 
@@ -107,7 +110,7 @@ def test_a_long_sweep_shows_its_progress_on_a_terminal(monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr("tcplab.sweep._PATIENCE_S", 0)
+    monkeypatch.setattr(SWEEP, "_PATIENCE_S", 0)
     sweep("keepalive", GRID)
     assert terminal.getvalue().endswith("6 of 6 runs done \n")
 
@@ -135,7 +138,7 @@ def test_a_failure_elsewhere_is_not_swallowed():
     ],
 )
 def test_what_can_not_be_used_is_said_before_anything_runs(monkeypatch, story, grid, says):
-    monkeypatch.setattr("tcplab.sweep.run", lambda story: pytest.fail("it ran"))
+    monkeypatch.setattr(SWEEP, "run", lambda story: pytest.fail("it ran"))
     with pytest.raises(ParameterError, match=says.replace("?", r"\?")):
         sweep(story, grid)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-from tcplab.bench.script import Bench, Connection, Host, SocketOptions
+from tcplab.bench.script import Bench, Connection, Host
 from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -20,7 +20,7 @@ from tcplab.core.knobs import (
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import in_words, seconds
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, calls_of, sent_by, watching_since
+from tcplab.experiments.experiment import Experiment, KeepaliveParameters, calls_of, sent_by, watching_since
 
 HOW = choice(
     "the client", "close", "reset", "kill", "vanish",
@@ -74,7 +74,7 @@ _CHECKED = "client_connection_check_interval: the client hung up"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClientGone(Experiment):
+class ClientGone(KeepaliveParameters, Experiment):
     """A session whose client is gone: when does the server notice, and by what?
 
     Times count from the client's end. Keepalive and user timeout are the server's. The session ends
@@ -125,18 +125,12 @@ class ClientGone(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._connects_in_time(self.user_timeout_s)
-        self._probes_as_linux_does("keepalive_idle_s")
+        self.connects_in_time()
+        self.probes_as_linux_does("keepalive_idle_s")
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
-        options = SocketOptions(
-            keepalive_idle_s=self.keepalive_idle_s,
-            keepalive_interval_s=self.keepalive_interval_s,
-            keepalive_probes=self.keepalive_probes,
-            user_timeout_s=self.user_timeout_s,
-        )
-        listener = await server_host.listen(5432, options=options)
+        listener = await server_host.listen(5432, options=self.options())
         _, client = await client_host.connect(server_host, 5432)
         server = await listener.accept()
         await client.exchange(server)
@@ -200,8 +194,7 @@ class ClientGone(Experiment):
         """How long the server is watched from the client's end on, seconds."""
         if self.watch_s:
             return self.watch_s
-        probing = self.keepalive_idle_s + self.keepalive_interval_s * (self.keepalive_probes + 1)
-        keepalive = probing + self.user_timeout_s + 5 if self.keepalive_idle_s else 0
+        keepalive = self.options().keepalive_watch_s + 5 if self.keepalive_idle_s else 0
         if self.session in ("running", "sending"):
             query = self.query_s if self.session == "running" else 0
             return query + max(1100, keepalive, self.user_timeout_s + 130)
@@ -240,15 +233,15 @@ class ClientGone(Experiment):
 
     def sentence(self, trace: Trace) -> str:
         after, by = trace.outcome["noticed_after_s"], trace.outcome["how_noticed"]
-        told = [f"{_WHO[self.how]} {_WHEN[self.session]}."]
+        sentences = [f"{_WHO[self.how]} {_WHEN[self.session]}."]
         locks = "" if self.session == "idle" else ", and its locks are free"
         if after is None:
             keeps = "its session" if self.session == "idle" else "its session and all its locks"
-            told.append(f"In {in_words(self.watch())} the server has not noticed: it keeps {keeps}.")
+            sentences.append(f"In {in_words(self.watch())} the server has not noticed: it keeps {keeps}.")
         else:
-            told.append(f"The server's process notices after {in_words(after)}, {_BY[by]}.")
-            told.append(f"PostgreSQL's log says{self._log(trace)}. The session ends{locks}.")
-        return " ".join(told + self._but(trace))
+            sentences.append(f"The server's process notices after {in_words(after)}, {_BY[by]}.")
+            sentences.append(f"PostgreSQL's log says{self._log(trace)}. The session ends{locks}.")
+        return " ".join(sentences + self._but(trace))
 
     def _log(self, trace: Trace) -> str:
         """What PostgreSQL would write, by the last call before the session's end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tcplab.bench.script import Bench, SocketOptions
+from tcplab.bench.script import Bench
 from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -20,6 +20,7 @@ from tcplab.core.text import in_words, seconds, times
 from tcplab.core.trace import Packet, Trace
 from tcplab.experiments.experiment import (
     Experiment,
+    KeepaliveParameters,
     calls_of,
     end_of_socket,
     error_of,
@@ -31,7 +32,7 @@ REQUEST_BYTES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeadPeer(Experiment):
+class DeadPeer(KeepaliveParameters, Experiment):
     """The server vanishes just before the client sends: retransmission, and nothing else, decides.
 
     Times count from the first transmission of what stays unanswered.
@@ -72,7 +73,7 @@ class DeadPeer(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._connects_in_time(self.user_timeout_s)
+        self.connects_in_time()
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
@@ -80,13 +81,7 @@ class DeadPeer(Experiment):
             host.set(tcp_sack=int(self.sack))
         client_host.set(tcp_retries2=self.retries2)
         listener = await server_host.listen(5432)
-        options = SocketOptions(
-            keepalive_idle_s=self.keepalive_idle_s,
-            keepalive_interval_s=self.keepalive_interval_s,
-            keepalive_probes=self.keepalive_probes,
-            user_timeout_s=self.user_timeout_s,
-        )
-        _, client = await client_host.connect(server_host, 5432, options)
+        _, client = await client_host.connect(server_host, 5432, self.options())
         server = await listener.accept()
         await client.exchange(server, REQUEST_BYTES)
         server_host.unplug()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from tcplab.bench.agreement import WHOLE, Scope
-from tcplab.bench.script import Bench
+from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.releases import release
 from tcplab.core.trace import Call, Packet, SocketSample, Trace
@@ -35,23 +35,6 @@ class Experiment(Parameters):
     #: Whole seconds, and short.
     sampled: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 
-    def _connects_in_time(self, user_timeout_s: float) -> None:
-        """Refuse a user timeout of the client that would end connect() before any answer can come."""
-        round_trip = 2 * self.latency_ms / 1000
-        if 0 < user_timeout_s <= round_trip and release(self.linux).user_timeout_exact:
-            raise ParameterError(
-                f"user_timeout_s = {user_timeout_s:g} is over before the server can answer: more than "
-                f"{round_trip:g} s, a round trip at latency_ms = {self.latency_ms:g}, or 0 (off)."
-            )
-
-    def _probes_as_linux_does(self, *names: str) -> None:
-        """Refuse a keepalive idle time below what TCP_KEEPIDLE takes."""
-        for name in names:
-            if 0 < getattr(self, name) < 1:
-                raise ParameterError(
-                    f"{name} = {getattr(self, name):g} is shorter than Linux takes: 1 s or more, or 0 (off)."
-                )
-
     @abstractmethod
     async def run(self, bench: Bench) -> None:
         """The story, in the bench's verbs."""
@@ -63,7 +46,7 @@ class Experiment(Parameters):
     def matched_to(self, linux: Trace) -> Self:
         """The parameters with which the model is compared to a run on Linux.
 
-        The same, unless Linux chose something itself that the model has to be told.
+        The same, unless Linux chose something itself that the model can't know.
         """
         return self
 
@@ -74,6 +57,43 @@ class Experiment(Parameters):
     @abstractmethod
     def sentence(self, trace: Trace) -> str:
         """What happened, when, and what the application saw: reads without the picture."""
+
+
+class KeepaliveParameters:
+    """What experiments with the three keepalive parameters share; they declare the knobs at their place."""
+
+    latency_ms: float
+    linux: str
+    keepalive_idle_s: float = 0
+    keepalive_interval_s: float
+    keepalive_probes: int
+    user_timeout_s: float = 0
+
+    def options(self, idle_s: float | None = None) -> SocketOptions:
+        """The socket with these parameters; `idle_s`: of several, the one with this idle time."""
+        return SocketOptions(
+            keepalive_idle_s=self.keepalive_idle_s if idle_s is None else idle_s,
+            keepalive_interval_s=self.keepalive_interval_s,
+            keepalive_probes=self.keepalive_probes,
+            user_timeout_s=self.user_timeout_s,
+        )
+
+    def connects_in_time(self) -> None:
+        """Refuse a user timeout of the client that would end connect() before any answer can come."""
+        round_trip = 2 * self.latency_ms / 1000
+        if 0 < self.user_timeout_s <= round_trip and release(self.linux).user_timeout_exact:
+            raise ParameterError(
+                f"user_timeout_s = {self.user_timeout_s:g} is over before the server can answer: more than "
+                f"{round_trip:g} s, a round trip at latency_ms = {self.latency_ms:g}, or 0 (off)."
+            )
+
+    def probes_as_linux_does(self, *names: str) -> None:
+        """Refuse a keepalive idle time below what TCP_KEEPIDLE takes."""
+        for name in names:
+            if 0 < getattr(self, name) < 1:
+                raise ParameterError(
+                    f"{name} = {getattr(self, name):g} is shorter than Linux takes: 1 s or more, or 0 (off)."
+                )
 
 
 # ----------------------------------------------------------------------

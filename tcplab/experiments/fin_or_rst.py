@@ -165,23 +165,23 @@ class FinOrRst(Experiment):
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         sends = {"FIN": "its TCP sends a FIN", "RST": "a RST goes out", "nothing": "nothing comes back"}
-        told = f"{_STORY[self.ending]}: {sends[outcome['server_sends']]}."
+        event = f"{_STORY[self.ending]}: {sends[outcome['server_sends']]}."
         error = outcome["client_error"]
         said = _ERRORS.get(error or "", "")
         if self.ending in NO_CONNECTION:
             connects = calls_of(trace, "client", "connect(")
             if not connects:
-                return f"{told} The client still waits in connect()."
+                return f"{event} The client still waits in connect()."
             waited = in_words(trace.seconds(connects[0].t))
-            return f"{told} After {waited} connect() says: {said}."
+            return f"{event} After {waited} connect() says: {said}."
         if self.client == "reading":
             if error is None:
-                return f"{told} The waiting client reads end of file at once, without errno, and closes too."
-            return f"{told} The waiting client's recv() says: {said}."
+                return f"{event} The waiting client reads end of file at once, without errno, and closes too."
+            return f"{event} The waiting client's recv() says: {said}."
         if error is None and outcome["second_write_error"] is None:
-            return f"{told} The client's sends succeed: the server still reads."
+            return f"{event} The client's sends succeed: the server still reads."
         if error is None:
             second = _ERRORS[outcome["second_write_error"]]
-            told += " The idle client's next send() still succeeds and draws a RST"
-            return f"{told}; only the one after says: {second}."
-        return f"{told} The idle client's next send() says: {said}."
+            event += " The idle client's next send() still succeeds and draws a RST"
+            return f"{event}; only the one after says: {second}."
+        return f"{event} The idle client's next send() says: {said}."

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.bench.script import Bench, Connection, SocketOptions
+from tcplab.bench.script import Bench, Connection
 from tcplab.core.knobs import (
     FIREWALL_IDLE,
     KEEPALIVE_IDLE,
@@ -25,6 +25,7 @@ from tcplab.core.text import SECOND, in_words, seconds
 from tcplab.core.trace import Packet, Trace
 from tcplab.experiments.experiment import (
     Experiment,
+    KeepaliveParameters,
     calls_of,
     end_of_socket,
     error_of,
@@ -66,7 +67,7 @@ _FORGOTTEN = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdleFirewall(Experiment):
+class IdleFirewall(KeepaliveParameters, Experiment):
     """A healthy exchange through a firewall, silence, and then a query or the answer to one.
 
     detected_after_s counts from the first transmission of the question that stays unanswered; where
@@ -128,8 +129,8 @@ class IdleFirewall(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._connects_in_time(self.user_timeout_s)
-        self._probes_as_linux_does("keepalive_idle_s")
+        self.connects_in_time()
+        self.probes_as_linux_does("keepalive_idle_s")
         least = 4 * self.latency_ms / 1000 + DELAYED_ACK_S
         if 0 < self.firewall_idle_s <= least:
             raise ParameterError(
@@ -143,13 +144,7 @@ class IdleFirewall(Experiment):
         for host in (client_host, server_host):
             host.set(tcp_retries2=self.retries2)
         listener = await server_host.listen(5432)
-        options = SocketOptions(
-            keepalive_idle_s=self.keepalive_idle_s,
-            keepalive_interval_s=self.keepalive_interval_s,
-            keepalive_probes=self.keepalive_probes,
-            user_timeout_s=self.user_timeout_s,
-        )
-        _, client = await client_host.connect(server_host, 5432, options)
+        _, client = await client_host.connect(server_host, 5432, self.options())
         server = await listener.accept()
         await client.exchange(server, REQUEST_BYTES, RESPONSE_BYTES)
         bench.watch_from_now()
@@ -183,8 +178,7 @@ class IdleFirewall(Experiment):
         in_flight = max(1100, self.user_timeout_s + 130, (self.retries2 - 6) * 125)
         if not self.keepalive_idle_s or self.waiting_for == "next_query":
             return in_flight
-        probing = self.keepalive_idle_s + self.keepalive_interval_s * (self.keepalive_probes + 1)
-        return max(in_flight, probing + self.user_timeout_s)
+        return max(in_flight, self.options().keepalive_watch_s)
 
     # -- what came of it ---------------------------------------------------------------------
 
@@ -227,13 +221,13 @@ class IdleFirewall(Experiment):
         if outcome["survived"]:
             return [f"{what} gets its answer, and the application sees nothing."]
         if outcome["error"] is not None:
-            told = f"{what} fails {self._when(trace)}; {says(outcome['error'])}."
+            event = f"{what} fails {self._when(trace)}; {says(outcome['error'])}."
         elif is_long and not self.keepalive_idle_s:
-            told = f"{what} gets no answer, and the client waits for ever: keepalive is off."
+            event = f"{what} gets no answer, and the client waits for ever: keepalive is off."
         else:
             watched = in_words(self.watch())
-            told = f"{what} gets no answer, and {watched} after the silence no call has returned."
-        return [told, self._what_is_left(trace)]
+            event = f"{what} gets no answer, and {watched} after the silence no call has returned."
+        return [event, self._what_is_left(trace)]
 
     def _when(self, trace: Trace) -> str:
         after = trace.outcome["detected_after_s"] or 0
@@ -244,8 +238,8 @@ class IdleFirewall(Experiment):
     def _what_is_left(self, trace: Trace) -> str:
         if trace.outcome["server_left_behind"]:
             return "The server has heard nothing: its session stays, with all its locks."
-        was_told = any(p.segment.flags & RST for p in _arrived_at_server(trace))
-        how = "was told by a RST" if was_told else "has given up on its answer"
+        got_reset = any(p.segment.flags & RST for p in _arrived_at_server(trace))
+        how = "got a RST" if got_reset else "has given up on its answer"
         return f"The server {how}, and its session is gone."
 
 

@@ -22,6 +22,7 @@ from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Trace
 from tcplab.experiments.experiment import (
     Experiment,
+    KeepaliveParameters,
     calls_of,
     end_of_socket,
     error_of,
@@ -43,7 +44,7 @@ EXCHANGES_BEFORE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keepalive(Experiment):
+class Keepalive(KeepaliveParameters, Experiment):
     """A healthy exchange, then silence: when does the client learn that the server is gone?
 
     Times count from the last segment that the client received from the living server.
@@ -83,12 +84,12 @@ class Keepalive(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._connects_in_time(self.user_timeout_s)
+        self.connects_in_time()
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host, *others = bench.hosts("client", "server", *self._third_host())
         listener = await server_host.listen(5432)
-        _, client = await client_host.connect(server_host, 5432, self._options())
+        _, client = await client_host.connect(server_host, 5432, self.options())
         server = await listener.accept()
         await client.exchange(server)
         if not await self._talks(client, server, EXCHANGES_BEFORE):
@@ -128,9 +129,9 @@ class Keepalive(Experiment):
     def _third_host(self) -> tuple[str, ...]:
         return ("new owner",) if self.peer == "moved" else ()
 
-    def _options(self) -> SocketOptions:
+    def options(self, idle_s: float | None = None) -> SocketOptions:
         return SocketOptions(
-            keepalive_idle_s=self.idle_s,
+            keepalive_idle_s=self.idle_s if idle_s is None else idle_s,
             keepalive_interval_s=self.interval_s,
             keepalive_probes=self.probes,
             user_timeout_s=self.user_timeout_s,
@@ -145,7 +146,7 @@ class Keepalive(Experiment):
         if self.peer == "alive":
             watched = 3.5 * max(self.idle_s, self.data_every_s)
             return min(watched, EXCHANGES * self.data_every_s) if self.data_every_s else watched
-        total = self.idle_s + self.interval_s * (self.probes + 1) + self.user_timeout_s
+        total = self.options().keepalive_watch_s
         return max(total, 1100) if self.unacked else total + 5
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
@@ -193,8 +194,8 @@ class Keepalive(Experiment):
                 if probes
                 else " Data came more often than the idle time, and each answer counts as a sign of life."
             )
-            told = f"The server is alive. In {watched} the client sends {what}"
-            return f"{told}; the application sees nothing.{why}"
+            event = f"The server is alive. In {watched} the client sends {what}"
+            return f"{event}; the application sees nothing.{why}"
         return f"In {watched} the client has sent {plural(probes, 'probe')} and has noticed nothing yet."
 
     def _why_at_all(self) -> str:

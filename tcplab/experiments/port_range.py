@@ -122,7 +122,7 @@ class PortRange(Experiment):
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         opened, used = outcome["opened"], outcome["ports_used"]
-        told = f"{plural(opened, 'connection')} on {plural(used, 'local port')}"
+        event = f"{plural(opened, 'connection')} on {plural(used, 'local port')}"
         if outcome["error"] is None:
             why = (
                 " A port serves each pair of own address and destination once: connections can be more than "
@@ -130,7 +130,7 @@ class PortRange(Experiment):
                 if opened > used
                 else ""
             )
-            return f"{told}: every connect() succeeded.{why}"
+            return f"{event}: every connect() succeeded.{why}"
         size = self.last_port - self.first_port + 1
         odd = (
             f" The range has {plural(size, 'port')}, an odd number: a connect() tries one less."
@@ -139,10 +139,10 @@ class PortRange(Experiment):
         )
         if outcome["error"] == "EADDRINUSE":
             return (
-                f"{told}; then bind() fails: Address already in use (EADDRINUSE, 98). This Linux chooses "
+                f"{event}; then bind() fails: Address already in use (EADDRINUSE, 98). This Linux chooses "
                 "the port in bind(), where it knows no destination yet, and each port serves once."
             )
         return (
-            f"{told}; then connect() fails at once: Cannot assign requested address (EADDRNOTAVAIL, 99). "
+            f"{event}; then connect() fails at once: Cannot assign requested address (EADDRNOTAVAIL, 99). "
             f"No segment is sent: the server never hears of it. {IN_CLIENTS_WORDS}.{odd}"
         )

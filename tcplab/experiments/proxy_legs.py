@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.bench.script import Bench, Connection, Host, SocketOptions
+from tcplab.bench.script import Bench, Connection, Host
 from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -17,7 +17,15 @@ from tcplab.core.knobs import (
 )
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Call, Trace
-from tcplab.experiments.experiment import END_OF_FILE, Experiment, calls_of, error_of, says, watching_since
+from tcplab.experiments.experiment import (
+    END_OF_FILE,
+    Experiment,
+    KeepaliveParameters,
+    calls_of,
+    error_of,
+    says,
+    watching_since,
+)
 
 BROKEN = choice(
     "what breaks", "database", "client", "nothing",
@@ -52,7 +60,7 @@ CLOCK_S = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxyLegs(Experiment):
+class ProxyLegs(KeepaliveParameters, Experiment):
     """A session through a proxy; one end vanishes. Who learns of it, and by which timer?
 
     Times count from the break. The client waits in recv() all the time.
@@ -103,29 +111,21 @@ class ProxyLegs(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._probes_as_linux_does(
+        self.probes_as_linux_does(
             "client_keepalive_idle_s", "backend_keepalive_idle_s", "proxy_keepalive_idle_s"
         )
 
     async def run(self, bench: Bench) -> None:
         client_host, proxy_host, database_host = bench.hosts("client", "proxy", "database")
-        front_listener = await proxy_host.listen(6432, options=self._with(self.proxy_keepalive_idle_s))
+        front_listener = await proxy_host.listen(6432, options=self.options(self.proxy_keepalive_idle_s))
         back_listener = await database_host.listen(5432)
-        options = self._with(self.client_keepalive_idle_s)
-        _, client = await client_host.connect(proxy_host, 6432, options)
+        _, client = await client_host.connect(proxy_host, 6432, self.options(self.client_keepalive_idle_s))
         front = await front_listener.accept()
-        _, back = await proxy_host.connect(database_host, 5432, self._with(self.backend_keepalive_idle_s))
+        _, back = await proxy_host.connect(database_host, 5432, self.options(self.backend_keepalive_idle_s))
         session = await back_listener.accept()
         relay = _Relay(bench, front, back, self.proxy_idle_s)
         broken_host = {"client": client_host, "database": database_host}.get(self.broken)
         await bench.first(self._story(bench, client, session, relay, broken_host), relay.run())
-
-    def _with(self, idle_s: float) -> SocketOptions:
-        return SocketOptions(
-            keepalive_idle_s=idle_s,
-            keepalive_interval_s=self.keepalive_interval_s,
-            keepalive_probes=self.keepalive_probes,
-        )
 
     async def _story(
         self, bench: Bench, client: Connection, session: Connection, relay: _Relay, broken: Host | None
@@ -182,8 +182,7 @@ class ProxyLegs(Experiment):
             return self.watch_s
         front, back = self.client_keepalive_idle_s, self.backend_keepalive_idle_s
         towards = {"database": (back,), "client": (front, self.proxy_keepalive_idle_s), "nothing": ()}
-        probing = self.keepalive_interval_s * (self.keepalive_probes + 1)
-        ends = [idle + probing for idle in towards[self.broken] if idle]
+        ends = [self.options(idle).keepalive_watch_s for idle in towards[self.broken] if idle]
         ends += [self.proxy_idle_s] if self.proxy_idle_s else []
         if self.query_s and self.broken != "database":
             # An answer in flight to a client that is gone: retransmission ends it.
@@ -209,7 +208,7 @@ class ProxyLegs(Experiment):
         }
 
     def _end_for_client(self, trace: Trace) -> Call | None:
-        """The client's recv() that told it of the end; None while it waits, or has its answer."""
+        """The client's recv() that returned the end; None while it waits, or has its answer."""
         ends = calls_of(trace, "client", "recv(", watching_since(trace))
         return next((call for call in ends if error_of(call) or call.result == END_OF_FILE), None)
 
@@ -265,11 +264,11 @@ class ProxyLegs(Experiment):
             return [
                 "The database has heard nothing: the proxy is well, and the session stays with its locks."
             ]
-        told = f"The proxy closes its leg to the database after {in_words(seconds(proxy[-1].t - since))}"
+        closes = f"The proxy closes its leg to the database after {in_words(seconds(proxy[-1].t - since))}"
         if not database:
-            return [f"{told}; the process there has not looked yet."]
+            return [f"{closes}; the process there has not looked yet."]
         after = seconds(database[0].t - since)
-        return [f"{told}; the process there learns of it after {in_words(after)}, and its locks are free."]
+        return [f"{closes}; the process there learns of it after {in_words(after)}, and its locks are free."]
 
 
 class _Relay:

@@ -155,13 +155,13 @@ class StaleReject(Experiment):
             return (
                 f"In {in_words(self.watch())} no response has come that the client's firewall could reject."
             )
-        told = (
+        event = (
             "The client's own firewall answers the response to the first request with a RST, at the number "
             "that this response had acknowledged."
         )
         if verdict is None:
-            return f"{told} It is still on its way at the end."
-        return " ".join([told, self._what_the_server_made_of_it(trace, reset), self._what_ended_it(trace)])
+            return f"{event} It is still on its way at the end."
+        return " ".join([event, self._what_the_server_made_of_it(trace, reset), self._what_ended_it(trace)])
 
     def _what_the_server_made_of_it(self, trace: Trace, reset: Packet) -> str:
         verdict = trace.outcome["verdict"]

@@ -115,15 +115,15 @@ class WhyTimeWait(Experiment):
     def sentence(self, trace: Trace) -> str:
         outcome, kept = trace.outcome, self.time_wait == "kept"
         if self.purpose == "last_ack_lost":
-            told = "The client closes first. Its last ACK is lost, and the server sends its FIN again"
+            event = "The client closes first. Its last ACK is lost, and the server sends its FIN again"
             if kept:
                 return (
-                    f"{told}. TIME_WAIT still knows the connection and answers with ACK: after "
+                    f"{event}. TIME_WAIT still knows the connection and answers with ACK: after "
                     f"{in_words(outcome['server_waited_s'])} the server is done, in order. The client's 60 s "
                     "begin anew."
                 )
             return (
-                f"{told}. Without TIME_WAIT nobody on the client knows the connection any more, and Linux "
+                f"{event}. Without TIME_WAIT nobody on the client knows the connection any more, and Linux "
                 "answers with RST: what was closed in order ends on the server as a reset."
             )
         if kept:

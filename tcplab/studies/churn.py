@@ -310,40 +310,41 @@ class PortChurn(Study):
     # -- what happened -----------------------------------------------------------------------
 
     def sentence(self, trace: Trace) -> str:
-        told = trace.outcome
-        parts = [self._refusals(told) if told["refused"] else self._all_opened(trace)]
+        outcome = trace.outcome
+        parts = [self._refusals(outcome) if outcome["refused"] else self._all_opened(trace)]
         if self.tw_reuse == 2 and not self._reuse:
             parts.append("tcp_tw_reuse = 2 is for loopback only: towards another machine it is off.")
         return " ".join(parts)
 
-    def _refusals(self, told: Mapping[str, Any]) -> str:
+    def _refusals(self, outcome: Mapping[str, Any]) -> str:
         first, longest = (
-            duration(round(told[name] * SECOND)) for name in ("first_refusal_s", "longest_outage_s")
+            duration(round(outcome[name] * SECOND)) for name in ("first_refusal_s", "longest_outage_s")
         )
-        attempts = told["opened"] + told["refused"]
+        attempts = outcome["opened"] + outcome["refused"]
         return (
-            f"After {first} all {told['ceiling']:,} ports are in use, and connect() fails with EADDRNOTAVAIL "
-            "(“Cannot assign requested address”; MySQL: “Can't connect to MySQL server … (99)”). "
-            f"{told['refused']:,} of {attempts:,} attempts are refused; the longest outage, without one "
-            f"connection, lasts {longest}. More than {told['sustainable_per_s']:,.1f} connections a second "
-            "can't go on for ever."
+            f"After {first} all {outcome['ceiling']:,} ports are in use, and connect() fails with "
+            "EADDRNOTAVAIL (“Cannot assign requested address”; MySQL: “Can't connect to MySQL server … "
+            "(99)”). "
+            f"{outcome['refused']:,} of {attempts:,} attempts are refused; the longest outage, without one "
+            f"connection, lasts {longest}. More than {outcome['sustainable_per_s']:,.1f} connections "
+            "a second can't go on for ever."
         )
 
     def _all_opened(self, trace: Trace) -> str:
-        told = trace.outcome
-        limit, kept = told["sustainable_per_s"], ""
+        outcome = trace.outcome
+        limit, kept = outcome["sustainable_per_s"], ""
         if trace.series:
             most = max(trace.series["in_use_high"])
-            kept = f"at most {most:,} of {told['ceiling']:,} ports are kept at once, and "
+            kept = f"at most {most:,} of {outcome['ceiling']:,} ports are kept at once, and "
         said = (
-            f"All {told['opened']:,} connections are opened; {kept}"
-            f"{told['peak_time_wait']:,} sockets are in TIME_WAIT at the peak."
+            f"All {outcome['opened']:,} connections are opened; {kept}"
+            f"{outcome['peak_time_wait']:,} sockets are in TIME_WAIT at the peak."
         )
         if limit is None:
             return said + " A port that is kept for no time never runs out."
         if self.rate_per_s <= limit:
             return said + f" {limit:,.1f} connections a second could go on for ever."
-        until = duration(round(told["ceiling"] / self.rate_per_s * SECOND))
+        until = duration(round(outcome["ceiling"] / self.rate_per_s * SECOND))
         return said + f" But only {limit:,.1f} a second can go on: at this rate the ports last for {until}."
 
 

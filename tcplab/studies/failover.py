@@ -487,9 +487,9 @@ class Failover(Study):
         return outcome, series
 
     def sentence(self, trace: Trace) -> str:
-        told, budget = trace.outcome, trace.series["budget"]
+        outcome, budget = trace.outcome, trace.series["budget"]
         lengths = {part: round((until - since) * SECOND) for part, since, until in budget}
-        outage = told["write_outage_s"]
+        outage = outcome["write_outage_s"]
         if not budget:
             parts = ["No request writes." if outage is None else "Writes go on without a break."]
         else:
@@ -499,29 +499,29 @@ class Failover(Study):
                 if outage is not None
                 else f"The run ends {watched} after the failure, and no write has been accepted yet."
             ]
-            longest = told["longest_part"]
+            longest = outcome["longest_part"]
             parts.append(
                 f"The longest part of that is “{longest}”, {duration(lengths[longest])}: {PARTS[longest]}."
             )
             if len(lengths) > 1:
                 added = ", ".join(f"{part} {duration(length)}" for part, length in lengths.items())
                 parts.append(f"Each part is what it adds to those before it: {added}.")
-        parts += self._answers(told)
+        parts += self._answers(outcome)
         return " ".join(parts)
 
-    def _answers(self, told: Mapping[str, Any]) -> list[str]:
-        """What the application was told meanwhile."""
+    def _answers(self, outcome: Mapping[str, Any]) -> list[str]:
+        """What the application got meanwhile."""
         parts = []
-        if refused := told["writes_refused"]:
+        if refused := outcome["writes_refused"]:
             parts.append(f"{_count(refused, 'write')} refused ({READ_ONLY}).")
-        if stale := told["reads_from_old_primary"]:
+        if stale := outcome["reads_from_old_primary"]:
             parts.append(
                 f"{_count(stale, 'read')} answered by the old primary, from data that nobody writes any more."
             )
-        if errors := told["errors"]:
+        if errors := outcome["errors"]:
             parts.append(f"{errors:,} {'request fails' if errors == 1 else 'requests fail'}{self._why()}.")
-        if told["still_waiting"]:
-            parts.append(f"At the end {_count(told['still_waiting'], 'request')} still waiting.")
+        if outcome["still_waiting"]:
+            parts.append(f"At the end {_count(outcome['still_waiting'], 'request')} still waiting.")
         return parts
 
     def _why(self) -> str:

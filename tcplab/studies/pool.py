@@ -315,43 +315,46 @@ class Pool(Study):
         return outcome, _series(plan, run)
 
     def sentence(self, trace: Trace) -> str:
-        told = trace.outcome
-        verb = "fails" if told["errors"] == 1 else "fail"
+        outcome = trace.outcome
+        verb = "fails" if outcome["errors"] == 1 else "fail"
         parts = [
-            f"{told['errors']:,} of {told['requests']:,} requests {verb}"
-            if told["errors"]
-            else f"All {told['requests']:,} requests are answered"
+            f"{outcome['errors']:,} of {outcome['requests']:,} requests {verb}"
+            if outcome["errors"]
+            else f"All {outcome['requests']:,} requests are answered"
         ]
-        if told["acquire_timeouts"]:
+        if outcome["acquire_timeouts"]:
             parts[0] += (
-                f", {told['acquire_timeouts']:,} of them because no connection came free in time "
+                f", {outcome['acquire_timeouts']:,} of them because no connection came free in time "
                 f"(HikariCP: “Connection is not available, request timed out after "
                 f"{self.acquire_timeout_s * 1000:.0f}ms”)"
             )
         parts[0] += "."
-        if told["zombie_borrows"]:
+        if outcome["zombie_borrows"]:
             whose = "found by the probe" if self.probe == "test_on_borrow" else "handed to a request"
             if self.probe == "test_on_borrow" and self.bypass_window_s:
                 whose = "found by the probe, or so soon after its last use that there was none"
-            parts.append(f"A dead connection was borrowed {_times(told['zombie_borrows'])} ({whose}).")
-        if self.after_error == "all" and told["errors"] + told["zombie_borrows"] > told["acquire_timeouts"]:
+            parts.append(f"A dead connection was borrowed {_times(outcome['zombie_borrows'])} ({whose}).")
+        if (
+            self.after_error == "all"
+            and outcome["errors"] + outcome["zombie_borrows"] > outcome["acquire_timeouts"]
+        ):
             parts.append("With the first that is found dead the pool gives up all that are as old.")
-        if told["zombies_left"]:
-            still = "connection is" if told["zombies_left"] == 1 else "connections are"
-            parts.append(f"When the run ends {told['zombies_left']} {still} dead, unknown to the pool.")
-        if told["errors"]:
-            after = told["recovered_after_s"]
+        if outcome["zombies_left"]:
+            still = "connection is" if outcome["zombies_left"] == 1 else "connections are"
+            parts.append(f"When the run ends {outcome['zombies_left']} {still} dead, unknown to the pool.")
+        if outcome["errors"]:
+            after = outcome["recovered_after_s"]
             if after is not None:
                 when = f"{_span(after * 1000)} after the break" if after else "at the moment of the break"
                 parts.append(f"The last error comes {when}.")
             elif self.breaks != "nothing":
                 parts.append("The run ends before the errors do.")
-        if told["probes"]:
+        if outcome["probes"]:
             parts.append(
-                f"The probes cost {told['extra_round_trips_per_s']:,.4g} round trips a second "
-                f"({told['probes']:,} in all)."
+                f"The probes cost {outcome['extra_round_trips_per_s']:,.4g} round trips a second "
+                f"({outcome['probes']:,} in all)."
             )
-        slow = told["p99_ms"]
+        slow = outcome["p99_ms"]
         parts.append(
             f"Of 100 requests 99 are over within {_span(slow)}."
             if slow is not None

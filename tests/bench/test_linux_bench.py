@@ -21,8 +21,9 @@ from tcplab.bench.sandbox import BenchError, Sandbox
 from tcplab.bench.script import Result
 from tcplab.core.segment import ACK, FIN, RST, SYN
 from tcplab.core.text import MILLISECOND
-from tcplab.experiments import EXPERIMENTS, find
+from tcplab.experiments import EXPERIMENTS
 from tcplab.follow import classify
+from tcplab.registry import find_experiment as find
 from tcplab.route.cable import Rule
 
 pytestmark = pytest.mark.linux

@@ -11,8 +11,9 @@ from tcplab.bench import run
 from tcplab.bench.script import Bench
 from tcplab.core.knobs import ParameterError
 from tcplab.core.releases import LISTED, NEWEST
-from tcplab.experiments import EXPERIMENTS, find
+from tcplab.experiments import EXPERIMENTS
 from tcplab.experiments.experiment import Experiment
+from tcplab.registry import find_experiment as find
 
 #: The contract: parameters with their defaults, and the names of the outcome.
 CONTRACT = {

@@ -75,7 +75,7 @@ def test_who_hears_of_it(expired, waiting_for, error, left_behind):
     trace, sentence = trace_of(IdleFirewall, expired=expired, waiting_for=waiting_for)
     assert not trace.outcome["survived"]
     assert (trace.outcome["error"], trace.outcome["server_left_behind"]) == (error, left_behind)
-    assert ("was told by a RST" in sentence) == (expired.startswith("re") and not left_behind)
+    assert ("got a RST" in sentence) == (expired.startswith("re") and not left_behind)
 
 
 def test_reset_both_tells_a_waiting_client_at_the_moment_of_expiry():

@@ -3,8 +3,8 @@
 import pytest
 
 from tcplab import RstInWindow, StaleReject, recording, run
-from tcplab.experiments import find
 from tcplab.lesson import ask
+from tcplab.registry import find
 
 RECORDED = (
     "rst_in_window",

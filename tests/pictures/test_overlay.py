@@ -8,10 +8,11 @@ from tcplab.agree import agreement
 from tcplab.bench import run
 from tcplab.bench.agreement import judge
 from tcplab.capture.recordings import recording
-from tcplab.experiments import EXPERIMENTS, find
+from tcplab.experiments import EXPERIMENTS
 from tcplab.follow import classify
 from tcplab.pictures import ladder
 from tcplab.pictures.overlay import BOTH, LINUX, MODEL, overlay
+from tcplab.registry import find_experiment as find
 
 
 def both(name, **changes):
