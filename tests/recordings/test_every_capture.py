@@ -11,7 +11,8 @@ import pytest
 
 from recordings.captures import CHECKS, KEYS, STORED, Capture, assert_it_reads_back_whole
 from tcplab import agreement, recording, run
-from tcplab.experiments import EXPERIMENTS, find
+from tcplab.experiments import EXPERIMENTS
+from tcplab.registry import find_experiment as find
 
 PSYCOPG, SQLALCHEMY = "postgres psycopg psycopg_pool", "postgres psycopg sqlalchemy"
 OF_A_RUN = {"experiment", "parameters", "outcome"}
