@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import anywidget
 import ipywidgets as widgets
 
-from tcplab.core.html import Displayed
+from tcplab.core.text import Displayed
 from tcplab.lesson.tables import box, to_html, to_plain
 
 _KEEP = """

@@ -16,8 +16,7 @@ from html import escape
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from tcplab.core.html import Displayed
-from tcplab.core.text import factor, in_words, read_number
+from tcplab.core.text import Displayed, factor, in_words, read_number
 from tcplab.lesson.course import read_table
 from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain
 

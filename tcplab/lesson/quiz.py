@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tcplab.core.html import Displayed
+from tcplab.core.text import Displayed
 from tcplab.lesson.course import lessons, read_table
 from tcplab.lesson.question import ChoiceQuestion, predict_choice, remember
 from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from tcplab.core import html
 from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint
-from tcplab.core.text import MILLISECOND
+from tcplab.core.text import MILLISECOND, bullets, terminal
 from tcplab.core.trace import SocketSample, Trace
 from tcplab.pictures.timeaxis import middleboxes_of
 
@@ -175,5 +174,5 @@ def screens_html(trace: Trace, t: int) -> str:
     parts = []
     for host, typed in screens(trace, t):
         lines = (f"<b>{escape(prompt(host, command))}</b>\n{escape(printed)}" for command, printed in typed)
-        parts.append(html.terminal(f"console of {host}", "\n".join(lines)))
-    return "".join(parts) + html.bullets(legend(trace, t), "tcplab-help")
+        parts.append(terminal(f"console of {host}", "\n".join(lines)))
+    return "".join(parts) + bullets(legend(trace, t), "tcplab-help")

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, fields, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tcplab.core import html
 from tcplab.core.segment import ACK, FIN, RST, SYN
 from tcplab.core.table import html_table
-from tcplab.core.text import duration, plural
+from tcplab.core.text import duration, paragraph, plural, terminal
 from tcplab.core.trace import Packet, Relative, SocketSample, Trace
 from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, EndState, EndStates
 from tcplab.lesson.course import Lesson, lessons
@@ -266,8 +265,8 @@ def happened(steps: ReplaySteps, step: int) -> str:
     since = t - steps.trace.start
     when = f"{duration(since)} after the first segment" if since >= 0 else "before the first segment"
     where = f"Step {step + 1} of {len(steps)}, {when}"
-    lines = "".join(map(html.paragraph, steps.at(step)))
-    return html.paragraph(where, "tcplab-where") + lines + findings_html(steps.findings_at(step))
+    lines = "".join(map(paragraph, steps.at(step)))
+    return paragraph(where, "tcplab-where") + lines + findings_html(steps.findings_at(step))
 
 
 def findings_html(findings: Iterable[Finding]) -> str:
@@ -361,7 +360,7 @@ def _inferred_screens(steps: ReplaySteps, t: int) -> Iterator[tuple[str, str, st
 
 def _screen(host: str, how: str, text: str) -> str:
     head = escape(f"{console.prompt(host, console.SS)}   # {how}")
-    return html.terminal(f"console of {host}, {how}", f"<b>{head}</b>\n{escape(text)}")
+    return terminal(f"console of {host}, {how}", f"<b>{head}</b>\n{escape(text)}")
 
 
 NOTHING = "There is nothing to replay: not one segment was sent."

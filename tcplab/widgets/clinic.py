@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import anywidget
 import ipywidgets as widgets
 
-from tcplab.core.html import paragraph
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import plural
+from tcplab.core.text import paragraph, plural
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
@@ -28,6 +27,7 @@ from tcplab.pictures.text import MOST, excerpt_words
 from tcplab.what_if.answer import WhatIf
 from tcplab.widgets.base import (
     HERE,
+    LivingFigure,
     Progress,
     Shell,
     Tabs,
@@ -37,7 +37,6 @@ from tcplab.widgets.base import (
     mistake,
     visible,
 )
-from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.replay import Replay
 from tcplab.widgets.what_if import WhatIfForm
 
@@ -70,7 +69,8 @@ class DropZone(anywidget.AnyWidget):
     ) -> None:
         super().__init__()
         self._arriving, self._arrived, self._refused = arriving, arrived, refused
-        self._folder: TemporaryDirectory[str] | None = None
+        #: Where the file is; None when there is none.
+        self.folder: TemporaryDirectory[str] | None = None
         self._file: BinaryIO | None = None
         self._of = self._size = self._got = 0
         self._name = ""
@@ -85,9 +85,9 @@ class DropZone(anywidget.AnyWidget):
         """Remove the file."""
         if self._file is not None:
             self._file.close()
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._file = self._folder = None
+        if self.folder is not None:
+            self.folder.cleanup()
+        self._file = self.folder = None
 
     def _on_message(self, widget: Any, content: Any, buffers: Any) -> None:
         if "begin" in content:
@@ -109,9 +109,9 @@ class DropZone(anywidget.AnyWidget):
             )
             self.send({"say": "stop", "of": self._of})
             return
-        self._folder = TemporaryDirectory(prefix="tcplab-")
+        self.folder = TemporaryDirectory(prefix="tcplab-")
         try:
-            self._file = Path(self._folder.name, self._name).open("wb")  # noqa: SIM115
+            self._file = Path(self.folder.name, self._name).open("wb")  # noqa: SIM115
         except OSError as error:
             self.stop()
             self._refused(f"{self._name} could not be stored: {error.strerror}.")
@@ -139,11 +139,11 @@ class DropZone(anywidget.AnyWidget):
             self.send({"say": "more", "of": self._of})
 
     def _done(self) -> None:
-        assert self._file is not None and self._folder is not None
+        assert self._file is not None and self.folder is not None
         self._file.close()
         self._file = None
         self.send({"say": "stop", "of": self._of})
-        self._arrived(Path(self._folder.name, self._name))
+        self._arrived(Path(self.folder.name, self._name))
 
 
 def file_name(sent: str) -> str:
@@ -154,7 +154,7 @@ def file_name(sent: str) -> str:
 
 #: Connections that a list holds at most; filters reach the others.
 LISTED = 300
-#: Filters beside the codes of findings.
+#: Filters that are no code of a finding.
 ALL, WITH, WITHOUT = "", "*", "-"
 
 
@@ -232,7 +232,7 @@ class _Stopped(Exception):
 
 
 class Reading:
-    """One file on its way to a diagnosis, in a thread of its own where there are threads.
+    """Reads and diagnoses one file, in a thread of its own where there are threads.
 
     `progress` gets a share, 0 .. 1, and what is being done; then either `done` the result or `failed` one
     sentence. After `cancel` none of them is called.

@@ -23,9 +23,8 @@ import ipywidgets as widgets
 
 from tcplab.advice.settings import settings
 from tcplab.bench import run
-from tcplab.core.html import download, paragraph, scrolled, to_paste
 from tcplab.core.knobs import ParameterError, Parameters
-from tcplab.core.text import SECOND
+from tcplab.core.text import SECOND, download, paragraph, scrolled, to_paste
 from tcplab.core.trace import Trace
 from tcplab.lesson.question import remember
 from tcplab.pictures import console, ladder
@@ -42,7 +41,9 @@ from tcplab.pictures.text import (
 )
 from tcplab.widgets.base import (
     Action,
+    Control,
     Guard,
+    LivingFigure,
     Panel,
     Quiet,
     Shell,
@@ -54,8 +55,6 @@ from tcplab.widgets.base import (
     labelled,
     visible,
 )
-from tcplab.widgets.controls import Control
-from tcplab.widgets.figure import LivingFigure
 from tcplab.widgets.linux import LinuxPanel
 from tcplab.widgets.show import OF_ALL, PICTURES
 

@@ -1,4 +1,4 @@
-// The page's side of figure.py: draws `drawn`, tells where it was clicked.
+// The page's side of LivingFigure: draws `drawn`, tells where it was clicked.
 
 const PLOTLY = Symbol.for("tcplab.plotly");
 

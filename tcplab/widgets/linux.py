@@ -12,14 +12,12 @@ from typing import Any
 import ipywidgets as widgets
 
 from tcplab.bench.agreement import Compared, judge
-from tcplab.core.html import paragraph, status
-from tcplab.core.text import SECOND, duration
+from tcplab.core.text import SECOND, duration, paragraph, status
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures.overlay import overlay
 from tcplab.pictures.tables import trace_table
-from tcplab.widgets.base import Guard, Panel, Progress, Shell, button, in_row, visible
-from tcplab.widgets.figure import LivingFigure
+from tcplab.widgets.base import Guard, LivingFigure, Panel, Progress, Shell, button, in_row, visible
 
 HOW_TO_READ = (
     "The arrows are the model's. A band behind one and ✓: Linux sent the same, at the second that stands "

@@ -24,7 +24,6 @@ from tcplab.advice import runs
 from tcplab.advice.environment import MiddleboxSettings, known_middleboxes
 from tcplab.advice.products import KeepaliveDefaults
 from tcplab.advice.runs import OUTCOMES, RESET, SILENT, SURVIVES, SilentConnection, known_clients
-from tcplab.core.html import paragraph
 from tcplab.core.knobs import (
     KEEPALIVE_IDLE,
     KEEPALIVE_INTERVAL,
@@ -34,12 +33,10 @@ from tcplab.core.knobs import (
     ParameterError,
 )
 from tcplab.core.table import html_table
-from tcplab.core.text import in_words
+from tcplab.core.text import in_words, paragraph
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Picture, Text
-from tcplab.widgets.base import Shell, SliderNames, folded
-from tcplab.widgets.controls import Control
-from tcplab.widgets.figure import LivingFigure
+from tcplab.widgets.base import Control, LivingFigure, Shell, SliderNames, folded
 
 if TYPE_CHECKING:
     import pandas

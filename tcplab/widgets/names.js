@@ -1,6 +1,6 @@
-// The page's side of names.py.
+// The page's side of SliderNames.
 
-/** The handle is called what its label says; its value is the text of the stop it stands at. */
+/** The handle is called what its label says; its value is the text of its step. */
 function name(slider) {
   const handle = slider.querySelector('[role="slider"]');
   const label = slider.querySelector(".widget-label");

@@ -19,8 +19,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from tcplab.core.html import paragraph, status
-from tcplab.core.text import MILLISECOND, SECOND, duration, plural
+from tcplab.core.text import MILLISECOND, SECOND, duration, paragraph, plural, status
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures.replay import (
@@ -33,8 +32,17 @@ from tcplab.pictures.replay import (
     happened,
     plain,
 )
-from tcplab.widgets.base import HERE, Shell, SliderNames, button, folded, in_row, labelled, visible
-from tcplab.widgets.figure import LivingFigure
+from tcplab.widgets.base import (
+    HERE,
+    LivingFigure,
+    Shell,
+    SliderNames,
+    button,
+    folded,
+    in_row,
+    labelled,
+    visible,
+)
 
 if TYPE_CHECKING:
     from tcplab.capture.findings.story import Finding

@@ -7,8 +7,7 @@ from dataclasses import fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-from tcplab.core.html import Displayed, paragraph
-from tcplab.core.text import duration
+from tcplab.core.text import Displayed, duration, paragraph
 from tcplab.core.trace import Trace
 from tcplab.pictures.ladder import draw
 from tcplab.pictures.ports import draw_ports
@@ -21,7 +20,7 @@ from tcplab.pictures.window import draw_window
 from tcplab.what_if import answer
 
 if TYPE_CHECKING:
-    from tcplab.widgets.figure import LivingFigure
+    from tcplab.widgets.base import LivingFigure
 
 #: Every picture of a trace by the name that experiments give it.
 PICTURES: dict[str, Callable[[Trace], Picture]] = {
@@ -55,7 +54,7 @@ class SegmentTable:
 
 def picture(trace: Trace, name: str = "") -> LivingFigure:
     """A picture of a trace: its `ladder`, of a study its curves, or another one by name."""
-    from tcplab.widgets.figure import LivingFigure
+    from tcplab.widgets.base import LivingFigure
 
     name = name or _CURVES.get(trace.experiment, "ladder")
     figure = LivingFigure(trace.experiment)

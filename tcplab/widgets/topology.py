@@ -22,13 +22,11 @@ from tcplab.advice import Advice, Check, Environment, advise, read_settings
 from tcplab.advice.checks import words
 from tcplab.advice.environment import PRESETS
 from tcplab.advice.race import LegLanes, race
-from tcplab.core.html import bullets, download, paragraph, terminal, to_paste
 from tcplab.core.knobs import ParameterError
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import number
+from tcplab.core.text import bullets, download, number, paragraph, terminal, to_paste
 from tcplab.pictures.timers import draw_timers
-from tcplab.widgets.base import Action, Shell, Tabs, button, in_row, labelled, titled, visible
-from tcplab.widgets.figure import LivingFigure
+from tcplab.widgets.base import Action, LivingFigure, Shell, Tabs, button, in_row, labelled, titled, visible
 from tcplab.widgets.topology_form import EnvironmentForm
 
 #: Bytes of a file that can't be one of ours.
@@ -89,7 +87,7 @@ def as_lines(settings: Mapping[str, Any]) -> str:
 #: Who may change a setting, in words.
 WHO = {
     "dba": "The DBA", "application": "The application's team", "network": "The network team",
-    "cloud": "Who runs the cloud", "": "Nobody but the product's makers",
+    "cloud": "The cloud team", "": "Only the vendor",
 }  # fmt: skip
 _BROKEN = (
     "check",

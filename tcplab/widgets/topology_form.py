@@ -14,9 +14,8 @@ from tcplab.advice.environment import DATABASES, DRIVERS_OF, PROXIES, Environmen
 from tcplab.advice.products import title
 from tcplab.core.knobs import Knob
 from tcplab.core.releases import LISTED
-from tcplab.widgets.base import Quiet, button, folded, in_row, titled
-from tcplab.widgets.controls import explanation, meaning
-from tcplab.widgets.controls import title as knob_title
+from tcplab.widgets.base import Quiet, button, explanation, folded, in_row, meaning, titled
+from tcplab.widgets.base import title as knob_title
 
 #: What the list of known boxes says while the numbers are those of none.
 OWN = "another one: your own numbers"

@@ -1,4 +1,4 @@
-// The page's side of upload.py: takes a file, by click or by drop, and hands it over in pieces.
+// The page's side of DropZone: takes a file, by click or by drop, and hands it over in pieces.
 
 const PIECE = 1 << 20; // far below the 10 MiB that a message to a Jupyter server may have
 const AHEAD = 4; // pieces on their way at once
@@ -42,7 +42,7 @@ export default {
       }
     };
 
-    const told = (content) => {
+    const onMessage = (content) => {
       if (content.of !== transfer) return;
       if (content.say === "go") for (let i = 0; i < AHEAD; i++) piece(transfer);
       if (content.say === "more") piece(transfer);
@@ -51,7 +51,7 @@ export default {
         input.value = "";
       }
     };
-    model.on("msg:custom", told);
+    model.on("msg:custom", onMessage);
 
     input.addEventListener("change", () => offer(input.files[0]));
     // JupyterLab takes what is dropped on a notebook for itself.
@@ -63,6 +63,6 @@ export default {
     };
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) zone.addEventListener(type, over);
 
-    return () => model.off("msg:custom", told);
+    return () => model.off("msg:custom", onMessage);
   },
 };

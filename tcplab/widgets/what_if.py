@@ -10,7 +10,6 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from tcplab.core.html import paragraph
 from tcplab.core.knobs import (
     FIREWALL_IDLE,
     KEEPALIVE_IDLE,
@@ -21,16 +20,14 @@ from tcplab.core.knobs import (
     ParameterError,
 )
 from tcplab.core.segment import Endpoint
-from tcplab.core.text import duration
+from tcplab.core.text import duration, paragraph
 from tcplab.core.trace import Note, Packet, Trace
 from tcplab.pictures.ladder import draw
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt, is_error
 from tcplab.pictures.theme import TITLE_SIZE, Picture
 from tcplab.what_if.answer import WhatIf
-from tcplab.widgets.base import Shell, button, in_row, labelled
-from tcplab.widgets.controls import explanation, title
-from tcplab.widgets.figure import LivingFigure
+from tcplab.widgets.base import LivingFigure, Shell, button, explanation, in_row, labelled, title
 
 #: Segments of either run that are drawn at most.
 MOST_OF_EACH = MOST // 4
@@ -39,7 +36,7 @@ ROOM = 140
 #: What the lifelines are called: each name only once, though they look the same.
 LEFT = {"client": "client", "server": "server"}
 RIGHT = {"client": "client\u00a0", "server": "server\u00a0"}
-#: The model's hosts beside those of a capture, which may have the same addresses (RFC 5737).
+#: Addresses of the model's hosts in the picture: a capture may have the same ones (RFC 5737).
 OTHERWISE = {"client": "192.0.2.1", "server": "192.0.2.2"}
 
 

@@ -5,7 +5,7 @@ import pytest
 from pictures.drawn import named, plotly_accepts
 from tcplab import Failover, Pool, PortChurn, explore, run
 from tcplab.pictures.studies import draw_churn, draw_failover, draw_pool
-from tcplab.widgets.figure import LivingFigure
+from tcplab.widgets.base import LivingFigure
 from tcplab.widgets.show import PICTURES, picture
 
 

@@ -305,7 +305,7 @@ def test_a_dropped_file_is_diagnosed_and_removed(monkeypatch):
     made.wait()
     assert made.sentence.startswith(f"{HOSTILE}.pcap.gz: 29 TCP packets")
     assert "<img" not in text_in(made) and "&lt;img" in text_in(made)
-    assert made.drop._folder is None
+    assert made.drop.folder is None
 
 
 def test_nothing_leaves_the_machine_is_said_where_one_chooses():

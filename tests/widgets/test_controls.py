@@ -5,7 +5,7 @@ import pytest
 
 from tcplab import EXPERIMENTS, Keepalive, RstInWindow
 from tcplab.core.knobs import KEEPALIVE_IDLE, OFFSET, PERIOD, SEED, Knob
-from tcplab.widgets.controls import Control, explanation, meaning, steps, title
+from tcplab.widgets.base import Control, explanation, meaning, steps, title
 
 NUMBERS = {
     f"{kind.name}-{name}": (knob, kind.defaults()[name])

@@ -27,9 +27,8 @@ from tcplab import (
 from tcplab.advice.settings import settings as to_paste
 from tcplab.bench import run
 from tcplab.capture.pcap import pcap_bytes
-from tcplab.core.html import scrolled
 from tcplab.core.knobs import ParameterError
-from tcplab.core.text import SECOND
+from tcplab.core.text import SECOND, scrolled
 from tcplab.experiments.experiment import Experiment
 from tcplab.pictures import ladder
 from tcplab.pictures.console import console

@@ -12,7 +12,7 @@ from tcplab.pictures import ladder
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.theme import PICTURE_CLASS, Picture
 from tcplab.pictures.window import draw_window
-from tcplab.widgets.figure import LivingFigure
+from tcplab.widgets.base import LivingFigure
 
 
 def test_a_new_page_gets_what_was_drawn_last():
