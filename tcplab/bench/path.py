@@ -23,14 +23,10 @@ class PathAhead(NamedTuple):
     boxes: tuple[Middlebox, ...] = ()
     legs: int = 1
 
-    @property
-    def rest(self) -> PathAhead:
-        """The path behind the first of the middleboxes."""
-        return PathAhead(self.boxes[1:], self.legs)
-
-    def left(self, latency: int) -> int:
-        """How long the rest of the path takes, where the whole takes `latency`."""
-        return latency * (len(self.boxes) + 1) // self.legs
+    def leg(self, latency: int) -> int:
+        """How long the next leg takes, where the whole path takes `latency`."""
+        legs_behind = len(self.boxes)
+        return latency * (legs_behind + 1) // self.legs - latency * legs_behind // self.legs
 
 
 #: No middlebox ahead.
@@ -177,9 +173,7 @@ class RoutedWire(ABC, Generic[EndT]):
 
     def _go(self, crossing: Crossing[EndT], t: int) -> None:
         """One leg: to the next middlebox, or to the receiver."""
-        path = crossing.path
-        wait = path.left(self._latency) - (path.rest.left(self._latency) if path.boxes else 0)
-        self._schedule(crossing, t + wait)
+        self._schedule(crossing, t + crossing.path.leg(self._latency))
 
     def _arrive(self, crossing: Crossing[EndT], due: int, now: int) -> None:
         """A leg is over; the next one begins when this one should have ended."""
@@ -194,7 +188,7 @@ class RoutedWire(ABC, Generic[EndT]):
 
     def _meet(self, crossing: Crossing[EndT], due: int, now: int) -> None:
         box, packet = crossing.path.boxes[0], crossing.packet
-        crossing.path = crossing.path.rest
+        crossing.path = PathAhead(crossing.path.boxes[1:], crossing.path.legs)
         if packet is None:
             self._go(crossing, due)
             return

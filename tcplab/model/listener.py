@@ -171,8 +171,7 @@ class ListenSocket:
                 self._drop()
                 return None
         if self.full and (machine.release.full_accept_queue_drops_syn or self.young > 1):
-            machine.count("TcpExtListenOverflows")
-            self._drop()
+            self._overflow()
             return None
         if not wants_cookie and iss is None and not sysctls.tcp_syncookies:
             # The last quarter is kept for peers that Linux knows.
@@ -199,6 +198,10 @@ class ListenSocket:
     def drop_request(self, request: Any) -> None:
         """A half-open request is over."""
         self.requests.pop(request, None)
+
+    def _overflow(self) -> None:
+        self.machine.count("TcpExtListenOverflows")
+        self._drop()
 
     def _drop(self) -> None:
         self.machine.count("TcpExtListenDrops")
@@ -240,8 +243,7 @@ class ListenSocket:
             return None
         machine.count("TcpExtSyncookiesRecv")
         if self.full:
-            machine.count("TcpExtListenOverflows")
-            self._drop()
+            self._overflow()
             return None
         iss = seq_add(segment.ack, -1)
         request = self._new_request(segment.source, iss)
@@ -279,8 +281,7 @@ class ListenSocket:
         if not flags & ACK:
             return
         if self.full:
-            self.machine.count("TcpExtListenOverflows")
-            self._drop()
+            self._overflow()
             if self.machine.sysctls.tcp_abort_on_overflow:
                 self.machine.count("TcpExtEmbryonicRsts")
                 request.end(s.ABORTS)

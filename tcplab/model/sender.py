@@ -13,19 +13,11 @@ from typing import NamedTuple
 
 from tcplab.core.segment import ACK, FIN, PSH, SYN, Segment, after, before, seq_add, seq_diff
 from tcplab.core.text import SECOND
+from tcplab.model import rules as s
 from tcplab.model.machine import Connection
-from tcplab.model.rules import (
-    INITIAL_WINDOW,
-    MSS_DEFAULT,
-    RTO_MAX,
-    RTO_MIN,
-    SYN_RECV,
-    SYN_SENT,
-    TIMEOUT_INIT,
-)
 
 MICROSECOND = 1_000
-_FLOOR = RTO_MIN // MICROSECOND
+_FLOOR = s.RTO_MIN // MICROSECOND
 
 
 class RoundTrip:
@@ -87,20 +79,20 @@ class RoundTrip:
     def rto(self) -> int:
         """Timeout before any backoff, nanoseconds, not yet rounded to the tick."""
         if not self.srtt:
-            return TIMEOUT_INIT
-        return min(((self.srtt >> 3) + self.variation) * MICROSECOND, RTO_MAX)
+            return s.TIMEOUT_INIT
+        return min(((self.srtt >> 3) + self.variation) * MICROSECOND, s.RTO_MAX)
 
 
-def retries_as_time(retries: int, base: int = RTO_MIN) -> int:
+def retries_as_time(retries: int, base: int = s.RTO_MIN) -> int:
     """The time that Linux makes of a number of retries (tcp_timer.c:tcp_model_timeout).
 
     As if every timeout had doubled from `base` up to 120 s: 15 -> 924.6 s, 8 -> 102.2 s,
     5 -> 12.6 s; for a SYN (base 1 s) 6 -> 127 s. Nanoseconds.
     """
-    doublings = (RTO_MAX // base).bit_length() - 1
+    doublings = (s.RTO_MAX // base).bit_length() - 1
     if retries <= doublings:
         return ((2 << retries) - 1) * base
-    return ((2 << doublings) - 1) * base + (retries - doublings) * RTO_MAX
+    return ((2 << doublings) - 1) * base + (retries - doublings) * s.RTO_MAX
 
 
 #: What a sender may wait for; never two of them at once, as in Linux's icsk_pending.
@@ -164,7 +156,7 @@ class SendTimer:
     def rto(self) -> int:
         """The retransmission timeout with its backoff."""
         rto = self.machine.ticks(self.sender.rtt.rto)
-        return min(rto << self.backoff, RTO_MAX) if self.backoff else rto
+        return min(rto << self.backoff, s.RTO_MAX) if self.backoff else rto
 
     def after_new(self, now: int, was_in_flight: bool) -> None:
         """Something new was sent."""
@@ -203,9 +195,9 @@ class SendTimer:
             return False
         if sender.rtt.srtt:
             lone = len(sender.flight) == 1
-            wait = 2 * sender.rtt.smoothed + (RTO_MIN if lone else 2 * self.machine.release.tick)
+            wait = 2 * sender.rtt.smoothed + (s.RTO_MIN if lone else 2 * self.machine.release.tick)
         else:
-            wait = TIMEOUT_INIT
+            wait = s.TIMEOUT_INIT
         self.arm(now, LOSS_PROBE, min(wait, at_most) if at_most > 0 else wait)
         return True
 
@@ -248,7 +240,7 @@ class SendTimer:
     def _time_out(self, now: int) -> None:
         sender, socket = self.sender, self.socket
         expired = self._expired(now)
-        if not expired or socket.state == SYN_RECV:
+        if not expired or socket.state == s.SYN_RECV:
             self.machine.count("TcpExtTCPTimeouts")
         if expired:
             self._give_up(now)
@@ -257,14 +249,14 @@ class SendTimer:
         sender.cwnd = 1
         sender.repeat(now, sender.flight[0])
         self.repeats += 1
-        linear = (self.machine.sysctls.tcp_syn_linear_timeouts or 0) if socket.state == SYN_SENT else 0
+        linear = (self.machine.sysctls.tcp_syn_linear_timeouts or 0) if socket.state == s.SYN_SENT else 0
         if self.repeats > linear:
             self.backoff += 1
         exact = self.machine.release.user_timeout_exact
         self.arm(now, RETRANSMIT, self._clamp(now, self.rto(), self.repeating_since, exact))
 
     def _give_up(self, now: int) -> None:
-        if self.socket.state != SYN_RECV:
+        if self.socket.state != s.SYN_RECV:
             self.machine.count("TcpExtTCPAbortOnTimeout")
         self.socket.fail(now, "ETIMEDOUT")
 
@@ -272,9 +264,9 @@ class SendTimer:
         """Is it time to give up? A time, not a count (tcp_timer.c:tcp_write_timeout)."""
         socket, sysctls = self.socket, self.machine.sysctls
         user_timeout = socket.options.user_timeout
-        if socket.state == SYN_RECV and socket.listener is not None:
+        if socket.state == s.SYN_RECV and socket.listener is not None:
             return self.repeats >= socket.listener.synack_retries()
-        if socket.state == SYN_SENT:
+        if socket.state == s.SYN_SENT:
             limit = sysctls.tcp_syn_retries
             if self.repeats >= limit + (sysctls.tcp_syn_linear_timeouts or 0):
                 return True
@@ -289,7 +281,7 @@ class SendTimer:
 
     def _orphan_retries(self) -> int:
         """Without an application: 8 while the timeout is below its maximum (tcp_orphan_retries)."""
-        return self.machine.sysctls.tcp_orphan_retries or (8 if self.rto() < RTO_MAX else 0)
+        return self.machine.sysctls.tcp_orphan_retries or (8 if self.rto() < s.RTO_MAX else 0)
 
     def _clamp(self, now: int, wait: int, since: int | None, exact: bool) -> int:
         """Never sleep beyond the user timeout, where the release is that exact."""
@@ -305,7 +297,7 @@ class SendTimer:
     # -- a closed window -----------------------------------------------------------------
 
     def _probe_wait(self) -> int:
-        return min(max(self.machine.ticks(self.sender.rtt.rto), RTO_MIN) << self.backoff, RTO_MAX)
+        return min(max(self.machine.ticks(self.sender.rtt.rto), s.RTO_MIN) << self.backoff, s.RTO_MAX)
 
     def on_probe_answer(self, now: int) -> None:
         """A window probe was answered, or the window has opened (tcp_ack_probe)."""
@@ -390,8 +382,8 @@ class Sender:
         self.flight: deque[Chunk] = deque()
         self.window = self.max_window = 0
         self.wl1 = self.wl2 = 0
-        self.mss = MSS_DEFAULT
-        self.cwnd = INITIAL_WINDOW
+        self.mss = s.MSS_DEFAULT
+        self.cwnd = s.INITIAL_WINDOW
         self.rtt = RoundTrip()
         self.timer = SendTimer(self)
         #: Repairing losses until this number is acknowledged: no tail loss probe meanwhile.
@@ -420,7 +412,7 @@ class Sender:
         self.nxt = seq_add(self.iss, 1)
         self.timer.repeating_since = now
         self.transmit(now, self.flight[0])
-        self.timer.arm(now, RETRANSMIT, TIMEOUT_INIT)
+        self.timer.arm(now, RETRANSMIT, s.TIMEOUT_INIT)
 
     def write(self, now: int, length: int) -> None:
         """Take `length` bytes from the application and send what the windows allow."""

@@ -12,20 +12,7 @@ from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.model import rules as s
 from tcplab.model.machine import Machine, SynQueue
 from tcplab.model.receiver import Receiver
-from tcplab.model.rules import (
-    ACCEPTED,
-    CHALLENGED,
-    INITIAL_WINDOW,
-    MSS_DEFAULT,
-    MSS_ETHERNET,
-    TIME_WAIT_LENGTH,
-    TIMESTAMP_OPTION,
-    TcpOptions,
-    advance,
-    handshake_reset_verdict,
-    reset_error,
-    reset_verdict,
-)
+from tcplab.model.rules import TcpOptions, advance, handshake_reset_verdict, reset_error, reset_verdict
 from tcplab.model.sender import LOSS_PROBE, REORDER, RETRANSMIT, WINDOW_PROBE, Sender
 from tcplab.model.timewait import TimeWaitSocket
 
@@ -65,7 +52,7 @@ class KeepaliveTimer:
         if socket.orphan and socket.state == s.FIN_WAIT_2:
             # The socket has waited for what tcp_fin_timeout has above 60 s; as a timewait socket it waits
             # as long once more: 70 s become 20 s, and 200 s become 280 s (measured on 6.18).
-            rest = socket.fin_time - TIME_WAIT_LENGTH
+            rest = socket.fin_time - s.TIME_WAIT_LENGTH
             if rest > 0:
                 socket.become_time_wait(now, rest)
             else:
@@ -276,7 +263,7 @@ class Socket:
         if flags & RST:
             ack = segment.ack if flags & ACK else None
             self.machine.verdict = handshake_reset_verdict(ack, una=sender.una, nxt=sender.nxt)
-            if self.machine.verdict == ACCEPTED:
+            if self.machine.verdict == s.ACCEPTED:
                 self._reset_by_peer()
             return
         if flags & (SYN | ACK) != SYN | ACK:
@@ -329,9 +316,9 @@ class Socket:
             state=self.state,
             sack_edge=receiver.sack_edge if self.sack else None,
         )
-        if verdict == ACCEPTED:
+        if verdict == s.ACCEPTED:
             self._reset_by_peer()
-        elif verdict == CHALLENGED:
+        elif verdict == s.CHALLENGED:
             self.challenge(now)
 
     def _reset_by_peer(self) -> None:
@@ -418,7 +405,7 @@ class Socket:
         receiver, syn_ack = self.receiver, flags & ACK
         return Segment(
             self.local, self.remote, seq, receiver.nxt if syn_ack else 0, flags,
-            min(receiver.advertised, 65535), 0, MSS_ETHERNET,
+            min(receiver.advertised, 65535), 0, s.MSS_ETHERNET,
             receiver.scale if self._offers_scaling(syn_ack) else None,
             self.sack if syn_ack else bool(self.machine.sysctls.tcp_sack), (),
             self._stamps(now) if not syn_ack or self.timestamps else None,
@@ -481,8 +468,8 @@ class Socket:
         self.timestamps = bool(sysctls.tcp_timestamps) and segment.timestamps is not None
         if segment.timestamps and self.timestamps:
             self.ts_recent = segment.timestamps[0]
-        largest = min(segment.mss or MSS_DEFAULT, MSS_ETHERNET)
-        self.sender.mss = largest - TIMESTAMP_OPTION if self.timestamps else largest
+        largest = min(segment.mss or s.MSS_DEFAULT, s.MSS_ETHERNET)
+        self.sender.mss = largest - s.TIMESTAMP_OPTION if self.timestamps else largest
         self.sender.window = self.sender.max_window = segment.window
         self.sender.wl1 = segment.seq
 
@@ -493,7 +480,7 @@ class Socket:
         repeats = self.sender.timer.repeats
         self.sender.on_ack(now, segment)
         # Two lost SYNs are no accident: begin with one segment (tcp_init_transfer).
-        self.sender.cwnd = 1 if repeats > 1 else INITIAL_WINDOW
+        self.sender.cwnd = 1 if repeats > 1 else s.INITIAL_WINDOW
         self.sender.window = segment.window
         self.sender.wl1 = segment.seq
         self.sender.recovery_end = None
@@ -519,8 +506,8 @@ class Socket:
         With `fin_here` a FIN has come along: the socket itself stays to look at it.
         """
         wait = self.fin_time
-        if wait > TIME_WAIT_LENGTH:
-            self.keepalive.arm(now, wait - TIME_WAIT_LENGTH)
+        if wait > s.TIME_WAIT_LENGTH:
+            self.keepalive.arm(now, wait - s.TIME_WAIT_LENGTH)
         elif fin_here:
             self.keepalive.arm(now, wait)
         else:
@@ -528,7 +515,7 @@ class Socket:
             return True
         return False
 
-    def become_time_wait(self, now: int, wait: int = TIME_WAIT_LENGTH) -> None:
+    def become_time_wait(self, now: int, wait: int = s.TIME_WAIT_LENGTH) -> None:
         """In TIME_WAIT, or in FIN_WAIT_2 without an application: let a timewait socket take over.
 
         With tcp_max_tw_buckets of them there the new one is not made (tcp_time_wait).

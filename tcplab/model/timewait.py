@@ -8,18 +8,9 @@ from __future__ import annotations
 
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add, seq_diff
 from tcplab.core.text import MILLISECOND
+from tcplab.model import rules as s
 from tcplab.model.machine import Machine
-from tcplab.model.rules import (
-    ACCEPTED,
-    EXPIRES,
-    FIN_WAIT_2,
-    GETS_FIN,
-    GETS_RESET,
-    TIME_WAIT,
-    TIME_WAIT_LENGTH,
-    TIMES_OUT,
-    advance,
-)
+from tcplab.model.rules import advance
 
 
 def in_window(segment: Segment, left: int, right: int) -> bool:
@@ -61,14 +52,14 @@ class TimeWaitSocket:
 
     def receive(self, now: int, segment: Segment) -> str:
         """`handled`, `reset` (answer with a RST) or `new connection` (a listener may have it)."""
-        if self.state == FIN_WAIT_2:
+        if self.state == s.FIN_WAIT_2:
             return self._in_fin_wait_2(now, segment)
         flags, seq, clock = segment.flags, segment.seq, self._clock(segment)
         if clock >= 0 and seq == self.rcv_nxt and (flags & RST or segment.end_seq == seq):
             if flags & RST:
                 if not self.machine.sysctls.tcp_rfc1337:
-                    self.machine.verdict = ACCEPTED
-                    self._end(GETS_RESET)
+                    self.machine.verdict = s.ACCEPTED
+                    self._end(s.GETS_RESET)
             else:
                 self._learn_clock(segment)
                 self._restart(now)
@@ -99,8 +90,8 @@ class TimeWaitSocket:
             self._reply(now, segment)
             return HANDLED
         if flags & RST:
-            self.machine.verdict = ACCEPTED
-            self._end(GETS_RESET)
+            self.machine.verdict = s.ACCEPTED
+            self._end(s.GETS_RESET)
             return HANDLED
         if flags & SYN and not before(seq, self.rcv_nxt):
             return self._refuse()
@@ -109,7 +100,7 @@ class TimeWaitSocket:
         if not flags & FIN or end != seq_add(self.rcv_nxt, 1):
             # Data for an application that has gone.
             return self._refuse()
-        advance(self, GETS_FIN)
+        advance(self, s.GETS_FIN)
         self.rcv_nxt = end
         self._learn_clock(segment)
         self._restart(now)
@@ -117,11 +108,11 @@ class TimeWaitSocket:
         return HANDLED
 
     def _refuse(self) -> str:
-        self._end(GETS_RESET)
+        self._end(s.GETS_RESET)
         return RESET
 
     def _restart(self, now: int) -> None:
-        self.due = now + TIME_WAIT_LENGTH
+        self.due = now + s.TIME_WAIT_LENGTH
 
     def _reply(self, now: int, segment: Segment) -> None:
         """An ACK; without payload or FIN at most one in 500 ms (tcp_timewait_check_oow_rate_limit)."""
@@ -142,7 +133,7 @@ class TimeWaitSocket:
 
     def fire(self, now: int) -> None:
         """Its time is over."""
-        self._end(EXPIRES if self.state == TIME_WAIT else TIMES_OUT)
+        self._end(s.EXPIRES if self.state == s.TIME_WAIT else s.TIMES_OUT)
 
     def _end(self, step: str) -> None:
         advance(self, step)
