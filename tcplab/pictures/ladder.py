@@ -32,7 +32,7 @@ from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE
 from tcplab.pictures import theme as look
 from tcplab.pictures.overlay import BOTH, LINUX, Overlay
 from tcplab.pictures.text import call_lines, hover_texts, is_error, words
-from tcplab.pictures.theme import Line, Mark, Picture, Text, Theme, filled, rectangle
+from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, Theme, filled, rectangle
 from tcplab.pictures.timeaxis import (
     HALF_OPEN,
     ROW,
@@ -59,17 +59,17 @@ _HEAD, _FOOT = 50, 26
 MAX_HEIGHT = 4000
 
 #: How a segment is drawn by its kind, in the order of drawing: the line, and the symbol where it ends.
-ARROWS: dict[str, Mark] = {
-    "segment": Mark("ink", symbol="arrow"),
-    "reset": Mark("error", width=2.6, symbol="arrow"),
-    "reset challenged": Mark("error", dash="dash", width=2.2, symbol="arrow-open"),
-    "reset ignored": Mark("error", dash="dot", width=2.2, symbol="arrow-open"),
-    "probe": Mark("probe", symbol="arrow"),
-    "retransmission": Mark("repeat", symbol="arrow"),
-    "lost": Mark("soft", dash="dash", symbol="x-thin"),
-    "dropped": Mark("soft", dash="dashdot", symbol="square-x-open"),
-    "other connection": Mark("soft", width=1.2, symbol="arrow-open"),
-    "only Linux": Mark("cursor", dash="dash", width=2.0, symbol="arrow-open"),
+ARROWS: dict[str, MarkStyle] = {
+    "segment": MarkStyle("ink", symbol="arrow"),
+    "reset": MarkStyle("error", width=2.6, symbol="arrow"),
+    "reset challenged": MarkStyle("error", dash="dash", width=2.2, symbol="arrow-open"),
+    "reset ignored": MarkStyle("error", dash="dot", width=2.2, symbol="arrow-open"),
+    "probe": MarkStyle("probe", symbol="arrow"),
+    "retransmission": MarkStyle("repeat", symbol="arrow"),
+    "lost": MarkStyle("soft", dash="dash", symbol="x-thin"),
+    "dropped": MarkStyle("soft", dash="dashdot", symbol="square-x-open"),
+    "other connection": MarkStyle("soft", width=1.2, symbol="arrow-open"),
+    "only Linux": MarkStyle("cursor", dash="dash", width=2.0, symbol="arrow-open"),
 }
 
 #: The hover title of a running timer, by its name in ss.
@@ -621,7 +621,7 @@ def _bar(x: float, top: float, bottom: float) -> list[tuple[float, float]]:
 #: Half the width of an entry's bar, in parts of the distance between the outermost lifelines.
 HALF = 0.014
 #: The timers of a middlebox's entry.
-ENTRY_TIMERS = {"idle": Mark("open"), "close": Mark("repeat", "/")}
+ENTRY_TIMERS = {"idle": MarkStyle("open"), "close": MarkStyle("repeat", "/")}
 
 
 def entries(geometry: Geometry) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from tcplab.core.trace import Trace
 from tcplab.model.ports import PortUse, Verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.port_table import LocalPorts, local_ports
-from tcplab.pictures.theme import Line, Mark, Picture, Text, filled, rectangle
+from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
 
 
 class Style(NamedTuple):
@@ -30,19 +30,19 @@ class Style(NamedTuple):
 
     letter: str
     word: str
-    mark: Mark
+    mark: MarkStyle
 
 
 #: In the order of the legend; a state that is not here is drawn like another one, by `_LIKE`.
 STYLES = {
-    "FREE": Style("", "free", Mark("paper")),
-    "ESTABLISHED": Style("E", "ESTABLISHED", Mark("open")),
-    "TIME_WAIT": Style("T", "TIME_WAIT", Mark("waiting", "/")),
-    "BOUND": Style("B", "bound, not connected", Mark("opening", "x")),
-    "SYN_SENT": Style("S", "SYN_SENT", Mark("opening", "|")),
-    "FIN_WAIT_2": Style("F", "FIN_WAIT", Mark("closing first", "\\")),
-    "LAST_ACK": Style("C", "CLOSE_WAIT or LAST_ACK", Mark("closing second", "-")),
-    "RESERVED": Style("R", "reserved", Mark("waiting", ".")),
+    "FREE": Style("", "free", MarkStyle("paper")),
+    "ESTABLISHED": Style("E", "ESTABLISHED", MarkStyle("open")),
+    "TIME_WAIT": Style("T", "TIME_WAIT", MarkStyle("waiting", "/")),
+    "BOUND": Style("B", "bound, not connected", MarkStyle("opening", "x")),
+    "SYN_SENT": Style("S", "SYN_SENT", MarkStyle("opening", "|")),
+    "FIN_WAIT_2": Style("F", "FIN_WAIT", MarkStyle("closing first", "\\")),
+    "LAST_ACK": Style("C", "CLOSE_WAIT or LAST_ACK", MarkStyle("closing second", "-")),
+    "RESERVED": Style("R", "reserved", MarkStyle("waiting", ".")),
 }
 _LIKE = {
     "FIN_WAIT_1": "FIN_WAIT_2", "CLOSING": "FIN_WAIT_2", "CLOSE_WAIT": "LAST_ACK", "SYN_RECV": "SYN_SENT",

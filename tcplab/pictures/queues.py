@@ -24,7 +24,7 @@ from tcplab.core.trace import SocketSample, Trace
 from tcplab.model.listener import accept_queue_holds, syn_queue_holds
 from tcplab.model.rules import Sysctls
 from tcplab.pictures import theme as look
-from tcplab.pictures.theme import Line, Mark, Picture, Text, filled, rectangle
+from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
 
 #: A client's views of its connection …
 CONNECTING, CONNECTED = "connect() waits", "connected"
@@ -204,14 +204,14 @@ def queue_lengths(trace: Trace) -> Queues | None:
 
 
 #: How a view is drawn; ghosts have the colour of errors.
-MARKS: dict[str, Mark] = {
-    CONNECTING: Mark("opening", "/"),
-    CONNECTED: Mark("open"),
-    HALF_OPEN: Mark("opening", "/"),
-    IN_QUEUE: Mark("closing first", "."),
-    ACCEPTED: Mark("open"),
-    GHOST: Mark("error", "x", "dash"),
-    HALF_GHOST: Mark("error", "\\", "dash"),
+MARKS: dict[str, MarkStyle] = {
+    CONNECTING: MarkStyle("opening", "/"),
+    CONNECTED: MarkStyle("open"),
+    HALF_OPEN: MarkStyle("opening", "/"),
+    IN_QUEUE: MarkStyle("closing first", "."),
+    ACCEPTED: MarkStyle("open"),
+    GHOST: MarkStyle("error", "x", "dash"),
+    HALF_GHOST: MarkStyle("error", "\\", "dash"),
 }
 #: px: a row, all rows of a block together, the curve of a queue, and the gaps between them.
 _ROW, _BLOCK, _CURVE, _GAP, _HEADING = 20, 240, 64, 22, 20

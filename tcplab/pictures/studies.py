@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Trace
 from tcplab.pictures import theme as look
-from tcplab.pictures.theme import Line, Mark, Picture, Text, Theme, filled, rectangle
+from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, Theme, filled, rectangle
 
 #: More rows of connections than these would be thinner than a line of text.
 _MOST_ROWS = 20
@@ -35,32 +35,32 @@ _FAR, _ROOM = 0.7, 0.35
 _PATTERN = {"": "plain", ".": "dotted", "/": "hatched", "x": "crossed"}
 
 
-class Kind(NamedTuple):
+class BarKind(NamedTuple):
     """What one kind of bar means, and how it is drawn."""
 
     words: str
-    mark: Mark
+    mark: MarkStyle
     #: How much of its colour the fill has.
     alpha: float = 0.4
 
 
 #: The answers to a request, from the bottom up.
 _ANSWERS = {
-    "writes_accepted": Kind("writes accepted", Mark("open"), 0.7),
-    "reads": Kind("reads", Mark("waiting"), 0.7),
-    "reads_from_old_primary": Kind("reads from the old primary", Mark("opening", "."), 0.45),
-    "writes_refused": Kind("writes refused", Mark("closing second", "/"), 0.45),
-    "errors": Kind("errors", Mark("error", "x"), 0.45),
+    "writes_accepted": BarKind("writes accepted", MarkStyle("open"), 0.7),
+    "reads": BarKind("reads", MarkStyle("waiting"), 0.7),
+    "reads_from_old_primary": BarKind("reads from the old primary", MarkStyle("opening", "."), 0.45),
+    "writes_refused": BarKind("writes refused", MarkStyle("closing second", "/"), 0.45),
+    "errors": BarKind("errors", MarkStyle("error", "x"), 0.45),
 }
 #: Where a connection leads, and whether it is alive.
 _LEADS = {
-    "primary": Kind("to the primary", Mark("open")),
-    "old": Kind("to the old primary, after the failure", Mark("closing second", "/")),
-    "new": Kind("to the new primary", Mark("closing first", ".")),
+    "primary": BarKind("to the primary", MarkStyle("open")),
+    "old": BarKind("to the old primary, after the failure", MarkStyle("closing second", "/")),
+    "new": BarKind("to the new primary", MarkStyle("closing first", ".")),
 }
 _ALIVE = {
-    "alive": Kind("alive", Mark("open"), 0.55),
-    "zombie": Kind("dead, and still in the pool", Mark("error", "/"), 0.15),
+    "alive": BarKind("alive", MarkStyle("open"), 0.55),
+    "zombie": BarKind("dead, and still in the pool", MarkStyle("error", "/"), 0.15),
 }
 
 
@@ -117,7 +117,7 @@ class _Panels:
         x, y = [self.t[i] for i in kept] + [self.t[-1]], [values[i] for i in kept] + [values[-1]]
         return {"type": "scatter", "mode": "lines", "name": name, "x": x, "y": y} | properties
 
-    def connections(self, kinds: Mapping[str, Kind], axis: str) -> list[dict[str, Any]]:
+    def connections(self, kinds: Mapping[str, BarKind], axis: str) -> list[dict[str, Any]]:
         """A row of bars for each connection, a bar for each of its states."""
         bars = {state: Line() for state in kinds}
         for row, since, until, state in self.trace.series["connections"]:
@@ -132,7 +132,7 @@ class _Panels:
             made.append(bars[state].trace(words, line={"width": 1, "color": colour}, yaxis=axis, **area))
         return made
 
-    def legend(self, kinds: Mapping[str, Kind], *more: str) -> str:
+    def legend(self, kinds: Mapping[str, BarKind], *more: str) -> str:
         """What the bars of the rows mean."""
         drawn = {state for row, _, _, state in self.trace.series["connections"] if row < self.rows}
         parts = [_key(kind) for state, kind in kinds.items() if state in drawn]
@@ -142,7 +142,7 @@ class _Panels:
         return "   ".join([*parts, *more])
 
 
-def _key(kind: Kind) -> str:
+def _key(kind: BarKind) -> str:
     return f"{_PATTERN[kind.mark.pattern]}: {kind.words}"
 
 

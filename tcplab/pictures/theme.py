@@ -2,7 +2,7 @@
 
 Colours are those of Okabe and Ito ("Color Universal Design", 2008), which people with any of the
 common colour deficiencies can tell apart, darkened or lightened where text on white or on near-black
-has them. No picture says anything by colour alone: a `Mark` has a symbol, a dash or a pattern too, and
+has them. No picture says anything by colour alone: a `MarkStyle` has a symbol, a dash or a pattern too, and
 a word names it.
 
 A picture has its own background and is readable on any page, on a slide and as a downloaded SVG.
@@ -32,7 +32,7 @@ FONT_FAMILY = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans'
 CHARACTER = 7.3
 
 
-class Mark(NamedTuple):
+class MarkStyle(NamedTuple):
     """How one kind of thing looks: its colour, and what tells it from others without colour."""
 
     #: A colour of `Theme` by name: `error`, a verdict, a phase, a timer.
@@ -67,7 +67,7 @@ class Theme:
     states: dict[str, str] = field(default_factory=dict)
     timers: dict[str, str] = field(default_factory=dict)
 
-    def of(self, mark: Mark) -> str:
+    def of(self, mark: MarkStyle) -> str:
         """The colour of a mark."""
         named = self.zones | self.states | self.timers
         return named.get(mark.colour) or str(getattr(self, mark.colour))
@@ -95,10 +95,10 @@ PHASES = ("opening", "open", "closing first", "closing second", "waiting")
 
 #: The timers of a socket by their names in ss.
 TIMERS = {
-    "on": Mark("on", width=3),
-    "keepalive": Mark("keepalive", dash="dot", width=3),
-    "persist": Mark("persist", dash="dash", width=3),
-    "timewait": Mark("timewait", dash="dashdot", width=3),
+    "on": MarkStyle("on", width=3),
+    "keepalive": MarkStyle("keepalive", dash="dot", width=3),
+    "persist": MarkStyle("persist", dash="dash", width=3),
+    "timewait": MarkStyle("timewait", dash="dashdot", width=3),
 }
 
 LIGHT = Theme(

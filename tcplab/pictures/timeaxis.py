@@ -270,10 +270,11 @@ def place(trace: Trace) -> Placement:
     """Give every event its row."""
     intervals = states(trace)
     events = _events(trace, intervals)
-    spoken = trace.packets
+    packets = trace.packets
     outer = set(hosts_of(trace)[:1] + hosts_of(trace)[-1:])
-    sent = [0.0] * len(spoken)
-    arrived: list[float | None] = [None] * len(spoken)
+    lines = [len(call_lines(call)) for call in trace.calls]
+    sent = [0.0] * len(packets)
+    arrived: list[float | None] = [None] * len(packets)
     rows: dict[int, list[float]] = {
         _NOTE: [0.0] * len(trace.notes),
         _CHANGE: [0.0] * len(intervals),
@@ -312,9 +313,9 @@ def place(trace: Trace) -> Placement:
                 )
                 sent[i] = last_tail[host] = y
                 columns[""] = y + 2
-                in_flight += spoken[i].arrives is not None
+                in_flight += packets[i].arrives is not None
             elif what in (_ARRIVE, _ARRIVE_AT_ONCE):
-                flight = t - spoken[i].t
+                flight = t - packets[i].t
                 y = max(
                     y,
                     sent[i] + drop(flight),
@@ -324,7 +325,7 @@ def place(trace: Trace) -> Placement:
                 arrived[i] = last_head[host] = y
                 in_flight -= 1
             elif what in (_NOTE, _CHANGE, _RETURN):
-                half = ROW / 2 * (len(call_lines(trace.calls[i])) if what == _RETURN else 1)
+                half = ROW / 2 * (lines[i] if what == _RETURN else 1)
                 if what == _NOTE or host not in outer:
                     arrows = max(last_head.values(), default=far_up)
                     if host and host not in outer:
@@ -340,11 +341,11 @@ def place(trace: Trace) -> Placement:
                 tick, is_ticked = y, True
             # Room for what has no end in time: an arrow that is not received, a text of several lines.
             below = 0.0
-            if what == _SEND and spoken[i].arrives is None:
+            if what == _SEND and packets[i].arrives is None:
                 below = STUMP
                 last_stump = y + STUMP
             elif what == _RETURN:
-                below = ROW / 2 * (len(call_lines(trace.calls[i])) - 1)
+                below = ROW / 2 * (lines[i] - 1)
             low, high = min(low, y), max(high, y + below)
         if is_gap:
             gaps.append(Gap(times[-1], t, bottoms[-1], low))

@@ -14,14 +14,14 @@ from typing import Any
 from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, Lane, LegLanes
 from tcplab.core.text import in_words
 from tcplab.pictures import theme as look
-from tcplab.pictures.theme import Line, Mark, Picture, Text
+from tcplab.pictures.theme import Line, MarkStyle, Picture, Text
 
 #: The line of a lane by its kind, and the symbol at its ends.
 _MARKS = {
-    SILENCE: Mark("soft", symbol="line-ns-open"),
-    PROBES: Mark("probe", dash="dot", symbol="circle-open"),
-    TIMER: Mark("open", symbol="diamond"),
-    MIDDLEBOX: Mark("error", dash="dash", symbol="square"),
+    SILENCE: MarkStyle("soft", symbol="line-ns-open"),
+    PROBES: MarkStyle("probe", dash="dot", symbol="circle-open"),
+    TIMER: MarkStyle("open", symbol="diamond"),
+    MIDDLEBOX: MarkStyle("error", dash="dash", symbol="square"),
 }
 #: Ends of the axis, seconds, and the strip for "never".
 LEFT, RIGHT, NEVER, NEVER_TO = 1.0, 864_000.0, 5_000_000.0, 12_000_000.0

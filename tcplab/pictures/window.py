@@ -24,13 +24,13 @@ from tcplab.follow import WINDOW_PROBE
 from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.text import hover_texts, words
-from tcplab.pictures.theme import Line, Mark, Picture, Text, filled, rectangle
+from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
 
 #: A zone of the number line and the line of a RST, by verdict.
 VERDICTS = {
-    "accepted": Mark("accepted"),
-    "challenged": Mark("challenged", "/", "dash"),
-    "ignored": Mark("ignored", ".", "dot"),
+    "accepted": MarkStyle("accepted"),
+    "challenged": MarkStyle("challenged", "/", "dash"),
+    "ignored": MarkStyle("ignored", ".", "dot"),
 }
 #: y in px of the bar of zones.
 _BAR_TOP, _BAR_BOTTOM = 92, 138
