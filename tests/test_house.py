@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "capture": BENCH,
     "what_if": BENCH | {"experiments", "capture"},
     "advice": STORIES,
-    "lesson": {"core"},
+    "lesson": {"core", "capture"},  # what belongs to a recording
     "pictures": PICTURES,
     "widgets": PICTURES,
     "doctor": {"core", "bench"},

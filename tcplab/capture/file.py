@@ -60,29 +60,8 @@ from typing import Any
 
 import numpy as np
 
-from tcplab.capture import CaptureError, Source
-from tcplab.capture.plain import (
-    CUT_SHORT,
-    INTERFACE,
-    LARGEST_BLOCK,
-    LARGEST_PACKET,
-    LATEST,
-    MOST_INTERFACES,
-    MOST_SECTIONS,
-    OLD_PACKET,
-    ORDERS,
-    PACKET,
-    PCAP,
-    PCAP_HEADER,
-    PCAPNG,
-    SECTION,
-    SIMPLE_PACKET,
-    SMALLEST,
-    TSOFFSET,
-    TSRESOL,
-    Trouble,
-    check_beginning,
-)
+from tcplab.capture import CaptureError, Source, plain
+from tcplab.capture.plain import CUT_SHORT, Trouble
 from tcplab.core.text import SECOND
 
 #: Bytes read at a time: small enough to stay in a processor's cache, large enough for NumPy.
@@ -165,9 +144,9 @@ class Records:
         with self._source as source, ThreadPoolExecutor(1) as ahead:
             window = self._window = Window(source, ahead)
             magic = bytes(window.memory[window.at : min(window.at + 4, window.end)])
-            check_beginning(source, magic)
-            if magic in PCAP:
-                yield from self._pcap(window, *PCAP[magic])
+            plain.check_beginning(source, magic)
+            if magic in plain.PCAP:
+                yield from self._pcap(window, *plain.PCAP[magic])
             else:
                 yield from self._pcapng(window)
             if source.broken and not self.trouble:
@@ -183,11 +162,11 @@ class Records:
         return np.arange(self.packets - count + 1, self.packets + 1, dtype=np.uint32)
 
     def _pcap(self, window: Window, order: str, tick: int, header: int) -> Iterator[Batch]:
-        if window.end < window.at + PCAP_HEADER:
+        if window.end < window.at + plain.PCAP_HEADER:
             return self.stop(CUT_SHORT)
         # The upper bits of the link type describe frame check sequences.
         link = unpack_from(order + "I", window.memory, window.at + 20)[0] & 0xFFFF
-        layout, at = pcap_layout(order, header), window.at + PCAP_HEADER
+        layout, at = pcap_layout(order, header), window.at + plain.PCAP_HEADER
         kind = np.dtype([(name, order + "u4") for name in ("second", "fraction", "stored", "wire")])
         while True:
             starts, at = record_starts(window.memory, at, window.end, layout)
@@ -195,7 +174,7 @@ class Records:
             stored = heads["stored"].astype(np.int64)
             if len(starts) and starts[-1] + header + stored[-1] > window.end:
                 at = int(starts[-1])
-            absurd = np.flatnonzero(stored > LARGEST_PACKET)[:1]
+            absurd = np.flatnonzero(stored > plain.LARGEST_PACKET)[:1]
             whole = slice(0, int(absurd[0])) if len(absurd) else slice(0, int(np.searchsorted(starts, at)))
             heads, stored = heads[whole], stored[whole]
             t = heads["second"].astype(np.int64) * SECOND + heads["fraction"].astype(np.int64) * tick
@@ -216,8 +195,8 @@ class Records:
     def _pcapng(self, window: Window) -> Iterator[Batch]:
         at, look, section, sections = window.at, FIRST_LOOK, None, 0
         while True:
-            if window.memory[at : at + 4] == PCAPNG and at + 12 <= window.end:
-                order = ORDERS.get(bytes(window.memory[at + 8 : at + 12]))
+            if window.memory[at : at + 4] == plain.PCAPNG and at + 12 <= window.end:
+                order = plain.ORDERS.get(bytes(window.memory[at + 8 : at + 12]))
                 if order is None and section is None:
                     raise CaptureError(
                         f"{self.name} is not a capture file that can be read: "
@@ -227,8 +206,8 @@ class Records:
                     why = "a section begins that does not say in which byte order it is"
                     return self.stop(Trouble("damaged", why))
                 sections += 1
-                if sections > MOST_SECTIONS:
-                    why = f"it has more than {MOST_SECTIONS:,} sections"
+                if sections > plain.MOST_SECTIONS:
+                    why = f"it has more than {plain.MOST_SECTIONS:,} sections"
                     return self.stop(Trouble("read no further than", why))
                 section, look = _Section(self, order), FIRST_LOOK
             before = at
@@ -250,41 +229,26 @@ class _Interfaces:
     """The interfaces of a section, by number."""
 
     def __init__(self) -> None:
-        self.link: list[int] = []
-        self.snaplen: list[int] = []
-        #: if_tsresol as stored, and if_tsoffset in seconds.
-        self.resolution: list[int] = []
-        self.offset: list[int] = []
+        self.described: list[plain.Interface] = []
 
-    def add(self, block: bytes, order: str) -> None:
-        """Take an interface description block."""
-        link, _, snaplen = unpack_from(order + "HHI", block, 8)
-        resolution, offset, at = 6, 0, 16
-        while at + 4 <= len(block) - 4:
-            code, size = unpack_from(order + "HH", block, at)
-            if code == 0 or at + 4 + size > len(block) - 4:
-                break
-            if code == TSRESOL and size == 1:
-                resolution = block[at + 4]
-            elif code == TSOFFSET and size == 8:
-                (offset,) = unpack_from(order + "q", block, at + 4)
-            at += 4 + (size + 3 & ~3)
-        self.link.append(link)
-        self.snaplen.append(snaplen or LARGEST_PACKET)
-        self.resolution.append(resolution)
-        self.offset.append(offset)
+    @property
+    def links(self) -> list[int]:
+        """Their link types."""
+        return [each.link for each in self.described]
 
     def nanoseconds(self, number: Array, ticks: Array) -> Array:
         """Times since 1970 of packets by their interfaces' clocks."""
-        resolutions = np.array(self.resolution, np.uint8)[number]
+        resolutions = [each.resolution for each in self.described]
+        of_packet = np.array(resolutions, np.uint8)[number]
         t = np.empty(len(number), np.int64)
-        for each in set(self.resolution):
-            chosen = resolutions == each
+        for each in set(resolutions):
+            chosen = of_packet == each
             if chosen.any():
                 t[chosen] = _nanoseconds(ticks[chosen], each)
-        if any(self.offset):
-            offsets = [max(-LATEST, min(each * SECOND, LATEST)) for each in self.offset]
-            t = np.clip(t + np.array(offsets)[number], 0, LATEST)
+        offsets = [each.offset * SECOND for each in self.described]
+        if any(offsets):
+            limited = [max(-plain.LATEST, min(each, plain.LATEST)) for each in offsets]
+            t = np.clip(t + np.array(limited)[number], 0, plain.LATEST)
         return t
 
 
@@ -296,17 +260,17 @@ def _nanoseconds(ticks: Array, resolution: int) -> Array:
         rest = ticks - (whole << np.uint64(power) if power < 64 else whole)
         kept = min(power, 34)  # a nanosecond is 2^-30 s; with more bits the product would not fit
         rest = rest >> np.uint64(power - kept) if power - kept < 64 else np.zeros_like(rest)
-        late = whole > LATEST // SECOND
+        late = whole > plain.LATEST // SECOND
         t = whole * np.uint64(SECOND) + (rest * np.uint64(SECOND) >> np.uint64(kept))
     elif power <= 9:
         factor = 10 ** (9 - power)
-        late = ticks > LATEST // factor
+        late = ticks > plain.LATEST // factor
         t = ticks * np.uint64(factor)
     else:
         t = ticks // np.uint64(10 ** (power - 9)) if power - 9 < 20 else np.zeros_like(ticks)
-        late = t > LATEST
-    t[late] = LATEST
-    return np.minimum(t, np.uint64(LATEST)).astype(np.int64)
+        late = t > plain.LATEST
+    t[late] = plain.LATEST
+    return np.minimum(t, np.uint64(plain.LATEST)).astype(np.int64)
 
 
 class _Section:
@@ -314,7 +278,7 @@ class _Section:
 
     def __init__(self, records: Records, order: str) -> None:
         self._records, self._order = records, order
-        self._layout = pcapng_layout(order, PCAPNG)
+        self._layout = pcapng_layout(order, plain.PCAPNG)
         self._interfaces = _Interfaces()
         self._last_t = 0
         #: Interfaces described before the part that is read.
@@ -330,14 +294,14 @@ class _Section:
         heads = gather(window.memory, starts, self._block)
         kinds, sizes = heads["type"].astype(np.int64), heads["size"].astype(np.int64)
         smallest = np.full(len(starts), 12)
-        for kind, size in SMALLEST.items():
+        for kind, size in plain.SMALLEST.items():
             smallest[kinds == kind] = size
-        wrong = (sizes < smallest) | (sizes % 4 != 0) | (sizes > LARGEST_BLOCK)
+        wrong = (sizes < smallest) | (sizes % 4 != 0) | (sizes > plain.LARGEST_BLOCK)
         there = wrong | (starts + sizes <= window.end)
         lengths = fields(window.memory, self._order + "u4")
         wrong |= there & (lengths[np.where(wrong | ~there, starts, starts + sizes - 4)] != sizes)
-        ends = wrong | ~there | (kinds == SECTION)
-        ends[:1] &= kinds[:1] != SECTION
+        ends = wrong | ~there | (kinds == plain.SECTION)
+        ends[:1] &= kinds[:1] != plain.SECTION
         ends[:1] |= wrong[:1] | ~there[:1]
         (last,) = np.flatnonzero(ends)[:1].tolist() or [len(starts)]
         why = ""
@@ -347,24 +311,27 @@ class _Section:
                 why = f"a block of {int(sizes[last]):,} bytes begins there, or says so"
         starts, kinds, sizes = starts[:last], kinds[:last], sizes[:last]
         self._describe(window, starts, kinds, sizes)
-        packets = np.flatnonzero((kinds == PACKET) | (kinds == SIMPLE_PACKET) | (kinds == OLD_PACKET))
+        packets = np.flatnonzero(
+            (kinds == plain.PACKET) | (kinds == plain.SIMPLE_PACKET) | (kinds == plain.OLD_PACKET)
+        )
         if len(packets):
-            known = np.cumsum(kinds == INTERFACE)[packets] + self._before
+            known = np.cumsum(kinds == plain.INTERFACE)[packets] + self._before
             parts = starts[packets], kinds[packets], sizes[packets], known
             why = (yield from self._packets(window, *parts)) or why
-        self._before = len(self._interfaces.link)
+        self._before = len(self._interfaces.described)
         if why:
             self._records.stop(Trouble("damaged", why))
         return after
 
     def _describe(self, window: Window, starts: Array, kinds: Array, sizes: Array) -> None:
-        for i in np.flatnonzero(kinds == INTERFACE).tolist():
-            if len(self._interfaces.link) >= MOST_INTERFACES:
+        for i in np.flatnonzero(kinds == plain.INTERFACE).tolist():
+            if len(self._interfaces.described) >= plain.MOST_INTERFACES:
                 raise CaptureError(
-                    f"{self._records.name} describes more than {MOST_INTERFACES:,} network interfaces, "
+                    f"{self._records.name} describes more than {plain.MOST_INTERFACES:,} network interfaces, "
                     "which tcplab does not read."
                 )
-            self._interfaces.add(bytes(window.memory[starts[i] : starts[i] + sizes[i]]), self._order)
+            body = bytes(window.memory[starts[i] + 8 : starts[i] + sizes[i] - 4])
+            self._interfaces.described.append(plain.interface(body, self._order))
 
     def _packets(
         self, window: Window, starts: Array, kinds: Array, sizes: Array, known: Array
@@ -372,17 +339,19 @@ class _Section:
         heads = gather(window.memory, starts, self._packet)
         number, stored = heads["interface"].astype(np.int64), heads["stored"].astype(np.int64)
         wire, data = heads["wire"].astype(np.int64), starts + 28
-        old, simple = kinds == OLD_PACKET, kinds == SIMPLE_PACKET
+        old, simple = kinds == plain.OLD_PACKET, kinds == plain.SIMPLE_PACKET
         if old.any():  # a 16 bit number, then how many packets were lost
             number[old] = number[old] & 0xFFFF if self._order == "<" else number[old] >> 16
         room = sizes - 32
         if simple.any():  # its length on the wire, then the data
             wire[simple], number[simple], data[simple] = number[simple], 0, starts[simple] + 12
             room[simple] = sizes[simple] - 16
-            snaplen = self._interfaces.snaplen[0] if self._interfaces.snaplen else LARGEST_PACKET
+            snaplen = (
+                self._interfaces.described[0].snaplen if self._interfaces.described else plain.LARGEST_PACKET
+            )
             stored[simple] = np.minimum(np.minimum(wire[simple], room[simple]), snaplen)
         nowhere, why = number >= known, ""
-        wrong = nowhere | (stored > room) | (stored > LARGEST_PACKET)
+        wrong = nowhere | (stored > room) | (stored > plain.LARGEST_PACKET)
         if wrong.any():
             end = int(wrong.argmax())
             why = (
@@ -399,11 +368,11 @@ class _Section:
             t = self._filled(t, simple)
         self._last_t = int(t[-1])
         whole = Batch(window.memory, -1, self._records.numbers(len(heads)), t, data, stored, wire)
-        kinds_of_link = set(self._interfaces.link)
+        kinds_of_link = set(self._interfaces.links)
         if len(kinds_of_link) == 1:
             yield replace(whole, link=kinds_of_link.pop())
             return why
-        links = np.array(self._interfaces.link)[number]
+        links = np.array(self._interfaces.links)[number]
         for link in sorted(kinds_of_link & set(np.unique(links).tolist())):
             yield whole.of(np.flatnonzero(links == link), link)
         return why
@@ -487,12 +456,12 @@ def pcap_layout(order: str, header: int) -> Layout:
 
     The upper half of the seconds stays the same for 18 hours.
     """
-    return Layout(order, 8, header, header, LARGEST_PACKET, 2 if order == "<" else 0, 2)
+    return Layout(order, 8, header, header, plain.LARGEST_PACKET, 2 if order == "<" else 0, 2)
 
 
 def pcapng_layout(order: str, stop: bytes) -> Layout:
     """Blocks of a pcapng file: type, length, …, length. Nearly all are of one type."""
-    return Layout(order, 4, 0, 12, LARGEST_BLOCK, 0, 4, stop, twice=True)
+    return Layout(order, 4, 0, 12, plain.LARGEST_BLOCK, 0, 4, stop, twice=True)
 
 
 def record_starts(memory: bytearray, low: int, high: int, layout: Layout) -> tuple[Array, int]:

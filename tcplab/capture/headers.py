@@ -12,37 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tcplab.capture import plain
 from tcplab.capture.file import Array, Batch, fields, gather
 from tcplab.capture.pcap import LARGEST_WINDOW_SCALE
-from tcplab.capture.plain import (
-    AUTHENTICATION,
-    EXTENSIONS,
-    FAMILIES,
-    FIRST_BYTES,
-    FIRST_TYPE,
-    FRAGMENT,
-    ICMP,
-    ICMP_HEADER,
-    ICMP_V6,
-    IPV4,
-    IPV6,
-    LINK_TUNNELS,
-    MOST_ERRORS,
-    MOST_EXTENSIONS,
-    MOST_TAGS,
-    QUOTED,
-    SNAP,
-    TCP,
-    TUNNELS,
-    UDP,
-    UDP_TUNNELS,
-    VERSIONS,
-    VLAN_TAGS,
-    Fragments,
-    Key,
-    Quote,
-    quote,
-)
+from tcplab.capture.plain import IPV4, IPV6, TCP, Fragments, Key, Quote
 
 #: The options of nearly all segments: NOP, NOP, timestamps of ten bytes.
 USUAL_OPTIONS = 0x0101080A
@@ -103,8 +76,8 @@ def network_layers(memory: bytearray, link: Link, row: Array, at: Array, end: Ar
         if link.only:
             kind[kind != link.only] = 0
     at = at + link.header
-    for _ in range(MOST_TAGS):
-        tagged = np.isin(kind, VLAN_TAGS)
+    for _ in range(plain.MOST_TAGS):
+        tagged = np.isin(kind, plain.VLAN_TAGS)
         if not tagged.any():
             break
         ok = ~tagged | (at + 4 <= end[row])
@@ -118,17 +91,17 @@ def _by_family(memory: bytearray, at: Array) -> Array:
     kind = np.zeros(len(at), np.int64)
     for order in "<>":
         families = fields(memory, order + "u4")[at]
-        for family, network in FAMILIES.items():
+        for family, network in plain.FAMILIES.items():
             kind[families == family] = network
     return kind
 
 
 def for_scapy(memory: bytearray, link: Link, network: Network, end: Array) -> Array:
     """Which of these frames may hold TCP in a way that only scapy knows."""
-    asked = np.isin(network.kind, LINK_TUNNELS)
+    asked = np.isin(network.kind, plain.LINK_TUNNELS)
     if link.header == 14:
-        llc = (network.kind < FIRST_TYPE) & (network.at + 8 <= end[network.row])
-        asked |= llc & (fields(memory, ">u2")[network.at] == SNAP)
+        llc = (network.kind < plain.FIRST_TYPE) & (network.at + 8 <= end[network.row])
+        asked |= llc & (fields(memory, ">u2")[network.at] == plain.SNAP)
     return asked
 
 
@@ -272,7 +245,7 @@ class Dissector:
                 self.fragments.later(key, stop, mf)
         sound &= (frag & OFFSET) == 0
         self._ask(batch, headers, row, network.at + size, proto, sound, end)
-        error = np.flatnonzero(sound & (proto == ICMP))
+        error = np.flatnonzero(sound & (proto == plain.ICMP))
         self._icmp(batch, 4, row[error], network.at[error], (network.at + size)[error], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, raw, begin = row[ours], raw[ours], (network.at + size)[ours]
@@ -291,8 +264,10 @@ class Dissector:
         sound = raw["first"] >> 4 == 6
         byte, short, word = (fields(batch.memory, kind) for kind in ("u1", ">u2", ">u4"))
         frag, ident = np.full(len(row), -1, np.int64), np.zeros(len(row), np.int64)
-        for _ in range(MOST_EXTENSIONS):
-            here = np.flatnonzero(sound & np.isin(proto, (*EXTENSIONS, FRAGMENT, AUTHENTICATION)))
+        for _ in range(plain.MOST_EXTENSIONS):
+            here = np.flatnonzero(
+                sound & np.isin(proto, (*plain.EXTENSIONS, plain.FRAGMENT, plain.AUTHENTICATION))
+            )
             if not len(here):
                 break
             there = at[here] + 8 <= end[row[here]]
@@ -300,8 +275,8 @@ class Dissector:
             here = here[there]
             place, kind = at[here], proto[here]
             units = byte[place + 1].astype(np.int64)
-            size = np.where(kind == AUTHENTICATION, units * 4 + 8, units * 8 + 8)
-            cut = kind == FRAGMENT
+            size = np.where(kind == plain.AUTHENTICATION, units * 4 + 8, units * 8 + 8)
+            cut = kind == plain.FRAGMENT
             size[cut] = 8
             frag[here[cut]], ident[here[cut]] = short[place[cut] + 2], word[place[cut] + 4]
             proto[here], at[here] = byte[place], place + size
@@ -313,7 +288,7 @@ class Dissector:
             for key, last, mf in zip(_keys6(raw, later, ident), ends.tolist(), more.tolist(), strict=True):
                 self.fragments.later(key, last, mf)
         self._ask(batch, headers, row, at, proto, sound, end)
-        error = np.flatnonzero(sound & (proto == ICMP_V6))
+        error = np.flatnonzero(sound & (proto == plain.ICMP_V6))
         self._icmp(batch, 6, row[error], network.at[error], at[error], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, at, raw = row[ours], at[ours], raw[ours]
@@ -327,26 +302,28 @@ class Dissector:
 
     def _icmp(self, batch: Batch, version: int, row: Array, ip: Array, at: Array, end: Array) -> None:
         """Keep the errors among the ICMP messages that begin at `at`, behind IP headers at `ip`."""
-        codes, header, protocol, _, _ = VERSIONS[version]
-        whole = at + ICMP_HEADER + header + QUOTED <= end[row]
+        codes, header, protocol, _, _ = plain.VERSIONS[version]
+        whole = at + plain.ICMP_HEADER + header + plain.QUOTED <= end[row]
         row, ip, at = row[whole], ip[whole], at[whole]
         byte = fields(batch.memory, "u1")
-        errors = np.isin(byte[at], [kind for kind, _ in codes]) & (byte[at + ICMP_HEADER + protocol] == TCP)
-        for i in np.flatnonzero(errors).tolist()[: MOST_ERRORS - len(self.quotes)]:
+        errors = np.isin(byte[at], [kind for kind, _ in codes]) & (
+            byte[at + plain.ICMP_HEADER + protocol] == TCP
+        )
+        for i in np.flatnonzero(errors).tolist()[: plain.MOST_ERRORS - len(self.quotes)]:
             message = bytes(batch.memory[int(at[i]) : int(end[row[i]])])
             outer = bytes(batch.memory[int(ip[i]) : int(at[i])])
-            error = quote(version, outer, message, int(batch.frame[row[i]]), int(batch.t[row[i]]))
+            error = plain.quote(version, outer, message, int(batch.frame[row[i]]), int(batch.t[row[i]]))
             self.quotes += [error] if error else []
 
     def _ask(
         self, batch: Batch, headers: Headers, row: Array, at: Array, proto: Array, sound: Array, end: Array
     ) -> None:
         """Note what scapy should look at: tunnels."""
-        asked = sound & np.isin(proto, TUNNELS)
-        udp = np.flatnonzero(sound & (proto == UDP) & (at + 8 <= end[row]))
+        asked = sound & np.isin(proto, plain.TUNNELS)
+        udp = np.flatnonzero(sound & (proto == plain.UDP) & (at + 8 <= end[row]))
         if len(udp):
             ports = fields(batch.memory, ">u2")[at[udp] + 2]
-            asked[udp[np.isin(ports, UDP_TUNNELS)]] = True
+            asked[udp[np.isin(ports, plain.UDP_TUNNELS)]] = True
         if asked.any():
             headers.unknown.append(row[asked])
 
@@ -462,7 +439,7 @@ class FirstPayload:
         #: The packet in which the first payload came, an index of the table; -1: none.
         self.row = np.empty(0, np.int64)
         #: What is stored of it, and how many bytes that is.
-        self.bytes = np.empty(0, f"V{FIRST_BYTES}")
+        self.bytes = np.empty(0, f"V{plain.FIRST_BYTES}")
         self.size = np.empty(0, np.uint8)
 
     def take(
@@ -484,10 +461,10 @@ class FirstPayload:
         there = np.flatnonzero((length > 0) & (self.row[direction] < 0))
         directions, first = np.unique(direction[there], return_index=True)
         new = there[first]
-        size = np.minimum(length[new], np.clip(end[new] - body[new], 0, FIRST_BYTES))
+        size = np.minimum(length[new], np.clip(end[new] - body[new], 0, plain.FIRST_BYTES))
         size[body[new] < 0] = 0
         self.row[directions], self.size[directions] = start + new, size
-        self.bytes[directions] = fields(memory, f"V{FIRST_BYTES}")[np.where(size > 0, body[new], 0)]
+        self.bytes[directions] = fields(memory, f"V{plain.FIRST_BYTES}")[np.where(size > 0, body[new], 0)]
 
     def of(self, direction: int) -> bytes:
         """The first bytes of a direction; empty when none are stored."""

@@ -2,8 +2,8 @@
 
 It reads in a browser what the fast reader (file.py, headers.py, table.py) reads elsewhere, and it
 judges the fast one in tests: both must find the same packets, connections and words. Records, links
-and headers are taken apart in independent code. Shared is only what concerns single packets anyway,
-defined here and used by both: tunnels through scapy, IP fragments, and ICMP errors.
+and headers are taken apart in independent code. Shared is only what concerns a single packet or
+interface, defined here and used by both: interface descriptions, IP fragments, ICMP errors.
 
 The whole file is in memory while it is read; of each packet its `Segment` is kept.
 """
@@ -137,7 +137,7 @@ class Frames:
             self.at = begin + stored
 
     def _pcapng(self) -> Iterator[tuple[int, int, bytes, int]]:
-        order, interfaces, last, sections = "", list[_Interface](), 0, 0
+        order, interfaces, last, sections = "", list[Interface](), 0, 0
         while self.at < len(self.content):
             self._unpack("12x", self.at)
             if self.content.startswith(PCAPNG, self.at):
@@ -157,7 +157,7 @@ class Frames:
                         f"{self.name} describes more than {MOST_INTERFACES:,} network interfaces, "
                         "which tcplab does not read."
                     )
-                interfaces.append(_interface(body, order))
+                interfaces.append(interface(body, order))
             elif kind in (PACKET, OLD_PACKET, SIMPLE_PACKET):
                 packet = self._packet(kind, body, order, interfaces, last)
                 last = packet[0]
@@ -176,7 +176,7 @@ class Frames:
             raise _Broken(Trouble("read no further than", f"it has more than {MOST_SECTIONS:,} sections"))
 
     def _packet(
-        self, kind: int, body: bytes, order: str, interfaces: list[_Interface], last: int
+        self, kind: int, body: bytes, order: str, interfaces: list[Interface], last: int
     ) -> tuple[int, int, bytes, int]:
         """Time, link type, data and size of a packet block."""
         number, begin = 0, 4
@@ -207,7 +207,7 @@ def _all_of(source: Source) -> bytes:
     return b"".join(parts)
 
 
-class _Interface(NamedTuple):
+class Interface(NamedTuple):
     """An interface description block of a pcapng file."""
 
     link: int
@@ -223,7 +223,8 @@ class _Interface(NamedTuple):
         return max(0, min(min(t, LATEST) + max(-LATEST, min(self.offset * SECOND, LATEST)), LATEST))
 
 
-def _interface(body: bytes, order: str) -> _Interface:
+def interface(body: bytes, order: str) -> Interface:
+    """From the body of an interface description block."""
     link, _, snaplen = unpack_from(order + "HHI", body)
     resolution, offset, at = 6, 0, 8
     while at + 4 <= len(body):
@@ -235,7 +236,7 @@ def _interface(body: bytes, order: str) -> _Interface:
         if (code, size) == (TSOFFSET, 8):
             (offset,) = unpack_from(order + "q", body, at + 4)
         at += 4 + (size + 3) // 4 * 4
-    return _Interface(link, snaplen or LARGEST_PACKET, resolution, offset)
+    return Interface(link, snaplen or LARGEST_PACKET, resolution, offset)
 
 
 IPV4, IPV6 = 0x0800, 0x86DD

@@ -636,31 +636,23 @@ def _first_block(table: Table, edges: Array) -> Array:
     return column
 
 
-#: How each column is made.
-MAKERS: dict[str, Callable[[Table], Array]] = {
-    "frame": lambda table: table.frame,
-    "t": lambda table: table.t,
-    "connection": lambda table: table.connection,
+#: The columns, each by its maker or by the attribute of the table that has its values.
+MAKERS: dict[str, Callable[[Table], Array] | str] = {
+    "frame": "frame", "t": "t", "connection": "connection",
     "source": lambda table: _address(table, 0),
     "source_port": lambda table: _port(table, 0),
     "destination": lambda table: _address(table, 1),
     "destination_port": lambda table: _port(table, 1),
-    "flags": lambda table: table.flags,
-    "seq": lambda table: table.seq,
-    "ack": lambda table: table.ack,
-    "window": lambda table: table.window,
-    "window_shift": lambda table: table.window_shift,
-    "length": lambda table: table.length,
+    "flags": "flags", "seq": "seq", "ack": "ack", "window": "window", "window_shift": "window_shift",
+    "length": "length",
     "mss": lambda table: _of_syn(table, table.mss),
     "window_scale": lambda table: _of_syn(table, table.window_scale),
     "sack_permitted": lambda table: _of_syn(table, table.sack_permitted, False),
     "sack_blocks": lambda table: np.bincount(table.sack_of, minlength=len(table)).astype(np.uint8),
     "sack_left": lambda table: _first_block(table, table.sack_left),
     "sack_right": lambda table: _first_block(table, table.sack_right),
-    "has_timestamps": lambda table: table.has_times,
-    "timestamp": lambda table: table.timestamp,
-    "timestamp_echo": lambda table: table.echo,
-}
+    "has_timestamps": "has_times", "timestamp": "timestamp", "timestamp_echo": "echo",
+}  # fmt: skip
 
 
 class Columns(Mapping[str, Array]):
@@ -683,7 +675,8 @@ class Columns(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._made:
-            column = MAKERS[name](self._table)
+            maker = MAKERS[name]
+            column: Array = getattr(self._table, maker) if isinstance(maker, str) else maker(self._table)
             column.flags.writeable = False
             self._made[name] = column
         return self._made[name]

@@ -6,7 +6,6 @@ learner's own text takes the same path and can't become HTML.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -192,8 +191,10 @@ def borrowed(capture: str | Path) -> Borrowed:
     The break is the last event on the server. Raises `LookupError` in one sentence where the file lists
     no requests.
     """
-    path = Path(capture).with_suffix(".json")
-    sidecar = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    from tcplab.capture.recordings import sidecar_path, sidecar_values
+
+    path = sidecar_path(capture)
+    sidecar = sidecar_values(capture) if path.is_file() else {}
     if "requests" not in sidecar:
         raise LookupError(f"{path.name} lists no pool's requests: take one of the captures pool_….")
     broken = max(event["t"] for event in sidecar["events"] if event["host"] == "server")
@@ -211,9 +212,11 @@ def provenance(capture: str | Path) -> Shown:
     first packet. A capture without such a file gets a sentence that says so, and so does a case that was
     described but not run.
     """
-    path = Path(capture).with_suffix(".json")
+    from tcplab.capture.recordings import sidecar_path, sidecar_values
+
+    path = sidecar_path(capture)
     try:
-        return _story(json.loads(path.read_text(encoding="utf-8")))
+        return _story(sidecar_values(capture))
     except FileNotFoundError:
         why = f"there is no {path.name}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -172,7 +172,7 @@ def test_what_is_no_error_about_tcp(tmp_path):
 
 
 def test_no_more_than_can_be_held(tmp_path, monkeypatch):
-    monkeypatch.setattr("tcplab.capture.headers.MOST_ERRORS", 5)
+    monkeypatch.setattr("tcplab.capture.plain.MOST_ERRORS", 5)
     told = [(1 + i, error(SYN, 3, 1)) for i in range(20)]
     capture = capture_of(tmp_path / "x.pcap", (0, SYN), *told)
     assert len(capture.table.quotes) == 5 < MOST_ERRORS and capture.table.packets == 21
