@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection
+from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import (
     FIREWALL_IDLE,
     KEEPALIVE_IDLE,
@@ -56,14 +57,6 @@ REQUEST_BYTES, RESPONSE_BYTES = 40, 200
 DELAYED_ACK_S = 0.25
 #: Within this a question that gets through has arrived.
 ARRIVES_S = 1
-
-_FORGOTTEN = {
-    "drop": "from then on it drops whatever comes",
-    "reject": "from then on it answers with a RST",
-    "reset_both": "both ends get a RST at that moment",
-    "reopen": "the next segment opens the entry again, in mid-stream",
-    "drop_inbound": "from then on it lets nothing in until the client sends something",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +202,10 @@ class IdleFirewall(KeepaliveParameters, Experiment):
     def _what_the_firewall_did(self, trace: Trace) -> str:
         idle = in_words(self.firewall_idle_s)
         if any(note.host == "firewall" and note.text.startswith("forgets") for note in trace.notes):
-            return f"After {idle} of silence the firewall forgets the connection; {_FORGOTTEN[self.expired]}."
+            it = "it" if self.expired in ("reset_both", "reopen") else "from then on it"
+            return (
+                f"After {idle} of silence the firewall forgets the connection; {it} {EXPIRIES[self.expired]}."
+            )
         if not self.firewall_idle_s:
             return "The firewall never forgets."
         return f"The firewall never sees {idle} of silence, and forgets nothing."

@@ -12,6 +12,7 @@ import ipywidgets as widgets
 from tcplab.advice import MiddleboxSettings
 from tcplab.advice.environment import DATABASES, DRIVERS_OF, PROXIES, Environment, Leg, known_middleboxes
 from tcplab.advice.products import title
+from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import Knob
 from tcplab.core.releases import LISTED
 from tcplab.widgets.base import Quiet, button, explanation, folded, in_row, meaning, titled
@@ -19,13 +20,7 @@ from tcplab.widgets.base import title as knob_title
 
 #: What the list of known boxes says while the numbers are those of none.
 OWN = "another one: your own numbers"
-_EXPIRED = {
-    "drops what comes": "drop",
-    "answers what comes with a RST": "reject",
-    "sends a RST to both ends": "reset_both",
-    "takes it up again": "reopen",
-    "lets nothing in until the client sends": "drop_inbound",
-}
+_EXPIRED = {words: expired for expired, words in EXPIRIES.items()}
 _KINDS = {"any segment, probes too": "layer4", "only data": "layer7", "only a new request": "requests"}
 
 

@@ -87,7 +87,7 @@ def test_reset_both_tells_a_waiting_client_at_the_moment_of_expiry():
 def test_reopen_shows_nothing(waiting_for):
     trace, sentence = trace_of(IdleFirewall, expired="reopen", waiting_for=waiting_for)
     assert trace.outcome == NOTHING_HAPPENED
-    assert "opens the entry again" in sentence and "sees nothing" in sentence
+    assert "takes the connection up again" in sentence and "sees nothing" in sentence
 
 
 def test_egress_only_lets_the_next_query_live_and_the_report_die():
