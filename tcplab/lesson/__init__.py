@@ -4,9 +4,8 @@ It imports nothing of tcplab but `core`, and needs ipywidgets only where somethi
 """
 
 from tcplab.lesson.course import found
-from tcplab.lesson.projector import projector
 from tcplab.lesson.question import Feedback, after, ask, predict_choice, predict_number, reveal, start_again
-from tcplab.lesson.quiz import quiz
+from tcplab.lesson.quiz import projector, quiz
 from tcplab.lesson.tables import Shown, article_says, as_table, borrowed, chart, provenance, side_by_side
 
 __all__ = [

@@ -1,16 +1,18 @@
-"""The widgets of a question: where to answer, Check, Hint and Show answer, and the feedback.
+"""The widgets of a lesson: the form of a question, the place of what opens after it, the projector's switch.
 
-They set the question's answer and show its feedback, nothing more. A Python without ipywidgets never
-imports this module: questions do when they are displayed.
+A form sets the question's answer and shows its feedback, nothing more. A Python without ipywidgets never
+imports this module: the rest of the lesson kit does so when something is displayed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import anywidget
 import ipywidgets as widgets
+import traitlets
 
 from tcplab.core.text import Displayed
 from tcplab.lesson.tables import box, to_html, to_plain
@@ -175,3 +177,18 @@ def close(widget: Any) -> None:
     for child in getattr(widget, "children", ()):
         close(child)
     widget.close()
+
+
+class Switch(anywidget.AnyWidget):
+    """Projector mode for the whole page: a style sheet, and a class on the page's body while it is on."""
+
+    _esm = Path(__file__).with_name("projector.js")
+
+    #: The style sheet, which the page keeps as long as this switch exists.
+    sheet = traitlets.Unicode(Path(__file__).with_name("projector.css").read_text("utf-8")).tag(sync=True)
+    on = traitlets.Bool(False).tag(sync=True)
+
+    def __repr__(self) -> str:
+        if self.on:
+            return "Projector mode: larger type and fewer controls, on this whole page."
+        return "Projector mode is off."

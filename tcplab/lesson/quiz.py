@@ -1,4 +1,4 @@
-"""Short tests for a class: an entry test, and two parallel forms for before and after the course.
+"""For a class: a page set for a projector, an entry test, and two parallel tests before and after the course.
 
 Whether an answer is right stays hidden until the whole sheet is handed in. Then `before` shows the score
 and the lessons to go to; the others show the reasons too.
@@ -7,6 +7,7 @@ and the lessons to go to; the others show the reasons too.
 from __future__ import annotations
 
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,23 @@ def quiz(form: str) -> Quiz:
     if form not in FORMS:
         raise LookupError(f"form = {form!r} is none of the tests: {', '.join(FORMS)}.")
     return Quiz(form)
+
+
+@cache
+def _switch() -> Any:
+    """The one switch of this kernel, off at first."""
+    from tcplab.lesson.form import Switch
+
+    return Switch()
+
+
+def projector(on: bool = True) -> Any:
+    """Set the whole page for a projector, or back (`False`); for the last line of a cell.
+
+    Text of at least 18 px, pictures a third larger. Each explorer keeps its first controls, its presets,
+    the sentence and the picture: help, *more settings* and the other tabs are hidden. Returns a switch to
+    click; it holds until it is turned back or its kernel ends.
+    """
+    switch = _switch()
+    switch.on = on
+    return switch
