@@ -1,12 +1,15 @@
-"""The house as it is planned: who may import whom, what stays light, and what ruff and mypy say.
+"""The rules of the house: who may import whom, sizes and names, what stays light, what ruff and mypy say.
 
-`broken_rules` reads source text only, so the rules themselves are tested on made-up sources.
+The rules read source text only, so they themselves are tested on made-up sources.
 """
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 HOUSE = ROOT / "tcplab"
 LONGEST = 800  # lines of a module
+SMALL = 120  # lines: a file below that belongs in its only importer
+FACES = {"tcplab", "tcplab.__main__", "tcplab.cli"}
 
 # Every room, and the rooms below it that it may import. Rooms beside each other don't know each other.
 BENCH = {"core", "model", "route", "follow", "bench"}
@@ -163,6 +168,86 @@ def test_the_house_stands_as_planned():
     said = [rule for path, source in sorted(modules.items()) for rule in broken_rules(path, source, known)]
     assert modules
     assert not said, "\n".join(said)
+
+
+def importers(modules: dict[str, str]) -> dict[str, set[str]]:
+    """Which modules each module imports: at its top, for type checkers only, or inside a function.
+
+    The package itself is left out: its face imports everything when it is used, and nothing before.
+    """
+    known = {module_name(path) for path in modules}
+    wanted: dict[str, set[str]] = {}
+    for path, source in modules.items():
+        # For this purpose `if TYPE_CHECKING:` is an import like any other.
+        plain = re.sub(r"\bif (typing\.)?TYPE_CHECKING:", "if True:", source)
+        names = {name for _, name, _ in imports(path, plain, known)}
+        wanted[module_name(path)] = (names & known) - {"tcplab", module_name(path)}
+    return wanted
+
+
+def circle(modules: dict[str, str]) -> list[str]:
+    """Modules that import each other in a circle, the first one again at the end; empty: there is none."""
+    try:
+        TopologicalSorter(importers(modules)).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def small_with_one_importer(modules: dict[str, str]) -> list[str]:
+    """Modules that could be in the only module that imports them; a package's own __init__ does not count."""
+    wanted = importers(modules)
+    single = []
+    for path, source in modules.items():
+        name = module_name(path)
+        if source.count("\n") < SMALL and not path.endswith("__init__.py") and name not in FACES:
+            by = {one for one in wanted if name in wanted[one]} - FACES - {name.rpartition(".")[0]}
+            single += [name] * (len(by) == 1)
+    return sorted(single)
+
+
+def shared_names(modules: dict[str, str]) -> list[str]:
+    """Public classes of which the house has two."""
+    names = Counter(
+        node.name
+        for source in modules.values()
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    return sorted(name for name, count in names.items() if count > 1)
+
+
+def test_nothing_is_imported_in_a_circle():
+    assert circle(house()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from tcplab.b import x",
+        "import tcplab.b",
+        "from . import b",
+        "def f():\n    from .b import x",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tcplab.b import x",
+        "import importlib\nimportlib.import_module('tcplab.b')",
+    ],
+)
+def test_a_planted_circle_is_seen(source):
+    others = {"tcplab/b.py": "from tcplab.c import y", "tcplab/c.py": "from tcplab.a import z"}
+    assert set(circle({"tcplab/a.py": source, **others})) == {"tcplab.a", "tcplab.b", "tcplab.c"}
+    assert circle({"tcplab/a.py": "import tcplab.d", "tcplab/d.py": "", **others}) == []
+
+
+def test_planted_small_files_and_names_are_seen():
+    modules = {
+        "tcplab/a/__init__.py": "from tcplab.a.small import S",
+        "tcplab/a/small.py": "class S: ...",
+        "tcplab/a/long.py": "class S: ...\nclass _P: ...\n" + "\n" * SMALL,
+        "tcplab/b.py": "from tcplab.a.small import S\nimport tcplab.a.long\nclass _P: ...",
+    }
+    assert small_with_one_importer(modules) == ["tcplab.a.small"]
+    assert small_with_one_importer(modules | {"tcplab/c.py": "import tcplab.a.small" + "\n" * SMALL}) == []
+    assert shared_names(modules) == ["S"]
 
 
 # Modules that the made-up sources below import.
