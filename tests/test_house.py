@@ -66,6 +66,7 @@ MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.capture.pcap",
     "tcplab.capture.plain",
     "tcplab.capture.recordings",
+    *(f"tcplab.capture.findings{name}" for name in ("", ".lifecycle", ".report", ".silence", ".story")),
     "tcplab.bench.script",
     "tcplab.bench.model",
     "tcplab.bench.agreement",

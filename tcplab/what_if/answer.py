@@ -236,7 +236,7 @@ def compare(work: Workload, model: Trace) -> Likeness:
 
 
 def _more(side: str, played: list[Event], captured: list[Event], end: float) -> Iterator[tuple[float, str]]:
-    """What one of them has beyond the other; near its end a capture may just miss it."""
+    """What one of them has and the other lacks; near its end a capture may just miss it."""
     n = min(len(played), len(captured))
     if len(captured) > n:
         yield captured[n].t, f"the {side} sent {_at(captured[n])}, and in the model nothing more"
@@ -245,7 +245,7 @@ def _more(side: str, played: list[Event], captured: list[Event], end: float) -> 
 
 
 def _in_time(model_s: float, captured_s: float) -> bool:
-    """Real timers fire late; the model's round trip and its thinking may each be a little off, too."""
+    """Real timers fire late; the model's round trip and its pauses may be slightly off, too."""
     early = EARLY_S + LATE_SHARE * model_s
     return model_s - early <= captured_s <= model_s * (1 + LATE_SHARE) + LATE_S
 
@@ -306,7 +306,7 @@ class WhatIf:
 
     @property
     def lived(self) -> bool:
-        """The connection would have outlived what happened."""
+        """The connection would have survived what happened."""
         return self.outcome.kind == "lived"
 
     @property
@@ -372,7 +372,7 @@ def what_if(
         )
     side = side or (work.unanswered.side if work.unanswered else CLIENT)
     settings = {each: settings_of(work, each) for each in OTHER}
-    sockets = {each: _socket(found) for each, found in settings.items()}
+    sockets = {each: _socket(seen) for each, seen in settings.items()}
     wanted = {name: value for name, value in asked.items() if value is not None}
     case = _Case(work, side, sockets, sockets[side].with_values(**wanted))
     _check_user_timeout(case.socket, work)
@@ -437,12 +437,12 @@ class _Case:
         return any(s.host == self.side and s.state == "ESTABLISHED" for s in trace.sockets_at(trace.end))
 
 
-def _socket(found: Settings) -> SocketSettings:
+def _socket(seen: Settings) -> SocketSettings:
     """The settings that were seen, within what Linux takes."""
     return SocketSettings(
-        keepalive_idle_s=min(found.keepalive_idle_s, 32767), user_timeout_s=found.user_timeout_s,
-        keepalive_interval_s=min(max(found.keepalive_interval_s, 1), 32767),
-        keepalive_probes=min(max(found.keepalive_probes, 1), 127), retries2=max(found.retries2, 1),
+        keepalive_idle_s=min(seen.keepalive_idle_s, 32767), user_timeout_s=seen.user_timeout_s,
+        keepalive_interval_s=min(max(seen.keepalive_interval_s, 1), 32767),
+        keepalive_probes=min(max(seen.keepalive_probes, 1), 127), retries2=max(seen.retries2, 1),
     )  # fmt: skip
 
 

@@ -59,8 +59,8 @@ class Settings:
 
 def settings_of(work: Workload, side: str) -> Settings:
     """The settings that one side's packets show; Linux's defaults where they show nothing."""
-    found = {each.name: each for each in (*_keepalive(work, side), *_giving_up(work, side))}
-    value = {name: each.value or 0 for name, each in found.items()}
+    inferences = (*_keepalive(work, side), *_giving_up(work, side))
+    value = {each.name: each.value or 0 for each in inferences}
     return Settings(
         side,
         float(value["keepalive_idle_s"]),
@@ -68,7 +68,7 @@ def settings_of(work: Workload, side: str) -> Settings:
         int(value.get("keepalive_probes", DEFAULT_PROBES)),
         float(value["user_timeout_s"]),
         int(value["retries2"]),
-        tuple(found.values()),
+        inferences,
     )
 
 
@@ -102,11 +102,11 @@ def _keepalive(work: Workload, side: str) -> Iterator[Inference]:
     spaced = [later.t - one.t for (i, one), (j, later) in pairwise(mine) if _only_answers(work, i, j)]
     said = f"The {side}'s first probe came {duration(idle)} after it last heard from the {OTHER[side]}."
     yield Inference("keepalive_idle_s", rounded(idle), SEEN, said)
-    # After an answer Linux looks again after the interval, and waits on where that was shorter than idle.
+    # After an answer Linux checks at the next interval, and waits on where that was shorter than idle.
     longer = [gap for gap in spaced if rounded(gap) > rounded(idle)]
     gave_up = _gave_up(work, side)
     if alone and gave_up is not None:
-        gaps.append(gave_up - alone[-1][-1].t)  # it looked once more, and gave up
+        gaps.append(gave_up - alone[-1][-1].t)  # it checked once more, and gave up
     if gaps or longer:
         between = min(gaps or longer)
         yield Inference(
@@ -147,14 +147,14 @@ def _gave_up(work: Workload, side: str) -> int | None:
 
 def _series(work: Workload, side: str) -> list[list[Packet]]:
     """Probes in a row without an answer."""
-    found: list[list[Packet]] = [[]]
+    all_series: list[list[Packet]] = [[]]
     for p in work.packets:
         if p.sender == side and p.kind == KEEPALIVE:
-            found[-1].append(p)
-        elif p.sender != side and p.arrives is not None and found[-1]:
-            found[-1].pop()  # this one was answered
-            found.append([])
-    return [series for series in found if series]
+            all_series[-1].append(p)
+        elif p.sender != side and p.arrives is not None and all_series[-1]:
+            all_series[-1].pop()  # this one was answered
+            all_series.append([])
+    return [series for series in all_series if series]
 
 
 def _only_answers(work: Workload, i: int, j: int) -> bool:
@@ -190,22 +190,24 @@ def _giving_up(work: Workload, side: str) -> Iterator[Inference]:
         yield Inference("retries2", DEFAULT_RETRIES2, ASSUMED, said)
         yield Inference("user_timeout_s", 0, ASSUMED, "No sign of a TCP_USER_TIMEOUT: off is taken.")
         return
-    again = [
+    repeats = [
         p.t for p in work.packets
         if p.sender == side and p.t >= last.asked and p.kind == RETRANSMISSION and p.t <= last.ended
     ]  # fmt: skip
-    yield from _by_time(side, last, again)
+    yield from _by_time(side, last, repeats)
 
 
-def _by_time(side: str, last: Unanswered, again: list[int]) -> Iterator[Inference]:
-    """From when it gave up: at the end of a doubled wait by tcp_retries2, in the middle of one otherwise."""
+def _by_time(side: str, last: Unanswered, repeats: list[int]) -> Iterator[Inference]:
+    """By the time it gave up: at the end of a doubled wait by tcp_retries2, else in the middle of one."""
     assert last.ended is not None
     after = duration(last.ended - last.asked)
     at = f"The {side} gave up {after} after it had first sent what stays unanswered"
     # The first may be a tail loss probe, which doesn't start the clock (tp->retrans_stamp).
-    since = again[1] if len(again) > 2 and _is_tail_probe(again) else again[0] if again else last.asked
-    next_due = again[-1] + min(2 * (again[-1] - again[-2]), 121 * SECOND) if len(again) > 1 else None
-    if next_due is not None and last.ended < next_due * 0.92 + again[-1] * 0.08 - LATE_S * SECOND:
+    since = (
+        repeats[1] if len(repeats) > 2 and _is_tail_probe(repeats) else repeats[0] if repeats else last.asked
+    )
+    next_due = repeats[-1] + min(2 * (repeats[-1] - repeats[-2]), 121 * SECOND) if len(repeats) > 1 else None
+    if next_due is not None and last.ended < next_due * 0.92 + repeats[-1] * 0.08 - LATE_S * SECOND:
         limit = rounded(last.ended - since)
         yield Inference("retries2", DEFAULT_RETRIES2, ASSUMED, "The user timeout decides, not tcp_retries2.")
         yield Inference(
@@ -222,11 +224,10 @@ def _by_time(side: str, last: Unanswered, again: list[int]) -> Iterator[Inferenc
     yield Inference("user_timeout_s", 0, LIKELY, "So no TCP_USER_TIMEOUT decided.")
 
 
-def _is_tail_probe(again: list[int]) -> bool:
-    """The first gap is no shorter than half the second's: the timer had not begun to double."""
-    return again[1] - again[0] < 1.5 * (again[2] - again[1]) and again[2] - again[1] < 3 * (
-        again[1] - again[0]
-    )
+def _is_tail_probe(repeats: list[int]) -> bool:
+    """True when the first two gaps are alike: the timer had not begun to double."""
+    first, second = repeats[1] - repeats[0], repeats[2] - repeats[1]
+    return first < 1.5 * second and second < 3 * first
 
 
 # -- what broke it -------------------------------------------------------------------------------
@@ -318,15 +319,17 @@ def _the_middlebox(between: tuple[float, float]) -> str:
 
 def of_the_network(work: Workload, plan: ReplayPlan) -> tuple[Inference, ...]:
     """What is assumed of the network, and how far apart the two are."""
-    found = []
+    inferences = []
     if plan.assumes:
-        found.append(Inference("cause", None, LIKELY, plan.assumes))
+        inferences.append(Inference("cause", None, LIKELY, plan.assumes))
     if work.round_trip:
         said = f"A round trip takes {duration(work.round_trip)}: the fastest answers show it."
-        found.append(Inference("latency_ms", work.round_trip / 2 / MILLISECOND, SEEN, said))
+        inferences.append(Inference("latency_ms", work.round_trip / 2 / MILLISECOND, SEEN, said))
     else:
-        found.append(Inference("latency_ms", 1, ASSUMED, "No answer shows the round trip: 2 ms is taken."))
+        inferences.append(
+            Inference("latency_ms", 1, ASSUMED, "No answer shows the round trip: 2 ms is taken.")
+        )
     if work.midstream:
         said = "The beginning was not captured: the model opens the connection just before its first segment."
-        found.append(Inference("midstream", None, SEEN, said))
-    return tuple(found)
+        inferences.append(Inference("midstream", None, SEEN, said))
+    return tuple(inferences)

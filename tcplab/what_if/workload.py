@@ -148,7 +148,7 @@ def shortened(work: Workload) -> tuple[Workload, tuple[str, ...]]:
 
 
 def refuse_stalled(work: Workload) -> None:
-    """Raise `ParameterError` where a receiver that did not read decided all: the model's read at once.
+    """Raise `ParameterError` where a receiver that did not read decided all: the model reads at once.
 
     Where something went unanswered, the answer is about that, and a window closed before does not matter.
     """
@@ -163,7 +163,7 @@ def refuse_stalled(work: Workload) -> None:
 
 
 def not_replayed(work: Workload) -> tuple[str, ...]:
-    """What of it no run repeats, a sentence each."""
+    """What no run repeats of it, a sentence each."""
     sentences = []
     resets = [reset for reset in work.followed.resets if reset.verdict != ACCEPTED]
     if resets:
@@ -270,7 +270,7 @@ class _Stream:
         return max(0, seq_diff(seq, self.first)) if self.first is not None else 0
 
     def when(self, count: int) -> int:
-        """When so many bytes had arrived for the first time."""
+        """When the first so many bytes had arrived."""
         at = bisect_left(self.arrived, count, key=lambda each: each[0])
         return self.arrived[min(at, len(self.arrived) - 1)][1]
 

@@ -57,7 +57,7 @@ def refused(story: ConnectionStory) -> Iterator[Finding]:
 
 
 def unanswered_syn(story: ConnectionStory) -> Iterator[Finding]:
-    """The SYN and at least one retransmission or an ICMP error, and no answer of the server at all."""
+    """The SYN and at least one retransmission or an ICMP error, and no answer of the server."""
     syns = [i for i in story.places(CLIENT, SYN) if opens(story.packets[i].segment)]
     enough = 1 if about_syn(story, ABSENCES) else 2  # connect() fails at once after such an error
     if len(syns) < enough or story.places(SERVER) or about_syn(story, REFUSALS):
@@ -74,30 +74,31 @@ def unanswered_syn(story: ConnectionStory) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def _synacks(story: ConnectionStory) -> list[int]:
+    """Where the server sent a SYN-ACK."""
+    return [i for i in story.places(SERVER, SYN) if answers(story.packets[i].segment)]
+
+
 def ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
-    """The SYN-ACK again after the client has acknowledged it."""
-    first = next((i for i in story.places(SERVER, SYN) if answers(story.packets[i].segment)), None)
-    if first is None or (done := story.acknowledged(first)) is None:
+    """A SYN-ACK repeated after the client has acknowledged it."""
+    synacks = _synacks(story)
+    if not synacks or (done := story.acknowledged(synacks[0])) is None:
         return
-    isn = story.packets[first].segment.seq
-    again = [
-        i
-        for i in story.places(SERVER, SYN)
-        if i > done and answers(story.packets[i].segment) and story.packets[i].segment.seq == isn
-    ]
-    if again:
+    first, isn = synacks[0], story.packets[synacks[0]].segment.seq
+    repeated = [i for i in synacks if i > done and story.packets[i].segment.seq == isn]
+    if repeated:
         yield story.finding(
-            "ghost_suspected", [first, done, *again],
-            f"The server repeated its SYN-ACK {times(len(again))} after the client had acknowledged it: its "
-            "accept queue is probably full, and the client holds a connection that the server's program does "
-            "not have. A lost ACK behind the point of capture looks the same.",
-            repeated=len(again),
+            "ghost_suspected", [first, done, *repeated],
+            f"The server repeated its SYN-ACK {times(len(repeated))} after the client had acknowledged it: "
+            "its accept queue is probably full, and the client holds a connection that the server's program "
+            "does not have. A lost ACK behind the point of capture looks the same.",
+            repeated=len(repeated),
         )  # fmt: skip
 
 
 def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
-    """One SYN-ACK, then the client's first data again and again, never acknowledged."""
-    synacks = [i for i in story.places(SERVER, SYN) if answers(story.packets[i].segment)]
+    """One SYN-ACK, then the client's first data sent repeatedly and never acknowledged."""
+    synacks = _synacks(story)
     if len(synacks) != 1 or (done := story.acknowledged(synacks[0])) is None:
         return
     isn = next((p.segment.seq for p in story.packets if opens(p.segment)), None)
@@ -126,7 +127,7 @@ def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
 
 def probe_only(story: ConnectionStory) -> Iterator[Finding]:
     """Handshake and an end without a byte of data."""
-    synack = next((i for i in story.places(SERVER, SYN) if answers(story.packets[i].segment)), None)
+    synack = next(iter(_synacks(story)), None)
     if story.carried or any(p.segment.length for p in story.packets) or synack is None:
         return
     number = story.packets[synack].segment.end_seq
@@ -143,7 +144,7 @@ def probe_only(story: ConnectionStory) -> Iterator[Finding]:
 
 
 def midstream(story: ConnectionStory) -> Iterator[Finding]:
-    """No SYN."""
+    """A connection of which the capture has no SYN."""
     if not story.places(flags=SYN):
         yield story.finding(
             "midstream", [0],
@@ -174,10 +175,10 @@ def port_reused(story: ConnectionStory) -> Iterator[Finding]:
 
 
 def reset_kind(story: ConnectionStory, place: int) -> str:
-    """Why it was sent: `abort` by a program or its Linux, `no_socket`, or `keepalive`.
+    """Why a RST was sent: `abort` by a program or its kernel, `no_socket`, or `keepalive`.
 
     Linux gives an active reset the ACK flag (net/ipv4/tcp_output.c:tcp_send_active_reset); the answer to a
-    segment for which there is no socket has none, and stands at the number that this one acknowledged.
+    segment for which there is no socket has none, and is at the number that this one acknowledged.
     """
     p = story.packets[place]
     if p.segment.flags & ACK:
@@ -218,7 +219,7 @@ def _reset_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
 
 
 def reset_ignored(story: ConnectionStory) -> Iterator[Finding]:
-    """A RST that the receiver threw away."""
+    """A RST that the receiver discarded."""
     for reset in story.resets:
         if reset.verdict == IGNORED:
             on = [] if reset.proof is None else [reset.proof]
