@@ -18,14 +18,14 @@ from tcplab.registry import Story, find
 
 #: Sandboxes at once: long waits cost little, but each has a wire that must keep time.
 SIDE_BY_SIDE = 6
-#: Parameters are drawn anew when this much more latency changes what happens.
+#: Parameters are drawn again when this much more latency changes what happens.
 MORE_LATENCY_MS = 5
-#: Nobody needs this many draws; a sampled set that is all ties is a mistake in the experiment.
+#: A sampled set in which so many draws are all ties is a mistake in the experiment.
 DRAWS = 200
 
 
 def quick(kind: type[Story], settings: Mapping[str, Any]) -> Story:
-    """The quick preset, with settings of one's own on top."""
+    """The quick preset, with other settings on top."""
     return kind.from_values({**kind.quick, **settings})
 
 
@@ -36,7 +36,7 @@ def draw(kind: type[Story], settings: Mapping[str, Any], chance: random.Random) 
         try:
             experiment = quick(kind, {**drawn, **settings})
         except ParameterError:
-            # Two values that don't go together; settings of one's own are checked by `quick` alone.
+            # Two values that don't go together; the other settings alone are checked by `quick`.
             quick(kind, settings)
             continue
         if not is_tie(experiment):

@@ -56,7 +56,7 @@ def seconds(nanoseconds: int) -> float:
 
 def times(count: int) -> str:
     """``once``, ``twice``, ``3 times``."""
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
 
 
 def plural(count: int, thing: str) -> str:

@@ -1,4 +1,4 @@
-"""Many clients connect, and the server does not keep up: who is in, who waits, and who only believes."""
+"""Many clients connect, and the server does not keep up: who is accepted, who waits, and which are ghosts."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class AcceptQueue(Experiment):
         """Without what is a race on Linux: many clients and an accepting server, at the same moment.
 
         What the clients send arrives while the server takes connections out of its queue. How many of
-        them find room at once, and how many have to send again, is a matter of microseconds.
+        them have room at once, and how many have to retransmit, is a matter of microseconds.
         """
         if not self.accept_after_s:
             return WHOLE
@@ -195,8 +195,8 @@ class AcceptQueue(Experiment):
                 self._who_connects(trace),
                 f"{_after(counted_at(trace, self.speak_after_s) - last_began(trace))} the server has "
                 f"{outcome['server_has']}{_of_ghosts(outcome['ghosts'])}.",
-                *self._fate_of_ghosts(outcome),
-                *self._fate_of_waiting(trace),
+                *self._outcome_of_ghosts(outcome),
+                *self._outcome_of_waiting(trace),
             ]
         )
 
@@ -211,7 +211,7 @@ class AcceptQueue(Experiment):
         verb = "connects" if self.connects == 1 else "connect"
         return f"{plural(self.connects, 'client')} {verb}{how}{before}, and {succeeds}."
 
-    def _fate_of_ghosts(self, outcome: Mapping[str, Any]) -> Iterator[str]:
+    def _outcome_of_ghosts(self, outcome: Mapping[str, Any]) -> Iterator[str]:
         ghosts, revived = outcome["ghosts"], outcome["revived"]
         reset = sum(error == "ECONNRESET" for error in outcome["client_errors"])
         if revived:
@@ -230,7 +230,7 @@ class AcceptQueue(Experiment):
                 else "What a ghost sends is repeated and never acknowledged; its program sees no error."
             )
 
-    def _fate_of_waiting(self, trace: Trace) -> Iterator[str]:
+    def _outcome_of_waiting(self, trace: Trace) -> Iterator[str]:
         calls = [call for call in trace.calls if call.call.startswith("connect(")]
         took = [call.t - call.began for call in calls if call.result == "ok"]
         refused = sum(call.result == "ETIMEDOUT" for call in calls)

@@ -58,7 +58,7 @@ CALLED = {
 
 @dataclass(frozen=True, kw_only=True)
 class BindOrConnect(Experiment):
-    """All local ports are taken in one way; one more program tries another way."""
+    """All local ports are taken by one kind of call; one more program tries another kind."""
 
     name = "bind_or_connect"
     title = "bind() is not connect(): “Address already in use” although tcp_tw_reuse is on"

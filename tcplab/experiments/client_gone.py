@@ -177,14 +177,14 @@ class ClientGone(KeepaliveParameters, Experiment):
         return True
 
     async def _computes(self, bench: Bench, host: Host, server: Connection, limit: float) -> bool:
-        """The query runs; True when a check in between has found that the client hung up."""
+        """The query runs; True when a check has seen that the client closed."""
         began = bench.now()
         until = min(began + self.query_s, limit)
         if self.check_interval_s and await server.wait_until_hung_up(until - began):
             checks = ceil((bench.now() - began) / self.check_interval_s)
-            found = began + max(checks, 1) * self.check_interval_s
-            if found < until:
-                await bench.sleep(max(found - bench.now(), 0))
+            checked = began + max(checks, 1) * self.check_interval_s
+            if checked < until:
+                await bench.sleep(max(checked - bench.now(), 0))
                 bench.note(host, _CHECKED)
                 return True
         await bench.sleep(max(until - bench.now(), 0))

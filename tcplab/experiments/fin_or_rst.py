@@ -134,7 +134,7 @@ class FinOrRst(Experiment):
 
     async def _idle(self, bench: Bench, client: Connection) -> None:
         """A client that does something else, and writes later: twice."""
-        # What is left at the server lives for fin_timeout_s, or for twice what that has above a minute.
+        # What is left at the server lasts for fin_timeout_s, or for twice what that has above a minute.
         remains = max(self.fin_timeout_s, 2 * (self.fin_timeout_s - 60))
         await bench.sleep(remains + 2 * self.keepalive_idle_s if self.keepalive_idle_s else 1)
         for _ in range(2):

@@ -36,11 +36,11 @@ from tcplab.experiments.experiment import (
     still_there,
     watching_since,
 )
-from tcplab.route.firewall import EXPIRED as WAYS
+from tcplab.route.firewall import EXPIRED as ACTIONS
 from tcplab.route.firewall import Firewall
 
 EXPIRED = choice(
-    "once it has forgotten", *WAYS,
+    "once it has forgotten", *ACTIONS,
     help="What the firewall does with a connection that it has forgotten.",
 )  # fmt: skip
 QUIET = replace(
@@ -97,7 +97,7 @@ class IdleFirewall(KeepaliveParameters, Experiment):
     quick = {"firewall_idle_s": 2, "quiet_s": 3, "retries2": 2}
     sampled = {
         "firewall_idle_s": (2, 3),
-        "expired": tuple(WAYS),
+        "expired": tuple(ACTIONS),
         "keepalive_idle_s": (0, 0, 1, 3),
         "keepalive_interval_s": (1,),
         "keepalive_probes": (2,),

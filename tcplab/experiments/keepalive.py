@@ -1,4 +1,4 @@
-"""An idle connection, and the probes that find out whether anybody is still there."""
+"""An idle connection, and the probes that test whether the peer is still there."""
 
 from __future__ import annotations
 

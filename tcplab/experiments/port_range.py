@@ -20,13 +20,13 @@ IN_CLIENTS_WORDS = (
 )
 
 
-def odd_range(trace: Trace, size: int, ways: int = 1) -> Scope | None:
+def odd_range(trace: Trace, size: int, destinations: int = 1) -> Scope | None:
     """Where the comparison ends in an odd range of five ports or more; None where it doesn't.
 
     A connect() tries one port less than there are and leaves out the last or the first, as chance has
-    it (`tcplab.model.ports`). So it is chance whether the last port left is found.
+    it (`tcplab.model.ports`). So it is chance whether connect() finds the last free port.
     """
-    certain = (size - 1) * ways
+    certain = (size - 1) * destinations
     calls = calls_of(trace, "client", "connect(")
     if size % 2 == 0 or size < 5 or len(calls) <= certain:
         return None
@@ -103,10 +103,10 @@ class PortRange(Experiment):
 
     def scope(self, trace: Trace) -> Scope:
         """Without chance: which ports two destinations share, and what an odd range has left at the end."""
-        size, ways = self.last_port - self.first_port + 1, self.destinations * self.sources
-        if until := odd_range(trace, size, ways):
+        size, ends = self.last_port - self.first_port + 1, self.destinations * self.sources
+        if until := odd_range(trace, size, ends):
             return until
-        if ways == 1 or (size % 2 == 0 and self.connects >= size * ways):
+        if ends == 1 or (size % 2 == 0 and self.connects >= size * ends):
             return WHOLE
         return Scope(outcomes=("opened", "error"))
 

@@ -1,4 +1,4 @@
-"""A proxy between client and database: two connections, and nobody looks through."""
+"""A proxy between client and database: two connections, and keepalive sees only one of them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ QUERY = replace(
 REQUEST_BYTES, RESPONSE_BYTES = 40, 200
 #: A healthy leg is watched for no more probes than these.
 MOST_PROBES = 10_000
-#: The first exchange has come to nothing if it takes longer; a proxy's process lives longer than any run.
+#: The first exchange has come to nothing if it takes longer; a proxy's process outlasts any run.
 READY_WITHIN_S, FOR_EVER_S = 60, 10**8
 #: Less than this is no time, seconds: far above what adding up floats leaves, far below a timer tick.
 CLOCK_S = 1e-6
@@ -140,7 +140,7 @@ class ProxyLegs(KeepaliveParameters, Experiment):
         if self.broken != "database":
             watched.append(self._works(bench, session, limit))
         await bench.together(*watched)
-        # What the proxy says to either side is on its way.
+        # What the proxy sends to either side is in flight.
         await bench.sleep(0.1)
 
     async def _begins(self, client: Connection, session: Connection, relay: _Relay) -> bool:

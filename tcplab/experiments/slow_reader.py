@@ -191,8 +191,8 @@ class SlowReader(Experiment):
 
 
 def closed_windows(trace: Trace, receiver: str, until: Any = None) -> list[tuple[int, int]]:
-    """Stretches in which `receiver`'s window was closed as its peer knew it, (from, to) each."""
-    stretches: list[tuple[int, int]] = []
+    """Intervals in which `receiver`'s window was closed as its peer knew it, (from, to) each."""
+    intervals: list[tuple[int, int]] = []
     begin: int | None = None
     end = until.t if until else trace.end
     for packet in trace.packets:
@@ -203,6 +203,6 @@ def closed_windows(trace: Trace, receiver: str, until: Any = None) -> list[tuple
         if packet.segment.window == 0 and begin is None:
             begin = packet.arrives
         elif packet.segment.window and begin is not None:
-            stretches.append((begin, packet.arrives))
+            intervals.append((begin, packet.arrives))
             begin = None
-    return [*stretches, (begin, end)] if begin is not None else stretches
+    return [*intervals, (begin, end)] if begin is not None else intervals

@@ -120,8 +120,8 @@ class StaleReject(Experiment):
         """How long the server takes for the first request, seconds.
 
         Far away it answers at once: the newer requests have left before its response can arrive. Near by
-        it takes its time, until the last of them is on its way between the two. A request that is alone is
-        acknowledged before it is answered, and so not sent again.
+        it takes its time, until the last of them is in flight between the two. A request that is alone is
+        acknowledged before it is answered, and so not retransmitted.
         """
         if not self.in_flight:
             return ALONE_S

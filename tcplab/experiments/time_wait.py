@@ -87,8 +87,8 @@ class TimeWait(Experiment):
         await bench.sleep(all_is_quiet_after(self.latency_ms))
         bench.watch_from_now()
         await bench.sleep(self.wait_s)
-        again, _ = await client_host.connect(server_host, SERVICE)
-        if again.ok:
+        reopened, _ = await client_host.connect(server_host, SERVICE)
+        if reopened.ok:
             await listener.accept()
         await bench.sleep(all_is_quiet_after(self.latency_ms))
 

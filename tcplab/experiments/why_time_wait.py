@@ -100,15 +100,19 @@ class WhyTimeWait(Experiment):
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = watching_since(trace)
         resets = [p for p in sent_by(trace, "client", since) if p.segment.flags & RST]
-        again = calls_of(trace, "client", "connect(", since)
+        reconnects = calls_of(trace, "client", "connect(", since)
         read = calls_of(trace, "client", "recv(", since)
         answered = calls_of(trace, "server", "send(", since)[:1]
         early = read[:1] if answered and trace.calls.index(read[0]) < trace.calls.index(answered[0]) else []
         gone = [s.t for s in trace.sockets if s.host == "server" and s.state == "CLOSED" and s.t >= since]
         return {
-            "old_end_answers": "RST" if resets else "ACK" if not again or error_of(again[0]) else None,
+            "old_end_answers": "RST"
+            if resets
+            else "ACK"
+            if not reconnects or error_of(reconnects[0])
+            else None,
             "server_waited_s": seconds(gone[0] - since) if gone else None,
-            "reconnect_error": error_of(again[0]) if again else None,
+            "reconnect_error": error_of(reconnects[0]) if reconnects else None,
             "old_bytes_believed": sum(int(call.result) for call in early),
         }
 

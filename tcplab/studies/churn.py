@@ -20,7 +20,7 @@ from tcplab.core.knobs import (
     knob,
 )
 from tcplab.core.releases import release
-from tcplab.core.text import SECOND, duration
+from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Call, Trace
 from tcplab.studies.ports_in_turn import Load, fill, poisson
 from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study, counted
@@ -147,7 +147,7 @@ class PortChurn(Study):
         return rules.tw_reuse_clock if self.tw_reuse and not only_loopback else ""
 
     def load(self) -> Load:
-        """This run in ticks, as long as all of its moments allow; random moments fall on nanoseconds."""
+        """This run in ticks, each as long as all times of the run allow; random times fall on nanoseconds."""
         hold, wait, length = (Fraction(str(s)) for s in (self.hold_s, self.time_wait_s, self.duration_s))
         wait = wait if self.closer == "client" else Fraction(0)
         arrivals: Sequence[int]
@@ -317,9 +317,7 @@ class PortChurn(Study):
         return " ".join(parts)
 
     def _refusals(self, outcome: Mapping[str, Any]) -> str:
-        first, longest = (
-            duration(round(outcome[name] * SECOND)) for name in ("first_refusal_s", "longest_outage_s")
-        )
+        first, longest = (in_words(outcome[name]) for name in ("first_refusal_s", "longest_outage_s"))
         attempts = outcome["opened"] + outcome["refused"]
         return (
             f"After {first} all {outcome['ceiling']:,} ports are in use, and connect() fails with "
@@ -344,13 +342,13 @@ class PortChurn(Study):
             return said + " A port that is kept for no time never runs out."
         if self.rate_per_s <= limit:
             return said + f" {limit:,.1f} connections a second could go on for ever."
-        until = duration(round(outcome["ceiling"] / self.rate_per_s * SECOND))
+        until = in_words(outcome["ceiling"] / self.rate_per_s)
         return said + f" But only {limit:,.1f} a second can go on: at this rate the ports last for {until}."
 
 
 def _sustainable(load: Load) -> float | None:
     """Connections a second that can go on for ever; None when a port is kept for no time at all."""
-    [kept] = load.free_again([0])
+    [kept] = load.free_from([0])
     return float(Fraction(load.ceiling * load.second, kept)) if kept else None
 
 

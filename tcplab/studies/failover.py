@@ -20,7 +20,7 @@ from tcplab.core.knobs import (
     choice,
     knob,
 )
-from tcplab.core.text import MILLISECOND, SECOND, duration
+from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
 from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer, Keepalive, UnansweredConnect
 from tcplab.studies.checkout import PooledConnection, PoolPlan, PoolRun
@@ -206,13 +206,13 @@ class FailoverRun(PoolRun):
     def answers(self) -> dict[str, list[int]]:
         """When requests were over, in order, by what became of them."""
         plan = self.plan
-        moments: dict[str, list[int]] = {name: [] for name in ANSWERS.values()}
+        times: dict[str, list[int]] = {name: [] for name in ANSWERS.values()}
         unusual = {number: (took, answer) for number, took, answer in self.unusual}
         for number, (arrived, is_write) in enumerate(zip(plan.arrivals, plan.writes, strict=True)):
             took, answer = unusual.get(number, (plan.usual, "ok"))
             if arrived + took <= plan.end:
-                moments[ANSWERS[answer, is_write]].append(arrived + took)
-        return {name: sorted(each) for name, each in moments.items()}
+                times[ANSWERS[answer, is_write]].append(arrived + took)
+        return {name: sorted(each) for name, each in times.items()}
 
     def budget(self) -> list[tuple[str, int, int]]:
         """The outage cut into parts: (part, since, until), without gaps, those of no length left out.
@@ -461,7 +461,7 @@ class Failover(Study):
         run.play()
         answers, budget = run.answers(), run.budget()
         lengths = {part: until - since for part, since, until in budget}
-        counts = {name: len(moments) for name, moments in answers.items()}
+        counts = {name: len(times) for name, times in answers.items()}
         outcome = {
             "write_outage_s": run.after(run.first_write),
             "errors": counts["errors"],
@@ -478,7 +478,7 @@ class Failover(Study):
         upto = [*edges[:-1], plan.end + 1]
         series = {
             "t_s": [edge / SECOND for edge in edges[:-1]],
-            **{name: counted(moments, upto) for name, moments in answers.items()},
+            **{name: counted(times, upto) for name, times in answers.items()},
             "budget": [[part, (a - fails) / SECOND, (b - fails) / SECOND] for part, a, b in budget],
             "connections": [
                 [place, a / SECOND, b / SECOND, state] for place, a, b, state in sorted(run.connections)
@@ -488,23 +488,23 @@ class Failover(Study):
 
     def sentence(self, trace: Trace) -> str:
         outcome, budget = trace.outcome, trace.series["budget"]
-        lengths = {part: round((until - since) * SECOND) for part, since, until in budget}
+        lengths = {part: until - since for part, since, until in budget}
         outage = outcome["write_outage_s"]
         if not budget:
             parts = ["No request writes." if outage is None else "Writes go on without a break."]
         else:
-            watched = duration(round((self.duration_s - self.fails_at_s) * SECOND))
+            watched = in_words(self.duration_s - self.fails_at_s)
             parts = [
-                f"The new primary takes its first write {duration(round(outage * SECOND))} after the failure."
+                f"The new primary takes its first write {in_words(outage)} after the failure."
                 if outage is not None
                 else f"The run ends {watched} after the failure, and no write has been accepted yet."
             ]
             longest = outcome["longest_part"]
             parts.append(
-                f"The longest part of that is “{longest}”, {duration(lengths[longest])}: {PARTS[longest]}."
+                f"The longest part of that is “{longest}”, {in_words(lengths[longest])}: {PARTS[longest]}."
             )
             if len(lengths) > 1:
-                added = ", ".join(f"{part} {duration(length)}" for part, length in lengths.items())
+                added = ", ".join(f"{part} {in_words(length)}" for part, length in lengths.items())
                 parts.append(f"Each part is what it adds to those before it: {added}.")
         parts += self._answers(outcome)
         return " ".join(parts)
@@ -533,4 +533,4 @@ class Failover(Study):
 
 
 def _count(count: int, what: str) -> str:
-    return f"{count:,} {what} is" if count == 1 else f"{count:,} {what}s are"
+    return f"{plural(count, what)} {'is' if count == 1 else 'are'}"

@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any, ClassVar
 
 from tcplab.core.knobs import DAY, FIREWALL_IDLE, LATENCY, RETRIES2, SEED, Knob, ParameterError, choice, knob
-from tcplab.core.text import MILLISECOND, SECOND, duration
+from tcplab.core.text import MILLISECOND, SECOND, duration, times
 from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer
 from tcplab.studies.checkout import PooledConnection, PoolPlan, PoolRun
@@ -109,18 +109,18 @@ class BreakRun(PoolRun):
 
 @dataclass(frozen=True, kw_only=True)
 class Pool(Study):
-    """Requests that borrow a connection each, and connections that die without telling the pool.
+    """Requests that check out a connection each, and connections that die unknown to the pool.
 
     A request waits for a connection, in the order of arrival, and keeps it for one round trip plus
     `query_ms`. A probe and a handshake take one round trip; what is freed at a moment is free at
     that moment. After a restart of the server, or its close of an idle connection, whoever uses the
-    connection reads the error at once (its FIN or RST has long arrived). Where nobody answers, the
+    connection reads the error at once (its FIN or RST has long arrived). Where no answer comes, the
     user waits for `socket_timeout_s`, or else for Linux to give up, as long as `dead_peer` says
     (net/ipv4/tcp_timer.c:tcp_write_timeout); a request that was already acknowledged (TCP delays
     an ACK up to 40 ms) waits for `socket_timeout_s` alone. test_while_idle tests all that is idle
     together, every `probe_interval_s`; background_ping each connection that has been silent for
     so long. With `after_error` = all, the pool gives up every connection that is as old as one on which a
-    request or a probe failed, and opens each anew when it is next borrowed, as SQLAlchemy's Engine does
+    request or a probe failed, and opens each again at its next checkout, as SQLAlchemy's Engine does
     (sqlalchemy/pool/base.py:Pool._invalidate, _ConnectionRecord.get_connection); the request waits for that
     handshake. Requests are followed to their end, also beyond the run.
 
@@ -333,7 +333,7 @@ class Pool(Study):
             whose = "found by the probe" if self.probe == "test_on_borrow" else "handed to a request"
             if self.probe == "test_on_borrow" and self.bypass_window_s:
                 whose = "found by the probe, or so soon after its last use that there was none"
-            parts.append(f"A dead connection was borrowed {_times(outcome['zombie_borrows'])} ({whose}).")
+            parts.append(f"A dead connection was borrowed {times(outcome['zombie_borrows'])} ({whose}).")
         if (
             self.after_error == "all"
             and outcome["errors"] + outcome["zombie_borrows"] > outcome["acquire_timeouts"]
@@ -361,10 +361,6 @@ class Pool(Study):
             else "More than one request in 100 never hears anything."
         )
         return " ".join(parts)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
 
 
 def _span(milliseconds: float) -> str:

@@ -20,24 +20,24 @@ from tcplab.core.text import SECOND
 from tcplab.studies.study import counted
 
 
-@lru_cache(maxsize=1)  # turning another parameter of a study asks for the same moments again
+@lru_cache(maxsize=1)  # turning another parameter of a study asks for the same times
 def poisson(rate_per_s: float, duration_s: float, seed: int) -> tuple[int, ...]:
-    """Moments at random with a mean rate, independent of each other, until `duration_s`: nanoseconds.
+    """Times at random with a mean rate, independent of each other, until `duration_s`: nanoseconds.
 
-    The same seed gives the same moments.
+    The same seed gives the same times.
     """
     draw, mean, end = Random(seed).random, SECOND / rate_per_s, round(duration_s * SECOND)
-    moments: list[int] = []
+    times: list[int] = []
     now = 0.0
     while now < end:
         few = int((end - now) / mean) + 16
         steps = accumulate((log(1 - draw()) * -mean for _ in range(few)), initial=now)
         next(steps)
-        moments += map(int, steps)
-        now = moments[-1]
-    while moments and moments[-1] >= end:
-        moments.pop()
-    return tuple(moments)
+        times += map(int, steps)
+        now = times[-1]
+    while times and times[-1] >= end:
+        times.pop()
+    return tuple(times)
 
 
 #: When the clock lets connect() take a port in TIME_WAIT, as `tcplab.core.releases.Release.tw_reuse_clock`
@@ -72,8 +72,8 @@ class Load:
         """Connections, those in TIME_WAIT included, that can exist at once."""
         return self.ports * self.destinations
 
-    def free_again(self, taken: Iterable[int]) -> list[int]:
-        """When connect() may take the ports again that were taken at these moments."""
+    def free_from(self, taken: Iterable[int]) -> list[int]:
+        """From when on connect() may take the ports that were taken at these times."""
         hold, wait, second = self.hold, self.time_wait, self.second
         if self.reuse in WHOLE_SECONDS and wait:
             more = WHOLE_SECONDS[self.reuse]
@@ -117,7 +117,7 @@ class Filling:
 def fill(load: Load, edges: Sequence[int]) -> Filling:
     """Play a load; `edges` are the first ticks of the curves' steps, and the end."""
     arrivals, step = list(load.arrivals), load.destinations
-    free = load.free_again(arrivals)
+    free = load.free_from(arrivals)
     places: Sequence[int] = range(len(arrivals))
     if all(map(ge, arrivals[load.ceiling :], free)):
         # A shortcut: no attempt is refused, so the ports of all destinations are one ring.
@@ -178,9 +178,9 @@ def _outages(arrivals: list[int], places: Sequence[int], end: int) -> list[tuple
     """When every attempt was refused: from the first of these to the next that succeeds."""
     if len(places) == len(arrivals):
         return []
-    moments = [*arrivals, end]
+    times = [*arrivals, end]
     return [
-        (moments[before + 1], moments[after])
+        (times[before + 1], times[after])
         for before, after in pairwise([*places, len(arrivals)])
         if after - before > 1
     ]

@@ -46,15 +46,15 @@ def or_never(seconds: float) -> int:
 
 
 def at_even_steps(rate_per_s: float, duration_s: float) -> list[int]:
-    """The moments k/rate from 0 until the end of the run, in whole nanoseconds."""
+    """The times k/rate from 0 until the end of the run, in whole nanoseconds."""
     rate = Fraction(str(rate_per_s))
     step, ticks = rate.denominator * SECOND, rate.numerator
     return [k * step // ticks for k in range(ceil(Fraction(str(duration_s)) * rate))]
 
 
-def counted(moments: Sequence[int], edges: Sequence[int]) -> list[int]:
-    """How many of these moments, which are in order, lie in each step between two edges."""
-    before = [bisect_left(moments, edge) for edge in edges]
+def counted(times: Sequence[int], edges: Sequence[int]) -> list[int]:
+    """How many of these times, which are in order, lie in each step between two edges."""
+    before = [bisect_left(times, edge) for edge in edges]
     return [after - until for until, after in pairwise(before)]
 
 
@@ -123,11 +123,11 @@ class Study(Parameters):
         raise ParameterError(f"{self.name} runs on the model only: tcplab run {self.name}.")
 
     async def run(self, bench: Bench) -> None:
-        """The small twin on Linux, in a bench's verbs."""
+        """The small run on Linux, in a bench's verbs."""
         self.check_for_linux()
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        """The named results of the twin's run, read from what it left behind."""
+        """The named results of a run on Linux, read from its trace."""
         return dict(trace.outcome)
 
     def matched_to(self, linux: Trace) -> Self:
