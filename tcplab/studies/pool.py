@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any, ClassVar
 
 from tcplab.core.knobs import DAY, FIREWALL_IDLE, LATENCY, RETRIES2, SEED, Knob, ParameterError, choice, knob
-from tcplab.core.text import MILLISECOND, SECOND, duration, times
+from tcplab.core.text import MILLISECOND, SECOND, duration, plural
 from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer
 from tcplab.studies.checkout import PooledConnection, PoolPlan, PoolRun
@@ -333,7 +333,9 @@ class Pool(Study):
             whose = "found by the probe" if self.probe == "test_on_borrow" else "handed to a request"
             if self.probe == "test_on_borrow" and self.bypass_window_s:
                 whose = "found by the probe, or so soon after its last use that there was none"
-            parts.append(f"A dead connection was borrowed {times(outcome['zombie_borrows'])} ({whose}).")
+            borrowed = outcome["zombie_borrows"]
+            often = "once" if borrowed == 1 else plural(borrowed, "time")
+            parts.append(f"A dead connection was borrowed {often} ({whose}).")
         if (
             self.after_error == "all"
             and outcome["errors"] + outcome["zombie_borrows"] > outcome["acquire_timeouts"]
