@@ -315,8 +315,8 @@ class LinuxBench(Bench):
         self._hosts.append(LinuxHost(self, name, address))
         return self._hosts[-1]
 
-    def route(self, one: Host, other: Host, *boxes: Middlebox) -> None:
-        self.wire.routes.place(one.name, other.name, boxes)
+    def route(self, one: Host, other: Host, *middleboxes: Middlebox) -> None:
+        self.wire.routes.place(one.name, other.name, middleboxes)
 
     def nanoseconds(self) -> int:
         return self.clock.now()

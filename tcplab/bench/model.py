@@ -99,7 +99,7 @@ class ModelWire(RoutedWire["ModelHost"]):
     def __init__(self, env: VirtualTime, trace: Trace, latency: int) -> None:
         super().__init__(trace, latency)
         self._env = env
-        self._box_timer: int | None = None
+        self._middlebox_timer: int | None = None
 
     def carry(self, sender: ModelHost, segment: Segment, kind: str = "") -> None:
         """Put a segment on the wire."""
@@ -125,18 +125,18 @@ class ModelWire(RoutedWire["ModelHost"]):
         if rule == "REJECT" and not packet.segment.flags & RST:
             self.carry(receiver, reset_for(packet.segment))
 
-    def _watch_boxes(self) -> None:
+    def _watch_middleboxes(self) -> None:
         """An earlier timer that is no longer due when it fires does nothing."""
         due = self.routes.next_timer()
-        if due is None or (self._box_timer is not None and self._box_timer <= due):
+        if due is None or (self._middlebox_timer is not None and self._middlebox_timer <= due):
             return
 
         def is_due(event: simpy.Event) -> None:
-            if self._box_timer == self._env.now:
-                self._box_timer = None
-                self._fire_boxes(self._env.now)
+            if self._middlebox_timer == self._env.now:
+                self._middlebox_timer = None
+                self._fire_middleboxes(self._env.now)
 
-        self._box_timer = due
+        self._middlebox_timer = due
         self._env.timeout(due - self._env.now).callbacks.append(is_due)
 
 
@@ -305,8 +305,8 @@ class ModelBench(Bench):
         self.wire.owners[address] = host
         return address
 
-    def route(self, one: Host, other: Host, *boxes: Middlebox) -> None:
-        self.wire.routes.place(one.name, other.name, boxes)
+    def route(self, one: Host, other: Host, *middleboxes: Middlebox) -> None:
+        self.wire.routes.place(one.name, other.name, middleboxes)
 
     def timer_delay_of(self, host: str) -> float:
         """The share by which a host's timers fire late."""

@@ -20,12 +20,12 @@ from tcplab.route.middlebox import Decision, Middlebox
 class PathAhead(NamedTuple):
     """What is left of the path to a host: the middleboxes ahead, and the legs of the whole path."""
 
-    boxes: tuple[Middlebox, ...] = ()
+    middleboxes: tuple[Middlebox, ...] = ()
     legs: int = 1
 
     def leg(self, latency: int) -> int:
         """How long the next leg takes, where the whole path takes `latency`."""
-        legs_behind = len(self.boxes)
+        legs_behind = len(self.middleboxes)
         return latency * (legs_behind + 1) // self.legs - latency * legs_behind // self.legs
 
 
@@ -39,67 +39,67 @@ class Routes:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._paths: dict[tuple[str, str], PathAhead] = {}
-        self._boxes: dict[str, Middlebox] = {}
+        self._middleboxes: dict[str, Middlebox] = {}
 
-    def place(self, one: str, other: str, boxes: tuple[Middlebox, ...]) -> None:
+    def place(self, one: str, other: str, middleboxes: tuple[Middlebox, ...]) -> None:
         """Middleboxes between two hosts, in their order from `one`. Raises `ScriptError`."""
         hosts = list(self._trace.hosts)
         at = min(hosts.index(one), hosts.index(other)) + 1
-        ordered = boxes if hosts[at - 1] == one else boxes[::-1]
-        for box in boxes:
-            if box.name in self._trace.hosts or box.name in self._boxes:
-                raise ScriptError(f"there is a {box.name} already")
-            self._boxes[box.name] = box
-        hosts[at:at] = [box.name for box in ordered]
+        ordered = middleboxes if hosts[at - 1] == one else middleboxes[::-1]
+        for middlebox in middleboxes:
+            if middlebox.name in self._trace.hosts or middlebox.name in self._middleboxes:
+                raise ScriptError(f"there is a {middlebox.name} already")
+            self._middleboxes[middlebox.name] = middlebox
+        hosts[at:at] = [middlebox.name for middlebox in ordered]
         addresses = dict(self._trace.hosts)
         self._trace.hosts.clear()
         self._trace.hosts.update({name: addresses.get(name, "") for name in hosts})
-        self._paths[one, other] = PathAhead(boxes, len(boxes) + 1)
-        self._paths[other, one] = PathAhead(boxes[::-1], len(boxes) + 1)
+        self._paths[one, other] = PathAhead(middleboxes, len(middleboxes) + 1)
+        self._paths[other, one] = PathAhead(middleboxes[::-1], len(middleboxes) + 1)
 
     def path(self, sender: str, receiver: str) -> PathAhead:
         """From one host to another."""
         return self._paths.get((sender, receiver), STRAIGHT)
 
-    def path_from(self, box: Middlebox, receiver: str) -> PathAhead:
+    def path_from(self, middlebox: Middlebox, receiver: str) -> PathAhead:
         """From a middlebox to a host."""
-        for (_, end), (boxes, legs) in self._paths.items():
-            if end == receiver and box in boxes:
-                return PathAhead(boxes[boxes.index(box) + 1 :], legs)
+        for (_, end), (middleboxes, legs) in self._paths.items():
+            if end == receiver and middlebox in middleboxes:
+                return PathAhead(middleboxes[middleboxes.index(middlebox) + 1 :], legs)
         return STRAIGHT
 
-    def meet(self, now: int, box: Middlebox, packet: Packet) -> Decision:
+    def meet(self, now: int, middlebox: Middlebox, packet: Packet) -> Decision:
         """A segment has come to a middlebox."""
-        decision = box.pass_on(now, packet.segment)
+        decision = middlebox.pass_on(now, packet.segment)
         if not decision.passes:
-            packet.fate = f"dropped_by:{box.name}"
-        self._write(now, box, decision)
+            packet.fate = f"dropped_by:{middlebox.name}"
+        self._write(now, middlebox, decision)
         return decision
 
     def next_timer(self) -> int | None:
         """When `fire` wants to be called, or None."""
-        timers = (box.next_timer() for box in self._boxes.values())
+        timers = (middlebox.next_timer() for middlebox in self._middleboxes.values())
         return min((due for due in timers if due is not None), default=None)
 
     def fire(self, now: int) -> list[tuple[Middlebox, Segment]]:
         """Let every middlebox forget what is due; the RSTs that they send for that."""
         sent = []
-        for box in self._boxes.values():
-            due = box.next_timer()
+        for middlebox in self._middleboxes.values():
+            due = middlebox.next_timer()
             if due is not None and due <= now:
-                decision = box.timer(now)
-                self._write(now, box, decision)
-                sent += [(box, reset) for reset in decision.resets]
+                decision = middlebox.timer(now)
+                self._write(now, middlebox, decision)
+                sent += [(middlebox, reset) for reset in decision.resets]
         return sent
 
-    def _write(self, now: int, box: Middlebox, decision: Decision) -> None:
+    def _write(self, now: int, middlebox: Middlebox, decision: Decision) -> None:
         """A middlebox's table in the terms of `ss`: its entry as a socket."""
-        for entry in box.changed():
+        for entry in middlebox.changed():
             ends = (entry.initiator, entry.responder)
-            sample = SocketSample(now, box.name, *ends, entry.state, timer=entry.timer, due=entry.due)
+            sample = SocketSample(now, middlebox.name, *ends, entry.state, timer=entry.timer, due=entry.due)
             self._trace.sockets.append(sample)
         if decision.says:
-            self._trace.notes.append(Note(now, box.name, decision.says))
+            self._trace.notes.append(Note(now, middlebox.name, decision.says))
 
 
 class Wired(Protocol):
@@ -152,8 +152,8 @@ class RoutedWire(ABC, Generic[EndT]):
         """Hand it to the receiver."""
 
     @abstractmethod
-    def _watch_boxes(self) -> None:
-        """Call `_fire_boxes` when a middlebox has something to forget."""
+    def _watch_middleboxes(self) -> None:
+        """Call `_fire_middleboxes` when a middlebox has something to forget."""
 
     def _frame(self, segment: Segment) -> bytes:
         """The frame of a segment that no host has sent; the model needs none."""
@@ -181,40 +181,40 @@ class RoutedWire(ABC, Generic[EndT]):
         if crossing.is_cut:
             if packet:
                 packet.fate = "lost"
-        elif not crossing.path.boxes:
+        elif not crossing.path.middleboxes:
             self._deliver(crossing, now)
         else:
             self._meet(crossing, due, now)
 
     def _meet(self, crossing: Crossing[EndT], due: int, now: int) -> None:
-        box, packet = crossing.path.boxes[0], crossing.packet
-        crossing.path = PathAhead(crossing.path.boxes[1:], crossing.path.legs)
+        middlebox, packet = crossing.path.middleboxes[0], crossing.packet
+        crossing.path = PathAhead(crossing.path.middleboxes[1:], crossing.path.legs)
         if packet is None:
             self._go(crossing, due)
             return
-        self._reset_from_boxes(now)
-        decision = self.routes.meet(now, box, packet)
+        self._reset_from_middleboxes(now)
+        decision = self.routes.meet(now, middlebox, packet)
         for reset in decision.resets:
-            self._reset_from(box, reset, now)
+            self._reset_from(middlebox, reset, now)
         if decision.passes:
             self._go(crossing, due)
-        self._watch_boxes()
+        self._watch_middleboxes()
 
-    def _fire_boxes(self, now: int) -> None:
-        self._reset_from_boxes(now)
-        self._watch_boxes()
+    def _fire_middleboxes(self, now: int) -> None:
+        self._reset_from_middleboxes(now)
+        self._watch_middleboxes()
 
-    def _reset_from_boxes(self, now: int) -> None:
-        for box, reset in self.routes.fire(now):
-            self._reset_from(box, reset, now)
+    def _reset_from_middleboxes(self, now: int) -> None:
+        for middlebox, reset in self.routes.fire(now):
+            self._reset_from(middlebox, reset, now)
 
-    def _reset_from(self, box: Middlebox, reset: Segment, now: int) -> None:
+    def _reset_from(self, middlebox: Middlebox, reset: Segment, now: int) -> None:
         """A RST that a middlebox sends in the name of a host."""
         receiver = self.owners[reset.destination.address]
-        packet = Packet(now, box.name, receiver.name, reset, kind="forged")
+        packet = Packet(now, middlebox.name, receiver.name, reset, kind="forged")
         self.trace.packets.append(packet)
         if not receiver.cable.plugged:
             packet.fate = "lost"
             return
-        path = self.routes.path_from(box, receiver.name)
+        path = self.routes.path_from(middlebox, receiver.name)
         self._go(Crossing(packet, receiver, (receiver.cable,), path, self._frame(reset)), now)

@@ -401,7 +401,7 @@ class Bench(ABC):
         return tuple(made)
 
     @abstractmethod
-    def route(self, one: Host, other: Host, *boxes: Middlebox) -> None:
+    def route(self, one: Host, other: Host, *middleboxes: Middlebox) -> None:
         """Put middleboxes between two hosts, in their order from the first, at equal distances.
 
         In the trace they are among the hosts, without an address.

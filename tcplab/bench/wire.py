@@ -198,7 +198,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
         self._heap: list[tuple[int, int, Crossing[LinkEnd]]] = []
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._box_timer: asyncio.TimerHandle | None = None
+        self._middlebox_timer: asyncio.TimerHandle | None = None
         #: Per direction: the last ACK sent, and the end of what has arrived without a gap.
         self._acked: dict[tuple[Endpoint, Endpoint], int] = {}
         self._arrived: dict[tuple[Endpoint, Endpoint], int] = {}
@@ -231,8 +231,8 @@ class LinuxWire(RoutedWire[LinkEnd]):
         """Take every host off; what is in transit stays so."""
         if self._timer:
             self._timer.cancel()
-        if self._box_timer:
-            self._box_timer.cancel()
+        if self._middlebox_timer:
+            self._middlebox_timer.cancel()
         self._heap.clear()
         for end in self._ends:
             self.detach(end)
@@ -294,16 +294,18 @@ class LinuxWire(RoutedWire[LinkEnd]):
         super()._meet(crossing, due, now)
         self._stirred()
 
-    def _watch_boxes(self) -> None:
-        if self._box_timer:
-            self._box_timer.cancel()
+    def _watch_middleboxes(self) -> None:
+        if self._middlebox_timer:
+            self._middlebox_timer.cancel()
         due = self.routes.next_timer()
         if due is not None:
-            self._box_timer = self._loop.call_at((due + self._clock.began) / SECOND, self._boxes_due)
+            self._middlebox_timer = self._loop.call_at(
+                (due + self._clock.began) / SECOND, self._middleboxes_due
+            )
 
-    def _boxes_due(self) -> None:
-        self._box_timer = None
-        self._fire_boxes(self._clock.now())
+    def _middleboxes_due(self) -> None:
+        self._middlebox_timer = None
+        self._fire_middleboxes(self._clock.now())
         self._stirred()
 
     # -- out -----------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class SynQueue(Protocol):
     def drop_request(self, request: Any) -> None: ...
 
 
-class Connection(Protocol):
+class OwningSocket(Protocol):
     """A `Socket`, as its sender and its receiver use it."""
 
     machine: Machine

@@ -8,7 +8,7 @@ net/ipv4/tcp.c (__tcp_cleanup_rbuf), net/ipv4/tcp_timer.c (tcp_delack_timer_hand
 from __future__ import annotations
 
 from tcplab.core.segment import FIN, PSH, Segment, after, before, seq_add, seq_diff
-from tcplab.model.machine import Connection
+from tcplab.model.machine import OwningSocket
 from tcplab.model.rules import ATO_MIN, DELACK_MAX, MAX_QUICKACKS, MSS_DEFAULT, MSS_ETHERNET, WINDOW_SHARE
 from tcplab.model.sender import RoundTrip
 
@@ -22,7 +22,7 @@ class Receiver:
         "socket", "wup",
     )  # fmt: skip
 
-    def __init__(self, socket: Connection, buffer: int, rtt: RoundTrip) -> None:
+    def __init__(self, socket: OwningSocket, buffer: int, rtt: RoundTrip) -> None:
         self.socket, self.machine = socket, socket.machine
         self.rtt = rtt
         #: What the buffer holds. A buffer that the program chose first gives half of itself as

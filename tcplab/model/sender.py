@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tcplab.core.segment import ACK, FIN, PSH, SYN, Segment, after, before, seq_add, seq_diff
 from tcplab.core.text import SECOND
 from tcplab.model import rules as s
-from tcplab.model.machine import Connection
+from tcplab.model.machine import OwningSocket
 
 MICROSECOND = 1_000
 _FLOOR = s.RTO_MIN // MICROSECOND
@@ -369,7 +369,7 @@ class Sender:
         "recovery_end", "rtt", "socket", "timer", "una", "window", "wl1", "wl2",
     )  # fmt: skip
 
-    def __init__(self, socket: Connection, iss: int) -> None:
+    def __init__(self, socket: OwningSocket, iss: int) -> None:
         self.socket = socket
         self.iss = self.una = self.nxt = iss
         #: End of what the application has written, and whether a FIN follows it.

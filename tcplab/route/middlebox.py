@@ -32,7 +32,7 @@ class Decision:
 PASSES = Decision(passes=True)
 
 
-class Entry(NamedTuple):
+class TableLine(NamedTuple):
     """One line of a middlebox's table, as a trace has it."""
 
     initiator: Endpoint
@@ -68,7 +68,7 @@ class Middlebox(ABC):
         #: As pictures and fates call it: `dropped_by:firewall`.
         self.name = name
         self._table: dict[frozenset[Endpoint], Tracked] = {}
-        self._changed: list[Entry] = []
+        self._changed: list[TableLine] = []
 
     @abstractmethod
     def pass_on(self, now: int, segment: Segment) -> Decision:
@@ -95,7 +95,7 @@ class Middlebox(ABC):
         """When `timer` wants to be called, or None."""
         return min((each.due for each in self._table.values() if each.due is not None), default=None)
 
-    def changed(self) -> list[Entry]:
+    def changed(self) -> list[TableLine]:
         """Entries that have changed since the last call, in order."""
         out, self._changed = self._changed, []
         return out
@@ -109,7 +109,9 @@ class Middlebox(ABC):
 
     def _write(self, tracked: Tracked) -> None:
         timer = "" if tracked.due is None else "close" if tracked.is_reset else "idle"
-        self._changed.append(Entry(tracked.initiator, tracked.responder, tracked.state, timer, tracked.due))
+        self._changed.append(
+            TableLine(tracked.initiator, tracked.responder, tracked.state, timer, tracked.due)
+        )
 
 
 def opens(segment: Segment) -> bool:

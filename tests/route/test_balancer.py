@@ -6,7 +6,7 @@ from route.boxes import CLIENT, CLIENT_AT, SERVER, SERVER_AT, ask, handshake, se
 from tcplab.core.segment import RST, Segment
 from tcplab.core.text import SECOND
 from tcplab.route.firewall import Balancer
-from tcplab.route.middlebox import GONE, OPEN, Entry
+from tcplab.route.middlebox import GONE, OPEN, TableLine
 
 CLOSE = 10 * SECOND
 
@@ -68,6 +68,6 @@ def test_the_table_can_be_read(refresh):
     box = after_a_stale_reset(refresh)
     ask(box, 2, "client data")
     box.timer(12 * SECOND)
-    entries = [Entry(CLIENT, SERVER, OPEN), Entry(CLIENT, SERVER, OPEN, "close", 11 * SECOND)]
-    entries += [Entry(CLIENT, SERVER, OPEN, "close", 12 * SECOND)] * refresh
-    assert box.changed() == [*entries, Entry(CLIENT, SERVER, GONE)]
+    entries = [TableLine(CLIENT, SERVER, OPEN), TableLine(CLIENT, SERVER, OPEN, "close", 11 * SECOND)]
+    entries += [TableLine(CLIENT, SERVER, OPEN, "close", 12 * SECOND)] * refresh
+    assert box.changed() == [*entries, TableLine(CLIENT, SERVER, GONE)]

@@ -8,7 +8,7 @@ from route.boxes import CLIENT, CLIENT_AT, SERVER, SERVER_AT, ask, handshake, se
 from tcplab.core.segment import RST, Segment, reset_for
 from tcplab.core.text import SECOND
 from tcplab.route.firewall import CLOSE_TIMEOUT, EXPIRED, Firewall
-from tcplab.route.middlebox import GONE, OPEN, Entry
+from tcplab.route.middlebox import GONE, OPEN, TableLine
 
 IDLE = 350 * SECOND
 TO_CLIENT = Segment(SERVER, CLIENT, SERVER_AT, 0, RST, 0)
@@ -34,8 +34,8 @@ def test_the_table_can_be_read():
     box = Firewall(IDLE)
     handshake(box)
     box.timer(IDLE)
-    entry = Entry(CLIENT, SERVER, OPEN, "idle", IDLE)
-    assert box.changed() == [entry, entry, entry, Entry(CLIENT, SERVER, GONE)]
+    entry = TableLine(CLIENT, SERVER, OPEN, "idle", IDLE)
+    assert box.changed() == [entry, entry, entry, TableLine(CLIENT, SERVER, GONE)]
     assert box.changed() == []
 
 
