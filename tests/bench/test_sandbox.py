@@ -285,7 +285,7 @@ def test_interrupted_with_ctrl_c_nothing_is_left(mark, tmp_path):
     time.sleep(0.7)
     assert len(marked(mark)) == 4
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert gone(mark) and list(tmp_path.iterdir()) == []
 
 
