@@ -39,6 +39,7 @@ from tcplab.pictures.text import (
     instants,
     position,
 )
+from tcplab.pictures.theme import Picture
 from tcplab.widgets.base import (
     Action,
     Control,
@@ -128,10 +129,12 @@ class PicturePanel(Panel):
         self._choice.add_class("tcplab-pictures")
         self._hint = widgets.HTML()
         choice = [self._choice] if len(pictures) > 1 else []
-        # The port map shows one instant, and has no place to click at another.
-        self._slider = CursorSlider(cursor) if "ports" in pictures else None
-        slider = [self._slider] if self._slider else []
+        #: Of the port map, which shows one instant and has no place to click at another.
+        self.slider = CursorSlider(cursor) if "ports" in pictures else None
+        slider = [self.slider] if self.slider else []
         self.widget = widgets.VBox([*choice, *slider, self.figure, self._hint])
+        #: The picture that was drawn last.
+        self.drawn: Picture | None = None
         self._trace: Trace | None = None
         self._sentence = ""
         self._choice.observe(lambda change: guard(self._draw), "value")
@@ -151,8 +154,8 @@ class PicturePanel(Panel):
         self._trace = None
         self.figure.clear()
         self._hint.value = ""
-        if self._slider:
-            visible(self._slider, False)
+        if self.slider:
+            visible(self.slider, False)
 
     def _draw(self) -> None:
         if self._trace is None:
@@ -161,24 +164,24 @@ class PicturePanel(Panel):
         trace = self._trace if self.picture in OF_ALL else excerpt(self._trace)
         if self.picture == "ladder":
             at = self.cursor.t if self.cursor.picked else None
-            self._drawn = ladder.draw(trace, at=at)
+            self.drawn = ladder.draw(trace, at=at)
             hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
             if at is not None:
                 hint = f"Your console stands at {instant_words(trace, at)}."
-        elif self.picture == "ports" and self._slider:
+        elif self.picture == "ports" and self.slider:
             at = self.cursor.t if self.cursor.picked else wanted_at(trace)
-            self._slider.show(trace, at)
-            self._drawn, hint, below = port_map(trace, at)
+            self.slider.show(trace, at)
+            self.drawn, hint, below = port_map(trace, at)
         else:
-            self._drawn = PICTURES[self.picture](trace)
-        self.figure.show(self._drawn, f"{self.picture.capitalize()}: {self._sentence}")
-        if self._slider:
-            visible(self._slider, self.picture == "ports")
+            self.drawn = PICTURES[self.picture](trace)
+        self.figure.show(self.drawn, f"{self.picture.capitalize()}: {self._sentence}")
+        if self.slider:
+            visible(self.slider, self.picture == "ports")
         self._hint.value = paragraph(hint, "tcplab-help") + below
 
     def _on_click(self, y: float) -> None:
-        if self.picture == "ladder":
-            self.cursor.pick(self._drawn.axis.t_of(y))
+        if self.picture == "ladder" and self.drawn:
+            self.cursor.pick(self.drawn.axis.t_of(y))
 
 
 class TextPanel(Panel):

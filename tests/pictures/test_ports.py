@@ -167,7 +167,7 @@ def everything_in(widget):
 
 
 def shown_in(explorer):
-    return captions(explorer._picture._picture)
+    return captions(explorer.picture.drawn)
 
 
 def test_in_the_explorer_the_map_follows_the_moment():
@@ -177,17 +177,14 @@ def test_in_the_explorer_the_map_follows_the_moment():
     assert "what each call would get" in html and "client calls connect(10.0.0.2:5432)" in html
     explorer.look_at(0.3)
     assert "will call" in shown_in(explorer) and "✗ 0 of 6" in shown_in(explorer)
-    (slider,) = [
-        each for each in everything_in(explorer._picture.widget) if isinstance(each, widgets.IntSlider)
-    ]
-    slider.value = 0
-    assert explorer._moment.t == explorer.trace.start
+    explorer.picture.slider.slider.value = 0
+    assert explorer.cursor.t == explorer.trace.start
     assert "✓ 6 of 6" in shown_in(explorer), "at the beginning all ports are free"
     (choice,) = [
-        each for each in everything_in(explorer._picture.widget) if isinstance(each, widgets.ToggleButtons)
+        each for each in everything_in(explorer.picture.widget) if isinstance(each, widgets.ToggleButtons)
     ]
     choice.value = "ladder"
-    assert slider.layout.display is None and explorer._picture._steps[0].layout.display == "none"
+    assert explorer.picture.slider.layout.display == "none"
 
 
 def test_seconds_left_are_those_of_the_moment():

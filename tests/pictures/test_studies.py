@@ -44,7 +44,7 @@ def test_what_is_sent_stays_light_however_many_connections():
 def test_the_explorer_shows_port_churn_with_curves_sentence_and_numbers_and_settings():
     explorer = explore(PortChurn, rate_per_s=600)
     assert "EADDRNOTAVAIL" in explorer.sentence and explorer.error is None
-    assert [panel.title for panel in explorer._panels] == ["Picture", "Numbers", "Settings to paste"]
+    assert list(explorer.panels) == ["Picture", "Numbers", "Settings to paste"]
     assert {trace.name for trace in explorer.figure.data} >= {"ports in use", "ceiling", "outages"}
     explorer.set(tw_reuse=1)
     assert explorer.outcome["refused"] == 0

@@ -112,8 +112,8 @@ def test_highest_and_lowest_are_kept():
 @pytest.mark.parametrize("kind", STUDIES.values(), ids=STUDIES)
 def test_the_explorer_has_them_as_a_tab(kind):
     explorer = explore(kind)
-    panel = next(panel for panel in explorer._panels if panel.title == "Numbers")
-    explorer._tabs.selected_index = explorer._panels.index(panel)
+    panel = explorer.panels["Numbers"]
+    explorer.tabs.select("Numbers")
     for name in explorer.outcome:
         assert f">{name}<" in panel.widget.value
     before = panel.widget.value
