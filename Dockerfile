@@ -23,6 +23,8 @@ COPY --chown=tcplab requirements.lock ./
 RUN pip install --require-hashes -r requirements.lock
 COPY --chown=tcplab . ./
 RUN pip install --no-deps --no-build-isolation -e .
+# As lab.py does: no question about news at JupyterLab's first start.
+RUN python -c "import lab; lab.calm_jupyterlab('/home/tcplab/.venv')"
 
 EXPOSE 8888
 CMD ["jupyter", "lab", "--ServerApp.ip=0.0.0.0", "--no-browser", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]

@@ -27,6 +27,7 @@ if sys.version_info[:2] < OLDEST:
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -39,6 +40,8 @@ GROUPS = ("lab", "test", "site", "build")
 FOREIGN = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "UV_PYTHON", "UV_SYSTEM_PYTHON")
 # The Python behind this one: another environment's, or .venv's own, may be gone in a moment.
 BASE = getattr(sys, "_base_executable", None) or sys.executable
+#: What JupyterLab leaves out here.
+UNWANTED = ("@jupyterlab/apputils-extension:announcements", "@jupyterlite/pyodide-kernel-extension")
 UNREACHABLE = re.compile(
     r"connection|\bdns\b|lookup|timed? ?out|unreachable|proxy|certificate|failed to fetch|versions: none",
     re.IGNORECASE,
@@ -108,6 +111,7 @@ class Setup(object):
             pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install"]
         self.step("installing the packages", pip + ["--require-hashes", "-r", "requirements.lock"])
         self.step("installing tcplab itself", pip + ["--no-deps", "--no-build-isolation", "-e", "."])
+        calm_jupyterlab(self.venv)
         with open(self.stamp, "w", encoding="utf-8") as file:
             file.write("\n".join(wanted) + "\n")
 
@@ -144,6 +148,15 @@ class Setup(object):
             why = " (is the package index within reach?)" if UNREACHABLE.search(text) else ""
             last = re.sub(r"^(error|cause): ", "", lines[-1], flags=re.IGNORECASE)
             raise Stop("%s failed%s: %s [all of it: .venv/setup.log]" % (what, why, last))
+
+
+def calm_jupyterlab(venv):
+    """Settings of this environment alone: no question about news, no kernel that only a browser has."""
+    folder = os.path.join(venv, "etc", "jupyter", "labconfig")
+    if not os.path.isdir(folder):
+        os.makedirs(folder)
+    with open(os.path.join(folder, "page_config.json"), "w", encoding="utf-8") as file:
+        json.dump({"disabledExtensions": dict.fromkeys(UNWANTED, True)}, file, indent=2)
 
 
 def find_uv():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -29,7 +30,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update", "--disable-sync", "--no-sandbox",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]  # fmt: skip
-PAGE_CONFIG = Path(__file__).parent / "jupyter" / "page_config.json"
+LAB = runpy.run_path(str(Path(__file__).parents[1] / "lab.py"))
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 
@@ -52,8 +53,9 @@ class JupyterLab:
         self.folder.mkdir(parents=True)
         home = folder / "jupyter"
         config = home / "config"
-        (config / "labconfig").mkdir(parents=True)
-        shutil.copy(PAGE_CONFIG, config / "labconfig")
+        config.mkdir(parents=True)
+        LAB["calm_jupyterlab"](home / "quiet")
+        shutil.copytree(home / "quiet" / "etc" / "jupyter" / "labconfig", config / "labconfig")
         themes = home / "settings" / "@jupyterlab" / "apputils-extension"
         themes.mkdir(parents=True)
         (themes / "themes.jupyterlab-settings").write_text(json.dumps({"theme": THEMES[theme]}))

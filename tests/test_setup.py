@@ -1,11 +1,13 @@
 """One source of truth for what gets installed: pyproject.toml; the lock and environment.yml follow it."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,28 @@ def test_jupyterlab_starts_without_the_question_about_news():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "@jupyterlab/apputils-extension:announcements" in json.loads(done.stdout)["disabledExtensions"]
+
+
+def test_the_wheel_touches_no_file_outside_the_package(tmp_path):
+    """An administrator's page_config.json is the same after installing the wheel and after removing it."""
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = packed.namelist()
+    assert all(name.startswith(("tcplab/", "tcplab-")) for name in names)
+    assert not [name for name in names if ".data/" in name]
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    settings = tmp_path / "venv" / "etc" / "jupyter" / "labconfig" / "page_config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"disabledExtensions": {"an administrator": true}}')
+    before = settings.read_bytes()
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", wheel], check=True, capture_output=True)
+    assert settings.read_bytes() == before
+    subprocess.run([*pip, "uninstall", "--yes", "tcplab"], check=True, capture_output=True)
+    assert settings.read_bytes() == before
 
 
 def test_the_command_and_the_type_marker_are_packaged():
