@@ -15,7 +15,6 @@ FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 FLAG_LETTERS = ((SYN, "S"), (FIN, "F"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"))
 _LETTERS = tuple("".join(letter for bit, letter in FLAG_LETTERS if flags & bit) for flags in range(0x40))
 
-SEQUENCE_SPACE = 1 << 32
 _HALF = 1 << 31
 
 

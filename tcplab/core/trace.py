@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from tcplab.core.segment import ACK, SYN, Endpoint, Segment
@@ -167,14 +168,14 @@ class Trace:
     def sockets_at(self, t: int) -> list[SocketSample]:
         """The sockets that exist at `t`, the last sample of each, in order of appearance."""
         latest: dict[tuple[str, Endpoint, Endpoint], SocketSample] = {}
-        for sample in self.sockets[: bisect_right(self.sockets, t, key=lambda sample: sample.t)]:
+        for sample in self.sockets[: bisect_right(self.sockets, t, key=attrgetter("t"))]:
             latest[sample.host, sample.local, sample.remote] = sample
         return [sample for sample in latest.values() if sample.state != "CLOSED"]
 
     def counters_at(self, t: int) -> dict[str, dict[str, int]]:
         """Counters by host and name at `t`; those never counted up are absent."""
         values: dict[str, dict[str, int]] = {}
-        for sample in self.counters[: bisect_right(self.counters, t, key=lambda sample: sample.t)]:
+        for sample in self.counters[: bisect_right(self.counters, t, key=attrgetter("t"))]:
             values.setdefault(sample.host, {})[sample.name] = sample.value
         return values
 
@@ -187,31 +188,22 @@ class Trace:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `tcplab run --json` prints."""
+        segments = zip(self.packets, self.relative(), strict=True)
         return {
-            "experiment": self.experiment,
-            "bench": self.bench,
-            "linux": self.linux,
-            "parameters": dict(self.parameters),
-            "outcome": dict(self.outcome),
+            "experiment": self.experiment, "bench": self.bench, "linux": self.linux,
+            "parameters": dict(self.parameters), "outcome": dict(self.outcome),
             "events": [
                 {"t": self.seconds(call.t), "host": call.host, "call": call.call, "result": call.result}
                 for call in self.calls
             ],
             "segments": [
                 {
-                    "t": self.seconds(packet.t),
-                    "arrives": None if packet.arrives is None else self.seconds(packet.arrives),
-                    "fate": packet.fate,
-                    "from": packet.sender,
-                    "to": packet.receiver,
-                    "flags": packet.segment.letters,
-                    "seq": relative.seq,
-                    "ack": relative.ack,
-                    "length": packet.segment.length,
-                    "window": packet.segment.window,
+                    "t": self.seconds(p.t), "arrives": None if p.arrives is None else self.seconds(p.arrives),
+                    "fate": p.fate, "from": p.sender, "to": p.receiver, "flags": p.segment.letters,
+                    "seq": relative.seq, "ack": relative.ack, "length": p.segment.length,
+                    "window": p.segment.window,
                 }
-                for packet, relative in zip(self.packets, self.relative(), strict=True)
+                for p, relative in segments
             ],
-            "series": dict(self.series),
-            "warnings": list(self.warnings),
-        }
+            "series": dict(self.series), "warnings": list(self.warnings),
+        }  # fmt: skip

@@ -188,10 +188,10 @@ class SendTimer:
     def _schedule_loss_probe(self, now: int, at_most: int) -> bool:
         """A tail without an answer is repeated once before the timer begins to back off.
 
-        True when that is what is waited for.
+        Since 3.10 (net/ipv4/tcp_output.c:tcp_send_loss_probe). True when that is what is waited for.
         """
         sender, socket = self.sender, self.socket
-        if not (self.machine.release.tail_loss_probe and socket.sack) or sender.recovery_end is not None:
+        if not socket.sack or sender.recovery_end is not None:
             return False
         if sender.rtt.srtt:
             lone = len(sender.flight) == 1
