@@ -27,7 +27,6 @@ from tcplab.what_if.inference import (
     BEFORE_S,
     Inference,
     ReplayPlan,
-    Settings,
     of_the_network,
     plan_of,
     settings_of,
@@ -372,7 +371,7 @@ def what_if(
         )
     side = side or (work.unanswered.side if work.unanswered else CLIENT)
     settings = {each: settings_of(work, each) for each in OTHER}
-    sockets = {each: _socket(seen) for each, seen in settings.items()}
+    sockets = {each: socket for each, (socket, _) in settings.items()}
     wanted = {name: value for name, value in asked.items() if value is not None}
     case = _Case(work, side, sockets, sockets[side].with_values(**wanted))
     _check_user_timeout(case.socket, work)
@@ -385,7 +384,7 @@ def what_if(
     changes = wanted | {name: value for name, value in box.items() if value is not None}
     doubts = _doubts(case, plan, outcome) if changes else []
     answer = " ".join([_guessed(sentence(changes, side, was, outcome), likeness, reasons), *doubts])
-    inferences = (*of_the_network(work, plan), *settings[side].inferences)
+    inferences = (*of_the_network(work, plan), *settings[side][1])
     warnings += tuple(connection.warnings) + left_out + _without_effect(case.socket, wanted)
     return WhatIf(answer, connection, model, changed, changes, was, outcome, likeness, inferences, warnings)
 
@@ -435,15 +434,6 @@ class _Case:
     def _open(self, trace: Trace) -> bool:
         """The side still has a connection at the end that the other could use."""
         return any(s.host == self.side and s.state == "ESTABLISHED" for s in trace.sockets_at(trace.end))
-
-
-def _socket(seen: Settings) -> SocketSettings:
-    """The settings that were seen, within what Linux takes."""
-    return SocketSettings(
-        keepalive_idle_s=min(seen.keepalive_idle_s, 32767), user_timeout_s=seen.user_timeout_s,
-        keepalive_interval_s=min(max(seen.keepalive_interval_s, 1), 32767),
-        keepalive_probes=min(max(seen.keepalive_probes, 1), 127), retries2=max(seen.retries2, 1),
-    )  # fmt: skip
 
 
 def _doubts(case: _Case, plan: ReplayPlan, outcome: Outcome) -> list[str]:

@@ -18,7 +18,7 @@ from tcplab.core.text import MILLISECOND, SECOND, duration, in_words
 from tcplab.core.trace import Packet
 from tcplab.follow import KEEPALIVE, OTHER, RETRANSMISSION, SILENCE, Unanswered
 from tcplab.model.sender import retries_as_time
-from tcplab.what_if.script import PathFault
+from tcplab.what_if.script import PathFault, SocketSettings
 from tcplab.what_if.workload import Workload
 
 #: How sure: seen directly; worked out from what was seen; the default, which nothing contradicts.
@@ -43,33 +43,13 @@ class Inference:
     says: str
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How one side's socket was set, as far as the packets show."""
-
-    #: Whose: `client` or `server`.
-    side: str
-    keepalive_idle_s: float
-    keepalive_interval_s: float
-    keepalive_probes: int
-    user_timeout_s: float
-    retries2: int
-    inferences: tuple[Inference, ...]
-
-
-def settings_of(work: Workload, side: str) -> Settings:
-    """The settings that one side's packets show; Linux's defaults where they show nothing."""
+def settings_of(work: Workload, side: str) -> tuple[SocketSettings, tuple[Inference, ...]]:
+    """The settings that one side's packets show, within what Linux takes; else its defaults."""
     inferences = (*_keepalive(work, side), *_giving_up(work, side))
-    value = {each.name: each.value or 0 for each in inferences}
-    return Settings(
-        side,
-        float(value["keepalive_idle_s"]),
-        float(value.get("keepalive_interval_s", DEFAULT_INTERVAL_S)),
-        int(value.get("keepalive_probes", DEFAULT_PROBES)),
-        float(value["user_timeout_s"]),
-        int(value["retries2"]),
-        inferences,
-    )
+    seen = {each.name: each.value or 0 for each in inferences}
+    knobs = SocketSettings.knobs()
+    values = {name: min(max(value, knobs[name].low), knobs[name].high) for name, value in seen.items()}
+    return SocketSettings.from_values(values), inferences
 
 
 def rounded(nanoseconds: int) -> float:
@@ -104,45 +84,33 @@ def _keepalive(work: Workload, side: str) -> Iterator[Inference]:
     yield Inference("keepalive_idle_s", rounded(idle), SEEN, said)
     # After an answer Linux checks at the next interval, and waits on where that was shorter than idle.
     longer = [gap for gap in spaced if rounded(gap) > rounded(idle)]
-    gave_up = _gave_up(work, side)
+    last = work.unanswered
+    gave_up = last.ended if last and last.side == side and not (last.data or last.reset) else None
     if alone and gave_up is not None:
         gaps.append(gave_up - alone[-1][-1].t)  # it checked once more, and gave up
     if gaps or longer:
         between = min(gaps or longer)
-        yield Inference(
-            "keepalive_interval_s", rounded(between), SEEN, f"The next one came {duration(between)} later."
-        )
+        interval, certainty, said = rounded(between), SEEN, f"The next one came {duration(between)} later."
     elif spaced:
-        most = rounded(min(spaced))
-        yield Inference(
-            "keepalive_interval_s", max(min(most, DEFAULT_INTERVAL_S), 1), LIKELY,
-            f"Answered probes came every {duration(min(spaced))}: the interval is no longer than that.",
-        )  # fmt: skip
+        interval, certainty = max(min(rounded(min(spaced)), DEFAULT_INTERVAL_S), 1), LIKELY
+        said = f"Answered probes came every {duration(min(spaced))}: the interval is no longer than that."
     else:
-        what = "No two probes in a row went unanswered"
-        yield Inference(
-            "keepalive_interval_s", DEFAULT_INTERVAL_S, ASSUMED,
-            f"{what}, so that the interval doesn't show: Linux's {DEFAULT_INTERVAL_S} s is taken.",
-        )  # fmt: skip
-    yield _probes(work, side, alone)
-
-
-def _probes(work: Workload, side: str, alone: list[list[Packet]]) -> Inference:
+        interval, certainty = DEFAULT_INTERVAL_S, ASSUMED
+        said = (
+            "No two probes in a row went unanswered, so that the interval doesn't show: Linux's "
+            f"{DEFAULT_INTERVAL_S} s is taken."
+        )
+    yield Inference("keepalive_interval_s", interval, certainty, said)
     count = max((len(series) for series in alone), default=0)
-    if _gave_up(work, side) is not None:
+    if gave_up is not None:
         said = f"After {count} without an answer the {side} gave up."
-        return Inference("keepalive_probes", count, SEEN, said)
-    if count > DEFAULT_PROBES:
+        yield Inference("keepalive_probes", count, SEEN, said)
+    elif count > DEFAULT_PROBES:
         said = f"{count} went unanswered, and the {side} had not given up."
-        return Inference("keepalive_probes", count + 1, LIKELY, said)
-    said = f"The {side} is not seen to give up, so that the number of probes doesn't show: Linux's "
-    return Inference("keepalive_probes", DEFAULT_PROBES, ASSUMED, f"{said}{DEFAULT_PROBES} is taken.")
-
-
-def _gave_up(work: Workload, side: str) -> int | None:
-    """When this side's keepalive gave up the connection."""
-    last = work.unanswered
-    return last.ended if last and last.side == side and not (last.data or last.reset) else None
+        yield Inference("keepalive_probes", count + 1, LIKELY, said)
+    else:
+        said = f"The {side} is not seen to give up, so that the number of probes doesn't show: Linux's "
+        yield Inference("keepalive_probes", DEFAULT_PROBES, ASSUMED, f"{said}{DEFAULT_PROBES} is taken.")
 
 
 def _series(work: Workload, side: str) -> list[list[Packet]]:
@@ -192,14 +160,9 @@ def _giving_up(work: Workload, side: str) -> Iterator[Inference]:
         return
     repeats = [
         p.t for p in work.packets
-        if p.sender == side and p.t >= last.asked and p.kind == RETRANSMISSION and p.t <= last.ended
+        if p.sender == side and last.asked <= p.t <= last.ended and p.kind == RETRANSMISSION
     ]  # fmt: skip
-    yield from _by_time(side, last, repeats)
-
-
-def _by_time(side: str, last: Unanswered, repeats: list[int]) -> Iterator[Inference]:
-    """By the time it gave up: at the end of a doubled wait by tcp_retries2, else in the middle of one."""
-    assert last.ended is not None
+    # It gave up at the end of a doubled wait by tcp_retries2, else in the middle of one.
     after = duration(last.ended - last.asked)
     at = f"The {side} gave up {after} after it had first sent what stays unanswered"
     # The first may be a tail loss probe, which doesn't start the clock (tp->retrans_stamp).
@@ -215,12 +178,9 @@ def _by_time(side: str, last: Unanswered, repeats: list[int]) -> Iterator[Infere
             f"{at}, before the next attempt was due: a TCP_USER_TIMEOUT of about {limit:g} s.",
         )  # fmt: skip
         return
-    allowed = last.ended - since
-    retries = max((n for n in range(1, 31) if retries_as_time(n) <= allowed), default=1)
-    yield Inference(
-        "retries2", retries, LIKELY,
-        f"{at}, when the next attempt was due: as with tcp_retries2 = {retries}.",
-    )  # fmt: skip
+    retries = max((n for n in range(1, 31) if retries_as_time(n) <= last.ended - since), default=1)
+    said = f"{at}, when the next attempt was due: as with tcp_retries2 = {retries}."
+    yield Inference("retries2", retries, LIKELY, said)
     yield Inference("user_timeout_s", 0, LIKELY, "So no TCP_USER_TIMEOUT decided.")
 
 
@@ -234,17 +194,6 @@ def _is_tail_probe(repeats: list[int]) -> bool:
 
 #: A middlebox forgets this much before the silence that was too long, seconds: timers fire late.
 BEFORE_S = 0.02
-
-
-def idle_timer(work: Workload) -> tuple[float, float] | None:
-    """The limits of a middlebox's idle timer if that is what forgot the connection, seconds; else None.
-
-    From the longest silence that the connection survived to the shortest that it did not.
-    """
-    last = work.unanswered
-    if last is None or (last.silence < SILENCE and not last.reset):
-        return None
-    return work.quiet / SECOND, last.silence / SECOND
 
 
 @dataclass(frozen=True)
@@ -265,14 +214,16 @@ def plan_of(
     work: Workload, cause: str, firewall_idle_s: float | None, expired: str | None, asks_after_s: float
 ) -> ReplayPlan:
     """What explains the capture, and what becomes of that with another middlebox."""
-    last, between = work.unanswered, idle_timer(work)
-    given = firewall_idle_s or 0
+    last, given = work.unanswered, firewall_idle_s or 0
     if last is None:
         if cause:
             raise ParameterError(f"cause = {cause!r}: nothing in this connection went unanswered.")
         if expired is not None and not given:
             raise ParameterError(f"expired = {expired!r} is about a box: give firewall_idle_s, too.")
         return ReplayPlan(PathFault(), PathFault(given, expired or "drop"))
+    # From the longest silence that the connection survived to the shortest that it did not.
+    is_long = last.silence >= SILENCE or last.reset
+    between = (work.quiet / SECOND, last.silence / SECOND) if is_long else None
     if cause == "box" and between is None:
         raise ParameterError(
             f"cause = 'box': only {duration(last.silence)} of silence came before what stayed unanswered, "
@@ -282,8 +233,14 @@ def plan_of(
     if between is None or cause == "peer" or not (cause or given or last.data):
         other = None if between is None or given else _middlebox(last, between, expired, asks_after_s)
         alone = replace(peer, firewall_idle_s=0)
-        return ReplayPlan(alone, peer, other, between if other else None, _the_peer(last))
-    box, assumes = _middlebox(last, between, expired, asks_after_s), _the_middlebox(between)
+        how = "had lost the connection, as after a reboot" if last.reset else "was gone, or the way to it"
+        assumes = f"The {OTHER[last.side]} {how}, right after it was last heard."
+        return ReplayPlan(alone, peer, other, between if other else None, assumes)
+    box, (low, high) = _middlebox(last, between, expired, asks_after_s), map(in_words, between)
+    assumes = (
+        f"A box on the way forgot the connection. Its idle timer lies between {low}, the longest silence "
+        f"that was survived, and {high}, the one that was not."
+    )
     if firewall_idle_s is None:
         return ReplayPlan(box, box, replace(peer, firewall_idle_s=0), between, assumes)
     if 0 < given <= between[1]:  # it was that one
@@ -304,19 +261,6 @@ def _middlebox(
     return PathFault(max(longest, between[0] + BEFORE_S), expired or as_seen)
 
 
-def _the_peer(last: Unanswered) -> str:
-    how = "had lost the connection, as after a reboot" if last.reset else "was gone, or the way to it"
-    return f"The {OTHER[last.side]} {how}, right after it was last heard."
-
-
-def _the_middlebox(between: tuple[float, float]) -> str:
-    low, high = map(in_words, between)
-    return (
-        f"A box on the way forgot the connection. Its idle timer lies between {low}, the longest silence "
-        f"that was survived, and {high}, the one that was not."
-    )
-
-
 def of_the_network(work: Workload, plan: ReplayPlan) -> tuple[Inference, ...]:
     """What is assumed of the network, and how far apart the two are."""
     inferences = []
@@ -326,9 +270,8 @@ def of_the_network(work: Workload, plan: ReplayPlan) -> tuple[Inference, ...]:
         said = f"A round trip takes {duration(work.round_trip)}: the fastest answers show it."
         inferences.append(Inference("latency_ms", work.round_trip / 2 / MILLISECOND, SEEN, said))
     else:
-        inferences.append(
-            Inference("latency_ms", 1, ASSUMED, "No answer shows the round trip: 2 ms is taken.")
-        )
+        said = "No answer shows the round trip: 2 ms is taken."
+        inferences.append(Inference("latency_ms", 1, ASSUMED, said))
     if work.midstream:
         said = "The beginning was not captured: the model opens the connection just before its first segment."
         inferences.append(Inference("midstream", None, SEEN, said))
