@@ -18,23 +18,10 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-from tcplab.advice import runs
+from tcplab.advice import products, runs
 from tcplab.advice.environment import Environment, MiddleboxSettings
-from tcplab.advice.products import (
-    AGE,
-    ANSWER,
-    BORROW,
-    CONNECT,
-    IDLE_CLOSE,
-    RETRIES2,
-    SYN_RETRIES,
-    TW_REUSE,
-    InForce,
-    KeepaliveDefaults,
-    title,
-)
-from tcplab.advice.timers import BOX, KEEPALIVE, READ, RESEND, SERVER, USER
-from tcplab.advice.timers import CONNECT as CONNECT_TIMEOUT
+from tcplab.advice.products import InForce, KeepaliveDefaults, Timer, title
+from tcplab.advice.timers import BOX, CONNECT, KEEPALIVE, READ, RESEND, SERVER, USER
 from tcplab.core import text
 from tcplab.core.catalogue import CatalogueError
 from tcplab.core.text import SECOND, in_words, plural
@@ -274,7 +261,7 @@ class SilenceChecks:
             keepalive = keepalive.after_losing(gone)
         return runs.behind_middlebox(
             box.idle_s, box.expired, waiting_for, quiet, keepalive, self.force.user_timeout(i),
-            self.force.linux(RETRIES2), self.environment.linux,
+            self.force.linux(products.RETRIES2), self.environment.linux,
         )  # fmt: skip
 
     @staticmethod
@@ -316,23 +303,15 @@ class SilenceChecks:
 
     # -- 2: timers that only data or only a request restarts ---------------------------------
 
-    def _idle_timers(self, i: int) -> Iterator[tuple[float, str, str]]:
-        """Timers that end an idle session on a leg: seconds, whose timer, and the setting."""
-        for box in self.environment.legs[i].middleboxes:
-            if box.kind != "layer4" and box.idle_s:
-                yield box.idle_s, box.name, box.name
-        server = self.environment.server_of(i)
-        if server == "haproxy":
-            seconds, names = self.force.relay_timer()
-            if seconds:
-                yield seconds, f"HAProxy's {names[0]}", f"haproxy.{names[0]}"
-        elif seconds := self.force.of(IDLE_CLOSE, server):
-            name = IDLE_CLOSE[server]
-            yield seconds, f"{title(server)}'s {name}", f"{server}.{name}"
+    def _middleboxes(self, i: int, *kinds: str) -> list[Timer]:
+        """The idle timers of a leg's middleboxes of these kinds."""
+        boxes = self.environment.legs[i].middleboxes
+        return [Timer(box.idle_s, box.name, box.name) for box in boxes if box.kind in kinds and box.idle_s]
 
     def _idle_closes(self, i: int) -> Iterator[Check]:
         (rests, what), env = self.force.rests(i), self.environment
-        for seconds, who, key in self._idle_timers(i):
+        timers = self._middleboxes(i, "layer7", "requests") + self.force.idle_closes(env.server_of(i))
+        for seconds, who, key in timers:
             broken = {
                 "says": f"{who} ends a session that rests for {words(seconds)}, "
                 "and keepalive does not count for it.",
@@ -357,22 +336,11 @@ class SilenceChecks:
     def _data_timers(self, i: int) -> Iterator[Check]:
         """Timers that end a silent query: the proxy's, the driver's, a middlebox's."""
         query, env = self.environment.longest_silent_query_s, self.environment
-        timers: list[tuple[float, str, str, str]] = [
-            (box.idle_s, box.name, box.name, DATA_TIMER)
-            for box in env.legs[i].middleboxes
-            if box.kind == "layer7" and box.idle_s
-        ]
-        server = env.server_of(i)
-        if server == "haproxy":
-            seconds, names = self.force.relay_timer()
-            if seconds:
-                timers.append((seconds, f"HAProxy's {names[0]}", f"haproxy.{names[0]}", DATA_TIMER))
-        elif server == "pgbouncer" and (seconds := self.force.seconds("pgbouncer", "query_timeout")):
-            timers.append((seconds, "PgBouncer's query_timeout", "pgbouncer.query_timeout", DATA_TIMER))
-        if i == 0 and (seconds := self.force.answer(0)):
-            name = ANSWER[env.driver]
-            timers.append((seconds, f"{title(env.driver)}'s {name}", f"{env.driver}.{name}", READ))
-        for seconds, who, key, winner in timers:
+        timers = [(t, DATA_TIMER) for t in self._middleboxes(i, "layer7")]
+        timers += [(t, DATA_TIMER) for t in self.force.data_timers(env.server_of(i))]
+        if i == 0:
+            timers += [(t, READ) for t in self.force.timer(env.driver, products.ANSWER.get(env.driver, ""))]
+        for (seconds, who, key), winner in timers:
             check = Check(
                 inequality=2, name="the longest silent query before the data timer", leg=env.legs[i].name,
                 holds=query < seconds, left=query, right=seconds, about=(key,), winner="",
@@ -408,8 +376,8 @@ class SilenceChecks:
     def _ages(self, i: int) -> Iterator[Check]:
         env = self.environment
         holder = env.pool if self.force.reached_by_pool(i) else "pgbouncer"
-        age = self.force.of(AGE, holder) or inf
-        name = AGE.get(holder, "")
+        age = self.force.of(products.AGE, holder) or inf
+        name = products.AGE.get(holder, "")
         who = f"{title(holder)}'s {name}" if name else "nobody replaces connections"
         for box in env.legs[i].middleboxes:
             if not box.age_s:
@@ -457,7 +425,7 @@ class LimitChecks:
         env, keepalive = self.environment, self.force.client(i)
         user = self.force.user_timeout(i)
         waiting = runs.probes_unanswered(keepalive, env.linux)
-        sending = runs.data_unacknowledged(user, self.force.linux(RETRIES2), env.linux)
+        sending = runs.data_unacknowledged(user, self.force.linux(products.RETRIES2), env.linux)
         probing = USER if user and keepalive else KEEPALIVE
         waits = {
             "waiting for an answer": (waiting.after_s, probing, "ETIMEDOUT"),
@@ -509,7 +477,7 @@ class LimitChecks:
     def acquire(self) -> tuple[float, str]:
         """How long a checkout waits, seconds, and the setting; 0: indefinitely, or there is no pool."""
         env = self.environment
-        name = BORROW.get(env.pool, "")
+        name = products.BORROW.get(env.pool, "")
         if env.acquire_timeout_s and f"{env.pool}.{name}" not in env.settings:
             return env.acquire_timeout_s, "acquire timeout"
         if not name:
@@ -519,10 +487,10 @@ class LimitChecks:
     def connect(self) -> tuple[float, str]:
         """How long connect() to a silent address takes the driver, seconds, and the timer that ends it."""
         env = self.environment
-        own = self.force.of(CONNECT, env.driver) or inf
+        own = self.force.of(products.CONNECT, env.driver) or inf
         user = self.force.user_timeout(0)
-        linux = runs.connect_unanswered(user, self.force.linux(SYN_RETRIES), env.linux).after_s
-        return min((own, CONNECT_TIMEOUT), (linux, RESEND))
+        linux = runs.connect_unanswered(user, self.force.linux(products.SYN_RETRIES), env.linux).after_s
+        return min((own, CONNECT), (linux, RESEND))
 
     def _checkout(self) -> Iterator[Check]:
         env = self.environment
@@ -561,7 +529,7 @@ class LimitChecks:
         env = self.environment
         if not env.connects_per_s:
             return
-        reuse = int(self.force.linux(TW_REUSE)) if self.force.linux("net.ipv4.tcp_timestamps") else 0
+        reuse = int(self.force.linux(products.TW_REUSE)) if self.force.linux("net.ipv4.tcp_timestamps") else 0
         time_wait = TIME_WAIT_LENGTH / SECOND
         yield self._churn(
             "local ports of a host", env.connects_per_s, self.force.ports(), time_wait, reuse, "", "linux"

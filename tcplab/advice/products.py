@@ -5,10 +5,10 @@ Names are the catalogue's. Rules that no field of the catalogue covers are here,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import ceil, inf
-from typing import Any, Self
+from math import ceil
+from typing import Any, NamedTuple, Self
 
 from tcplab.advice.environment import Environment
 from tcplab.bench.script import SocketOptions
@@ -56,13 +56,10 @@ SERVERS = {
     "pgbouncer": _PGBOUNCER,
     "haproxy": EndSettings("option clitcpka", "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt"),
 }
-LINUX_IDLE, LINUX_INTERVAL, LINUX_PROBES = (
-    "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
-)  # fmt: skip
-PORT_RANGE, TW_REUSE, SOMAXCONN = (
-    "net.ipv4.ip_local_port_range", "net.ipv4.tcp_tw_reuse", "net.core.somaxconn",
-)  # fmt: skip
+LINUX_IDLE, LINUX_INTERVAL = "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl"
+LINUX_PROBES, PORT_RANGE = "net.ipv4.tcp_keepalive_probes", "net.ipv4.ip_local_port_range"
 RETRIES2, SYN_RETRIES = "net.ipv4.tcp_retries2", "net.ipv4.tcp_syn_retries"
+TW_REUSE, SOMAXCONN = "net.ipv4.tcp_tw_reuse", "net.core.somaxconn"
 
 #: How long a driver waits for an answer, and for a connection.
 ANSWER = {
@@ -147,6 +144,14 @@ class KeepaliveDefaults:
         return not idle_timer_s or self.longest_gap(lost) < idle_timer_s
 
 
+class Timer(NamedTuple):
+    """A timer that is on: seconds, whose it is in words, and its setting or its middlebox."""
+
+    seconds: float
+    who: str
+    key: str
+
+
 class InForce:
     """The settings of an environment, each with the value that is in force."""
 
@@ -155,27 +160,26 @@ class InForce:
 
     def own(self, product: str, name: str) -> Any:
         """The value in the setting's own unit, as the product uses it; None: unset."""
-        found = setting(product, name)
-        value = self.environment.settings.get(f"{product}.{name}", found.default)
-        if product == "hikaricp" and found.low is not None and value and value < found.low:
-            return _HIKARI_INSTEAD.get(name, int(found.low))
+        each = setting(product, name)
+        value = self.environment.settings.get(f"{product}.{name}", each.default)
+        if product == "hikaricp" and each.low is not None and value and value < each.low:
+            return _HIKARI_INSTEAD.get(name, int(each.low))
         return value
 
     def seconds(self, product: str, name: str) -> float:
-        """The value in seconds; 0: off, unset or never."""
-        value = self.own(product, name)
-        time = TIMES.get(setting(product, name).unit)
+        """The value in seconds; 0: off, unset, never, or no such setting (an empty name)."""
+        if not name:
+            return 0
+        value, time = self.own(product, name), TIMES.get(setting(product, name).unit)
         return value * time if time and value and value > 0 else 0
 
     def of(self, table: dict[str, str], product: str) -> float:
         """The seconds of the setting that a table names for a product; 0 where there is none."""
-        return self.seconds(product, table[product]) if product in table else 0
+        return self.seconds(product, table.get(product, ""))
 
     def linux(self, name: str) -> Any:
         """A sysctl: the hosts of the application and of the database are assumed to have the same."""
         return self.own("linux", name)
-
-    # -- keepalive ---------------------------------------------------------------------------
 
     def keepalive(self, product: str, end: EndSettings) -> KeepaliveDefaults | None:
         """The keepalive of an end; None: it is off."""
@@ -184,7 +188,7 @@ class InForce:
         idle = self._or_linux(product, end.idle, LINUX_IDLE)
         if not idle:
             return None
-        user_timeout = self.seconds(product, end.user_timeout) if end.user_timeout else 0
+        user_timeout = self.seconds(product, end.user_timeout)
         if product == "redis":
             # Redis: src/anet.c:anetKeepAlive, a third of it between probes, three probes.
             return KeepaliveDefaults(idle, max(1, idle // 3), 3, user_timeout, product)
@@ -212,14 +216,11 @@ class InForce:
     def user_timeout(self, leg: int) -> float:
         """The user timeout of the end that opened a leg, seconds; it also counts without keepalive."""
         product = self.environment.client_of(leg)
-        name = CLIENTS[product].user_timeout
-        return self.seconds(product, name) if name else 0
+        return self.seconds(product, CLIENTS[product].user_timeout)
 
     def answer(self, leg: int) -> float:
         """How long the end that opened a leg waits for an answer, seconds; 0: indefinitely."""
         return self.of(ANSWER, self.environment.client_of(leg))
-
-    # -- silence -----------------------------------------------------------------------------
 
     def ping(self) -> float:
         """How often the pool sends something on an idle connection, seconds; 0: never."""
@@ -244,14 +245,12 @@ class InForce:
             pool = self.environment.pool
             if with_ping and (ping := self.ping()):
                 ends.append((ping, f"{title(pool)}'s {PING[pool]}{self.in_own_unit(pool, PING[pool])}:"))
-            holder, name = pool, AGE.get(pool, "")
+            holder = pool
         else:
-            name = "server_idle_timeout"
-            if idle := self.seconds("pgbouncer", name):
-                ends.append((idle, f"PgBouncer's {name}:"))
-            holder, name = "pgbouncer", AGE["pgbouncer"]
-        if age := self.of(AGE, holder):
-            ends.append((age, f"{title(holder)}'s {name}{self.in_own_unit(holder, name)}:"))
+            holder = "pgbouncer"
+            ends += [(t.seconds, f"{t.who}:") for t in self.timer(holder, "server_idle_timeout")]
+        name = AGE.get(holder, "")
+        ends += [(t.seconds, f"{t.who}{self.in_own_unit(holder, name)}:") for t in self.timer(holder, name)]
         return min(ends)
 
     def in_own_unit(self, product: str, name: str) -> str:
@@ -264,24 +263,30 @@ class InForce:
         notes = []
         for key, value in self.environment.settings.items():
             product, _, name = key.partition(".")
-            used = self.own(product, name)
-            if used != value:
-                instead = f"uses {used} ms" if used else "switches it off"
-                notes.append(
-                    f"{title(product)} counts {name} in ms and takes no {value}: it {instead} instead."
-                )
+            if (used := self.own(product, name)) != value:
+                does = f"uses {used} ms" if used else "switches it off"
+                notes.append(f"{title(product)} counts {name} in ms and takes no {value}: it {does} instead.")
         return notes
 
-    def relay_timer(self) -> tuple[float, Sequence[str]]:
-        """HAProxy's timer for a relayed connection without data, seconds, and the settings behind it."""
-        tunnel = self.seconds("haproxy", "timeout tunnel")
-        if tunnel:
-            return tunnel, ("timeout tunnel",)
-        both = {name: self.seconds("haproxy", name) for name in ("timeout server", "timeout client")}
-        least = min((seconds for seconds in both.values() if seconds), default=inf)
-        return (0, ()) if least == inf else (least, [name for name in both if both[name] == least])
+    def timer(self, product: str, name: str) -> list[Timer]:
+        """A product's timer; none where it is off, unset or unknown."""
+        seconds = self.seconds(product, name)
+        return [Timer(seconds, f"{title(product)}'s {name}", f"{product}.{name}")] if seconds else []
 
-    # -- limits ------------------------------------------------------------------------------
+    def data_timers(self, server: str) -> list[Timer]:
+        """The timer of a proxy that ends a query without data; of HAProxy's three the one that counts."""
+        if server == "pgbouncer":
+            return self.timer(server, "query_timeout")
+        if server != "haproxy":
+            return []
+        both = [*self.timer(server, "timeout server"), *self.timer(server, "timeout client")]
+        return self.timer(server, "timeout tunnel") or sorted(both, key=lambda each: each.seconds)[:1]
+
+    def idle_closes(self, server: str) -> list[Timer]:
+        """The timer with which a server ends an idle session."""
+        if server == "haproxy":
+            return self.data_timers(server)
+        return self.timer(server, IDLE_CLOSE.get(server, ""))
 
     def ports(self) -> int:
         """Local ports of an application host, towards one destination."""
@@ -291,13 +296,10 @@ class InForce:
 
     def limit(self, product: str) -> int:
         """How many connections a server accepts; 0: not known."""
-        name = LIMIT.get(product, "")
-        is_database = product == self.environment.database
-        if not name:
-            return self.environment.max_connections if is_database else 0
-        given = f"{product}.{name}" in self.environment.settings
-        wanted = self.environment.max_connections if is_database and not given else 0
-        return wanted or max(int(self.own(product, name)), 0)
+        name, env = LIMIT.get(product, ""), self.environment
+        given = f"{product}.{name}" in env.settings
+        wanted = env.max_connections if product == env.database and not given else 0
+        return wanted or (max(int(self.own(product, name)), 0) if name else 0)
 
     def backlog(self, product: str) -> int:
         """How many finished handshakes may wait for a server, capped by the kernel; 0: not known."""
@@ -322,16 +324,35 @@ def title(product: str) -> str:
     return find(product=product)[0].product.title.partition(" (")[0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Shipped:
     """A product's pool with the defaults of the catalogue, as parameters of `Pool`."""
 
     title: str
     settings: Mapping[str, Any]
-    #: A second probe of the product; `Pool` runs one at a time.
-    background: Mapping[str, Any] = field(default_factory=dict)
     #: One or two sentences: what `Pool` does not model of the product.
     beyond: str
+    #: A second probe of the product; `Pool` runs one at a time.
+    background: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Parameters of `Pool` by switches that are off or on; other settings are the size or a time.
+_SWITCHES = dict.fromkeys(("lifo", "pool_use_lifo"), ("fifo", "lifo"))
+_SWITCHES |= dict.fromkeys(("testOnBorrow", "pool_pre_ping"), ("none", "test_on_borrow"))
+_SWITCHES["testWhileIdle"] = ("none", "test_while_idle")
+
+
+def _parameters(**given: str | int) -> dict[str, Any]:
+    """Parameters of `Pool`: ``product.name`` becomes the setting's default, other values stay."""
+    made: dict[str, Any] = dict(given)
+    for parameter, value in given.items():
+        product, _, name = str(value).partition(".")
+        if name in _SWITCHES:
+            made[parameter] = _SWITCHES[name][bool(setting(product, name).default)]
+        elif name:
+            each = setting(product, name)
+            made[parameter] = each.default if parameter == "size" else each.seconds or 0
+    return made
 
 
 def shipped() -> tuple[Shipped, ...]:
@@ -341,91 +362,45 @@ def shipped() -> tuple[Shipped, ...]:
     HikariCP's ConcurrentBag.borrow, psycopg_pool's ConnectionPool._get_ready_connection. `after_error`
     is SQLAlchemy's Engine (engine/base.py:Connection._handle_dbapi_exception), not its pool alone.
     """
-
-    def seconds(product: str, name: str) -> float:
-        return setting(product, name).seconds or 0
-
-    def default(product: str, name: str) -> Any:
-        return setting(product, name).default
-
-    def order(product: str, name: str) -> str:
-        return "lifo" if default(product, name) else "fifo"
-
-    def probe(product: str, name: str, probe: str = "test_on_borrow") -> str:
-        return probe if default(product, name) else "none"
-
-    commons = {
-        "size": default("commons_pool2", "maxTotal"),
-        "order": order("commons_pool2", "lifo"),
-        "max_lifetime_s": 0,
-        "acquire_timeout_s": seconds("commons_pool2", "maxWait"),
-    }
+    hikari = _parameters(
+        size="hikaricp.maximumPoolSize", order="lifo", probe="test_on_borrow",
+        bypass_window_s="hikaricp.com.zaxxer.hikari.aliveBypassWindowMs",
+        max_lifetime_s="hikaricp.maxLifetime", acquire_timeout_s="hikaricp.connectionTimeout",
+    )  # fmt: skip
+    ping = _parameters(
+        probe="background_ping", probe_interval_s="hikaricp.keepaliveTime",
+        socket_timeout_s="hikaricp.validationTimeout",
+    )  # fmt: skip
+    commons = _parameters(
+        size="commons_pool2.maxTotal", order="commons_pool2.lifo", probe="commons_pool2.testOnBorrow",
+        max_lifetime_s=0, acquire_timeout_s="commons_pool2.maxWait",
+    )  # fmt: skip
+    dbcp2 = _parameters(
+        size="dbcp2.maxTotal", probe="dbcp2.testOnBorrow", max_lifetime_s="dbcp2.maxConnLifetimeMillis",
+        acquire_timeout_s="dbcp2.maxWaitMillis",
+    )  # fmt: skip
+    jedis = _parameters(
+        probe="jedis.testWhileIdle", probe_interval_s="jedis.timeBetweenEvictionRuns",
+        idle_timeout_s="jedis.minEvictableIdleTime", socket_timeout_s="jedis.socketTimeoutMillis",
+    )  # fmt: skip
+    psycopg = _parameters(
+        size="psycopg_pool.min_size", order="fifo", max_lifetime_s="psycopg_pool.max_lifetime",
+        acquire_timeout_s="psycopg_pool.timeout",
+    )  # fmt: skip
+    alchemy = _parameters(
+        size="sqlalchemy.pool_size", order="sqlalchemy.pool_use_lifo", probe="sqlalchemy.pool_pre_ping",
+        after_error="all", max_lifetime_s="sqlalchemy.pool_recycle",
+        acquire_timeout_s="sqlalchemy.pool_timeout",
+    )  # fmt: skip
+    both = "It has both probes at once, and lends last in first out for each thread only."
     on_demand = "It opens connections when they are needed, not all at the beginning."
+    rest = "It throws out what has rested for a minute at its next round, not at that second."
+    longer = "With a check it rests after each one that fails, longer and longer."
     return (
-        Shipped(
-            title="HikariCP",
-            settings={
-                "size": default("hikaricp", "maximumPoolSize"),
-                "order": "lifo",
-                "probe": "test_on_borrow",
-                "bypass_window_s": seconds("hikaricp", "com.zaxxer.hikari.aliveBypassWindowMs"),
-                "max_lifetime_s": seconds("hikaricp", "maxLifetime"),
-                "acquire_timeout_s": seconds("hikaricp", "connectionTimeout"),
-            },
-            background={
-                "probe": "background_ping",
-                "probe_interval_s": seconds("hikaricp", "keepaliveTime"),
-                "socket_timeout_s": seconds("hikaricp", "validationTimeout"),
-            },
-            beyond="It has both probes at once, and lends last in first out for each thread only.",
-        ),
-        Shipped(
-            title="Commons DBCP 2",
-            settings=commons
-            | {
-                "size": default("dbcp2", "maxTotal"),
-                "probe": probe("dbcp2", "testOnBorrow"),
-                "max_lifetime_s": seconds("dbcp2", "maxConnLifetimeMillis"),
-                "acquire_timeout_s": seconds("dbcp2", "maxWaitMillis"),
-            },
-            beyond=on_demand,
-        ),
-        Shipped(
-            title="Commons Pool 2",
-            settings=commons | {"probe": probe("commons_pool2", "testOnBorrow")},
-            beyond=on_demand,
-        ),
-        Shipped(
-            title="Jedis",
-            settings=commons
-            | {
-                "probe": probe("jedis", "testWhileIdle", "test_while_idle"),
-                "probe_interval_s": seconds("jedis", "timeBetweenEvictionRuns"),
-                "idle_timeout_s": seconds("jedis", "minEvictableIdleTime"),
-                "socket_timeout_s": seconds("jedis", "socketTimeoutMillis"),
-            },
-            beyond="It throws out what has rested for a minute at its next round, not at that second.",
-        ),
-        Shipped(
-            title="psycopg_pool",
-            settings={
-                "size": default("psycopg_pool", "min_size"),
-                "order": "fifo",
-                "max_lifetime_s": seconds("psycopg_pool", "max_lifetime"),
-                "acquire_timeout_s": seconds("psycopg_pool", "timeout"),
-            },
-            beyond="With a check it rests after each one that fails, longer and longer.",
-        ),
-        Shipped(
-            title="SQLAlchemy",
-            settings={
-                "size": default("sqlalchemy", "pool_size"),
-                "order": order("sqlalchemy", "pool_use_lifo"),
-                "probe": probe("sqlalchemy", "pool_pre_ping"),
-                "after_error": "all",
-                "max_lifetime_s": seconds("sqlalchemy", "pool_recycle"),
-                "acquire_timeout_s": seconds("sqlalchemy", "pool_timeout"),
-            },
-            beyond="Under load it opens up to ten connections more than its size.",
-        ),
+        Shipped("HikariCP", hikari, both, ping),
+        Shipped("Commons DBCP 2", commons | dbcp2, on_demand),
+        Shipped("Commons Pool 2", commons, on_demand),
+        Shipped("Jedis", commons | jedis, rest),
+        Shipped("psycopg_pool", psycopg, longer),
+        Shipped("SQLAlchemy", alchemy, "Under load it opens up to ten connections more than its size."),
     )

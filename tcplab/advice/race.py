@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
-from tcplab.advice import Advice, Check, runs
+from tcplab.advice import Advice, Check, products, runs
 from tcplab.advice.checks import DATA_TIMER, LimitChecks
-from tcplab.advice.products import AGE, ANSWER, IDLE_CLOSE, PING, RETRIES2, InForce, KeepaliveDefaults, title
-from tcplab.advice.timers import BOX as BOX_WINS
-from tcplab.advice.timers import KEEPALIVE, READ, RESEND, SERVER, USER
+from tcplab.advice.products import InForce, KeepaliveDefaults, title
+from tcplab.advice.timers import BOX, KEEPALIVE, READ, RESEND, SERVER, USER
 
 #: Kinds of a lane.
 SILENCE, PROBES, TIMER, MIDDLEBOX = "silence", "probes", "timer", "middlebox"
@@ -37,16 +36,20 @@ class LegLanes:
     lanes: tuple[Lane, ...]
 
 
+#: What the timer of a middlebox does, and its name as a winner, by what restarts it.
+_MIDDLEBOXES = {
+    "layer4": ("forgets after", BOX), "layer7": ("without data, cuts after", DATA_TIMER),
+    "requests": ("without a request, closes after", SERVER),
+}  # fmt: skip
 #: A lane, the timer as a check names its winner, and the side, middlebox or setting of it.
 _Timer = tuple[Lane, str, str]
 
 
 def race(advice: Advice) -> tuple[LegLanes, ...]:
     """The lanes of all legs; a timer that decides what breaks names it."""
-    env = advice.environment
     return tuple(
         LegLanes(leg.name, tuple(_decided(_timers(advice, i), advice.broken, leg.name, i == 0)))
-        for i, leg in enumerate(env.legs)
+        for i, leg in enumerate(advice.environment.legs)
     )
 
 
@@ -59,7 +62,7 @@ def _decided(timers: Iterable[_Timer], broken: Iterable[Check], leg: str, first:
 
 def _is_about(check: Check, timer: str, side: str) -> bool:
     """Whether a check's winner is the timer of this side, middlebox or setting."""
-    if timer in (BOX_WINS, DATA_TIMER, SERVER):
+    if timer in (BOX, DATA_TIMER, SERVER):
         return not side or side in check.about
     asked = check.about[1] if len(check.about) > 1 and check.about[1] in ("client", "server") else "client"
     return timer != KEEPALIVE or asked == side
@@ -69,28 +72,24 @@ def _timers(advice: Advice, i: int) -> Iterator[_Timer]:
     env = advice.environment
     force, limits = InForce(env), LimitChecks(env)
     client, server, leg = env.client_of(i), env.server_of(i), env.legs[i]
-    yield Lane("longest silent query", SILENCE, ((env.longest_silent_query_s, "silent for"),)), "", ""
+    yield _lane("longest silent query", env.longest_silent_query_s, "silent for", SILENCE), "", ""
     rests, what = force.rests(i)
     who = what.partition(" = ")[0].rstrip(":")
-    yield Lane("longest rest of a session", SILENCE, ((rests, f"{who},"),)), "", ""
+    yield _lane("longest rest of a session", rests, f"{who},", SILENCE), "", ""
     for box in leg.middleboxes:
         if box.idle_s:
-            counts = {"layer4": "forgets after", "layer7": "without data, cuts after"}
-            does = counts.get(box.kind, "without a request, closes after")
-            winner = BOX_WINS if box.kind == "layer4" else DATA_TIMER if box.kind == "layer7" else SERVER
-            yield Lane(box.name, MIDDLEBOX, ((box.idle_s, does),)), winner, box.name
+            does, winner = _MIDDLEBOXES[box.kind]
+            yield _lane(box.name, box.idle_s, does, MIDDLEBOX), winner, box.name
         if box.age_s:
-            lane = Lane(f"{box.name}: age", MIDDLEBOX, ((box.age_s, "ends any connection of"),))
-            yield lane, BOX_WINS, box.name
+            yield _lane(f"{box.name}: age", box.age_s, "ends any connection of", MIDDLEBOX), BOX, box.name
     yield _keepalive(client, force.client(i), "client", advice)
     yield _keepalive(server, force.server(i), "server", advice)
     user = force.user_timeout(i)
-    sent = runs.data_unacknowledged(user, force.linux(RETRIES2), env.linux).after_s
-    why = "user timeout" if user else "retransmission"
-    lane = Lane(f"{title(client)} with data in flight", TIMER, ((sent, f"{why} gives up after"),))
-    yield lane, USER if user else RESEND, "client"
-    if answer := force.answer(i):
-        yield _named(client, ANSWER[client], answer, "stops waiting after"), READ, "client"
+    sent = runs.data_unacknowledged(user, force.linux(products.RETRIES2), env.linux).after_s
+    why, winner = ("user timeout", USER) if user else ("retransmission", RESEND)
+    yield _lane(f"{title(client)} with data in flight", sent, f"{why} gives up after"), winner, "client"
+    for answer, who, _ in force.timer(client, products.ANSWER.get(client, "")):
+        yield _lane(who, answer, "stops waiting after"), READ, "client"
     yield from _server_timers(force, server)
     if i == 0:
         yield from _pool(force, limits)
@@ -112,36 +111,27 @@ def _keepalive(product: str, end: KeepaliveDefaults | None, side: str, advice: A
 
 def _server_timers(force: InForce, server: str) -> Iterator[_Timer]:
     """The timers with which the server of a leg ends connections by itself."""
-    if server == "haproxy":
-        seconds, names = force.relay_timer()
-        if seconds:
-            lane = Lane(f"HAProxy's {names[0]}", TIMER, ((seconds, "without data, cuts after"),))
-            yield lane, DATA_TIMER, f"haproxy.{names[0]}"
-    elif seconds := force.of(IDLE_CLOSE, server):
-        name = IDLE_CLOSE[server]
-        yield _named(server, name, seconds, "closes what rests for"), SERVER, f"{server}.{name}"
-    if server == "pgbouncer" and (seconds := force.seconds("pgbouncer", "query_timeout")):
-        lane = _named(server, "query_timeout", seconds, "kills a query after")
-        yield lane, DATA_TIMER, "pgbouncer.query_timeout"
+    if server != "haproxy":
+        for seconds, who, key in force.idle_closes(server):
+            yield _lane(who, seconds, "closes what rests for"), SERVER, key
+    does = "without data, cuts after" if server == "haproxy" else "kills a query after"
+    for seconds, who, key in force.data_timers(server):
+        yield _lane(who, seconds, does), DATA_TIMER, key
 
 
 def _pool(force: InForce, limits: LimitChecks) -> Iterator[_Timer]:
     """The application's timers."""
     pool = force.environment.pool
     connect, timer = limits.connect()
-    yield (
-        Lane(f"{title(force.environment.driver)} in connect()", TIMER, ((connect, "gives up after"),)),
-        timer,
-        "",
-    )
+    yield _lane(f"{title(force.environment.driver)} in connect()", connect, "gives up after"), timer, ""
     if ping := force.ping():
-        yield _named(pool, PING[pool], ping, "sends something every"), "", ""
-    if age := force.of(AGE, pool):
-        yield _named(pool, AGE[pool], age, "replaces connections of"), "", ""
+        yield _lane(f"{title(pool)}'s {products.PING[pool]}", ping, "sends something every"), "", ""
+    for age, who, _ in force.timer(pool, products.AGE.get(pool, "")):
+        yield _lane(who, age, "replaces connections of"), "", ""
     acquire, who = limits.acquire()
     if who:
-        yield Lane(who, TIMER, ((acquire or inf, "a borrower waits"),)), who, ""
+        yield _lane(who, acquire or inf, "a borrower waits"), who, ""
 
 
-def _named(product: str, name: str, seconds: float, what: str) -> Lane:
-    return Lane(f"{title(product)}'s {name}", TIMER, ((seconds, what),))
+def _lane(name: str, seconds: float, does: str, kind: str = TIMER) -> Lane:
+    return Lane(name, kind, ((seconds, does),))
