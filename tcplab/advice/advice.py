@@ -10,34 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from math import ceil, floor, inf
-from typing import Any
+from typing import Any, NamedTuple
 
-from tcplab.advice import runs
-from tcplab.advice.checks import Check, LimitChecks, SilenceChecks, words
+from tcplab.advice import products, runs
+from tcplab.advice.checks import Check, Inequalities, words
 from tcplab.advice.environment import Environment, known_setting
-from tcplab.advice.products import (
-    AGE,
-    ANSWER,
-    BACKLOG,
-    BORROW,
-    CLIENTS,
-    CONNECT,
-    LIMIT,
-    LINUX_IDLE,
-    LINUX_INTERVAL,
-    LINUX_PROBES,
-    PING,
-    PORT_RANGE,
-    RETRIES2,
-    SERVERS,
-    SOMAXCONN,
-    TW_REUSE,
-    InForce,
-    KeepaliveDefaults,
-    title,
-)
+from tcplab.advice.products import CLIENTS, LINUX, SERVERS, EndSettings, InForce, KeepaliveDefaults, title
 from tcplab.advice.settings import Change, texts
-from tcplab.core.catalogue import CatalogueError, Setting
+from tcplab.core.catalogue import CatalogueError
 from tcplab.core.knobs import ParameterError
 from tcplab.core.text import plural
 
@@ -50,31 +30,12 @@ _PORTS = "10240 65535"
 _SPARE_PLACES = 10
 
 
-@dataclass(frozen=True)
-class Proposal:
+class Proposal(NamedTuple):
     """A setting's key (``product.name``), its value in its own unit, and why."""
 
     key: str
     value: Any
     why: str
-
-    @property
-    def setting(self) -> Setting:
-        """The setting in the catalogue."""
-        return known_setting(self.key)
-
-
-@dataclass(frozen=True)
-class Target:
-    """One keepalive for every end, with its user timeout, and the tcp_retries2 that goes with it."""
-
-    keepalive: KeepaliveDefaults
-    retries2: int
-
-    @property
-    def total_s(self) -> float:
-        """A death is noticed within this, seconds."""
-        return self.keepalive.options.keepalive_gives_up_s
 
 
 class Remedies:
@@ -83,42 +44,44 @@ class Remedies:
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.force = InForce(environment)
-        self.limits = LimitChecks(environment)
+        self.inequalities = Inequalities(environment)
+        #: Within this every timer must have noticed a death, seconds.
         self.within = self._within()
+        #: One keepalive for every end, with its user timeout, and when it gives up, seconds.
         self.target = self._target()
+        self.total_s = self.target.options.keepalive_gives_up_s
 
     def _within(self) -> float:
-        """Within this every timer must have noticed a death, seconds."""
         env = self.environment
         limits = [env.notice_within_s]
         if env.outage_s:
             limits.append(env.outage_s - 1)
-        acquire, who = self.limits.acquire()
+        acquire, who = self.inequalities.acquire()
         # A checkout may wait longer than the pool's connections hang; raising it is the alternative.
-        if who and acquire and (acquire > _CONNECT_S or env.pool not in BORROW):
+        if who and acquire and (acquire > _CONNECT_S or env.pool not in products.ACQUIRE):
             limits.append(acquire - 1)
         return min(limits)
 
-    def _target(self) -> Target:
+    def _target(self) -> KeepaliveDefaults:
         env = self.environment
-        boxes = [
-            box.idle_s
+        forget = [
+            ceil(box.idle_s) - 1
             for leg in env.legs
             for box in leg.middleboxes
             if box.kind == "layer4" and box.expired != "reopen" and box.idle_s
         ]
         # Noticed before the middlebox forgets: then the probe after the lost ones is in time, too.
-        whole = floor(min(self.within, *(ceil(box) - 1 for box in boxes), 32_767))
+        whole = floor(min(self.within, *forget, 32_767))
         while True:
-            made = self._shape(whole)
-            waiting = runs.probes_unanswered(made.keepalive, env.linux)
-            sending = runs.data_unacknowledged(made.keepalive.user_timeout_s, 15, env.linux)
+            keepalive = self._shape(whole)
+            waiting = runs.probes_unanswered(keepalive, env.linux)
+            sending = runs.data_unacknowledged(keepalive.user_timeout_s, 15, env.linux)
             fits = waiting.probes > env.lost_probes and max(waiting.after_s, sending.after_s) <= self.within
             if fits or whole <= env.lost_probes + 2:
-                return made
+                return keepalive
             whole = floor(whole * 0.9)
 
-    def _shape(self, whole: int) -> Target:
+    def _shape(self, whole: int) -> KeepaliveDefaults:
         """Idle, interval and probes that give up after `whole` seconds or a little earlier."""
         lost = self.environment.lost_probes
         probes = max(3, lost + 1) if whole > max(3, lost + 1) else lost + 1
@@ -126,16 +89,12 @@ class Remedies:
         idle = max(1, whole - interval * probes)
         if idle > 20:
             idle -= idle % 5
-        retries2 = max((n for n in range(1, 16) if self._in_flight(n) <= self.within), default=1)
         keepalive = KeepaliveDefaults(idle, interval, probes)
         # Between the last two probes: then probes and user timeout end a connection at the same probe.
-        user_timeout = keepalive.options.keepalive_gives_up_s - interval / 2
-        return Target(replace(keepalive, user_timeout_s=user_timeout), retries2)
+        return replace(keepalive, user_timeout_s=keepalive.options.keepalive_gives_up_s - interval / 2)
 
     def _in_flight(self, retries2: int) -> float:
         return runs.data_unacknowledged(0, retries2, self.environment.linux).after_s
-
-    # -- one by one --------------------------------------------------------------------------
 
     def of(self, check: Check) -> Iterator[Proposal]:
         """What fixes a broken check; nothing where no setting does."""
@@ -162,30 +121,31 @@ class Remedies:
 
     def _client(self, check: Check, leg: int) -> Iterator[Proposal]:
         product = self.environment.client_of(leg)
-        end, target = CLIENTS[product], self.target
-        yield from self._keepalive(product, CLIENTS[product])
-        why = f"4: data in flight is given up within {target.total_s:g} s"
+        end = CLIENTS[product]
+        yield from self._keepalive(product, end)
+        why = f"4: data in flight is given up within {self.total_s:g} s"
         if end.user_timeout:
             why += "; so is a peer that does not read for so long"
-            yield self._seconds(product, end.user_timeout, target.keepalive.user_timeout_s, why)
-        elif product in ANSWER and self.environment.longest_silent_query_s < floor(self.within):
+            yield self._seconds(product, end.user_timeout, self.target.user_timeout_s, why)
+        elif product in products.ANSWER and self.environment.longest_silent_query_s < floor(self.within):
             why = f"4: no read lasts longer than {floor(self.within)} s; the longest silent query is shorter"
-            yield self._seconds(product, ANSWER[product], floor(self.within), why)
-        elif self._in_flight(int(self.force.linux(RETRIES2))) > self.within:
+            yield self._seconds(product, products.ANSWER[product], floor(self.within), why)
+        elif self._in_flight(int(self.force.linux(products.RETRIES2))) > self.within:
             why = f"4: data in flight is given up within {self.within:g} s; for every connection of the host"
-            yield Proposal(f"linux.{RETRIES2}", target.retries2, why)
+            retries2 = max((n for n in range(1, 16) if self._in_flight(n) <= self.within), default=1)
+            yield Proposal(f"linux.{products.RETRIES2}", retries2, why)
 
     def _server(self, check: Check, leg: int) -> Iterator[Proposal]:
         product = self.environment.server_of(leg)
         yield from self._keepalive(product, SERVERS[product])
 
-    def _keepalive(self, product: str, end: Any) -> Iterator[Proposal]:
-        target, total = self.target.keepalive, self.target.total_s
+    def _keepalive(self, product: str, end: EndSettings) -> Iterator[Proposal]:
+        target, total = self.target, self.total_s
         why = f"1 and 4: silence is broken after {target.idle_s} s, a death is noticed after {total:g} s"
-        if end.switch and not self.force.own(product, end.switch):
-            on = known_setting(f"{product}.{end.switch}").unit == "switch"
-            value: Any = True if isinstance(self.force.own(product, end.switch), bool) else int(on)
-            yield Proposal(f"{product}.{end.switch}", value, "1: keepalive must be on at all")
+        if end.switch and not (off := self.force.own(product, end.switch)):
+            key = f"{product}.{end.switch}"
+            on = isinstance(off, bool) or int(known_setting(key).unit == "switch")
+            yield Proposal(key, on, "1: keepalive must be on at all")
         if product == "redis" and end is SERVERS["redis"]:
             half = max(1, floor(total / 2))
             yield self._seconds(product, end.idle, half, f"1 and 4: with three probes {2 * half} s in all")
@@ -196,25 +156,25 @@ class Remedies:
             if own is None or own.idle_s > 60 * minutes:
                 yield Proposal("oracle.SQLNET.EXPIRE_TIME", minutes, "1 and 4: whole minutes; then 10 probes")
             return
-        names = (end.idle, LINUX_IDLE), (end.interval, LINUX_INTERVAL), (end.probes, LINUX_PROBES)
-        values = (target.idle_s, target.interval_s, target.probes)
-        for (name, linux), value in zip(names, values, strict=True):
+        for name, linux, value in (
+            (end.idle, LINUX.idle, target.idle_s), (end.interval, LINUX.interval, target.interval_s),
+            (end.probes, LINUX.probes, target.probes),
+        ):  # fmt: skip
             yield Proposal(f"{product}.{name}" if name else f"linux.{linux}", value, why)
 
     def _rest(self, check: Check, leg: int) -> Iterator[Proposal]:
         """The pool pings twice as often as needed; if it can't, the timer is raised."""
         pool, limit = self.environment.pool, check.right
         every = limit / 2
-        least = known_setting(f"{pool}.{PING[pool]}").low or 0 if pool in PING else 0
         why = f"2: must be less than {limit:g} s, when {check.about[0]} ends a session that rests"
-        if pool in PING and self.force.reached_by_pool(leg) and every * 1000 >= least:
+        if self.force.reached_by_pool(leg) and self._takes(products.PING, pool, every):
             if pool in ("jedis", "commons_pool2", "dbcp2"):
                 yield Proposal(f"{pool}.testWhileIdle", True, why)
             if pool in ("jedis", "commons_pool2"):
                 yield Proposal(f"{pool}.numTestsPerEvictionRun", -1, "2: all that rest, not three of them")
             if pool == "dbcp2":
                 every /= ceil(self.environment.pool_size / 3)
-            yield self._seconds(pool, PING[pool], every, why)
+            yield self._seconds(pool, products.PING[pool], every, why)
         else:
             rests, _ = self.force.rests(leg, False)
             yield from self._raise(check.about[0], rests, "2: nobody pings often enough")
@@ -228,9 +188,8 @@ class Remedies:
         product, _, name = key.partition(".")
         if product == "haproxy":
             # One timer for both directions; it replaces timeout client and timeout server.
-            env = self.environment
             name = "timeout tunnel"
-            above_s = max(env.longest_silent_query_s, env.longest_idle_s)
+            above_s = max(self.environment.longest_silent_query_s, self.environment.longest_idle_s)
             why = f"2: {above_s:g} s without data are usual; replaces timeout client and timeout server"
         try:
             known_setting(f"{product}.{name}")
@@ -239,61 +198,59 @@ class Remedies:
         yield self._seconds(product, name, ceil(above_s * _ROOM) + 1, why)
 
     def _age(self, check: Check, leg: int) -> Iterator[Proposal]:
-        holder = check.about[1]
-        if holder not in AGE:
-            return
-        least = known_setting(f"{holder}.{AGE[holder]}").low or 0
-        own = floor(check.right * 0.9)
-        if own and own * 1000 >= least:
+        holder, own = check.about[1], floor(check.right * 0.9)
+        if own and self._takes(products.AGE, holder, own):
             why = f"3: replaced before {check.about[0]} ends it at {check.right:g} s"
-            yield self._seconds(holder, AGE[holder], own, why)
+            yield self._seconds(holder, products.AGE[holder], own, why)
 
     def _acquire(self, check: Check, leg: int) -> Iterator[Proposal]:
         env = self.environment
-        deaths = self.limits.deaths(0)
-        acquire, _ = self.limits.acquire()
-        if max(each[0] for each in deaths.values()) > self.within:
+        acquire, connect = self.inequalities.acquire()[0], self.inequalities.connect()[0]
+        if max(after for after, *_ in self.inequalities.deaths(0).values()) > self.within:
             yield from self._client(check, 0)
-        if self.limits.connect()[0] >= (acquire or inf) or self.limits.connect()[0] > self.within:
+        if connect >= (acquire or inf) or connect > self.within:
             own = max(2, min(_CONNECT_S, floor(self.within / 2)))
-            yield self._seconds(env.driver, CONNECT[env.driver], own, "4: shorter than a borrower waits")
-        if env.pool in BORROW and not self.within < (acquire or inf) <= (env.outage_s or inf):
+            name = products.CONNECT[env.driver]
+            yield self._seconds(env.driver, name, own, "4: shorter than a borrower waits")
+        if env.pool in products.ACQUIRE and not self.within < (acquire or inf) <= (env.outage_s or inf):
             wanted = min(env.outage_s or inf, ceil(self.within) + _CONNECT_S)
             why = "4: longer than a death stays unnoticed, no longer than users bear"
-            yield self._seconds(env.pool, BORROW[env.pool], wanted, why)
+            yield self._seconds(env.pool, products.ACQUIRE[env.pool], wanted, why)
 
     def _ports(self, check: Check, leg: int) -> Iterator[Proposal]:
         env = self.environment
         first, last = (int(port) for port in _PORTS.split())
         if last - first + 1 > self.force.ports() and not env.ports:
             why = "5: more local ports; name those of your own servers in ip_local_reserved_ports"
-            yield Proposal(f"linux.{PORT_RANGE}", _PORTS, why)
+            yield Proposal(f"linux.{products.PORT_RANGE}", _PORTS, why)
             more = runs.port_churn(env.connects_per_s, last - first + 1, env.hold_s, 60, 0, env.linux)
             if env.connects_per_s < (more["sustainable_per_s"] or inf):
                 return
-        yield Proposal(f"linux.{TW_REUSE}", 1, "5: connect() takes a port back after a second")
+        yield Proposal(f"linux.{products.TW_REUSE}", 1, "5: connect() takes a port back after a second")
         yield Proposal("linux.net.ipv4.tcp_timestamps", 1, "5: without them tcp_tw_reuse does nothing")
 
     def _places(self, check: Check, leg: int) -> Iterator[Proposal]:
         server = check.about[0]
-        if server in LIMIT:
+        if server in products.LIMIT:
             env = self.environment
             why = f"5: {env.instances} instances with {env.pool_size} each, and some spare"
-            yield Proposal(f"{server}.{LIMIT[server]}", int(check.left) + _SPARE_PLACES, why)
+            yield Proposal(f"{server}.{products.LIMIT[server]}", int(check.left) + _SPARE_PLACES, why)
 
     def _burst(self, check: Check, leg: int) -> Iterator[Proposal]:
         server, wanted = check.about[0], int(check.left)
         why = "5: all instances may connect at once"
-        if wanted > int(self.force.linux(SOMAXCONN)):
-            yield Proposal(f"linux.{SOMAXCONN}", wanted, why)
-        if server in BACKLOG:
-            yield Proposal(f"{server}.{BACKLOG[server]}", wanted, why)
+        if wanted > int(self.force.linux(products.SOMAXCONN)):
+            yield Proposal(f"linux.{products.SOMAXCONN}", wanted, why)
+        if server in products.BACKLOG:
+            yield Proposal(f"{server}.{products.BACKLOG[server]}", wanted, why)
         elif server == "postgresql":
-            yield Proposal(
-                "postgresql.max_connections",
-                max(ceil(wanted / 2), self.force.limit(server)),
-                "5: PostgreSQL's queue grows with it",
-            )
+            wanted = max(ceil(wanted / 2), self.force.limit(server))
+            yield Proposal("postgresql.max_connections", wanted, "5: PostgreSQL's queue grows with it")
+
+    @staticmethod
+    def _takes(table: Mapping[str, str], product: str, seconds: float) -> bool:
+        """Whether a product has a table's setting and accepts so short a time; lower limits are in ms."""
+        return product in table and seconds * 1000 >= (known_setting(f"{product}.{table[product]}").low or 0)
 
     @staticmethod
     def _seconds(product: str, name: str, seconds: float, why: str) -> Proposal:
@@ -342,8 +299,8 @@ class Advice:
     def sentence(self) -> str:
         """What breaks first, what to change, what is left."""
         if not self.broken:
-            held = f"All {len(self.checks)} inequalities hold; nothing has to be changed."
-            return " ".join([held, *self.notes])
+            holds = f"All {len(self.checks)} inequalities hold; nothing has to be changed."
+            return " ".join([holds, *self.notes])
         first, count = self.broken[0], len(self.broken)
         when = f"after {words(first.breaks_after_s)}" if first.breaks_after_s else "at once"
         said = [
@@ -351,8 +308,7 @@ class Advice:
             f"that hurts, {when}: {first.says}"
         ]
         if self.changes:
-            files = ", ".join(self.paste)
-            said.append(f"{plural(len(self.changes), 'setting')} to change: {files}.")
+            said.append(f"{plural(len(self.changes), 'setting')} to change: {', '.join(self.paste)}.")
         if self.left:
             names = "; ".join(dict.fromkeys(check.name for check in self.left))
             said.append(f"No setting here mends: {names}.")
@@ -371,35 +327,29 @@ def advise(environment: Environment) -> Advice:
 
     Raises `ParameterError` where a setting of the environment can't be what it says.
     """
-    checks = _checks(environment)
+    checks, today = _checks(environment), InForce(environment)
     changes: dict[str, Change] = {}
     changed, now = environment, checks
     for _ in range(_ROUNDS):
         remedies = Remedies(changed)
-        wanted = {
-            proposal.key: proposal
-            for check in now
-            if not check.holds
-            for proposal in remedies.of(check)
-            if proposal.value != InForce(changed).own(*proposal.key.split(".", 1))
-        }
+        proposals = [each for check in now if not check.holds for each in remedies.of(check)]
+        in_force = remedies.force
+        wanted = {each.key: each for each in proposals if each.value != in_force.own(*each.key.split(".", 1))}
         if not wanted:
             break
-        was = InForce(environment)
-        for key, proposal in wanted.items():
-            own = was.own(*key.split(".", 1))
-            changes[key] = Change(known_setting(key), key, proposal.value, own, proposal.why)
+        for key, value, why in wanted.values():
+            changes[key] = Change(known_setting(key), key, value, today.own(*key.split(".", 1)), why)
         changed = replace(changed, settings={**changed.settings, **{k: p.value for k, p in wanted.items()}})
         now = _checks(changed)
     ordered = tuple(sorted(changes.values(), key=lambda change: (change.who, change.file)))
     return Advice(
         environment, checks, ordered, tuple(check for check in now if not check.holds), texts(ordered),
-        _prove(changed), tuple(InForce(environment).not_taken()),
+        _prove(changed), tuple(today.not_taken()),
     )  # fmt: skip
 
 
 def _checks(environment: Environment) -> tuple[Check, ...]:
-    checks = [*SilenceChecks(environment).checks(), *LimitChecks(environment).checks()]
+    checks = Inequalities(environment).checks()
     return tuple(sorted(checks, key=lambda check: (check.holds, check.breaks_after_s or 0, check.inequality)))
 
 
@@ -411,13 +361,11 @@ def _prove(environment: Environment) -> str:
         keepalive = force.keepalive(client, CLIENTS[client])
         port = _PROXY_PORTS.get(server, environment.port)
         command = f"ss -tno state established '( dport = :{port} )'"
-        if keepalive is None:
-            lines.append(f"{leg.name}: {command}   # {title(client)} has no timer at all: keepalive is off")
-        else:
-            lines.append(
-                f"{leg.name}: {command}   # on {title(client)}'s host: every line has "
-                f"timer:(keepalive,…), at most {_clock(keepalive.idle_s)}"
-            )
+        proof = f"{title(client)} has no timer at all: keepalive is off"
+        if keepalive:
+            at_most = _clock(keepalive.idle_s)
+            proof = f"on {title(client)}'s host: every line has timer:(keepalive,…), at most {at_most}"
+        lines.append(f"{leg.name}: {command}   # {proof}")
     return "\n".join(lines)
 
 

@@ -96,6 +96,8 @@ def waited_for_pool(pool: str, acquire_s: float) -> str:
 
 #: A proxy's data timer; the table of timers has no column for it.
 DATA_TIMER = "the proxy's data timer"
+#: A larger burst of clients is not run.
+_MOST_AT_ONCE = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +175,8 @@ def _check(holds: bool, says: str, broken: Mapping[str, Any], **common: Any) -> 
     return Check(holds=holds, **common, **({"says": says} if holds else broken))
 
 
-class SilenceChecks:
-    """Inequalities 1, 2 and 3 of an environment: silence and age, on each leg."""
+class Inequalities:
+    """The five inequalities of an environment, those of silence, age and death on each leg."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -182,16 +184,19 @@ class SilenceChecks:
 
     def checks(self) -> Iterator[Check]:
         """All of them, in no order."""
+        of_leg = (
+            self._forgets, self._lost_probes, self._idle_closes, self._data_timers, self._ages,
+            self._noticed, self._missed,
+        )  # fmt: skip
         for i in range(len(self.environment.legs)):
-            yield from self._boxes_of(i)
-            yield from self._lost_probes(i)
-            yield from self._idle_closes(i)
-            yield from self._data_timers(i)
-            yield from self._ages(i)
+            for check in of_leg:
+                yield from check(i)
+        for checks in (self._checkout, self._ports, self._places, self._burst):
+            yield from checks()
 
-    # -- 1: keepalive before the box ---------------------------------------------------------
+    # -- 1: keepalive before the middlebox ---------------------------------------------------
 
-    def _boxes_of(self, i: int) -> Iterator[Check]:
+    def _forgets(self, i: int) -> Iterator[Check]:
         leg, lost = self.environment.legs[i], self.environment.lost_probes
         boxes = [box for box in leg.middleboxes if box.kind == "layer4" and box.idle_s]
         if not boxes:
@@ -396,28 +401,6 @@ class SilenceChecks:
                 numbers=f"{who}{own}: {number(age)} < {number(box.age_s)} ({box.name})",
             )  # fmt: skip
 
-
-#: A larger burst of clients is not run.
-_MOST_AT_ONCE = 400
-
-
-class LimitChecks:
-    """Inequalities 4 and 5 of an environment: how soon a death is noticed, how many connections fit."""
-
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-        self.force = InForce(environment)
-
-    def checks(self) -> Iterator[Check]:
-        """All of them, in no order."""
-        for i in range(len(self.environment.legs)):
-            yield self._noticed(i)
-            yield self._missed(i)
-        yield from self._checkout()
-        yield from self._ports()
-        yield from self._places()
-        yield from self._burst()
-
     # -- 4: how soon -------------------------------------------------------------------------
 
     def deaths(self, i: int) -> dict[str, tuple[float, str, str]]:
@@ -435,7 +418,7 @@ class LimitChecks:
             waits = {name: min(each, (answer, READ, READ_TIMEOUT)) for name, each in waits.items()}
         return waits
 
-    def _noticed(self, i: int) -> Check:
+    def _noticed(self, i: int) -> Iterator[Check]:
         env = self.environment
         wait, (after, timer, error) = max(self.deaths(i).items(), key=lambda each: each[1][0])
         limit, who = env.notice_within_s, env.client_of(i)
@@ -450,13 +433,13 @@ class LimitChecks:
             "message": "" if after == inf else printed(who, error),
             "left_behind": "The thread and its connection hang until then.",
         }  # fmt: skip
-        return _check(
+        yield _check(
             after <= limit, f"{title(who)} notices in time, whether it waits or sends.", broken,
             inequality=4, name="a dead server is noticed", leg=env.legs[i].name, left=after, right=limit,
             numbers=f"{wait}: {number(after)} <= {number(limit)} (wanted)", about=(who, "client"),
         )  # fmt: skip
 
-    def _missed(self, i: int) -> Check:
+    def _missed(self, i: int) -> Iterator[Check]:
         env = self.environment
         server, limit = env.server_of(i), env.notice_within_s
         after = runs.vanished_client_noticed(self.force.server(i), env.linux)
@@ -467,7 +450,7 @@ class LimitChecks:
             "message": "" if after == inf else logged(server, "ETIMEDOUT"),
             "left_behind": f"{kept}: {words(after)}.",
         }  # fmt: skip
-        return _check(
+        yield _check(
             after <= limit, f"{title(server)} notices in time that a client has vanished.", broken,
             inequality=4, name="a dead client is noticed", leg=env.legs[i].name, left=after, right=limit,
             numbers=f"{title(server)}: {number(after)} <= {number(limit)} (wanted)",
@@ -477,7 +460,7 @@ class LimitChecks:
     def acquire(self) -> tuple[float, str]:
         """How long a checkout waits, seconds, and the setting; 0: indefinitely, or there is no pool."""
         env = self.environment
-        name = products.BORROW.get(env.pool, "")
+        name = products.ACQUIRE.get(env.pool, "")
         if env.acquire_timeout_s and f"{env.pool}.{name}" not in env.settings:
             return env.acquire_timeout_s, "acquire timeout"
         if not name:

@@ -56,10 +56,13 @@ SERVERS = {
     "pgbouncer": _PGBOUNCER,
     "haproxy": EndSettings("option clitcpka", "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt"),
 }
-LINUX_IDLE, LINUX_INTERVAL = "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl"
-LINUX_PROBES, PORT_RANGE = "net.ipv4.tcp_keepalive_probes", "net.ipv4.ip_local_port_range"
+#: What applies to an end that has no setting of its own.
+LINUX = EndSettings(
+    "", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"
+)
+PORT_RANGE, SOMAXCONN = "net.ipv4.ip_local_port_range", "net.core.somaxconn"
 RETRIES2, SYN_RETRIES = "net.ipv4.tcp_retries2", "net.ipv4.tcp_syn_retries"
-TW_REUSE, SOMAXCONN = "net.ipv4.tcp_tw_reuse", "net.core.somaxconn"
+TW_REUSE = "net.ipv4.tcp_tw_reuse"
 
 #: How long a driver waits for an answer, and for a connection.
 ANSWER = {
@@ -71,7 +74,7 @@ CONNECT = {
     "mariadb_connector_j": "connectTimeout", "oracle": "TCP.CONNECT_TIMEOUT",
     "jedis": "connectionTimeoutMillis", "lettuce": "connectTimeout", "redisson": "connectTimeout",
 }  # fmt: skip
-BORROW = {
+ACQUIRE = {
     "hikaricp": "connectionTimeout", "psycopg_pool": "timeout", "sqlalchemy": "pool_timeout",
     "commons_pool2": "maxWait", "dbcp2": "maxWaitMillis",
 }  # fmt: skip
@@ -185,15 +188,15 @@ class InForce:
         """The keepalive of an end; None: it is off."""
         if end.switch and not self.own(product, end.switch):
             return None
-        idle = self._or_linux(product, end.idle, LINUX_IDLE)
+        idle = self._or_linux(product, end.idle, LINUX.idle)
         if not idle:
             return None
         user_timeout = self.seconds(product, end.user_timeout)
         if product == "redis":
             # Redis: src/anet.c:anetKeepAlive, a third of it between probes, three probes.
             return KeepaliveDefaults(idle, max(1, idle // 3), 3, user_timeout, product)
-        interval = self._or_linux(product, end.interval, LINUX_INTERVAL)
-        probes = int(self._or_linux(product, end.probes, LINUX_PROBES, is_time=False))
+        interval = self._or_linux(product, end.interval, LINUX.interval)
+        probes = int(self._or_linux(product, end.probes, LINUX.probes, is_time=False))
         return KeepaliveDefaults(idle, interval, probes, user_timeout, product)
 
     def _or_linux(self, product: str, name: str, linux: str, is_time: bool = True) -> float:

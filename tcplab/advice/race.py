@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from tcplab.advice import Advice, Check, products, runs
-from tcplab.advice.checks import DATA_TIMER, LimitChecks
+from tcplab.advice.checks import DATA_TIMER, Inequalities
 from tcplab.advice.products import InForce, KeepaliveDefaults, title
 from tcplab.advice.timers import BOX, KEEPALIVE, READ, RESEND, SERVER, USER
 
@@ -70,7 +70,7 @@ def _is_about(check: Check, timer: str, side: str) -> bool:
 
 def _timers(advice: Advice, i: int) -> Iterator[_Timer]:
     env = advice.environment
-    force, limits = InForce(env), LimitChecks(env)
+    force, inequalities = InForce(env), Inequalities(env)
     client, server, leg = env.client_of(i), env.server_of(i), env.legs[i]
     yield _lane("longest silent query", env.longest_silent_query_s, "silent for", SILENCE), "", ""
     rests, what = force.rests(i)
@@ -92,7 +92,7 @@ def _timers(advice: Advice, i: int) -> Iterator[_Timer]:
         yield _lane(who, answer, "stops waiting after"), READ, "client"
     yield from _server_timers(force, server)
     if i == 0:
-        yield from _pool(force, limits)
+        yield from _pool(force, inequalities)
 
 
 def _keepalive(product: str, end: KeepaliveDefaults | None, side: str, advice: Advice) -> _Timer:
@@ -119,16 +119,16 @@ def _server_timers(force: InForce, server: str) -> Iterator[_Timer]:
         yield _lane(who, seconds, does), DATA_TIMER, key
 
 
-def _pool(force: InForce, limits: LimitChecks) -> Iterator[_Timer]:
+def _pool(force: InForce, inequalities: Inequalities) -> Iterator[_Timer]:
     """The application's timers."""
     pool = force.environment.pool
-    connect, timer = limits.connect()
+    connect, timer = inequalities.connect()
     yield _lane(f"{title(force.environment.driver)} in connect()", connect, "gives up after"), timer, ""
     if ping := force.ping():
         yield _lane(f"{title(pool)}'s {products.PING[pool]}", ping, "sends something every"), "", ""
     for age, who, _ in force.timer(pool, products.AGE.get(pool, "")):
         yield _lane(who, age, "replaces connections of"), "", ""
-    acquire, who = limits.acquire()
+    acquire, who = inequalities.acquire()
     if who:
         yield _lane(who, acquire or inf, "a borrower waits"), who, ""
 
