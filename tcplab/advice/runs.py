@@ -6,37 +6,21 @@ idle map, the map of lost probes, the table of timers and the advice's checks al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
 from typing import Any
 
+from tcplab import experiments
 from tcplab.advice.products import KeepaliveDefaults
 from tcplab.bench import run
+from tcplab.core import knobs
 from tcplab.core.catalogue import EXPIRIES, find
-from tcplab.core.knobs import (
-    DAY,
-    FIREWALL_IDLE,
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    Knob,
-    Parameters,
-    knob,
-)
+from tcplab.core.knobs import DAY, Knob, Parameters, knob
 from tcplab.core.releases import NEWEST
 from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Trace
-from tcplab.experiments import (
-    AcceptQueue,
-    ClientGone,
-    DeadPeer,
-    IdleFirewall,
-    Keepalive,
-    ProxyLegs,
-    UnansweredConnect,
-)
 from tcplab.experiments.experiment import Experiment, end_of_socket
 from tcplab.experiments.idle_firewall import EXPIRED, QUIET, WAITING_FOR
 from tcplab.studies import PortChurn
@@ -76,23 +60,19 @@ def _options(keepalive: KeepaliveDefaults | None, user_timeout_s: float = 0) -> 
     if keepalive is None:
         return {"keepalive_idle_s": 0, "user_timeout_s": user_timeout}
     return {
-        "keepalive_idle_s": _within(KEEPALIVE_IDLE, max(keepalive.idle_s, 1)),
-        "keepalive_interval_s": _within(KEEPALIVE_INTERVAL, keepalive.interval_s),
-        "keepalive_probes": _within(KEEPALIVE_PROBES, keepalive.probes),
+        "keepalive_idle_s": _within(knobs.KEEPALIVE_IDLE, max(keepalive.idle_s, 1)),
+        "keepalive_interval_s": _within(knobs.KEEPALIVE_INTERVAL, keepalive.interval_s),
+        "keepalive_probes": _within(knobs.KEEPALIVE_PROBES, keepalive.probes),
         "user_timeout_s": user_timeout,
     }
 
 
+def _outcome(experiment: Callable[..., Experiment | PortChurn], **settings: Any) -> Mapping[str, Any]:
+    return cached_run(experiment(**settings)).outcome
+
+
 def _or_never(seconds: float | None) -> float:
     return inf if seconds is None else seconds
-
-
-def _ending(outcome: Mapping[str, Any], seconds: str) -> Ending:
-    """The ending that an outcome has under the key `seconds`."""
-    return Ending(_or_never(outcome[seconds]), outcome["error"] or "")
-
-
-# -- a peer that is gone -----------------------------------------------------------------------------
 
 
 def probes_unanswered(keepalive: KeepaliveDefaults | None, linux: str) -> Ending:
@@ -101,42 +81,39 @@ def probes_unanswered(keepalive: KeepaliveDefaults | None, linux: str) -> Ending
         return Ending(inf)
     options = _options(keepalive, keepalive.user_timeout_s)
     names = {name.removeprefix("keepalive_"): value for name, value in options.items()}
-    outcome = cached_run(Keepalive(**names, peer="offline", linux=linux)).outcome
-    return replace(_ending(outcome, "detected_after_s"), probes=len(outcome["probe_times_s"]))
+    outcome = _outcome(experiments.Keepalive, **names, peer="offline", linux=linux)
+    after = _or_never(outcome["detected_after_s"])
+    return Ending(after, outcome["error"] or "", probes=len(outcome["probe_times_s"]))
 
 
 def data_unacknowledged(user_timeout_s: float, retries2: int, linux: str) -> Ending:
     """Data in flight to a peer that is gone."""
-    options = _options(None, user_timeout_s)
-    experiment = DeadPeer(**options, retries2=min(max(retries2, 1), 100), linux=linux)
-    return _ending(cached_run(experiment).outcome, "detected_after_s")
+    options, retries = _options(None, user_timeout_s), min(max(retries2, 1), 100)
+    outcome = _outcome(experiments.DeadPeer, **options, retries2=retries, linux=linux)
+    return Ending(_or_never(outcome["detected_after_s"]), outcome["error"] or "")
 
 
 def connect_unanswered(user_timeout_s: float, syn_retries: int, linux: str) -> Ending:
     """connect() to an address that answers nothing."""
-    retries = min(max(syn_retries, 1), 127)
-    experiment = UnansweredConnect(user_timeout_s=min(user_timeout_s, DAY), syn_retries=retries, linux=linux)
-    return _ending(cached_run(experiment).outcome, "gave_up_after_s")
+    user, retries = min(user_timeout_s, DAY), min(max(syn_retries, 1), 127)
+    outcome = _outcome(experiments.UnansweredConnect, user_timeout_s=user, syn_retries=retries, linux=linux)
+    return Ending(_or_never(outcome["gave_up_after_s"]), outcome["error"] or "")
 
 
 def close_noticed(query_s: float, check_interval_s: float) -> float:
     """Seconds that a server works on for a client which closed in the middle of a query."""
-    experiment = ClientGone(
-        how="close", session="running", query_s=query_s, check_interval_s=min(check_interval_s, DAY)
-    )
-    return _or_never(cached_run(experiment).outcome["noticed_after_s"])
+    how, checks = {"how": "close", "session": "running"}, min(check_interval_s, DAY)
+    outcome = _outcome(experiments.ClientGone, **how, query_s=query_s, check_interval_s=checks)
+    return _or_never(outcome["noticed_after_s"])
 
 
 def vanished_client_noticed(keepalive: KeepaliveDefaults | None, linux: str) -> float:
     """Seconds that a server keeps the idle transaction of a client which vanished."""
     if keepalive is None:
         return inf
+    how = {"how": "vanish", "session": "idle_in_transaction"}
     options = _options(keepalive, keepalive.user_timeout_s)
-    experiment = ClientGone(how="vanish", session="idle_in_transaction", **options, linux=linux)
-    return _or_never(cached_run(experiment).outcome["noticed_after_s"])
-
-
-# -- a middlebox or a proxy that ends a silence ------------------------------------------------------
+    return _or_never(_outcome(experiments.ClientGone, **how, **options, linux=linux)["noticed_after_s"])
 
 
 @lru_cache(maxsize=8192)
@@ -156,7 +133,7 @@ def behind_middlebox(
     from the beginning of the silence.
     """
     left_out = _repeated(quiet_s, keepalive, user_timeout_s)
-    experiment = IdleFirewall(
+    experiment = experiments.IdleFirewall(
         **_options(keepalive, user_timeout_s), firewall_idle_s=idle_s, expired=expired,
         quiet_s=quiet_s - left_out, waiting_for=waiting_for, retries2=min(max(retries2, 1), 100),
         linux=linux,
@@ -193,16 +170,12 @@ def proxy_cuts(query_s: float, timer_s: float) -> Ending | None:
     Keepalive probes run on both legs, a few hundred at most: they are no data.
     """
     probe = max(30, query_s // 200)
-    experiment = ProxyLegs(
-        broken="nothing", query_s=query_s, proxy_idle_s=timer_s, client_keepalive_idle_s=probe,
-        proxy_keepalive_idle_s=probe, backend_keepalive_idle_s=probe,
+    outcome = _outcome(
+        experiments.ProxyLegs, broken="nothing", query_s=query_s, proxy_idle_s=timer_s,
+        client_keepalive_idle_s=probe, proxy_keepalive_idle_s=probe, backend_keepalive_idle_s=probe,
     )  # fmt: skip
-    outcome = cached_run(experiment).outcome
     after = outcome["noticed_by_client_after_s"]
     return None if after is None else Ending(round(after, 3), outcome["error"] or "end of file")
-
-
-# -- many connections --------------------------------------------------------------------------------
 
 
 def port_churn(
@@ -211,22 +184,19 @@ def port_churn(
     """The outcome of `PortChurn` over one to three times TIME_WAIT: no longer than a form can wait."""
     rate = min(max(rate_per_s, RATE.low), RATE.high)
     length = min(180, max(70, 100_000 / rate), 1_000_000 / rate)
-    return cached_run(
-        PortChurn(
-            rate_per_s=rate, ports=ports, hold_s=hold_s, time_wait_s=time_wait_s,
-            duration_s=max(length, 0.1), tw_reuse=tw_reuse, linux=linux,
-        )
-    ).outcome  # fmt: skip
+    return _outcome(
+        PortChurn, rate_per_s=rate, ports=ports, hold_s=hold_s, time_wait_s=time_wait_s,
+        duration_s=max(length, 0.1), tw_reuse=tw_reuse, linux=linux,
+    )  # fmt: skip
 
 
 def connect_burst(connects: int, backlog: int, server_speaks_first: bool) -> Mapping[str, Any]:
     """The outcome of `AcceptQueue`: all clients connect while the server accepts none for two seconds."""
-    speaks_first = "server" if server_speaks_first else "client"
-    experiment = AcceptQueue(connects=connects, backlog=backlog, accept_after_s=2, speaks_first=speaks_first)
-    return cached_run(experiment).outcome
+    return _outcome(
+        experiments.AcceptQueue, connects=connects, backlog=backlog, accept_after_s=2,
+        speaks_first="server" if server_speaks_first else "client",
+    )  # fmt: skip
 
-
-# -- the idle map: one silent connection -------------------------------------------------------------
 
 #: What can become of a silent connection.
 SURVIVES, RESET, SILENT = "survives", "gets a RST", "silent"
@@ -244,19 +214,18 @@ class SilentConnection(Parameters):
 
     name = "idle_map"
 
-    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=7200)
-    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
-    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
-    box_idle_s: float = knob(FIREWALL_IDLE, default=350)
+    keepalive_idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=7200)
+    keepalive_interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=75)
+    keepalive_probes: int = knob(knobs.KEEPALIVE_PROBES, default=9)
+    box_idle_s: float = knob(knobs.FIREWALL_IDLE, default=350)
     expired: str = knob(EXPIRED, default="drop")
     quiet_s: float = knob(replace(QUIET, slider_high=7200), default=600)
     waiting_for: str = knob(WAITING_FOR, default="long_query")
 
     def keepalive(self, idle_s: float) -> KeepaliveDefaults | None:
         """The keepalive with another idle time; 0: off."""
-        if not idle_s:
-            return None
-        return KeepaliveDefaults(idle_s, self.keepalive_interval_s, self.keepalive_probes)
+        times = idle_s, self.keepalive_interval_s, self.keepalive_probes
+        return KeepaliveDefaults(*times) if idle_s else None
 
     def ending(self, keepalive: float, box: float, expired: str) -> Ending | None:
         """The run with another keepalive idle time (0: off) and another middlebox (0: never forgets)."""
@@ -289,10 +258,8 @@ class SilentConnection(Parameters):
         quiet, box, idle = self.quiet_s, self.box_idle_s, self.keepalive_idle_s
         what = "long query" if self.waiting_for == "long_query" else "idle session"
         if not box or box >= quiet:
-            return (
-                f"The {what} of {in_words(quiet)} survives: the middlebox forgets nothing so soon, with "
-                "keepalive or without."
-            )
+            survives = f"The {what} of {in_words(quiet)} survives"
+            return f"{survives}: the middlebox forgets nothing so soon, with keepalive or without."
         end = self.keepalive(idle)
         if end and self.longest_gap(idle) < box:
             late = end.probe_after(1)
@@ -342,8 +309,7 @@ def known_clients() -> tuple[tuple[float, tuple[str, ...]], ...]:
 
 def _first_probe(product: str) -> float:
     """When a product's first probe comes, seconds; the kernel's time where it only switches keepalive on."""
-    idle = find(product=product, knob="KEEPALIVE_IDLE")
-    if idle:
+    if idle := find(product=product, knob="KEEPALIVE_IDLE"):
         return idle[0].effective.seconds or 0
     is_on = any(setting.default is True for setting in find(product=product, purpose="keepalive"))
     return find(product="linux", knob="KEEPALIVE_IDLE")[0].seconds or 0 if is_on else 0

@@ -15,30 +15,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from math import inf
+from textwrap import fill
 from typing import Any
 
 from tcplab.advice.products import KeepaliveDefaults
 from tcplab.advice.runs import Ending, behind_middlebox, cached_run
+from tcplab.core import knobs
 from tcplab.core.catalogue import EXPIRIES
-from tcplab.core.knobs import (
-    DAY,
-    FIN_TIMEOUT,
-    FIREWALL_IDLE,
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    RETRIES2,
-    SYN_RETRIES,
-    USER_TIMEOUT,
-    Knob,
-    ParameterError,
-    Parameters,
-    knob,
-)
+from tcplab.core.knobs import DAY, Knob, ParameterError, Parameters, knob
 from tcplab.core.table import Cell, Markup, html_table, text_table
 from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer, FinOrRst, Keepalive, SlowReader, UnansweredConnect
+from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.idle_firewall import EXPIRED
 from tcplab.model.rules import TIME_WAIT_LENGTH
 
@@ -91,11 +80,7 @@ class TimerRow:
         return self._first(lambda cell: cell.ends and cell.tells)
 
     def _first(self, counts: Callable[[TimerCell], bool]) -> str:
-        acting = [
-            (cell.seconds, i)
-            for i, cell in enumerate(self.cells)
-            if cell.seconds is not None and counts(cell)
-        ]
+        acting = [(c.seconds, i) for i, c in enumerate(self.cells) if c.seconds is not None and counts(c)]
         return COLUMNS[min(acting)[1]] if acting else ""
 
     @property
@@ -148,17 +133,17 @@ class Timers(Parameters):
     name = "which_timer_wins"
 
     connect_timeout_s: float = knob(CONNECT_TIMEOUT, default=0)
-    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=7200)
-    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
-    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
-    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    keepalive_idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=7200)
+    keepalive_interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=75)
+    keepalive_probes: int = knob(knobs.KEEPALIVE_PROBES, default=9)
+    user_timeout_s: float = knob(knobs.USER_TIMEOUT, default=0)
     socket_timeout_s: float = knob(SOCKET_TIMEOUT, default=0)
     server_idle_close_s: float = knob(SERVER_IDLE, default=0)
-    box_idle_s: float = knob(FIREWALL_IDLE, default=350)
+    box_idle_s: float = knob(knobs.FIREWALL_IDLE, default=350)
     box_expired: str = knob(EXPIRED, default="drop")
-    retries2: int = knob(RETRIES2, default=15)
-    syn_retries: int = knob(SYN_RETRIES, default=6)
-    fin_timeout_s: float = knob(FIN_TIMEOUT, default=60)
+    retries2: int = knob(knobs.RETRIES2, default=15)
+    syn_retries: int = knob(knobs.SYN_RETRIES, default=6)
+    fin_timeout_s: float = knob(knobs.FIN_TIMEOUT, default=60)
 
     def rows(self) -> tuple[TimerRow, ...]:
         """Every state, in the order of a connection's life."""
@@ -166,8 +151,6 @@ class Timers(Parameters):
             self._syn(), self._ghost(), self._idle(), self._waiting(), self._sending(), self._zero_window(),
             self._close_wait(), self._fin_wait_2(), self._time_wait(),
         )  # fmt: skip
-
-    # -- the states --------------------------------------------------------------------------
 
     def _syn(self) -> TimerRow:
         cells = {
@@ -179,10 +162,9 @@ class Timers(Parameters):
         }
         if self.user_timeout_s:
             ended, alone = self._connects(self.user_timeout_s), cells[RESEND].seconds
-            bites = ended is not None and alone is not None and ended < alone
-            cells[USER] = (
-                TimerCell(ended, "ends connect() too") if bites else TimerCell(None, "the retries end before")
-            )
+            cells[USER] = TimerCell(None, "the retries end before")
+            if ended is not None and alone is not None and ended < alone:
+                cells[USER] = TimerCell(ended, "ends connect() too")
         return _row("SYN", "connect() to an address that answers nothing; from the first SYN", cells)
 
     def _ghost(self) -> TimerRow:
@@ -217,8 +199,7 @@ class Timers(Parameters):
         keepalive = self._probed("offline", f"after {self.keepalive_probes} probes without an answer")
         ended, probes = keepalive.seconds, []
         if ended is not None:
-            asked = self._keepalive_run("offline").outcome["probe_times_s"]
-            probes = [t for t in asked if t <= ended]
+            probes = [t for t in self._keepalive_run("offline").outcome["probe_times_s"] if t <= ended]
         cells = {
             KEEPALIVE: keepalive,
             RESEND: TimerCell(None, "the question was acknowledged"),
@@ -236,9 +217,7 @@ class Timers(Parameters):
         return _row("waiting for an answer", story, cells)
 
     def _sending(self) -> TimerRow:
-        trace = cached_run(
-            DeadPeer(user_timeout_s=self.user_timeout_s, retries2=self.retries2, **self._common())
-        )
+        trace = self._run(DeadPeer, user_timeout_s=self.user_timeout_s, retries2=self.retries2)
         ended, sent = trace.outcome["detected_after_s"], _sent(trace, "client", trace.watched_from or 0)
         times = f"after {trace.outcome['transmissions']} transmissions"
         cells = {
@@ -247,9 +226,7 @@ class Timers(Parameters):
             USER: TimerCell(None, "not set"),
             READ: _set(self.socket_timeout_s, "if the driver waits for the answer"),
             SERVER: TimerCell(None, "no segment reaches it"),
-            BOX: self._box(
-                [t for t in sent if ended is None or t <= ended], ended, "each repeat restarts it"
-            ),
+            BOX: self._box([t for t in sent if t <= (ended or inf)], ended, "each repeat restarts it"),
         }
         if self.user_timeout_s:
             cells[USER] = TimerCell(ended, times)
@@ -258,12 +235,8 @@ class Timers(Parameters):
         return _row("sending", story, cells)
 
     def _zero_window(self) -> TimerRow:
-        trace = cached_run(
-            SlowReader(
-                stops_reading_s=1, user_timeout_s=self.user_timeout_s,
-                watch_s=max(self.user_timeout_s + 200, 600), **self._common(),
-            )
-        )  # fmt: skip
+        user, watch = self.user_timeout_s, max(self.user_timeout_s + 200, 600)
+        trace = self._run(SlowReader, stops_reading_s=1, user_timeout_s=user, watch_s=watch)
         gone = trace.outcome["server_error"] is not None
         ended = trace.outcome["stalled_s"] if gone else None
         closed = next(
@@ -286,30 +259,22 @@ class Timers(Parameters):
         keepalive = self._probed("rebooted", "a probe draws a RST")
         if idle and (self._keeps_entry or not self.box_idle_s):
             # The first probes may still meet the server's FIN_WAIT_2, which answers them.
-            experiment = FinOrRst(
-                client="idle", keepalive_idle_s=idle, fin_timeout_s=self.fin_timeout_s, **self._common()
-            )
-            ended = _lasted(cached_run(experiment), "client", "CLOSE_WAIT")
+            ended = _lasted(self._server_closes(idle), "client", "CLOSE_WAIT")
             keepalive = TimerCell(ended, "the first probe after the server's FIN_WAIT_2 draws a RST")
+        until = idle if self._keeps_entry else keepalive.seconds
         cells = {
             KEEPALIVE: keepalive,
             RESEND: TimerCell(None, "nothing is sent"),
             USER: TimerCell(None, self._unset("nothing is unacknowledged")),
             READ: TimerCell(None, "a read returns end of file at once"),
             SERVER: TimerCell(None, "it has closed already"),
-            BOX: self._box(
-                [0],
-                idle if self._keeps_entry else keepalive.seconds,
-                f"a probe each {idle:g} s restarts it",
-            ),
+            BOX: self._box([0], until, f"a probe each {idle:g} s restarts it"),
         }
         story = "the server has closed, your program has not: its close() would end this; from the FIN"
         return _row("CLOSE_WAIT", story, cells)
 
     def _fin_wait_2(self) -> TimerRow:
-        trace = cached_run(FinOrRst(client="idle", fin_timeout_s=self.fin_timeout_s,
-            keepalive_idle_s=32767, **self._common()))  # fmt: skip
-        ended = _lasted(trace, "server", "FIN_WAIT_2")
+        ended = _lasted(self._server_closes(32767), "server", "FIN_WAIT_2")
         cells = {
             KEEPALIVE: TimerCell(None, "the socket belongs to the kernel alone"),
             CLOSING: TimerCell(ended, "tcp_fin_timeout; no program waits", tells=False),
@@ -322,36 +287,32 @@ class Timers(Parameters):
         cells = {CLOSING: TimerCell(length, "fixed in Linux; the port is held so long", tells=False)}
         return _row("TIME_WAIT", "both have closed, you first; from the last ACK", cells)
 
-    # -- the timers --------------------------------------------------------------------------
-
     @cached_property
     def _keepalive(self) -> KeepaliveDefaults | None:
-        if not self.keepalive_idle_s:
-            return None
-        return KeepaliveDefaults(
-            self.keepalive_idle_s, self.keepalive_interval_s, self.keepalive_probes, self.user_timeout_s
-        )
+        times = self.keepalive_idle_s, self.keepalive_interval_s, self.keepalive_probes, self.user_timeout_s
+        return KeepaliveDefaults(*times) if self.keepalive_idle_s else None
 
     @property
     def _keeps_entry(self) -> bool:
         """Whether answered probes come often enough for the middlebox."""
         return bool(self._keepalive and self._keepalive.beats(self.box_idle_s))
 
-    def _common(self) -> dict[str, Any]:
-        return {"latency_ms": self.latency_ms, "linux": self.linux, "seed": self.seed}
+    def _run(self, experiment: Callable[..., Experiment], **settings: Any) -> Trace:
+        """An experiment with this latency, release and seed."""
+        common = {"latency_ms": self.latency_ms, "linux": self.linux, "seed": self.seed}
+        return cached_run(experiment(**common, **settings))
 
     def _connects(self, user_timeout_s: float) -> float | None:
-        trace = cached_run(
-            UnansweredConnect(syn_retries=self.syn_retries, user_timeout_s=user_timeout_s, **self._common())
-        )
+        trace = self._run(UnansweredConnect, syn_retries=self.syn_retries, user_timeout_s=user_timeout_s)
         return trace.outcome["gave_up_after_s"]
 
+    def _server_closes(self, idle_s: float) -> Trace:
+        return self._run(FinOrRst, client="idle", keepalive_idle_s=idle_s, fin_timeout_s=self.fin_timeout_s)
+
     def _keepalive_run(self, peer: str) -> Trace:
-        return cached_run(
-            Keepalive(
-                idle_s=self.keepalive_idle_s, interval_s=self.keepalive_interval_s,
-                probes=self.keepalive_probes, user_timeout_s=self.user_timeout_s, peer=peer, **self._common(),
-            )
+        return self._run(
+            Keepalive, idle_s=self.keepalive_idle_s, interval_s=self.keepalive_interval_s,
+            probes=self.keepalive_probes, user_timeout_s=self.user_timeout_s, peer=peer,
         )  # fmt: skip
 
     @cached_property
@@ -430,10 +391,10 @@ class TimerTable:
 
     def row(self, name: str) -> TimerRow:
         """One state by its name. `ParameterError` lists the names."""
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise ParameterError(f"no state {name!r}: there are {', '.join(row.name for row in self.rows)}.")
+        rows = {row.name: row for row in self.rows}
+        if name not in rows:
+            raise ParameterError(f"no state {name!r}: there are {', '.join(rows)}.")
+        return rows[name]
 
     @property
     def sentence(self) -> str:
@@ -447,14 +408,13 @@ class TimerTable:
         ]
         said = [f"First to act: {'; '.join(first)}."]
         if silent:
-            names = ", ".join(row.name for row in silent)
-            said.append(f"The box tells nobody ({names}).")
+            said.append(f"The box tells nobody ({', '.join(row.name for row in silent)}).")
         if never:
             said.append(f"Nothing ends: {', '.join(never)}.")
         return " ".join(said)
 
     def __repr__(self) -> str:
-        headings = [_wrapped(text) for text in ("", *COLUMNS, _HEARD)]
+        headings = [fill(text, 9, break_long_words=False) for text in ("", *COLUMNS, _HEARD)]
         rows = [[row.name, *(text for text, _ in row.figures()), row.heard_after] for row in self.rows]
         lines = text_table(headings, rows, numeric=range(1, len(headings)))
         return "\n".join([*lines, "", self.sentence])
@@ -494,17 +454,6 @@ def _html_rows(rows: Sequence[TimerRow]) -> Iterator[list[str | Cell]]:
         yield [Cell(row.name, 'rowspan="2"', "th"), *figures, Cell(row.heard_after, tag="td")]
         why = Markup(f"<b>{escape(row.story)}.</b> {escape('; '.join(row.reasons()))}.")
         yield [Cell(why, f'class="why" colspan="{len(COLUMNS) + 1}"', "td")]
-
-
-def _wrapped(text: str) -> str:
-    """A heading in narrow lines."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and len(lines[-1]) + len(word) < 9:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return "\n".join(lines)
 
 
 def which_timer_wins(**settings: Any) -> TimerTable:
