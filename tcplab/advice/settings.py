@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from tcplab.advice.environment import checked_value, port_range
-from tcplab.core.catalogue import TIMES, Setting, catalogue, find
+from tcplab.advice.products import SOMAXCONN, TW_REUSE
+from tcplab.core.catalogue import APPLIES, TIMES, Setting, catalogue, find
 from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.releases import release
-
-# -- the writer --------------------------------------------------------------------------------------
 
 
 class Entry(NamedTuple):
@@ -108,8 +107,6 @@ def write(kind: str, entries: Iterable[Entry | str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# -- changes that an advice proposes -----------------------------------------------------------------
-
 #: Which file has a product's settings. A product that is missing here is set in the program itself.
 FILES = {
     "linux": "sysctl.d", "postgresql": "postgresql.conf", "libpq": "libpq", "pgjdbc": "jdbc",
@@ -121,19 +118,9 @@ PROGRAM = "program"
 #: A setting of Oracle's that is part of a connect descriptor.
 _IN_PROGRAM = {"oracle.ENABLE=BROKEN"}
 _URLS = {
-    "libpq": "postgresql://HOST/DATABASE",
-    "pgjdbc": "jdbc:postgresql://HOST/DATABASE",
-    "connector_j": "jdbc:mysql://HOST/DATABASE",
-    "mariadb_connector_j": "jdbc:mariadb://HOST/DATABASE",
-}
-_APPLIES = {
-    "at once": "counts at once",
-    "new connections": "counts for new connections",
-    "no restart": "needs no restart",
-    "reload": "needs a reload",
-    "restart": "needs a restart",
-    "never": "can't be changed",
-}
+    "libpq": "postgresql:", "pgjdbc": "jdbc:postgresql:", "connector_j": "jdbc:mysql:",
+    "mariadb_connector_j": "jdbc:mariadb:",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -162,24 +149,23 @@ class Change:
         return self.setting.who[0] if self.setting.who else ""
 
     @property
-    def applies(self) -> str:
-        """When the change is felt."""
-        return self.setting.applies
-
-    @property
     def file(self) -> str:
         """The kind of file that has it."""
         return PROGRAM if self.key in _IN_PROGRAM else FILES.get(self.setting.product.key, PROGRAM)
 
     @property
+    def unit(self) -> str:
+        """The unit of a time as it follows the number; empty: no time."""
+        return f" {self.setting.unit}" if self.setting.unit in TIMES else ""
+
+    @property
     def sentence(self) -> str:
         """The change in one line."""
-        unit = f" {self.setting.unit}" if self.setting.unit in TIMES else ""
-        was = "unset" if self.was is None else f"{self.was}{unit}"
+        was = "unset" if self.was is None else f"{self.was}{self.unit}"
         seconds = f" ({self.seconds:g} s)" if self.seconds is not None and self.setting.unit != "s" else ""
         return (
-            f"{self.setting.product.title}: {self.setting.name} = {self.value}{unit}{seconds}, was {was}; "
-            f"{_APPLIES[self.applies]}. Inequality {self.reason}."
+            f"{self.setting.product.title}: {self.setting.name} = {self.value}{self.unit}{seconds}, was {was}; "
+            f"{APPLIES[self.setting.applies]}. Inequality {self.reason}."
         )
 
 
@@ -196,27 +182,24 @@ def texts(changes: Sequence[Change]) -> dict[str, str]:
 
 
 def _entry(change: Change) -> Entry:
-    name, value, unit = change.setting.name, change.value, change.setting.unit
+    name, value, unit = change.setting.name, change.value, change.unit.strip()
     if change.file == PROGRAM:
-        name, value = change.key, f"{_word(value)}   # {unit}" if unit in TIMES else value
-    elif change.file == "haproxy" and unit in ("ms", "s"):
+        name, value = change.key, f"{_word(value)}   # {unit}" if unit else value
+    elif change.file == "haproxy" and unit:
         value = f"{value}{unit}"
-    return Entry(name, value, f"{change.reason}; {_APPLIES[change.applies]}")
+    return Entry(name, value, f"{change.reason}; {APPLIES[change.setting.applies]}")
 
 
 def _url(kind: str, changes: Sequence[Change]) -> str:
     """The reasons, and a URL for each product with its settings as parameters."""
-    lines = []
-    for change in changes:
-        unit = f" {change.setting.unit}" if change.setting.unit in TIMES else ""
-        lines.append(f"# {change.setting.name} = {_word(change.value)}{unit}: {change.reason}")
+    lines = [f"# {c.setting.name} = {_word(c.value)}{c.unit}: {c.reason}" for c in changes]
     for product in dict.fromkeys(change.setting.product.key for change in changes):
         own = (change for change in changes if change.setting.product.key == product)
-        lines.append(f"{_URLS[product]}?{'&'.join(f'{c.setting.name}={_word(c.value)}' for c in own)}")
+        lines.append(
+            f"{_URLS[product]}//HOST/DATABASE?{'&'.join(f'{c.setting.name}={_word(c.value)}' for c in own)}"
+        )
     return write("libpq url" if kind == "libpq" else kind, lines)
 
-
-# -- an experiment's parameters ----------------------------------------------------------------------
 
 #: Options that only count on a socket with SO_KEEPALIVE.
 _KEEPALIVE = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
@@ -278,9 +261,7 @@ def _or_default(entry: Entry, defaults: Mapping[str, float]) -> Entry:
 def _defaults(product: str, linux: str) -> dict[str, float]:
     """The defaults of a Linux version, by the names of a layer's product."""
     rules = release(linux)
-    defaults: dict[str, float] = {
-        "net.ipv4.tcp_tw_reuse": rules.tw_reuse, "net.core.somaxconn": rules.somaxconn,
-    }  # fmt: skip
+    defaults: dict[str, float] = {TW_REUSE: rules.tw_reuse, SOMAXCONN: rules.somaxconn}
     for each in find(product=product):
         match each.effective.default:
             case int() | float() as number:
@@ -289,8 +270,6 @@ def _defaults(product: str, linux: str) -> dict[str, float]:
                 defaults[each.name] = 0  # unset is off
     return defaults
 
-
-# -- the reader --------------------------------------------------------------------------------------
 
 _LONGEST = 1_000_000
 _JDBC = {
@@ -319,29 +298,20 @@ _HAPROXY_WORDS = (
 _IN_SERVER_LINES = ("tcp-ut", "inter", "fall", "rise", "backlog")
 
 
-@dataclass(frozen=True)
-class Pasted(Mapping[str, Any]):
+class Pasted(dict[str, Any]):
     """What was read: ``{"hikaricp.maxLifetime": 1800000}``, values in the settings' own units."""
 
-    found: Mapping[str, Any] = field(default_factory=dict)
-    #: Names that the catalogue does not have.
-    unknown: tuple[str, ...] = ()
-
-    def __getitem__(self, key: str) -> Any:
-        return self.found[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.found)
-
-    def __len__(self) -> int:
-        return len(self.found)
+    def __init__(self, values: Mapping[str, Any], unknown: Iterable[str]) -> None:
+        super().__init__(values)
+        #: Names that the catalogue does not have.
+        self.unknown = tuple(unknown)
 
     @property
     def sentence(self) -> str:
         """What was read and what was not."""
-        if not self.found and not self.unknown:
+        if not self and not self.unknown:
             return "There is no setting in this text."
-        names = ", ".join(dict.fromkeys(key.partition(".")[2] for key in self.found))
+        names = ", ".join(dict.fromkeys(key.partition(".")[2] for key in self))
         said = f"Read: {names}." if names else "No setting of the catalogue is in this text."
         if self.unknown:
             some = ", ".join(self.unknown[:8]) + (" and others" if len(self.unknown) > 8 else "")
@@ -403,7 +373,7 @@ def read_settings(text: str) -> Pasted:
     for line in text.splitlines():
         reader.read(line.strip())
     reader.flush()
-    return Pasted(reader.values, tuple(dict.fromkeys(reader.unknown)))
+    return Pasted(reader.values, dict.fromkeys(reader.unknown))
 
 
 @lru_cache(maxsize=1)
@@ -463,8 +433,6 @@ class _Reader:
             product = product if known[product] else ""
         for name, value in waiting:
             self._take(product, name, value)
-
-    # -- what a line can be ------------------------------------------------------------------
 
     def _comment(self, line: str) -> None:
         """The head of a file may name the product, as in the texts written here."""
@@ -541,15 +509,12 @@ class _Reader:
         else:
             self._waiting.append((name, value))
 
-    # -- one setting -------------------------------------------------------------------------
-
     def _take(self, product: str, name: str, text: str) -> None:
-        products: Iterable[str] = ("mysql", "mariadb") if product in ("mysql", "mariadb") else (product,)
-        for each in filter(None, products):
-            if found := _names(each).get(_folded(each, name)):
-                key = f"{each}.{found.name}"
-                self.values[key] = checked_value(key, _value_of(found, text.strip("\"'")))
-        is_known = any(_folded(each, name) in _names(each) for each in filter(None, products))
+        products = ("mysql", "mariadb") if product in ("mysql", "mariadb") else (product,) if product else ()
+        known = [each for p in products if (each := _names(p).get(_folded(p, name)))]
+        for each in known:
+            key = f"{each.product.key}.{each.name}"
+            self.values[key] = checked_value(key, _value_of(each, text.strip("\"'")))
         is_silent = name.lower() in _SILENT or name.lower().endswith("password")
-        if not is_known and not is_silent:
+        if not known and not is_silent:
             self.unknown.append(name[:40] if name.isprintable() else "?")

@@ -45,7 +45,11 @@ PURPOSES = {
 KINDS = ("system", "database", "driver", "client", "pool", "proxy", "box")
 WHO = ("dba", "application", "network", "cloud")
 #: When a change takes effect. "no restart": whether also for open connections is not documented.
-APPLIES = ("at once", "new connections", "no restart", "reload", "restart", "never")
+APPLIES = {
+    "at once": "counts at once", "new connections": "counts for new connections",
+    "no restart": "needs no restart", "reload": "needs a reload", "restart": "needs a restart",
+    "never": "can't be changed",
+}  # fmt: skip
 #: How a default was checked: in the running product, its source, or only its documentation.
 CHECKED = ("product", "source", "documentation")
 #: What a middlebox does with a connection that it has forgotten, by the experiment's word `expired`.
@@ -120,22 +124,13 @@ class Setting:
     @property
     def seconds(self) -> float | None:
         """The default in seconds; None where it is no time, unset, or a number with a special meaning."""
-        match self.default:
-            case bool():
-                return None
-            case int() | float() as number if number > 0 and self.unit in TIMES:
-                return number * TIMES[self.unit]
-        return None
+        number = self.default if isinstance(self.default, int | float) else 0
+        return number * TIMES[self.unit] if number > 0 and self.unit in TIMES else None
 
     @property
     def effective(self) -> Setting:
         """The setting that applies by default: this one, or the one of Linux that it inherits."""
         return setting("linux", self.inherits) if self.inherits else self
-
-    @property
-    def needs_restart(self) -> bool:
-        """Whether a change needs a restart of the program."""
-        return self.applies == "restart"
 
     @property
     def default_text(self) -> str:
@@ -153,9 +148,7 @@ class Setting:
         Raises `CatalogueError` where the setting is no time.
         """
         if self.unit not in TIMES:
-            raise CatalogueError(
-                f"{self.name} of {self.product.title} is no time: it counts in {self.unit or 'nothing'}."
-            )
+            raise CatalogueError(f"{self.name} of {self.product.title} is no time: it counts in {self.unit}.")
         return math.ceil(round(seconds / TIMES[self.unit], 6))
 
 

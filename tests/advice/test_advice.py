@@ -268,7 +268,7 @@ def test_changes_say_who_may_make_them_and_when_they_are_felt():
     groups = advice.by_who()
     assert set(groups) == {"dba", "application"}
     restart = next(each for each in groups["dba"] if each.key == "postgresql.max_connections")
-    assert restart.applies == "restart" and "needs a restart" in restart.sentence
+    assert restart.setting.applies == "restart" and "needs a restart" in restart.sentence
     timeout = next(each for each in groups["application"] if each.key == "libpq.tcp_user_timeout")
     assert (timeout.value, timeout.seconds, timeout.was) == (55_000, 55, None)
     assert "55000 ms (55 s), was unset" in timeout.sentence

@@ -187,8 +187,8 @@ def test_searches_are_narrowed_by_all_that_is_given():
 
 
 def test_whether_a_restart_is_needed():
-    assert setting("postgresql", "max_connections").needs_restart
-    assert not setting("postgresql", "tcp_user_timeout").needs_restart
+    assert setting("postgresql", "max_connections").applies == "restart"
+    assert setting("postgresql", "tcp_user_timeout").applies != "restart"
     assert not setting("linux", "TCP_TIMEWAIT_LEN").who
 
 

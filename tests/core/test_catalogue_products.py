@@ -146,7 +146,7 @@ def test_pg_settings(postgresql):
         default, unit, context = rows[each.name]
         assert default == str(each.default), each.name
         assert unit == ("" if each.unit in ("connections", "probes") else each.unit), each.name
-        assert (context == "postmaster") == each.needs_restart, each.name
+        assert (context == "postmaster") == (each.applies == "restart"), each.name
 
 
 def test_postgresql_shows_what_linux_has(postgresql):
@@ -233,7 +233,7 @@ def test_redis_says_which_setting_needs_a_restart(redis):
     ask, _ = redis
     for each in find(product="redis"):
         changed = ask("config", "set", each.name, str(each.default)) == ["OK"]
-        assert changed != each.needs_restart, each.name
+        assert changed != (each.applies == "restart"), each.name
 
 
 def test_redis_and_redis_cli_keepalive_as_ss_shows_it(redis):
@@ -294,7 +294,7 @@ def test_pgbouncer_config():
         default, changeable = rows[each.name]
         newer = each.name == "server_check_query" and default == "<empty>"
         assert default == str(each.default) or newer, each.name
-        assert (changeable == "no") == each.needs_restart, each.name
+        assert (changeable == "no") == (each.applies == "restart"), each.name
 
 
 def test_haproxy_manual():
