@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
+from itertools import groupby
 from math import ceil, floor, inf
 from typing import Any, NamedTuple
 
@@ -290,10 +291,8 @@ class Advice:
 
     def by_who(self) -> dict[str, tuple[Change, ...]]:
         """The changes by who may make them."""
-        groups: dict[str, list[Change]] = {}
-        for change in self.changes:
-            groups.setdefault(change.who, []).append(change)
-        return {who: tuple(changes) for who, changes in groups.items()}
+        # They are in this order.
+        return {who: tuple(changes) for who, changes in groupby(self.changes, lambda each: each.who)}
 
     @property
     def sentence(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Self
 
@@ -44,21 +44,26 @@ KINDS = ("layer4", "layer7", "requests")
 
 _SECONDS = Knob("seconds", float, "s", 0, 30 * DAY)
 _LONGEST_NAME = 80
-_TEXT = Knob("name", str)
 
 
-def _checked(where: str, fields_: Mapping[str, Knob], of: Any) -> None:
-    for name, knob in fields_.items():
-        object.__setattr__(of, name, knob.check(where + name, getattr(of, name)))
+def _knob(knob: Knob, default: Any = MISSING) -> Any:
+    return field(default=default, metadata={"knob": knob})
 
 
-def _line(where: str, text: Any) -> str:
+def _check(where: str, values: Any) -> None:
+    """Check each field that has a knob, and give it the knob's type."""
+    for each in fields(values):
+        if "knob" in each.metadata:
+            checked = each.metadata["knob"].check(where + each.name, getattr(values, each.name))
+            object.__setattr__(values, each.name, checked)
+
+
+def _line(where: str, text: Any) -> None:
     """A name that fits on one line of any file."""
     if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_NAME or not text.isprintable():
         raise ParameterError(
             f"{where} = {str(text)[:20]!r} is no name: use 1 to {_LONGEST_NAME} printable characters."
         )
-    return text
 
 
 @dataclass(frozen=True)
@@ -67,27 +72,21 @@ class MiddleboxSettings:
 
     name: str
     #: Its idle timer, seconds; 0: it has none.
-    idle_s: float
+    idle_s: float = _knob(_SECONDS)
     #: What restarts it: `layer4` any segment, keepalive too; `layer7` only data; `requests` only a new
     #: request (AWS RDS Proxy), and a running query is not idle.
-    kind: str = "layer4"
+    kind: str = _knob(Knob("kind", str, choices=KINDS), "layer4")
     #: What a layer-4 middlebox does with a forgotten connection, see `catalogue.EXPIRIES`.
-    expired: str = "drop"
+    expired: str = _knob(Knob("expired", str, choices=tuple(EXPIRIES)), "drop")
     #: The age at which it ends any connection, seconds; 0: it has no such limit.
-    age_s: float = 0
+    age_s: float = _knob(_SECONDS, 0)
     #: A NAT: ports for one destination, and how long it keeps a closed one, seconds; 0: no NAT.
-    ports: int = 0
-    time_wait_s: float = 120
+    ports: int = _knob(Knob("ports", int, high=65535), 0)
+    time_wait_s: float = _knob(Knob("TIME_WAIT", float, "s", 0, 600), 120)
 
     def __post_init__(self) -> None:
         _line("box", self.name)
-        knobs = {
-            "idle_s": _SECONDS, "kind": Knob("kind", str, choices=KINDS),
-            "expired": Knob("expired", str, choices=tuple(EXPIRIES)), "age_s": _SECONDS,
-            "ports": Knob("ports", int, high=65535),
-            "time_wait_s": Knob("TIME_WAIT", float, "s", 0, 600),
-        }  # fmt: skip
-        _checked(f"box {self.name}: ", knobs, self)
+        _check(f"box {self.name}: ", self)
         if 0 < self.idle_s < 1:
             raise ParameterError(f"box {self.name}: idle_s = {self.idle_s:g} is less than a second.")
 
@@ -102,14 +101,9 @@ class Leg:
     def __post_init__(self) -> None:
         _line("leg", self.name)
         object.__setattr__(self, "middleboxes", tuple(self.middleboxes))
-        if len(self.middleboxes) > 20 or not all(
-            isinstance(box, MiddleboxSettings) for box in self.middleboxes
-        ):
+        are_boxes = all(isinstance(each, MiddleboxSettings) for each in self.middleboxes)
+        if len(self.middleboxes) > 20 or not are_boxes:
             raise ParameterError(f"leg {self.name}: boxes must be at most 20 boxes.")
-
-
-def _knob(knob: Knob, default: Any) -> Any:
-    return field(default=default, metadata={"knob": knob})
 
 
 def _seconds(label: str, default: float, zero: str = "") -> Any:
@@ -156,15 +150,14 @@ class Environment:
     acquire_timeout_s: float = _seconds("acquire timeout", 0, "the pool's own")
     #: The longest outage that users tolerate; 0: not known.
     outage_s: float = _seconds("outage tolerated", 0, "not said")
-    linux: str = _knob(_TEXT, NEWEST)
+    linux: str = _knob(Knob("linux", str), NEWEST)
     #: What is set today, ``{"hikaricp.maxLifetime": 1800000}``: the catalogue's names and units.
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.driver:
             object.__setattr__(self, "driver", DRIVERS_OF.get(self.database, ("",))[0])
-        knobs = {each.name: each.metadata["knob"] for each in fields(self) if "knob" in each.metadata}
-        _checked("", knobs, self)
+        _check("", self)
         try:
             release(self.linux)
         except UnknownRelease as unknown:
@@ -226,13 +219,8 @@ class Environment:
         except (json.JSONDecodeError, RecursionError) as mistake:
             raise ParameterError(f"The environment is no JSON: {mistake}.") from None
         values = _known("The environment", read, _names(cls))
-        values["legs"] = tuple(
-            Leg(leg.get("name", ""), tuple(_box(box) for box in _list("boxes", leg.get("boxes", ()))))
-            for leg in (
-                _known("A leg", leg, ["name", "boxes"])
-                for leg in _list("legs", values.get("legs", [{"name": "application to database"}]))
-            )
-        )
+        if "legs" in values:
+            values["legs"] = tuple(map(_leg, _list("legs", values["legs"])))
         values["proxies"] = tuple(_list("proxies", values.get("proxies", ())))
         if not isinstance(values.get("settings", {}), dict):
             raise ParameterError("settings must be an object with names and values.")
@@ -241,19 +229,18 @@ class Environment:
 
 def checked_value(key: str, value: Any) -> Any:
     """A value that its setting can have, in the setting's unit. Raises `ParameterError`."""
-    found = known_setting(key)
-    if isinstance(value, bool) and (isinstance(found.default, bool) or found.unit == "switch"):
-        return value if isinstance(found.default, bool) else int(value)
-    if found.unit in ("mode", "query", "function") or isinstance(found.default, str):
+    each = known_setting(key)
+    is_switch = isinstance(each.default, bool)
+    if isinstance(value, bool) and (is_switch or each.unit == "switch"):
+        return value if is_switch else int(value)
+    if each.is_text:
         if not isinstance(value, str | int) or (isinstance(value, str) and not value.isprintable()):
             raise ParameterError(f"{key}: the value is no text of one line.")
-        return port_range(key, str(value)) if found.name.endswith("ip_local_port_range") else value
-    unit = f" in {found.unit}" if found.unit else ""
+        return port_range(key, str(value)) if each.name.endswith("ip_local_port_range") else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not -1 <= value <= 2**53:
-        raise ParameterError(f"{key} = {str(value)[:20]!r} is no number{unit}: use 0 or more, -1 for never.")
-    if isinstance(found.default, bool):
-        return bool(value)
-    return value
+        number = f"{key} = {str(value)[:20]!r} is no number in {each.unit}"
+        raise ParameterError(f"{number}: use 0 or more, -1 for never.")
+    return bool(value) if is_switch else value
 
 
 def known_setting(key: str) -> Setting:
@@ -262,10 +249,8 @@ def known_setting(key: str) -> Setting:
     try:
         return setting(product, name)
     except CatalogueError:
-        raise ParameterError(
-            f"settings: {str(key)[:60]!r} is not in the catalogue: use product.name, as in "
-            "hikaricp.maxLifetime."
-        ) from None
+        unknown = f"settings: {str(key)[:60]!r} is not in the catalogue"
+        raise ParameterError(f"{unknown}: use product.name, as in hikaricp.maxLifetime.") from None
 
 
 def _list(name: str, value: Any) -> list[Any]:
@@ -288,7 +273,12 @@ def _known(what: str, values: Any, names: list[str]) -> dict[str, Any]:
     return dict(values)
 
 
-def _box(values: Any) -> MiddleboxSettings:
+def _leg(values: Any) -> Leg:
+    known = _known("A leg", values, ["name", "boxes"])
+    return Leg(known.get("name", ""), tuple(map(_middlebox, _list("boxes", known.get("boxes", ())))))
+
+
+def _middlebox(values: Any) -> MiddleboxSettings:
     known = _known("A box", values, _names(MiddleboxSettings))
     if not {"name", "idle_s"} <= known.keys():
         raise ParameterError("A box needs a name and idle_s.")

@@ -163,21 +163,19 @@ class Change:
         """The change in one line."""
         was = "unset" if self.was is None else f"{self.was}{self.unit}"
         seconds = f" ({self.seconds:g} s)" if self.seconds is not None and self.setting.unit != "s" else ""
-        return (
-            f"{self.setting.product.title}: {self.setting.name} = {self.value}{self.unit}{seconds}, was {was}; "
-            f"{APPLIES[self.setting.applies]}. Inequality {self.reason}."
-        )
+        change = f"{self.setting.name} = {self.value}{self.unit}{seconds}, was {was}"
+        applies = APPLIES[self.setting.applies]
+        return f"{self.setting.product.title}: {change}; {applies}. Inequality {self.reason}."
 
 
 def texts(changes: Sequence[Change]) -> dict[str, str]:
     """Text to paste by kind of file, for the kinds that have a change."""
-    files: dict[str, list[Change]] = {}
-    for change in changes:
-        files.setdefault(change.file, []).append(change)
+    kinds = dict.fromkeys((*FILES.values(), PROGRAM))
+    files = {kind: [each for each in changes if each.file == kind] for kind in kinds}
     return {
-        kind: _url(kind, files[kind]) if kind in ("libpq", "jdbc") else write(kind, map(_entry, files[kind]))
-        for kind in dict.fromkeys((*FILES.values(), PROGRAM))
-        if kind in files
+        kind: _url(kind, own) if kind in ("libpq", "jdbc") else write(kind, map(_entry, own))
+        for kind, own in files.items()
+        if own
     }
 
 
@@ -195,9 +193,8 @@ def _url(kind: str, changes: Sequence[Change]) -> str:
     lines = [f"# {c.setting.name} = {_word(c.value)}{c.unit}: {c.reason}" for c in changes]
     for product in dict.fromkeys(change.setting.product.key for change in changes):
         own = (change for change in changes if change.setting.product.key == product)
-        lines.append(
-            f"{_URLS[product]}//HOST/DATABASE?{'&'.join(f'{c.setting.name}={_word(c.value)}' for c in own)}"
-        )
+        query = "&".join(f"{change.setting.name}={_word(change.value)}" for change in own)
+        lines.append(f"{_URLS[product]}//HOST/DATABASE?{query}")
     return write("libpq url" if kind == "libpq" else kind, lines)
 
 
@@ -338,7 +335,7 @@ def _value_of(setting: Setting, text: str) -> Any:
             raise ParameterError(f"{name} = {text[:20]!r} is neither on nor off.")
         is_on = _YES[text.lower()]
         return is_on if isinstance(setting.default, bool) else int(is_on)
-    if setting.unit in ("mode", "query", "function") or isinstance(setting.default, str):
+    if setting.is_text:
         if setting.name.endswith("ip_local_port_range"):
             return port_range(name, text)
         return int(text) if re.fullmatch(r"\d{1,6}", text) else text[:200]

@@ -128,6 +128,11 @@ class Setting:
         return number * TIMES[self.unit] if number > 0 and self.unit in TIMES else None
 
     @property
+    def is_text(self) -> bool:
+        """Whether its value is a word or a text."""
+        return self.unit in ("mode", "query", "function") or isinstance(self.default, str)
+
+    @property
     def effective(self) -> Setting:
         """The setting that applies by default: this one, or the one of Linux that it inherits."""
         return setting("linux", self.inherits) if self.inherits else self
