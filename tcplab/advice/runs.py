@@ -21,7 +21,7 @@ from tcplab.core.knobs import DAY, Knob, Parameters, knob
 from tcplab.core.releases import NEWEST
 from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, end_of_socket
+from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.idle_firewall import EXPIRED, QUIET, WAITING_FOR
 from tcplab.studies import PortChurn
 from tcplab.studies.study import RATE
@@ -144,7 +144,7 @@ def behind_middlebox(
     trace = cached_run(experiment)
     if trace.outcome["survived"]:
         return None
-    end, error = end_of_socket(trace, "client"), trace.outcome["error"]
+    end, error = trace.end_of_socket("client"), trace.outcome["error"]
     after = inf
     if end is not None and error is not None:
         after = round((end.t - (trace.watched_from or 0)) / SECOND, 3)

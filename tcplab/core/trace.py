@@ -52,6 +52,11 @@ class Call(NamedTuple):
     #: The local port of the socket, 0 where there is none yet.
     port: int = 0
 
+    @property
+    def error(self) -> str | None:
+        """The errno name that the call gave, or None."""
+        return self.result if self.result.isupper() and self.result.startswith("E") else None
+
 
 class SocketSample(NamedTuple):
     """One line of `ss -tno` from `t` on, until the next sample of the same socket."""
@@ -140,6 +145,29 @@ class Trace:
     def seconds(self, t: int) -> float:
         """An instant as seconds since the first segment."""
         return (t - self.start) / SECOND
+
+    @property
+    def watching_since(self) -> int:
+        """When the script began to watch; the start of the trace if it never said so."""
+        return self.start if self.watched_from is None else self.watched_from
+
+    def sent_by(self, host: str, since: int = -1, *, kind: str | None = None) -> list[Packet]:
+        """Segments a host sent from a moment on, perhaps only those of one kind."""
+        sent = [packet for packet in self.packets if packet.sender == host and packet.t >= since]
+        return sent if kind is None else [packet for packet in sent if packet.kind == kind]
+
+    def last_received(self, host: str, before: int) -> int:
+        """When the last segment before a moment reached a host; that moment if none did."""
+        received = (p.arrives for p in self.packets if p.receiver == host and p.arrives)
+        return max((arrived for arrived in received if arrived <= before), default=before)
+
+    def calls_of(self, host: str, prefix: str | tuple[str, ...], since: int = -1) -> list[Call]:
+        """Calls of one host whose text begins with `prefix`, returned at or after a moment."""
+        return [c for c in self.calls if c.host == host and c.call.startswith(prefix) and c.t >= since]
+
+    def end_of_socket(self, host: str) -> SocketSample | None:
+        """When a host's first connection was gone, or None while it still stands."""
+        return next((s for s in self.sockets if s.host == host and s.state == "CLOSED"), None)
 
     def relative(self) -> list[Relative]:
         """Relative numbers of every packet, in their order.

@@ -24,7 +24,7 @@ from tcplab.core.releases import release
 from tcplab.core.segment import ACK, SYN
 from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, error_of, watching_since
+from tcplab.experiments.experiment import Experiment
 
 CONCURRENT = replace(YES_NO, label="all at once", help="All connect at the same moment, or one by one.")
 BEFORE = replace(
@@ -331,7 +331,7 @@ def last_began(trace: Trace) -> int:
     for packet in trace.packets:
         if packet.segment.flags & (SYN | ACK) == SYN:
             began.setdefault(packet.segment.source.port, packet.t)
-    return max(began.values(), default=watching_since(trace))
+    return max(began.values(), default=trace.watching_since)
 
 
 def counted_at(trace: Trace, speak_after_s: float) -> int:
@@ -353,7 +353,7 @@ def established(trace: Trace, t: int) -> tuple[set[int], set[int]]:
 
 def first_error(trace: Trace, port: int) -> str | None:
     """The first errno that a client's calls gave, or None."""
-    errors = (error_of(call) for call in trace.calls if call.host == "client" and call.port == port)
+    errors = (call.error for call in trace.calls if call.host == "client" and call.port == port)
     return next((error for error in errors if error), None)
 
 

@@ -11,7 +11,7 @@ from tcplab.core.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice,
 from tcplab.core.releases import release
 from tcplab.core.text import in_words
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, calls_of, error_of, watching_since
+from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.port_range import odd_range
 from tcplab.experiments.time_wait import (
     FIRST_PORT,
@@ -148,9 +148,9 @@ class BindOrConnect(Experiment):
         return Bind(address="" if self.bind_address == "any" else address, port=port)
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        since = watching_since(trace)
-        calls = [*calls_of(trace, "client", "bind(", since), *calls_of(trace, "client", "connect(", since)]
-        errors = [error for error in map(error_of, calls) if error]
+        since = trace.watching_since
+        calls = [*trace.calls_of("client", "bind(", since), *trace.calls_of("client", "connect(", since)]
+        errors = [error for error in (call.error for call in calls) if error]
         return {"result": errors[0] if errors else "ok"}
 
     def scope(self, trace: Trace) -> Scope:

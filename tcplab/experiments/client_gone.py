@@ -20,7 +20,7 @@ from tcplab.core.knobs import (
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import in_words, seconds
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, KeepaliveParameters, calls_of, sent_by, watching_since
+from tcplab.experiments.experiment import Experiment, KeepaliveParameters
 
 HOW = choice(
     "the client", "close", "reset", "kill", "vanish",
@@ -203,8 +203,8 @@ class ClientGone(KeepaliveParameters, Experiment):
     # -- what came of it ---------------------------------------------------------------------
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        since = watching_since(trace)
-        closes = calls_of(trace, "server", "close()", since)
+        since = trace.watching_since
+        closes = trace.calls_of("server", "close()", since)
         after = seconds(closes[0].t - since) if closes else None
         return {
             "noticed_after_s": after,
@@ -214,7 +214,7 @@ class ClientGone(KeepaliveParameters, Experiment):
 
     def _how(self, trace: Trace, noticed: int) -> str:
         """By what has come, or by what the server itself has sent in vain."""
-        since = watching_since(trace)
+        since = trace.watching_since
         came = 0
         for packet in trace.packets:
             if (
@@ -226,9 +226,7 @@ class ClientGone(KeepaliveParameters, Experiment):
         if came & (RST | FIN):
             return "rst" if came & RST else "fin"
         return (
-            "retransmission"
-            if any(p.segment.length for p in sent_by(trace, "server", since))
-            else "keepalive"
+            "retransmission" if any(p.segment.length for p in trace.sent_by("server", since)) else "keepalive"
         )
 
     def sentence(self, trace: Trace) -> str:
@@ -245,10 +243,10 @@ class ClientGone(KeepaliveParameters, Experiment):
 
     def _log(self, trace: Trace) -> str:
         """What PostgreSQL would write, by the last call before the session's end."""
-        since = watching_since(trace)
+        since = trace.watching_since
         if any(note.text == _CHECKED for note in trace.notes):
             return f": {_LOG['check']}"
-        calls = [call for call in calls_of(trace, "server", "", since) if call.call != "close()"]
+        calls = [call for call in trace.calls_of("server", "", since) if call.call != "close()"]
         call, result = calls[-1].call.partition("(")[0], calls[-1].result
         if result != "end of file":
             return f": {_LOG[f'{call}() {result}']}"

@@ -18,15 +18,7 @@ from tcplab.core.knobs import (
 )
 from tcplab.core.text import in_words, seconds, times
 from tcplab.core.trace import Packet, Trace
-from tcplab.experiments.experiment import (
-    Experiment,
-    KeepaliveParameters,
-    calls_of,
-    end_of_socket,
-    error_of,
-    sent_by,
-    watching_since,
-)
+from tcplab.experiments.experiment import Experiment, KeepaliveParameters
 
 REQUEST_BYTES = 40
 
@@ -95,17 +87,15 @@ class DeadPeer(KeepaliveParameters, Experiment):
         return self.watch_s or max(1100, self.user_timeout_s + 130, (self.retries2 - 6) * 125)
 
     def _unanswered(self, trace: Trace) -> list[Packet]:
-        return [
-            p for p in sent_by(trace, "client", watching_since(trace)) if p.segment.length == REQUEST_BYTES
-        ]
+        return [p for p in trace.sent_by("client", trace.watching_since) if p.segment.length == REQUEST_BYTES]
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         data = self._unanswered(trace)
-        broken = end_of_socket(trace, "client")
+        broken = trace.end_of_socket("client")
         return {
             "transmissions": len(data),
             "detected_after_s": seconds(broken.t - data[0].t) if broken else None,
-            "error": error_of(calls_of(trace, "client", "recv(")[-1]) if broken else None,
+            "error": trace.calls_of("client", "recv(")[-1].error if broken else None,
         }
 
     def sentence(self, trace: Trace) -> str:

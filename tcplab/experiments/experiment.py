@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,7 +11,7 @@ from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.releases import release
-from tcplab.core.trace import Call, Packet, SocketSample, Trace
+from tcplab.core.trace import Trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,50 +94,6 @@ class KeepaliveParameters:
                 raise ParameterError(
                     f"{name} = {getattr(self, name):g} is shorter than Linux takes: 1 s or more, or 0 (off)."
                 )
-
-
-# ----------------------------------------------------------------------
-# Reading a run: the few questions that outcomes and sentences ask of a trace.
-
-
-def watching_since(trace: Trace) -> int:
-    """When the script began to watch; the start of the trace if it never said so."""
-    return trace.start if trace.watched_from is None else trace.watched_from
-
-
-def sent_by(trace: Trace, host: str, since: int = -1, *, kind: str | None = None) -> Iterator[Packet]:
-    """Segments a host sent from a moment on, perhaps only those of one kind."""
-    for packet in trace.packets:
-        if packet.sender == host and packet.t >= since and (kind is None or packet.kind == kind):
-            yield packet
-
-
-def last_received(trace: Trace, host: str, before: int) -> int:
-    """When the last segment before a moment reached a host; that moment if none did."""
-    return max(
-        (p.arrives for p in trace.packets if p.receiver == host and p.arrives and p.arrives <= before),
-        default=before,
-    )
-
-
-def end_of_socket(trace: Trace, host: str) -> SocketSample | None:
-    """When a host's first connection was gone, or None while it still stands."""
-    return next((s for s in trace.sockets if s.host == host and s.state == "CLOSED"), None)
-
-
-def still_there(trace: Trace, host: str) -> bool:
-    """Whether a host has a connection at the end of the run."""
-    return any(s.host == host and s.state != "LISTEN" for s in trace.sockets_at(trace.end))
-
-
-def calls_of(trace: Trace, host: str, prefix: str, since: int = -1) -> list[Call]:
-    """Calls of one host whose text begins with `prefix`, returned at or after a moment."""
-    return [c for c in trace.calls if c.host == host and c.call.startswith(prefix) and c.t >= since]
-
-
-def error_of(call: Call) -> str | None:
-    """The errno name that a call gave, or None."""
-    return call.result if call.result.isupper() and call.result.startswith("E") else None
 
 
 # ----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from tcplab.core.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import in_words
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, calls_of, error_of, watching_since
+from tcplab.experiments.experiment import Experiment
 
 ENDING = choice(
     "what ends it", "close", "kill", "kill_unread", "linger0", "shutdown_write", "listener_killed",
@@ -142,14 +142,14 @@ class FinOrRst(Experiment):
             await bench.sleep(1)
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        since = watching_since(trace)
+        since = trace.watching_since
         ends = [
             p
             for p in trace.packets
             if p.sender == "server" and p.t >= since and p.segment.flags & (FIN | RST)
         ]
-        calls = [*calls_of(trace, "client", "connect("), *calls_of(trace, "client", "recv(", since)]
-        writes = calls_of(trace, "client", "send(", since)
+        calls = [*trace.calls_of("client", "connect("), *trace.calls_of("client", "recv(", since)]
+        writes = trace.calls_of("client", "send(", since)
         if self.ending in NO_CONNECTION:
             first, second = calls[:1], []
         elif self.client == "reading":
@@ -158,8 +158,8 @@ class FinOrRst(Experiment):
             first, second = writes[:1], writes[1:2]
         return {
             "server_sends": ("RST" if ends[0].segment.flags & RST else "FIN") if ends else "nothing",
-            "client_error": error_of(first[0]) if first else None,
-            "second_write_error": error_of(second[0]) if second else None,
+            "client_error": first[0].error if first else None,
+            "second_write_error": second[0].error if second else None,
         }
 
     def sentence(self, trace: Trace) -> str:
@@ -169,7 +169,7 @@ class FinOrRst(Experiment):
         error = outcome["client_error"]
         said = _ERRORS.get(error or "", "")
         if self.ending in NO_CONNECTION:
-            connects = calls_of(trace, "client", "connect(")
+            connects = trace.calls_of("client", "connect(")
             if not connects:
                 return f"{event} The client still waits in connect()."
             waited = in_words(trace.seconds(connects[0].t))

@@ -24,18 +24,7 @@ from tcplab.core.knobs import (
 from tcplab.core.segment import RST
 from tcplab.core.text import SECOND, in_words, seconds
 from tcplab.core.trace import Packet, Trace
-from tcplab.experiments.experiment import (
-    Experiment,
-    KeepaliveParameters,
-    calls_of,
-    end_of_socket,
-    error_of,
-    last_received,
-    says,
-    sent_by,
-    still_there,
-    watching_since,
-)
+from tcplab.experiments.experiment import Experiment, KeepaliveParameters, says
 from tcplab.route.firewall import EXPIRED as ACTIONS
 from tcplab.route.firewall import Firewall
 
@@ -176,24 +165,25 @@ class IdleFirewall(KeepaliveParameters, Experiment):
     # -- what came of it ---------------------------------------------------------------------
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        since = watching_since(trace)
-        calls = [*calls_of(trace, "client", "send(", since), *calls_of(trace, "client", "recv(", since)]
+        since = trace.watching_since
+        calls = [*trace.calls_of("client", "send(", since), *trace.calls_of("client", "recv(", since)]
         read = sum(int(call.result) for call in calls if call.call == "recv()" and call.result.isdigit())
         survived = read == RESPONSE_BYTES
-        broken = None if survived else end_of_socket(trace, "client")
+        broken = None if survived else trace.end_of_socket("client")
         return {
             "survived": survived,
-            "error": next((error for call in calls if (error := error_of(call))), None),
+            "error": next((error for call in calls if (error := call.error)), None),
             "detected_after_s": seconds(max(broken.t - self._origin(trace, broken.t), 0)) if broken else None,
-            "server_left_behind": not survived and still_there(trace, "server"),
+            "server_left_behind": not survived
+            and any(s.host == "server" and s.state != "LISTEN" for s in trace.sockets_at(trace.end)),
         }
 
     def _origin(self, trace: Trace, end: int) -> int:
         """When the client first sent what stays unanswered; its end where it sent nothing."""
-        since = watching_since(trace)
-        asked = [p.t for p in sent_by(trace, "client", since) if p.segment.length and p.t <= end]
-        heard = last_received(trace, "client", end)
-        probes = [p.t for p in sent_by(trace, "client", since, kind="keepalive") if heard < p.t <= end]
+        since = trace.watching_since
+        asked = [p.t for p in trace.sent_by("client", since) if p.segment.length and p.t <= end]
+        heard = trace.last_received("client", end)
+        probes = [p.t for p in trace.sent_by("client", since, kind="keepalive") if heard < p.t <= end]
         return next(iter(asked or probes), end)
 
     def sentence(self, trace: Trace) -> str:
@@ -227,7 +217,7 @@ class IdleFirewall(KeepaliveParameters, Experiment):
 
     def _when(self, trace: Trace) -> str:
         after = trace.outcome["detected_after_s"] or 0
-        if any(p.segment.length for p in sent_by(trace, "client", watching_since(trace))):
+        if any(p.segment.length for p in trace.sent_by("client", trace.watching_since)):
             return "at once" if after < 0.1 else f"after {in_words(after)}"
         return "at once: Linux has known before that nobody is there"
 

@@ -20,16 +20,7 @@ from tcplab.core.knobs import (
 from tcplab.core.segment import RST
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import (
-    Experiment,
-    KeepaliveParameters,
-    calls_of,
-    end_of_socket,
-    error_of,
-    last_received,
-    sent_by,
-    watching_since,
-)
+from tcplab.experiments.experiment import Experiment, KeepaliveParameters
 
 PEER = choice(
     "the server", "alive", "offline", "rebooted", "moved",
@@ -150,18 +141,18 @@ class Keepalive(KeepaliveParameters, Experiment):
         return max(total, 1100) if self.unacked else total + 5
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        origin = last_received(trace, "client", watching_since(trace))
-        probes = [p for p in sent_by(trace, "client", kind="keepalive") if p.t > origin]
-        broken = end_of_socket(trace, "client")
+        origin = trace.last_received("client", trace.watching_since)
+        probes = [p for p in trace.sent_by("client", kind="keepalive") if p.t > origin]
+        broken = trace.end_of_socket("client")
         return {
             "probe_times_s": [seconds(p.t - origin) for p in probes],
             "detected_after_s": seconds(broken.t - origin) if broken else None,
-            "error": error_of(calls_of(trace, "client", "recv(")[-1]) if broken else None,
+            "error": trace.calls_of("client", "recv(")[-1].error if broken else None,
             "last_segment": "RST" if broken and self._last_sent_is_reset(trace, origin) else "none",
         }
 
     def _last_sent_is_reset(self, trace: Trace, origin: int) -> bool:
-        *_, last = (None, *sent_by(trace, "client", origin))
+        *_, last = (None, *trace.sent_by("client", origin))
         return last is not None and bool(last.segment.flags & RST)
 
     def sentence(self, trace: Trace) -> str:

@@ -11,7 +11,7 @@ from tcplab.core.knobs import CONNECTS, DESTINATIONS, FIRST_PORT, LAST_PORT, SOU
 from tcplab.core.releases import release
 from tcplab.core.text import plural
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, calls_of, error_of
+from tcplab.experiments.experiment import Experiment
 
 #: What clients print for EADDRNOTAVAIL.
 IN_CLIENTS_WORDS = (
@@ -27,7 +27,7 @@ def odd_range(trace: Trace, size: int, destinations: int = 1) -> Scope | None:
     it (`tcplab.model.ports`). So it is chance whether connect() finds the last free port.
     """
     certain = (size - 1) * destinations
-    calls = calls_of(trace, "client", "connect(")
+    calls = trace.calls_of("client", "connect(")
     if size % 2 == 0 or size < 5 or len(calls) <= certain:
         return None
     return Scope(until=calls[certain - 1].t + 1, outcomes=())
@@ -92,9 +92,9 @@ class PortRange(Experiment):
         await bench.sleep(0.1 + 2 * self.latency_ms / 1000)
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        calls = [*calls_of(trace, "client", "bind("), *calls_of(trace, "client", "connect(")]
+        calls = [*trace.calls_of("client", "bind("), *trace.calls_of("client", "connect(")]
         opened = [call for call in calls if call.call.startswith("connect(") and call.result == "ok"]
-        errors = [error for error in map(error_of, calls) if error]
+        errors = [error for error in (call.error for call in calls) if error]
         return {
             "opened": len(opened),
             "error": errors[0] if errors else None,

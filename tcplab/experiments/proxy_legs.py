@@ -17,15 +17,7 @@ from tcplab.core.knobs import (
 )
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Call, Trace
-from tcplab.experiments.experiment import (
-    END_OF_FILE,
-    Experiment,
-    KeepaliveParameters,
-    calls_of,
-    error_of,
-    says,
-    watching_since,
-)
+from tcplab.experiments.experiment import END_OF_FILE, Experiment, KeepaliveParameters, says
 
 BROKEN = choice(
     "what breaks", "database", "client", "nothing",
@@ -196,11 +188,11 @@ class ProxyLegs(KeepaliveParameters, Experiment):
     # -- what came of it ---------------------------------------------------------------------
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        since = watching_since(trace)
+        since = trace.watching_since
         end = self._end_for_client(trace)
         return {
             "noticed_by_client_after_s": seconds(end.t - since) if end else None,
-            "error": error_of(end) if end else None,
+            "error": end.error if end else None,
             "probes_seen_by_database": sum(
                 p.kind == "keepalive" and p.receiver == "database" and p.arrives is not None and p.t >= since
                 for p in trace.packets
@@ -209,8 +201,8 @@ class ProxyLegs(KeepaliveParameters, Experiment):
 
     def _end_for_client(self, trace: Trace) -> Call | None:
         """The client's recv() that returned the end; None while it waits, or has its answer."""
-        ends = calls_of(trace, "client", "recv(", watching_since(trace))
-        return next((call for call in ends if error_of(call) or call.result == END_OF_FILE), None)
+        ends = trace.calls_of("client", "recv(", trace.watching_since)
+        return next((call for call in ends if call.error or call.result == END_OF_FILE), None)
 
     def sentence(self, trace: Trace) -> str:
         if trace.watched_from is None:
@@ -230,7 +222,7 @@ class ProxyLegs(KeepaliveParameters, Experiment):
 
     def _probes(self, trace: Trace) -> list[str]:
         """How far the client's keepalive reaches."""
-        since = watching_since(trace)
+        since = trace.watching_since
         sent = [p for p in trace.packets if p.kind == "keepalive" and p.sender == "client" and p.t >= since]
         if not sent or self.broken == "client":
             return []
@@ -241,7 +233,7 @@ class ProxyLegs(KeepaliveParameters, Experiment):
     def _what_the_client_sees(self, trace: Trace) -> str:
         end = self._end_for_client(trace)
         if end is None:
-            if any(c.result.isdigit() for c in calls_of(trace, "client", "recv(", watching_since(trace))):
+            if any(c.result.isdigit() for c in trace.calls_of("client", "recv(", trace.watching_since)):
                 return f"After {in_words(self.query_s)} of silence the client has its answer."
             return f"In {in_words(self.watch())} the client notices nothing: its recv() does not return."
         after = in_words(trace.outcome["noticed_by_client_after_s"])
@@ -250,16 +242,16 @@ class ProxyLegs(KeepaliveParameters, Experiment):
     def _why(self, trace: Trace, end: Call) -> str:
         if end.result != END_OF_FILE:
             return ", by its own keepalive"
-        backend = [c for c in calls_of(trace, "proxy", "recv(", watching_since(trace)) if error_of(c)]
+        backend = [c for c in trace.calls_of("proxy", "recv(", trace.watching_since) if c.error]
         if backend:
             return ", when the proxy's own keepalive has given up the database and the proxy closes"
         return f": the proxy's data timer of {in_words(self.proxy_idle_s)} is over, which probes don't feed"
 
     def _what_the_database_sees(self, trace: Trace) -> list[str]:
-        since = watching_since(trace)
+        since = trace.watching_since
         if self.broken != "client":
             return []
-        proxy, database = (calls_of(trace, host, "close()", since) for host in ("proxy", "database"))
+        proxy, database = (trace.calls_of(host, "close()", since) for host in ("proxy", "database"))
         if not proxy:
             return [
                 "The database has heard nothing: the proxy is well, and the session stays with its locks."

@@ -8,7 +8,7 @@ from typing import Any, Self
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import OFFSET, WINDOW, YES_NO, ParameterError, knob
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, calls_of, error_of, watching_since
+from tcplab.experiments.experiment import Experiment
 
 SACK_HOLE = replace(
     YES_NO, label="a hole", help="A segment was lost before, a later one is held out of order."
@@ -86,13 +86,13 @@ class RstInWindow(Experiment):
         await bench.within(1, client.receive())
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        since = watching_since(trace)
-        asked = calls_of(trace, "client", "send(", since)[0]
+        since = trace.watching_since
+        asked = trace.calls_of("client", "send(", since)[0]
         # By order, not by time: without latency all of it happens at one moment.
         forged = next(i for i, p in enumerate(trace.packets) if p.kind == "forged")
         sent_before = [p for p in trace.packets[:forged] if p.sender == "client"]
         answered = any(p.sender == "client" and p.t < asked.began for p in trace.packets[forged:])
-        error = error_of(asked)
+        error = asked.error
         verdict = "accepted" if error == "ECONNRESET" else "challenged" if answered else "ignored"
         return {
             "verdict": verdict,

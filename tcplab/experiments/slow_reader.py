@@ -23,14 +23,7 @@ from tcplab.core.knobs import (
 from tcplab.core.segment import ACK, RST, SYN
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import (
-    Experiment,
-    calls_of,
-    end_of_socket,
-    error_of,
-    last_received,
-    sent_by,
-)
+from tcplab.experiments.experiment import Experiment
 
 PEER = choice(
     "the client",
@@ -149,14 +142,14 @@ class SlowReader(Experiment):
         return self.stops_reading_s + 120 + self.user_timeout_s if self.stops_reading_s else reads * 2 + 60
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        delivered = sum(int(c.result) for c in calls_of(trace, "client", "recv(") if c.result.isdigit())
-        probes = list(sent_by(trace, "server", kind="window_probe"))
-        broken = end_of_socket(trace, "server")
+        delivered = sum(int(c.result) for c in trace.calls_of("client", "recv(") if c.result.isdigit())
+        probes = trace.sent_by("server", kind="window_probe")
+        broken = trace.end_of_socket("server")
         return {
             "bytes_delivered": delivered - 200,
             "stalled_s": seconds(sum(end - begin for begin, end in closed_windows(trace, "client", broken))),
             "window_probes": len(probes),
-            "server_error": error_of(calls_of(trace, "server", "send(")[-1]) if broken else None,
+            "server_error": trace.calls_of("server", "send(")[-1].error if broken else None,
         }
 
     def scope(self, trace: Trace) -> Scope:
@@ -172,8 +165,8 @@ class SlowReader(Experiment):
         if not closed:
             return Scope(outcomes=outcomes)
         since, until = closed[0]
-        probe = next((p.t for p in sent_by(trace, "server", since, kind="window_probe")), since)
-        return Scope(last_received(trace, "server", probe), until if until < trace.end else None, outcomes)
+        probe = next((p.t for p in trace.sent_by("server", since, kind="window_probe")), since)
+        return Scope(trace.last_received("server", probe), until if until < trace.end else None, outcomes)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

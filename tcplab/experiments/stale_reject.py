@@ -10,7 +10,7 @@ from tcplab.core.knobs import PERIOD, WATCH, YES_NO, Knob, knob
 from tcplab.core.segment import ACK, RST, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND, in_words, plural, seconds
 from tcplab.core.trace import Packet, Trace
-from tcplab.experiments.experiment import Experiment, calls_of, error_of, says, watching_since
+from tcplab.experiments.experiment import Experiment, says
 from tcplab.route.firewall import Balancer
 
 IN_FLIGHT = Knob(
@@ -178,8 +178,8 @@ class StaleReject(Experiment):
 
     def _what_ended_it(self, trace: Trace) -> str:
         closed = trace.outcome["closed_after_s"]
-        calls = calls_of(trace, "client", "", watching_since(trace))
-        error = next((error for call in calls if (error := error_of(call))), None)
+        calls = trace.calls_of("client", "", trace.watching_since)
+        error = next((error for call in calls if (error := call.error)), None)
         if trace.outcome["verdict"] == "accepted":
             hears = (
                 f"hears of it at its next request; {says(error)}." if error else "has not heard of it yet."
@@ -204,7 +204,7 @@ class StaleReject(Experiment):
 
 def _reset(trace: Trace) -> Packet | None:
     """The RST that the client's firewall forged."""
-    since = watching_since(trace)
+    since = trace.watching_since
     return next(
         (p for p in trace.packets if p.sender == "client" and p.t >= since and p.segment.flags & RST), None
     )

@@ -10,7 +10,7 @@ from tcplab.bench.script import Bench, Bind, Connection, Host, Listener, SocketO
 from tcplab.core.knobs import LOCAL_PORTS, MAX_TW_BUCKETS, PERIOD, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
 from tcplab.core.text import in_words, plural
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, calls_of, error_of, watching_since
+from tcplab.experiments.experiment import Experiment
 from tcplab.experiments.port_range import IN_CLIENTS_WORDS, odd_range
 
 WAIT = replace(
@@ -93,12 +93,12 @@ class TimeWait(Experiment):
         await bench.sleep(all_is_quiet_after(self.latency_ms))
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        waiting = trace.sockets_at(watching_since(trace))
-        last = calls_of(trace, "client", "connect(")[-1]
+        waiting = trace.sockets_at(trace.watching_since)
+        last = trace.calls_of("client", "connect(")[-1]
         return {
             "held": sum(s.host == "client" and s.state == "TIME_WAIT" for s in waiting),
-            "reopened": error_of(last) is None,
-            "error": error_of(last),
+            "reopened": last.error is None,
+            "error": last.error,
         }
 
     def scope(self, trace: Trace) -> Scope:

@@ -10,7 +10,7 @@ from tcplab.core.knobs import SYN_LINEAR_TIMEOUTS, SYN_RETRIES, USER_TIMEOUT, WA
 from tcplab.core.segment import SYN
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, calls_of, error_of
+from tcplab.experiments.experiment import Experiment
 
 FATE = choice(
     "the SYN is", "drop", "reject", "closed",
@@ -66,11 +66,11 @@ class UnansweredConnect(Experiment):
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         syns = [p for p in trace.packets if p.sender == "client" and p.segment.flags & SYN]
-        connects = calls_of(trace, "client", "connect(")
+        connects = trace.calls_of("client", "connect(")
         return {
             "syn_times_s": [seconds(p.t - syns[0].t) for p in syns],
             "gave_up_after_s": seconds(connects[0].t - syns[0].t) if connects else None,
-            "error": error_of(connects[0]) if connects else None,
+            "error": connects[0].error if connects else None,
         }
 
     def sentence(self, trace: Trace) -> str:

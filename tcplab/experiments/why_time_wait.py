@@ -10,7 +10,7 @@ from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import in_words, seconds
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, calls_of, error_of, sent_by, watching_since
+from tcplab.experiments.experiment import Experiment
 
 PURPOSE = choice(
     "what goes wrong", "last_ack_lost", "old_duplicate",
@@ -98,21 +98,17 @@ class WhyTimeWait(Experiment):
         await bench.within(0.5 + 2 * self.latency_ms / 1000, client.receive())
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        since = watching_since(trace)
-        resets = [p for p in sent_by(trace, "client", since) if p.segment.flags & RST]
-        reconnects = calls_of(trace, "client", "connect(", since)
-        read = calls_of(trace, "client", "recv(", since)
-        answered = calls_of(trace, "server", "send(", since)[:1]
+        since = trace.watching_since
+        resets = [p for p in trace.sent_by("client", since) if p.segment.flags & RST]
+        reconnects = trace.calls_of("client", "connect(", since)
+        read = trace.calls_of("client", "recv(", since)
+        answered = trace.calls_of("server", "send(", since)[:1]
         early = read[:1] if answered and trace.calls.index(read[0]) < trace.calls.index(answered[0]) else []
         gone = [s.t for s in trace.sockets if s.host == "server" and s.state == "CLOSED" and s.t >= since]
         return {
-            "old_end_answers": "RST"
-            if resets
-            else "ACK"
-            if not reconnects or error_of(reconnects[0])
-            else None,
+            "old_end_answers": "RST" if resets else "ACK" if not reconnects or reconnects[0].error else None,
             "server_waited_s": seconds(gone[0] - since) if gone else None,
-            "reconnect_error": error_of(reconnects[0]) if reconnects else None,
+            "reconnect_error": reconnects[0].error if reconnects else None,
             "old_bytes_believed": sum(int(call.result) for call in early),
         }
 

@@ -4,14 +4,6 @@ import pytest
 
 from tcplab.core.text import MILLISECOND, SECOND, in_words, plural, seconds, times
 from tcplab.core.trace import Call, SocketSample
-from tcplab.experiments.experiment import (
-    calls_of,
-    end_of_socket,
-    error_of,
-    last_received,
-    sent_by,
-    watching_since,
-)
 from transcript import CLIENT, EXCHANGE, SERVER, trace
 
 STORY = trace(EXCHANGE)
@@ -19,25 +11,25 @@ STORY = trace(EXCHANGE)
 
 def test_watching_since_the_script_said_so_or_from_the_start():
     told = trace("5 c S 0 0")
-    assert watching_since(told) == 5 * SECOND
+    assert told.watching_since == 5 * SECOND
     told.watched_from = 7 * SECOND
-    assert watching_since(told) == 7 * SECOND
+    assert told.watching_since == 7 * SECOND
 
 
 def test_sent_by():
-    assert [p.segment.letters for p in sent_by(STORY, "server")] == ["SA", "PA"]
-    assert len(list(sent_by(STORY, "client", 2 * MILLISECOND))) == 3
-    assert len(list(sent_by(STORY, "client", 2 * MILLISECOND + 1))) == 1
+    assert [p.segment.letters for p in STORY.sent_by("server")] == ["SA", "PA"]
+    assert len(STORY.sent_by("client", 2 * MILLISECOND)) == 3
+    assert len(STORY.sent_by("client", 2 * MILLISECOND + 1)) == 1
     STORY.packets[3].kind = "keepalive"
-    assert list(sent_by(STORY, "client", kind="keepalive")) == [STORY.packets[3]]
+    assert STORY.sent_by("client", kind="keepalive") == [STORY.packets[3]]
     STORY.packets[3].kind = ""
 
 
 def test_last_received():
-    assert last_received(STORY, "client", 10 * SECOND) == 4 * MILLISECOND
-    assert last_received(STORY, "client", 3 * MILLISECOND) == 2 * MILLISECOND
-    assert last_received(STORY, "client", MILLISECOND) == MILLISECOND, "nothing yet: the moment itself"
-    assert last_received(trace("0 c S 0 0 lost"), "server", 9) == 9
+    assert STORY.last_received("client", 10 * SECOND) == 4 * MILLISECOND
+    assert STORY.last_received("client", 3 * MILLISECOND) == 2 * MILLISECOND
+    assert STORY.last_received("client", MILLISECOND) == MILLISECOND, "nothing yet: the moment itself"
+    assert trace("0 c S 0 0 lost").last_received("server", 9) == 9
 
 
 def test_the_end_of_a_hosts_first_connection():
@@ -50,9 +42,9 @@ def test_the_end_of_a_hosts_first_connection():
         sample(2, "server", "CLOSED"),
         sample(3, "client", "CLOSED"),
     ]
-    assert end_of_socket(told, "client").t == 3
-    assert end_of_socket(told, "server").t == 2
-    assert end_of_socket(told, "elsewhere") is None
+    assert told.end_of_socket("client").t == 3
+    assert told.end_of_socket("server").t == 2
+    assert told.end_of_socket("elsewhere") is None
 
 
 def test_calls_and_their_errors():
@@ -62,10 +54,10 @@ def test_calls_and_their_errors():
         Call(5, 2, "client", "recv()", "end of file"),
         Call(9, 6, "client", "recv()", "ECONNRESET"),
     ]
-    assert [call.t for call in calls_of(told, "client", "recv(")] == [5, 9]
-    assert [call.t for call in calls_of(told, "client", "recv(", 6)] == [9]
-    assert calls_of(told, "server", "recv(") == []
-    assert [error_of(call) for call in told.calls] == [None, None, "ECONNRESET"]
+    assert [call.t for call in told.calls_of("client", "recv(")] == [5, 9]
+    assert [call.t for call in told.calls_of("client", "recv(", 6)] == [9]
+    assert told.calls_of("server", "recv(") == []
+    assert [call.error for call in told.calls] == [None, None, "ECONNRESET"]
 
 
 @pytest.mark.parametrize(
