@@ -8,38 +8,28 @@ from typing import Any
 
 from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench, Connection, Host, Listener
-from tcplab.core.knobs import (
-    ABORT_ON_OVERFLOW,
-    BACKLOG,
-    CONNECTS,
-    LATENCY,
-    PERIOD,
-    SYNCOOKIES,
-    WATCH,
-    YES_NO,
-    choice,
-    knob,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import choice, knob
 from tcplab.core.releases import release
 from tcplab.core.segment import ACK, SYN
 from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
 from tcplab.core.trace import Trace
 from tcplab.experiments.experiment import Experiment
 
-CONCURRENT = replace(YES_NO, label="all at once", help="All connect at the same moment, or one by one.")
+CONCURRENT = replace(knobs.YES_NO, label="all at once", help="All connect at the same moment, or one by one.")
 BEFORE = replace(
-    CONNECTS, label="connected before", low=0, slider_high=20,
+    knobs.CONNECTS, label="connected before", low=0, slider_high=20,
     help="Clients that connect one by one before the others: they fill the queue.",
 )  # fmt: skip
 ACCEPT_AFTER = replace(
-    PERIOD, label="accept() begins after", help="From then on the server takes whoever waits."
+    knobs.PERIOD, label="accept() begins after", help="From then on the server takes whoever waits."
 )
 SPEAKS_FIRST = choice(
     "who speaks first", "client", "server",
     help="PostgreSQL's and Redis's clients speak first; MySQL's client waits for the server's greeting.",
 )  # fmt: skip
 SPEAK_AFTER = replace(
-    PERIOD, label="looked at after", zero="at once",
+    knobs.PERIOD, label="looked at after", zero="at once",
     help="Seconds after the last connect() began: then both sides are counted, and clients speak.",
 )  # fmt: skip
 
@@ -94,17 +84,17 @@ class AcceptQueue(Experiment):
         "watch_s": (4.6,),
     }
 
-    backlog: int = knob(BACKLOG, default=2)
-    connects: int = knob(CONNECTS, default=8)
+    backlog: int = knob(knobs.BACKLOG, default=2)
+    connects: int = knob(knobs.CONNECTS, default=8)
     concurrent: bool = knob(CONCURRENT, default=True)
     connects_before: int = knob(BEFORE, default=0)
-    syncookies: bool = knob(SYNCOOKIES, default=True)
-    abort_on_overflow: bool = knob(ABORT_ON_OVERFLOW, default=False)
+    syncookies: bool = knob(knobs.SYNCOOKIES, default=True)
+    abort_on_overflow: bool = knob(knobs.ABORT_ON_OVERFLOW, default=False)
     accept_after_s: float = knob(ACCEPT_AFTER, default=0)
     speaks_first: str = knob(SPEAKS_FIRST, default="client")
     speak_after_s: float = knob(SPEAK_AFTER, default=3)
-    latency_ms: float = knob(LATENCY, default=20)
-    watch_s: float = knob(WATCH, default=10)
+    latency_ms: float = knob(knobs.LATENCY, default=20)
+    watch_s: float = knob(knobs.WATCH, default=10)
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

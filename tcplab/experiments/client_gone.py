@@ -7,16 +7,8 @@ from math import ceil
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host
-from tcplab.core.knobs import (
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    PERIOD,
-    USER_TIMEOUT,
-    WATCH,
-    choice,
-    knob,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import in_words, seconds
 from tcplab.core.trace import Trace
@@ -31,11 +23,11 @@ SESSION = choice(
     help="What the server does meanwhile; but for idle, it holds locks in an open transaction.",
 )  # fmt: skip
 CHECK_INTERVAL = replace(
-    PERIOD, label="connection check", zero="off", slider_high=10,
+    knobs.PERIOD, label="connection check", zero="off", slider_high=10,
     help="client_connection_check_interval: how often a running query asks Linux whether its client hung up.",
 )  # fmt: skip
 QUERY = replace(
-    PERIOD, label="the query takes", zero="no time", slider_high=600,
+    knobs.PERIOD, label="the query takes", zero="no time", slider_high=600,
     help="From the client's end on; meanwhile the server does not touch its socket.",
 )  # fmt: skip
 
@@ -116,12 +108,12 @@ class ClientGone(KeepaliveParameters, Experiment):
     how: str = knob(HOW, default="vanish")
     session: str = knob(SESSION, default="running")
     check_interval_s: float = knob(CHECK_INTERVAL, default=0)
-    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
-    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=1)
-    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=3)
-    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    keepalive_idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=0)
+    keepalive_interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=1)
+    keepalive_probes: int = knob(knobs.KEEPALIVE_PROBES, default=3)
+    user_timeout_s: float = knob(knobs.USER_TIMEOUT, default=0)
     query_s: float = knob(QUERY, default=60)
-    watch_s: float = knob(WATCH, default=0)
+    watch_s: float = knob(knobs.WATCH, default=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

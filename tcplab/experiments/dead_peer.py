@@ -6,16 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench
-from tcplab.core.knobs import (
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    RETRIES2,
-    SACK,
-    USER_TIMEOUT,
-    WATCH,
-    knob,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import knob
 from tcplab.core.text import in_words, seconds, times
 from tcplab.core.trace import Packet, Trace
 from tcplab.experiments.experiment import Experiment, KeepaliveParameters
@@ -55,13 +47,13 @@ class DeadPeer(KeepaliveParameters, Experiment):
         "watch_s": (12,),
     }
 
-    retries2: int = knob(RETRIES2, default=15)
-    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
-    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
-    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
-    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
-    sack: bool = knob(SACK, default=True)
-    watch_s: float = knob(WATCH, default=0)
+    retries2: int = knob(knobs.RETRIES2, default=15)
+    user_timeout_s: float = knob(knobs.USER_TIMEOUT, default=0)
+    keepalive_idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=0)
+    keepalive_interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=75)
+    keepalive_probes: int = knob(knobs.KEEPALIVE_PROBES, default=9)
+    sack: bool = knob(knobs.SACK, default=True)
+    watch_s: float = knob(knobs.WATCH, default=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,20 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection
+from tcplab.core import knobs
 from tcplab.core.catalogue import EXPIRIES
-from tcplab.core.knobs import (
-    FIREWALL_IDLE,
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    PERIOD,
-    RETRIES2,
-    USER_TIMEOUT,
-    WATCH,
-    ParameterError,
-    choice,
-    knob,
-)
+from tcplab.core.knobs import ParameterError, choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import SECOND, in_words, seconds
 from tcplab.core.trace import Packet, Trace
@@ -33,7 +22,7 @@ EXPIRED = choice(
     help="What the firewall does with a connection that it has forgotten.",
 )  # fmt: skip
 QUIET = replace(
-    PERIOD, label="quiet for", zero="not at all", slider_high=1200,
+    knobs.PERIOD, label="quiet for", zero="not at all", slider_high=1200,
     help="How long nothing is said: by an idle session, or while the server works on a long query.",
 )  # fmt: skip
 WAITING_FOR = choice(
@@ -98,16 +87,16 @@ class IdleFirewall(KeepaliveParameters, Experiment):
         "watch_s": (4,),
     }
 
-    firewall_idle_s: float = knob(FIREWALL_IDLE, default=350)
+    firewall_idle_s: float = knob(knobs.FIREWALL_IDLE, default=350)
     expired: str = knob(EXPIRED, default="drop")
-    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
-    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
-    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
-    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    keepalive_idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=0)
+    keepalive_interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=75)
+    keepalive_probes: int = knob(knobs.KEEPALIVE_PROBES, default=9)
+    user_timeout_s: float = knob(knobs.USER_TIMEOUT, default=0)
     quiet_s: float = knob(QUIET, default=400)
     waiting_for: str = knob(WAITING_FOR, default="next_query")
-    retries2: int = knob(RETRIES2, default=15)
-    watch_s: float = knob(WATCH, default=0)
+    retries2: int = knob(knobs.RETRIES2, default=15)
+    watch_s: float = knob(knobs.WATCH, default=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

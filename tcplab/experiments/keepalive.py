@@ -6,17 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, SocketOptions
-from tcplab.core.knobs import (
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    PERIOD,
-    USER_TIMEOUT,
-    WATCH,
-    YES_NO,
-    choice,
-    knob,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Trace
@@ -26,8 +17,10 @@ PEER = choice(
     "the server", "alive", "offline", "rebooted", "moved",
     help="What becomes of it: nothing, its cable is out, it has rebooted, or its address has moved.",
 )  # fmt: skip
-DATA_EVERY = replace(PERIOD, label="data every", help="A question and an answer this often.")
-UNACKED = replace(YES_NO, label="data in flight", help="The client sends just after the server has gone.")
+DATA_EVERY = replace(knobs.PERIOD, label="data every", help="A question and an answer this often.")
+UNACKED = replace(
+    knobs.YES_NO, label="data in flight", help="The client sends just after the server has gone."
+)
 #: How many questions are asked at most while a living server is watched.
 EXCHANGES = 20
 #: And how many before anything happens to the server.
@@ -64,14 +57,14 @@ class Keepalive(KeepaliveParameters, Experiment):
         "watch_s": (9,),
     }
 
-    idle_s: float = knob(KEEPALIVE_IDLE, default=7200)
-    interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
-    probes: int = knob(KEEPALIVE_PROBES, default=9)
-    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=7200)
+    interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=75)
+    probes: int = knob(knobs.KEEPALIVE_PROBES, default=9)
+    user_timeout_s: float = knob(knobs.USER_TIMEOUT, default=0)
     peer: str = knob(PEER, default="offline")
     data_every_s: float = knob(DATA_EVERY, default=0)
     unacked: bool = knob(UNACKED, default=False)
-    watch_s: float = knob(WATCH, default=0)
+    watch_s: float = knob(knobs.WATCH, default=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

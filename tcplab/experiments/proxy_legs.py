@@ -6,15 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host
-from tcplab.core.knobs import (
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    PERIOD,
-    WATCH,
-    choice,
-    knob,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import choice, knob
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Call, Trace
 from tcplab.experiments.experiment import END_OF_FILE, Experiment, KeepaliveParameters, says
@@ -24,21 +17,21 @@ BROKEN = choice(
     help="Whose network is gone without a word; the proxy itself stays well.",
 )  # fmt: skip
 CLIENT_IDLE = replace(
-    KEEPALIVE_IDLE, label="client's keepalive: idle", help="The client's own socket, towards the proxy."
+    knobs.KEEPALIVE_IDLE, label="client's keepalive: idle", help="The client's own socket, towards the proxy."
 )
 BACKEND_IDLE = replace(
-    KEEPALIVE_IDLE, label="proxy's keepalive: idle", help="The proxy's socket towards the database."
+    knobs.KEEPALIVE_IDLE, label="proxy's keepalive: idle", help="The proxy's socket towards the database."
 )
 FRONT_IDLE = replace(
-    KEEPALIVE_IDLE, label="proxy's keepalive to the client: idle",
+    knobs.KEEPALIVE_IDLE, label="proxy's keepalive to the client: idle",
     help="The proxy's socket towards the client.",
 )  # fmt: skip
 PROXY_IDLE = replace(
-    PERIOD, label="proxy's data timer", zero="off", slider_high=600,
+    knobs.PERIOD, label="proxy's data timer", zero="off", slider_high=600,
     help="The proxy ends both legs when it has relayed nothing for so long (HAProxy: timeout server).",
 )  # fmt: skip
 QUERY = replace(
-    PERIOD, label="the query takes", zero="no query runs", slider_high=600,
+    knobs.PERIOD, label="the query takes", zero="no query runs", slider_high=600,
     help="A query is running, and the database says nothing for so long; 0: the session is idle.",
 )  # fmt: skip
 
@@ -95,11 +88,11 @@ class ProxyLegs(KeepaliveParameters, Experiment):
     client_keepalive_idle_s: float = knob(CLIENT_IDLE, default=0)
     backend_keepalive_idle_s: float = knob(BACKEND_IDLE, default=0)
     proxy_keepalive_idle_s: float = knob(FRONT_IDLE, default=0)
-    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=1)
-    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=3)
+    keepalive_interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=1)
+    keepalive_probes: int = knob(knobs.KEEPALIVE_PROBES, default=3)
     proxy_idle_s: float = knob(PROXY_IDLE, default=0)
     query_s: float = knob(QUERY, default=0)
-    watch_s: float = knob(WATCH, default=0)
+    watch_s: float = knob(knobs.WATCH, default=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

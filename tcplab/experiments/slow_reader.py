@@ -7,19 +7,8 @@ from typing import Any
 
 from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Connection, SocketOptions
-from tcplab.core.knobs import (
-    DAY,
-    LONG_RESPONSE,
-    PERIOD,
-    READ_BYTES,
-    RECEIVE_BUFFER,
-    RETRIES2,
-    USER_TIMEOUT,
-    WATCH,
-    ParameterError,
-    choice,
-    knob,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import DAY, ParameterError, choice, knob
 from tcplab.core.segment import ACK, RST, SYN
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Trace
@@ -31,8 +20,10 @@ PEER = choice(
     "offline",
     help="Goes on living, or loses its cable half a second after the request.",
 )
-READ_EVERY = replace(PERIOD, label="a read every", help="Pause between two recv().", zero="without a pause")
-STOPS = replace(PERIOD, label="stops reading after", help="From then on no recv() is made.")
+READ_EVERY = replace(
+    knobs.PERIOD, label="a read every", help="Pause between two recv().", zero="without a pause"
+)
+STOPS = replace(knobs.PERIOD, label="stops reading after", help="From then on no recv() is made.")
 #: How long after the request the client goes offline: the window has closed by then, no read has come yet.
 OFFLINE_AFTER_S = 0.5
 #: More would only make the learner wait.
@@ -70,15 +61,15 @@ class SlowReader(Experiment):
         "watch_s": (8,),
     }
 
-    receive_buffer: int = knob(RECEIVE_BUFFER, default=65536)
-    response: int = knob(LONG_RESPONSE, default=200_000)
-    read_bytes: int = knob(READ_BYTES, default=8192)
+    receive_buffer: int = knob(knobs.RECEIVE_BUFFER, default=65536)
+    response: int = knob(knobs.LONG_RESPONSE, default=200_000)
+    read_bytes: int = knob(knobs.READ_BYTES, default=8192)
     read_every_s: float = knob(READ_EVERY, default=1)
     stops_reading_s: float = knob(STOPS, default=0)
     peer: str = knob(PEER, default="alive")
-    retries2: int = knob(RETRIES2, default=15)
-    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
-    watch_s: float = knob(WATCH, default=0)
+    retries2: int = knob(knobs.RETRIES2, default=15)
+    user_timeout_s: float = knob(knobs.USER_TIMEOUT, default=0)
+    watch_s: float = knob(knobs.WATCH, default=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

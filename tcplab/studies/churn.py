@@ -8,17 +8,8 @@ from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from tcplab.core.knobs import (
-    DESTINATIONS,
-    LATENCY,
-    SEED,
-    SOURCES,
-    TW_REUSE,
-    Knob,
-    ParameterError,
-    choice,
-    knob,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import Knob, ParameterError, choice, knob
 from tcplab.core.releases import release
 from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Call, Trace
@@ -110,18 +101,18 @@ class PortChurn(Study):
     hold_s: float = knob(HOLD, default=0.01)
     time_wait_s: float = knob(TIME_WAIT, default=60)
     duration_s: float = knob(DURATION, default=180)
-    destinations: int = knob(replace(DESTINATIONS, high=1000), default=1)
-    sources: int = knob(replace(SOURCES, high=1000, help="The client's addresses."), default=1)
-    tw_reuse: int = knob(TW_REUSE, default=0)
+    destinations: int = knob(replace(knobs.DESTINATIONS, high=1000), default=1)
+    sources: int = knob(replace(knobs.SOURCES, high=1000, help="The client's addresses."), default=1)
+    tw_reuse: int = knob(knobs.TW_REUSE, default=0)
     closer: str = knob(
         choice("closes first", "client", "server", help="Whoever does keeps the connection in TIME_WAIT."),
         default="client",
     )
     latency_ms: float = knob(
-        replace(LATENCY, help="On real Linux only: here the connection's time includes its segments'."),
+        replace(knobs.LATENCY, help="On real Linux only: here the connection's time includes its segments'."),
         default=1,
     )
-    seed: int = knob(replace(SEED, help="Chooses the moments of arrivals = poisson."), default=1)
+    seed: int = knob(replace(knobs.SEED, help="Chooses the moments of arrivals = poisson."), default=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,19 +7,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ClassVar
 
-from tcplab.core.knobs import (
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    LATENCY,
-    RETRIES2,
-    SEED,
-    USER_TIMEOUT,
-    Knob,
-    ParameterError,
-    choice,
-    knob,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import Knob, ParameterError, choice, knob
 from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
 from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer, Keepalive, UnansweredConnect
@@ -328,14 +317,14 @@ class Failover(Study):
         timer("connect timeout", "How long the driver waits for one connect().", "as long as Linux", 60),
         default=10,
     )
-    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
-    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
-    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
-    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
+    keepalive_idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=0)
+    keepalive_interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=75)
+    keepalive_probes: int = knob(knobs.KEEPALIVE_PROBES, default=9)
+    user_timeout_s: float = knob(knobs.USER_TIMEOUT, default=0)
     socket_timeout_s: float = knob(
         timer("socket timeout", "How long the program waits for an answer.", "off", 60), default=0
     )
-    retries2: int = knob(RETRIES2, default=15)
+    retries2: int = knob(knobs.RETRIES2, default=15)
     drops_read_only: bool = knob(
         Knob("drops on a read-only error", bool, test_only=True,
              help="The pool discards a connection whose write was refused as read-only."),
@@ -362,8 +351,8 @@ class Failover(Study):
         default=0.5,
     )  # fmt: skip
     duration_s: float = knob(replace(DURATION, slider_high=2400), default=600)
-    latency_ms: float = knob(LATENCY, default=1)
-    seed: int = knob(replace(SEED, help="Chooses which requests write."), default=1)
+    latency_ms: float = knob(knobs.LATENCY, default=1)
+    seed: int = knob(replace(knobs.SEED, help="Chooses which requests write."), default=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
