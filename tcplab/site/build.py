@@ -224,18 +224,28 @@ def micropip(store: Path) -> Path:
         wanted = Path(scratch) / "requirements"
         wanted.write_text(f"micropip=={MICROPIP} --hash=sha256:{MICROPIP_SHA256}\n", "utf-8")
         installed = Path(scratch) / "installed"
-        command = [*_pip(), "--target", str(installed), "--python-version", PYTHON, "--only-binary", ":all:"]
-        command += ["--no-deps", "--require-hashes", "-r", str(wanted)]
+        command = [*_pip(), "--target", str(installed), "--only-binary", ":all:", "--no-deps"]
+        command += ["--require-hashes", "-r", str(wanted)]
         _fetch(command, f"micropip {MICROPIP}")
         installed.rename(folder)
     return folder
 
 
 def _pip() -> list[str]:
-    """The beginning of an install command of pip where this environment has it, else of uv."""
+    """The beginning of an install command for the browser's Python: pip's where it is installed, else uv's.
+
+    pip before 24 compares a package's Requires-Python with its own Python even where another one is named.
+    """
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
-    return ["uv", "pip", "install", "--python", sys.executable]
+        return [
+            sys.executable,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--ignore-requires-python",
+        ]
+    return ["uv", "pip", "install", "--python", sys.executable, "--python-version", PYTHON]
 
 
 def _npm_pack(kept: Path) -> None:
