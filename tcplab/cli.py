@@ -14,9 +14,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from tcplab.core.text import nearest
 
 if TYPE_CHECKING:
     from tcplab.bench.agreement import Agreement
@@ -94,7 +95,7 @@ def _run(words: Sequence[str]) -> int:
 
     name = next((word for word in words if not word.startswith("-")), None)
     if name is not None and name not in COMMANDS:
-        raise UsageError(f"no command {name!r}: {_nearest(name, COMMANDS)}")
+        raise UsageError(f"no command {name!r}: {nearest(name, COMMANDS)}")
     if not words:
         raise UsageError(f"which command? There are {', '.join(COMMANDS)} (tcplab --help shows how).")
     parser, parsers = _parsers()
@@ -113,18 +114,17 @@ def _misplaced(word: str, command: str, parser: argparse.ArgumentParser) -> str:
         return f"{word!r} is one word too many for {command} (tcplab {command} --help shows how)."
     if word in known:
         return f"{word} comes after the command: tcplab {command} {word}."
-    return f"{command} does not know {word!r}: {_nearest(word, known)}"
+    return f"{command} does not know {word!r}: {nearest(word, known)}"
 
 
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
-    parser = _Parser(
-        prog="tcplab",
-        description="The TCP behaviours that break database connections, to change and to watch.",
-    )
+    said = "The TCP behaviours that break database connections, to change and to watch."
+    parser = _Parser(prog="tcplab", description=said)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    parsers = {name: commands.add_parser(name, help=command.help) for name, command in COMMANDS.items()}
+    parsers = {}
     for name, command in COMMANDS.items():
+        parsers[name] = commands.add_parser(name, help=command.help)
         for argument, options in command.arguments:
             parsers[name].add_argument(argument, **options)
         if command.json:
@@ -138,12 +138,6 @@ class _Version(argparse.Action):
 
         print(f"tcplab {__version__}")
         parser.exit()
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    names = list(names)
-    near = get_close_matches(name, names, 1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
 
 
 def _print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
@@ -172,14 +166,11 @@ def _doctor(arguments: Namespace) -> None:
 
 def _list(arguments: Namespace) -> None:
     from tcplab.pictures.tables import parameter_lines
-    from tcplab.registry import STORIES
-    from tcplab.studies import STUDIES
+    from tcplab.registry import EXPERIMENTS, STORIES, STUDIES
 
     if arguments.json:
-        groups: dict[str, list[dict[str, Any]]] = {"experiments": [], "studies": []}
-        for kind in STORIES.values():
-            groups["studies" if kind.name in STUDIES else "experiments"].append(_described(kind))
-        _print_json(groups)
+        groups: dict[str, Mapping[str, type[Story]]] = {"experiments": EXPERIMENTS, "studies": STUDIES}
+        _print_json({name: [_described(kind) for kind in kinds.values()] for name, kinds in groups.items()})
         return
     for kind in STORIES.values():
         _print("\n".join([kind.name, f"  {kind.title}", *parameter_lines(kind), ""]))
@@ -188,28 +179,20 @@ def _list(arguments: Namespace) -> None:
 def _described(kind: type[Story]) -> dict[str, Any]:
     defaults = kind.defaults()
     return {
-        "name": kind.name,
-        "title": kind.title,
-        "lesson": kind.lesson,
+        "name": kind.name, "title": kind.title, "lesson": kind.lesson,
         "parameters": [_parameter(name, knob, defaults[name]) for name, knob in kind.knobs().items()],
-        "quick": dict(kind.quick),
-        "presets": {name: dict(values) for name, values in kind.presets.items()},
-    }
+        "quick": dict(kind.quick), "presets": {name: dict(values) for name, values in kind.presets.items()},
+    }  # fmt: skip
 
 
 def _parameter(name: str, knob: Knob, default: Any) -> dict[str, Any]:
     number = knob.kind in (int, float) and not knob.choices
     return {
-        "name": name,
-        "label": knob.label,
-        "kind": "choice" if knob.choices else knob.kind.__name__,
-        "default": default,
-        "unit": knob.unit,
+        "name": name, "label": knob.label, "kind": "choice" if knob.choices else knob.kind.__name__,
+        "default": default, "unit": knob.unit,
         "range": [knob.low, None if knob.high == math.inf else knob.high] if number else None,
-        "choices": list(knob.choices) or None,
-        "zero": knob.zero,
-        "help": knob.help,
-    }
+        "choices": list(knob.choices) or None, "zero": knob.zero, "help": knob.help,
+    }  # fmt: skip
 
 
 def _run_experiment(arguments: Namespace) -> None:
@@ -219,7 +202,7 @@ def _run_experiment(arguments: Namespace) -> None:
 
     kind = find(arguments.name)
     if arguments.bench not in BENCHES:
-        raise UsageError(f"no bench {arguments.bench!r}: {_nearest(arguments.bench, BENCHES)}")
+        raise UsageError(f"no bench {arguments.bench!r}: {nearest(arguments.bench, BENCHES)}")
     values = {**(kind.quick if arguments.quick else {}), **_settings(arguments.set, kind)}
     experiment = kind.from_values(values)
     trace = run(experiment, arguments.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
@@ -233,11 +216,8 @@ def _run_experiment(arguments: Namespace) -> None:
     if arguments.json:
         _print_json(trace.to_json())
         return
-    _print(experiment.sentence(trace))
-    for warning in trace.warnings:
-        _print(f"Note: {warning}")
-    _print("")
-    for line in run_lines(trace):
+    notes = [f"Note: {warning}" for warning in trace.warnings]
+    for line in (experiment.sentence(trace), *notes, "", *run_lines(trace)):
         _print(line)
 
 
@@ -251,7 +231,7 @@ def _settings(texts: Iterable[str], kind: type[Story]) -> dict[str, str]:
             name, default = next((name, kind.defaults()[name]) for name in kind.knobs())
             raise UsageError(f"--set {text!r}: write name=value, for example {name}={value_text(default)}.")
         if name not in kind.knobs():
-            raise UsageError(f"{kind.name} has no parameter {name!r}: {_nearest(name, kind.knobs())}")
+            raise UsageError(f"{kind.name} has no parameter {name!r}: {nearest(name, kind.knobs())}")
         values[name] = value
     return values
 
@@ -274,22 +254,19 @@ def _agree(arguments: Namespace) -> int:
 
     def progress(done: Agreement) -> None:
         finished.append(done)
-        verdict = "agrees" if done.agrees else "DIFFERS"
-        line = f"{len(finished)} of {len(experiments)}: {done.experiment} {verdict}"
-        print(line, file=sys.stderr, flush=True)
+        line = f"{done.experiment} {'agrees' if done.agrees else 'DIFFERS'}"
+        print(f"{len(finished)} of {len(experiments)}: {line}", file=sys.stderr, flush=True)
 
     results = agree(experiments, progress)
     agreed = sum(result.agrees for result in results)
     if arguments.json:
         _print_json({"runs": [result.to_json() for result in results], "agreed": agreed, "of": len(results)})
-        return 0 if agreed == len(results) else BROKEN
-    for result in results:
-        if not result.agrees:
-            settings = (f" --set {name}={value_text(value)}" for name, value in result.parameters.items())
-            _print(result.experiment + "".join(settings))
-            for difference in result.differences:
-                _print(f"  {difference}")
-    _print(f"{agreed} of {len(results)} agree.")
+    else:
+        for result in results:
+            if not result.agrees:
+                settings = (f" --set {name}={value_text(value)}" for name, value in result.parameters.items())
+                _print("\n  ".join([result.experiment + "".join(settings), *map(str, result.differences)]))
+        _print(f"{agreed} of {len(results)} agree.")
     return 0 if agreed == len(results) else BROKEN
 
 
@@ -352,49 +329,37 @@ def _status(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _argument(name: str, metavar: str | None = None, **options: Any) -> Argument:
-    return name, options if metavar is None else {"metavar": metavar, **options}
+def _argument(name: str, **options: Any) -> Argument:
+    return name, options
 
 
 def _setting(help: str) -> Argument:
-    return _argument("--set", "K=V", action="append", default=[], help=help)
+    return _argument("--set", metavar="K=V", action="append", default=[], help=help)
 
 
-_EXPERIMENTS = _argument("names", "NAME", nargs="*", help="experiments (default: all)")
+_EXPERIMENTS = _argument("names", metavar="NAME", nargs="*", help="experiments (default: all)")
 
 COMMANDS = {
     "doctor": Command("what works on this machine, and why not", _doctor),
     "list": Command("experiments and studies with their parameters", _list),
-    "run": Command(
-        "run an experiment or a study and show what happened",
-        _run_experiment,
-        (
-            _argument("name", "NAME", help="an experiment or a study: tcplab list shows them"),
-            _argument("--bench", "model|linux", default="model", help="where it runs (default: model)"),
-            _setting("a parameter: idle_s=60; may be repeated"),
-            _argument("--quick", action="store_true", help="the short version of the experiment"),
-            _argument("--pcap", "FILE", help="also write the client's capture, for Wireshark"),
-        ),
-    ),
-    "agree": Command(
-        "run experiments on the model and on real Linux, and compare",
-        _agree,
-        (
-            _EXPERIMENTS,
-            _setting("a parameter of every run; may be repeated"),
-            _argument("--samples", "N", type=int, help="draw N sets of parameters for each"),
-            _argument("--seed", "S", type=int, default=1, help="chooses the samples (default: 1)"),
-        ),
-    ),
-    "record": Command(
-        "record experiments on real Linux, as pcaps with provenance",
-        _record,
-        (_EXPERIMENTS, _argument("--into", "FOLDER", help="where to write (default: data/captures)")),
-        json=False,
-    ),
-    "diagnose": Command(
-        "say what happened in a capture, worst first",
-        _diagnose,
-        (_argument("files", "FILE", nargs="+", help="pcap or pcapng; gzip and zstd, too"),),
-    ),
-}
+    "run": Command("run an experiment or a study and show what happened", _run_experiment, (
+        _argument("name", metavar="NAME", help="an experiment or a study: tcplab list shows them"),
+        _argument("--bench", metavar="model|linux", default="model", help="where it runs (default: model)"),
+        _setting("a parameter: idle_s=60; may be repeated"),
+        _argument("--quick", action="store_true", help="the short version of the experiment"),
+        _argument("--pcap", metavar="FILE", help="also write the client's capture, for Wireshark"),
+    )),
+    "agree": Command("run experiments on the model and on real Linux, and compare", _agree, (
+        _EXPERIMENTS,
+        _setting("a parameter of every run; may be repeated"),
+        _argument("--samples", metavar="N", type=int, help="draw N sets of parameters for each"),
+        _argument("--seed", metavar="S", type=int, default=1, help="chooses the samples (default: 1)"),
+    )),
+    "record": Command("record experiments on real Linux, as pcaps with provenance", _record, (
+        _EXPERIMENTS,
+        _argument("--into", metavar="FOLDER", help="where to write (default: data/captures)"),
+    ), json=False),
+    "diagnose": Command("say what happened in a capture, worst first", _diagnose, (
+        _argument("files", metavar="FILE", nargs="+", help="pcap or pcapng; gzip and zstd, too"),
+    )),
+}  # fmt: skip

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import TypeAlias, TypeVar
 
 from tcplab.core.knobs import ParameterError
+from tcplab.core.text import nearest
 from tcplab.experiments import EXPERIMENTS
 from tcplab.experiments.experiment import Experiment
 from tcplab.studies import STUDIES
@@ -36,6 +36,4 @@ def find_experiment(name: str) -> type[Experiment]:
 def _find(name: str, among: Mapping[str, type[Kind]]) -> type[Kind]:
     if name in among:
         return among[name]
-    near = get_close_matches(name, among, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(among)}."
-    raise ParameterError(f"no experiment {name!r}: {hint}")
+    raise ParameterError(f"no experiment {name!r}: {nearest(name, among)}")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import product
-from math import inf
+from math import inf, prod
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,10 @@ def sweep(
         import pandas
     except ImportError:
         raise ParameterError("sweep needs pandas, which this Python (a browser's, perhaps) lacks.") from None
-    points, stories = _points(_instance(story), grid)
-    with nullcontext(progress) if progress else _bar(len(stories)) as on_progress:
+    if isinstance(story, str):
+        story = find(story)
+    points, stories = _points(story.from_values({}) if isinstance(story, type) else story, grid)
+    with nullcontext(progress) if progress else _bar() as on_progress:
         outcomes = _outcomes(stories, executor, on_progress)
     rows = [
         point | {f"outcome.{name}" if name in grid else name: value for name, value in outcome.items()}
@@ -73,24 +75,16 @@ def sweep(
     return table
 
 
-def _instance(story: str | Story | type[Story]) -> Story:
-    if isinstance(story, str):
-        story = find(story)
-    return story.from_values({}) if isinstance(story, type) else story
-
-
 def _points(story: Story, grid: Mapping[str, Sequence[Any]]) -> tuple[list[dict[str, Any]], list[Story]]:
     """Every combination, and the story with its values."""
     if not grid:
         raise ParameterError('the grid is empty: name a parameter and its values, {"idle_s": [60, 300]}.')
-    many = 1
     for name, values in grid.items():
         if isinstance(values, str) or not hasattr(values, "__len__"):
             raise ParameterError(f"{name} = {values!r} is not a list of values.")
         if not len(values):
             raise ParameterError(f"{name} has no values in the grid.")
-        many *= len(values)
-    if many > MOST_POINTS:
+    if (many := prod(map(len, grid.values()))) > MOST_POINTS:
         raise ParameterError(f"the grid has {many:,} points: at most {MOST_POINTS:,} can be run.")
     stories = [
         # Values may come from NumPy, whose numbers are none of Python's.
@@ -142,7 +136,7 @@ def _shared_out(
     """In pieces, in whatever order they come back; the answer is in the stories' order."""
     size = max(1, min(_LARGEST_PIECE, len(stories) // 32))
     pieces = [stories[at : at + size] for at in range(0, len(stories), size)]
-    futures = {workers.submit(outcomes_of, piece): number for number, piece in enumerate(pieces)}
+    futures = [workers.submit(outcomes_of, piece) for piece in pieces]
     ready = 0
     try:
         for future in as_completed(futures):
@@ -151,61 +145,37 @@ def _shared_out(
     finally:
         for future in futures:
             future.cancel()
-    in_order = sorted(futures, key=futures.__getitem__)
-    return [outcome for future in in_order for outcome in future.result()]
+    return [outcome for future in futures for outcome in future.result()]
 
 
 @contextmanager
-def _bar(many: int) -> Iterator[Progress]:
+def _bar() -> Iterator[Progress]:
     """A bar in a notebook, a line in a terminal, nothing elsewhere; gone when the sweep is done."""
-    kind = _Notebook if _in_a_notebook() else _Terminal if sys.stderr.isatty() else None
     patient_until = monotonic() + _PATIENCE_S
     bar: Any = None
 
     def show(done: int, of: int) -> None:
         nonlocal bar
-        if kind is None or monotonic() < patient_until:
+        if monotonic() < patient_until:
             return
-        bar = bar or kind(many)
-        bar.show(done)
+        if _in_a_notebook():
+            if bar is None:
+                import ipywidgets
+                from IPython.display import display
 
-    try:
+                bar = ipywidgets.IntProgress(max=of, description="sweep")
+                at_end.callback(bar.close)
+                display(bar)
+            bar.value = done
+        elif sys.stderr.isatty():
+            if bar is None:
+                bar = at_end.callback(print, file=sys.stderr)
+            print(f"\r{done} of {of} runs done ", end="", file=sys.stderr, flush=True)
+
+    with ExitStack() as at_end:
         yield show
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def _in_a_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     return hasattr(ipython and ipython.get_ipython(), "kernel")
-
-
-class _Terminal:
-    """The one line of progress on a terminal."""
-
-    def __init__(self, many: int) -> None:
-        self._many = many
-
-    def show(self, done: int) -> None:
-        print(f"\r{done} of {self._many} runs done ", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        print(file=sys.stderr)
-
-
-class _Notebook:
-    """A bar below the cell."""
-
-    def __init__(self, many: int) -> None:
-        import ipywidgets
-        from IPython.display import display
-
-        self._bar = ipywidgets.IntProgress(max=many, description="sweep")
-        display(self._bar)
-
-    def show(self, done: int) -> None:
-        self._bar.value = done
-
-    def close(self) -> None:
-        self._bar.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable
+from difflib import get_close_matches
 from html import escape
 from math import floor, inf, isnan, log10
 from typing import Any
@@ -123,6 +124,13 @@ def _unit(word: str, unit: str) -> float | None:
     if not word or word == unit or word == unit.rstrip("s"):
         return 1
     return UNITS_S.get(word) if unit == "s" else None
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the one that was meant, or all that there are."""
+    names = list(names)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
 
 
 def paragraph(text: str, css: str = "") -> str:

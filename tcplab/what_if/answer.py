@@ -23,24 +23,9 @@ from tcplab.core.text import SECOND, duration, in_words
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import CLIENT, OTHER, SERVER
 from tcplab.route.firewall import EXPIRED
-from tcplab.what_if.inference import (
-    BEFORE_S,
-    Inference,
-    ReplayPlan,
-    of_the_network,
-    plan_of,
-    settings_of,
-)
+from tcplab.what_if.inference import BEFORE_S, Inference, ReplayPlan, of_the_network, plan_of, settings_of
 from tcplab.what_if.script import PathFault, SocketSettings, WorkloadReplay
-from tcplab.what_if.workload import (
-    RESET,
-    SEND,
-    Workload,
-    not_replayed,
-    refuse_stalled,
-    shortened,
-    workload,
-)
+from tcplab.what_if.workload import RESET, SEND, Workload, not_replayed, refuse_stalled, shortened, workload
 
 #: Segments that are replayed at most: a second or two of the model's work for every few thousand.
 MOST_PLAYED = 20_000
