@@ -15,13 +15,6 @@ from tcplab.advice.environment import Environment, Leg, MiddleboxSettings
 from tcplab.advice.settings import Change, Pasted, read_settings
 
 __all__ = [
-    "Advice",
-    "Change",
-    "Check",
-    "Environment",
-    "Leg",
-    "MiddleboxSettings",
-    "Pasted",
-    "advise",
+    "Advice", "Change", "Check", "Environment", "Leg", "MiddleboxSettings", "Pasted", "advise",
     "read_settings",
 ]  # fmt: skip

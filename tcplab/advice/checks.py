@@ -28,8 +28,6 @@ from tcplab.core.text import SECOND, in_words, plural
 from tcplab.experiments.experiment import END_OF_FILE, PSQL
 from tcplab.model.rules import TIME_WAIT_LENGTH
 
-# -- what products print -----------------------------------------------------------------------------
-
 #: The driver's timer is over: no errno.
 READ_TIMEOUT = "read timeout"
 
@@ -47,15 +45,12 @@ _PRINTED: dict[str, dict[str, str]] = {
     },
     "pgbouncer": {_ANY: "server conn crashed?"},
 }
-#: The database's log about a client that is gone.
-_LOGGED = {"postgresql": {"ETIMEDOUT": "could not receive data from client: Connection timed out"}}
+#: The database's log about a client that is gone (ETIMEDOUT).
+_LOGGED = {"postgresql": "could not receive data from client: Connection timed out"}
 _ERRNO = {
-    "ETIMEDOUT": "Connection timed out",
-    "ECONNRESET": "Connection reset by peer",
-    "EPIPE": "Broken pipe",
-    END_OF_FILE: "end of file",
-    READ_TIMEOUT: "read timed out",
-}
+    "ETIMEDOUT": "Connection timed out", "ECONNRESET": "Connection reset by peer",
+    "EPIPE": "Broken pipe", END_OF_FILE: "end of file", READ_TIMEOUT: "read timed out",
+}  # fmt: skip
 #: Too many connections. PostgreSQL's and PgBouncer's, and the next: seen with 15.18 and 1.18.
 FULL = {
     "postgresql": "FATAL: sorry, too many clients already",
@@ -67,10 +62,7 @@ FULL = {
 #: PgBouncer, of a query that runs longer than query_timeout.
 QUERY_TIMEOUT = "FATAL: query timeout"
 #: No local port is free.
-NO_PORT = {
-    "connector_j": "Cannot assign requested address (99)",
-    "libpq": "Cannot assign requested address",
-}
+NO_PORT = {"connector_j": "Cannot assign requested address (99)"}
 TESTED_DEAD = "Failed to validate connection … Possibly consider using a shorter maxLifetime value."
 
 
@@ -80,19 +72,12 @@ def printed(product: str, error: str) -> str:
     return messages.get(error) or messages.get(_ANY) or _ERRNO.get(error, error)
 
 
-def logged(product: str, error: str) -> str:
-    """What a server logs for an error."""
-    return _LOGGED.get(product, {}).get(error, f"a log that says {_ERRNO.get(error, error)}, or nothing")
-
-
 def waited_for_pool(pool: str, acquire_s: float) -> str:
     """What a pool prints when a checkout has waited for too long."""
     if pool == "hikaricp":
         return f"Connection is not available, request timed out after {acquire_s * 1000:.0f}ms"
     return {"jedis": "Could not get a resource from the pool"}.get(pool, "the pool's own timeout")
 
-
-# -- the checks --------------------------------------------------------------------------------------
 
 #: A proxy's data timer; the table of timers has no column for it.
 DATA_TIMER = "the proxy's data timer"
@@ -152,10 +137,8 @@ class Check:
         if self.heard_after_s is not None:
             who = self.heard_by[0].upper() + self.heard_by[1:]
             when = f"after {words(self.heard_after_s)}" if self.heard_after_s else "at once"
-            heard = f" {who} hears {when}: {self.message}"
-            if self.heard_after_s == inf:
-                heard = f" {who} never hears of it"
-            heard = heard if heard.endswith((".", "…")) else heard + "."
+            error = "never hears of it" if self.heard_after_s == inf else f"hears {when}: {self.message}"
+            heard = f" {who} {error}{'' if error.endswith(('.', '…')) else '.'}"
         left = f" {self.left_behind}" if self.left_behind else ""
         return f"Broken{where}: {self.numbers}. {self.says}{heard}{left}"
 
@@ -202,8 +185,7 @@ class Inequalities:
         if not boxes:
             return
         # A middlebox that takes a connection up again does no harm, however soon it forgets.
-        harmful = [box for box in boxes if box.expired != "reopen"] or boxes
-        box = min(harmful, key=lambda each: each.idle_s)
+        box = min(boxes, key=lambda each: (each.expired == "reopen", each.idle_s))
         ends = [end for end in (self.force.client(i), self.force.server(i)) if end]
         best = min(ends, key=lambda end: end.longest_gap(lost), default=None)
         left = best.longest_gap(lost) if best else inf
@@ -237,11 +219,8 @@ class Inequalities:
         what = "query" if waiting_for == "long_query" else "rest of a session"
         client, first = self.force.client(i), ""
         if client and client.beats(box.idle_s):
-            late = ", too late" if not client.beats(box.idle_s, 1) else ""
-            first = (
-                f"The first probe comes in time; but let it be lost, and the next comes after "
-                f"{words(client.probe_after(1))}{late}. "
-            )
+            late = words(client.probe_after(1)) + ("" if client.beats(box.idle_s, 1) else ", too late")
+            first = f"The first probe comes in time; but let it be lost, and the next comes after {late}. "
         elif client and client.idle_s < box.idle_s:
             first = f"The first probe comes in time, the next only {words(client.interval_s)} later. "
         product = self.environment.client_of(i)
@@ -291,8 +270,7 @@ class Inequalities:
             ending = runs.probes_unanswered(end, self.environment.linux)
             probes = plural(ending.probes, "probe")
             broken = {
-                "says": f"{title(end.product)} gives a healthy connection up when {probes} in a row "
-                "get lost.",
+                "says": f"{title(end.product)} gives a healthy connection up when {probes} in a row get lost.",
                 "breaks_after_s": ending.after_s, "heard_after_s": ending.after_s,
                 "message": printed(end.product, ending.error),
                 "winner": USER if end.user_timeout_s else KEEPALIVE,
@@ -422,10 +400,8 @@ class Inequalities:
         env = self.environment
         wait, (after, timer, error) = max(self.deaths(i).items(), key=lambda each: each[1][0])
         limit, who = env.notice_within_s, env.client_of(i)
-        says = (
-            f"When {title(env.server_of(i))} vanishes while {title(who)} is {wait}, "
-            f"{timer} decides, and lets it wait {words(after)}."
-        )
+        when = f"When {title(env.server_of(i))} vanishes while {title(who)} is {wait}"
+        says = f"{when}, {timer} decides, and lets it wait {words(after)}."
         if after == inf:
             says = f"{title(who)} waits for ever when its server vanishes: keepalive is off."
         broken = {
@@ -443,11 +419,12 @@ class Inequalities:
         env = self.environment
         server, limit = env.server_of(i), env.notice_within_s
         after = runs.vanished_client_noticed(self.force.server(i), env.linux)
+        log = _LOGGED.get(server, "a log that says Connection timed out, or nothing")
         kept = "Its place stays taken" if env.database == "redis" else "Its transaction and locks stay"
         broken = {
             "says": f"{title(server)} keeps the session of a client that vanished.", "winner": KEEPALIVE,
             "breaks_after_s": limit, "heard_after_s": after,
-            "message": "" if after == inf else logged(server, "ETIMEDOUT"),
+            "message": "" if after == inf else log,
             "left_behind": f"{kept}: {words(after)}.",
         }  # fmt: skip
         yield _check(

@@ -285,8 +285,6 @@ def _middlebox(values: Any) -> MiddleboxSettings:
     return MiddleboxSettings(**known)
 
 
-# -- well-known middleboxes, and topologies to begin with --------------------------------------------
-
 #: Simultaneous connections of one address of AWS's NAT gateway to one destination.
 #: AWS VPC User Guide: "NAT gateway basics".
 _NAT_GATEWAY_PORTS = 55_000

@@ -426,8 +426,7 @@ class _Reader:
             return
         if product is None:
             known = {each: sum(_folded(each, name) in _names(each) for name, _ in waiting) for each in _FILES}
-            product = max(known, key=lambda each: known[each])
-            product = product if known[product] else ""
+            product = max(known, key=lambda each: known[each]) if any(known.values()) else ""
         for name, value in waiting:
             self._take(product, name, value)
 
@@ -448,22 +447,20 @@ class _Reader:
 
     def _sysctl(self, line: str) -> bool:
         match = re.fullmatch(r"-?((?:net|vm|kernel|fs)[./]\S+?)\s*=\s*(.*)", line)
-        if not match:
-            return False
-        name = match[1].replace("/", ".")
-        product = "conntrack" if name.startswith("net.netfilter.") else "linux"
-        self._take(product, name, match[2].split("#")[0].strip())
-        return True
+        if match:
+            name = match[1].replace("/", ".")
+            product = "conntrack" if name.startswith("net.netfilter.") else "linux"
+            self._take(product, name, match[2].split("#")[0].strip())
+        return bool(match)
 
     def _own_key(self, line: str) -> bool:
         """``hikaricp.maxLifetime = 1800000``: product and name as in the catalogue."""
-        for text in (line, line.partition("#")[0]):
-            key, _, value = text.rpartition("=")
-            if key.strip() in _keys():
-                product, _, name = key.strip().partition(".")
-                self._take(product, name, value.partition("#")[0].strip())
-                return True
-        return False
+        key, _, value = line.partition("#")[0].rpartition("=")
+        is_key = key.strip() in _keys()
+        if is_key:
+            product, _, name = key.strip().partition(".")
+            self._take(product, name, value.strip())
+        return is_key
 
     def _haproxy(self, line: str) -> bool:
         words = line.split()
@@ -477,13 +474,10 @@ class _Reader:
         if words[0] == "timeout" and len(words) >= 3 and not words[1].isdigit():
             self._take("haproxy", f"timeout {words[1]}", words[2])
             return True
-        if words[:1] == ["option"] or words[:2] == ["no", "option"]:
-            name = f"option {words[-1] if words[0] == 'no' else words[1]}" if len(words) > 1 else ""
-            if name in ("option clitcpka", "option srvtcpka"):
-                self.values[f"haproxy.{name}"] = words[0] == "option"
-            elif name == "option tcpka":  # both at once
-                for each in ("clitcpka", "srvtcpka"):
-                    self.values[f"haproxy.option {each}"] = words[0] == "option"
+        if words[0] == "option" or words[:2] == ["no", "option"]:
+            for option in ("clitcpka", "srvtcpka"):
+                if {option, "tcpka"} & set(words):  # tcpka is both at once
+                    self.values[f"haproxy.option {option}"] = words[0] == "option"
             return True
         if len(words) == 2 and words[0] in _HAPROXY_WORDS:
             self._take("haproxy", words[0], words[1])

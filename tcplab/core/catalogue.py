@@ -183,15 +183,11 @@ def find(
     """
     if isinstance(knob, knobs.Knob):
         knob = next((name for name, each in vars(knobs).items() if each is knob), repr(knob))
-    keys = [each.key for each in products()]
     known = sorted(name for name, each in vars(knobs).items() if isinstance(each, knobs.Knob))
     for what, word, words in (
-        ("product", product, keys),
-        ("knob", knob, known),
-        ("purpose", purpose, PURPOSES),
-        ("who", who, WHO),
-        ("kind", kind, KINDS),
-    ):
+        ("product", product, [each.key for each in products()]), ("knob", knob, known),
+        ("purpose", purpose, PURPOSES), ("who", who, WHO), ("kind", kind, KINDS),
+    ):  # fmt: skip
         if word and word not in words:
             raise CatalogueError(f"{what} = {word!r} is not in the catalogue: use one of {', '.join(words)}.")
     return tuple(
@@ -208,12 +204,12 @@ def find(
 @lru_cache(maxsize=1024)
 def setting(product: str, name: str) -> Setting:
     """One setting by its product's key and its name; `CatalogueError` where there is none."""
-    of_product = find(product=product)
-    for each in of_product:
-        if each.name == name:
-            return each
-    names = ", ".join(each.name for each in of_product)
-    raise CatalogueError(f"{product} has no setting {name!r} in the catalogue: it has {names}.")
+    names = {each.name: each for each in find(product=product)}
+    if name not in names:
+        raise CatalogueError(
+            f"{product} has no setting {name!r} in the catalogue: it has {', '.join(names)}."
+        )
+    return names[name]
 
 
 def read(text: str, file: str = _FILE.name) -> tuple[Setting, ...]:
@@ -251,9 +247,8 @@ def _setting(
     values = {field: table[field] for field in _SHARED if field in table} | dict(own)
     known = {field.name for field in fields(Setting)} - {"product", "name"}
     if unknown := sorted(set(values) - known):
-        raise CatalogueError(
-            f"{where}: {unknown[0]!r} is no field of a setting; use {', '.join(sorted(known))}."
-        )
+        use = ", ".join(sorted(known))
+        raise CatalogueError(f"{where}: {unknown[0]!r} is no field of a setting; use {use}.")
     if missing := [field for field in _REQUIRED if field not in values]:
         raise CatalogueError(f"{where}: {missing[0]} is missing.")
     if "default" not in values and not values.get("means"):
