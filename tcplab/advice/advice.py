@@ -326,7 +326,7 @@ def advise(environment: Environment) -> Advice:
 
     Raises `ParameterError` where a setting of the environment can't be what it says.
     """
-    checks, today = _checks(environment), InForce(environment)
+    checks, today = Inequalities(environment).checks(), InForce(environment)
     changes: dict[str, Change] = {}
     changed, now = environment, checks
     for _ in range(_ROUNDS):
@@ -339,17 +339,12 @@ def advise(environment: Environment) -> Advice:
         for key, value, why in wanted.values():
             changes[key] = Change(known_setting(key), key, value, today.own(*key.split(".", 1)), why)
         changed = replace(changed, settings={**changed.settings, **{k: p.value for k, p in wanted.items()}})
-        now = _checks(changed)
+        now = Inequalities(changed).checks()
     ordered = tuple(sorted(changes.values(), key=lambda change: (change.who, change.file)))
     return Advice(
         environment, checks, ordered, tuple(check for check in now if not check.holds), texts(ordered),
         _prove(changed), tuple(today.not_taken()),
     )  # fmt: skip
-
-
-def _checks(environment: Environment) -> tuple[Check, ...]:
-    checks = Inequalities(environment).checks()
-    return tuple(sorted(checks, key=lambda check: (check.holds, check.breaks_after_s or 0, check.inequality)))
 
 
 def _prove(environment: Environment) -> str:

@@ -20,10 +20,9 @@ from typing import Any
 
 from tcplab.advice import products, runs
 from tcplab.advice.environment import Environment, MiddleboxSettings
-from tcplab.advice.products import InForce, KeepaliveDefaults, Timer, title
+from tcplab.advice.products import InForce, Timer, title
 from tcplab.advice.timers import BOX, CONNECT, KEEPALIVE, READ, RESEND, SERVER, USER
 from tcplab.core import text
-from tcplab.core.catalogue import CatalogueError
 from tcplab.core.text import SECOND, in_words, plural
 from tcplab.experiments.experiment import END_OF_FILE, PSQL
 from tcplab.model.rules import TIME_WAIT_LENGTH
@@ -53,12 +52,9 @@ _ERRNO = {
 }  # fmt: skip
 #: Too many connections. PostgreSQL's and PgBouncer's, and the next: seen with 15.18 and 1.18.
 FULL = {
-    "postgresql": "FATAL: sorry, too many clients already",
-    "mysql": "ERROR 1040 (HY000): Too many connections",
-    "mariadb": "ERROR 1040 (HY000): Too many connections",
-    "redis": "ERR max number of clients reached",
+    "postgresql": "FATAL: sorry, too many clients already", "redis": "ERR max number of clients reached",
     "pgbouncer": "FATAL: no more connections allowed (max_client_conn)",
-}
+} | dict.fromkeys(("mysql", "mariadb"), "ERROR 1040 (HY000): Too many connections")  # fmt: skip
 #: PgBouncer, of a query that runs longer than query_timeout.
 QUERY_TIMEOUT = "FATAL: query timeout"
 #: No local port is free.
@@ -165,17 +161,16 @@ class Inequalities:
         self.environment = environment
         self.force = InForce(environment)
 
-    def checks(self) -> Iterator[Check]:
-        """All of them, in no order."""
+    def checks(self) -> tuple[Check, ...]:
+        """All of them, the broken ones first, by when they break."""
         of_leg = (
             self._forgets, self._lost_probes, self._idle_closes, self._data_timers, self._ages,
             self._noticed, self._missed,
         )  # fmt: skip
-        for i in range(len(self.environment.legs)):
-            for check in of_leg:
-                yield from check(i)
-        for checks in (self._checkout, self._ports, self._places, self._burst):
-            yield from checks()
+        made = [each for i in range(len(self.environment.legs)) for checks in of_leg for each in checks(i)]
+        for limits in (self._checkout, self._ports, self._places, self._burst):
+            made += limits()
+        return tuple(sorted(made, key=lambda each: (each.holds, each.breaks_after_s or 0, each.inequality)))
 
     # -- 1: keepalive before the middlebox ---------------------------------------------------
 
@@ -224,7 +219,10 @@ class Inequalities:
         elif client and client.idle_s < box.idle_s:
             first = f"The first probe comes in time, the next only {words(client.interval_s)} later. "
         product = self.environment.client_of(i)
-        heard, error, winner = ending.after_s, ending.error, self._winner(client, ending)
+        heard, error = ending.after_s, ending.error
+        winner = KEEPALIVE if client and heard < inf else BOX
+        if client and client.user_timeout_s and error == "ETIMEDOUT":
+            winner = USER
         if answer and (limit := answer + (0 if waiting_for == "long_query" else quiet)) < heard:
             heard, error, winner = limit, READ_TIMEOUT, READ
         if box.expired == "reset_both":
@@ -248,12 +246,6 @@ class Inequalities:
             self.force.linux(products.RETRIES2), self.environment.linux,
         )  # fmt: skip
 
-    @staticmethod
-    def _winner(client: KeepaliveDefaults | None, ending: runs.Ending) -> str:
-        if ending.error == "ETIMEDOUT" and client and client.user_timeout_s:
-            return USER
-        return KEEPALIVE if client and ending.after_s < inf else BOX
-
     def _session_left(self, i: int, ending: runs.Ending) -> str:
         server = self.environment.server_of(i)
         if not ending.left_behind:
@@ -268,9 +260,9 @@ class Inequalities:
         lost = self.environment.lost_probes
         for end in filter(None, (self.force.client(i), self.force.server(i))):
             ending = runs.probes_unanswered(end, self.environment.linux)
-            probes = plural(ending.probes, "probe")
+            probes, who = plural(ending.probes, "probe"), title(end.product)
             broken = {
-                "says": f"{title(end.product)} gives a healthy connection up when {probes} in a row get lost.",
+                "says": f"{who} gives a healthy connection up when {probes} in a row get lost.",
                 "breaks_after_s": ending.after_s, "heard_after_s": ending.after_s,
                 "message": printed(end.product, ending.error),
                 "winner": USER if end.user_timeout_s else KEEPALIVE,
@@ -280,7 +272,7 @@ class Inequalities:
                 ending.probes > lost, "A healthy connection outlives lost probes.", broken, inequality=1,
                 name="probes that may get lost", leg=self.environment.legs[i].name, left=lost,
                 right=ending.probes, unit="probes",
-                numbers=f"{lost} lost < {probes} of {title(end.product)}",
+                numbers=f"{lost} lost < {probes} of {who}",
                 about=(end.product, "client" if end == self.force.client(i) else "server"),
             )  # fmt: skip
 
@@ -306,15 +298,8 @@ class Inequalities:
                 rests < seconds, "Nobody is silent for so long.", broken, inequality=2,
                 name="what the pool sends before the idle close", leg=env.legs[i].name,
                 left=rests, right=seconds, about=(key,),
-                numbers=f"{what} {number(rests)} < {number(seconds)} ({who}{self._own(key)})",
+                numbers=f"{what} {number(rests)} < {number(seconds)} ({who}{self.force.in_own_unit(key)})",
             )  # fmt: skip
-
-    def _own(self, key: str) -> str:
-        product, _, name = key.partition(".")
-        try:
-            return self.force.in_own_unit(product, name)
-        except CatalogueError:
-            return ""  # the timer of a middlebox
 
     def _data_timers(self, i: int) -> Iterator[Check]:
         """Timers that end a silent query: the proxy's, the driver's, a middlebox's."""
@@ -322,12 +307,14 @@ class Inequalities:
         timers = [(t, DATA_TIMER) for t in self._middleboxes(i, "layer7")]
         timers += [(t, DATA_TIMER) for t in self.force.data_timers(env.server_of(i))]
         if i == 0:
-            timers += [(t, READ) for t in self.force.timer(env.driver, products.ANSWER.get(env.driver, ""))]
+            name = products.ANSWER.get(env.driver, "")
+            timers += [(t, READ) for t in self.force.timer(env.driver, name)]
         for (seconds, who, key), winner in timers:
+            own = self.force.in_own_unit(key)
             check = Check(
                 inequality=2, name="the longest silent query before the data timer", leg=env.legs[i].name,
                 holds=query < seconds, left=query, right=seconds, about=(key,), winner="",
-                numbers=f"a silent query of {number(query)} < {number(seconds)} ({who}{self._own(key)})",
+                numbers=f"a silent query of {number(query)} < {number(seconds)} ({who}{own})",
                 says="Such a query gets its answer.",
             )  # fmt: skip
             yield check if check.holds else self._cut(check, seconds, who, key, winner)
@@ -362,16 +349,14 @@ class Inequalities:
         age = self.force.of(products.AGE, holder) or inf
         name = products.AGE.get(holder, "")
         who = f"{title(holder)}'s {name}" if name else "nobody replaces connections"
-        for box in env.legs[i].middleboxes:
-            if not box.age_s:
-                continue
+        for box in (each for each in env.legs[i].middleboxes if each.age_s):
             broken = {
                 "says": f"{box.name} ends connections of {words(box.age_s)}, in use or not.",
                 "breaks_after_s": box.age_s, "heard_after_s": box.age_s,
                 "message": printed(env.client_of(i), END_OF_FILE), "winner": BOX,
                 "left_behind": "A transaction that was open is rolled back.",
             }  # fmt: skip
-            own = self._own(f"{holder}.{name}") if name else ""
+            own = self.force.in_own_unit(f"{holder}.{name}") if name else ""
             yield _check(
                 age < box.age_s, "Connections are replaced before.", broken, inequality=3,
                 name="replaced before the age limit", leg=env.legs[i].name, left=age, right=box.age_s,

@@ -30,12 +30,10 @@ def port_range(name: str, text: str) -> str:
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "oracle": 1521, "redis": 6379}
 #: The usual driver of each database is the first.
 DRIVERS_OF = {
-    "postgresql": ("libpq", "pgjdbc"),
-    "mysql": ("connector_j", "mariadb_connector_j"),
-    "mariadb": ("mariadb_connector_j", "connector_j"),
-    "oracle": ("oracle",),
+    "postgresql": ("libpq", "pgjdbc"), "mysql": ("connector_j", "mariadb_connector_j"),
+    "mariadb": ("mariadb_connector_j", "connector_j"), "oracle": ("oracle",),
     "redis": ("jedis", "lettuce", "redisson"),
-}
+}  # fmt: skip
 DRIVERS = tuple(dict.fromkeys(driver for drivers in DRIVERS_OF.values() for driver in drivers))
 POOLS = ("", "hikaricp", "psycopg_pool", "sqlalchemy", "commons_pool2", "dbcp2", "jedis", "redisson")
 PROXIES = ("pgbouncer", "haproxy")

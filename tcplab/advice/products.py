@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from tcplab.advice.environment import Environment
 from tcplab.bench.script import SocketOptions
-from tcplab.core.catalogue import TIMES, find, setting
+from tcplab.core.catalogue import TIMES, CatalogueError, find, setting
 
 
 @dataclass(frozen=True)
@@ -247,18 +247,23 @@ class InForce:
         if self.reached_by_pool(leg):
             pool = self.environment.pool
             if with_ping and (ping := self.ping()):
-                ends.append((ping, f"{title(pool)}'s {PING[pool]}{self.in_own_unit(pool, PING[pool])}:"))
+                own = self.in_own_unit(f"{pool}.{PING[pool]}")
+                ends.append((ping, f"{title(pool)}'s {PING[pool]}{own}:"))
             holder = pool
         else:
             holder = "pgbouncer"
             ends += [(t.seconds, f"{t.who}:") for t in self.timer(holder, "server_idle_timeout")]
-        name = AGE.get(holder, "")
-        ends += [(t.seconds, f"{t.who}{self.in_own_unit(holder, name)}:") for t in self.timer(holder, name)]
+        ages = self.timer(holder, AGE.get(holder, ""))
+        ends += [(t.seconds, f"{t.who}{self.in_own_unit(t.key)}:") for t in ages]
         return min(ends)
 
-    def in_own_unit(self, product: str, name: str) -> str:
-        """The value in the product's unit where that is not seconds, `` = 350000 ms``."""
-        unit = setting(product, name).unit
+    def in_own_unit(self, key: str) -> str:
+        """The value in the product's unit where that is not seconds, `` = 350000 ms``; or nothing."""
+        product, _, name = key.partition(".")
+        try:
+            unit = setting(product, name).unit
+        except CatalogueError:
+            return ""
         return "" if unit == "s" else f" = {self.own(product, name)} {unit}"
 
     def not_taken(self) -> list[str]:

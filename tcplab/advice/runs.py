@@ -202,10 +202,9 @@ def connect_burst(connects: int, backlog: int, server_speaks_first: bool) -> Map
 SURVIVES, RESET, SILENT = "survives", "gets a RST", "silent"
 OUTCOMES = (SURVIVES, RESET, SILENT)
 _SAYS = {
-    "ECONNRESET": "Connection reset by peer (ECONNRESET)",
-    "EPIPE": "Broken pipe (EPIPE)",
+    "ECONNRESET": "Connection reset by peer (ECONNRESET)", "EPIPE": "Broken pipe (EPIPE)",
     "ETIMEDOUT": "Connection timed out (ETIMEDOUT)",
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

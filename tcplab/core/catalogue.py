@@ -204,12 +204,10 @@ def find(
 @lru_cache(maxsize=1024)
 def setting(product: str, name: str) -> Setting:
     """One setting by its product's key and its name; `CatalogueError` where there is none."""
-    names = {each.name: each for each in find(product=product)}
-    if name not in names:
-        raise CatalogueError(
-            f"{product} has no setting {name!r} in the catalogue: it has {', '.join(names)}."
-        )
-    return names[name]
+    of = {each.name: each for each in find(product=product)}
+    if name not in of:
+        raise CatalogueError(f"{product} has no setting {name!r} in the catalogue: it has {', '.join(of)}.")
+    return of[name]
 
 
 def read(text: str, file: str = _FILE.name) -> tuple[Setting, ...]:
