@@ -10,7 +10,7 @@ Opposite directions have no order, so a race of a few milliseconds is no differe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 from math import ceil
 from typing import Any, Protocol, Self
@@ -140,13 +140,15 @@ class ScopedRun:
         for i, (packet, n) in enumerate(zip(self.trace.packets, self.connection, strict=True)):
             if packet.sender == sender and packet.receiver == receiver:
                 sent.setdefault(n, []).append(i)
-        read = {n: list(self._events(indices)) for n, indices in sent.items()}
+        read = {n: self._events(indices) for n, indices in sent.items()}
         return {n: events for n, events in read.items() if events}
 
-    def _events(self, indices: list[int]) -> Iterator[Event]:
+    def _events(self, indices: list[int]) -> list[Event]:
         """One direction of one connection: the packets at these places of the trace."""
+        events: list[Event] = []
         last_ack: int | None = None
-        payload: _Payload | None = None
+        #: The range of bytes that the last event is; new payload at its end belongs to it.
+        begin, end = 0, None
         for i in indices:
             packet, relative = self.trace.packets[i], self.numbers[i]
             segment, flags = packet.segment, packet.segment.flags & ~PSH
@@ -155,24 +157,19 @@ class ScopedRun:
             if not self.within(packet.t):
                 continue
             t = self.seconds(packet.t)
-            is_new_data = bool(segment.length) and not packet.kind and not flags & (SYN | FIN | RST)
-            if is_new_data:
+            packets: tuple[int, ...] = (i,)
+            if segment.length and not packet.kind and not flags & (SYN | FIN | RST):
+                if end == relative.seq:
+                    last = events.pop()
+                    t, packets = last.t, (*last.packets, i)
+                else:
+                    begin = relative.seq
                 end = relative.seq + segment.length
-                if payload is not None and payload.end == relative.seq:
-                    payload = replace(payload, end=end, packets=(*payload.packets, i))
-                    continue
-                if payload is not None:
-                    yield payload.event()
-                payload = _Payload(t, relative.seq, end, (i,))
-                continue
-            said = self._in_words(packet, relative, flags, repeats)
-            if said is not None:
-                if payload is not None:
-                    yield payload.event()
-                    payload = None
-                yield Event(t, said, (i,))
-        if payload is not None:
-            yield payload.event()
+                events.append(Event(t, f"bytes {begin} to {end}", packets))
+            elif (said := self._in_words(packet, relative, flags, repeats)) is not None:
+                end = None
+                events.append(Event(t, said, packets))
+        return events
 
     def _in_words(self, packet: Packet, relative: Relative, flags: int, repeats: bool) -> str | None:
         """A segment other than new payload; None where only its effect counts."""
@@ -219,19 +216,6 @@ def _connection_of(verb: str, call: Call, begun: list[tuple[int, int]]) -> int |
         return next((n for t, n in begun if t >= call.began), None)
     since = call.began if verb == "connect" else 0
     return next((n for t, n in reversed(begun) if since <= t <= call.t), None)
-
-
-@dataclass(frozen=True)
-class _Payload:
-    """A range of bytes, however it was cut into segments."""
-
-    t: float
-    begin: int
-    end: int
-    packets: tuple[int, ...]
-
-    def event(self) -> Event:
-        return Event(self.t, f"bytes {self.begin} to {self.end}", self.packets)
 
 
 #: A real time may lie this much before the model's, and after it: seconds, and a share.

@@ -18,16 +18,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tcplab.bench.namespaces import (
-    NetworkNamespace,
-    enter,
-    errno_name,
-    make_cable,
-    mount_proc,
-    read_sysctl,
-    step,
-    write_sysctl,
-)
+from tcplab.bench import namespaces
 from tcplab.bench.sandbox import BenchError, Refused
 from tcplab.bench.script import ScriptError
 
@@ -40,7 +31,7 @@ def main(descriptor: int) -> None:
     channel: Connection[Any, Any] = Connection(descriptor)
     os.set_inheritable(descriptor, False)
     try:
-        enter()
+        namespaces.enter()
     except Refused as refused:
         channel.send(("refused", refused))
         return
@@ -51,7 +42,7 @@ def main(descriptor: int) -> None:
         os.waitpid(guard, 0)
         return
     os.close(first_holds)
-    mount_proc()
+    namespaces.mount_proc()
     worker_ended, worker_holds = os.pipe()
     if os.fork():
         os.close(worker_holds)
@@ -106,7 +97,7 @@ def _serve(channel: Connection[Any, Any]) -> None:
         except (BenchError, ScriptError) as error:
             channel.send(("error", error))
         except OSError as error:
-            channel.send(("error", _explained(f"{error.strerror} ({errno_name(error)})", error)))
+            channel.send(("error", _explained(f"{error.strerror} ({namespaces.errno_name(error)})", error)))
         except Exception as error:
             channel.send(("error", _explained(f"{type(error).__name__}: {error}", error)))
         gc.enable()
@@ -120,19 +111,19 @@ def _explained(what: str, error: Exception) -> BenchError:
     return explained
 
 
-def _try_out() -> NetworkNamespace:
+def _try_out() -> namespaces.NetworkNamespace:
     """Make one host's network and remove it: what this machine refuses fails here."""
     from tcplab.bench.linux import CARD, prepare_home
 
-    with step("settings"):
+    with namespaces.step("settings"):
         prepare_home()
-    with step("network"):
-        home = NetworkNamespace.current()
-        trial = NetworkNamespace.new(home)
-        make_cable("trial", CARD, bytes((2, 0, 0, 0, 0, 1)), trial)
-    with step("packets"), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
+    with namespaces.step("network"):
+        home = namespaces.NetworkNamespace.current()
+        trial = namespaces.NetworkNamespace.new(home)
+        namespaces.make_cable("trial", CARD, bytes((2, 0, 0, 0, 0, 1)), trial)
+    with namespaces.step("packets"), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
         packets.bind(("trial", 0))
-    with step("settings"), trial.inside(home):
-        write_sysctl("ipv4/tcp_retries2", read_sysctl("ipv4/tcp_retries2") or "15")
+    with namespaces.step("settings"), trial.inside(home):
+        namespaces.write_sysctl("ipv4/tcp_retries2", namespaces.read_sysctl("ipv4/tcp_retries2") or "15")
     trial.close()
     return home

@@ -18,31 +18,9 @@ from collections.abc import Awaitable
 from itertools import count
 from typing import Any, TypeVar
 
-from tcplab.bench.namespaces import (
-    Console,
-    NetworkNamespace,
-    bring_up,
-    errno_name,
-    give_address,
-    make_cable,
-    read_sysctl,
-    silence_ipv6,
-    whole_frames,
-    write_sysctl,
-)
+from tcplab.bench import namespaces, script
 from tcplab.bench.sandbox import BenchError, Progress
-from tcplab.bench.script import (
-    DEFAULTS,
-    MORE_ADDRESSES,
-    Bench,
-    Bind,
-    Connection,
-    Host,
-    Result,
-    ScriptError,
-    SocketOptions,
-    Story,
-)
+from tcplab.bench.script import DEFAULTS, Bench, Bind, Connection, Host, Result, SocketOptions
 from tcplab.bench.sockets import LinuxConnection, LinuxListener, SocketHost, abort, bind_before, set_options
 from tcplab.bench.wire import Clock, LinkEnd, LinuxWire
 from tcplab.core.segment import Endpoint, Segment
@@ -69,8 +47,8 @@ _MORE_PLACES = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 
 def prepare_home() -> None:
     """Settings of the sandbox's own network, where the wire is and where hosts are made."""
-    silence_ipv6()
-    write_sysctl("ipv4/tcp_child_ehash_entries", str(_OWN_BUCKETS))
+    namespaces.silence_ipv6()
+    namespaces.write_sysctl("ipv4/tcp_child_ehash_entries", str(_OWN_BUCKETS))
 
 
 class LinuxHost(SocketHost):
@@ -88,9 +66,9 @@ class LinuxHost(SocketHost):
         self._number = int(address.rpartition(".")[2])
         self._sysctls: dict[str, str] = {}
         self._more_addresses: list[str] = []
-        self.held = []
+        self.held, self.changed, self.owes_ack = [], bench.changed, bench.wire.owes_ack
         self.looked = 0
-        self.console: Console | None = None
+        self.console: namespaces.Console | None = None
         self.end: LinkEnd
         self._boot()
 
@@ -98,27 +76,28 @@ class LinuxHost(SocketHost):
         """A fresh network with a card on the wire; what was set before is set again."""
         home = self.bench.home
         kept = {
-            name: read_sysctl(f"ipv4/{name}") or "" for name in ("tcp_max_tw_buckets", "tcp_max_syn_backlog")
+            name: namespaces.read_sysctl(f"ipv4/{name}") or ""
+            for name in ("tcp_max_tw_buckets", "tcp_max_syn_backlog")
         }
-        self.network = NetworkNamespace.new(home)
+        self.network = namespaces.NetworkNamespace.new(home)
         mac = bytes((2, 0, 0, 0, 0, self._number))
         card = f"wire{next(_CARDS)}"
-        make_cable(card, CARD, mac, self.network)
+        namespaces.make_cable(card, CARD, mac, self.network)
         with self.network.inside(home):
-            silence_ipv6()
-            bring_up("lo")
-            whole_frames(CARD)
-            give_address(CARD, self.address)
-            bring_up(CARD)
+            namespaces.silence_ipv6()
+            namespaces.bring_up("lo")
+            namespaces.whole_frames(CARD)
+            namespaces.give_address(CARD, self.address)
+            namespaces.bring_up(CARD)
             for i, more in enumerate(self._more_addresses):
-                give_address(f"{CARD}:{i + 2}", more)
+                namespaces.give_address(f"{CARD}:{i + 2}", more)
             # A small table of sockets must not bring small limits with it.
             for name, value in kept.items():
-                write_sysctl(f"ipv4/{name}", value)
+                namespaces.write_sysctl(f"ipv4/{name}", value)
             self._usual_settings()
             for name, value in self._sysctls.items():
                 self._write(name, value)
-            self.console = Console(self.name, self.console)
+            self.console = namespaces.Console(self.name, self.console)
         if not hasattr(self, "end"):
             self.end = LinkEnd(self.name, card, mac)
             self.cable = self.end.cable
@@ -130,11 +109,11 @@ class LinuxHost(SocketHost):
 
     def _usual_settings(self) -> None:
         """What a namespace inherits from its machine, back to what Linux has by default."""
-        least, _, most = (read_sysctl("ipv4/tcp_rmem") or "4096 131072 6291456").split()
-        write_sysctl("ipv4/tcp_rmem", f"{least} {_RECEIVE_BUFFER} {most}")
-        write_sysctl("ipv4/tcp_wmem", f"4096 {_SEND_BUFFER} {_SEND_BUFFER}")
-        if read_sysctl("ipv4/tcp_congestion_control") != "cubic":
-            write_sysctl("ipv4/tcp_congestion_control", "reno")
+        least, _, most = (namespaces.read_sysctl("ipv4/tcp_rmem") or "4096 131072 6291456").split()
+        namespaces.write_sysctl("ipv4/tcp_rmem", f"{least} {_RECEIVE_BUFFER} {most}")
+        namespaces.write_sysctl("ipv4/tcp_wmem", f"4096 {_SEND_BUFFER} {_SEND_BUFFER}")
+        if namespaces.read_sysctl("ipv4/tcp_congestion_control") != "cubic":
+            namespaces.write_sysctl("ipv4/tcp_congestion_control", "reno")
 
     def shut_down(self) -> None:
         """Let go of everything; nothing of it reaches the wire any more."""
@@ -149,7 +128,7 @@ class LinuxHost(SocketHost):
 
     def set(self, **sysctls: int | str | tuple[int, ...]) -> None:
         for name, value in sysctls.items():
-            text = _text(value)
+            text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value).removesuffix(".0")
             self._sysctls[name] = text
             with self.network.inside(self.bench.home):
                 self._write(name, text)
@@ -157,9 +136,9 @@ class LinuxHost(SocketHost):
     def _write(self, name: str, text: str) -> None:
         place = "core" if name == "somaxconn" else "ipv4"
         try:
-            known = write_sysctl(f"{place}/{name}", text)
+            known = namespaces.write_sysctl(f"{place}/{name}", text)
         except OSError as error:
-            said = f"{error.strerror} ({errno_name(error)})"
+            said = f"{error.strerror} ({namespaces.errno_name(error)})"
             raise BenchError(f"Linux refuses {name} = {text}: {said}.") from error
         if not known:
             self.bench.warn(f"{name} is ignored: this Linux ({self.bench.trace.linux}) has no such setting.")
@@ -171,7 +150,7 @@ class LinuxHost(SocketHost):
             listening.bind((self.address, port))
             listening.listen(backlog)
         except OSError as error:
-            raise ScriptError(f"listen({port}) failed: {errno_name(error)}") from error
+            raise script.ScriptError(f"listen({port}) failed: {namespaces.errno_name(error)}") from error
         self.record(f"listen({port}, backlog {backlog})", "ok", began, port)
         return LinuxListener(self, listening)
 
@@ -197,7 +176,7 @@ class LinuxHost(SocketHost):
             error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         elif error:  # no port: the socket is useless, and what it is bound to is free again
             connecting.close()
-        result = Result(error=errno_name(OSError(error, "")) if error else None)
+        result = Result(error=namespaces.errno_name(OSError(error, "")) if error else None)
         self.record(options.connect_says(remote, bind), result.error or "ok", began, connection.local.port)
         return result, connection
 
@@ -236,14 +215,9 @@ class LinuxHost(SocketHost):
         address = self.bench.one_more_address()
         self._more_addresses.append(address)
         with self.network.inside(self.bench.home):
-            give_address(f"{CARD}:{len(self._more_addresses) + 1}", address)
+            namespaces.give_address(f"{CARD}:{len(self._more_addresses) + 1}", address)
         self.bench.wire.move(address, self.end)
         return address
-
-    def take_over(self, address: str) -> None:
-        """One more address on this host's card."""
-        with self.network.inside(self.bench.home):
-            give_address(f"{CARD}:1", address)
 
     # -- for its sockets ---------------------------------------------------------------------
 
@@ -262,21 +236,6 @@ class LinuxHost(SocketHost):
     def record(self, call: str, result: str, began: int, port: int) -> None:
         super().record(call, result, began, port)
         self.touched()
-
-    async def changed(self) -> None:
-        await self.bench.changed()
-
-    def owes_ack(self, local: Endpoint, remote: Endpoint) -> bool:
-        return self.bench.wire.owes_ack(local, remote)
-
-
-def _text(value: int | str | tuple[int, ...]) -> str:
-    """A value as a file under /proc/sys takes it."""
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    if isinstance(value, str):
-        return value
-    return str(int(value)) if value == int(value) else str(value)
 
 
 T = TypeVar("T")
@@ -297,7 +256,7 @@ def version() -> str:
 class LinuxBench(Bench):
     """Hosts on one wire, in real time."""
 
-    def __init__(self, story: Story, home: NetworkNamespace) -> None:
+    def __init__(self, story: script.Story, home: namespaces.NetworkNamespace) -> None:
         self.home = home
         self.clock = Clock()
         self.trace = Trace(str(story.name), "linux", version(), story.values())
@@ -352,7 +311,8 @@ class LinuxBench(Bench):
 
     def move_address(self, old: Host, new: Host) -> None:
         assert isinstance(new, LinuxHost)
-        new.take_over(old.address)
+        with new.network.inside(self.home):
+            namespaces.give_address(f"{CARD}:1", old.address)
         self.wire.move(old.address, new.end)
         self.note(new, f"takes over address {old.address}")
 
@@ -366,7 +326,7 @@ class LinuxBench(Bench):
     def one_more_address(self) -> str:
         """An address that no host has yet."""
         self._more_addresses += 1
-        return f"10.0.0.{MORE_ADDRESSES + len(self._hosts) + self._more_addresses - 1}"
+        return f"10.0.0.{script.MORE_ADDRESSES + len(self._hosts) + self._more_addresses - 1}"
 
     async def changed(self) -> None:
         """Wait until something may have changed on some host."""
@@ -417,7 +377,7 @@ class LinuxBench(Bench):
 
     # -- a run -------------------------------------------------------------------------------
 
-    async def perform(self, story: Story, progress: Progress) -> None:
+    async def perform(self, story: script.Story, progress: Progress) -> None:
         """The script from beginning to end. Raises `BenchError`, `ScriptError`."""
         ticking = asyncio.create_task(self._tick(progress))
         self._script = asyncio.create_task(story.run(self))
@@ -460,7 +420,7 @@ class LinuxBench(Bench):
         self.trace.packets.sort(key=lambda packet: packet.t)
 
 
-def perform(story: Story, home: NetworkNamespace, progress: Progress) -> Trace:
+def perform(story: script.Story, home: namespaces.NetworkNamespace, progress: Progress) -> Trace:
     """Run a story here, in the sandbox."""
 
     async def whole() -> Trace:

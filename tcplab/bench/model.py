@@ -12,20 +12,9 @@ from typing import Any, TypeVar
 
 import simpy
 
+from tcplab.bench import script
 from tcplab.bench.path import Crossing, RoutedWire
-from tcplab.bench.script import (
-    DEFAULTS,
-    MORE_ADDRESSES,
-    Bench,
-    Bind,
-    Connection,
-    Host,
-    Listener,
-    Result,
-    ScriptError,
-    SocketOptions,
-    Story,
-)
+from tcplab.bench.script import DEFAULTS, Bench, Bind, Connection, Host, Listener, Result, SocketOptions
 from tcplab.core.releases import release
 from tcplab.core.segment import RST, Endpoint, Segment, reset_for
 from tcplab.core.text import MILLISECOND, SECOND
@@ -169,25 +158,28 @@ class ModelHost(Host):
         self._waiting: dict[Any, simpy.Event] = {}
         self._samples: dict[Any, tuple[Any, ...]] = {}
         self._timer: int | None = None
-        self._timer_delay = bench.timer_delay_of(name)
+        self._timer_delay = bench.timer_delay if bench.delayed_host in ("", name) else 0
 
     # -- the script's verbs ----------------------------------------------------------------
 
     def set(self, **sysctls: int | str | tuple[int, ...]) -> None:
         for name, value in sysctls.items():
             if not hasattr(self.stack.sysctls, name):
-                raise ScriptError(f"no sysctl {name}")
+                raise script.ScriptError(f"no sysctl {name}")
             if getattr(self.stack.sysctls, name) is not None:
                 setattr(self.stack.sysctls, name, value)
 
     def add_address(self) -> str:
-        return self.bench.one_more_address(self)
+        owners = self.bench.wire.owners
+        address = f"10.0.0.{script.MORE_ADDRESSES + len(owners)}"
+        owners[address] = self
+        return address
 
     async def listen(self, port: int, backlog: int = 128, options: SocketOptions = DEFAULTS) -> ModelListener:
         try:
             listener = self.stack.listen(port, backlog, _options(options))
         except PortError as error:
-            raise ScriptError(f"listen({port}) failed: {error.errno}") from error
+            raise script.ScriptError(f"listen({port}) failed: {error.errno}") from error
         self.settle()
         self.record(f"listen({port}, backlog {backlog})", "ok", self.env.now, port)
         return ModelListener(self, listener)
@@ -240,10 +232,7 @@ class ModelHost(Host):
 
     def changed(self, target: Any) -> _Wait:
         """Wait until the stack has touched a socket or listener."""
-        event = self._waiting.get(target)
-        if event is None:
-            event = self._waiting[target] = self.env.event()
-        return _Wait(event)
+        return _Wait(self._waiting.setdefault(target, self.env.event()))
 
     # -- between stack and wire ------------------------------------------------------------
 
@@ -252,13 +241,10 @@ class ModelHost(Host):
         stack = self.stack
         for segment in stack.to_send():
             self.bench.wire.carry(self, segment)
-        changed = stack.changed()
-        for target in changed:
+        for target in stack.changed():
             self._sample(target)
-        for target in changed if self._waiting else ():
-            event = self._waiting.pop(target, None)
-            if event is not None:
-                event.succeed()
+            if target in self._waiting:
+                self._waiting.pop(target).succeed()
         for name, value in stack.moved_counters():
             self.bench.trace.counters.append(CounterSample(self.env.now, self.name, name, value))
         due = stack.next_timer()
@@ -266,8 +252,7 @@ class ModelHost(Host):
             wait = max(due - self.env.now, 0)
             wait += int(wait * self._timer_delay)
             self._timer = self.env.now + wait
-            timeout = self.env.timeout(wait)
-            timeout.callbacks.append(self._on_timer)
+            self.env.timeout(wait).callbacks.append(self._on_timer)
 
     def _on_timer(self, event: simpy.Event) -> None:
         now = self.env.now
@@ -287,8 +272,8 @@ class ModelHost(Host):
 class ModelBench(Bench):
     """Hosts on one wire, in virtual time."""
 
-    def __init__(self, story: Story, timer_delay: float = 0, delayed_host: str = "") -> None:
-        self._timer_delay, self._delayed_host = timer_delay, delayed_host
+    def __init__(self, story: script.Story, timer_delay: float = 0, delayed_host: str = "") -> None:
+        self.timer_delay, self.delayed_host = timer_delay, delayed_host
         self.env = VirtualTime()
         self.release = release(story.linux)
         self.trace = Trace(str(story.name), "model", story.linux, story.values())
@@ -299,18 +284,8 @@ class ModelBench(Bench):
         host = self.wire.owners[address] = ModelHost(self, name, address, self._seed)
         return host
 
-    def one_more_address(self, host: ModelHost) -> str:
-        """Another address that leads to a host."""
-        address = f"10.0.0.{MORE_ADDRESSES + len(self.wire.owners)}"
-        self.wire.owners[address] = host
-        return address
-
     def route(self, one: Host, other: Host, *middleboxes: Middlebox) -> None:
         self.wire.routes.place(one.name, other.name, middleboxes)
-
-    def timer_delay_of(self, host: str) -> float:
-        """The share by which a host's timers fire late."""
-        return self._timer_delay if self._delayed_host in ("", host) else 0
 
     def nanoseconds(self) -> int:
         return self.env.now
@@ -322,7 +297,7 @@ class ModelBench(Bench):
         await _Wait(self.env.timeout(_nanoseconds(seconds)))
 
     async def together(self, *calls: Awaitable[Any]) -> list[Any]:
-        processes = [self.env.process(_as_coroutine(call)) for call in calls]  # type: ignore[arg-type]
+        processes = [self.env.process(_until_interrupted(call)) for call in calls]  # type: ignore[arg-type]
         await _Wait(self.env.all_of(processes))
         return [process.value for process in processes]
 
@@ -354,10 +329,6 @@ class ModelBench(Bench):
         self.note(new, f"takes over address {old.address}")
 
 
-async def _as_coroutine(call: Awaitable[Any]) -> Any:
-    return await call
-
-
 async def _until_interrupted(call: Awaitable[T]) -> T | None:
     try:
         return await call
@@ -377,7 +348,7 @@ def _options(options: SocketOptions) -> TcpOptions:
     )
 
 
-def run_on_model(story: Story, *, timer_delay: float = 0, delayed_host: str = "") -> Trace:
+def run_on_model(story: script.Story, *, timer_delay: float = 0, delayed_host: str = "") -> Trace:
     """Run a story's script to its end in virtual time; kinds and outcome are still to be read.
 
     `timer_delay`: the share by which every timer fires late, as real ones do; on one host alone if
@@ -388,14 +359,14 @@ def run_on_model(story: Story, *, timer_delay: float = 0, delayed_host: str = ""
     gc.disable()
     try:
         bench = ModelBench(story, timer_delay, delayed_host)
-        script = bench.env.process(story.run(bench))  # type: ignore[arg-type]
+        running = bench.env.process(story.run(bench))  # type: ignore[arg-type]
         try:
-            bench.env.run(until=script)
+            bench.env.run(until=running)
         except RuntimeError as error:
-            if script.triggered:
+            if running.triggered:
                 raise
             # SimPy has run out of events, and the script has not ended.
-            raise ScriptError("the script waits for something that never comes") from error
+            raise script.ScriptError("the script waits for something that never comes") from error
         trace = bench.trace
         trace.end = bench.env.now
         trace.warnings += story.ignored_by_release()

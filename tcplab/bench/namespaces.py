@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tcplab.bench.sandbox import Refused
@@ -68,13 +68,10 @@ def enter() -> None:
         _keep_capabilities()
 
 
-def mount_proc() -> bool:
-    """A /proc of the new pid namespace; False where a container's masked one forbids it."""
-    try:
+def mount_proc() -> None:
+    """A /proc of the new pid namespace, unless a container's masked one forbids it."""
+    with suppress(OSError):
         _system("mount", b"proc", b"/proc", b"proc", 0, None)
-    except OSError:
-        return False
-    return True
 
 
 def _keep_capabilities() -> None:
@@ -242,8 +239,6 @@ TIMERS = {1: "on", 2: "keepalive", 3: "timewait", 4: "persist"}
 #: A timer's remaining time comes in whole ticks: less than this is no change.
 _JITTER = 12 * MILLISECOND
 
-_Key = tuple[Endpoint, Endpoint]
-
 
 class Console:
     """What `ss -tno` and `nstat` show inside one host.
@@ -255,7 +250,7 @@ class Console:
         self._host = host
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
         self._files = [os.open(f"/proc/net/{name}", os.O_RDONLY) for name in ("snmp", "netstat")]
-        self._known: dict[_Key, SocketSample] = {}
+        self._known: dict[tuple[Endpoint, Endpoint], SocketSample] = {}
         self._texts = [b"", b""]
         self._zero: dict[str, int] = {}
         self._values: dict[str, int] = {}

@@ -8,6 +8,7 @@ bench. A bench adds the clock and the delivery.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from tcplab.bench.script import ScriptError
@@ -112,25 +113,24 @@ class Wired(Protocol):
 EndT = TypeVar("EndT", bound=Wired)
 
 
+@dataclass(eq=False)
 class Crossing(Generic[EndT]):
     """Something on the wire: a segment as a packet of the trace, or a frame that is none of TCP's."""
 
-    __slots__ = ("_cables", "_cuts", "frame", "packet", "path", "receiver")
+    packet: Packet | None
+    receiver: EndT
+    cables: tuple[Cable, ...]
+    path: PathAhead
+    #: Empty for a segment that no host has sent, and on the model.
+    frame: bytes = b""
 
-    def __init__(
-        self, packet: Packet | None, receiver: EndT, cables: tuple[Cable, ...], path: PathAhead, frame: bytes
-    ) -> None:
-        self.packet, self.receiver, self.path, self.frame = packet, receiver, path, frame
-        self._cables, self._cuts = cables, _cuts(cables)
+    def __post_init__(self) -> None:
+        self._cuts = [cable.cuts for cable in self.cables]
 
     @property
     def is_cut(self) -> bool:
         """A cable that it crosses has been pulled since."""
-        return _cuts(self._cables) != self._cuts
-
-
-def _cuts(cables: tuple[Cable, ...]) -> int:
-    return sum(cable.cuts for cable in cables)
+        return [cable.cuts for cable in self.cables] != self._cuts
 
 
 class RoutedWire(ABC, Generic[EndT]):
@@ -154,10 +154,6 @@ class RoutedWire(ABC, Generic[EndT]):
     @abstractmethod
     def _watch_middleboxes(self) -> None:
         """Call `_fire_middleboxes` when a middlebox has something to forget."""
-
-    def _frame(self, segment: Segment) -> bytes:
-        """The frame of a segment that no host has sent; the model needs none."""
-        return b""
 
     def put(
         self, sender: EndT, receiver: EndT, segment: Segment, t: int, kind: str = "", frame: bytes = b""
@@ -217,4 +213,4 @@ class RoutedWire(ABC, Generic[EndT]):
             packet.fate = "lost"
             return
         path = self.routes.path_from(middlebox, receiver.name)
-        self._go(Crossing(packet, receiver, (receiver.cable,), path, self._frame(reset)), now)
+        self._go(Crossing(packet, receiver, (receiver.cable,), path), now)

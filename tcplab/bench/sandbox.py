@@ -22,7 +22,6 @@ from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import sleep
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tcplab.bench.script import ScriptError, Story
@@ -92,9 +91,7 @@ class Sandbox:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __del__(self) -> None:

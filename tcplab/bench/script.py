@@ -116,9 +116,8 @@ class SocketOptions:
 
         One interval longer than it takes, and TCP_USER_TIMEOUT, which may replace the count of probes.
         """
-        if not self.keepalive_idle_s:
-            return 0
-        return self.keepalive_gives_up_s + self.keepalive_interval_s + self.user_timeout_s
+        after = self.keepalive_interval_s + self.user_timeout_s
+        return self.keepalive_gives_up_s and self.keepalive_gives_up_s + after
 
     def connect_says(self, remote: Endpoint, bind: Bind | None) -> str:
         """connect() as a trace has it, with what decides who may share its port, if no bind() says so."""

@@ -13,9 +13,7 @@ import signal
 import socket
 import struct
 import termios
-from abc import abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tcplab.bench.namespaces import errno_name
@@ -59,16 +57,21 @@ def set_options(made: socket.socket, options: SocketOptions, warn: Callable[[str
             warn(f"receive_buffer is cut to {given:,} bytes: net.core.rmem_max allows no more here.")
 
 
-def bind_before(made: socket.socket, bind: Bind) -> str | None:
-    """bind() before connect(): an errno name, or None."""
-    if bind.no_port:
-        with suppress(OSError):  # Linux before 4.2 has no such option: a program continues without
-            made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+def _error_of(call: Callable[..., object], *arguments: object) -> str | None:
+    """Make a call: an errno name, or None."""
     try:
-        made.bind((bind.address, bind.port))
+        call(*arguments)
     except OSError as error:
         return errno_name(error)
     return None
+
+
+def bind_before(made: socket.socket, bind: Bind) -> str | None:
+    """bind() before connect(): an errno name, or None."""
+    if bind.no_port:
+        # Linux before 4.2 has no such option: a program continues without.
+        _error_of(made.setsockopt, socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    return _error_of(made.bind, (bind.address, bind.port))
 
 
 def abort(held: socket.socket) -> None:
@@ -96,14 +99,10 @@ class SocketHost(Host):
 
     #: Every socket that a program here holds or has held.
     held: list[Held]
-
-    @abstractmethod
-    async def changed(self) -> None:
-        """Wait until something may have changed on some host."""
-
-    @abstractmethod
-    def owes_ack(self, local: Endpoint, remote: Endpoint) -> bool:
-        """True while something has arrived at `local` that it has not acknowledged on the wire."""
+    #: Waits until something may have changed on some host.
+    changed: Callable[[], Awaitable[None]]
+    #: True while something has arrived at the first endpoint that it has not acknowledged on the wire.
+    owes_ack: Callable[[Endpoint, Endpoint], bool]
 
 
 class Held:
@@ -195,7 +194,7 @@ class LinuxConnection(Held, Connection):
         if verb == "receive":
             return await self._receive(*arguments)
         if verb == "shutdown_write":
-            return self._shutdown_write()
+            return Result(error=_error_of(self._socket.shutdown, socket.SHUT_WR))
         self.let_go({"close": socket.socket.close, "reset": abort, "kill": kill_holder}[verb])
         return Result()
 
@@ -229,13 +228,6 @@ class LinuxConnection(Held, Connection):
     def _pay(self) -> Result:
         error, self._owed = self._owed, None
         return Result(error=error)
-
-    def _shutdown_write(self) -> Result:
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            return Result(error=errno_name(error))
-        return Result()
 
     async def _changed(self) -> None:
         await self.host.changed()

@@ -57,11 +57,7 @@ class FrameParser:
         header = (offset >> 4) * 4
         source = Endpoint(socket.inet_ntoa(frame[26:30]), source_port)
         target = Endpoint(socket.inet_ntoa(frame[30:34]), destination_port)
-        mss: int | None = None
-        scale: int | None = None
-        sack_permitted = False
-        sack: tuple[tuple[int, int], ...] = ()
-        timestamps: tuple[int, int] | None = None
+        options: dict[int, bytes] = {}
         option, end = at + 20, at + header
         while option < end:
             kind = frame[option]
@@ -71,18 +67,9 @@ class FrameParser:
             if kind == _END or option + 1 >= end or frame[option + 1] < 2:
                 break
             length = frame[option + 1]
-            value = frame[option + 2 : option + length]
-            if kind == _MSS:
-                mss = int.from_bytes(value, "big")
-            elif kind == _SCALE:
-                scale = value[0]
-            elif kind == _SACK_PERMITTED:
-                sack_permitted = True
-            elif kind == _SACK:
-                sack = tuple(struct.iter_unpack("!II", value))
-            elif kind == _TIMESTAMPS:
-                timestamps = struct.unpack("!II", value)
+            options[kind] = frame[option + 2 : option + length]
             option += length
+        scale = options[_SCALE][0] if _SCALE in options else None
         flags &= 0x3F
         if flags & SYN:
             self._scales[source, target] = scale
@@ -90,7 +77,10 @@ class FrameParser:
             window <<= self._shift(source, target)
         return Segment(
             source, target, seq, ack if flags & ACK else 0, flags, window,
-            total - (at - _ETHERNET) - header, mss, scale, sack_permitted, sack, timestamps,
+            total - (at - _ETHERNET) - header,
+            int.from_bytes(options[_MSS], "big") if _MSS in options else None, scale,
+            _SACK_PERMITTED in options, tuple(struct.iter_unpack("!II", options.get(_SACK, b""))),
+            struct.unpack("!II", options[_TIMESTAMPS]) if _TIMESTAMPS in options else None,
         )  # fmt: skip
 
     def _shift(self, source: Endpoint, target: Endpoint) -> int:
@@ -277,7 +267,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
     def forge(self, segment: Segment) -> None:
         """A segment that its sender never sent, put on the wire at its end."""
         sender, receiver = self.owners[segment.source.address], self.owners[segment.destination.address]
-        self.put(sender, receiver, segment, self._clock.now(), "forged", frame_of(segment))
+        self.put(sender, receiver, segment, self._clock.now(), "forged")
 
     def _schedule(self, crossing: Crossing[LinkEnd], due: int) -> None:
         self._number += 1
@@ -286,9 +276,6 @@ class LinuxWire(RoutedWire[LinkEnd]):
             self._set_timer()
 
     # -- middleboxes ---------------------------------------------------------------------------
-
-    def _frame(self, segment: Segment) -> bytes:
-        return frame_of(segment)
 
     def _meet(self, crossing: Crossing[LinkEnd], due: int, now: int) -> None:
         super()._meet(crossing, due, now)
@@ -304,7 +291,6 @@ class LinuxWire(RoutedWire[LinkEnd]):
             )
 
     def _middleboxes_due(self) -> None:
-        self._middlebox_timer = None
         self._fire_middleboxes(self._clock.now())
         self._stirred()
 
@@ -317,9 +303,6 @@ class LinuxWire(RoutedWire[LinkEnd]):
         self._timer = self._loop.call_at(due, self._deliver_due)
 
     def _deliver_due(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
         while self._heap and self._heap[0][0] <= (now := self._clock.now()):
             due, _, crossing = heappop(self._heap)
             if now - due > LATEST:
@@ -329,9 +312,10 @@ class LinuxWire(RoutedWire[LinkEnd]):
             self._set_timer()
 
     def _deliver(self, crossing: Crossing[LinkEnd], now: int) -> None:
-        packet, receiver = crossing.packet, crossing.receiver
+        packet, receiver, frame = crossing.packet, crossing.receiver, crossing.frame
         if packet:
             packet.arrives = now
+            frame = frame or frame_of(packet.segment)  # no host has sent it
             rule = receiver.cable.rule_for(packet.segment)
             if rule is not None:
                 packet.fate = f"dropped_by:{rule}"
@@ -339,7 +323,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
                 self._note_arrival(packet.segment)
             self._touch(receiver, packet.segment)
         try:
-            receiver.socket.send(receiver.mac + crossing.frame[6:])
+            receiver.socket.send(receiver.mac + frame[6:])
         except BlockingIOError:
             self._too_busy("a host did not take its segments")
 
