@@ -195,7 +195,7 @@ class ModelHost(Host):
                 call = bind.says(options)
                 address = bind.address
                 if not bind.no_port or bind.port or not stack.release.bind_address_no_port:
-                    bound = stack.bind(address or ANY, bind.port, reuse_address=options.reuse_address)
+                    bound = stack.ports.bind(address or ANY, bind.port, reuse_address=options.reuse_address)
                 self.record(call, "ok", began, bound.port if bound else 0)
                 call = options.connect_says(remote, bind)
             socket = stack.connect(began, remote, wants, bound=bound, address=address)

@@ -15,8 +15,9 @@ net/ipv4/tcp_ipv4.c (tcp_twsk_unique); RFC 6056 section 3.3 (the order of ports)
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Literal, NamedTuple
@@ -40,38 +41,29 @@ class PortError(Exception):
         self.errno = errno
 
 
+@dataclass(slots=True, eq=False)
 class Claim:
     """One socket's hold on one port. Its owner keeps `state` and `expires` up to date."""
 
-    __slots__ = (
-        "address", "entered", "expires", "heard", "made_by_connect", "port", "remote", "reuse_address",
-        "state", "timestamps",
-    )  # fmt: skip
-
-    def __init__(
-        self, port: int, address: str, remote: Endpoint | None, state: str, *, reuse_address: bool,
-        made_by_connect: bool,
-    ) -> None:  # fmt: skip
-        self.port, self.address, self.remote = port, address, remote
-        #: `BOUND` until it listens or connects, then the socket's state.
-        self.state = state
-        self.reuse_address = reuse_address
-        #: connect() chose the port; bind() was not called for it.
-        self.made_by_connect = made_by_connect
-        #: Of a timewait socket: its beginning, the last timestamp it received, its end; nanoseconds.
-        self.entered: int | None = None
-        self.heard = 0
-        self.expires: int | None = None
-        #: Both ends used timestamps.
-        self.timestamps = False
+    port: int
+    address: str
+    remote: Endpoint | None
+    #: `BOUND` until it listens or connects, then the socket's state.
+    state: str
+    reuse_address: bool
+    #: connect() chose the port; bind() was not called for it.
+    made_by_connect: bool = False
+    #: Of a timewait socket: its beginning, the last timestamp it received, its end; nanoseconds.
+    entered: int | None = None
+    heard: int = 0
+    expires: int | None = None
+    #: Both ends used timestamps.
+    timestamps: bool = False
 
     @property
     def local(self) -> Endpoint:
         """Its half of the four-tuple."""
         return Endpoint(self.address, self.port)
-
-    def __repr__(self) -> str:
-        return f"<{self.local} to {self.remote} {self.state}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +171,17 @@ def _first_from(bits: int, start: int) -> int:
 _RANDOM_STEPS = 8
 
 
+@dataclass(slots=True, eq=False)
 class _Bucket:
     """The claims on one port (struct inet_bind_bucket)."""
 
-    __slots__ = ("binders", "bound", "claims", "shared")
-
-    def __init__(self) -> None:
-        self.claims: dict[Claim, None] = {}
-        #: How many of them came by bind().
-        self.binders = 0
-        #: connect() passes it over (fastreuse or fastreuseport are 0 or more).
-        self.bound = False
-        #: Every owner so far has SO_REUSEADDR (fastreuse > 0).
-        self.shared = False
+    claims: dict[Claim, None] = field(default_factory=dict)
+    #: How many of them came by bind().
+    binders: int = 0
+    #: connect() passes it over (fastreuse or fastreuseport are 0 or more).
+    bound: bool = False
+    #: Every owner so far has SO_REUSEADDR (fastreuse > 0).
+    shared: bool = False
 
 
 class Ports:
@@ -212,7 +202,7 @@ class Ports:
         self._reserved_text, self._reserved = "", frozenset[int]()
         #: Ports as bits: those that a bind() holds, and those that lead from an address to a destination.
         self._bound_bits = 0
-        self._taken_bits: dict[tuple[str, Endpoint], int] = {}
+        self._taken_bits: defaultdict[tuple[str, Endpoint], int] = defaultdict(int)
 
     # -- taking and leaving --------------------------------------------------------------------
 
@@ -231,7 +221,7 @@ class Ports:
             raise PortError("EADDRNOTAVAIL", f"no port of {self._range_text()} is free towards {remote}.")
         if replaced is not None:
             self.release(replaced)
-        claim = Claim(port, address, remote, SYN_SENT, reuse_address=reuse_address, made_by_connect=True)
+        claim = Claim(port, address, remote, SYN_SENT, reuse_address, made_by_connect=True)
         self._hold(claim)
         self._move_on(port, address, remote)
         return claim, replaced
@@ -248,8 +238,7 @@ class Ports:
                 raise PortError("EADDRNOTAVAIL", f"{address}:{claim.port} already leads to {remote}.")
             self.release(held)
         claim.address, claim.remote, claim.state = address, remote, SYN_SENT
-        self._tuples[address, claim.port, remote] = claim
-        self._mark_taken(claim)
+        self._lead(claim, remote)
         return held
 
     def bind(self, address: str, port: int = 0, *, reuse_address: bool = False) -> Claim:
@@ -262,7 +251,7 @@ class Ports:
             raise PortError("EADDRINUSE", f"no port of {self._range_text()} is free on {address}.")
         if port and self._conflict(port, address, reuse_address, named=True):
             raise PortError("EADDRINUSE", f"somebody holds port {port} on {address}.")
-        claim = Claim(chosen, address, None, BOUND, reuse_address=reuse_address, made_by_connect=False)
+        claim = Claim(chosen, address, None, BOUND, reuse_address)
         bucket = self._buckets.get(chosen)
         shared = reuse_address and (bucket is None or bucket.shared)
         self._hold(claim)
@@ -273,10 +262,7 @@ class Ports:
 
     def inherit(self, parent: Claim, remote: Endpoint, state: str) -> Claim:
         """The claim of a connection that came to a listener (__inet_inherit_port)."""
-        claim = Claim(
-            parent.port, parent.address, remote, state,
-            reuse_address=parent.reuse_address, made_by_connect=False,
-        )  # fmt: skip
+        claim = Claim(parent.port, parent.address, remote, state, parent.reuse_address)
         self._hold(claim)
         return claim
 
@@ -437,15 +423,9 @@ class Ports:
     def _first_reusable(self, now: int, address: str, remote: Endpoint) -> tuple[int, Claim | None]:
         """connect()'s port, perhaps one in TIME_WAIT that has to go for it; 0 when there is none."""
         for port in self._walk_for_connect(address, remote):
-            bucket = self._buckets.get(port)
-            if bucket is None:
-                held = None
-            elif bucket.bound:
+            bucket, held = self._buckets.get(port), self._tuples.get((address, port, remote))
+            if (bucket and bucket.bound) or (held and self._not_reusable(now, held)):
                 continue
-            else:
-                held = self._tuples.get((address, port, remote))
-                if held is not None and self._not_reusable(now, held):
-                    continue
             if port not in self.reserved:
                 return port, held
         return 0, None
@@ -498,19 +478,15 @@ class Ports:
         return may and bucket is not None and bucket.shared and port not in self.reserved
 
     def _hold(self, claim: Claim) -> None:
-        bucket = self._buckets.get(claim.port)
-        if bucket is None:
-            bucket = self._buckets[claim.port] = _Bucket()
+        bucket = self._buckets.setdefault(claim.port, _Bucket())
         bucket.claims[claim] = None
         bucket.binders += not claim.made_by_connect
         if claim.remote is not None:
-            self._tuples[claim.address, claim.port, claim.remote] = claim
-            self._mark_taken(claim)
+            self._lead(claim, claim.remote)
 
-    def _mark_taken(self, claim: Claim) -> None:
-        assert claim.remote is not None
-        path = (claim.address, claim.remote)
-        self._taken_bits[path] = self._taken_bits.get(path, 0) | 1 << claim.port
+    def _lead(self, claim: Claim, remote: Endpoint) -> None:
+        self._tuples[claim.address, claim.port, remote] = claim
+        self._taken_bits[claim.address, remote] |= 1 << claim.port
 
     # -- the order of trying ---------------------------------------------------------------------
 

@@ -16,23 +16,19 @@ from tcplab.model.sender import RoundTrip
 class Receiver:
     """RCV.NXT, the window, the buffer, and the delayed acknowledgement."""
 
-    __slots__ = (
-        "ack_due", "ack_needed", "advertised", "answers", "ato", "buffered", "fin_at", "full_space",
-        "last_data", "limit", "machine", "nxt", "out_of_order", "pushed", "quick", "rcv_mss", "rtt", "scale",
-        "socket", "wup",
-    )  # fmt: skip
-
     def __init__(self, socket: OwningSocket, buffer: int, rtt: RoundTrip) -> None:
         self.socket, self.machine = socket, socket.machine
         self.rtt = rtt
         #: What the buffer holds. A buffer that the program chose first gives half of itself as
         #: window, and more once Linux has learnt how much of it is payload (tcp_grow_window).
         self.full_space = buffer // 2
+        # Linux scales for the largest buffer that autotuning may reach (tcp_rmem's third value).
+        largest = self.machine.sysctls.tcp_rmem_max
         if socket.options.window_clamp:
-            self.full_space = socket.options.window_clamp
+            largest = self.full_space = socket.options.window_clamp
         elif socket.options.receive_buffer:
-            self.full_space = buffer * WINDOW_SHARE[0] // WINDOW_SHARE[1]
-        self.scale = min(max(self._scale_base().bit_length() - 16, 0), 14)
+            largest = self.full_space = buffer * WINDOW_SHARE[0] // WINDOW_SHARE[1]
+        self.scale = min(max(largest.bit_length() - 16, 0), 14)
         #: RCV.NXT; and RCV.NXT as of the last ACK sent, from which the window counts.
         self.nxt = self.wup = 0
         #: The most that is advertised (rcv_ssthresh), and the window as last advertised from `wup`.
@@ -50,13 +46,6 @@ class Receiver:
         self.pushed = 0
         self.rcv_mss = MSS_DEFAULT
         self.last_data = -(1 << 62)
-
-    def _scale_base(self) -> int:
-        """Linux scales for the largest buffer that autotuning may reach (tcp_rmem's third value)."""
-        options = self.socket.options
-        if options.receive_buffer or options.window_clamp:
-            return self.full_space
-        return self.machine.sysctls.tcp_rmem_max
 
     def _whole_segments(self, mss: int) -> int:
         """What a SYN or SYN-ACK offers (tcp_select_initial_window)."""
@@ -76,8 +65,7 @@ class Receiver:
     @property
     def window_left(self) -> int:
         """What is left of the advertised window (tcp_receive_window)."""
-        left = self.advertised - ((self.nxt - self.wup) & 0xFFFFFFFF)
-        return left if left > 0 else 0
+        return max(0, self.advertised - ((self.nxt - self.wup) & 0xFFFFFFFF))
 
     @property
     def right_edge(self) -> int:
@@ -98,15 +86,11 @@ class Receiver:
         overhangs = after(seq_add(segment.seq, segment.length), edge)
         return not (overhangs and self.buffered) or self.machine.release.older_than("6.17")
 
-    def _free(self) -> int:
-        held = self.buffered
-        for left, right in self.out_of_order:
-            held += seq_diff(right, left)
-        return max(0, self.full_space - held)
-
     def _new_window(self) -> int:
         """What could be advertised now, avoiding silly windows (__tcp_select_window)."""
-        free = self._free()
+        free = self.full_space - self.buffered
+        for left, right in self.out_of_order:
+            free -= seq_diff(right, left)
         mss = min(self.rcv_mss, self.full_space)
         if free < self.full_space >> 1:
             free = free >> self.scale << self.scale
@@ -116,9 +100,7 @@ class Receiver:
 
     def advertise(self) -> int:
         """The window of a segment that is being sent; it never takes back what was promised."""
-        window, left = self._new_window(), self.window_left
-        if left > window:
-            window = left
+        window = max(self._new_window(), self.window_left)
         if not window and self.advertised:
             self.machine.count("TcpExtTCPToZeroWindowAdv")
         elif window and not self.advertised:

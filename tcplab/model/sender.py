@@ -121,11 +121,6 @@ class SendTimer:
     net/ipv4/tcp_input.c (tcp_rearm_rto, tcp_ack_probe).
     """
 
-    __slots__ = (
-        "backoff", "machine", "pending", "probing_since", "repeating_since", "repeats", "sender", "socket",
-        "tail_probe_sent",
-    )  # fmt: skip
-
     def __init__(self, sender: Sender) -> None:
         self.sender = sender
         self.socket, self.machine = sender.socket, sender.socket.machine
@@ -363,12 +358,6 @@ class Chunk:
 class Sender:
     """SND.UNA, SND.NXT, the window, what is in flight, and its timer."""
 
-    __slots__ = (
-        "boundaries", "cwnd", "data_end", "finishing", "flight", "iss", "max_window", "mss", "nxt",
-        "queued_from",
-        "recovery_end", "rtt", "socket", "timer", "una", "window", "wl1", "wl2",
-    )  # fmt: skip
-
     def __init__(self, socket: OwningSocket, iss: int) -> None:
         self.socket = socket
         self.iss = self.una = self.nxt = iss
@@ -380,8 +369,8 @@ class Sender:
         #: Ends of writes not yet sent: their last segment carries PSH.
         self.boundaries: deque[int] = deque()
         self.flight: deque[Chunk] = deque()
-        self.window = self.max_window = 0
-        self.wl1 = self.wl2 = 0
+        #: The peer's window, the largest so far, and the segment it came with (SND.WL1).
+        self.window = self.max_window = self.wl1 = 0
         self.mss = s.MSS_DEFAULT
         self.cwnd = s.INITIAL_WINDOW
         self.rtt = RoundTrip()
@@ -436,19 +425,19 @@ class Sender:
         was_in_flight = bool(self.flight)
         window_end = seq_add(self.una, self.window)
         room = self._room()
-        burst = new = False
+        new = False
         while self.nxt != limit and room > 0:
             left = seq_diff(self.data_end, self.nxt)
-            length = left if left < self.mss else self.mss
+            length = min(left, self.mss)
             space = seq_diff(window_end, self.nxt)
             # A FIN needs room as well (tcp_snd_wnd_test).
             if space < length + (self.finishing and length == left):
                 # A burst may end with what is left of the window; nothing starts with a piece of it.
-                if not burst or space <= 0:
+                if not new or space <= 0:
                     break
                 length = space
             self.send_new(now, length, left)
-            burst = new = True
+            new = True
             room -= 1
         if new:
             self.timer.after_new(now, was_in_flight)
@@ -543,9 +532,8 @@ class Sender:
             or (seq == self.wl1 and (window > self.window or not window))
         ):
             self.window = window
-            if window > self.max_window:
-                self.max_window = window
-            self.wl1, self.wl2 = seq, ack
+            self.max_window = max(self.max_window, window)
+            self.wl1 = seq
 
     def _acknowledge(self, now: int, ack: int) -> None:
         oldest: Chunk | None = None
@@ -574,8 +562,6 @@ class Sender:
             self.timer.repeating_since = None
 
     def _mark_sacked(self, segment: Segment) -> bool:
-        if not segment.sack:
-            return False
         newly = False
         for left, right in segment.sack:
             for chunk in self.flight:

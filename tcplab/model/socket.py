@@ -30,8 +30,6 @@ class KeepaliveTimer:
     RFC 9293 section 3.8.4.
     """
 
-    __slots__ = ("due", "socket")
-
     def __init__(self, socket: Socket) -> None:
         self.socket = socket
         self.due: int | None = None
@@ -91,13 +89,6 @@ class KeepaliveTimer:
 
 class Socket:
     """One end of a connection. Made by `Stack`; every method takes `now` in nanoseconds."""
-
-    __slots__ = (
-        "detached", "error", "fin_read", "fin_received", "keepalive", "last_received", "last_reply",
-        "listener", "local", "machine", "options", "orphan", "probes_out", "read_closed", "receiver",
-        "remote", "sack", "scaling", "scheduled", "sender", "state", "timestamps", "ts_recent",
-        "write_closed",
-    )  # fmt: skip
 
     def __init__(
         self, machine: Machine, local: Endpoint, remote: Endpoint, options: TcpOptions, iss: int,
@@ -402,20 +393,15 @@ class Socket:
 
     def handshake_segment(self, now: int, flags: int, seq: int) -> Segment:
         """A SYN or SYN-ACK with its options."""
-        receiver, syn_ack = self.receiver, flags & ACK
+        receiver, sysctls, syn_ack = self.receiver, self.machine.sysctls, flags & ACK
         return Segment(
             self.local, self.remote, seq, receiver.nxt if syn_ack else 0, flags,
             min(receiver.advertised, 65535), 0, s.MSS_ETHERNET,
-            receiver.scale if self._offers_scaling(syn_ack) else None,
-            self.sack if syn_ack else bool(self.machine.sysctls.tcp_sack), (),
-            self._stamps(now) if not syn_ack or self.timestamps else None,
+            receiver.scale if (self.scaling if syn_ack else sysctls.tcp_window_scaling) else None,
+            self.sack if syn_ack else bool(sysctls.tcp_sack), (),
+            (self.machine.clock(now), self.ts_recent)
+            if (self.timestamps if syn_ack else sysctls.tcp_timestamps) else None,
         )  # fmt: skip
-
-    def _offers_scaling(self, syn_ack: int) -> bool:
-        return self.scaling if syn_ack else bool(self.machine.sysctls.tcp_window_scaling)
-
-    def _stamps(self, now: int) -> tuple[int, int] | None:
-        return (self.machine.clock(now), self.ts_recent) if self.machine.sysctls.tcp_timestamps else None
 
     def send_ack(self, now: int) -> None:
         """A pure acknowledgement."""

@@ -47,7 +47,7 @@ class Stack:
         self.random = random.Random(f"{seed} {address}")
         second_began = random.Random(f"{seed} {address} clock").randrange(SECOND)
         #: Who holds which local port.
-        self.ports = Ports(self.release, self.sysctls, lambda n: self.random.randrange(n), second_began)
+        self.ports = Ports(self.release, self.sysctls, self.random.randrange, second_began)
         self._claims: dict[tuple[Endpoint, Endpoint], Claim] = {}
         self._listening: dict[int, Claim] = {}
         #: Timewait sockets now; tcp_max_tw_buckets is their limit.
@@ -127,13 +127,6 @@ class Stack:
 
     # -- opening -----------------------------------------------------------------------------
 
-    def bind(self, address: str, port: int, *, reuse_address: bool = False) -> Claim:
-        """bind() on a new socket, port 0 = of the system's choice; hand the claim to `connect`.
-
-        Raises `PortError` EADDRINUSE.
-        """
-        return self.ports.bind(address, port, reuse_address=reuse_address)
-
     def connect(
         self,
         now: int,
@@ -143,7 +136,7 @@ class Stack:
         bound: Claim | None = None,
         address: str = "",
     ) -> Socket:
-        """connect() on a new socket, from a port of the system's choice unless it is bound to one.
+        """connect() on a new socket, from a port of the system's choice unless `ports.bind` gave it one.
 
         `address`: which of its own addresses; the first one if it doesn't say. Raises `PortError`
         EADDRNOTAVAIL, and a bound socket has then let go of its port.

@@ -30,11 +30,6 @@ HANDLED, RESET, NEW_CONNECTION = "handled", "reset", "new connection"
 class TimeWaitSocket:
     """What is left of a closed socket: four-tuple, numbers and one timer."""
 
-    __slots__ = (
-        "detached", "due", "last_reply", "local", "machine", "rcv_nxt", "rcv_window", "remote", "scheduled",
-        "snd_nxt", "state", "ts_recent",
-    )  # fmt: skip
-
     def __init__(
         self, machine: Machine, local: Endpoint, remote: Endpoint, *, state: str, due: int,
         rcv_nxt: int, rcv_window: int, snd_nxt: int, ts_recent: int | None,

@@ -277,7 +277,7 @@ def test_only_one_listener_on_a_port_and_its_old_connections_keep_the_next_one_o
 def test_a_bound_socket_that_can_not_connect_lets_go_of_its_port():
     stack = small()
     established(stack, options=TcpOptions(reuse_address=True))
-    bound = stack.bind("0.0.0.0", 60001, reuse_address=True)
+    bound = stack.ports.bind("0.0.0.0", 60001, reuse_address=True)
     with pytest.raises(PortError):
         stack.connect(0, SERVICE, bound=bound)
     assert len(stack.ports.held(60001)) == 1
