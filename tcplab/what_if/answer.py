@@ -83,21 +83,14 @@ def sentence(changes: dict[str, Any], side: str, was: Outcome, outcome: Outcome)
         after = f"a box that forgets after {in_words(idle)} of silence"
         conditions.append(after if idle else "no box on the way that forgets")
     if not conditions:
-        return f"As it was, this session {_past(was)}."
+        past = ending(was).replace("been left waiting", "was left waiting")
+        return f"As it was, this session {past}{counted(was) if was.kind == 'failed' else ''}."
     given = " and ".join(conditions)
     if same(was, outcome):
         return f"With {given}, nothing would have changed: this session would have {ending(outcome)}."
-    stays = (
-        f" The {OTHER[side]}'s end would have stayed."
-        if outcome.kind == "failed" and outcome.left_behind
-        else ""
-    )
+    stays = f" The {OTHER[side]}'s end would have stayed." if outcome.left_behind else ""
+    stays = stays if outcome.kind == "failed" else ""
     return f"With {given}, this session would have {ending(outcome)}{_instead(was, outcome)}.{stays}"
-
-
-def _past(was: Outcome) -> str:
-    past = ending(was).replace("been left waiting", "was left waiting")
-    return past + (counted(was) if was.kind == "failed" else "")
 
 
 def ending(outcome: Outcome) -> str:
@@ -112,26 +105,21 @@ def ending(outcome: Outcome) -> str:
 
 def _instead(was: Outcome, outcome: Outcome) -> str:
     origin = counted(outcome) if outcome.kind == "failed" else ""
-    by = " by the model, the trace ending before" if was.by_model else ""
+    by = "by the model, the trace ending before"
     if was.kind == "lived":
         return f"{origin}; as it was, it {ending(was)}"
     if was.kind == "waits":
-        return f"{origin} instead of waiting without end{by}"
+        return f"{origin} instead of waiting without end{f' {by}' if was.by_model else ''}"
+    failed = _rounded(was.after) + (f" ({by})" if was.by_model else "")
     if outcome.kind == "failed" and outcome.since == was.since:
-        return f" instead of {_rounded(was.after)}{by and f' ({by.strip()})'}{origin}"
-    return (
-        f"{origin}; as it was, it failed after {_rounded(was.after)}{by and f' ({by.strip()})'}{counted(was)}"
-    )
+        return f" instead of {failed}{origin}"
+    return f"{origin}; as it was, it failed after {failed}{counted(was)}"
 
 
 def counted(outcome: Outcome) -> str:
     """The start of the time that is counted."""
-    what = (
-        "what stayed unanswered was first sent"
-        if outcome.since == "asked"
-        else (f"the {OTHER[outcome.side]} was last heard")
-    )
-    return f", counted from when {what}"
+    asked, heard = "what stayed unanswered was first sent", f"the {OTHER[outcome.side]} was last heard"
+    return f", counted from when {asked if outcome.since == 'asked' else heard}"
 
 
 def _rounded(nanoseconds: int) -> str:
@@ -174,9 +162,11 @@ class Likeness:
     def sentence(self) -> str:
         """The same in words."""
         if self.holds:
+            # Of long times a share: Linux's timers are coarse.
+            share = f" ({self.off_share:.1%} of its time)" if self.off_s > 1 else ""
             return (
                 f"Under the captured settings the model does what the capture shows: {self.compared} "
-                f"segments are the same, none more than {max(self.off_s, 0.01):.2g} s{self._share()} off."
+                f"segments are the same, none more than {max(self.off_s, 0.01):.2g} s{share} off."
             )
         return (
             f"Under the captured settings the model does not do all that the capture shows "
@@ -184,24 +174,21 @@ class Likeness:
             "with care."
         )
 
-    def _share(self) -> str:
-        """Of long times: Linux's timers are coarse."""
-        return f" ({self.off_share:.1%} of its time)" if self.off_s > 1 else ""
-
 
 def compare(work: Workload, model: Trace) -> Likeness:
     """The capture that `work` was taken from, and what the model's run would have looked like there."""
     near = CLIENT if work.near[CLIENT] <= work.near[SERVER] else SERVER
     if work.unanswered is not None:
         near = work.unanswered.side  # what stayed unanswered passed here
-    theirs = _witness(_plain(work), work.midstream)
-    ours = _witness(_seen(model, near), work.midstream)
+    hosts = {CLIENT: work.client.address, SERVER: work.server.address}
+    capture = Trace("", "capture", hosts=hosts, packets=list(work.packets), end=work.end)
+    theirs, ours = (_scoped(trace, work.midstream) for trace in (capture, _seen(model, near)))
     end = (work.end - work.began) / SECOND
     compared = same = 0
     off = share = 0.0
     differs: list[tuple[float, str]] = []
     for side, other in OTHER.items():
-        captured, played = (witness.segments(side, other).get(0, []) for witness in (theirs, ours))
+        captured, played = (run.segments(side, other).get(0, []) for run in (theirs, ours))
         compared += len(captured)
         for one, its in zip(played, captured, strict=False):
             if one.says != its.says:
@@ -238,17 +225,12 @@ def _at(event: Event) -> str:
     return f"{event.says} at {event.t:.3f} s"
 
 
-def _witness(trace: Trace, midstream: bool) -> ScopedRun:
+def _scoped(trace: Trace, midstream: bool) -> ScopedRun:
     if midstream and trace.packets:
         first = next((p.t for p in trace.packets if p.segment.length), trace.packets[0].t)
         trace = replace(trace, packets=[p for p in trace.packets if p.t >= first])
         return ScopedRun(trace, Scope(since=first))
     return ScopedRun(trace, Scope())
-
-
-def _plain(work: Workload) -> Trace:
-    hosts = {CLIENT: work.client.address, SERVER: work.server.address}
-    return Trace("", "capture", hosts=hosts, packets=list(work.packets), end=work.end)
 
 
 def _seen(model: Trace, near: str) -> Trace:
@@ -299,16 +281,11 @@ class WhatIf:
         return round(self.outcome.after / SECOND, 1) if self.outcome.kind == "failed" else None
 
     @property
-    def reproduces(self) -> str:
-        """Whether the model under the captured settings shows what the capture shows, in one sentence."""
-        return self.likeness.sentence
-
-    @property
     def label(self) -> str:
         """The changed run's name: ``with user_timeout_s = 30``; how many changes there are if not one."""
         if len(self.changes) == 1:
             ((name, value),) = self.changes.items()
-            return f"with {name} = {value:g}" if not isinstance(value, str) else f"with {name} = {value}"
+            return f"with {name} = {value if isinstance(value, str) else format(value, 'g')}"
         return f"with {len(self.changes)} changes" if self.changes else "by the model"
 
     def __repr__(self) -> str:
@@ -345,7 +322,9 @@ def what_if(
         "keepalive_probes": keepalive_probes, "user_timeout_s": user_timeout_s, "retries2": retries2,
     }  # fmt: skip
     _check(side, cause, firewall_idle_s, expired)
-    work, warnings = shortened(workload(_last_of(connection)))
+    # Of a long connection its end is replayed, which decides.
+    last = replace(connection, packets=connection.packets[-MOST_PLAYED:])
+    work, warnings = shortened(workload(last))
     refuse_stalled(work)
     left_out = not_replayed(work)
     reasons = (*left_out, *(each.partition(" (")[0] for each in warnings))
@@ -360,7 +339,9 @@ def what_if(
     wanted = {name: value for name, value in asked.items() if value is not None}
     case = _Case(work, side, sockets, sockets[side].with_values(**wanted))
     _check_user_timeout(case.socket, work)
-    plan = plan_of(work, cause, firewall_idle_s, expired, _asks_after(sockets))
+    # The shorter keepalive idle time of both sides, seconds; 0 where neither has keepalive.
+    idle = min((each.keepalive_idle_s for each in sockets.values() if each.keepalive_idle_s), default=0)
+    plan = plan_of(work, cause, firewall_idle_s, expired, idle)
     model, changed = case.run(sockets[side], plan.captured), case.run(case.socket, plan.changed)
     was, outcome = case.outcome(model, plan.captured), case.outcome(changed, plan.changed)
     likeness = compare(work, model)
@@ -372,13 +353,6 @@ def what_if(
     inferences = (*of_the_network(work, plan), *settings[side][1])
     warnings += tuple(connection.warnings) + left_out + _without_effect(case.socket, wanted)
     return WhatIf(answer, connection, model, changed, changes, was, outcome, likeness, inferences, warnings)
-
-
-def _last_of(connection: Trace) -> Trace:
-    """The part of a long connection that is replayed: its end, which decides."""
-    if len(connection.packets) <= MOST_PLAYED:
-        return connection
-    return replace(connection, packets=connection.packets[-MOST_PLAYED:])
 
 
 @dataclass(frozen=True)
@@ -401,13 +375,14 @@ class _Case:
         followed = workload(trace).followed
         last = followed.unanswered(self.work.round_trip, first=self.side)
         # Nothing shows whether the machine of a peer that is gone still runs.
+        ends = [(s.host, s.state) for s in trace.sockets_at(trace.end)]
         left = not fault.breaks and any(
-            s.host == OTHER[self.side] and s.state not in ("LISTEN", "TIME_WAIT")
-            for s in trace.sockets_at(trace.end)
+            host == OTHER[self.side] and state not in ("LISTEN", "TIME_WAIT") for host, state in ends
         )
         cut = bool(fault.breaks) or any(n.text.startswith("forgets") for n in trace.notes)
         if last is None or last.side != self.side:
-            if last is None and not (cut and self._open(trace)):
+            # Cut off, and the side still has a connection that the other could use?
+            if last is None and not (cut and (self.side, "ESTABLISHED") in ends):
                 return Outcome("lived", self.side, closed=closed_by(self.work))
             heard = max((p.arrives or 0 for p in followed.packets if p.receiver == self.side), default=0)
             return Outcome("waits", self.side, None, trace.end - heard, "heard", left)
@@ -415,10 +390,6 @@ class _Case:
         if last.ended is None:
             return Outcome("waits", self.side, None, trace.end - began, since, left)
         return Outcome("failed", self.side, last.error, last.ended - began, since, left)
-
-    def _open(self, trace: Trace) -> bool:
-        """The side still has a connection at the end that the other could use."""
-        return any(s.host == self.side and s.state == "ESTABLISHED" for s in trace.sockets_at(trace.end))
 
 
 def _doubts(case: _Case, plan: ReplayPlan, outcome: Outcome) -> list[str]:
@@ -451,11 +422,6 @@ def _guessed(answer: str, likeness: Likeness, reasons: tuple[str, ...]) -> str:
         f"The model does not reproduce this capture ({why}), so take this as a guess: "
         f"{answer[:1].lower()}{answer[1:]}"
     )
-
-
-def _asks_after(sockets: dict[str, SocketSettings]) -> float:
-    """The shorter keepalive idle time of both sides, seconds; 0 where neither has keepalive."""
-    return min((each.keepalive_idle_s for each in sockets.values() if each.keepalive_idle_s), default=0)
 
 
 def _check(side: str, cause: str, firewall_idle_s: float | None, expired: str | None) -> None:

@@ -7,15 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Result, SocketOptions
-from tcplab.core.knobs import (
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    RETRIES2,
-    USER_TIMEOUT,
-    Parameters,
-    knob,
-)
+from tcplab.core import knobs
 from tcplab.core.releases import NEWEST
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Trace
@@ -32,25 +24,23 @@ IN_FLIGHT_S, RETRY_S = 1100, 125
 
 
 @dataclass(frozen=True, kw_only=True)
-class SocketSettings(Parameters):
+class SocketSettings(knobs.Parameters):
     """The settings of one side's socket; checked when made."""
 
     name = "what_if"
 
-    keepalive_idle_s: float = knob(KEEPALIVE_IDLE, default=0)
-    keepalive_interval_s: float = knob(KEEPALIVE_INTERVAL, default=75)
-    keepalive_probes: int = knob(KEEPALIVE_PROBES, default=9)
-    user_timeout_s: float = knob(USER_TIMEOUT, default=0)
-    retries2: int = knob(RETRIES2, default=15)
+    keepalive_idle_s: float = knobs.knob(knobs.KEEPALIVE_IDLE, default=0)
+    keepalive_interval_s: float = knobs.knob(knobs.KEEPALIVE_INTERVAL, default=75)
+    keepalive_probes: int = knobs.knob(knobs.KEEPALIVE_PROBES, default=9)
+    user_timeout_s: float = knobs.knob(knobs.USER_TIMEOUT, default=0)
+    retries2: int = knobs.knob(knobs.RETRIES2, default=15)
 
     def options(self) -> SocketOptions:
         """The options that a program sets."""
         return SocketOptions(
-            keepalive_idle_s=self.keepalive_idle_s,
-            keepalive_interval_s=self.keepalive_interval_s,
-            keepalive_probes=self.keepalive_probes,
-            user_timeout_s=self.user_timeout_s,
-        )
+            keepalive_idle_s=self.keepalive_idle_s, keepalive_interval_s=self.keepalive_interval_s,
+            keepalive_probes=self.keepalive_probes, user_timeout_s=self.user_timeout_s,
+        )  # fmt: skip
 
     def patience(self) -> float:
         """How long it can take to give up, seconds."""

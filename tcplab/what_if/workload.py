@@ -11,24 +11,15 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from operator import attrgetter
 
+from tcplab import follow
 from tcplab.core.connections import answers, opens
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, seq_diff
 from tcplab.core.text import duration, plural
 from tcplab.core.trace import Packet, Trace
-from tcplab.follow import (
-    CLIENT,
-    KEEPALIVE,
-    OTHER,
-    PATIENCE,
-    RETRANSMISSION,
-    SERVER,
-    WINDOW_PROBE,
-    Followed,
-    Unanswered,
-    classify,
-)
+from tcplab.follow import CLIENT, OTHER, SERVER, Followed, Unanswered
 from tcplab.model.rules import ACCEPTED
 
 #: What a program can do to its end of a connection.
@@ -76,9 +67,8 @@ class Workload:
     midstream: bool
     #: What stayed without an answer; None when nothing did.
     unanswered: Unanswered | None
-    #: The longest silence after which it went on, and when that began; nanoseconds.
+    #: The longest silence after which it went on, nanoseconds.
     quiet: int = 0
-    quiet_since: int = 0
     #: The connection itself, its ends named `client` and `server`.
     followed: Followed = field(default=Followed(Trace("", "capture")), repr=False)
 
@@ -103,10 +93,14 @@ def workload(trace: Trace) -> Workload:
     packets = _named(trace, {client: CLIENT, server: SERVER})
     followed = Followed(replace(trace, packets=packets))
     seen_by_both = trace.bench != "capture"
-    near = _round_trip_of_run(packets) if seen_by_both else _near(packets)
+    flights = [p.arrives - p.t for p in packets if p.arrives is not None and p.kind != "forged"]
+    near = dict.fromkeys(OTHER, min(flights, default=0)) if seen_by_both else _near(packets)
     lag = dict.fromkeys(OTHER, 0) if seen_by_both else near
     unanswered = followed.unanswered(near[CLIENT] + near[SERVER])
-    quiet, since = _longest_silence(packets, unanswered)
+    # The longest time in which nothing passed and after which the connection still worked.
+    until = packets[-1].t if unanswered is None else unanswered.heard
+    passed = [p.t for p in packets if p.arrives is not None and p.t <= until]
+    quiet = max((later - one for one, later in pairwise(passed)), default=0)
     offers = [p.segment.mss for p in packets if p.segment.flags & SYN and p.segment.mss]
     option = 12 * any(p.segment.timestamps is not None for p in packets)
     return Workload(
@@ -114,7 +108,7 @@ def workload(trace: Trace) -> Workload:
         mss=min(offers) - option if offers else USUAL_MSS,
         began=packets[0].t, end=followed.end,
         midstream=not any(p.segment.flags & SYN for p in packets),
-        unanswered=unanswered, quiet=quiet, quiet_since=since, followed=followed,
+        unanswered=unanswered, quiet=quiet, followed=followed,
     )  # fmt: skip
 
 
@@ -154,7 +148,7 @@ def refuse_stalled(work: Workload) -> None:
     """
     for side, other in OTHER.items():
         stalled, _ = work.followed.stalled(side)
-        if work.unanswered is None and stalled >= PATIENCE:
+        if work.unanswered is None and stalled >= follow.PATIENCE:
             raise ParameterError(
                 f"connection stood still because the {side} did not read (its window was 0 for "
                 f"{duration(stalled)}, and the {other} had to wait): what_if does not play readers; the "
@@ -169,14 +163,14 @@ def not_replayed(work: Workload) -> tuple[str, ...]:
     if resets:
         what = "A RST" if len(resets) == 1 else f"{len(resets)} RSTs"
         sentences.append(f"{what} ended nothing here: forged or late ones are not played.")
-    probed = any(p.kind == WINDOW_PROBE for p in work.packets)
+    probed = any(p.kind == follow.WINDOW_PROBE for p in work.packets)
     if probed or any(work.followed.stalled(side)[1] for side in OTHER):
         sentences.append(
             "A receiver was slow here, and its window closed: the programs of the model read at once, so "
             "that such waits are not in its runs."
         )
     until = work.unanswered.asked if work.unanswered else work.end + 1
-    repeated = [p for p in work.packets if p.kind == RETRANSMISSION and p.t < until]
+    repeated = [p for p in work.packets if p.kind == follow.RETRANSMISSION and p.t < until]
     if repeated:
         what = f"{plural(len(repeated), 'segment')} {'was' if len(repeated) == 1 else 'were'}"
         sentences.append(f"{what} sent again here while the way still worked: single losses are not played.")
@@ -212,19 +206,11 @@ def _ends(trace: Trace) -> tuple[Endpoint, Endpoint]:
 def _named(trace: Trace, names: Mapping[Endpoint, str]) -> list[Packet]:
     """This connection's packets, each side by its role; a middlebox's RST has the peer's name."""
     packets = [
-        Packet(
-            p.t, names[p.segment.source], names[p.segment.destination], p.segment, p.arrives, p.fate,
-            p.verdict, p.kind,
-        )
-        for p in sorted(trace.packets, key=lambda p: p.t)
-    ]  # fmt: skip
-    classify(packets)
+        replace(p, sender=names[p.segment.source], receiver=names[p.segment.destination])
+        for p in sorted(trace.packets, key=attrgetter("t"))
+    ]
+    follow.classify(packets)
     return packets
-
-
-def _round_trip_of_run(packets: Sequence[Packet]) -> dict[str, int]:
-    flights = [p.arrives - p.t for p in packets if p.arrives is not None and p.kind != "forged"]
-    return dict.fromkeys(OTHER, min(flights, default=0))
 
 
 def _near(packets: Sequence[Packet]) -> dict[str, int]:
@@ -352,7 +338,8 @@ def _reads_on(packets: Sequence[Packet], fin: Packet) -> bool:
 
 
 def _is_data(p: Packet) -> bool:
-    return bool(p.segment.length) and not p.segment.flags & RST and p.kind not in (KEEPALIVE, WINDOW_PROBE)
+    is_probe = p.kind in (follow.KEEPALIVE, follow.WINDOW_PROBE)
+    return bool(p.segment.length) and not p.segment.flags & RST and not is_probe
 
 
 def _event(
@@ -375,11 +362,3 @@ def _is_by_program(p: Packet, unanswered: Unanswered | None, events: Sequence[Ap
     if any(event.side == p.sender and event.call in (CLOSE, SHUTDOWN) for event in events):
         return bool(p.segment.flags & ACK)  # a socket that is gone sends none
     return unanswered is None
-
-
-def _longest_silence(packets: Sequence[Packet], unanswered: Unanswered | None) -> tuple[int, int]:
-    """The longest time in which nothing passed and after which the connection still worked."""
-    until = packets[-1].t if unanswered is None else unanswered.heard
-    passed = [p.t for p in packets if p.arrives is not None and p.t <= until]
-    longest = max(pairwise(passed), key=lambda gap: gap[1] - gap[0], default=(0, 0))
-    return longest[1] - longest[0], longest[0]

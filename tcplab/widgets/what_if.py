@@ -234,6 +234,6 @@ def _grounds(answer: WhatIf) -> str:
     )
     warnings = "".join(f"<p>⚠ {escape(each)}</p>" for each in answer.warnings)
     return (
-        f"{warnings}<p>{escape(answer.reproduces)}</p>"
+        f"{warnings}<p>{escape(answer.likeness.sentence)}</p>"
         f"<details><summary>What this rests on</summary><table>{rows}</table></details>"
     )
