@@ -113,7 +113,7 @@ class Check:
     left_behind: str = ""
     #: The timer that decides.
     winner: str = ""
-    #: Which settings or boxes make the right side: for the remedies.
+    #: Which settings or middleboxes make the right side: for the remedies.
     about: tuple[str, ...] = ()
 
     @property
@@ -176,11 +176,11 @@ class Inequalities:
 
     def _forgets(self, i: int) -> Iterator[Check]:
         leg, lost = self.environment.legs[i], self.environment.lost_probes
-        boxes = [box for box in leg.middleboxes if box.kind == "layer4" and box.idle_s]
-        if not boxes:
+        layer4 = [each for each in leg.middleboxes if each.kind == "layer4" and each.idle_s]
+        if not layer4:
             return
         # A middlebox that takes a connection up again does no harm, however soon it forgets.
-        box = min(boxes, key=lambda each: (each.expired == "reopen", each.idle_s))
+        middlebox = min(layer4, key=lambda each: (each.expired == "reopen", each.idle_s))
         ends = [end for end in (self.force.client(i), self.force.server(i)) if end]
         best = min(ends, key=lambda end: end.longest_gap(lost), default=None)
         left = best.longest_gap(lost) if best else inf
@@ -188,35 +188,36 @@ class Inequalities:
         if best:
             silent = f"{max(best.idle_s, best.interval_s):g} + {best.interval_s:g} x {lost}"
             sum_ = f"{silent} = {left:g} s ({title(best.product)})"
-        holds = bool(best and best.beats(box.idle_s, lost))
+        holds = bool(best and best.beats(middlebox.idle_s, lost))
         check = Check(
             inequality=1, name="keepalive before the box", leg=leg.name, holds=holds, left=left,
-            right=box.idle_s, numbers=f"{sum_} < {number(box.idle_s)} ({box.name})", about=(box.name,),
+            right=middlebox.idle_s, numbers=f"{sum_} < {number(middlebox.idle_s)} ({middlebox.name})",
+            about=(middlebox.name,),
             says=f"A probe restarts the box's timer, even if {plural(lost, 'probe')} before it get lost.",
         )  # fmt: skip
-        yield check if check.holds else self._forgotten(check, i, box)
+        yield check if check.holds else self._forgotten(check, i, middlebox)
 
-    def _forgotten(self, check: Check, i: int, box: MiddleboxSettings) -> Check:
+    def _forgotten(self, check: Check, i: int, middlebox: MiddleboxSettings) -> Check:
         """The worse outcome of a long query and of an idle session, if either is long enough."""
         endings, answer = [], self.force.answer(i)
         # A driver that gives up earlier also ends the silence: inequality 2 covers that.
         query = min(self.environment.longest_silent_query_s, answer or inf)
         silences = {"long_query": query, "next_query": self.force.rests(i)[0]}
         for waiting_for, quiet in silences.items():
-            if quiet >= box.idle_s and (ending := self._behind(i, box, waiting_for, quiet)):
+            if quiet >= middlebox.idle_s and (ending := self._behind(i, middlebox, waiting_for, quiet)):
                 endings.append((ending.after_s, waiting_for, quiet, ending))
         if not endings:
             why = "with the next segment the box takes the connection up again."
-            if max(silences.values()) < box.idle_s:
-                why = f"nothing is ever silent for {words(box.idle_s)}."
+            if max(silences.values()) < middlebox.idle_s:
+                why = f"nothing is ever silent for {words(middlebox.idle_s)}."
             return replace(check, holds=True, says=f"Probes come too late, but {why}")
         _, waiting_for, quiet, ending = max(endings)
         what = "query" if waiting_for == "long_query" else "rest of a session"
         client, first = self.force.client(i), ""
-        if client and client.beats(box.idle_s):
-            late = words(client.probe_after(1)) + ("" if client.beats(box.idle_s, 1) else ", too late")
+        if client and client.beats(middlebox.idle_s):
+            late = words(client.probe_after(1)) + ("" if client.beats(middlebox.idle_s, 1) else ", too late")
             first = f"The first probe comes in time; but let it be lost, and the next comes after {late}. "
-        elif client and client.idle_s < box.idle_s:
+        elif client and client.idle_s < middlebox.idle_s:
             first = f"The first probe comes in time, the next only {words(client.interval_s)} later. "
         product = self.environment.client_of(i)
         heard, error = ending.after_s, ending.error
@@ -225,24 +226,24 @@ class Inequalities:
             winner = USER
         if answer and (limit := answer + (0 if waiting_for == "long_query" else quiet)) < heard:
             heard, error, winner = limit, READ_TIMEOUT, READ
-        if box.expired == "reset_both":
+        if middlebox.expired == "reset_both":
             winner = BOX
         return replace(
             check,
-            says=f"{first}{box.name} forgets a silent {what} after {words(box.idle_s)}.",
-            breaks_after_s=box.idle_s, heard_after_s=heard,
+            says=f"{first}{middlebox.name} forgets a silent {what} after {words(middlebox.idle_s)}.",
+            breaks_after_s=middlebox.idle_s, heard_after_s=heard,
             message=printed(product, error) if heard < inf else "",
             left_behind=self._session_left(i, ending), winner=winner,
         )  # fmt: skip
 
-    def _behind(self, i: int, box: MiddleboxSettings, waiting_for: str, quiet: float) -> runs.Ending | None:
+    def _behind(self, i: int, middlebox: MiddleboxSettings, wait: str, quiet: float) -> runs.Ending | None:
         """The run, with as few lost probes as make the client's keepalive too late."""
         keepalive, lost = self.force.client(i), self.environment.lost_probes
         if keepalive:
-            gone = next((n for n in range(lost) if not keepalive.beats(box.idle_s, n)), lost)
+            gone = next((n for n in range(lost) if not keepalive.beats(middlebox.idle_s, n)), lost)
             keepalive = keepalive.after_losing(gone)
         return runs.behind_middlebox(
-            box.idle_s, box.expired, waiting_for, quiet, keepalive, self.force.user_timeout(i),
+            middlebox.idle_s, middlebox.expired, wait, quiet, keepalive, self.force.user_timeout(i),
             self.force.linux(products.RETRIES2), self.environment.linux,
         )  # fmt: skip
 
@@ -280,8 +281,8 @@ class Inequalities:
 
     def _middleboxes(self, i: int, *kinds: str) -> list[Timer]:
         """The idle timers of a leg's middleboxes of these kinds."""
-        boxes = self.environment.legs[i].middleboxes
-        return [Timer(box.idle_s, box.name, box.name) for box in boxes if box.kind in kinds and box.idle_s]
+        these = (each for each in self.environment.legs[i].middleboxes if each.kind in kinds and each.idle_s)
+        return [Timer(each.idle_s, each.name, each.name) for each in these]
 
     def _idle_closes(self, i: int) -> Iterator[Check]:
         (rests, what), env = self.force.rests(i), self.environment
@@ -349,19 +350,19 @@ class Inequalities:
         age = self.force.of(products.AGE, holder) or inf
         name = products.AGE.get(holder, "")
         who = f"{title(holder)}'s {name}" if name else "nobody replaces connections"
-        for box in (each for each in env.legs[i].middleboxes if each.age_s):
+        for middlebox in (each for each in env.legs[i].middleboxes if each.age_s):
             broken = {
-                "says": f"{box.name} ends connections of {words(box.age_s)}, in use or not.",
-                "breaks_after_s": box.age_s, "heard_after_s": box.age_s,
+                "says": f"{middlebox.name} ends connections of {words(middlebox.age_s)}, in use or not.",
+                "breaks_after_s": middlebox.age_s, "heard_after_s": middlebox.age_s,
                 "message": printed(env.client_of(i), END_OF_FILE), "winner": BOX,
                 "left_behind": "A transaction that was open is rolled back.",
             }  # fmt: skip
             own = self.force.in_own_unit(f"{holder}.{name}") if name else ""
             yield _check(
-                age < box.age_s, "Connections are replaced before.", broken, inequality=3,
-                name="replaced before the age limit", leg=env.legs[i].name, left=age, right=box.age_s,
-                about=(box.name, holder),
-                numbers=f"{who}{own}: {number(age)} < {number(box.age_s)} ({box.name})",
+                age < middlebox.age_s, "Connections are replaced before.", broken, inequality=3,
+                name="replaced before the age limit", leg=env.legs[i].name, left=age, right=middlebox.age_s,
+                about=(middlebox.name, holder),
+                numbers=f"{who}{own}: {number(age)} < {number(middlebox.age_s)} ({middlebox.name})",
             )  # fmt: skip
 
     # -- 4: how soon -------------------------------------------------------------------------
@@ -480,11 +481,11 @@ class Inequalities:
             "local ports of a host", env.connects_per_s, self.force.ports(), time_wait, reuse, "", "linux"
         )
         leg = env.legs[0]
-        for box in leg.middleboxes:
-            if box.ports:
+        for nat in leg.middleboxes:
+            if nat.ports:
                 rate = env.connects_per_s * env.instances
-                name = f"ports of {box.name}"
-                yield self._churn(name, rate, box.ports, box.time_wait_s, 0, leg.name, box.name)
+                name = f"ports of {nat.name}"
+                yield self._churn(name, rate, nat.ports, nat.time_wait_s, 0, leg.name, nat.name)
 
     def _churn(
         self, name: str, rate: float, ports: int, time_wait: float, reuse: int, leg: str, about: str
