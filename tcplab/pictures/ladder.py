@@ -19,7 +19,6 @@ order, empty or not, which lets a widget update a figure in place:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -30,26 +29,11 @@ from tcplab.core.text import duration
 from tcplab.core.trace import Call, Packet, SocketSample, Trace
 from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE
 from tcplab.pictures import theme as look
+from tcplab.pictures import timeaxis
 from tcplab.pictures.overlay import BOTH, LINUX, Overlay
 from tcplab.pictures.text import call_lines, hover_texts, is_error, words
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, Theme, filled, rectangle
-from tcplab.pictures.timeaxis import (
-    HALF_OPEN,
-    ROW,
-    SHORTEST_GAP,
-    STUMP,
-    Interval,
-    Placement,
-    TimeAxis,
-    drawn_sockets,
-    hosts_of,
-    last_instant,
-    middleboxes_of,
-    place,
-    tick_texts,
-    time_axis,
-    timers,
-)
+from tcplab.pictures.timeaxis import ROW, STUMP, Interval, hosts_of, middleboxes_of, place, time_axis
 
 __all__ = ["ARROWS", "MAX_HEIGHT", "Picture", "draw", "ladder", "time_axis"]
 
@@ -124,13 +108,9 @@ def sending_kind(packet: Packet) -> str:
 
 
 def ladder(
-    trace: Trace,
-    *,
-    at: int | None = None,
-    upto: int | None = None,
-    title: str | None = None,
+    trace: Trace, *, at: int | None = None, upto: int | None = None, title: str | None = None,
     dark: bool = False,
-) -> go.Figure:
+) -> go.Figure:  # fmt: skip
     """The ladder of a trace.
 
     `at` (nanoseconds) draws a cursor line at that instant; `upto` draws only what had happened until
@@ -141,14 +121,9 @@ def ladder(
 
 
 def draw(
-    trace: Trace,
-    *,
-    at: int | None = None,
-    upto: int | None = None,
-    title: str | None = None,
-    dark: bool = False,
-    overlay: Sequence[Overlay] = (),
-) -> Picture:
+    trace: Trace, *, at: int | None = None, upto: int | None = None, title: str | None = None,
+    dark: bool = False, overlay: Sequence[Overlay] = (),
+) -> Picture:  # fmt: skip
     """What `ladder` shows, as plain data together with its time axis.
 
     `overlay`: for every packet who sent it, where a run on Linux is drawn over the model's (`overlay.py`).
@@ -157,15 +132,10 @@ def draw(
     captions, labels, sides = Text(), Text(), Sides(geometry)
     states, calls, timers = sides.states(), sides.calls(), sides.timers()
     data = [
-        _lifelines(geometry, captions),
-        *entries(geometry),
-        _notes(geometry, captions),
-        *states,
-        *timers,
-        calls,
-        *_arrows(geometry, labels, overlay),
-    ]
-    layout = _layout(geometry, sides, captions, title)
+        _lifelines(geometry, captions), *entries(geometry), _notes(geometry, captions),
+        *states, *timers, calls, *_arrows(geometry, labels, overlay),
+    ]  # fmt: skip
+    layout = _layout(geometry, sides, title)
     data += [
         captions.trace("captions", geometry.colours),
         labels.trace("labels", geometry.colours),
@@ -255,13 +225,10 @@ def _arrows(geometry: Geometry, labels: Text, overlay: Sequence[Overlay]) -> lis
     for kind, mark in ARROWS.items():
         turns = mark.symbol.startswith("arrow")
         marker = {
-            "symbol": mark.symbol,
-            "size": lines[kind].size,
-            "angleref": "previous" if turns else "up",
-            "color": colours[kind],
-            "opacity": 1,
+            "symbol": mark.symbol, "size": lines[kind].size, "angleref": "previous" if turns else "up",
+            "color": colours[kind], "opacity": 1,
             "line": {"width": 1 if turns else 2.5, "color": colours[kind]},
-        }
+        }  # fmt: skip
         line = {"color": colours[kind], "width": mark.width, "dash": mark.dash}
         index = lines[kind].index
         made.append(lines[kind].trace(kind, mode="lines+markers", customdata=index, line=line, marker=marker))
@@ -299,28 +266,19 @@ def _cursor(geometry: Geometry, at: int | None) -> dict[str, Any]:
     edge = geometry.wide * EDGE
     y = None if at is None else geometry.axis.bottom_of(at) + 3
     text = "" if at is None else f"at {duration(at - geometry.trace.start)}"
+    colour = geometry.colours.cursor
     return {
-        "type": "scatter",
-        "name": "cursor",
-        "x": [-edge, geometry.wide + edge],
-        "y": [y, y],
-        "mode": "lines+markers",
-        "hovertext": [text, text],
-        "hoverinfo": "text",
-        "line": {"color": geometry.colours.cursor, "width": 2, "dash": "dash"},
-        "marker": {
-            "symbol": ["triangle-right", "triangle-left"],
-            "size": 12,
-            "color": geometry.colours.cursor,
-        },
-        "cliponaxis": False,
-    }
+        "type": "scatter", "name": "cursor", "mode": "lines+markers", "cliponaxis": False,
+        "x": [-edge, geometry.wide + edge], "y": [y, y], "hovertext": [text, text], "hoverinfo": "text",
+        "line": {"color": colour, "width": 2, "dash": "dash"},
+        "marker": {"symbol": ["triangle-right", "triangle-left"], "size": 12, "color": colour},
+    }  # fmt: skip
 
 
-def _layout(geometry: Geometry, sides: Sides, captions: Text, title: str | None) -> dict[str, Any]:
+def _layout(geometry: Geometry, sides: Sides, title: str | None) -> dict[str, Any]:
     # Margins in steps of 40 px: the picture keeps still while a slider moves.
     left, right = (_step(n * look.CHARACTER + 24) for n in sides.columns())
-    ticks = tick_texts([t - geometry.trace.start for t, _ in geometry.axis.ticks])
+    ticks = timeaxis.tick_texts([t - geometry.trace.start for t, _ in geometry.axis.ticks])
     times = _step(max(map(len, ticks), default=3) * look.CHARACTER + 8)
     top, bottom = -float(_HEAD), max(geometry.axis.height, 60.0) + _FOOT
     shown = min(bottom - top, MAX_HEIGHT)
@@ -341,16 +299,11 @@ def _layout(geometry: Geometry, sides: Sides, captions: Text, title: str | None)
         "dragmode": "pan" if shown < bottom - top else False,
         "xaxis": look.axis(range=[-edge, geometry.wide + edge], fixedrange=True),
         "yaxis": look.axis(
-            range=[top + shown, top],
-            showticklabels=True,
-            tickmode="array",
-            tickvals=[y for _, y in geometry.axis.ticks],
-            ticktext=ticks,
-            tickfont={"color": geometry.colours.soft},
-            ticklabelstandoff=left,
-            fixedrange=shown == bottom - top,
+            range=[top + shown, top], fixedrange=shown == bottom - top, showticklabels=True,
+            tickmode="array", tickvals=[y for _, y in geometry.axis.ticks], ticktext=ticks,
+            tickfont={"color": geometry.colours.soft}, ticklabelstandoff=left,
         ),
-    }
+    }  # fmt: skip
 
 
 def _step(px: float) -> int:
@@ -361,42 +314,25 @@ def _step(px: float) -> int:
 STATE_BAR, TIMER_BAR, BRACKET, ASIDE, EDGE = 0.022, 0.042, 0.056, 0.068, 0.075
 
 
-@dataclass(slots=True)
 class Geometry:
     """Where things are in one ladder: lifelines, distances from them, and what is drawn at all."""
 
-    trace: Trace
-    colours: Theme
-    #: Draw only what had happened until then, nanoseconds; None: everything.
-    upto: int | None
-    placed: Placement = field(init=False)
-    hosts: list[str] = field(init=False)
-    #: x of every lifeline.
-    x: dict[str, int] = field(init=False)
-    #: Hosts with neighbours on both sides, such as a proxy.
-    inner: set[str] = field(init=False)
-    #: Lifelines without an address: they have entries and no sockets.
-    middleboxes: set[str] = field(init=False)
-    #: x between the outermost lifelines.
-    wide: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.placed = place(self.trace)
-        self.hosts = hosts_of(self.trace)
-        self.x = {host: i for i, host in enumerate(self.hosts)}
-        self.inner = set(self.hosts[1:-1])
-        self.middleboxes = middleboxes_of(self.trace)
-        self.wide = max(len(self.hosts) - 1, 1)
-
-    @property
-    def axis(self) -> TimeAxis:
-        """Time to y and back."""
-        return self.placed.axis
-
-    @property
-    def middle(self) -> float:
-        """x half way between the outermost lifelines."""
-        return self.wide / 2
+    def __init__(self, trace: Trace, colours: Theme, upto: int | None) -> None:
+        self.trace, self.colours = trace, colours
+        #: Draw only what had happened until then, nanoseconds; None: everything.
+        self.upto = upto
+        self.placed = place(trace)
+        self.axis = self.placed.axis
+        hosts = hosts_of(trace)
+        #: x of every lifeline.
+        self.x = {host: i for i, host in enumerate(hosts)}
+        #: Hosts with neighbours on both sides, such as a proxy.
+        self.inner = set(hosts[1:-1])
+        #: Lifelines without an address: they have entries and no sockets.
+        self.middleboxes = middleboxes_of(trace)
+        #: x between the outermost lifelines, and half way between them.
+        self.wide = max(len(hosts) - 1, 1)
+        self.middle = self.wide / 2
 
     def aside(self, host: str) -> float:
         """x for a line of text about a host: in the middle, but on no lifeline."""
@@ -450,7 +386,7 @@ class Sides:
         self.colours = geometry.colours
         #: All words beside the lifelines.
         self.text = Text()
-        self._taken: dict[str, list[float]] = {host: [] for host in geometry.hosts}
+        self._taken: dict[str, list[float]] = {host: [] for host in geometry.x}
         self._peers = {
             (sample.host, sample.local.port): sample.remote.address
             for sample in geometry.trace.sockets
@@ -484,7 +420,7 @@ class Sides:
             if not geometry.is_drawn(interval.began) or interval.host in geometry.middleboxes:
                 continue
             about = self._about(interval)
-            is_half = interval.name == HALF_OPEN
+            is_half = interval.name == timeaxis.HALF_OPEN
             colour = self.colours.error if is_half else self.colours.soft
             peer = interval.sample.remote.address
             self._say(interval.host, y, escape(_state_words(interval), False), colour, about, peer)
@@ -528,7 +464,7 @@ class Sides:
         lines = {timer: Line() for timer in look.TIMERS}
         named = set()
         bottom = geometry.bottom()
-        for interval in timers(geometry.trace):
+        for interval in timeaxis.timers(geometry.trace):
             is_here = interval.host not in geometry.middleboxes and geometry.is_drawn(interval.began)
             if not is_here or interval.name not in lines:
                 continue
@@ -539,7 +475,7 @@ class Sides:
             lines[interval.name].add(_bar(x, top, end), about)
             # Named where it runs first, and wherever it runs for long.
             this = (interval.host, interval.name, geometry.out(interval.host, peer))
-            if this in named and interval.ended - interval.began < SHORTEST_GAP:
+            if this in named and interval.ended - interval.began < timeaxis.SHORTEST_GAP:
                 continue
             y = self._free_row(interval, top + ROW / 2, end)
             if y is not None:
@@ -607,7 +543,7 @@ class Sides:
 
 def _state_words(interval: Interval) -> str:
     """The text beside a state's bar."""
-    if interval.name == HALF_OPEN:
+    if interval.name == timeaxis.HALF_OPEN:
         return f"⚠ half-open: {interval.gone} has gone"
     return "closed" if interval.name == "CLOSED" else interval.name.replace("_", "-")
 
@@ -627,7 +563,7 @@ ENTRY_TIMERS = {"idle": MarkStyle("open"), "close": MarkStyle("repeat", "/")}
 def entries(geometry: Geometry) -> list[dict[str, Any]]:
     """Outlines of all entries, and what is left of their timers; empty where there is no middlebox."""
     outlines, left = Line(), {timer: Line() for timer in ENTRY_TIMERS}
-    for lane, samples in drawn_sockets(geometry.trace) if geometry.middleboxes else ():
+    for lane, samples in timeaxis.drawn_sockets(geometry.trace) if geometry.middleboxes else ():
         if samples[0].host in geometry.middleboxes:
             x = geometry.x[samples[0].host] + 4 * lane * HALF * geometry.wide
             for entry in _split(samples):
@@ -673,7 +609,7 @@ def _entry(
     about = f"<b>entry</b> of {host}, {duration(first.t - start)} {until}<br>{ends}"
     outlines.add(rectangle(x - half, top, x + half, bottom), about)
     full = _lengths(entry)
-    ends_at = [sample.t for sample in entry[1:]] + [last_instant(geometry.trace)]
+    ends_at = [sample.t for sample in entry[1:]] + [timeaxis.last_instant(geometry.trace)]
     for sample, ended in zip(entry, ends_at, strict=True):
         if sample.due is None or sample.timer not in left or not geometry.is_drawn(sample.t):
             continue

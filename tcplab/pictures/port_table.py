@@ -65,18 +65,17 @@ def attempts(trace: Trace, host: str) -> list[Attempt]:
             continue
         if _BIND.match(call.call):
             bind = call
-            if call.result != "ok":  # the program does not call connect()
-                tried.append(_attempt(trace, call, call.result, _destination(trace, host, call.t), 0))
-                bind = None
+            if call.result == "ok":
+                continue
+            remote, port = _destination(trace, host, call.t), 0  # the program does not call connect()
         elif _CONNECT.match(call.call):
-            remote = _endpoint(_CONNECT, call.call)
-            tried.append(_attempt(trace, bind or call, call.result, remote, call.port))
-            bind = None
+            remote, port = _endpoint(_CONNECT, call.call), call.port
+        else:
+            continue
+        first, bind = bind or call, None
+        ask = _ask(trace, first, remote)
+        tried.append(Attempt(first.began, first.call, ask, remote, call.result, port))
     return tried
-
-
-def _attempt(trace: Trace, call: Call, result: str, remote: Endpoint, port: int) -> Attempt:
-    return Attempt(call.began, call.call, _ask(trace, call, remote), remote, result, port)
 
 
 def _ask(trace: Trace, call: Call, remote: Endpoint) -> Ask:
@@ -98,11 +97,8 @@ def _endpoint(pattern: re.Pattern[str], text: str) -> Endpoint:
 
 def _destination(trace: Trace, host: str, t: int) -> Endpoint:
     """The last destination of this host's connect() until an instant; before the first call, the first."""
-    remotes = [
-        (call.t, _endpoint(_CONNECT, call.call))
-        for call in trace.calls
-        if call.host == host and _CONNECT.match(call.call)
-    ]
+    calls = [call for call in trace.calls if call.host == host and _CONNECT.match(call.call)]
+    remotes = [(call.t, _endpoint(_CONNECT, call.call)) for call in calls]
     first = remotes[0][1] if remotes else Endpoint(ANY, 0)
     return next((remote for at, remote in reversed(remotes) if at <= t), first)
 
@@ -165,6 +161,8 @@ class LocalPorts:
         elsewhere = next(to for port in ports if (to := Endpoint(here.address, port)) not in used)
         held = next((cell.port for cell in self.cells if cell.claims), self.cells[0].port)
         named = self.attempt.ask.port or held
+        chooses_late = known_release(self.trace.linux).bind_address_no_port
+        late = Ask("connect", own, here) if chooses_late else Ask("bind", own)
         zero, reuse = "bind() to port 0", "with SO_REUSEADDR"
         return [
             (f"connect() to {here}", Ask("connect", own, here)),
@@ -173,12 +171,7 @@ class LocalPorts:
             (f"{zero} {reuse}", Ask("bind", reuse_address=True)),
             (f"bind() to port {named}", Ask("bind", port=named)),
             (f"bind() to port {named} {reuse}", Ask("bind", port=named, reuse_address=True)),
-            (
-                f"bind() with IP_BIND_ADDRESS_NO_PORT, then connect() to {here}",
-                Ask("connect", own, here)
-                if known_release(self.trace.linux).bind_address_no_port
-                else Ask("bind", own),
-            ),
+            (f"bind() with IP_BIND_ADDRESS_NO_PORT, then connect() to {here}", late),
         ]
 
     def _answer(self, call: str, ask: Ask) -> CallOutcome:
@@ -196,8 +189,10 @@ class LocalPorts:
     @cached_property
     def _worth_asking(self) -> tuple[list[int], list[int]]:
         """Ports that all have the same verdict, and those that each have another one."""
-        plain = [cell.port for cell in self.cells if self._is_plain(cell)]
-        return plain, [cell.port for cell in self.cells if not self._is_plain(cell)]
+        alike: tuple[list[int], list[int]] = [], []
+        for cell in self.cells:
+            alike[not self._is_plain(cell)].append(cell.port)
+        return alike
 
     def _is_plain(self, cell: PortUse) -> bool:
         """True for a port that was never used; the last of a range may be an exception."""
@@ -221,9 +216,8 @@ def local_ports(trace: Trace, at: int | None = None) -> LocalPorts | None:
         return None
     now = wanted_at(trace) if at is None else at
     attempt = next((each for each in tried if each.began >= now), tried[-1])
-    stack = Stack(
-        trace.hosts.get(host, ""), known_release(trace.linux), int(trace.parameters.get("seed") or 0)
-    )
+    seed = int(trace.parameters.get("seed") or 0)
+    stack = Stack(trace.hosts.get(host, ""), known_release(trace.linux), seed)
     if "tw_reuse" in trace.parameters:
         stack.sysctls.tcp_tw_reuse = int(trace.parameters["tw_reuse"])
     limits = port_range(trace, host) or stack.sysctls.ip_local_port_range
@@ -236,11 +230,8 @@ class _PortReplay:
     """Replays one host's calls and socket samples into a `Ports`."""
 
     def __init__(self, trace: Trace, host: str, stack: Stack) -> None:
-        self._stack, self._ports, self._no_port = (
-            stack,
-            stack.ports,
-            known_release(trace.linux).bind_address_no_port,
-        )
+        self._stack, self._ports = stack, stack.ports
+        self._no_port = known_release(trace.linux).bind_address_no_port
         self._calls = [call for call in trace.calls if call.host == host]
         self._samples = [sample for sample in trace.sockets if sample.host == host]
         self._open: dict[tuple[Endpoint, Endpoint], Claim] = {}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from html import escape
 from operator import attrgetter
 from typing import NamedTuple
@@ -66,8 +65,7 @@ NO_CLIENT = "No program connects in this trace: no local port is wanted."
 _HEAD, _LINE = 54, 24
 
 
-@dataclass(frozen=True, slots=True)
-class _Grid:
+class _Grid(NamedTuple):
     """Where the cells are."""
 
     columns: int
@@ -118,7 +116,9 @@ def _draw(local: LocalPorts | None, colours: look.Theme, title: str | None) -> P
         bottom = _legend(cells, fills, frames, captions, colours)
         grid = _grid(len(cells), bottom + 6)
         verdicts = list(local.verdicts(local.attempt.ask))
-        for number, some in enumerate(_chunks(cells, verdicts, grid.each)):
+        pairs = list(zip(cells, verdicts, strict=True))
+        for number, first in enumerate(range(0, len(pairs), grid.each)):
+            some = pairs[first : first + grid.each]
             box = grid.box(number)
             _cell(box, some, fills, letters, colours)
             is_open = any(verdict.ok for _, verdict in some)
@@ -167,17 +167,18 @@ def _words(local: LocalPorts | None) -> str:
 def _table(local: LocalPorts | None) -> str:
     if local is None:
         return ""
-    rows = []
-    for answer in local.answers():
-        count = f"{'✓' if answer.may else '✗'} {answer.may:,} of {answer.asked:,}"
-        rows.append((answer.call, count, answer.errno or "ok", answer.says))
-    return html_table(
-        ("call", "ports", "result", "for example"),
-        rows,
-        caption=f"what each call would get at {duration(local.now - local.trace.start)}",
-        row_headings=True,
-        classes="tcplab-table wraps",
-    )
+    rows = [
+        (
+            each.call,
+            f"{'✓' if each.may else '✗'} {each.may:,} of {each.asked:,}",
+            each.errno or "ok",
+            each.says,
+        )
+        for each in local.answers()
+    ]
+    caption = f"what each call would get at {duration(local.now - local.trace.start)}"
+    headings, classes = ("call", "ports", "result", "for example"), "tcplab-table wraps"
+    return html_table(headings, rows, caption=caption, row_headings=True, classes=classes)
 
 
 def _call_words(local: LocalPorts) -> tuple[str, str]:
@@ -218,20 +219,10 @@ def _grid(count: int, top: float) -> _Grid:
     return _Grid(20, _BIN, each, top)
 
 
-def _chunks(
-    cells: list[PortUse], verdicts: list[Verdict], each: int
-) -> Iterator[list[tuple[PortUse, Verdict]]]:
-    pairs = list(zip(cells, verdicts, strict=True))
-    return (pairs[i : i + each] for i in range(0, len(pairs), each))
-
-
 def _cell(
-    box: tuple[float, float, float, float],
-    some: list[tuple[PortUse, Verdict]],
-    fills: dict[str, Line],
-    letters: Text,
-    colours: look.Theme,
-) -> None:
+    box: tuple[float, float, float, float], some: list[tuple[PortUse, Verdict]], fills: dict[str, Line],
+    letters: Text, colours: look.Theme,
+) -> None:  # fmt: skip
     """Fill one cell, from left to right in proportion, and label it."""
     x0, y0, x1, y1 = box
     groups = _groups(cell for cell, _ in some)
@@ -242,9 +233,8 @@ def _cell(
         x += wide
     middle = (x0 + x1) / 2, (y0 + y1) / 2
     if y1 - y0 < _BIN:
-        taken = len(some) - groups["FREE"]
         no = "" if any(verdict.ok for _, verdict in some) else " ✗"
-        if taken:
+        if taken := len(some) - groups["FREE"]:
             letters.add(*middle, f"{taken}{no}", "middle center", colours.ink)
         return
     ((cell, verdict),) = some
@@ -283,11 +273,10 @@ def _hover(local: LocalPorts, some: list[tuple[PortUse, Verdict]]) -> str:
         lines += [f"{count} {STYLES[state].word}" for state, count in _in_order(groups)]
         lines.append(f"the call may take {sum(verdict.ok for _, verdict in some)} of them")
         no = next((verdict.says for _, verdict in some if not verdict.ok), "")
-        return "<br>".join([*lines, *_wrapped(no)])
+        return _joined(lines, no)
     verdict = some[0][1]
-    lines = [
-        f"<b>port {first.port}</b>: {STYLES[_group(first.state)].word if not first.claims else first.state}"
-    ]
+    state = first.state if first.claims else STYLES[_group(first.state)].word
+    lines = [f"<b>port {first.port}</b>: {state}"]
     for claim in first.claims:
         to = f" → {claim.remote}" if claim.remote else ""
         how = "connect()" if claim.made_by_connect else "bind()"
@@ -295,11 +284,11 @@ def _hover(local: LocalPorts, some: list[tuple[PortUse, Verdict]]) -> str:
         left = "" if claim.expires is None else f", {duration(max(claim.expires - local.now, 0))} left"
         lines.append(f"{claim.local}{to}: {claim.state}{left} (taken by {how}{reuse})")
     lines.append("✓ may be taken:" if verdict.ok else "✗ may not be taken:")
-    return "<br>".join([*lines, *_wrapped(verdict.says)])
+    return _joined(lines, verdict.says)
 
 
-def _wrapped(text: str) -> Iterable[str]:
-    return (escape(line, False) for line in textwrap.wrap(text, 70))
+def _joined(lines: list[str], says: str) -> str:
+    return "<br>".join([*lines, *(escape(line, False) for line in textwrap.wrap(says, 70))])
 
 
 def _legend(

@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint
@@ -37,8 +37,7 @@ GHOSTS = (GHOST, HALF_GHOST)
 _ALIVE = ("ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2", "CLOSE_WAIT", "CLOSING", "LAST_ACK")
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """An end's view of a connection from one instant to another, nanoseconds."""
 
     what: str
@@ -46,8 +45,7 @@ class View:
     ended: int
 
 
-@dataclass(frozen=True, slots=True)
-class Views:
+class Views(NamedTuple):
     """One client's connection as both ends see it."""
 
     client: Endpoint
@@ -55,18 +53,12 @@ class Views:
     at_server: tuple[View, ...]
 
     @property
-    def ghost_at_last(self) -> bool:
-        """True when it ends as a ghost."""
-        return bool(self.at_server) and self.at_server[-1].what in GHOSTS
-
-    @property
     def was_ghost(self) -> bool:
         """True when it was one for a while, or to the end."""
         return any(view.what in GHOSTS for view in self.at_server)
 
 
-@dataclass(frozen=True, slots=True)
-class Queues:
+class Queues(NamedTuple):
     """The listener's two queues over time, (instant, length) each, and what they hold at most."""
 
     accept: list[tuple[int, int]]
@@ -143,7 +135,7 @@ def _server_view(here: str, there: str, is_accepted: bool) -> str:
 def _without_short_ghosts(views: Iterable[View], shortest: int) -> Iterator[View]:
     for view in views:
         if view.what in GHOSTS and view.ended - view.began <= shortest:
-            yield replace(view, what=HALF_OPEN if view.what == HALF_GHOST else "")
+            yield view._replace(what=HALF_OPEN if view.what == HALF_GHOST else "")
         else:
             yield view
 
@@ -155,7 +147,7 @@ def _joined(views: Iterable[View]) -> tuple[View, ...]:
         if view.ended <= view.began:
             continue
         if joined and joined[-1].what == view.what and joined[-1].ended == view.began:
-            joined[-1] = replace(joined[-1], ended=view.ended)
+            joined[-1] = joined[-1]._replace(ended=view.ended)
         else:
             joined.append(view)
     return tuple(view for view in joined if view.what)
@@ -186,15 +178,12 @@ def queue_lengths(trace: Trace) -> Queues | None:
     if listening is None:
         return None
     backlog = listening.send_q
-    accept = [
-        (sample.t, sample.recv_q)
-        for sample in trace.sockets
-        if sample.host == listening.host and sample.state == "LISTEN"
-    ]
+    here = [sample for sample in trace.sockets if sample.host == listening.host]
+    accept = [(sample.t, sample.recv_q) for sample in here if sample.state == "LISTEN"]
     requests: set[Endpoint] = set()
     half_open = [(listening.t, 0)]
-    for sample in trace.sockets:
-        if sample.host == listening.host and sample.local.port == listening.local.port:
+    for sample in here:
+        if sample.local.port == listening.local.port:
             before = len(requests)
             (requests.add if sample.state == "SYN_RECV" else requests.discard)(sample.remote)
             if len(requests) != before:
@@ -242,7 +231,7 @@ class Shortened:
 
     def x(self, t: int) -> float:
         """x of an instant between the first and the last one named."""
-        i = min(max(bisect_right(self.instants, t) - 1, 0), len(self.instants) - 1)
+        i = max(bisect_right(self.instants, t) - 1, 0)
         if i + 1 == len(self.instants):
             return self.at[i]
         return self.at[i] + math.log2(1 + (t - self.instants[i]) / _STEP) * (
@@ -336,15 +325,12 @@ class _Drawing:
         self._block("what the server has", [row.at_server for row in self.rows], height)
         counters = self.trace.counters_at(self.trace.end).get(self.server, {})
         dropped = counters.get("TcpExtListenOverflows", 0)
-        self._curve(
-            "accept queue", self.accept, self.lengths.accept, self.lengths.accept_holds,
-            f"ListenOverflows: {dropped}" if dropped else "",
-        )  # fmt: skip
         cookies = counters.get("TcpExtSyncookiesSent", 0)
-        self._curve(
-            "SYN queue", self.half_open, self.lengths.half_open, self.lengths.half_open_holds,
-            f"SyncookiesSent: {cookies}" if cookies else "",
-        )  # fmt: skip
+        accept, accept_holds, half_open, half_open_holds = self.lengths
+        remark = f"ListenOverflows: {dropped}" if dropped else ""
+        self._curve("accept queue", self.accept, accept, accept_holds, remark)
+        remark = f"SyncookiesSent: {cookies}" if cookies else ""
+        self._curve("SYN queue", self.half_open, half_open, half_open_holds, remark)
         self._hairlines(headings)
         self._time()
         self._legend()
@@ -412,9 +398,8 @@ class _Drawing:
         said = f"<b>{name}</b>, at most {max(n for _, n in steps)} of {holds}"
         self.text.add(0, self.y + _HEADING / 2, said, "middle right", self.colours.soft)
         if remark:
-            self.text.add(
-                self.axis.end, self.y + _HEADING / 2, f"<b>{remark}</b>", "middle left", self.colours.error
-            )
+            says, y_of_it = f"<b>{remark}</b>", self.y + _HEADING / 2
+            self.text.add(self.axis.end, y_of_it, says, "middle left", self.colours.error)
         self.text.add(0, y(holds), f"holds {holds} ", "middle left", self.colours.ink)
         if y(holds) < bottom - _WORD_HEIGHT:
             self.text.add(0, bottom, "0 ", "middle left", self.colours.soft)

@@ -89,7 +89,6 @@ class ReplaySteps:
         self._words = words(trace)
         self._numbers = trace.relative()
         self._settled = _settled(trace.packets)
-        self._borders = self._pages()
 
     def __len__(self) -> int:
         return len(self.instants)
@@ -138,19 +137,13 @@ class ReplaySteps:
 
     def page(self, t: int) -> Trace:
         """The part of the trace that is drawn at `t`."""
-        last = max(self.segments_by(t) - 1, 0)
-        k = max(bisect_right(self._borders, last) - 1, 0)
-        if len(self._borders) == 1:
-            return self.trace
-        begin = self._back(max(self._borders[k] - OVERLAP, 0))
-        end = self._borders[k + 1] if k + 1 < len(self._borders) else None
-        return self._part(begin, end)
-
-    def _pages(self) -> list[int]:
-        count = len(self.trace.packets)
+        count, last = len(self.trace.packets), max(self.segments_by(t) - 1, 0)
         if count <= PAGE + PAGE // 2:
-            return [0]
-        return list(range(0, count - PAGE // 2, PAGE))
+            return self.trace
+        # The last page takes a rest of up to half a page with it.
+        border = min(last // PAGE, -(-(count - PAGE // 2) // PAGE) - 1) * PAGE
+        begin = self._back(max(border - OVERLAP, 0))
+        return self._part(begin, border + PAGE if border + PAGE < count - PAGE // 2 else None)
 
     def _back(self, i: int) -> int:
         """A segment from which probes and retransmissions are counted correctly, or nearly so."""
@@ -244,11 +237,9 @@ FRAMES, ENDS = 8, 8
 
 #: Timers of ss in plain words.
 _TIMERS = {
-    "on": "retransmission (on)",
-    "keepalive": "keepalive probe",
-    "persist": "window probe (persist)",
+    "on": "retransmission (on)", "keepalive": "keepalive probe", "persist": "window probe (persist)",
     "timewait": "end of TIME-WAIT",
-}
+}  # fmt: skip
 _HEADINGS = ("end", "state", "sent, not acknowledged", "its window", "timer")
 
 #: Below what is inferred.
@@ -309,14 +300,9 @@ def ends_table(steps: ReplaySteps, t: int) -> str:
 def _row(steps: ReplaySteps, end: EndState, t: int) -> tuple[str, ...]:
     sample = steps.ends.sample(end, t)
     state = console.state_name(sample.state) if sample else "closed" if end.state else "gone"
-    window = "" if end.window is None else f"{end.window:,} bytes"
-    return (
-        f"{end.host} {end.local}",
-        state,
-        f"{end.unacknowledged:,} bytes" if sample else "",
-        window if sample else "",
-        _timer(sample, t),
-    )
+    sent = f"{end.unacknowledged:,} bytes" if sample else ""
+    window = f"{end.window:,} bytes" if sample and end.window is not None else ""
+    return f"{end.host} {end.local}", state, sent, window, _timer(sample, t)
 
 
 def _timer(sample: SocketSample | None, t: int) -> str:
@@ -332,8 +318,11 @@ def consoles(steps: ReplaySteps, t: int) -> str:
     """What `ss` shows on each host at `t`, as HTML: as recorded, or as far as it can be inferred."""
     if not steps.ends.inferred:
         return console.screens_html(steps.trace, t)
-    screens = [*_inferred_screens(steps, t), *_recorded_screens(steps, t)]
-    return "".join(_screen(host, how, text) for host, how, text in screens)
+    made = []
+    for host, how, text in [*_inferred_screens(steps, t), *_recorded_screens(steps, t)]:
+        head = escape(f"{console.prompt(host, console.SS)}   # {how}")
+        made.append(terminal(f"console of {host}, {how}", f"<b>{head}</b>\n{escape(text)}"))
+    return "".join(made)
 
 
 def _recorded_screens(steps: ReplaySteps, t: int) -> Iterator[tuple[str, str, str]]:
@@ -356,11 +345,6 @@ def _inferred_screens(steps: ReplaySteps, t: int) -> Iterator[tuple[str, str, st
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = (" ".join(text.ljust(wide) for text, wide in zip(row, widths, strict=True)) for row in rows)
         yield end.host, "inferred", "\n".join(line.rstrip() for line in lines)
-
-
-def _screen(host: str, how: str, text: str) -> str:
-    head = escape(f"{console.prompt(host, console.SS)}   # {how}")
-    return terminal(f"console of {host}, {how}", f"<b>{head}</b>\n{escape(text)}")
 
 
 NOTHING = "There is nothing to replay: not one segment was sent."
@@ -390,17 +374,9 @@ def framed(picture: Picture, trace: Trace, t: int) -> Picture:
         }
         for x, host in enumerate(hosts_of(trace))
     ]  # fmt: skip
-    yaxis = layout["yaxis"] | {"range": [begin + high, begin], "fixedrange": False}
-    return Picture(
-        picture.data,
-        layout
-        | {
-            "height": HEIGHT,
-            "margin": layout["margin"] | {"t": layout["margin"]["t"] + NAMES},
-            "yaxis": yaxis,
-            "dragmode": "pan",
-            "uirevision": f"{begin}",
-            "annotations": names if begin > top else [],
-        },
-        picture.axis,
-    )
+    frame = {
+        "height": HEIGHT, "margin": layout["margin"] | {"t": layout["margin"]["t"] + NAMES},
+        "yaxis": layout["yaxis"] | {"range": [begin + high, begin], "fixedrange": False},
+        "dragmode": "pan", "uirevision": f"{begin}", "annotations": names if begin > top else [],
+    }  # fmt: skip
+    return Picture(picture.data, layout | frame, picture.axis)

@@ -94,14 +94,9 @@ class _Panels:
         )  # fmt: skip
 
     def picture(
-        self,
-        data: list[dict[str, Any]],
-        height: float,
-        title: str | None,
-        about: str,
-        left: float,
-        right: float,
-    ) -> Picture:
+        self, data: list[dict[str, Any]], height: float, title: str | None, about: str,
+        left: float, right: float,
+    ) -> Picture:  # fmt: skip
         """All panels above the clock."""
         layout = look.layout(self.colours, height, title, left=left, right=right, bottom=56)
         clock = look.grid_axis(
@@ -253,18 +248,13 @@ def draw_pool(trace: Trace, *, title: str | None = None, dark: bool = False) -> 
     data = [
         *panels.connections(_ALIVE, "y"),
         {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "replaced",
-            "x": [x for x, _ in replaced],
-            "y": [row for _, row in replaced],
+            "type": "scatter", "mode": "markers", "name": "replaced",
+            "x": [x for x, _ in replaced], "y": [row for _, row in replaced],
             "marker": {"symbol": "diamond", "size": 9, "color": colours.ink},
             "hovertemplate": "connection %{y}: a new one<extra></extra>",
         },
-        _latency(panels),
-        _errors(panels),
-        captions.trace("captions", colours),
-    ]
+        _latency(panels), _errors(panels), captions.trace("captions", colours),
+    ]  # fmt: skip
     panels.row_panel(0.58, 1, max(1, rows // 10))
     panels.panel(
         0.24, 0.5, "slowest request", type="log", range=_decades(trace),
@@ -282,16 +272,13 @@ def _latency(panels: _Panels) -> dict[str, Any]:
     around = zip([None, *slowest], slowest, [*slowest[1:], None], strict=False)
     is_lone = any(here and not before and not after for before, here, after in around)
     return {
-        "type": "scatter",
-        "mode": "lines+markers" if is_lone else "lines",
-        "name": "slowest request",
-        "x": panels.t[:-1],
+        "type": "scatter", "name": "slowest request", "mode": "lines+markers" if is_lone else "lines",
+        "yaxis": "y2", "x": panels.t[:-1],
         "y": [value or None for value in slowest],  # a logarithmic axis has no 0
         "line": {"shape": "hv", "width": 1.6, "color": panels.colours.probe},
         "marker": {"size": 3, "color": panels.colours.probe},
-        "yaxis": "y2",
         "hovertemplate": "the slowest that came here took %{y:,.4g} ms<extra></extra>",
-    }
+    }  # fmt: skip
 
 
 def _decades(trace: Trace) -> list[float]:
@@ -306,17 +293,13 @@ def _errors(panels: _Panels) -> dict[str, Any]:
     steps = [(x, after - x, count) for (x, after), count in counts if count]
     when = f"at %{{x:.1f}} {panels.name}"
     return {
-        "type": "bar",
-        "name": "errors",
-        "x": [x for x, _, _ in steps],
-        "y": [count for _, _, count in steps],
-        "offset": 0,
+        "type": "bar", "name": "errors", "yaxis": "y3", "offset": 0,
+        "x": [x for x, _, _ in steps], "y": [count for _, _, count in steps],
         # A bar is at least three pixels wide, to be visible.
         "width": [max(width, panels.t[-1] / 250) for _, width, _ in steps],
         "marker": {"color": panels.colours.error, "pattern": {"shape": "/"}, "line": {"width": 0}},
-        "yaxis": "y3",
         "hovertemplate": f"%{{y:,}} of the requests that came {when} fail<extra></extra>",
-    }
+    }  # fmt: skip
 
 
 # -- failover --------------------------------------------------------------------------------
@@ -332,13 +315,11 @@ def draw_failover(trace: Trace, *, title: str | None = None, dark: bool = False)
     captions.add(0, rows + 0.1, panels.legend(_LEADS), "top right", colours.ink)
     answers.add(0, top, _answers_legend(trace), "top right", colours.ink)
     data = [
-        *_budget(trace, colours),
-        *panels.connections(_LEADS, "y2"),
-        *_instants(panels, top),
-        *_answers(panels),
+        *_budget(trace, colours), *panels.connections(_LEADS, "y2"),
+        *_instants(panels, top), *_answers(panels),
         captions.trace("captions", colours) | {"yaxis": "y2"},
         answers.trace("captions of the answers", colours) | {"yaxis": "y3"},
-    ]
+    ]  # fmt: skip
     panels.panel(
         0.61, 1, range=[-max(len(budget), 1) + 0.4, 0.6], showgrid=False,
         tickvals=[-row for row in range(len(budget))], ticktext=[part for part, _, _ in budget],
@@ -405,25 +386,14 @@ def _answers(panels: _Panels) -> list[dict[str, Any]]:
     for name, (words, mark, alpha) in _ANSWERS.items():
         counts, colour = panels.trace.series[name], panels.colours.of(mark)
         rates = [count / width / panels.unit for count, width in zip(counts, widths, strict=True)]
-        made.append(
-            {
-                "type": "bar",
-                "name": words,
-                "x": panels.t[:-1],
-                "y": rates,
-                "base": base,
-                "offset": 0,
-                "width": widths,
-                "marker": {
-                    "color": look.tint(colour, alpha),
-                    "pattern": {"shape": mark.pattern, "fgcolor": colour, "size": 6},
-                    "line": {"width": 0},
-                },
-                "yaxis": "y3",
-                "customdata": counts,
-                "hovertemplate": f"{words}: %{{customdata:,}} in this step<extra></extra>",
-            }
-        )
+        pattern = {"shape": mark.pattern, "fgcolor": colour, "size": 6}
+        bar = {
+            "type": "bar", "name": words, "yaxis": "y3", "offset": 0,
+            "x": panels.t[:-1], "y": rates, "base": base, "width": widths,
+            "marker": {"color": look.tint(colour, alpha), "pattern": pattern, "line": {"width": 0}},
+            "customdata": counts, "hovertemplate": f"{words}: %{{customdata:,}} in this step<extra></extra>",
+        }  # fmt: skip
+        made.append(bar)
         base = [below + rate for below, rate in zip(base, rates, strict=True)]
     return made
 

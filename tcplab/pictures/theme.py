@@ -79,18 +79,10 @@ class Theme:
 
 #: Phase of a connection by state (RFC 9293 section 3.3.2, and Linux's own two).
 PHASE = {
-    "LISTEN": "waiting",
-    "SYN_SENT": "opening",
-    "SYN_RECV": "opening",
-    "SYN_RECEIVED": "opening",
-    "ESTABLISHED": "open",
-    "FIN_WAIT_1": "closing first",
-    "FIN_WAIT_2": "closing first",
-    "CLOSING": "closing first",
-    "CLOSE_WAIT": "closing second",
-    "LAST_ACK": "closing second",
-    "TIME_WAIT": "waiting",
-}
+    "SYN_SENT": "opening", "SYN_RECV": "opening", "SYN_RECEIVED": "opening", "ESTABLISHED": "open",
+    "FIN_WAIT_1": "closing first", "FIN_WAIT_2": "closing first", "CLOSING": "closing first",
+    "CLOSE_WAIT": "closing second", "LAST_ACK": "closing second", "LISTEN": "waiting", "TIME_WAIT": "waiting",
+}  # fmt: skip
 PHASES = ("opening", "open", "closing first", "closing second", "waiting")
 
 #: The timers of a socket by their names in ss.
@@ -102,44 +94,26 @@ TIMERS = {
 }
 
 LIGHT = Theme(
-    paper="#ffffff",
-    ink="#1b1f24",
-    soft="#57606a",
-    faint="#c3c9d0",
-    error="#c43c00",
-    repeat="#9a5b00",
-    probe="#00609c",
-    cursor="#a03c78",
+    paper="#ffffff", ink="#1b1f24", soft="#57606a", faint="#c3c9d0",
+    error="#c43c00", repeat="#9a5b00", probe="#00609c", cursor="#a03c78",
     zones={"accepted": "#d55e00", "challenged": "#e69f00", "ignored": "#8c959f"},
     states={
-        "opening": "#e69f00",
-        "open": "#009e73",
-        "closing first": "#0072b2",
-        "closing second": "#cc79a7",
+        "opening": "#e69f00", "open": "#009e73", "closing first": "#0072b2", "closing second": "#cc79a7",
         "waiting": "#8c959f",
     },
     timers={"on": "#d55e00", "keepalive": "#0072b2", "persist": "#a03c78", "timewait": "#57606a"},
-)
+)  # fmt: skip
 
 DARK = Theme(
-    paper="#111111",
-    ink="#e6e9ec",
-    soft="#a5adb6",
-    faint="#4a525b",
-    error="#ff8a4c",
-    repeat="#f0b43c",
-    probe="#6cc0f5",
-    cursor="#e39ac4",
+    paper="#111111", ink="#e6e9ec", soft="#a5adb6", faint="#4a525b",
+    error="#ff8a4c", repeat="#f0b43c", probe="#6cc0f5", cursor="#e39ac4",
     zones={"accepted": "#ff7a2f", "challenged": "#e69f00", "ignored": "#7d8790"},
     states={
-        "opening": "#e69f00",
-        "open": "#1fb88c",
-        "closing first": "#56b4e9",
-        "closing second": "#cc79a7",
+        "opening": "#e69f00", "open": "#1fb88c", "closing first": "#56b4e9", "closing second": "#cc79a7",
         "waiting": "#7d8790",
     },
     timers={"on": "#ff7a2f", "keepalive": "#56b4e9", "persist": "#e39ac4", "timewait": "#a5adb6"},
-)
+)  # fmt: skip
 
 PICTURE_CLASS = "tcplab-picture"
 
@@ -163,14 +137,9 @@ def tint(colour: str, alpha: float) -> str:
 
 
 def filled(
-    colour: str,
-    alpha: float,
-    pattern: str = "",
-    *,
-    size: float = 8,
-    solidity: float = 0.16,
-    ground: float = 0,
-) -> dict[str, Any]:
+    colour: str, alpha: float, pattern: str = "", *,
+    size: float = 8, solidity: float = 0.16, ground: float = 0,
+) -> dict[str, Any]:  # fmt: skip
     """The fill of closed lines: a tint of a colour, and a pattern in it on a ground of another tint."""
     made: dict[str, Any] = {"fill": "toself", "fillcolor": tint(colour, alpha)}
     if pattern:
@@ -194,48 +163,32 @@ def layout(
     `height` of the plotting area and its margins in px; `top` is the margin without and with a title.
     """
     above = top[bool(title)]
+    font = {"family": FONT_FAMILY, "size": FONT_SIZE, "color": colours.ink}
     return {
         "height": round(height + above + bottom),
         "margin": {"l": left, "r": right, "t": above, "b": bottom, "autoexpand": False},
         "autosize": True,
         "paper_bgcolor": colours.paper,
         "plot_bgcolor": colours.paper,
-        "font": {"family": FONT_FAMILY, "size": FONT_SIZE, "color": colours.ink},
+        "font": font,
         "title": {
-            "text": title or "",
-            "font": {"size": TITLE_SIZE},
-            "x": 0.0,
-            "xref": "container",
-            "xanchor": "left",
-            "pad": {"l": 12, "t": 12},
-            "y": 1.0,
-            "yref": "container",
-            "yanchor": "top",
+            "text": title or "", "font": {"size": TITLE_SIZE}, "pad": {"l": 12, "t": 12},
+            "x": 0.0, "xref": "container", "xanchor": "left",
+            "y": 1.0, "yref": "container", "yanchor": "top",
         },
         "showlegend": False,
         "hovermode": "closest",
         "hoverdistance": 16,
-        "hoverlabel": {
-            "align": "left",
-            "bgcolor": colours.paper,
-            "bordercolor": colours.soft,
-            "font": {"family": FONT_FAMILY, "size": FONT_SIZE, "color": colours.ink},
-        },
+        "hoverlabel": {"align": "left", "bgcolor": colours.paper, "bordercolor": colours.soft, "font": font},
         "dragmode": "pan",
         "modebar": {"remove": ["zoom", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
-    }
+    }  # fmt: skip
 
 
 def axis(**properties: Any) -> dict[str, Any]:
     """An axis that shows nothing, for pictures that draw their own."""
-    return {
-        "showgrid": False,
-        "zeroline": False,
-        "showline": False,
-        "ticks": "",
-        "showticklabels": False,
-        "autorange": False,
-    } | properties
+    hidden = dict.fromkeys(("showgrid", "zeroline", "showline", "showticklabels", "autorange"), False)
+    return {**hidden, "ticks": "", **properties}
 
 
 def grid_axis(colours: Theme, title: str = "", **properties: Any) -> dict[str, Any]:
@@ -279,15 +232,11 @@ class Line:
 
     def add(self, points: Iterable[tuple[float, float]], hover: str = "", index: int | None = None) -> None:
         """A line through these points, and a gap after it."""
-        before = len(self.x)
-        for x, y in points:
-            self.x.append(x)
-            self.y.append(y)
-        self.x.append(None)
-        self.y.append(None)
-        count = len(self.x) - before
-        self.hover += [*[hover] * (count - 1), ""]
-        self.index += [*[index] * (count - 1), None]
+        corners = list(points)
+        self.x += [*(x for x, _ in corners), None]
+        self.y += [*(y for _, y in corners), None]
+        self.hover += [*[hover] * len(corners), ""]
+        self.index += [*[index] * len(corners), None]
 
     def trace(self, name: str, **properties: Any) -> dict[str, Any]:
         """As a trace of plotly."""
@@ -299,36 +248,22 @@ class Line:
 class Text:
     """Words at points."""
 
-    x: list[float] = field(default_factory=list)
-    y: list[float] = field(default_factory=list)
-    text: list[str] = field(default_factory=list)
-    position: list[str] = field(default_factory=list)
-    colour: list[str] = field(default_factory=list)
-    hover: list[str] = field(default_factory=list)
+    #: x, y, text, position, colour and hover text of each.
+    words: list[tuple[float, float, str, str, str, str]] = field(default_factory=list)
 
     def add(self, x: float, y: float, text: str, position: str, colour: str, hover: str = "") -> None:
         """A text at a point; `position` is plotly's, such as ``middle left``."""
-        self.x.append(x)
-        self.y.append(y)
-        self.text.append(text)
-        self.position.append(position)
-        self.colour.append(colour)
-        self.hover.append(hover)
+        self.words.append((x, y, text, position, colour, hover))
 
     def trace(self, name: str, colours: Theme) -> dict[str, Any]:
         """As a trace of plotly."""
-        made = {
-            "type": "scatter",
-            "name": name,
-            "x": self.x,
-            "y": self.y,
-            "mode": "text",
-            "text": self.text,
-            "textposition": self.position,
-            "textfont": {"size": FONT_SIZE, "color": self.colour, "shadow": colours.halo()},
-            "cliponaxis": False,
-        }
-        return made | _hovering(self.hover)
+        columns: list[list[Any]] = [[each[i] for each in self.words] for i in range(6)]
+        x, y, text, position, colour, hover = columns
+        font = {"size": FONT_SIZE, "color": colour, "shadow": colours.halo()}
+        return {
+            "type": "scatter", "name": name, "x": x, "y": y, "mode": "text", "text": text,
+            "textposition": position, "textfont": font, "cliponaxis": False,
+        } | _hovering(hover)  # fmt: skip
 
 
 def _hovering(texts: list[str]) -> dict[str, Any]:

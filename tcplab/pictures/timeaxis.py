@@ -275,13 +275,8 @@ def place(trace: Trace) -> Placement:
     lines = [len(call_lines(call)) for call in trace.calls]
     sent = [0.0] * len(packets)
     arrived: list[float | None] = [None] * len(packets)
-    rows: dict[int, list[float]] = {
-        _NOTE: [0.0] * len(trace.notes),
-        _CHANGE: [0.0] * len(intervals),
-        _BEGIN: [0.0] * len(trace.calls),
-        _RETURN: [0.0] * len(trace.calls),
-        _END: [0.0],
-    }
+    noted, changed, returned = [0.0] * len(trace.notes), [0.0] * len(intervals), [0.0] * len(trace.calls)
+    rows = {_NOTE: noted, _CHANGE: changed, _RETURN: returned}
 
     columns: dict[str, float] = {}  # y down to which there is text, by host; "" is between the lifelines
     last_tail: dict[str, float] = {}
@@ -305,23 +300,14 @@ def place(trace: Trace) -> Placement:
         for _, what, i, host in group:
             y = base
             if what == _SEND:
-                y = max(
-                    y,
-                    columns.get("", far_up) + LABEL,
-                    last_tail.get(host, far_up) + TAILS,
-                    last_head.get(host, far_up) + LABEL + HEAD,
-                )
+                tail, head = last_tail.get(host, far_up), last_head.get(host, far_up)
+                y = max(y, columns.get("", far_up) + LABEL, tail + TAILS, head + LABEL + HEAD)
                 sent[i] = last_tail[host] = y
                 columns[""] = y + 2
                 in_flight += packets[i].arrives is not None
             elif what in (_ARRIVE, _ARRIVE_AT_ONCE):
-                flight = t - packets[i].t
-                y = max(
-                    y,
-                    sent[i] + drop(flight),
-                    last_head.get(host, far_up) + TAILS,
-                    last_tail.get(host, far_up) + 8,
-                )
+                tail, head = last_tail.get(host, far_up), last_head.get(host, far_up)
+                y = max(y, sent[i] + drop(t - packets[i].t), head + TAILS, tail + 8)
                 arrived[i] = last_head[host] = y
                 in_flight -= 1
             elif what in (_NOTE, _CHANGE, _RETURN):
@@ -355,7 +341,7 @@ def place(trace: Trace) -> Placement:
         ticked.append((is_ticked, tick if is_ticked else low, t))
 
     axis = TimeAxis(tuple(times), tuple(tops), tuple(bottoms), tuple(gaps), _ticks(ticked))
-    return Placement(axis, sent, arrived, rows[_RETURN], rows[_NOTE], intervals, rows[_CHANGE])
+    return Placement(axis, sent, arrived, returned, noted, intervals, changed)
 
 
 def _events(trace: Trace, intervals: list[Interval]) -> list[tuple[int, int, int, str]]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from tcplab.core.releases import Release, known_release
 from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
@@ -183,6 +184,7 @@ def _zones(fallen: Fallen, line: NumberLine) -> list[tuple[str, float, float]]:
 
 
 def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | None) -> Picture:
+    held, fall = Line(), Line()
     edges = {fallen.left_edge, fallen.right_edge, 0, *(edge for block in fallen.sack for edge in block)}
     line = NumberLine([n + d for n in edges for d in (-1, 0, 1)] + [fallen.offset])
     packet = trace.packets[fallen.index]
@@ -211,7 +213,6 @@ def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | 
         marks.add([(x, _BAR_BOTTOM), (x, y - 2)])
         captions.add(x, y + _LINE, text, "middle center", colours.ink)
         bottom = max(bottom, y + 2 * _LINE)
-    held = Line()
     for a, b in fallen.sack:
         about = f"held out of order (SACK): {fallen.expected + a:,}–{fallen.expected + b:,}"
         held.add([(line.x(a), _BAR_BOTTOM + 3), (line.x(b), _BAR_BOTTOM + 3)], about)
@@ -224,7 +225,6 @@ def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | 
     captions.add(x + away, 20, text, position, colours.error)
     whose = f"the window of <b>{escape(packet.receiver, False)}</b>, <i>not to scale</i>"
     captions.add(line.end, bottom + 16, whose, "middle left", colours.soft)
-    fall = Line()
     fall.add([(x, 12), (x, _BAR_TOP)], hover, fallen.index)
     data = [
         *(
@@ -242,17 +242,14 @@ def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | 
             mode="lines+markers",
             line={"color": colours.error, "width": 3, "dash": VERDICTS[fallen.verdict].dash},
             marker={
-                "symbol": "arrow",
-                "angleref": "previous",
-                "size": [0, 18, 0],
-                "color": colours.error,
+                "symbol": "arrow", "angleref": "previous", "size": [0, 18, 0], "color": colours.error,
                 "opacity": 1,
             },
             customdata=fall.index,
         ),
         names.trace("zone names", colours),
         captions.trace("captions", colours),
-    ]
+    ]  # fmt: skip
     return Picture(data, _layout(colours, line.end, bottom + 28, title))
 
 
@@ -303,8 +300,7 @@ def _layout(colours: look.Theme, end: float, bottom: float, title: str | None) -
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """From when to when the sender's view of the window was zero, nanoseconds."""
 
     began: int
@@ -313,36 +309,29 @@ class Closed:
 
 def receiver_of(trace: Trace) -> str:
     """The host that was sent the most payload, whose window is drawn; empty without payload."""
-    got: dict[str, int] = {}
+    got: Counter[str] = Counter()
     for packet in trace.packets:
         if packet.segment.length:
-            got[packet.receiver] = got.get(packet.receiver, 0) + packet.segment.length
-    return max(got, key=got.__getitem__) if got else ""
+            got[packet.receiver] += packet.segment.length
+    return max(got, key=got.__getitem__, default="")
 
 
 def advertised(trace: Trace, receiver: str) -> list[tuple[int, int]]:
     """(instant, bytes): the changes of the window of `receiver` as they reached its peer."""
     steps: list[tuple[int, int]] = []
-    for packet in sorted(
-        (p for p in trace.packets if p.sender == receiver and p.arrives is not None),
-        key=lambda p: p.arrives or 0,
-    ):
+    arrived = (p for p in trace.packets if p.sender == receiver and p.arrives is not None)
+    for packet in sorted(arrived, key=lambda p: p.arrives or 0):
         segment = packet.segment
-        if not segment.flags & ACK or segment.flags & (SYN | RST):
-            continue
-        if not steps or steps[-1][1] != segment.window:
+        is_window = segment.flags & (ACK | SYN | RST) == ACK
+        if is_window and (not steps or steps[-1][1] != segment.window):
             steps.append((packet.arrives or packet.t, segment.window))
     return steps
 
 
 def closed_intervals(steps: list[tuple[int, int]], end: int) -> list[Closed]:
     """Where the window was zero, until it opened or the trace ended."""
-    intervals = []
-    for i, (t, size) in enumerate(steps):
-        ended = steps[i + 1][0] if i + 1 < len(steps) else end
-        if size == 0 and ended > t:
-            intervals.append(Closed(t, ended))
-    return intervals
+    following = pairwise([*steps, (end, 0)])
+    return [Closed(t, ended) for (t, size), (ended, _) in following if size == 0 and ended > t]
 
 
 def draw_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
@@ -363,8 +352,7 @@ def draw_over_time(trace: Trace, *, title: str | None = None, dark: bool = False
         return (t - trace.start) / (unit * SECOND)
 
     curve = Line()
-    for i, (t, size) in enumerate(steps):
-        until = steps[i + 1][0] if i + 1 < len(steps) else end
+    for (t, size), (until, _) in pairwise([*steps, (end, 0)]):
         when = f"{duration(t - trace.start)} to {duration(until - trace.start)}"
         about = f"window {size:,} bytes<br>from {when}"
         curve.x += [x(t), x(until)]
@@ -420,13 +408,9 @@ def _probes(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) 
 
 
 def _reads(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) -> dict[str, Any]:
+    text = "<b>recv() → {} bytes</b><br>at {}"
     marks = [
-        (
-            x(call.t),
-            "line-ns",
-            f"<b>recv() → {call.result} bytes</b><br>at {duration(call.t - trace.start)}",
-            i,
-        )
+        (x(call.t), "line-ns", text.format(call.result, duration(call.t - trace.start)), i)
         for i, call in enumerate(trace.calls)
         if call.host == receiver and call.call.startswith("recv") and call.result.isdigit()
     ]
@@ -434,30 +418,21 @@ def _reads(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) -
 
 
 def _markers(name: str, marks: list[tuple[float, str, str, int]], y: float, colour: str) -> dict[str, Any]:
+    symbols = [symbol for _, symbol, *_ in marks]
     return {
-        "type": "scatter",
-        "name": name,
-        "mode": "markers",
-        "x": [x for x, *_ in marks],
-        "y": [y] * len(marks),
-        "hovertext": [hover for _, _, hover, _ in marks],
-        "hoverinfo": "text",
+        "type": "scatter", "name": name, "mode": "markers", "cliponaxis": False,
+        "x": [x for x, *_ in marks], "y": [y] * len(marks),
+        "hovertext": [hover for _, _, hover, _ in marks], "hoverinfo": "text",
         "customdata": [i for *_, i in marks],
-        "marker": {
-            "symbol": [symbol for _, symbol, *_ in marks],
-            "size": 10,
-            "color": colour,
-            "line": {"width": 1.6, "color": colour},
-        },
-        "cliponaxis": False,
-    }
+        "marker": {"symbol": symbols, "size": 10, "color": colour, "line": {"width": 1.6, "color": colour}},
+    }  # fmt: skip
 
 
 def _time_layout(
     colours: look.Theme, receiver: str, end: float, top: int, unit: str, title: str | None
 ) -> dict[str, Any]:
     heights = sorted({0, top // 2, top})
-    room = top or 1
+    room, reads = top or 1, f"{escape(receiver, False)} reads".lstrip()
     return look.layout(colours, _HEIGHT, title, left=130, right=30, bottom=56) | {
         "uirevision": "window",
         "xaxis": look.grid_axis(
@@ -467,12 +442,7 @@ def _time_layout(
             colours,
             range=[-0.18 * room, 1.18 * room],
             tickvals=[-0.1 * room, *heights, 1.1 * room],
-            ticktext=[
-                "probes",
-                "0",
-                *(f"{size:,.0f} bytes" for size in heights[1:]),
-                f"{escape(receiver, False)} reads".lstrip(),
-            ],
+            ticktext=["probes", "0", *(f"{size:,.0f} bytes" for size in heights[1:]), reads],
             fixedrange=True,
         ),
     }

@@ -17,6 +17,7 @@ from tcplab.pictures.queues import (
     CONNECTED,
     CONNECTING,
     GHOST,
+    GHOSTS,
     HALF_GHOST,
     HALF_OPEN,
     IN_QUEUE,
@@ -48,7 +49,7 @@ def test_a_ghost_is_connected_on_one_side_only():
     rows = views(of())
     assert [[s.what for s in each.at_client] for each in rows] == [[CONNECTING, CONNECTED]] * 8
     assert [[s.what for s in each.at_server] for each in rows] == [[HALF_OPEN, IN_QUEUE]] * 3 + [[GHOST]] * 5
-    assert [each.ghost_at_last for each in rows] == [False] * 3 + [True] * 5
+    assert [each.at_server[-1].what in GHOSTS for each in rows] == [False] * 3 + [True] * 5
 
 
 def test_a_half_open_ghost_is_forgotten_after_63_seconds():
@@ -63,7 +64,7 @@ def test_a_half_open_ghost_is_forgotten_after_63_seconds():
 def test_a_ghost_that_became_real_is_none_at_last():
     rows = views(of(accept_after_s=2))
     assert [s.what for s in rows[-1].at_server] == [GHOST, ACCEPTED]
-    assert rows[-1].was_ghost and not rows[-1].ghost_at_last
+    assert rows[-1].was_ghost and rows[-1].at_server[-1].what not in GHOSTS
     assert [s.what for s in rows[0].at_server] == [HALF_OPEN, IN_QUEUE, ACCEPTED]
 
 
