@@ -47,7 +47,7 @@ class Stack:
         self.random = random.Random(f"{seed} {address}")
         second_began = random.Random(f"{seed} {address} clock").randrange(SECOND)
         #: Who holds which local port.
-        self.ports = Ports(self.release, self.sysctls, self.random.randrange, second_began)
+        self.ports = Ports(self.release, self.sysctls, lambda n: self.random.randrange(n), second_began)
         self._claims: dict[tuple[Endpoint, Endpoint], Claim] = {}
         self._listening: dict[int, Claim] = {}
         #: Timewait sockets now; tcp_max_tw_buckets is their limit.
