@@ -52,11 +52,8 @@ ABSENT = {"numpy", "pandas", "jupyterlab-widgets", "widgetsnbextension"}
 EMPTY = {"jedi", "parso"}
 #: Files of packages that no lesson opens, by the beginning and by the end of their path.
 NEEDLESS = (
-    "..",
-    "plotly/labextension/",
-    "plotly/package_data/widgetbundle.js",
-    "plotly/package_data/datasets/",
-)
+    "..", "plotly/labextension/", "plotly/package_data/widgetbundle.js", "plotly/package_data/datasets/",
+)  # fmt: skip
 COMPILED = (".so", ".pyd", ".pyc", ".dylib")
 #: The browser's Python, for environment markers.
 BROWSER = {
@@ -162,29 +159,17 @@ def _settings(packages: list[str]) -> dict[str, object]:
     return {
         "jupyter-lite-schema-version": 0,
         "jupyter-config-data": {
-            "appName": "tcplab",
-            "exposeAppInBrowser": True,
-            "disabledExtensions": [*DISABLED],
+            "appName": "tcplab", "exposeAppInBrowser": True, "disabledExtensions": [*DISABLED],
             "litePluginSettings": {"@jupyterlite/pyodide-kernel-extension:kernel": kernel},
         },
-    }
+    }  # fmt: skip
 
 
 def _jupyterlite(work: Path) -> None:
     command = [sys.executable, "-m", "jupyterlite_core", "build", "--apps", "lab", "--no-sourcemaps"]
     command += ["--no-unused-shared-packages", "--lite-dir", str(work), "--contents", str(work / "contents")]
     command += ["--output-dir", str(work / "site")]
-    done = subprocess.run(
-        command,
-        cwd=work,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if line.strip()]
-        raise SiteError(f"JupyterLite could not build the site: {lines[-1] if lines else 'no reason given'}")
+    _finish(command, "JupyterLite could not build the site", work)
 
 
 def pyodide(store: Path, package: Path | None = None) -> Path:
@@ -226,7 +211,7 @@ def micropip(store: Path) -> Path:
         installed = Path(scratch) / "installed"
         command = [*_pip(), "--target", str(installed), "--only-binary", ":all:", "--no-deps"]
         command += ["--require-hashes", "-r", str(wanted)]
-        _fetch(command, f"micropip {MICROPIP}")
+        _finish(command, f"micropip {MICROPIP} can't be fetched")
         installed.rename(folder)
     return folder
 
@@ -256,15 +241,19 @@ def _npm_pack(kept: Path) -> None:
             f"then here: python3 lab.py site --pyodide pyodide-{PYODIDE}.tgz"
         )
     with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as scratch:
-        _fetch([npm, "pack", f"pyodide@{PYODIDE}", "--pack-destination", scratch], f"Pyodide {PYODIDE}")
+        command = [npm, "pack", f"pyodide@{PYODIDE}", "--pack-destination", scratch]
+        _finish(command, f"Pyodide {PYODIDE} can't be fetched")
         shutil.move(Path(scratch) / kept.name, kept)
 
 
-def _fetch(command: list[str], what: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+def _finish(command: list[str], failed: str, cwd: Path | None = None) -> None:
+    """Run a program to its end; `SiteError` with the last line that it printed where it fails."""
+    done = subprocess.run(
+        command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise SiteError(f"{what} can't be fetched: {lines[-1] if lines else 'no reason given'}")
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise SiteError(f"{failed}: {lines[-1] if lines else 'no reason given'}")
 
 
 def _made(folder: Path) -> Path:
@@ -376,15 +365,9 @@ def _files(package: Distribution, *, only_metadata: bool) -> Iterator[tuple[str,
 def main(arguments: list[str] | None = None) -> int:
     """Build the site and say how to look at it; the exit code."""
     parser = argparse.ArgumentParser(prog="lab.py site", description="Build the site.")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "dist" / "site", metavar="FOLDER", help="default: dist/site"
-    )
-    parser.add_argument(
-        "--pyodide",
-        type=Path,
-        metavar="FILE",
-        help="Pyodide's npm package, where there is no npm to fetch it",
-    )
+    default, package = ROOT / "dist" / "site", "Pyodide's npm package, where there is no npm to fetch it"
+    parser.add_argument("--output", type=Path, default=default, metavar="FOLDER", help="default: dist/site")
+    parser.add_argument("--pyodide", type=Path, metavar="FILE", help=package)
     chosen = parser.parse_args(arguments)
     began = time.monotonic()
     try:
@@ -392,8 +375,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (SiteError, OSError) as error:
         print(f"lab.py: {error}", file=sys.stderr)
         return 1
-    seconds = time.monotonic() - began
-    print(f"The site is in {chosen.output}: {size / 1e6:.0f} MB, {seconds:.0f} s. To look at it:")
+    took = f"{size / 1e6:.0f} MB, {time.monotonic() - began:.0f} s"
+    print(f"The site is in {chosen.output}: {took}. To look at it:")
     print(f"  python3 -m http.server --bind 127.0.0.1 --directory {chosen.output}")
     print("and open the address that it names. Any web server can hand the folder out.")
     return 0
