@@ -339,6 +339,14 @@ class Host(ABC):
         nothing: bind() gives EADDRINUSE, and connect() is not called; connect() gives EADDRNOTAVAIL.
         """
 
+    async def open(
+        self, server: Host, options: SocketOptions = DEFAULTS, server_options: SocketOptions = DEFAULTS
+    ) -> tuple[Connection, Connection]:
+        """listen() on the server's port 5432, connect() and accept(): the client's end, and the server's."""
+        listener = await server.listen(5432, options=server_options)
+        _, client = await self.connect(server, 5432, options)
+        return client, await listener.accept()
+
     @abstractmethod
     def reboot(self) -> None:
         """Lose every socket without a word, and be reachable again at once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -64,13 +65,10 @@ class Knob:
             if value not in self.choices:
                 raise ParameterError(f"{name} = {value!r} is not one of {', '.join(map(str, self.choices))}.")
             return value
-        if self.kind is bool:
-            if not isinstance(value, bool):
-                raise ParameterError(f"{name} = {value!r} is not a yes or no: use true or false.")
-            return value
-        if self.kind is str:
-            if not isinstance(value, str):
-                raise ParameterError(f"{name} = {value!r} is not a word.")
+        if self.kind in (bool, str):
+            if not isinstance(value, self.kind):
+                what = "a yes or no: use true or false" if self.kind is bool else "a word"
+                raise ParameterError(f"{name} = {value!r} is not {what}.")
             return value
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ParameterError(f"{name} = {value!r} is not a number: {self.range_text()}.")
@@ -85,15 +83,10 @@ class Knob:
             words = {"true": True, "yes": True, "on": True, "1": True}
             words |= {"false": False, "no": False, "off": False, "0": False}
             return words.get(text.strip().lower(), text)
-        try:
-            return int(text)
-        except ValueError:
-            pass
-        try:
-            return float(text)
-        except ValueError:
-            wanted = ", ".join(map(str, self.choices)) or self.range_text()
-            raise ParameterError(f"{name} = {text!r} is not a number: {wanted}.") from None
+        for number in (int, float):
+            with suppress(ValueError):
+                return number(text)
+        raise ParameterError(f"{name} = {text!r} is not a number: {self.range_text()}.")
 
     def range_text(self) -> str:
         """`0 (off) to 32767 s`, for messages, help and tables."""
@@ -105,9 +98,7 @@ class Knob:
             return self.form
         unit = f" {self.unit}" if self.unit else ""
         low = f"{self.low:.12g}" + (f" ({self.zero})" if self.zero and self.low == 0 else "")
-        return f"{low}{unit if self.high == math.inf else ''}" + (
-            " or more" if self.high == math.inf else f" to {self.high:.12g}{unit}"
-        )
+        return f"{low}{unit} or more" if self.high == math.inf else f"{low} to {self.high:.12g}{unit}"
 
 
 def knob(knob: Knob, *, default: Any) -> Any:
@@ -118,22 +109,13 @@ def knob(knob: Knob, *, default: Any) -> Any:
 DAY = 86_400
 
 LATENCY = Knob(
-    "latency, one way",
-    float,
-    "ms",
-    0,
-    1000,
+    "latency, one way", float, "ms", 0, 1000, slider_high=200, test_only=True,
     help="How long a segment travels.",
-    slider_high=200,
-    test_only=True,
-)
+)  # fmt: skip
 LINUX = Knob(
-    "Linux version",
-    str,
+    "Linux version", str, help="Whose rules the model follows.", test_only=True,
     form="3.10, 4.9, 4.18, 5.4, 5.14, 6.1, 6.12, 6.18 or another mainline x.y.z",
-    help="Whose rules the model follows.",
-    test_only=True,
-)
+)  # fmt: skip
 SEED = Knob("seed", int, low=0, high=2**31 - 1, help="Chooses sequence numbers and ports.", test_only=True)
 WATCH = Knob(
     "watch for", float, "s", 0, 30 * DAY, zero="long enough for the answer",
@@ -188,25 +170,13 @@ RECEIVE_BUFFER = Knob(
     socket_option="SO_RCVBUF", socket_factor=0.5,
 )  # fmt: skip
 WINDOW = Knob(
-    "receive window",
-    int,
-    "bytes",
-    2304,
-    1 << 20,
-    step=1024,
+    "receive window", int, "bytes", 2304, 1 << 20, step=1024, test_only=True,
     help="What the receiver advertises.",
-    test_only=True,
-)
+)  # fmt: skip
 REQUEST = Knob(
-    "request",
-    int,
-    "bytes",
-    1,
-    14480,
+    "request", int, "bytes", 1, 14480, slider_high=1448, test_only=True,
     help="What the client sends: a query.",
-    test_only=True,
-    slider_high=1448,
-)
+)  # fmt: skip
 RESPONSE = Knob("response", int, "bytes", 1, 14480, help="What the server answers: the rows.", test_only=True)
 LONG_RESPONSE = Knob(
     "response", int, "bytes", 1, 10_000_000, help="What the server sends: a large result.", test_only=True,
@@ -237,9 +207,7 @@ ABORT_ON_OVERFLOW = Knob(
     help="With the accept queue full, answer the last step of a handshake with a RST.",
     sysctl="net.ipv4.tcp_abort_on_overflow",
 )  # fmt: skip
-CONNECTS = Knob(
-    "connects", int, "", 1, 2000, help="Clients that connect.", test_only=True, slider_high=320,
-)  # fmt: skip
+CONNECTS = Knob("connects", int, "", 1, 2000, help="Clients that connect.", test_only=True, slider_high=320)
 #: A pair in one sysctl, and in experiments a range of a few ports: nothing that anybody should paste.
 FIRST_PORT = Knob(
     "first local port", int, "", 1024, 65535,

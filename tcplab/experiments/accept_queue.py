@@ -71,18 +71,12 @@ class AcceptQueue(Experiment):
     pictures = ("queues", "ladder")
     quick = {"speak_after_s": 1, "watch_s": 4}
     sampled = {
-        "backlog": (1, 2, 4),
-        "connects": (3, 5, 8),
-        "connects_before": (0, 0, 1, 2),
-        "concurrent": (True, True, True, False),
-        "syncookies": (True, False),
-        "abort_on_overflow": (False, False, True),
-        "accept_after_s": (0, 2),
-        "speaks_first": ("client", "server"),
-        "speak_after_s": (2.7,),
-        "latency_ms": (15, 20, 30),
+        "backlog": (1, 2, 4), "connects": (3, 5, 8), "connects_before": (0, 0, 1, 2),
+        "concurrent": (True, True, True, False), "syncookies": (True, False),
+        "abort_on_overflow": (False, False, True), "accept_after_s": (0, 2),
+        "speaks_first": ("client", "server"), "speak_after_s": (2.7,), "latency_ms": (15, 20, 30),
         "watch_s": (4.6,),
-    }
+    }  # fmt: skip
 
     backlog: int = knob(knobs.BACKLOG, default=2)
     connects: int = knob(knobs.CONNECTS, default=8)

@@ -93,12 +93,8 @@ class BindOrConnect(Experiment):
         "then": (
             "connect", "bind0", "bind0_reuseaddr", "bind_explicit", "bind_explicit_reuseaddr", "bind_no_port",
         ),
-        "same_destination": (True, False),
-        "bind_address": ("any", "any", "same", "another"),
-        "ports": (1, 2, 6),
-        "tw_reuse": (0, 1),
-        "timestamps": (True, True, True, False),
-        "wait_s": (0.2, 1.5),
+        "same_destination": (True, False), "bind_address": ("any", "any", "same", "another"),
+        "ports": (1, 2, 6), "tw_reuse": (0, 1), "timestamps": (True, True, True, False), "wait_s": (0.2, 1.5),
         "latency_ms": (1, 5),
     }  # fmt: skip
 

@@ -96,14 +96,9 @@ class ClientGone(KeepaliveParameters, Experiment):
     sampled = {
         "how": ("close", "reset", "kill", "vanish", "vanish"),
         "session": ("idle", "idle_in_transaction", "running", "running", "sending"),
-        "check_interval_s": (0, 0.7, 1.5),
-        "keepalive_idle_s": (0, 1, 2),
-        "keepalive_probes": (1, 2),
-        "user_timeout_s": (0, 0, 2),
-        "query_s": (2, 5.6),
-        "latency_ms": (1, 10, 20),
-        "watch_s": (7,),
-    }
+        "check_interval_s": (0, 0.7, 1.5), "keepalive_idle_s": (0, 1, 2), "keepalive_probes": (1, 2),
+        "user_timeout_s": (0, 0, 2), "query_s": (2, 5.6), "latency_ms": (1, 10, 20), "watch_s": (7,),
+    }  # fmt: skip
 
     how: str = knob(HOW, default="vanish")
     session: str = knob(SESSION, default="running")
@@ -122,9 +117,7 @@ class ClientGone(KeepaliveParameters, Experiment):
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
-        listener = await server_host.listen(5432, options=self.options())
-        _, client = await client_host.connect(server_host, 5432)
-        server = await listener.accept()
+        client, server = await client_host.open(server_host, server_options=self.options())
         await client.exchange(server)
         if self.session in ("running", "sending"):
             await client.send(REQUEST_BYTES)

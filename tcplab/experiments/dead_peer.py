@@ -37,15 +37,10 @@ class DeadPeer(KeepaliveParameters, Experiment):
     # At 1 ms the fifth timeout would lie so near to 3.0 s that a late timer saves a transmission.
     quick = {"retries2": 3, "latency_ms": 20}
     sampled = {
-        "retries2": (1, 2, 3),
-        "user_timeout_s": (0, 0, 2, 4),
-        "keepalive_idle_s": (0, 2),
-        "keepalive_interval_s": (1,),
-        "keepalive_probes": (2,),
-        "sack": (True, False),
-        "latency_ms": (1, 10, 40),
-        "watch_s": (12,),
-    }
+        "retries2": (1, 2, 3), "user_timeout_s": (0, 0, 2, 4), "keepalive_idle_s": (0, 2),
+        "keepalive_interval_s": (1,), "keepalive_probes": (2,), "sack": (True, False),
+        "latency_ms": (1, 10, 40), "watch_s": (12,),
+    }  # fmt: skip
 
     retries2: int = knob(knobs.RETRIES2, default=15)
     user_timeout_s: float = knob(knobs.USER_TIMEOUT, default=0)
@@ -64,9 +59,7 @@ class DeadPeer(KeepaliveParameters, Experiment):
         for host in (client_host, server_host):
             host.set(tcp_sack=int(self.sack))
         client_host.set(tcp_retries2=self.retries2)
-        listener = await server_host.listen(5432)
-        _, client = await client_host.connect(server_host, 5432, self.options())
-        server = await listener.accept()
+        client, server = await client_host.open(server_host, self.options())
         await client.exchange(server, REQUEST_BYTES)
         server_host.unplug()
         bench.watch_from_now()

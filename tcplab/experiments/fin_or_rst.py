@@ -60,13 +60,9 @@ class FinOrRst(Experiment):
     }
     quick = {"client": "idle"}
     sampled = {
-        "ending": tuple(ENDING.choices),
-        "client": ("reading", "idle"),
-        "fin_timeout_s": (3,),
-        "keepalive_idle_s": (0, 0, 2),
-        "latency_ms": (1, 5, 20),
-        "watch_s": (8,),
-    }
+        "ending": tuple(ENDING.choices), "client": ("reading", "idle"), "fin_timeout_s": (3,),
+        "keepalive_idle_s": (0, 0, 2), "latency_ms": (1, 5, 20), "watch_s": (8,),
+    }  # fmt: skip
 
     ending: str = knob(ENDING, default="close")
     client: str = knob(CLIENT, default="reading")

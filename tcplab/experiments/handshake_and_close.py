@@ -33,11 +33,9 @@ class HandshakeAndClose(Experiment):
     }
     quick = {}
     sampled = {
-        "closer": ("client", "server", "both"),
-        "request": (1, 40, 1448, 5000),
-        "response": (1, 200, 2896, 14000),
-        "latency_ms": (1, 5, 20, 60),
-    }
+        "closer": ("client", "server", "both"), "request": (1, 40, 1448, 5000),
+        "response": (1, 200, 2896, 14000), "latency_ms": (1, 5, 20, 60),
+    }  # fmt: skip
 
     closer: str = knob(CLOSER, default="client")
     request: int = knob(REQUEST, default=40)
@@ -45,9 +43,7 @@ class HandshakeAndClose(Experiment):
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
-        listener = await server_host.listen(5432)
-        _, client = await client_host.connect(server_host, 5432)
-        server = await listener.accept()
+        client, server = await client_host.open(server_host)
         await client.exchange(server, self.request, self.response)
         if self.closer == "both":
             await bench.together(client.close(), server.close())

@@ -74,18 +74,11 @@ class IdleFirewall(KeepaliveParameters, Experiment):
     pictures = ("ladder",)
     quick = {"firewall_idle_s": 2, "quiet_s": 3, "retries2": 2}
     sampled = {
-        "firewall_idle_s": (2, 3),
-        "expired": tuple(ACTIONS),
-        "keepalive_idle_s": (0, 0, 1, 3),
-        "keepalive_interval_s": (1,),
-        "keepalive_probes": (2,),
-        "user_timeout_s": (0, 0, 2),
-        "quiet_s": (1, 4, 4),
-        "waiting_for": ("next_query", "long_query"),
-        "retries2": (1, 2),
-        "latency_ms": (1, 10, 20),
-        "watch_s": (4,),
-    }
+        "firewall_idle_s": (2, 3), "expired": tuple(ACTIONS), "keepalive_idle_s": (0, 0, 1, 3),
+        "keepalive_interval_s": (1,), "keepalive_probes": (2,), "user_timeout_s": (0, 0, 2),
+        "quiet_s": (1, 4, 4), "waiting_for": ("next_query", "long_query"), "retries2": (1, 2),
+        "latency_ms": (1, 10, 20), "watch_s": (4,),
+    }  # fmt: skip
 
     firewall_idle_s: float = knob(knobs.FIREWALL_IDLE, default=350)
     expired: str = knob(EXPIRED, default="drop")
@@ -114,9 +107,7 @@ class IdleFirewall(KeepaliveParameters, Experiment):
         bench.route(client_host, server_host, Firewall(round(self.firewall_idle_s * SECOND), self.expired))
         for host in (client_host, server_host):
             host.set(tcp_retries2=self.retries2)
-        listener = await server_host.listen(5432)
-        _, client = await client_host.connect(server_host, 5432, self.options())
-        server = await listener.accept()
+        client, server = await client_host.open(server_host, self.options())
         await client.exchange(server, REQUEST_BYTES, RESPONSE_BYTES)
         bench.watch_from_now()
         await bench.together(self._ask(bench, client), self._answer(bench, server))

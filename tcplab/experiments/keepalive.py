@@ -46,16 +46,10 @@ class Keepalive(KeepaliveParameters, Experiment):
     }
     quick = {"idle_s": 4, "interval_s": 2, "probes": 3}
     sampled = {
-        "idle_s": (0, 2, 3, 4),
-        "interval_s": (1, 2),
-        "probes": (1, 2, 3),
-        "user_timeout_s": (0, 0, 6),
-        "peer": ("alive", "offline", "offline", "rebooted", "moved"),
-        "data_every_s": (0, 0, 1),
-        "unacked": (False, False, True),
-        "latency_ms": (1, 10),
-        "watch_s": (9,),
-    }
+        "idle_s": (0, 2, 3, 4), "interval_s": (1, 2), "probes": (1, 2, 3), "user_timeout_s": (0, 0, 6),
+        "peer": ("alive", "offline", "offline", "rebooted", "moved"), "data_every_s": (0, 0, 1),
+        "unacked": (False, False, True), "latency_ms": (1, 10), "watch_s": (9,),
+    }  # fmt: skip
 
     idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=7200)
     interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=75)
@@ -72,9 +66,7 @@ class Keepalive(KeepaliveParameters, Experiment):
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host, *others = bench.hosts("client", "server", *self._third_host())
-        listener = await server_host.listen(5432)
-        _, client = await client_host.connect(server_host, 5432, self.options())
-        server = await listener.accept()
+        client, server = await client_host.open(server_host, self.options())
         await client.exchange(server)
         if not await self._talks(client, server, EXCHANGES_BEFORE):
             bench.watch_from_now()

@@ -54,12 +54,9 @@ class PortRange(Experiment):
     }
     quick = {}
     sampled = {
-        "last_port": (60001, 60002, 60003, 60004, 60006, 60008, 60010),
-        "connects": (1, 3, 7, 9, 13),
-        "destinations": (1, 1, 2, 3),
-        "sources": (1, 1, 2),
-        "latency_ms": (1, 5),
-    }
+        "last_port": (60001, 60002, 60003, 60004, 60006, 60008, 60010), "connects": (1, 3, 7, 9, 13),
+        "destinations": (1, 1, 2, 3), "sources": (1, 1, 2), "latency_ms": (1, 5),
+    }  # fmt: skip
 
     first_port: int = knob(FIRST_PORT, default=60001)
     last_port: int = knob(LAST_PORT, default=60006)

@@ -71,18 +71,12 @@ class ProxyLegs(KeepaliveParameters, Experiment):
     pictures = ("ladder",)
     quick = {"client_keepalive_idle_s": 2, "backend_keepalive_idle_s": 2}
     sampled = {
-        "broken": ("database", "database", "client", "nothing"),
-        "client_keepalive_idle_s": (0, 1, 2),
-        "backend_keepalive_idle_s": (0, 2),
-        "proxy_keepalive_idle_s": (0, 0, 1),
-        "keepalive_interval_s": (1,),
-        "keepalive_probes": (1, 2),
-        "proxy_idle_s": (0, 0, 3),
-        "query_s": (0, 2, 5),
+        "broken": ("database", "database", "client", "nothing"), "client_keepalive_idle_s": (0, 1, 2),
+        "backend_keepalive_idle_s": (0, 2), "proxy_keepalive_idle_s": (0, 0, 1), "keepalive_interval_s": (1,),
+        "keepalive_probes": (1, 2), "proxy_idle_s": (0, 0, 3), "query_s": (0, 2, 5),
         # Near by, a machine that is busy for 10 ms would show as a tail loss probe.
-        "latency_ms": (10, 20, 30),
-        "watch_s": (6,),
-    }
+        "latency_ms": (10, 20, 30), "watch_s": (6,),
+    }  # fmt: skip
 
     broken: str = knob(BROKEN, default="database")
     client_keepalive_idle_s: float = knob(CLIENT_IDLE, default=0)

@@ -40,12 +40,9 @@ class RstInWindow(Experiment):
     pictures = ("window", "ladder")
     quick = {"offset": 1}
     sampled = {
-        "offset": (-70000, -5000, -1, 0, 1, 500, 30000, 60000, 70000, 200000),
-        "window": (20000, 65536),
-        "sack_hole": (False, True),
-        "at_sack_edge": (False, False, True),
-        "latency_ms": (1, 10),
-    }
+        "offset": (-70000, -5000, -1, 0, 1, 500, 30000, 60000, 70000, 200000), "window": (20000, 65536),
+        "sack_hole": (False, True), "at_sack_edge": (False, False, True), "latency_ms": (1, 10),
+    }  # fmt: skip
 
     offset: int = knob(OFFSET, default=0)
     window: int = knob(WINDOW, default=65536)
@@ -61,10 +58,8 @@ class RstInWindow(Experiment):
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
-        listener = await server_host.listen(5432)
         options = SocketOptions(receive_buffer=2 * self.window, window_clamp=self.window)
-        _, client = await client_host.connect(server_host, 5432, options)
-        server = await listener.accept()
+        client, server = await client_host.open(server_host, options)
         await client.exchange(server)
         # One more question, so that the last window the client advertised is that of an empty buffer.
         await client.send(REQUEST_BYTES)

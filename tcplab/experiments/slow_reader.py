@@ -51,15 +51,10 @@ class SlowReader(Experiment):
     quick = {"response": 100_000, "read_bytes": 32768, "stops_reading_s": 0}
     sampled = {
         # Reads that the buffer holds, and large enough to open the window each time.
-        "receive_buffer": (65536,),
-        "response": (100_000, 150_000, 200_000),
-        "read_bytes": (24576, 32768),
-        "stops_reading_s": (0, 2),
-        "peer": ("alive", "alive", "offline"),
-        "retries2": (2, 3),
-        "user_timeout_s": (0, 0, 3),
-        "watch_s": (8,),
-    }
+        "receive_buffer": (65536,), "response": (100_000, 150_000, 200_000), "read_bytes": (24576, 32768),
+        "stops_reading_s": (0, 2), "peer": ("alive", "alive", "offline"), "retries2": (2, 3),
+        "user_timeout_s": (0, 0, 3), "watch_s": (8,),
+    }  # fmt: skip
 
     receive_buffer: int = knob(knobs.RECEIVE_BUFFER, default=65536)
     response: int = knob(knobs.LONG_RESPONSE, default=200_000)
@@ -87,11 +82,11 @@ class SlowReader(Experiment):
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
         server_host.set(tcp_retries2=self.retries2)
-        listener = await server_host.listen(5432, options=SocketOptions(user_timeout_s=self.user_timeout_s))
-        _, client = await client_host.connect(
-            server_host, 5432, SocketOptions(receive_buffer=self.receive_buffer)
+        client, server = await client_host.open(
+            server_host,
+            SocketOptions(receive_buffer=self.receive_buffer),
+            server_options=SocketOptions(user_timeout_s=self.user_timeout_s),
         )
-        server = await listener.accept()
         await client.exchange(server)
         await client.send(40)
         await server.receive_exactly(40)

@@ -58,12 +58,9 @@ class StaleReject(Experiment):
     pictures = ("ladder", "window")
     quick = {"latency_ms": 20, "balancer_close_s": 2}
     sampled = {
-        "in_flight": (0, 3, 4, 6),
-        "balancer_close_s": (0, 2, 3),
-        "balancer_refresh": (False, False, True),
-        "latency_ms": (20, 30),
-        "watch_s": (4,),
-    }
+        "in_flight": (0, 3, 4, 6), "balancer_close_s": (0, 2, 3), "balancer_refresh": (False, False, True),
+        "latency_ms": (20, 30), "watch_s": (4,),
+    }  # fmt: skip
 
     in_flight: int = knob(IN_FLIGHT, default=6)
     balancer_close_s: float = knob(BALANCER_CLOSE, default=0)
@@ -75,9 +72,7 @@ class StaleReject(Experiment):
         if self.balancer_close_s:
             balancer = Balancer(round(self.balancer_close_s * SECOND), refresh=self.balancer_refresh)
             bench.route(client_host, server_host, balancer)
-        listener = await server_host.listen(5432)
-        _, client = await client_host.connect(server_host, 5432)
-        server = await listener.accept()
+        client, server = await client_host.open(server_host)
         await client.exchange(server, REQUEST_BYTES, RESPONSE_BYTES)
         await bench.sleep(0.05 + self.latency_ms / 1000)  # nothing is on the wire while rules are changed
         client_host.reject(client.port, times=1)

@@ -51,14 +51,10 @@ class TimeWait(Experiment):
     }
     quick = {}
     sampled = {
-        "ports": (1, 2, 4, 6),
-        "tw_reuse": (0, 1, 1, 2),
-        "timestamps": (True, True, False),
-        "max_tw_buckets": (0, 0, 0, 1, 3),
-        "wait_s": (0.2, 1.5),
-        "closer": ("client", "client", "server"),
+        "ports": (1, 2, 4, 6), "tw_reuse": (0, 1, 1, 2), "timestamps": (True, True, False),
+        "max_tw_buckets": (0, 0, 0, 1, 3), "wait_s": (0.2, 1.5), "closer": ("client", "client", "server"),
         "latency_ms": (1, 5),
-    }
+    }  # fmt: skip
 
     ports: int = knob(LOCAL_PORTS, default=6)
     tw_reuse: int = knob(TW_REUSE, default=0)

@@ -34,12 +34,9 @@ class UnansweredConnect(Experiment):
     }
     quick = {"syn_retries": 1, "linear_timeouts": 2}
     sampled = {
-        "fate": ("drop", "drop", "drop", "reject", "closed"),
-        "syn_retries": (1, 2),
-        "linear_timeouts": (0, 1, 2, 3),
-        "user_timeout_s": (0, 0, 4),
-        "latency_ms": (1, 20),
-    }
+        "fate": ("drop", "drop", "drop", "reject", "closed"), "syn_retries": (1, 2),
+        "linear_timeouts": (0, 1, 2, 3), "user_timeout_s": (0, 0, 4), "latency_ms": (1, 20),
+    }  # fmt: skip
 
     fate: str = knob(FATE, default="drop")
     syn_retries: int = knob(SYN_RETRIES, default=6)

@@ -40,10 +40,9 @@ class WhyTimeWait(Experiment):
     }
     quick = {}
     sampled = {
-        "purpose": ("last_ack_lost", "old_duplicate"),
-        "time_wait": ("kept", "refused"),
+        "purpose": ("last_ack_lost", "old_duplicate"), "time_wait": ("kept", "refused"),
         "latency_ms": (1, 5, 20),
-    }
+    }  # fmt: skip
 
     purpose: str = knob(PURPOSE, default="last_ack_lost")
     time_wait: str = knob(TIME_WAIT, default="kept")

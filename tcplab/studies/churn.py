@@ -84,16 +84,11 @@ class PortChurn(Study):
     }
     quick: ClassVar[dict[str, Any]] = {"rate_per_s": 20, "ports": 20, "hold_s": 0.1, "duration_s": 2}
     sampled: ClassVar[dict[str, tuple[Any, ...]]] = {
-        "rate_per_s": (5, 10, 20, 30),
-        "arrivals": ("constant", "constant", "poisson"),
-        "ports": (6, 10, 16, 60),
-        "hold_s": (0.05, 0.17, 0.33),
-        "duration_s": (2, 3),
-        "destinations": (1, 1, 2),
-        "tw_reuse": (0, 1, 1, 2),
-        "closer": ("client", "client", "server"),
+        "rate_per_s": (5, 10, 20, 30), "arrivals": ("constant", "constant", "poisson"),
+        "ports": (6, 10, 16, 60), "hold_s": (0.05, 0.17, 0.33), "duration_s": (2, 3),
+        "destinations": (1, 1, 2), "tw_reuse": (0, 1, 1, 2), "closer": ("client", "client", "server"),
         "latency_ms": (1, 5),
-    }
+    }  # fmt: skip
 
     rate_per_s: float = knob(RATE, default=500)
     arrivals: str = knob(ARRIVALS, default="constant")
