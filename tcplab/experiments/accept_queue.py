@@ -14,7 +14,7 @@ from tcplab.core.releases import release
 from tcplab.core.segment import ACK, SYN
 from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.experiment import Experiment, first_error
 
 CONCURRENT = replace(knobs.YES_NO, label="all at once", help="All connect at the same moment, or one by one.")
 BEFORE = replace(
@@ -151,8 +151,6 @@ class AcceptQueue(Experiment):
         speak = counted_at(trace, self.speak_after_s) - BEFORE_THEY_SPEAK
         return Scope(until=None if self.speaks_first == "server" else speak, outcomes=CERTAIN)
 
-    # -- what came of it ---------------------------------------------------------------------
-
     def outcome(self, trace: Trace) -> dict[str, Any]:
         moment = counted_at(trace, self.speak_after_s)
         believing, real = established(trace, moment)
@@ -163,7 +161,8 @@ class AcceptQueue(Experiment):
             if sample.host == "server" and sample.state == "ESTABLISHED" and sample.t > moment
         }
         connects = [call for call in trace.calls if call.call.startswith("connect(")]
-        errors: list[str | None] = [first_error(trace, port) for port in client_ports(trace)]
+        calls = trace.calls_of("client", "")
+        errors = [first_error(c for c in calls if c.port == port) for port in client_ports(trace)]
         return {
             "connected": sum(call.result == "ok" for call in connects),
             "server_has": len(real),
@@ -325,20 +324,9 @@ def counted_at(trace: Trace, speak_after_s: float) -> int:
 
 def established(trace: Trace, t: int) -> tuple[set[int], set[int]]:
     """Clients that are established at a moment: to themselves, and to the server."""
-    believing, real = set(), set()
-    for sample in trace.sockets_at(t):
-        if sample.state == "ESTABLISHED":
-            if sample.host == "client":
-                believing.add(sample.local.port)
-            else:
-                real.add(sample.remote.port)
-    return believing, real
-
-
-def first_error(trace: Trace, port: int) -> str | None:
-    """The first errno that a client's calls gave, or None."""
-    errors = (call.error for call in trace.calls if call.host == "client" and call.port == port)
-    return next((error for error in errors if error), None)
+    up = [sample for sample in trace.sockets_at(t) if sample.state == "ESTABLISHED"]
+    believing = {each.local.port for each in up if each.host == "client"}
+    return believing, {each.remote.port for each in up if each.host != "client"}
 
 
 def _of_ghosts(ghosts: int) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Bind, Host, SocketOptions
 from tcplab.core.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
-from tcplab.core.releases import release
 from tcplab.core.text import in_words
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
-from tcplab.experiments.port_range import odd_range
+from tcplab.experiments.experiment import Experiment, first_error
+from tcplab.experiments.port_range import no_port_ignored, odd_range
 from tcplab.experiments.time_wait import (
     FIRST_PORT,
     SERVICE,
@@ -74,11 +73,7 @@ class BindOrConnect(Experiment):
             "held_by": "connect_reuseaddr",
             "then": "bind_explicit_reuseaddr",
         },
-        "connect() after others' bind(0)": {
-            "held_by": "bind0",
-            "then": "connect",
-            "same_destination": False,
-        },
+        "connect() after others' bind(0)": {"held_by": "bind0", "then": "connect", "same_destination": False},
         "the client's second address": {"bind_address": "another"},
         "open connections, another destination": {
             "state": "established",
@@ -145,22 +140,15 @@ class BindOrConnect(Experiment):
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = trace.watching_since
-        calls = [*trace.calls_of("client", "bind(", since), *trace.calls_of("client", "connect(", since)]
-        errors = [error for error in (call.error for call in calls) if error]
-        return {"result": errors[0] if errors else "ok"}
+        return {"result": first_error(trace.calls_of("client", ("bind(", "connect("), since)) or "ok"}
 
     def scope(self, trace: Trace) -> Scope:
         """All but what is chance in an odd range."""
         return odd_range(trace, self.ports) or after_the_first_syn(trace)
 
     def ignored_by_release(self) -> list[str]:
-        said = super().ignored_by_release()
-        if self.then == "bind_no_port" and not release(self.linux).bind_address_no_port:
-            said.append(
-                f"then: Linux {self.linux} has no IP_BIND_ADDRESS_NO_PORT, which came with 4.2; bind() "
-                "takes a port for itself there."
-            )
-        return said
+        ignored = no_port_ignored("then", self.linux) if self.then == "bind_no_port" else []
+        return super().ignored_by_release() + ignored
 
     def sentence(self, trace: Trace) -> str:
         result = trace.outcome["result"]

@@ -185,8 +185,6 @@ class ClientGone(KeepaliveParameters, Experiment):
             return query + max(1100, keepalive, self.user_timeout_s + 130)
         return keepalive or 3600
 
-    # -- what came of it ---------------------------------------------------------------------
-
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = trace.watching_since
         closes = trace.calls_of("server", "close()", since)
@@ -200,19 +198,13 @@ class ClientGone(KeepaliveParameters, Experiment):
     def _how(self, trace: Trace, noticed: int) -> str:
         """By what has come, or by what the server itself has sent in vain."""
         since = trace.watching_since
-        came = 0
-        for packet in trace.packets:
-            if (
-                packet.receiver == "server"
-                and packet.arrives is not None
-                and since <= packet.arrives <= noticed
-            ):
-                came |= packet.segment.flags
-        if came & (RST | FIN):
-            return "rst" if came & RST else "fin"
-        return (
-            "retransmission" if any(p.segment.length for p in trace.sent_by("server", since)) else "keepalive"
-        )
+        received = [p for p in trace.packets if p.receiver == "server" and p.arrives is not None]
+        came = [p.segment.flags for p in received if since <= (p.arrives or 0) <= noticed]
+        for flag, by in ((RST, "rst"), (FIN, "fin")):
+            if any(flags & flag for flags in came):
+                return by
+        has_sent = any(p.segment.length for p in trace.sent_by("server", since))
+        return "retransmission" if has_sent else "keepalive"
 
     def sentence(self, trace: Trace) -> str:
         after, by = trace.outcome["noticed_after_s"], trace.outcome["how_noticed"]

@@ -89,13 +89,9 @@ class DeadPeer(KeepaliveParameters, Experiment):
         if outcome["detected_after_s"] is None:
             watched = in_words(self.watch())
             return f"In {watched} the client has sent the same {REQUEST_BYTES} bytes {sent}, and still waits."
-        keepalive = (
-            " Keepalive was on and sent no probe: it keeps quiet while data is unacknowledged."
-            if self.keepalive_idle_s
-            else ""
-        )
+        keepalive = " Keepalive was on and sent no probe: it keeps quiet while data is unacknowledged."
         return (
             f"The client sends the same {REQUEST_BYTES} bytes {sent}, with growing gaps, and gives up after "
             f"{in_words(outcome['detected_after_s'])}: Connection timed out (ETIMEDOUT). "
-            f"No RST is sent; the server never hears of it.{keepalive}"
+            f"No RST is sent; the server never hears of it.{keepalive if self.keepalive_idle_s else ''}"
         )

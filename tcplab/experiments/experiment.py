@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,12 +11,12 @@ from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.releases import release
-from tcplab.core.trace import Trace
+from tcplab.core.trace import Call, Trace
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment(Parameters):
-    """Parameters plus one script plus what it teaches. Frozen: a run never changes them."""
+class Runnable(Parameters):
+    """Parameters plus what is taught with them: what experiments and studies have in common."""
 
     #: One line for lists and headings.
     title: ClassVar[str] = ""
@@ -36,6 +36,15 @@ class Experiment(Parameters):
     sampled: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 
     @abstractmethod
+    def sentence(self, trace: Trace) -> str:
+        """What happened, when, and what the application saw: reads without the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Runnable):
+    """Parameters plus one script plus what it teaches. Frozen: a run never changes them."""
+
+    @abstractmethod
     async def run(self, bench: Bench) -> None:
         """The story, in the bench's verbs."""
 
@@ -53,10 +62,6 @@ class Experiment(Parameters):
     def scope(self, trace: Trace) -> Scope:
         """What of a run the comparison of model and Linux looks at."""
         return WHOLE
-
-    @abstractmethod
-    def sentence(self, trace: Trace) -> str:
-        """What happened, when, and what the application saw: reads without the picture."""
 
 
 class KeepaliveParameters:
@@ -96,6 +101,11 @@ class KeepaliveParameters:
                 )
 
 
+def first_error(calls: Iterable[Call]) -> str | None:
+    """The first errno that these calls gave, or None."""
+    return next((call.error for call in calls if call.error), None)
+
+
 # ----------------------------------------------------------------------
 # What the common clients print for an errno, in their own words.
 #
@@ -112,6 +122,13 @@ PSQL = {
     "ECONNRESET": _ENDED,
     "EPIPE": _ENDED,
     "ETIMEDOUT": "could not receive data from server: Connection timed out",
+}
+#: Of an errno that any call can give: what strerror() says, and its name.
+ERRORS = {
+    "ECONNRESET": "Connection reset by peer (ECONNRESET)",
+    "ECONNREFUSED": "Connection refused (ECONNREFUSED)",
+    "ETIMEDOUT": "Connection timed out (ETIMEDOUT)",
+    "EPIPE": "Broken pipe (EPIPE)",
 }
 _OTHERS = (
     "the MySQL client: ERROR 2013 (HY000): Lost connection to MySQL server during query; "

@@ -10,7 +10,7 @@ from tcplab.core.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import in_words
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.experiment import ERRORS, Experiment
 
 ENDING = choice(
     "what ends it", "close", "kill", "kill_unread", "linger0", "shutdown_write", "listener_killed",
@@ -33,12 +33,6 @@ _STORY = {
     "port_closed": "Nobody listens on the port",
     "reject": "A firewall rejects the SYN",
     "drop": "A firewall throws the SYN away",
-}
-_ERRORS = {
-    "ECONNRESET": "Connection reset by peer (ECONNRESET)",
-    "ECONNREFUSED": "Connection refused (ECONNREFUSED)",
-    "ETIMEDOUT": "Connection timed out (ETIMEDOUT)",
-    "EPIPE": "Broken pipe (EPIPE)",
 }
 
 
@@ -139,11 +133,7 @@ class FinOrRst(Experiment):
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = trace.watching_since
-        ends = [
-            p
-            for p in trace.packets
-            if p.sender == "server" and p.t >= since and p.segment.flags & (FIN | RST)
-        ]
+        ends = [p for p in trace.sent_by("server", since) if p.segment.flags & (FIN | RST)]
         calls = [*trace.calls_of("client", "connect("), *trace.calls_of("client", "recv(", since)]
         writes = trace.calls_of("client", "send(", since)
         if self.ending in NO_CONNECTION:
@@ -163,7 +153,7 @@ class FinOrRst(Experiment):
         sends = {"FIN": "its TCP sends a FIN", "RST": "a RST goes out", "nothing": "nothing comes back"}
         event = f"{_STORY[self.ending]}: {sends[outcome['server_sends']]}."
         error = outcome["client_error"]
-        said = _ERRORS.get(error or "", "")
+        said = ERRORS.get(error or "", "")
         if self.ending in NO_CONNECTION:
             connects = trace.calls_of("client", "connect(")
             if not connects:
@@ -177,7 +167,7 @@ class FinOrRst(Experiment):
         if error is None and outcome["second_write_error"] is None:
             return f"{event} The client's sends succeed: the server still reads."
         if error is None:
-            second = _ERRORS[outcome["second_write_error"]]
+            second = ERRORS[outcome["second_write_error"]]
             event += " The idle client's next send() still succeeds and draws a RST"
             return f"{event}; only the one after says: {second}."
         return f"{event} The idle client's next send() says: {said}."

@@ -65,11 +65,8 @@ class HandshakeAndClose(Experiment):
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         first, waits = outcome["first_fin"], outcome["time_wait_on"]
-        how = (
-            "Both sides sent their FIN before they saw the other's"
-            if first == "both"
-            else f"The {first} closed first"
-        )
+        both = "Both sides sent their FIN before they saw the other's"
+        how = both if first == "both" else f"The {first} closed first"
         where = "both sides keep" if waits == "both" else f"the {waits} keeps"
         return (
             f"{plural(outcome['segments'], 'segment')}: a handshake, a question of {self.request} bytes, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +11,8 @@ from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import ParameterError, choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import SECOND, in_words, seconds
-from tcplab.core.trace import Packet, Trace
-from tcplab.experiments.experiment import Experiment, KeepaliveParameters, says
+from tcplab.core.trace import Trace
+from tcplab.experiments.experiment import Experiment, KeepaliveParameters, first_error, says
 from tcplab.route.firewall import EXPIRED as ACTIONS
 from tcplab.route.firewall import Firewall
 
@@ -142,17 +141,15 @@ class IdleFirewall(KeepaliveParameters, Experiment):
             return in_flight
         return max(in_flight, self.options().keepalive_watch_s)
 
-    # -- what came of it ---------------------------------------------------------------------
-
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = trace.watching_since
-        calls = [*trace.calls_of("client", "send(", since), *trace.calls_of("client", "recv(", since)]
+        calls = trace.calls_of("client", ("send(", "recv("), since)
         read = sum(int(call.result) for call in calls if call.call == "recv()" and call.result.isdigit())
         survived = read == RESPONSE_BYTES
         broken = None if survived else trace.end_of_socket("client")
         return {
             "survived": survived,
-            "error": next((error for call in calls if (error := call.error)), None),
+            "error": first_error(calls),
             "detected_after_s": seconds(max(broken.t - self._origin(trace, broken.t), 0)) if broken else None,
             "server_left_behind": not survived
             and any(s.host == "server" and s.state != "LISTEN" for s in trace.sockets_at(trace.end)),
@@ -204,10 +201,6 @@ class IdleFirewall(KeepaliveParameters, Experiment):
     def _what_is_left(self, trace: Trace) -> str:
         if trace.outcome["server_left_behind"]:
             return "The server has heard nothing: its session stays, with all its locks."
-        got_reset = any(p.segment.flags & RST for p in _arrived_at_server(trace))
-        how = "got a RST" if got_reset else "has given up on its answer"
+        got = [p for p in trace.packets if p.receiver == "server" and p.fate == "delivered" and p.arrives]
+        how = "got a RST" if any(p.segment.flags & RST for p in got) else "has given up on its answer"
         return f"The server {how}, and its session is gone."
-
-
-def _arrived_at_server(trace: Trace) -> Iterator[Packet]:
-    return (p for p in trace.packets if p.receiver == "server" and p.fate == "delivered" and p.arrives)

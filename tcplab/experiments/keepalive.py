@@ -11,7 +11,7 @@ from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, KeepaliveParameters
+from tcplab.experiments.experiment import ERRORS, Experiment, KeepaliveParameters
 
 PEER = choice(
     "the server", "alive", "offline", "rebooted", "moved",
@@ -65,7 +65,8 @@ class Keepalive(KeepaliveParameters, Experiment):
         self.connects_in_time()
 
     async def run(self, bench: Bench) -> None:
-        client_host, server_host, *others = bench.hosts("client", "server", *self._third_host())
+        third = ["new owner"] if self.peer == "moved" else []
+        client_host, server_host, *others = bench.hosts("client", "server", *third)
         client, server = await client_host.open(server_host, self.options())
         await client.exchange(server)
         if not await self._talks(client, server, EXCHANGES_BEFORE):
@@ -102,9 +103,6 @@ class Keepalive(KeepaliveParameters, Experiment):
             await client.exchange(server)
         return True
 
-    def _third_host(self) -> tuple[str, ...]:
-        return ("new owner",) if self.peer == "moved" else ()
-
     def options(self, idle_s: float | None = None) -> SocketOptions:
         return SocketOptions(
             keepalive_idle_s=self.idle_s if idle_s is None else idle_s,
@@ -128,35 +126,23 @@ class Keepalive(KeepaliveParameters, Experiment):
     def outcome(self, trace: Trace) -> dict[str, Any]:
         origin = trace.last_received("client", trace.watching_since)
         probes = [p for p in trace.sent_by("client", kind="keepalive") if p.t > origin]
-        broken = trace.end_of_socket("client")
+        sent, broken = trace.sent_by("client", origin), trace.end_of_socket("client")
         return {
             "probe_times_s": [seconds(p.t - origin) for p in probes],
             "detected_after_s": seconds(broken.t - origin) if broken else None,
             "error": trace.calls_of("client", "recv(")[-1].error if broken else None,
-            "last_segment": "RST" if broken and self._last_sent_is_reset(trace, origin) else "none",
+            "last_segment": "RST" if broken and sent and sent[-1].segment.flags & RST else "none",
         }
-
-    def _last_sent_is_reset(self, trace: Trace, origin: int) -> bool:
-        *_, last = (None, *trace.sent_by("client", origin))
-        return last is not None and bool(last.segment.flags & RST)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         probes, after = len(outcome["probe_times_s"]), outcome["detected_after_s"]
         if after is not None:
-            how = {
-                "ETIMEDOUT": f"after {plural(probes, 'probe')} without an answer"
-                if probes
-                else "without a single probe",
-                "ECONNRESET": f"because {'a' if probes == 1 else 'the last'} probe was answered by a RST",
-            }[outcome["error"]]
-            said = (
-                "Connection timed out (ETIMEDOUT)"
-                if outcome["error"] == "ETIMEDOUT"
-                else "Connection reset by peer (ECONNRESET)"
-            )
-            why = self._why_late() if self.unacked else self._why_at_all() if self.peer == "alive" else ""
-            return f"The client notices after {in_words(after)}, {how}; its next call says: {said}.{why}"
+            how = f"after {plural(probes, 'probe')} without an answer" if probes else "without a single probe"
+            if outcome["error"] == "ECONNRESET":
+                how = f"because {'a' if probes == 1 else 'the last'} probe was answered by a RST"
+            event = f"The client notices after {in_words(after)}, {how}"
+            return f"{event}; its next call says: {ERRORS[outcome['error']]}.{self._why()}"
         watched = in_words(self.watch())
         if not self.idle_s:
             return (
@@ -165,19 +151,14 @@ class Keepalive(KeepaliveParameters, Experiment):
             )
         if self.peer == "alive":
             what = f"{plural(probes, 'probe')}, each answered at once" if probes else "no probe at all"
-            why = (
-                ""
-                if probes
-                else " Data came more often than the idle time, and each answer counts as a sign of life."
-            )
+            why = " Data came more often than the idle time, and each answer counts as a sign of life."
             event = f"The server is alive. In {watched} the client sends {what}"
-            return f"{event}; the application sees nothing.{why}"
+            return f"{event}; the application sees nothing.{'' if probes else why}"
         return f"In {watched} the client has sent {plural(probes, 'probe')} and has noticed nothing yet."
 
-    def _why_at_all(self) -> str:
-        return " The server was alive: its answer took longer than interval times probes."
-
-    def _why_late(self) -> str:
-        return (
-            " While data is unacknowledged no keepalive probe is sent: retransmission decides when it ends."
-        )
+    def _why(self) -> str:
+        if self.unacked:
+            decides = "retransmission decides when it ends"
+            return f" While data is unacknowledged no keepalive probe is sent: {decides}."
+        is_late = " The server was alive: its answer took longer than interval times probes."
+        return is_late if self.peer == "alive" else ""

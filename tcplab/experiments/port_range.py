@@ -11,7 +11,7 @@ from tcplab.core.knobs import CONNECTS, DESTINATIONS, FIRST_PORT, LAST_PORT, SOU
 from tcplab.core.releases import release
 from tcplab.core.text import plural
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.experiment import Experiment, first_error
 
 #: What clients print for EADDRNOTAVAIL.
 IN_CLIENTS_WORDS = (
@@ -31,6 +31,12 @@ def odd_range(trace: Trace, size: int, destinations: int = 1) -> Scope | None:
     if size % 2 == 0 or size < 5 or len(calls) <= certain:
         return None
     return Scope(until=calls[certain - 1].t + 1, outcomes=())
+
+
+def no_port_ignored(name: str, linux: str) -> list[str]:
+    """The sentence about a parameter that needs IP_BIND_ADDRESS_NO_PORT, where a Linux lacks it."""
+    lacks = f"{name}: Linux {linux} has no IP_BIND_ADDRESS_NO_PORT, which came with 4.2; bind() "
+    return [] if release(linux).bind_address_no_port else [f"{lacks}takes a port for itself there."]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +95,11 @@ class PortRange(Experiment):
         await bench.sleep(0.1 + 2 * self.latency_ms / 1000)
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
-        calls = [*trace.calls_of("client", "bind("), *trace.calls_of("client", "connect(")]
+        calls = trace.calls_of("client", ("bind(", "connect("))
         opened = [call for call in calls if call.call.startswith("connect(") and call.result == "ok"]
-        errors = [error for error in (call.error for call in calls) if error]
         return {
             "opened": len(opened),
-            "error": errors[0] if errors else None,
+            "error": first_error(calls),
             "ports_used": len({call.port for call in opened}),
         }
 
@@ -108,32 +113,21 @@ class PortRange(Experiment):
         return Scope(outcomes=("opened", "error"))
 
     def ignored_by_release(self) -> list[str]:
-        said = super().ignored_by_release()
-        if self.sources > 1 and not release(self.linux).bind_address_no_port:
-            said.append(
-                f"sources: Linux {self.linux} has no IP_BIND_ADDRESS_NO_PORT, which came with 4.2; bind() "
-                "takes a port for itself there."
-            )
-        return said
+        return super().ignored_by_release() + (
+            no_port_ignored("sources", self.linux) if self.sources > 1 else []
+        )
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         opened, used = outcome["opened"], outcome["ports_used"]
         event = f"{plural(opened, 'connection')} on {plural(used, 'local port')}"
         if outcome["error"] is None:
-            why = (
-                " A port serves each pair of own address and destination once: connections can be more than "
-                "ports."
-                if opened > used
-                else ""
-            )
-            return f"{event}: every connect() succeeded.{why}"
+            event += ": every connect() succeeded."
+            why = "A port serves each pair of own address and destination once"
+            return f"{event} {why}: connections can be more than ports." if opened > used else event
         size = self.last_port - self.first_port + 1
-        odd = (
-            f" The range has {plural(size, 'port')}, an odd number: a connect() tries one less."
-            if size % 2 and size > 1 and used < size
-            else ""
-        )
+        odd = f" The range has {plural(size, 'port')}, an odd number: a connect() tries one less."
+        left_one = size % 2 and size > 1 and used < size
         if outcome["error"] == "EADDRINUSE":
             return (
                 f"{event}; then bind() fails: Address already in use (EADDRINUSE, 98). This Linux chooses "
@@ -141,5 +135,5 @@ class PortRange(Experiment):
             )
         return (
             f"{event}; then connect() fails at once: Cannot assign requested address (EADDRNOTAVAIL, 99). "
-            f"No segment is sent: the server never hears of it. {IN_CLIENTS_WORDS}.{odd}"
+            f"No segment is sent: the server never hears of it. {IN_CLIENTS_WORDS}.{odd if left_one else ''}"
         )

@@ -172,8 +172,6 @@ class ProxyLegs(KeepaliveParameters, Experiment):
             return 4.5 * max(probed, default=800)
         return min([max(ends) + 5, *(MOST_PROBES * idle for idle in probed)])
 
-    # -- what came of it ---------------------------------------------------------------------
-
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = trace.watching_since
         end = self._end_for_client(trace)

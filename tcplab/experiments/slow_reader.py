@@ -175,9 +175,8 @@ def closed_windows(trace: Trace, receiver: str, until: Any = None) -> list[tuple
     begin: int | None = None
     end = until.t if until else trace.end
     for packet in trace.packets:
-        if packet.sender != receiver or packet.arrives is None or packet.segment.flags & (SYN | RST):
-            continue
-        if not packet.segment.flags & ACK:
+        is_window = packet.segment.flags & (SYN | RST | ACK) == ACK
+        if packet.sender != receiver or packet.arrives is None or not is_window:
             continue
         if packet.segment.window == 0 and begin is None:
             begin = packet.arrives

@@ -10,7 +10,7 @@ from tcplab.core.knobs import PERIOD, WATCH, YES_NO, Knob, knob
 from tcplab.core.segment import ACK, RST, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND, in_words, plural, seconds
 from tcplab.core.trace import Packet, Trace
-from tcplab.experiments.experiment import Experiment, says
+from tcplab.experiments.experiment import Experiment, first_error, says
 from tcplab.route.firewall import Balancer
 
 IN_FLIGHT = Knob(
@@ -129,8 +129,6 @@ class StaleReject(Experiment):
             return self.watch_s
         return self.balancer_close_s + 3 + self.in_flight * APART_S + 8 * self.latency_ms / 1000
 
-    # -- what came of it ---------------------------------------------------------------------
-
     def outcome(self, trace: Trace) -> dict[str, Any]:
         reset = _reset(trace)
         if reset is None:  # watched too briefly to see it
@@ -174,7 +172,7 @@ class StaleReject(Experiment):
     def _what_ended_it(self, trace: Trace) -> str:
         closed = trace.outcome["closed_after_s"]
         calls = trace.calls_of("client", "", trace.watching_since)
-        error = next((error for call in calls if (error := call.error)), None)
+        error = first_error(calls)
         if trace.outcome["verdict"] == "accepted":
             hears = (
                 f"hears of it at its next request; {says(error)}." if error else "has not heard of it yet."

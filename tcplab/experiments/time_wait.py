@@ -19,9 +19,7 @@ WAIT = replace(
 )  # fmt: skip
 CLOSER = choice("who closes first", "client", "server", help="The first to close keeps TIME_WAIT for 60 s.")
 RFC1337 = replace(
-    YES_NO,
-    label="rfc1337",
-    help="net.ipv4.tcp_rfc1337: a stray RST does not end TIME_WAIT before its time.",
+    YES_NO, label="rfc1337", help="net.ipv4.tcp_rfc1337: a stray RST does not end TIME_WAIT before its time."
 )
 #: The client's range begins here; the server listens here.
 FIRST_PORT, SERVICE = 60001, 5432
@@ -109,15 +107,14 @@ class TimeWait(Experiment):
             kept = f"{who}, so that the client keeps no TIME_WAIT and all its ports are free"
             more = "" if self.closer == "client" else "; the server keeps it, and takes a new SYN for it"
             return f"{kept}{more}. {self._then(outcome)}"
-        refused = (
-            f" tcp_max_tw_buckets = {self.max_tw_buckets} refused the others theirs "
-            "(TCPTimeWaitOverflow), and their ports were free at once."
-            if self._refused(trace)
-            else ""
-        )
         keeps = "keeps its port" if held == 1 else "keep their ports"
         kept = f"{who}: {plural(held, 'socket')} in TIME_WAIT {keeps} for 60 s."
-        return f"{kept}{refused} {self._then(outcome)}"
+        if trace.counters_at(trace.end).get("client", {}).get("TcpExtTCPTimeWaitOverflow"):
+            kept += (
+                f" tcp_max_tw_buckets = {self.max_tw_buckets} refused the others theirs "
+                "(TCPTimeWaitOverflow), and their ports were free at once."
+            )
+        return f"{kept} {self._then(outcome)}"
 
     def _then(self, outcome: dict[str, Any] | Any) -> str:
         after = f"After {in_words(self.wait_s)} one more connect()"
@@ -143,10 +140,6 @@ class TimeWait(Experiment):
         if self.tw_reuse == 2:
             return "tcp_tw_reuse = 2 means connections on loopback only"
         return "tcp_tw_reuse needs a pause of more than a second first"
-
-    def _refused(self, trace: Trace) -> bool:
-        counters = trace.counters_at(trace.end).get("client", {})
-        return bool(counters.get("TcpExtTCPTimeWaitOverflow"))
 
 
 def after_the_first_syn(trace: Trace) -> Scope:

@@ -77,11 +77,8 @@ class UnansweredConnect(Experiment):
             waited = f"After {in_words(self.watch())} and {plural(repeats, 'repeat')} of its SYN"
             return f"{waited} the client still waits in connect()."
         if outcome["error"] == "ECONNREFUSED":
-            who = (
-                "the firewall's REJECT"
-                if self.fate == "reject"
-                else "the server's own TCP, where nobody listens"
-            )
+            closed = "the server's own TCP, where nobody listens"
+            who = "the firewall's REJECT" if self.fate == "reject" else closed
             return (
                 f"A RST comes back from {who} after {in_words(outcome['gave_up_after_s'])}: "
                 "Connection refused (ECONNREFUSED). On the wire a closed port and REJECT with tcp-reset "

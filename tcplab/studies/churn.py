@@ -293,8 +293,6 @@ class PortChurn(Study):
         later = self.hold_s + 2 * self.latency_ms / 1000 + _CLOSE_S
         return [self.with_values(hold_s=hold) for hold in (later, max(0.0, self.hold_s - _LATE_S))]
 
-    # -- what happened -----------------------------------------------------------------------
-
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         parts = [self._refusals(outcome) if outcome["refused"] else self._all_opened(trace)]

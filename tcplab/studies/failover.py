@@ -13,7 +13,18 @@ from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
 from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer, Keepalive, UnansweredConnect
 from tcplab.studies.checkout import PooledConnection, PoolPlan, PoolRun
-from tcplab.studies.study import DURATION, NEVER, RATE, Study, at_even_steps, counted, or_never, timer, waits
+from tcplab.studies.study import (
+    DURATION,
+    NEVER,
+    RATE,
+    SIZE,
+    Study,
+    at_even_steps,
+    counted,
+    or_never,
+    timer,
+    waits,
+)
 
 #: Steps of the curves: about as many as a picture has pixels.
 STEPS = 300
@@ -186,8 +197,6 @@ class FailoverRun(PoolRun):
         if now >= self.plan.fails_at:
             self.detected = min(self.detected, now)
 
-    # -- what came of it ---------------------------------------------------------------------
-
     def after(self, moment: int) -> float | None:
         """Seconds from the failure; None when it never came."""
         return (moment - self.plan.fails_at) / SECOND if moment <= self.plan.end else None
@@ -330,11 +339,7 @@ class Failover(Study):
              help="The pool discards a connection whose write was refused as read-only."),
         default=False,
     )  # fmt: skip
-    size: int = knob(
-        Knob("pool size", int, low=1, high=200, slider_high=50, test_only=True,
-             help="Connections, all open at the beginning."),
-        default=10,
-    )  # fmt: skip
+    size: int = knob(replace(SIZE, high=200), default=10)
     acquire_timeout_s: float = knob(
         timer("acquire timeout", "How long a request waits for a connection.", "for ever", 60), default=30
     )

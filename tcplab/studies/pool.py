@@ -20,6 +20,7 @@ from tcplab.studies.study import (
     DURATION,
     NEVER,
     RATE,
+    SIZE,
     Study,
     at_even_steps,
     counted,
@@ -88,10 +89,7 @@ class BreakRun(PoolRun):
         if died < until:
             self.first_death = min(self.first_death, died)
         self.zombies_left += died < end <= until
-        for since, to, state in (
-            (connection.born, min(died, until), "alive"),
-            (died, until, "zombie"),
-        ):
+        for since, to, state in ((connection.born, min(died, until), "alive"), (died, until, "zombie")):
             if since < min(to, end):
                 self.connections.append((connection.place, since, min(to, end), state))
 
@@ -152,11 +150,7 @@ class Pool(Study):
     }  # fmt: skip
     quick: ClassVar[dict[str, Any]] = {"duration_s": 10, "break_at_s": 5, "breaks": "server_restart"}
 
-    size: int = knob(
-        Knob("pool size", int, low=1, high=1000, slider_high=50, test_only=True,
-             help="Connections, all open at the beginning."),
-        default=10,
-    )  # fmt: skip
+    size: int = knob(SIZE, default=10)
     order: str = knob(
         choice("next is", "lifo", "fifo", help="The connection used last, or the one unused for longest."),
         default="lifo",
@@ -183,8 +177,7 @@ class Pool(Study):
         default=30,
     )  # fmt: skip
     bypass_window_s: float = knob(
-        timer("no probe after", "A connection used so recently is lent without a test.", "off", 10),
-        default=0,
+        timer("no probe after", "A connection used so recently is lent without a test.", "off", 10), default=0
     )
     after_error: str = knob(
         choice(

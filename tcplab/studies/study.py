@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 from math import ceil
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tcplab.bench import run
-from tcplab.core.knobs import DAY, Knob, ParameterError, Parameters
+from tcplab.core.knobs import DAY, Knob, ParameterError
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.experiment import Experiment, Runnable
 
 if TYPE_CHECKING:
     from tcplab.bench.script import Bench
@@ -76,20 +76,15 @@ ARRIVALS = Knob(
 DURATION = Knob(
     "run for", float, "s", 0.1, 86_400, slider_high=600, help="Length of the run.", test_only=True
 )
+SIZE = Knob(
+    "pool size", int, low=1, high=1000, slider_high=50, test_only=True,
+    help="Connections, all open at the beginning.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study(Parameters):
+class Study(Runnable):
     """Parameters plus a model of many connections plus what it teaches. Frozen: a run never changes them."""
-
-    #: As of an experiment: see `tcplab.experiments.experiment`.
-    title: ClassVar[str] = ""
-    lesson: ClassVar[str] = ""
-    controls: ClassVar[tuple[str, ...]] = ()
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    pictures: ClassVar[tuple[str, ...]] = ()
-    quick: ClassVar[Mapping[str, Any]] = {}
-    sampled: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 
     @property
     @abstractmethod
@@ -99,10 +94,6 @@ class Study(Parameters):
     @abstractmethod
     def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The outcome and the series."""
-
-    @abstractmethod
-    def sentence(self, trace: Trace) -> str:
-        """What happened, when, and what the application saw: reads without the picture."""
 
     def simulated(self) -> Trace:
         """The run, as a trace without segments."""
