@@ -24,7 +24,7 @@ from tcplab.core import knobs
 from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import DAY, Knob, ParameterError, Parameters, knob
 from tcplab.core.table import Cell, Markup, html_table, text_table
-from tcplab.core.text import SECOND, in_words
+from tcplab.core.text import SECOND, STATUS, in_words
 from tcplab.core.trace import Trace
 from tcplab.experiments import DeadPeer, FinOrRst, Keepalive, SlowReader, UnansweredConnect
 from tcplab.experiments.experiment import Experiment
@@ -423,7 +423,7 @@ class TimerTable:
         headings = [Markup(_HYPHENS.get(text, escape(text))) for text in ("state", *COLUMNS, _HEARD)]
         caption = f"seconds until each timer acts; {WINS}= the first that ends it; – = never"
         table = html_table(headings, _html_rows(self.rows), caption=caption, classes="")
-        return f'{_STYLE}<div class="tcplab-timers">{table}<p role="status">{escape(self.sentence)}</p></div>'
+        return f'{_STYLE}<div class="tcplab-timers">{table}<p {STATUS}>{escape(self.sentence)}</p></div>'
 
 
 _HEARD = "you hear after"

@@ -138,10 +138,14 @@ def paragraph(text: str, css: str = "") -> str:
     return f'<p class="{css}">{escape(text)}</p>'
 
 
+#: The attribute of an element that a screen reader reads aloud as soon as it changes.
+STATUS = 'role="status"'
+
+
 def status(body_html: str, *, wrong: bool = False) -> str:
     """A sentence that a screen reader says as soon as it changes."""
     css = "tcplab-sentence wrong" if wrong else "tcplab-sentence"
-    return f'<div class="{css}" role="status" aria-live="polite">{body_html}</div>'
+    return f'<div class="{css}" {STATUS} aria-live="polite">{body_html}</div>'
 
 
 def scrolled(content_html: str, name: str) -> str:
@@ -181,23 +185,25 @@ class Displayed:
     _widget: Any = None
 
     def widget(self) -> Any:
-        """The widget, made when first wanted: always the same one. A widget returns itself."""
+        """The widget, made when first wanted: always the same one."""
         if self._widget is None:
             self._widget = self._build()
         return self._widget
 
     def _build(self) -> Any:
-        raise NotImplementedError
+        """Make the widget; one that is a widget itself returns itself."""
+        return self
 
     def _repr_html_(self) -> str:
         """What stands for the widget; a subclass may have a `_repr_svg_` too."""
         raise NotImplementedError
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **options: Any) -> Any:
         widget = self.widget()
         shown: Any = super() if widget is self else widget
-        bundle = dict(shown._repr_mimebundle_(**options) or {})
-        bundle |= {"text/plain": repr(self), "text/html": self._repr_html_()}
+        made = shown._repr_mimebundle_(**options) or {}
+        bundle, *metadata = made if isinstance(made, tuple) else (made,)
+        bundle = {**bundle, "text/plain": repr(self), "text/html": self._repr_html_()}
         if draw := getattr(self, "_repr_svg_", None):
             bundle["image/svg+xml"] = draw()
-        return bundle
+        return (bundle, *metadata) if metadata else bundle

@@ -9,21 +9,7 @@ from tcplab.lesson.quiz import projector, quiz
 from tcplab.lesson.tables import Shown, article_says, as_table, borrowed, chart, provenance, side_by_side
 
 __all__ = [
-    "Feedback",
-    "Shown",
-    "after",
-    "article_says",
-    "as_table",
-    "ask",
-    "borrowed",
-    "chart",
-    "found",
-    "predict_choice",
-    "predict_number",
-    "projector",
-    "provenance",
-    "quiz",
-    "reveal",
-    "side_by_side",
+    "Feedback", "Shown", "after", "article_says", "as_table", "ask", "borrowed", "chart", "found",
+    "predict_choice", "predict_number", "projector", "provenance", "quiz", "reveal", "side_by_side",
     "start_again",
-]
+]  # fmt: skip

@@ -1,14 +1,14 @@
 """The widgets of a lesson: the form of a question, the place of what opens after it, the projector's switch.
 
-A form sets the question's answer and shows its feedback, nothing more. A Python without ipywidgets never
-imports this module: the rest of the lesson kit does so when something is displayed.
+A form sets the answer of a question (question.py) and shows its feedback. A Python without ipywidgets
+never imports this module: the rest of the lesson kit does so when something is displayed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anywidget
 import ipywidgets as widgets
@@ -65,49 +65,31 @@ def keyboard_box(children: list[Any]) -> widgets.VBox:
     return column
 
 
-class Answered(Protocol):
-    """What a form needs of its question."""
-
-    text: str
-    answer: Any
-    #: Called when the answer changes.
-    on_answer: Callable[[Any], None] | None
-
-    def check(self) -> Any: ...
-
-    def hint(self) -> Any: ...
-
-    def solution(self) -> Any: ...
-
-    def when_started_again(self, do: Callable[[], None]) -> None: ...
+def button(
+    text: str, icon: str, pressed: Callable[[], Any], tooltip: str = "", style: str = ""
+) -> widgets.Button:
+    """A button that does one thing."""
+    made = widgets.Button(description=text, icon=icon, tooltip=tooltip, button_style=style)
+    made.on_click(lambda _: pressed())
+    return made
 
 
-class Choice(Answered, Protocol):
-    """The same of a question with options."""
-
-    def lettered(self) -> list[tuple[str, str]]: ...
-
-    def chosen(self) -> str | None: ...
-
-
-def form(question: Answered, entry: widgets.Widget) -> widgets.VBox:
+def form(question: Any, entry: widgets.Widget) -> widgets.VBox:
     """The question, `entry` to answer it, Check, Hint and Show answer, and the feedback.
 
     Everything is reached with Tab and works with Space and Enter; Enter in a text field checks.
     """
     feedback = widgets.HTML("")
 
-    def button(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
-        made = widgets.Button(description=label, tooltip=tooltip, button_style=style)
-        made.on_click(lambda _: setattr(feedback, "value", ask()._repr_html_()))
-        return made
+    def asking(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
+        return button(label, "", lambda: setattr(feedback, "value", ask()._repr_html_()), tooltip, style)
 
     question.when_started_again(lambda: setattr(feedback, "value", ""))
-    check = button("Check", "Commit this prediction and see how good it is", question.check, "primary")
+    check = asking("Check", "Commit this prediction and see how good it is", question.check, "primary")
     buttons = [
         check,
-        button("Hint", "A hint; there may be several", question.hint),
-        button("Show answer", "The right answer, and why", question.solution),
+        asking("Hint", "A hint; there may be several", question.hint),
+        asking("Show answer", "The right answer, and why", question.solution),
     ]
     entry.on_msg(lambda _, content, __: check.click() if content.get("event") == "submit" else None)
     heading = widgets.HTML(box(f"<b>Predict.</b> {to_html(question.text)}", edge="#CC79A7"))
@@ -115,7 +97,7 @@ def form(question: Answered, entry: widgets.Widget) -> widgets.VBox:
     return keyboard_box([heading, entry, row, feedback])
 
 
-def radio_buttons(question: Choice) -> widgets.RadioButtons:
+def radio_buttons(question: Any) -> widgets.RadioButtons:
     """The options: they set the question's answer, and follow it when a cell sets it."""
     labels = {f"{letter}) {to_plain(label)}": label for letter, label in question.lettered()}
     texts = {label: text for text, label in labels.items()}
@@ -134,7 +116,7 @@ def radio_buttons(question: Choice) -> widgets.RadioButtons:
     return entry
 
 
-def text_field(question: Answered, unit: str) -> widgets.Text:
+def text_field(question: Any, unit: str) -> widgets.Text:
     """A field for a number."""
 
     def as_text(answer: object) -> str:

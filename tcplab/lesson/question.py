@@ -13,28 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakSet
 
 from tcplab.core.text import Displayed, factor, in_words, read_number
 from tcplab.lesson.course import read_table
 from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain
 
-
-class Resettable(Protocol):
-    """Something that a learner changes and that can be as it was at first."""
-
-    def start_again(self) -> None:
-        """Back to the beginning."""
-        ...
-
-
 #: Whatever `start_again` resets.
 remembered: WeakSet[Any] = WeakSet()
 
 
-def remember(thing: Resettable) -> None:
-    """Make `start_again` reset this, too, as long as it exists."""
+def remember(thing: Any) -> None:
+    """Make `start_again` call the method of that name of this, too, as long as it exists."""
     remembered.add(thing)
 
 
@@ -49,7 +40,7 @@ def start_again() -> Shown:
     sentence = "All is as it was at the beginning: questions unanswered, what waits for them closed."
     if not things:
         sentence = "There is nothing to begin again: no cell has made a question or an explorer yet."
-    return in_a_box(sentence, role="status")
+    return in_a_box(sentence, status=True)
 
 
 RIGHT, CLOSE, WRONG = "right", "close", "wrong"
@@ -93,7 +84,7 @@ class Feedback:
 
     def _repr_html_(self) -> str:
         symbol, heading, colour = LOOKS[self.outcome]
-        return box(f"<b>{symbol} {heading}.</b> {to_html(self.text)}", edge=colour, role="status")
+        return box(f"<b>{symbol} {heading}.</b> {to_html(self.text)}", edge=colour, status=True)
 
 
 class Question(Displayed, ABC):
@@ -211,19 +202,23 @@ def _short(answer: object) -> str:
 
 
 class NumberQuestion(Question):
-    """A number with a unit; `never` is one too. See `predict_number`."""
+    """Asks for a number before a run.
+
+    `right` may be `math.inf` (never). `tolerance` is relative: 0.05 takes 5 % either way.
+    `common` maps wrong numbers that people often give to why they are wrong.
+    """
 
     #: Within this factor of the right number, a wrong one is called close.
     CLOSE_FACTOR = 1.5
 
     def __init__(
-        self, text: str, *, right: float, unit: str, because: str, hints: Sequence[str],
-        common: Mapping[float, str], tolerance: float,
+        self, text: str, *, right: float, unit: str = "", because: str, hints: Sequence[str] = (),
+        common: Mapping[float, str] | None = None, tolerance: float = 0.05,
     ) -> None:  # fmt: skip
         super().__init__(text, because=because, hints=hints)
         self.right = float(right)
         self.unit = unit
-        self.common = {float(value): why for value, why in common.items()}
+        self.common = {float(value): why for value, why in (common or {}).items()}
         self.tolerance = tolerance
 
     @property
@@ -278,11 +273,16 @@ class NumberQuestion(Question):
 
 
 class ChoiceQuestion(Question):
-    """One of a few answers. See `predict_choice`."""
+    """Asks for one of a few answers before a run.
+
+    `options` maps each label to the feedback for a learner who chose it; `right` is the label of the right
+    one. Raises `ValueError` when it is not among them.
+    """
 
     def __init__(
-        self, text: str, options: Mapping[str, str], *, right: str, because: str, hints: Sequence[str]
-    ) -> None:
+        self, text: str, options: Mapping[str, str], *, right: str, because: str = "",
+        hints: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         super().__init__(text, because=because, hints=hints)
         if right not in options:
             raise ValueError(f"right = {right!r} is not one of the options: {', '.join(options)}.")
@@ -326,35 +326,8 @@ class ChoiceQuestion(Question):
         return Feedback(WRONG, f"{said} {self.options[label]}")
 
 
-def predict_number(
-    text: str,
-    *,
-    right: float,
-    unit: str = "",
-    because: str,
-    hints: Sequence[str] = (),
-    common: Mapping[float, str] | None = None,
-    tolerance: float = 0.05,
-) -> NumberQuestion:
-    """Ask for a number before a run.
-
-    `right` may be `math.inf` (never). `tolerance` is relative: 0.05 takes 5 % either way.
-    `common` maps wrong numbers that people often give to why they are wrong.
-    """
-    return NumberQuestion(
-        text, right=right, unit=unit, because=because, hints=hints, common=common or {}, tolerance=tolerance
-    )
-
-
-def predict_choice(
-    text: str, options: Mapping[str, str], *, right: str, because: str = "", hints: Sequence[str] = ()
-) -> ChoiceQuestion:
-    """Ask for one of a few answers before a run.
-
-    `options` maps each label to the feedback for a learner who chose it; `right` is the label of the right
-    one. Raises `ValueError` when it is not among them.
-    """
-    return ChoiceQuestion(text, options, right=right, because=because, hints=hints)
+#: What lessons call them.
+predict_number, predict_choice = NumberQuestion, ChoiceQuestion
 
 
 @cache
@@ -385,15 +358,18 @@ def ask(lesson: str, name: str) -> Question:
     if "options" in table:
         options = {option["label"]: option["says"] for option in table["options"]}
         return predict_choice(table["text"], options, **rest)
-    common = {float(number): why for number, why in table.get("common", {}).items()}
-    return predict_number(table["text"], common=common, **rest)
+    return predict_number(table["text"], common=table.get("common"), **rest)
 
 
 WAITING = "First make your prediction above and press Check (any answer will do); then this part opens."
 
 
 class After(Displayed):
-    """A place that stays closed until its question was answered. See `after`."""
+    """Shows what `make` makes once `question` was answered, and a sentence that says so until then.
+
+    `make` is called at most once, and not before: ``after(question, lambda: explore(Keepalive))``.
+    After `start_again` it is called once more.
+    """
 
     def __init__(self, question: Question, make: Callable[[], Any]) -> None:
         self.question = question
@@ -437,17 +413,16 @@ class After(Displayed):
         return box(to_html(repr(self)))
 
 
-def after(question: Question, make: Callable[[], Any]) -> After:
-    """Show what `make` makes once `question` was answered, and a sentence that says so until then.
-
-    `make` is called at most once, and not before: ``after(question, lambda: explore(Keepalive))``.
-    After `start_again` it is called once more.
-    """
-    return After(question, make)
+#: What lessons call it.
+after = After
 
 
 class Reveal(Displayed):
-    """A fact that is folded away while its question is open. See `reveal`."""
+    """A fact under a title, folded away until `question` was answered; then it unfolds.
+
+    Parts are sentences, lines of a terminal, or things with an HTML form such as tables. Without a
+    kernel the reader opens it by hand; where no HTML is shown, its text is printed.
+    """
 
     def __init__(self, question: Question, *parts: Any, title: str = "What happens") -> None:
         self.question = question
@@ -476,13 +451,8 @@ class Reveal(Displayed):
         return box(f"<details{' open' if done else ''}>{inside}</details>", edge="#009E73")
 
 
-def reveal(question: Question, *parts: Any, title: str = "What happens") -> Reveal:
-    """A fact under a title, folded away until `question` was answered; then it unfolds.
-
-    Parts are sentences, lines of a terminal, or things with an HTML form such as tables. Without a
-    kernel the reader opens it by hand; where no HTML is shown, its text is printed.
-    """
-    return Reveal(question, *parts, title=title)
+#: What lessons call it.
+reveal = Reveal
 
 
 def _as_html(part: Any) -> str:

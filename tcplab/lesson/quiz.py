@@ -13,7 +13,7 @@ from typing import Any
 
 from tcplab.core.text import Displayed
 from tcplab.lesson.course import lessons, read_table
-from tcplab.lesson.question import ChoiceQuestion, predict_choice, remember
+from tcplab.lesson.question import ChoiceQuestion, remember
 from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain
 
 #: The forms by name, and whether they show the reasons. `before` keeps them for `after`.
@@ -28,8 +28,8 @@ class Quiz(Displayed):
         self.form = form
         #: The lesson of each question, by name.
         self.lessons: list[str] = [row["lesson"] for row in rows]
-        self.questions: list[ChoiceQuestion] = [
-            predict_choice(
+        self.questions = [
+            ChoiceQuestion(
                 row["text"], dict.fromkeys(row["options"], ""), right=row["right"], because=row["because"]
             )
             for row in rows
@@ -66,7 +66,7 @@ class Quiz(Displayed):
             where = lessons()[self.lessons[number - 1]]
             reason = f" **{question.right_answer()}**. {question.because}" if FORMS[self.form] else ""
             lines.append(f"{number}:{reason} Lesson {where.number}, {where.title}.")
-        return in_a_box("\n".join(lines), edge="#0072B2", role="status")
+        return in_a_box("\n".join(lines), edge="#0072B2", status=True)
 
     def keep(self, path: str | Path = "my_scores.csv") -> Shown:
         """Add date, form and score as a line to a file beside the notebook; nothing leaves the machine."""
@@ -86,18 +86,18 @@ class Quiz(Displayed):
         """The questions, one button, and then the score."""
         import ipywidgets as widgets
 
-        from tcplab.lesson.form import keyboard_box, radio_buttons
+        from tcplab.lesson.form import button, keyboard_box, radio_buttons
 
         parts: list[Any] = []
         for number, question in enumerate(self.questions, 1):
             heading = box(f"<b>{number}.</b> {to_html(question.text)}")
             parts += [widgets.HTML(heading), radio_buttons(question)]
-        button = widgets.Button(
-            description="Hand in", tooltip="Say how many answers are right", button_style="primary"
-        )
         self._score = widgets.HTML("")
-        button.on_click(lambda _: setattr(self._score, "value", self.hand_in()._repr_html_()))
-        return keyboard_box([*parts, button, self._score])
+        hand_in = button("Hand in", "", self._show_score, "Say how many answers are right", "primary")
+        return keyboard_box([*parts, hand_in, self._score])
+
+    def _show_score(self) -> None:
+        self._score.value = self.hand_in()._repr_html_()
 
     def __repr__(self) -> str:
         lines = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -184,61 +185,49 @@ def look_up(query: str, phase: str = "") -> Shown:
     what to run first: `look_up("2003 (99)")`, `look_up("my connect took 127 s")`.
     """
     seconds = times_in(query)
-    ruler = [mark for second in seconds for mark in marks() if mark.fits(second)]
+    on_ruler = [mark for second in seconds for mark in marks() if mark.fits(second)]
     rows = find(query, phase)
-    parts: list[str] = []
-    lines: list[str] = []
+    shown: list[Shown] = []
     for number in errnos_in(query):
         name, text = errnos()[number]
-        parts.append(f"<p>Error {number} is <b>{name}</b>: “{to_html(text)}”.</p>")
-        lines.append(f"Error {number} is {name}: “{text}”.")
-    if ruler:
-        parts.append(_ruler_html(ruler))
-        lines += [_mark_line(mark) for mark in ruler]
+        html = f"<p>Error {number} is <b>{name}</b>: “{to_html(text)}”.</p>"
+        shown.append(Shown(f"Error {number} is {name}: “{text}”.", html))
+    if on_ruler:
+        shown.append(_ruler(on_ruler))
     elif seconds:
         sentence = f"No timer that these lessons know takes {_time(seconds[0])}: think of one of your own."
-        parts.append(f"<p>{to_html(sentence)}</p>")
-        lines.append(sentence)
+        shown.append(Shown(sentence, f"<p>{to_html(sentence)}</p>"))
     if rows:
-        parts.append(_symptoms_html(rows))
-        lines += [_symptom_line(row) for row in rows]
-    if not lines:
+        shown.append(_symptoms(rows))
+    if not shown:
         sentence = "Nothing found: try a few words of the message, a bare error number or a time like 127 s."
         if not query.strip():
             sentence = "Type a few words of the message, a bare error number, or how long it took: 127 s."
         return in_a_box(sentence)
-    return Shown("\n".join(lines), "".join(parts))
+    return Shown("\n".join(each.plain for each in shown), "".join(each.html for each in shown))
 
 
 def symptom_table() -> Shown:
     """Every symptom, by phase."""
-    rows = sorted(symptoms(), key=lambda row: list(PHASES).index(row.phase))
-    return Shown("\n".join(_symptom_line(row) for row in rows), _symptoms_html(rows))
+    return _symptoms(sorted(symptoms(), key=lambda row: list(PHASES).index(row.phase)))
 
 
 def ruler() -> Shown:
     """Every mark on the ruler of seconds."""
-    return Shown("\n".join(map(_mark_line, marks())), _ruler_html(marks()))
+    return _ruler(marks())
 
 
-def _symptoms_html(rows: list[Symptom] | tuple[Symptom, ...]) -> str:
-    return table(
-        ["message", "when", "what it is", "run first", "lesson"],
-        [
-            [
-                "".join(
-                    f'<div style="margin-bottom: 0.5em"><code>{to_html(text)}</code></div>'
-                    for text in row.texts
-                )
-                + f"<i>{to_html(row.who)}</i>",
-                to_html(PHASES[row.phase]),
-                to_html(row.cause),
-                f"<code>{to_html(row.first)}</code><br>{to_html(row.where)}",
-                links(row.lessons),
-            ]
-            for row in rows
-        ],
-    )
+def _symptoms(rows: Sequence[Symptom]) -> Shown:
+    cells = []
+    for row in rows:
+        texts = (
+            f'<div style="margin-bottom: 0.5em"><code>{to_html(text)}</code></div>' for text in row.texts
+        )
+        first = f"<code>{to_html(row.first)}</code><br>{to_html(row.where)}"
+        message = f"{''.join(texts)}<i>{to_html(row.who)}</i>"
+        cells.append([message, to_html(PHASES[row.phase]), to_html(row.cause), first, links(row.lessons)])
+    html = table(["message", "when", "what it is", "run first", "lesson"], cells)
+    return Shown("\n".join(map(_symptom_line, rows)), html)
 
 
 def _symptom_line(row: Symptom) -> str:
@@ -248,9 +237,10 @@ def _symptom_line(row: Symptom) -> str:
     )
 
 
-def _ruler_html(rows: list[Mark] | tuple[Mark, ...]) -> str:
+def _ruler(rows: Sequence[Mark]) -> Shown:
     cells = [[to_html(m.label), to_html(PHASES[m.phase]), to_html(m.says), links(m.lessons)] for m in rows]
-    return table(["seconds", "when", "what it is", "lesson"], cells)
+    html = table(["seconds", "when", "what it is", "lesson"], cells)
+    return Shown("\n".join(map(_mark_line, rows)), html)
 
 
 def _mark_line(mark: Mark) -> str:

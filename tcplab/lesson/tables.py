@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tcplab.core.table import Markup, html_table
+from tcplab.core.text import STATUS
 
 _CODE = re.compile(r"`([^`]+)`")
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
@@ -36,12 +37,12 @@ def to_plain(text: str) -> str:
     return _BOLD.sub(r"\1", text)
 
 
-def box(body: str, *, edge: str = FRAME, role: str = "") -> str:
-    """HTML in a frame with a coloured left edge."""
-    attribute = f' role="{role}"' if role else ""
+def box(body: str, *, edge: str = FRAME, status: bool = False) -> str:
+    """HTML in a frame with a coloured left edge; a `status` is read aloud when it changes."""
     return (
-        f'<div{attribute} style="border: 1px solid {FRAME}; border-left: 6px solid {edge}; '
-        f'padding: 0.5em 1em; margin: 0.4em 0; max-width: 60em; line-height: 1.5">{body}</div>'
+        f'<div{f" {STATUS}" if status else ""} style="border: 1px solid {FRAME}; '
+        f"border-left: 6px solid {edge}; padding: 0.5em 1em; margin: 0.4em 0; max-width: 60em; "
+        f'line-height: 1.5">{body}</div>'
     )
 
 
@@ -72,9 +73,9 @@ class Shown:
         return self.html
 
 
-def in_a_box(text: str, *, edge: str = FRAME, role: str = "") -> Shown:
+def in_a_box(text: str, *, edge: str = FRAME, status: bool = False) -> Shown:
     """Sentences with markup in a frame."""
-    return Shown(to_plain(text), box(to_html(text), edge=edge, role=role))
+    return Shown(to_plain(text), box(to_html(text), edge=edge, status=status))
 
 
 def _lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

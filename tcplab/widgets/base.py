@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anywidget
 import ipywidgets as widgets
@@ -23,6 +24,7 @@ from tcplab.core.knobs import Knob, ParameterError
 from tcplab.core.releases import LISTED
 from tcplab.core.text import SECOND, Displayed, duration, paragraph, status
 from tcplab.core.trace import Trace
+from tcplab.lesson.form import button
 from tcplab.pictures.theme import JUPYTER_STYLE, PICTURE_CLASS, Picture
 
 HERE = Path(__file__).parent
@@ -77,17 +79,26 @@ class Shell(Displayed, Quiet, widgets.VBox):
             self.add_class(name)
 
     def build(self, *parts: widgets.Widget) -> None:
-        """Show these parts, with the style sheets in front of them."""
-        sheets = "".join((HERE / name).read_text("utf-8") for name in ("base.css", *self.styles))
-        style = widgets.HTML(f"<style>{sheets}</style>").add_class("tcplab-style")
-        self.children = [style, *parts]
+        """Show these parts behind one style element, which has also the sheets of the shells among them."""
+        inner = [shell.bare() for part in parts for shell in _shells(part)]
+        self.styles = (*self.styles, *chain.from_iterable(shell.styles for shell in inner))
+        sheets = dict.fromkeys(("base.css", *self.styles))
+        style = "".join((HERE / name).read_text("utf-8") for name in sheets)
+        self._style = widgets.HTML(f"<style>{style}</style>").add_class("tcplab-style")
+        self.children = [self._style, *parts]
+
+    def bare(self) -> Self:
+        """Leave the style to the shell around this one."""
+        self.children = [part for part in self.children if part is not self._style]
+        self._style.close()
+        return self
 
     def say(self, sentence: str, *, wrong: bool = False, notes: Iterable[str] = ()) -> None:
         """Show this sentence, and below it what a reader must know with it."""
         self.sentence, self.error = sentence, sentence if wrong else None
         lines = [paragraph(f"✗ {sentence}" if wrong else sentence)]
         lines += [paragraph(note, "warning") for note in notes]
-        self.status.value = status("".join(lines), wrong=wrong)
+        self.status.value = status("".join(lines), wrong=wrong) if sentence else ""
 
     def refuse(self, why: str) -> None:
         """Show this sentence and nothing else."""
@@ -105,14 +116,20 @@ class Shell(Displayed, Quiet, widgets.VBox):
             self.log.error("%s with %s", type(self).__name__, self.subject, exc_info=error)
             refuse(mistake(self.subject, error))
 
-    def widget(self) -> Any:
-        return self
-
     def _repr_html_(self) -> str:
         return str(self.status.value)
 
     def __repr__(self) -> str:
         return self.sentence
+
+
+def _shells(widget: Any) -> Iterator[Shell]:
+    """The outermost shells in a widget: each has the styles of those inside it."""
+    if isinstance(widget, Shell):
+        yield widget
+    else:
+        for part in getattr(widget, "children", ()):
+            yield from _shells(part)
 
 
 def mistake(subject: str, error: Exception) -> str:
@@ -195,13 +212,6 @@ class Progress(widgets.HBox):
         """A share from 0 to 1 and what is being done; None: nothing is."""
         visible(self, share is not None)
         self.bar.value, self.text.value = share or 0.0, escape(text)
-
-
-def button(text: str, icon: str, pressed: Action, tooltip: str = "", style: str = "") -> widgets.Button:
-    """A button that does one thing."""
-    made = widgets.Button(description=text, icon=icon, tooltip=tooltip, button_style=style)
-    made.on_click(lambda _: pressed())
-    return made
 
 
 def labelled(widget: Any) -> Any:
@@ -360,17 +370,12 @@ class Control(Quiet):
         if knob.kind is bool:
             box = widgets.Checkbox(description=title(knob), indent=False, tooltip=explanation(knob))
             return [titled(box)]
-        if knob.choices:
-            texts = list(map(str, knob.choices))
+        if choices := knob.choices or (tuple(dict.fromkeys((*LISTED, value))) if knob.kind is str else ()):
+            texts = list(map(str, choices))
             is_short = len(texts) <= _BUTTONS and sum(map(len, texts)) <= _BUTTON_TEXT
             kind = widgets.ToggleButtons if is_short else widgets.Dropdown
-            options = list(zip(texts, knob.choices, strict=True))
+            options = list(zip(texts, choices, strict=True))
             return [titled(kind(options=options, description=title(knob), tooltip=explanation(knob)))]
-        if knob.kind is str:
-            options = [(version, version) for version in (*LISTED, value)]
-            versions = widgets.Dropdown(options=list(dict.fromkeys(options)), description=title(knob))
-            versions.tooltip = explanation(knob)
-            return [titled(versions)]
         return self._number()
 
     def _number(self) -> list[Any]:
@@ -382,13 +387,9 @@ class Control(Quiet):
         if not self._steps:
             exact.description, exact.tooltip = title(knob), explanation(knob)
             return [titled(exact)]
-        slider = widgets.SelectionSlider(
-            options=[(f"{step:g}", step) for step in self._steps],
-            description=title(knob),
-            tooltip=explanation(knob),
-            readout=False,
-            continuous_update=True,
-        )
+        options = [(f"{step:g}", step) for step in self._steps]
+        slider = widgets.SelectionSlider(options=options, description=title(knob), readout=False)
+        slider.tooltip = explanation(knob)
         return [titled(slider), exact]
 
 
@@ -404,7 +405,7 @@ _TABLE_STYLE = """
 """
 
 
-class LivingFigure(anywidget.AnyWidget):
+class LivingFigure(Displayed, anywidget.AnyWidget):
     """A plotly figure that shows its last picture, in every front end and after a reload.
 
     plotly's own FigureWidget hands a newly attached front end the figure of its constructor, and sends
@@ -447,11 +448,9 @@ class LivingFigure(anywidget.AnyWidget):
         self.changes += 1
         self._picture = picture
         drawn = {
-            "data": picture.data,
-            "layout": picture.layout,
-            "filename": self._filename,
+            "data": picture.data, "layout": picture.layout, "filename": self._filename,
             "change": self.changes,
-        }
+        }  # fmt: skip
         self.drawn = json.dumps(drawn, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
     def clear(self) -> None:
@@ -463,6 +462,12 @@ class LivingFigure(anywidget.AnyWidget):
     def figure(self) -> go.Figure | None:
         """What is drawn, as a plotly figure of its own; None when nothing is."""
         return self._picture.figure() if self._picture else None
+
+    def _repr_html_(self) -> str:
+        return paragraph(self.said) + self.table
+
+    def __repr__(self) -> str:
+        return self.said
 
     def on_click(self, action: Callable[[float], None]) -> None:
         """Call `action` with the y of every click on the picture that is drawn."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,19 +25,7 @@ from tcplab.pictures import replay as replay_steps
 from tcplab.pictures.replay import findings_html, lesson_of
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt_words
-from tcplab.what_if.answer import WhatIf
-from tcplab.widgets.base import (
-    HERE,
-    LivingFigure,
-    Progress,
-    Shell,
-    Tabs,
-    button,
-    in_row,
-    labelled,
-    mistake,
-    visible,
-)
+from tcplab.widgets import base
 from tcplab.widgets.replay import Replay
 from tcplab.widgets.what_if import WhatIfForm
 
@@ -59,7 +48,7 @@ class DropZone(anywidget.AnyWidget):
     that can't be taken.
     """
 
-    _esm = HERE / "upload.js"
+    _esm = base.HERE / "upload.js"
 
     def __init__(
         self,
@@ -110,36 +99,33 @@ class DropZone(anywidget.AnyWidget):
             self.send({"say": "stop", "of": self._of})
             return
         self.folder = TemporaryDirectory(prefix="tcplab-")
-        try:
+        with self._storing():
             self._file = Path(self.folder.name, self._name).open("wb")  # noqa: SIM115
-        except OSError as error:
-            self.stop()
-            self._refused(f"{self._name} could not be stored: {error.strerror}.")
-            return
-        self._arriving(self._name, 0.0)
-        if self._size:
-            self.send({"say": "go", "of": self._of})
-        else:
-            self._done()
+            self._go_on("go")
 
     def _take(self, at: int, piece: bytes) -> None:
         assert self._file is not None
-        try:
+        with self._storing():
             self._file.seek(at)
             self._file.write(piece)
+            self._got += len(piece)
+            self._go_on("more")
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             self.stop()
             self._refused(f"{self._name} could not be stored: {error.strerror}.")
-            return
-        self._got += len(piece)
-        self._arriving(self._name, self._got / self._size)
-        if self._got >= self._size:
-            self._done()
-        else:
-            self.send({"say": "more", "of": self._of})
 
-    def _done(self) -> None:
+    def _go_on(self, say: str) -> None:
+        """Ask for the next piece; without one, close the file and hand over its path."""
         assert self._file is not None and self.folder is not None
+        self._arriving(self._name, self._got / self._size if self._got else 0.0)
+        if self._got < self._size:
+            self.send({"say": say, "of": self._of})
+            return
         self._file.close()
         self._file = None
         self.send({"say": "stop", "of": self._of})
@@ -312,7 +298,7 @@ def _sentence(name: str, error: Exception) -> str:
         return (
             f"{name} is too large for the memory of this machine: take a part of it with tcpdump or editcap."
         )
-    return mistake(name, error)
+    return base.mistake(name, error)
 
 
 ABOUT = (
@@ -322,12 +308,16 @@ ABOUT = (
 )
 
 
-class CaptureClinic(Shell):
-    """A capture to read and to look into. See `clinic`."""
+class CaptureClinic(base.Shell):
+    """A place to drop a capture file on, and what it shows: for the last line of a cell.
+
+    `path` is read at once. The file is read by the notebook kernel and goes nowhere else. What is wrong with
+    it is said in one sentence.
+    """
 
     styles = ("clinic.css",)
 
-    def __init__(self, path: str = "", what_if: Callable[..., WhatIf] | None = None) -> None:
+    def __init__(self, path: str = "") -> None:
         super().__init__("tcplab-clinic")
         #: The file that was read last, and its diagnosis; None before, and after one that can't be read.
         self.capture: Capture | None = None
@@ -346,49 +336,50 @@ class CaptureClinic(Shell):
             continuous_update=False,
         ).add_class("tcplab-path")
         #: How far the reading is.
-        self.progress = Progress(self.cancel)
+        self.progress = base.Progress(self.cancel)
         #: What is shown of a diagnosis.
-        self.result = self._build_result(what_if)
+        self.result = self._build_result()
         self.build(
             widgets.HTML(f"<h3>The clinic: what does my capture show?</h3>{paragraph(ABOUT)}"),
             self.drop,
-            in_row(labelled(self.path), button("Read it", "search", self._read_path)),
+            base.in_row(base.labelled(self.path), base.button("Read it", "search", self._read_path)),
             self.progress,
             self.status,
             self.result,
         )
-        visible(self.result, False)
+        base.visible(self.result, False)
         if path:
             self._read_path()
 
-    def _build_result(self, what_if: Callable[..., WhatIf] | None) -> widgets.VBox:
+    def _build_result(self) -> widgets.VBox:
         self._summary, self._more = widgets.HTML(), widgets.HTML()
         #: Which connections are listed: a finding's code (see `filters`), and a text in their addresses.
-        self.filter = labelled(widgets.Dropdown(options=[("all connections", "")], description="show"))
-        self.search = labelled(
+        self.filter = base.labelled(widgets.Dropdown(options=[("all connections", "")], description="show"))
+        self.search = base.labelled(
             widgets.Text(description="address or port", placeholder="5432", continuous_update=False)
         )
         #: The connections that pass, and the one that is looked into.
-        self.connections = labelled(widgets.Select(rows=8, description="connection").add_class("tcplab-list"))
+        self.connections = base.labelled(
+            widgets.Select(rows=8, description="connection").add_class("tcplab-list")
+        )
         for each in (self.filter, self.search):
             self.react(each, lambda value: self._list())
         self.react(self.connections, lambda number: self._open())
         #: What is shown of that connection.
         self.findings = widgets.HTML()
         self.replay = Replay(Trace("nothing", "capture"))
-        self.ladder = LivingFigure("capture")
+        self.ladder = base.LivingFigure("capture")
         self.segments = widgets.HTML().add_class("tcplab-scroll")
+        self.what_if = WhatIfForm()
         pages: dict[str, widgets.Widget] = {
             "Step by step": self.replay,
             "Whole ladder": self.ladder,
             "Segments": self.segments,
+            "Other settings": self.what_if,
         }
-        self.what_if = WhatIfForm(what_if) if what_if else None
-        if self.what_if is not None:
-            pages["Other settings"] = self.what_if
-        self.tabs = Tabs(pages, self._fill)
+        self.tabs = base.Tabs(pages, self._fill)
         self.one = widgets.VBox([self.findings, self.tabs])
-        narrow = in_row(self.filter, self.search)
+        narrow = base.in_row(self.filter, self.search)
         return widgets.VBox([self._summary, narrow, self.connections, self._more, self.one])
 
     def read(self, path: str | Path) -> None:
@@ -443,7 +434,7 @@ class CaptureClinic(Shell):
         self._show_progress(share, f"copying {name}")
 
     def _start(self, file: Path) -> None:
-        visible(self.result, False)
+        base.visible(self.result, False)
         self.capture = self.diagnosis = None
         self.say(f"Reading {file.name} …")
         self._show_progress(0.0, "opening")
@@ -463,13 +454,13 @@ class CaptureClinic(Shell):
         with self.quietly():
             self.filter.options = filters(diagnosis)
             self.filter.value, self.search.value = "", ""
-        visible(self.result, len(diagnosis) > 0)
+        base.visible(self.result, len(diagnosis) > 0)
         self._list()
 
     def refuse(self, why: str) -> None:
         self._over()
         self.capture = self.diagnosis = None
-        visible(self.result, False)
+        base.visible(self.result, False)
         super().refuse(why)
 
     def _over(self) -> None:
@@ -494,7 +485,7 @@ class CaptureClinic(Shell):
 
     def _open(self) -> None:
         """Show the connection that is chosen."""
-        visible(self.one, self.number is not None)
+        base.visible(self.one, self.number is not None)
         if self.number is None or self.diagnosis is None:
             self.tabs.forget()
             return
@@ -518,16 +509,9 @@ class CaptureClinic(Shell):
             beginning = capture.connection(number, first=MOST)
             hint = paragraph(excerpt_words(beginning, whole=len(frames)), "tcplab-help")
             self.segments.value = hint + trace_table(beginning)
-        elif self.what_if is not None:
+        else:
             self.what_if.show(capture.connection(number, last=replay_steps.MOST))
 
 
-def clinic(path: str = "") -> CaptureClinic:
-    """A place to drop a capture file on, and what it shows: for the last line of a cell.
-
-    `path` is read at once. The file is read by the notebook kernel and goes nowhere else. What is wrong with
-    it is said in one sentence.
-    """
-    from tcplab.widgets.show import what_if
-
-    return CaptureClinic(path, what_if)
+#: What notebooks call it.
+clinic = CaptureClinic

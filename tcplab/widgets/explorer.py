@@ -27,35 +27,12 @@ from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.text import SECOND, download, paragraph, scrolled, to_paste
 from tcplab.core.trace import Trace
 from tcplab.lesson.question import remember
-from tcplab.pictures import console, ladder
+from tcplab.pictures import console, ladder, text
 from tcplab.pictures.port_table import wanted_at
 from tcplab.pictures.ports import port_map
 from tcplab.pictures.tables import study_tables, trace_table
-from tcplab.pictures.text import (
-    excerpt,
-    excerpt_words,
-    instant_to_show,
-    instant_words,
-    instants,
-    position,
-)
 from tcplab.pictures.theme import Picture
-from tcplab.widgets.base import (
-    Action,
-    Control,
-    Guard,
-    LivingFigure,
-    Panel,
-    Quiet,
-    Shell,
-    SliderNames,
-    Tabs,
-    button,
-    folded,
-    in_row,
-    labelled,
-    visible,
-)
+from tcplab.widgets import base
 from tcplab.widgets.linux import LinuxPanel
 from tcplab.widgets.show import OF_ALL, PICTURES
 
@@ -66,7 +43,7 @@ OWN = "your own values"
 class Cursor:
     """The instant that picture and console show."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: base.Guard) -> None:
         self._guard = guard
         self.trace: Trace | None = None
         #: Every instant at which something happens, nanoseconds.
@@ -74,18 +51,18 @@ class Cursor:
         self.t = 0
         #: Whether the learner chose it: then the picture shows it, and the next run keeps its place.
         self.picked = False
-        self._on_move: list[Action] = []
+        self._on_move: list[base.Action] = []
 
-    def on_move(self, action: Action) -> None:
+    def on_move(self, action: base.Action) -> None:
         """Call `action` whenever another instant is picked."""
         self._on_move.append(action)
 
     def restart(self, trace: Trace) -> None:
         """Another run: the event with the same number where one was picked, else its most telling one."""
-        place = position(self.instants, self.t) if self.picked and self.instants else None
-        self.trace, self.instants = trace, instants(trace)
+        place = text.position(self.instants, self.t) if self.picked and self.instants else None
+        self.trace, self.instants = trace, text.instants(trace)
         if place is None:
-            self.t = instant_to_show(trace, self.instants)
+            self.t = text.instant_to_show(trace, self.instants)
         else:
             self.t = self.instants[min(place, len(self.instants) - 1)]
 
@@ -96,7 +73,7 @@ class Cursor:
             self._guard(action)
 
 
-class CursorSlider(Quiet, widgets.HBox):
+class CursorSlider(base.Quiet, widgets.HBox):
     """A slider over everything that happens, and what happened at the instant that is picked."""
 
     def __init__(self, cursor: Cursor) -> None:
@@ -112,19 +89,19 @@ class CursorSlider(Quiet, widgets.HBox):
         """Move to `t` without picking it."""
         with self.quietly():
             self.slider.max = max(len(self.cursor.instants) - 1, 1)
-            self.slider.value = position(self.cursor.instants, t)
-        self.when.value = f'<span class="tcplab-when">{escape(instant_words(trace, t))}</span>'
+            self.slider.value = text.position(self.cursor.instants, t)
+        self.when.value = f'<span class="tcplab-when">{escape(text.instant_words(trace, t))}</span>'
 
 
-class PicturePanel(Panel):
+class PicturePanel(base.Panel):
     """The living figure; one of several pictures where an experiment has more than one."""
 
     title = "Picture"
     whole_run = True
 
-    def __init__(self, pictures: tuple[str, ...], filename: str, cursor: Cursor, guard: Guard) -> None:
+    def __init__(self, pictures: tuple[str, ...], filename: str, cursor: Cursor, guard: base.Guard) -> None:
         self.cursor = cursor
-        self.figure = LivingFigure(filename)
+        self.figure = base.LivingFigure(filename)
         self._choice = widgets.ToggleButtons(options=[(name.capitalize(), name) for name in pictures])
         self._choice.add_class("tcplab-pictures")
         self._hint = widgets.HTML()
@@ -155,19 +132,19 @@ class PicturePanel(Panel):
         self.figure.clear()
         self._hint.value = ""
         if self.slider:
-            visible(self.slider, False)
+            base.visible(self.slider, False)
 
     def _draw(self) -> None:
         if self._trace is None:
             return
         hint, below = "", ""
-        trace = self._trace if self.picture in OF_ALL else excerpt(self._trace)
+        trace = self._trace if self.picture in OF_ALL else text.excerpt(self._trace)
         if self.picture == "ladder":
             at = self.cursor.t if self.cursor.picked else None
             self.drawn = ladder.draw(trace, at=at)
             hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
             if at is not None:
-                hint = f"Your console stands at {instant_words(trace, at)}."
+                hint = f"Your console stands at {text.instant_words(trace, at)}."
         elif self.picture == "ports" and self.slider:
             at = self.cursor.t if self.cursor.picked else wanted_at(trace)
             self.slider.show(trace, at)
@@ -176,7 +153,7 @@ class PicturePanel(Panel):
             self.drawn = PICTURES[self.picture](trace)
         self.figure.show(self.drawn, f"{self.picture.capitalize()}: {self._sentence}")
         if self.slider:
-            visible(self.slider, self.picture == "ports")
+            base.visible(self.slider, self.picture == "ports")
         self._hint.value = paragraph(hint, "tcplab-help") + below
 
     def _on_click(self, y: float) -> None:
@@ -184,7 +161,7 @@ class PicturePanel(Panel):
             self.cursor.pick(self.drawn.axis.t_of(y))
 
 
-class TextPanel(Panel):
+class TextPanel(base.Panel):
     """A run as HTML, made by `html`."""
 
     def __init__(self, title: str, html: Callable[[Any, Trace], str]) -> None:
@@ -202,13 +179,13 @@ class TextPanel(Panel):
 def settings_html(experiment: Parameters) -> str:
     """The parameters as text to paste, a block for each place where they can be set."""
     blocks = (
-        f"<h4>{escape(layer)}</h4>{to_paste(layer, text)}" for layer, text in settings(experiment).items()
+        f"<h4>{escape(layer)}</h4>{to_paste(layer, lines)}" for layer, lines in settings(experiment).items()
     )
     nothing = "These parameters belong to the experiment only: no system has a setting for them."
     return "".join(blocks) or paragraph(nothing)
 
 
-class ConsolePanel(Panel):
+class ConsolePanel(base.Panel):
     """What `ss` and `nstat` show on each host at the instant that is picked."""
 
     title = "Your console"
@@ -232,7 +209,7 @@ class ConsolePanel(Panel):
             self._screens.value = console.screens_html(self.cursor.trace, self.cursor.t)
 
 
-class CapturePanel(Panel):
+class CapturePanel(base.Panel):
     """The run as a pcap, made on demand: the link never belongs to an older run."""
 
     title = "Capture"
@@ -243,7 +220,7 @@ class CapturePanel(Panel):
         self._trace: Trace | None = None
         self._link = widgets.HTML()
         about = "This run as tcpdump would have written it on the first host, for Wireshark or tshark."
-        make = button("Make the capture file", "download", self._make)
+        make = base.button("Make the capture file", "download", self._make)
         self.widget = widgets.VBox([widgets.HTML(paragraph(about)), make, self._link])
 
     def refresh(self, experiment: Any, trace: Trace) -> None:
@@ -267,8 +244,12 @@ class CapturePanel(Panel):
         self._link.value = f"<p>{link}, then: <code>wireshark {escape(self._filename)}</code></p>"
 
 
-class Explorer(Shell):
-    """One experiment to change and to watch. See `explore`."""
+class Explorer(base.Shell):
+    """An experiment to change and to watch, for the last line of a cell: ``explore(Keepalive, idle_s=60)``.
+
+    `initial` are parameters of the experiment; what is wrong with one of them is said in place of
+    the picture.
+    """
 
     def __init__(self, experiment_class: Any, **initial: Any) -> None:
         from threading import RLock  # a front end and a cell may set values at the same time
@@ -291,7 +272,7 @@ class Explorer(Shell):
         name, pictures = str(experiment_class.name), tuple(experiment_class.pictures)
         #: The panel of the first tab.
         self.picture = PicturePanel(pictures, name, self.cursor, self.guard)
-        panels: list[Panel] = [self.picture]
+        panels: list[base.Panel] = [self.picture]
         to_set = TextPanel("Settings to paste", lambda experiment, trace: settings_html(experiment))
         if "ladder" in pictures:
             panels += [
@@ -307,8 +288,8 @@ class Explorer(Shell):
         #: What each tab shows, by its title.
         self.panels = {panel.title: panel for panel in panels}
         pages = {title: panel.widget for title, panel in self.panels.items()}
-        self.tabs = Tabs(pages, lambda title: self.guard(lambda: self._fill(title)))
-        self.build(self._head(), *self._rows(), self.status, self.tabs, SliderNames())
+        self.tabs = base.Tabs(pages, lambda title: self.guard(lambda: self._fill(title)))
+        self.build(self._head(), *self._rows(), self.status, self.tabs, base.SliderNames())
         self.set(**initial)
         #: What `reset` goes back to.
         self._initial = dict(self._values)
@@ -329,7 +310,7 @@ class Explorer(Shell):
         """Where the run that is shown differs from a real one, or is shown in part; mostly nothing."""
         if self.trace is None:
             return []
-        return [*self.trace.warnings, *filter(None, [excerpt_words(self.trace)])]
+        return [*self.trace.warnings, *filter(None, [text.excerpt_words(self.trace)])]
 
     @property
     def figure(self) -> Any:
@@ -369,9 +350,9 @@ class Explorer(Shell):
 
     # -- building ----------------------------------------------------------------------------
 
-    def _control(self, name: str, initial: Any) -> Control:
+    def _control(self, name: str, initial: Any) -> base.Control:
         presets = [preset[name] for preset in self._presets.values()]
-        return Control(
+        return base.Control(
             self._knobs[name],
             self._defaults[name],
             [initial, *presets],
@@ -381,10 +362,10 @@ class Explorer(Shell):
     def _head(self) -> widgets.Widget:
         """Title, presets and reset."""
         title = widgets.HTML(f"<h3>{escape(self.experiment_class.title)}</h3>")
-        self._preset = labelled(widgets.Dropdown(options=[OWN, *self._presets], description="preset"))
+        self._preset = base.labelled(widgets.Dropdown(options=[OWN, *self._presets], description="preset"))
         self.react(self._preset, lambda name: self._show_values() if name == OWN else self.use(name))
-        reset = button("Reset", "undo", self.reset, "Back to the values it began with.")
-        return in_row(title, *([self._preset] if self._presets else []), reset)
+        reset = base.button("Reset", "undo", self.reset, "Back to the values it began with.")
+        return base.in_row(title, *([self._preset] if self._presets else []), reset)
 
     def _rows(self) -> list[widgets.Widget]:
         """The controls, the less important ones folded away."""
@@ -394,7 +375,7 @@ class Explorer(Shell):
             widgets.Box([self.controls[name].widget for name in names]).add_class("tcplab-controls")
             for names in (first, rest)
         ]
-        return [grids[0], folded(f"{len(rest)} more settings", grids[1]).add_class("tcplab-more")]
+        return [grids[0], base.folded(f"{len(rest)} more settings", grids[1]).add_class("tcplab-more")]
 
     # -- showing -----------------------------------------------------------------------------
 
@@ -429,7 +410,7 @@ class Explorer(Shell):
         self._values.update(experiment.values())
         trace = run(experiment)
         self.sentence = experiment.sentence(trace)
-        self._whole, self._excerpt = trace, excerpt(trace)
+        self._whole, self._excerpt = trace, text.excerpt(trace)
         self.cursor.restart(self._excerpt)
         self.experiment, self.trace = experiment, trace
 
@@ -446,7 +427,7 @@ class Explorer(Shell):
 
     def say(self, sentence: str, **how: Any) -> None:
         super().say(sentence, **how)
-        visible(self.tabs, self.error is None)
+        base.visible(self.tabs, self.error is None)
 
     def refuse(self, why: str) -> None:
         self.trace = self.experiment = None
@@ -455,7 +436,7 @@ class Explorer(Shell):
             panel.empty()
         super().refuse(why)
 
-    def guard(self, action: Action, refuse: Callable[[str], None] | None = None) -> None:
+    def guard(self, action: base.Action, refuse: Callable[[str], None] | None = None) -> None:
         with self._lock:
             super().guard(action, refuse)
 
@@ -466,24 +447,23 @@ class Explorer(Shell):
         return "\n".join([self.sentence, *self.warnings])
 
 
-def explore(experiment_class: Any, **initial: Any) -> Explorer:
-    """An explorer of an experiment, for the last line of a cell: ``explore(Keepalive, idle_s=60)``.
-
-    `initial` are parameters of the experiment; what is wrong with one of them is said in place of
-    the picture.
-    """
-    return Explorer(experiment_class, **initial)
+#: What notebooks call it.
+explore = Explorer
 
 
 #: What a cell of a `Matrix` says before it was tried.
 UNTRIED = "?"
 
 
-class Matrix(widgets.VBox):
-    """All combinations of two parameters as a table of buttons above an explorer. See `matrix`.
+class Matrix(base.Shell):
+    """All combinations of two parameters as a table of buttons above an explorer.
 
-    Cells begin as a question mark, so a learner can guess first. One that was tried says what came back,
-    and whether a recording on Linux says the same.
+    Cells begin as a question mark, so a learner can guess first. One that was tried says what came back;
+    the sentence says what recordings on Linux say of the cells that were tried last.
+
+    `rows` and `columns`: the parameter, and its values with what stands at their head. `recorded`: cells
+    that ran on Linux, each with the parameters that are not at their defaults and the result. `labels`:
+    short words for results that are too long for a button.
     """
 
     def __init__(
@@ -491,12 +471,14 @@ class Matrix(widgets.VBox):
         explorer: Explorer,
         rows: tuple[str, Mapping[Any, str]],
         columns: tuple[str, Mapping[Any, str]],
-        result: str,
-        recorded: Sequence[Mapping[str, Any]],
-        labels: Mapping[Any, str],
+        *,
+        result: str = "result",
+        recorded: Sequence[Mapping[str, Any]] = (),
+        labels: Mapping[Any, str] | None = None,
     ) -> None:
+        super().__init__()
         self.explorer = explorer
-        self._labels = labels
+        self._labels = labels or {}
         self._row, self._rows = rows
         self._column, self._columns = columns
         self._result, self._recorded = result, recorded
@@ -504,8 +486,6 @@ class Matrix(widgets.VBox):
         self.cells = {
             (row, column): self._cell(row, column) for row in self._rows for column in self._columns
         }
-        #: What recordings on Linux say of the cells that were tried last.
-        self.status = widgets.HTML()
         lines = [widgets.HTML(), *(widgets.HTML(f"<b>{escape(name)}</b>") for name in self._columns.values())]
         for row_value, name in self._rows.items():
             lines += [
@@ -517,8 +497,8 @@ class Matrix(widgets.VBox):
             f"minmax(9em, 1.4fr) repeat({len(self._columns)}, minmax(6em, 1fr))"
         )
         grid.layout.grid_gap = "4px"
-        everything = button("Try all", "", self.try_all, "Run every cell of the table.")
-        super().__init__([grid, widgets.HBox([everything, self.status]), explorer])
+        everything = base.button("Try all", "", self.try_all, "Run every cell of the table.")
+        self.build(grid, widgets.HBox([everything, self.status]), explorer)
         self._settings = self._others()
 
     def try_cell(self, row: Any, column: Any) -> Any:
@@ -528,7 +508,7 @@ class Matrix(widgets.VBox):
         came_back = self.explorer.outcome.get(self._result)
         self._show(row, column, came_back)
         linux = self._on_linux(row, column)
-        self.status.value = "" if linux is None else escape(f"Linux, recorded: {linux}")
+        self.say("" if linux is None else f"Linux, recorded: {linux}")
         return came_back
 
     def try_all(self) -> None:
@@ -539,8 +519,7 @@ class Matrix(widgets.VBox):
             self._show(row, column, came_back)
             pairs.append((self._on_linux(row, column), came_back))
         recorded = [linux == model for linux, model in pairs if linux is not None]
-        same = f"{sum(recorded)} of {len(recorded)} cells gave the same on Linux." if recorded else ""
-        self.status.value = escape(same)
+        self.say(f"{sum(recorded)} of {len(recorded)} cells gave the same on Linux." if recorded else "")
 
     def results(self) -> dict[tuple[Any, Any], Any]:
         """What the model gives in every cell, with the explorer's other parameters as they are."""
@@ -552,7 +531,7 @@ class Matrix(widgets.VBox):
 
     def _cell(self, row: Any, column: Any) -> widgets.Button:
         tooltip = f"{self._rows[row]}; then {self._columns[column]}"
-        made = button(UNTRIED, "", lambda: self.try_cell(row, column), tooltip)
+        made = base.button(UNTRIED, "", lambda: self.try_cell(row, column), tooltip)
         made.layout.width = "auto"
         return made
 
@@ -588,19 +567,5 @@ class Matrix(widgets.VBox):
         return "\n".join(lines)
 
 
-def matrix(
-    explorer: Explorer,
-    rows: tuple[str, Mapping[Any, str]],
-    columns: tuple[str, Mapping[Any, str]],
-    *,
-    result: str = "result",
-    recorded: Sequence[Mapping[str, Any]] = (),
-    labels: Mapping[Any, str] | None = None,
-) -> Matrix:
-    """A table of buttons over an explorer, a row and a column for each value of two parameters.
-
-    `rows` and `columns`: the parameter, and its values with what stands at their head. `recorded`: cells
-    that ran on Linux, each with the parameters that are not at their defaults and the result. `labels`:
-    short words for results that are too long for a button.
-    """
-    return Matrix(explorer, rows, columns, result, recorded, labels or {})
+#: What notebooks call it.
+matrix = Matrix

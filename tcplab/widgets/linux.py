@@ -26,7 +26,10 @@ HOW_TO_READ = (
 
 
 class Both(Shell):
-    """The picture of both, below the sentence of agreement."""
+    """The model's ladder of an experiment with a run on Linux laid over it, and whether they agree.
+
+    `linux` is a recording's trace or that of a run just made; parameters that differ show as differences.
+    """
 
     def __init__(self, experiment: Compared, linux: Trace) -> None:
         super().__init__()
@@ -40,12 +43,8 @@ class Both(Shell):
         self.build(self.status, widgets.HTML(paragraph(HOW_TO_READ, "tcplab-help")), self.figure)
 
 
-def both(experiment: Compared, linux: Trace) -> Both:
-    """The model's ladder of an experiment with a run on Linux laid over it, and whether they agree.
-
-    `linux` is a recording's trace or that of a run just made; parameters that differ show as differences.
-    """
-    return Both(experiment, linux)
+#: What notebooks call it.
+both = Both
 
 
 #: Seconds; a run that takes longer can't be started by a click.

@@ -24,14 +24,8 @@ from tcplab.advice import runs
 from tcplab.advice.environment import MiddleboxSettings, known_middleboxes
 from tcplab.advice.products import KeepaliveDefaults
 from tcplab.advice.runs import OUTCOMES, RESET, SILENT, SURVIVES, SilentConnection, known_clients
-from tcplab.core.knobs import (
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    PERIOD,
-    Knob,
-    ParameterError,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import ParameterError
 from tcplab.core.table import html_table
 from tcplab.core.text import in_words, paragraph
 from tcplab.pictures import theme as look
@@ -202,9 +196,7 @@ class _Map:
         fills = {SURVIVES: colours.states["open"], RESET: colours.repeat, SILENT: colours.error}
         made = [
             area.trace(
-                f"area: {outcome}",
-                fill="toself",
-                fillcolor=look.tint(fills[outcome], 0.16),
+                f"area: {outcome}", fill="toself", fillcolor=look.tint(fills[outcome], 0.16),
                 fillpattern={
                     "shape": PATTERNS[outcome], "fgcolor": look.tint(fills[outcome], 0.5),
                     "bgcolor": look.tint(fills[outcome], 0.1), "size": 10, "solidity": 0.12,
@@ -286,7 +278,12 @@ def _folded(text: str) -> str:
 
 
 class IdleMap(Shell):
-    """Keepalive against a box's idle timer, to change and to watch. See `idle_map`."""
+    """The map keepalive × idle timer, for the last line of a cell: ``idle_map(keepalive_idle_s=300)``.
+
+    Settings are those of `SilentConnection`: keepalive_idle_s (7200; 0 = off), keepalive_interval_s (75),
+    keepalive_probes (9), box_idle_s (350; 0 = never forgets), expired (drop), quiet_s (600), waiting_for
+    (long_query). What is wrong with one of them is said in place of the picture.
+    """
 
     def __init__(self, **initial: Any) -> None:
         super().__init__()
@@ -335,14 +332,8 @@ class IdleMap(Shell):
         super().refuse(why)
 
 
-def idle_map(**settings: Any) -> IdleMap:
-    """The map keepalive × idle timer, for the last line of a cell: ``idle_map(keepalive_idle_s=300)``.
-
-    Settings are those of `SilentConnection`: keepalive_idle_s (7200; 0 = off), keepalive_interval_s (75),
-    keepalive_probes (9), box_idle_s (350; 0 = never forgets), expired (drop), quiet_s (600), waiting_for
-    (long_query). What is wrong with one of them is said in place of the picture.
-    """
-    return IdleMap(**settings)
+#: What notebooks call it.
+idle_map = IdleMap
 
 
 #: The text of a cell whose result never came (`null` in the contracts).
@@ -452,12 +443,8 @@ def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False)
         # A result that never came has no colour: its text says so on the paper.
         "texttemplate": "%{text}" if readable else "",
         "hovertemplate": f"%{{customdata}}<br>{escape(cells.value)}: %{{text}}<extra></extra>",
-        "colorscale": _SCALE,
-        "showscale": False,
-        "hoverongaps": True,
-        "xgap": 1,
-        "ygap": 1,
-    }
+        "colorscale": _SCALE, "showscale": False, "hoverongaps": True, "xgap": 1, "ygap": 1,
+    }  # fmt: skip
     rows = _ROW if readable else max(6, 600 // len(cells.rows))
     left = 40 + look.CHARACTER * max(len(_value(row)) for row in cells.rows)
     height = max(_LEAST, rows * len(cells.rows)) + 20
@@ -540,7 +527,7 @@ def heat_map(table: pandas.DataFrame, value: str, x: str = "", y: str = "") -> H
 
 
 LUCK, DIES = "until one is lost", "dies"
-_LOST = Knob("lost probes", int, "probes", 1, 20)
+_LOST = knobs.Knob("lost probes", int, "probes", 1, 20)
 
 
 def lost_probe_map(
@@ -557,9 +544,9 @@ def lost_probe_map(
     A pair survives, survives until `lost` probes in a row are lost, or dies. All times in seconds; raises
     `ParameterError` for one that Linux or the model does not take.
     """
-    interval_s = KEEPALIVE_INTERVAL.check("interval_s", interval_s)
-    probes = KEEPALIVE_PROBES.check("probes", probes)
-    silent_s, lost = PERIOD.check("silent_s", silent_s), _LOST.check("lost", lost)
+    interval_s = knobs.KEEPALIVE_INTERVAL.check("interval_s", interval_s)
+    probes = knobs.KEEPALIVE_PROBES.check("probes", probes)
+    silent_s, lost = knobs.PERIOD.check("silent_s", silent_s), _LOST.check("lost", lost)
     results = [
         (box, idle, _outcome(idle, interval_s, probes, box, silent_s, lost))
         for box in boxes_s
@@ -569,7 +556,7 @@ def lost_probe_map(
 
 
 def _outcome(idle: float, interval: float, probes: int, box: float, silent: float, lost: int) -> str:
-    keepalive = KeepaliveDefaults(KEEPALIVE_IDLE.check("keepalives_s", idle), interval, probes)
+    keepalive = KeepaliveDefaults(knobs.KEEPALIVE_IDLE.check("keepalives_s", idle), interval, probes)
     for gone, outcome in ((0, DIES), (lost, LUCK)):
         if runs.behind_middlebox(box, "drop", "long_query", silent, keepalive.after_losing(gone)):
             return outcome

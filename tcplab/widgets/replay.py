@@ -22,27 +22,8 @@ import traitlets
 from tcplab.core.text import MILLISECOND, SECOND, duration, paragraph, plural, status
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
-from tcplab.pictures.replay import (
-    INFERRED,
-    NOTHING,
-    ReplaySteps,
-    consoles,
-    ends_table,
-    framed,
-    happened,
-    plain,
-)
-from tcplab.widgets.base import (
-    HERE,
-    LivingFigure,
-    Shell,
-    SliderNames,
-    button,
-    folded,
-    in_row,
-    labelled,
-    visible,
-)
+from tcplab.pictures import replay as pictured
+from tcplab.widgets import base
 
 if TYPE_CHECKING:
     from tcplab.capture.findings.story import Finding
@@ -58,7 +39,7 @@ class ReplayKeys(anywidget.AnyWidget):
     Those keys don't reach JupyterLab.
     """
 
-    _esm = HERE / "replay.js"
+    _esm = base.HERE / "replay.js"
 
     #: How many messages were handled: the page then sends the keys that were pressed in the meantime.
     taken = traitlets.Int(0).tag(sync=True)
@@ -76,8 +57,13 @@ class ReplayKeys(anywidget.AnyWidget):
             self.taken += 1
 
 
-class Replay(Shell):
-    """A trace to step through. See `replay`."""
+class Replay(base.Shell):
+    """A connection to step through, for the last line of a cell: ``replay(capture.connection(0))``.
+
+    `trace` is any trace. `findings` are what one can jump to: of a capture's trace without them, those
+    that the trace itself shows. `frames` are the segments' numbers in the file, as `Capture.frames`
+    gives them.
+    """
 
     styles = ("replay.css",)
 
@@ -86,7 +72,7 @@ class Replay(Shell):
     ) -> None:
         super().__init__("tcplab-replay")
         #: The living figure.
-        self.picture = LivingFigure("replay")
+        self.picture = base.LivingFigure("replay")
         self.picture.on_click(lambda y: self.go(self.steps.position(self.axis.t_of(y))))
         self._task: Any = None
         #: Between which ends, how long, and what a reader must know first.
@@ -94,18 +80,20 @@ class Replay(Shell):
         self.status.add_class("tcplab-happened")
         self._ends, self._console = widgets.HTML(), widgets.HTML()
         #: The consoles of both ends, folded away at first.
-        self.fold = folded("Your console at this moment", self._console)
+        self.fold = base.folded("Your console at this moment", self._console)
         self.fold.observe(lambda change: self._show(), "selected_index")
-        self.back = button("Back", "step-backward", lambda: self.step(-1), "One step back (←)")
-        self._play = button("Play", "play", self.toggle, "Step by itself (space)")
-        self.forward = button("Forward", "step-forward", lambda: self.step(1), "One step on (→)")
-        self._next = button("Next finding", "flag", self.next_finding)
-        self.speed = labelled(widgets.Dropdown(options=list(SPEEDS), value="normal", description="speed"))
-        self.slider = labelled(widgets.IntSlider(0, 0, 1, description="moment", readout=False))
+        self.back = base.button("Back", "step-backward", lambda: self.step(-1), "One step back (←)")
+        self._play = base.button("Play", "play", self.toggle, "Step by itself (space)")
+        self.forward = base.button("Forward", "step-forward", lambda: self.step(1), "One step on (→)")
+        self._next = base.button("Next finding", "flag", self.next_finding)
+        self.speed = base.labelled(
+            widgets.Dropdown(options=list(SPEEDS), value="normal", description="speed")
+        )
+        self.slider = base.labelled(widgets.IntSlider(0, 0, 1, description="moment", readout=False))
         self.react(self.slider.add_class("tcplab-turn"), self.go)
         controls = [self.back, self._play, self.forward, self._next, self.speed, self.slider]
         parts = [
-            in_row(*controls, css="tcplab-buttons"),
+            base.in_row(*controls, css="tcplab-buttons"),
             widgets.HTML(paragraph(KEYS_HELP, "tcplab-help")),
             self.status,
             self.picture,
@@ -113,7 +101,7 @@ class Replay(Shell):
             self.fold,
         ]
         self._body = widgets.VBox(parts)
-        self.build(ReplayKeys(self.press), self.title, self._body, SliderNames())
+        self.build(ReplayKeys(self.press), self.title, self._body, base.SliderNames())
         self.show(trace, findings, frames)
 
     @property
@@ -141,19 +129,19 @@ class Replay(Shell):
     ) -> None:
         """Replay this trace from its beginning instead."""
         self.pause()
-        self.steps = ReplaySteps(trace, findings, frames)
+        self.steps = pictured.ReplaySteps(trace, findings, frames)
         self._step = 0
         self._next.disabled = not self.steps.findings
         self._next.tooltip = "To the next finding (n)" if self.steps.findings else "Nothing was found here."
         with self.quietly():
             self.slider.value = 0
             self.slider.max = max(len(self.steps) - 1, 1)
-        visible(self._body, bool(self.steps.trace.packets))
+        base.visible(self._body, bool(self.steps.trace.packets))
         if self.steps.trace.packets:
             self.title.value = self._heading()
         else:
-            self.title.value = paragraph(NOTHING)
-            self.sentence, self.status.value = NOTHING, ""
+            self.title.value = paragraph(pictured.NOTHING)
+            self.sentence, self.status.value = pictured.NOTHING, ""
             self.picture.clear()
         self._show()
 
@@ -172,27 +160,23 @@ class Replay(Shell):
 
     def next_finding(self) -> None:
         """To the next step at which a finding begins; stays when there is no more."""
-        step = self.steps.next_finding(self._step)
-        if step is not None:
-            self.go(step)
+        self._go_to(self.steps.next_finding(self._step))
 
     def previous_finding(self) -> None:
         """To the step before at which a finding begins; stays when there is none."""
-        step = self.steps.previous_finding(self._step)
+        self._go_to(self.steps.previous_finding(self._step))
+
+    def _go_to(self, step: int | None) -> None:
         if step is not None:
             self.go(step)
 
     def press(self, key: str) -> None:
         """What a key does, by the page's name for it; others do nothing."""
         actions = {
-            "ArrowLeft": lambda: self.step(-1),
-            "ArrowRight": lambda: self.step(1),
-            "Home": lambda: self.go(0),
-            "End": lambda: self.go(len(self.steps) - 1),
-            " ": self.toggle,
-            "n": self.next_finding,
-            "p": self.previous_finding,
-        }
+            "ArrowLeft": lambda: self.step(-1), "ArrowRight": lambda: self.step(1),
+            "Home": lambda: self.go(0), "End": lambda: self.go(len(self.steps) - 1),
+            " ": self.toggle, "n": self.next_finding, "p": self.previous_finding,
+        }  # fmt: skip
         if key in actions:
             actions[key]()
 
@@ -200,10 +184,7 @@ class Replay(Shell):
 
     def toggle(self) -> None:
         """Play, or pause."""
-        if self.playing:
-            self.pause()
-        else:
-            self.play()
+        (self.pause if self.playing else self.play)()
 
     def play(self) -> None:
         """Step by itself to the end; from the beginning when that is shown. Needs a running loop."""
@@ -266,29 +247,21 @@ class Replay(Shell):
             self.slider.value = self._step
         self.back.disabled = self._step == 0
         self.forward.disabled = self._step == len(steps) - 1
-        self.sentence = plain(steps, self._step)
-        self.status.value = status(happened(steps, self._step))
+        self.sentence = pictured.plain(steps, self._step)
+        self.status.value = status(pictured.happened(steps, self._step))
         page = steps.page(t)
         drawn = ladder.draw(page, at=t, upto=t)
         #: The time axis of the picture.
         self.axis = drawn.axis
-        self.picture.show(framed(drawn, page, t))
-        note = paragraph(INFERRED, "tcplab-help") if steps.ends.inferred else ""
-        self._ends.value = ends_table(steps, t) + note
+        self.picture.show(pictured.framed(drawn, page, t))
+        note = paragraph(pictured.INFERRED, "tcplab-help") if steps.ends.inferred else ""
+        self._ends.value = pictured.ends_table(steps, t) + note
         if self.fold.selected_index is not None:
-            self._console.value = consoles(steps, t)
+            self._console.value = pictured.consoles(steps, t)
 
     def _repr_html_(self) -> str:
         return str(self.title.value + self.status.value)
 
 
-def replay(
-    connection: Trace, findings: Iterable[Finding] | None = None, frames: Sequence[int] = ()
-) -> Replay:
-    """A connection to step through, for the last line of a cell: ``replay(capture.connection(0))``.
-
-    `connection` is any trace. `findings` are what one can jump to: of a capture's trace without them,
-    those that the trace itself shows. `frames` are the segments' numbers in the file, as
-    `Capture.frames` gives them.
-    """
-    return Replay(connection, findings, frames)
+#: What notebooks call it.
+replay = Replay

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tcplab.core.text import Displayed, duration, paragraph
 from tcplab.core.trace import Trace
+from tcplab.lesson.tables import Shown
 from tcplab.pictures.ladder import draw
 from tcplab.pictures.ports import draw_ports
 from tcplab.pictures.queues import draw_queues
@@ -24,32 +25,13 @@ if TYPE_CHECKING:
 
 #: Every picture of a trace by the name that experiments give it.
 PICTURES: dict[str, Callable[[Trace], Picture]] = {
-    "ladder": draw,
-    "window": draw_window,
-    "queues": draw_queues,
-    "ports": draw_ports,
-    "churn": draw_churn,
-    "pool": draw_pool,
-    "failover": draw_failover,
-}
+    "ladder": draw, "window": draw_window, "queues": draw_queues, "ports": draw_ports,
+    "churn": draw_churn, "pool": draw_pool, "failover": draw_failover,
+}  # fmt: skip
 #: The picture of a study, which has no segments.
 _CURVES = {"port_churn": "churn", "pool": "pool", "failover": "failover"}
 #: Those that stay readable however many segments there are; the others take the beginning of a long run.
 OF_ALL = ("queues", "ports", "churn", "pool", "failover")
-
-
-class SegmentTable:
-    """Segments line by line: text where there is only text, HTML in a notebook."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.plain = "\n".join("  ".join(row) for row in trace_rows(trace))
-        self.html = trace_table(trace)
-
-    def __repr__(self) -> str:
-        return self.plain
-
-    def _repr_html_(self) -> str:
-        return self.html
 
 
 def picture(trace: Trace, name: str = "") -> LivingFigure:
@@ -75,9 +57,9 @@ def summary(trace: Trace) -> str:
     )
 
 
-def segment_table(trace: Trace) -> SegmentTable:
-    """The table of a trace's segments."""
-    return SegmentTable(trace)
+def segment_table(trace: Trace) -> Shown:
+    """Segments line by line: text where there is only text, HTML in a notebook."""
+    return Shown("\n".join(map("  ".join, trace_rows(trace))), trace_table(trace))
 
 
 class ShownWhatIf(Displayed, answer.WhatIf):

@@ -24,7 +24,7 @@ from tcplab.advice.environment import PRESETS
 from tcplab.advice.race import LegLanes, race
 from tcplab.core.knobs import ParameterError
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import bullets, download, number, paragraph, terminal, to_paste
+from tcplab.core.text import STATUS, bullets, download, number, paragraph, terminal, to_paste
 from tcplab.pictures.timers import draw_timers
 from tcplab.widgets.base import Action, LivingFigure, Shell, Tabs, button, in_row, labelled, titled, visible
 from tcplab.widgets.topology_form import EnvironmentForm
@@ -90,14 +90,8 @@ WHO = {
     "cloud": "The cloud team", "": "Only the vendor",
 }  # fmt: skip
 _BROKEN = (
-    "check",
-    "what must hold",
-    "margin",
-    "when, and who hears",
-    "what it prints",
-    "left behind",
-    "decides",
-)
+    "check", "what must hold", "margin", "when, and who hears", "what it prints", "left behind", "decides",
+)  # fmt: skip
 _HOLDS = ("check", "what holds", "margin")
 
 
@@ -397,7 +391,7 @@ class TopologyForm(Shell):
 
     def _report(self, message: str) -> None:
         self.message = message
-        html = f'<div role="status" aria-live="polite">{paragraph(message)}</div>' if message else ""
+        html = f"<div {STATUS}>{paragraph(message)}</div>" if message else ""
         for place in self.messages:
             place.value = html
 

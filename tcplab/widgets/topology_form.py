@@ -34,21 +34,16 @@ class BoxRow(Quiet, widgets.VBox):
         self._changed = changed
         self.known = titled(widgets.Dropdown(options=[OWN, *known_middleboxes()], description="box"))
         self.fields: dict[str, Any] = {
-            "name": widgets.Text(description="its name", continuous_update=False),
-            "idle_s": widgets.FloatText(description="forgets after (s); 0: never", continuous_update=False),
+            "name": widgets.Text(description="its name"),
+            "idle_s": widgets.FloatText(description="forgets after (s); 0: never"),
             "expired": widgets.Dropdown(options=list(_EXPIRED.items()), description="and then"),
             "kind": widgets.Dropdown(options=list(_KINDS.items()), description="what is a sign of life"),
-            "age_s": widgets.FloatText(
-                description="ends any older than (s); 0: none", continuous_update=False
-            ),
-            "ports": widgets.IntText(
-                description="NAT: ports to one server; 0: no NAT", continuous_update=False
-            ),
-            "time_wait_s": widgets.FloatText(
-                description="NAT: keeps a closed port (s)", continuous_update=False
-            ),
+            "age_s": widgets.FloatText(description="ends any older than (s); 0: none"),
+            "ports": widgets.IntText(description="NAT: ports to one server; 0: no NAT"),
+            "time_wait_s": widgets.FloatText(description="NAT: keeps a closed port (s)"),
         }
         for field in self.fields.values():
+            field.continuous_update = False
             self.react(titled(field), lambda value: self._on_field())
         self.react(self.known, self._on_known)
         remove = button("Remove this box", "trash", lambda: removed(self))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from operator import attrgetter
@@ -10,15 +9,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from tcplab.core.knobs import (
-    FIREWALL_IDLE,
-    KEEPALIVE_IDLE,
-    KEEPALIVE_INTERVAL,
-    KEEPALIVE_PROBES,
-    RETRIES2,
-    USER_TIMEOUT,
-    ParameterError,
-)
+from tcplab.core import knobs
+from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import duration, paragraph
 from tcplab.core.trace import Note, Packet, Trace
@@ -26,7 +18,7 @@ from tcplab.pictures.ladder import draw
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt, is_error
 from tcplab.pictures.theme import TITLE_SIZE, Picture
-from tcplab.what_if.answer import WhatIf
+from tcplab.what_if.answer import WhatIf, what_if
 from tcplab.widgets.base import LivingFigure, Shell, button, explanation, in_row, labelled, title
 
 #: Segments of either run that are drawn at most.
@@ -42,13 +34,10 @@ OTHERWISE = {"client": "192.0.2.1", "server": "192.0.2.2"}
 
 #: What can be asked for, by the parameter's name.
 KNOBS = {
-    "keepalive_idle_s": KEEPALIVE_IDLE,
-    "keepalive_interval_s": KEEPALIVE_INTERVAL,
-    "keepalive_probes": KEEPALIVE_PROBES,
-    "user_timeout_s": USER_TIMEOUT,
-    "retries2": RETRIES2,
-    "firewall_idle_s": FIREWALL_IDLE,
-}
+    "keepalive_idle_s": knobs.KEEPALIVE_IDLE, "keepalive_interval_s": knobs.KEEPALIVE_INTERVAL,
+    "keepalive_probes": knobs.KEEPALIVE_PROBES, "user_timeout_s": knobs.USER_TIMEOUT,
+    "retries2": knobs.RETRIES2, "firewall_idle_s": knobs.FIREWALL_IDLE,
+}  # fmt: skip
 SIDES = {"the side that asked in vain": "", "the client": "client", "the server": "server"}
 HELP = (
     "An empty box stays as the segments show it. The model of Linux TCP then plays the same conversation "
@@ -68,13 +57,12 @@ class SideBySide(Shell):
 
 
 class WhatIfForm(Shell):
-    """Settings to type for one connection. `ask` takes its trace and them, as `tcplab.what_if` does."""
+    """Settings to type for one connection, and the answer of `tcplab.what_if`."""
 
     subject = "this connection"
 
-    def __init__(self, ask: Callable[..., WhatIf]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._ask = ask
         self.trace: Trace | None = None
         #: A field for each setting, by the parameter's name.
         self.fields = {name: _field(name) for name in KNOBS}
@@ -96,20 +84,20 @@ class WhatIfForm(Shell):
 
     def answer(self) -> None:
         """Ask, and show the answer or in one sentence why there is none."""
-        if self.trace is not None:
+        if trace := self.trace:
             self._clear()
             self._go.disabled = True
-            self.guard(self._answer)
+            self.guard(lambda: self._answer(trace))
             self._go.disabled = False
 
-    def _answer(self) -> None:
+    def _answer(self, trace: Trace) -> None:
         texts = {name: field.value.strip() for name, field in self.fields.items()}
         wanted = {name: KNOBS[name].check(name, text) for name, text in texts.items() if text}
         if not wanted:
             raise ParameterError("Type a value into one of the boxes first: 60 for keepalive: idle, say.")
-        shown = SideBySide(self._ask(self.trace, side=self.side.value, **wanted))
+        shown = SideBySide(what_if(trace, side=self.side.value, **wanted))
         self.sentence = shown.sentence
-        self._below.children = [shown]
+        self._below.children = [shown.bare()]
 
     def _clear(self) -> None:
         for old in self._below.children:
@@ -120,7 +108,7 @@ class WhatIfForm(Shell):
 
 def _field(name: str) -> Any:
     knob = KNOBS[name]
-    label = "a box on the way: forgets after (s)" if knob is FIREWALL_IDLE else title(knob)
+    label = "a box on the way: forgets after (s)" if knob is knobs.FIREWALL_IDLE else title(knob)
     return labelled(widgets.Text(description=label, placeholder="as captured", tooltip=explanation(knob)))
 
 
@@ -143,13 +131,8 @@ def side_by_side(answer: WhatIf) -> Trace:
     later = one.packets[max(0, len(one.packets) - MOST_OF_EACH)].t - one.start
     one, other = (excerpt(_since(trace, trace.start + later), MOST_OF_EACH) for trace in (one, other))
     left = _moved(one, answer.captured.start + later, "left", LEFT, {})
-    right = _moved(
-        other,
-        answer.changed.start + later,
-        "right",
-        RIGHT,
-        {other.hosts[name]: address for name, address in OTHERWISE.items()},
-    )
+    elsewhere = {other.hosts[name]: address for name, address in OTHERWISE.items()}
+    right = _moved(other, answer.changed.start + later, "right", RIGHT, elsewhere)
     if answer.lived:
         right = _until(right, max([left.end, *(call.t for call in left.calls)]))
     in_order = attrgetter("t")
@@ -166,12 +149,9 @@ def side_by_side(answer: WhatIf) -> Trace:
 
 def _until(trace: Trace, end: int) -> Trace:
     """What happened until then: a connection that survives goes on without end."""
-    return replace(
-        trace,
-        packets=[p for p in trace.packets if p.t <= end],
-        notes=[note for note in trace.notes if note.t <= end],
-        end=min(trace.end, end),
-    )
+    packets = [p for p in trace.packets if p.t <= end]
+    notes = [note for note in trace.notes if note.t <= end]
+    return replace(trace, packets=packets, notes=notes, end=min(trace.end, end))
 
 
 def _since(trace: Trace, t: int) -> Trace:
@@ -180,12 +160,9 @@ def _since(trace: Trace, t: int) -> Trace:
     if not before:
         return trace
     left_out = Note(t, "", f"{before:,} segments before, in {duration(t - trace.start)}, are left out")
-    return replace(
-        trace,
-        packets=trace.packets[before:],
-        calls=[call for call in trace.calls if call.t >= t],
-        notes=[left_out, *(note for note in trace.notes if note.t >= t)],
-    )
+    calls = [call for call in trace.calls if call.t >= t]
+    notes = [left_out, *(note for note in trace.notes if note.t >= t)]
+    return replace(trace, packets=trace.packets[before:], calls=calls, notes=notes)
 
 
 def _moved(trace: Trace, zero: int, place: str, names: dict[str, str], addresses: dict[str, str]) -> Trace:
@@ -205,25 +182,19 @@ def _moved(trace: Trace, zero: int, place: str, names: dict[str, str], addresses
             segment=segment,
         )  # fmt: skip
 
+    def note(old: Note) -> Note:
+        words = f"{old.host} {old.text}" if old.host else old.text
+        return old._replace(t=old.t - zero, host="", text=f"{place}: {words}")
+
+    calls = [
+        call._replace(t=call.t - zero, began=call.t - zero, host=names[call.host])
+        for call in trace.calls
+        if call.host in names and is_error(call.result)
+    ]
     return replace(
-        trace,
-        hosts={name: name for name in names.values()},
-        packets=[packet(p) for p in trace.packets],
-        calls=[
-            call._replace(t=call.t - zero, began=call.t - zero, host=names[call.host])
-            for call in trace.calls
-            if call.host in names and is_error(call.result)
-        ],
-        sockets=[],
-        counters=[],
-        notes=[
-            note._replace(
-                t=note.t - zero, host="", text=f"{place}: {note.host or ''} {note.text}".replace(":  ", ": ")
-            )
-            for note in trace.notes
-        ],
-        end=trace.end - zero,
-    )
+        trace, hosts={name: name for name in names.values()}, packets=list(map(packet, trace.packets)),
+        calls=calls, sockets=[], counters=[], notes=list(map(note, trace.notes)), end=trace.end - zero,
+    )  # fmt: skip
 
 
 def _grounds(answer: WhatIf) -> str:

@@ -526,7 +526,7 @@ def texts(shown):
 def test_cells_wait_for_a_guess():
     shown = a_matrix()
     assert set(texts(shown).values()) == {UNTRIED}
-    heads = [each.value for each in shown.children[0].children if isinstance(each, widgets.HTML)]
+    heads = [each.value for each in shown.children[1].children if isinstance(each, widgets.HTML)]
     assert heads == ["", "<b>connect()</b>", "<b>bind(0)</b>", "<b>by connect()</b>", "<b>by bind(0)</b>"]
     assert shown.cells["bind0", "connect"].tooltip == "by bind(0); then connect()"
 
@@ -543,13 +543,13 @@ def test_pressing_one_runs_it_in_the_explorer():
     }
     assert "Linux, recorded: ok" in shown.status.value
     assert shown.try_cell("bind0", "connect") == "EADDRNOTAVAIL"
-    assert shown.status.value == "", "nothing was recorded for this one"
+    assert shown.sentence == "", "nothing was recorded for this one"
 
 
 def test_a_recording_with_other_settings_says_nothing():
     shown = a_matrix(recorded=RECORDED)
     shown.try_cell("connect", "connect")
-    assert shown.status.value == "", "recorded with six ports"
+    assert shown.sentence == "", "recorded with six ports"
     shown.explorer.set(ports=6, state="established")
     shown.try_cell("bind0", "connect")
     assert "made up" in shown.status.value
@@ -567,7 +567,7 @@ def test_other_settings_open_all_cells_again():
 def test_all_at_once_without_moving_the_explorer():
     shown = matrix(explore(BindOrConnect), ROWS, COLUMNS, recorded=RECORDED)
     before = shown.explorer.values
-    (everything,) = [each for each in shown.children[1].children if isinstance(each, widgets.Button)]
+    (everything,) = [each for each in shown.children[2].children if isinstance(each, widgets.Button)]
     everything.click()
     assert shown.explorer.values == before
     assert list(texts(shown).values()) == ["ok", "EADDRINUSE", "EADDRNOTAVAIL", "EADDRINUSE"]
