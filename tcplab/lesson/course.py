@@ -72,10 +72,8 @@ def lesson_map() -> Shown:
     """The whole course; only notebooks that exist are links."""
     rows, lines = [], []
     for lesson in lessons().values():
-        kind = "core" if lesson.core else "elective"
-        rows.append(
-            [lesson.link(), to_html(lesson.title), to_html(lesson.promise), str(lesson.minutes), kind]
-        )
+        kind, minutes = "core" if lesson.core else "elective", str(lesson.minutes)
+        rows.append([lesson.link(), to_html(lesson.title), to_html(lesson.promise), minutes, kind])
         lines.append(f"{lesson}: {lesson.promise} ({lesson.minutes} min, {kind})")
     columns = ["lesson", "title", "afterwards you can", "minutes", ""]
     return Shown("\n".join(lines), table(columns, rows))

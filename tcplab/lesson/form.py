@@ -15,7 +15,7 @@ import ipywidgets as widgets
 import traitlets
 
 from tcplab.core.text import Displayed
-from tcplab.lesson.tables import box, to_html, to_plain
+from tcplab.lesson.tables import as_html, box, to_html, to_plain
 
 _KEEP = """
 const KEYS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Enter", " "]);
@@ -60,9 +60,7 @@ class Keys(anywidget.AnyWidget):
 
 def keyboard_box(children: list[Any]) -> widgets.VBox:
     """A column that works by keyboard."""
-    column = widgets.VBox([*children, Keys()])
-    column.add_class("tcplab-keys")
-    return column
+    return widgets.VBox([*children, Keys()]).add_class("tcplab-keys")
 
 
 def button(
@@ -144,12 +142,12 @@ class Place(widgets.VBox):
 
     children: Any
 
-    def show(self, thing: Any, html: Callable[[Any], str]) -> None:
+    def show(self, thing: Any) -> None:
         """Show `thing`; close what was shown before, with all that is in it."""
         gone = self.children
         if isinstance(thing, Displayed):
             thing = thing.widget()
-        self.children = [thing if isinstance(thing, widgets.Widget) else widgets.HTML(html(thing))]
+        self.children = [thing if isinstance(thing, widgets.Widget) else widgets.HTML(as_html(thing))]
         for each in gone:
             close(each)
 

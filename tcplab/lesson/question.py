@@ -12,13 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from typing import Any
 from weakref import WeakSet
 
 from tcplab.core.text import Displayed, factor, in_words, read_number
 from tcplab.lesson.course import read_table
-from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain
+from tcplab.lesson.tables import Shown, as_html, box, in_a_box, to_html, to_plain
 
 #: Whatever `start_again` resets.
 remembered: WeakSet[Any] = WeakSet()
@@ -173,11 +172,10 @@ class Question(Displayed, ABC):
             do()
 
     def _commit(self) -> None:
-        if self.committed:
-            return
-        self.committed = True
-        for do in self._on_commit:
-            do()
+        if not self.committed:
+            self.committed = True
+            for do in self._on_commit:
+                do()
 
     def __repr__(self) -> str:
         return to_plain(f"Question: {self.text}\n{self.how_to_answer}")
@@ -351,9 +349,8 @@ def ask(lesson: str, name: str) -> Question:
     except FileNotFoundError:
         raise LookupError(f"no questions for a lesson {lesson!r}: there is no {lesson}.toml.") from None
     except KeyError:
-        raise LookupError(
-            f"lesson {lesson} has no question {name!r}; it has {', '.join(tables(lesson))}."
-        ) from None
+        known = ", ".join(tables(lesson))
+        raise LookupError(f"lesson {lesson} has no question {name!r}; it has {known}.") from None
     rest = {key: value for key, value in table.items() if key not in ("text", "options", "common")}
     if "options" in table:
         options = {option["label"]: option["says"] for option in table["options"]}
@@ -391,18 +388,15 @@ class After(Displayed):
         from tcplab.lesson.form import Place
 
         self._widget = Place()
-        self._widget.show(in_a_box(WAITING), _as_html)
-        self.question.when_committed(self._open)
+        self._widget.show(in_a_box(WAITING))
+        self.question.when_committed(lambda: self._widget.show(self.thing))
         return self._widget
-
-    def _open(self) -> None:
-        self._widget.show(self.thing, _as_html)
 
     def _start_again(self) -> None:
         """Show the sentence again; the next thing will be a new one."""
         self._made = None
         if self._widget is not None:
-            self._widget.show(in_a_box(WAITING), _as_html)
+            self._widget.show(in_a_box(WAITING))
 
     def __repr__(self) -> str:
         if not self.question.committed:
@@ -433,13 +427,10 @@ class Reveal(Displayed):
         """The widget that unfolds when the question is answered."""
         from ipywidgets import HTML
 
-        self._widget = HTML(self._repr_html_())
-        self.question.when_committed(self._update)
-        self.question.when_started_again(self._update)
-        return self._widget
-
-    def _update(self) -> None:
-        self._widget.value = self._repr_html_()
+        shown = HTML(self._repr_html_())
+        for when in (self.question.when_committed, self.question.when_started_again):
+            when(lambda: setattr(shown, "value", self._repr_html_()))
+        return shown
 
     def __repr__(self) -> str:
         return "\n".join(to_plain(str(part)) for part in self.parts)
@@ -447,17 +438,9 @@ class Reveal(Displayed):
     def _repr_html_(self) -> str:
         done = self.question.committed
         title = self.title if done else f"{self.title} (open this when you have made your prediction)"
-        inside = f"<summary><b>{to_html(title)}</b></summary>{''.join(map(_as_html, self.parts))}"
+        inside = f"<summary><b>{to_html(title)}</b></summary>{''.join(map(as_html, self.parts))}"
         return box(f"<details{' open' if done else ''}>{inside}</details>", edge="#009E73")
 
 
 #: What lessons call it.
 reveal = Reveal
-
-
-def _as_html(part: Any) -> str:
-    """Things with an HTML form as they are, lines as a terminal shows them, sentences as paragraphs."""
-    if html := getattr(part, "_repr_html_", None):
-        return str(html())
-    text = str(part)
-    return f"<pre>{escape(text)}</pre>" if "\n" in text else f"<p>{to_html(text)}</p>"

@@ -85,22 +85,19 @@ class Mark:
         """True when a clock may show `seconds` here: up to 5 % and 0.3 s late, at most 1 % early."""
         if self.through:
             return self.at[0] * 0.99 <= seconds <= self.at[-1]
-        return any(
-            seconds == at
-            if math.isinf(at) or math.isinf(seconds)
-            else at * 0.99 <= seconds <= at * 1.05 + 0.3
-            for at in self.at
-        )
+        if math.isinf(seconds):
+            return seconds in self.at
+        return any(at * 0.99 <= seconds <= at * 1.05 + 0.3 for at in self.at)
 
 
 @cache
 def symptoms() -> tuple[Symptom, ...]:
     """Every row of symptoms.toml."""
-    rows = []
-    for row in read_table("symptoms.toml")["symptom"]:
-        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in row.items()}
-        rows.append(Symptom(**values))
-    return tuple(rows)
+    rows: list[dict[str, Any]] = [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+        for row in read_table("symptoms.toml")["symptom"]
+    ]
+    return tuple(Symptom(**row) for row in rows)
 
 
 @cache
@@ -157,8 +154,7 @@ def find(query: str, phase: str = "") -> list[Symptom]:
 def _score(row: Symptom, words: list[str], query: str) -> float:
     """The share of words found in one of the row's texts, and 1 more for a whole phrase."""
     best = 0.0
-    for text in row.texts:
-        plain = _plain(text)
+    for plain in map(_plain, row.texts):
         known = set(_WORD.findall(f"{plain} {row.who.lower()}"))
         known |= {part for number in row.errno for part in (str(number), errnos()[number][0].lower())}
         share = sum(_knows(known, word) for word in words) / len(words)
@@ -220,9 +216,7 @@ def ruler() -> Shown:
 def _symptoms(rows: Sequence[Symptom]) -> Shown:
     cells = []
     for row in rows:
-        texts = (
-            f'<div style="margin-bottom: 0.5em"><code>{to_html(text)}</code></div>' for text in row.texts
-        )
+        texts = (f'<div style="margin-bottom: 0.5em"><code>{to_html(t)}</code></div>' for t in row.texts)
         first = f"<code>{to_html(row.first)}</code><br>{to_html(row.where)}"
         message = f"{''.join(texts)}<i>{to_html(row.who)}</i>"
         cells.append([message, to_html(PHASES[row.phase]), to_html(row.cause), first, links(row.lessons)])
@@ -249,9 +243,9 @@ def _mark_line(mark: Mark) -> str:
 
 
 def _time(seconds: float) -> str:
-    return (
-        "for ever" if math.isinf(seconds) else in_words(round(seconds)) if seconds >= 60 else f"{seconds:g} s"
-    )
+    if seconds < 60:
+        return f"{seconds:g} s"
+    return "for ever" if math.isinf(seconds) else in_words(round(seconds))
 
 
 #: How many messages of a row the card has room for; the start page has them all.

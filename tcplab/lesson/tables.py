@@ -78,6 +78,14 @@ def in_a_box(text: str, *, edge: str = FRAME, status: bool = False) -> Shown:
     return Shown(to_plain(text), box(to_html(text), edge=edge, status=status))
 
 
+def as_html(part: Any) -> str:
+    """Things with an HTML form as they are, lines as a terminal shows them, sentences as paragraphs."""
+    if html := getattr(part, "_repr_html_", None):
+        return str(html())
+    text = str(part)
+    return f"<pre>{escape(text)}</pre>" if "\n" in text else f"<p>{to_html(text)}</p>"
+
+
 def _lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("  ".join(row) for row in [columns, *rows])
 
@@ -156,13 +164,9 @@ def chart(trace: Any, since_s: float = 0, until_s: float = math.inf) -> Shown:
             ]
         )
     # There are many cells: one style for all of them, which also applies inside a widget.
-    html = html_table(
-        COLUMNS,
-        [[Markup(to_html(cell)) for cell in row] for row in rows],
-        classes="",
-        attributes='cellpadding="4" style="text-align: right; line-height: 1.2"',
-    )
-    return Shown(_lines(COLUMNS, rows), html)
+    cells = ([Markup(to_html(cell)) for cell in row] for row in rows)
+    style = 'cellpadding="4" style="text-align: right; line-height: 1.2"'
+    return Shown(_lines(COLUMNS, rows), html_table(COLUMNS, cells, classes="", attributes=style))
 
 
 @dataclass(frozen=True)
@@ -232,19 +236,15 @@ def _story(sidecar: dict[str, Any]) -> Shown:
     if not sidecar.get("run", True):
         return _not_run(sidecar)
     software = ", ".join(f"{name} {version}" for name, version in sidecar["software"].items())
-    origin = (
-        f"Linux {sidecar['linux']}, {software}, {sidecar['date']}; to record it again: {sidecar['command']}"
-    )
+    origin = f"Linux {sidecar['linux']}, {software}, {sidecar['date']}; "
+    origin += f"to record it again: {sidecar['command']}"
     events = sorted([*map(_event, sidecar["events"]), *map(_sample, sidecar["states"])])
-    rows = [
-        [f"{t:.3f}\u00a0s", to_html(call), f"<code>{to_html(result)}</code>"] for t, call, result in events
-    ]
     title, story = sidecar["title"], sidecar["story"]
     head = f"<b>{to_html(title)}.</b> {to_html(story)}<br><i>{to_html(origin)}</i>"
-    plain = [f"{title}. {story}", origin]
-    plain += [
-        f"{t:.3f} s  {call}{': ' if call.startswith('ss ') else ' → '}{result}" for t, call, result in events
-    ]
+    rows, plain = [], [f"{title}. {story}", origin]
+    for t, call, result in events:
+        rows.append([f"{t:.3f}\u00a0s", to_html(call), f"<code>{to_html(result)}</code>"])
+        plain.append(f"{t:.3f} s  {call}{': ' if call.startswith('ss ') else ' → '}{result}")
     return Shown("\n".join(plain), box(head + table(["when", "what", "came back"], rows)))
 
 

@@ -395,12 +395,15 @@ class CaptureClinic(base.Shell):
     def cancel(self) -> None:
         """Stop reading; what was shown before is gone."""
         self.drop.stop()
-        if self.reading is not None:
-            self.reading.cancel()
-            self.reading = None
+        self._stop_reading()
         if not self.progress.layout.display:
             self.say("Cancelled: nothing was read.")
         self.progress.show(None)
+
+    def _stop_reading(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+            self.reading = None
 
     def choose(self, number: int) -> None:
         """Look into this connection, by its number in the capture."""
@@ -428,9 +431,8 @@ class CaptureClinic(base.Shell):
             self.refuse("Type the path of a capture file first, or choose one above.")
 
     def _arriving(self, name: str, share: float) -> None:
-        if not share and self.reading is not None:
-            self.reading.cancel()
-            self.reading = None
+        if not share:
+            self._stop_reading()
         self._show_progress(share, f"copying {name}")
 
     def _start(self, file: Path) -> None:
@@ -438,8 +440,7 @@ class CaptureClinic(base.Shell):
         self.capture = self.diagnosis = None
         self.say(f"Reading {file.name} …")
         self._show_progress(0.0, "opening")
-        reading = Reading(file, self._show_progress, self._done, self.refuse)
-        self.reading = reading
+        self.reading = reading = Reading(file, self._show_progress, self._done, self.refuse)
         reading.start()
 
     def _show_progress(self, share: float, what: str) -> None:

@@ -486,17 +486,12 @@ class Matrix(base.Shell):
         self.cells = {
             (row, column): self._cell(row, column) for row in self._rows for column in self._columns
         }
-        lines = [widgets.HTML(), *(widgets.HTML(f"<b>{escape(name)}</b>") for name in self._columns.values())]
+        lines = [widgets.HTML(), *map(_bold, self._columns.values())]
         for row_value, name in self._rows.items():
-            lines += [
-                widgets.HTML(f"<b>{escape(name)}</b>"),
-                *(self.cells[row_value, column] for column in self._columns),
-            ]
+            lines += [_bold(name), *(self.cells[row_value, column] for column in self._columns)]
         grid = widgets.GridBox(lines)
-        grid.layout.grid_template_columns = (
-            f"minmax(9em, 1.4fr) repeat({len(self._columns)}, minmax(6em, 1fr))"
-        )
-        grid.layout.grid_gap = "4px"
+        columns_css = f"minmax(9em, 1.4fr) repeat({len(self._columns)}, minmax(6em, 1fr))"
+        grid.layout.grid_template_columns, grid.layout.grid_gap = columns_css, "4px"
         everything = base.button("Try all", "", self.try_all, "Run every cell of the table.")
         self.build(grid, widgets.HBox([everything, self.status]), explorer)
         self._settings = self._others()
@@ -514,11 +509,11 @@ class Matrix(base.Shell):
     def try_all(self) -> None:
         """Run every cell on the model, without moving the explorer."""
         self._forget_if_others_changed()
-        pairs = []
-        for (row, column), came_back in self.results().items():
-            self._show(row, column, came_back)
-            pairs.append((self._on_linux(row, column), came_back))
-        recorded = [linux == model for linux, model in pairs if linux is not None]
+        recorded = []
+        for cell, came_back in self.results().items():
+            self._show(*cell, came_back)
+            if (linux := self._on_linux(*cell)) is not None:
+                recorded.append(linux == came_back)
         self.say(f"{sum(recorded)} of {len(recorded)} cells gave the same on Linux." if recorded else "")
 
     def results(self) -> dict[tuple[Any, Any], Any]:
@@ -565,6 +560,10 @@ class Matrix(base.Shell):
         for (row, column), came_back in self.results().items():
             lines.append(f"{self._rows[row]}; {self._columns[column]}: {came_back}")
         return "\n".join(lines)
+
+
+def _bold(text: str) -> widgets.HTML:
+    return widgets.HTML(f"<b>{escape(text)}</b>")
 
 
 #: What notebooks call it.

@@ -102,8 +102,7 @@ class LinuxPanel(Panel):
         """When the tab is first opened: read the recording, check whether this machine can make a run."""
         if self._opened:
             return
-        self._opened = True
-        self._why_not = why_not()
+        self._opened, self._why_not = True, why_not()
         from tcplab.capture import CaptureError
         from tcplab.capture.recordings import recording
 

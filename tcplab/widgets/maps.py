@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from html import escape
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 from math import ceil, isfinite, log10
 from numbers import Real
 from textwrap import wrap
@@ -393,10 +393,8 @@ class Cells:
             f"{self.value} for {len(self.columns)} values of {self.x} and {len(self.rows)} of {self.y}."
         ]
         if self.words:
-            shares = ", ".join(
-                f"{word} {[self.text(result) for result in self.results.values()].count(word)} times"
-                for word in self.words
-            )
+            texts = list(map(self.text, self.results.values()))
+            shares = ", ".join(f"{word} {texts.count(word)} times" for word in self.words)
             sentences.append(f"{shares[:1].upper()}{shares[1:]}.")
         elif self.numbers:
             for name, choose in (("Least", min), ("Most", max)):
@@ -410,12 +408,13 @@ class Cells:
             sentences.append(f"{self.text(None).capitalize()}: {never} of {len(self.results)} cells.")
         return " ".join(sentences)
 
+    def texts(self) -> list[list[str]]:
+        """Every cell as text, by row."""
+        return [[self.text(self.results.get((row, x))) for x in self.columns] for row in self.rows]
+
     def html(self) -> str:
-        """Every cell as text."""
-        rows = (
-            [_value(row), *(self.text(self.results.get((row, column))) for column in self.columns)]
-            for row in self.rows
-        )
+        """The same as a table."""
+        rows = ([_value(row), *texts] for row, texts in zip(self.rows, self.texts(), strict=True))
         headings = [f"{self.y} ↓ {self.x} →", *map(_value, self.columns)]
         return html_table(headings, rows, row_headings=True, classes="")
 
@@ -424,10 +423,7 @@ def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False)
     """The picture: x to the right, y upwards, the result as colour and, where there is room, as text."""
     colours = look.theme(dark)
     heights = _heights(cells)
-    text = [
-        [escape(cells.text(cells.results.get((row, column)))) for column in cells.columns]
-        for row in cells.rows
-    ]
+    text = [list(map(escape, row)) for row in cells.texts()]
     readable = len(cells.columns) <= _MOST_COLUMNS and len(cells.rows) <= _MOST_ROWS
     data = {
         "type": "heatmap",
@@ -547,11 +543,8 @@ def lost_probe_map(
     interval_s = knobs.KEEPALIVE_INTERVAL.check("interval_s", interval_s)
     probes = knobs.KEEPALIVE_PROBES.check("probes", probes)
     silent_s, lost = knobs.PERIOD.check("silent_s", silent_s), _LOST.check("lost", lost)
-    results = [
-        (box, idle, _outcome(idle, interval_s, probes, box, silent_s, lost))
-        for box in boxes_s
-        for idle in keepalives_s
-    ]
+    pairs = product(boxes_s, keepalives_s)
+    results = [(box, idle, _outcome(idle, interval_s, probes, box, silent_s, lost)) for box, idle in pairs]
     return HeatMap(Cells(results, "a silent query", "keepalive (s)", "box (s)"))
 
 

@@ -92,14 +92,8 @@ class Replay(base.Shell):
         self.slider = base.labelled(widgets.IntSlider(0, 0, 1, description="moment", readout=False))
         self.react(self.slider.add_class("tcplab-turn"), self.go)
         controls = [self.back, self._play, self.forward, self._next, self.speed, self.slider]
-        parts = [
-            base.in_row(*controls, css="tcplab-buttons"),
-            widgets.HTML(paragraph(KEYS_HELP, "tcplab-help")),
-            self.status,
-            self.picture,
-            self._ends,
-            self.fold,
-        ]
+        buttons, keys = base.in_row(*controls, css="tcplab-buttons"), paragraph(KEYS_HELP, "tcplab-help")
+        parts = [buttons, widgets.HTML(keys), self.status, self.picture, self._ends, self.fold]
         self._body = widgets.VBox(parts)
         self.build(ReplayKeys(self.press), self.title, self._body, base.SliderNames())
         self.show(trace, findings, frames)
@@ -222,8 +216,8 @@ class Replay(base.Shell):
         return seconds * SPEEDS[self.speed.value]
 
     def _show_play(self) -> None:
-        self._play.description = "Pause" if self.playing else "Play"
         self._play.icon = "pause" if self.playing else "play"
+        self._play.description = self._play.icon.capitalize()
 
     # -- showing -----------------------------------------------------------------------------
 

@@ -268,14 +268,11 @@ class TopologyForm(Shell):
 
     def set(self, **values: Any) -> None:
         """Change fields of the environment; `sentence` then says what is wrong with one."""
-        self.guard(lambda: self.show(self._with(values)))
-
-    def _with(self, values: Mapping[str, Any]) -> Environment:
         names = [each.name for each in fields(Environment)]
-        for name in values:
-            if name not in names:
-                raise ParameterError(f"A topology has no {name!r}; it has {', '.join(names)}.")
-        return replace(self._last, **values)
+        if wrong := [name for name in values if name not in names]:
+            self.refuse(f"A topology has no {wrong[0]!r}; it has {', '.join(names)}.")
+        else:
+            self.guard(lambda: self.show(replace(self._last, **values)))
 
     def use(self, preset: str) -> None:
         """Show a worked topology, by its name in the list."""
@@ -353,10 +350,8 @@ class TopologyForm(Shell):
     def _paste_area(self) -> widgets.Widget:
         self.pasted = titled(widgets.Textarea(description="paste your settings", rows=5))
         self.pasted.placeholder = "jdbc:postgresql://db/shop?tcpKeepAlive=true"
-        buttons = in_row(
-            button("Read them", "check", lambda: self.paste(self.pasted.value)),
-            button("Forget all settings", "eraser", self.forget_settings),
-        )
+        read = button("Read them", "check", lambda: self.paste(self.pasted.value))
+        buttons = in_row(read, button("Forget all settings", "eraser", self.forget_settings))
         about = widgets.HTML(paragraph(_PASTE))
         self.pasted.add_class("tcplab-wide")
         return widgets.VBox([about, self.pasted, buttons, self.messages[0], self.set_today])
@@ -365,16 +360,12 @@ class TopologyForm(Shell):
         chosen = widgets.FileUpload(accept=".json", multiple=False, description="Load a saved file")
         self.react(chosen, lambda files: self._on_upload(chosen))
         path = labelled(widgets.Text(FILENAME, description="or a path", continuous_update=False))
-        rows = [
-            in_row(self.link, chosen),
-            in_row(
-                path,
-                button("Save there", "save", lambda: self.save(path.value)),
-                button("Load from there", "folder-open", lambda: self.load(path.value)),
-            ),
-        ]
+        write = button("Save there", "save", lambda: self.save(path.value))
+        read = button("Load from there", "folder-open", lambda: self.load(path.value))
         about = "A small file of text: products, boxes, numbers, settings; no passwords."
-        rows = [each.add_class("tcplab-file") for each in rows]
+        rows = [in_row(*parts) for parts in ((self.link, chosen), (path, write, read))]
+        for row in rows:
+            row.add_class("tcplab-file")
         return widgets.VBox([widgets.HTML(paragraph(about)), *rows, self.messages[1]])
 
     def _on_upload(self, chosen: Any) -> None:
@@ -447,17 +438,16 @@ def topology(start: str | Environment = "", **values: Any) -> TopologyForm:
     form begins with libpq and PostgreSQL and no box between. `values` are fields of the environment. What
     is wrong with one of them is said in place of the answer.
     """
-    if isinstance(start, Environment):
-        form = TopologyForm(start)
-    elif not start or start in PRESETS:
-        form = TopologyForm(PRESETS[start] if start else Environment())
-    else:
-        form = TopologyForm(Environment())
+    given, why = start or Environment(), ""
+    if isinstance(given, str):
         try:
-            form = TopologyForm(load(start))
+            given = PRESETS.get(given) or load(given)
         except ParameterError as error:
-            names = ", ".join(PRESETS)
-            form.refuse(f"{start!r} is no worked topology ({names}), and as a file: {error}")
+            why = f"{start!r} is no worked topology ({', '.join(PRESETS)}), and as a file: {error}"
+            given = Environment()
+    form = TopologyForm(given)
+    if why:
+        form.refuse(why)
     if values:
         form.set(**values)
     return form

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from inside import button_of, text_in
+from inside import button_of, everything_in, text_in
 from recordings.captures import PROJECT
 from tcplab import clinic, diagnose, read_capture
 from tcplab.pictures.replay import frames_words
+from tcplab.widgets.base import HERE
 from tcplab.widgets.clinic import (
     ALL,
     LARGEST,
@@ -306,6 +307,14 @@ def test_a_dropped_file_is_diagnosed_and_removed(monkeypatch):
     assert made.sentence.startswith(f"{HOSTILE}.pcap.gz: 29 TCP packets")
     assert "<img" not in text_in(made) and "&lt;img" in text_in(made)
     assert made.drop.folder is None
+
+
+def test_one_style_serves_the_whole_tree():
+    made = CaptureClinic()
+    (style,) = [each for each in everything_in(made) if "tcplab-style" in getattr(each, "_dom_classes", ())]
+    assert style is made.children[0]
+    for name in ("base.css", "clinic.css", "replay.css"):
+        assert style.value.count((HERE / name).read_text("utf-8")) == 1
 
 
 def test_nothing_leaves_the_machine_is_said_where_one_chooses():
