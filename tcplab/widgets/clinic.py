@@ -514,5 +514,6 @@ class CaptureClinic(base.Shell):
             self.what_if.show(capture.connection(number, last=replay_steps.MOST))
 
 
-#: What notebooks call it.
-clinic = CaptureClinic
+def clinic(path: str = "") -> CaptureClinic:
+    """A `CaptureClinic`: drop a capture file on it, or have `path` read at once."""
+    return CaptureClinic(path)

@@ -447,8 +447,9 @@ class Explorer(base.Shell):
         return "\n".join([self.sentence, *self.warnings])
 
 
-#: What notebooks call it.
-explore = Explorer
+def explore(experiment_class: Any, **initial: Any) -> Explorer:
+    """An `Explorer` that begins with these parameters: ``explore(Keepalive, idle_s=60)``."""
+    return Explorer(experiment_class, **initial)
 
 
 #: What a cell of a `Matrix` says before it was tried.

@@ -43,8 +43,9 @@ class Both(Shell):
         self.build(self.status, widgets.HTML(paragraph(HOW_TO_READ, "tcplab-help")), self.figure)
 
 
-#: What notebooks call it.
-both = Both
+def both(experiment: Compared, linux: Trace) -> Both:
+    """The model's ladder of an experiment with `linux`, a run on Linux, laid over it. See `Both`."""
+    return Both(experiment, linux)
 
 
 #: Seconds; a run that takes longer can't be started by a click.

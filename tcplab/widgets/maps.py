@@ -332,8 +332,9 @@ class IdleMap(Shell):
         super().refuse(why)
 
 
-#: What notebooks call it.
-idle_map = IdleMap
+def idle_map(**settings: Any) -> IdleMap:
+    """The map keepalive × idle timer under the settings that `IdleMap` lists."""
+    return IdleMap(**settings)
 
 
 #: The text of a cell whose result never came (`null` in the contracts).

@@ -257,5 +257,8 @@ class Replay(base.Shell):
         return str(self.title.value + self.status.value)
 
 
-#: What notebooks call it.
-replay = Replay
+def replay(
+    connection: Trace, findings: Iterable[Finding] | None = None, frames: Sequence[int] = ()
+) -> Replay:
+    """A connection to step through; `Replay` describes the arguments."""
+    return Replay(connection, findings, frames)
