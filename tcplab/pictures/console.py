@@ -20,8 +20,6 @@ SS = "ss -tno state connected"
 NSTAT = "nstat"
 #: The heading of a middlebox's table.
 MIDDLEBOX = "the connections it remembers"
-#: Of a listening socket it shows the connections that wait for accept() (Recv-Q) and the backlog (Send-Q).
-SS_LISTENING = "ss -ltn"
 
 #: States whose names in ss differ from those of RFC 9293 by more than a hyphen for the underscore.
 _STATE_NAMES = {"ESTABLISHED": "ESTAB", "SYN_RECEIVED": "SYN-RECV", "CLOSED": "UNCONN"}
@@ -78,22 +76,18 @@ def ss(trace: Trace, host: str, t: int) -> str:
 
 
 def listening(trace: Trace, host: str, t: int) -> str:
-    """What `SS_LISTENING` prints on a host at `t` (nanoseconds)."""
+    """What `ss -ltn` prints at `t` (nanoseconds): who waits for accept() (Recv-Q), the backlog (Send-Q)."""
     return _listed(trace, t, [s for s in trace.sockets_at(t) if s.host == host and s.state == "LISTEN"])
 
 
 def _listed(trace: Trace, t: int, samples: Iterable[SocketSample]) -> str:
     rows = [_HEADINGS] + [
         (
-            state_name(sample.state),
-            str(sample.recv_q),
-            str(sample.send_q),
-            _endpoint(sample.local),
-            _endpoint(sample.remote),
-            timer(sample, t, trace.linux),
+            state_name(sample.state), str(sample.recv_q), str(sample.send_q),
+            _endpoint(sample.local), _endpoint(sample.remote), timer(sample, t, trace.linux),
         )
         for sample in samples
-    ]
+    ]  # fmt: skip
     return "\n".join(_aligned(rows))
 
 
@@ -119,14 +113,10 @@ def nstat(trace: Trace, host: str, t: int) -> str:
     Only those that the trace holds; the real one shows more (segments and bytes counted, IP).
     """
     counters = trace.counters_at(t).get(host, {})
-    moved = sorted(((name, value) for name, value in counters.items() if value), key=_kernel_order)
-    lines = [f"{name:<32}{value:<19}0.0" for name, value in moved]
+    # Tcp before TcpExt, as /proc/net/snmp comes before /proc/net/netstat.
+    moved = sorted((name.startswith("TcpExt"), name, value) for name, value in counters.items() if value)
+    lines = [f"{name:<32}{value:<19}0.0" for _, name, value in moved]
     return "\n".join(["#kernel", *lines])
-
-
-def _kernel_order(counter: tuple[str, int]) -> tuple[bool, str]:
-    """Tcp before TcpExt, as /proc/net/snmp comes before /proc/net/netstat."""
-    return counter[0].startswith("TcpExt"), counter[0]
 
 
 def table_of(trace: Trace, middlebox: str, t: int) -> str:

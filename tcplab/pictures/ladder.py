@@ -58,11 +58,9 @@ ARROWS: dict[str, MarkStyle] = {
 
 #: The hover title of a running timer, by its name in ss.
 TIMER_TITLES = {
-    "on": "timer: retransmission (on)",
-    "keepalive": "timer: keepalive",
-    "persist": "timer: window probe (persist)",
-    "timewait": "timer: timewait",
-}
+    "on": "timer: retransmission (on)", "keepalive": "timer: keepalive",
+    "persist": "timer: window probe (persist)", "timewait": "timer: timewait",
+}  # fmt: skip
 _PROBES = {KEEPALIVE, WINDOW_PROBE}
 _REPEATS = {RETRANSMISSION, "tail_loss_probe"}
 

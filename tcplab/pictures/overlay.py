@@ -81,8 +81,7 @@ class _Places:
         #: By connection and sender: both endpoints, and where the relative numbers begin.
         self._ends: dict[tuple[int, str], tuple[Endpoint, Endpoint]] = {}
         self._base: dict[tuple[int, str], int] = {}
-        each = zip(model.trace.packets, model.numbers, model.connection, strict=True)
-        for packet, number, n in each:
+        for packet, number, n in zip(model.trace.packets, model.numbers, model.connection, strict=True):
             segment = packet.segment
             self._ends.setdefault((n, packet.sender), (segment.source, segment.destination))
             self._ends.setdefault((n, packet.receiver), (segment.destination, segment.source))
@@ -93,12 +92,8 @@ class _Places:
         ours, segment = (n, packet.sender), packet.segment
         if ours in self._ends:
             source, destination = self._ends[ours]
-            segment = replace(
-                segment,
-                source=source,
-                destination=destination,
-                seq=seq_add(self._base.get(ours, 0), number[0]),
-                ack=seq_add(self._base.get((n, packet.receiver), 0), number[1]),
-            )
+            seq = seq_add(self._base.get(ours, 0), number[0])
+            ack = seq_add(self._base.get((n, packet.receiver), 0), number[1])
+            segment = replace(segment, source=source, destination=destination, seq=seq, ack=ack)
         arrives = None if packet.arrives is None else packet.arrives + later
         return replace(packet, t=packet.t + later, arrives=arrives, segment=segment)

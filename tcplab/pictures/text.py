@@ -23,11 +23,7 @@ _FLAG_WORDS = ((FIN, "FIN"), (SYN, "SYN"), (RST, "RST"), (PSH, "PSH"), (ACK, "AC
 _FLAGS = tuple(", ".join(word for bit, word in _FLAG_WORDS if n & bit) or "no flags" for n in range(64))
 
 #: Kinds whose repetitions are counted.
-_COUNTED = {
-    KEEPALIVE: "keepalive probe",
-    WINDOW_PROBE: "window probe",
-    RETRANSMISSION: "retransmission",
-}
+_COUNTED = {KEEPALIVE: "keepalive probe", WINDOW_PROBE: "window probe", RETRANSMISSION: "retransmission"}
 _NAMED = {"tail_loss_probe": "tail loss probe", "challenge_ack": "challenge ACK", "forged": "forged"}
 
 #: An errno name, or a message of libpq and psql about a connection that is gone or was never made.
