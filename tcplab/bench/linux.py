@@ -68,7 +68,6 @@ class LinuxHost(SocketHost):
         self._more_addresses: list[str] = []
         self.held, self.changed, self.owes_ack = [], bench.changed, bench.wire.owes_ack
         self.looked = 0
-        self.console: namespaces.Console | None = None
         self.end: LinkEnd
         self._boot()
 
@@ -97,7 +96,7 @@ class LinuxHost(SocketHost):
             self._usual_settings()
             for name, value in self._sysctls.items():
                 self._write(name, value)
-            self.console = namespaces.Console(self.name, self.console)
+            self.console = namespaces.Console(self.name, getattr(self, "console", None))
         if not hasattr(self, "end"):
             self.end = LinkEnd(self.name, card, mac)
             self.cable = self.end.cable
@@ -120,8 +119,7 @@ class LinuxHost(SocketHost):
         for each in self.held:
             each.let_go(abort)
         self.held.clear()
-        if self.console:
-            self.console.close()
+        self.console.close()
         self.network.close()
 
     # -- the script's verbs ----------------------------------------------------------------
@@ -360,14 +358,12 @@ class LinuxBench(Bench):
 
     def _sample(self, host: LinuxHost) -> None:
         host.end.touched = host.end.turned = False
-        if host.console:
-            self.trace.sockets += host.console.sockets(self.clock.now)
+        self.trace.sockets += host.console.sockets(self.clock.now)
         host.looked = self.clock.now()
 
     def _count(self) -> None:
         for host in self._hosts:
-            if host.console:
-                self.trace.counters += host.console.counters(self.clock.now())
+            self.trace.counters += host.console.counters(self.clock.now())
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -281,8 +281,7 @@ class ModelBench(Bench):
         self.wire = ModelWire(self.env, self.trace, round(story.latency_ms * MILLISECOND))
 
     def _make_host(self, name: str, address: str) -> ModelHost:
-        host = self.wire.owners[address] = ModelHost(self, name, address, self._seed)
-        return host
+        return self.wire.owners.setdefault(address, ModelHost(self, name, address, self._seed))
 
     def route(self, one: Host, other: Host, *middleboxes: Middlebox) -> None:
         self.wire.routes.place(one.name, other.name, middleboxes)

@@ -450,11 +450,9 @@ class Ports:
         """The claim that a bind() runs into (inet_bind_conflict); `named` is the kernel's `relax`."""
         bucket = self._buckets.get(port)
         for claim in bucket.claims if bucket else ():
-            if not _overlap(claim.address, address):
-                continue
-            if named and reuse_address and claim.reuse_address and claim.state != LISTEN:
-                continue
-            return claim
+            shares = named and reuse_address and claim.reuse_address and claim.state != LISTEN
+            if not shares and _overlap(claim.address, address):
+                return claim
         return None
 
     def _choose(self, address: str, reuse_address: bool) -> int:
