@@ -2,7 +2,7 @@
 
 Link types: Ethernet, Linux cooked v1 and v2, BSD loopback, raw IP; on any of them VLAN tags (IEEE 802.1Q,
 stacked as in 802.1ad). `Dissector` takes the usual packets with one gather and the others on a longer
-path; the rows that only scapy may know (tunnels) are returned as `unknown`.
+path. In what only scapy may know (tunnels) it looks for the innermost IP header, one packet at a time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from tcplab.capture import plain
 from tcplab.capture.file import Array, Batch, fields, gather
-from tcplab.capture.pcap import LARGEST_WINDOW_SCALE
-from tcplab.capture.plain import IPV4, IPV6, TCP, Fragments, Key, Quote
+from tcplab.capture.pcap import IPV4, IPV6, LARGEST_WINDOW_SCALE, inner_network
+from tcplab.capture.plain import TCP, Fragments, Key, Quote
 
 #: The options of nearly all segments: NOP, NOP, timestamps of ten bytes.
 USUAL_OPTIONS = 0x0101080A
@@ -143,7 +143,7 @@ class Headers:
     flags: Array
     window: Array
     length: Array
-    #: Where the payload begins in memory, stored or not; -1 when unknown.
+    #: Where the payload begins in memory, stored or not.
     body: Array
     #: Valid where `has_times`.
     timestamp: Array
@@ -163,7 +163,7 @@ def empty(count: int) -> Headers:
 
     return Headers(
         room("?"), room("u4"), room("u4"), room("?"), room("u2"), room("u2"), room("u4"), room("u4"),
-        room("u1"), room("u2"), room("i8"), room("i8") - 1, room("u4"), room("u4"), room("?"),
+        room("u1"), room("u2"), room("i8"), room("i8"), room("u4"), room("u4"), room("?"),
     )  # fmt: skip
 
 
@@ -176,14 +176,25 @@ class Dissector:
         self.fragments, self.quotes = Fragments(), list[Quote]()
 
     def take(self, batch: Batch) -> Headers:
-        """The headers of one batch of a link type that `LINKS` has."""
-        link = LINKS[batch.link]
-        if link.family:
+        """The headers of one batch of a link type that `LINKS` or scapy has."""
+        link = LINKS.get(batch.link)
+        if link is None or link.family:
             headers, rest = empty(len(batch)), np.arange(len(batch))
         else:
             headers, rest = self._usual(batch, link)
+        if not len(rest):
+            return headers
+        end = batch.data + batch.stored
+        if link is not None:
+            network = network_layers(batch.memory, link, rest, batch.data[rest], end)
+            headers.unknown.append(network.row[for_scapy(batch.memory, link, network, end)])
+            self._longer(batch, headers, network, end)
+            rest = np.concatenate(headers.unknown)
         if len(rest):
-            self._longer(batch, link, headers, rest)
+            ends = zip(batch.data[rest].tolist(), end[rest].tolist(), strict=True)
+            inside = [inner_network(batch.link, bytes(batch.memory[begin:stop])) for begin, stop in ends]
+            kind, at = np.array(inside).T
+            self._longer(batch, headers, Network(rest, batch.data[rest] + at, kind), end)
         return headers
 
     def _usual(self, batch: Batch, link: Link) -> tuple[Headers, Array]:
@@ -216,12 +227,7 @@ class Dissector:
             headers.options.append((more, begin, end))
         return headers, np.flatnonzero(~kept)
 
-    def _longer(self, batch: Batch, link: Link, headers: Headers, rest: Array) -> None:
-        end = batch.data + batch.stored
-        network = network_layers(batch.memory, link, rest, batch.data[rest], end)
-        asked = for_scapy(batch.memory, link, network, end)
-        if asked.any():
-            headers.unknown.append(network.row[asked])
+    def _longer(self, batch: Batch, headers: Headers, network: Network, end: Array) -> None:
         four, six = (network.of(np.flatnonzero(network.kind == kind)) for kind in (IPV4, IPV6))
         if len(four.row):
             self._ipv4(batch, headers, four, end)
@@ -454,15 +460,13 @@ class FirstPayload:
     ) -> None:
         """Keep what is the first payload of its direction; the first of these segments is row `start`.
 
-        `body` and `end` are where the payload begins in memory and where what is stored of the packet ends;
-        a `body` of -1 is unknown.
+        `body` and `end` are where the payload begins in memory and where what is stored of the packet ends.
         """
         self._grow(2 * flows)
         there = np.flatnonzero((length > 0) & (self.row[direction] < 0))
         directions, first = np.unique(direction[there], return_index=True)
         new = there[first]
         size = np.minimum(length[new], np.clip(end[new] - body[new], 0, plain.FIRST_BYTES))
-        size[body[new] < 0] = 0
         self.row[directions], self.size[directions] = start + new, size
         self.bytes[directions] = fields(memory, f"V{plain.FIRST_BYTES}")[np.where(size > 0, body[new], 0)]
 

@@ -26,6 +26,8 @@ from tcplab.core.trace import Packet, Relative, Trace
 #: What the clock of a capture shows at the beginning of the trace: 2026-01-01 00:00:00 UTC.
 EPOCH_S = 1_767_225_600
 ETHERNET = 1
+#: EtherTypes.
+IPV4, IPV6 = 0x0800, 0x86DD
 #: A shift beyond this counts as this (RFC 7323 section 2.3).
 LARGEST_WINDOW_SCALE = 14
 #: Wireshark takes it for no protocol whatever the port, unlike digits or zeros.
@@ -214,59 +216,20 @@ def knows_link(link: int) -> bool:
     return can_dissect() and link in scapy().link_layers
 
 
-def dissect(link: int, data: bytes, wire: int) -> Segment | None:
-    """The segment in a frame that had `wire` bytes; None when there is none.
+def inner_network(link: int, data: bytes) -> tuple[int, int]:
+    """EtherType and place of the innermost IP header that scapy finds in a frame; type 0 when none.
 
-    For what the readers don't know, mostly tunnels. The segment's window is the value in the header. An
-    ICMP error that quotes a TCP header is no segment.
+    For what the readers don't know, mostly tunnels.
     """
     if not can_dissect():
-        return None
-    names = _scapy_with_tunnels()
+        return 0, 0
+    names, network = _scapy_with_tunnels(), None
     try:
         layer = names.link_layers[link](data)
-        packet, network = layer, None
         while layer and type(layer) is not names.TCP:
-            if type(layer) in (names.IP, names.IPv6):
-                network = layer
+            network = layer if type(layer) in (names.IP, names.IPv6) else network
             layer = layer.payload
-        if network is None or not layer:
-            return None
-        length = _payload_length(wire, packet, network, layer)
+        at = data.find(network.original) if network else -1
     except Exception:  # scapy raises anything for a packet of garbage: it is no segment
-        return None
-    return None if length < 0 else _segment_of(network, layer, length)
-
-
-def _payload_length(wire: int, packet: Any, network: Any, tcp: Any) -> int:
-    """From the headers: an Ethernet frame is padded, and a capture may hold the headers only."""
-    if network.version == 4:
-        headers = network.ihl * 4
-        on_the_wire = wire - (len(packet.original) - len(network.original))
-        total = network.len or on_the_wire  # 0 where the network card cuts segments itself
-    else:
-        headers = 40 + len(network.payload.original) - len(tcp.original)  # with extension headers
-        total = 40 + network.plen
-    return int(total) - int(headers) - int(tcp.dataofs) * 4
-
-
-def _segment_of(network: Any, tcp: Any, length: int) -> Segment:
-    flags = int(tcp.flags) & 0x3F
-    options = {name: value for name, value in tcp.options if isinstance(value, int | tuple | bytes)}
-    mss, scale = options.get("MSS"), options.get("WScale")
-    times, edges = options.get("Timestamp"), options.get("SAck")
-    syn = bool(flags & SYN)
-    return Segment(
-        source=Endpoint(network.src, tcp.sport),
-        destination=Endpoint(network.dst, tcp.dport),
-        seq=tcp.seq,
-        ack=tcp.ack if flags & ACK else 0,
-        flags=flags,
-        window=tcp.window,
-        length=length,
-        mss=mss if syn and isinstance(mss, int) else None,
-        window_scale=min(scale, LARGEST_WINDOW_SCALE) if syn and isinstance(scale, int) else None,
-        sack_permitted=syn and "SAckOK" in options,
-        sack=tuple(zip(edges[::2], edges[1::2], strict=False)) if isinstance(edges, tuple) else (),
-        timestamps=times if isinstance(times, tuple) and len(times) == 2 else None,
-    )
+        at = -1
+    return (IPV4 if type(network) is names.IP else IPV6, at) if at >= 0 else (0, 0)

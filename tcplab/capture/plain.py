@@ -20,7 +20,7 @@ from struct import calcsize, iter_unpack, unpack, unpack_from
 from typing import Any, NamedTuple
 
 from tcplab.capture import CaptureError, Source
-from tcplab.capture.pcap import LARGEST_WINDOW_SCALE, can_dissect, dissect, knows_link
+from tcplab.capture.pcap import IPV4, IPV6, LARGEST_WINDOW_SCALE, can_dissect, inner_network, knows_link
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
 from tcplab.core.text import SECOND, plural
@@ -239,7 +239,6 @@ def interface(body: bytes, order: str) -> Interface:
     return Interface(link, snaplen or LARGEST_PACKET, resolution, offset)
 
 
-IPV4, IPV6 = 0x0800, 0x86DD
 VLAN_TAGS, MOST_TAGS = (0x8100, 0x88A8, 0x9100, 0x9200), 16
 #: Below this an Ethernet type is a length and an LLC header follows; `SNAP` begins one with a type.
 FIRST_TYPE, SNAP = 0x0600, 0xAAAA
@@ -522,67 +521,66 @@ class _Packets:
         self._began = min(self._began, frame.t) if frame.number > 1 else frame.t
         self._ended = max(self._ended, frame.t)
         if frame.link in LINKS:
-            segment, payload = self._of_known_link(frame)
+            network = self._network(frame)
         elif knows_link(frame.link):
-            segment, payload = self._dissect(frame)
+            network = self._inside(frame)
         else:
             self._strange[frame.link] += 1
             return
-        if segment is not None:
-            self._found.append((frame.t, frame.number, segment))
-            if segment.length:
-                ends = segment.source, segment.destination
-                self._first_payload.setdefault(ends, (frame.number, payload))
+        if network is None:
+            return
+        data, at = frame.data, network.at
+        if network.offset:
+            if network.protocol == TCP:
+                self._fragments.later(network.key, network.offset + network.stop - at, network.more)
+        elif network.protocol == TCP:
+            self._tcp(frame, network)
+        elif network.protocol == {4: ICMP, 6: ICMP_V6}[network.version] and len(self._quotes) < MOST_ERRORS:
+            error = quote(network.version, data[network.begin : at], data[at:], frame.number, frame.t)
+            self._quotes += [error] if error else []
 
-    def _of_known_link(self, frame: Frame) -> tuple[Segment | None, bytes]:
-        """The segment in a frame, and the first stored bytes of its payload."""
+    def _network(self, frame: Frame) -> _Network | None:
+        """The IP packet in a frame of a known link, or in the tunnel that it carries."""
         data = frame.data
         kind, at = _network_layer(frame.link, data)
         snap = LINKS[frame.link] == 14 and kind < FIRST_TYPE and at + 8 <= len(data)
         if kind in LINK_TUNNELS or (snap and data[at : at + 2] == SNAP.to_bytes(2)):
-            return self._dissect(frame)
-        read = {IPV4: _ipv4, IPV6: _ipv6}.get(kind)
-        network = read(data, at, frame.wire) if read else None
-        if network is None:
-            return None, b""
+            return self._inside(frame)
+        network = _ip(kind, at, frame)
+        if network is None or network.offset:
+            return network
         protocol, at = network.protocol, network.at
-        if network.offset:
-            if protocol == TCP:
-                self._fragments.later(network.key, network.offset + network.stop - at, network.more)
-            return None, b""
         if protocol in TUNNELS or (
             protocol == UDP and at + 8 <= len(data) and int.from_bytes(data[at + 2 : at + 4]) in UDP_TUNNELS
         ):
-            return self._dissect(frame)
-        if protocol == {4: ICMP, 6: ICMP_V6}[network.version] and len(self._quotes) < MOST_ERRORS:
-            outer = data[network.begin : at]
-            error = quote(network.version, outer, data[at:], frame.number, frame.t)
-            self._quotes += [error] if error else []
-        return self._tcp(frame, network) if protocol == TCP else (None, b"")
+            return self._inside(frame)
+        return network
 
-    def _dissect(self, frame: Frame) -> tuple[Segment | None, bytes]:
+    def _inside(self, frame: Frame) -> _Network | None:
         self._for_scapy += 1
-        return dissect(frame.link, frame.data, frame.wire), b""
+        return _ip(*inner_network(frame.link, frame.data), frame)
 
-    def _tcp(self, frame: Frame, network: _Network) -> tuple[Segment | None, bytes]:
+    def _tcp(self, frame: Frame, network: _Network) -> None:
         data, at = frame.data, network.at
         if at + 20 > len(data):
-            return None, b""
+            return
         sport, dport, seq, ack, offset, flags, window = unpack_from(">HHIIBBH", data, at)
         header = (offset >> 4) * 4
         length = network.stop - at - header
         if header < 20 or length < 0:
-            return None, b""
+            return
         if network.more:
             self._fragments.first(network.key, frame.number, header)
         options = _options(data[at + 20 : at + header])
         if not flags & SYN:
             options |= {"mss": None, "window_scale": None, "sack_permitted": False}
-        segment = Segment(
-            Endpoint(network.source, sport), Endpoint(network.destination, dport), seq,
-            ack if flags & ACK else 0, flags & 0x3F, window, length, **options,
-        )  # fmt: skip
-        return segment, data[at + header :][: min(length, FIRST_BYTES)]
+        ends = Endpoint(network.source, sport), Endpoint(network.destination, dport)
+        ack = ack if flags & ACK else 0
+        segment = Segment(*ends, seq, ack, flags & 0x3F, window, length, **options)
+        self._found.append((frame.t, frame.number, segment))
+        if length:
+            payload = data[at + header :][: min(length, FIRST_BYTES)]
+            self._first_payload.setdefault(ends, (frame.number, payload))
 
     def table(self, frames: Frames) -> PlainTable:
         """Everything in order of time, for captures of several network queues may be out of order."""
@@ -642,6 +640,11 @@ def _network_layer(link: int, data: bytes) -> tuple[int, int]:
             return 0, at
         at, kind = at + 4, int.from_bytes(data[at + 2 : at + 4])
     return kind, at
+
+
+def _ip(kind: int, at: int, frame: Frame) -> _Network | None:
+    read = {IPV4: _ipv4, IPV6: _ipv6}.get(kind)
+    return read(frame.data, at, frame.wire) if read else None
 
 
 def _ipv4(data: bytes, at: int, wire: int) -> _Network | None:

@@ -1,7 +1,6 @@
 """The TCP packets of a file as columns: third step of the fast reader (see file.py).
 
-A few bytes are kept of each packet, never its data. What `Dissector` doesn't know goes to scapy, one
-packet at a time.
+A few bytes are kept of each packet, never its data.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from ipaddress import ip_address
 from operator import attrgetter
 from os import PathLike, urandom
 from socket import AF_INET6, inet_ntop
@@ -19,8 +17,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from tcplab.capture.file import Array, Batch, Records
-from tcplab.capture.headers import LINKS, Dissector, FirstPayload, Headers, empty, parse_options
-from tcplab.capture.pcap import dissect, knows_link
+from tcplab.capture.headers import LINKS, Dissector, FirstPayload, HeaderOptions, Headers, parse_options
+from tcplab.capture.pcap import knows_link
 from tcplab.capture.plain import Quote, timeless_warning
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
@@ -35,6 +33,8 @@ COLLECTED = {
 }  # fmt: skip
 SYNS = {"syn": "i8", "mss": "i4", "window_scale": "i1", "sack_permitted": "?"}
 SACK = {"sack_of": "i8", "sack_left": "u4", "sack_right": "u4"}
+#: Rows of a batch and their options.
+Parsed = tuple[Array, HeaderOptions]
 #: Columns begin with room for so many rows.
 FIRST_ROWS = 1024
 #: The hash table of pairs begins with so many slots.
@@ -250,61 +250,19 @@ class _Collected:
         low, high = int(batch.t.min()), int(batch.t.max())
         self._ended = high if self._began is None else max(self._ended, high)
         self._began = low if self._began is None else min(self._began, low)
-        if batch.link in LINKS:
-            headers = self._dissector.take(batch)
-            unknown: Iterable[int] = np.concatenate([*headers.unknown, np.empty(0, np.int64)]).tolist()
-        elif knows_link(batch.link):
-            headers, unknown = empty(len(batch)), range(len(batch))
-        else:
+        if batch.link not in LINKS and not knows_link(batch.link):
             self._strange[batch.link] += len(batch)
             return
-        options = self._ask_scapy(batch, headers, unknown)
-        options += self._options(batch, headers)
+        headers = self._dissector.take(batch)
+        options = [(row, parse_options(batch.memory, *place)) for row, *place in headers.options]
+        for row, each in options:
+            timed = each.timestamp >= 0
+            headers.has_times[row] = timed
+            headers.timestamp[row[timed]] = each.timestamp[timed]
+            headers.echo[row[timed]] = each.echo[timed]
         self._keep(batch, headers, options, share)
 
-    def _ask_scapy(self, batch: Batch, headers: Headers, rows: Iterable[int]) -> list[dict[str, Array]]:
-        known = []
-        for row in rows:
-            at, stored = int(batch.data[row]), int(batch.stored[row])
-            data = bytes(batch.memory[at : at + stored])
-            if (segment := dissect(batch.link, data, int(batch.wire[row]))) is not None:
-                self._enter(headers, row, segment)
-                known.append((row, segment))
-        return [_options_of(row, segment) for row, segment in known]
-
-    def _enter(self, headers: Headers, row: int, segment: Segment) -> None:
-        for name, end in (("src", segment.source), ("dst", segment.destination)):
-            packed = ip_address(end.address).packed
-            headers.v6[row] = len(packed) == 16
-            if len(packed) == 4:
-                getattr(headers, name)[row] = int.from_bytes(packed)
-            else:
-                halves = np.frombuffer(packed, ">u8").astype(np.uint64)
-                getattr(headers, name)[row] = self._addresses.numbers(halves[:1], halves[1:])[0]
-        headers.sport[row], headers.dport[row] = segment.source.port, segment.destination.port
-        for name in ("seq", "ack", "flags", "window", "length"):
-            getattr(headers, name)[row] = getattr(segment, name)
-        headers.has_times[row] = segment.timestamps is not None
-        headers.timestamp[row], headers.echo[row] = segment.timestamps or (0, 0)
-        headers.kept[row] = True
-
-    def _options(self, batch: Batch, headers: Headers) -> list[dict[str, Array]]:
-        given = []
-        for row, begin, end in headers.options:
-            options = parse_options(batch.memory, begin, end)
-            timed = options.timestamp >= 0
-            headers.has_times[row] = timed
-            headers.timestamp[row[timed]] = options.timestamp[timed]
-            headers.echo[row[timed]] = options.echo[timed]
-            syn = np.flatnonzero(headers.flags[row] & SYN)
-            given.append({
-                "syn": row[syn], "mss": options.mss[syn], "window_scale": options.window_scale[syn],
-                "sack_permitted": options.sack_permitted[syn], "sack_of": row[options.sack_of],
-                "sack_left": options.sack_left, "sack_right": options.sack_right,
-            })  # fmt: skip
-        return given
-
-    def _keep(self, batch: Batch, headers: Headers, options: list[dict[str, Array]], share: float) -> None:
+    def _keep(self, batch: Batch, headers: Headers, options: list[Parsed], share: float) -> None:
         """Add the rows that hold TCP to the columns."""
         kept = headers.kept
         whole = bool(kept.all())
@@ -334,22 +292,23 @@ class _Collected:
         syn = np.flatnonzero(new["flags"] & SYN)
         if len(syn) or options:
             rank = np.arange(len(kept)) if whole else np.cumsum(kept) - 1
-            self._keep_options(here.start + rank, here.start + syn, options)
+            self._keep_options(here.start + rank, here.start + syn, headers, options)
 
-    def _keep_options(self, place: Array, syn: Array, options: list[dict[str, Array]]) -> None:
+    def _keep_options(self, place: Array, syn: Array, headers: Headers, options: list[Parsed]) -> None:
         """`place` is where each row of the batch went."""
         room = self._syn.extend(len(syn))
         offers = {name: column[room] for name, column in self._syn.columns.items()}
         offers["syn"][:], offers["mss"][:], offers["window_scale"][:] = syn, -1, -1
         offers["sack_permitted"][:] = False
-        for part in options:
-            mine = np.searchsorted(syn, place[part["syn"]])
+        for row, part in options:
+            with_syn = np.flatnonzero(headers.flags[row] & SYN)
+            mine = np.searchsorted(syn, place[row[with_syn]])
             for name in ("mss", "window_scale", "sack_permitted"):
-                offers[name][mine] = part[name]
-            room = self._sack.extend(len(part["sack_of"]))
-            self._sack.columns["sack_of"][room] = place[part["sack_of"]]
+                offers[name][mine] = getattr(part, name)[with_syn]
+            room = self._sack.extend(len(part.sack_of))
+            self._sack.columns["sack_of"][room] = place[row[part.sack_of]]
             for name in ("sack_left", "sack_right"):
-                self._sack.columns[name][room] = part[name]
+                self._sack.columns[name][room] = getattr(part, name)
 
     def table(self, records: Records) -> Table:
         """Everything in order of time."""
@@ -409,19 +368,6 @@ def _sort_by_time(got: dict[str, Array], payload: FirstPayload) -> bool:
         for name in part:
             got[name] = got[name][sparse]
     return order is not None
-
-
-def _options_of(row: int, segment: Segment) -> dict[str, Array]:
-    """The options of a segment that scapy read, as `_options` gives them."""
-    syn = bool(segment.flags & SYN)
-    sack = np.array(segment.sack, np.int64).reshape(-1, 2)
-    return {
-        "syn": np.array([row] * syn, np.int64),
-        "mss": np.array([-1 if segment.mss is None else segment.mss] * syn),
-        "window_scale": np.array([-1 if segment.window_scale is None else segment.window_scale] * syn),
-        "sack_permitted": np.array([segment.sack_permitted] * syn, bool),
-        "sack_of": np.full(len(sack), row), "sack_left": sack[:, 0], "sack_right": sack[:, 1],
-    }  # fmt: skip
 
 
 class Lean(NamedTuple):
