@@ -155,14 +155,17 @@ class Capture:
         part = _part(len(rows), first, last)
         return self._cut(self._trace(i, rows[part]), rows, part)
 
-    def _trace(self, i: int, rows: Any) -> Trace:
+    def passed(self, i: int, rows: Any, segments: Sequence[Segment]) -> list[Packet]:
+        """The segments in these rows of connection `i` as packets, whose kind is not known yet."""
         client, server = self.connections[i]
         names = {client: ("client", "server"), server: ("server", "client")}
+        times = self.table.values("t", rows)
+        return [Packet(t, *names[s.source], s, arrives=t) for t, s in zip(times, segments, strict=True)]
+
+    def _trace(self, i: int, rows: Any) -> Trace:
+        client, server = self.connections[i]
         segments, known = self.table.scaled(i, rows)
-        packets = [
-            Packet(t, *names[segment.source], segment, arrives=t)
-            for t, segment in zip(self.table.values("t", rows), segments, strict=True)
-        ]
+        packets = self.passed(i, rows, segments)
         classify(packets)
         trace = Trace(
             experiment=self.name,

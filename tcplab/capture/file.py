@@ -53,15 +53,15 @@ from __future__ import annotations
 
 from collections.abc import Container, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from struct import Struct, unpack_from
 from typing import Any
 
 import numpy as np
 
-from tcplab.capture import CaptureError, Source, plain
-from tcplab.capture.plain import CUT_SHORT, Trouble
+from tcplab.capture import Source, plain
+from tcplab.capture.plain import Broken
 from tcplab.core.text import SECOND
 
 #: Bytes read at a time: small enough to stay in a processor's cache, large enough for NumPy.
@@ -145,16 +145,13 @@ class Records:
             window = self._window = Window(source, ahead)
             magic = bytes(window.memory[window.at : min(window.at + 4, window.end)])
             plain.check_beginning(source, magic)
-            if magic in plain.PCAP:
-                yield from self._pcap(window, *plain.PCAP[magic])
-            else:
-                yield from self._pcapng(window)
-            if source.broken and not self.trouble:
-                self.stop(CUT_SHORT)
-
-    def stop(self, trouble: Trouble) -> None:
-        """The file breaks after the packets so far."""
-        self.trouble = trouble.sentence(self.name, self.packets)
+            is_pcap = magic in plain.PCAP
+            try:
+                yield from self._pcap(window, *plain.PCAP[magic]) if is_pcap else self._pcapng(window)
+                if source.broken or window.end > window.at:
+                    raise Broken("cut short")
+            except Broken as broken:
+                self.trouble = broken.sentence(self.name, self.packets)
 
     def numbers(self, count: int) -> Array:
         """Frame numbers of the next packets."""
@@ -163,7 +160,7 @@ class Records:
 
     def _pcap(self, window: Window, order: str, tick: int, header: int) -> Iterator[Batch]:
         if window.end < window.at + plain.PCAP_HEADER:
-            return self.stop(CUT_SHORT)
+            return
         # The upper bits of the link type describe frame check sequences.
         link = unpack_from(order + "I", window.memory, window.at + 20)[0] & 0xFFFF
         layout, at = pcap_layout(order, header), window.at + plain.PCAP_HEADER
@@ -185,92 +182,27 @@ class Records:
                 )  # fmt: skip
             if len(absurd):
                 (size,) = unpack_from(order + "I", window.memory, int(starts[absurd[0]]) + 8)
-                return self.stop(Trouble("damaged", f"the next one says that it has {size:,} bytes"))
+                raise Broken("damaged", f"the next one says that it has {size:,} bytes")
             if not window.refill(at):
-                if window.end > window.at:
-                    self.stop(CUT_SHORT)
-                return None
+                return
             at = window.at
 
     def _pcapng(self, window: Window) -> Iterator[Batch]:
         at, look, section, sections = window.at, FIRST_LOOK, None, 0
         while True:
             if window.memory[at : at + 4] == plain.PCAPNG and at + 12 <= window.end:
-                order = plain.ORDERS.get(bytes(window.memory[at + 8 : at + 12]))
-                if order is None and section is None:
-                    raise CaptureError(
-                        f"{self.name} is not a capture file that can be read: "
-                        "its first block does not say in which byte order it is."
-                    )
-                if order is None:
-                    why = "a section begins that does not say in which byte order it is"
-                    return self.stop(Trouble("damaged", why))
+                order = plain.section_order(self.name, bytes(window.memory[at + 8 : at + 12]), sections)
                 sections += 1
-                if sections > plain.MOST_SECTIONS:
-                    why = f"it has more than {plain.MOST_SECTIONS:,} sections"
-                    return self.stop(Trouble("read no further than", why))
                 section, look = _Section(self, order), FIRST_LOOK
             before = at
             if section is not None and at + 12 <= window.end:
                 at = yield from section.read(window, at, look)
                 look *= 2
-            if self.trouble:
-                return None
             if at > before and at + 12 <= window.end:
                 continue
             if not window.refill(at):
-                if window.end > window.at:
-                    self.stop(CUT_SHORT)
-                return None
+                return
             at = window.at
-
-
-class _Interfaces:
-    """The interfaces of a section, by number."""
-
-    def __init__(self) -> None:
-        self.described: list[plain.Interface] = []
-
-    @property
-    def links(self) -> list[int]:
-        """Their link types."""
-        return [each.link for each in self.described]
-
-    def nanoseconds(self, number: Array, ticks: Array) -> Array:
-        """Times since 1970 of packets by their interfaces' clocks."""
-        resolutions = [each.resolution for each in self.described]
-        of_packet = np.array(resolutions, np.uint8)[number]
-        t = np.empty(len(number), np.int64)
-        for each in set(resolutions):
-            chosen = of_packet == each
-            if chosen.any():
-                t[chosen] = _nanoseconds(ticks[chosen], each)
-        offsets = [each.offset * SECOND for each in self.described]
-        if any(offsets):
-            limited = [max(-plain.LATEST, min(each, plain.LATEST)) for each in offsets]
-            t = np.clip(t + np.array(limited)[number], 0, plain.LATEST)
-        return t
-
-
-def _nanoseconds(ticks: Array, resolution: int) -> Array:
-    """From units of 10^-n s, or of 2^-n s with the highest bit set."""
-    power = resolution & 0x7F
-    if resolution & 0x80:
-        whole = ticks >> np.uint64(power) if power < 64 else np.zeros_like(ticks)
-        rest = ticks - (whole << np.uint64(power) if power < 64 else whole)
-        kept = min(power, 34)  # a nanosecond is 2^-30 s; with more bits the product would not fit
-        rest = rest >> np.uint64(power - kept) if power - kept < 64 else np.zeros_like(rest)
-        late = whole > plain.LATEST // SECOND
-        t = whole * np.uint64(SECOND) + (rest * np.uint64(SECOND) >> np.uint64(kept))
-    elif power <= 9:
-        factor = 10 ** (9 - power)
-        late = ticks > plain.LATEST // factor
-        t = ticks * np.uint64(factor)
-    else:
-        t = ticks // np.uint64(10 ** (power - 9)) if power - 9 < 20 else np.zeros_like(ticks)
-        late = t > plain.LATEST
-    t[late] = plain.LATEST
-    return np.minimum(t, np.uint64(plain.LATEST)).astype(np.int64)
 
 
 class _Section:
@@ -279,7 +211,7 @@ class _Section:
     def __init__(self, records: Records, order: str) -> None:
         self._records, self._order = records, order
         self._layout = pcapng_layout(order, plain.PCAPNG)
-        self._interfaces = _Interfaces()
+        self._interfaces: list[plain.Interface] = []
         self._last_t = 0
         #: Interfaces described before the part that is read.
         self._before = 0
@@ -304,38 +236,25 @@ class _Section:
         ends[:1] &= kinds[:1] != plain.SECTION
         ends[:1] |= wrong[:1] | ~there[:1]
         (last,) = np.flatnonzero(ends)[:1].tolist() or [len(starts)]
-        why = ""
+        is_bad = last < len(starts) and bool(wrong[last])
         if last < len(starts):
-            after = int(starts[last])
-            if wrong[last]:
-                why = f"a block of {int(sizes[last]):,} bytes begins there, or says so"
+            after, size = int(starts[last]), int(sizes[last])
         starts, kinds, sizes = starts[:last], kinds[:last], sizes[:last]
-        self._describe(window, starts, kinds, sizes)
-        packets = np.flatnonzero(
-            (kinds == plain.PACKET) | (kinds == plain.SIMPLE_PACKET) | (kinds == plain.OLD_PACKET)
-        )
+        for i in np.flatnonzero(kinds == plain.INTERFACE).tolist():
+            body = bytes(window.memory[starts[i] + 8 : starts[i] + sizes[i] - 4])
+            plain.add_interface(self._records.name, self._interfaces, body, self._order)
+        packets = np.flatnonzero(np.isin(kinds, plain.PACKETS))
         if len(packets):
             known = np.cumsum(kinds == plain.INTERFACE)[packets] + self._before
-            parts = starts[packets], kinds[packets], sizes[packets], known
-            why = (yield from self._packets(window, *parts)) or why
-        self._before = len(self._interfaces.described)
-        if why:
-            self._records.stop(Trouble("damaged", why))
+            yield from self._packets(window, starts[packets], kinds[packets], sizes[packets], known)
+        self._before = len(self._interfaces)
+        if is_bad:
+            raise Broken("damaged", f"a block of {size:,} bytes begins there, or says so")
         return after
-
-    def _describe(self, window: Window, starts: Array, kinds: Array, sizes: Array) -> None:
-        for i in np.flatnonzero(kinds == plain.INTERFACE).tolist():
-            if len(self._interfaces.described) >= plain.MOST_INTERFACES:
-                raise CaptureError(
-                    f"{self._records.name} describes more than {plain.MOST_INTERFACES:,} network interfaces, "
-                    "which tcplab does not read."
-                )
-            body = bytes(window.memory[starts[i] + 8 : starts[i] + sizes[i] - 4])
-            self._interfaces.described.append(plain.interface(body, self._order))
 
     def _packets(
         self, window: Window, starts: Array, kinds: Array, sizes: Array, known: Array
-    ) -> Generator[Batch, None, str]:
+    ) -> Iterator[Batch]:
         heads = gather(window.memory, starts, self._packet)
         number, stored = heads["interface"].astype(np.int64), heads["stored"].astype(np.int64)
         wire, data = heads["wire"].astype(np.int64), starts + 28
@@ -346,9 +265,7 @@ class _Section:
         if simple.any():  # its length on the wire, then the data
             wire[simple], number[simple], data[simple] = number[simple], 0, starts[simple] + 12
             room[simple] = sizes[simple] - 16
-            snaplen = (
-                self._interfaces.described[0].snaplen if self._interfaces.described else plain.LARGEST_PACKET
-            )
+            snaplen = self._interfaces[0].snaplen if self._interfaces else plain.LARGEST_PACKET
             stored[simple] = np.minimum(np.minimum(wire[simple], room[simple]), snaplen)
         nowhere, why = number >= known, ""
         wrong = nowhere | (stored > room) | (stored > plain.LARGEST_PACKET)
@@ -360,28 +277,41 @@ class _Section:
             )  # fmt: skip
             heads, number, simple = heads[:end], number[:end], simple[:end]
             stored, wire, data = stored[:end], wire[:end], data[:end]
-        if not len(heads):
-            return why
-        ticks = heads["high"].astype(np.uint64) << np.uint64(32) | heads["low"]
-        t = self._interfaces.nanoseconds(number, ticks)
-        if simple.any():
-            t = self._filled(t, simple)
-        self._last_t = int(t[-1])
-        whole = Batch(window.memory, -1, self._records.numbers(len(heads)), t, data, stored, wire)
-        kinds_of_link = set(self._interfaces.links)
-        if len(kinds_of_link) == 1:
-            yield replace(whole, link=kinds_of_link.pop())
-            return why
-        links = np.array(self._interfaces.links)[number]
-        for link in sorted(kinds_of_link & set(np.unique(links).tolist())):
-            yield whole.of(np.flatnonzero(links == link), link)
-        return why
+        if len(heads):
+            ticks = heads["high"].astype(np.uint64) << np.uint64(32) | heads["low"]
+            t = self._nanoseconds(number, ticks)
+            if simple.any():
+                # A simple packet has no time: it takes that of the packet before it.
+                self._records.timeless += int(simple.sum())
+                latest = np.maximum.accumulate(np.where(simple, -1, np.arange(len(t))))
+                t = np.where(latest < 0, self._last_t, t[latest])
+            self._last_t = int(t[-1])
+            links = [each.link for each in self._interfaces]
+            numbers = self._records.numbers(len(heads))
+            whole = Batch(window.memory, links[0], numbers, t, data, stored, wire)
+            if len(set(links)) == 1:
+                yield whole
+            else:
+                of_packet = np.array(links)[number]
+                for link in np.unique(of_packet).tolist():
+                    yield whole.of(np.flatnonzero(of_packet == link), link)
+        if why:
+            raise Broken("damaged", why)
 
-    def _filled(self, t: Array, simple: Array) -> Array:
-        """A simple packet has no time: it takes that of the packet before it."""
-        self._records.timeless += int(simple.sum())
-        latest = np.maximum.accumulate(np.where(simple, -1, np.arange(len(t))))
-        return np.where(latest < 0, self._last_t, t[latest])
+    def _nanoseconds(self, number: Array, ticks: Array) -> Array:
+        """Times since 1970 by the interfaces' clocks; units other than 1 s to 1 ns one packet at a time."""
+        t = np.empty(len(number), np.int64)
+        of_packet = np.array([each.resolution for each in self._interfaces], np.uint8)[number]
+        for each in {each.resolution for each in self._interfaces}:
+            chosen = np.flatnonzero(of_packet == each)
+            mine, factor = ticks[chosen], 10 ** max(9 - each, 0)
+            if each <= 9:
+                late = mine > plain.LATEST // factor
+                t[chosen] = np.where(late, plain.LATEST, mine * np.uint64(factor))
+            else:
+                t[chosen] = [plain.Interface(0, 0, each, 0).nanoseconds(one) for one in mine.tolist()]
+        offsets = [max(-plain.LATEST, min(each.offset * SECOND, plain.LATEST)) for each in self._interfaces]
+        return np.clip(t + np.array(offsets)[number], 0, plain.LATEST) if any(offsets) else t
 
 
 class Window:

@@ -69,7 +69,10 @@ def network_layers(memory: bytearray, link: Link, row: Array, at: Array, end: Ar
     if link.type_at is not None:
         kind = short[at + link.type_at].astype(np.int64)
     elif link.family:
-        kind = _by_family(memory, at)
+        kind = np.zeros(len(at), np.int64)
+        for order in "<>":
+            for family, layer in plain.FAMILIES.items():
+                kind[fields(memory, order + "u4")[at] == family] = layer
     else:
         version = fields(memory, "u1")[at] >> 4
         kind = np.select([version == 4, version == 6], [IPV4, IPV6], 0)
@@ -85,24 +88,6 @@ def network_layers(memory: bytearray, link: Link, row: Array, at: Array, end: Ar
         kind[tagged] = short[at[tagged] + 2]
         at[tagged] += 4
     return Network(row, at, kind)
-
-
-def _by_family(memory: bytearray, at: Array) -> Array:
-    kind = np.zeros(len(at), np.int64)
-    for order in "<>":
-        families = fields(memory, order + "u4")[at]
-        for family, network in plain.FAMILIES.items():
-            kind[families == family] = network
-    return kind
-
-
-def for_scapy(memory: bytearray, link: Link, network: Network, end: Array) -> Array:
-    """Which of these frames may hold TCP in a way that only scapy knows."""
-    asked = np.isin(network.kind, plain.LINK_TUNNELS)
-    if link.header == 14:
-        llc = (network.kind < plain.FIRST_TYPE) & (network.at + 8 <= end[network.row])
-        asked |= llc & (fields(memory, ">u2")[network.at] == plain.SNAP)
-    return asked
 
 
 _IPV4 = {"vihl": (0, "u1"), "total": (2, ">u2"), "ident": (4, ">u2"), "frag": (6, ">u2"), "proto": (9, "u1"),
@@ -158,13 +143,9 @@ class Headers:
 def empty(count: int) -> Headers:
     """Room for a batch whose packets are not known yet."""
 
-    def room(kind: str) -> Array:
-        return np.zeros(count, kind)
-
-    return Headers(
-        room("?"), room("u4"), room("u4"), room("?"), room("u2"), room("u2"), room("u4"), room("u4"),
-        room("u1"), room("u2"), room("i8"), room("i8"), room("u4"), room("u4"), room("?"),
-    )  # fmt: skip
+    kinds = ("?", "u4", "u4", "?", "u2", "u2", "u4", "u4", "u1", "u2", "i8", "i8", "u4", "u4", "?")
+    columns: list[Any] = [np.zeros(count, kind) for kind in kinds]
+    return Headers(*columns)
 
 
 class Dissector:
@@ -187,7 +168,11 @@ class Dissector:
         end = batch.data + batch.stored
         if link is not None:
             network = network_layers(batch.memory, link, rest, batch.data[rest], end)
-            headers.unknown.append(network.row[for_scapy(batch.memory, link, network, end)])
+            asked = np.isin(network.kind, plain.LINK_TUNNELS)
+            if link.header == 14:
+                llc = (network.kind < plain.FIRST_TYPE) & (network.at + 8 <= end[network.row])
+                asked |= llc & (fields(batch.memory, ">u2")[network.at] == plain.SNAP)
+            headers.unknown.append(network.row[asked])
             self._longer(batch, headers, network, end)
             rest = np.concatenate(headers.unknown)
         if len(rest):
@@ -298,8 +283,8 @@ class Dissector:
         self._icmp(batch, 6, row[error], network.at[error], at[error], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, at, raw = row[ours], at[ours], raw[ours]
-        headers.src[row] = self._number_of(_native(raw["src"]), _native(raw["src2"]))
-        headers.dst[row] = self._number_of(_native(raw["dst"]), _native(raw["dst2"]))
+        headers.src[row] = self._number_of(raw["src"].astype("u8"), raw["src2"].astype("u8"))
+        headers.dst[row] = self._number_of(raw["dst"].astype("u8"), raw["dst2"].astype("u8"))
         headers.v6[row] = True
         kept = self._tcp(batch, headers, row, at, stop[ours], end)
         cut = np.flatnonzero(kept & (frag[ours] >= 0) & ((frag[ours] & 1) == 1))
@@ -357,10 +342,6 @@ class Dissector:
         headers = (fields(batch.memory, "u1")[at + 12] >> 4) * 4
         for key, frame, header in zip(keys, batch.frame[row].tolist(), headers.tolist(), strict=True):
             self.fragments.first(key, frame, header)
-
-
-def _native(values: Array) -> Array:
-    return values.astype(values.dtype.newbyteorder("="))
 
 
 def _keys4(header: Array) -> list[Key]:
@@ -449,20 +430,14 @@ class FirstPayload:
         self.size = np.empty(0, np.uint8)
 
     def take(
-        self,
-        memory: bytearray,
-        flows: int,
-        start: int,
-        direction: Array,
-        length: Array,
-        body: Array,
-        end: Array,
+        self, memory: bytearray, flows: int, start: int, columns: dict[str, Array], body: Array, end: Array
     ) -> None:
-        """Keep what is the first payload of its direction; the first of these segments is row `start`.
+        """Keep what is the first payload of its direction; the `columns` of segments begin at row `start`.
 
         `body` and `end` are where the payload begins in memory and where what is stored of the packet ends.
         """
         self._grow(2 * flows)
+        direction, length = columns["direction"], columns["length"]
         there = np.flatnonzero((length > 0) & (self.row[direction] < 0))
         directions, first = np.unique(direction[there], return_index=True)
         new = there[first]

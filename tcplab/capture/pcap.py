@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -26,6 +27,7 @@ from tcplab.core.trace import Packet, Relative, Trace
 #: What the clock of a capture shows at the beginning of the trace: 2026-01-01 00:00:00 UTC.
 EPOCH_S = 1_767_225_600
 ETHERNET = 1
+NO_HOST = "02:00:00:00:00:ff"
 #: EtherTypes.
 IPV4, IPV6 = 0x0800, 0x86DD
 #: A shift beyond this counts as this (RFC 7323 section 2.3).
@@ -55,11 +57,11 @@ def scapy() -> Any:
     )  # fmt: skip
 
 
-def pcap_bytes(trace: Trace, *, at: str | None = None) -> bytes:
+def pcap_bytes(trace: Trace, *, at: str | None = None, snaplen: int = 0x40000) -> bytes:
     """The capture of host `at` (default: the trace's first host, the client).
 
-    It holds what that host sent, at the time of sending and whatever became of it, and what
-    reached it, at the time of arrival. A forged segment was not sent by the host that it names.
+    It holds what that host sent, at the time of sending and whatever became of it, and what reached it, at
+    the time of arrival; at most `snaplen` bytes of each. A forged segment was not sent by the host it names.
     Raises `CaptureError` for a host the trace does not have, and for a trace without segments.
     """
     if not trace.packets:
@@ -68,14 +70,17 @@ def pcap_bytes(trace: Trace, *, at: str | None = None) -> bytes:
     if at not in trace.hosts:
         raise CaptureError(f"at = {at!r} is not a host of this trace: {', '.join(trace.hosts)}.")
     names = scapy()
-    build = _Frames(trace, names)
+    macs = {host: f"02:00:00:00:00:{n:02x}" for n, host in enumerate(trace.hosts, 1)}
+    sent: Counter[str] = Counter()  # IP identifiers, per host as Linux counts them
     file = io.BytesIO()
-    writer = names.RawPcapWriter(file, linktype=ETHERNET, nano=True, endianness="<", snaplen=0x40000)
+    writer = names.RawPcapWriter(file, linktype=ETHERNET, nano=True, endianness="<", snaplen=snaplen)
     writer.write_header(None)
     for t, packet, relative, scale in _seen_at(trace, at):
         second, nanosecond = divmod(t - trace.start, SECOND)
-        frame = build.frame(packet, relative, scale)
-        writer.write_packet(frame, sec=EPOCH_S + second, usec=nanosecond)
+        sent[packet.sender] += 1
+        frame = _frame(names, macs, packet, relative, scale, sent[packet.sender])
+        packet_times = {"sec": EPOCH_S + second, "usec": nanosecond}
+        writer.write_packet(frame[:snaplen], wirelen=len(frame), **packet_times)
     return file.getvalue()
 
 
@@ -120,45 +125,31 @@ def window_scales(trace: Trace) -> list[int]:
     ]
 
 
-class _Frames:
-    """Builds frames; counts IP identifiers per host as Linux does."""
-
-    def __init__(self, trace: Trace, names: Any) -> None:
-        self._scapy = names
-        self._macs = {host: f"02:00:00:00:00:{n:02x}" for n, host in enumerate(trace.hosts, 1)}
-        self._sent = dict.fromkeys(trace.hosts, 0)
-
-    def frame(self, packet: Packet, relative: Relative, scale: int) -> bytes:
-        """One Ethernet frame."""
-        segment = packet.segment
-        source, destination = segment.source, segment.destination
-        ether = self._scapy.Ether(src=self._mac(packet.sender), dst=self._mac(packet.receiver))
-        if ":" in source.address:
-            network = self._scapy.IPv6(src=source.address, dst=destination.address)
-        else:
-            self._sent[packet.sender] = number = self._sent.get(packet.sender, 0) + 1
-            network = self._scapy.IP(
-                src=source.address, dst=destination.address, id=number & 0xFFFF, flags="DF"
-            )
-        tcp = self._scapy.TCP(
-            sport=source.port,
-            dport=destination.port,
-            seq=segment.seq,
-            ack=segment.ack if segment.flags & ACK else 0,
-            flags=segment.flags,
-            window=window_field(segment, scale),
-            options=list(_options(segment)),
-        )
-        return bytes(ether / network / tcp / filler(relative.seq, segment.length))
-
-    def _mac(self, host: str) -> str:
-        # A locally administered address (the 2 in front), which belongs to no hardware.
-        return self._macs.get(host, "02:00:00:00:00:ff")
+def _frame(
+    names: Any, macs: dict[str, str], packet: Packet, relative: Relative, scale: int, number: int
+) -> bytes:
+    """One Ethernet frame."""
+    segment = packet.segment
+    source, destination = segment.source, segment.destination
+    # Locally administered addresses (the 2 in front), which belong to no hardware.
+    mac = {"src": macs.get(packet.sender, NO_HOST), "dst": macs.get(packet.receiver, NO_HOST)}
+    ends = {"src": source.address, "dst": destination.address}
+    is_v6 = ":" in source.address
+    network = names.IPv6(**ends) if is_v6 else names.IP(**ends, id=number & 0xFFFF, flags="DF")
+    tcp = names.TCP(
+        sport=source.port, dport=destination.port, seq=segment.seq,
+        ack=segment.ack if segment.flags & ACK else 0, flags=segment.flags,
+        window=window_field(segment, scale), options=list(_options(segment)),
+    )  # fmt: skip
+    return bytes(names.Ether(**mac) / network / tcp / filler(relative.seq, segment.length))
 
 
 def window_field(segment: Segment, scale: int) -> int:
     """The 16 bits in the header. A small open window must not look closed."""
     return min(segment.window >> scale or bool(segment.window), 0xFFFF)
+
+
+NOPS = ("NOP", None), ("NOP", None)
 
 
 def _options(segment: Segment) -> Iterator[tuple[str, Any]]:
@@ -167,24 +158,18 @@ def _options(segment: Segment) -> Iterator[tuple[str, Any]]:
     if segment.flags & SYN:
         if segment.mss is not None:
             yield "MSS", segment.mss
-        if segment.sack_permitted:
-            if timestamps is None:
-                yield from (("NOP", None), ("NOP", None))
-            yield "SAckOK", b""
-        if timestamps is not None:
-            if not segment.sack_permitted:
-                yield from (("NOP", None), ("NOP", None))
-            yield "Timestamp", timestamps
+        middle = [("SAckOK", b"")] * segment.sack_permitted + [("Timestamp", timestamps)] * bool(timestamps)
+        yield from [*NOPS, *middle] if len(middle) == 1 else middle
         if segment.window_scale is not None:
             yield from (("NOP", None), ("WScale", segment.window_scale))
         return
     if timestamps is not None:
-        yield from (("NOP", None), ("NOP", None), ("Timestamp", timestamps))
+        yield from (*NOPS, ("Timestamp", timestamps))
     if segment.sack:
         # As many blocks as the header has room for (RFC 2018 section 3).
         blocks = segment.sack[: 3 if timestamps is not None else 4]
         edges = tuple(edge for block in blocks for edge in block)
-        yield from (("NOP", None), ("NOP", None), ("SAck", edges))
+        yield from (*NOPS, ("SAck", edges))
 
 
 def filler(position: int, length: int) -> bytes:
@@ -194,18 +179,15 @@ def filler(position: int, length: int) -> bytes:
 
 
 @cache
-def _scapy_with_tunnels() -> Any:
-    """scapy, ready to look inside VXLAN, Geneve, MPLS and PPPoE."""
-    for module in ("scapy.layers.vxlan", "scapy.contrib.geneve", "scapy.contrib.mpls", "scapy.layers.ppp"):
-        import_module(module)
-    return scapy()
-
-
-@cache
 def can_dissect() -> bool:
-    """False where scapy can't be imported: a browser's Python has no IPv6 sockets, which scapy requires."""
+    """Prepare scapy for VXLAN, Geneve, MPLS and PPPoE; False where it can't be imported.
+
+    A browser's Python has no IPv6 sockets, which scapy requires.
+    """
     try:
-        _scapy_with_tunnels()
+        scapy()
+        for name in ("scapy.layers.vxlan", "scapy.contrib.geneve", "scapy.contrib.mpls", "scapy.layers.ppp"):
+            import_module(name)
     except (ImportError, OSError):
         return False
     return True
@@ -223,7 +205,7 @@ def inner_network(link: int, data: bytes) -> tuple[int, int]:
     """
     if not can_dissect():
         return 0, 0
-    names, network = _scapy_with_tunnels(), None
+    names, network = scapy(), None
     try:
         layer = names.link_layers[link](data)
         while layer and type(layer) is not names.TCP:

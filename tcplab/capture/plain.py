@@ -36,7 +36,8 @@ PCAP = {
 }  # fmt: skip
 PCAPNG = b"\x0a\x0d\x0d\x0a"
 ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
-INTERFACE, OLD_PACKET, SIMPLE_PACKET, PACKET = 1, 2, 3, 6
+INTERFACE = 1
+PACKETS = OLD_PACKET, SIMPLE_PACKET, PACKET = 2, 3, 6
 SECTION = int.from_bytes(PCAPNG, "little")  # the same in either byte order
 #: Smallest block of each type, including its trailing length; any other has at least 12 bytes.
 SMALLEST = {SECTION: 28, INTERFACE: 20, OLD_PACKET: 32, SIMPLE_PACKET: 16, PACKET: 32}
@@ -46,19 +47,16 @@ MOST_SECTIONS, MOST_INTERFACES = 1024, 65_536
 LATEST = (1 << 62) - 1
 
 
-class Trouble(NamedTuple):
-    """Where a file broke."""
+class Broken(Exception):
+    """The file breaks here: `what` is `cut short`, `damaged` or `read no further than`."""
 
-    #: `cut short`, `damaged` or `read no further than`.
-    what: str
-    why: str = ""
+    def __init__(self, what: str, why: str = "") -> None:
+        super().__init__(what, why)
+        self.what, self.why = what, why
 
     def sentence(self, name: str, packets: int) -> str:
         """For the learner."""
         return f"{name} is {self.what} after packet {packets}{': ' * bool(self.why)}{self.why}."
-
-
-CUT_SHORT = Trouble("cut short")
 
 
 def check_beginning(source: Source, magic: bytes) -> None:
@@ -72,6 +70,20 @@ def check_beginning(source: Source, magic: bytes) -> None:
     else:
         why = "not a capture file: neither pcap nor pcapng, as tcpdump -w and Wireshark write them."
     raise CaptureError(f"{source.name} is {why}")
+
+
+def section_order(name: str, magic: bytes, sections: int) -> str:
+    """The byte order of a pcapng section by its four bytes for it, after so many `sections`."""
+    if magic not in ORDERS and not sections:
+        raise CaptureError(
+            f"{name} is not a capture file that can be read: "
+            "its first block does not say in which byte order it is."
+        )
+    if magic not in ORDERS:
+        raise Broken("damaged", "a section begins that does not say in which byte order it is")
+    if sections == MOST_SECTIONS:
+        raise Broken("read no further than", f"it has more than {MOST_SECTIONS:,} sections")
+    return ORDERS[magic]
 
 
 class Frame(NamedTuple):
@@ -88,16 +100,14 @@ class Frame(NamedTuple):
     wire: int
 
 
-class _Broken(Exception):
-    """The file breaks here."""
-
-
 class Frames:
     """The packets of a file, one by one. After the iteration `count` and `trouble` are final."""
 
     def __init__(self, path: str | PathLike[str]) -> None:
         with Source(path) as source:
-            self.content, self.name, self.cut = _all_of(source), source.name, source.broken
+            room = memoryview(bytearray(1 << 20))
+            self.content = b"".join(bytes(room[:size]) for size in iter(lambda: source.readinto(room), 0))
+            self.name, self.cut = source.name, source.broken
             check_beginning(source, self.content[:4])
         #: Packets of any kind so far, and those among them that carry no time.
         self.count = self.timeless = 0
@@ -113,13 +123,13 @@ class Frames:
                 self.count += 1
                 yield Frame(self.count, t, link, data, wire)
             if self.cut:
-                raise _Broken(CUT_SHORT)
-        except _Broken as broken:
-            self.trouble = broken.args[0].sentence(self.name, self.count)
+                raise Broken("cut short")
+        except Broken as broken:
+            self.trouble = broken.sentence(self.name, self.count)
 
     def _unpack(self, kinds: str, at: int) -> tuple[Any, ...]:
         if at + calcsize(kinds) > len(self.content):
-            raise _Broken(CUT_SHORT)
+            raise Broken("cut short")
         return unpack_from(kinds, self.content, at)
 
     def _pcap(self) -> Iterator[tuple[int, int, bytes, int]]:
@@ -130,7 +140,7 @@ class Frames:
         while self.at < len(self.content):
             second, fraction, stored, wire = self._unpack(f"{order}IIII{header - 16}x", self.at)
             if stored > LARGEST_PACKET:
-                raise _Broken(Trouble("damaged", f"the next one says that it has {stored:,} bytes"))
+                raise Broken("damaged", f"the next one says that it has {stored:,} bytes")
             begin = self.at + header
             self._unpack(f"{stored}x", begin)
             yield second * SECOND + fraction * tick, link, self.content[begin : begin + stored], wire
@@ -141,39 +151,22 @@ class Frames:
         while self.at < len(self.content):
             self._unpack("12x", self.at)
             if self.content.startswith(PCAPNG, self.at):
-                order, before = ORDERS.get(self.content[self.at + 8 : self.at + 12], ""), order
-                self._check_section(order, before, sections)
+                order = section_order(self.name, self.content[self.at + 8 : self.at + 12], sections)
                 interfaces, last, sections = [], 0, sections + 1
             kind, size = self._unpack(order + "II", self.at)
             bad = size < SMALLEST.get(kind, 12) or size % 4 or size > LARGEST_BLOCK
             if not bad:
                 bad = self._unpack(order + "I", self.at + size - 4)[0] != size
             if bad:
-                raise _Broken(Trouble("damaged", f"a block of {size:,} bytes begins there, or says so"))
+                raise Broken("damaged", f"a block of {size:,} bytes begins there, or says so")
             body = self.content[self.at + 8 : self.at + size - 4]
             if kind == INTERFACE:
-                if len(interfaces) >= MOST_INTERFACES:
-                    raise CaptureError(
-                        f"{self.name} describes more than {MOST_INTERFACES:,} network interfaces, "
-                        "which tcplab does not read."
-                    )
-                interfaces.append(interface(body, order))
-            elif kind in (PACKET, OLD_PACKET, SIMPLE_PACKET):
+                add_interface(self.name, interfaces, body, order)
+            elif kind in PACKETS:
                 packet = self._packet(kind, body, order, interfaces, last)
                 last = packet[0]
                 yield packet
             self.at += size
-
-    def _check_section(self, order: str, before: str, sections: int) -> None:
-        if not order and not before:
-            raise CaptureError(
-                f"{self.name} is not a capture file that can be read: "
-                "its first block does not say in which byte order it is."
-            )
-        if not order:
-            raise _Broken(Trouble("damaged", "a section begins that does not say in which byte order it is"))
-        if sections == MOST_SECTIONS:
-            raise _Broken(Trouble("read no further than", f"it has more than {MOST_SECTIONS:,} sections"))
 
     def _packet(
         self, kind: int, body: bytes, order: str, interfaces: list[Interface], last: int
@@ -189,22 +182,15 @@ class Frames:
             if kind == OLD_PACKET:  # 16 bits, then how many packets were dropped
                 (number,) = unpack_from(order + "H", body)
         if number >= len(interfaces):
-            raise _Broken(Trouble("damaged", "a packet of an interface that is not described"))
+            raise Broken("damaged", "a packet of an interface that is not described")
         if stored > min(len(body) - begin, LARGEST_PACKET):
-            raise _Broken(Trouble("damaged", f"the next packet says that it has {stored:,} bytes"))
+            raise Broken("damaged", f"the next packet says that it has {stored:,} bytes")
         interface = interfaces[number]
         if kind == SIMPLE_PACKET:
             self.timeless += 1
         else:
             last = interface.nanoseconds(high << 32 | low)
         return last, interface.link, body[begin : begin + stored], wire
-
-
-def _all_of(source: Source) -> bytes:
-    parts, room = [], memoryview(bytearray(1 << 20))
-    while size := source.readinto(room):
-        parts.append(bytes(room[:size]))
-    return b"".join(parts)
 
 
 class Interface(NamedTuple):
@@ -223,8 +209,12 @@ class Interface(NamedTuple):
         return max(0, min(min(t, LATEST) + max(-LATEST, min(self.offset * SECOND, LATEST)), LATEST))
 
 
-def interface(body: bytes, order: str) -> Interface:
-    """From the body of an interface description block."""
+def add_interface(name: str, interfaces: list[Interface], body: bytes, order: str) -> None:
+    """Add what the body of an interface description block says to those of its section."""
+    if len(interfaces) >= MOST_INTERFACES:
+        raise CaptureError(
+            f"{name} describes more than {MOST_INTERFACES:,} network interfaces, which tcplab does not read."
+        )
     link, _, snaplen = unpack_from(order + "HHI", body)
     resolution, offset, at = 6, 0, 8
     while at + 4 <= len(body):
@@ -236,7 +226,7 @@ def interface(body: bytes, order: str) -> Interface:
         if (code, size) == (TSOFFSET, 8):
             (offset,) = unpack_from(order + "q", body, at + 4)
         at += 4 + (size + 3) // 4 * 4
-    return Interface(link, snaplen or LARGEST_PACKET, resolution, offset)
+    interfaces.append(Interface(link, snaplen or LARGEST_PACKET, resolution, offset))
 
 
 VLAN_TAGS, MOST_TAGS = (0x8100, 0x88A8, 0x9100, 0x9200), 16
@@ -372,8 +362,26 @@ def _address(packed: bytes) -> str:
     return str(ip_address(packed))
 
 
+@dataclass(kw_only=True)
+class Whole:
+    """What a table says of its whole file."""
+
+    #: ICMP errors that quote a segment, in order of time.
+    quotes: list[Quote]
+    #: When the first and the last packet of any kind passed, nanoseconds since 1970.
+    began: int
+    ended: int
+    #: Packets of any kind; how many of them have an unknown link type, by that type.
+    packets: int
+    strange: Counter[int]
+    #: Where the file broke; empty when it did not.
+    trouble: str
+    #: Sentences about what is missing or uncertain.
+    warnings: tuple[str, ...]
+
+
 @dataclass
-class PlainTable:
+class PlainTable(Whole):
     """The TCP packets of a capture in order of time: what `Capture` asks of a table, in lists."""
 
     #: One value per packet: number in the file; nanoseconds since the first packet; connection, from 0.
@@ -384,13 +392,6 @@ class PlainTable:
     all_segments: list[Segment]
     #: First payload of each direction: in which packet, and the stored bytes of it.
     first_payload: dict[tuple[Endpoint, Endpoint], tuple[int, bytes]]
-    quotes: list[Quote]
-    began: int
-    ended: int
-    packets: int
-    strange: Counter[int]
-    trouble: str
-    warnings: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -602,8 +603,9 @@ class _Packets:
         return PlainTable(
             numbers, [t - self._began for t, _, _ in self._found], number_connections(segments), segments,
             {ends: (places[number], payload) for ends, (number, payload) in self._first_payload.items()},
-            sorted(quotes, key=lambda each: each.t), self._began, self._ended, frames.count, self._strange,
-            frames.trouble, tuple(filter(None, warnings)),
+            quotes=sorted(quotes, key=lambda each: each.t), began=self._began, ended=self._ended,
+            packets=frames.count, strange=self._strange, trouble=frames.trouble,
+            warnings=tuple(filter(None, warnings)),
         )  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -352,7 +351,7 @@ def write(
 
     `values` replace those in the sidecar; without `whole` there is no file of the run. Raises `CaptureError`.
     """
-    pcap = cut_to(SNAPLEN, pcap_bytes(trace, at=at))
+    pcap = pcap_bytes(trace, at=at, snaplen=SNAPLEN)
     text = json.dumps(sidecar(story, trace) | values, indent=1, ensure_ascii=False) + "\n"
     try:
         path.write_bytes(pcap)
@@ -361,17 +360,6 @@ def write(
             write_run(path.with_suffix(RUN), trace)
     except OSError as error:
         raise CaptureError(f"{error.filename} can't be written: {error.strerror}.") from None
-
-
-def cut_to(snaplen: int, pcap: bytes) -> bytes:
-    """The same little-endian pcap with at most `snaplen` bytes of each packet, its true length noted."""
-    parts, at = [pcap[:16], struct.pack("<I", snaplen), pcap[20:24]], 24
-    while at < len(pcap):
-        second, fraction, stored, length = struct.unpack_from("<IIII", pcap, at)
-        kept = min(stored, snaplen)
-        parts += [struct.pack("<IIII", second, fraction, kept, length), pcap[at + 16 : at + 16 + kept]]
-        at += 16 + stored
-    return b"".join(parts)
 
 
 def sidecar(story: Recordable, trace: Trace) -> dict[str, Any]:
@@ -395,13 +383,8 @@ def sidecar(story: Recordable, trace: Trace) -> dict[str, Any]:
         "command": f"tcplab record {story.name}",
         "hosts": {name: trace.hosts[host] for host, name in names.items()},
         "events": [
-            {
-                "t": _seconds(trace, t),
-                "began": _seconds(trace, began),
-                "host": names[host],
-                "call": call,
-                "result": result,
-            }
+            {"t": _seconds(trace, t), "began": _seconds(trace, began), "host": names[host]}
+            | {"call": call, "result": result}
             for t, began, host, call, result, _ in calls
         ],
         "states": list(_states(trace)),

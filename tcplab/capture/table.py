@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 from os import PathLike, urandom
-from socket import AF_INET6, inet_ntop
+from socket import AF_INET, AF_INET6, inet_ntop
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from tcplab.capture.file import Array, Batch, Records
 from tcplab.capture.headers import LINKS, Dissector, FirstPayload, HeaderOptions, Headers, parse_options
 from tcplab.capture.pcap import knows_link
-from tcplab.capture.plain import Quote, timeless_warning
+from tcplab.capture.plain import LATEST, Whole, timeless_warning
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
 
@@ -57,7 +57,7 @@ def read_table(path: str | PathLike[str], progress: Callable[[float], None] = la
 
 
 @dataclass
-class Table:
+class Table(Whole):
     """The TCP packets of a capture in order of time, one value per packet in the first columns."""
 
     #: Number in the file, from 1; nanoseconds since the capture's first packet.
@@ -92,18 +92,6 @@ class Table:
     end_port: Array
     addresses: list[str]
     first_payload: FirstPayload
-    #: ICMP errors that quote a segment, in order of time.
-    quotes: list[Quote]
-    #: When the first and the last packet of any kind passed, nanoseconds since 1970.
-    began: int
-    ended: int
-    #: Packets of any kind; how many of them have an unknown link type, by that type.
-    packets: int
-    strange: Counter[int]
-    #: Where the file broke; empty when it did not.
-    trouble: str
-    #: Sentences about what is missing or uncertain.
-    warnings: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -121,12 +109,16 @@ class Table:
 
     @cached_property
     def window_shift(self) -> Array:
-        """How far each window is shifted, 0 in a SYN; -1 where a SYN is missing."""
-        if not len(self):
-            return np.empty(0, np.int8)
-        side = self.direction & 1
-        shifts = window_shifts(self.connection, side, self.syn, self.window_scale, self.connections)
-        column = shifts.ravel().take(self.connection * 2 + side)
+        """How far each window is shifted, 0 in a SYN; -1 where a SYN is missing.
+
+        Both SYNs must carry the option, or neither side shifts (RFC 7323 section 2.2).
+        """
+        side, unseen = self.connection * 2 + (self.direction & 1), -2
+        offer = np.full((self.connections, 2), unseen, np.int8)
+        offer.ravel()[side[self.syn[::-1]]] = self.window_scale[::-1]
+        refused, unknown = (offer == -1).any(axis=1), (offer == unseen).any(axis=1)
+        offer[unknown], offer[refused] = -1, 0
+        column: Array = offer.ravel().take(side)
         column[self.syn] = 0
         return column
 
@@ -242,14 +234,12 @@ class _Collected:
         self._syn = _Growing(SYNS)
         self._payload = FirstPayload()
         self._strange: Counter[int] = Counter()
-        self._began: int | None = None
-        self._ended = 0
+        self._began, self._ended = LATEST, 0
 
     def take(self, batch: Batch, share: float) -> None:
         """The packets of one batch; with it `share` of the file has been read, 0 when unknown."""
-        low, high = int(batch.t.min()), int(batch.t.max())
-        self._ended = high if self._began is None else max(self._ended, high)
-        self._began = low if self._began is None else min(self._began, low)
+        self._began = min(self._began, int(batch.t.min()))
+        self._ended = max(self._ended, int(batch.t.max()))
         if batch.link not in LINKS and not knows_link(batch.link):
             self._strange[batch.link] += len(batch)
             return
@@ -286,9 +276,7 @@ class _Collected:
             new["timestamp"] *= new["has_times"]
             new["echo"] *= new["has_times"]
         body, end = headers.body[chosen], (batch.data + batch.stored)[chosen]
-        self._payload.take(
-            batch.memory, len(self._flows), here.start, new["direction"], new["length"], body, end
-        )
+        self._payload.take(batch.memory, len(self._flows), here.start, new, body, end)
         syn = np.flatnonzero(new["flags"] & SYN)
         if len(syn) or options:
             rank = np.arange(len(kept)) if whole else np.cumsum(kept) - 1
@@ -318,7 +306,7 @@ class _Collected:
             rows = np.flatnonzero(np.isin(got["frame"], list(fragments.lengths)))
             got["length"][rows] = [fragments.lengths[each] for each in got["frame"][rows].tolist()]
         first = None if _sort_by_time(got, self._payload) else self._flows.first_seen
-        began = self._began or 0
+        began = self._began if records.packets else 0
         got["t"] -= began
         got["connection"] = connection_numbers(
             len(self._flows), first, *(got[name] for name in ("direction", "flags", "seq", "ack"))
@@ -343,7 +331,7 @@ class _Collected:
             if each >> 32:
                 names.append(inet_ntop(AF_INET6, (high[number] << 64 | low[number]).to_bytes(16)))
             else:
-                names.append(f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
+                names.append(inet_ntop(AF_INET, number.to_bytes(4)))
         return names
 
 
@@ -404,7 +392,8 @@ def connection_numbers(
         return flow if seen is not None else _in_order(flow, first)
     there = np.flatnonzero(odd[flow])
     numbers = flow.copy()
-    segments = cast(Iterable[Segment], _lean(there, direction, flags, seq, ack))
+    columns = (column[there].tolist() for column in (direction, direction ^ 1, flags, seq, ack))
+    segments = cast(Iterable[Segment], map(Lean, *columns))
     numbers[there] = flows + np.array(number_connections(segments), np.int32)
     _, numbers = np.unique(numbers, return_inverse=True)
     return _in_order(numbers, first_of(numbers, int(numbers.max()) + 1))
@@ -422,28 +411,6 @@ def _in_order(numbers: Array, first: Array) -> Array:
     renumbered = np.empty(len(first), np.int32)
     renumbered[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
     return renumbered[numbers]
-
-
-def _lean(there: Array, direction: Array, flags: Array, seq: Array, ack: Array) -> Iterator[Lean]:
-    directions = direction[there].tolist()
-    rest = zip(flags[there].tolist(), seq[there].tolist(), ack[there].tolist(), strict=True)
-    return (Lean(each, each ^ 1, *more) for each, more in zip(directions, rest, strict=True))
-
-
-def window_shifts(connection: Array, side: Array, syn: Array, scale: Array, count: int) -> Array:
-    """How far each side's window is shifted after its SYN, a row for each connection; -1 unknown.
-
-    `syn` are the packets with that flag and `scale` what each offers, -1 for nothing. Both SYNs must
-    carry the option, or neither side shifts (RFC 7323 section 2.2).
-    """
-    unseen = -2
-    offer = np.full((count, 2), unseen, np.int8)
-    offer[connection[syn[::-1]], side[syn[::-1]]] = scale[::-1]
-    refused = (offer == -1).any(axis=1)
-    unknown = (offer == unseen).any(axis=1)
-    offer[unknown] = -1
-    offer[refused] = 0
-    return offer
 
 
 class PairTable:
@@ -536,10 +503,9 @@ class PairTable:
         winners = np.flatnonzero(self._slots[slots] == np.arange(len(slots)))
         numbers = np.arange(self._count, self._count + len(winners), dtype=np.int32)
         while self._count + len(winners) > len(self._first):
-            self._first = np.concatenate([self._first, np.zeros_like(self._first)])
-            self._second = np.concatenate([self._second, np.zeros_like(self._second)])
-            self._at = np.concatenate([self._at, np.zeros_like(self._at)])
-            self._seen = np.concatenate([self._seen, np.zeros_like(self._seen)])
+            for name in ("_first", "_second", "_at", "_seen"):
+                column = getattr(self, name)
+                setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
         self._first[numbers], self._second[numbers] = first[rows[winners]], second[rows[winners]]
         self._slots[slots[winners]] = numbers
         self._at[numbers] = slots[winners]
@@ -566,10 +532,6 @@ def _address(table: Table, other: int) -> Array:
     return names[table.end_address].take(table.direction ^ other)
 
 
-def _port(table: Table, other: int) -> Array:
-    return table.end_port.take(table.direction ^ other)
-
-
 def _of_syn(table: Table, values: Array, without: object = -1) -> Array:
     column = np.full(len(table), without, values.dtype)
     column[table.syn] = values
@@ -586,9 +548,9 @@ def _first_block(table: Table, edges: Array) -> Array:
 MAKERS: dict[str, Callable[[Table], Array] | str] = {
     "frame": "frame", "t": "t", "connection": "connection",
     "source": lambda table: _address(table, 0),
-    "source_port": lambda table: _port(table, 0),
+    "source_port": lambda table: table.end_port.take(table.direction),
     "destination": lambda table: _address(table, 1),
-    "destination_port": lambda table: _port(table, 1),
+    "destination_port": lambda table: table.end_port.take(table.direction ^ 1),
     "flags": "flags", "seq": "seq", "ack": "ack", "window": "window", "window_shift": "window_shift",
     "length": "length",
     "mss": lambda table: _of_syn(table, table.mss),

@@ -16,7 +16,7 @@ from tcplab.capture import recordings
 from tcplab.capture.capture import read_capture
 from tcplab.capture.pcap import pcap_bytes
 from tcplab.capture.plain import Frames
-from tcplab.capture.recordings import SNAPLEN, cut_to, record, wire_delay_ms
+from tcplab.capture.recordings import SNAPLEN, record, wire_delay_ms
 from tcplab.core.segment import FIN, RST, SYN, Endpoint
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Call, Note, SocketSample
@@ -384,7 +384,7 @@ def test_long_packets_are_cut_and_their_length_is_kept(tmp_path):
     whole, cut = tmp_path / "whole.pcap", tmp_path / "cut.pcap"
     told = trace(EXCHANGE + "    1  s PA 201 41 1400\n")
     whole.write_bytes(pcap_bytes(told))
-    cut.write_bytes(cut_to(SNAPLEN, pcap_bytes(told)))
+    cut.write_bytes(pcap_bytes(told, snaplen=SNAPLEN))
     assert max(len(frame.data) for frame in Frames(cut)) == SNAPLEN
     assert [f.wire for f in Frames(cut)] == [f.wire for f in Frames(whole)]
     assert [p.segment for p in read_capture(cut).packets] == [p.segment for p in read_capture(whole).packets]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tcplab.capture.capture import Capture
@@ -22,7 +23,7 @@ from tcplab.capture.findings.story import (
 from tcplab.capture.plain import PlainTable, Quote
 from tcplab.core.segment import Endpoint
 from tcplab.core.trace import Trace
-from tcplab.follow import CLIENT
+from tcplab.follow import CLIENT, SERVER
 from tcplab.model.rules import ACCEPTED
 
 __all__ = ["CODES", "ConnectionFindings", "Diagnosis", "Finding", "diagnose", "findings_of"]
@@ -36,8 +37,8 @@ CODES: dict[str, tuple[Callable[[ConnectionStory], Iterator[Finding]], str]] = {
     "ghost_suspected": (lifecycle.ghost_suspected, "12_ghost_connections"),
     "unanswered_syn": (lifecycle.unanswered_syn, "02_fin_or_rst"),
     "refused": (lifecycle.refused, "02_fin_or_rst"),
-    "reset_by_server": (lifecycle.reset_by_server, "02_fin_or_rst"),
-    "reset_by_client": (lifecycle.reset_by_client, "02_fin_or_rst"),
+    "reset_by_server": (partial(lifecycle.reset_by, side=SERVER), "02_fin_or_rst"),
+    "reset_by_client": (partial(lifecycle.reset_by, side=CLIENT), "02_fin_or_rst"),
     "reset_challenged": (lifecycle.reset_challenged, "13_the_rst_that_did_not_close"),
     "reset_ignored": (lifecycle.reset_ignored, "13_the_rst_that_did_not_close"),
     "half_closed": (lifecycle.half_closed, "02_fin_or_rst"),
@@ -47,8 +48,8 @@ CODES: dict[str, tuple[Callable[[ConnectionStory], Iterator[Finding]], str]] = {
     "keepalive": (silence.keepalive, "03_keepalive"),
     "probe_only": (lifecycle.probe_only, "08_pools_and_probes"),
     "midstream": (lifecycle.midstream, "14_capture_clinic"),
-    "closed_by_server": (lifecycle.closed_by_server, "01_life_of_a_connection"),
-    "closed_by_client": (lifecycle.closed_by_client, "01_life_of_a_connection"),
+    "closed_by_server": (partial(lifecycle.closed_by, side=SERVER), "01_life_of_a_connection"),
+    "closed_by_client": (partial(lifecycle.closed_by, side=CLIENT), "01_life_of_a_connection"),
 }
 #: Connections between two reports of the progress.
 OFTEN = 64

@@ -22,9 +22,6 @@ from tcplab.model.rules import ACCEPTED, CHALLENGED, IGNORED, TIME_WAIT_LENGTH, 
 SAME = 1.4
 
 
-# -- how it begins -------------------------------------------------------------------------------
-
-
 def refused(story: ConnectionStory) -> Iterator[Finding]:
     """A SYN answered by RST+ACK, or by an ICMP error that refuses it."""
     asked: int | None = None
@@ -116,11 +113,10 @@ def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
     if len(data) >= 3 and not heard:
         yield story.finding(
             "cookie_ghost_suspected", [synacks[0], done, *data],
-            "The handshake is complete for the client, but its first data was sent "
-            f"{times(len(data))} and never "
-            "acknowledged: the server may have answered with a SYN cookie while its accept "
-            "queue was full, and "
-            "knows nothing of this connection. A route that died after the handshake looks the same.",
+            f"The handshake is complete for the client, but its first data was sent {times(len(data))} and "
+            "never acknowledged: the server may have answered with a SYN cookie while its accept queue was "
+            "full, and knows nothing of this connection. A route that died after the handshake looks the "
+            "same.",
             attempts=len(data),
         )  # fmt: skip
 
@@ -148,9 +144,8 @@ def midstream(story: ConnectionStory) -> Iterator[Finding]:
     if not story.places(flags=SYN):
         yield story.finding(
             "midstream", [0],
-            "The connection was already open when the capture began: who opened it is a guess "
-            "by the ports, and "
-            "the true size of its windows is unknown.",
+            "The connection was already open when the capture began: who opened it is a guess by the ports, "
+            "and the true size of its windows is unknown.",
         )  # fmt: skip
 
 
@@ -163,15 +158,11 @@ def port_reused(story: ConnectionStory) -> Iterator[Finding]:
     within = story.earlier.by_fin and after < TIME_WAIT_LENGTH
     finding = story.finding(
         "port_reused", [syn],
-        f"The client's port {story.client.port} is used again for the same server "
-        f"{duration(after)} after the "
-        f"last connection ended{', while TIME_WAIT would still last' if within else ''}.",
+        f"The client's port {story.client.port} is used again for the same server {duration(after)} after "
+        f"the last connection ended{', while TIME_WAIT would still last' if within else ''}.",
         after_s=seconds(after), within_time_wait=within,
     )  # fmt: skip
     yield replace(finding, frames=(story.earlier.frame, *finding.frames))
-
-
-# -- how it ends ---------------------------------------------------------------------------------
 
 
 def reset_kind(story: ConnectionStory, place: int) -> str:
@@ -188,26 +179,15 @@ def reset_kind(story: ConnectionStory, place: int) -> str:
 
 _WHY = {
     "abort": "It was a deliberate reset: a program closed with data unread or asked for it, or "
-    "its process or a "
-    "box between ended it.",
+    "its process or a box between ended it.",
     "no_socket": "It was the answer to a segment for which nobody there had a socket any more; "
-    "a firewall that "
-    "rejects looks the same.",
+    "a firewall that rejects looks the same.",
     "keepalive": "Its keepalive probes had gone unanswered, and it gave the connection up.",
 }
 
 
-def reset_by_client(story: ConnectionStory) -> Iterator[Finding]:
-    """The client's RST ended the connection."""
-    yield from _reset_by(story, CLIENT)
-
-
-def reset_by_server(story: ConnectionStory) -> Iterator[Finding]:
-    """The server's RST ended the connection."""
-    yield from _reset_by(story, SERVER)
-
-
-def _reset_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
+def reset_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
+    """A RST of this side ended the connection."""
     for reset in story.resets:
         if reset.verdict == ACCEPTED and reset.sender == side:
             kind = reset_kind(story, reset.place)
@@ -239,8 +219,7 @@ def reset_challenged(story: ConnectionStory) -> Iterator[Finding]:
             yield story.finding(
                 "reset_challenged", [reset.place, reset.proof],
                 f"A RST from the {reset.sender}'s side did not end the connection: it came "
-                f"{_offset(reset.offset)} "
-                "the receiver expected, and was answered by a challenge ACK.",
+                f"{_offset(reset.offset)} the receiver expected, and was answered by a challenge ACK.",
                 side=reset.sender, offset=reset.offset,
             )  # fmt: skip
 
@@ -268,17 +247,8 @@ def complete(story: ConnectionStory) -> bool:
     return all(place is not None and story.acknowledged(place) is not None for place in close)
 
 
-def closed_by_client(story: ConnectionStory) -> Iterator[Finding]:
-    """The client sent the first FIN."""
-    yield from _closed_by(story, CLIENT)
-
-
-def closed_by_server(story: ConnectionStory) -> Iterator[Finding]:
-    """The server sent the first FIN."""
-    yield from _closed_by(story, SERVER)
-
-
-def _closed_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
+def closed_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
+    """This side sent the first FIN."""
     close = _close(story)
     if close is None or story.packets[close[0]].sender != side:
         return

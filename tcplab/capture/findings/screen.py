@@ -17,8 +17,8 @@ from tcplab.capture.file import Array
 from tcplab.capture.findings.story import ENDS, PASS, WALK
 from tcplab.capture.table import Table
 from tcplab.core.segment import ACK, FIN, RST, SYN
-from tcplab.core.trace import Packet, Trace
-from tcplab.follow import CLIENT, SERVER, SILENCE
+from tcplab.core.trace import Trace
+from tcplab.follow import SILENCE
 
 #: Distance between two directions on the number line on which all of them follow each other.
 APART = 1 << 34
@@ -58,52 +58,32 @@ def screened(table: Table) -> list[int]:
     back = np.zeros(len(side), bool)
     back[1:] = (at[1:] < reached[:-1]) & (side[1:] == side[:-1])
     walk[side[back] >> 1] = True
-    short = _unacknowledged(walk, side, first, size, seq[first], reached, table.ack[order], flags[order])
-    walk |= short & (closed | _quiet(table, order[first + size - 1]))
+    # What was sent and not acknowledged at the end; a connection with one side only must be walked.
+    last, numbers = first + size - 1, side[first]
+    place = np.full(2 * count, -1, np.int64)
+    place[numbers] = np.arange(len(numbers))
+    peer = place[numbers ^ 1]
+    walk[numbers[peer < 0] >> 1] = True
+    mine = np.flatnonzero(peer >= 0)
+    base = np.repeat(seq[first][peer], size)
+    heard = (table.ack[order] - base).astype(np.int32).astype(np.int64)
+    acked = np.maximum.reduceat(np.where((flags[order] & ACK) != 0, heard, -APART // 4), first)
+    short = np.zeros(count, bool)
+    short[numbers[mine[reached[last[peer[mine]]] > acked[mine]]] >> 1] = True
+    walk |= short & (closed | _quiet(table, order[last]))
     depth: list[int] = np.where(walk, WALK, np.where(closed, ENDS, PASS)).tolist()
     return depth
 
 
 def ends_of(capture: Capture, i: int) -> tuple[Trace, list[int], bool]:
     """Handshake and end of a connection that needs no more, their frames, and whether it carried data."""
-    (client, server), table, rows = capture.connections[i], capture.table, capture.rows(i)
+    table, rows = capture.table, capture.rows(i)
     assert isinstance(table, Table)
     fins = np.flatnonzero(table.flags[rows] & FIN)
     chosen = np.concatenate([rows[: min(HANDSHAKE, int(fins[0]))], rows[fins[0] :]])
-    names = {client: (CLIENT, SERVER), server: (SERVER, CLIENT)}
-    packets = [
-        Packet(t, *names[segment.source], segment, arrives=t)
-        for t, segment in zip(table.values("t", chosen), table.segments(chosen), strict=True)
-    ]
+    packets = capture.passed(i, chosen, table.segments(chosen))
     trace = Trace(capture.name, "capture", packets=packets, end=capture.ended - capture.began)
     return trace, table.values("frame", chosen), bool(table.length[rows].any())
-
-
-def _unacknowledged(
-    walk: Array,
-    side: Array,
-    first: Array,
-    size: Array,
-    begin: Array,
-    reached: Array,
-    ack: Array,
-    flags: Array,
-) -> Array:
-    """The connections with something unacknowledged at the end; those with one side only must be walked."""
-    last = first + size - 1
-    numbers = side[first]
-    place = np.full(2 * len(walk), -1, np.int64)
-    place[numbers] = np.arange(len(numbers))
-    peer = place[numbers ^ 1]
-    alone = peer < 0
-    walk[numbers[alone] >> 1] = True
-    mine = np.flatnonzero(~alone)
-    base = np.repeat(begin[peer], size)
-    heard = np.where((flags & ACK) != 0, (ack - base).astype(np.int32).astype(np.int64), -APART // 4)
-    acked = np.maximum.reduceat(heard, first)
-    short = np.zeros(len(walk), bool)
-    short[numbers[mine[reached[last[peer[mine]]] > acked[mine]]] >> 1] = True
-    return short
 
 
 def _quiet(table: Table, lasts: Array) -> Array:

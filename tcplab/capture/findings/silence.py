@@ -45,11 +45,10 @@ def keepalive_death(story: ConnectionStory) -> Iterator[Finding]:
     interval = (story.packets[end].t - story.packets[probes[0]].t) // len(probes)
     yield story.finding(
         "keepalive_death", story.keepalive_death,
-        f"The {side}'s keepalive asked {times(len(probes))} after {duration(idle)} of silence, "
-        "got no answer, and "
-        "gave the connection up "
-        f"{duration(story.packets[end].t - story.packets[probes[0]].t + idle)} after it "
-        f"last heard from the {OTHER[side]}: ETIMEDOUT for the program. That RST rarely reaches anybody.",
+        f"The {side}'s keepalive asked {times(len(probes))} after {duration(idle)} of silence, got no "
+        "answer, and gave the connection up "
+        f"{duration(story.packets[end].t - story.packets[probes[0]].t + idle)} after it last heard from the "
+        f"{OTHER[side]}: ETIMEDOUT for the program. That RST rarely reaches anybody.",
         side=side, idle_s=seconds(idle), interval_s=seconds(interval), probes=len(probes),
     )  # fmt: skip
 
@@ -73,9 +72,8 @@ def retransmission(story: ConnectionStory) -> Iterator[Finding]:
         longest = max(gaps, default=0)
         yield story.finding(
             "retransmission", repeated,
-            f"The {side} sent data again {times(len(repeated))}, and it was acknowledged in the "
-            "end; the longest wait "
-            f"before another attempt was {duration(longest)}.",
+            f"The {side} sent data again {times(len(repeated))}, and it was acknowledged in the end; the "
+            f"longest wait before another attempt was {duration(longest)}.",
             side=side, count=len(repeated), longest_gap_s=seconds(longest),
         )  # fmt: skip
 
@@ -101,9 +99,8 @@ def dead_peer(story: ConnectionStory) -> Iterator[Finding]:
         waited = story.packets[places[-1]].t - story.packets[places[0]].t
         yield story.finding(
             "dead_peer", places,
-            f"The {side} sent the same data {times(len(places))} within {duration(waited)}, and "
-            "nobody acknowledged "
-            f"it: the {OTHER[side]} or the way to it is dead, or the answers don't pass here.",
+            f"The {side} sent the same data {times(len(places))} within {duration(waited)}, and nobody "
+            f"acknowledged it: the {OTHER[side]} or the way to it is dead, or the answers don't pass here.",
             side=side, attempts=len(places), waited_s=seconds(waited),
         )  # fmt: skip
 
@@ -126,9 +123,8 @@ def idle_then_dead(story: ConnectionStory) -> Iterator[Finding]:
         if idle >= SILENCE:
             yield story.finding(
                 "idle_then_dead", places,
-                f"The connection had worked, was silent for {duration(idle)}, and what the "
-                f"{side} sent then was "
-                "never answered: a firewall or NAT that forgot it is the usual cause; that the "
+                f"The connection had worked, was silent for {duration(idle)}, and what the {side} sent then "
+                "was never answered: a firewall or NAT that forgot it is the usual cause; that the "
                 f"{OTHER[side]} died meanwhile would look the same here.",
                 side=side, idle_s=seconds(idle),
             )  # fmt: skip
@@ -141,8 +137,7 @@ def zero_window(story: ConnectionStory) -> Iterator[Finding]:
         if shut:
             yield story.finding(
                 "zero_window", shut,
-                f"The {side} had no room for more data, for {duration(total)} in all: its "
-                "program reads too slowly "
-                f"or not at all, and the {OTHER[side]} must wait.",
+                f"The {side} had no room for more data, for {duration(total)} in all: its program reads too "
+                f"slowly or not at all, and the {OTHER[side]} must wait.",
                 side=side, stalled_s=seconds(total),
             )  # fmt: skip

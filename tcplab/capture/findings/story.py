@@ -143,21 +143,19 @@ def _meaning(finding: Finding, error: Quote) -> str:
 #: Products by their ports that speak another one's protocol.
 SPEAKS = {"PgBouncer": "PostgreSQL", "CockroachDB": "PostgreSQL", "Redis Sentinel": "Redis"}
 
-#: PostgreSQL's frontend messages without a type: length, then 3.x, or one of the request codes for
-#: cancelling, TLS and GSSAPI (src/include/libpq/pqcomm.h).
-_POSTGRES = re.compile(rb"\0\0[\0-\x27].(?:\0\x03..|\x04\xd2\x16[\x2e-\x30])", re.S)
-#: Redis: an array of strings (RESP, redis.io/docs/latest/develop/reference/protocol-spec).
-_REDIS = re.compile(rb"\*[1-9]\d{0,6}\r\n\$\d{1,9}\r\n")
-#: Oracle Net: a CONNECT packet (type 1) without checksums, of version 300 to 399.
-_ORACLE = re.compile(rb"..\0\0\x01.\0\0\x01[\x2c-\x8f]", re.S)
-#: SQL Server: PRELOGIN (type 18), one whole message, whose first option is the version (MS-TDS 2.2.6.5).
-_SQL_SERVER = re.compile(rb"\x12\x01..\0\0[\0\x01]\0\0..\0\x06", re.S)
-#: MongoDB: length, request, an answer to nothing, then OP_QUERY, OP_COMPRESSED or OP_MSG.
-_MONGODB = re.compile(rb"...[\0-\x02].{4}\0{4}(?:\xd4\x07|\xdc\x07|\xdd\x07)\0\0", re.S)
 BY_CLIENT = {
-    "PostgreSQL": _POSTGRES, "Redis": _REDIS, "Oracle": _ORACLE, "SQL Server": _SQL_SERVER,
-    "MongoDB": _MONGODB,
-}  # fmt: skip
+    # PostgreSQL's frontend messages without a type: length, then 3.x, or one of the request codes for
+    # cancelling, TLS and GSSAPI (src/include/libpq/pqcomm.h).
+    "PostgreSQL": re.compile(rb"\0\0[\0-\x27].(?:\0\x03..|\x04\xd2\x16[\x2e-\x30])", re.S),
+    # Redis: an array of strings (RESP, redis.io/docs/latest/develop/reference/protocol-spec).
+    "Redis": re.compile(rb"\*[1-9]\d{0,6}\r\n\$\d{1,9}\r\n"),
+    # Oracle Net: a CONNECT packet (type 1) without checksums, of version 300 to 399.
+    "Oracle": re.compile(rb"..\0\0\x01.\0\0\x01[\x2c-\x8f]", re.S),
+    # SQL Server: PRELOGIN (type 18), one whole message, whose first option is the version (MS-TDS 2.2.6.5).
+    "SQL Server": re.compile(rb"\x12\x01..\0\0[\0\x01]\0\0..\0\x06", re.S),
+    # MongoDB: length, request, an answer to nothing, then OP_QUERY, OP_COMPRESSED or OP_MSG.
+    "MongoDB": re.compile(rb"...[\0-\x02].{4}\0{4}(?:\xd4\x07|\xdc\x07|\xdd\x07)\0\0", re.S),
+}
 #: MySQL's greeting (protocol 10, a version of printable characters) or a refusal instead of it (error
 #: 1000 to 4999): the first packet that the server sends. MariaDB names itself in its version.
 BY_SERVER = {
