@@ -243,7 +243,7 @@ class _Section:
         for i in np.flatnonzero(kinds == plain.INTERFACE).tolist():
             body = bytes(window.memory[starts[i] + 8 : starts[i] + sizes[i] - 4])
             plain.add_interface(self._records.name, self._interfaces, body, self._order)
-        packets = np.flatnonzero(np.isin(kinds, plain.PACKETS))
+        packets = np.flatnonzero(np.logical_or.reduce([kinds == each for each in plain.PACKETS]))
         if len(packets):
             known = np.cumsum(kinds == plain.INTERFACE)[packets] + self._before
             yield from self._packets(window, starts[packets], kinds[packets], sizes[packets], known)
@@ -303,7 +303,8 @@ class _Section:
         t = np.empty(len(number), np.int64)
         of_packet = np.array([each.resolution for each in self._interfaces], np.uint8)[number]
         for each in {each.resolution for each in self._interfaces}:
-            chosen = np.flatnonzero(of_packet == each)
+            is_its = of_packet == each
+            chosen = slice(None) if is_its.all() else np.flatnonzero(is_its)
             mine, factor = ticks[chosen], 10 ** max(9 - each, 0)
             if each <= 9:
                 late = mine > plain.LATEST // factor
