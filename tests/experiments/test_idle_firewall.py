@@ -118,3 +118,9 @@ def test_an_idle_timer_shorter_than_a_handshake_is_refused():
         "firewall_idle_s = 1 is over before the server has answered at all: more than 2.25 s at "
         "latency_ms = 500, or 0 (never)."
     )
+
+
+def test_one_retransmission_at_a_second_of_latency_is_refused_in_a_sentence():
+    with pytest.raises(ParameterError, match="retries2 = 1 gives up before the first answer can arrive"):
+        IdleFirewall(latency_ms=1000, retries2=1)
+    assert outcome(IdleFirewall, latency_ms=1000, retries2=2)["error"] == "ETIMEDOUT"
