@@ -96,8 +96,8 @@ class IdleFirewall(KeepaliveParameters, Experiment):
         self.probes_as_linux_does("keepalive_idle_s")
         if self.retries2 == 1 and self.latency_ms >= 1000:
             raise ParameterError(
-                f"retries2 = 1 gives up before the first answer can arrive at latency_ms = {self.latency_ms:g}: "
-                "2 or more, or a latency below 1000 ms."
+                "retries2 = 1 gives up before the first answer can arrive at "
+                f"latency_ms = {self.latency_ms:g}: 2 or more, or a latency below 1000 ms."
             )
         least = 4 * self.latency_ms / 1000 + DELAYED_ACK_S
         if 0 < self.firewall_idle_s <= least:
