@@ -117,7 +117,7 @@ class Shell(Displayed, Quiet, widgets.VBox):
             refuse(mistake(self.subject, error))
 
     def _repr_html_(self) -> str:
-        return str(self.status.value)
+        return str(self.status.value) or paragraph(self.sentence)
 
     def __repr__(self) -> str:
         return self.sentence
