@@ -46,3 +46,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs Linux")
     if item.get_closest_marker("browser"):
         need("chromium")
+
+
+#: Files that take a minute or more, the longest first: begun last, one of them would keep a single worker busy.
+LONGEST = (
+    "test_lessons_in_browser.py", "test_lessons_in_site.py", "test_course_in_browser.py", "test_table.py",
+    "test_agree.py", "test_linux_bench.py", "test_databases.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
