@@ -48,7 +48,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         need("chromium")
 
 
-#: Files that take a minute or more, the longest first: begun last, one of them would keep a single worker busy.
+#: Files that take a minute or more, the longest first: begun last, one of them would keep one worker busy.
 LONGEST = (
     "test_lessons_in_browser.py", "test_lessons_in_site.py", "test_course_in_browser.py", "test_table.py",
     "test_agree.py", "test_linux_bench.py", "test_databases.py",
