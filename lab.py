@@ -202,7 +202,10 @@ def test(arguments):
     setup = Setup()
     setup.ready()
     notebooks = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
-    return start(setup, ["pytest"] + notebooks + ["-n", "3", "--dist", "loadfile"] + arguments)
+    return start(
+        setup,
+        ["pytest"] + notebooks + ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"] + arguments,
+    )
 
 
 def site(arguments):

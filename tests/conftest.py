@@ -51,7 +51,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 #: Files that take a minute or more, the longest first: begun last, one of them would keep one worker busy.
 LONGEST = (
     "test_lessons_in_browser.py", "test_lessons_in_site.py", "test_course_in_browser.py", "test_table.py",
-    "test_agree.py", "test_linux_bench.py", "test_databases.py",
+    "test_agree.py", "test_databases.py", "test_browser.py", "test_topology_in_browser.py",
+    "test_clinic_in_browser.py", "test_teaching_in_browser.py",
 )  # fmt: skip
 
 
