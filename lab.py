@@ -202,10 +202,7 @@ def test(arguments):
     setup = Setup()
     setup.ready()
     notebooks = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
-    return start(
-        setup,
-        ["pytest"] + notebooks + ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"] + arguments,
-    )
+    return start(setup, ["pytest"] + notebooks + ["-n", "2", "--dist", "loadfile"] + arguments)
 
 
 def site(arguments):

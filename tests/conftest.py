@@ -46,16 +46,3 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs Linux")
     if item.get_closest_marker("browser"):
         need("chromium")
-
-
-#: Files that take a minute or more, the longest first: begun last, one of them would keep one worker busy.
-LONGEST = (
-    "test_lessons_in_browser.py", "test_lessons_in_site.py", "test_course_in_browser.py", "test_table.py",
-    "test_agree.py", "test_databases.py", "test_browser.py", "test_topology_in_browser.py",
-    "test_clinic_in_browser.py", "test_teaching_in_browser.py",
-)  # fmt: skip
-
-
-def pytest_collection_modifyitems(items):
-    place = {name: i for i, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))

@@ -195,8 +195,8 @@ class Displayed:
         return self
 
     def _repr_html_(self) -> str:
-        """What stands for the widget; a subclass may have a `_repr_svg_` too."""
-        raise NotImplementedError
+        """The widget as static HTML, here its text; a subclass may have a `_repr_svg_` too."""
+        return paragraph(repr(self))
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         widget = self.widget()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
@@ -137,7 +138,7 @@ def mistake(subject: str, error: Exception) -> str:
     return f"With {subject} tcplab itself makes a mistake ({type(error).__name__}: {error})."
 
 
-class Panel:
+class Panel(ABC):
     """What one tab of an explorer shows of a run: `widget`, filled by `refresh`."""
 
     title = ""
@@ -145,13 +146,13 @@ class Panel:
     #: It takes the whole run, however long; the others get the part that can be looked at.
     whole_run = False
 
+    @abstractmethod
     def refresh(self, experiment: Any, trace: Trace) -> None:
         """Show this run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def empty(self) -> None:
         """Show no run at all."""
-        raise NotImplementedError
 
 
 class Tabs(widgets.Tab):
