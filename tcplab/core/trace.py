@@ -97,6 +97,55 @@ class Note(NamedTuple):
     text: str
 
 
+class Activity(NamedTuple):
+    """What a program does from `t` on, until its next activity: what no call and no segment shows."""
+
+    t: int
+    host: str
+    #: `idle`, `works`, `waits` (in a call) or `reads`.
+    kind: str
+    #: The same thing in one to three wordings, the longest first: a picture takes the one that fits.
+    words: tuple[str, ...]
+    #: Whether it holds locks meanwhile.
+    locks: bool = False
+
+
+class Deadline(NamedTuple):
+    """A limit that no timer in ss shows, set at `t`; the next one of that name on that host replaces it."""
+
+    t: int
+    host: str
+    #: `user timeout`, `data timer` (a proxy's), `connection check` (PostgreSQL looks at its socket).
+    name: str
+    #: When it is over, nanoseconds; `t` itself: from then on there is none.
+    due: int
+
+
+class Break(NamedTuple):
+    """Something that ends or cuts a path, a host or a connection: what an answer counts from."""
+
+    t: int
+    #: The host or middlebox where it happens.
+    host: str
+    #: `unplugged`, `plugged`, `rebooted`, `moved`, `killed`, `forgot`, `firewall rule` or `forged`.
+    kind: str
+    words: str
+
+
+class Answer(NamedTuple):
+    """What an experiment is about, as an interval: from the break to the moment of truth."""
+
+    start: int
+    #: None: still so when the run ends.
+    end: int | None
+    #: Who gets to know, or waits.
+    host: str
+    #: ``ETIMEDOUT after 2 min 30 s``.
+    words: str
+    #: The answer's own number, nanoseconds, where it is not `end - start`.
+    measure: int | None = None
+
+
 class Relative(NamedTuple):
     """Sequence numbers counted from the start of the connection, as Wireshark shows them."""
 
@@ -125,6 +174,13 @@ class Trace:
     sockets: list[SocketSample] = field(default_factory=list)
     counters: list[CounterSample] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    #: What programs do between and inside their calls, and what a host's program is called where it is not
+    #: just "server's program".
+    activities: list[Activity] = field(default_factory=list)
+    programs: dict[str, str] = field(default_factory=dict)
+    #: Calls that never returned: `t` is when the run ended, the result is empty.
+    pending: list[Call] = field(default_factory=list)
+    deadlines: list[Deadline] = field(default_factory=list)
     #: The experiment's named results; empty for a capture.
     outcome: Mapping[str, Any] = field(default_factory=dict)
     #: Named curves of a fleet study; empty where there are segments.
