@@ -168,14 +168,17 @@ class LinuxHost(SocketHost):
         began = self.bench.clock.now()
         error = connecting.connect_ex(remote)
         connection = LinuxConnection(self, connecting, remote)
+        call = options.connect_says(remote, bind)
         if error == errno.EINPROGRESS:
             self.touched()
+            waiting = self.begin(call, connection.local.port, began)
             await connection.ready(write=True)
+            self.end_calls(waiting)
             error = connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         elif error:  # no port: the socket is useless, and what it is bound to is free again
             connecting.close()
         result = Result(error=namespaces.errno_name(OSError(error, "")) if error else None)
-        self.record(options.connect_says(remote, bind), result.error or "ok", began, connection.local.port)
+        self.record(call, result.error or "ok", began, connection.local.port)
         return result, connection
 
     def reboot(self) -> None:
@@ -408,7 +411,7 @@ class LinuxBench(Bench):
         for host in self._hosts:
             self._sample(host)
         self._count()
-        self.trace.end = self.clock.now()
+        self.finish()
         self.wire.close()
         for host in self._hosts:
             host.shut_down()

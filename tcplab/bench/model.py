@@ -203,10 +203,12 @@ class ModelHost(Host):
             self.record(call, error.errno, began, 0)
             useless = Socket(stack, Endpoint(ANY, 0), remote, wants, 0)
             return Result(error=error.errno), ModelConnection(self, useless)
+        waiting = self.begin(call, socket.local.port, began)
         self.settle()
         while socket.state == SYN_SENT:
             await self.changed(socket)
         failed = socket.take_error()
+        self.end_calls(waiting)
         self.record(call, failed or "ok", began, socket.local.port)
         return Result(error=failed), ModelConnection(self, socket)
 
@@ -366,8 +368,8 @@ def run_on_model(story: script.Story, *, timer_delay: float = 0, delayed_host: s
                 raise
             # SimPy has run out of events, and the script has not ended.
             raise script.ScriptError("the script waits for something that never comes") from error
+        bench.finish()
         trace = bench.trace
-        trace.end = bench.env.now
         trace.warnings += story.ignored_by_release()
     finally:
         if collecting:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, seq_add
 from tcplab.core.text import SECOND
-from tcplab.core.trace import Call, Note, Trace
+from tcplab.core.trace import Activity, Call, Note, Trace
 from tcplab.route.cable import Cable, Rule
 from tcplab.route.middlebox import Middlebox
 
@@ -153,6 +153,8 @@ class Connection(ABC):
     host: Host
     local: Endpoint
     remote: Endpoint
+    #: Its calls that have not returned.
+    _unreturned: tuple[Call, ...] = ()
 
     @property
     def port(self) -> int:
@@ -180,12 +182,17 @@ class Connection(ABC):
 
     async def _call(self, text: str, verb: str, *arguments: Any) -> Result:
         """Make a call and write into the trace what came back."""
-        began = self.host.bench.nanoseconds()
+        call = self.host.begin(text, self.port)
+        self._unreturned += (call,)
         result = await self._perform(verb, *arguments)
         says = "ok"
         if verb in ("send", "receive"):
             says = "end of file" if verb == "receive" and not result.value else str(result.value)
-        self.host.record(text, result.error or says, began, self.port)
+        # With its socket a program gives up what still waits for it.
+        over = self._unreturned if verb in ("close", "reset", "kill") else (call,)
+        self._unreturned = tuple(each for each in self._unreturned if each not in over)
+        self.host.end_calls(*over)
+        self.host.record(text, result.error or says, call.began, self.port)
         return result
 
     async def send(self, length: int) -> Result:
@@ -285,9 +292,10 @@ class Listener(ABC):
 
     async def accept(self) -> Connection:
         """accept(): wait for the next established connection."""
-        began = self.host.bench.nanoseconds()
+        call = self.host.begin("accept()", self.port)
         connection = await self._accept()
-        self.host.record("accept()", "ok", began, self.port)
+        self.host.end_calls(call)
+        self.host.record("accept()", "ok", call.began, self.port)
         return connection
 
     async def close(self) -> Result:
@@ -382,6 +390,20 @@ class Host(ABC):
 
     @abstractmethod
     def _apply_rule(self, rule: Rule) -> None: ...
+
+    def begin(self, call: str, port: int, began: int | None = None) -> Call:
+        """Write a call into the trace that may never return: it is pending until `end_calls`."""
+        now = self.bench.nanoseconds() if began is None else began
+        begun = Call(now, now, self.name, call, "", port)
+        self.bench.trace.pending.append(begun)
+        return begun
+
+    def end_calls(self, *calls: Call) -> None:
+        """These are pending no more."""
+        pending = self.bench.trace.pending
+        for call in calls:
+            if call in pending:
+                pending.remove(call)
 
     def record(self, call: str, result: str, began: int, port: int) -> None:
         """Write a call that has returned into the trace."""
@@ -487,6 +509,28 @@ class Bench(ABC):
         """The scene is set: what the experiment is about begins here."""
         self.drain()
         self.trace.watched_from = self.nanoseconds()
+
+    def call_program(self, host: Host, name: str) -> None:
+        """What the program on a host is called in pictures, where it is not `server's program`."""
+        self.trace.programs[host.name] = name
+
+    def does(
+        self,
+        host: Host,
+        kind: Literal["idle", "works", "waits", "reads"],
+        *words: str,
+        locks: bool = False,
+    ) -> None:
+        """From now on the program on a host does this, which no call shows.
+
+        `words`: the same in one to three wordings, the longest first. `locks`: it holds locks meanwhile.
+        """
+        self.trace.activities.append(Activity(self.nanoseconds(), host.name, kind, words, locks))
+
+    def finish(self) -> None:
+        """The run ends now, and with it the calls that still wait."""
+        self.trace.end = self.nanoseconds()
+        self.trace.pending = [call._replace(t=self.trace.end) for call in self.trace.pending]
 
     def note(self, host: Host | None, text: str) -> None:
         """Write a remark into the trace, for pictures and for the experiment's own outcome."""

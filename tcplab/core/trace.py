@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from tcplab.core.segment import ACK, SYN, Endpoint, Segment
+from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
 from tcplab.core.text import SECOND
 
 
@@ -127,9 +127,29 @@ class Break(NamedTuple):
     t: int
     #: The host or middlebox where it happens.
     host: str
-    #: `unplugged`, `plugged`, `rebooted`, `moved`, `killed`, `forgot`, `firewall rule` or `forged`.
+    #: `unplugged`, `plugged`, `rebooted`, `moved`, `killed`, `closed`, `forgot`, `firewall rule` or `forged`.
     kind: str
     words: str
+
+
+#: How a note or a call begins that breaks something; the kind and the words of its `Break`.
+_BREAKS = (
+    ("unplugged", "unplugged", "{host}: cable out"),
+    ("plugged in again", "plugged", "{host}: cable in again"),
+    ("rebooted", "rebooted", "{host} reboots"),
+    ("takes over address", "moved", "{host}'s address moves"),
+    ("killed (SIGKILL)", "killed", "{host}: kill -9"),
+    ("listener killed (SIGKILL)", "killed", "{host}: kill -9 of the listener"),
+    ("forgets", "forgot", "the {host} forgets"),
+    ("firewall rule: DROP", "firewall rule", "{host}'s firewall drops"),
+    ("firewall rule: REJECT", "firewall rule", "{host}'s firewall rejects"),
+)
+#: The first of these is the break where nothing else breaks.
+_CLOSES = (
+    ("close() with SO_LINGER 0", "closed", "{host} closes with a RST"),
+    ("close()", "closed", "{host} closes"),
+    ("shutdown(SHUT_WR)", "closed", "{host} shuts down its sending side"),
+)
 
 
 class Answer(NamedTuple):
@@ -224,6 +244,35 @@ class Trace:
     def end_of_socket(self, host: str) -> SocketSample | None:
         """When a host's first connection was gone, or None while it still stands."""
         return next((s for s in self.sockets if s.host == host and s.state == "CLOSED"), None)
+
+    def breaks(self) -> list[Break]:
+        """What broke, in order of time; without anything else, the first close() that was watched.
+
+        Read from notes, calls and forged segments, so that a recording tells it as well.
+        """
+        happened = [(note.t, note.host, note.text) for note in self.notes]
+        happened += [(call.t, call.host, call.call) for call in self.calls]
+        found = [broken for each in happened if (broken := self._break(*each, _BREAKS))]
+        found += [
+            Break(p.t, p.receiver, "forged", "a forged RST" if p.segment.flags & RST else "a late segment")
+            for p in self.packets
+            if p.kind == "forged"
+            and self.hosts.get(p.sender)  # what a middlebox sends follows its forgetting
+        ]
+        if not found:
+            calls = (c for c in self.calls if c.t >= self.watching_since)
+            closes = (broken for c in calls if (broken := self._break(c.t, c.host, c.call, _CLOSES)))
+            found = [first] if (first := next(closes, None)) else []
+        return sorted(found)
+
+    def _break(self, t: int, host: str, text: str, table: tuple[tuple[str, str, str], ...]) -> Break | None:
+        found = next(((kind, words) for begins, kind, words in table if text.startswith(begins)), None)
+        if found is None:
+            return None
+        kind, words = found
+        if kind == "moved":  # it is the old owner that can't be reached any more
+            host = next((name for name, address in self.hosts.items() if text.endswith(f" {address}")), host)
+        return Break(t, host, kind, words.format(host=host))
 
     def relative(self) -> list[Relative]:
         """Relative numbers of every packet, in their order.

@@ -61,8 +61,8 @@ class DeadPeer(KeepaliveParameters, Experiment):
         client_host.set(tcp_retries2=self.retries2)
         client, server = await client_host.open(server_host, self.options())
         await client.exchange(server, REQUEST_BYTES)
-        server_host.unplug()
         bench.watch_from_now()
+        server_host.unplug()
         await client.send(REQUEST_BYTES)
         if not (await client.wait_until_broken(self.watch())).ok:
             await client.receive()

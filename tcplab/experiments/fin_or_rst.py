@@ -94,6 +94,7 @@ class FinOrRst(Experiment):
         await bench.sleep(0.5)
 
     async def _never_connects(self, bench: Bench, client_host: Host, server_host: Host) -> None:
+        bench.watch_from_now()
         if self.ending == "reject":
             server_host.reject(5432)
         elif self.ending == "drop":

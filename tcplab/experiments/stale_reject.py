@@ -75,8 +75,8 @@ class StaleReject(Experiment):
         client, server = await client_host.open(server_host)
         await client.exchange(server, REQUEST_BYTES, RESPONSE_BYTES)
         await bench.sleep(0.05 + self.latency_ms / 1000)  # nothing is on the wire while rules are changed
-        client_host.reject(client.port, times=1)
         bench.watch_from_now()
+        client_host.reject(client.port, times=1)
         end = bench.now() + self.watch()
         await bench.together(
             self._ask(bench, client, end), self._listen(bench, client, end), self._answer(bench, server, end)

@@ -47,6 +47,7 @@ class UnansweredConnect(Experiment):
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
         client_host.set(tcp_syn_retries=self.syn_retries, tcp_syn_linear_timeouts=self.linear_timeouts)
+        bench.watch_from_now()
         if self.fate == "drop":
             server_host.drop(5432)
         elif self.fate == "reject":

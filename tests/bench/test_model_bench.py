@@ -11,6 +11,7 @@ from tcplab.bench.model import run_on_model
 from tcplab.bench.script import ScriptError, SocketOptions
 from tcplab.core.knobs import ParameterError
 from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.trace import Activity
 
 # -- time -----------------------------------------------------------------------------------------
 
@@ -571,3 +572,54 @@ def test_run_reads_kinds_and_outcome():
 def test_a_bench_that_does_not_exist():
     with pytest.raises(ParameterError, match=r"bench = 'moon' is not one of .*model"):
         run(Scripted(connected), bench="moon")
+
+
+# --- what programs do, and calls that never return ---
+
+
+def test_what_a_program_does_is_in_the_trace():
+    async def script(bench):
+        client, _ = bench.hosts("client", "server")
+        bench.call_program(client, "the report")
+        bench.does(client, "idle", "idle in the pool", "idle")
+        await bench.sleep(2)
+        bench.does(client, "works", "the query runs", locks=True)
+
+    trace = play(script)[1]
+    assert trace.programs == {"client": "the report"}
+    assert trace.activities == [
+        Activity(0, "client", "idle", ("idle in the pool", "idle")),
+        Activity(2 * SECOND, "client", "works", ("the query runs",), True),
+    ]
+
+
+def test_a_call_that_never_returns_is_pending_until_the_run_ends():
+    async def script(bench):
+        client, server, listener = await connected(bench)
+        client.host.bench.watch_from_now()
+        server.host.drop(7777)
+        await bench.together(
+            bench.within(1, client.receive()),
+            bench.within(2, listener.accept()),
+            bench.within(3, client.host.connect(server.host, 7777)),
+        )
+
+    trace = play(script)[1]
+    began, end = trace.watched_from, trace.watched_from + 3 * SECOND
+    assert [(c.host, c.call, c.result, c.began, c.t) for c in trace.pending] == [
+        ("client", "recv()", "", began, end),
+        ("server", "accept()", "", began, end),
+        ("client", "connect(10.0.0.2:7777)", "", began, end),
+    ]
+    assert all(call.t < began for call in trace.calls)
+
+
+def test_a_program_that_closes_its_socket_waits_for_it_no_more():
+    async def script(bench):
+        client, server, _ = await connected(bench)
+        await bench.first(client.receive(), bench.sleep(1))
+        await server.kill()
+        await bench.first(client.receive(), bench.sleep(1))
+        await client.close()
+
+    assert play(script)[1].pending == []

@@ -2,12 +2,13 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplab.core.segment import Endpoint
+from tcplab.core.segment import ACK, RST, Endpoint, Segment
 from tcplab.core.text import MILLISECOND, SECOND
-from tcplab.core.trace import Call, CounterSample, SocketSample, Trace
+from tcplab.core.trace import Call, CounterSample, Note, Packet, SocketSample, Trace
 from transcript import EXCHANGE, HANDSHAKE, trace
 
 HERE, THERE = Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432)
@@ -166,3 +167,69 @@ def test_json_is_the_agreed_object():
     last = printed["segments"][-1]
     assert (last["arrives"], last["fate"]) == (None, "dropped_by:firewall")
     assert (last["seq"], last["length"]) == (41, 10)
+
+
+# --- what broke ---
+
+
+def happened(*calls, notes=(), **more):
+    """A trace of calls (t, host, call) and notes (t, host, text), between a client and two servers."""
+    hosts = {"client": "10.0.0.1", "firewall": "", "server": "10.0.0.2", "new owner": "10.0.0.3"}
+    made = [Call(t * SECOND, t * SECOND, host, call, "ok") for t, host, call in calls]
+    noted = [Note(t * SECOND, host, text) for t, host, text in notes]
+    return Trace("x", "model", hosts=hosts, calls=made, notes=noted, watched_from=2 * SECOND, **more)
+
+
+def broke(trace):
+    return [(each.t // SECOND, each.host, each.kind, each.words) for each in trace.breaks()]
+
+
+@pytest.mark.parametrize(
+    ("host", "text", "where", "kind", "words"),
+    [
+        ("server", "unplugged", "server", "unplugged", "server: cable out"),
+        ("server", "plugged in again", "server", "plugged", "server: cable in again"),
+        ("server", "rebooted: no socket is left", "server", "rebooted", "server reboots"),
+        ("new owner", "takes over address 10.0.0.2", "server", "moved", "server's address moves"),
+        ("firewall", "forgets the connection: its idle timer is over", "firewall", "forgot",
+         "the firewall forgets"),
+        ("server", "firewall rule: DROP port 5432", "server", "firewall rule", "server's firewall drops"),
+        ("client", "firewall rule: REJECT port 40000, only the next segment with data", "client",
+         "firewall rule", "client's firewall rejects"),
+    ],
+)  # fmt: skip
+def test_a_note_that_breaks_something(host, text, where, kind, words):
+    assert broke(happened(notes=[(3, host, text), (4, "", "a remark")])) == [(3, where, kind, words)]
+
+
+def test_a_recorded_capture_has_the_same_as_calls():
+    assert broke(happened((3, "server", "unplugged"))) == [(3, "server", "unplugged", "server: cable out")]
+
+
+def test_a_kill_is_a_break_and_a_close_only_where_nothing_else_broke():
+    kills = [(3, "client", "killed (SIGKILL)"), (4, "server", "listener killed (SIGKILL)")]
+    assert broke(happened(*kills, (5, "server", "close()"))) == [
+        (3, "client", "killed", "client: kill -9"),
+        (4, "server", "killed", "server: kill -9 of the listener"),
+    ]
+    before_it_was_watched = (1, "client", "close()")
+    closes = (3, "server", "shutdown(SHUT_WR)"), (4, "client", "close()")
+    assert broke(happened(before_it_was_watched, *closes)) == [
+        (3, "server", "closed", "server shuts down its sending side")
+    ]
+    reset = (3, "server", "close() with SO_LINGER 0")
+    assert broke(happened(reset)) == [(3, "server", "closed", "server closes with a RST")]
+    assert happened(before_it_was_watched).breaks() == []
+
+
+def test_a_forged_rst_is_a_break_unless_a_middlebox_sent_it():
+    rst = Segment(THERE, HERE, 1, 0, RST, 0)
+    late = Segment(THERE, HERE, 1, 0, ACK, 500, 200)
+    packets = [
+        Packet(3 * SECOND, "server", "client", rst, kind="forged"),
+        Packet(4 * SECOND, "firewall", "client", rst, kind="forged"),
+        Packet(5 * SECOND, "server", "client", late, kind="forged"),
+    ]
+    assert broke(happened(packets=packets)) == [
+        (3, "client", "forged", "a forged RST"), (5, "client", "forged", "a late segment"),
+    ]  # fmt: skip
