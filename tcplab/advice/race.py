@@ -16,7 +16,7 @@ SILENCE, PROBES, TIMER, MIDDLEBOX = "silence", "probes", "timer", "middlebox"
 
 
 @dataclass(frozen=True)
-class Lane:
+class RaceLane:
     """One timer, or one length of silence."""
 
     name: str
@@ -33,7 +33,7 @@ class LegLanes:
     """The lanes of one leg."""
 
     name: str
-    lanes: tuple[Lane, ...]
+    lanes: tuple[RaceLane, ...]
 
 
 #: What the timer of a middlebox does, and its name as a winner, by what restarts it.
@@ -42,7 +42,7 @@ _MIDDLEBOXES = {
     "requests": ("without a request, closes after", SERVER),
 }  # fmt: skip
 #: A lane, the timer as a check names its winner, and the side, middlebox or setting of it.
-_Timer = tuple[Lane, str, str]
+_Timer = tuple[RaceLane, str, str]
 
 
 def race(advice: Advice) -> tuple[LegLanes, ...]:
@@ -53,7 +53,7 @@ def race(advice: Advice) -> tuple[LegLanes, ...]:
     )
 
 
-def _decided(timers: Iterable[_Timer], broken: Iterable[Check], leg: str, first: bool) -> Iterator[Lane]:
+def _decided(timers: Iterable[_Timer], broken: Iterable[Check], leg: str, first: bool) -> Iterator[RaceLane]:
     here = [check for check in broken if check.leg == leg or (first and not check.leg)]
     for lane, timer, side in timers:
         names = [each.name for each in here if each.winner == timer and _is_about(each, timer, side)]
@@ -99,14 +99,14 @@ def _keepalive(product: str, end: KeepaliveDefaults | None, side: str, advice: A
     env = advice.environment
     name = f"{title(product)}'s keepalive ({side})"
     if end is None:
-        return Lane(name, PROBES, ((inf, "off: never asks"),)), KEEPALIVE, side
+        return RaceLane(name, PROBES, ((inf, "off: never asks"),)), KEEPALIVE, side
     asks = [(end.probe_after(0), "asks after")]
     if env.lost_probes:
         asks.append((end.probe_after(env.lost_probes), f"with {env.lost_probes} lost"))
     gives_up = runs.probes_unanswered(end, env.linux).after_s
     # Where the user timeout ends it before, there is no such retry.
     instants = [each for each in asks if each[0] < gives_up]
-    return Lane(name, PROBES, (*instants, (gives_up, "gives up"))), KEEPALIVE, side
+    return RaceLane(name, PROBES, (*instants, (gives_up, "gives up"))), KEEPALIVE, side
 
 
 def _server_timers(force: InForce, server: str) -> Iterator[_Timer]:
@@ -133,5 +133,5 @@ def _pool(force: InForce, inequalities: Inequalities) -> Iterator[_Timer]:
         yield _lane(who, acquire or inf, "a borrower waits"), who, ""
 
 
-def _lane(name: str, seconds: float, does: str, kind: str = TIMER) -> Lane:
-    return Lane(name, kind, ((seconds, does),))
+def _lane(name: str, seconds: float, does: str, kind: str = TIMER) -> RaceLane:
+    return RaceLane(name, kind, ((seconds, does),))

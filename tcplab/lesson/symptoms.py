@@ -63,7 +63,7 @@ class Symptom:
 
 
 @dataclass(frozen=True)
-class Mark:
+class PhaseMark:
     """A place on the ruler of seconds."""
 
     #: The times; infinite for a wait that never ends.
@@ -107,10 +107,12 @@ def errnos() -> dict[int, tuple[str, str]]:
 
 
 @cache
-def marks() -> tuple[Mark, ...]:
+def marks() -> tuple[PhaseMark, ...]:
     """The ruler of seconds, shortest first."""
     return tuple(
-        Mark(tuple(row["at"]), row.get("through", False), row["phase"], tuple(row["lessons"]), row["says"])
+        PhaseMark(
+            tuple(row["at"]), row.get("through", False), row["phase"], tuple(row["lessons"]), row["says"]
+        )
         for row in read_table("symptoms.toml")["mark"]
     )
 
@@ -231,13 +233,13 @@ def _symptom_line(row: Symptom) -> str:
     )
 
 
-def _ruler(rows: Sequence[Mark]) -> Shown:
+def _ruler(rows: Sequence[PhaseMark]) -> Shown:
     cells = [[to_html(m.label), to_html(PHASES[m.phase]), to_html(m.says), links(m.lessons)] for m in rows]
     html = table(["seconds", "when", "what it is", "lesson"], cells)
     return Shown("\n".join(map(_mark_line, rows)), html)
 
 
-def _mark_line(mark: Mark) -> str:
+def _mark_line(mark: PhaseMark) -> str:
     unit = "" if math.isinf(mark.at[0]) else " s"
     return f"{mark.label}{unit} ({PHASES[mark.phase]}): {mark.says} Lesson: {names(mark.lessons)}."
 
@@ -303,7 +305,7 @@ def _symptom(row: Symptom) -> str:
     )
 
 
-def _mark(mark: Mark) -> str:
+def _mark(mark: PhaseMark) -> str:
     unit = "" if mark.label == "never" else " s"
     return (
         f'<div class="row"><b>{_numbers(mark.lessons)}</b>'

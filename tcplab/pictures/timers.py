@@ -11,7 +11,7 @@ from html import escape
 from math import inf, log10
 from typing import Any
 
-from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, Lane, LegLanes
+from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, LegLanes, RaceLane
 from tcplab.core.text import in_words
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text
@@ -64,7 +64,7 @@ class _Drawing:
                     ends = [(_x(seconds), top + 0.4), (_x(seconds), self.count - 0.55)]
                     self.walls.add(ends, f"{_short(lane.name)}: {what} {in_words(seconds)}")
 
-    def _draw_lane(self, lane: Lane, y: int) -> None:
+    def _draw_lane(self, lane: RaceLane, y: int) -> None:
         places = [(_x(seconds), seconds, what) for seconds, what in lane.instants]
         first, last = places[0][0], places[-1][0]
         events = [f"{what} {in_words(s)}" if s < inf else what for _, s, what in places]

@@ -6,20 +6,20 @@ import plotly.graph_objects as go
 import pytest
 
 from pictures.drawn import named
-from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, Lane, LegLanes
+from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, LegLanes, RaceLane
 from tcplab.pictures.timers import NEVER, RIGHT, draw_timers
 
 LEGS = (
     LegLanes(
         "application to database",
         (
-            Lane("longest silent query", SILENCE, ((600, "silent for"),)),
-            Lane("a box", MIDDLEBOX, ((350, "forgets after"),)),
-            Lane("keepalive", PROBES, ((300, "asks after"), (975, "gives up")), decides="first; second"),
-            Lane("no keepalive", PROBES, ((inf, "off: never asks"),)),
+            RaceLane("longest silent query", SILENCE, ((600, "silent for"),)),
+            RaceLane("a box", MIDDLEBOX, ((350, "forgets after"),)),
+            RaceLane("keepalive", PROBES, ((300, "asks after"), (975, "gives up")), decides="first; second"),
+            RaceLane("no keepalive", PROBES, ((inf, "off: never asks"),)),
         ),
     ),
-    LegLanes("proxy to database", (Lane("a very long one", TIMER, ((10 * RIGHT, "closes after"),)),)),
+    LegLanes("proxy to database", (RaceLane("a very long one", TIMER, ((10 * RIGHT, "closes after"),)),)),
 )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def test_no_box_no_winner_no_trace_is_missing():
 
 
 def test_long_names_are_cut_and_hostile_ones_are_text():
-    lane = Lane("<b onclick=x>" + "n" * 100, MIDDLEBOX, ((5, "forgets after"),))
+    lane = RaceLane("<b onclick=x>" + "n" * 100, MIDDLEBOX, ((5, "forgets after"),))
     picture = draw_timers([LegLanes("<script>", (lane,))])
     text = " ".join(named(picture, "words")["text"])
     assert "<script>" not in text and "<b onclick" not in text and "…" in text
