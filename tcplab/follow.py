@@ -41,6 +41,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from heapq import heappop, heappush
+from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -592,15 +593,15 @@ class EndStates:
 
     def __init__(self, trace: Trace) -> None:
         self.inferred = trace.bench == "capture"
-        #: The trace; of a capture with the verdicts on its RSTs.
-        self.trace = trace
-        if self.inferred and (resets := Followed(trace).resets):
-            packets = list(trace.packets)
-            for each in resets:
-                packets[each.place] = replace(packets[each.place], verdict=each.verdict)
-            self.trace = replace(trace, packets=packets)
+        packets = list(trace.packets)
+        for each in Followed(trace).resets if self.inferred else ():
+            packets[each.place] = replace(packets[each.place], verdict=each.verdict)
         self._ends: dict[Key, _End] = {}
-        self._walk(self.trace.packets)
+        self._walk(packets)
+        #: The trace; of a capture with the verdicts on its RSTs and the sockets that are inferred.
+        self.trace = trace
+        if self.inferred:
+            self.trace = replace(trace, packets=packets, sockets=self._sockets(trace.end), inferred=True)
 
     def at(self, t: int) -> list[EndState]:
         """Every end that had appeared by `t` (nanoseconds), in order of appearance."""
@@ -623,18 +624,18 @@ class EndStates:
             return sample
         return sample._replace(timer=last.timer, due=last.due, unanswered=last.unanswered)
 
-    def sockets(self) -> list[SocketSample]:
-        """The inferred states as a trace has them, in order of time: what a ladder's bars are drawn from."""
+    def _sockets(self, until: int) -> list[SocketSample]:
+        """States and timers as a trace has them, in order of time; what is in its queues is not known."""
         made = []
-        for end in self._ends.values():
-            before = None
-            for now in end.states:
-                if now.state != before:
-                    made.append(SocketSample(*now[:4], now.state or rules.CLOSED))
-                    over = now.t + rules.TIME_WAIT_LENGTH
-                    if now.state == rules.TIME_WAIT and over < self.trace.end:
-                        made.append(made[-1]._replace(t=over, state=rules.CLOSED))
-                before = now.state
+        for key, end in self._ends.items():
+            changes = [b for a, b in pairwise([None, *end.states]) if b and (not a or a.state != b.state)]
+            moments = {each.t for each in changes}
+            moments |= {each.t + rules.TIME_WAIT_LENGTH for each in changes if each.state == rules.TIME_WAIT}
+            moments |= {t for timer in end.timers for t in (timer.t, timer.due or timer.t)}
+            for t in sorted(t for t in moments if changes and changes[0].t <= t <= until):
+                now = end.states[bisect_right(end.states, t, key=attrgetter("t")) - 1]
+                sample = self.sample(now, t) or SocketSample(t, *key, rules.CLOSED)
+                made.append(sample._replace(t=t, send_q=0))
         return sorted(made, key=attrgetter("t"))
 
     def _walk(self, packets: Sequence[Packet]) -> None:

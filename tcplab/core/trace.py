@@ -192,6 +192,8 @@ class Trace:
     packets: list[Packet] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     sockets: list[SocketSample] = field(default_factory=list)
+    #: Whether `sockets` are inferred from the packets, because only these were captured.
+    inferred: bool = False
     counters: list[CounterSample] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     #: What programs do between and inside their calls, and what a host's program is called where it is not

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -62,17 +62,16 @@ class ReplaySteps:
     ) -> None:
         # A capture's trace may be its beginning alone; the frames are those of the whole.
         whole, trace = max(len(trace.packets), len(frames)), excerpt(trace, MOST)
+        #: The trace with its sockets as `ss` showed them; a capture mostly has none.
+        self.watched = trace
         self.ends = EndStates(trace)
-        trace = self.ends.trace
+        #: Of a capture its sockets are inferred: samples of ss say little about the time between them.
+        self.trace = trace = self.ends.trace
         if findings is None and self.ends.inferred:
             from tcplab.capture.findings import findings_of
 
             findings = findings_of(trace)
         self.frames = list(frames)
-        #: The trace with its sockets as `ss` showed them; a capture mostly has none.
-        self.watched = trace
-        # Samples of ss say little about the time between them: all of it is inferred.
-        self.trace = trace = replace(trace, sockets=self.ends.sockets()) if self.ends.inferred else trace
         #: The time of each step, nanoseconds, strictly increasing; at least one.
         self.instants = _instants(trace)
         #: In order of time: worst first where several begin at once.

@@ -279,7 +279,7 @@ def test_a_new_page_is_given_where_it_stands():
 
 
 def states_of(trace, host):
-    return [sample.state for sample in EndStates(trace).sockets() if sample.host == host]
+    return [sample.state for sample in EndStates(trace).trace.sockets if sample.host == host]
 
 
 def test_the_states_of_a_healthy_connection():
@@ -300,7 +300,7 @@ def test_inferred_states_are_those_of_the_model(kind, tmp_path):
     seen = read_capture(path).connection(0)
     steps = ReplaySteps(seen)
     known = {s.state for s in trace.sockets if s.host == "client"} | {"CLOSED"}
-    inferred = [s.state for s in steps.ends.sockets() if s.host == "client"]
+    inferred = [s.state for s in steps.trace.sockets if s.host == "client"]
     assert set(inferred) <= known
     order = [s.state for s in trace.sockets if s.host == "client" and s.state not in ("LISTEN",)]
     remaining = iter(order)
@@ -328,6 +328,23 @@ def test_timers_are_those_that_the_capture_saw_run_out():
         sample = steps.ends.sample(client, t - SECOND)
         assert (sample.timer, sample.due, sample.unanswered) == ("keepalive", t, count)
     assert "keepalive probe in 1 s, 2 without an answer" in ends_table(steps, probes[-1] - SECOND)
+
+
+def test_the_sockets_of_a_capture_have_the_states_and_timers_that_its_packets_show():
+    trace = captured("keepalive")
+    seen = EndStates(trace).trace
+    assert seen.inferred and not trace.inferred and len(trace.sockets) > 0
+    client = [s for s in seen.sockets if s.host == "client"]
+    assert [s.state for s in client] == ["SYN_SENT", *["ESTABLISHED"] * 5, "CLOSED"]
+    probes = [p.t for p in seen.packets if p.kind == "keepalive"]
+    armed = [(s.due, s.unanswered) for s in client if s.timer == "keepalive"]
+    assert armed == list(zip(probes, range(3), strict=True))
+    (waits,) = [s for s in EndStates(captured("handshake_and_close")).trace.sockets if s.timer]
+    assert (waits.host, waits.state, waits.timer, waits.due - waits.t) == (
+        "client", "TIME_WAIT", "timewait", 60 * SECOND,
+    )  # fmt: skip
+    model = run(Keepalive())
+    assert EndStates(model).trace is model
 
 
 def test_what_nobody_can_know_is_not_claimed():
