@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NO_READER
     except ModuleNotFoundError as missing:
-        return _complain(f"{missing.name} is not installed: python3 lab.py setup installs it.", BROKEN)
+        how = "pip install 'tcplab[lab]' installs it (in a clone: python3 lab.py setup)"
+        return _complain(f"{missing.name} is not installed: {how}.", BROKEN)
     except Exception as error:
         if os.environ.get("TCPLAB_TRACEBACK"):
             raise
@@ -323,6 +324,20 @@ def _diagnose(arguments: Namespace) -> int:
     return code
 
 
+def _learn(arguments: Namespace) -> int:
+    from tcplab.learn import FIRST, LearnError, copy_course, open_lab
+
+    folder = Path(arguments.folder)
+    try:
+        _print(str(copy_course(folder)))
+        if arguments.no_open:
+            _print(f"Begin with {folder / FIRST}.")
+            return 0
+        return open_lab(folder)
+    except LearnError as error:
+        raise UsageError(str(error)) from None
+
+
 def _status(text: str) -> None:
     """Overwrite the last line of a terminal; print nothing where there is none."""
     if sys.stderr.isatty():
@@ -340,6 +355,11 @@ def _setting(help: str) -> Argument:
 _EXPERIMENTS = _argument("names", metavar="NAME", nargs="*", help="experiments (default: all)")
 
 COMMANDS = {
+    "learn": Command("copy the course into a folder and open JupyterLab on it", _learn, (
+        _argument("folder", metavar="DIR", nargs="?", default="tcplab-course",
+                  help="where (default: tcplab-course); what you changed there is never overwritten"),
+        _argument("--no-open", action="store_true", help="only copy"),
+    ), json=False),
     "doctor": Command("what works on this machine, and why not", _doctor),
     "list": Command("experiments and studies with their parameters", _list),
     "run": Command("run an experiment or a study and show what happened", _run_experiment, (

@@ -25,7 +25,7 @@ FACES = {"tcplab", "tcplab.__main__", "tcplab.cli"}
 BENCH = {"core", "model", "route", "follow", "bench"}
 STORIES = BENCH | {"experiments", "studies", "registry"}
 PICTURES = STORIES | {"capture", "what_if", "advice", "lesson", "pictures"}
-EVERYTHING = PICTURES | {"widgets", "doctor", "agree", "sweep", "site", "cli", "tcplab"}
+EVERYTHING = PICTURES | {"widgets", "doctor", "agree", "sweep", "learn", "site", "cli", "tcplab"}
 MAY_IMPORT = {
     "core": set(),
     "model": {"core"},
@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "doctor": {"core", "bench"},
     "agree": STORIES,
     "sweep": STORIES,
+    "learn": {"capture", "tcplab"},  # the course, copied
     "site": {"core", "capture"},  # the lessons as static files
     "cli": EVERYTHING,
     "tcplab": EVERYTHING,  # the package's face, __init__.py

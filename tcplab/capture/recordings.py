@@ -35,8 +35,11 @@ from tcplab.core.trace import Call, CounterSample, Note, Packet, SocketSample, T
 if TYPE_CHECKING:
     from tcplab.bench.sandbox import Sandbox
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+#: The folder with the notebooks and what they read: inside an installed package, else the repository itself.
+COURSE = _PACKAGE / "course" if (_PACKAGE / "course").is_dir() else _PACKAGE.parent
 #: The project's own recordings.
-LIBRARY = Path(__file__).resolve().parents[2] / "data" / "captures"
+LIBRARY = COURSE / "data" / "captures"
 SIDECAR, RUN = ".json", ".run.json"
 #: Increased whenever a reader of before would misread what is written now.
 FORMAT = 1

@@ -130,8 +130,8 @@ def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
     """tcplab's own source, and the recordings where `recording` looks for them."""
     yield from tree(root / "tcplab", under="tcplab", endings=(".py", ".toml", ".js", ".css", "py.typed"))
     captures = root / "data" / "captures"
-    yield from tree(captures, under="data/captures", endings=(".json", ".pcap"))
-    yield "notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
+    yield from tree(captures, under="tcplab/course/data/captures", endings=(".json", ".pcap"))
+    yield "tcplab/course/notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
 
 
 def _contents(root: Path, folder: Path) -> None:
@@ -154,7 +154,7 @@ def _joined(notebook: bytes) -> bytes:
 
 
 def _settings(packages: list[str]) -> dict[str, object]:
-    options = {"packages": packages, "env": {"HOME": f"{LIBRARY}/notebooks"}}
+    options = {"packages": packages, "env": {"HOME": f"{LIBRARY}/tcplab/course/notebooks"}}
     kernel = {"loadPyodideOptions": options, "disablePyPIFallback": True}
     return {
         "jupyter-lite-schema-version": 0,
