@@ -14,17 +14,11 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
 
 RUN useradd --create-home --uid 1000 tcplab
 USER tcplab
-ENV PATH=/home/tcplab/.venv/bin:$PATH
-RUN python -m venv /home/tcplab/.venv
 WORKDIR /home/tcplab/tcplab
-
-# The packages first: they change less often than the lessons.
-COPY --chown=tcplab requirements.lock ./
-RUN pip install --require-hashes -r requirements.lock
 COPY --chown=tcplab . ./
-RUN pip install --no-deps --no-build-isolation -e .
-# As lab.py does: no question about news at JupyterLab's first start.
-RUN python -c "import lab; lab.calm_jupyterlab('/home/tcplab/.venv')"
+# What a learner needs, with hashes, in .venv.
+RUN python lab.py setup
+ENV PATH=/home/tcplab/tcplab/.venv/bin:$PATH
 
 EXPOSE 8888
 CMD ["jupyter", "lab", "--ServerApp.ip=0.0.0.0", "--no-browser", "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]

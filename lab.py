@@ -25,6 +25,7 @@ if sys.version_info[:2] < OLDEST:
         "Try: python3.%d lab.py" % (OLDEST + tuple(sys.version_info[:2]) + (OLDEST[1],))
     )
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -35,7 +36,14 @@ import subprocess
 
 ROOT = os.path.dirname(os.path.realpath(__file__))
 WINDOWS = os.name == "nt"
-GROUPS = ("lab", "test", "site", "build")
+#: Which blocks of requirements.lock each part needs.
+PARTS = {"lab": ("lab",), "test": ("lab", "test", "site"), "site": ("lab", "site")}
+#: The blocks in their order, and what pyproject.toml calls them. The project is built where it is installed.
+BLOCKS = {
+    "lab": ["--extra", "lab", "--group", "build"],
+    "test": ["--group", "test"],
+    "site": ["--group", "site"],
+}
 # What another environment leaves behind and what would lead pip, uv or Python astray in ours.
 FOREIGN = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "UV_PYTHON", "UV_SYSTEM_PYTHON")
 # The Python behind this one: another environment's, or .venv's own, may be gone in a moment.
@@ -43,7 +51,8 @@ BASE = getattr(sys, "_base_executable", None) or sys.executable
 #: What JupyterLab leaves out here.
 UNWANTED = ("@jupyterlab/apputils-extension:announcements", "@jupyterlite/pyodide-kernel-extension")
 UNREACHABLE = re.compile(
-    r"connection|\bdns\b|lookup|timed? ?out|unreachable|proxy|certificate|failed to fetch|versions: none",
+    r"connection|\bdns\b|lookup|timed? ?out|unreachable|proxy|certificate|failed to fetch|"
+    r"no matching distribution|versions: none",
     re.IGNORECASE,
 )
 
@@ -75,7 +84,10 @@ class Setup(object):
         return ["Python %s in %s" % (sys.version.split()[0], self.root), digest.hexdigest()]
 
     def found(self):
-        """The stamp as it is; empty when a set-up never came to its end or its Python is gone."""
+        """The stamp as it is: `wanted`, then a line for each block that is installed.
+
+        Empty when a set-up never came to its end or its Python is gone.
+        """
         if not os.path.exists(self.python):
             return []
         try:
@@ -91,17 +103,30 @@ class Setup(object):
         env["PATH"] = self.bin + os.pathsep + env.get("PATH", os.defpath)
         return env
 
-    def ready(self):
-        """Make .venv what the lock says; at once when it already is."""
-        wanted, found = self.wanted(), self.found()
-        if found == wanted:
+    def ready(self, part="lab"):
+        """Make .venv what the lock says, for `part` of PARTS; at once when it already is."""
+        if not self.lacks(part):
             return
+        with alone(os.path.join(self.root, ".venv.lock")):
+            if self.lacks(part):  # another start may have done it meanwhile
+                self.make(part)
+
+    def lacks(self, part):
+        """Whether something that `part` needs is not installed."""
+        wanted, found = self.wanted(), self.found()
+        return found[:2] != wanted or not set(PARTS[part]) <= set(found[2:])
+
+    def make(self, part):
+        """Install the blocks that `part` needs, and keep what is there for other parts."""
+        wanted, found = self.wanted(), self.found()
         uv = find_uv()
+        # Its Python is the same: what is new is added. Anything else, half a set-up too: from scratch.
+        adding = found[:1] == wanted[:1] and (uv or found[:2] == wanted)
+        blocks = [name for name in BLOCKS if name in PARTS[part] or (adding and name in found[2:])]
         how = "uv, some seconds" if uv else "pip, about a minute"
         print("Setting up tcplab in .venv, once (%s) ..." % how)
         sys.stdout.flush()
-        # Only the lock has changed: uv adds what is new. Anything else, half a set-up too: from scratch.
-        if uv and found[:1] == wanted[:1]:
+        if adding:
             os.remove(self.stamp)
         else:
             self.create(uv)
@@ -109,11 +134,20 @@ class Setup(object):
             pip = [uv, "pip", "install", "--python", self.python]
         else:
             pip = [self.python, "-m", "pip", "--disable-pip-version-check", "install"]
-        self.step("installing the packages", pip + ["--require-hashes", "-r", "requirements.lock"])
+        packages = os.path.join(self.venv, "requirements.txt")
+        with open(packages, "w", encoding="utf-8") as file:
+            file.write("".join(self.locked().get(name, "") for name in blocks))
+        self.step("installing the packages", pip + ["--require-hashes", "-r", packages])
         self.step("installing tcplab itself", pip + ["--no-deps", "--no-build-isolation", "-e", "."])
         calm_jupyterlab(self.venv)
         with open(self.stamp, "w", encoding="utf-8") as file:
-            file.write("\n".join(wanted) + "\n")
+            file.write("\n".join(wanted + blocks) + "\n")
+
+    def locked(self):
+        """The blocks of requirements.lock, which empty lines separate, by their names."""
+        with open(os.path.join(self.root, "requirements.lock"), encoding="utf-8") as file:
+            blocks = [block.strip() + "\n" for block in file.read().split("\n\n")]
+        return dict(zip(BLOCKS, blocks))  # noqa: B905 (an older Python parses this)
 
     def create(self, uv):
         """An empty .venv, with this Python."""
@@ -148,6 +182,36 @@ class Setup(object):
             why = " (is the package index within reach?)" if UNREACHABLE.search(text) else ""
             last = re.sub(r"^(error|cause): ", "", lines[-1], flags=re.IGNORECASE)
             raise Stop("%s failed%s: %s [all of it: .venv/setup.log]" % (what, why, last))
+
+
+@contextlib.contextmanager
+def alone(path):
+    """Wait until no other start of lab.py sets up; the system lets go of the lock when one is killed."""
+    with open(path, "a") as file:
+        try:
+            hold(file, False)
+        except OSError:
+            print("Another start of lab.py is setting up; waiting for it ...")
+            sys.stdout.flush()
+            hold(file, True)
+        yield  # closing the file lets go
+
+
+def hold(file, wait):
+    """Lock a file; raises OSError when another process has it and this one does not wait."""
+    if WINDOWS:
+        import msvcrt
+
+        file.seek(0)
+        while True:
+            try:
+                return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except OSError:  # LK_LOCK gives up after 10 s
+                if not wait:
+                    raise
+    import fcntl
+
+    return fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def calm_jupyterlab(venv):
@@ -200,7 +264,7 @@ def only_set_up(arguments):
 def test(arguments):
     """Run the tests and compare every notebook with its stored outputs; paths replace the default ones."""
     setup = Setup()
-    setup.ready()
+    setup.ready("test")
     notebooks = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
     return start(setup, ["pytest"] + notebooks + ["-n", "2", "--dist", "loadfile"] + arguments)
 
@@ -208,21 +272,47 @@ def test(arguments):
 def site(arguments):
     """Build the site of static files, in which the lessons run in the browser itself."""
     setup = Setup()
-    setup.ready()
+    setup.ready("site")
     return start(setup, ["tcplab.site.build"] + arguments)
 
 
 def lock(arguments):
-    """Write requirements.lock: one file for every system, with hashes; --upgrade for newer versions."""
+    """Write requirements.lock: one file for every system, with hashes; --upgrade for newer versions.
+
+    A block for each part, separated by empty lines: a package is in the first block that needs it.
+    """
     uv = find_uv()
     if not uv:
         raise Stop("writing requirements.lock needs uv (pip install uv).")
-    command = [uv, "pip", "compile", "--quiet", "pyproject.toml", "--output-file", "requirements.lock"]
-    command += ["--universal", "--python-version", "%d.%d" % OLDEST]
-    command += ["--generate-hashes", "--no-header", "--no-annotate"]
-    for group in GROUPS:
-        command += ["--group", group]
-    return subprocess.call(command + arguments, cwd=ROOT)
+    path = os.path.join(ROOT, "requirements.lock")
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "--quiet",
+        "pyproject.toml",
+        "--universal",
+        "--no-header",
+        "--no-annotate",
+    ]
+    command += ["--python-version", "%d.%d" % OLDEST]
+    options = [option for wanted in BLOCKS.values() for option in wanted]
+    code = subprocess.call(
+        command + options + ["--generate-hashes", "--output-file", path] + arguments, cwd=ROOT
+    )
+    if code:
+        return code
+    with open(path, encoding="utf-8") as file:
+        pins = re.findall(r"^[^ \n](?:.*\\\n)*.*\n", file.read(), re.MULTILINE)
+    blocks, left = [], pins
+    for name in BLOCKS:
+        few = subprocess.check_output(command + BLOCKS[name] + ["--constraint", path], cwd=ROOT, text=True)
+        names = set(re.findall(r"^[a-z0-9-]+", few, re.MULTILINE))
+        blocks.append("".join(pin for pin in left if pin.partition("==")[0] in names))
+        left = [pin for pin in left if pin.partition("==")[0] not in names]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(blocks))
+    return 0
 
 
 COMMANDS = {"lab": open_lab, "setup": only_set_up, "test": test, "site": site, "lock": lock}

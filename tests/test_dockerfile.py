@@ -36,12 +36,12 @@ def complaints(text):
     users = [i for i, (name, user) in enumerate(steps) if name == "USER" and user not in ("root", "0")]
     if not users or any(user in ("root", "0") for name, user in steps[users[-1] :] if name == "USER"):
         said.append("it ends as an ordinary user")
-    installs = [(i, argument) for i, (name, argument) in enumerate(steps) if "pip install" in argument]
-    if any(i < users[0] for i, _ in installs if users):
+    installs = [
+        i for i, (_, argument) in enumerate(steps) if "pip install" in argument or "lab.py setup" in argument
+    ]
+    if any(i < users[0] for i in installs if users):
         said.append("root installs nothing")
-    if not all(
-        "--require-hashes -r requirements.lock" in each or "--no-deps" in each for _, each in installs
-    ):
+    if "pip install" in text:  # lab.py takes what is in the lock, with hashes
         said.append("every package has a hash")
     if "sudo" in text or "--privileged" in text:
         said.append("it asks for no privileges")
@@ -58,8 +58,8 @@ def test_the_image_is_pinned_and_unprivileged():
         ("USER tcplab\n", "", "ordinary user"),
         ("EXPOSE 8888", "USER root\nEXPOSE 8888", "ordinary user"),
         ("python:3.13-slim-bookworm", "python:latest", "certain version"),
-        ("--require-hashes ", "", "hash"),
-        ("RUN useradd", "RUN pip install x --no-deps && useradd", "root installs nothing"),
+        ("RUN python lab.py setup", "RUN pip install tcplab", "hash"),
+        ("RUN useradd", "RUN pip install x && useradd", "root installs nothing"),
     ],
 )
 def test_a_planted_fault_is_seen(old, new, says):

@@ -151,6 +151,51 @@ def test_a_set_up_installs_what_is_locked_and_the_next_one_nothing(project, with
 
 
 @BOTH
+def test_a_part_is_installed_when_it_is_asked_for(project, with_uv_or_pip):
+    wheel = project / "wheels" / "extra-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("extra.py", "ANSWER = 43\n")
+        file.writestr("extra-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
+        file.writestr(
+            "extra-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr("extra-1.0.dist-info/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    with (project / "requirements.lock").open("a") as lock:
+        lock.write(f"\nextra==1.0 \\\n    --hash=sha256:{digest}\n")
+
+    def installed(name):
+        command = [in_venv(project, "python"), "-c", f"import {name}"]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    assert start(project, with_uv_or_pip, "setup").returncode == 0
+    assert installed("tiny") and not installed("extra")
+    done = start(project, with_uv_or_pip, "test")  # pytest itself is not in this lock
+    assert done.returncode == 1 and "No module named pytest" in done.stderr
+    assert installed("tiny") and installed("extra")
+    assert "Setting up" not in start(project, with_uv_or_pip, "setup").stdout
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.4])
+def test_two_starts_at_once_and_a_killed_one_spoil_nothing(project, with_uv, seconds):
+    def begin():
+        return subprocess.Popen(
+            [sys.executable, "lab.py", "setup"], cwd=project, env=with_uv, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    killed, *others = begin(), begin(), begin()
+    time.sleep(seconds)
+    killed.kill()
+    killed.communicate()
+    for other in others:
+        _, errors = other.communicate(timeout=60)
+        assert (other.returncode, errors) == (0, "")
+    assert subprocess.run([in_venv(project, "python"), "-c", "import tiny"]).returncode == 0
+    assert "Setting up" not in start(project, with_uv, "setup").stdout
+
+
+@BOTH
 def test_an_index_out_of_reach_is_one_line(project, with_uv_or_pip):
     away = {"UV_DEFAULT_INDEX": NOWHERE, "UV_HTTP_RETRIES": "0", "PIP_INDEX_URL": NOWHERE, "PIP_RETRIES": "0"}
     online = {
@@ -206,12 +251,13 @@ def test_a_broken_python_behind_the_environment_is_noticed(lab, project):
     assert setup.found() == []
     python = in_venv(project, "python.exe" if os.name == "nt" else "python")
     python.parent.mkdir(parents=True)
-    Path(setup.stamp).write_text("\n".join(setup.wanted()) + "\n")
+    Path(setup.stamp).write_text("\n".join([*setup.wanted(), "lab"]) + "\n")
     python.symlink_to(project / "gone")
     assert setup.found() == []
     python.unlink()
     python.touch()
-    assert setup.found() == setup.wanted()
+    assert setup.found() == [*setup.wanted(), "lab"]
+    assert not setup.lacks("lab") and setup.lacks("test")
 
 
 def test_a_python_without_venv_is_one_line(lab, project, monkeypatch):
@@ -244,7 +290,7 @@ def pretended(lab, project):
     )
     python.chmod(0o755)
     setup = lab.Setup(str(project))
-    Path(setup.stamp).write_text("\n".join(setup.wanted()) + "\n")
+    Path(setup.stamp).write_text("\n".join([*setup.wanted(), *lab.BLOCKS]) + "\n")
     return project
 
 
