@@ -1,7 +1,7 @@
 """`tcplab learn`: a copy of the course in a folder of the learner's own, and JupyterLab on it.
 
 What a learner changed is never overwritten: a newer edition of such a file is put beside it. `.tcplab.json`
-in the folder says which edition of each file was copied last, so that the two can be told apart.
+in the folder says which edition of each file was copied last, and so tells the two apart.
 """
 
 from __future__ import annotations
