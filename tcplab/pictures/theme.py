@@ -16,7 +16,7 @@ sends them to a figure on the page as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -211,6 +211,13 @@ class Picture:
     layout: dict[str, Any]
     #: Translates the y of a ladder into instants; empty for other pictures.
     axis: TimeAxis = field(default_factory=TimeAxis)
+    #: The ends of its axes by unit, to draw the next run on the same ones (`panels.py`).
+    limits: Mapping[str, float] = field(default_factory=dict)
+    #: What differs from the newest kept run, in words; empty without one.
+    compared: str = ""
+    #: What it shows, in words and as an HTML table, where that is not the run's own sentence and segments.
+    sentence: str = ""
+    table: str = ""
 
     def figure(self) -> go.Figure:
         """The same as a plotly figure.

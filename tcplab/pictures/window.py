@@ -1,17 +1,17 @@
 """The receive window, drawn in two ways: as a number line on which a RST falls, and over time.
 
 `draw_window` draws the first where a receiver had to judge a RST (a forged one, or one that was not
-obeyed), else the second: how a slow reader closes the window, and how the sender keeps probing. The
-zones of the number line come from the receiver's rule, `model.rules.reset_verdict`; its edges from what
-the receiver last sent and what had reached it.
+obeyed), else the second: how a slow reader closes the window, what waits on both sides meanwhile, and how
+the sender keeps probing. The zones of the number line come from the receiver's rule,
+`model.rules.reset_verdict`; its edges from what the receiver last sent and what had reached it.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 
 from tcplab.core.releases import Release, known_release
 from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
-from tcplab.core.text import SECOND, duration
+from tcplab.core.table import html_table
+from tcplab.core.text import SECOND, duration, plural
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import WINDOW_PROBE
 from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
+from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, clock_end, compared, grown, kept_words
 from tcplab.pictures.text import hover_texts, words
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
 
@@ -33,23 +35,29 @@ VERDICTS = {
     "challenged": MarkStyle("challenged", "/", "dash"),
     "ignored": MarkStyle("ignored", ".", "dot"),
 }
-#: y in px of the bar of zones.
-_BAR_TOP, _BAR_BOTTOM = 92, 138
-_LINE = 18
+#: px: the arrow of the RST, the bar of zones, that of a kept run, a line of text.
+_ARROW, _BAR, _KEPT_BAR, _LINE = 60, 46, 26, 20
 #: The width of the number line for which its texts are kept apart, px.
 _NARROW = 720
-#: px of the plotting area of the window over time.
-_HEIGHT = 300
+_BEFORE, _AFTER = "before RCV.NXT", "after RCV.NXT"
+#: Bytes that the number line shows on both sides at least: one more than reaches to the middle of a zone.
+_AROUND = 16
 #: A closed window narrower than this part of the picture has no text.
 _WORTH_A_WORD = 0.09
 
 
-def draw_window(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """The window of this trace: where a RST falls, or how it opens and closes."""
-    fallen = fallen_reset(trace)
-    if fallen is not None and _was_judged(trace.packets[fallen.index]):
-        return _draw_reset(trace, fallen, look.theme(dark), title)
-    return draw_over_time(trace, title=title, dark=dark)
+def draw_window(
+    trace: Trace, *, kept: Sequence[Trace] = (), limits: Limits | None = None, dark: bool = False
+) -> Picture:
+    """The window of this trace: where a RST falls, or how it opens and closes.
+
+    `kept`: up to three runs drawn in grey beside it, the newest last. `limits`: the ends of the axes as the
+    picture before had them.
+    """
+    fallen = judged_reset(trace)
+    if fallen is None:
+        return _draw_over_time(trace, kept, limits, look.theme(dark))
+    return _draw_reset(trace, fallen, kept, limits, look.theme(dark))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,11 @@ class Fallen:
     #: The receiver's verdict, or that of the rule where the trace has none.
     verdict: str
 
+    @property
+    def edges(self) -> set[int]:
+        """Every offset beside which the verdict may change."""
+        return {self.left_edge, self.right_edge, 0, *(edge for block in self.sack for edge in block)}
+
     def verdict_at(self, offset: int) -> str:
         """The verdict on a RST at an offset, by the rule of the receiver's Linux version."""
         return reset_verdict(
@@ -87,6 +100,12 @@ class Fallen:
 
 def _was_judged(packet: Packet) -> bool:
     return packet.kind == "forged" or packet.verdict in ("challenged", "ignored")
+
+
+def judged_reset(trace: Trace) -> Fallen | None:
+    """The RST that the number line is for; None where nothing had to be judged."""
+    fallen = fallen_reset(trace)
+    return fallen if fallen and _was_judged(trace.packets[fallen.index]) else None
 
 
 def fallen_reset(trace: Trace) -> Fallen | None:
@@ -148,109 +167,150 @@ def _contiguous(left: int, received: Iterable[Packet]) -> int:
 
 
 class NumberLine:
-    """Offsets to x: neighbours are one unit apart, far ones by the logarithm of their distance."""
+    """Offsets to x: the logarithm of their distance from RCV.NXT, with a unit for each byte at an edge.
 
-    def __init__(self, offsets: Iterable[int]) -> None:
-        self.offsets = sorted(set(offsets))
-        #: x of every offset named; there is some room on the left of the first.
-        self.at = [2.5]
-        for a, b in pairwise(self.offsets):
-            self.at.append(self.at[-1] + (1 if b - a == 1 else 1.4 + 0.4 * math.log2(b - a)))
-        self.end = self.at[-1] + 2.5
+    x depends on the edges alone, so that a RST moves along the line and the line stays where it is.
+    """
 
-    def x(self, offset: int) -> float:
-        """x of an offset between the first and the last one named."""
-        i = bisect_right(self.offsets, offset) - 1
-        if i + 1 == len(self.offsets):
-            return self.at[i]
-        part = (offset - self.offsets[i]) / (self.offsets[i + 1] - self.offsets[i])
-        return self.at[i] + part * (self.at[i + 1] - self.at[i])
+    def __init__(self, edges: Iterable[int]) -> None:
+        self.edges = sorted({0, *edges})
+
+    def x(self, offset: float) -> float:
+        """x of an offset."""
+        far = math.copysign(0.4 * math.log2(1 + abs(offset)), offset)
+        return far + sum(min(max(offset - edge, -1.5), 1.5) for edge in self.edges)
 
 
-def _zones(fallen: Fallen, line: NumberLine) -> list[tuple[str, float, float]]:
-    """(verdict, x from, x to) from left to right; neighbours of one verdict are one zone."""
-    zones: list[tuple[str, float, float]] = []
-    begin = 0.0
-    for i, offset in enumerate(line.offsets):
-        # Half way to the next offset named: where two verdicts meet, both neighbours are named.
-        end = line.end if i + 1 == len(line.offsets) else (line.at[i] + line.at[i + 1]) / 2
-        verdict = fallen.verdict_at(offset)
-        if zones and zones[-1][0] == verdict:
-            zones[-1] = (verdict, zones[-1][1], end)
-        else:
-            zones.append((verdict, begin, end))
-        begin = end
-    return zones
+def zones(fallen: Fallen) -> list[tuple[str, float, float]]:
+    """(verdict, offset from, to) from left to right, to infinity: verdicts change beside edges only."""
+    cuts = sorted({edge + half for edge in fallen.edges for half in (-0.5, 0.5)})
+    found: list[tuple[str, float, float]] = []
+    for begin, end in pairwise([-math.inf, *cuts, math.inf]):
+        verdict = fallen.verdict_at(int((end if begin == -math.inf else begin + 1) - 0.5))
+        if found and found[-1][0] == verdict:
+            begin = found.pop()[1]
+        found.append((verdict, begin, end))
+    return found
 
 
-def _draw_reset(trace: Trace, fallen: Fallen, colours: look.Theme, title: str | None) -> Picture:
-    held, fall = Line(), Line()
-    edges = {fallen.left_edge, fallen.right_edge, 0, *(edge for block in fallen.sack for edge in block)}
-    line = NumberLine([n + d for n in edges for d in (-1, 0, 1)] + [fallen.offset])
-    packet = trace.packets[fallen.index]
-    names, captions, marks = Text(), Text(), Line()
-    zones = {verdict: Line() for verdict in VERDICTS}
-    narrow: list[tuple[float, str]] = []
-    for verdict, x0, x1 in _zones(fallen, line):
-        zones[verdict].add(rectangle(x0, _BAR_TOP, x1, _BAR_BOTTOM))
-        middle = (x0 + x1) / 2
-        if x1 - x0 >= 2.4:
-            name, y = f"<b>{verdict}</b>", (_BAR_TOP + _BAR_BOTTOM) / 2
-            names.add(middle, y, name, "middle center", colours.ink)
-        else:
-            narrow.append((middle, f"exact: {verdict}" if x0 < line.x(0) < x1 else verdict))
+def _reset_facts(fallen: Fallen) -> list[Fact]:
+    return [
+        Fact("the RST is {}", fallen.verdict),
+        Fact("it lies at {}", _position(fallen.offset)),
+        Fact("the window ends at {}", f"{fallen.expected + fallen.right_edge:,}"),
+    ]
 
-    bottom: float = _BAR_BOTTOM
-    rows = _rows(line, narrow)
-    for (x, name), row in zip(narrow, rows, strict=True):
-        y = _BAR_BOTTOM + 16 + row * _LINE
-        names.add(x, y, f"<b>{name}</b>", "middle center", colours.ink)
-        bottom = max(bottom, y + 10)
-    landmarks = _landmarks(fallen, line)
-    first = bottom + 14
-    for (x, text), row in zip(landmarks, _rows(line, landmarks), strict=True):
-        y = first + row * (2 * _LINE + 8)
-        marks.add([(x, _BAR_BOTTOM), (x, y - 2)])
-        captions.add(x, y + _LINE, text, "middle center", colours.ink)
-        bottom = max(bottom, y + 2 * _LINE)
+
+def _draw_reset(
+    trace: Trace, fallen: Fallen, kept: Sequence[Trace], limits: Limits | None, colours: look.Theme
+) -> Picture:
+    beside = [(each, other) for each in reversed(kept) if (other := judged_reset(each))]
+    shown = [fallen, *(other for _, other in beside)]
+    lowest = min(min(each.offset, *each.edges) for each in shown)
+    highest = max(max(each.offset, *each.edges) for each in shown)
+    limits = grown(limits, **{f"bytes {_BEFORE}": _AROUND - lowest, f"bytes {_AFTER}": _AROUND + highest})
+    line = NumberLine(edge for each in shown for edge in each.edges)
+    left, right = line.x(-limits[f"bytes {_BEFORE}"]) - 1, line.x(limits[f"bytes {_AFTER}"]) + 1
+    names, captions, marks, held, fall, resets = Text(), Text(), Line(), Line(), Line(), Line()
+    areas, greys = ({verdict: Line() for verdict in VERDICTS} for _ in range(2))
+
+    def bar(of: Fallen, y: float, height: float, into: dict[str, Line], ink: str) -> list[tuple[float, str]]:
+        """One bar of zones; gives the verdicts for which its zones are too narrow."""
+        narrow = []
+        for verdict, begin, end in zones(of):
+            x0 = left if begin == -math.inf else line.x(begin)
+            x1 = right if end == math.inf else line.x(end)
+            into[verdict].add(rectangle(x0, y, x1, y + height))
+            word = f"{'exact: ' * (x0 < line.x(0) < x1)}{verdict}"
+            if (x1 - x0) * _NARROW / (right - left) >= (len(word) + 1) * look.CHARACTER:
+                names.add((x0 + x1) / 2, y + height / 2, f"<b>{word}</b>", "middle center", ink)
+            else:
+                narrow.append(((x0 + x1) / 2, f"<b>{word}</b>"))
+        return narrow
+
+    y, differs = 0.0, compared(_reset_facts(fallen), _reset_facts(beside[0][1])) if beside else ""
+    if differs:
+        captions.add(left, 10, f"<b>{differs}</b>", "middle right", colours.soft)
+        y = _LINE + 4
+    bottom = y + _ARROW + _BAR
+    x = line.x(fallen.offset)
+    said = f"<b>RST</b> seq {fallen.expected + fallen.offset:,} = {_position(fallen.offset)}"
+    away, position = (-0.12, "middle left") if x > (left + right) / 2 else (0.12, "middle right")
+    captions.add(x + away, y + 14, f"{said} → <b>{fallen.verdict}</b>", position, colours.error)
+    fall.add([(x, y + 6), (x, y + _ARROW)], hover_texts(trace, words(trace))[fallen.index], fallen.index)
+    narrow = bar(fallen, y + _ARROW, _BAR, areas, colours.ink)
     for a, b in fallen.sack:
         about = f"held out of order (SACK): {fallen.expected + a:,}–{fallen.expected + b:,}"
-        held.add([(line.x(a), _BAR_BOTTOM + 3), (line.x(b), _BAR_BOTTOM + 3)], about)
-
-    x = line.x(fallen.offset)
-    seq = fallen.expected + fallen.offset
-    text = f"<b>RST</b> seq {seq} = {_position(fallen.offset)} → <b>{fallen.verdict}</b>"
-    hover = hover_texts(trace, words(trace))[fallen.index]
-    away, position = (-0.12, "middle left") if x > line.end / 2 else (0.12, "middle right")
-    captions.add(x + away, 20, text, position, colours.error)
-    whose = f"the window of <b>{escape(packet.receiver, False)}</b>, <i>not to scale</i>"
-    captions.add(line.end, bottom + 16, whose, "middle left", colours.soft)
-    fall.add([(x, 12), (x, _BAR_TOP)], hover, fallen.index)
-    data = [
-        *(
-            polygon.trace(
-                f"zone: {verdict}",
-                line={"color": colours.ink, "width": 1},
-                **filled(colours.zones[verdict], 0.35, VERDICTS[verdict].pattern, size=9, ground=0.18),
-            )
-            for verdict, polygon in zones.items()
-        ),
+        held.add([(line.x(a), bottom + 3), (line.x(b), bottom + 3)], about)
+    y = bottom + 6
+    for x, text, row in _apart(narrow, left, right):
+        names.add(x, bottom + 16 + row * _LINE, text, "middle center", colours.ink)
+        y = max(y, bottom + 26 + row * _LINE)
+    first = y + 4
+    landmarks = _landmarks(fallen, line)
+    for (at, _), (x, text, row) in zip(landmarks, _apart(landmarks, left, right), strict=True):
+        below = first + row * (2 * _LINE + 6)
+        marks.add([(at, bottom), (at, below)])
+        captions.add(x, below + _LINE, text, "middle center", colours.ink)
+        y = max(y, below + 2 * _LINE)
+    receiver = trace.packets[fallen.index].receiver
+    whose = f"the window of <b>{escape(receiver, False)}</b>, <i>not to scale</i>"
+    captions.add(right, y + 12, whose, "middle left", colours.soft)
+    y += 26
+    for (_, sign), (other_trace, other) in zip(KEPT, beside, strict=False):
+        said = f"{sign} {escape(kept_words(trace, other_trace), False)}: <b>{other.verdict}</b>"
+        captions.add(left, y + 10, said, "middle right", colours.soft)
+        bar(other, y + _LINE + 6, _KEPT_BAR, greys, colours.soft)
+        resets.x.append(line.x(other.offset))
+        resets.y.append(y + _LINE + 6)
+        y += _LINE + _KEPT_BAR + 12
+    thin, dashed = {"color": colours.ink, "width": 1}, {"color": colours.soft, "width": 1.4, "dash": "dash"}
+    data = []
+    for verdict, mark in VERDICTS.items():
+        area = filled(colours.zones[verdict], 0.35, mark.pattern, size=9, ground=0.18)
+        data.append(areas[verdict].trace(f"zone: {verdict}", line=thin, **area))
+        area = filled(colours.soft, 0.22, mark.pattern, size=9, ground=0.06)
+        data.append(greys[verdict].trace(f"kept zone: {verdict}", line=dashed, **area))
+    arrow = {"symbol": "arrow", "angleref": "previous", "size": [0, 18, 0], "opacity": 1}
+    dash = {"color": colours.error, "width": 3, "dash": VERDICTS[fallen.verdict].dash}
+    triangle = {"symbol": "triangle-down", "size": 12, "color": colours.soft}
+    data += [
+        resets.trace("kept RST", mode="markers", marker=triangle),
         held.trace("held out of order", line={"color": colours.states["open"], "width": 7}),
         marks.trace("landmarks", line={"color": colours.soft, "width": 1}),
         fall.trace(
-            "RST",
-            mode="lines+markers",
-            line={"color": colours.error, "width": 3, "dash": VERDICTS[fallen.verdict].dash},
-            marker={
-                "symbol": "arrow", "angleref": "previous", "size": [0, 18, 0], "color": colours.error,
-                "opacity": 1,
-            },
+            "RST", mode="lines+markers", line=dash, marker=arrow | {"color": colours.error},
             customdata=fall.index,
         ),
         names.trace("zone names", colours),
         captions.trace("captions", colours),
     ]  # fmt: skip
-    return Picture(data, _layout(colours, line.end, bottom + 28, title))
+    layout = look.layout(colours, y + 4, None) | {
+        "uirevision": "window",
+        "dragmode": False,
+        "xaxis": look.axis(range=[left, right], fixedrange=True),
+        "yaxis": look.axis(range=[y + 4, 0], fixedrange=True),
+    }
+    sentence = (
+        f"A RST at {_position(fallen.offset)} is {fallen.verdict} by {receiver}, whose window reaches from "
+        f"{fallen.expected + fallen.left_edge:,} to {fallen.expected + fallen.right_edge:,}."
+    )
+    return Picture(
+        data, layout, limits=limits, compared=differs, sentence=sentence, table=_zone_table(fallen)
+    )
+
+
+def _zone_table(fallen: Fallen) -> str:
+    rows = [
+        (
+            verdict,
+            "" if begin == -math.inf else f"{fallen.expected + math.ceil(begin):,}",
+            "" if end == math.inf else f"{fallen.expected + math.floor(end):,}",
+        )
+        for verdict, begin, end in zones(fallen)
+    ]
+    caption = "what becomes of a RST, by its sequence number"
+    return html_table(("RST", "from", "to"), rows, caption=caption, row_headings=True, numeric=(1, 2))
 
 
 def _landmarks(fallen: Fallen, line: NumberLine) -> list[tuple[float, str]]:
@@ -270,34 +330,25 @@ def _landmarks(fallen: Fallen, line: NumberLine) -> list[tuple[float, str]]:
     return landmarks
 
 
-def _rows(line: NumberLine, words_at: list[tuple[float, str]]) -> list[int]:
-    """A row for each of these texts, given from left to right with their x: no two overlap."""
+def _apart(words_at: list[tuple[float, str]], left: float, right: float) -> list[tuple[float, str, int]]:
+    """(x, text, row) of these texts, given from left to right: no two overlap, and none is cut."""
     ends: list[float] = []  # px at which the texts of each row end
-    rows = []
+    placed = []
+    unit = _NARROW / (right - left)
     for x, text in words_at:
-        half = max(map(len, text.split("<br>"))) * look.CHARACTER / 2 + 6
-        centre = x * _NARROW / line.end
+        longest = max(len(re.sub("<[^>]+>", "", line)) for line in text.split("<br>"))
+        half = longest * look.CHARACTER / 2 + 6
+        centre = min(max((x - left) * unit, half), _NARROW - half)
         row = next((i for i, end in enumerate(ends) if end <= centre - half), len(ends))
-        if row == len(ends):
-            ends.append(0)
-        ends[row] = centre + half
-        rows.append(row)
-    return rows
+        ends[row : row + 1] = [centre + half]
+        placed.append((left + centre / unit, text, row))
+    return placed
 
 
 def _position(offset: int) -> str:
     if offset == 0:
         return "RCV.NXT"
     return f"RCV.NXT {'+' if offset > 0 else '−'} {abs(offset):,}"
-
-
-def _layout(colours: look.Theme, end: float, bottom: float, title: str | None) -> dict[str, Any]:
-    return look.layout(colours, bottom, title) | {
-        "uirevision": "window",
-        "dragmode": False,
-        "xaxis": look.axis(range=[0, end], fixedrange=True),
-        "yaxis": look.axis(range=[bottom, 0], fixedrange=True),
-    }
 
 
 class Closed(NamedTuple):
@@ -334,115 +385,204 @@ def closed_intervals(steps: list[tuple[int, int]], end: int) -> list[Closed]:
     return [Closed(t, ended) for (t, size), (ended, _) in following if size == 0 and ended > t]
 
 
-def draw_over_time(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """The window that the receiver of most of the data advertised, as its peer knew it.
+@dataclass(frozen=True)
+class Transfer:
+    """The direction with most of the data: what its receiver advertised, and what waited at both ends.
 
-    A closed window is hatched, with its length; window probes are markers below (a cross where lost),
-    the receiver's recv() calls markers above.
+    Curves are (nanoseconds since the first segment, bytes from then on).
     """
-    colours = look.theme(dark)
+
+    receiver: str
+    #: As it reached the sender.
+    window: list[tuple[int, int]]
+    #: Received and not read; sent and not acknowledged. Empty where the trace has no such samples.
+    recv_q: list[tuple[int, int]]
+    send_q: list[tuple[int, int]]
+    #: Where the window was closed.
+    closed: list[Closed]
+    probes: int
+    end: int
+
+
+def transfer_of(trace: Trace) -> Transfer:
+    """What the window over time shows."""
     receiver = receiver_of(trace)
     steps = advertised(trace, receiver)
     end = _end(trace, receiver, steps)
-    span = max(end - trace.start, 1)
-    unit, name = look.clock(span / SECOND)
-    top = max((size for _, size in steps), default=0)
+    queues: dict[bool, dict[int, int]] = {True: {}, False: {}}
+    for sample in trace.sockets:
+        if sample.state != "LISTEN" and trace.start <= sample.t <= end:
+            here = sample.host == receiver
+            queues[here][sample.t - trace.start] = sample.recv_q if here else sample.send_q
+    return Transfer(
+        receiver=receiver,
+        window=[(t - trace.start, size) for t, size in steps],
+        recv_q=[*queues[True].items()],
+        send_q=[*queues[False].items()],
+        closed=[
+            Closed(began - trace.start, ended - trace.start) for began, ended in closed_intervals(steps, end)
+        ],
+        probes=sum(p.kind == WINDOW_PROBE and p.receiver == receiver for p in trace.packets),
+        end=end - trace.start,
+    )
 
-    def x(t: int) -> float:
-        return (t - trace.start) / (unit * SECOND)
 
-    curve = Line()
-    for (t, size), (until, _) in pairwise([*steps, (end, 0)]):
-        when = f"{duration(t - trace.start)} to {duration(until - trace.start)}"
-        about = f"window {size:,} bytes<br>from {when}"
-        curve.x += [x(t), x(until)]
-        curve.y += [size, size]
-        curve.hover += [about, about]
-    hatch, captions = Line(), Text()
-    intervals = closed_intervals(steps, end)
-    for closed in intervals:
-        x0, x1 = x(closed.began), x(closed.ended)
-        hatch.add(rectangle(x0, 0, x1, top))
-        if closed.ended - closed.began >= _WORTH_A_WORD * span:
-            text = f"<b>closed</b><br>{duration(closed.ended - closed.began)}"
-            captions.add((x0 + x1) / 2, top / 2, text, "middle center", colours.ink)
-    if intervals:
-        whole = duration(sum(closed.ended - closed.began for closed in intervals))
-        probes = sum(p.kind == WINDOW_PROBE and p.receiver == receiver for p in trace.packets)
-        text = f"zero window for <b>{whole}</b> in all, window probes: <b>{probes}</b>"
-        captions.add(x(end), 0.92 * top, text, "middle left", colours.ink)
-    if not steps:
-        text = "No window was advertised in this trace."
-        captions.add(0.5, 0.5, text, "middle center", colours.soft)
-
-    data = [
-        hatch.trace(
-            "window closed",
-            line={"width": 0, "color": colours.soft},
-            **filled(colours.zones["ignored"], 0, "/", size=9, solidity=0.18) | {"fillcolor": colours.paper},
-        ),
-        curve.trace("advertised window", line={"color": colours.probe, "width": 2.4, "shape": "linear"}),
-        _probes(trace, receiver, colours, x, -0.1 * (top or 1)),
-        _reads(trace, receiver, colours, x, 1.1 * (top or 1)),
-        captions.trace("captions", colours),
+def _transfer_facts(transfer: Transfer) -> list[Fact]:
+    whole = sum(closed.ended - closed.began for closed in transfer.closed)
+    return [
+        Fact("window closed for {}", duration(whole)),
+        Fact("window probes: {}", str(transfer.probes)),
+        Fact("window at most {} bytes", f"{_most(transfer.window):,}"),
+        Fact("watched for {}", duration(transfer.end)),
     ]
-    return Picture(data, _time_layout(colours, receiver, x(end) if steps else 1, top, name, title))
+
+
+def _most(curve: list[tuple[int, int]]) -> int:
+    return max((size for _, size in curve), default=0)
+
+
+def _in_seconds(curve: list[tuple[int, int]]) -> list[tuple[float, float]]:
+    return [(t / SECOND, size) for t, size in curve]
+
+
+class _Curve(NamedTuple):
+    """One curve of the window over time, and how its area looks."""
+
+    #: Of `Transfer`.
+    field: str
+    px: float
+    mark: MarkStyle
+
+
+_CURVES = {
+    "window": _Curve("window", 170, MarkStyle("probe")),
+    "Recv-Q": _Curve("recv_q", 64, MarkStyle("open", "/")),
+    "Send-Q": _Curve("send_q", 64, MarkStyle("closing second", ".")),
+}
+
+
+def _draw_over_time(
+    trace: Trace, kept: Sequence[Trace], limits: Limits | None, colours: look.Theme
+) -> Picture:
+    """The window that the receiver of most of the data advertised, as its peer knew it, and both queues.
+
+    A closed window is hatched; recv() calls and window probes are marks above (a cross where lost).
+    """
+    now, beside = transfer_of(trace), [transfer_of(each) for each in reversed(kept)]
+    every = (now, *beside)
+    most = {
+        f"bytes of {name}": max(_most(getattr(each, curve.field)) for each in every)
+        for name, curve in _CURVES.items()
+    }
+    limits = grown(limits, s=clock_end(max(each.end for each in every) / SECOND), **most)
+    panels = Panels(colours, limits)
+    panels.keep(trace, kept, lambda each: _transfer_facts(transfer_of(each)))
+    receiver = escape(now.receiver, False)
+    sender = escape(next((host for host in trace.hosts if host != now.receiver), ""), False)
+    whole = sum(closed.ended - closed.began for closed in now.closed)
+    closed = f"closed for {duration(whole)} in all" if now.closed else "never closed"
+    sentence = f"The window of {now.receiver} is {closed}; {plural(now.probes, 'window probe')}."
+    headings = {
+        "window": f"<b>window</b> that {receiver} advertises, {closed}",
+        "Recv-Q": f"<b>Recv-Q</b> of {receiver}: received, not read",
+        "Send-Q": f"<b>Send-Q</b> of {sender}: sent, not acknowledged",
+    }
+    if not now.window:
+        headings["window"] = sentence = "No window was advertised in this trace."
+    rows = ["window probes", f"{receiver} reads".lstrip()]
+    axis = panels.panel(40, above=4, range=[-0.6, 1.6], showgrid=False, tickvals=[0, 1], ticktext=rows)
+    data = [_probes(trace, now, panels, axis), _reads(trace, now, panels, axis)]
+    for name, (field, px, mark) in _CURVES.items():
+        points, top = _in_seconds(getattr(now, field)), limits[f"bytes of {name}"]
+        if not top and name != "window":
+            continue
+        axis = panels.panel(
+            px, headings[name], range=[0, top or 1], tickvals=[0, top], ticktext=["0", f"{top:,.0f} bytes"]
+        )
+        if name == "window":
+            data.append(_hatched(now, panels, axis, top))
+        end, colour = now.end / SECOND, colours.of(mark)
+        area = filled(colour, 0.3, mark.pattern, ground=0.1) | {"fill": "tozeroy"}
+        data.append(panels.steps(name, points, end, axis, "bytes", line={"color": colour}, **area))
+        for n, each in enumerate(beside):
+            data.append(panels.kept(n, name, _in_seconds(getattr(each, field)), each.end / SECOND, axis))
+    table = _transfer_table(now)
+    about = "time since the first segment"
+    return panels.picture(data, revision="window", about=about, left=130, sentence=sentence, table=table)
+
+
+#: The table of the window over time has at most so many rows.
+_MOST_ROWS = 40
+
+
+def _transfer_table(now: Transfer) -> str:
+    """When the window opened and closed."""
+    rows = [(duration(t), f"{size:,}", "closed" if not size else "") for t, size in now.window[:_MOST_ROWS]]
+    left_out = len(now.window) - len(rows)
+    caption = f"the window of {now.receiver} as its peer knew it" + (
+        f"; {plural(left_out, 'later change')} left out" if left_out else ""
+    )
+    return html_table(("from", "bytes", ""), rows, caption=caption, row_headings=True, numeric=(1,))
+
+
+def _hatched(now: Transfer, panels: Panels, axis: str, top: float) -> dict[str, Any]:
+    """Where the window was closed."""
+    hatch, colours = Line(), panels.colours
+    for closed in now.closed:
+        x0, x1 = panels.x(closed.began / SECOND), panels.x(closed.ended / SECOND)
+        hatch.add(rectangle(x0, 0, x1, top))
+        if x1 - x0 >= _WORTH_A_WORD * panels.end:
+            text = f"<b>closed</b><br>{duration(closed.ended - closed.began)}"
+            panels.text(axis, (x0 + x1) / 2, top / 2, text, "middle center")
+    area = filled(colours.zones["ignored"], 0, "/", size=9, solidity=0.18) | {"fillcolor": colours.paper}
+    return hatch.trace("window closed", line={"width": 0, "color": colours.soft}, yaxis=axis, **area)
 
 
 def _end(trace: Trace, receiver: str, steps: list[tuple[int, int]]) -> int:
-    """Where the picture ends: with the run, or with the sender's socket if that is gone earlier."""
+    """Where the curves end: with the run, or with the sender's socket if that is gone earlier."""
     last = max((p.t for p in trace.packets if p.sender != receiver), default=trace.start)
     last = max(last, steps[-1][0] if steps else last)
     gone = [s.t for s in trace.sockets if s.host != receiver and s.state == "CLOSED" and s.t >= last]
     return max(min(gone, default=trace.end), last)
 
 
-def _probes(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) -> dict[str, Any]:
-    hovers = hover_texts(trace, words(trace))
+def _probes(trace: Trace, now: Transfer, panels: Panels, axis: str) -> dict[str, Any]:
     marks = [
-        (x(p.t), "x-thin" if p.arrives is None else "triangle-up", hovers[i], i)
+        (
+            panels.x(trace.seconds(p.t)), "x-thin" if p.arrives is None else "triangle-up",
+            f"window probe{', lost' if p.arrives is None else ''}<br>at {duration(p.t - trace.start)}", i,
+        )
         for i, p in enumerate(trace.packets)
-        if p.kind == WINDOW_PROBE and p.receiver == receiver
-    ]
-    return _markers("window probes", marks, y, colours.probe)
+        if p.kind == WINDOW_PROBE and p.receiver == now.receiver
+    ]  # fmt: skip
+    return _markers("window probes", marks, 0, axis, panels.colours.probe)
 
 
-def _reads(trace: Trace, receiver: str, colours: look.Theme, x: Any, y: float) -> dict[str, Any]:
+def _reads(trace: Trace, now: Transfer, panels: Panels, axis: str) -> dict[str, Any]:
     text = "<b>recv() → {} bytes</b><br>at {}"
     marks = [
-        (x(call.t), "line-ns", text.format(call.result, duration(call.t - trace.start)), i)
+        (
+            panels.x(trace.seconds(call.t)),
+            "line-ns",
+            text.format(call.result, duration(call.t - trace.start)),
+            i,
+        )
         for i, call in enumerate(trace.calls)
-        if call.host == receiver and call.call.startswith("recv") and call.result.isdigit()
+        if call.host == now.receiver and call.call.startswith("recv") and call.result.isdigit()
     ]
-    return _markers("reads", marks, y, colours.ink)
+    return _markers("reads", marks, 1, axis, panels.colours.ink)
 
 
-def _markers(name: str, marks: list[tuple[float, str, str, int]], y: float, colour: str) -> dict[str, Any]:
-    symbols = [symbol for _, symbol, *_ in marks]
+def _markers(
+    name: str, marks: list[tuple[float, str, str, int]], y: float, axis: str, colour: str
+) -> dict[str, Any]:
     return {
-        "type": "scatter", "name": name, "mode": "markers", "cliponaxis": False,
+        "type": "scatter", "name": name, "mode": "markers", "yaxis": axis,
         "x": [x for x, *_ in marks], "y": [y] * len(marks),
         "hovertext": [hover for _, _, hover, _ in marks], "hoverinfo": "text",
         "customdata": [i for *_, i in marks],
-        "marker": {"symbol": symbols, "size": 10, "color": colour, "line": {"width": 1.6, "color": colour}},
+        "marker": {
+            "symbol": [symbol for _, symbol, *_ in marks], "size": 10, "color": colour,
+            "line": {"width": 1.6, "color": colour},
+        },
     }  # fmt: skip
-
-
-def _time_layout(
-    colours: look.Theme, receiver: str, end: float, top: int, unit: str, title: str | None
-) -> dict[str, Any]:
-    heights = sorted({0, top // 2, top})
-    room, reads = top or 1, f"{escape(receiver, False)} reads".lstrip()
-    return look.layout(colours, _HEIGHT, title, left=130, right=30, bottom=56) | {
-        "uirevision": "window",
-        "xaxis": look.grid_axis(
-            colours, "time since the first segment", range=[-0.01 * end, 1.01 * end], ticksuffix=f" {unit}"
-        ),
-        "yaxis": look.grid_axis(
-            colours,
-            range=[-0.18 * room, 1.18 * room],
-            tickvals=[-0.1 * room, *heights, 1.1 * room],
-            ticktext=["probes", "0", *(f"{size:,.0f} bytes" for size in heights[1:]), reads],
-            fixedrange=True,
-        ),
-    }

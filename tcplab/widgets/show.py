@@ -31,7 +31,7 @@ PICTURES: dict[str, Callable[[Trace], Picture]] = {
 #: The picture of a study, which has no segments.
 _CURVES = {"port_churn": "churn", "pool": "pool", "failover": "failover"}
 #: Those that stay readable however many segments there are; the others take the beginning of a long run.
-OF_ALL = ("queues", "ports", "churn", "pool", "failover")
+OF_ALL = ("window", "queues", "ports", "churn", "pool", "failover")
 
 
 def picture(trace: Trace, name: str = "") -> LivingFigure:

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pictures.drawn import named
+from pictures.drawn import named, texts
 from pictures.transcripts import ALL, ISN, MS, Story, healthy, reset_in_window, slow_reader
 from tcplab.bench import run
 from tcplab.core.segment import ACK, FIN, PSH, RST, seq_add
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
 from tcplab.experiments import EXPERIMENTS
+from tcplab.pictures.panels import growth
 from tcplab.pictures.theme import CHARACTER
 from tcplab.pictures.window import (
     VERDICTS,
@@ -24,6 +25,7 @@ from tcplab.pictures.window import (
     draw_window,
     fallen_reset,
     receiver_of,
+    transfer_of,
 )
 
 RstInWindow = EXPERIMENTS["rst_in_window"]
@@ -146,13 +148,12 @@ def test_a_reset_that_answers_a_syn_meets_no_window():
 # -- the number line -------------------------------------------------------------------------
 
 
-@given(st.lists(st.integers(-(2**31), 2**31), min_size=1, max_size=12), st.integers(), st.integers())
-def test_the_number_line_is_in_order(offsets, one, other):
-    line = NumberLine(offsets)
-    assert all(b - a >= 1 for a, b in pairwise(line.at))
-    low, high = sorted(min(max(n, line.offsets[0]), line.offsets[-1]) for n in (one, other))
-    assert line.x(low) <= line.x(high)
-    assert [line.x(offset) for offset in line.offsets] == pytest.approx(line.at)
+@given(st.lists(st.integers(-(2**31), 2**31), max_size=12), st.integers(-(2**31), 2**31), st.integers(1, 99))
+def test_the_number_line_is_in_order(edges, offset, further):
+    line = NumberLine(edges)
+    assert line.x(offset) < line.x(offset + further)
+    assert all(line.x(edge + 1) - line.x(edge) >= 1 for edge in edges)
+    assert all(line.x(edge) - line.x(edge - 1) >= 1 for edge in edges)
 
 
 @pytest.mark.parametrize("offset", [-1, 0, 1, 30000, 65536, 65537])
@@ -202,8 +203,10 @@ def test_words_name_position_verdict_and_edges():
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 50, 65536])
 @pytest.mark.parametrize("sack_edge", [0, 110, 5000])
 def test_no_words_of_the_number_line_touch(size, sack_edge):
-    picture = draw_window(reset_in_window(1, "", window=size, sack_edge=sack_edge))
-    unit = 720 / picture.layout["xaxis"]["range"][1]
+    kept = [reset_in_window(offset, "", window=2000) for offset in (-1, 1, 70000)]
+    picture = draw_window(reset_in_window(1, "", window=size, sack_edge=sack_edge), kept=kept)
+    low, high = picture.layout["xaxis"]["range"]
+    unit = 720 / (high - low)
     boxes = []
     for name in ("captions", "zone names"):
         trace = named(picture, name)
@@ -212,7 +215,9 @@ def test_no_words_of_the_number_line_touch(size, sack_edge):
         ):
             lines = re.sub(r"</?[bi]>", "", text).split("<br>")
             wide = max(map(len, lines)) * CHARACTER * 0.9
-            left = x * unit - {"middle center": wide / 2, "middle left": wide, "middle right": 0}[where]
+            left = (x - low) * unit - {"middle center": wide / 2, "middle left": wide, "middle right": 0}[
+                where
+            ]
             boxes.append((left, left + wide, y - 8 * len(lines), y + 8 * len(lines), text))
     for i, a in enumerate(boxes):
         for b in boxes[i + 1 :]:
@@ -261,7 +266,8 @@ def test_stalls_are_hatched_and_probes_marked():
     assert [trace.packets[i].kind for i in probes["customdata"]] == ["window_probe"] * 8
     assert set(probes["marker"]["symbol"]) == {"triangle-up"}
     assert named(picture, "reads")["customdata"]
-    assert any("zero window for 12 s in all, window probes: 8" in text for text in words_of(picture))
+    assert "closed for 12 s in all" in " ".join(texts(picture, "captions y2"))
+    assert picture.sentence == "The window of client is closed for 12 s in all; 8 window probes."
 
 
 def test_the_picture_agrees_with_the_outcome():
@@ -280,13 +286,81 @@ def test_a_lost_probe_is_a_cross():
     assert "x-thin" in symbols
 
 
+# -- one run beside another ------------------------------------------------------------------
+
+
+def test_both_queues_are_those_of_the_sockets():
+    trace = run(SlowReader())
+    transfer = transfer_of(trace)
+    for curve, host in ((transfer.recv_q, "client"), (transfer.send_q, "server")):
+        for t in (SECOND // 2, 7 * SECOND // 2, 22 * SECOND):
+            last = [size for at, size in curve if at <= t][-1]
+            (socket,) = [
+                s for s in trace.sockets_at(trace.start + t) if s.host == host and s.state != "LISTEN"
+            ]
+            assert last == (socket.recv_q if host == "client" else socket.send_q)
+    drawn = draw_window(trace)
+    assert max(named(drawn, "Recv-Q")["y"]) == drawn.limits["bytes of Recv-Q"] > 0
+    assert named(drawn, "Send-Q")["y"][-1] == 0, "all was acknowledged"
+
+
+def test_axes_grow_and_never_shrink():
+    small, large = run(SlowReader(receive_buffer=16384, read_bytes=65536)), run(SlowReader(read_every_s=3))
+    first = draw_window(small)
+    second = draw_window(large, limits=first.limits)
+    third = draw_window(small, limits=second.limits)
+    assert all(second.limits[unit] > first.limits[unit] for unit in ("s", "bytes of window"))
+    assert third.limits == second.limits and third.layout["xaxis"]["range"] == second.layout["xaxis"]["range"]
+    assert growth(second.limits, first.limits).startswith("axis: 2 min, was ")
+    assert growth(third.limits, second.limits) == growth(first.limits, None) == ""
+
+
+def test_a_reset_moves_along_a_line_that_stays():
+    drawn = draw_window(run(RstInWindow(offset=70000)))
+    drawn = draw_window(run(RstInWindow(offset=-500)), limits=drawn.limits)
+    for offset in (0, 1, -1, 30000, 65537):
+        other = draw_window(run(RstInWindow(offset=offset)), limits=drawn.limits)
+        assert zones(other) == zones(drawn)
+        assert other.layout["xaxis"] == drawn.layout["xaxis"]
+
+
+def test_a_kept_window_is_drawn_in_grey_beside_the_present_one():
+    now, kept = run(RstInWindow(window=20000, offset=30000)), run(RstInWindow(offset=30000))
+    drawn = draw_window(now, kept=[kept])
+    assert (
+        drawn.compared
+        == "The RST is ignored instead of challenged, the window ends at 20,201 instead of 65,737"
+    )
+    assert drawn.compared in words_of(drawn)
+    assert "╌╌ kept: receive window 65,536 bytes: challenged" in words_of(drawn)
+    assert named(drawn, "kept RST")["x"] == named(drawn, "RST")["x"][:1], "the same offset"
+    right = named(drawn, "kept zone: challenged")["x"][1]
+    assert right > named(drawn, "zone: challenged")["x"][1], "the kept window reaches further"
+    assert not named(draw_window(now), "kept RST")["x"]
+
+
+def test_kept_curves_are_dashed_and_named():
+    now, kept = run(SlowReader(receive_buffer=32768)), [run(SlowReader(stops_reading_s=2)), run(SlowReader())]
+    drawn = draw_window(now, kept=kept)
+    assert [named(drawn, f"kept {n}: Recv-Q")["line"]["dash"] for n in (1, 2)] == ["dash", "dot"]
+    assert named(drawn, "kept 1: Recv-Q")["y"] == named(draw_window(kept[1]), "Recv-Q")["y"]
+    said = texts(drawn)
+    assert "╌╌ kept: receive buffer 65,536 bytes" in said
+    assert "···· kept: receive buffer 65,536 bytes, stops reading after 2 s" in said
+    assert drawn.compared.startswith(
+        "Window closed for 21.1 s instead of 19.3 s, window probes: 44 instead of 40"
+    )
+    same = draw_window(kept[1], kept=[run(SlowReader(seed=7))])
+    assert same.compared.startswith("The same as the kept run") and "╌╌ kept: seed 7" in texts(same)
+
+
 # -- all of them -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", ALL.values(), ids=ALL)
 @pytest.mark.parametrize("dark", [False, True])
 def test_plotly_finds_nothing_to_object_to(make, dark):
-    picture = draw_window(make(), title="A title", dark=dark)
+    picture = draw_window(make(), kept=[make()], dark=dark)
     validated = go.Figure(data=picture.data, layout=picture.layout)
     assert picture.figure().to_dict() == validated.to_dict()
     assert not validated.layout.annotations
@@ -296,7 +370,7 @@ def test_plotly_finds_nothing_to_object_to(make, dark):
 
 def test_each_kind_of_trace_gets_its_own_picture():
     assert named(draw_window(reset_in_window()), "RST")["x"]
-    assert named(draw_window(slow_reader()), "advertised window")["x"]
+    assert named(draw_window(slow_reader()), "window")["x"]
 
 
 def test_a_wrapped_window_is_no_other_window():
