@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tcplab.experiments import TimeWait as TimeWait
     from tcplab.experiments import UnansweredConnect as UnansweredConnect
     from tcplab.experiments import WhyTimeWait as WhyTimeWait
+    from tcplab.pictures.timeline_layout import timeline as timeline
     from tcplab.studies import STUDIES as STUDIES
     from tcplab.studies import Failover as Failover
     from tcplab.studies import Pool as Pool
