@@ -13,8 +13,9 @@ import pytest
 from bench.sandboxes import need_sandbox, ordinary_python
 from tcplab.agree import draw, is_tie, quick
 from tcplab.bench import run
-from tcplab.bench.agreement import LATE_S, compare, in_time
+from tcplab.bench.agreement import LATE_S, compare, in_time, judge, matches
 from tcplab.core.knobs import ParameterError
+from tcplab.core.segment import FIN, RST, SYN
 from tcplab.experiments import EXPERIMENTS, DeadPeer, FinOrRst, HandshakeAndClose, Keepalive
 from tcplab.registry import ON_LINUX
 
@@ -53,6 +54,41 @@ def test_a_run_agrees_with_itself_and_with_another_seed(name):
     model, other = run(experiment), run(experiment.with_values(seed=99))
     scopes = (experiment.scope(model), experiment.scope(other))
     assert compare(model, other, scopes) == []
+
+
+def test_the_sentence_counts_the_packets_that_matter_and_says_how_late_they_are():
+    quick = QUICK["keepalive"]
+    linux = replace(run(quick), bench="linux", linux="6.18.44")
+    matter = sum(
+        bool(p.kind or p.segment.length or p.segment.flags & (SYN | FIN | RST)) for p in linux.packets
+    )
+    agreement, *_ = judge(quick, linux)
+    assert (agreement.packets, agreement.same) == (matter, matter)
+    calls = len(linux.calls)
+    says = (
+        f"Linux 6.18.44 does what the model says: all {matter} packets that matter and {calls} calls agree, "
+    )
+    assert agreement.sentence == says + "at the model's times."
+    probe = max(i for i, p in enumerate(linux.packets) if p.kind == "keepalive")
+    later = replace(linux.packets[probe], t=linux.packets[probe].t + 3_000_000)
+    shifted = replace(linux, packets=[*linux.packets[:probe], later, *linux.packets[probe + 1 :]])
+    assert judge(quick, shifted)[0].sentence == says + "none more than 0.003 s later."
+
+
+def test_what_one_of_them_lacks_is_said_by_name():
+    quick = QUICK["keepalive"]
+    model = replace(run(quick), bench="linux", linux="6.18.44")
+    probes = [i for i, p in enumerate(model.packets) if p.kind == "keepalive"]
+    agreement, ours, theirs = judge(quick, without(model, probes[-1]))
+    assert agreement.same == agreement.packets - 1
+    assert len([mine for mine, its in matches(ours, theirs) if its is None and "keepalive" in mine.says]) == 1
+    assert (
+        f"differ: {agreement.same} of {agreement.packets} packets that matter agree. " in agreement.sentence
+    )
+    longer = quick.with_values(probes=quick.probes + 1)
+    agreement, ours, theirs = judge(quick, replace(run(longer), bench="linux", linux="6.18.44"))
+    assert [its.says for mine, its in matches(ours, theirs) if mine is None] == ["keepalive seq 40"]
+    assert agreement.same < agreement.packets
 
 
 def test_real_timers_may_be_late_but_not_early():

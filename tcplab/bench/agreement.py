@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import permutations
 from math import ceil
 from typing import Any, Protocol, Self
@@ -19,7 +20,7 @@ from tcplab.bench import run
 from tcplab.bench.script import Story, StudyScript
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, flag_letters
-from tcplab.core.text import MILLISECOND, SECOND, plural
+from tcplab.core.text import MILLISECOND, SECOND, duration, plural
 from tcplab.core.trace import Call, Packet, Relative, Trace
 
 #: An ACK sent this soon after something came in is its answer.
@@ -237,7 +238,10 @@ class Difference:
     linux: str | None
 
     def __str__(self) -> str:
-        return f"{self.where}: the model says {self.model or 'nothing'}, Linux {self.linux or 'nothing'}"
+        if self.model is None or self.linux is None:
+            lacks = "the model lacks" if self.model is None else "Linux lacks"
+            return f"{self.where}: {lacks} {self.linux or self.model}"
+        return f"{self.where}: the model says {self.model}, Linux {self.linux}"
 
 
 @dataclass(frozen=True)
@@ -249,10 +253,12 @@ class Agreement:
     differences: tuple[Difference, ...]
     #: The Linux version that ran.
     linux: str = ""
-    #: How many segments and calls were compared one by one.
-    segments: int = 0
+    #: How many packets matter in either run, and how many of them both sent, at the same time.
+    packets: int = 0
+    same: int = 0
+    #: How many calls were compared one by one.
     calls: int = 0
-    #: The longest delay behind the model's time, seconds.
+    #: The longest delay of a packet behind the model's, seconds.
     behind_s: float = 0.0
 
     @property
@@ -262,20 +268,19 @@ class Agreement:
 
     @property
     def sentence(self) -> str:
-        """The agreement for a reader: how much was compared, or what differs first."""
-        if self.agrees and not self.segments:
+        """For a reader: how many packets that matter agree and how late, or what differs first."""
+        if self.agrees and not self.packets:
             return f"Linux {self.linux} does what the model says: the results of both are the same."
         if self.agrees:
             calls = f" and {plural(self.calls, 'call')}" if self.calls else ""
-            late = ceil(self.behind_s * 100) / 100
-            when = "at the model's times" if late <= 0.01 else f"none more than {late:g} s later"
-            return (
-                f"Linux {self.linux} does what the model says: {self.segments} segments{calls} were compared "
-                f"one by one and are the same, {when}."
-            )
-        first, more = self.differences[0], len(self.differences) - 1
-        others = f" ({more} more)" if more else ""
-        return f"Linux {self.linux} and the model differ{others}. {str(first)[0].upper()}{str(first)[1:]}."
+            late = ceil(self.behind_s * 1000) * MILLISECOND
+            when = f"none more than {duration(late)} later" if late > 0 else "at the model's times"
+            packets = f"all {self.packets} packets that matter{calls}"
+            return f"Linux {self.linux} does what the model says: {packets} agree, {when}."
+        first, more = str(self.differences[0]), len(self.differences) - 1
+        others = f" ({plural(more, 'more difference')})" if more else ""
+        agree = f": {self.same} of {self.packets} packets that matter agree" if self.packets else ""
+        return f"Linux {self.linux} and the model differ{agree}. {first[0].upper()}{first[1:]}{others}."
 
     def to_json(self) -> dict[str, Any]:
         """One run in `tcplab agree --json`."""
@@ -307,17 +312,17 @@ def judge(experiment: Compared | StudyScript, linux: Trace) -> tuple[Agreement, 
     model = run(matched)
     ours, theirs = (ScopedRun(trace, scope_of(matched, trace)) for trace in (model, linux))
     align(ours, theirs)
-    pairs = list(_pairs(ours, theirs))
-    calls = sum(len(events) for host in model.hosts for events in theirs.calls(host).values())
-    behind = (b.t - a.t for _, model_s, linux_s in pairs for a, b in zip(model_s, linux_s, strict=False))
+    pairs = list(matches(ours, theirs))
+    both = [(mine, its) for mine, its in pairs if mine and its]
     agreement = Agreement(
         str(experiment.name),
         experiment.values(),
         tuple(_differences(ours, theirs)),
         linux.linux,
-        segments=sum(len(linux_s) for _, _, linux_s in pairs),
-        calls=calls,
-        behind_s=max(behind, default=0.0),
+        packets=len(pairs),
+        same=sum(in_time(mine.t, its.t) for mine, its in both),
+        calls=sum(len(events) for host in model.hosts for events in theirs.calls(host).values()),
+        behind_s=max((its.t - mine.t for mine, its in both), default=0.0),
     )
     return agreement, ours, theirs
 
@@ -393,6 +398,18 @@ def _pairs(ours: ScopedRun, theirs: ScopedRun) -> Iterator[tuple[str, list[Event
         mine, its = ours.segments(*direction), theirs.segments(*direction)
         for n in sorted({*mine, *its}):
             yield _direction(ours, direction, n), mine.get(n, []), its.get(n, [])
+
+
+def matches(ours: ScopedRun, theirs: ScopedRun) -> Iterator[tuple[Event | None, Event | None]]:
+    """The packets that matter, the model's and Linux's side by side; None where only the other sent it."""
+    for _, mine, its in _pairs(ours, theirs):
+        matcher = SequenceMatcher(None, [e.says for e in mine], [e.says for e in its], autojunk=False)
+        for tag, i, i_end, j, j_end in matcher.get_opcodes():
+            if tag == "equal":
+                yield from zip(mine[i:i_end], its[j:j_end], strict=True)
+            else:
+                yield from ((event, None) for event in mine[i:i_end])
+                yield from ((None, event) for event in its[j:j_end])
 
 
 def _direction(ours: ScopedRun, direction: tuple[str, str], n: int) -> str:
