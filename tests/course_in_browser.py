@@ -44,18 +44,18 @@ DRAWN = """() => [...document.querySelectorAll(".js-plotly-plot, .tcplab-picture
     .filter(el => el.checkVisibility()).every(el => el.querySelector(".main-svg"))"""
 #: What each explorer says, draws, and how its controls stand.
 EXPLORERS = """() => [...document.querySelectorAll(".tcplab-explorer")]
-    .filter(explorer => explorer.querySelector(".tcplab-controls [role=slider]"))
+    .filter(explorer => explorer.querySelector(".tcplab-controls input"))
     .map(explorer => ({
         said: explorer.querySelector(".tcplab-sentence")?.innerText ?? "",
         drawn: [...explorer.querySelectorAll(".js-plotly-plot")].filter(plot => plot.checkVisibility())
             .map(plot => [...plot.querySelectorAll("svg text, .scatterlayer path")]
                 .map(el => el.textContent + (el.getAttribute("d") ?? "")).join("|")).join("#"),
-        controls: [...explorer.querySelectorAll(".tcplab-controls :is([role=slider], select, button)")]
-            .map(el => el.getAttribute("aria-valuenow") ?? el.value + el.matches(".mod-active")).join(" "),
+        controls: [...explorer.querySelectorAll(".tcplab-controls :is(input, select, button)")]
+            .map(el => el.value + el.checked + el.ariaPressed).join(" "),
     }))"""
 #: What turns a control of that kind.
 KEYS = {
-    "[role=slider]": ("ArrowRight", "ArrowLeft", "ArrowLeft"),
+    "input[type=range]": ("ArrowRight", "ArrowLeft", "ArrowLeft"),
     "select": ("ArrowDown", "ArrowUp", "ArrowUp"),
     "button": ("Space",),
 }
@@ -119,7 +119,7 @@ def turn(page: Any, number: int) -> str:
     A list or a button has its turn where no slider matters. Returns what did not work; mostly nothing.
     """
     before = page.evaluate(EXPLORERS)[number]
-    explorer = page.locator(".tcplab-explorer:has(.tcplab-controls [role=slider])").nth(number)
+    explorer = page.locator(".tcplab-explorer:has(.tcplab-controls input)").nth(number)
     for kind, keys in KEYS.items():
         controls = explorer.locator(f".tcplab-controls {kind}:visible")
         for each, key in product(range(controls.count()), keys):

@@ -233,9 +233,27 @@ def visible(widget: widgets.DOMWidget, yes: bool) -> None:
     widget.layout.display = "" if yes else "none"
 
 
-def folded(title: str, *content: widgets.Widget) -> widgets.Accordion:
-    """Something under its title, folded away at first."""
-    return widgets.Accordion(list(content), titles=[title], selected_index=None)
+class FoldButton(anywidget.AnyWidget):
+    """The title of something folded: a button that says whether it is open."""
+
+    _esm = HERE / "fold.js"
+
+    title = traitlets.Unicode("").tag(sync=True)
+    opened = traitlets.Bool(False).tag(sync=True)
+
+
+class Fold(widgets.VBox):
+    """Something under its title, folded away at first. The keyboard opens it too."""
+
+    #: Whether it is shown.
+    opened = traitlets.Bool(False)
+
+    def __init__(self, title: str, *content: widgets.Widget) -> None:
+        inner, head = widgets.VBox(list(content)), FoldButton(title=title)
+        super().__init__([head, inner])
+        visible(inner, False)
+        self.observe(lambda change: visible(inner, change["new"]), "opened")
+        traitlets.link((head, "opened"), (self, "opened"))
 
 
 def in_row(*parts: widgets.Widget, css: str = "tcplab-head") -> widgets.HBox:
@@ -315,30 +333,64 @@ def explanation(knob: Knob) -> str:
     return " ".join(part for part in (knob.help, limits) if part)
 
 
-class Control(Quiet):
-    """The row of one parameter: `widget`, built from its knob. `changed` gets the value the learner chose.
+class ControlRow(anywidget.AnyWidget):
+    """One thing to turn, with its label and its help: a slider, a box, buttons, a list or a check box."""
+
+    _esm = HERE / "slider.js"
+
+    #: `slider`, `range` (a slider and a box), `number` (a box), `buttons`, `list` or `check`.
+    kind = traitlets.Unicode("").tag(sync=True)
+    label = traitlets.Unicode("").tag(sync=True)
+    unit = traitlets.Unicode("").tag(sync=True)
+    help = traitlets.Unicode("").tag(sync=True)
+    #: The values of a slider, of buttons or of a list, and what each of a slider's means.
+    steps: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    meanings: traitlets.List[str] = traitlets.List().tag(sync=True)
+    value = traitlets.Any().tag(sync=True)
+    #: What `value` means, in words; mostly nothing.
+    meaning = traitlets.Unicode("").tag(sync=True)
+    #: Why it has no effect under the present settings; empty: it has.
+    idle = traitlets.Unicode("").tag(sync=True)
+    #: The explorer it belongs to, and the parameter: with them the page finds a picture that was sent ahead.
+    group = traitlets.Unicode("").tag(sync=True)
+    name = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.add_class("tcplab-control")
+
+    def __repr__(self) -> str:
+        return f"{self.label}: {self.value}"
+
+
+class Control(Quiet, ControlRow):
+    """The row of one parameter, built from its knob. `changed` gets the value the learner chose.
 
     A number gets a slider over round values (logarithmic where its range is wide, with 0 as a step of its
     own where that means "off") and a box for exact ones. Defaults, presets and the values that an explorer
     begins with are steps too. For any other value the slider shows the nearest step and the box has the
-    value: steps never change afterwards, because a front end answers a slider that grows with a value that
-    the learner did not choose.
+    value: steps never change afterwards, so that a slider never moves under the hand.
     """
 
-    def __init__(self, knob: Knob, value: Any, also: Iterable[Any], changed: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        knob: Knob,
+        value: Any,
+        also: Iterable[Any],
+        changed: Callable[[Any], None],
+        **place: str,
+    ) -> None:
         self.knob = knob
-        self._steps = steps(knob, value, *also) if knob.kind in (int, float) else []
-        #: The slider, box, buttons or list that show and set the value.
-        self.parts = self._make(value)
-        self._meaning = widgets.HTML().add_class("tcplab-meaning")
-        help_text = escape(explanation(knob))
-        has_meaning = knob.kind in (int, float) and (knob.zero or knob.unit == "s")
-        whole = in_row(*self.parts, *([self._meaning] if has_meaning else []), css="tcplab-row")
-        self.widget = widgets.VBox([whole, widgets.HTML(f'<div class="tcplab-help">{help_text}</div>')])
-        self.widget.add_class("tcplab-control")
+        offered: list[Any] = steps(knob, value, *also) if knob.kind in (int, float) else []
+        offered = list(knob.choices) or offered
+        if knob.kind is str and not knob.choices:
+            offered = list(dict.fromkeys((*LISTED, value)))
+        super().__init__(
+            kind=_kind(knob, offered), label=title(knob), unit=knob.unit, help=explanation(knob),
+            steps=offered, meanings=[meaning(knob, step) for step in offered], **place,
+        )  # fmt: skip
         self.show(value)
-        for part in self.parts:
-            self.react(part, changed)
+        self.react(self, changed)
 
     def can_show(self, value: Any) -> bool:
         """Whether this row can show a value, even one that the knob refuses."""
@@ -350,48 +402,26 @@ class Control(Quiet):
         return isinstance(value, knob.kind)
 
     def show(self, value: Any) -> None:
-        """Set all parts to a value, also one that the knob refuses; `changed` is not called."""
+        """Set the row to a value, also one that the knob refuses; `changed` is not called."""
         with self.quietly():
-            for part in self.parts:
-                if isinstance(part, widgets.SelectionSlider):
-                    part.value = min(self._steps, key=lambda step: abs(step - value))
-                elif isinstance(part, widgets.ToggleButtons | widgets.Dropdown):
-                    self._show_choice(part, value)
-                else:
-                    part.value = value
-        self._meaning.value = f"<span>{escape(meaning(self.knob, value))}</span>"
+            if self.kind == "list" and value not in self.steps:  # a Linux version that is not in the list
+                self.steps = [*self.steps, value]
+            self.value = value
+        self.meaning = meaning(self.knob, value)
 
-    def _show_choice(self, part: Any, value: Any) -> None:
-        if value not in part._options_values:  # a Linux version that is not in the list
-            part.options = [*part.options, (str(value), value)]
-        part.value = value
+    @property
+    def step(self) -> Any:
+        """The step at which the slider stands: the nearest to the value."""
+        return min(self.steps, key=lambda step: abs(step - self.value))
 
-    def _make(self, value: Any) -> list[Any]:
-        knob = self.knob
-        if knob.kind is bool:
-            box = widgets.Checkbox(description=title(knob), indent=False, tooltip=explanation(knob))
-            return [titled(box)]
-        if choices := knob.choices or (tuple(dict.fromkeys((*LISTED, value))) if knob.kind is str else ()):
-            texts = list(map(str, choices))
-            is_short = len(texts) <= _BUTTONS and sum(map(len, texts)) <= _BUTTON_TEXT
-            kind = widgets.ToggleButtons if is_short else widgets.Dropdown
-            options = list(zip(texts, choices, strict=True))
-            return [titled(kind(options=options, description=title(knob), tooltip=explanation(knob)))]
-        return self._number()
 
-    def _number(self) -> list[Any]:
-        knob = self.knob
-        kind = widgets.IntText if knob.kind is int else widgets.FloatText
-        # Its label is for screen readers only: the slider's stands above both.
-        exact = kind(continuous_update=False, description=f"{title(knob)}: the exact value")
-        exact.add_class("tcplab-exact")
-        if not self._steps:
-            exact.description, exact.tooltip = title(knob), explanation(knob)
-            return [titled(exact)]
-        options = [(f"{step:g}", step) for step in self._steps]
-        slider = widgets.SelectionSlider(options=options, description=title(knob), readout=False)
-        slider.tooltip = explanation(knob)
-        return [titled(slider), exact]
+def _kind(knob: Knob, offered: list[Any]) -> str:
+    if knob.kind is bool:
+        return "check"
+    if knob.choices or knob.kind is str:
+        texts = list(map(str, offered))
+        return "buttons" if len(texts) <= _BUTTONS and sum(map(len, texts)) <= _BUTTON_TEXT else "list"
+    return "range" if offered else "number"
 
 
 #: What is said of a picture that brings no words of its own.

@@ -73,24 +73,23 @@ class Cursor:
             self._guard(action)
 
 
-class CursorSlider(base.Quiet, widgets.HBox):
+class CursorSlider(base.Quiet, base.ControlRow):
     """A slider over everything that happens, and what happened at the instant that is picked."""
 
     def __init__(self, cursor: Cursor) -> None:
+        super().__init__(
+            kind="slider", label="moment", steps=[0, 1], value=0, help="Step through everything that happens."
+        )
+        self.add_class("tcplab-moment")
         self.cursor = cursor
-        self.slider = widgets.IntSlider(0, 0, 1, description="moment", readout=False).add_class("tcplab-turn")
-        self.slider.tooltip = "Step through everything that happens."
-        self.when = widgets.HTML()
-        super().__init__([self.slider, self.when])
-        self.add_class("tcplab-row")
-        self.react(self.slider, lambda i: cursor.pick(cursor.instants[min(i, len(cursor.instants) - 1)]))
+        self.react(self, lambda i: cursor.pick(cursor.instants[min(i, len(cursor.instants) - 1)]))
 
     def show(self, trace: Trace, t: int) -> None:
         """Move to `t` without picking it."""
         with self.quietly():
-            self.slider.max = max(len(self.cursor.instants) - 1, 1)
-            self.slider.value = text.position(self.cursor.instants, t)
-        self.when.value = f'<span class="tcplab-when">{escape(text.instant_words(trace, t))}</span>'
+            self.steps = list(range(max(len(self.cursor.instants), 2)))
+            self.value = text.position(self.cursor.instants, t)
+        self.meaning = text.instant_words(trace, t)
 
 
 class PicturePanel(base.Panel):
@@ -102,10 +101,12 @@ class PicturePanel(base.Panel):
     def __init__(self, pictures: tuple[str, ...], filename: str, cursor: Cursor, guard: base.Guard) -> None:
         self.cursor = cursor
         self.figure = base.LivingFigure(filename)
-        self._choice = widgets.ToggleButtons(options=[(name.capitalize(), name) for name in pictures])
-        self._choice.add_class("tcplab-pictures")
+        names = [name.capitalize() for name in pictures]
+        #: Which picture is drawn.
+        self.choice = base.ControlRow(kind="buttons", label="picture", steps=names, value=names[0])
+        self.choice.add_class("tcplab-pictures")
         self._hint = widgets.HTML()
-        choice = [self._choice] if len(pictures) > 1 else []
+        choice = [self.choice] if len(pictures) > 1 else []
         #: Of the port map, which shows one instant and has no place to click at another.
         self.slider = CursorSlider(cursor) if "ports" in pictures else None
         slider = [self.slider] if self.slider else []
@@ -114,14 +115,14 @@ class PicturePanel(base.Panel):
         self.drawn: Picture | None = None
         self._trace: Trace | None = None
         self._sentence = ""
-        self._choice.observe(lambda change: guard(self._draw), "value")
+        self.choice.observe(lambda change: guard(self._draw), "value")
         self.figure.on_click(self._on_click)
         cursor.on_move(self._draw)
 
     @property
     def picture(self) -> str:
         """Name of the picture that is drawn: `ladder`, `window`, `queues`, `ports`."""
-        return str(self._choice.value)
+        return str(self.choice.value).lower()
 
     def refresh(self, experiment: Any, trace: Trace) -> None:
         self._trace, self._sentence = trace, experiment.sentence(trace)
@@ -201,7 +202,7 @@ class ConsolePanel(base.Panel):
         self._show()
 
     def empty(self) -> None:
-        self._slider.when.value = self._screens.value = ""
+        self._slider.meaning = self._screens.value = ""
 
     def _show(self) -> None:
         if self.cursor.trace is not None:
@@ -289,7 +290,7 @@ class Explorer(base.Shell):
         self.panels = {panel.title: panel for panel in panels}
         pages = {title: panel.widget for title, panel in self.panels.items()}
         self.tabs = base.Tabs(pages, lambda title: self.guard(lambda: self._fill(title)))
-        self.build(self._head(), *self._rows(), self.status, self.tabs, base.SliderNames())
+        self.build(self._head(), *self._rows(), self.status, self.tabs)
         self.set(**initial)
         #: What `reset` goes back to.
         self._initial = dict(self._values)
@@ -357,6 +358,8 @@ class Explorer(base.Shell):
             self._defaults[name],
             [initial, *presets],
             lambda value: self.set(**{name: value}),
+            group=str(self.model_id),
+            name=name,
         )
 
     def _head(self) -> widgets.Widget:
@@ -372,10 +375,10 @@ class Explorer(base.Shell):
         first = [name for name in self.experiment_class.controls if name in self.controls]
         rest = [name for name in self.controls if name not in first]
         grids = [
-            widgets.Box([self.controls[name].widget for name in names]).add_class("tcplab-controls")
+            widgets.Box([self.controls[name] for name in names]).add_class("tcplab-controls")
             for names in (first, rest)
         ]
-        return [grids[0], base.folded(f"{len(rest)} more settings", grids[1]).add_class("tcplab-more")]
+        return [grids[0], base.Fold(f"{len(rest)} more settings", grids[1]).add_class("tcplab-more")]
 
     # -- showing -----------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from tcplab.core.table import html_table
 from tcplab.core.text import in_words, paragraph
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Picture, Text
-from tcplab.widgets.base import Control, LivingFigure, Shell, SliderNames, folded
+from tcplab.widgets.base import Control, Fold, LivingFigure, Shell
 
 if TYPE_CHECKING:
     import pandas
@@ -297,8 +297,8 @@ class IdleMap(Shell):
         #: The settings that are shown; None when they can't be used.
         self.silence: SilentConnection | None = None
         self._figure = LivingFigure("idle_map")
-        grid = widgets.Box([control.widget for control in self.controls.values()])
-        self.build(grid.add_class("tcplab-controls"), self.status, self._figure, SliderNames())
+        grid = widgets.Box(list(self.controls.values()))
+        self.build(grid.add_class("tcplab-controls"), self.status, self._figure)
         self.set(**initial)
 
     @property
@@ -498,7 +498,7 @@ class HeatMap(Shell):
         #: The picture as a plotly figure.
         self.figure = picture.figure
         self._table = cells.html()
-        self.build(self.status, picture, folded("The same as a table", widgets.HTML(self._table)))
+        self.build(self.status, picture, Fold("The same as a table", widgets.HTML(self._table)))
 
     def _repr_html_(self) -> str:
         return paragraph(self.sentence) + self._table

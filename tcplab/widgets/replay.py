@@ -80,8 +80,8 @@ class Replay(base.Shell):
         self.status.add_class("tcplab-happened")
         self._ends, self._console = widgets.HTML(), widgets.HTML()
         #: The consoles of both ends, folded away at first.
-        self.fold = base.folded("Your console at this moment", self._console)
-        self.fold.observe(lambda change: self._show(), "selected_index")
+        self.fold = base.Fold("Your console at this moment", self._console)
+        self.fold.observe(lambda change: self._show(), "opened")
         self.back = base.button("Back", "step-backward", lambda: self.step(-1), "One step back (←)")
         self._play = base.button("Play", "play", self.toggle, "Step by itself (space)")
         self.forward = base.button("Forward", "step-forward", lambda: self.step(1), "One step on (→)")
@@ -250,7 +250,7 @@ class Replay(base.Shell):
         self.picture.show(pictured.framed(drawn, page, t))
         note = paragraph(pictured.INFERRED, "tcplab-help") if steps.ends.inferred else ""
         self._ends.value = pictured.ends_table(steps, t) + note
-        if self.fold.selected_index is not None:
+        if self.fold.opened:
             self._console.value = pictured.consoles(steps, t)
 
     def _repr_html_(self) -> str:

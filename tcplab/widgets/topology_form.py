@@ -15,7 +15,7 @@ from tcplab.advice.products import title
 from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import Knob
 from tcplab.core.releases import LISTED
-from tcplab.widgets.base import Quiet, button, explanation, folded, in_row, meaning, titled
+from tcplab.widgets.base import Fold, Quiet, button, explanation, in_row, meaning, titled
 from tcplab.widgets.base import title as knob_title
 
 #: What the list of known boxes says while the numbers are those of none.
@@ -48,7 +48,7 @@ class BoxRow(Quiet, widgets.VBox):
         self.react(self.known, self._on_known)
         remove = button("Remove this box", "trash", lambda: removed(self))
         rest = list(self.fields.values())
-        more = folded("name, age, NAT, remove", grid([rest[0], *rest[3:], remove]))
+        more = Fold("name, age, NAT, remove", grid([rest[0], *rest[3:], remove]))
         super().__init__([grid([self.known, *rest[1:3]]), more])
         self.add_class("tcplab-box")
         self.show(box)
@@ -132,7 +132,7 @@ class EnvironmentForm(Quiet, widgets.Tab):
         self.legs: list[LegForm] = []
         self._path = widgets.VBox()
         more = grid([*(self._row(name) for name in MORE), self.linux])
-        fold = folded(f"{len(MORE) + 1} more that seldom matter", more)
+        fold = Fold(f"{len(MORE) + 1} more that seldom matter", more)
         pages = {
             "1 · Who talks to whom": grid([self.database, self.driver, self.pool, self.proxies]),
             "2 · Boxes on the way": self._path,

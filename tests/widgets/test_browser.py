@@ -78,11 +78,11 @@ def wait_until_painted(page, probes):
 
 
 def slider(page, label):
-    return page.locator(".widget-slider", has_text=label).first.get_by_role("slider")
+    return page.locator(".tcplab-control", has_text=label).first.get_by_role("slider")
 
 
 def box(page, label):
-    return page.locator(".tcplab-row", has_text=label).first.locator("input[type=number]")
+    return page.locator(".tcplab-control", has_text=label).first.locator("input[type=number]")
 
 
 def test_arrow_keys_move_slider_box_sentence_and_picture_together(page):
@@ -108,7 +108,7 @@ def test_after_a_reload_picture_and_sliders_agree(page):
     before = {
         "painted": page.evaluate(PAINTED),
         "sentence": page.locator(SENTENCE).first.inner_text(),
-        "slider": slider(page, "keepalive: probes").get_attribute("aria-valuenow"),
+        "slider": slider(page, "keepalive: probes").input_value(),
     }
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("() => { document.body.dataset.old = 'page' }")
@@ -118,7 +118,7 @@ def test_after_a_reload_picture_and_sliders_agree(page):
     wait_until_painted(page, 4)
     assert page.evaluate(PAINTED) == before["painted"]
     assert page.locator(SENTENCE).first.inner_text() == before["sentence"]
-    assert slider(page, "keepalive: probes").get_attribute("aria-valuenow") == before["slider"]
+    assert slider(page, "keepalive: probes").input_value() == before["slider"]
     assert box(page, "keepalive: probes").input_value() == "4"
     assert box(page, "keepalive: interval").input_value() == "20"
     slider(page, "keepalive: probes").focus()  # and it is alive
@@ -154,10 +154,10 @@ def test_a_click_on_the_picture_picks_the_second_of_the_console(page):
     page.get_by_role("tab", name="Your console").first.click()
     shown = page.get_by_label("console of client").first.inner_text()
     assert re.search(r"ESTAB .* timer:\(keepalive,[\d.]+(sec|ms),[23]\)", shown)
-    when = page.locator(".tcplab-when").first.inner_text()
-    page.locator(".widget-slider", has_text="moment").first.get_by_role("slider").focus()
+    when = page.locator(".tcplab-moment").first.inner_text()
+    page.get_by_role("slider", name="moment").first.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("was => document.querySelector('.tcplab-when').innerText !== was", arg=when)
+    page.wait_for_function("was => document.querySelector('.tcplab-moment').innerText !== was", arg=when)
 
 
 def test_all_of_it_is_reached_and_worked_with_the_keyboard(page):
@@ -169,7 +169,7 @@ def test_all_of_it_is_reached_and_worked_with_the_keyboard(page):
             page.evaluate(
                 """() => {
                     const at = document.activeElement;
-                    const row = at.closest(".tcplab-row");
+                    const row = at.closest(".tcplab-control");
                     return at.getAttribute("role") === "tab" ? at.textContent.trim()
                         : row ? row.querySelector("label").textContent : at.textContent.trim();
                 }"""
@@ -193,7 +193,7 @@ def test_a_screen_reader_is_told_name_and_value_of_every_slider(page):
     assert probes.get_attribute("aria-valuetext") == "5"
     page.get_by_role("tab", name="Your console").first.click()
     page.get_by_role("slider", name="moment").first.wait_for()
-    nameless = "() => document.querySelectorAll('[role=slider]:not([aria-label])').length"
+    nameless = "() => document.querySelectorAll(':is([role=slider], [type=range]):not([aria-label])').length"
     page.wait_for_function(f"() => ({nameless})() === 0")
 
 

@@ -115,7 +115,7 @@ def test_tables_and_consoles_have_it_as_text(trace):
 
 def test_a_replay_has_it_as_text(trace):
     widget = replay(trace)
-    widget.fold.selected_index = 0
+    widget.fold.opened = True
     for step in range(0, len(widget.steps), 3):
         widget.go(step)
         assert_harmless([text_in(widget), json.loads(widget.picture.drawn)])
@@ -155,7 +155,7 @@ def test_a_sidecar_is_shown_as_text(recorded):
             drawn = PICTURES[name](trace)
             assert_harmless([drawn.data, drawn.layout])
     widget = replay(trace, frames=capture.frames(0))
-    widget.fold.selected_index = 0
+    widget.fold.opened = True
     for step in range(len(widget.steps)):
         widget.go(step)
         assert_harmless([text_in(widget), json.loads(widget.picture.drawn)])

@@ -34,18 +34,13 @@ from tcplab.pictures import ladder
 from tcplab.pictures.console import console
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt
-from tcplab.widgets.explorer import OWN, UNTRIED, Explorer, matrix
+from tcplab.widgets.base import Fold
+from tcplab.widgets.explorer import OWN, UNTRIED, CursorSlider, Explorer, matrix
 from tcplab.widgets.show import OF_ALL, PICTURES
 
 
 def presets_of(explorer):
     return next(w for w in everything_in(explorer) if w.has_trait("options") and OWN in w.options)
-
-
-def turning(explorer, name, kind=widgets.Widget):
-    """The widgets that show and turn one parameter."""
-    row = everything_in(explorer.controls[name].widget)
-    return [w for w in row if w.has_trait("value") and isinstance(w, kind) and type(w) is not widgets.HTML]
 
 
 def drawn(explorer):
@@ -62,14 +57,7 @@ def assert_all_agree(explorer):
     """Controls, values, sentence, picture and the open tab belong to one and the same run."""
     values = explorer.values
     for name, value in values.items():
-        shown = turning(explorer, name)
-        assert shown, name
-        for part in shown:
-            if isinstance(part, widgets.SelectionSlider):
-                away = [abs(step - value) for _, step in part.options]
-                assert abs(part.value - value) == min(away), name
-            else:
-                assert part.value == value, name
+        assert explorer.controls[name].value == value, name
     preset = presets_of(explorer).value
     kind = explorer.experiment_class
     same = [name for name, changes in kind.presets.items() if {**kind.defaults(), **changes} == values]
@@ -131,26 +119,24 @@ def test_a_cell_turns_it_and_prints_what_happened(capfd):
 
 def test_a_slider_and_the_box_beside_it_turn_it_too():
     explorer = explore(Keepalive, peer="offline")
-    (slider,) = turning(explorer, "idle_s", widgets.SelectionSlider)
-    slider.value = 60
+    row = explorer.controls["idle_s"]
+    row.value = 60
     assert explorer.values["idle_s"] == 60
     assert_all_agree(explorer)
-    (box,) = turning(explorer, "idle_s", widgets.FloatText)
-    box.value = 7201
+    row.value = 7201
     assert explorer.outcome["probe_times_s"][0] == 7201
-    assert slider.value == 7200
+    assert row.step == 7200
     assert_all_agree(explorer)
 
 
 def test_a_value_that_the_notebook_asks_for_is_a_step_of_the_slider():
     explorer = explore(Keepalive, idle_s=61)
-    (slider,) = turning(explorer, "idle_s", widgets.SelectionSlider)
-    assert slider.value == 61
+    assert explorer.controls["idle_s"].step == 61
 
 
 def test_wrong_values_leave_a_sentence_and_no_picture_and_nothing_is_lost():
     explorer = explore(Keepalive, idle_s=60)
-    (box,) = turning(explorer, "probes", widgets.IntText)
+    box = explorer.controls["probes"]
     box.value = 500
     assert explorer.sentence == "probes = 500 is out of range: 1 to 127."
     assert explorer.values["idle_s"] == 60 and box.value == 500
@@ -236,8 +222,7 @@ def test_a_picture_that_fails_takes_the_run_with_it(monkeypatch):
     explorer = explore(SlowReader)
     assert explorer.experiment_class.pictures[0] == "window"
     monkeypatch.setattr("tcplab.pictures.ladder.draw", lambda trace, **options: 1 / 0)
-    (choice,) = (w for w in everything_in(tabs(explorer).children[0]) if isinstance(w, widgets.ToggleButtons))
-    choice.value = "ladder"
+    explorer.picture.choice.value = "Ladder"
     assert "ZeroDivisionError" in explorer.sentence
     assert_all_agree(explorer)
 
@@ -269,12 +254,15 @@ def test_reset_goes_back_to_what_the_notebook_asked_for():
 
 def test_controls_come_first_and_the_rest_is_folded():
     explorer = explore(DeadPeer)
-    folded = only(explorer, widgets.Accordion)
+    folded = only(explorer, Fold)
+    button, content = folded.children
     hidden = list(everything_in(folded))
-    assert folded.selected_index is None
     for name in explorer.values:
-        row = explorer.controls[name].widget
+        row = explorer.controls[name]
         assert (row in hidden) == (name not in DeadPeer.controls)
+    assert not folded.opened and content.layout.display == "none"
+    button.opened = True  # as a key does
+    assert folded.opened and content.layout.display == ""
 
 
 def test_tabs_are_filled_when_they_are_seen():
@@ -294,7 +282,7 @@ def test_tabs_are_filled_when_they_are_seen():
 
 
 def slider_of_instants(explorer):
-    return next(w for w in everything_in(explorer) if isinstance(w, widgets.IntSlider))
+    return next(w for w in everything_in(explorer) if isinstance(w, CursorSlider))
 
 
 def test_the_console_follows_its_slider_and_the_picture_shows_the_moment():
@@ -302,8 +290,8 @@ def test_the_console_follows_its_slider_and_the_picture_shows_the_moment():
     panel = open_tab(explorer, "Your console")
     slider = slider_of_instants(explorer)
     slider.value = 0
-    assert "SYN-SENT" in text_in(panel) and "client sends SYN" in text_in(panel)
-    slider.value = slider.max
+    assert "SYN-SENT" in text_in(panel) and "client sends SYN" in slider.meaning
+    slider.value = slider.steps[-1]
     assert "ESTAB" in text_in(panel)  # the server never hears that the client gave up
     explorer.look_at(3600)
     assert "timer:(keepalive,60min,0)" in text_in(panel)
@@ -369,7 +357,7 @@ def test_another_run_keeps_its_place_among_the_events():
     explorer.set(interval_s=10)
     assert slider.value == 14
     explorer.set(peer="alive", idle_s=0)
-    assert slider.value <= slider.max == max(len(explorer.cursor.instants) - 1, 1)
+    assert slider.value <= slider.steps[-1] == max(len(explorer.cursor.instants) - 1, 1)
     assert_all_agree(explorer)
 
 

@@ -246,7 +246,7 @@ def test_turning_a_knob_changes_picture_and_sentence():
     (ring,) = [trace for trace in shown.figure.data if trace.name == "my setting"]
     assert ring.x[0] == log10(400)
     control = shown.controls["box_idle_s"]
-    control.parts[1].value = 1200
+    control.value = 1200
     assert shown.values["box_idle_s"] == 1200 and "forgets nothing so soon" in shown.sentence
 
 

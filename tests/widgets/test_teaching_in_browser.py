@@ -83,7 +83,7 @@ def test_projector_mode_enlarges_text_and_pictures_and_hides_the_rest(page):
     assert page.get_by_text("more settings").first.is_visible()
     enlarge(page)
     assert page.evaluate(PICTURE_TEXT) >= 18.9 > small
-    for text in (".tcplab-sentence", ".tcplab-row label", "[role=status]", ".widget-text label"):
+    for text in (".tcplab-sentence", ".tcplab-label label", "[role=status]", ".widget-text label"):
         assert page.locator(text).first.evaluate(SIZE) >= 18, text
     assert not page.get_by_text("more settings").first.is_visible()
     assert page.locator(".tcplab-help:visible").filter(has_text="keepalive").count() == 0
