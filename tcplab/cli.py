@@ -15,6 +15,8 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tcplab.core.text import nearest
@@ -94,12 +96,15 @@ def _run(words: Sequence[str]) -> int:
     from tcplab.capture import CaptureError
     from tcplab.core.knobs import ParameterError
 
+    words = _with_words_as_options(words)
     name = next((word for word in words if not word.startswith("-")), None)
     if name is not None and name not in COMMANDS:
         raise UsageError(f"no command {name!r}: {nearest(name, COMMANDS)}")
     if not words:
         raise UsageError(f"which command? There are {', '.join(COMMANDS)} (tcplab --help shows how).")
     parser, parsers = _parsers()
+    if name == "run" and {"-h", "--help"} & {*words}:
+        return _help_for_run(words, parsers["run"])
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         raise UsageError(_misplaced(unknown[0], arguments.command, parsers[arguments.command]))
@@ -107,6 +112,29 @@ def _run(words: Sequence[str]) -> int:
         return COMMANDS[arguments.command].run(arguments) or 0
     except (ParameterError, CaptureError, BenchError) as error:
         raise UsageError(str(error)) from None
+
+
+def _with_words_as_options(words: Sequence[str]) -> Sequence[str]:
+    """`help`, `help run` and `version`, which people try first, as the options that they mean."""
+    match list(words):
+        case ["version"]:
+            return ["--version"]
+        case ["help", *command]:
+            return [*command, "--help"]
+    return words
+
+
+def _help_for_run(words: Sequence[str], parser: argparse.ArgumentParser) -> int:
+    from tcplab.pictures.tables import parameter_lines, value_text
+    from tcplab.registry import STORIES
+
+    _print(parser.format_help().rstrip())
+    for kind in (STORIES[word] for word in words if word in STORIES):
+        example = next(iter(kind.presets.values()), kind.quick) or kind.quick
+        settings = "".join(f" --set {name}={value_text(value)}" for name, value in example.items())
+        lines = ["", f"{kind.name}: {kind.title}", *parameter_lines(kind), "", "for example:"]
+        _print("\n".join([*lines, f"  tcplab run {kind.name}{settings}"]))
+    return 0
 
 
 def _misplaced(word: str, command: str, parser: argparse.ArgumentParser) -> str:
@@ -146,11 +174,30 @@ def _print_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
 
 
 def _print(text: str) -> None:
+    """Print, in a terminal no line longer than it is wide."""
+    if sys.stdout.isatty():
+        wide = get_terminal_size().columns
+        text = "\n".join(_wrapped(line, wide) for line in text.splitlines())
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         text = text.translate(ASCII).encode("ascii", "replace").decode()
     print(text)
+
+
+def _wrapped(line: str, wide: int) -> str:
+    if len(line) <= wide:
+        return line
+    indent = " " * min(len(line) - len(line.lstrip()) + 2, wide // 2)
+    return fill(line, wide, subsequent_indent=indent, drop_whitespace=True, break_on_hyphens=False)
+
+
+def _may_write(path: str | Path, arguments: Namespace) -> None:
+    """Refuse to replace a file that tcplab did not write."""
+    from tcplab.capture.pcap import is_ours
+
+    if Path(path).exists() and not is_ours(path) and not arguments.force:
+        raise UsageError(f"{path} is there already, and tcplab did not write it: another name, or --force.")
 
 
 def _doctor(arguments: Namespace) -> None:
@@ -167,13 +214,16 @@ def _doctor(arguments: Namespace) -> None:
 
 def _list(arguments: Namespace) -> None:
     from tcplab.pictures.tables import parameter_lines
-    from tcplab.registry import EXPERIMENTS, STORIES, STUDIES
+    from tcplab.registry import EXPERIMENTS, STORIES, STUDIES, find
 
+    if arguments.json and arguments.name:
+        _print_json(_described(find(arguments.name)))
+        return
     if arguments.json:
         groups: dict[str, Mapping[str, type[Story]]] = {"experiments": EXPERIMENTS, "studies": STUDIES}
         _print_json({name: [_described(kind) for kind in kinds.values()] for name, kinds in groups.items()})
         return
-    for kind in STORIES.values():
+    for kind in [find(arguments.name)] if arguments.name else STORIES.values():
         _print("\n".join([kind.name, f"  {kind.title}", *parameter_lines(kind), ""]))
 
 
@@ -204,6 +254,8 @@ def _run_experiment(arguments: Namespace) -> None:
     kind = find(arguments.name)
     if arguments.bench not in BENCHES:
         raise UsageError(f"no bench {arguments.bench!r}: {nearest(arguments.bench, BENCHES)}")
+    if arguments.pcap:
+        _may_write(arguments.pcap, arguments)
     values = {**(kind.quick if arguments.quick else {}), **_settings(arguments.set, kind)}
     experiment = kind.from_values(values)
     trace = run(experiment, arguments.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
@@ -278,15 +330,19 @@ def _record(arguments: Namespace) -> None:
 
     folder = Path(arguments.into) if arguments.into else LIBRARY
     kinds = [find_experiment(name) for name in dict.fromkeys(arguments.names or EXPERIMENTS)]
+    for kind in kinds:
+        _may_write(folder / f"{kind.name}.pcap", arguments)
     running: dict[str, str] = {}
+    done = 0
 
     def status(name: str, seconds: float, segments: int) -> None:
         running[name] = f"{name} {seconds:.0f} s"
-        _status(", ".join(running.values()))
+        _status(f"{done} of {len(kinds)} recorded; {', '.join(running.values())}")
 
     try:
         for path, trace in record([kind.from_values(kind.quick) for kind in kinds], folder, status):
             running.pop(trace.experiment, None)
+            done += 1
             _status("")
             place = path if arguments.into else os.path.relpath(path)
             _print(f"{place}: {len(trace.packets)} segments on Linux {trace.linux}")
@@ -300,16 +356,20 @@ def _diagnose(arguments: Namespace) -> int:
     from tcplab.capture.findings import diagnose
     from tcplab.capture.findings.report import diagnosis_lines, harmless
 
-    several, code = len(arguments.files) > 1, 0
+    several, code, found = len(arguments.files) > 1, 0, False
     results: list[dict[str, Any]] = []
     for file in arguments.files:
         named = {"file": file} if several else {}
         try:
-            diagnosis = diagnose(read_capture(file))
+            source = sys.stdin.buffer if file == "-" else file
+            diagnosis = diagnose(read_capture(source, progress=lambda share: _status(f"{share:.0%} read")))
         except CaptureError as error:
             code = _complain(harmless(str(error)), MISUSED)
             results.append({**named, "error": str(error)})
             continue
+        finally:
+            _status("")
+        found = found or any(connection.findings for connection in diagnosis.connections)
         if arguments.json:
             results.append({**named, **diagnosis.to_json()})
             for warning in diagnosis.warnings:
@@ -321,7 +381,13 @@ def _diagnose(arguments: Namespace) -> int:
         _print_json(results)
     elif arguments.json and not code:
         _print_json(results[0])
-    return code
+    return code or (BROKEN if found and arguments.exit_code else 0)
+
+
+def _completion(arguments: Namespace) -> None:
+    import shtab
+
+    print(shtab.complete(_parsers()[0], arguments.shell))
 
 
 def _learn(arguments: Namespace) -> int:
@@ -352,6 +418,7 @@ def _setting(help: str) -> Argument:
     return _argument("--set", metavar="K=V", action="append", default=[], help=help)
 
 
+_FORCE = _argument("--force", action="store_true", help="replace a file that tcplab did not write")
 _EXPERIMENTS = _argument("names", metavar="NAME", nargs="*", help="experiments (default: all)")
 
 COMMANDS = {
@@ -361,13 +428,16 @@ COMMANDS = {
         _argument("--no-open", action="store_true", help="only copy"),
     ), json=False),
     "doctor": Command("what works on this machine, and why not", _doctor),
-    "list": Command("experiments and studies with their parameters", _list),
+    "list": Command("experiments and studies with their parameters", _list, (
+        _argument("name", metavar="NAME", nargs="?", help="only this one"),
+    )),
     "run": Command("run an experiment or a study and show what happened", _run_experiment, (
         _argument("name", metavar="NAME", help="an experiment or a study: tcplab list shows them"),
         _argument("--bench", metavar="model|linux", default="model", help="where it runs (default: model)"),
         _setting("a parameter: idle_s=60; may be repeated"),
         _argument("--quick", action="store_true", help="the short version of the experiment"),
         _argument("--pcap", metavar="FILE", help="also write the client's capture, for Wireshark"),
+        _FORCE,
     )),
     "agree": Command("run experiments on the model and on real Linux, and compare", _agree, (
         _EXPERIMENTS,
@@ -378,8 +448,15 @@ COMMANDS = {
     "record": Command("record experiments on real Linux, as pcaps with provenance", _record, (
         _EXPERIMENTS,
         _argument("--into", metavar="FOLDER", help="where to write (default: data/captures)"),
+        _FORCE,
     ), json=False),
     "diagnose": Command("say what happened in a capture, worst first", _diagnose, (
-        _argument("files", metavar="FILE", nargs="+", help="pcap or pcapng; gzip and zstd, too"),
+        _argument("files", metavar="FILE", nargs="+",
+                  help="pcap or pcapng; gzip and zstd, too; - is standard input, as after tcpdump -w -"),
+        _argument("--exit-code", action="store_true", help="exit with 1 when something was found"),
     )),
+    "completion": Command("print a script that completes tcplab's commands in a shell", _completion, (
+        _argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"),
+                  help="bash, zsh or tcsh: source <(tcplab completion bash)"),
+    ), json=False),
 }  # fmt: skip

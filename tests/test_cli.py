@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tcplab import cli
 from tcplab.bench import run
 from tcplab.capture.capture import read_capture
+from tcplab.capture.pcap import write_pcap
 from tcplab.experiments import EXPERIMENTS
 from tcplab.studies import STUDIES
 
@@ -217,9 +219,9 @@ def setting(text):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "which command? There are doctor, list, run"),
+        ([], "which command? There are learn, doctor, list, run"),
         (["rnu", "keepalive"], "no command 'rnu': did you mean run?"),
-        (["replay"], "no command 'replay': there are doctor, list, run, agree, record, diagnose."),
+        (["replay"], "no command 'replay': there are learn, doctor, list"),
         (["diagnose"], "the following arguments are required: FILE"),
         (["run"], "required: NAME"),
         (["run", "keepalvie"], "no experiment 'keepalvie': did you mean keepalive?"),
@@ -272,7 +274,8 @@ def test_a_missing_package_is_named(tcplab, monkeypatch):
     monkeypatch.setitem(sys.modules, "simpy", None)
     monkeypatch.delitem(sys.modules, "tcplab.bench.model", raising=False)
     code, _, err = tcplab("run", "keepalive", "--quick")
-    assert (code, err) == (1, "tcplab: simpy is not installed: python3 lab.py setup installs it.\n")
+    assert code == 1 and err.count("\n") == 1
+    assert err.startswith("tcplab: simpy is not installed: pip install 'tcplab[lab]' installs it ")
 
 
 def test_interrupting_is_quiet(tcplab, monkeypatch):
@@ -285,7 +288,7 @@ def test_interrupting_is_quiet(tcplab, monkeypatch):
 
 def test_help_and_version(tcplab):
     code, out, _ = tcplab("--help")
-    assert code == 0 and all(f"\n    {name} " in out for name in cli.COMMANDS)
+    assert code == 0 and all(re.search(f"^ +{name}\\b", out, re.MULTILINE) for name in cli.COMMANDS)
     code, out, _ = tcplab("run", "--help")
     assert code == 0 and "--bench model|linux" in out and "--pcap FILE" in out
     code, out, _ = tcplab("--version")
@@ -300,6 +303,89 @@ def program(*arguments, **options):
         [sys.executable, "-m", "tcplab", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
+
+
+def test_words_that_people_try_first(tcplab):
+    assert tcplab("help") == tcplab("--help")
+    assert tcplab("version") == tcplab("--version")
+    assert tcplab("help", "agree") == tcplab("agree", "--help")
+
+
+@pytest.mark.parametrize("name", [*EXPERIMENTS, *STUDIES])
+def test_help_for_an_experiment_has_its_parameters_and_an_example_that_runs(tcplab, name):
+    code, out, _ = tcplab("run", name, "--help")
+    assert code == 0 and "--bench" in out
+    for parameter, default in {**EXPERIMENTS, **STUDIES}[name].defaults().items():
+        assert re.search(rf"^ +{parameter} = ", out, re.MULTILINE), (parameter, default)
+    example = out.rpartition("for example:\n  tcplab ")[2].split()
+    assert tcplab(*example)[0] == 0
+
+
+def test_one_experiment_is_listed_alone(json_of, tcplab, wrong):
+    assert json_of("list", "keepalive") in json_of("list")["experiments"]
+    assert tcplab("list", "keepalive")[1].startswith("keepalive\n")
+    assert "did you mean keepalive?" in wrong("list", "keepaliv")
+
+
+@pytest.mark.parametrize(("typed", "seconds"), [("2h", 7200), ("90s", 90), ("1m30s", 90), ("1 min 30 s", 90)])
+def test_durations_as_people_write_them(json_of, typed, seconds):
+    assert json_of("run", "keepalive", "--set", f"idle_s={typed}")["parameters"]["idle_s"] == seconds
+
+
+def test_a_duration_that_never_ends_and_a_unit_where_there_is_none(wrong):
+    assert "idle_s = 'never' is not a number" in wrong("run", "keepalive", "--set", "idle_s=never")
+    assert "probes = '9s' is not a number" in wrong("run", "keepalive", "--set", "probes=9s")
+
+
+CAPTURES = Path(__file__).resolve().parent.parent / "data" / "captures"
+
+
+def test_a_capture_from_a_pipe(tmp_path):
+    command = [sys.executable, "-m", "tcplab", "diagnose", "-", "--json", "--exit-code"]
+    with (CAPTURES / "dead_peer.pcap").open("rb") as pipe:
+        done = subprocess.run(command, stdin=pipe, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == ""
+    by_name = subprocess.run(
+        [*command[:4], str(CAPTURES / "dead_peer.pcap"), "--json"], capture_output=True, text=True
+    )
+    assert by_name.returncode == 0 and json.loads(by_name.stdout) == json.loads(done.stdout)
+    empty = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (empty.returncode, empty.stderr) == (2, "tcplab: standard input is empty: not a capture file.\n")
+
+
+def test_the_exit_code_says_whether_something_was_found(tcplab, tmp_path):
+    calm = run(EXPERIMENTS["keepalive"]())
+    calm.packets = [packet for packet in calm.packets if packet.t < calm.watching_since]
+    write_pcap(calm, tmp_path / "calm.pcap")
+    assert tcplab("diagnose", str(tmp_path / "calm.pcap"), "--exit-code")[0] == 0
+    assert tcplab("diagnose", str(CAPTURES / "dead_peer.pcap"))[0] == 0
+    assert tcplab("diagnose", str(CAPTURES / "dead_peer.pcap"), "--exit-code")[0] == 1
+
+
+def test_only_a_capture_of_its_own_is_replaced(tcplab, wrong, tmp_path):
+    mine = tmp_path / "keepalive.pcap"
+    mine.write_bytes(b"of another program")
+    assert "tcplab did not write it" in wrong("run", "keepalive", "--pcap", str(mine))
+    assert "tcplab did not write it" in wrong("record", "keepalive", "--into", str(tmp_path))
+    assert mine.read_bytes() == b"of another program"
+    for options in (["--force"], []):  # the second time it is its own
+        assert tcplab("run", "keepalive", "--pcap", str(mine), *options)[0] == 0
+    assert len(read_capture(mine)) > 10
+
+
+def test_lines_fit_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert cli.main(["diagnose", str(CAPTURES / "dead_peer.pcap")]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash, which is not installed")
+def test_a_shell_completes_commands(tcplab):
+    _, script, _ = tcplab("completion", "bash")
+    ask = "COMP_WORDS=(tcplab dia); COMP_CWORD=1; _shtab_tcplab; echo ${COMPREPLY[@]}"
+    done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True)
+    assert done.stdout.split() == ["diagnose"], done.stderr
 
 
 def test_a_reader_who_has_enough_is_no_error():

@@ -10,6 +10,8 @@ adds to them.
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +19,8 @@ from importlib.util import find_spec
 from operator import attrgetter
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 from tcplab.capture import CaptureError
 from tcplab.capture.plain import PlainTable, read_plain
@@ -209,7 +212,7 @@ class Capture:
 
 
 def read_capture(
-    path: str | PathLike[str],
+    path: str | PathLike[str] | BinaryIO,
     *,
     cut_short_ok: bool = True,
     progress: Callable[[float], None] = lambda share: None,
@@ -220,8 +223,15 @@ def read_capture(
     `CaptureError` in one sentence when the file is missing, no capture, or of a link type that can't
     be read. Of a file that is cut short or damaged, what precedes that place is read, and the first of
     the `warnings` says where it is; without `cut_short_ok` that is an error, too. `progress` gets the
-    share of the file that has been read, 0 .. 1; what it raises ends the reading.
+    share of the file that has been read, 0 .. 1; what it raises ends the reading. An open file is read to
+    its end first, as a pipe has to be.
     """
+    if not isinstance(path, str | PathLike):
+        with TemporaryDirectory(prefix="tcplab-") as folder:
+            whole = Path(folder, "standard input" if path is sys.stdin.buffer else "capture")
+            with whole.open("wb") as copy:
+                shutil.copyfileobj(path, copy)
+            return read_capture(whole, cut_short_ok=cut_short_ok, progress=progress)
     file = Path(path)
     table: Table | PlainTable
     if find_spec("numpy"):

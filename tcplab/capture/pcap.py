@@ -94,6 +94,17 @@ def write_pcap(trace: Trace, path: str | PathLike[str], *, at: str | None = None
         raise CaptureError(f"{fspath(path)} can't be written: {error.strerror}.") from None
 
 
+def is_ours(path: str | PathLike[str]) -> bool:
+    """Whether tcplab wrote this file: its first frame has addresses that no other program gives."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(24 + 16 + 12)  # the file's header, a packet's, and two Ethernet addresses
+    except OSError:
+        return False
+    ours = bytes.fromhex(NO_HOST.replace(":", ""))[:5]
+    return head[40:45] == ours and head[46:51] == ours
+
+
 def _seen_at(trace: Trace, at: str) -> list[tuple[int, Packet, Relative, int]]:
     """What a capture on `at` shows, in its order: time, packet, relative numbers, window scale."""
     seen = []

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from tcplab.core.releases import NEWEST, UnknownRelease, release
+from tcplab.core.text import read_number
 
 
 class ParameterError(ValueError):
@@ -86,6 +87,8 @@ class Knob:
         for number in (int, float):
             with suppress(ValueError):
                 return number(text)
+        if self.unit == "s" and (seconds := read_number(text, "s")) is not None and math.isfinite(seconds):
+            return seconds  # 2h, 1m30s
         raise ParameterError(f"{name} = {text!r} is not a number: {self.range_text()}.")
 
     def range_text(self) -> str:
