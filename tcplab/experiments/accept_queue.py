@@ -12,9 +12,9 @@ from tcplab.core import knobs
 from tcplab.core.knobs import choice, knob
 from tcplab.core.releases import release
 from tcplab.core.segment import ACK, SYN
-from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, first_error
+from tcplab.core.text import MILLISECOND, SECOND, duration, in_words, plural
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import Experiment, answered, first_error
 
 CONCURRENT = replace(knobs.YES_NO, label="all at once", help="All connect at the same moment, or one by one.")
 BEFORE = replace(
@@ -170,6 +170,34 @@ class AcceptQueue(Experiment):
             "revived": len(ghosts & later),
             "client_errors": errors + [None] * (self.connects_before + self.connects - len(errors)),
         }
+
+    def answer(self, trace: Trace) -> Answer:
+        """From the first connection that becomes a ghost to the last that is none any more."""
+        outcome, moment = trace.outcome, counted_at(trace, self.speak_after_s)
+        believing, real = established(trace, moment)
+        ghosts, reset = believing - real, outcome["client_errors"].count("ECONNRESET")
+        if not ghosts:
+            return self._without_ghosts(trace, moment)
+        up = [s for s in trace.sockets if s.state == "ESTABLISHED"]
+        start = min(s.t for s in up if s.host == "client" and s.local.port in ghosts)
+        number = plural(len(ghosts), "ghost")
+        if outcome["revived"] == len(ghosts):
+            end = max(s.t for s in up if s.host == "server" and s.remote.port in ghosts)
+            words = f"{number} for {duration(end - start)}: then accept() makes room"
+            return Answer(start, end, "client", words)
+        error = f"{reset} × ECONNRESET" if reset else "no error"
+        return Answer(start, None, "client", f"{number}: connected, unknown to the server, {error}")
+
+    def _without_ghosts(self, trace: Trace, moment: int) -> Answer:
+        since, connects = trace.watching_since, trace.calls_of("client", "connect(")
+        if failed := next((call for call in trace.calls if call.error), None):
+            start = next((call.began for call in connects if call.port == failed.port), since)
+            return answered(start, failed.t, "client", failed.result)
+        if waiting := len(client_ports(trace)) - len(connects):
+            return Answer(
+                since, None, "client", f"no ghosts, but {plural(waiting, 'connect()')} still waiting"
+            )
+        return Answer(since, moment, "client", f"no ghosts: the server has all {len(connects)}")
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

@@ -9,8 +9,8 @@ from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Bind, Host, SocketOptions
 from tcplab.core.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
 from tcplab.core.text import in_words
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, first_error
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import Experiment, answered, first_error
 from tcplab.experiments.port_range import no_port_ignored, odd_range
 from tcplab.experiments.time_wait import (
     FIRST_PORT,
@@ -64,6 +64,7 @@ class BindOrConnect(Experiment):
     lesson = "bind_is_not_connect"
     controls = ("held_by", "state", "then", "same_destination", "tw_reuse")
     pictures = ("ports", "ladder")
+    log_time = True
     presets = {
         "bind(0) meets TIME_WAIT": {},
         "connect() meets the same": {"then": "connect"},
@@ -149,6 +150,12 @@ class BindOrConnect(Experiment):
     def ignored_by_release(self) -> list[str]:
         ignored = no_port_ignored("then", self.linux) if self.then == "bind_no_port" else []
         return super().ignored_by_release() + ignored
+
+    def answer(self, trace: Trace) -> Answer:
+        since = trace.watching_since
+        calls = trace.calls_of("client", ("bind(", "connect("), since)
+        last = next((call for call in calls if call.error), calls[-1])
+        return answered(since, last.began, "client", last.error or "connect() takes a port")
 
     def sentence(self, trace: Trace) -> str:
         result = trace.outcome["result"]

@@ -10,8 +10,8 @@ from tcplab.bench.script import Bench, Connection, Host
 from tcplab.core import knobs
 from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import FIN, RST
-from tcplab.core.text import in_words, seconds
-from tcplab.core.trace import Trace
+from tcplab.core.text import duration, in_words, seconds
+from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import Experiment, KeepaliveParameters
 
 HOW = choice(
@@ -205,6 +205,13 @@ class ClientGone(KeepaliveParameters, Experiment):
                 return by
         has_sent = any(p.segment.length for p in trace.sent_by("server", since))
         return "retransmission" if has_sent else "keepalive"
+
+    def answer(self, trace: Trace) -> Answer:
+        since, what = trace.watching_since, "session kept" if self.session == "idle" else "locks held"
+        closes = trace.calls_of("server", "close()", since)
+        if not closes:
+            return Answer(since, None, "server", f"{what}: never noticed")
+        return Answer(since, closes[0].t, "server", f"{what} for {duration(closes[0].t - since)}")
 
     def sentence(self, trace: Trace) -> str:
         after, by = trace.outcome["noticed_after_s"], trace.outcome["how_noticed"]

@@ -9,8 +9,8 @@ from tcplab.bench.script import Bench
 from tcplab.core import knobs
 from tcplab.core.knobs import knob
 from tcplab.core.text import in_words, seconds, times
-from tcplab.core.trace import Packet, Trace
-from tcplab.experiments.experiment import Experiment, KeepaliveParameters
+from tcplab.core.trace import Answer, Packet, Trace
+from tcplab.experiments.experiment import Experiment, KeepaliveParameters, answered, unanswered
 
 REQUEST_BYTES = 40
 
@@ -82,6 +82,12 @@ class DeadPeer(KeepaliveParameters, Experiment):
             "detected_after_s": seconds(broken.t - data[0].t) if broken else None,
             "error": trace.calls_of("client", "recv(")[-1].error if broken else None,
         }
+
+    def answer(self, trace: Trace) -> Answer:
+        start, broken = self._unanswered(trace)[0].t, trace.end_of_socket("client")
+        if broken is None:
+            return unanswered(start, trace, "client")
+        return answered(start, broken.t, "client", trace.outcome["error"])
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

@@ -11,7 +11,8 @@ from tcplab.bench.agreement import WHOLE, Scope
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.releases import release
-from tcplab.core.trace import Call, Trace
+from tcplab.core.text import duration
+from tcplab.core.trace import Answer, Call, Trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,12 @@ class Runnable(Parameters):
     #: Values to draw from when model and Linux are compared on samples; the others as in `quick`.
     #: Whole seconds, and short.
     sampled: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    #: A story of milliseconds and minutes: its time axis begins logarithmic.
+    log_time: ClassVar[bool] = False
+
+    @abstractmethod
+    def answer(self, trace: Trace) -> Answer | None:
+        """What the story is about, from the break to the moment of truth; None where a run has none."""
 
     @abstractmethod
     def sentence(self, trace: Trace) -> str:
@@ -51,6 +58,12 @@ class Experiment(Runnable):
     @abstractmethod
     def outcome(self, trace: Trace) -> dict[str, Any]:
         """The named results, read from what the run left behind."""
+
+    def answer(self, trace: Trace) -> Answer | None:
+        """From the first thing that broke to the first call that failed or read end of file."""
+        ends = (call for call in trace.calls if call.t >= trace.watching_since and is_end(call))
+        end = next(ends, None)
+        return answered(broke_at(trace), end.t, end.host, end.result) if end else None
 
     def matched_to(self, linux: Trace) -> Self:
         """The parameters with which the model is compared to a run on Linux.
@@ -99,6 +112,28 @@ class KeepaliveParameters:
                 raise ParameterError(
                     f"{name} = {getattr(self, name):g} is shorter than Linux takes: 1 s or more, or 0 (off)."
                 )
+
+
+def broke_at(trace: Trace) -> int:
+    """When the first thing broke that was watched; the beginning of the watch where nothing did."""
+    watched = trace.watching_since
+    return next((broken.t for broken in trace.breaks() if broken.t >= watched), watched)
+
+
+def answered(start: int, end: int, host: str, what: str, measure: int | None = None) -> Answer:
+    """``ETIMEDOUT after 15 min 29 s``: by the answer's own number of nanoseconds, where it has one."""
+    after = duration(end - start if measure is None else measure)
+    return Answer(start, end, host, f"{what} after {after}", measure)
+
+
+def unanswered(start: int, trace: Trace, host: str) -> Answer:
+    """``not noticed in 1 h``: as long as it was watched."""
+    return Answer(start, None, host, f"not noticed in {duration(trace.end - start)}")
+
+
+def is_end(call: Call) -> bool:
+    """Whether a program has got an errno or an end of file."""
+    return call.error is not None or call.result == END_OF_FILE
 
 
 def first_error(calls: Iterable[Call]) -> str | None:

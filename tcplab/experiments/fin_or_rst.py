@@ -9,8 +9,8 @@ from tcplab.bench.script import Bench, Connection, Host, Listener, Result, Socke
 from tcplab.core.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import in_words
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import ERRORS, Experiment
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import ERRORS, Experiment, broke_at, unanswered
 
 ENDING = choice(
     "what ends it", "close", "kill", "kill_unread", "linger0", "shutdown_write", "listener_killed",
@@ -148,6 +148,13 @@ class FinOrRst(Experiment):
             "client_error": first[0].error if first else None,
             "second_write_error": second[0].error if second else None,
         }
+
+    def answer(self, trace: Trace) -> Answer | None:
+        if found := super().answer(trace):
+            return found
+        if self.ending in NO_CONNECTION:
+            return unanswered(trace.watching_since, trace, "client")
+        return Answer(broke_at(trace), None, "client", "no error: the server still reads")
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

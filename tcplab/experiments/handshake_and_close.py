@@ -8,8 +8,8 @@ from typing import Any
 from tcplab.bench.script import Bench
 from tcplab.core.knobs import REQUEST, RESPONSE, choice, knob
 from tcplab.core.segment import FIN
-from tcplab.core.text import plural
-from tcplab.core.trace import Packet, Trace
+from tcplab.core.text import SECOND, duration, plural
+from tcplab.core.trace import Answer, Packet, Trace
 from tcplab.experiments.experiment import Experiment
 
 CLOSER = choice(
@@ -31,6 +31,7 @@ class HandshakeAndClose(Experiment):
         "both at once": {"closer": "both"},
         "a far-away server": {"latency_ms": 80},
     }
+    log_time = True
     quick = {}
     sampled = {
         "closer": ("client", "server", "both"), "request": (1, 40, 1448, 5000),
@@ -61,6 +62,18 @@ class HandshakeAndClose(Experiment):
             "time_wait_on": one_or_both({s.host for s in trace.sockets if s.state == "TIME_WAIT"}),
             "segments": len(trace.packets),
         }
+
+    def answer(self, trace: Trace) -> Answer | None:
+        """How long TIME_WAIT keeps the port, whoever closes first; it outlasts the run."""
+        waits = [s for s in trace.sockets if s.state == "TIME_WAIT" and s.due is not None]
+        if not waits:
+            return None
+        start, end = waits[0].t, max(s.due or 0 for s in waits)
+        # ss shows whole seconds of it.
+        kept, where = round((end - start) / SECOND) * SECOND, trace.outcome["time_wait_on"]
+        words = f"the port stays in TIME-WAIT for {duration(kept)} on "
+        words += "both sides" if where == "both" else f"the {where}"
+        return Answer(start, end, waits[0].host, words, kept)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

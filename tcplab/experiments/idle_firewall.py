@@ -11,8 +11,8 @@ from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import ParameterError, choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import SECOND, in_words, seconds
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment, KeepaliveParameters, first_error, says
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import Experiment, KeepaliveParameters, answered, first_error, says
 from tcplab.route.firewall import EXPIRED as ACTIONS
 from tcplab.route.firewall import Firewall
 
@@ -167,6 +167,24 @@ class IdleFirewall(KeepaliveParameters, Experiment):
         heard = trace.last_received("client", end)
         probes = [p.t for p in trace.sent_by("client", since, kind="keepalive") if heard < p.t <= end]
         return next(iter(asked or probes), end)
+
+    def answer(self, trace: Trace) -> Answer:
+        """From the question that stays unanswered to the end of its wait, by the outcome's number."""
+        since, outcome = trace.watching_since, trace.outcome
+        calls = trace.calls_of("client", ("send(", "recv("), since)
+        if outcome["survived"]:
+            what = "rows arrive" if self.waiting_for == "long_query" else "the answer arrives"
+            return answered(calls[0].began, calls[-1].t, "client", what)
+        broken, failed = trace.end_of_socket("client"), next((c for c in calls if c.error), None)
+        if broken is None or failed is None:
+            missing = "rows" if self.waiting_for == "long_query" else "answer"
+            sends = [*trace.calls_of("server", "send(", since), *trace.calls_of("client", "send(", since)]
+            return Answer(sends[0].began, None, "client", f"never: no {missing} and no error")
+        start = self._origin(trace, broken.t)
+        if start < broken.t:
+            return answered(start, broken.t, "client", failed.result)
+        # It was over before anything was asked.
+        return Answer(broken.t, failed.t, "client", f"{failed.result} at the next query", 0)
 
     def sentence(self, trace: Trace) -> str:
         return " ".join([self._what_the_firewall_did(trace), *self._what_the_client_saw(trace)])

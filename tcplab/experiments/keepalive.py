@@ -10,8 +10,15 @@ from tcplab.core import knobs
 from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import in_words, plural, seconds
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import ERRORS, Experiment, KeepaliveParameters
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import (
+    ERRORS,
+    Experiment,
+    KeepaliveParameters,
+    answered,
+    broke_at,
+    unanswered,
+)
 
 PEER = choice(
     "the server", "alive", "offline", "rebooted", "moved",
@@ -133,6 +140,18 @@ class Keepalive(KeepaliveParameters, Experiment):
             "error": trace.calls_of("client", "recv(")[-1].error if broken else None,
             "last_segment": "RST" if broken and sent and sent[-1].segment.flags & RST else "none",
         }
+
+    def answer(self, trace: Trace) -> Answer:
+        """From the break to the end of the client's socket, by the outcome's number."""
+        outcome, broken = trace.outcome, trace.end_of_socket("client")
+        if broken:
+            origin = trace.last_received("client", trace.watching_since)
+            start = origin if broken.t < trace.watching_since or self.peer == "alive" else broke_at(trace)
+            return answered(start, broken.t, "client", outcome["error"], broken.t - origin)
+        if self.peer != "alive":
+            return unanswered(broke_at(trace), trace, "client")
+        probes = plural(len(outcome["probe_times_s"]), "probe")
+        return Answer(trace.watching_since, None, "client", f"nothing to notice: {probes}")
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

@@ -10,7 +10,7 @@ from tcplab.bench.script import Bench, Bind
 from tcplab.core.knobs import CONNECTS, DESTINATIONS, FIRST_PORT, LAST_PORT, SOURCES, ParameterError, knob
 from tcplab.core.releases import release
 from tcplab.core.text import plural
-from tcplab.core.trace import Trace
+from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import Experiment, first_error
 
 #: What clients print for EADDRNOTAVAIL.
@@ -116,6 +116,12 @@ class PortRange(Experiment):
         return super().ignored_by_release() + (
             no_port_ignored("sources", self.linux) if self.sources > 1 else []
         )
+
+    def answer(self, trace: Trace) -> Answer:
+        calls = trace.calls_of("client", ("bind(", "connect("))
+        opened, end = trace.outcome["opened"], next((call for call in calls if call.error), calls[-1])
+        words = f"{end.error}: connection {opened + 1} gets no port" if end.error else f"all {opened} open"
+        return Answer(trace.watching_since, end.t, "client", words)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

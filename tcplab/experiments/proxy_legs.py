@@ -8,9 +8,9 @@ from typing import Any
 from tcplab.bench.script import Bench, Connection, Host
 from tcplab.core import knobs
 from tcplab.core.knobs import choice, knob
-from tcplab.core.text import in_words, plural, seconds
-from tcplab.core.trace import Call, Trace
-from tcplab.experiments.experiment import END_OF_FILE, Experiment, KeepaliveParameters, says
+from tcplab.core.text import duration, in_words, plural, seconds
+from tcplab.core.trace import Answer, Call, Trace
+from tcplab.experiments.experiment import END_OF_FILE, Experiment, KeepaliveParameters, answered, says
 
 BROKEN = choice(
     "what breaks", "database", "client", "nothing",
@@ -188,6 +188,25 @@ class ProxyLegs(KeepaliveParameters, Experiment):
         """The client's recv() that returned the end; None while it waits, or has its answer."""
         ends = trace.calls_of("client", "recv(", trace.watching_since)
         return next((call for call in ends if call.error or call.result == END_OF_FILE), None)
+
+    def answer(self, trace: Trace) -> Answer | None:
+        """What becomes of the client's recv(); where the client is gone, of the database's session."""
+        since = trace.watching_since
+        if trace.watched_from is None:
+            return None
+        if self.broken == "client":
+            closes = trace.calls_of("database", "close()", since)
+            if closes:
+                return answered(since, closes[0].t, "database", "session over")
+            return Answer(since, None, "database", "nothing reaches the database: its session stays")
+        end = self._end_for_client(trace)
+        if end is not None:
+            return answered(since, end.t, "client", end.result)
+        rows = [call for call in trace.calls_of("client", "recv(", since) if call.result.isdigit()]
+        if rows:
+            return answered(since, rows[-1].t, "client", "rows arrive")
+        waited = duration(trace.end - since)
+        return Answer(since, None, "client", f"client: no answer and no error for {waited}")
 
     def sentence(self, trace: Trace) -> str:
         if trace.watched_from is None:

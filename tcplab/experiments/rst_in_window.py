@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import OFFSET, WINDOW, YES_NO, ParameterError, knob
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import Experiment, broke_at
 
 SACK_HOLE = replace(
     YES_NO, label="a hole", help="A segment was lost before, a later one is held out of order."
@@ -19,6 +19,8 @@ AT_SACK_EDGE = replace(
 #: Two requests, the first of which is lost: the hole and the block behind it.
 HOLE = 40
 REQUEST_BYTES = 40
+#: The answer where a RST changes nothing, by what was made of it.
+GOES_ON = "the RST is {}: everything goes on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,14 @@ class RstInWindow(Experiment):
     def matched_to(self, linux: Trace) -> Self:
         """Linux decides what window it really advertises."""
         return self.with_values(window=linux.outcome["window"])
+
+    def answer(self, trace: Trace) -> Answer:
+        """Obeyed, and the next call says so; or nothing changes."""
+        start = broke_at(trace)
+        if error := trace.outcome["client_error"]:
+            asked = trace.calls_of("client", "send(", trace.watching_since)[0]
+            return Answer(start, asked.t, "client", f"the RST is accepted: {error} at the next call")
+        return Answer(start, None, "client", GOES_ON.format(trace.outcome["verdict"]))
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

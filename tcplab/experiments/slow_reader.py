@@ -10,8 +10,8 @@ from tcplab.bench.script import Bench, Connection, SocketOptions
 from tcplab.core import knobs
 from tcplab.core.knobs import DAY, ParameterError, choice, knob
 from tcplab.core.segment import ACK, RST, SYN
-from tcplab.core.text import in_words, plural, seconds
-from tcplab.core.trace import Trace
+from tcplab.core.text import duration, in_words, plural, seconds
+from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import Experiment
 
 PEER = choice(
@@ -153,6 +153,19 @@ class SlowReader(Experiment):
         since, until = closed[0]
         probe = next((p.t for p in trace.sent_by("server", since, kind="window_probe")), since)
         return Scope(trace.last_received("server", probe), until if until < trace.end else None, outcomes)
+
+    def answer(self, trace: Trace) -> Answer:
+        """From the first closed window to the last opening; its number is all the time between, closed."""
+        broken = trace.end_of_socket("server")
+        closed = closed_windows(trace, "client", broken)
+        if not closed:
+            return Answer(trace.watching_since, trace.end, "server", "the server is never held up", 0)
+        (start, _), (_, end) = closed[0], closed[-1]
+        held = sum(until - begin for begin, until in closed)
+        words = f"server held up for {duration(held)}"
+        if broken:
+            words += f", then {trace.outcome['server_error']}"
+        return Answer(start, None if end == trace.end and not broken else end, "server", words, held)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection
 from tcplab.core.knobs import PERIOD, WATCH, YES_NO, Knob, knob
 from tcplab.core.segment import ACK, RST, seq_diff
-from tcplab.core.text import MILLISECOND, SECOND, in_words, plural, seconds
-from tcplab.core.trace import Packet, Trace
+from tcplab.core.text import MILLISECOND, SECOND, duration, in_words, plural, seconds
+from tcplab.core.trace import Answer, Packet, SocketSample, Trace
 from tcplab.experiments.experiment import Experiment, first_error, says
+from tcplab.experiments.rst_in_window import GOES_ON
 from tcplab.route.firewall import Balancer
 
 IN_FLIGHT = Knob(
@@ -134,13 +136,27 @@ class StaleReject(Experiment):
         if reset is None:  # watched too briefly to see it
             return {"verdict": None, "alive_after_rst": None, "closed_after_s": None}
         verdict = _verdict(trace, reset)
-        ends = [s.t for s in trace.sockets if s.state == "CLOSED" and s.host in ("client", "server")]
-        closed = min((t for t in ends if t >= reset.t), default=None)
+        closed = self._closed(trace, reset)
         return {
             "verdict": verdict,
             "alive_after_rst": verdict != "accepted",
-            "closed_after_s": None if closed is None else seconds(closed - reset.t),
+            "closed_after_s": None if closed is None else seconds(closed.t - reset.t),
         }
+
+    def _closed(self, trace: Trace, reset: Packet) -> SocketSample | None:
+        """The first end of the connection that is gone after the RST."""
+        ends = (s for s in trace.sockets if s.state == "CLOSED" and s.host in ("client", "server"))
+        return min((s for s in ends if s.t >= reset.t), key=attrgetter("t"), default=None)
+
+    def answer(self, trace: Trace) -> Answer | None:
+        reset, verdict = _reset(trace), trace.outcome["verdict"]
+        if reset is None or verdict is None:
+            return None
+        closed = self._closed(trace, reset)
+        if closed is None:
+            return Answer(reset.t, None, "server", GOES_ON.format(verdict))
+        words = f"closed {duration(closed.t - reset.t)} after the RST"
+        return Answer(reset.t, closed.t, closed.host, words)
 
     def sentence(self, trace: Trace) -> str:
         reset, verdict = _reset(trace), trace.outcome["verdict"]

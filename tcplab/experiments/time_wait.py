@@ -9,8 +9,8 @@ from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Bind, Connection, Host, Listener, SocketOptions
 from tcplab.core.knobs import LOCAL_PORTS, MAX_TW_BUCKETS, PERIOD, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
 from tcplab.core.text import in_words, plural
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import Experiment, answered
 from tcplab.experiments.port_range import IN_CLIENTS_WORDS, odd_range
 
 WAIT = replace(
@@ -37,6 +37,7 @@ class TimeWait(Experiment):
     lesson = "out_of_ports"
     controls = ("tw_reuse", "wait_s", "timestamps", "max_tw_buckets", "closer")
     pictures = ("ports", "ladder")
+    log_time = True
     presets = {
         "every port in TIME_WAIT": {},
         "tw_reuse = 1, too early": {"tw_reuse": 1},
@@ -98,6 +99,11 @@ class TimeWait(Experiment):
     def scope(self, trace: Trace) -> Scope:
         """All but what is chance in an odd range."""
         return odd_range(trace, self.ports) or after_the_first_syn(trace)
+
+    def answer(self, trace: Trace) -> Answer:
+        """From the last close() to one more connect(): refused at once, or it takes a port."""
+        since, last = trace.watching_since, trace.calls_of("client", "connect(")[-1]
+        return answered(since, last.began, "client", last.error or "connect() takes a port again")
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

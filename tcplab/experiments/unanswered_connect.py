@@ -9,8 +9,8 @@ from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import SYN_LINEAR_TIMEOUTS, SYN_RETRIES, USER_TIMEOUT, WATCH, choice, knob
 from tcplab.core.segment import SYN
 from tcplab.core.text import in_words, plural, seconds
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import Experiment, answered, unanswered
 
 FATE = choice(
     "the SYN is", "drop", "reject", "closed",
@@ -70,6 +70,13 @@ class UnansweredConnect(Experiment):
             "gave_up_after_s": seconds(connects[0].t - syns[0].t) if connects else None,
             "error": connects[0].error if connects else None,
         }
+
+    def answer(self, trace: Trace) -> Answer:
+        start = trace.packets[0].t
+        connects = trace.calls_of("client", "connect(")
+        if not connects:
+            return unanswered(start, trace, "client")
+        return answered(start, connects[0].t, "client", connects[0].result)
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

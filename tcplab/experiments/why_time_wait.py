@@ -9,8 +9,8 @@ from tcplab.bench.script import Bench, Connection, Host, Listener
 from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import in_words, seconds
-from tcplab.core.trace import Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.core.trace import Answer, Trace
+from tcplab.experiments.experiment import Experiment, answered, broke_at
 
 PURPOSE = choice(
     "what goes wrong", "last_ack_lost", "old_duplicate",
@@ -38,6 +38,7 @@ class WhyTimeWait(Experiment):
         "an old duplicate": {"purpose": "old_duplicate"},
         "an old duplicate, no TIME_WAIT": {"purpose": "old_duplicate", "time_wait": "refused"},
     }
+    log_time = True
     quick = {}
     sampled = {
         "purpose": ("last_ack_lost", "old_duplicate"), "time_wait": ("kept", "refused"),
@@ -110,6 +111,18 @@ class WhyTimeWait(Experiment):
             "reconnect_error": reconnects[0].error if reconnects else None,
             "old_bytes_believed": sum(int(call.result) for call in early),
         }
+
+    def answer(self, trace: Trace) -> Answer | None:
+        """When the server is done; or what becomes of the late segment."""
+        since, start = trace.watching_since, broke_at(trace)
+        if self.purpose == "last_ack_lost":
+            gone = trace.end_of_socket("server")
+            by = "" if self.time_wait == "kept" else " by a RST"
+            return answered(since, gone.t, "server", f"server done{by}") if gone else None
+        if not trace.outcome["old_bytes_believed"]:
+            return Answer(start, None, "client", "TIME-WAIT throws the late segment away")
+        read = trace.calls_of("client", "recv(", start)[0]
+        return Answer(start, read.t, "client", f"{read.result} old bytes are read as the new answer")
 
     def sentence(self, trace: Trace) -> str:
         outcome, kept = trace.outcome, self.time_wait == "kept"

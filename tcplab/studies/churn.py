@@ -12,7 +12,8 @@ from tcplab.core import knobs
 from tcplab.core.knobs import Knob, ParameterError, choice, knob
 from tcplab.core.releases import release
 from tcplab.core.text import SECOND, in_words
-from tcplab.core.trace import Call, Trace
+from tcplab.core.trace import Answer, Call, Trace
+from tcplab.experiments.experiment import answered
 from tcplab.studies.ports_in_turn import Load, fill, poisson
 from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study, counted
 
@@ -292,6 +293,12 @@ class PortChurn(Study):
         """
         later = self.hold_s + 2 * self.latency_ms / 1000 + _CLOSE_S
         return [self.with_values(hold_s=hold) for hold in (later, max(0.0, self.hold_s - _LATE_S))]
+
+    def answer(self, trace: Trace) -> Answer:
+        first, start = trace.outcome["first_refusal_s"], trace.start
+        if first is None:
+            return Answer(start, None, "client", f"no refusal in {in_words(self.duration_s)}")
+        return answered(start, start + round(first * SECOND), "client", "first refusal")
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome

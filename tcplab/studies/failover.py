@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from tcplab.core import knobs
 from tcplab.core.knobs import Knob, ParameterError, choice, knob
 from tcplab.core.text import MILLISECOND, SECOND, in_words, plural
-from tcplab.core.trace import Trace
+from tcplab.core.trace import Answer, Trace
 from tcplab.experiments import DeadPeer, Keepalive, UnansweredConnect
+from tcplab.experiments.experiment import answered
 from tcplab.studies.checkout import PooledConnection, PoolPlan, PoolRun
 from tcplab.studies.study import (
     DURATION,
@@ -479,6 +480,13 @@ class Failover(Study):
             ],
         }
         return outcome, series
+
+    def answer(self, trace: Trace) -> Answer:
+        """From the failure to the first write that the new primary takes."""
+        start, outage = round(self.fails_at_s * SECOND), trace.outcome["write_outage_s"]
+        if outage is None:
+            return Answer(start, None, "client", "no write accepted when the run ends")
+        return answered(start, start + round(outage * SECOND), "client", "first write accepted")
 
     def sentence(self, trace: Trace) -> str:
         outcome, budget = trace.outcome, trace.series["budget"]

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from tcplab.core.knobs import DAY, FIREWALL_IDLE, LATENCY, RETRIES2, SEED, Knob, ParameterError, choice, knob
 from tcplab.core.text import MILLISECOND, SECOND, duration, plural
-from tcplab.core.trace import Trace
+from tcplab.core.trace import Answer, Trace
 from tcplab.experiments import DeadPeer
+from tcplab.experiments.experiment import answered
 from tcplab.studies.checkout import PooledConnection, PoolPlan, PoolRun
 from tcplab.studies.ports_in_turn import poisson
 from tcplab.studies.study import (
@@ -93,10 +94,14 @@ class BreakRun(PoolRun):
             if since < min(to, end):
                 self.connections.append((connection.place, since, min(to, end), state))
 
+    @property
+    def broke(self) -> int:
+        """The break, or the first death; beyond the end where there is neither."""
+        return min(self.plan.break_at, self.first_death)
+
     def recovered_after(self) -> float | None:
         """Seconds from the break, or the first death, to the last error; None without either."""
-        plan = self.plan
-        began = min(plan.break_at, self.first_death)
+        plan, began = self.plan, self.broke
         last_error = max(
             (plan.arrivals[n] + took for n, took, answer in self.unusual if not answer), default=-1
         )
@@ -124,7 +129,8 @@ class Pool(Study):
 
     Series, by the moment at which a request came, for each of at most 600 steps that begin at `t_s`: how many
     `requests` and `errors`, and how long the longest took, `slowest_ms` (None: no request came, or one never
-    heard anything). `connections`: [place in the pool, from, to, alive or zombie], in seconds.
+    heard anything). `connections`: [place in the pool, from, to, alive or zombie], and `broken`: [from, to]
+    of what follows the break, or the first death, in seconds.
     """
 
     name = "pool"
@@ -307,6 +313,20 @@ class Pool(Study):
         }
         return outcome, _series(plan, run)
 
+    def answer(self, trace: Trace) -> Answer | None:
+        """From the break, or the first connection that died, to the last error."""
+        broken, after = trace.series["broken"], trace.outcome["recovered_after_s"]
+        if not broken:
+            return None
+        start = round(broken[0][0] * SECOND)
+        if not trace.outcome["errors"]:
+            return Answer(start, start, "client", "no request fails", 0)
+        if after is None:
+            return Answer(start, None, "client", "not recovered when the run ends")
+        if not after:
+            return Answer(start, start, "client", "recovered at once", 0)
+        return answered(start, start + round(after * SECOND), "client", "recovered")
+
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         verb = "fails" if outcome["errors"] == 1 else "fail"
@@ -398,6 +418,7 @@ def _series(plan: BreakPlan, run: BreakRun) -> dict[str, Any]:
             most / MILLISECOND if many and most < NEVER // 2 else None
             for most, many in zip(slowest, requests, strict=True)
         ],
+        "broken": [[run.broke / SECOND, plan.end / SECOND]] if run.broke < plan.end else [],
         "connections": [
             [place, since / SECOND, until / SECOND, state]
             for place, since, until, state in sorted(run.connections)
