@@ -594,7 +594,7 @@ class EndStates:
     def __init__(self, trace: Trace) -> None:
         self.inferred = trace.bench == "capture"
         packets = list(trace.packets)
-        for each in Followed(trace).resets if self.inferred else ():
+        for each in Followed(trace).resets if self.inferred and {*trace.hosts} <= {*OTHER} else ():
             packets[each.place] = replace(packets[each.place], verdict=each.verdict)
         self._ends: dict[Key, _End] = {}
         self._walk(packets)

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from statistics import median_low
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tcplab.core.segment import FIN, RST, SYN, Endpoint
 from tcplab.core.text import SECOND, duration, plural
-from tcplab.core.trace import Call, Packet, SocketSample, Trace
-from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE
+from tcplab.core.trace import Break, Call, Packet, SocketSample, Trace
+from tcplab.follow import CLIENT, KEEPALIVE, RETRANSMISSION, SERVER, WINDOW_PROBE, EndStates, Followed
 from tcplab.pictures import text
 from tcplab.pictures.lanes import (
     AnswerLine,
@@ -36,6 +36,9 @@ from tcplab.pictures.lanes import (
     TimerSpan,
 )
 from tcplab.registry import EXPERIMENTS
+
+if TYPE_CHECKING:
+    from tcplab.capture.findings.story import Finding
 
 T = TypeVar("T")
 #: From, to (seconds), and what it is.
@@ -60,15 +63,26 @@ _GONE = {
     "killed": ("gone: killed", "killed"),
 }
 _CUT = ("unplugged", "moved")
+#: What a call shows of a program.
+_CALLS = ("waits", "error")
 _KINDS = {
     KEEPALIVE: "probe", WINDOW_PROBE: "window_probe", RETRANSMISSION: "retransmission",
     "tail_loss_probe": "retransmission",
 }  # fmt: skip
 
 
-def read_timeline(trace: Trace) -> Timeline:
-    """The timeline of a run of an experiment, or of a capture."""
-    return _Reading(trace).timeline()
+def read_timeline(trace: Trace, findings: Iterable[Finding] | None = None) -> Timeline:
+    """The timeline of a run of an experiment, or of a capture.
+
+    Of a capture, sockets are inferred, and findings are marked like what breaks: `findings`, or else those
+    that the trace itself shows.
+    """
+    if trace.bench != "capture":
+        return _Reading(trace).timeline()
+    from tcplab.capture.findings import findings_of
+
+    found = sorted(findings_of(trace) if findings is None else findings, key=lambda finding: finding.t)
+    return _CaptureReading(trace if trace.inferred else EndStates(trace).trace, found).timeline()
 
 
 def packet_kind(packet: Packet) -> str:
@@ -105,6 +119,7 @@ class _Reading:
             self.sent.setdefault(way, []).append((packet, words.plain))
         story = EXPERIMENTS.get(trace.experiment) if trace.bench != "capture" else None
         self.story = story.from_values(trace.parameters) if story else None
+        self.sentence = self.story.sentence(trace) if self.story else ""
         due = [s[-1].due or 0 for s in self.history.values() if s[-1].state == "TIME_WAIT"]
         self.log = bool(due) and self.end < 10
         self.horizon = max(self.end, *map(self.s, due)) if self.log else self.end
@@ -141,7 +156,7 @@ class _Reading:
             log=self.log,
             flight_s=self.flight,
             folded=folded if before else "",
-            sentence=self.story.sentence(trace) if self.story else "",
+            sentence=self.sentence,
         )
 
     def _answer(self) -> AnswerLine | None:
@@ -537,6 +552,44 @@ class _Reading:
                 )
             )  # fmt: skip
         return lanes[:_ROWS]
+
+
+class _CaptureReading(_Reading):
+    """A captured connection: what is known of its ends is inferred, what broke are its findings."""
+
+    def __init__(self, trace: Trace, findings: Sequence[Finding]) -> None:
+        super().__init__(trace)
+        self.breaks = [Break(each.t, "", "finding", each.code.replace("_", " ")) for each in findings]
+        self.sentence = findings[0].says if findings else f"{plural(len(trace.packets), 'segment')}."
+
+    def _answer(self) -> AnswerLine | None:
+        """What was never answered, from the first attempt to the end of the waiting."""
+        trace, packets = self.trace, self.trace.packets
+        if not {*trace.hosts} <= {CLIENT, SERVER}:
+            return None
+        replies = (b.t - a.t for a, b in pairwise(packets) if a.sender != b.sender)
+        lost = Followed(trace).unanswered(next(replies, 0))
+        if lost is None:
+            return None
+        waited = duration((trace.end if lost.ended is None else lost.ended) - lost.asked)
+        if lost.ended is None:
+            return AnswerLine(self.s(lost.asked), None, lost.side, f"{lost.side}: no answer for {waited}")
+        words = f"{lost.side}: a RST after {waited}" if lost.reset else f"{lost.side} gives up after {waited}"
+        return AnswerLine(self.s(lost.asked), self.s(lost.ended), lost.side, words)
+
+    def _program(self, host: str, sockets: Sequence[Lane]) -> list[Lane]:
+        """Its recorded calls; what it does between them is unknown."""
+        lanes = super()._program(host, sockets)
+        return [replace(lane, spans=tuple(s for s in lane.spans if s.kind in _CALLS)) for lane in lanes]
+
+    def _states(self, key: Socket) -> tuple[Span, ...]:
+        return tuple(
+            replace(span, words=(f"{span.words[0]} (inferred)", *span.words)) for span in super()._states(key)
+        )
+
+    def _absent(self, key: Socket, peer: str) -> list[Interval[str]]:
+        """An end that sent nothing may be there for all that the capture shows."""
+        return super()._absent(key, peer) if (key[2], key[1]) in self.ends else []
 
 
 # -- intervals and spans ---------------------------------------------------------------------

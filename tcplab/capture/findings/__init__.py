@@ -137,9 +137,9 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
 def findings_of(trace: Trace) -> list[Finding]:
     """What a captured connection shows by itself; the other connections of its capture are unknown.
 
-    Frames are places among its segments, from 1.
+    Frames are places among its segments, from 1. Of two legs in one trace nothing is said.
     """
-    if not trace.packets:
+    if not trace.packets or not {*trace.hosts} <= {CLIENT, SERVER}:
         return []
     first = trace.packets[0]
     ends = first.segment.source, first.segment.destination

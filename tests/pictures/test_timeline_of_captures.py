@@ -1,0 +1,76 @@
+"""A capture's timeline: what its packets show of both ends, marked as inferred, with its findings."""
+
+import pytest
+
+from recordings.captures import PROJECT
+from tcplab import diagnose, read_capture
+from tcplab.capture.capture import both_legs
+from tcplab.pictures.timeline import read_timeline
+from tcplab.pictures.timeline_layout import TimelinePicture, timeline
+
+CAPTURES = sorted((PROJECT / "data" / "captures").glob("*.pcap"))
+FRONTS = [path for path in CAPTURES if path.stem.endswith("_front")]
+
+
+def captured(name, i=0):
+    return read_capture(PROJECT / "data" / "captures" / f"{name}.pcap").connection(i)
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_every_connection_is_drawn_without_an_overlap_and_says_what_is_inferred(path):
+    capture = read_capture(path)
+    for connection in diagnose(capture).connections:
+        trace = capture.connection(connection.number)
+        now = read_timeline(trace, connection.findings)
+        drawing = TimelinePicture(now).drawing(950)
+        assert drawing.overlaps() == [] and drawing.height <= 420
+        assert drawing.label == now.sentence != ""
+        assert sorted(b.text for b in now.breaks) == sorted(
+            each.code.replace("_", " ") for each in connection.findings
+        )
+        sockets = [lane for lane in now.lanes if lane.kind == "socket"]
+        assert sockets
+        for lane in sockets:
+            assert all(span.words[0] == f"{span.words[1]} (inferred)" for span in lane.spans)
+        programs = {lane.host for lane in now.lanes if lane.kind == "program"}
+        assert programs <= {call.host for call in trace.calls}, "no program is invented"
+        assert any("(inferred)" in what for *_, what in now.rows())
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("case_1", "client: no answer for 54.3 s"),
+        ("keepalive", "client gives up after 6.048 s"),
+        ("lesson_report_reset", "client: a RST after 0.001 s"),
+        ("handshake_and_close", None),
+    ],
+)
+def test_the_answer_is_how_long_an_end_waited_in_vain(name, says):
+    answer = timeline(captured(name)).answer
+    assert (answer and answer.text) == says
+
+
+def test_a_closed_window_a_timer_and_time_wait_come_from_the_packets():
+    server = next(lane for lane in timeline(captured("slow_reader")).lanes if lane.host == "server")
+    assert "window_closed" in {span.kind for span in server.spans}
+    client = timeline(captured("keepalive")).lanes[1]
+    assert [timer.name for timer in client.timers] == ["keepalive"] * 3
+    assert [mark.kind for mark in client.marks].count("probe") == 3
+    client = timeline(captured("handshake_and_close")).lanes[1]
+    assert "TIME_WAIT" in {span.state for span in client.spans}
+
+
+def test_nothing_is_claimed_of_an_end_that_sent_nothing():
+    lanes = timeline(captured("unanswered_connect")).lanes
+    assert {lane.host for lane in lanes if lane.kind == "socket"} == {"client"}
+    assert {span.state for lane in lanes for span in lane.spans if span.state} == {"SYN_SENT"}
+
+
+@pytest.mark.parametrize("path", FRONTS, ids=lambda path: path.stem)
+def test_both_legs_of_a_proxy_are_one_timeline(path):
+    back = read_capture(path.with_name(path.name.replace("_front", "_back")))
+    picture = timeline(both_legs(read_capture(path), back))
+    assert picture.drawing().overlaps() == []
+    proxy = [lane.name for lane in picture.lanes if lane.host == "proxy" and lane.kind == "socket"]
+    assert proxy == ["proxy → client", "proxy → database"]
