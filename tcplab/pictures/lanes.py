@@ -320,11 +320,16 @@ def compared(now: Timeline, kept: Timeline) -> str:
 
 def named(kept: Timeline, now: Timeline) -> str:
     """A kept run by the settings in which it differs from what is set now: ``idle 7200 s, probes 9``."""
-    if kept.name != now.name:
-        return kept.name.replace("_", " ")
-    story = STORIES.get(kept.name)
+    return differing(kept.name, kept.parameters, now.name, now.parameters)
+
+
+def differing(name: str, kept: Mapping[str, Any], name_now: str, now: Mapping[str, Any]) -> str:
+    """The same by the names of both stories and their parameters."""
+    if name != name_now:
+        return name.replace("_", " ")
+    story = STORIES.get(name)
     knobs = story.knobs() if story else {}
-    differ = {n: v for n, v in kept.parameters.items() if n in knobs and v != now.parameters.get(n)}
+    differ = {n: v for n, v in kept.items() if n in knobs and v != now.get(n)}
     return ", ".join(setting(knobs[name], value) for name, value in differ.items()) or "the same settings"
 
 

@@ -11,14 +11,14 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import pairwise
-from math import floor, log1p, log10
 from typing import Any, NamedTuple
 
-from tcplab.core.text import DAY_S, SECOND, duration, in_words
+from tcplab.core.text import SECOND, duration, in_words
 from tcplab.core.trace import Trace
 from tcplab.pictures import theme as look
-from tcplab.pictures.theme import Line, Picture, Text, Theme
-from tcplab.registry import STORIES
+from tcplab.pictures.lanes import differing
+from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, Theme, filled, rectangle
+from tcplab.pictures.timeline_look import Axis, tick_text
 
 #: The end of each axis by its unit (`s`, `bytes`, `ports` …); one that begins with `_` no sentence names.
 Limits = Mapping[str, float]
@@ -27,14 +27,10 @@ Steps = Sequence[tuple[float, float]]
 
 #: How the line of a kept run is drawn, the newest first, and the sign for it in a text.
 KEPT = (("dash", "╌╌"), ("dot", "····"), ("dashdot", "─·─"))
-#: Where clocks end, seconds; below a second and above a day at 1, 2 or 5 of a power of ten.
-_ENDS_S = (
-    1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 600, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200, DAY_S,
-)  # fmt: skip
 #: px: room for a panel's heading, a line above all panels, and the characters in such a line.
 _ABOVE, _LINE, _CHARACTERS = 26, 20, 92
-#: px between two times that are written on a shortened clock of the narrowest picture.
-_TICK, _NARROW = 64, 620
+#: px of the clock in the narrowest picture.
+_NARROW = 620
 
 
 def grown(before: Limits | None, **ends: float) -> dict[str, float]:
@@ -56,14 +52,6 @@ def _amount(value: float, unit: str) -> str:
     return in_words(value) if unit == "s" else f"{value:,.10g} {unit}"
 
 
-def clock_end(seconds: float) -> float:
-    """Where a clock ends that has to reach so far: 0.05 s, 15 s, 3 min."""
-    if 1 <= seconds <= DAY_S:
-        return next(end for end in _ENDS_S if end >= seconds)
-    unit = 10.0 ** floor(log10(max(seconds, 1e-6)))
-    return next(step * unit for step in (1, 2, 5, 10) if step * unit >= seconds * 0.999_999)
-
-
 class Fact(NamedTuple):
     """One thing that a picture shows of a run: ``{} ports`` and ``6``."""
 
@@ -75,28 +63,13 @@ def compared(now: Sequence[Fact], kept: Sequence[Fact]) -> str:
     """``6 ports instead of 12, EADDRNOTAVAIL at the 7th connect() instead of never``."""
     pairs = [(a, b) for a, b in zip(now, kept, strict=True) if a.value != b.value]
     said = ", ".join(f"{a.words.format(a.value)} instead of {b.value}" for a, b in pairs)
-    if not said:
-        return "The same as the kept run: what was changed makes no difference in this picture."
+    said = said or "the same as before: nothing in this picture differs"
     return said[0].upper() + said[1:]
 
 
 def kept_words(now: Trace, kept: Trace) -> str:
     """What a kept run had set otherwise: ``kept: receive buffer 32768 bytes``."""
-    if now.experiment != kept.experiment:
-        return f"kept: {kept.experiment}"
-    knobs = STORIES[now.experiment].knobs() if now.experiment in STORIES else {}
-    settings = []
-    for name, value in kept.parameters.items():
-        if value != now.parameters.get(name):
-            knob = knobs.get(name)
-            settings.append(f"{knob.label if knob else name} {_setting(value, knob.unit if knob else '')}")
-    return f"kept: {', '.join(settings) or 'the same settings'}"
-
-
-def _setting(value: Any, unit: str) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:,.10g} {unit}".strip() if isinstance(value, int | float) else str(value)
+    return f"kept: {differing(kept.experiment, kept.parameters, now.experiment, now.parameters)}"
 
 
 class Panels:
@@ -106,9 +79,7 @@ class Panels:
         self.colours, self.limits = colours, limits
         #: What differs from the newest kept run.
         self.compared = ""
-        #: Seconds of the clock's unit, and its name.
-        self.unit, self.name = look.clock(limits["s"])
-        self._begin = limits["s"] / 1000 if log else 0.0
+        self._clock = Axis(limits["s"], 0, _NARROW, log, limits["s"] / 1000)
         self.end = self.x(limits["s"])
         self._axes: dict[str, Any] = {}
         self._heights: list[tuple[float, float]] = []
@@ -116,17 +87,20 @@ class Panels:
 
     def x(self, seconds: float) -> float:
         """Where this many seconds are on the clock."""
-        return log1p(max(seconds, 0) / self._begin) if self._begin else round(seconds / self.unit, 6)
+        return self._clock.x(seconds) if self._clock.log else seconds
 
     def panel(self, px: float, heading: str = "", *, above: float = _ABOVE, **properties: Any) -> str:
         """One more panel of this height, below room for its heading; returns the name of its axis."""
-        number_ = len(self._heights) + 1
-        name = f"y{number_ if number_ > 1 else ''}"
+        name = self._next()
         self._heights.append((px, above))
         self._axes[f"yaxis{name[1:]}"] = look.grid_axis(self.colours, fixedrange=True, **properties)
         if heading:
             self.text(name, 0, max(properties["range"]), heading, "top right", self.colours.soft)
         return name
+
+    def _next(self) -> str:
+        """The name of the next panel's axis."""
+        return f"y{len(self._heights) + 1}" if self._heights else "y"
 
     def text(self, axis: str, x: float, y: float, text: str, position: str, colour: str = "") -> None:
         """Words in a panel; `position` is plotly's."""
@@ -144,6 +118,66 @@ class Panels:
         axis = self.panel(_LINE * len(lines), above=0, range=[len(lines), 0], showgrid=False, tickvals=[])
         for row, line in enumerate(lines):
             self.text(axis, 0, row + 0.5, line, "middle right", self.colours.soft)
+
+    def legend(self, marks: Mapping[str, MarkStyle | None]) -> list[dict[str, Any]]:
+        """A panel with a swatch and a word for each mark, or the word alone; gives the swatches."""
+        axis, x, row = self._next(), 0.0, 0
+        swatches: list[dict[str, Any]] = []
+        for word, mark in marks.items():
+            wide = (len(word) * look.CHARACTER + 46) * self.end / _NARROW
+            if x and x + wide > self.end:
+                x, row = 0.0, row + 1
+            x1 = x + 20 * self.end / _NARROW if mark else x
+            if mark:
+                swatch, line = Line(), {"width": 1, "color": self.colours.of(mark)}
+                swatch.add(rectangle(x, row + 0.2, x1, row + 0.8))
+                swatches.append(swatch.trace(f"swatch: {word}", yaxis=axis, line=line) | self.fill(mark))
+            self.text(axis, x1, row + 0.5, f" {word}", "middle right", self.colours.soft)
+            x += wide
+        self.panel(_LINE * (row + 1), above=8, range=[row + 1, 0], showgrid=False, tickvals=[])
+        return swatches
+
+    def fill(self, mark: MarkStyle) -> dict[str, Any]:
+        """How an area looks: plain ones are darker."""
+        return filled(self.colours.of(mark), 0.3 if mark.pattern else 0.5, mark.pattern, ground=0.1)
+
+    def stack(
+        self, curves: Mapping[str, Steps], marks: Mapping[str, MarkStyle], until: float, axis: str, unit: str
+    ) -> list[dict[str, Any]]:
+        """Areas on top of each other, the first at the bottom; all curves have the same instants."""
+        curves = {name: points for name, points in curves.items() if any(value for _, value in points)}
+        made: list[dict[str, Any]] = []
+        below = [0.0] * max(map(len, curves.values()), default=0)
+        for name, points in curves.items():
+            top = [base + value for base, (_, value) in zip(below, points, strict=True)]
+            fill = self.fill(marks[name]) | {"fill": "tonexty" if made else "tozeroy"}
+            hover = [f"{name}: {_amount(value, unit)}, from {_time(t)}" for t, value in points]
+            made.append(
+                {
+                    "type": "scatter", "mode": "lines", "name": name, "yaxis": axis, "hoverinfo": "text",
+                    "x": [self.x(t) for t, _ in (*points, (until, 0))], "y": [*top, *top[-1:]],
+                    "line": {"shape": "hv", "width": 1.4, "color": self.colours.of(marks[name])},
+                    "hovertext": [*hover, *hover[-1:]],
+                } | fill
+            )  # fmt: skip
+            self._name(name, [(t, value) for t, value in points], top, until, axis)
+            below = top
+        return made
+
+    def _name(self, name: str, points: Steps, top: Sequence[float], until: float, axis: str) -> None:
+        """Write on an area how much it is, where it is widest and has the room."""
+        low, high = sorted(self._axes[f"yaxis{axis[1:]}"]["range"])
+        px = self._heights[int(axis[1:] or 1) - 1][0] / (high - low)
+        ends = [*(t for t, _ in points[1:]), until]
+        spans = [
+            (self.x(end) - self.x(t), (self.x(t) + self.x(end)) / 2, value, above)
+            for (t, value), end, above in zip(points, ends, top, strict=True)
+            if value * px >= _LINE
+        ]
+        wide, x, value, above = max(spans, default=(0, 0, 0, 0))
+        text = f"{value:,.10g} × {name}"
+        if wide * _NARROW / self.end >= (len(text) + 2) * look.CHARACTER:
+            self.text(axis, x, above - value / 2, text, "middle center")
 
     def steps(
         self, name: str, points: Steps, until: float, axis: str, unit: str = "", **properties: Any
@@ -182,21 +216,17 @@ class Panels:
         for axis, (px, above) in zip(self._axes.values(), self._heights, strict=True):
             axis["domain"] = [(y - above - px) / whole, (y - above) / whole]
             y -= px + above
-        axes = dict(self._axes)
+        times = self._clock.ticks()
         clock = look.grid_axis(
-            self.colours, about, range=[0, self.end], anchor=f"y{len(self._heights)}", ticklabelstandoff=6
-        )
-        if self._begin:
-            times = self._times()
-            ticks = {"tickvals": [self.x(t) for t in times], "ticktext": [_time(t) for t in times]}
-        else:
-            ticks = {"ticksuffix": f" {self.name}"}
+            self.colours, about, range=[0, self.end], anchor=f"y{len(self._heights)}", ticklabelstandoff=6,
+            tickvals=[self.x(t) for t in times], ticktext=[tick_text(t) for t in times],
+        )  # fmt: skip
         layout = look.layout(self.colours, whole, None, left=left, right=right, bottom=56)
         texts = [
             text.trace("captions" if axis == "y" else f"captions {axis}", self.colours) | {"yaxis": axis}
             for axis, text in self._texts.items()
         ]
-        layout |= {"uirevision": revision, "xaxis": clock | ticks, **axes}
+        layout |= {"uirevision": revision, "xaxis": clock, **self._axes}
         return Picture(
             [*data, *texts],
             layout,
@@ -206,24 +236,6 @@ class Panels:
             table=table,
         )
 
-    def _times(self) -> list[float]:
-        """Which times a shortened clock names: powers of ten and its end, as far apart as texts need."""
-        end = self.limits["s"]
-        powers = [10.0**n for n in range(-6, 9) if self._begin <= 10.0**n < end]
-        room = _TICK * self.end / _NARROW
-        times = [0.0]
-        for t in powers:
-            if self.x(t) - self.x(times[-1]) >= room and self.end - self.x(t) >= room:
-                times.append(t)
-        return [*times, end]
-
 
 def _time(seconds: float) -> str:
     return duration(round(seconds * SECOND))
-
-
-def vertical(x: float, low: float, high: float, hover: str = "") -> Line:
-    """A line through a panel at one moment."""
-    line = Line()
-    line.add([(x, low), (x, high)], hover)
-    return line

@@ -1,8 +1,8 @@
-"""The two queues of a listener over time, and every connection as its two ends see it.
+"""The two queues of a listener over time, and how many connections both ends have.
 
-Above, a row for each client with its view of the connection; below it, the same rows with the server's.
-A ghost is a row that is connected above and crossed out below. Under them, how full accept queue and
-SYN queue were, with what they hold at most. Time runs to the right, long waits are shortened.
+Above, how many clients are connected, as a line over the server's connections; what lies between the two is
+crossed out: ghosts. Under them, how full accept queue and SYN queue were, with what they hold at most. Time
+runs to the right and is shortened: a handshake and ten seconds are seen beside each other.
 
 A client is established with the SYN-ACK, the server only when the last step of the handshake has found
 room in the accept queue. Between the two lies the flight of an ACK, or a ghost.
@@ -10,21 +10,23 @@ room in the accept queue. Between the two lies the flight of an ACK, or a ghost.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint
-from tcplab.core.text import MILLISECOND, duration, plural
+from tcplab.core.table import html_table
+from tcplab.core.text import MILLISECOND, SECOND, duration, plural
 from tcplab.core.trace import SocketSample, Trace
 from tcplab.model.listener import accept_queue_holds, syn_queue_holds
 from tcplab.model.rules import Sysctls
 from tcplab.pictures import theme as look
-from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
+from tcplab.pictures.panels import Fact, Limits, Panels, grown
+from tcplab.pictures.theme import Line, MarkStyle, Picture
+from tcplab.pictures.timeline_look import axis_end
 
 #: A client's views of its connection …
 CONNECTING, CONNECTED = "connect() waits", "connected"
@@ -32,6 +34,21 @@ CONNECTING, CONNECTED = "connect() waits", "connected"
 HALF_OPEN, IN_QUEUE, ACCEPTED = "half open", "waits for accept()", "accepted"
 GHOST, HALF_GHOST = "ghost: nothing here", "ghost: half open"
 GHOSTS = (GHOST, HALF_GHOST)
+#: Between the first SYN and the moment at which the server should have the connection.
+HANDSHAKE = "handshake under way"
+#: The stages of a connection from the bottom up, and how they are drawn; ghosts have the colour of errors.
+MARKS: dict[str, MarkStyle] = {
+    ACCEPTED: MarkStyle("open"),
+    IN_QUEUE: MarkStyle("closing first", "."),
+    GHOST: MarkStyle("error", "x"),
+    HALF_GHOST: MarkStyle("error", "\\"),
+    HANDSHAKE: MarkStyle("opening", "/"),
+}
+#: px of the connections, of each queue, and of a line of text.
+_CONNECTIONS, _QUEUE, _LINE = 170, 56, 20
+#: The table has at most so many rows.
+_MOST_ROWS = 40
+NO_LISTENER = "No program listens in this trace."
 
 #: States in which an end has a connection.
 _ALIVE = ("ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2", "CLOSE_WAIT", "CLOSING", "LAST_ACK")
@@ -158,18 +175,34 @@ def _state_at(steps: list[tuple[int, str]], t: int) -> str:
     return steps[i - 1][1] if i else ""
 
 
-def counted(rows: Iterable[Views], t: int) -> tuple[int, int, int]:
-    """At an instant: connections of the clients, connections of the server, and ghosts."""
+def stages(row: Views) -> Iterator[View]:
+    """How far one client's connection was, both ends together: a stage of `MARKS` from when to when."""
+    instants = sorted({t for view in (*row.at_client, *row.at_server) for t in (view.began, view.ended)})
+    for began, ended in pairwise(instants):
+        here, there = (_at(views, began) for views in (row.at_client, row.at_server))
+        if there in MARKS or here:
+            yield View(there if there in MARKS else HANDSHAKE, began, ended)
 
-    def now(views: tuple[View, ...]) -> str:
-        return next((view.what for view in views if view.began <= t < view.ended), "")
 
-    pairs = [(now(row.at_client), now(row.at_server)) for row in rows]
-    return (
-        sum(here == CONNECTED for here, _ in pairs),
-        sum(there in (IN_QUEUE, ACCEPTED) for _, there in pairs),
-        sum(there in GHOSTS for _, there in pairs),
-    )
+def _at(views: Iterable[View], t: int) -> str:
+    return next((view.what for view in views if view.began <= t < view.ended), "")
+
+
+#: (nanosecond, how many from then on).
+Counts = list[tuple[int, int]]
+
+
+def counted(views: Iterable[View], kinds: Iterable[str]) -> dict[str, Counts]:
+    """How many there were of each kind over time: all curves have the same instants."""
+    changes: dict[int, Counter[str]] = defaultdict(Counter)
+    for view in views:
+        changes[view.began][view.what] += 1
+        changes[view.ended][view.what] -= 1
+    curves: dict[str, Counts] = {kind: [] for kind in kinds}
+    for t in sorted(changes):
+        for kind, curve in curves.items():
+            curve.append((t, (curve[-1][1] if curve else 0) + changes[t][kind]))
+    return curves
 
 
 def queue_lengths(trace: Trace) -> Queues | None:
@@ -192,287 +225,194 @@ def queue_lengths(trace: Trace) -> Queues | None:
     return Queues(accept, accept_queue_holds(backlog), half_open, holds)
 
 
-#: How a view is drawn; ghosts have the colour of errors.
-MARKS: dict[str, MarkStyle] = {
-    CONNECTING: MarkStyle("opening", "/"),
-    CONNECTED: MarkStyle("open"),
-    HALF_OPEN: MarkStyle("opening", "/"),
-    IN_QUEUE: MarkStyle("closing first", "."),
-    ACCEPTED: MarkStyle("open"),
-    GHOST: MarkStyle("error", "x", "dash"),
-    HALF_GHOST: MarkStyle("error", "\\", "dash"),
+class Listening(NamedTuple):
+    """A run as this picture shows it; times are nanoseconds since its first segment."""
+
+    #: Connections by stage, and clients whose connect() has succeeded.
+    connections: dict[str, Counts]
+    connected: Counts
+    queues: Queues
+    #: How many were a ghost at some time.
+    ever: int
+    #: Counters of the server's kernel at the end.
+    counters: dict[str, int]
+    #: When the clients began to send, and the server to accept.
+    events: list[tuple[str, int]]
+    end: int
+
+    def at_end(self, *stages: str) -> int:
+        """How many connections were in these stages when the run ended."""
+        return sum(self.connections[stage][-1][1] for stage in stages)
+
+
+def listening(trace: Trace) -> Listening | None:
+    """What this picture shows of a run; None without a listener."""
+    lengths, rows, start = queue_lengths(trace), views(trace), trace.start
+    if lengths is None or not rows:
+        return None
+
+    def since(curve: Counts) -> Counts:
+        """Since the first segment, without the end of the run, at which all is over."""
+        return [*{max(t - start, 0): n for t, n in curve if t < max(trace.end, start + 1)}.items()]
+
+    server = next(sample.host for sample in trace.sockets if sample.state == "LISTEN")
+    stages_ = counted((view for row in rows for view in stages(row)), MARKS)
+    clients = counted((view for row in rows for view in row.at_client), [CONNECTED])
+    return Listening(
+        connections={stage: since(curve) for stage, curve in stages_.items()},
+        connected=since(clients[CONNECTED]),
+        queues=lengths._replace(accept=since(lengths.accept), half_open=since(lengths.half_open)),
+        ever=sum(row.was_ghost for row in rows),
+        counters=trace.counters_at(trace.end).get(server, {}),
+        events=_events(trace, server),
+        end=trace.end - start,
+    )
+
+
+def _events(trace: Trace, server: str) -> list[tuple[str, int]]:
+    begins: dict[str, int] = {}
+    for call in trace.calls:
+        at_server = call.host == server
+        if call.call.startswith("accept" if at_server else "send"):
+            begins.setdefault("accept() begins" if at_server else "the clients speak", call.t - trace.start)
+    return sorted(begins.items(), key=lambda event: event[1])
+
+
+def _facts(run: Listening | None) -> list[Fact]:
+    if run is None:
+        return []
+    return [
+        Fact("ghosts at the end: {}", str(run.at_end(*GHOSTS))),
+        Fact("{} connected clients", f"{run.connected[-1][1]:,}"),
+        Fact("{} connections at the server", f"{run.at_end(ACCEPTED, IN_QUEUE):,}"),
+        Fact("an accept queue for {}", str(run.queues.accept_holds)),
+        Fact("ListenOverflows {}", str(run.counters.get("TcpExtListenOverflows", 0))),
+    ]
+
+
+def draw_queues(
+    trace: Trace, *, kept: Sequence[Trace] = (), limits: Limits | None = None, dark: bool = False
+) -> Picture:
+    """Connections as both ends have them, and the listener's queues; a sentence where there is no listener.
+
+    `kept`: up to three runs drawn in grey beside it, the newest last. `limits`: the ends of the axes as the
+    picture before had them.
+    """
+    colours, now = look.theme(dark), listening(trace)
+    pairs = [(each, other) for each in kept if (other := listening(each))] if now else []
+    beside = [other for _, other in reversed(pairs)]
+    every = [now, *beside] if now else []
+    limits = grown(
+        limits,
+        s=axis_end(max((run.end for run in every), default=SECOND) / SECOND),
+        connections=max((n for run in every for n in _totals(run)), default=1),
+        **{
+            f"places in the {name}": max((_reach(run, name) for run in every), default=1) for name in _QUEUES
+        },
+    )  # fmt: skip
+    panels = Panels(colours, limits, log=True)
+    if now is None:
+        panels.panel(_LINE * 2, NO_LISTENER, range=[0, 1], tickvals=[])
+        return panels.picture([], revision="queues", about="", left=132, sentence=NO_LISTENER)
+    panels.keep(trace, [each for each, _ in pairs], lambda each: _facts(listening(each)))
+    data: list[dict[str, Any]] = []
+    stages_, end = now.connections, now.end / SECOND
+    drawn: dict[str, MarkStyle | None] = {
+        stage: MARKS[stage] for stage, curve in stages_.items() if any(n for _, n in curve)
+    }
+    data += panels.legend(drawn | {"━ connected, as the clients see it": None})
+    moments = panels.panel(
+        _LINE * len(now.events) or 1, above=0, range=[len(now.events) or 1, 0], showgrid=False, tickvals=[]
+    )
+    top = limits["connections"]
+    axis = panels.panel(
+        _CONNECTIONS, "", above=4, range=[0, 1.04 * top], tickvals=[0, top],
+        ticktext=["0", plural(round(top), "client")],
+    )  # fmt: skip
+    seconds = {stage: _seconds(curve) for stage, curve in stages_.items()}
+    data += panels.stack(seconds, MARKS, end, axis, "connections")
+    line = {"color": colours.ink, "width": 2.4}
+    connected = _seconds(now.connected)
+    data.append(panels.steps("connected clients", connected, end, axis, "connected clients", line=line))
+    for n, run in enumerate(beside):
+        both = zip(run.connections[ACCEPTED], run.connections[IN_QUEUE], strict=True)
+        has = [(t, some + others) for (t, some), (_, others) in both]
+        for name, curve in (("connected clients", run.connected), ("the server's", has)):
+            data.append(panels.kept(n, name, _seconds(curve), run.end / SECOND, axis))
+    hairlines = Line()
+    for row, (says, t) in enumerate(now.events):
+        x = panels.x(t / SECOND)
+        hairlines.add([(x, 0), (x, 1.04 * top)], says)
+        where, text = "middle right", f"▾ {says}"
+        if x > 0.6 * panels.end:
+            where, text = "middle left", f"{says} ▾"
+        panels.text(moments, x, row + 0.5, f"<i>{text}</i>", where, colours.cursor)
+    dots = {"color": colours.cursor, "width": 1.4, "dash": "dot"}
+    data.append(hairlines.trace("instants", line=dots, yaxis=axis))
+    for name in _QUEUES:
+        data += _queue(name, now, beside, panels)
+    ghosts, clients, every_one = now.at_end(*GHOSTS), now.connected[-1][1], max(_totals(now))
+    count = plural(ghosts, "ghost") if ghosts else "no ghost"
+    before = f" (there were {now.ever})" if now.ever > ghosts else ""
+    sentence = (
+        f"At the end {clients:,} of {plural(every_one, 'client')} have a connection, the server has "
+        f"{now.at_end(ACCEPTED, IN_QUEUE):,}: {count}{before}."
+    )
+    return panels.picture(
+        data, revision="queues", about="time since the first segment, shortened", left=132,
+        sentence=sentence, table=_table(now),
+    )  # fmt: skip
+
+
+#: The queues by name: their fields in `Queues`, and the counter of what they turned away.
+_QUEUES = {
+    "accept queue": ("accept", "accept_holds", "ListenOverflows"),
+    "SYN queue": ("half_open", "half_open_holds", "SyncookiesSent"),
 }
-#: px: a row, all rows of a block together, the curve of a queue, and the gaps between them.
-_ROW, _BLOCK, _CURVE, _GAP, _HEADING = 20, 240, 64, 22, 20
-#: Instants no further apart than this are drawn as one; the length of one step of the shortened time.
-_SAME, _STEP = 15 * MILLISECOND, 10 * MILLISECOND
-#: The width of the plot for which its texts are kept apart, px; and the margin for names.
-_NARROW, _NAMES = 560, 132
-#: Words need so much room, px.
-_WORD_HEIGHT, _TICK, _SWATCH = 15, 66, 24
 
 
-def draw_queues(trace: Trace, *, title: str | None = None, dark: bool = False) -> Picture:
-    """Both views of every connection, and the listener's queues; a sentence where there is no listener."""
-    drawing = _Drawing(trace, look.theme(dark))
-    drawing.draw()
-    return Picture(drawing.data(), drawing.layout(title))
+def _queue(name: str, now: Listening, beside: list[Listening], panels: Panels) -> list[dict[str, Any]]:
+    """One queue: how full it was, and what it holds."""
+    lengths, holds, counter = _QUEUES[name]
+    curve, most, colours = getattr(now.queues, lengths), getattr(now.queues, holds), panels.colours
+    top = 1.08 * panels.limits[f"places in the {name}"]
+    heading = f"<b>{name}</b>, at most {max(n for _, n in curve)} of {most}"
+    axis = panels.panel(_QUEUE, heading, range=[0, top], tickvals=[most], ticktext=[f"holds {most}"])
+    if count := now.counters.get(f"TcpExt{counter}", 0):
+        panels.text(axis, panels.end, top, f"<b>{counter}: {count:,}</b>", "top left", colours.error)
+    ceiling = Line()
+    ceiling.add([(0, most), (panels.end, most)], f"{name}: holds {most}")
+    dashed, end = {"color": colours.error, "width": 1.6, "dash": "dash"}, now.end / SECOND
+    fill = panels.fill(MarkStyle("probe")) | {"fill": "tozeroy"}
+    made = [
+        panels.steps(name, _seconds(curve), end, axis, "connections", **fill),
+        ceiling.trace(f"limit: {name}", line=dashed, yaxis=axis),
+    ]
+    for n, run in enumerate(beside):
+        kept = _seconds(getattr(run.queues, lengths))
+        made.append(panels.kept(n, name, kept, run.end / SECOND, axis))
+    return made
 
 
-class Shortened:
-    """Instants to x: the logarithm of how long nothing changed, which keeps a burst visible."""
-
-    def __init__(self, instants: Iterable[int]) -> None:
-        self.instants = sorted(set(instants)) or [0]
-        self.at = [0.0]
-        for a, b in pairwise(self.instants):
-            self.at.append(self.at[-1] + math.log2(1 + (b - a) / _STEP))
-        self.end = max(self.at[-1], 1.0)
-
-    def x(self, t: int) -> float:
-        """x of an instant between the first and the last one named."""
-        i = max(bisect_right(self.instants, t) - 1, 0)
-        if i + 1 == len(self.instants):
-            return self.at[i]
-        return self.at[i] + math.log2(1 + (t - self.instants[i]) / _STEP) * (
-            self.at[i + 1] - self.at[i]
-        ) / math.log2(1 + (self.instants[i + 1] - self.instants[i]) / _STEP)
+def _reach(run: Listening, name: str) -> int:
+    lengths, holds, _ = _QUEUES[name]
+    return max(getattr(run.queues, holds), *(n for _, n in getattr(run.queues, lengths)))
 
 
-@dataclass(slots=True)
-class _Block:
-    """Neighbouring rows that show the same over the same time: one rectangle."""
-
-    first: int
-    rows: int
-    view: View
+def _totals(run: Listening) -> list[int]:
+    """How many connections there were in all stages, at each instant."""
+    return [sum(n for _, n in at) for at in zip(*run.connections.values(), strict=True)]
 
 
-def blocks(rows: list[tuple[View, ...]]) -> Iterator[_Block]:
-    """Rectangles instead of rows; instants that a reader cannot tell apart count as one."""
-    open_: list[_Block] = []
-    for i, row in enumerate(rows):
-        going_on = []
-        for view in row:
-            for block in open_:
-                if _alike(block.view, view):
-                    open_.remove(block)
-                    block.rows += 1
-                    going_on.append(block)
-                    break
-            else:
-                going_on.append(_Block(i, 1, view))
-        yield from open_
-        open_ = going_on
-    yield from open_
+def _seconds(curve: Counts) -> list[tuple[float, float]]:
+    return [(t / SECOND, n) for t, n in curve]
 
 
-def _alike(a: View, b: View) -> bool:
-    return a.what == b.what and abs(a.began - b.began) <= _SAME and abs(a.ended - b.ended) <= _SAME
-
-
-class _Drawing:
-    """One picture while it is being drawn: y counts px downwards."""
-
-    def __init__(self, trace: Trace, colours: look.Theme) -> None:
-        self.trace, self.colours = trace, colours
-        self.rows = views(trace)
-        self.lengths = queue_lengths(trace)
-        self.server = next((s.host for s in trace.sockets if s.state == "LISTEN"), "")
-        self.axis = Shortened(self._instants())
-        self.kinds = {what: Line() for what in MARKS}
-        self.accept, self.half_open = Line(), Line()
-        self.limits, self.edges, self.hairlines, self.ticks = Line(), Line(), Line(), Line()
-        #: Answers the mouse, which the fill of a rectangle does not.
-        self.hover = Line()
-        self.text = Text()
-        self.y = 0.0
-
-    def _instants(self) -> Iterator[int]:
-        yield self.trace.start
-        yield self.trace.end
-        for row in self.rows:
-            for view in (*row.at_client, *row.at_server):
-                yield from (view.began, view.ended)
-        yield from (t for _, t in self._events())
-
-    def _events(self) -> list[tuple[str, int]]:
-        """When the programs began to send and to accept, for the hairlines: the clients, then the server."""
-        begins: dict[bool, int] = {}
-        for call in self.trace.calls:
-            at_server = call.host == self.server
-            if call.call.startswith("accept" if at_server else "send"):
-                begins.setdefault(at_server, call.t)
-        says = {False: "the clients speak", True: "accept() begins"}
-        return [(says[at_server], begins[at_server]) for at_server in sorted(begins)]
-
-    def _width(self, x0: float, x1: float) -> float:
-        """px between two x in a narrow notebook."""
-        return (x1 - x0) * _NARROW / self.axis.end
-
-    # -- from top to bottom ------------------------------------------------------------------
-
-    def draw(self) -> None:
-        if not self.rows or self.lengths is None:
-            self.text.add(0.5, 20, "Nobody listened in this trace.", "middle center", self.colours.soft)
-            self.y = 40
-            return
-        self._summary()
-        headings = {"the clients speak": self.y}
-        height = max(min(_BLOCK / len(self.rows), _ROW), 0.75)
-        self._block("what the clients believe", [row.at_client for row in self.rows], height)
-        headings["accept() begins"] = self.y
-        self._block("what the server has", [row.at_server for row in self.rows], height)
-        counters = self.trace.counters_at(self.trace.end).get(self.server, {})
-        dropped = counters.get("TcpExtListenOverflows", 0)
-        cookies = counters.get("TcpExtSyncookiesSent", 0)
-        accept, accept_holds, half_open, half_open_holds = self.lengths
-        remark = f"ListenOverflows: {dropped}" if dropped else ""
-        self._curve("accept queue", self.accept, accept, accept_holds, remark)
-        remark = f"SyncookiesSent: {cookies}" if cookies else ""
-        self._curve("SYN queue", self.half_open, half_open, half_open_holds, remark)
-        self._hairlines(headings)
-        self._time()
-        self._legend()
-
-    def _summary(self) -> None:
-        connected, real, ghosts = counted(self.rows, self.trace.end - 1)
-        ever = sum(row.was_ghost for row in self.rows)
-        count = plural(ghosts, "ghost") if ghosts else "no ghost"
-        before = f" (there were {ever})" if ever > ghosts else ""
-        clients = f"<b>{connected}</b> clients believe to be connected"
-        said = f"At the end {clients}, the server has <b>{real}</b>: "
-        self.text.add(0, 10, f"{said}<b>{count}</b>{before}", "middle right", self.colours.ink)
-        self.y = 26
-
-    def _block(self, name: str, rows: list[tuple[View, ...]], height: float) -> None:
-        top = self.y + _HEADING
-        self.text.add(0, self.y + _HEADING / 2, f"<b>{name}</b>", "middle right", self.colours.soft)
-        for block in blocks(rows):
-            view = block.view
-            x0, x1 = self.axis.x(view.began), self.axis.x(view.ended)
-            y0 = top + block.first * height
-            y1 = y0 + block.rows * height
-            who = self.rows[block.first].client.port
-            clients = f"client :{who}" if block.rows == 1 else f"{block.rows} clients, :{who} first"
-            when = f"{duration(self._since(view.began))} to {duration(self._since(view.ended))}"
-            about = f"<b>{view.what}</b><br>{clients}<br>from {when}"
-            middle = [(x0 + (x1 - x0) * i / 12, (y0 + y1) / 2) for i in range(13)]
-            self.kinds[view.what].add(rectangle(x0, y0, x1, y1), about)
-            self.hover.add(middle, about)
-            if height >= 5:
-                for row in range(1, block.rows):
-                    self.edges.add([(x0, y0 + row * height), (x1, y0 + row * height)])
-            count = f" × {block.rows}" if block.rows > 1 else ""
-            word = view.what + count
-            if y1 - y0 >= _WORD_HEIGHT and self._width(x0, x1) >= len(word) * look.CHARACTER + 8:
-                said = f"<b>✗ {word}</b>" if view.what in GHOSTS else word
-                self.text.add((x0 + x1) / 2, (y0 + y1) / 2, said, "middle center", self.colours.ink)
-        bottom = top + len(rows) * height
-        if height >= _WORD_HEIGHT:
-            for i, views_ in enumerate(self.rows):
-                y = top + (i + 0.5) * height
-                self.text.add(0, y, f":{views_.client.port} ", "middle left", self.colours.soft)
-        else:
-            self.text.add(0, (top + bottom) / 2, f"{len(rows)} clients ", "middle left", self.colours.soft)
-        self.y = bottom + _GAP / 2
-
-    def _since(self, t: int) -> int:
-        return max(t - self.trace.start, 0)
-
-    def _curve(self, name: str, line: Line, steps: list[tuple[int, int]], holds: int, remark: str) -> None:
-        top = self.y + _HEADING
-        bottom = top + _CURVE
-        most = max(holds, *(n for _, n in steps), 1)
-
-        def y(n: float) -> float:
-            return bottom - n / most * (_CURVE - 6)
-
-        end = max(self.trace.end, steps[-1][0])
-        points = []
-        for (t, n), (until, _) in pairwise([*steps, (end, 0)]):
-            if until > t:
-                points += [(self.axis.x(t), y(n)), (self.axis.x(until), y(n))]
-        line.add([(points[0][0], bottom), *points, (points[-1][0], bottom)] if points else [])
-        self.limits.add([(0, y(holds)), (self.axis.end, y(holds))], f"{name}: holds {holds}")
-        said = f"<b>{name}</b>, at most {max(n for _, n in steps)} of {holds}"
-        self.text.add(0, self.y + _HEADING / 2, said, "middle right", self.colours.soft)
-        if remark:
-            says, y_of_it = f"<b>{remark}</b>", self.y + _HEADING / 2
-            self.text.add(self.axis.end, y_of_it, says, "middle left", self.colours.error)
-        self.text.add(0, y(holds), f"holds {holds} ", "middle left", self.colours.ink)
-        if y(holds) < bottom - _WORD_HEIGHT:
-            self.text.add(0, bottom, "0 ", "middle left", self.colours.soft)
-        self.y = bottom + _GAP / 2
-
-    def _hairlines(self, headings: dict[str, float]) -> None:
-        for says, t in self._events():
-            x, top = self.axis.x(t), headings[says]
-            self.hairlines.add([(x, top + _HEADING / 2), (x, self.y)], says)
-            where = "middle left" if x > 0.6 * self.axis.end else "middle right"
-            self.text.add(x, top + _HEADING / 2, f"<i>▾ {says}</i>", where, self.colours.cursor)
-
-    def _time(self) -> None:
-        """Ticks where something happened, as many as there is room for."""
-        last = -float(_TICK)
-        self.y += 6
-        self.ticks.add([(0, self.y), (self.axis.end, self.y)])
-        self.text.add(0, self.y, "<i>time, shortened</i> ", "middle left", self.colours.soft)
-        for t in self.axis.instants:
-            px = self._width(0, self.axis.x(t))
-            if px - last < _TICK or (px > _NARROW - _TICK and t != self.trace.end):
-                continue
-            last = px
-            x = self.axis.x(t)
-            self.ticks.add([(x, self.y), (x, self.y + 5)])
-            self.text.add(x, self.y + 16, duration(self._since(t)), "middle center", self.colours.soft)
-        self.y += 26
-
-    def _legend(self) -> None:
-        """Every view in the picture, since some rectangles are too small for a text."""
-        self.y += 6
-        left, px = 0.0, self.axis.end / _NARROW
-        for what, line in self.kinds.items():
-            if not line.x:
-                continue
-            wide = _SWATCH + len(what) * look.CHARACTER + 22
-            if left and left + wide > _NARROW:
-                left, self.y = 0.0, self.y + 20
-            x0, x1 = left * px, (left + _SWATCH) * px
-            line.add(rectangle(x0, self.y, x1, self.y + 14))
-            self.text.add(x1, self.y + 7, f" {what}", "middle right", self.colours.soft)
-            left += wide
-        self.y += 24
-
-    # -- for plotly --------------------------------------------------------------------------
-
-    def data(self) -> list[dict[str, Any]]:
-        """Always the same traces in the same order."""
-        colours = self.colours
-        made = []
-        for what, mark in MARKS.items():
-            colour = colours.of(mark)
-            area = filled(colour, 0.3 if mark.pattern else 0.75, mark.pattern, solidity=0.25, ground=0.12)
-            line = {"color": colour, "width": 1.2, "dash": mark.dash}
-            made.append(self.kinds[what].trace(what, line=line, **area))
-        queue = filled(colours.probe, 0.2) | {"line": {"color": colours.probe, "width": 2}}
-        made += [
-            self.edges.trace("rows", line={"color": colours.paper, "width": 1}),
-            self.accept.trace("accept queue", **queue),
-            self.half_open.trace("SYN queue", **queue),
-            self.limits.trace("limits", line={"color": colours.error, "width": 1.6, "dash": "dash"}),
-            self.hairlines.trace("instants", line={"color": colours.cursor, "width": 1.4, "dash": "dot"}),
-            self.ticks.trace("time", line={"color": colours.soft, "width": 1}),
-            self.hover.trace("hover", line={"color": "rgba(0,0,0,0)", "width": 8}),
-            self.text.trace("captions", colours),
-        ]
-        return made
-
-    def layout(self, title: str | None) -> dict[str, Any]:
-        """The height follows the number of rows, up to a block's limit."""
-        return look.layout(self.colours, self.y, title, left=_NAMES, right=28) | {
-            "uirevision": "queues",
-            "dragmode": False,
-            "xaxis": look.axis(range=[0, self.axis.end], fixedrange=True),
-            "yaxis": look.axis(range=[self.y, 0], fixedrange=True),
-        }
+def _table(run: Listening) -> str:
+    """How many connections were in which stage, row by row."""
+    stages_ = [stage for stage, curve in run.connections.items() if any(n for _, n in curve)]
+    steps = list(zip(*(run.connections[stage] for stage in stages_), strict=True))
+    size = -(-len(steps) // _MOST_ROWS) or 1
+    rows = [(duration(step[0][0]), *(f"{n:,}" for _, n in step)) for step in steps[::size]]
+    caption = "connections by stage, from each moment on"
+    return html_table(("from", *stages_), rows, caption=caption, row_headings=True, numeric=range(1, 9))

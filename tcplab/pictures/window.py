@@ -25,9 +25,10 @@ from tcplab.core.trace import Packet, Trace
 from tcplab.follow import WINDOW_PROBE
 from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
-from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, clock_end, compared, grown, kept_words
+from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, compared, grown, kept_words
 from tcplab.pictures.text import hover_texts, words
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
+from tcplab.pictures.timeline_look import axis_end
 
 #: A zone of the number line and the line of a RST, by verdict.
 VERDICTS = {
@@ -474,7 +475,7 @@ def _draw_over_time(
         f"bytes of {name}": max(_most(getattr(each, curve.field)) for each in every)
         for name, curve in _CURVES.items()
     }
-    limits = grown(limits, s=clock_end(max(each.end for each in every) / SECOND), **most)
+    limits = grown(limits, s=axis_end(max(each.end for each in every) / SECOND), **most)
     panels = Panels(colours, limits)
     panels.keep(trace, kept, lambda each: _transfer_facts(transfer_of(each)))
     receiver = escape(now.receiver, False)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from pictures.drawn import named
 from tcplab.bench import run
-from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
-from tcplab.experiments import AcceptQueue, Keepalive
+from tcplab.experiments import AcceptQueue
 from tcplab.pictures.queues import (
     ACCEPTED,
     CONNECTED,
@@ -20,12 +20,13 @@ from tcplab.pictures.queues import (
     GHOSTS,
     HALF_GHOST,
     HALF_OPEN,
+    HANDSHAKE,
     IN_QUEUE,
     MARKS,
-    Shortened,
-    blocks,
+    NO_LISTENER,
     counted,
     draw_queues,
+    listening,
     queue_lengths,
     views,
 )
@@ -74,11 +75,31 @@ def test_the_way_of_the_last_step_makes_no_ghost(latency_ms):
     assert not any(each.was_ghost for each in rows)
 
 
-def test_both_sides_are_counted_at_a_moment():
-    rows = views(of(**NODES))
-    assert counted(rows, SECOND) == (320, 129, 191)
-    assert counted(rows, 9 * SECOND) == (320, 320, 0)
-    assert counted(rows, 10 * MILLISECOND) == (0, 0, 0)
+def test_both_sides_are_counted_over_time():
+    def at(seconds):
+        return {stage: last_before(curve, seconds * SECOND) for stage, curve in now.connections.items()}
+
+    now = listening(of(**NODES))
+    assert at(1) == {ACCEPTED: 0, IN_QUEUE: 129, GHOST: 191, HALF_GHOST: 0, HANDSHAKE: 0}
+    assert at(9) == {ACCEPTED: 320, IN_QUEUE: 0, GHOST: 0, HALF_GHOST: 0, HANDSHAKE: 0}
+    assert at(0.01) == {ACCEPTED: 0, IN_QUEUE: 0, GHOST: 0, HALF_GHOST: 0, HANDSHAKE: 320}
+    assert [last_before(now.connected, t * SECOND) for t in (0.01, 1, 9)] == [0, 320, 320]
+    assert (now.connected[-1][1], now.at_end(ACCEPTED), now.ever) == (320, 320, 191)
+
+
+def last_before(curve, t):
+    return [n for at, n in curve if at <= t][-1]
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=4)))
+def test_nothing_is_lost_or_counted_twice(kinds):
+    found = [S(what, i * SECOND, (i + 1) * SECOND) for row in kinds for what, i in row]
+    curves = counted(found, "abc")
+    assert len({len(curve) for curve in curves.values()}) == 1
+    for t in range(7):
+        for kind, curve in curves.items():
+            expected = sum(v.what == kind and v.began <= t * SECOND < v.ended for v in found)
+            assert ([0] + [n for at, n in curve if at <= t * SECOND])[-1] == expected
 
 
 @pytest.mark.parametrize(
@@ -97,67 +118,74 @@ def test_the_queues_and_their_limits(linux, half_open):
 def test_a_connection_without_a_listener_in_the_trace():
     trace = Trace("somebody's capture", "capture")
     assert views(trace) == [] and queue_lengths(trace) is None
-    assert said(draw_queues(trace)) == ["Nobody listened in this trace."]
+    drawn = draw_queues(trace, kept=[of()])
+    assert said(drawn) == [NO_LISTENER] == [drawn.sentence]
 
 
 # -- what is drawn -----------------------------------------------------------------------------------
 
 
-def test_rows_of_one_kind_become_one_rectangle():
-    a, b = S("a", 0, 10), S("a", 5 * MILLISECOND, 10)
-    rows = [(a,), (b,), (S("b", 0, 10),), (a, S("c", 10, 20)), (a, S("c", 10, 20))]
-    found = [(block.first, block.rows, block.view.what) for block in blocks(rows)]
-    assert sorted(found) == [(0, 2, "a"), (2, 1, "b"), (3, 2, "a"), (3, 2, "c")]
+def words_of(picture):
+    return [re.sub(r"<[^>]+>", "", word) for trace in picture.data for word in trace.get("text") or []]
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=3, unique=True)))
-def test_no_row_is_lost_or_drawn_twice(kinds):
-    rows = [tuple(S(what, i * SECOND, (i + 1) * SECOND) for what, i in row) for row in kinds]
-    drawn = [
-        (i, block.view.what, block.view.began)
-        for block in blocks(rows)
-        for i in range(block.first, block.first + block.rows)
-    ]
-    assert sorted(drawn) == sorted((i, s.what, s.began) for i, row in enumerate(rows) for s in row)
-
-
-@given(st.lists(st.integers(0, 200 * SECOND), min_size=1))
-def test_shortened_time_keeps_the_order(moments):
-    axis = Shortened(moments)
-    at = [axis.x(t) for t in sorted(moments)]
-    assert at == sorted(at) and at[0] >= 0 and at[-1] <= axis.end
-    between = [axis.x(t) for t in range(min(moments), max(moments) + 1, 7 * SECOND)]
-    assert between == sorted(between)
-
-
-def test_a_ghost_is_told_by_pattern_cross_and_word():
+def test_a_ghost_is_told_by_pattern_and_word():
     picture = draw_queues(of())
-    assert "✗ ghost: nothing here × 5" in said(picture)
-    assert "At the end 8 clients believe to be connected, the server has 3: 5 ghosts" in said(picture)
+    assert {"5 × ghost: nothing here", "3 × waits for accept()", "the clients speak ▾"} <= set(
+        words_of(picture)
+    )
+    assert {"ListenOverflows: 35", "SyncookiesSent: 5", "accept queue, at most 3 of 3"} <= set(
+        words_of(picture)
+    )
+    assert picture.sentence == "At the end 8 of 8 clients have a connection, the server has 3: 5 ghosts."
     ghost = named(picture, GHOST)
-    assert ghost["fillpattern"]["shape"] == "x" and ghost["line"]["dash"] == "dash"
-    assert {"holds 3 ", "ListenOverflows: 35", "SyncookiesSent: 5", "▾ the clients speak"} <= set(
-        said(picture)
-    )
-    patterns = [MARKS[what] for what in (CONNECTED, IN_QUEUE, GHOST, HALF_GHOST, HALF_OPEN)]
-    assert len({mark.pattern for mark in patterns}) == 5, "no two by colour alone"
+    assert ghost["fillpattern"]["shape"] == "x" and ghost["y"][-1] == 8
+    assert named(picture, IN_QUEUE)["y"][-1] == 3
+    assert len({mark.pattern for mark in MARKS.values()}) == 5, "no two by colour alone"
+    assert HALF_GHOST not in {trace["name"] for trace in picture.data}, "there was none"
 
 
-def test_320_connections_are_a_few_rectangles_with_their_number():
+def test_320_connections_are_a_few_areas():
     picture = draw_queues(of(**NODES))
-    assert {"connected × 320", "accepted × 129", "✗ ghost: nothing here × 129", "320 clients "} <= set(
-        said(picture)
-    )
-    assert named(picture, CONNECTED)["x"].count(None) <= 3
-    assert picture.layout["height"] < 1000
+    assert {"129 × waits for accept()", "191 × ghost: nothing here"} <= set(words_of(picture))
+    assert all(len(trace["x"]) < 60 for trace in picture.data)
+    assert picture.layout["height"] < 500
+    assert "(there were 191)" in picture.sentence
+    assert picture.table.count("<tr>") < 45 and ">191<" in picture.table
 
 
-def test_the_rectangles_say_who_and_when():
+def test_the_areas_say_what_and_when():
     hovers = named(draw_queues(of()), GHOST)["hovertext"]
-    assert any(
-        re.fullmatch(r"<b>ghost: nothing here</b><br>5 clients, :\d+ first<br>from .* to 10 s", h)
-        for h in hovers
+    assert "ghost: nothing here: 5 connections, from 0.060 s" in hovers
+
+
+# -- one run beside another --------------------------------------------------------------------------
+
+
+def test_a_kept_run_is_named_and_drawn_beside_it():
+    picture = draw_queues(of(backlog=7), kept=[of(concurrent=False), of()])
+    assert picture.compared == (
+        "Ghosts at the end: 0 instead of 5, 8 connections at the server instead of 3, "
+        "an accept queue for 8 instead of 3, ListenOverflows 0 instead of 35"
     )
+    assert {"╌╌ kept: backlog 2", "···· kept: backlog 2, all at once off"} <= set(words_of(picture))
+    assert named(picture, "kept 1: the server's")["y"][-1] == 3
+    assert named(picture, "kept 1: accept queue")["y"] == named(draw_queues(of()), "accept queue")["y"]
+    assert named(picture, "kept 2: accept queue")["line"]["dash"] == "dot"
+
+
+def test_axes_grow_and_never_shrink():
+    few, many = draw_queues(of()), draw_queues(of(**NODES, watch_s=40))
+    after = draw_queues(of(), limits=many.limits)
+    assert after.limits == many.limits and few.limits["connections"] == 8
+    ranges = [
+        [drawn.layout["yaxis3"]["range"], drawn.layout["xaxis"]["ticktext"]] for drawn in (few, many, after)
+    ]
+    assert ranges[1] == ranges[2] and not any(a == b for a, b in zip(*ranges[:2], strict=True))
+    assert draw_queues(of(**NODES, watch_s=40), limits=few.limits).limits == many.limits
+
+
+# -- all of them -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -169,21 +197,8 @@ def test_the_rectangles_say_who_and_when():
     ],
 )  # fmt: skip
 def test_plotly_takes_every_picture(parameters, dark):
-    picture = draw_queues(of(**parameters), dark=dark)
+    picture = draw_queues(of(**parameters), kept=[of()], dark=dark)
     validated = go.Figure(data=picture.data, layout=picture.layout)
     assert picture.figure().to_dict() == validated.to_dict()
     assert validated.layout.uirevision == "queues"
     assert len({trace["name"] for trace in picture.data}) == len(picture.data)
-
-
-def test_the_same_traces_in_the_same_order_whatever_happened():
-    names = [
-        [trace["name"] for trace in draw_queues(of(**each)).data] for each in ({}, NODES, {"connects": 1})
-    ]
-    assert names[0] == names[1] == names[2]
-
-
-def test_one_connection_and_a_title():
-    figure = draw_queues(run(Keepalive(idle_s=5)), title="One").figure()
-    assert figure.layout.title.text == "One"
-    assert "At the end" in figure.data[-1]["text"][0]
