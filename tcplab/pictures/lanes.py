@@ -8,14 +8,22 @@ as rows, or an amount that changes. Read from a trace in `timeline.py`, drawn in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import attrgetter
 from typing import Any
 
 from tcplab.core.knobs import Knob
 from tcplab.core.text import in_words, number, plural
 from tcplab.registry import STORIES
+
+#: Kinds of marks in words.
+MARKS = {
+    "probe": "keepalive probe", "data": "segment with data", "fin": "FIN", "rst": "RST", "syn": "SYN",
+    "ack": "ACK", "retransmission": "retransmission", "window_probe": "window probe", "error": "error",
+    "end_of_file": "end of file", "call": "call", "check": "connection check",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +48,7 @@ class Mark:
     """Something that happens at one moment."""
 
     t_s: float
-    #: `probe`, `data`, `fin`, `rst`, `syn`, `ack`, `retransmission`, `window_probe`, `error`, `end_of_file`,
-    #: `call`, `check` (a look at the connection).
+    #: A key of `MARKS`.
     kind: str
     text: str
     #: It was lost on its way; on a middlebox's lane: dropped there.
@@ -180,7 +187,7 @@ class Timeline:
                     for kind, a, b, text in _everything(lane, self.horizon_s)
                 ],
                 "marks": [
-                    {"t_s": m.t_s, "kind": _MARKS.get(m.kind, m.kind) + " lost" * m.lost, "text": m.text}
+                    {"t_s": m.t_s, "kind": _JSON_MARKS.get(m.kind, m.kind) + " lost" * m.lost, "text": m.text}
                     for m in _marks(lane)
                 ],
             }
@@ -226,14 +233,11 @@ class Timeline:
         return sorted(t for t in times if 0 <= t <= self.to_s)
 
 
+# -- in words --------------------------------------------------------------------------------
+
 #: Kinds of marks that the contract of `to_json` does not name.
-_MARKS = {"check": "call"}
-#: Marks in the table, and what they are called where they are many.
-_NAMES = {
-    "probe": "keepalive probe", "data": "segment with data", "fin": "FIN", "rst": "RST", "syn": "SYN",
-    "ack": "ACK", "retransmission": "retransmission", "window_probe": "window probe", "error": "error",
-    "end_of_file": "end of file", "call": "call", "check": "connection check",
-}  # fmt: skip
+_JSON_MARKS = {"check": "call"}
+#: A table names the moments of so many marks.
 _MOST_TIMES = 6
 
 
@@ -264,7 +268,7 @@ def _everything(lane: Lane, end_s: float) -> Iterator[tuple[str, float, float, s
 def _marks_in_words(times: Sequence[float], kind: str, lost: bool) -> tuple[str, str, str]:
     """From, to, and what: ``9 keepalive probes, lost: 60 s, 70 s …``."""
     said = ", ".join(in_words(t) for t in times[:_MOST_TIMES]) + " …" * (len(times) > _MOST_TIMES)
-    name = plural(len(times), _NAMES[kind]) + ", lost" * lost
+    name = plural(len(times), MARKS[kind]) + ", lost" * lost
     return in_words(min(times)), in_words(max(times)), f"{name}: {said}"
 
 
@@ -334,13 +338,35 @@ def differing(name: str, kept: Mapping[str, Any], name_now: str, now: Mapping[st
 
 
 def setting(knob: Knob, value: Any) -> str:
-    """A knob and its value in words: ``idle 7200 s``, ``user timeout off``, ``the server rebooted``."""
+    """A knob and its value in words: ``idle 7200 s``, ``user timeout off``, ``the server: rebooted``."""
+    label = knob.label.removeprefix("keepalive: ")
     if isinstance(value, bool):
-        text = "on" if value else "off"
-    elif value == 0 and knob.zero:
-        text = knob.zero
-    elif isinstance(value, str):
-        text = value.replace("_", " ")
-    else:
-        text = f"{value:.10g} {knob.unit}".rstrip()
-    return f"{knob.label.removeprefix('keepalive: ')} {text}"
+        return f"{label} {'on' if value else 'off'}"
+    if value == 0 and knob.zero:
+        return f"{label} {knob.zero}" if knob.zero in ("off", "never") else f"{label}: {knob.zero}"
+    if isinstance(value, str):
+        return f"{label}: {value.replace('_', ' ')}"
+    return f"{label} {value:.10g} {knob.unit}".rstrip()
+
+
+# -- amounts ---------------------------------------------------------------------------------
+
+Steps = tuple[tuple[float, float], ...]
+
+
+def steps(points: Iterable[tuple[float, float]]) -> Steps:
+    """A step curve without repetitions: of several values at one moment the last one."""
+    kept: list[tuple[float, float]] = []
+    for t, value in points:
+        if kept and kept[-1][0] == t:
+            kept.pop()
+        if not kept or kept[-1][1] != value:
+            kept.append((t, value))
+    return tuple(kept)
+
+
+def counted(changes: Iterable[tuple[float, int]], end_s: float) -> Steps:
+    """How many there are, from 0 on, by moments (seconds) at which it becomes more or less before the end."""
+    ordered = sorted(change for change in changes if change[0] < end_s)
+    totals = accumulate(change for _, change in ordered)
+    return steps([(0.0, 0.0), *((t, float(total)) for (t, _), total in zip(ordered, totals, strict=True))])

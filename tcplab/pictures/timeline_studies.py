@@ -1,0 +1,106 @@
+"""The lanes of a study: amounts over time from its series, and the intervals that its answer is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from tcplab.core.text import SECOND
+from tcplab.core.trace import Trace
+from tcplab.pictures.lanes import BreakMark, Lane, Level, Mark, Span, counted, steps
+from tcplab.studies.failover import PARTS
+
+
+class _Amount(NamedTuple):
+    """A series, and how its lane shows it."""
+
+    name: str
+    unit: str
+    #: A colour of the theme.
+    colour: str
+    #: The outcome that is its limit; empty: none.
+    limit: str = ""
+
+
+#: Rates are a second; the other units are counts at a moment.
+_RATE = "a second"
+_AMOUNTS = {
+    "in_use_high": _Amount("ports in use", "ports", "probe", "ceiling"),
+    "time_wait_high": _Amount("in TIME-WAIT", "sockets", "timewait", "ceiling"),
+    "refused": _Amount("refused", _RATE, "error"),
+    "requests": _Amount("requests", _RATE, "open"),
+    "writes_accepted": _Amount("writes accepted", _RATE, "open"),
+    "writes_refused": _Amount("writes refused", _RATE, "closing second"),
+    "reads_from_old_primary": _Amount("reads of old data", _RATE, "opening"),
+    "errors": _Amount("errors", _RATE, "error"),
+}
+#: What a pool's connections are, by their states in the series; what is not here needs no lane.
+_CONNECTIONS = {
+    "alive": _Amount("alive", "connections", "open"),
+    "zombie": _Amount("dead, in the pool", "connections", "error"),
+    "old": _Amount("to the old primary", "connections", "closing second"),
+}
+_OLD_PRIMARY = {"dead": "no answer", "refuses": "it refuses", "readable_replica": "it is a replica now"}
+_HOST = "client"
+
+
+def study_lanes(trace: Trace) -> Iterator[Lane]:
+    """What a study's series show, from the top down; a series that is 0 all the time has no lane."""
+    series, end = trace.series, trace.end / SECOND
+    if "outages_s" in series:
+        yield Lane("client/connect", _HOST, "connect()", "program", tuple(_outages(series["outages_s"], end)))
+    if probes := [Mark(t, "probe", "the pool asks its idle connections") for t in series.get("probes_s", ())]:
+        yield Lane("client/probes", _HOST, "the pool's probes", "program", (), tuple(probes))
+    if "budget" in series:
+        yield from _parts(series["budget"], trace.parameters["fails_at_s"])
+    if "connections" in series:
+        yield from _connections(series["connections"], end)
+    edges = [*series["t_s"], end]
+    for key, amount in _AMOUNTS.items():
+        if any(values := series.get(key, ())):
+            widths = [b - a for a, b in pairwise(edges)] if amount.unit == _RATE else [1] * len(values)
+            counts = [value / width for value, width in zip(values, widths, strict=True) if width]
+            limit = trace.outcome[amount.limit] if amount.limit else 0
+            level = Level(steps(zip(edges, counts, strict=False)), limit, amount.unit, amount.colour)
+            yield Lane(f"client/{key}", _HOST, amount.name, "area", level=level)
+
+
+def study_breaks(trace: Trace) -> Iterator[BreakMark]:
+    """What broke in a study, and when."""
+    if (broke_s := trace.series.get("broke_s")) is not None:
+        kind = trace.parameters["breaks"]
+        yield BreakMark(broke_s, _HOST, kind, kind.replace("_", " "))
+    if "budget" in trace.series:
+        kind = trace.parameters["old_primary"]
+        words = f"the primary fails: {_OLD_PRIMARY[kind]}"
+        yield BreakMark(trace.parameters["fails_at_s"], _HOST, kind, words)
+
+
+def _outages(outages: Sequence[Sequence[float]], end_s: float) -> Iterator[Span]:
+    at = 0.0
+    for began, until in (*outages, (end_s, end_s)):
+        if at < began:
+            yield Span(at, began, "works", ("each connect() gets a port", "succeeds"))
+        if began < until:
+            yield Span(began, until, "error", ("no free port: EADDRNOTAVAIL", "no port"))
+        at = until
+
+
+def _parts(budget: Sequence[tuple[str, float, float]], fails_at_s: float) -> Iterator[Lane]:
+    """A lane for each part of an outage, which begins where the one before it ends."""
+    for part, since, until in budget:
+        span = Span(fails_at_s + since, fails_at_s + until, "waits", (PARTS[part], part))
+        yield Lane(f"client/{part}", _HOST, part, "program", (span,))
+
+
+def _connections(bars: Sequence[tuple[int, float, float, str]], end_s: float) -> Iterator[Lane]:
+    """How many connections of the pool are in which state."""
+    size = len({place for place, *_ in bars})
+    for state, amount in _CONNECTIONS.items():
+        stays = [(since, until) for _, since, until, each in bars if each == state]
+        if not stays:
+            continue
+        changes = [change for since, until in stays for change in ((since, 1), (until, -1))]
+        level = Level(counted(changes, end_s), size, amount.unit, amount.colour)
+        yield Lane(f"client/{state}", _HOST, amount.name, "area", level=level)
