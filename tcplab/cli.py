@@ -254,8 +254,8 @@ def _run_experiment(arguments: Namespace) -> None:
     kind = find(arguments.name)
     if arguments.bench not in BENCHES:
         raise UsageError(f"no bench {arguments.bench!r}: {nearest(arguments.bench, BENCHES)}")
-    if arguments.pcap:
-        _may_write(arguments.pcap, arguments)
+    for file in filter(None, (arguments.pcap, arguments.timeline)):
+        _may_write(file, arguments)
     values = {**(kind.quick if arguments.quick else {}), **_settings(arguments.set, kind)}
     experiment = kind.from_values(values)
     trace = run(experiment, arguments.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
@@ -266,8 +266,14 @@ def _run_experiment(arguments: Namespace) -> None:
         from tcplab.capture.pcap import write_pcap
 
         write_pcap(trace, arguments.pcap)
+    if arguments.timeline:
+        from tcplab.pictures.timeline_layout import timeline
+
+        Path(arguments.timeline).write_text(timeline(trace).svg(), encoding="utf-8")
     if arguments.json:
-        _print_json(trace.to_json())
+        from tcplab.pictures.timeline import read_timeline
+
+        _print_json({**trace.to_json(), "timeline": read_timeline(trace).to_json()})
         return
     notes = [f"Note: {warning}" for warning in trace.warnings]
     for line in (experiment.sentence(trace), *notes, "", *run_lines(trace)):
@@ -437,6 +443,7 @@ COMMANDS = {
         _setting("a parameter: idle_s=60; may be repeated"),
         _argument("--quick", action="store_true", help="the short version of the experiment"),
         _argument("--pcap", metavar="FILE", help="also write the client's capture, for Wireshark"),
+        _argument("--timeline", metavar="FILE", help="also draw who believed what, and how long, as SVG"),
         _FORCE,
     )),
     "agree": Command("run experiments on the model and on real Linux, and compare", _agree, (

@@ -127,8 +127,8 @@ class _Reading:
         self.story = story.from_values(trace.parameters) if story else None
         #: What is still in TIME-WAIT when the run ends is followed where the story is about it.
         self.log = bool(self.story and self.story.log_time)
-        last = [samples[-1] for samples in self.history.values()] if self.log else []
-        due = [self.s(sample.due) for sample in last if sample.state == "TIME_WAIT" and sample.due]
+        final = [samples[-1] for samples in self.history.values()] if self.log else []
+        due = [self.s(sample.due) for sample in final if sample.state == "TIME_WAIT" and sample.due]
         self.horizon = max(self.end, *due, self.end)
 
     def s(self, t: int) -> float:
@@ -294,10 +294,9 @@ class _Reading:
         """What a socket is, from the beginning of what is watched on."""
         samples = self.history[key]
         begins = [s for i, s in enumerate(samples) if not i or s.state != samples[i - 1].state]
-        ends = [*(self.s(s.t) for s in begins[1:]), self.end]
         spans: list[Span] = []
-        for sample, b in zip(begins, ends, strict=True):
-            a, state = self.s(sample.t), sample.state
+        for sample, a, b in self._stays(begins):
+            state = sample.state
             if state != "CLOSED" and b > 0:
                 spans.append(Span(max(a, 0.0), b, "state", (state.replace("_", "-"),), state))
             elif state == "CLOSED" and a >= 0:
@@ -310,6 +309,11 @@ class _Reading:
             words = ("TIME-WAIT, until its timer is over", "TIME-WAIT")
             spans.append(Span(self.end, self.s(last.due), "state", words, "TIME_WAIT", predicted=True))
         return joined(spans)
+
+    def _stays(self, samples: Sequence[SocketSample]) -> Iterator[tuple[SocketSample, float, float]]:
+        """Samples with the seconds from which and until which they hold."""
+        times = [*(self.s(sample.t) for sample in samples), self.end]
+        return zip(samples, times, times[1:], strict=False)
 
     def _why_closed(self, key: Socket, closed: SocketSample) -> tuple[str, ...]:
         """By the last segment that reached it."""
@@ -330,14 +334,11 @@ class _Reading:
         """When the socket's other end is not there, and how its lane says so."""
         peer = self._peer(key)
         samples = self.history.get((peer, key[2], key[1]), [])
-        ends = [*(self.s(s.t) for s in samples[1:]), self.end]
-        there = merged(
-            (self.s(s.t), b, "") for s, b in zip(samples, ends, strict=False) if s.state not in _ABSENT
-        )
-        gone = [(self.end, inf, ""), *((a, b, "") for a, b, _ in self._gone(peer, _CUT))]
+        there = merged((a, b, "") for s, a, b in self._stays(samples) if s.state not in _ABSENT)
+        cuts = [(a, b, "") for a, b, _ in self._gone(peer, _CUT)]
         out, at = [], -inf
-        for a, b, _ in [*(each for each in without(there, sorted(gone))), (self.end, inf, "")]:
-            never = at == -inf and not self._gone(peer, _CUT)
+        for a, b, _ in [*without(there, cuts), (self.end, inf, "")]:
+            never = at == -inf and not cuts
             out.append((at, a, "a ghost" if never else f"but {peer or 'the other end'} is gone"))
             at = b
         return out
@@ -463,13 +464,10 @@ class _Reading:
             marks += [Mark(self.s(p.t), kind, words) for p, kind, words in answers]
             what = "it answers with a RST" if answers else "what comes is dropped"
             forgotten = (f"forgotten: {what}", "forgotten") if marks else ("forgotten",)
-            samples = self.history[key]
-            ends = [*(self.s(s.t) for s in samples[1:]), self.end]
+            looks = {True: ("known", ("knows the connection", "knows it")), False: ("forgotten", forgotten)}
             spans = (
-                Span(max(self.s(s.t), 0.0), b, "forgotten", forgotten, s.state)
-                if s.state == "CLOSED"
-                else Span(max(self.s(s.t), 0.0), b, "known", ("knows the connection", "knows it"), s.state)
-                for s, b in zip(samples, ends, strict=True)
+                Span(max(a, 0.0), b, *looks[s.state != "CLOSED"], s.state)
+                for s, a, b in self._stays(self.history[key])
             )
             number = f" {i}" * (len(keys) > 1)
             yield Lane(
