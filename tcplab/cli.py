@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MISUSED, BROKEN, INTERRUPTED, NO_READER = 2, 1, 130, 141
 BENCHES = ("model", "linux")
+#: How a file with a picture begins.
+_PICTURE = "<!-- drawn by tcplab -->\n"
 #: Replacements for a terminal that can't show the characters themselves.
 ASCII = str.maketrans({"→": ">", "←": "<", "─": "-", "✗": "x", "–": "-", "…": "...", "×": "x"})
 
@@ -192,11 +194,16 @@ def _wrapped(line: str, wide: int) -> str:
     return fill(line, wide, subsequent_indent=indent, drop_whitespace=True, break_on_hyphens=False)
 
 
+def _is_picture(path: str | Path) -> bool:
+    """Whether this is a picture that tcplab has drawn."""
+    return Path(path).read_bytes().startswith(_PICTURE.encode())
+
+
 def _may_write(path: str | Path, arguments: Namespace) -> None:
     """Refuse to replace a file that tcplab did not write."""
     from tcplab.capture.pcap import is_ours
 
-    if Path(path).exists() and not is_ours(path) and not arguments.force:
+    if Path(path).exists() and not (is_ours(path) or _is_picture(path)) and not arguments.force:
         raise UsageError(f"{path} is there already, and tcplab did not write it: another name, or --force.")
 
 
@@ -269,7 +276,10 @@ def _run_experiment(arguments: Namespace) -> None:
     if arguments.timeline:
         from tcplab.pictures.timeline_layout import timeline
 
-        Path(arguments.timeline).write_text(timeline(trace).svg(), encoding="utf-8")
+        try:
+            Path(arguments.timeline).write_text(_PICTURE + timeline(trace).svg() + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{arguments.timeline} can't be written: {error.strerror}.") from None
     if arguments.json:
         from tcplab.pictures.timeline import read_timeline
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -164,6 +165,28 @@ def test_pcap_is_written_beside_the_output(tcplab, tmp_path):
         (packet.segment.letters, *relative, packet.segment.length)
         for packet, relative in zip(capture.packets, capture.relative(), strict=True)
     ] == [(each["flags"], each["seq"], each["ack"], each["length"]) for each in seen]
+
+
+def test_json_carries_the_timeline(tcplab):
+    code, out, _ = tcplab("run", "keepalive", "--quick", "--json")
+    timeline = json.loads(out)["timeline"]
+    assert code == 0
+    assert timeline["answer"] == {"from_s": 0, "to_s": timeline["to_s"], "host": "client",
+                                  "text": "ETIMEDOUT after 10 s"}  # fmt: skip
+    assert [each["key"] for each in timeline["lanes"]][:2] == ["client/program", "client/server"]
+
+
+def test_the_timeline_is_drawn_beside_the_output_and_again(tcplab, wrong, tmp_path):
+    file, other = tmp_path / "run.svg", tmp_path / "other.svg"
+    for _ in range(2):
+        assert tcplab("run", "keepalive", "--quick", "--timeline", str(file))[0] == 0
+    picture = ElementTree.fromstring(file.read_text(encoding="utf-8"))
+    assert picture.tag.endswith("svg") and "10 s" in picture.attrib["aria-label"]
+    other.write_text("<svg/>", encoding="utf-8")
+    said = wrong("run", "keepalive", "--quick", "--timeline", str(other))
+    assert "other.svg is there already, and tcplab did not write it" in said
+    said = wrong("run", "keepalive", "--quick", "--timeline", str(tmp_path / "no" / "x.svg"))
+    assert said.endswith("x.svg can't be written: No such file or directory.")
 
 
 # --- list and doctor ---

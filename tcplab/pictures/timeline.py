@@ -19,12 +19,12 @@ from itertools import pairwise
 from math import inf
 from operator import attrgetter
 from statistics import median_low
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tcplab.core.segment import FIN, RST, SYN, Endpoint
 from tcplab.core.text import SECOND, duration, plural
-from tcplab.core.trace import Call, Packet, SocketSample, Trace
-from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, EndStates
+from tcplab.core.trace import Break, Call, Packet, SocketSample, Trace
+from tcplab.follow import CLIENT, KEEPALIVE, RETRANSMISSION, SERVER, WINDOW_PROBE, EndStates, Followed
 from tcplab.pictures.lanes import (
     MARKS,
     AnswerLine,
@@ -44,6 +44,9 @@ from tcplab.pictures.text import call_words, fate_words
 from tcplab.pictures.theme import PHASE
 from tcplab.pictures.timeline_studies import study_breaks, study_lanes
 from tcplab.registry import STORIES
+
+if TYPE_CHECKING:
+    from tcplab.capture.findings.story import Finding
 
 T = TypeVar("T")
 #: From, to (seconds), and what it is.
@@ -72,17 +75,26 @@ _GONE = _CUT | {"rebooted": ("gone: rebooted", "rebooted"), "killed": ("gone: ki
 #: A limit that is a socket's; others are a program's.
 _OF_A_SOCKET = "user timeout"
 _CHECK = "connection check"
+#: What a call shows of a program.
+_CALLS = ("waits", "error")
 _KINDS = {
     KEEPALIVE: "probe", WINDOW_PROBE: "window_probe", RETRANSMISSION: "retransmission",
     "tail_loss_probe": "retransmission",
 }  # fmt: skip
 
 
-def read_timeline(trace: Trace) -> Timeline:
-    """The timeline of a run of an experiment or a study, or of a capture, whose sockets are inferred."""
-    if trace.bench == "capture" and not trace.inferred:
-        trace = EndStates(trace).trace
-    return _Reading(trace).timeline()
+def read_timeline(trace: Trace, findings: Iterable[Finding] | None = None) -> Timeline:
+    """The timeline of a run of an experiment or a study, or of a capture.
+
+    Of a capture, sockets are inferred, and findings are marked like what breaks: `findings`, or else those
+    that the trace itself shows.
+    """
+    if trace.bench != "capture":
+        return _Reading(trace).timeline()
+    from tcplab.capture.findings import findings_of
+
+    found = sorted(findings_of(trace) if findings is None else findings, key=attrgetter("t"))
+    return _CaptureReading(trace if trace.inferred else EndStates(trace).trace, found).timeline()
 
 
 def packet_kind(packet: Packet) -> str:
@@ -123,8 +135,9 @@ class _Reading:
             if fate := fate_words(packet):
                 words = f"{words} {fate}"
             self.sent.setdefault((segment.source, segment.destination), []).append((packet, kind, words))
-        story = STORIES.get(trace.experiment) if trace.bench != "capture" else None
+        story = None if trace.bench == "capture" else STORIES.get(trace.experiment)
         self.story = story.from_values(trace.parameters) if story else None
+        self.sentence = self.story.sentence(trace) if self.story else ""
         #: What is still in TIME-WAIT when the run ends is followed where the story is about it.
         self.log = bool(self.story and self.story.log_time)
         final = [samples[-1] for samples in self.history.values()] if self.log else []
@@ -140,25 +153,28 @@ class _Reading:
         before, lasted = sum(p.t < self._zero for p in trace.packets), duration(self._zero - trace.start)
         lanes = study_lanes(trace) if trace.series else self._lanes()
         breaks = [BreakMark(self.s(b.t), b.host, b.kind, b.words) for b in self.breaks if b.t >= self._zero]
-        answer = self.story.answer(trace) if self.story else None
         return Timeline(
             name=trace.experiment,
             bench=trace.bench,
             parameters=trace.parameters,
             lanes=tuple(lane for lane in lanes if lane.spans or lane.marks or lane.level or lane.rows),
             breaks=tuple(study_breaks(trace) if trace.series else breaks),
-            answer=AnswerLine(
-                self.s(answer.start), None if answer.end is None else self.s(answer.end), answer.host,
-                answer.words, None if answer.measure is None else answer.measure / SECOND,
-            ) if answer else None,
+            answer=self._answer(),
             flights=tuple(self._flights()),
             to_s=self.end,
             horizon_s=self.horizon,
             log=self.log,
             flight_s=self.flight,
             folded=f"before: {plural(before, 'segment')} in {lasted}" if before else "",
-            sentence=self.story.sentence(trace) if self.story else "",
-        )  # fmt: skip
+            sentence=self.sentence,
+        )
+
+    def _answer(self) -> AnswerLine | None:
+        if not self.story or not (answer := self.story.answer(self.trace)):
+            return None
+        end = None if answer.end is None else self.s(answer.end)
+        measure = None if answer.measure is None else answer.measure / SECOND
+        return AnswerLine(self.s(answer.start), end, answer.host, answer.words, measure)
 
     def _lanes(self) -> Iterator[Lane]:
         """Mirrored: the sockets of the first and the last host face each other."""
@@ -474,6 +490,43 @@ class _Reading:
                 f"{middlebox}/entry{number}", middlebox, f"{middlebox}'s entry{number}", "entry",
                 joined(spans), tuple(sorted(marks, key=attrgetter("t_s"))), tuple(self._timers(key)),
             )  # fmt: skip
+
+
+class _CaptureReading(_Reading):
+    """A captured connection: what is known of its ends is inferred, what broke are its findings."""
+
+    def __init__(self, trace: Trace, findings: Sequence[Finding]) -> None:
+        super().__init__(trace)
+        self.breaks = [Break(each.t, "", "finding", each.code.replace("_", " ")) for each in findings]
+        self.sentence = findings[0].says if findings else f"{plural(len(trace.packets), 'segment')}."
+
+    def _answer(self) -> AnswerLine | None:
+        """What was never answered, from the first attempt to the end of the waiting."""
+        trace, packets = self.trace, self.trace.packets
+        if not {*trace.hosts} <= {CLIENT, SERVER}:
+            return None
+        replies = (b.t - a.t for a, b in pairwise(packets) if a.sender != b.sender)
+        lost = Followed(trace).unanswered(next(replies, 0))
+        if lost is None:
+            return None
+        waited = duration((trace.end if lost.ended is None else lost.ended) - lost.asked)
+        if lost.ended is None:
+            return AnswerLine(self.s(lost.asked), None, lost.side, f"{lost.side}: no answer for {waited}")
+        words = f"{lost.side}: a RST after {waited}" if lost.reset else f"{lost.side} gives up after {waited}"
+        return AnswerLine(self.s(lost.asked), self.s(lost.ended), lost.side, words)
+
+    def _program(self, host: str, sockets: Iterable[Iterable[Span]]) -> Iterator[Lane]:
+        """Its recorded calls; what it does between them is unknown."""
+        for lane in super()._program(host, sockets):
+            yield replace(lane, spans=tuple(span for span in lane.spans if span.kind in _CALLS))
+
+    def _spans(self, key: Socket) -> tuple[Span, ...]:
+        spans = super()._spans(key)
+        return tuple(replace(span, words=(f"{span.words[0]} (inferred)", *span.words)) for span in spans)
+
+    def _absent(self, key: Socket) -> list[Interval[str]]:
+        """An end that sent nothing may be there for all that the capture shows."""
+        return super()._absent(key) if (self._peer(key), key[2], key[1]) in self.history else []
 
 
 # -- intervals and spans ---------------------------------------------------------------------
