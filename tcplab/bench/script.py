@@ -20,6 +20,9 @@ from tcplab.route.middlebox import Middlebox
 
 T = TypeVar("T")
 
+#: What a program may be doing, see `Activity.kind`.
+Doing = Literal["idle", "works", "waits", "reads"]
+
 #: Hosts are 10.0.0.1, 10.0.0.2 …; what `Host.add_address` gives begins above this.
 MORE_ADDRESSES = 100
 #: The window in the header of what `Bench.forge_data` makes, bytes.
@@ -514,18 +517,15 @@ class Bench(ABC):
         """What the program on a host is called in pictures, where it is not `server's program`."""
         self.trace.programs[host.name] = name
 
-    def does(
-        self,
-        host: Host,
-        kind: Literal["idle", "works", "waits", "reads"],
-        *words: str,
-        locks: bool = False,
-    ) -> None:
+    def does(self, host: Host, kind: Doing, *words: str, locks: bool = False) -> None:
         """From now on the program on a host does this, which no call shows.
 
         `words`: the same in one to three wordings, the longest first. `locks`: it holds locks meanwhile.
         """
-        self.trace.activities.append(Activity(self.nanoseconds(), host.name, kind, words, locks))
+        activity = Activity(self.nanoseconds(), host.name, kind, words, locks)
+        before = next((each for each in reversed(self.trace.activities) if each.host == host.name), None)
+        if before is None or before[1:] != activity[1:]:
+            self.trace.activities.append(activity)
 
     def finish(self) -> None:
         """The run ends now, and with it the calls that still wait."""

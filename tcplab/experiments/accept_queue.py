@@ -97,6 +97,11 @@ class AcceptQueue(Experiment):
         )
         listener = await server_host.listen(self.port, backlog=self.backlog)
         bench.watch_from_now()
+        bench.call_program(client_host, plural(self.connects_before + self.connects, "client program"))
+        speaks = self.speaks_first == "client"
+        first = "say nothing yet" if speaks else "wait for the greeting"
+        bench.does(client_host, "idle" if speaks else "waits", f"once connected: {first}", first)
+        bench.does(server_host, "idle", "does not call accept()")
         clients = _Clients(self, bench, client_host, server_host)
         processes = [clients.connect_all()]
         if self.speaks_first == "client":
@@ -121,6 +126,7 @@ class AcceptQueue(Experiment):
 
     async def _accept(self, bench: Bench, listener: Listener, end: float) -> None:
         await bench.sleep(min(self.accept_after_s, self.watch()))
+        bench.does(listener.host, "works", "accepts whoever waits", "accepts")
         await self._serve(bench, listener, end)
 
     async def _serve(self, bench: Bench, listener: Listener, end: float) -> None:
@@ -319,6 +325,7 @@ class _Clients:
             if self.left < SOON_S:
                 return
         self.is_time_to_speak = True
+        self.bench.does(self.host, "waits", "have spoken, and wait for an answer", "wait for an answer")
         for connection in self.waiting:
             await connection.send(LOGIN_BYTES)
         await self.bench.together(*(self._listen(connection) for connection in self.waiting))

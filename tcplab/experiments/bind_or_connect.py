@@ -122,12 +122,15 @@ class BindOrConnect(Experiment):
             await close_in_turn(bench, client, server, self.latency_ms)
         await bench.sleep(all_is_quiet_after(self.latency_ms))
         bench.watch_from_now()
+        bench.call_program(client_host, "client programs")
+        bench.does(client_host, "idle", "no connect() yet")
         await bench.sleep(self.wait_s)
         port = SERVICE if self.same_destination else ELSEWHERE
         options = SocketOptions(reuse_address=self.then.endswith("reuseaddr"))
         opened, _ = await client_host.connect(server_host, port, options, bind=self._bind(client_host))
         if opened.ok:
             await listeners[port].accept()
+            bench.does(client_host, "idle", "one more is connected", "connected")
         await bench.sleep(all_is_quiet_after(self.latency_ms))
 
     def _bind(self, client: Host) -> Bind | None:

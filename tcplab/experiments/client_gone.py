@@ -6,13 +6,20 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-from tcplab.bench.script import Bench, Connection, Host
+from tcplab.bench.script import Bench, Connection, Doing, Host
 from tcplab.core import knobs
 from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import duration, in_words, seconds
 from tcplab.core.trace import Answer, Trace
-from tcplab.experiments.experiment import Experiment, KeepaliveParameters
+from tcplab.experiments.experiment import (
+    IN_POOL,
+    ITS_ANSWER,
+    NEXT_QUERY,
+    QUERY_RUNS,
+    Experiment,
+    KeepaliveParameters,
+)
 
 HOW = choice(
     "the client", "close", "reset", "kill", "vanish",
@@ -45,6 +52,16 @@ _WHEN = {
     "running": "while its query runs",
     "sending": "while the server sends it rows",
 }
+_UNACKNOWLEDGED = ("waits: its rows are not acknowledged", "rows not acknowledged", "waits")
+#: What client and server do meanwhile, and the server in words.
+_DOES: dict[str, tuple[Doing, Doing, tuple[str, ...]]] = {
+    "idle": ("idle", "waits", NEXT_QUERY),
+    "idle_in_transaction": (
+        "idle", "waits", ("idle in transaction: waits in recv()", "idle in transaction"),
+    ),
+    "running": ("waits", "works", QUERY_RUNS),
+    "sending": ("waits", "waits", _UNACKNOWLEDGED),
+}  # fmt: skip
 _BY = {
     "fin": "because a FIN came",
     "rst": "because a RST came",
@@ -129,9 +146,14 @@ class ClientGone(KeepaliveParameters, Experiment):
         await client.settled()
         bench.watch_from_now()
         limit = bench.now() + self.watch()
+        bench.call_program(server_host, "PostgreSQL's process")
+        client_does, server_does, words = _DOES[self.session]
+        bench.does(client_host, client_does, *(ITS_ANSWER if client_does == "waits" else IN_POOL))
+        bench.does(server_host, server_does, *words, locks=self.session != "idle")
         await self._end(client_host, client)
         if await self._serves(bench, server_host, server, limit):
             await server.close()
+            bench.does(server_host, "idle", "the session is over", "over")
             await bench.sleep(0.5)
 
     async def _end(self, host: Host, client: Connection) -> None:
@@ -149,6 +171,7 @@ class ClientGone(KeepaliveParameters, Experiment):
                 return True
             if bench.now() >= limit:
                 return False
+            bench.does(host, "waits", *_UNACKNOWLEDGED, locks=True)
             if not (await server.send(ROWS_BYTES)).ok:
                 return True
         return await bench.within(limit - bench.now(), server.receive()) is not None

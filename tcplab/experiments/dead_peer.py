@@ -10,7 +10,14 @@ from tcplab.core import knobs
 from tcplab.core.knobs import knob
 from tcplab.core.text import in_words, seconds, times
 from tcplab.core.trace import Answer, Packet, Trace
-from tcplab.experiments.experiment import Experiment, KeepaliveParameters, answered, unanswered
+from tcplab.experiments.experiment import (
+    ITS_ANSWER,
+    NEXT_QUERY,
+    Experiment,
+    KeepaliveParameters,
+    answered,
+    unanswered,
+)
 
 REQUEST_BYTES = 40
 
@@ -62,7 +69,9 @@ class DeadPeer(KeepaliveParameters, Experiment):
         client, server = await client_host.open(server_host, self.options())
         await client.exchange(server, REQUEST_BYTES)
         bench.watch_from_now()
+        bench.does(server_host, "waits", *NEXT_QUERY)
         server_host.unplug()
+        bench.does(client_host, "waits", *ITS_ANSWER)
         await client.send(REQUEST_BYTES)
         if not (await client.wait_until_broken(self.watch())).ok:
             await client.receive()

@@ -114,6 +114,14 @@ class KeepaliveParameters:
                 )
 
 
+#: What programs do in several stories, in the words of their pictures.
+CLOSED = ("has closed its socket", "closed")
+IN_POOL = ("idle in the pool", "idle")
+NEXT_QUERY = ("waits for the next query", "waits")
+ITS_ANSWER = ("waits in recv() for its answer", "waits in recv()", "recv()")
+QUERY_RUNS = ("the query runs", "runs")
+
+
 def broke_at(trace: Trace) -> int:
     """When the first thing broke that was watched; the beginning of the watch where nothing did."""
     watched = trace.watching_since

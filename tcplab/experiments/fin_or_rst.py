@@ -10,7 +10,16 @@ from tcplab.core.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import in_words
 from tcplab.core.trace import Answer, Trace
-from tcplab.experiments.experiment import ERRORS, Experiment, broke_at, unanswered
+from tcplab.experiments.experiment import (
+    CLOSED,
+    ERRORS,
+    IN_POOL,
+    ITS_ANSWER,
+    NEXT_QUERY,
+    Experiment,
+    broke_at,
+    unanswered,
+)
 
 ENDING = choice(
     "what ends it", "close", "kill", "kill_unread", "linger0", "shutdown_write", "listener_killed",
@@ -86,9 +95,11 @@ class FinOrRst(Experiment):
                 await client.send(40)
         await bench.sleep(0.5)
         bench.watch_from_now()
+        bench.does(server_host, "waits", *(NEXT_QUERY if server else ("does not call accept()",)))
         if self.client == "reading":
             await bench.together(self._reading(bench, client), self._end(bench, listener, server))
         else:
+            bench.does(client_host, "idle", *IN_POOL)
             await self._end(bench, listener, server)
             await self._idle(bench, client)
         await bench.sleep(0.5)
@@ -114,9 +125,14 @@ class FinOrRst(Experiment):
             "shutdown_write": server.shutdown_write,
         }
         await endings[self.ending]()
+        if self.ending == "shutdown_write":
+            bench.does(server.host, "reads", "goes on reading", "reads")
+        elif self.ending in ("close", "linger0"):
+            bench.does(server.host, "idle", *CLOSED)
 
     async def _reading(self, bench: Bench, client: Connection) -> None:
         """A client blocked in recv(): it sees the end at once, and closes after end of file."""
+        bench.does(client.host, "waits", *ITS_ANSWER)
         result: Result | None = await bench.within(self.watch_s or 60, client.receive())
         if result is not None and result.ok:
             await client.close()

@@ -10,7 +10,7 @@ from tcplab.core.knobs import REQUEST, RESPONSE, choice, knob
 from tcplab.core.segment import FIN
 from tcplab.core.text import SECOND, duration, plural
 from tcplab.core.trace import Answer, Packet, Trace
-from tcplab.experiments.experiment import Experiment
+from tcplab.experiments.experiment import CLOSED, Experiment
 
 CLOSER = choice(
     "who closes first", "client", "server", "both", help="The first to close keeps TIME_WAIT for 60 s."
@@ -51,8 +51,11 @@ class HandshakeAndClose(Experiment):
         else:
             first, second = (client, server) if self.closer == "client" else (server, client)
             await first.close()
+            bench.does(first.host, "idle", *CLOSED)
             await second.receive()
             await second.close()
+        for end in (client, server):
+            bench.does(end.host, "idle", *CLOSED)
         # Until the last ACK is in, wherever the server is.
         await bench.sleep(1 + 4 * self.latency_ms / 1000)
 

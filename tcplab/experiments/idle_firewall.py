@@ -12,7 +12,17 @@ from tcplab.core.knobs import ParameterError, choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import SECOND, in_words, seconds
 from tcplab.core.trace import Answer, Trace
-from tcplab.experiments.experiment import Experiment, KeepaliveParameters, answered, first_error, says
+from tcplab.experiments.experiment import (
+    IN_POOL,
+    ITS_ANSWER,
+    NEXT_QUERY,
+    QUERY_RUNS,
+    Experiment,
+    KeepaliveParameters,
+    answered,
+    first_error,
+    says,
+)
 from tcplab.route.firewall import EXPIRED as ACTIONS
 from tcplab.route.firewall import Firewall
 
@@ -120,20 +130,27 @@ class IdleFirewall(KeepaliveParameters, Experiment):
         """An idle client notices nothing until it asks again."""
         limit = self.watch()
         if self.waiting_for == "next_query":
+            bench.does(client.host, "idle", *IN_POOL)
             await bench.sleep(self.quiet_s)
         else:
             limit += self.quiet_s
+        bench.does(client.host, "waits", *ITS_ANSWER)
         if (await client.send(REQUEST_BYTES)).ok:
-            await bench.within(limit, client.receive_exactly(RESPONSE_BYTES))
+            got = await bench.within(limit, client.receive_exactly(RESPONSE_BYTES))
+            if got is not None and got.value == RESPONSE_BYTES:
+                bench.does(client.host, "idle", "has its answer")
 
     async def _answer(self, bench: Bench, server: Connection) -> None:
         is_long = self.waiting_for == "long_query"
+        bench.does(server.host, "waits", *NEXT_QUERY)
         arrives = ARRIVES_S + 2 * self.latency_ms / 1000 + (0 if is_long else self.quiet_s)
         asked = await bench.within(arrives, server.receive_exactly(REQUEST_BYTES))
         if asked is None or asked.value < REQUEST_BYTES:
             return
         if is_long:
+            bench.does(server.host, "works", *QUERY_RUNS)
             await bench.sleep(self.quiet_s)
+        bench.does(server.host, "waits", "has sent its rows, waits for the next query", *NEXT_QUERY)
         if (await server.send(RESPONSE_BYTES)).ok:
             await bench.within(self.watch(), server.settled())
 

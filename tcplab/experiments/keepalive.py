@@ -13,6 +13,9 @@ from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import (
     ERRORS,
+    IN_POOL,
+    ITS_ANSWER,
+    NEXT_QUERY,
     Experiment,
     KeepaliveParameters,
     answered,
@@ -76,6 +79,9 @@ class Keepalive(KeepaliveParameters, Experiment):
         client_host, server_host, *others = bench.hosts("client", "server", *third)
         client, server = await client_host.open(server_host, self.options())
         await client.exchange(server)
+        every = f"asks every {in_words(self.data_every_s)}, idle between"
+        bench.does(client_host, "idle", *((every, "asks") if self.data_every_s else IN_POOL))
+        bench.does(server_host, "waits", *NEXT_QUERY)
         if not await self._talks(client, server, EXCHANGES_BEFORE):
             bench.watch_from_now()
             await client.receive()
@@ -88,7 +94,10 @@ class Keepalive(KeepaliveParameters, Experiment):
         elif self.peer == "moved":
             bench.move_address(server_host, others[0])
         if self.unacked:
+            bench.does(client_host, "waits", *ITS_ANSWER)
             await client.send(40)
+        elif self.peer != "alive":
+            bench.does(client_host, "idle", *IN_POOL)  # no question any more, if there were some
         await self._watch(bench, client, server)
 
     async def _watch(self, bench: Bench, client: Connection, server: Connection) -> None:

@@ -83,6 +83,8 @@ class PortRange(Experiment):
         client.set(ip_local_port_range=(self.first_port, self.last_port))
         addresses = [client.address] + [client.add_address() for _ in range(self.sources - 1)]
         listeners = [await server.listen(5432 + i, self.connects) for i in range(self.destinations)]
+        bench.call_program(client, "client programs")
+        bench.does(client, "works", "connect one after the other", "connect")
         for i in range(self.connects):
             round_, destination = divmod(i, self.destinations)
             bind = None
@@ -92,6 +94,8 @@ class PortRange(Experiment):
             if not opened.ok:
                 break
             await listeners[destination].accept()
+        else:
+            bench.does(client, "idle", "all are connected", "connected")
         await bench.sleep(0.1 + 2 * self.latency_ms / 1000)
 
     def outcome(self, trace: Trace) -> dict[str, Any]:

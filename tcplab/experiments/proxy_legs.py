@@ -10,7 +10,16 @@ from tcplab.core import knobs
 from tcplab.core.knobs import choice, knob
 from tcplab.core.text import duration, in_words, plural, seconds
 from tcplab.core.trace import Answer, Call, Trace
-from tcplab.experiments.experiment import END_OF_FILE, Experiment, KeepaliveParameters, answered, says
+from tcplab.experiments.experiment import (
+    END_OF_FILE,
+    ITS_ANSWER,
+    NEXT_QUERY,
+    QUERY_RUNS,
+    Experiment,
+    KeepaliveParameters,
+    answered,
+    says,
+)
 
 BROKEN = choice(
     "what breaks", "database", "client", "nothing",
@@ -112,6 +121,12 @@ class ProxyLegs(KeepaliveParameters, Experiment):
         if not await bench.within(READY_WITHIN_S, self._begins(client, session, relay)):
             return
         bench.watch_from_now()
+        bench.does(client.host, "waits", *ITS_ANSWER)
+        bench.does(relay.front.host, "waits", "relays: waits in recv() on both legs", "relays")
+        if self.query_s:
+            bench.does(session.host, "works", *QUERY_RUNS, locks=True)
+        else:
+            bench.does(session.host, "waits", *NEXT_QUERY)
         if broken is not None:
             broken.unplug()
         limit = bench.now() + self.watch()
@@ -143,6 +158,8 @@ class ProxyLegs(KeepaliveParameters, Experiment):
         got = await bench.within(limit - bench.now(), client.receive_exactly(RESPONSE_BYTES))
         if got is not None and got.value < RESPONSE_BYTES:
             await client.close()
+        elif got is not None:
+            bench.does(client.host, "idle", "has its answer")
 
     async def _works(self, bench: Bench, session: Connection, limit: float) -> None:
         """The database's process: it answers when the query is done, and then waits for the next one."""
@@ -150,10 +167,12 @@ class ProxyLegs(KeepaliveParameters, Experiment):
             await bench.sleep(min(self.query_s, limit - bench.now()))
             if bench.now() >= limit or not (await session.send(RESPONSE_BYTES)).ok:
                 return
+            bench.does(session.host, "waits", *NEXT_QUERY)
             if self.broken == "nothing":
                 return
         if await bench.within(max(limit - bench.now(), 0), session.receive()) is not None:
             await session.close()
+            bench.does(session.host, "idle", "the session is over", "over")
 
     def watch(self) -> float:
         """How long it is watched from the break on, seconds: until the last timer must have fired."""
@@ -284,6 +303,7 @@ class _Relay:
         await self.bench.first(*ends)
         await self.front.close()
         await self.back.close()
+        self.bench.does(self.front.host, "idle", "has closed both legs", "closed")
         await self.bench.sleep(FOR_EVER_S)
 
     async def _pump(self, source: Connection, sink: Connection) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import OFFSET, WINDOW, YES_NO, ParameterError, knob
 from tcplab.core.trace import Answer, Trace
-from tcplab.experiments.experiment import Experiment, broke_at
+from tcplab.experiments.experiment import ITS_ANSWER, QUERY_RUNS, Experiment, broke_at
 
 SACK_HOLE = replace(
     YES_NO, label="a hole", help="A segment was lost before, a later one is held out of order."
@@ -74,12 +74,15 @@ class RstInWindow(Experiment):
             bench.lose(server_host, data=1000)
             await bench.sleep(4 * self.latency_ms / 1000)
         bench.watch_from_now()
+        bench.does(client_host, "idle", "does something else", "something else")
+        bench.does(server_host, "works", *QUERY_RUNS)
         bench.forge_reset(client, 2 * HOLE if self.at_sack_edge else self.offset)
         await bench.sleep(0.1 + 4 * self.latency_ms / 1000)
         bench.lose(server_host, data=0)
         # Is anybody still there? The client asks, whatever the server sends reaches it or not.
         await client.send(REQUEST_BYTES)
         await bench.sleep(0.5 + 4 * self.latency_ms / 1000)
+        bench.does(client_host, "waits", *ITS_ANSWER)
         await bench.within(1, client.receive())
 
     def outcome(self, trace: Trace) -> dict[str, Any]:

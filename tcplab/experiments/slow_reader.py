@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.agreement import Scope
-from tcplab.bench.script import Bench, Connection, SocketOptions
+from tcplab.bench.script import Bench, Connection, Host, SocketOptions
 from tcplab.core import knobs
 from tcplab.core.knobs import DAY, ParameterError, choice, knob
 from tcplab.core.segment import ACK, RST, SYN
@@ -29,6 +29,8 @@ OFFLINE_AFTER_S = 0.5
 #: More would only make the learner wait.
 MOST_READS = 5000
 LONGEST_S = 30 * DAY
+#: What PostgreSQL's process does meanwhile.
+CLIENT_WRITE = ("ClientWrite: query active, transaction open", "ClientWrite")
 #: A read that is due just when the client stops is not made: real clocks are late.
 TIE_S = 0.001
 
@@ -91,8 +93,23 @@ class SlowReader(Experiment):
         await client.send(40)
         await server.receive_exactly(40)
         bench.watch_from_now()
-        end = bench.now() + self.watch()
+        bench.call_program(server_host, "PostgreSQL's process")
+        serving = bench.within(self.watch(), self._serve(bench, server))
+        await bench.together(self._live(bench, client_host, client, server), serving)
+
+    async def _serve(self, bench: Bench, server: Connection) -> None:
+        """The session's query is active until the last of its rows is acknowledged."""
+        bench.does(server.host, "waits", *CLIENT_WRITE, locks=True)
         await server.send(self.response)
+        await server.settled()
+        if (await server.wait_until_broken(0)).ok:
+            bench.does(server.host, "idle", "has sent its rows", "done")
+
+    async def _live(self, bench: Bench, client_host: Host, client: Connection, server: Connection) -> None:
+        """What becomes of the client."""
+        end = bench.now() + self.watch()
+        pace = f"every {in_words(self.read_every_s)}" if self.read_every_s else "at a time"
+        bench.does(client_host, "reads", f"reads {self.read_bytes:,} bytes {pace}", "reads")
         if self.peer == "offline":
             await bench.sleep(OFFLINE_AFTER_S)
             client_host.unplug()
@@ -112,11 +129,13 @@ class SlowReader(Experiment):
         while got < self.response:
             await bench.sleep(self.read_every_s)
             if self.stops_reading_s and bench.now() - began > self.stops_reading_s - TIE_S:
+                bench.does(client.host, "idle", "does not read any more", "does not read")
                 return
             result = await client.receive(self.read_bytes)
             if not result.ok or result.end_of_file:
                 return
             got += result.value
+        bench.does(client.host, "idle", "has all its rows", "has its rows")
 
     def watch(self) -> float:
         """How long the run is watched, seconds."""

@@ -85,6 +85,7 @@ class StaleReject(Experiment):
         )
 
     async def _ask(self, bench: Bench, client: Connection, end: float) -> None:
+        bench.does(client.host, "reads", "asks, and reads the answers", "asks")
         began = bench.now()
         times = [began + i * APART_S for i in range(self.in_flight + 1)]
         # Afterwards: the RST is back at the server by then.
@@ -108,8 +109,11 @@ class StaleReject(Experiment):
             asked = await bench.within(left, server.receive_exactly(REQUEST_BYTES))
             if asked is None or asked.value < REQUEST_BYTES:
                 return
+            if works:
+                bench.does(server.host, "works", "works on the first request", "works")
             await bench.sleep(works)
             works = 0
+            bench.does(server.host, "waits", "answers at once", "answers")
             if not (await server.send(RESPONSE_BYTES)).ok:
                 return
 

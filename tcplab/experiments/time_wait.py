@@ -81,10 +81,13 @@ class TimeWait(Experiment):
             await close_in_turn(bench, first, second, self.latency_ms)
         await bench.sleep(all_is_quiet_after(self.latency_ms))
         bench.watch_from_now()
+        bench.call_program(client_host, "client programs")
+        bench.does(client_host, "idle", "no connect() yet")
         await bench.sleep(self.wait_s)
         reopened, _ = await client_host.connect(server_host, SERVICE)
         if reopened.ok:
             await listener.accept()
+            bench.does(client_host, "idle", "one more is connected", "connected")
         await bench.sleep(all_is_quiet_after(self.latency_ms))
 
     def outcome(self, trace: Trace) -> dict[str, Any]:

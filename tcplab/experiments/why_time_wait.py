@@ -10,7 +10,7 @@ from tcplab.core.knobs import choice, knob
 from tcplab.core.segment import RST
 from tcplab.core.text import in_words, seconds
 from tcplab.core.trace import Answer, Trace
-from tcplab.experiments.experiment import Experiment, answered, broke_at
+from tcplab.experiments.experiment import CLOSED, Experiment, answered, broke_at
 
 PURPOSE = choice(
     "what goes wrong", "last_ack_lost", "old_duplicate",
@@ -62,15 +62,19 @@ class WhyTimeWait(Experiment):
         await server.receive()
         await bench.sleep(0.05 + 2 * self.latency_ms / 1000)
         bench.watch_from_now()
+        bench.does(client_host, "idle", "has shut down its sending side")
         if self.purpose == "last_ack_lost":
             bench.lose(client_host, ack=1)
             await server.close()
+            bench.does(server_host, "idle", *CLOSED)
             await bench.sleep(1 + 4 * self.latency_ms / 1000)
             await client.close()
         else:
             await server.close()
+            bench.does(server_host, "idle", *CLOSED)
             await bench.sleep(0.05 + 2 * self.latency_ms / 1000)
             await client.close()
+            bench.does(client_host, "idle", *CLOSED)
             await bench.sleep(0.05)
             await self._duplicate(bench, client_host, server_host, listener, client)
 
