@@ -97,7 +97,7 @@ def test_a_linear_axis_has_round_ticks():
 
 
 @pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("end", STEPS)
+@pytest.mark.parametrize("end", STEPS[3:])
 def test_ticks_have_room_and_x_has_its_instant(end, log):
     axis = Axis(end, 200, 920, log, end / 1000)
     ticks = axis.ticks()
