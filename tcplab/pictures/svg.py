@@ -210,7 +210,7 @@ _SYMBOLS: dict[str, tuple[list[tuple[float, float]], float]] = {
     "up": ([(0, -1), (1, 1), (-1, 1)], 0),
     "down": ([(-1, -1), (1, -1), (0, 1)], 0),
     "right": ([(-1, -1), (0.6, 0), (-1, 1)], 0),
-    "dot": ([(cos(i * pi / 4), sin(i * pi / 4)) for i in range(8)], 0),
+    "dot": ([], 0),  # a circle
     "diamond": ([(0, -1), (1, 0), (0, 1), (-1, 0)], 0),
     "square": ([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)], 0),
     "bolt": ([(0.4, -1.2), (-0.7, 0.2), (0, 0.2), (-0.4, 1.2), (0.7, -0.2), (0, -0.2)], 0),
@@ -341,6 +341,9 @@ def _caption(item: Caption, _: dict[str, str]) -> str:
 
 def _symbol(item: Symbol, _: dict[str, str]) -> str:
     points, width = _SYMBOLS[item.kind]
+    if not points:
+        place = f'cx="{px(item.x)}" cy="{px(item.y)}" r="{px(item.size)}"'
+        return _element("circle", f'{place} fill="{item.colour}"', item.title)
     corners = [(item.x + x * item.size, item.y + y * item.size) for x, y in points]
     if not width:
         return _element("path", f'd="{_path(corners)}Z" fill="{item.colour}"', item.title)

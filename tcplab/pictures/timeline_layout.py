@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from operator import attrgetter
 from statistics import median
 from typing import Any
 
@@ -219,8 +220,8 @@ class _Layout:
         self._spans(lane, [*lane.spans, *late], top, sizes.lane, taken)
         self.y += sizes.lane
         if program:
-            self._marks(lane.name, [mark for mark in marks if mark.kind not in _SAYS_ERROR], self.y, 3)
-            self._marks(lane.name, ends, top + sizes.lane / 2, 5)
+            self._marks([mark for mark in marks if mark.kind not in _SAYS_ERROR], self.y, 3)
+            self._marks(ends, top + sizes.lane / 2, 5)
             marks = ()
         if lane.locks:
             for held in lane.locks:
@@ -231,8 +232,8 @@ class _Layout:
         # What only acknowledges is a point too many: the segments have it.
         marks = tuple(mark for mark in marks if mark.kind != "ack" or mark.lost)
         if timers or marks:
-            self._timers(lane, timers, self.y + 1)
-            self._marks(lane.name, marks, self.y + sizes.timer - 4, 7)
+            self._timers(timers, self.y + 1)
+            self._marks(marks, self.y + sizes.timer - 4, 7)
             self.y += sizes.timer + 2
 
     def _box(self, lane: str, span: Span, y: float, height: float) -> Rect:
@@ -288,10 +289,10 @@ class _Layout:
                     return True
         return False
 
-    def _marks(self, lane: str, marks: Sequence[Mark], y: float, apart: float, size: float = 1.0) -> None:
+    def _marks(self, marks: Sequence[Mark], y: float, apart: float, size: float = 1.0) -> None:
         """Marks on a line; what is nearer than `apart` px to one of its kind is said in that one's title."""
         groups: dict[str, list[list[Mark]]] = {}
-        for mark in marks:
+        for mark in sorted(marks, key=attrgetter("t_s")):
             kind = "lost" if mark.lost and mark.kind != "error" else mark.kind
             of_kind = groups.setdefault(kind, [])
             near = 3 if look.MARKS[kind][0] == "dot" else apart
@@ -304,13 +305,13 @@ class _Layout:
             self.legend.see("mark", kind)
             for group in together:
                 first, last = group[0], group[-1]
-                what = first.text + (" lost" if kind == "lost" and "lost" not in first.text else "")
-                title = f"{lane}: {what}: {in_words(first.t_s)}"
+                what = first.text + (", lost" if kind == "lost" and "✗" not in first.text else "")
+                title = f"{what}: {in_words(first.t_s)}"
                 if len(group) > 1:
                     title += f", and {len(group) - 1} more until {in_words(last.t_s)}"
                 self._mark(self.x(first.t_s), y, symbol, colour, of_size * size, title)
 
-    def _timers(self, lane: Lane, timers: Sequence[TimerSpan], y: float) -> None:
+    def _timers(self, timers: Sequence[TimerSpan], y: float) -> None:
         """Wedges: full when a timer was armed, empty when it is due."""
         height = self.sizes.timer
         for block in self._blocks(timers):
@@ -320,17 +321,17 @@ class _Layout:
             ink = self._colour(colour)
             if len(block) > look.BLOCK:
                 xa, xb = self.x(first.from_s), self.x(last.to_s)
-                title = f"{lane.name}: {words} set {len(block)} times: {_when(first.from_s, last.to_s)}"
+                title = f"{words}, set {len(block)} times: {_when(first.from_s, last.to_s)}"
                 dots = Fill(tint(ink, 0.2), ".", ink, ink, width=0.6)
                 self.areas.append(Rect(xa, y + 2, xb - xa, height - 2, dots, title))
                 continue
-            for timer in block:
+            for timer in block if self.x(last.to_s) - self.x(first.from_s) > 2.5 else ():
                 fill = (
                     Fill("none", outline=ink, dash="4 2" if limit else "2 3")
                     if limit or timer.predicted
                     else Fill(tint(ink, 0.38), outline=ink)
                 )
-                title = f"{lane.name}: {words}: set {in_words(timer.armed_s)}, due {in_words(timer.due_s)}"
+                title = f"{words}: set {in_words(timer.armed_s)}, due {in_words(timer.due_s)}"
                 self.areas.append(Polygon(self._wedge(timer, y, height), fill, title))
 
     def _blocks(self, timers: Sequence[TimerSpan]) -> Iterator[list[TimerSpan]]:
@@ -373,7 +374,7 @@ class _Layout:
         for row in lane.rows:
             name = f"{lane.host} {row.name}"
             self.areas += [self._box(name, span, self.y + 1, height - 2) for span in row.spans]
-            self._marks(f"{lane.host} {row.name}", row.marks, self.y + height / 2, 5, 0.65)
+            self._marks(row.marks, self.y + height / 2, 5, 0.65)
             self.y += height
         for first, last, span in _alike(lane.rows):
             n = last - first + 1
@@ -463,11 +464,12 @@ class _Layout:
 
     def _segments(self, above: str, below: str) -> None:
         """Segments between two neighbouring hosts, slanted, where they travel far enough to be seen."""
-        flights = [each for each in self.now.flights if {each.sender, each.receiver} == {above, below}]
-        wide = [
-            self.x(each.arrives_s) - self.x(each.sent_s) for each in flights if each.arrives_s is not None
-        ]
-        if not wide or median(wide) < 4 or len(flights) > 80:
+        pairs = ((above, below), (below, above))
+        flights = [each for each in self.now.flights if (each.sender, each.receiver) in pairs]
+        if len(flights) > 80:
+            return
+        wide = [self.x(f.arrives_s) - self.x(f.sent_s) for f in flights if f.arrives_s is not None]
+        if not wide or median(wide) < 4:
             return
         top, bottom = self.y + 1, self.y + self.sizes.segments + 1
         self._say(10, (top + bottom) / 2 + 5, "segments", "soft")

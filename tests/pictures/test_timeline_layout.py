@@ -127,8 +127,8 @@ def test_every_span_mark_and_timer_has_a_title():
     for lane in run.lanes:
         for span in lane.spans:
             assert f"<title>{lane.name}: {span.words[0]}: 0 s to 2 min</title>" in svg
-    assert svg.count("keepalive probe lost: ") == 6
-    assert svg.count("<title>client's socket: keepalive timer: set") == 7
+    assert svg.count("<title>keepalive probe, lost: ") == 6
+    assert svg.count("<title>keepalive timer: set") == 7
     assert "before: 12 segments" in svg and "server: cable out: 0 s" in svg
 
 
