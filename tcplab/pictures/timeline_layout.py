@@ -124,7 +124,7 @@ class _Layout:
         self.y += 5
 
     def _answer(self, run: Timeline, answer: AnswerLine, which: int) -> None:
-        middle, name, width = self.y + 11, "soft" if which else "cursor", 2 if which else 3
+        middle, name, width = self.y + self.sizes.answer / 2, "soft" if which else "cursor", 2 if which else 3
         colour = self._colour(name)
         dash = look.KEPT[which - 1][0] if which else ""
         xa, xb = self.x(answer.from_s), self.x(run.to_s if answer.to_s is None else answer.to_s)
@@ -142,12 +142,12 @@ class _Layout:
         if placed:
             left, text, inside = placed
             right = left + text_width(text, not which)
-            self._say(left, self.y + 16, text, name, bold=not which, title=wordings[0])
+            self._say(left, middle + 5, text, name, bold=not which, title=wordings[0])
             gap = (left - 6, right + 6) if inside else gap
         for start, stop in ((xa, gap[0]), (gap[1], xb)):
             if stop > start:
                 self.marks.append(Stroke(start, middle, stop, middle, colour, width, dash))
-        self.y += look.ANSWER_HEIGHT
+        self.y += self.sizes.answer
 
     def _wordings(self, answer: AnswerLine) -> list[str]:
         """The answer, first with what it was before where one run is kept."""
@@ -215,7 +215,8 @@ class _Layout:
         program = lane.kind == "program"
         ends = [mark for mark in marks if mark.kind in _SAYS_ERROR] if program else []
         known = {span.from_s for span in lane.spans if span.kind == "error"}
-        late = [Span(m.t_s, m.t_s, "error", (m.text.split()[-1],)) for m in ends if m.t_s not in known]
+        words = [(m.t_s, m.text.split("→ ")[-1].removeprefix("✗ ")) for m in ends if m.t_s not in known]
+        late = [Span(t, t, "error", (text,)) for t, text in words]
         taken = [(self.x(mark.t_s) - 7, self.x(mark.t_s) + 7) for mark in ends]
         self._spans(lane, [*lane.spans, *late], top, sizes.lane, taken)
         self.y += sizes.lane
@@ -229,9 +230,7 @@ class _Layout:
                 self.legend.see_span(held, named=False)
             self.y += sizes.locks
         timers = [each for each in lane.timers if self.x(each.to_s) - self.x(each.from_s) > 1.2]
-        # What only acknowledges is a point too many: the segments have it.
-        marks = tuple(mark for mark in marks if mark.kind != "ack" or mark.lost)
-        if timers or marks:
+        if timers or any(mark.kind != "ack" or mark.lost for mark in marks):
             self._timers(timers, self.y + 1)
             self._marks(marks, self.y + sizes.timer - 4, 7)
             self.y += sizes.timer + 2
@@ -293,6 +292,8 @@ class _Layout:
         """Marks on a line; what is nearer than `apart` px to one of its kind is said in that one's title."""
         groups: dict[str, list[list[Mark]]] = {}
         for mark in sorted(marks, key=attrgetter("t_s")):
+            if mark.kind == "ack" and not mark.lost:  # a point too many: the flights have it
+                continue
             kind = "lost" if mark.lost and mark.kind != "error" else mark.kind
             of_kind = groups.setdefault(kind, [])
             near = 3 if look.MARKS[kind][0] == "dot" else apart
@@ -374,19 +375,25 @@ class _Layout:
         for row in lane.rows:
             name = f"{lane.host} {row.name}"
             self.areas += [self._box(name, span, self.y + 1, height - 2) for span in row.spans]
-            self._marks(row.marks, self.y + height / 2, 5, 0.65)
+            # Each row begins with a SYN.
+            marks = [mark for mark in row.marks if mark.kind != "syn" or mark.lost]
+            self._marks(marks, self.y + height / 2, 5, 0.65)
             self.y += height
-        for first, last, span in _alike(lane.rows):
-            n = last - first + 1
+        said: list[tuple[float, float, float]] = []
+        for first, spans in _alike(lane.rows):
+            n, span = len(spans), spans[0]
             words = [f"{each} × {n}" if n > 1 else each for each in span.words if each]
-            group = lane.rows[first : last + 1]
-            begin = max(self.x(s.from_s) for row in group for s in row.spans if _same_look(s, span)) + 8
-            taken = [(self.x(mark.t_s) - 5, self.x(mark.t_s) + 5) for row in group for mark in row.marks]
+            begin, end = max(self.x(s.from_s) for s in spans) + 6, min(self.x(s.to_s) for s in spans) - 3
+            y = top + height * (first + n / 2) + 5
+            marks = [mark for row in lane.rows[first : first + n] for mark in row.marks]
+            texts = [(left, right) for left, right, at in said if abs(at - y) < 17]
+            avoided = [(self.x(mark.t_s) - 5, self.x(mark.t_s) + 5) for mark in marks]
             spot = None
-            for blocked in (taken + self.lines, taken, []) if height * n >= 15 else ():
-                spot = spot or place(words, begin, self.x(span.to_s) - 3, blocked)
+            for taken in (avoided + self.lines, avoided, []) if height * n >= 15 else ():
+                spot = spot or place(words, begin, end, taken + texts)
             if spot:
-                self._say(spot[0], top + height * (first + last + 1) / 2 + 5, spot[1], halo=self.paper)
+                self._say(spot[0], y, spot[1], halo=self.paper)
+                said.append((spot[0] - 4, spot[0] + text_width(spot[1]) + 4, y))
                 self.legend.see_span(span, named=True)
         for row in lane.rows:
             for span in row.spans:
@@ -433,23 +440,21 @@ class _Layout:
         height = self.sizes.kept[len(self.kept)]
         for run, (dash, pattern) in zip(self.kept, look.KEPT, strict=False):
             other = _same_key(run, lane)
-            if (
-                other is None
-                or lane.kind in ("area", "rows")
-                or same_lane(lane, other, self.now.to_s, run.to_s)
-            ):
+            if not other or other.level or same_lane(lane, other, self.now.to_s, run.to_s):
                 continue
             self.legend.see("kept")
-            for span in other.spans:
+            strips = [row.spans for row in other.rows] or [other.spans]
+            each = (height - 2) / len(strips)
+            for i, span in ((i, span) for i, spans in enumerate(strips) for span in spans):
                 xa, xb = self.x(span.from_s), self.x(span.to_s)
                 alpha = look.KEPT_ALPHA.get(span.kind, 0.3) * (not span.predicted)
                 ground = blend(self.soft, alpha, self.paper) if alpha else "none"
                 empty = dash or ("" if alpha > 0.1 else "3 2")
-                fill = Fill(ground, pattern, self.soft, self.soft, empty, 0.7)
+                fill = Fill(ground, pattern, self.soft, self.soft, empty, 0.7 if len(strips) == 1 else 0.4)
                 words = span.words[0] if span.words else span.kind
                 title = f"kept: {lane.name}: {words}: {_when(span.from_s, span.to_s)}"
                 if xb - xa >= 0.4:
-                    self.areas.append(Rect(xa, self.y + 1, xb - xa, height - 3, fill, title))
+                    self.areas.append(Rect(xa, self.y + 1 + i * each, xb - xa, each, fill, title))
                 if span.kind == "error":
                     self._mark(xa, self.y + height / 2 - 0.5, "cross", "soft", 3, title)
             last = -inf
@@ -551,7 +556,7 @@ class _Layout:
             self.areas.append(Polygon(((x, y - 7), (x + 18, y + 6), (x, y + 6)), fill))
         elif group == "mark":
             symbol, colour, size, _ = look.MARKS[name]
-            self._mark(x + 9, y, symbol, colour, size)
+            self._mark(x + 9, y, symbol, colour, max(size, 9) if symbol == "tick" else size)
         elif group == "fold":
             self._mark(x + 9, y, "exchange", "ink", 6)
         elif group == "kept":
@@ -591,27 +596,15 @@ def _same_key(run: Timeline, lane: Lane) -> Lane | None:
     return next((other for other in run.lanes if other.key == lane.key), None)
 
 
-def _same_look(one: Span, other: Span) -> bool:
-    return (one.kind, one.state, one.words, one.predicted) == (
-        other.kind,
-        other.state,
-        other.words,
-        other.predicted,
-    )
-
-
-def _alike(rows: Sequence[Row]) -> Iterator[tuple[int, int, Span]]:
-    """Neighbouring rows that mostly show the same: first, last, and the span that ends first."""
-    group: list[tuple[int, Span]] = []
-    for i, row in enumerate(rows):
-        main = max(row.spans, key=lambda span: span.to_s - span.from_s, default=None)
-        if group and not (main and _same_look(main, group[0][1]) and group[-1][0] == i - 1):
-            yield group[0][0], group[-1][0], min((span for _, span in group), key=lambda span: span.to_s)
-            group = []
-        if main:
-            group.append((i, main))
-    if group:
-        yield group[0][0], group[-1][0], min((span for _, span in group), key=lambda span: span.to_s)
+def _alike(rows: Sequence[Row]) -> Iterator[tuple[int, list[Span]]]:
+    """Neighbouring rows with something alike: the first one's place, and that span of each."""
+    table = [{(s.kind, s.state, s.words, s.predicted): s for s in row.spans} for row in rows]
+    for same in dict.fromkeys(each for row in table for each in row):
+        has = [i for i, row in enumerate(table) if same in row]
+        starts = [i for i in has if i - 1 not in has]
+        for first in starts:
+            after = next(i for i in range(first, len(rows) + 1) if i not in has)
+            yield first, [row[same] for row in table[first:after]]
 
 
 @dataclass(frozen=True)
@@ -661,7 +654,7 @@ class TimelinePicture:
         """
         end, log = end_s or self.end_s(), self.now.log if log is None else log
         names = (text_width(lane.name, lane.kind == "program") for lane in self.lanes)
-        gutter = min(max(look.GUTTER, *names, 0) + 16, look.WIDEST_GUTTER) if self.lanes else look.GUTTER
+        gutter = min(max(look.GUTTER, max(names, default=0) + 16), look.WIDEST_GUTTER)
         x0 = gutter + (look.FOLD if self.now.folded else 10)
         c = min(3 * self.now.flight_s, end / 1000) if self.now.log and self.now.flight_s else end / 1000
         axis = look.Axis(end, x0, width - look.RIGHT, log, c)

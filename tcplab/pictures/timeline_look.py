@@ -168,19 +168,20 @@ class Sizes(NamedTuple):
     segments: float = 24
     gap: float = 3
     between_hosts: float = 5
+    answer: float = 21
     #: A kept run's band by how many are kept.
-    kept: tuple[float, ...] = (0, 9, 7, 6)
+    kept: tuple[float, ...] = (0, 8, 6, 5)
 
 
 #: The first that is low enough: most pictures, then those with many lanes.
 SIZES = (
     Sizes(),
-    Sizes(lane=18, timer=13, locks=6, area=25, row=8, segments=20, gap=2, kept=(0, 8, 6, 5)),
-    Sizes(18, 11, 6, 20, 6, 18, 1.5, 4, (0, 6, 5, 4)),
+    Sizes(18, 13, 6, 25, 8, 20, 2, 5, 21, (0, 7, 5, 4.5)),
+    Sizes(18, 11, 6, 20, 6, 18, 1.5, 4, 20, (0, 6, 4.5, 4)),
+    Sizes(17, 9, 5, 18, 6, 18, 1, 4, 18, (0, 5, 4, 3.5)),
 )
 #: Two hosts; and more, or a middlebox between.
 MOST_HEIGHT, MOST_HEIGHT_THREE = 330.0, 420.0
-ANSWER_HEIGHT = 21
 #: The lanes' names, at least and at most; the folded beginning; right of the axis.
 GUTTER, WIDEST_GUTTER, FOLD, RIGHT = 168.0, 230.0, 34.0, 26.0
 #: Timers under this width that follow each other become one block, px.
