@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from html import escape
-from itertools import combinations
+from itertools import combinations, groupby
 from math import cos, pi, sin
+from operator import itemgetter
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -268,7 +269,11 @@ class Drawing:
     def svg(self) -> str:
         """The picture as an `<svg>` element that needs nothing beside it; made once."""
         patterns: dict[str, str] = {}
-        body = "".join(_WRITERS[type(item)](item, patterns) for item in self.items)
+        written = (_WRITERS[type(item)](item, patterns) for item in self.items)
+        body = "".join(
+            f"<g {look}>{''.join(element for _, element in elements)}</g>"
+            for look, elements in groupby(written, key=itemgetter(0))
+        )
         width, height = px(self.width), px(self.height)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
@@ -302,53 +307,55 @@ def _paint(fill: Fill, patterns: dict[str, str]) -> str:
     return f'fill="{ground}"{outline}'
 
 
-def _element(name: str, attributes: str, title: str) -> str:
+def _element(name: str, place: str, title: str) -> str:
     inside = f"><title>{escape(title, False)}</title></{name}>" if title else "/>"
-    return f"<{name} {attributes}{inside}"
+    return f"<{name} {place}{inside}"
 
 
-def _rect(item: Rect, patterns: dict[str, str]) -> str:
+# Each returns how an item looks, which neighbours share, and the element without that.
+
+
+def _rect(item: Rect, patterns: dict[str, str]) -> tuple[str, str]:
     size = f'width="{px(max(item.width, 0.6))}" height="{px(item.height)}"'
-    place = f'x="{px(item.x)}" y="{px(item.y)}" {size}'
-    return _element("rect", f"{place} {_paint(item.fill, patterns)}", item.title)
+    element = _element("rect", f'x="{px(item.x)}" y="{px(item.y)}" {size}', item.title)
+    return _paint(item.fill, patterns), element
 
 
 def _path(points: Iterable[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{px(x)} {px(y)}" for x, y in points)
 
 
-def _polygon(item: Polygon, patterns: dict[str, str]) -> str:
-    return _element("path", f'd="{_path(item.points)}Z" {_paint(item.fill, patterns)}', item.title)
+def _polygon(item: Polygon, patterns: dict[str, str]) -> tuple[str, str]:
+    return _paint(item.fill, patterns), _element("path", f'd="{_path(item.points)}Z"', item.title)
 
 
-def _stroke(item: Stroke, _: dict[str, str]) -> str:
+def _stroke(item: Stroke, _: dict[str, str]) -> tuple[str, str]:
     dash = f' stroke-dasharray="{item.dash}"' if item.dash else ""
     ends = _path([(item.x1, item.y1), (item.x2, item.y2)])
-    return f'<path d="{ends}" stroke="{item.colour}" stroke-width="{px(item.width)}"{dash}/>'
+    return f'stroke="{item.colour}" stroke-width="{px(item.width)}"{dash}', f'<path d="{ends}"/>'
 
 
-def _caption(item: Caption, _: dict[str, str]) -> str:
-    look = f'x="{px(item.x)}" y="{px(item.y)}" fill="{item.colour}"'
-    if item.anchor != "start":
-        look += f' text-anchor="{item.anchor}"'
+def _caption(item: Caption, _: dict[str, str]) -> tuple[str, str]:
+    look = f'fill="{item.colour}" text-anchor="{item.anchor}"'
     if item.bold:
         look += ' font-weight="600"'
     if item.halo:
         look += f' paint-order="stroke" stroke="{item.halo}" stroke-width="3" stroke-linejoin="round"'
     title = f"<title>{escape(item.title, False)}</title>" if item.title else ""
-    return f"<text {look}>{escape(item.text, False)}{title}</text>"
+    return look, f'<text x="{px(item.x)}" y="{px(item.y)}">{escape(item.text, False)}{title}</text>'
 
 
-def _symbol(item: Symbol, _: dict[str, str]) -> str:
+def _symbol(item: Symbol, _: dict[str, str]) -> tuple[str, str]:
     points, width = _SYMBOLS[item.kind]
     if not points:
         place = f'cx="{px(item.x)}" cy="{px(item.y)}" r="{px(item.size)}"'
-        return _element("circle", f'{place} fill="{item.colour}"', item.title)
+        return f'fill="{item.colour}"', _element("circle", place, item.title)
     corners = [(item.x + x * item.size, item.y + y * item.size) for x, y in points]
     if not width:
-        return _element("path", f'd="{_path(corners)}Z" fill="{item.colour}"', item.title)
+        return f'fill="{item.colour}"', _element("path", f'd="{_path(corners)}Z"', item.title)
     lines = "".join(_path(corners[i : i + 2]) for i in range(0, len(corners), 2))
-    return _element("path", f'd="{lines}" stroke="{item.colour}" stroke-width="{px(width)}"', item.title)
+    look = f'fill="none" stroke="{item.colour}" stroke-width="{px(width)}"'
+    return look, _element("path", f'd="{lines}"', item.title)
 
 
 _WRITERS: Mapping[type[Item], Any] = {

@@ -452,8 +452,8 @@ class _Layout:
                 empty = dash or ("" if alpha > 0.1 else "3 2")
                 fill = Fill(ground, pattern, self.soft, self.soft, empty, 0.7 if len(strips) == 1 else 0.4)
                 words = span.words[0] if span.words else span.kind
-                title = f"kept: {lane.name}: {words}: {_when(span.from_s, span.to_s)}"
-                if xb - xa >= 0.4:
+                title = f"kept: {words}: {_when(span.from_s, span.to_s)}"
+                if xb - xa >= (0.4 if len(strips) == 1 else 3):
                     self.areas.append(Rect(xa, self.y + 1 + i * each, xb - xa, each, fill, title))
                 if span.kind == "error":
                     self._mark(xa, self.y + height / 2 - 0.5, "cross", "soft", 3, title)
@@ -537,11 +537,11 @@ class _Layout:
 
     def explain(self) -> None:
         """The legend, in as many lines as it needs."""
-        x, entries = 10.0, list(self.legend.entries())
+        x, entries = 10.0, list(self.legend.entries(brief=self.sizes is look.SIZES[-1]))
         for group, name, words in entries:
             width = 24 + text_width(words)
             if x + width > self.drawing.width - 4:
-                x, self.y = 10.0, self.y + 20
+                x, self.y = 10.0, self.y + 18
             self._sample(group, name, x, self.y + 10)
             self._say(x + 24, self.y + 15, words, "soft")
             x += width + 14
