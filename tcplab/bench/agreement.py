@@ -313,7 +313,7 @@ def judge(experiment: Compared | StudyScript, linux: Trace) -> tuple[Agreement, 
     ours, theirs = (ScopedRun(trace, scope_of(matched, trace)) for trace in (model, linux))
     align(ours, theirs)
     pairs = list(matches(ours, theirs))
-    both = [(mine, its) for mine, its in pairs if mine and its]
+    both = [(mine, its) for _, mine, its in pairs if mine and its]
     agreement = Agreement(
         str(experiment.name),
         experiment.values(),
@@ -400,16 +400,16 @@ def _pairs(ours: ScopedRun, theirs: ScopedRun) -> Iterator[tuple[str, list[Event
             yield _direction(ours, direction, n), mine.get(n, []), its.get(n, [])
 
 
-def matches(ours: ScopedRun, theirs: ScopedRun) -> Iterator[tuple[Event | None, Event | None]]:
-    """The packets that matter, the model's and Linux's side by side; None where only the other sent it."""
-    for _, mine, its in _pairs(ours, theirs):
+def matches(ours: ScopedRun, theirs: ScopedRun) -> Iterator[tuple[str, Event | None, Event | None]]:
+    """The packets that matter: from where to where, the model's and Linux's; None where only one sent it."""
+    for where, mine, its in _pairs(ours, theirs):
         matcher = SequenceMatcher(None, [e.says for e in mine], [e.says for e in its], autojunk=False)
         for tag, i, i_end, j, j_end in matcher.get_opcodes():
             if tag == "equal":
-                yield from zip(mine[i:i_end], its[j:j_end], strict=True)
+                yield from ((where, *both) for both in zip(mine[i:i_end], its[j:j_end], strict=True))
             else:
-                yield from ((event, None) for event in mine[i:i_end])
-                yield from ((None, event) for event in its[j:j_end])
+                yield from ((where, event, None) for event in mine[i:i_end])
+                yield from ((where, None, event) for event in its[j:j_end])
 
 
 def _direction(ours: ScopedRun, direction: tuple[str, str], n: int) -> str:

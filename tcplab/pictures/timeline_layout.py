@@ -150,12 +150,18 @@ class _Layout:
         self.y += self.sizes.answer
 
     def _wordings(self, answer: AnswerLine) -> list[str]:
-        """The answer, first with what it was before where one run is kept."""
-        said = compared(self.now, self.kept[0]) if len(self.kept) == 1 and self.kept[0].answer else ""
+        """The answer, first with what it was before where one run of the same bench is kept."""
+        before = [run for run in self.kept if run.answer and run.bench == self.now.bench]
+        said = compared(self.now, before[0]) if len(self.kept) == len(before) == 1 else ""
         return [said, answer.text] if said.startswith(f"{answer.text} instead of") else [answer.text]
 
     def _kept_wordings(self, run: Timeline, answer: AnswerLine) -> list[str]:
-        """The answer of a kept run and its settings, as many of them as there is room for."""
+        """The answer of a kept run and its settings, as many of them as there is room for.
+
+        The answer of another bench says itself whose it is.
+        """
+        if run.bench != self.now.bench:
+            return [answer.text]
         parts = named(run, self.now).split(", ")
         heads = [", ".join(parts[:n]) + ", …" * (n < len(parts)) for n in range(len(parts), 0, -1)]
         return [*(f"kept: {head}: {answer.text}" for head in heads), f"kept: {answer.text}"]

@@ -1,4 +1,4 @@
-"""A run on real Linux over the model's: as a picture for a lesson, and as a tab of the explorer.
+"""A run on real Linux beside the model's: as a picture for a lesson, and as a tab of the explorer.
 
 The tab shows a run only while the explorer has the parameters that it was made with. It needs nothing
 that a browser's Python lacks until the tab is opened.
@@ -7,57 +7,84 @@ that a browser's Python lacks until the tab is opened.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 
-from tcplab.bench.agreement import Compared, judge
+from tcplab.bench.agreement import Agreement, Compared, Event, judge, matches
+from tcplab.bench.script import StudyScript
+from tcplab.core.table import html_table
 from tcplab.core.text import SECOND, duration, paragraph, status
 from tcplab.core.trace import Trace
-from tcplab.pictures import ladder
-from tcplab.pictures.overlay import overlay
-from tcplab.pictures.tables import trace_table
-from tcplab.widgets.base import Guard, LivingFigure, Panel, Progress, Shell, button, in_row, visible
+from tcplab.pictures.timeline import read_timeline
+from tcplab.pictures.timeline_layout import TimelinePicture
+from tcplab.widgets.base import Guard, Panel, Progress, Shell, button, in_row, visible
 
-HOW_TO_READ = (
-    "The arrows are the model's. A band behind one and ✓: Linux sent the same, at the second that stands "
-    "there; ✗: only one of them did. Acknowledgements without a mark count by their effect."
-)
+
+class OnLinux(NamedTuple):
+    """A run on Linux beside the model's: whether they agree, both on one time axis, and packet by packet."""
+
+    agreement: Agreement
+    picture: TimelinePicture
+    #: HTML: every packet that matters, and when each of them sent it.
+    packets: str
+
+
+def on_linux(experiment: Compared | StudyScript, linux: Trace) -> OnLinux:
+    """Compare a run on Linux with the model's; its lanes are drawn only where it does not agree."""
+    agreement, ours, theirs = judge(experiment, linux)
+    now, kept = replace(read_timeline(ours.trace), sentence=agreement.sentence), read_timeline(linux)
+    name = f"Linux {linux.linux}"
+    answer = kept.answer and replace(kept.answer, text=f"{name}: {kept.answer.text}")
+    kept = replace(kept, answer=answer, lanes=() if agreement.agrees else kept.lanes)
+    rows = sorted(matches(ours, theirs), key=lambda row: min(each.t for each in row[1:] if each))
+    sent = [
+        (where, (mine or its or Event(0, "")).says, *("✗" if not e else f"{e.t:.3f}" for e in (mine, its)))
+        for where, mine, its in rows
+    ]
+    headings = ("direction", "packet", "model, s", f"{name}, s")
+    return OnLinux(agreement, TimelinePicture(now, (kept,)), html_table(headings, sent, numeric=(2, 3)))
 
 
 class Both(Shell):
-    """The model's ladder of an experiment with a run on Linux laid over it, and whether they agree.
+    """The model's run of an experiment and a run on Linux on one time axis, and whether they agree.
 
     `linux` is a recording's trace or that of a run just made; parameters that differ show as differences.
     """
 
     def __init__(self, experiment: Compared, linux: Trace) -> None:
         super().__init__()
-        agreement, ours, theirs = judge(experiment, linux)
-        self.figure = LivingFigure(f"{experiment.name}_on_linux")
-        trace, overlaid = overlay(ours, theirs)
-        self.figure.show(
-            ladder.draw(trace, overlay=overlaid), agreement.sentence, trace_table(trace, overlaid)
-        )
-        self.say(agreement.sentence)
-        self.build(self.status, widgets.HTML(paragraph(HOW_TO_READ, "tcplab-help")), self.figure)
+        both = on_linux(experiment, linux)
+        self.picture = both.picture
+        self.say(both.agreement.sentence)
+        self.build(self.status, widgets.HTML(_scrolled(both.picture)), widgets.HTML(_fold(both.packets)))
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + _scrolled(self.picture)
 
 
 def both(experiment: Compared, linux: Trace) -> Both:
-    """The model's ladder of an experiment with `linux`, a run on Linux, laid over it. See `Both`."""
+    """The model's run of an experiment and `linux`, a run on Linux, on one time axis. See `Both`."""
     return Both(experiment, linux)
+
+
+def _scrolled(picture: TimelinePicture) -> str:
+    return f'<div class="tcplab-scroll">{picture.svg()}</div>'
+
+
+def _fold(packets: str) -> str:
+    return f"<details><summary>Packet by packet</summary>{packets}</details>"
 
 
 #: Seconds; a run that takes longer can't be started by a click.
 LONGEST_S = 1200
-#: Segments that one picture of both can hold.
-MOST = 600
 #: Parameters that mean nothing to a real Linux.
 _MODEL_ONLY = ("linux", "seed")
 
 
 class LinuxPanel(Panel):
-    """A run on real Linux over the model's, and the sentence of agreement."""
+    """A run on real Linux beside the model's, and the sentence of agreement."""
 
     title = "On real Linux"
     whole_run = True
@@ -72,13 +99,16 @@ class LinuxPanel(Panel):
         self._experiment: Any = None
         self._takes = 0.0
         self._sandbox: Any = None
-        self.figure = LivingFigure(f"{name}_on_linux")
+        #: Both runs on one time axis, and packet by packet; empty without a run.
+        self.picture, self._packets = widgets.HTML(), widgets.HTML()
         self._where, self._status = widgets.HTML(), widgets.HTML()
         self._go = button("Run it on this Linux now", "play", self._start)
         self._back = button("Set the recording's values", "undo", self._to_recording)
         self._progress = Progress(self._cancel)
         buttons = in_row(self._go, self._back)
-        self.widget = widgets.VBox([self._where, buttons, self._progress, self._status, self.figure])
+        self.widget = widgets.VBox(
+            [self._where, buttons, self._progress, self._status, self.picture, self._packets]
+        )
 
     def refresh(self, experiment: Any, trace: Trace) -> None:
         self._open()
@@ -89,14 +119,13 @@ class LinuxPanel(Panel):
         if key in self._runs:
             self._show(*self._runs[key])
             return
-        self.figure.clear()
-        self._status.value = ""
+        self._clear()
         self._where.value = paragraph(self._nothing())
 
     def empty(self) -> None:
         self._experiment = None
-        self.figure.clear()
-        self._where.value = self._status.value = ""
+        self._where.value = ""
+        self._clear()
         self._offer()
 
     def _open(self) -> None:
@@ -131,8 +160,11 @@ class LinuxPanel(Panel):
         able = self._experiment is not None and self._why_not is None and self._takes <= LONGEST_S
         self._go.disabled = not able or self._sandbox is not None
 
+    def _clear(self) -> None:
+        self._status.value = self.picture.value = self._packets.value = ""
+
     def _show(self, linux: Trace, where: str) -> None:
-        agreement, ours, theirs = judge(self._experiment, linux)
+        agreement, picture, packets = on_linux(self._experiment, linux)
         self._where.value = paragraph(where)
         lines = [paragraph(agreement.sentence)]
         lines += [paragraph(str(difference)) for difference in agreement.differences[1:4]]
@@ -141,13 +173,8 @@ class LinuxPanel(Panel):
             also = f"The model keeps to the rules of Linux {rules}, the run was on {linux.linux}."
             lines.append(paragraph(also, "warning"))
         self._status.value = status("".join(lines), wrong=not agreement.agrees)
-        if max(len(ours.trace.packets), len(linux.packets)) > MOST:
-            self.figure.clear()
-            self._where.value += paragraph(f"More than {MOST} segments: too many for a picture of both.")
-            return
-        trace, overlaid = overlay(ours, theirs)
-        self.figure.show(ladder.draw(trace, overlay=overlaid))
-        self._where.value += paragraph(HOW_TO_READ, "tcplab-help")
+        self.picture.value = _scrolled(picture)
+        self._packets.value = _fold(packets)
 
     def _to_recording(self) -> None:
         if self._recorded is not None:

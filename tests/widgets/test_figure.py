@@ -5,7 +5,7 @@ import json
 import plotly.graph_objects as go
 import pytest
 
-from tcplab import DeadPeer, Keepalive, PortChurn, SlowReader, both, recording
+from tcplab import DeadPeer, Keepalive, PortChurn, SlowReader
 from tcplab import picture as show_picture
 from tcplab.bench import run
 from tcplab.pictures import ladder
@@ -78,11 +78,3 @@ def test_a_picture_has_words_and_a_table_for_whom_sees_none():
     assert (shown.said, shown.table) == ("", "")
     shown.show(ladder.draw(trace))
     assert "sentence beside it" in shown.said and shown.table == ""
-
-
-def test_a_picture_of_both_witnesses_says_in_its_table_what_linux_did():
-    linux = recording("lesson_cable_out_idle")
-    shown = both(Keepalive(idle_s=5, interval_s=1, probes=3), linux)
-    assert shown.figure.said == shown.sentence
-    assert '<th scope="col">Linux</th>' in shown.figure.table
-    assert shown.figure.table.count("✓ Linux") >= 4

@@ -9,10 +9,12 @@ from inside import button_of, open_tab, text_in
 from tcplab import Keepalive, agreement, bench, both, recording
 from tcplab.bench import run as really_run
 from tcplab.bench import sandbox as sandboxes
+from tcplab.bench.agreement import in_time
 from tcplab.bench.sandbox import BenchError, Cancelled
 from tcplab.capture.recordings import LIBRARY
 from tcplab.experiments import EXPERIMENTS
 from tcplab.lesson import after, ask
+from tcplab.pictures.timeline import read_timeline
 from tcplab.widgets import linux as on_linux
 from tcplab.widgets.explorer import explore
 
@@ -87,15 +89,15 @@ def test_the_recording_stands_there_at_its_own_values_and_only_there(name, linux
     explorer = explore(kind, latency_ms=6)
     tab = open_tab(explorer, TAB)
     assert "No run on Linux with these values yet." in text_in(tab)
-    assert panel(explorer).figure.drawn == ""
+    assert panel(explorer).picture.value == ""
     press(tab, BACK)
     assert explorer.values == kind.from_values(kind.quick).values()
     said = text_in(tab)
     assert f"Recorded on Linux {recording(name).linux}" in said and "does what the model says" in said
-    assert panel(explorer).figure.drawn and button_of(tab, BACK).layout.display == "none"
+    assert panel(explorer).picture.value and button_of(tab, BACK).layout.display == "none"
     explorer.set(latency_ms=7)
     assert "No run on Linux with these values yet." in text_in(tab)
-    assert "does what the model says" not in text_in(tab) and panel(explorer).figure.drawn == ""
+    assert "does what the model says" not in text_in(tab) and panel(explorer).picture.value == ""
 
 
 def test_another_release_in_the_model_is_told():
@@ -115,7 +117,7 @@ def test_a_run_shows_how_far_it_is_and_then_the_agreement(linux):
     linux.go.set()
     said = wait_for(tab)
     assert "Run just now on Linux 6.18.44" in said and "does what the model says" in said
-    assert panel(explorer).figure.drawn and not button_of(tab, RUN).disabled
+    assert panel(explorer).picture.value and not button_of(tab, RUN).disabled
 
 
 def test_a_run_is_never_shown_with_other_values(linux):
@@ -126,9 +128,9 @@ def test_a_run_is_never_shown_with_other_values(linux):
     explorer.set(idle_s=4)
     linux.go.set()
     assert "it belongs to the values that were set before" in wait_for(tab)
-    assert panel(explorer).figure.drawn == ""
+    assert panel(explorer).picture.value == ""
     explorer.set(idle_s=3)
-    assert "Run just now on Linux" in text_in(tab) and panel(explorer).figure.drawn
+    assert "Run just now on Linux" in text_in(tab) and panel(explorer).picture.value
 
 
 def test_a_run_that_differs_says_what_differs_first(linux):
@@ -139,7 +141,7 @@ def test_a_run_that_differs_says_what_differs_first(linux):
     linux.go.set()
     said = wait_for(tab)
     assert "Linux 6.18.44 and the model differ" in said and "the model says [3.0, 4.0]" in said
-    assert "Linux only" in panel(explorer).figure.drawn
+    assert "<td>keepalive seq 40</td>" in said and "✗" in said
 
 
 def test_cancelled_nothing_is_left_and_it_can_run_again(linux):
@@ -149,7 +151,7 @@ def test_cancelled_nothing_is_left_and_it_can_run_again(linux):
     assert linux.asked.wait(20)
     press(tab, CANCEL)
     assert "Cancelled: nothing of the run is left." in wait_for(tab)
-    assert panel(explorer).figure.drawn == "" and not button_of(tab, RUN).disabled
+    assert panel(explorer).picture.value == "" and not button_of(tab, RUN).disabled
     press(tab, RUN)
     assert "Run just now" in wait_for(tab)
 
@@ -185,18 +187,34 @@ RECORDED = sorted(path.name.removesuffix(".run.json") for path in LIBRARY.glob("
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_every_recorded_run_agrees_and_can_be_drawn(name):
+def test_every_recorded_run_agrees_and_is_drawn_beside_the_model(name):
     linux = recording(name)
     shown = both(EXPERIMENTS[linux.experiment].from_values(linux.parameters), linux)
-    assert shown.sentence == agreement(linux).sentence
-    assert shown.sentence.startswith(f"Linux {linux.linux} does what the model says: ")
-    assert shown.figure in shown.children and "✓ Linux" in shown.figure.drawn
-    assert not any(words in shown.figure.drawn for words in ("not on Linux", "Linux only"))
+    agreed = agreement(linux)
+    assert shown.sentence == agreed.sentence == shown.picture.sentence
+    assert shown.sentence.startswith(f"Linux {linux.linux} does what the model says: all {agreed.packets} ")
+    table = text_in(shown).partition("<details>")[2]
+    assert f'<th scope="col">Linux {linux.linux}, s</th>' in table
+    assert table.count("<tr>") == agreed.packets + 1 and "✗" not in table
+    now, (kept,) = shown.picture.now, shown.picture.kept
+    assert (now.bench, kept.bench, kept.lanes) == ("model", "linux", ())
+    drawing = shown.picture.drawing()
+    assert drawing.overlaps() == [] and drawing.height <= 420 and drawing.label == shown.sentence
+    assert "<svg" in shown._repr_html_()
+    if now.answer:
+        assert kept.answer.text.startswith(f"Linux {linux.linux}: ")
+        assert (now.answer.to_s is None) == (kept.answer.to_s is None)
+        if now.answer.to_s is not None:
+            assert in_time(now.answer.to_s, kept.answer.to_s)
 
 
 def test_other_parameters_are_a_difference_and_not_hidden():
-    shown = both(Keepalive(idle_s=4, interval_s=2, probes=5), recording("keepalive"))
-    assert "and the model differ" in shown.sentence and "✗ not on Linux" in shown.figure.drawn
+    linux = recording("keepalive")
+    shown = both(Keepalive(idle_s=4, interval_s=2, probes=5), linux)
+    assert "and the model differ: 7 of 10 packets that matter agree" in shown.sentence
+    assert text_in(shown).partition("<details>")[2].count("✗") == 2
+    assert shown.picture.kept[0].lanes == read_timeline(linux).lanes
+    assert "kept: client's socket" in shown.picture.svg()
 
 
 def test_it_waits_for_a_prediction_and_then_says_its_sentence():
