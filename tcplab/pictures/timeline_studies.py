@@ -41,6 +41,8 @@ _CONNECTIONS = {
     "zombie": _Amount("dead, in the pool", "connections", "error"),
     "old": _Amount("to the old primary", "connections", "closing second"),
 }
+#: What is done in a part of an outage; in all others nobody has noticed yet.
+_PARTS = {"promotion": "works", "connecting": "waits"}
 _OLD_PRIMARY = {"dead": "no answer", "refuses": "it refuses", "readable_replica": "it is a replica now"}
 _HOST = "client"
 
@@ -68,9 +70,9 @@ def study_lanes(trace: Trace) -> Iterator[Lane]:
 
 def study_breaks(trace: Trace) -> Iterator[BreakMark]:
     """What broke in a study, and when."""
-    if (broke_s := trace.series.get("broke_s")) is not None:
+    for since, _ in trace.series.get("broken", ()):
         kind = trace.parameters["breaks"]
-        yield BreakMark(broke_s, _HOST, kind, kind.replace("_", " "))
+        yield BreakMark(since, _HOST, kind, kind.replace("_", " "))
     if "budget" in trace.series:
         kind = trace.parameters["old_primary"]
         words = f"the primary fails: {_OLD_PRIMARY[kind]}"
@@ -90,17 +92,17 @@ def _outages(outages: Sequence[Sequence[float]], end_s: float) -> Iterator[Span]
 def _parts(budget: Sequence[tuple[str, float, float]], fails_at_s: float) -> Iterator[Lane]:
     """A lane for each part of an outage, which begins where the one before it ends."""
     for part, since, until in budget:
-        span = Span(fails_at_s + since, fails_at_s + until, "waits", (PARTS[part], part))
+        kind = _PARTS.get(part, "unaware")
+        span = Span(fails_at_s + since, fails_at_s + until, kind, (PARTS[part], part))
         yield Lane(f"client/{part}", _HOST, part, "program", (span,))
 
 
 def _connections(bars: Sequence[tuple[int, float, float, str]], end_s: float) -> Iterator[Lane]:
     """How many connections of the pool are in which state."""
-    size = len({place for place, *_ in bars})
     for state, amount in _CONNECTIONS.items():
         stays = [(since, until) for _, since, until, each in bars if each == state]
         if not stays:
             continue
         changes = [change for since, until in stays for change in ((since, 1), (until, -1))]
-        level = Level(counted(changes, end_s), size, amount.unit, amount.colour)
+        level = Level(counted(changes, end_s), 0, amount.unit, amount.colour)
         yield Lane(f"client/{state}", _HOST, amount.name, "area", level=level)
