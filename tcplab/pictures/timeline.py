@@ -214,7 +214,9 @@ class _Reading:
         alone = merged((s.from_s, s.to_s, "") for each in sockets for s in each if s.kind == "one_side")
         spans = paint(spans, alone, _unaware)
         spans = paint(spans, self._errors(calls, starts), lambda span, words: ("error", (words,)))
-        spans = paint(spans, self._waits(calls + pending), _waits)
+        waits = self._waits(calls + pending)
+        spans = paint(spans, waits, lambda span, call: None if span.kind == "works" else _waits(span, call))
+        spans = paint(spans, waits, _waits, self.grace)  # work goes on beside what lasts a round trip
         spans = paint(spans, self._gone(host, _GONE), lambda span, words: ("gone", words))
         held = joined(Span(a, b, "locks", ("locks held",)) for act, (a, b) in stays if act.locks)
         marks = [*self._call_marks(calls), *self._checks(host)]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
-from tcplab.pictures.lanes import BreakMark, Lane, Level, Mark, Span, counted, steps
+from tcplab.pictures.lanes import BreakMark, Lane, Level, Span, counted, steps
 from tcplab.studies.failover import PARTS
 
 
@@ -30,6 +30,7 @@ _AMOUNTS = {
     "time_wait_high": _Amount("in TIME-WAIT", "sockets", "timewait", "ceiling"),
     "refused": _Amount("refused", _RATE, "error"),
     "requests": _Amount("requests", _RATE, "open"),
+    "probed": _Amount("probes", _RATE, "probe"),
     "writes_accepted": _Amount("writes accepted", _RATE, "open"),
     "writes_refused": _Amount("writes refused", _RATE, "closing second"),
     "reads_from_old_primary": _Amount("reads of old data", _RATE, "opening"),
@@ -52,8 +53,6 @@ def study_lanes(trace: Trace) -> Iterator[Lane]:
     series, end = trace.series, trace.end / SECOND
     if "outages_s" in series:
         yield Lane("client/connect", _HOST, "connect()", "program", tuple(_outages(series["outages_s"], end)))
-    if probes := [Mark(t, "probe", "the pool asks its idle connections") for t in series.get("probes_s", ())]:
-        yield Lane("client/probes", _HOST, "the pool's probes", "program", (), tuple(probes))
     if "budget" in series:
         yield from _parts(series["budget"], trace.parameters["fails_at_s"])
     if "connections" in series:

@@ -99,6 +99,8 @@ class PoolRun(ABC):
         self.unusual: list[tuple[int, int, str]] = []
         self.connections: list[tuple[int, int, int, str]] = []
         self.timeouts = self.zombies = self.probes = 0
+        #: When the pool probed connections that were idle, in order.
+        self.probed: list[int] = []
         for place in range(plan.size):
             self.free_places.remove(place)
             self._add(0, place, "old")
@@ -421,6 +423,7 @@ class PoolRun(ABC):
 
     def _test(self, now: int, connection: PooledConnection) -> None:
         self.probes += 1
+        self.probed.append(now)
         end, answer = self.exchange(connection, now, self.plan.round_trip)
         if why := self.gives_up(answer):
             self._at(end, self._lose, connection, why)

@@ -129,8 +129,9 @@ class Pool(Study):
 
     Series, by the moment at which a request came, for each of at most 600 steps that begin at `t_s`: how many
     `requests` and `errors`, and how long the longest took, `slowest_ms` (None: no request came, or one never
-    heard anything). `connections`: [place in the pool, from, to, alive or zombie], and `broken`: [from, to]
-    of what follows the break, or the first death, in seconds.
+    heard anything). `probed`: how many idle connections were probed in each step. `connections`: [place in
+    the pool, from, to, alive or zombie], and `broken`: [from, to] of what follows the break, or the first
+    death, in seconds.
     """
 
     name = "pool"
@@ -413,6 +414,7 @@ def _series(plan: BreakPlan, run: BreakRun) -> dict[str, Any]:
         "t_s": [edge / SECOND for edge in edges[:-1]],
         "requests": requests,
         "errors": errors,
+        "probed": counted(run.probed, edges),
         #: None: no request came, or one was never answered.
         "slowest_ms": [
             most / MILLISECOND if many and most < NEVER // 2 else None

@@ -205,10 +205,22 @@ def test_whatever_is_drawn_fits_into_the_picture(name, seed):
 # -- programs ------------------------------------------------------------------------------------
 
 
-def test_a_program_waits_in_its_call_until_the_error_and_keeps_it():
+def test_a_program_works_waits_and_keeps_its_error():
     line = timeline("client_gone")
-    assert spans(line, "server/program")[-2:] == [("waits", "waits in recv()"), ("error", "ETIMEDOUT")]
+    assert lane(line, "server/program").name == "PostgreSQL's process"
+    assert spans(line, "server/program") == [
+        ("works", "the query runs"),
+        ("waits", "waits: its rows are not acknowledged"),
+        ("error", "ETIMEDOUT"),
+    ]
     assert [mark.kind for mark in lane(line, "server/program").marks] == ["call", "error", "call"]
+    (locks,) = lane(line, "server/program").locks
+    assert (locks.from_s, locks.to_s) == (0, line.answer.to_s)
+
+
+def test_a_call_that_blocks_is_a_wait_also_without_an_activity():
+    connect = lane(timeline("unanswered_connect"), "client/program").spans
+    assert [(span.kind, span.words) for span in connect] == [("waits", ("waits in connect()", "connect()"))]
 
 
 def test_a_call_that_never_returns_waits_until_the_end():

@@ -125,6 +125,14 @@ def test_while_idle_finds_the_dead_at_the_next_round():
     assert told["errors"] < restart(order="fifo")["errors"]
 
 
+@pytest.mark.parametrize("probe", ["test_while_idle", "background_ping"])
+def test_the_series_has_every_probe_of_an_idle_connection(probe):
+    trace = run(Pool(probe=probe, probe_interval_s=30, rate_per_s=1, duration_s=100))
+    assert sum(trace.series["probed"]) == trace.outcome["probes"] > 0
+    asked = [t for t, count in zip(trace.series["t_s"], trace.series["probed"], strict=True) if count]
+    assert asked[0] == pytest.approx(30, abs=1)
+
+
 def test_a_silent_drop_costs_what_dead_peer_says():
     told = outcome(
         breaks="silent_drop", size=1, rate_per_s=0.5, duration_s=3, break_at_s=1, acquire_timeout_s=0
