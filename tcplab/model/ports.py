@@ -319,7 +319,7 @@ class Ports:
     def map(self, now: int) -> list[PortUse]:
         """Every port of ip_local_port_range, in order."""
         first, last = self._sysctls.ip_local_port_range
-        return [self._cell(now, port) for port in range(first, last + 1)]
+        return [self.use(now, port) for port in range(first, last + 1)]
 
     def held(self, port: int) -> tuple[Claim, ...]:
         """The sockets that hold a port."""
@@ -336,7 +336,8 @@ class Ports:
             self._reserved_text = text
         return self._reserved
 
-    def _cell(self, now: int, port: int) -> PortUse:
+    def use(self, now: int, port: int) -> PortUse:
+        """The use of one port."""
         claims = self.held(port)
         if not claims:
             return PortUse(port, RESERVED if port in self.reserved else FREE, None, ())

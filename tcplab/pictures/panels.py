@@ -115,9 +115,13 @@ class Panels:
         for (_, sign), trace in zip(KEPT, reversed(kept), strict=False):
             first, *more = textwrap.wrap(kept_words(now, trace), _CHARACTERS - 4)
             lines += [f"{sign} {escape(first, False)}", *(escape(line, False) for line in more)]
+        self.lines(lines, self.colours.soft)
+
+    def lines(self, lines: Sequence[str], colour: str = "") -> None:
+        """A panel of texts below each other."""
         axis = self.panel(_LINE * len(lines), above=0, range=[len(lines), 0], showgrid=False, tickvals=[])
         for row, line in enumerate(lines):
-            self.text(axis, 0, row + 0.5, line, "middle right", self.colours.soft)
+            self.text(axis, 0, row + 0.5, line, "middle right", colour)
 
     def legend(self, marks: Mapping[str, MarkStyle | None]) -> list[dict[str, Any]]:
         """A panel with a swatch and a word for each mark, or the word alone; gives the swatches."""

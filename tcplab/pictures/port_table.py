@@ -8,6 +8,7 @@ model's, whether the trace comes from the model, from Linux or from a capture.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -226,6 +227,32 @@ def local_ports(trace: Trace, at: int | None = None) -> LocalPorts | None:
     return LocalPorts(trace, host, now, stack, attempt, stack.ports.map(now))
 
 
+def occupancy(trace: Trace, host: str) -> list[tuple[int, dict[str, int]]]:
+    """(instant, ports of the range in use by state): every change, TIME_WAIT to its end after the run too."""
+    stack = Stack(trace.hosts.get(host, ""), known_release(trace.linux), 0)
+    first, last = port_range(trace, host) or stack.sysctls.ip_local_port_range
+    replay, states, counts = _PortReplay(trace, host, stack), dict[int, str](), Counter[str]()
+    curve: dict[int, dict[str, int]] = {trace.start: {}}
+    left: list[tuple[int, int, str]] = []
+    for event in replay.events():
+        replay.play(event)
+        when, _, port, _ = event
+        left.append((when, port, stack.ports.use(when, port).state))
+    ends = {port: stack.ports.use(trace.end, port).left for port in {port for _, port, _ in left}}
+    left += [(trace.end + wait, port, FREE) for port, wait in ends.items() if wait is not None and wait > 0]
+    for when, port, state in sorted(left, key=lambda change: change[0]):
+        if first <= port <= last and states.get(port, FREE) != state:
+            counts[states.get(port, FREE)] -= 1
+            counts[state] += 1
+            states[port] = state
+            curve[when] = {state: count for state, count in counts.items() if count and state != FREE}
+    return [*curve.items()]
+
+
+#: (instant, calls before samples, the port it is about, what happened).
+Event = tuple[int, int, int, Call | SocketSample]
+
+
 class _PortReplay:
     """Replays one host's calls and socket samples into a `Ports`."""
 
@@ -248,19 +275,26 @@ class _PortReplay:
             (p.segment.destination, p.segment.source) for p in trace.packets if p.segment.timestamps
         }
 
+    def events(self) -> list[Event]:
+        """Calls and samples in order. At one instant calls come before the sockets they make."""
+        events: list[Event] = [(call.began, 0, call.port, call) for call in self._calls]
+        events += [(sample.t, 1, sample.local.port, sample) for sample in self._samples]
+        return sorted(events, key=lambda event: event[:2])
+
     def until(self, t: int, *, inclusive: bool) -> None:
-        """Everything before `t`, or until `t`. At one instant calls come before the sockets they make."""
-        events: list[tuple[int, int, Call | SocketSample]] = [
-            *((call.began, 0, call) for call in self._calls),
-            *((sample.t, 1, sample) for sample in self._samples),
-        ]
-        for when, _, event in sorted(events, key=lambda event: event[:2]):
-            if when > t or (when == t and not inclusive):
+        """Everything before `t`, or until `t`."""
+        for event in self.events():
+            if event[0] > t or (event[0] == t and not inclusive):
                 break
-            if isinstance(event, Call):
-                self._called(event)
-            else:
-                self._saw(event)
+            self.play(event)
+
+    def play(self, event: Event) -> None:
+        """One call or sample."""
+        what = event[-1]
+        if isinstance(what, Call):
+            self._called(what)
+        else:
+            self._saw(what)
 
     def _called(self, call: Call) -> None:
         if _BIND.match(call.call) and call.result == "ok" and call.port:

@@ -1,6 +1,7 @@
 """The port map: a cell for each local port of a client, and whether the call at hand may take it.
 
-`draw_ports` shows the instant at which the last call wants a port, `at` another one. A cell has the
+Below it, how many ports were in use over time, against the number that there are. `draw_ports` shows the
+instant at which the last call wants a port, `at` another one. A cell has the
 letter and the pattern of its state, the seconds that a TIME_WAIT has left, and ✓ in a thick frame where
 the call may take the port. Of a wider range each cell has equally many ports and is filled in proportion.
 Which call may take a port, and why, is the model's verdict (`port_table.py`).
@@ -10,18 +11,20 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tcplab.core.table import html_table
 from tcplab.core.text import duration, plural
 from tcplab.core.trace import Trace
 from tcplab.model.ports import PortUse, Verdict
 from tcplab.pictures import theme as look
-from tcplab.pictures.port_table import LocalPorts, local_ports
+from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, grown
+from tcplab.pictures.port_table import LocalPorts, attempts, local_ports, occupancy
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
+from tcplab.pictures.timeline_look import axis_end
 
 
 class Style(NamedTuple):
@@ -55,14 +58,15 @@ MOST_CELLS = 120
 _MOST_BINS = 300
 #: The width for which cells are laid out, px: they grow with the picture.
 _WIDE = 960
-#: The narrowest picture in which the legend's texts do not overlap, px.
-_NARROW = 620
 _GAP = 4
 #: Height of a cell for many ports, px.
-_BIN = 30
+_BIN = 26
 #: The text for a trace without a client.
 NO_CLIENT = "No program connects in this trace: no local port is wanted."
-_HEAD, _LINE = 54, 24
+#: px of a line of text, and of the ports over time.
+_LINE, _OVER_TIME = 24, 110
+#: Fewer ports in use than this part of them: the ceiling is out of the picture.
+_FAR = 0.2
 
 
 class _Grid(NamedTuple):
@@ -72,7 +76,6 @@ class _Grid(NamedTuple):
     height: int
     #: Ports in each.
     each: int
-    top: float
 
     @property
     def width(self) -> float:
@@ -81,15 +84,25 @@ class _Grid(NamedTuple):
     def box(self, number: int) -> tuple[float, float, float, float]:
         """x from, y from, x to, y to."""
         row, column = divmod(number, self.columns)
-        x, y = column * self.width, self.top + row * self.height
+        x, y = column * self.width, row * self.height
         return x + _GAP / 2, y + _GAP / 2, x + self.width - _GAP / 2, y + self.height - _GAP / 2
 
 
 def draw_ports(
-    trace: Trace, *, at: int | None = None, title: str | None = None, dark: bool = False
-) -> Picture:
-    """The client's local ports at an instant (nanoseconds), by default when its last call wants a port."""
-    return _draw(local_ports(trace, at), look.theme(dark), title)
+    trace: Trace, *, at: int | None = None, kept: Sequence[Trace] = (), limits: Limits | None = None,
+    dark: bool = False,
+) -> Picture:  # fmt: skip
+    """The client's local ports at an instant (nanoseconds), by default when its last call wants a port.
+
+    Below, how many were in use over time. `kept`: up to three runs drawn in grey beside it, the newest last.
+    `limits`: the ends of the axes as the picture before had them.
+    """
+    now = local_ports(trace, at)
+    if now is None:
+        panels = Panels(look.theme(dark), grown(limits, s=1))
+        panels.lines([NO_CLIENT])
+        return panels.picture([], revision="ports", about="", sentence=NO_CLIENT)
+    return _Map(now, at, kept, limits, look.theme(dark)).picture()
 
 
 def port_map(trace: Trace, at: int | None = None) -> tuple[Picture, str, str]:
@@ -98,75 +111,224 @@ def port_map(trace: Trace, at: int | None = None) -> tuple[Picture, str, str]:
     The sentence says what is called and how many ports the call may take, the table what every kind of
     call would get.
     """
-    local = local_ports(trace, at)
-    return _draw(local, look.LIGHT, None), _words(local), _table(local)
+    drawn = draw_ports(trace, at=at)
+    return drawn, drawn.sentence, drawn.table
 
 
-def _draw(local: LocalPorts | None, colours: look.Theme, title: str | None) -> Picture:
-    captions, letters, hover = Text(), Text(), Line()
-    fills = {state: Line() for state in STYLES}
-    frames, may_frames = Line(), Line()
-    bottom = float(_HEAD)
+class _Occupancy(NamedTuple):
+    """How many ports a run used over time."""
+
+    ports: int
+    #: By group of states: (seconds, how many from then on); all have the same instants.
+    curves: dict[str, list[tuple[float, float]]]
+    #: When the run ended, and when the last TIME_WAIT that it left is over; seconds.
+    end_s: float
+    over_s: float
+
+    @property
+    def total(self) -> list[tuple[float, float]]:
+        """All states together."""
+        return [(at[0][0], sum(count for _, count in at)) for at in zip(*self.curves.values(), strict=True)]
+
+
+def _occupancy(local: LocalPorts) -> _Occupancy:
+    trace, curve = local.trace, occupancy(local.trace, local.host)
+    counts = [(trace.seconds(t), _grouped(states)) for t, states in curve]
+    curves = {state: [(t, float(some[state])) for t, some in counts] for state in STYLES if state != "FREE"}
+    end = trace.seconds(trace.end)
+    return _Occupancy(len(local.cells), curves, end, max(end, counts[-1][0]))
+
+
+def _facts(local: LocalPorts | None) -> list[Fact]:
     if local is None:
-        captions.add(0, 14, NO_CLIENT, "middle right", colours.ink)
-    else:
-        cells = local.cells
-        for y, text in zip((12, 34), _call_words(local), strict=True):
-            captions.add(0, y, f"<b>{escape(text, False)}</b>", "middle right", colours.ink)
-        bottom = _legend(cells, fills, frames, captions, colours)
-        grid = _grid(len(cells), bottom + 6)
-        verdicts = list(local.verdicts(local.attempt.ask))
-        pairs = list(zip(cells, verdicts, strict=True))
-        for number, first in enumerate(range(0, len(pairs), grid.each)):
-            some = pairs[first : first + grid.each]
-            box = grid.box(number)
-            _cell(box, some, fills, letters, colours)
-            is_open = any(verdict.ok for _, verdict in some)
-            (may_frames if is_open and grid.each == 1 else frames).add(rectangle(*box))
-            hover.x.append((box[0] + box[2]) / 2)
-            hover.y.append((box[1] + box[3]) / 2)
-            hover.hover.append(_hover(local, some))
-            bottom = box[3]
-        if grid.each > 1:
-            bottom += _LINE
-            text = f"a cell stands for {grid.each} ports, filled in proportion; its number: how many are held"
-            captions.add(0, bottom - 6, f"<i>{text}</i>", "middle right", colours.soft)
-    data = []
-    for state, style in STYLES.items():
-        colour = colours.of(style.mark)
-        area = filled(colour, 0.35, style.mark.pattern, size=9, ground=0.18)
-        data.append(fills[state].trace(f"state: {state}", line={"width": 0, "color": colour}, **area))
-    data += [
-        frames.trace("may not be taken", line={"color": colours.soft, "width": 1}),
-        may_frames.trace("may be taken", line={"color": colours.states["open"], "width": 3.5}),
-        hover.trace("ports", mode="markers", marker={"symbol": "square", "size": 26, "opacity": 0}),
-        letters.trace("letters", colours),
-        captions.trace("captions", colours),
+        return []
+    groups, answer = _groups(local.cells), local.answer()
+    tried = attempts(local.trace, local.host)
+    failed = (f"number {i} ({a.result})" for i, a in enumerate(tried, 1) if a.result.startswith("E"))
+    return [
+        Fact("{} ports", f"{len(local.cells):,}"),
+        Fact("{} of them in TIME_WAIT", f"{groups['TIME_WAIT']:,}"),
+        Fact("{} in another state", f"{len(local.cells) - groups['FREE'] - groups['TIME_WAIT']:,}"),
+        Fact("the last call may take {}", f"{answer.may:,}"),
+        Fact("the first call that fails: {}", next(failed, "none")),
     ]
-    layout = look.layout(colours, bottom + 8, title) | {
-        "uirevision": "ports",
-        "dragmode": False,
-        "hoverdistance": 30,
-        "xaxis": look.axis(range=[-2, _WIDE + 2], fixedrange=True),
-        "yaxis": look.axis(range=[bottom + 8, 0], fixedrange=True),
-    }
-    return Picture(data, layout)
 
 
-def _words(local: LocalPorts | None) -> str:
-    if local is None:
-        return NO_CLIENT
-    groups = _groups(local.cells)
-    states = ", ".join(f"{count:,} {STYLES[state].word}" for state, count in _in_order(groups))
+class _Map:
+    """One picture while it is drawn."""
+
+    def __init__(
+        self, now: LocalPorts, at: int | None, kept: Sequence[Trace], limits: Limits | None,
+        colours: look.Theme,
+    ) -> None:  # fmt: skip
+        pairs = [(each, other) for each in reversed(kept) if (other := local_ports(each))]
+        self.now, self.beside, self.colours = now, [other for _, other in pairs], colours
+        self.used = [_occupancy(local) for local in (now, *self.beside)]
+        most = max((count for used in self.used for _, count in used.total), default=0)
+        ceiling = max(used.ports for used in self.used)
+        waits = any(count for used in self.used for _, count in used.curves["TIME_WAIT"])
+        first, last = now.cells[0].port, now.cells[-1].port
+        self.limits = grown(
+            limits,
+            s=axis_end(max(used.over_s for used in self.used)),
+            _log=waits, _first=-first, _last=last, _ports=ceiling,
+            **{"ports in use": ceiling if most > _FAR * ceiling else 1.2 * most or 1},
+        )  # fmt: skip
+        # Cells keep their places as long as there is one for each port.
+        self.first, self.last = round(-self.limits["_first"]), round(self.limits["_last"])
+        if len(now.cells) <= MOST_CELLS < self.last - self.first + 1 or len(now.cells) > MOST_CELLS:
+            self.first, self.last = first, last
+        self.panels = Panels(colours, self.limits, log=bool(self.limits["_log"]))
+        self.panels.keep(now.trace, [each for each, _ in reversed(pairs)], self._facts_of(at))
+        self.data: list[dict[str, Any]] = []
+
+    def _facts_of(self, at: int | None) -> Callable[[Trace], list[Fact]]:
+        return lambda trace: _facts(self.now if trace is self.now.trace else local_ports(trace))
+
+    def picture(self) -> Picture:
+        """From the top down: the call, the cells, kept runs, the ports in use over time."""
+        panels = self.panels
+        panels.lines([f"<b>{escape(text, False)}</b>" for text in _call_words(self.now)])
+        groups = _groups(self.now.cells)
+        marks: dict[str, MarkStyle | None] = {
+            f"{STYLES[state].letter}  {STYLES[state].word}: {count:,}".strip(): STYLES[state].mark
+            if state != "FREE" else None
+            for state, count in _in_order(groups)
+        }  # fmt: skip
+        if any(map(_by_bind, self.now.cells)):
+            marks[f"{BY_BIND} taken by bind(): every connect() passes it over"] = None
+        together = len(self.now.cells) > MOST_CELLS
+        marks["✗ the call may take none of them" if together else "✓ the call may take it"] = None
+        self.data += panels.legend(marks)
+        cells = self._cells()
+        self._kept_bars()
+        self._over_time()
+        drawn = panels.picture(
+            self.data, revision="ports", about="time since the first segment", left=84,
+            sentence=_words(self.now), table=_table(self.now),
+        )  # fmt: skip
+        drawn.layout["xaxis2"] = look.axis(range=[-2, _WIDE + 2], fixedrange=True, anchor=cells)
+        drawn.layout.update(dragmode=False, hoverdistance=30)
+        return drawn
+
+    def _cells(self) -> str:
+        letters, hover, frames, may_frames, outside = Text(), Line(), Line(), Line(), Line()
+        fills = {state: Line() for state in STYLES}
+        grid = _grid(self.last - self.first + 1)
+        pairs = list(zip(self.now.cells, self.now.verdicts(self.now.attempt.ask), strict=True))
+        first = self.now.cells[0].port - self.first
+        for number in range(-(-(self.last - self.first + 1) // grid.each)):
+            if some := pairs[max(number * grid.each - first, 0) : max((number + 1) * grid.each - first, 0)]:
+                box = grid.box(number)
+                _cell(box, some, fills, letters, self.colours)
+                is_open = any(verdict.ok for _, verdict in some)
+                (may_frames if is_open and grid.each == 1 else frames).add(rectangle(*box))
+                hover.x.append((box[0] + box[2]) / 2)
+                hover.y.append((box[1] + box[3]) / 2)
+                hover.hover.append(_hover(self.now, some))
+            else:
+                outside.add(rectangle(*grid.box(number)), "not in the range")
+        bottom = grid.box(self.last - self.first if grid.each == 1 else number)[3]
+        axis = self.panels.panel(bottom, above=6, range=[bottom, 0], showgrid=False, tickvals=[], anchor="x2")
+        if grid.each > 1:
+            text = f"a cell stands for {grid.each} ports, filled in proportion; its number: how many are held"
+            self.panels.lines([f"<i>{text}</i>"], self.colours.soft)
+        thin = {"color": self.colours.soft, "width": 1}
+        own = {"xaxis": "x2", "yaxis": axis}
+        for state, style in STYLES.items():
+            drawn = fills[state].trace(f"state: {state}", line={"width": 0})
+            self.data.append(drawn | self.panels.fill(style.mark) | own)
+        self.data += [
+            frames.trace("may not be taken", line=thin) | own,
+            may_frames.trace("may be taken", line={"color": self.colours.states["open"], "width": 3.5}) | own,
+            outside.trace("not in the range", line=thin | {"dash": "dot"}) | own,
+            hover.trace("ports", mode="markers", marker={"symbol": "square", "size": 26, "opacity": 0}) | own,
+            letters.trace("letters", self.colours) | own,
+        ]
+        return axis
+
+    def _kept_bars(self) -> None:
+        """A bar for each kept run when its last call wanted a port: as wide as it has ports, in grey."""
+        if not self.beside:
+            return
+        count, signs = len(self.beside), [f"{sign} kept" for _, sign in KEPT]
+        axis = self.panels.panel(
+            26 * count, above=8, range=[count, 0], showgrid=False, anchor="x2",
+            tickvals=[n + 0.5 for n in range(count)], ticktext=signs[:count],
+        )  # fmt: skip
+        fills, words = {state: Line() for state in STYLES}, Text()
+        unit = _WIDE / self.limits["_ports"]
+        for n, local in enumerate(self.beside):
+            x = 0.0
+            for state, held in sorted(_in_order(_groups(local.cells)), key=lambda each: each[0] == "FREE"):
+                fills[state].add(rectangle(x, n + 0.1, x + held * unit, n + 0.9))
+                x += held * unit
+            said = f" {_states(local)}; {_call_words(local)[1]}"
+            words.add(0, n + 0.5, escape(said, False), "middle right", self.colours.soft)
+        own = {"xaxis": "x2", "yaxis": axis}
+        for state, style in STYLES.items():
+            grey = filled(self.colours.soft, 0.2 if state != "FREE" else 0, style.mark.pattern, ground=0.06)
+            line = {"color": self.colours.soft, "width": 1.2, "dash": "dash"}
+            self.data.append(fills[state].trace(f"kept state: {state}", line=line, **grey) | own)
+        self.data.append(words.trace("kept ports", self.colours) | own)
+
+    def _over_time(self) -> None:
+        """Ports in use by state, up to the number that there are; TIME_WAIT to its end after the run."""
+        now, panels, top = self.used[0], self.panels, self.limits["ports in use"]
+        heading = "<b>ports in use</b> over time"
+        if now.over_s > now.end_s:
+            heading += "; right of the dotted line the run is over, and TIME_WAIT runs on"
+        ticks = [now.ports] if now.ports <= top else [top]
+        axis = panels.panel(
+            _OVER_TIME, heading, range=[0, 1.16 * top], tickvals=[0, *ticks],
+            ticktext=["0", *(plural(round(each), "port") for each in ticks)],
+        )  # fmt: skip
+        curves = {STYLES[state].word: curve for state, curve in now.curves.items()}
+        marks = {style.word: style.mark for style in STYLES.values()}
+        self.data += panels.stack(curves, marks, now.over_s, axis, "ports")
+        ceiling, moments = Line(), Line()
+        if now.ports <= top:
+            ceiling.add([(0, now.ports), (panels.end, now.ports)], f"{now.ports:,} ports: there are no more")
+        else:
+            text = f"the ceiling, {now.ports:,} ports, is far above"
+            panels.text(axis, 0, 1.16 * top, text, "bottom right", self.colours.soft)
+        dashed = {"color": self.colours.ink, "width": 2, "dash": "dash"}
+        self.data.append(ceiling.trace("ceiling", line=dashed, yaxis=axis))
+        for n, used in enumerate(self.used[1:]):
+            self.data.append(panels.kept(n, "ports in use", used.total, used.over_s, axis))
+            if used.ports != now.ports and used.ports <= 1.16 * top:
+                limit = [(0.0, float(used.ports))]
+                self.data.append(panels.kept(n, "ceiling", limit, self.limits["s"], axis))
+        seconds = self.now.trace.seconds
+        moments.add([(x := panels.x(seconds(self.now.now)), 0), (x, 1.16 * top)], "the cells above")
+        if now.over_s > now.end_s:
+            moments.add([(x := panels.x(now.end_s), 0), (x, 1.16 * top)], "the run ends")
+        dots = {"color": self.colours.cursor, "width": 1.6, "dash": "dot"}
+        self.data.append(moments.trace("moments", line=dots, yaxis=axis))
+        failed = [a for a in attempts(self.now.trace, self.now.host) if a.result.startswith("E")]
+        self.data.append(
+            {
+                "type": "scatter", "mode": "markers", "name": "refused", "yaxis": axis,
+                "x": [panels.x(seconds(each.began)) for each in failed],
+                "y": [1.08 * min(now.ports, top)] * len(failed),
+                "hovertext": [f"{each.call}: {each.result}" for each in failed], "hoverinfo": "text",
+                "marker": {"symbol": "x", "size": 11, "color": self.colours.error},
+            }
+        )  # fmt: skip
+
+
+def _words(local: LocalPorts) -> str:
     left = [cell.left for cell in local.cells if cell.left is not None]
     ends = f" The first TIME_WAIT ends in {duration(max(min(left), 0))}." if left else ""
-    when = duration(local.now - local.trace.start)
-    return f"At {when}: {' '.join(_call_words(local))}. Local ports: {states}.{ends} {local.answer().says}"
+    call = f"At {duration(local.now - local.trace.start)}: {' '.join(_call_words(local))}."
+    return f"{call} Local ports: {_states(local)}.{ends} {local.answer().says}"
 
 
-def _table(local: LocalPorts | None) -> str:
-    if local is None:
-        return ""
+def _states(local: LocalPorts) -> str:
+    return ", ".join(f"{count:,} {STYLES[state].word}" for state, count in _in_order(_groups(local.cells)))
+
+
+def _table(local: LocalPorts) -> str:
     rows = [
         (
             each.call,
@@ -200,8 +362,12 @@ def _group(state: str) -> str:
 
 
 def _groups(cells: Iterable[PortUse]) -> Counter[str]:
+    return _grouped(Counter(map(attrgetter("state"), cells)))
+
+
+def _grouped(states: Mapping[str, int]) -> Counter[str]:
     groups: Counter[str] = Counter()
-    for state, count in Counter(map(attrgetter("state"), cells)).items():
+    for state, count in states.items():
         groups[_group(state)] += count
     return groups
 
@@ -210,13 +376,13 @@ def _in_order(groups: Counter[str]) -> Iterator[tuple[str, int]]:
     return ((state, groups[state]) for state in STYLES if groups[state])
 
 
-def _grid(count: int, top: float) -> _Grid:
+def _grid(count: int) -> _Grid:
     if count <= 6:
-        return _Grid(max(count, 3), 92, 1, top)
+        return _Grid(max(count, 3), 92, 1)
     if count <= MOST_CELLS:
-        return _Grid(10, 50, 1, top)
+        return _Grid(10, 50, 1)
     each = next(n for n in (10, 20, 50, 100, 200, 500) if -(-count // n) <= _MOST_BINS)
-    return _Grid(20, _BIN, each, top)
+    return _Grid(20, _BIN, each)
 
 
 def _cell(
@@ -289,29 +455,3 @@ def _hover(local: LocalPorts, some: list[tuple[PortUse, Verdict]]) -> str:
 
 def _joined(lines: list[str], says: str) -> str:
     return "<br>".join([*lines, *(escape(line, False) for line in textwrap.wrap(says, 70))])
-
-
-def _legend(
-    cells: list[PortUse], fills: dict[str, Line], frames: Line, captions: Text, colours: look.Theme
-) -> float:
-    """A swatch, a letter and a word for every state in the map; returns the y below it."""
-    groups = _groups(cells)
-    items = [
-        (state, f"{STYLES[state].letter}  {STYLES[state].word}: {count:,}".strip())
-        for state, count in _in_order(groups)
-    ]
-    if any(map(_by_bind, cells)):
-        items.append(("", f"{BY_BIND} taken by bind(): every connect() passes it over"))
-    together = len(cells) > MOST_CELLS
-    items.append(("", "✗ the call may take none of them" if together else "✓ the call may take it"))
-    x, y = 0.0, float(_HEAD)
-    for state, text in items:
-        wide = (len(text) * look.CHARACTER + 40) * _WIDE / _NARROW
-        if x and x + wide > _WIDE:
-            x, y = 0.0, y + _LINE
-        if state in fills:
-            fills[state].add(rectangle(x + 2, y, x + 20, y + 14))
-            frames.add(rectangle(x + 2, y, x + 20, y + 14))
-        captions.add(x + (26 if state in fills else 2), y + 7, text, "middle right", colours.ink)
-        x += wide
-    return y + _LINE

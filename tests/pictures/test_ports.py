@@ -1,15 +1,17 @@
 """The port map: cells, letters, patterns and words, for six ports and for 28,232."""
 
 import re
+from collections import Counter
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 import pytest
 
-from pictures.drawn import named
+from pictures.drawn import named, plain, plotly_accepts
 from tcplab import BindOrConnect, PortRange, TimeWait, explore, picture, recording, run
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
+from tcplab.pictures.panels import growth
+from tcplab.pictures.port_table import local_ports, occupancy
 from tcplab.pictures.ports import (
     BY_BIND,
     MOST_CELLS,
@@ -29,7 +31,9 @@ def letters(drawn):
 
 
 def captions(drawn):
-    return " | ".join(re.sub("<[^>]+>", "", text) for text in named(drawn, "captions")["text"])
+    """All texts but those of the cells."""
+    named_so = [trace for trace in drawn.data if trace["name"].startswith(("captions", "kept ports"))]
+    return " | ".join(plain(text) for trace in named_so for text in trace["text"])
 
 
 def boxes(drawn, name):
@@ -46,8 +50,8 @@ def ports_words(*of):
 @pytest.mark.parametrize("ports_there", [1, 2, 6, 7, 60, 100])
 def test_every_port_has_a_cell_with_its_number_state_and_seconds(ports_there, dark):
     trace = run(TimeWait(ports=ports_there))
-    drawn = draw_ports(trace, dark=dark)
-    go.Figure(drawn.figure().to_dict())  # plotly validates it
+    drawn = draw_ports(trace, dark=dark, kept=[run(TimeWait(ports=3))])
+    assert plotly_accepts(drawn)
     said = letters(drawn)
     even = ports_there if ports_there in (1, 7) or ports_there % 2 == 0 else ports_there - 1
     assert len(said) == ports_there and even
@@ -55,7 +59,7 @@ def test_every_port_has_a_cell_with_its_number_state_and_seconds(ports_there, da
         assert str(port) in text and "✗" in text
         if ports_there != 7 or port < 60007:
             assert re.search(r"(TIME_WAIT|T) +59\.\d s", text), text
-    assert boxes(drawn, "state: TIME_WAIT") == 1 + (ports_there if ports_there != 7 else 6)
+    assert boxes(drawn, "state: TIME_WAIT") == (ports_there if ports_there != 7 else 6)
 
 
 def test_what_may_be_taken_stands_in_a_thick_frame_with_a_mark():
@@ -107,9 +111,9 @@ def test_a_wide_range_is_put_together_and_says_so():
     area = 0.0
     for state in ("FREE", "ESTABLISHED", "SYN_SENT"):
         x, y = (named(drawn, f"state: {state}")[axis] for axis in "xy")
-        rectangles = [(x[i], y[i], x[i + 2], y[i + 2]) for i in range(0, len(x), 6)][1:]
+        rectangles = [(x[i], y[i], x[i + 2], y[i + 2]) for i in range(0, len(x), 6)]
         area += sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in rectangles)
-    assert area == pytest.approx(283 * (960 / 20 - 4) * (30 - 4), rel=0.01)
+    assert area == pytest.approx(283 * (960 / 20 - 4) * (26 - 4), rel=0.01)
 
 
 def test_a_bin_that_is_full_for_the_call_has_a_cross():
@@ -150,7 +154,8 @@ def test_the_table_asks_every_kind_of_call():
 
 def test_a_trace_without_a_client_says_so():
     trace = Trace("nothing", "model")
-    assert NO_CLIENT in captions(draw_ports(trace)) and port_map(trace)[1:] == (NO_CLIENT, "")
+    assert NO_CLIENT in captions(draw_ports(trace, kept=[run(PortRange())]))
+    assert port_map(trace)[1:] == (NO_CLIENT, "")
 
 
 def test_it_draws_recordings_too_and_a_notebook_gets_it_by_its_name():
@@ -177,13 +182,10 @@ def test_in_the_explorer_the_map_follows_the_moment():
     assert "what each call would get" in html and "client calls connect(10.0.0.2:5432)" in html
     explorer.look_at(0.3)
     assert "will call" in shown_in(explorer) and "✗ 0 of 6" in shown_in(explorer)
-    explorer.picture.slider.slider.value = 0
+    explorer.picture.slider.value = 0
     assert explorer.cursor.t == explorer.trace.start
     assert "✓ 6 of 6" in shown_in(explorer), "at the beginning all ports are free"
-    (choice,) = [
-        each for each in everything_in(explorer.picture.widget) if isinstance(each, widgets.ToggleButtons)
-    ]
-    choice.value = "ladder"
+    explorer.picture.choice.value = "Ladder"
     assert explorer.picture.slider.layout.display == "none"
 
 
@@ -192,3 +194,71 @@ def test_seconds_left_are_those_of_the_moment():
     early, late = (letters(draw_ports(trace, at=trace.start + n * SECOND)) for n in (5, 25))
     left = [float(re.search(r"([\d.]+) s left", text)[1]) for text in (early[0], late[0])]
     assert 54.9 < left[0] < 55.3 and left[0] - left[1] == pytest.approx(20, abs=0.11)
+
+
+# -- over time, and beside another run ---------------------------------------------------------------
+
+
+def test_ports_in_use_are_those_of_the_map_at_every_moment():
+    for trace in (run(PortRange()), run(TimeWait(wait_s=61)), run(BindOrConnect(held_by="bind0"))):
+        curve = occupancy(trace, "client")
+        for t in range(trace.start + 1, trace.end, (trace.end - trace.start) // 40 or 1):
+            cells = local_ports(trace, t).cells
+            held = Counter(cell.state for cell in cells if cell.state not in ("FREE", "BOUND"))
+            assert {s: n for s, n in [c for at, c in curve if at <= t][-1].items() if s != "BOUND"} == held, t
+
+
+def test_time_wait_runs_on_after_the_run():
+    trace = run(TimeWait())
+    drawn = draw_ports(trace)
+    waits = named(drawn, "TIME_WAIT")
+    assert max(waits["y"]) == 6 and waits["y"][-1] == 0, "all are over at last"
+    *_, (over, states) = occupancy(trace, "client")
+    assert trace.end < over and (over - trace.start) / SECOND == pytest.approx(60.058) and not states
+    assert drawn.limits["s"] == 60 and "TIME_WAIT runs on" in captions(drawn)
+    assert "runs on" not in captions(draw_ports(run(PortRange())))
+
+
+def test_the_ceiling_and_the_refused_call_are_where_they_belong():
+    drawn = draw_ports(run(PortRange()))
+    assert set(named(drawn, "ceiling")["y"]) == {6, None} and max(named(drawn, "ESTABLISHED")["y"]) == 6
+    refused = named(drawn, "refused")
+    assert refused["hovertext"] == ["connect(10.0.0.2:5432): EADDRNOTAVAIL"]
+    assert refused["x"] == pytest.approx([0.018])
+    assert not named(draw_ports(run(PortRange(connects=3))), "refused")["x"]
+    assert "far above" in captions(draw_ports(run(WIDE))) and not named(draw_ports(run(WIDE)), "ceiling")["x"]
+
+
+def test_a_kept_range_is_drawn_beside_the_present_one_and_the_difference_said():
+    now, kept = run(PortRange()), run(PortRange(last_port=60012))
+    drawn = draw_ports(now, kept=[kept])
+    assert drawn.compared == (
+        "6 ports instead of 12, the last call may take 0 instead of 6, "
+        "the first call that fails: number 7 (EADDRNOTAVAIL) instead of none"
+    )
+    said = captions(drawn)
+    assert "╌╌ kept: last local port 60012" in said
+    assert "6 free, 6 ESTABLISHED; ✓ 6 of 12 ports may be taken" in said
+    assert max(named(drawn, "kept 1: ports in use")["y"]) == 7
+    assert set(named(drawn, "kept 1: ceiling")["y"]) == {12}
+    again = draw_ports(now, kept=[kept, now])
+    assert "the same as before" in again.compared.lower() and again.compared.startswith("The same")
+
+
+def test_cells_keep_their_places_and_axes_never_shrink():
+    wide, narrow = run(PortRange(first_port=60000, last_port=60012)), run(PortRange())
+    first = draw_ports(wide)
+    second = draw_ports(narrow, limits=first.limits)
+    assert second.limits == first.limits
+    assert boxes(second, "not in the range") == 7 and len(letters(second)) == 6
+    places = [
+        dict(zip(letters(drawn), named(drawn, "letters")["x"], strict=True)) for drawn in (first, second)
+    ]
+    assert [places[0][port] for port in places[0] if "60003" in port] == [
+        places[1][port] for port in places[1] if "60003" in port
+    ]
+    assert growth(first.limits, draw_ports(narrow).limits) == "axis: 13 ports in use, was 6 ports in use"
+    waits = draw_ports(run(TimeWait()), limits=first.limits)
+    after = draw_ports(narrow, limits=waits.limits)
+    assert after.layout["xaxis"]["tickvals"] == waits.layout["xaxis"]["tickvals"], "the clock stays shortened"
+    assert len(letters(draw_ports(narrow, limits=draw_ports(run(WIDE)).limits))) == 6
