@@ -115,6 +115,7 @@ LOOKS = {
     "waits": Look("probe", 0.16, "/", "probe", "soft", words="waits in a call", explained=True),
     "works": Look("probe", 0.50, outline="soft", words="works", explained=True),
     "idle": Look("soft", 0.12, outline="soft", words="idle"),
+    "reads": Look("probe", 0.16, outline="soft", words="reads"),
     "unaware": Look(outline="soft", dash="4 3", words="has not noticed", explained=True),
     "error": Look("error", 0.14, outline="error", words="has the error"),
     "known": Look("open", 0.75, words="knows the connection"),
