@@ -210,7 +210,8 @@ class _Reading:
         starts = [min(max(self.s(act.t), 0.0), self.end) for act in acts] + [self.end]
         stays = list(zip(acts, pairwise(starts), strict=True))
         spans = [Span(0.0, starts[0], "idle", ("idle",))]
-        spans += [Span(a, b, act.kind, act.words) for act, (a, b) in stays]
+        # Between two reads a program is idle.
+        spans += [Span(a, b, "idle" if act.kind == "reads" else act.kind, act.words) for act, (a, b) in stays]
         alone = merged((s.from_s, s.to_s, "") for each in sockets for s in each if s.kind == "one_side")
         spans = paint(spans, alone, _unaware)
         spans = paint(spans, self._errors(calls, starts), lambda span, words: ("error", (words,)))

@@ -114,7 +114,7 @@ TURNS = {
 
 SPANS = {
     "state", "one_side", "window_closed", "gone", "closed", "waits", "works", "idle", "unaware", "error",
-    "locks", "known", "forgotten", "timer", "level", "reads",
+    "locks", "known", "forgotten", "timer", "level",
 }  # fmt: skip
 
 
