@@ -94,10 +94,11 @@ class Shell(Displayed, Quiet, widgets.VBox):
         self._style.close()
         return self
 
-    def say(self, sentence: str, *, wrong: bool = False, notes: Iterable[str] = ()) -> None:
-        """Show this sentence, and below it what a reader must know with it."""
+    def say(self, sentence: str, *, wrong: bool = False, notes: Iterable[str] = (), aside: str = "") -> None:
+        """Show this sentence, after it what has changed beside it, and below it what a reader must know."""
         self.sentence, self.error = sentence, sentence if wrong else None
-        lines = [paragraph(f"✗ {sentence}" if wrong else sentence)]
+        said = f' <span class="tcplab-aside">{escape(aside)}</span>' if aside else ""
+        lines = [f"<p>{escape(f'✗ {sentence}' if wrong else sentence)}{said}</p>"]
         lines += [paragraph(note, "warning") for note in notes]
         self.status.value = status("".join(lines), wrong=wrong) if sentence else ""
 
@@ -145,6 +146,8 @@ class Panel(ABC):
     widget: Any
     #: It takes the whole run, however long; the others get the part that can be looked at.
     whole_run = False
+    #: It shows the instant that is picked.
+    follows_cursor = False
 
     @abstractmethod
     def refresh(self, experiment: Any, trace: Trace) -> None:
@@ -174,9 +177,9 @@ class Tabs(widgets.Tab):
         """Bring a page to the front."""
         self.selected_index = self.titles.index(title)
 
-    def renew(self) -> None:
-        """Forget what was filled; the page in front is filled at once."""
-        self._stale = set(self.titles)
+    def renew(self, *titles: str) -> None:
+        """Forget what was filled, of all pages or of some; the page in front is filled at once."""
+        self._stale |= set(titles or self.titles)
         self._fill_seen()
 
     def forget(self) -> None:
@@ -378,6 +381,7 @@ class Control(Quiet, ControlRow):
         value: Any,
         also: Iterable[Any],
         changed: Callable[[Any], None],
+        focused: Action = lambda: None,
         **place: str,
     ) -> None:
         self.knob = knob
@@ -391,6 +395,7 @@ class Control(Quiet, ControlRow):
         )  # fmt: skip
         self.show(value)
         self.react(self, changed)
+        self.on_msg(lambda widget, content, buffers: focused() if content == "focus" else None)
 
     def can_show(self, value: Any) -> bool:
         """Whether this row can show a value, even one that the knob refuses."""
@@ -408,6 +413,16 @@ class Control(Quiet, ControlRow):
                 self.steps = [*self.steps, value]
             self.value = value
         self.meaning = meaning(self.knob, value)
+
+    def neighbours(self, many: int) -> list[Any]:
+        """What one may turn it to next: of a slider `many` steps either way, the nearest first."""
+        if self.kind == "check":
+            return [not self.value]
+        if self.kind != "range":
+            return [step for step in self.steps if step != self.value]
+        at = self.steps.index(self.step)
+        places = (at + away * sign for away in range(1, many + 1) for sign in (1, -1))
+        return [self.steps[i] for i in places if 0 <= i < len(self.steps)]
 
     @property
     def step(self) -> Any:

@@ -7,13 +7,15 @@ can set them too:
     explorer.set(idle_s=60)
     print(explorer.sentence)
 
-Every change runs the model again and shows all of the new run. Parameters that can't be run leave no
-picture, only the sentence that says why. Below the sentence is a tab for each `Panel`, filled when it
-is seen; what Linux itself does has one of its own (`linux.py`).
+Every change runs the model again and shows all of the new run: sentence, timeline, and below them a tab for
+each `Panel`, filled when it is seen; what Linux itself does has one of its own (`linux.py`). Parameters that
+can't be run leave the last timeline, greyed, and the sentence that says why. Up to three runs can be kept
+and stay in the timeline beside the next one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from html import escape
@@ -24,38 +26,39 @@ import ipywidgets as widgets
 from tcplab.advice.settings import settings
 from tcplab.bench import run
 from tcplab.core.knobs import ParameterError, Parameters
-from tcplab.core.text import SECOND, download, paragraph, scrolled, to_paste
+from tcplab.core.text import SECOND, download, in_words, paragraph, scrolled, to_paste
 from tcplab.core.trace import Trace
 from tcplab.lesson.question import remember
 from tcplab.pictures import console, ladder, text
+from tcplab.pictures.lanes import Timeline
 from tcplab.pictures.port_table import wanted_at
 from tcplab.pictures.ports import port_map
 from tcplab.pictures.tables import study_tables, trace_table
 from tcplab.pictures.theme import Picture
+from tcplab.pictures.timeline import read_timeline
+from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets import base
 from tcplab.widgets.linux import LinuxPanel
 from tcplab.widgets.show import OF_ALL, PICTURES
+from tcplab.widgets.timeline import Ahead, Bar, Frame, LivingTimeline, offer
 
 #: What the list of presets says while the values are none of them.
 OWN = "your own values"
+#: So many runs are kept; then the oldest goes.
+MOST_KEPT = 3
 
 
 class Cursor:
-    """The instant that picture and console show."""
+    """The instant that timeline, picture and console show; `moved` is called when another one is picked."""
 
-    def __init__(self, guard: base.Guard) -> None:
-        self._guard = guard
+    def __init__(self, moved: base.Action) -> None:
+        self._moved = moved
         self.trace: Trace | None = None
         #: Every instant at which something happens, nanoseconds.
         self.instants: list[int] = []
         self.t = 0
         #: Whether the learner chose it: then the picture shows it, and the next run keeps its place.
         self.picked = False
-        self._on_move: list[base.Action] = []
-
-    def on_move(self, action: base.Action) -> None:
-        """Call `action` whenever another instant is picked."""
-        self._on_move.append(action)
 
     def restart(self, trace: Trace) -> None:
         """Another run: the event with the same number where one was picked, else its most telling one."""
@@ -69,8 +72,14 @@ class Cursor:
     def pick(self, t: int) -> None:
         """Show `t` (nanoseconds) from now on."""
         self.t, self.picked = t, True
-        for action in self._on_move:
-            self._guard(action)
+        self._moved()
+
+    def leave(self) -> None:
+        """No instant is picked any more."""
+        self.picked = False
+        if self.trace:
+            self.restart(self.trace)
+        self._moved()
 
 
 class CursorSlider(base.Quiet, base.ControlRow):
@@ -97,6 +106,7 @@ class PicturePanel(base.Panel):
 
     title = "Picture"
     whole_run = True
+    follows_cursor = True
 
     def __init__(self, pictures: tuple[str, ...], filename: str, cursor: Cursor, guard: base.Guard) -> None:
         self.cursor = cursor
@@ -117,7 +127,6 @@ class PicturePanel(base.Panel):
         self._sentence = ""
         self.choice.observe(lambda change: guard(self._draw), "value")
         self.figure.on_click(self._on_click)
-        cursor.on_move(self._draw)
 
     @property
     def picture(self) -> str:
@@ -190,21 +199,18 @@ class ConsolePanel(base.Panel):
     """What `ss` and `nstat` show on each host at the instant that is picked."""
 
     title = "Your console"
+    follows_cursor = True
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self._slider = CursorSlider(cursor)
         self._screens = widgets.HTML()
         self.widget = widgets.VBox([self._slider, self._screens])
-        cursor.on_move(self._show)
-
-    def refresh(self, experiment: Any, trace: Trace) -> None:
-        self._show()
 
     def empty(self) -> None:
         self._slider.meaning = self._screens.value = ""
 
-    def _show(self) -> None:
+    def refresh(self, experiment: Any, trace: Trace) -> None:
         if self.cursor.trace is not None:
             self._slider.show(self.cursor.trace, self.cursor.t)
             self._screens.value = console.screens_html(self.cursor.trace, self.cursor.t)
@@ -255,7 +261,7 @@ class Explorer(base.Shell):
     def __init__(self, experiment_class: Any, **initial: Any) -> None:
         from threading import RLock  # a front end and a cell may set values at the same time
 
-        super().__init__()
+        super().__init__("tcplab-turning")
         self._lock: AbstractContextManager[Any] = RLock()
         self.experiment_class = experiment_class
         self._knobs = experiment_class.knobs()
@@ -268,8 +274,17 @@ class Explorer(base.Shell):
         self.experiment: Any = None
         #: The row of each parameter.
         self.controls = {name: self._control(name, initial.get(name)) for name in self._knobs}
-        #: The instant that picture and console show.
-        self.cursor = Cursor(self.guard)
+        #: The instant that timeline, picture and console show.
+        self.cursor = Cursor(self._moved)
+        #: The first picture, with its bar.
+        self.timeline = LivingTimeline(str(self.model_id), self._pressed)
+        self.timeline.react(self.timeline, self._follow, "cursor")
+        self._ahead = Ahead(self.timeline, self._frame_ahead)
+        self._kept: list[tuple[Trace, Timeline]] = []
+        #: Which axis the learner chose, None: the story's own; and its end, which only grows.
+        self._log: bool | None = None
+        self._end_s = 0.0
+        self._growth = ""
         name, pictures = str(experiment_class.name), tuple(experiment_class.pictures)
         #: The panel of the first tab.
         self.picture = PicturePanel(pictures, name, self.cursor, self.guard)
@@ -290,7 +305,15 @@ class Explorer(base.Shell):
         self.panels = {panel.title: panel for panel in panels}
         pages = {title: panel.widget for title, panel in self.panels.items()}
         self.tabs = base.Tabs(pages, lambda title: self.guard(lambda: self._fill(title)))
-        self.build(self._head(), *self._rows(), self.status, self.tabs)
+        first, rest = self._rows()
+        #: The control whose neighbouring pictures are sent ahead: the one in hand.
+        self._hand = next(iter(first or rest))
+        grids = [
+            widgets.Box([self.controls[name] for name in names]).add_class("tcplab-controls")
+            for names in (first, rest)
+        ]
+        more = base.Fold(f"{len(rest)} more settings", grids[1]).add_class("tcplab-more")
+        self.build(self._head(), grids[0], self.status, self.timeline, more, self.tabs)
         self.set(**initial)
         #: What `reset` goes back to.
         self._initial = dict(self._values)
@@ -327,17 +350,20 @@ class Explorer(base.Shell):
     def use(self, preset: str) -> None:
         """Set all parameters as a preset has them; the list above the controls has their names."""
         if preset in self._presets:
+            self._end_s = 0.0
             self.set(**self._presets[preset])
         else:
             names = ", ".join(self._presets)
             self._update(f"{self.experiment_class.name} has no preset {preset!r}; it has {names}.")
 
     def reset(self) -> None:
-        """Back to the values that the explorer began with."""
+        """Back to the values that the explorer began with, and to its axis."""
+        self._end_s, self._log = 0.0, None
         self.set(**self._initial)
 
     def start_again(self) -> None:
-        """Reset, with the first tab in front. See `tcplab.lesson.start_again`."""
+        """Reset, nothing kept, the first tab in front. See `tcplab.lesson.start_again`."""
+        self._kept = []
         self.reset()
         self.tabs.selected_index = 0
 
@@ -349,6 +375,67 @@ class Explorer(base.Shell):
             self.cursor.pick(self.trace.start + round(seconds * SECOND))
             return console.console(self.trace, self.cursor.t)
 
+    # -- keeping and playing -----------------------------------------------------------------
+
+    @property
+    def kept(self) -> tuple[Trace, ...]:
+        """The runs that were kept, the newest last."""
+        return tuple(trace for trace, _ in self._kept)
+
+    @property
+    def compared(self) -> str:
+        """What differs from the newest kept run, in one sentence; empty where none is kept, or shown."""
+        picture = self.timeline.picture
+        return picture.compared if picture and self.trace else ""
+
+    def keep(self) -> None:
+        """Keep this run: it stays in the timeline, in grey. Up to three; the oldest goes."""
+        with self._lock:
+            if self.trace and self.timeline.picture and self.trace not in self.kept:
+                self._kept = [*self._kept, (self.trace, self.timeline.picture.now)][-MOST_KEPT:]
+                self._redraw()
+
+    def forget(self) -> None:
+        """Forget the kept runs, and how long the axis was for them."""
+        with self._lock:
+            self._kept, self._end_s = [], 0.0
+            self._redraw()
+
+    def play(self) -> None:
+        """Play the run in the page: one cursor through the timeline, and the tab in front follows it."""
+        self.timeline.play()
+
+    def _pressed(self, what: str) -> None:
+        """A button of the timeline's bar."""
+        if what in ("linear", "log"):
+            with self._lock:
+                self._log = what == "log"
+                self._redraw()
+        else:
+            {"keep": self.keep, "forget": self.forget}[what]()
+
+    def _follow(self, seconds: float) -> None:
+        """The page's cursor has moved."""
+        with self._lock:
+            if self.trace is None:
+                return
+            if seconds < 0:
+                self.cursor.leave()
+            else:
+                with self.timeline.quietly():
+                    self.cursor.pick(self.trace.watching_since + round(seconds * SECOND))
+
+    def _moved(self) -> None:
+        """Another instant is picked: show it wherever an instant is shown."""
+        self.tabs.renew(*(title for title, panel in self.panels.items() if panel.follows_cursor))
+        self._show_cursor()
+
+    def _show_cursor(self) -> None:
+        if self.trace and not self.timeline._quiet:
+            with self.timeline.quietly():
+                since = (self.cursor.t - self.trace.watching_since) / SECOND
+                self.timeline.cursor = max(since, 0.0) if self.cursor.picked else -1.0
+
     # -- building ----------------------------------------------------------------------------
 
     def _control(self, name: str, initial: Any) -> base.Control:
@@ -357,7 +444,8 @@ class Explorer(base.Shell):
             self._knobs[name],
             self._defaults[name],
             [initial, *presets],
-            lambda value: self.set(**{name: value}),
+            lambda value: self._turn(name, value),
+            lambda: self._take_in_hand(name),
             group=str(self.model_id),
             name=name,
         )
@@ -370,15 +458,10 @@ class Explorer(base.Shell):
         reset = base.button("Reset", "undo", self.reset, "Back to the values it began with.")
         return base.in_row(title, *([self._preset] if self._presets else []), reset)
 
-    def _rows(self) -> list[widgets.Widget]:
-        """The controls, the less important ones folded away."""
+    def _rows(self) -> tuple[list[str], list[str]]:
+        """The controls that are shown, and those that are folded away at first."""
         first = [name for name in self.experiment_class.controls if name in self.controls]
-        rest = [name for name in self.controls if name not in first]
-        grids = [
-            widgets.Box([self.controls[name] for name in names]).add_class("tcplab-controls")
-            for names in (first, rest)
-        ]
-        return [grids[0], base.Fold(f"{len(rest)} more settings", grids[1]).add_class("tcplab-more")]
+        return first, [name for name in self.controls if name not in first]
 
     # -- showing -----------------------------------------------------------------------------
 
@@ -390,13 +473,26 @@ class Explorer(base.Shell):
             value = self._knobs[name].check(name, value)
         except ParameterError as error:
             if not self.controls[name].can_show(value):
-                return str(error)
+                return self._in_its_own_words(str(error))
         self._values[name] = value
         return ""
+
+    def _turn(self, name: str, value: Any) -> None:
+        """The learner has turned a control."""
+        self._hand = name
+        self.set(**{name: value})
+
+    def _take_in_hand(self, name: str) -> None:
+        """The learner is at a control: it may be turned next."""
+        with self._lock:
+            if name != self._hand:
+                self._hand = name
+                self._look_ahead()
 
     def _update(self, wrong: str | None) -> None:
         """Run the model with the values that are set, and show all of it, or why not."""
         with self._lock:
+            self._ahead.stop()
             self.error = None
             if wrong is None:
                 self.guard(self._run)
@@ -406,7 +502,8 @@ class Explorer(base.Shell):
             if self.error is None:
                 self.tabs.renew()
             if self.error is None:  # nor has the picture failed
-                self.say(self.sentence, notes=[f"⚠ {warning}" for warning in self.warnings])
+                self._say_run()
+                self._look_ahead()
 
     def _run(self) -> None:
         experiment = self.experiment_class.from_values(self._values)
@@ -415,7 +512,61 @@ class Explorer(base.Shell):
         self.sentence = experiment.sentence(trace)
         self._whole, self._excerpt = trace, text.excerpt(trace)
         self.cursor.restart(self._excerpt)
+        self._draw(read_timeline(trace))
         self.experiment, self.trace = experiment, trace
+        self._show_cursor()
+
+    def _say_run(self) -> None:
+        self.say(
+            self.sentence,
+            notes=[f"⚠ {warning}" for warning in self.warnings],
+            aside=" ".join(f"{each}." for each in (self.compared, self._growth) if each),
+        )
+
+    def _draw(self, now: Timeline) -> None:
+        """Show this run, on an axis that is no shorter than before."""
+        if not now.lanes:
+            self.timeline.clear()
+            return
+        frame, before = self._frame(now, self._values), self._end_s
+        self._end_s, grown = frame.end_s, 0 < before < frame.end_s
+        self._growth = f"axis: {in_words(frame.end_s)}, was {in_words(before)}" if grown else ""
+        self.timeline.show(frame)
+
+    def _redraw(self) -> None:
+        """Another axis or other kept runs beside the same run."""
+        picture = self.timeline.picture
+        if picture and self.trace:
+            self._ahead.stop()
+            self._draw(picture.now)
+            self._say_run()
+            self._look_ahead()
+
+    def _frame(self, now: Timeline, values: Mapping[str, Any]) -> Frame:
+        picture = TimelinePicture(now, tuple(kept for _, kept in self._kept))
+        end_s = picture.end_s(self._end_s)
+        log = now.log if self._log is None else self._log
+        why_log = "" if log else offer(picture, end_s, self.timeline.width)
+        return Frame(picture, end_s, log, dict(values), Bar(len(self._kept), why_log))
+
+    def _frame_ahead(self, name: str, value: Any) -> Frame | None:
+        """The picture for one other value; None where there would be none."""
+        values = {**self._values, name: value}
+        try:
+            return self._frame(read_timeline(run(self.experiment_class.from_values(values))), values)
+        except Exception:  # the run itself will say why
+            return None
+
+    def _look_ahead(self) -> None:
+        """Have the pictures of the steps beside this one ready, for the control in hand."""
+        control, values = self.controls[self._hand], self._values
+        if not self.timeline.picture or control.kind == "number":
+            return
+        near = control.neighbours(Ahead.STEPS)
+        others = tuple((name, value) for name, value in values.items() if name != self._hand)
+        kept = tuple(id(trace) for trace, _ in self._kept)
+        key = (others, kept, self._end_s, self._log, self.timeline.width, self.timeline.dark)
+        self._ahead.plan(self._hand, near, key, values)
 
     def _show_values(self) -> None:
         with self.quietly():
@@ -428,6 +579,12 @@ class Explorer(base.Shell):
         panel = self.panels[title]
         panel.refresh(self.experiment, self._whole if panel.whole_run else self._excerpt)
 
+    def _in_its_own_words(self, why: str) -> str:
+        """A sentence about parameters with the controls' labels in place of their names."""
+        names = "|".join(sorted(self._knobs, key=len, reverse=True))
+        why = re.sub(rf"\b({names})\b", lambda found: f"“{self._knobs[found[0]].label}”", why)
+        return why.replace("= True", "= on").replace("= False", "= off")
+
     def say(self, sentence: str, **how: Any) -> None:
         super().say(sentence, **how)
         base.visible(self.tabs, self.error is None)
@@ -435,16 +592,18 @@ class Explorer(base.Shell):
     def refuse(self, why: str) -> None:
         self.trace = self.experiment = None
         self.tabs.forget()
+        self.timeline.grey(why, self._values)
         for panel in self.panels.values():
             panel.empty()
         super().refuse(why)
 
     def guard(self, action: base.Action, refuse: Callable[[str], None] | None = None) -> None:
         with self._lock:
-            super().guard(action, refuse)
+            super().guard(action, refuse or (lambda why: self.refuse(self._in_its_own_words(why))))
 
     def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.experiment_class.title)}</b></p>{self.status.value}"
+        title = f"<p><b>{escape(self.experiment_class.title)}</b></p>"
+        return f"{title}{self.status.value}{self.timeline._repr_html_() if self.trace else ''}"
 
     def __repr__(self) -> str:
         return "\n".join([self.sentence, *self.warnings])

@@ -125,6 +125,8 @@ export default {
     el.classList.toggle("wide", model.get("kind") === "buttons" && room > 260);
     el.append(title, line, help);
     el.addEventListener("keydown", keep);
+    // Pictures for what may be turned next are made before it is.
+    el.addEventListener("focusin", () => model.send("focus"));
 
     const show = () => {
       const idle = model.get("idle");

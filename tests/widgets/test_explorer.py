@@ -1,10 +1,12 @@
 """The explorer, driven without a browser: whatever is turned, all of it shows the same run."""
 
+import asyncio
 import base64
 import json
 import re
 import threading
 from dataclasses import dataclass
+from html import escape
 
 import ipywidgets as widgets
 import plotly.graph_objects as go
@@ -37,6 +39,7 @@ from tcplab.pictures.text import MOST, excerpt
 from tcplab.widgets.base import Fold
 from tcplab.widgets.explorer import OWN, UNTRIED, CursorSlider, Explorer, matrix
 from tcplab.widgets.show import OF_ALL, PICTURES
+from tcplab.widgets.timeline import LivingTimeline
 
 
 def presets_of(explorer):
@@ -138,7 +141,7 @@ def test_wrong_values_leave_a_sentence_and_no_picture_and_nothing_is_lost():
     explorer = explore(Keepalive, idle_s=60)
     box = explorer.controls["probes"]
     box.value = 500
-    assert explorer.sentence == "probes = 500 is out of range: 1 to 127."
+    assert explorer.sentence == "“keepalive: probes” = 500 is out of range: 1 to 127."
     assert explorer.values["idle_s"] == 60 and box.value == 500
     assert_all_agree(explorer)
     box.value = 5
@@ -149,14 +152,14 @@ def test_wrong_values_leave_a_sentence_and_no_picture_and_nothing_is_lost():
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
-        ({"idle_s": 99999}, "idle_s = 99999 is out of range: 0 (off) to 32767 s."),
-        ({"idle_s": "soon"}, "idle_s = 'soon' is not a number"),
-        ({"peer": "dead"}, "peer = 'dead' is not one of alive, offline, rebooted, moved."),
+        ({"idle_s": 99999}, "“keepalive: idle” = 99999 is out of range: 0 (off) to 32767 s."),
+        ({"idle_s": "soon"}, "“keepalive: idle” = 'soon' is not a number"),
+        ({"peer": "dead"}, "“the server” = 'dead' is not one of alive, offline, rebooted, moved."),
         ({"bogus": 1}, "keepalive has no parameter 'bogus'; it has idle_s"),
-        ({"linux": "9.9"}, "linux = '9.9'"),
-        ({"probes": 2.5}, "probes = 2.5 is not a whole number"),
-        ({"idle_s": float("nan")}, "idle_s = nan is not a number"),
-        ({"unacked": None}, "unacked = None is not a yes or no"),
+        ({"linux": "9.9"}, "“Linux version” = '9.9'"),
+        ({"probes": 2.5}, "“keepalive: probes” = 2.5 is not a whole number"),
+        ({"idle_s": float("nan")}, "“keepalive: idle” = nan is not a number"),
+        ({"unacked": None}, "“data in flight” = None is not a yes or no"),
     ],
 )
 def test_each_mistake_is_one_sentence_also_at_the_start(wrong, part):
@@ -173,7 +176,7 @@ def test_each_mistake_is_one_sentence_also_at_the_start(wrong, part):
 def test_parameters_that_are_wrong_together():
     explorer = explore(RstInWindow)
     explorer.set(at_sack_edge=True)
-    assert explorer.sentence.startswith("at_sack_edge = True needs sack_hole = True")
+    assert explorer.sentence.startswith("“at the SACK edge” = on needs “a hole” = on")
     assert_all_agree(explorer)
     explorer.set(sack_hole=True)
     assert explorer.error is None
@@ -487,7 +490,7 @@ def test_a_parameter_error_in_a_run_is_a_sentence(monkeypatch):
 
     monkeypatch.setattr(Keepalive, "sentence", refuse)
     explorer.set(idle_s=1)
-    assert explorer.sentence == "idle_s = 1 can't be run."
+    assert explorer.sentence == "“keepalive: idle” = 1 can't be run."
     monkeypatch.undo()
     explorer.set(idle_s=2)
     assert_all_agree(explorer)
@@ -574,3 +577,240 @@ def test_without_widgets_it_is_a_list():
         "by connect(); connect(): ok",
         "by connect(); bind(0): EADDRINUSE",
     ]
+
+
+# -- the timeline: keeping, comparing, its axis, its cursor ------------------------------------------
+
+
+def frame_of(explorer):
+    """What a page that is reloaded now would show above the tabs."""
+    return json.loads(explorer.timeline.get_state()["frame"] or "{}")
+
+
+@pytest.mark.parametrize("kind", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_every_experiment_begins_with_its_timeline(kind):
+    explorer = explore(kind)
+    frame = frame_of(explorer)
+    assert frame["svg"] == explorer.timeline.picture.svg(log=frame["axis"]["log"], end_s=frame["axis"]["end"])
+    assert frame["values"] == explorer.values and "grey" not in frame
+    assert frame["events"] and all(0 <= t <= frame["stop"] for t, _ in frame["events"])
+    assert escape(explorer.sentence) in frame["svg"]
+    for title, _, _, what in explorer.timeline.picture.now.rows():
+        assert escape(title) in frame["table"] and escape(what) in frame["table"]
+    assert len(explorer._repr_html_()) < 50_000 and frame["svg"] in explorer._repr_html_()
+
+
+def test_a_kept_run_stays_beside_the_next_one_with_the_difference_in_words():
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=6)
+    assert explorer.kept == () and explorer.compared == ""
+    first = explorer.trace
+    explorer.keep()
+    explorer.keep()
+    assert explorer.kept == (first,), "the same run is kept once"
+    explorer.set(probes=3)
+    picture = explorer.timeline.picture
+    assert [run.parameters["probes"] for run in picture.kept] == [6]
+    assert explorer.compared == picture.compared != ""
+    assert explorer.compared in explorer.status.value
+    assert frame_of(explorer)["bar"]["kept"] == 1
+
+
+def test_a_setting_that_does_nothing_is_said_to_do_nothing():
+    explorer = explore(Keepalive, idle_s=60)
+    explorer.keep()
+    explorer.set(seed=2)
+    assert explorer.compared == "the same as before: this knob does nothing here"
+
+
+def test_three_runs_are_kept_and_the_oldest_goes():
+    explorer = explore(Keepalive, idle_s=60, interval_s=10)
+    for probes in (2, 3, 4, 5):
+        explorer.set(probes=probes)
+        explorer.keep()
+    assert [trace.parameters["probes"] for trace in explorer.kept] == [3, 4, 5]
+    explorer.forget()
+    assert explorer.kept == () and frame_of(explorer)["bar"]["kept"] == 0
+
+
+def test_start_again_keeps_nothing():
+    explorer = explore(Keepalive, idle_s=60)
+    explorer.keep()
+    explorer.start_again()
+    assert explorer.kept == () and explorer.timeline.picture.kept == ()
+
+
+def test_the_axis_grows_and_says_so_and_shrinks_only_when_asked():
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=6)
+    short = frame_of(explorer)["axis"]["end"]
+    explorer.set(idle_s=10000)
+    long = frame_of(explorer)["axis"]["end"]
+    assert long == 3 * 3600 and "axis: 3 h, was 2 min." in explorer.status.value
+    explorer.set(idle_s=60)
+    assert frame_of(explorer)["axis"]["end"] == long and "axis:" not in explorer.status.value
+    explorer.reset()
+    assert frame_of(explorer)["axis"]["end"] == short
+    explorer.set(idle_s=10000)
+    explorer.use("redis-cli 15/5/3")
+    assert frame_of(explorer)["axis"]["end"] == 30
+    explorer.set(idle_s=10000)
+    explorer.set(idle_s=15)
+    explorer.forget()
+    assert frame_of(explorer)["axis"]["end"] == 30 and "was" not in explorer.status.value
+
+
+def press(explorer, what):
+    """A button of the bar, as the page tells it."""
+    explorer.timeline._handle_custom_msg({"press": what}, [])
+
+
+def test_the_bar_keeps_forgets_and_changes_the_scale():
+    explorer = explore(Keepalive, idle_s=60)
+    assert frame_of(explorer)["axis"]["log"] is False, "linear by default"
+    press(explorer, "log")
+    assert frame_of(explorer)["axis"]["log"] is True
+    explorer.set(probes=3)
+    assert frame_of(explorer)["axis"]["log"] is True
+    press(explorer, "keep")
+    assert len(explorer.kept) == 1
+    press(explorer, "forget")
+    assert explorer.kept == ()
+    press(explorer, "linear")
+    assert frame_of(explorer)["axis"]["log"] is False
+    assert frame_of(explore(HandshakeAndClose))["axis"]["log"] is True, "as the story asks"
+
+
+def test_out_of_range_greys_the_last_picture():
+    explorer = explore(Keepalive, idle_s=60)
+    before = frame_of(explorer)
+    explorer.set(probes=500)
+    frame = frame_of(explorer)
+    assert frame["svg"] == before["svg"] and frame["grey"] == explorer.sentence
+    assert frame["values"]["probes"] == 500 and explorer.compared == ""
+    explorer.keep()
+    assert explorer.kept == (), "nothing is shown that could be kept"
+    explorer.set(probes=9)
+    assert frame_of(explorer) == before
+
+
+def test_the_console_follows_the_cursor_of_the_page():
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=6)
+    panel = open_tab(explorer, "Your console")
+    explorer.timeline.cursor = 65.0  # as the page says while it plays
+    assert re.search(r"timer:\(keepalive,(4\.9\d*|5)sec,1\)", text_in(panel))
+    assert explorer.cursor.t == explorer.trace.watching_since + 65 * SECOND
+    explorer.timeline.cursor = -1.0
+    assert not explorer.cursor.picked
+
+
+def test_the_cursor_of_the_page_follows_console_and_ladder():
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=6)
+    open_tab(explorer, "Your console")
+    slider = slider_of_instants(explorer)
+    slider.value = slider.steps[-1]
+    since = (explorer.cursor.t - explorer.trace.watching_since) / SECOND
+    assert explorer.timeline.cursor == pytest.approx(since) and since > 60
+    explorer.set(probes=3)
+    assert explorer.timeline.cursor == pytest.approx(90, abs=0.1)
+
+
+def test_playing_is_asked_of_the_page(monkeypatch):
+    explorer = explore(Keepalive, idle_s=60)
+    sent = []
+    monkeypatch.setattr(explorer.timeline, "send", sent.append)
+    explorer.play()
+    assert sent == [{"play": True}]
+
+
+def test_another_width_or_theme_draws_it_again():
+    explorer = explore(Keepalive, idle_s=60)
+    explorer.timeline.width = 800
+    assert frame_of(explorer)["width"] == 800 and 'width="800"' in frame_of(explorer)["svg"]
+    light = frame_of(explorer)["colours"]["paper"]
+    explorer.timeline.dark = True
+    assert frame_of(explorer)["colours"]["paper"] != light
+
+
+# -- pictures that are sent ahead ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """Runs something inside an event loop, lets the loop be idle, and returns what was sent to the page."""
+    sent = []
+    monkeypatch.setattr(LivingTimeline, "send", lambda self, content: sent.append(content["ahead"]))
+
+    def run_it(*actions, rest=0.6):
+        async def story():
+            for action in actions:
+                action()
+            await asyncio.sleep(rest)
+
+        sent.clear()
+        asyncio.run(story())
+        return list(sent)
+
+    return run_it
+
+
+def test_pictures_of_the_neighbouring_steps_are_sent_ahead(idle):
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=6)
+
+    def turn():
+        explorer.controls["probes"].value = 7
+
+    begin, *frames = idle(turn)
+    assert begin == {"generation": begin["generation"]}, "what was sent before is forgotten"
+    assert sorted(each["value"] for each in frames) == [3, 4, 5, 6, 8, 9, 10, 11]
+    assert [each["value"] for each in frames][:2] == [8, 6], "the nearest come first"
+    for each in frames:
+        other = explore(Keepalive, idle_s=60, interval_s=10, probes=each["value"])
+        assert each["name"] == "probes" and each["generation"] == begin["generation"]
+        assert {**each["values"], "probes": each["value"]} == other.values == each["frame"]["values"]
+        wanted = other.timeline.picture.svg(log=False, end_s=each["frame"]["axis"]["end"])
+        assert each["frame"]["svg"] == wanted and "table" not in each["frame"]
+
+
+def test_what_was_sent_is_not_sent_again_while_only_this_control_moves(idle):
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=20)
+
+    def turn(value):
+        return lambda: setattr(explorer.controls["probes"], "value", value)
+
+    first = idle(turn(10))
+    more = idle(turn(9))
+    assert {each["generation"] for each in more} == {first[0]["generation"]}
+    assert [each["value"] for each in more] == [10, 5]
+
+
+@pytest.mark.parametrize("other", ["keep", "log", "set"])
+def test_another_setting_makes_the_pictures_of_before_invalid(idle, other):
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=10)
+    before = idle(lambda: setattr(explorer.controls["probes"], "value", 9))[0]["generation"]
+    changes = {
+        "keep": explorer.keep, "log": lambda: press(explorer, "log"), "set": lambda: explorer.set(idle_s=30)
+    }  # fmt: skip
+    begin, *frames = idle(changes[other])
+    assert begin["generation"] > before and frames
+    assert all(each["values"]["idle_s"] == explorer.values["idle_s"] for each in frames)
+
+
+def test_a_newer_turn_drops_what_was_planned(idle):
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=10)
+    turns = [lambda v=v: setattr(explorer.controls["idle_s"], "value", v) for v in (30, 45, 75)]
+    frames = [each for each in idle(*turns) if "frame" in each]
+    around = explorer.controls["idle_s"].neighbours(4)
+    assert [each["value"] for each in frames] == around
+
+
+def test_without_an_event_loop_nothing_is_made_ahead(monkeypatch):
+    sent = []
+    monkeypatch.setattr(LivingTimeline, "send", lambda self, content: sent.append(content))
+    explorer = explore(Keepalive, idle_s=60)
+    explorer.controls["probes"].value = 3
+    assert sent == []
+
+
+def test_the_control_that_gets_the_focus_is_prepared(idle):
+    explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=10)
+    frames = idle(lambda: explorer.controls["peer"]._handle_custom_msg("focus", []))
+    assert [each["value"] for each in frames[1:]] == ["alive", "rebooted", "moved"]
