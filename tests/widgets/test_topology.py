@@ -21,8 +21,7 @@ from tcplab.core.knobs import ParameterError
 from tcplab.route.firewall import EXPIRED
 from tcplab.widgets import topology as file
 from tcplab.widgets.topology import OWN as OWN_TOPOLOGY
-from tcplab.widgets.topology import topology
-from tcplab.widgets.topology_form import OWN, EnvironmentForm
+from tcplab.widgets.topology import OWN_BOX, EnvironmentForm, topology
 
 names = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), min_size=1, max_size=12).filter(
     str.isprintable
@@ -105,7 +104,7 @@ def test_every_field_that_is_typed_changes_the_environment():
     row = typed.legs[0].rows[0]
     row.fields["idle_s"].value = 400
     assert form.environment.legs[0].middleboxes[0].idle_s == 400
-    assert row.known.value == OWN
+    assert row.known.value == OWN_BOX
     row.known.value = "Azure Load Balancer"
     assert form.environment.legs[0].middleboxes[0] == known_middleboxes()["Azure Load Balancer"]
     typed.legs[1].add()
