@@ -40,7 +40,7 @@ from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets import base
 from tcplab.widgets.linux import LinuxPanel
 from tcplab.widgets.show import OF_ALL, PICTURES
-from tcplab.widgets.timeline import Ahead, Bar, Frame, LivingTimeline, offer
+from tcplab.widgets.timeline import Ahead, Bar, LivingTimeline, ShownFrame, offer
 
 #: What the list of presets says while the values are none of them.
 OWN = "your own values"
@@ -542,14 +542,14 @@ class Explorer(base.Shell):
             self._say_run()
             self._look_ahead()
 
-    def _frame(self, now: Timeline, values: Mapping[str, Any]) -> Frame:
+    def _frame(self, now: Timeline, values: Mapping[str, Any]) -> ShownFrame:
         picture = TimelinePicture(now, tuple(kept for _, kept in self._kept))
         end_s = picture.end_s(self._end_s)
         log = now.log if self._log is None else self._log
         why_log = "" if log else offer(picture, end_s, self.timeline.width)
-        return Frame(picture, end_s, log, dict(values), Bar(len(self._kept), why_log))
+        return ShownFrame(picture, end_s, log, dict(values), Bar(len(self._kept), why_log))
 
-    def _frame_ahead(self, name: str, value: Any) -> Frame | None:
+    def _frame_ahead(self, name: str, value: Any) -> ShownFrame | None:
         """The picture for one other value; None where there would be none."""
         values = {**self._values, name: value}
         try:

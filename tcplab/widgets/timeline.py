@@ -36,7 +36,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Frame:
+class ShownFrame:
     """A picture and how it is drawn; of an explorer with the values of all its controls."""
 
     picture: TimelinePicture
@@ -80,7 +80,7 @@ class LivingTimeline(Displayed, Quiet, anywidget.AnyWidget):
     def __init__(self, group: str = "", pressed: Callable[[str], Any] = lambda what: None) -> None:
         # The page needs it from the start: what belongs together there is found by it.
         super().__init__(group=group or uuid4().hex)
-        self._shown: Frame | None = None
+        self._shown: ShownFrame | None = None
         self._said = ""
         self._pressed = pressed
         self.observe(lambda change: self._draw(), ["width", "dark"])
@@ -91,7 +91,7 @@ class LivingTimeline(Displayed, Quiet, anywidget.AnyWidget):
         """What is drawn; None when nothing is."""
         return self._shown.picture if self._shown else None
 
-    def show(self, frame: Frame) -> None:
+    def show(self, frame: ShownFrame) -> None:
         """Draw this instead of what was there."""
         self._shown = frame
         self._draw()
@@ -194,7 +194,7 @@ class Ahead:
     #: Seconds before the first picture and between two: keys come first.
     PAUSE_S, BETWEEN_S = 0.04, 0.005
 
-    def __init__(self, timeline: LivingTimeline, make: Callable[[str, Any], Frame | None]) -> None:
+    def __init__(self, timeline: LivingTimeline, make: Callable[[str, Any], ShownFrame | None]) -> None:
         self._timeline, self._make = timeline, make
         self._generation = 0
         self._key: Any = None
