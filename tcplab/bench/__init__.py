@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from tcplab.bench.deadlines import user_timeouts
 from tcplab.bench.script import Story, StudyScript
 from tcplab.core.knobs import ParameterError
 from tcplab.core.trace import Trace
@@ -48,5 +50,6 @@ def run(
     else:
         raise ParameterError(f"bench = {bench!r} is not one of model, linux.")
     classify(trace.packets)
+    trace.deadlines = sorted([*trace.deadlines, *user_timeouts(trace)], key=attrgetter("t"))
     trace.outcome = experiment.outcome(trace)
     return trace

@@ -150,7 +150,7 @@ class LinuxHost(SocketHost):
         except OSError as error:
             raise script.ScriptError(f"listen({port}) failed: {namespaces.errno_name(error)}") from error
         self.record(f"listen({port}, backlog {backlog})", "ok", began, port)
-        return LinuxListener(self, listening)
+        return LinuxListener(self, listening, options)
 
     async def connect(
         self, server: Host, port: int, options: SocketOptions = DEFAULTS, *, bind: Bind | None = None
@@ -169,6 +169,7 @@ class LinuxHost(SocketHost):
         error = connecting.connect_ex(remote)
         connection = LinuxConnection(self, connecting, remote)
         call = options.connect_says(remote, bind)
+        self.has_options(options, connection.local, remote)
         if error == errno.EINPROGRESS:
             self.touched()
             waiting = self.begin(call, connection.local.port, began)

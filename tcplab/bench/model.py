@@ -61,8 +61,8 @@ class ModelListener(Listener):
 
     host: ModelHost
 
-    def __init__(self, host: ModelHost, listener: ListenSocket) -> None:
-        self.host, self.listener = host, listener
+    def __init__(self, host: ModelHost, listener: ListenSocket, options: SocketOptions) -> None:
+        self.host, self.listener, self.options = host, listener, options
         self.port = listener.local.port
 
     async def _accept(self) -> ModelConnection:
@@ -182,7 +182,7 @@ class ModelHost(Host):
             raise script.ScriptError(f"listen({port}) failed: {error.errno}") from error
         self.settle()
         self.record(f"listen({port}, backlog {backlog})", "ok", self.env.now, port)
-        return ModelListener(self, listener)
+        return ModelListener(self, listener, options)
 
     async def connect(
         self, server: Host, port: int, options: SocketOptions = DEFAULTS, *, bind: Bind | None = None
@@ -204,6 +204,7 @@ class ModelHost(Host):
             useless = Socket(stack, Endpoint(ANY, 0), remote, wants, 0)
             return Result(error=error.errno), ModelConnection(self, useless)
         waiting = self.begin(call, socket.local.port, began)
+        self.has_options(options, socket.local, remote)
         self.settle()
         while socket.state == SYN_SENT:
             await self.changed(socket)

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, seq_add
 from tcplab.core.text import SECOND
-from tcplab.core.trace import Activity, Call, Note, Trace
+from tcplab.core.trace import Activity, Call, Deadline, Note, Trace
 from tcplab.route.cable import Cable, Rule
 from tcplab.route.middlebox import Middlebox
 
@@ -287,6 +287,8 @@ class Listener(ABC):
 
     host: Host
     port: int
+    #: What the connections that it accepts inherit.
+    options: SocketOptions
 
     @abstractmethod
     async def _accept(self) -> Connection: ...
@@ -298,6 +300,7 @@ class Listener(ABC):
         call = self.host.begin("accept()", self.port)
         connection = await self._accept()
         self.host.end_calls(call)
+        self.host.has_options(self.options, connection.local, connection.remote)
         self.host.record("accept()", "ok", call.began, self.port)
         return connection
 
@@ -393,6 +396,12 @@ class Host(ABC):
 
     @abstractmethod
     def _apply_rule(self, rule: Rule) -> None: ...
+
+    def has_options(self, options: SocketOptions, local: Endpoint, remote: Endpoint) -> None:
+        """Write down what of a socket's options no segment and no sample shows."""
+        if options.user_timeout_s:
+            limit = round(options.user_timeout_s * SECOND)
+            self.bench.trace.user_timeouts[self.name, local, remote] = limit
 
     def begin(self, call: str, port: int, began: int | None = None) -> Call:
         """Write a call into the trace that may never return: it is pending until `end_calls`."""
@@ -526,6 +535,11 @@ class Bench(ABC):
         before = next((each for each in reversed(self.trace.activities) if each.host == host.name), None)
         if before is None or before[1:] != activity[1:]:
             self.trace.activities.append(activity)
+
+    def limit(self, host: Host, name: str, after_s: float, since_s: float | None = None) -> None:
+        """Set a deadline that ss does not show, `after_s` from now (or from `since_s`); 0: there is none."""
+        t = self.nanoseconds() if since_s is None else round(since_s * SECOND)
+        self.trace.deadlines.append(Deadline(t, host.name, name, t + round(after_s * SECOND)))
 
     def finish(self) -> None:
         """The run ends now, and with it the calls that still wait."""

@@ -152,8 +152,9 @@ class LinuxListener(Held, Listener):
 
     host: SocketHost
 
-    def __init__(self, host: SocketHost, listening: socket.socket) -> None:
+    def __init__(self, host: SocketHost, listening: socket.socket, options: SocketOptions) -> None:
         super().__init__(host, listening)
+        self.options = options
         self.port = listening.getsockname()[1]
         #: Programs that accept at once take turns: asyncio wakes only one of them.
         self._turn = asyncio.Lock()

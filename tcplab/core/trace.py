@@ -203,6 +203,8 @@ class Trace:
     #: Calls that never returned: `t` is when the run ended, the result is empty.
     pending: list[Call] = field(default_factory=list)
     deadlines: list[Deadline] = field(default_factory=list)
+    #: TCP_USER_TIMEOUT of the sockets that have one, nanoseconds, by host and both ends.
+    user_timeouts: dict[tuple[str, Endpoint, Endpoint], int] = field(default_factory=dict)
     #: The experiment's named results; empty for a capture.
     outcome: Mapping[str, Any] = field(default_factory=dict)
     #: Named curves of a fleet study; empty where there are segments.

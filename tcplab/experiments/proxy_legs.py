@@ -293,22 +293,31 @@ class _Relay:
         self.bench = bench
         self.front, self.back = front, back
         self.idle_s = idle_s
-        self.last_data = bench.now()
+        self.last_data = 0.0
 
     async def run(self) -> None:
         """Relay until either side ends or the data timer is over; then close both. Never returns."""
+        self._limit()
         ends = [self._pump(self.front, self.back), self._pump(self.back, self.front)]
         if self.idle_s:
             ends.append(self._data_timer())
         await self.bench.first(*ends)
+        if self.idle_s:
+            self.bench.limit(self.front.host, "data timer", 0)
         await self.front.close()
         await self.back.close()
         self.bench.does(self.front.host, "idle", "has closed both legs", "closed")
         await self.bench.sleep(FOR_EVER_S)
 
+    def _limit(self) -> None:
+        """Data begins the data timer again."""
+        self.last_data = self.bench.now()
+        if self.idle_s:
+            self.bench.limit(self.front.host, "data timer", self.idle_s)
+
     async def _pump(self, source: Connection, sink: Connection) -> None:
         while (got := await source.receive()).value:
-            self.last_data = self.bench.now()
+            self._limit()
             if not (await sink.send(got.value)).ok:
                 return
 
