@@ -1,21 +1,23 @@
-"""Where scripts run: the verbs, and the benches that offer them."""
+"""Where scripts run: the verbs, the benches that offer them, and what is read from a run afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any
 
-from tcplab.bench.deadlines import user_timeouts
 from tcplab.bench.script import Story, StudyScript
+from tcplab.core.connections import acks
 from tcplab.core.knobs import ParameterError
-from tcplab.core.trace import Trace
+from tcplab.core.segment import Endpoint, seq_diff
+from tcplab.core.trace import Deadline, Packet, SocketSample, Trace
 from tcplab.follow import classify
+from tcplab.model.sender import LARGEST_BUFFER
 
 if TYPE_CHECKING:
     from tcplab.bench.sandbox import Sandbox
 
-__all__ = ["Story", "StudyScript", "run"]
+__all__ = ["Story", "StudyScript", "run", "user_timeouts"]
 
 
 def run(
@@ -53,3 +55,92 @@ def run(
     trace.deadlines = sorted([*trace.deadlines, *user_timeouts(trace)], key=attrgetter("t"))
     trace.outcome = experiment.outcome(trace)
     return trace
+
+
+# ----------------------------------------------------------------------
+# When TCP_USER_TIMEOUT is over: ss does not show it, but the segments say since when it runs.
+#
+# Linux counts from the first timeout of what is in flight (net/ipv4/tcp_timer.c:retransmits_timed_out; of a
+# SYN from the first one), from the first window probe (tcp_probe_timer), and where only keepalive probes
+# from the last segment that came (tcp_keepalive_timer). Until the first timeout the deadline is set as if
+# it came at once.
+
+#: When something passes, what it means here, and the packet or sample.
+_Passing = tuple[int, Callable[[Any], None], Any]
+
+
+def user_timeouts(trace: Trace) -> Iterator[Deadline]:
+    """The deadlines of every socket that has a user timeout; kinds of packets are read already."""
+    for (host, local, remote), limit in trace.user_timeouts.items():
+        samples = [s for s in trace.sockets if (s.host, s.local, s.remote) == (host, local, remote)]
+        end = next((s.t for s in samples if s.state == "CLOSED"), trace.end)
+        since, due = _Since(any(s.timer == "keepalive" for s in samples)), None
+        passing: list[_Passing] = [*since.passing(trace, host, local, remote)]
+        passing += ((s.t, since.sampled, s) for s in samples)
+        for t, happens, what in sorted(passing, key=itemgetter(0)):
+            if t >= end:
+                break
+            happens(what)
+            began = since.began
+            if due != (due := None if began is None else began + limit):
+                yield Deadline(t, host, "user timeout", t if due is None else due)
+        if due is not None:
+            yield Deadline(end, host, "user timeout", end)
+
+
+class _Since:
+    """Since when the user timeout of one socket runs."""
+
+    def __init__(self, has_keepalive: bool) -> None:
+        self.has_keepalive = has_keepalive
+        #: (end, when first sent) of what is not acknowledged.
+        self.flight: list[tuple[int, int]] = []
+        self.repeating: int | None = None
+        self.probing: int | None = None
+        self.heard: int | None = None
+        self.last_sent = self.widest = 0
+
+    def passing(self, trace: Trace, host: str, local: Endpoint, remote: Endpoint) -> Iterator[_Passing]:
+        """What the socket sends and receives."""
+        for packet in trace.packets:
+            ends = packet.segment.source, packet.segment.destination
+            if ends == (local, remote) and packet.sender == host:
+                yield packet.t, self.sent, packet
+            elif ends == (remote, local) and packet.receiver == host and packet.arrives is not None:
+                yield packet.arrives, self.received, packet
+
+    @property
+    def began(self) -> int | None:
+        """None while it does not run."""
+        if self.flight:
+            return self.flight[0][1] if self.repeating is None else self.repeating
+        return self.heard if self.probing is None and self.has_keepalive else self.probing
+
+    def sent(self, packet: Packet) -> None:
+        """A segment leaves."""
+        segment = packet.segment
+        if packet.kind == "window_probe":
+            self.probing = packet.t if self.probing is None else self.probing
+        elif segment.end_seq != segment.seq:
+            self.last_sent = packet.t
+            if packet.kind != "retransmission":
+                self.flight.append((segment.end_seq, packet.t))
+
+    def received(self, packet: Packet) -> None:
+        """A segment has come."""
+        self.heard = packet.arrives
+        segment = packet.segment
+        if not acks(segment):
+            return
+        left = [each for each in self.flight if seq_diff(each[0], segment.ack) > 0]
+        if len(left) < len(self.flight):
+            self.flight, self.repeating = left, None
+        self.widest = max(self.widest, segment.window)
+        # The window must hold the whole next buffer (tcp_ack_probe), which is about so long.
+        if segment.window >= min(self.widest // 2, LARGEST_BUFFER):
+            self.probing = None
+
+    def sampled(self, sample: SocketSample) -> None:
+        """ss counts timeouts, and no tail loss probes."""
+        if sample.timer == "on" and sample.unanswered and sample.state != "SYN_SENT" and self.flight:
+            self.repeating = self.last_sent if self.repeating is None else self.repeating

@@ -30,7 +30,7 @@ from tcplab.capture import CaptureError
 from tcplab.capture.pcap import pcap_bytes
 from tcplab.core.segment import Endpoint, Segment
 from tcplab.core.text import MILLISECOND, SECOND
-from tcplab.core.trace import Call, CounterSample, Note, Packet, SocketSample, Trace
+from tcplab.core.trace import Activity, Call, CounterSample, Deadline, Note, Packet, SocketSample, Trace
 
 if TYPE_CHECKING:
     from tcplab.bench.sandbox import Sandbox
@@ -56,6 +56,10 @@ SNAPLEN = 128
 
 _SEGMENT = tuple(field.name for field in fields(Segment))
 _PACKET = ("t", "arrives", "sender", "receiver", "fate", "verdict", "kind")
+#: What a run recorded before these were known does not have.
+_ROWS: dict[str, type[Call] | type[Activity] | type[Deadline]] = {
+    "activities": Activity, "pending": Call, "deadlines": Deadline,
+}  # fmt: skip
 _PLAIN = ("experiment", "bench", "linux", "parameters", "hosts", "outcome", "end", "watched_from", "warnings")
 
 #: Called a few times a second with the experiment's name, seconds since its run began, segments so far.
@@ -90,8 +94,10 @@ def write_run(path: Path, trace: Trace) -> None:
         "sockets": [[s.t, s.host, number(s.local), number(s.remote), *s[4:]] for s in trace.sockets],
         "counters": [list(sample) for sample in trace.counters],
         "notes": [list(note) for note in trace.notes],
+        **{name: [list(each) for each in getattr(trace, name)] for name in _ROWS},
     }
-    head = {"format": FORMAT, **{name: getattr(trace, name) for name in _PLAIN}, "endpoints": list(endpoints)}
+    head = {"format": FORMAT, **{name: getattr(trace, name) for name in _PLAIN}, "programs": trace.programs}
+    head["endpoints"] = list(endpoints)
     parts = [f"{json.dumps(name)}: {_dense(value)}" for name, value in head.items()]
     parts += [
         f"{json.dumps(name)}: [{','.join(chr(10) + _dense(row) for row in each)}]"
@@ -116,6 +122,9 @@ def read_run(path: Path) -> Trace:
         ]
         trace.counters = [CounterSample(*row) for row in values["counters"]]
         trace.notes = [Note(*row) for row in values["notes"]]
+        trace.programs = values.get("programs", {})
+        for name, kind in _ROWS.items():
+            setattr(trace, name, [kind(*map(_frozen, row)) for row in values.get(name, ())])
     except OSError as error:
         raise CaptureError(f"{path.name} can't be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -137,6 +146,10 @@ def _packet(row: list[Any], ends: list[Endpoint]) -> Packet:
     if segment["timestamps"] is not None:
         segment["timestamps"] = tuple(segment["timestamps"])
     return Packet(segment=Segment(**segment), **packet)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _dense(value: Any) -> str:

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.sandboxes import need_sandbox, patient_run
-from tcplab.bench import run
-from tcplab.bench.deadlines import user_timeouts
+from tcplab.bench import run, user_timeouts
 from tcplab.bench.sandbox import Sandbox
 from tcplab.core.text import MILLISECOND, seconds
 from tcplab.core.trace import Deadline

@@ -1,5 +1,7 @@
 """Whole runs in a file: what is written is what is read, and what isn't a run is said in a sentence."""
 
+import json
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -50,3 +52,35 @@ def test_another_format_is_told_from_a_broken_file(tmp_path):
     path.unlink()
     with pytest.raises(CaptureError, match="No such file"):
         read_run(path)
+
+
+def test_what_programs_do_and_wait_for_comes_back_too(tmp_path):
+    trace = run(EXPERIMENTS["client_gone"].from_values({"check_interval_s": 10, "session": "running"}))
+    trace.pending = run(EXPERIMENTS["proxy_legs"]()).pending
+    assert trace.activities and trace.deadlines and trace.pending and trace.programs
+    path = tmp_path / "it.run.json"
+    write_run(path, trace)
+    assert read_run(path) == trace
+    assert read_run(path).activities[0].words == trace.activities[0].words
+
+
+def test_a_recording_from_before_they_were_known_is_read_and_has_its_breaks_and_answer(tmp_path):
+    trace = run(EXPERIMENTS["client_gone"]())
+    path = tmp_path / "it.run.json"
+    write_run(path, trace)
+    values = json.loads(path.read_text())
+    for name in ("activities", "pending", "deadlines", "programs"):
+        del values[name]
+    path.write_text(json.dumps(values))
+    old = read_run(path)
+    assert (old.activities, old.pending, old.deadlines, old.programs) == ([], [], [], {})
+    assert old.breaks() == trace.breaks() != []
+
+
+@pytest.mark.parametrize("name", ["keepalive", "dead_peer", "client_gone", "handshake_and_close"])
+def test_a_recorded_run_gives_the_answer_of_its_experiment(name):
+    recorded = recording(name)
+    story = EXPERIMENTS[name].from_values(recorded.parameters)
+    answer, model = story.answer(recorded), run(story)
+    assert answer.words.split(" after ")[0] == story.answer(model).words.split(" after ")[0]
+    assert recorded.breaks()[0].words == model.breaks()[0].words
