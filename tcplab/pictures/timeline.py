@@ -22,7 +22,7 @@ from statistics import median_low
 from typing import TYPE_CHECKING, TypeVar
 
 from tcplab.core.segment import FIN, RST, SYN, Endpoint
-from tcplab.core.text import SECOND, duration, plural
+from tcplab.core.text import SECOND, duration, in_words, plural
 from tcplab.core.trace import Break, Call, Packet, SocketSample, Trace
 from tcplab.follow import CLIENT, KEEPALIVE, RETRANSMISSION, SERVER, WINDOW_PROBE, EndStates, Followed
 from tcplab.pictures.lanes import (
@@ -75,6 +75,8 @@ _GONE = _CUT | {"rebooted": ("gone: rebooted", "rebooted"), "killed": ("gone: ki
 #: A limit that is a socket's; others are a program's.
 _OF_A_SOCKET = "user timeout"
 _CHECK = "connection check"
+#: A captured connection of more packets than these has at most so many marks of a kind.
+_EACH = 1000
 #: What a call shows of a program.
 _CALLS = ("waits", "error")
 _KINDS = {
@@ -526,6 +528,23 @@ class _CaptureReading(_Reading):
     def _spans(self, key: Socket) -> tuple[Span, ...]:
         spans = super()._spans(key)
         return tuple(replace(span, words=(f"{span.words[0]} (inferred)", *span.words)) for span in spans)
+
+    def _marks(self, key: Socket) -> Iterator[Mark]:
+        """Of a long connection, what no picture keeps apart is one mark."""
+        if len(self.trace.packets) <= _EACH:
+            yield from super()._marks(key)
+            return
+        together: dict[tuple[str, int], list[int]] = {}
+        a_part = self.trace.end // _EACH + 1
+        for p, kind, _ in self.sent.get((key[1], key[2]), ()):
+            together.setdefault((kind, p.t // a_part), []).append(p.t)
+        for (kind, _), times in together.items():
+            many = f"{plural(len(times), MARKS[kind])} until {in_words(self.s(times[-1]))}"
+            yield Mark(self.s(times[0]), kind, many if len(times) > 1 else MARKS[kind])
+
+    def _flights(self) -> Iterator[Flight]:
+        """None: a capture sees one point of the path."""
+        yield from ()
 
     def _absent(self, key: Socket) -> list[Interval[str]]:
         """An end that sent nothing may be there for all that the capture shows."""

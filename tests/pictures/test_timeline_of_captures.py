@@ -1,10 +1,15 @@
 """A capture's timeline: what its packets show of both ends, marked as inferred, with its findings."""
 
+from dataclasses import replace
+
 import pytest
 
+from pictures.transcripts import Story
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
 from tcplab.capture.capture import both_legs
+from tcplab.core.segment import RST
+from tcplab.core.text import SECOND
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture, timeline
 
@@ -74,3 +79,21 @@ def test_both_legs_of_a_proxy_are_one_timeline(path):
     assert picture.drawing().overlaps() == []
     proxy = [lane.name for lane in picture.lanes if lane.host == "proxy" and lane.kind == "socket"]
     assert proxy == ["proxy → client", "proxy → database"]
+
+
+def test_a_long_connection_is_a_small_picture_that_still_has_every_moment_that_differs():
+    story, t = Story(), 0
+    t = story.open()
+    for i in range(3000):
+        t = story.exchange(t + SECOND, seq=1 + 40 * i, ack=1 + 200 * i)
+    story.say(t + 60 * SECOND, "client", RST, 120_001)
+    trace = story.finish(t + 60 * SECOND)
+    packets = [replace(p, arrives=p.t) for p in trace.packets]
+    picture = timeline(replace(trace, bench="capture", packets=packets, sockets=[], calls=[]))
+    client = picture.lanes[0]
+    assert len(client.marks) < 2500 < len(packets) / 3
+    assert [mark.kind for mark in client.marks].count("rst") == 1
+    together = [mark.text for mark in client.marks if "until" in mark.text]
+    assert together and all(text.split()[0].isdigit() for text in together)
+    assert len(picture.svg()) < 100_000 and picture.drawing().overlaps() == []
+    assert picture.now.flights == ()
