@@ -45,6 +45,15 @@ def duration(nanoseconds: int) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts)
 
 
+def short_duration(nanoseconds: int) -> str:
+    """The same with milliseconds below a second, without zeros at the end: ``8 ms``, ``3.02 s``, ``2 h``."""
+    if MILLISECOND <= nanoseconds < SECOND - 500_000:
+        return f"{nanoseconds / MILLISECOND:.3g} ms"
+    if SECOND <= nanoseconds < 10 * SECOND:
+        return f"{nanoseconds / SECOND:.3f}".rstrip("0").rstrip(".") + " s"
+    return duration(nanoseconds)
+
+
 def in_words(seconds: float) -> str:
     """The same for seconds; ``never`` for infinity."""
     return "never" if seconds == inf else duration(round(seconds * SECOND))

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, fields
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from tcplab.core.segment import ACK, FIN, RST, SYN
 from tcplab.core.table import html_table
-from tcplab.core.text import duration, paragraph, plural, terminal
+from tcplab.core.text import duration, paragraph, terminal
 from tcplab.core.trace import Packet, Relative, SocketSample, Trace
-from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, EndState, EndStates
+from tcplab.follow import EndState, EndStates
 from tcplab.lesson.course import Lesson, lessons
 from tcplab.pictures import console
-from tcplab.pictures.text import Words, call_words, excerpt, words
+from tcplab.pictures.text import call_words, excerpt, meaning, words
 from tcplab.pictures.theme import Picture
 from tcplab.pictures.timeaxis import hosts_of
 
@@ -182,42 +181,6 @@ def _instants(trace: Trace) -> list[int]:
     times = {t for t, _ in _settled(trace.packets)}
     times |= {call.t for call in trace.calls} | {note.t for note in trace.notes}
     return sorted(times | {max(trace.end, trace.start)})
-
-
-#: What a segment is for, the first that fits: its kind or its flags, and the words.
-_KINDS = {
-    KEEPALIVE: "asks whether the other end is still there",
-    WINDOW_PROBE: "asks whether there is room again",
-    RETRANSMISSION: "sends again what was not acknowledged",
-    "tail_loss_probe": "sends the last data again, in case it was lost",
-    "challenge_ack": "did not obey, and asks back",
-}
-_FLAGS = (
-    (RST, RST, "ends the connection at once"),
-    (SYN | ACK, SYN | ACK, "takes the connection"),
-    (SYN, SYN, "asks for a connection"),
-)
-
-
-def meaning(packet: Packet, its: Words) -> str:
-    """What a segment is for, in a few words: ``sends 40 bytes``, ``has nothing more to send``."""
-    s = packet.segment
-    if packet.kind in _KINDS:
-        name = its.name.removesuffix(", zero window")
-        return f"{_KINDS[packet.kind]}" + (f": {name}" if name else "")
-    for mask, wanted, text in _FLAGS:
-        if s.flags & mask == wanted:
-            return text
-    parts = []
-    if s.length:
-        parts.append(f"sends {plural(s.length, 'byte')}")
-    if s.flags & FIN:
-        parts.append("has nothing more to send")
-    if not parts:
-        parts.append("tells its window" if its.name == "window update" else "acknowledges what came")
-    if not s.window:
-        parts.append("has no room for more")
-    return " and ".join(parts)
 
 
 # -- findings ------------------------------------------------------------------------------------

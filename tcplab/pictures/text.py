@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import textwrap
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from html import escape
 from typing import NamedTuple
 
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, URG, Endpoint, Segment, seq_diff
-from tcplab.core.text import SECOND, duration
+from tcplab.core.text import SECOND, duration, plural, short_duration
 from tcplab.core.trace import Call, Note, Packet, Relative, Trace
 from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, in_order
 
@@ -88,6 +90,7 @@ def call_lines(call: Call) -> list[str]:
     return [name if len(name) <= LINE else name[: LINE - 1] + "…", *lines]
 
 
+@lru_cache(2048)
 def _name_and_result(call: Call) -> tuple[str, str]:
     name, result = call.call, " ".join(call.result.split())
     function = _FUNCTION.fullmatch(name)
@@ -201,32 +204,79 @@ def _counts(trace: Trace) -> list[int]:
     return counts
 
 
-def hover_texts(trace: Trace, said: list[Words]) -> list[str]:
-    """Everything about every packet, in plotly's subset of HTML, lines joined by ``<br>``.
+def hover_texts(trace: Trace, said: Sequence[Words], places: Iterable[int] | None = None) -> list[str]:
+    """Three lines about every packet, joined by ``<br>``: what it is, when, and what it means.
 
-    `said` is what `words()` returned for the same trace.
+    `said` is what `words()` returned for the same trace; `places` choose packets, else all. The text is in plotly's subset of HTML.
     """
-    out = []
     start = trace.start
-    rows = zip(trace.packets, trace.relative(), said, strict=True)
-    for number, (packet, now, title) in enumerate(rows, 1):
-        s = packet.segment
-        flight = ""
+    returned: dict[tuple[str, int], list[str]] = {}
+    for call in trace.calls:
+        returned.setdefault((call.host, call.t), []).append(call_words(call))
+    out = []
+    numbered = trace.relative()
+    for i in range(len(trace.packets)) if places is None else places:
+        packet, now, its, s = trace.packets[i], numbered[i], said[i], trace.packets[i].segment
+        numbers = [f"seq {now.seq}", f"ack {now.ack}" if s.flags & ACK else "", f"{s.length} bytes"]
+        numbers += [f"window {s.window}", _options(s, now)]
+        what = f"<b>{its.flags}</b>" + (f" ({its.name})" if its.name else "")
+        when = f"segment {i + 1}: sent at {short_duration(packet.t - start)}"
         if packet.arrives is not None and packet.arrives > packet.t:
-            flight = f", arrived {duration(packet.arrives - packet.t)} later"
+            when += f", arrived {short_duration(packet.arrives - packet.t)} later"
+        means = escape(f"{packet.sender} {meaning(packet, its)}", False)
+        ends = escape(f"{packet.sender} → {packet.receiver}", False)
         lines = [
-            f"<b>{title.flags}</b>" + (f" ({title.name})" if title.name else ""),
-            f"segment {number}: sent {(packet.t - start) / 1e9:.6f} s{flight}",
-            escape(f"{packet.sender} {s.source} → {packet.receiver} {s.destination}", False),
-            f"seq {now.seq} (absolute {s.seq}), {s.length} bytes of payload",
-            f"ack {now.ack} (absolute {s.ack})" if s.flags & ACK else "no ACK flag",
-            f"window {s.window} bytes",
+            f"{what} {ends}: {', '.join(filter(None, numbers))}",
+            when,
+            "; ".join([means, *_at_the_receiver(packet, returned)]),
         ]
-        if options := _options(s, now):
-            lines.append(f"options: {options}")
-        lines.append(_fate_in_full(packet))
         out.append("<br>".join(lines))
     return out
+
+
+def _at_the_receiver(packet: Packet, returned: dict[tuple[str, int], list[str]]) -> Iterator[str]:
+    """What became of a segment, and what its arrival let a program know."""
+    if fate := _fate_in_full(packet):
+        yield fate
+    if packet.arrives is not None and packet.fate == "delivered":
+        calls = returned.get((packet.receiver, packet.arrives), [])
+        yield from (escape(f"{packet.receiver}: {text}", False) for text in calls[:2])
+
+
+#: What a segment is for, the first that fits: its kind or its flags, and the words.
+_KINDS = {
+    KEEPALIVE: "asks whether the other end is still there",
+    WINDOW_PROBE: "asks whether there is room again",
+    RETRANSMISSION: "sends again what was not acknowledged",
+    "tail_loss_probe": "sends the last data again, in case it was lost",
+    "challenge_ack": "did not obey, and asks back",
+}
+_PURPOSES = (
+    (RST, RST, "ends the connection at once"),
+    (SYN | ACK, SYN | ACK, "takes the connection"),
+    (SYN, SYN, "asks for a connection"),
+)
+
+
+def meaning(packet: Packet, its: Words) -> str:
+    """What a segment is for, in a few words: ``sends 40 bytes``, ``has nothing more to send``."""
+    s = packet.segment
+    if packet.kind in _KINDS:
+        name = its.name.removesuffix(", zero window")
+        return f"{_KINDS[packet.kind]}" + (f": {name}" if name else "")
+    for mask, wanted, text in _PURPOSES:
+        if s.flags & mask == wanted:
+            return text
+    parts = []
+    if s.length:
+        parts.append(f"sends {plural(s.length, 'byte')}")
+    if s.flags & FIN:
+        parts.append("has nothing more to send")
+    if not parts:
+        parts.append("tells its window" if its.name == "window update" else "acknowledges what came")
+    if not s.window:
+        parts.append("has no room for more")
+    return " and ".join(parts)
 
 
 def _options(segment: Segment, now: Relative) -> str:
@@ -256,7 +306,7 @@ def _fate_in_full(packet: Packet) -> str:
         "challenged": f"{receiver} did not obey it, and asked back with a challenge ACK",
         "ignored": f"{receiver} ignored it without a word",
     }
-    return verdict.get(packet.verdict, "delivered")
+    return verdict.get(packet.verdict, "")
 
 
 def instants(trace: Trace) -> list[int]:

@@ -239,11 +239,11 @@ class Line:
 
     def add(self, points: Iterable[tuple[float, float]], hover: str = "", index: int | None = None) -> None:
         """A line through these points, and a gap after it."""
-        corners = list(points)
-        self.x += [*(x for x, _ in corners), None]
-        self.y += [*(y for _, y in corners), None]
-        self.hover += [*[hover] * len(corners), ""]
-        self.index += [*[index] * len(corners), None]
+        x, y = zip(*points, strict=True)
+        self.x += [*x, None]
+        self.y += [*y, None]
+        self.hover += [*[hover] * len(x), ""]
+        self.index += [*[index] * len(x), None]
 
     def trace(self, name: str, **properties: Any) -> dict[str, Any]:
         """As a trace of plotly."""

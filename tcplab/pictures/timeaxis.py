@@ -6,11 +6,13 @@ but not to scale:
 - every event that needs a line of text has a row of its own, also where several happen at the same
   nanosecond: an instant may therefore be several rows high;
 - an arrow falls by a minimum, which makes it visibly slant, and further for a longer flight;
+- what is drawn as one (`arrows.py`) has one row, and lasts until the last of its segments;
 - a gap (nothing in flight, nothing called, no state changed) shrinks to a band, in which the picture
   shows a break and its length. A longer gap never has a lower band.
 
 Changes of state have rows too: `states` and `timers` are the intervals that the ladder draws as bars
-beside the lifelines. Listening sockets are left out, since their state does not change.
+beside the lifelines. Listening sockets are left out, since their state does not change. A state ends at the
+latest when the socket failed, even where the next sample comes later.
 
 One unit of y is one pixel of the figure at its natural size, and y grows downwards.
 """
@@ -26,8 +28,9 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from tcplab.core.segment import Endpoint
-from tcplab.core.text import MILLISECOND, SECOND, duration
-from tcplab.core.trace import SocketSample, Trace
+from tcplab.core.text import MILLISECOND, SECOND, short_duration
+from tcplab.core.trace import Note, SocketSample, Trace
+from tcplab.pictures.arrows import Arrow, Fold, arrows, fold
 from tcplab.pictures.text import call_lines
 
 #: What a state bar says of an end that is established while the other end is gone (RFC 9293 section 3.5.1).
@@ -41,17 +44,17 @@ TICK = 16
 #: px that a label takes above the tail of its arrow.
 LABEL = 18
 #: px between tails of arrows that leave the same host: room for the slope of the one above.
-TAILS = 24
+TAILS = 31
 #: px of half an arrow head: a label keeps away from the heads on its side.
 HEAD = 4
 #: px by which an arrow falls at least.
-DROP = 17
+DROP = 14
 #: px by which an arrow falls that is not received.
-STUMP = 13
+STUMP = 10
 #: From this length (nanoseconds) a time without events is a gap: shorter than any retransmission timer.
 SHORTEST_GAP = 150 * MILLISECOND
-#: px of the lowest band of a gap: its own text and the label of the arrow below.
-BAND = 44
+#: px of the lowest band of a gap: its zigzag and the label of the arrow below, its length beside them.
+BAND = 26
 
 
 class Interval(NamedTuple):
@@ -117,16 +120,70 @@ def _lanes(histories: Iterable[list[SocketSample]], end: int) -> list[tuple[int,
     return placed
 
 
-def states(trace: Trace) -> list[Interval]:
-    """Every interval of one state; `CLOSED` comes as an empty interval when a socket is gone."""
-    intervals = list(_intervals(trace, attrgetter("state")))
+#: Errors after which a socket is gone, whatever it was told to do.
+_FATAL = {"ETIMEDOUT", "ECONNRESET", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH"}
+
+
+def _failures(trace: Trace) -> dict[tuple[str, Endpoint, Endpoint], list[int]]:
+    """By socket, when it was gone: it took a RST, or a call of its program failed."""
+    failed: dict[tuple[str, Endpoint, Endpoint], list[int]] = {}
+    for p in trace.packets:
+        if p.verdict == "accepted" and p.arrives is not None:
+            socket = (p.receiver, p.segment.destination, p.segment.source)
+            failed.setdefault(socket, []).append(p.arrives)
+    fatal = [call for call in trace.calls if call.port and call.result in _FATAL]
+    if fatal:
+        by_port: dict[tuple[str, int], set[tuple[str, Endpoint, Endpoint]]] = {}
+        for sample in trace.sockets:
+            if sample.remote.port:
+                socket = (sample.host, sample.local, sample.remote)
+                by_port.setdefault((sample.host, sample.local.port), set()).add(socket)
+        for call in fatal:
+            sockets = by_port.get((call.host, call.port), set())
+            if len(sockets) == 1:  # else the call does not say which of them it was
+                failed.setdefault(next(iter(sockets)), []).append(call.t)
+    return failed
+
+
+def _until_it_failed(trace: Trace, intervals: Iterable[Interval]) -> Iterator[Interval]:
+    """The same without what a sample taken before a socket failed says of the time after it."""
+    failures = _failures(trace)
+    cut = None
+    for interval in intervals:
+        sample = interval.sample
+        socket = (interval.host, sample.local, sample.remote)
+        if interval.name == "CLOSED" and socket == cut:
+            cut = None
+            continue
+        times = failures.get(socket, ()) if interval.name != "CLOSED" else ()
+        failed = next((t for t in sorted(times) if interval.began <= t < interval.ended), None)
+        if failed is None:
+            yield interval
+            continue
+        yield interval._replace(ended=failed)
+        yield interval._replace(name="CLOSED", began=failed, ended=failed)
+        cut = socket
+
+
+def states(trace: Trace, first: Fold | None = None) -> list[Interval]:
+    """Every interval of one state; `CLOSED` comes as an empty interval when a socket is gone.
+
+    What ended in the beginning `first` is left out.
+    """
+    intervals = list(_until_it_failed(trace, _intervals(trace, attrgetter("state"))))
     # Two ends that disagree matter where something is between them.
-    return list(_half_open(trace, intervals)) if len(trace.hosts) > 2 else intervals
+    whole = _half_open(trace, intervals) if len(trace.hosts) > 2 else intervals
+    return [each for each in whole if not _is_folded(each, first)]
 
 
-def timers(trace: Trace) -> list[Interval]:
-    """Every interval of one running timer; a restart does not end it."""
-    return [interval for interval in _intervals(trace, attrgetter("timer")) if interval.name]
+def timers(trace: Trace, first: Fold | None = None) -> list[Interval]:
+    """Every interval of one running timer, as `states` does it; a restart does not end it."""
+    running = _until_it_failed(trace, _intervals(trace, attrgetter("timer")))
+    return [each for each in running if each.name not in ("", "CLOSED") and not _is_folded(each, first)]
+
+
+def _is_folded(interval: Interval, first: Fold | None) -> bool:
+    return first is not None and interval.ended <= first.until and interval.began < first.until
 
 
 def _intervals(trace: Trace, name_of: Callable[[SocketSample], str]) -> Iterator[Interval]:
@@ -177,8 +234,8 @@ class Gap(NamedTuple):
 
     @property
     def middle(self) -> float:
-        """y of a text in the band, whose lower part belongs to the label of the arrow below."""
-        return (self.top + self.bottom - ROW / 2) / 2
+        """y of the break in the lifelines."""
+        return (self.top + self.bottom) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,27 +295,34 @@ class Placement:
     """The row of everything that a ladder shows, in the order in which the trace holds it."""
 
     axis: TimeAxis
-    #: y of the tail and the head of every packet's arrow; None where it never arrived.
+    #: The beginning as one row, the first of the picture; None where every segment is drawn.
+    fold: Fold | None
+    arrows: list[Arrow]
+    #: y of the tail and the head of every arrow; None where it never arrived.
     sent: list[float]
     arrived: list[float | None]
-    #: y of every call's return.
+    #: y of every call's return, and of every note's first line.
     returned: list[float]
-    #: y of every note.
     noted: list[float]
     #: What the state bars show, and y of every interval's name.
     states: list[Interval] = field(default_factory=list)
     changed: list[float] = field(default_factory=list)
 
+    @property
+    def until(self) -> int:
+        """Where the folded beginning ends, nanoseconds; before everything where nothing is folded."""
+        return -(1 << 62) if self.fold is None else self.fold.until
+
 
 # The order of events at the same nanosecond: an arrival causes a change of state, which causes a call
 # to return, which causes the answer to be sent.
-_ARRIVE, _NOTE, _CHANGE, _BEGIN, _RETURN, _SEND, _ARRIVE_AT_ONCE, _END = range(8)
-_TICKED = {_NOTE, _CHANGE, _RETURN, _SEND}
+_FOLD, _ARRIVE, _NOTE, _CHANGE, _BEGIN, _RETURN, _SEND, _ARRIVE_AT_ONCE, _LAST, _END = range(10)
+_TICKED = {_FOLD, _NOTE, _CHANGE, _RETURN, _SEND, _LAST}
 
 
-def time_axis(trace: Trace) -> TimeAxis:
+def time_axis(trace: Trace, *, folded: bool = True) -> TimeAxis:
     """The map between the trace's nanoseconds and the y of its ladder."""
-    return place(trace).axis
+    return place(trace, fold(trace) if folded else None).axis
 
 
 def drop(flight: int) -> float:
@@ -266,15 +330,26 @@ def drop(flight: int) -> float:
     return DROP + 6 * math.log10(1 + max(flight, 0) / MILLISECOND)
 
 
-def place(trace: Trace) -> Placement:
-    """Give every event its row."""
-    intervals = states(trace)
-    events = _events(trace, intervals)
-    packets = trace.packets
+def place(
+    trace: Trace, first: Fold | None = None, shown: list[Arrow] | None = None,
+    intervals: list[Interval] | None = None, lines_of: Callable[[Note], int] = lambda note: 1,
+) -> Placement:  # fmt: skip
+    """Give every event its row.
+
+    `first` is drawn as one row; `shown` are the arrows after it, by default those of `arrows.arrows`;
+    `intervals` what `states` returned; `lines_of` says in how many lines of text a note is written.
+    """
+    shown = arrows(trace, first.count if first else 0) if shown is None else shown
+    intervals = states(trace, first) if intervals is None else intervals
+    events = _events(trace, intervals, shown, first)
     outer = set(hosts_of(trace)[:1] + hosts_of(trace)[-1:])
-    lines = [len(call_lines(call)) for call in trace.calls]
-    sent = [0.0] * len(packets)
-    arrived: list[float | None] = [None] * len(packets)
+    text_rows = {
+        _NOTE: [lines_of(note) for note in trace.notes],
+        _RETURN: [len(call_lines(call)) for call in trace.calls],
+        _CHANGE: [1 + (interval.name == HALF_OPEN) for interval in intervals],
+    }
+    sent = [0.0] * len(shown)
+    arrived: list[float | None] = [None] * len(shown)
     noted, changed, returned = [0.0] * len(trace.notes), [0.0] * len(intervals), [0.0] * len(trace.calls)
     rows = {_NOTE: noted, _CHANGE: changed, _RETURN: returned}
 
@@ -298,40 +373,45 @@ def place(trace: Trace) -> Placement:
             base = bottoms[-1] + step
         low, high, tick, is_ticked = math.inf, base, base, False
         for _, what, i, host in group:
-            y = base
-            if what == _SEND:
+            y, below = base, 0.0
+            if what == _FOLD:
+                in_flight += 1 - 2 * i
+                columns[""] = max(columns.get("", far_up), y + (0 if i else ROW / 2 + 1))
+            elif what == _SEND:
                 tail, head = last_tail.get(host, far_up), last_head.get(host, far_up)
                 y = max(y, columns.get("", far_up) + LABEL, tail + TAILS, head + LABEL + HEAD)
                 sent[i] = last_tail[host] = y
                 columns[""] = y + 2
-                in_flight += packets[i].arrives is not None
+                in_flight += shown[i].arrives is not None
+                in_flight += _lasts(shown[i])
+                if shown[i].arrives is None:
+                    # Room for what has no end in time: an arrow that is not received, several lines of text.
+                    below = STUMP
+                    last_stump = y + STUMP
             elif what in (_ARRIVE, _ARRIVE_AT_ONCE):
                 tail, head = last_tail.get(host, far_up), last_head.get(host, far_up)
-                y = max(y, sent[i] + drop(t - packets[i].t), head + TAILS, tail + 8)
+                y = max(y, sent[i] + drop(t - shown[i].t), head + TAILS / 2, tail + 8)
                 arrived[i] = last_head[host] = y
                 in_flight -= 1
+            elif what == _LAST:
+                in_flight -= 1
             elif what in (_NOTE, _CHANGE, _RETURN):
-                half = ROW / 2 * (lines[i] if what == _RETURN else 1)
+                lines = text_rows[what][i]
+                half = ROW / 2 * lines
                 if what == _NOTE or host not in outer:
-                    arrows = max(last_head.values(), default=far_up)
-                    if host and host not in outer:
-                        arrows = max(arrows, last_stump)
-                    y = max(y, columns.get("", far_up) + half + 1, arrows + half + HEAD)
+                    heads = max(last_head.values(), default=far_up)
+                    if what == _NOTE or host not in outer:
+                        heads = max(heads, last_stump)
+                    y = max(y, columns.get("", far_up) + half + 1, heads + half + HEAD)
                     columns[""] = y + half + 1
                 else:
                     y = max(y, columns.get(host, -ROW / 2) + half, last_head.get(host, far_up))
                     columns[host] = y + half
+                below = ROW / 2 * (lines - 1)
             if what in rows:
                 rows[what][i] = y
-            if what in _TICKED and not is_ticked:
+            if what in _TICKED and not is_ticked and (what != _FOLD or not i):
                 tick, is_ticked = y, True
-            # Room for what has no end in time: an arrow that is not received, a text of several lines.
-            below = 0.0
-            if what == _SEND and packets[i].arrives is None:
-                below = STUMP
-                last_stump = y + STUMP
-            elif what == _RETURN:
-                below = ROW / 2 * (lines[i] - 1)
             low, high = min(low, y), max(high, y + below)
         if is_gap:
             gaps.append(Gap(times[-1], t, bottoms[-1], low))
@@ -341,30 +421,44 @@ def place(trace: Trace) -> Placement:
         ticked.append((is_ticked, tick if is_ticked else low, t))
 
     axis = TimeAxis(tuple(times), tuple(tops), tuple(bottoms), tuple(gaps), _ticks(ticked))
-    return Placement(axis, sent, arrived, returned, noted, intervals, changed)
+    return Placement(axis, first, shown, sent, arrived, returned, noted, intervals, changed)
 
 
-def _events(trace: Trace, intervals: list[Interval]) -> list[tuple[int, int, int, str]]:
+def _lasts(arrow: Arrow) -> bool:
+    """Whether the last of an arrow's segments is over later than its head, or its stump, says."""
+    return bool(arrow.pace) and arrow.ends > (arrow.t if arrow.arrives is None else arrow.arrives)
+
+
+def _events(
+    trace: Trace, intervals: list[Interval], shown: list[Arrow], first: Fold | None
+) -> list[tuple[int, int, int, str]]:
     """(instant, what, index, host) of everything that gets a row, in order."""
+    start, until = trace.start, first.until if first else -(1 << 62)
     events: list[tuple[int, int, int, str]] = []
-    for i, packet in enumerate(trace.packets):
-        events.append((packet.t, _SEND, i, packet.sender))
-        if packet.arrives is not None:
-            what = _ARRIVE if packet.arrives > packet.t else _ARRIVE_AT_ONCE
-            events.append((max(packet.arrives, packet.t), what, i, packet.receiver))
+    for i, arrow in enumerate(shown):
+        events.append((arrow.t, _SEND, i, arrow.sender))
+        if arrow.arrives is not None:
+            what = _ARRIVE if arrow.arrives > arrow.t else _ARRIVE_AT_ONCE
+            events.append((max(arrow.arrives, arrow.t), what, i, arrow.receiver))
+        if _lasts(arrow):
+            events.append((arrow.ends, _LAST, i, ""))
     middleboxes = middleboxes_of(trace)
     noted = {(note.t, note.host) for note in trace.notes}
     for i, interval in enumerate(intervals):
         # A middlebox has no state, only a bar, and a note at the end.
         is_end = interval.name == "CLOSED" and (interval.began, interval.host) not in noted
         if interval.host not in middleboxes or is_end:
-            events.append((interval.began, _CHANGE, i, interval.host))
+            began = start if interval.began < until else interval.began
+            events.append((began, _CHANGE, i, interval.host))
     for i, call in enumerate(trace.calls):
-        events.append((call.t, _RETURN, i, call.host))
-        if call.began < call.t:
-            events.append((call.began, _BEGIN, i, call.host))
+        if call.t >= until:
+            events.append((call.t, _RETURN, i, call.host))
+            if until <= call.began < call.t:
+                events.append((call.began, _BEGIN, i, call.host))
     for i, note in enumerate(trace.notes):
         events.append((note.t, _NOTE, i, note.host))
+    if first:
+        events += [(start, _FOLD, 0, ""), (until, _FOLD, 1, "")]
     if events:
         events.append((last_instant(trace), _END, 0, ""))
     events.sort()
@@ -373,7 +467,7 @@ def _events(trace: Trace, intervals: list[Interval]) -> list[tuple[int, int, int
 
 def _band(pause: int) -> float:
     """px of a gap: a little more for each doubling, up to a limit."""
-    return min(BAND + 3 * math.log2(pause / SHORTEST_GAP), 2 * BAND)
+    return min(BAND + 0.6 * math.log2(pause / SHORTEST_GAP), 2 * BAND)
 
 
 def _ticks(instants: list[tuple[bool, float, int]]) -> tuple[tuple[int, float], ...]:
@@ -395,14 +489,14 @@ def tick_texts(instants: list[int]) -> list[str]:
     """What the axis says at these instants, given in nanoseconds since the first segment.
 
     Where the full name is that of the tick above, or hides the difference to it, the text is the distance
-    from the last tick with a full name: ``2 h``, then ``+ 0.002 s``; ``0.002 s``, then ``+ 11 µs``.
+    from the last tick with a full name: ``2 h``, then ``+ 2 ms``; ``2 ms``, then ``+ 11 µs``.
     """
     texts = []
     since, above = 0, ""
     for t in instants:
-        name = duration(t)
+        name = short_duration(t)
         if above and (name == above or (t >= 10 * SECOND and t - since < SECOND)):
-            texts.append(f"+ {duration(t - since)}")
+            texts.append(f"+ {short_duration(t - since)}")
         else:
             texts.append(name)
             since, above = t, name
