@@ -42,8 +42,8 @@ def four_tuple(packet: Packet) -> FourTuple:
 class Fold(NamedTuple):
     """The beginning of a run as one row."""
 
-    #: How many packets of the trace it holds.
-    count: int
+    #: How many packets of the trace it holds: the first ones.
+    size: int
     #: From the start of the trace until then, nanoseconds.
     until: int
     #: ``3-way handshake and one exchange: 7 segments in 8 ms``.
@@ -110,25 +110,16 @@ class Arrow:
     #: How often the same happened: ``every 10 s``, ``in 3 min``; empty for a burst or a single segment.
     pace: str = ""
 
-    def sent_by(self, upto: int | None, packets: Sequence[Packet]) -> tuple[int, ...]:
-        """The members that were sent until then."""
-        return self.members if upto is None else tuple(i for i in self.members if packets[i].t <= upto)
 
-
-def arrows(trace: Trace, skip: int = 0, who: Sequence[str] = (), *, joined: bool = True) -> list[Arrow]:
-    """The arrows of all packets from place `skip` on, in the order of their first segments.
-
-    `who` tells, for every packet, which of two runs sent it (see `overlay.py`): an arrow has one sort only.
-    """
+def arrows(trace: Trace, skip: int = 0, *, joined: bool = True) -> list[Arrow]:
+    """The arrows of all packets from place `skip` on, in the order of their first segments."""
     packets = trace.packets
     places = range(skip, len(packets))
     if not joined:
         return [_arrow(packets, (i,)) for i in places]
-    repeated = {i: run for run in _repeated(packets, places) if _is_one(run, who) for i in run}
-    made = [
-        _arrow(packets, run, _pace(packets, run)) for i, run in repeated.items() if i == run[0]
-    ]  # fmt: skip
-    made += [_arrow(packets, run) for run in _bursts(packets, [i for i in places if i not in repeated], who)]
+    repeated = {i: run for run in _repeated(packets, places) for i in run}
+    made = [_arrow(packets, run, _pace(packets, run)) for i, run in repeated.items() if i == run[0]]
+    made += [_arrow(packets, run) for run in _bursts(packets, [i for i in places if i not in repeated])]
     return sorted(made, key=lambda arrow: arrow.members[0])
 
 
@@ -141,10 +132,6 @@ def _arrow(packets: Sequence[Packet], members: tuple[int, ...], pace: str = "") 
     if is_lost:
         over = [packets[i].t for i in members]
     return Arrow(members, first.sender, first.receiver, first.t, arrives, max(over), pace)
-
-
-def _is_one(run: Sequence[int], who: Sequence[str]) -> bool:
-    return not who or len({who[i] for i in run}) == 1
 
 
 def _pace(packets: Sequence[Packet], run: Sequence[int]) -> str:
@@ -207,14 +194,14 @@ def _steady(packets: Sequence[Packet], own: Sequence[int]) -> int:
     return count if count >= STEADY else 0
 
 
-def _bursts(packets: Sequence[Packet], places: Sequence[int], who: Sequence[str]) -> list[tuple[int, ...]]:
+def _bursts(packets: Sequence[Packet], places: Sequence[int]) -> list[tuple[int, ...]]:
     """Every other packet in a burst, often of one."""
     runs: list[list[int]] = []
     latest: dict[str, tuple[list[int], set[FourTuple]]] = {}
     for i in places:
         packet = packets[i]
         run, connections = latest.get(packet.sender, ([], set()))
-        is_more = bool(run) and _belongs(packets[run[0]], packet) and _is_one((run[0], i), who)
+        is_more = bool(run) and _belongs(packets[run[0]], packet)
         if is_more:
             connection = four_tuple(packet)
             # One connection, or one segment of each of several.
@@ -261,17 +248,16 @@ def probe_totals(trace: Trace) -> dict[int, int]:
     return totals
 
 
-def wordings(
-    arrow: Arrow, sent: Sequence[int], trace: Trace, said: Sequence[Words], total: int = 0
-) -> Iterator[str]:
+def wordings(arrow: Arrow, trace: Trace, said: Sequence[Words], total: int = 0) -> Iterator[str]:
     """The label of an arrow in plotly's subset of HTML, the longest wording first.
 
-    `sent` are its members to speak of, `said` what `words()` returns; `total` as `probe_totals` has it.
+    `said` is what `words()` returns; `total` as `probe_totals` has it.
     """
-    if len(sent) > 1:
-        yield from _joined_wordings(arrow, [trace.packets[i] for i in sent], said[sent[0]], said[sent[-1]])
+    first, last = arrow.members[0], arrow.members[-1]
+    if first != last:
+        yield from _joined_wordings(arrow, [trace.packets[i] for i in arrow.members], said[first], said[last])
         return
-    its, length = said[sent[0]], trace.packets[sent[0]].segment.length
+    its, length = said[first], trace.packets[first].segment.length
     name = f"{its.name} of {total}" if total and its.name else its.name
     yield its._replace(name=name).markup
     head, fate = name or f"<b>{its.flags}</b>", its.fate.split(" by ")[0]

@@ -126,12 +126,12 @@ def draw(
     """What `ladder` shows, as plain data together with its time axis.
 
     `overlay`: for every packet who sent it, where a run on Linux is drawn over the model's (`overlay.py`).
+    With it, and with `upto`, each segment has an arrow of its own: they are compared, or stepped through.
     `legend` names the kinds of arrows that appear, where there is more than the usual one.
     """
-    first = joined.fold(trace) if folded else None
-    if first and any(each.who not in ("", BOTH) for each in overlay[: first.count]):
-        first = None
-    shown = joined.arrows(trace, first.count if first else 0, [each.who for each in overlay])
+    is_joined = upto is None and not overlay
+    first = joined.fold(trace) if folded and is_joined else None
+    shown = joined.arrows(trace, first.size if first else 0, joined=is_joined)
     geometry = Geometry(trace, look.theme(dark), upto, first, shown)
     captions, labels, sides = Labels(), Labels(), Sides(geometry)
     states, calls, timers = sides.states(), sides.calls(), sides.timers()
@@ -150,7 +150,7 @@ def draw(
         labels.ground("grounds of labels", geometry.colours.paper),
         labels.words.trace("labels", geometry.colours),
         sides.text.trace("states and calls", geometry.colours),
-        hover.trace("hover", mode="none", customdata=hover.index),
+        hover.trace("hover", mode="none"),
         _cursor(geometry, at),
     ]
     for each in data:
@@ -232,7 +232,6 @@ def _notes(geometry: Geometry, captions: Labels) -> dict[str, Any]:
         if not geometry.is_drawn(note.t):
             continue
         lines = geometry.notes[note]
-        y -= ROW / 2 * (len(lines) - 1)
         line.add([(0, y), (geometry.wide, y)])
         x, _ = geometry.between(*geometry.beside(note.host))
         for n, text in enumerate(lines):
@@ -255,10 +254,10 @@ def _beginning(geometry: Geometry, said: Sequence[Words], captions: Labels, hove
         captions.add(x, 0, text, geometry.colours.ink, width)
         lines = [
             f"{trace.packets[i].sender} → {trace.packets[i].receiver}: {said[i].plain}"
-            for i in range(first.count)
+            for i in range(first.size)
         ]
         about = "<br>".join([f"<b>{first.words}</b>", *_first_of(lines)])
-        hover.add(_along((0, 0), (geometry.wide, 0), _POINTS), about, 0)
+        hover.add(_along((0, 0), (geometry.wide, 0), _POINTS), about)
     return band.trace("beginning", fill="toself", fillcolor=look.tint(colour, 0.35), line={"width": 0})
 
 
@@ -293,7 +292,7 @@ def _arrows(
     for n, arrow in enumerate(placed.arrows):
         if not geometry.is_drawn(arrow.t):
             continue
-        sent = arrow.sent_by(geometry.upto, trace.packets)
+        sent = arrow.members
         # Of several connections the main one says what it is.
         i = next((i for i in sent if len(sent) > 1 and four_tuple(trace.packets[i]) in main), sent[0])
         packet = trace.packets[i]
@@ -310,12 +309,12 @@ def _arrows(
         lines[kind].size += [0, 0, 13 if ended else 0, 0]
         about = hovers[n]
         if len(sent) > 1:
-            summary = next(joined.wordings(arrow, sent, trace, said))
+            summary = next(joined.wordings(arrow, trace, said))
             when = f"from {short_duration(arrow.t - trace.start)}"
             when += f" to {short_duration(max(trace.packets[i].t for i in sent) - trace.start)}"
             each = [f"{short_duration(trace.packets[i].t - trace.start)}  {said[i].plain}" for i in sent]
             about = "<br>".join([summary, f"sent {when}", *_first_of(each)])
-        hover.add(_along(tail, head, points), about, sent[0])
+        hover.add(_along(tail, head, points), about)
 
         x, room = geometry.between(arrow.sender, arrow.receiver)
         ending = ""
@@ -325,13 +324,13 @@ def _arrows(
             ending += "  (in flight)"
         if overlay and overlay[i].says:
             ending += f'  <span style="color:{geometry.colours.soft}">{overlay[i].says}</span>'
-        wordings = joined.wordings(arrow, sent, trace, said, totals.get(sent[0], 0))
+        wordings = joined.wordings(arrow, trace, said, totals.get(sent[0], 0))
         text, width = fitting((each + ending for each in wordings), room)
         as_sent = sending_kind(packet)
         colour = colours[as_sent if kind == "lost" and as_sent != "segment" else kind]
         labels.add(x, tail[1] - LABEL / 2, text, colour, width)
-    width = {"color": geometry.colours.states["open"], "width": 9}
-    made = [band.trace("both runs", line=width, opacity=0.35)]
+    wide = {"color": geometry.colours.states["open"], "width": 9}
+    made = [band.trace("both runs", line=wide, opacity=0.35)]
     for kind, mark in ARROWS.items():
         turns = mark.symbol.startswith("arrow")
         marker = {
@@ -432,15 +431,17 @@ def _layout(geometry: Geometry, title: str | None, legend: bool) -> dict[str, An
     edge = geometry.wide * EDGE
     foot = 8 + (_LEGEND if legend else 0)
     times = step(max((width_of(text) for _, text in ticks), default=0) + 10)
-    margins = {"left": geometry.left + times, "right": geometry.right, "bottom": foot}
-    return look.layout(geometry.colours, shown, title, **margins) | {
+    left = geometry.left + times
+    made = look.layout(geometry.colours, shown, title, left=left, right=geometry.right, bottom=foot)
+    return made | {
         "uirevision": "ladder",
         **more_below,
         "dragmode": "pan" if shown < bottom - top else False,
         "showlegend": legend, "hoverdistance": _REACH,
         "legend": {
             "orientation": "h", "x": 0.5, "xanchor": "center",
-            "y": 0, "yref": "container", "yanchor": "bottom", "itemclick": False, "itemdoubleclick": False, "bgcolor": geometry.colours.paper,
+            "y": 0, "yref": "container", "yanchor": "bottom",
+            "itemclick": False, "itemdoubleclick": False, "bgcolor": geometry.colours.paper,
         },
         "xaxis": look.axis(range=[-edge, geometry.wide + edge], fixedrange=True),
         "yaxis": look.axis(

@@ -207,7 +207,8 @@ def _counts(trace: Trace) -> list[int]:
 def hover_texts(trace: Trace, said: Sequence[Words], places: Iterable[int] | None = None) -> list[str]:
     """Three lines about every packet, joined by ``<br>``: what it is, when, and what it means.
 
-    `said` is what `words()` returned for the same trace; `places` choose packets, else all. The text is in plotly's subset of HTML.
+    `said` is what `words()` returned for the same trace; `places` choose packets, else all. The text is
+    in plotly's subset of HTML.
     """
     start = trace.start
     returned: dict[tuple[str, int], list[str]] = {}

@@ -339,7 +339,7 @@ def place(
     `first` is drawn as one row; `shown` are the arrows after it, by default those of `arrows.arrows`;
     `intervals` what `states` returned; `lines_of` says in how many lines of text a note is written.
     """
-    shown = arrows(trace, first.count if first else 0) if shown is None else shown
+    shown = arrows(trace, first.size if first else 0) if shown is None else shown
     intervals = states(trace, first) if intervals is None else intervals
     events = _events(trace, intervals, shown, first)
     outer = set(hosts_of(trace)[:1] + hosts_of(trace)[-1:])
@@ -395,19 +395,23 @@ def place(
                 in_flight -= 1
             elif what == _LAST:
                 in_flight -= 1
-            elif what in (_NOTE, _CHANGE, _RETURN):
+            elif what == _NOTE:
+                # Its first line; calls and states have their middle here.
+                heads = max(*last_head.values(), last_stump, far_up)
+                y = max(y, columns.get("", far_up) + ROW / 2 + 1, heads + ROW / 2 + HEAD)
+                below = ROW * (text_rows[what][i] - 1)
+                columns[""] = y + below + ROW / 2 + 1
+            elif what in (_CHANGE, _RETURN):
                 lines = text_rows[what][i]
                 half = ROW / 2 * lines
-                if what == _NOTE or host not in outer:
-                    heads = max(last_head.values(), default=far_up)
-                    if what == _NOTE or host not in outer:
-                        heads = max(heads, last_stump)
-                    y = max(y, columns.get("", far_up) + half + 1, heads + half + HEAD)
-                    columns[""] = y + half + 1
-                else:
+                below = ROW / 2 * (lines - 1)
+                if host in outer:
                     y = max(y, columns.get(host, -ROW / 2) + half, last_head.get(host, far_up))
                     columns[host] = y + half
-                below = ROW / 2 * (lines - 1)
+                else:
+                    heads = max(*last_head.values(), last_stump, far_up)
+                    y = max(y, columns.get("", far_up) + half + 1, heads + half + HEAD)
+                    columns[""] = y + half + 1
             if what in rows:
                 rows[what][i] = y
             if what in _TICKED and not is_ticked and (what != _FOLD or not i):

@@ -157,7 +157,7 @@ def test_a_block_held_out_of_order_is_told_in_relative_numbers():
     story.say(t, "server", ACK, 1, 1, sack=(block,))
     assert said(story)[-1] == "ACK  ack 1 SACK 11–41"
     trace = story.finish()
-    assert "options: SACK 11–41" in hover_texts(trace, words(trace))[-1]
+    assert ", SACK 11–41<br>" in hover_texts(trace, words(trace))[-1]
 
 
 def test_a_syn_inside_a_connection_shows_its_number():
@@ -176,7 +176,7 @@ def test_a_syn_inside_a_connection_shows_its_number():
         ("delivered", "ignored", "client ignored it without a word"),
         ("delivered", "challenged", "challenge ACK"),
         ("delivered", "accepted", "client obeyed it"),
-        ("delivered", "", "delivered"),
+        ("delivered", "", "server ends the connection at once"),
     ],
 )
 def test_hover_says_what_became_of_it(fate, verdict, says):

@@ -10,6 +10,7 @@ from pictures.transcripts import ALL, CLIENT, MS, SERVER, Story, burst, dead_pee
 from tcplab.core.segment import ACK, PSH, Endpoint, Segment
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Call, Note, Packet, SocketSample, Trace
+from tcplab.pictures.arrows import arrows
 from tcplab.pictures.timeaxis import BAND, DROP, LABEL, ROW, SHORTEST_GAP, TICK, place, tick_texts, time_axis
 
 moments = st.one_of(st.integers(0, 5), st.integers(0, 10**7), st.integers(0, 10**13))
@@ -95,11 +96,12 @@ def test_everything_keeps_its_distance(trace):
 def test_rows_agree_with_the_map(trace):
     placed = place(trace)
     axis = placed.axis
-    for y, packet in zip(placed.sent, trace.packets, strict=True):
-        assert axis.y_of(packet.t) <= y <= axis.bottom_of(packet.t)
-    for y, packet in zip(placed.arrived, trace.packets, strict=True):
+    for y, arrow in zip(placed.sent, placed.arrows, strict=True):
+        assert axis.y_of(arrow.t) <= y <= axis.bottom_of(arrow.t)
+    for y, arrow in zip(placed.arrived, placed.arrows, strict=True):
+        assert (y is None) == (arrow.arrives is None)
         if y is not None:
-            assert axis.y_of(packet.arrives) <= y <= axis.bottom_of(packet.arrives)
+            assert axis.y_of(arrow.arrives) <= y <= axis.bottom_of(arrow.arrives)
     for y, call in zip(placed.returned, trace.calls, strict=True):
         assert axis.y_of(call.t) <= y <= axis.bottom_of(call.t)
 
@@ -135,7 +137,7 @@ def test_the_silences_of_a_keepalive_are_its_settings():
 
 def test_what_is_sent_at_one_nanosecond_stands_in_rows_of_its_own():
     trace = burst(10)
-    placed = place(trace)
+    placed = place(trace, shown=arrows(trace, joined=False))
     at_once = [y for y, p in zip(placed.sent, trace.packets, strict=True) if p.segment.length]
     assert len({p.t for p in trace.packets if p.segment.length}) == 1
     assert all(b - a >= LABEL - NOTHING for a, b in pairwise(at_once))
@@ -162,7 +164,7 @@ def test_a_segment_seen_at_one_point_only_slants_too():
         names = ("client", "server") if n % 2 == 0 else ("server", "client")
         segment = Segment(*ends, 1, 1, ACK, 1000)
         trace.packets.append(Packet(n * 1000, *names, segment, n * 1000))
-    placed = place(trace)
+    placed = place(trace, shown=arrows(trace, joined=False))
     assert all(head - tail >= DROP - NOTHING for tail, head in zip(placed.sent, placed.arrived, strict=True))
     assert [placed.axis.t_of(y) for y in placed.sent] == [0, 1000, 2000, 3000]
 
@@ -206,10 +208,11 @@ def test_durations_as_one_says_them(nanoseconds, said):
 def test_ticks_tell_neighbours_apart():
     assert tick_texts([45_000, 2_045_000, 2_056_000, 2_100_000, 3 * MS]) == [
         "45 µs",
-        "0.002 s",
-        "+ 11 µs",
-        "+ 55 µs",
-        "0.003 s",
+        "2.04 ms",
+        "2.06 ms",
+        "2.1 ms",
+        "3 ms",
     ]
+    assert tick_texts([2_044_000, 2_044_100]) == ["2.04 ms", "+ 0.1 µs"]
     at = [0, MS, SECOND, 7200 * SECOND, 7200 * SECOND + MS, 7200 * SECOND + 3 * MS, 7275 * SECOND]
-    assert tick_texts(at) == ["0 s", "0.001 s", "1 s", "2 h", "+ 0.001 s", "+ 0.003 s", "2 h 1 min 15 s"]
+    assert tick_texts(at) == ["0 s", "1 ms", "1 s", "2 h", "+ 1 ms", "+ 3 ms", "2 h 1 min 15 s"]

@@ -248,7 +248,7 @@ def test_the_moment_stays_in_the_frame_and_so_do_the_names():
         bottom, top = layout["yaxis"]["range"]
         assert top <= widget.axis.bottom_of(t) <= bottom
         named = {each["text"] for each in layout["annotations"]}
-        assert named == ({"<b>client</b>", "<b>server</b>"} if top > -50 else set())
+        assert named == ({"<b>client</b>", "<b>server</b>"} if top > -40 else set())
 
 
 def test_a_click_on_the_picture_goes_to_its_moment():
