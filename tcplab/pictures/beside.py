@@ -13,11 +13,10 @@ from tcplab.core.text import duration
 from tcplab.core.trace import Call, Note, SocketSample, Trace
 from tcplab.pictures import theme as look
 from tcplab.pictures import timeaxis
-from tcplab.pictures.arrows import Arrow, Fold
 from tcplab.pictures.svg import text_width
 from tcplab.pictures.text import call_lines, is_error
 from tcplab.pictures.theme import Line, MarkStyle, Text, Theme, filled, rectangle
-from tcplab.pictures.timeaxis import ROW, Interval, hosts_of, middleboxes_of, place
+from tcplab.pictures.timeaxis import ROW, Arrow, Beginning, Interval, hosts_of, middleboxes_of, place
 
 #: The hover title of a running timer, by its name in ss.
 TIMER_TITLES = {
@@ -41,7 +40,7 @@ class Geometry:
     """Where things are in one ladder: lifelines, distances from them, and what is drawn at all."""
 
     def __init__(
-        self, trace: Trace, colours: Theme, upto: int | None, first: Fold | None, shown: list[Arrow]
+        self, trace: Trace, colours: Theme, upto: int | None, first: Beginning | None, shown: list[Arrow]
     ) -> None:
         self.trace, self.colours = trace, colours
         #: Draw only what had happened until then, nanoseconds; None: everything.

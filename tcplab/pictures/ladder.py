@@ -8,7 +8,7 @@ restarts it and empty when the middlebox forgets. With more than two lifelines a
 gone is striped: half-open. One time axis serves all of it (`timeaxis.py`), and `time_axis(trace)`
 translates the y of a click into an instant.
 
-An uneventful beginning is one row, and what belongs together is one arrow (`arrows.py`). A label is above
+An uneventful beginning is one row, and what belongs together is one arrow (`timeaxis.py`). A label is above
 the middle of its arrow, on a ground that no arrow shines through, in the longest wording that fits
 between the lifelines of a picture of `NARROWEST` px.
 
@@ -35,16 +35,23 @@ from tcplab.core.segment import RST
 from tcplab.core.text import duration, short_duration
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import RETRANSMISSION
-from tcplab.pictures import arrows as joined
 from tcplab.pictures import theme as look
 from tcplab.pictures import timeaxis
-from tcplab.pictures.arrows import PROBES, Arrow, FourTuple, four_tuple
 from tcplab.pictures.beside import EDGE, Geometry, Sides, entries, step, timer_words
-from tcplab.pictures.overlay import BOTH, LINUX, Overlay
 from tcplab.pictures.svg import text_width
-from tcplab.pictures.text import Words, hover_texts, words
+from tcplab.pictures.tables import BOTH, LINUX, Overlay
+from tcplab.pictures.text import (
+    PROBES,
+    FourTuple,
+    Words,
+    four_tuple,
+    hover_texts,
+    probe_totals,
+    wordings,
+    words,
+)  # fmt: skip
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, rectangle
-from tcplab.pictures.timeaxis import LABEL, ROW, STUMP, TICK, time_axis
+from tcplab.pictures.timeaxis import LABEL, ROW, STUMP, TICK, Arrow, arrows, fold, time_axis
 
 __all__ = ["ARROWS", "MAX_HEIGHT", "Picture", "draw", "ladder", "time_axis"]
 
@@ -125,13 +132,14 @@ def draw(
 ) -> Picture:  # fmt: skip
     """What `ladder` shows, as plain data together with its time axis.
 
-    `overlay`: for every packet who sent it, where a run on Linux is drawn over the model's (`overlay.py`).
+    `overlay`: for every packet who sent it, where a run on Linux is drawn over the model's
+    (`tables.overlay`).
     With it, and with `upto`, each segment has an arrow of its own: they are compared, or stepped through.
     `legend` names the kinds of arrows that appear, where there is more than the usual one.
     """
     is_joined = upto is None and not overlay
-    first = joined.fold(trace) if folded and is_joined else None
-    shown = joined.arrows(trace, first.size if first else 0, joined=is_joined)
+    first = fold(trace) if folded and is_joined else None
+    shown = arrows(trace, first.size if first else 0, joined=is_joined)
     geometry = Geometry(trace, look.theme(dark), upto, first, shown)
     captions, labels, sides = Labels(), Labels(), Sides(geometry)
     states, calls, timers = sides.states(), sides.calls(), sides.timers()
@@ -283,7 +291,7 @@ def _arrows(
     trace, band, hover = geometry.trace, Line(), Line()
     lines = {kind: Line() for kind in ARROWS}
     hovers = hover_texts(trace, said, [arrow.members[0] for arrow in geometry.placed.arrows])
-    totals = joined.probe_totals(trace)
+    totals = probe_totals(trace)
     main = main_connections(trace)
     colours = {kind: geometry.colours.of(mark) for kind, mark in ARROWS.items()}
     placed = geometry.placed
@@ -309,7 +317,7 @@ def _arrows(
         lines[kind].size += [0, 0, 13 if ended else 0, 0]
         about = hovers[n]
         if len(sent) > 1:
-            summary = next(joined.wordings(arrow, trace, said))
+            summary = next(wordings(trace, said, sent, arrow.pace))
             when = f"from {short_duration(arrow.t - trace.start)}"
             when += f" to {short_duration(max(trace.packets[i].t for i in sent) - trace.start)}"
             each = [f"{short_duration(trace.packets[i].t - trace.start)}  {said[i].plain}" for i in sent]
@@ -324,8 +332,8 @@ def _arrows(
             ending += "  (in flight)"
         if overlay and overlay[i].says:
             ending += f'  <span style="color:{geometry.colours.soft}">{overlay[i].says}</span>'
-        wordings = joined.wordings(arrow, trace, said, totals.get(sent[0], 0))
-        text, width = fitting((each + ending for each in wordings), room)
+        tries = wordings(trace, said, sent, arrow.pace, totals.get(sent[0], 0))
+        text, width = fitting((each + ending for each in tries), room)
         as_sent = sending_kind(packet)
         colour = colours[as_sent if kind == "lost" and as_sent != "segment" else kind]
         labels.add(x, tail[1] - LABEL / 2, text, colour, width)

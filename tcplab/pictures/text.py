@@ -24,6 +24,8 @@ from tcplab.follow import KEEPALIVE, RETRANSMISSION, WINDOW_PROBE, in_order
 _FLAG_WORDS = ((FIN, "FIN"), (SYN, "SYN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"), (URG, "URG"))
 _FLAGS = tuple(", ".join(word for bit, word in _FLAG_WORDS if n & bit) or "no flags" for n in range(64))
 
+#: Kinds of packets that ask whether the other end is there, or has room.
+PROBES = {KEEPALIVE, WINDOW_PROBE}
 #: Kinds whose repetitions are counted.
 _COUNTED = {KEEPALIVE: "keepalive probe", WINDOW_PROBE: "window probe", RETRANSMISSION: "retransmission"}
 _NAMED = {"tail_loss_probe": "tail loss probe", "challenge_ack": "challenge ACK", "forged": "forged"}
@@ -39,6 +41,14 @@ _FUNCTION = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
 LINE = 34
 #: Segments that a picture or a table shows at most.
 MOST = 600
+
+
+FourTuple = frozenset[Endpoint]
+
+
+def four_tuple(packet: Packet) -> FourTuple:
+    """The connection of a segment of either direction."""
+    return frozenset((packet.segment.source, packet.segment.destination))
 
 
 class Words(NamedTuple):
@@ -195,13 +205,77 @@ def _counts(trace: Trace) -> list[int]:
             # An answer with another zero window does not end a series of window probes.
             if segment.window or segment.flags & (SYN | RST):
                 probes.pop((segment.destination, segment.source), None)
-        elif packet.kind in (KEEPALIVE, WINDOW_PROBE):
+        elif packet.kind in PROBES:
             direction = (segment.source, segment.destination)
             counts[i] = probes[direction] = probes.get(direction, 0) + 1
         elif packet.kind == RETRANSMISSION:
             key = (segment.source, segment.destination, segment.seq)
             counts[i] = repeats[key] = repeats.get(key, 0) + 1
     return counts
+
+
+def probe_totals(trace: Trace) -> dict[int, int]:
+    """By the place of an unanswered keepalive probe, after how many its sender gave up, where it did."""
+    series: dict[tuple[Endpoint, Endpoint], list[int]] = {}
+    totals: dict[int, int] = {}
+    gone = {(s.local, s.remote): s.t for s in trace.sockets if s.state == "CLOSED"}
+    for i, packet in enumerate(trace.packets):
+        forward = (packet.segment.source, packet.segment.destination)
+        if packet.arrives is not None and not packet.segment.flags & RST:
+            series.pop(forward[::-1], None)
+        if packet.kind == KEEPALIVE:
+            series.setdefault(forward, []).append(i)
+    for socket, probes in series.items():
+        if gone.get(socket, -1) >= trace.packets[probes[-1]].t:
+            totals |= dict.fromkeys(probes, len(probes))
+    return totals
+
+
+def wordings(
+    trace: Trace, said: Sequence[Words], members: Sequence[int], pace: str = "", total: int = 0
+) -> Iterator[str]:
+    """The label of an arrow in plotly's subset of HTML, the longest wording first.
+
+    `said` is what `words()` returns; `members` are the places of the arrow's segments and `pace` how often
+    they came (`timeaxis.Arrow`); `total` is as `probe_totals` has it.
+    """
+    first, last = members[0], members[-1]
+    if first != last:
+        yield from _joined_wordings(pace, [trace.packets[i] for i in members], said[first], said[last])
+        return
+    its, length = said[first], trace.packets[first].segment.length
+    name = f"{its.name} of {total}" if total and its.name else its.name
+    yield its._replace(name=name).markup
+    head, fate = name or f"<b>{its.flags}</b>", its.fate.split(" by ")[0]
+    size = f"len {length}" if length else ""
+    for parts in ((head, size, fate), (head, fate), (head, fate[:1])):
+        yield "  ".join(filter(None, parts))
+
+
+def _joined_wordings(pace: str, packets: Sequence[Packet], its: Words, last: Words) -> Iterator[str]:
+    count, flags, fate = len(packets), f"<b>{its.flags}</b>", escape(its.fate, False)
+    total = sum(packet.segment.length for packet in packets)
+    connections = len({four_tuple(packet) for packet in packets})
+    tries: list[tuple[str, ...]]
+    if pace and packets[0].kind == RETRANSMISSION:
+        numbers = f"{its.name.split()[-1]}–{last.name.split()[-1]}, {pace}"
+        name = f"retransmission {numbers}"
+        short = fate.split(" by ")[0]
+        tries = [(name, flags, its.numbers, fate), (name, fate), (name, short), (name,), (numbers, "✗")]
+    elif pace and packets[0].kind:
+        name = " ".join(word for word in its.name.split() if not word.isdigit())
+        tries = [(f"{name} × {count}, {pace}",), (f"{name} × {count}",)]
+    elif connections > 1:
+        what = f"{count} × {its.name}" if its.name else f"<b>{count} × {its.flags}</b>"
+        size = f", {total:,} bytes" if total else ""
+        tries = [(what, f"of {connections} connections{size}", fate), (what, fate), (what,)]
+    elif total:
+        what = f"<b>{count} segments</b>"
+        tries = [(f"{what}, {total:,} bytes", fate), (f"{what}, {total:,} bytes",), (what,)]
+    else:
+        what = f"<b>{count} × {its.flags}</b>"
+        tries = [(what, last.name, last.numbers, fate), (what, fate), (what,)]
+    yield from ("  ".join(filter(None, parts)) for parts in tries)
 
 
 def hover_texts(trace: Trace, said: Sequence[Words], places: Iterable[int] | None = None) -> list[str]:

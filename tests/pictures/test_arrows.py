@@ -10,9 +10,9 @@ from tcplab.bench import run
 from tcplab.core.segment import ACK, FIN, PSH, RST, Endpoint
 from tcplab.core.text import SECOND, short_duration
 from tcplab.experiments import EXPERIMENTS
-from tcplab.pictures.arrows import arrows, fold, probe_totals
 from tcplab.pictures.ladder import draw, time_axis
-from tcplab.pictures.timeaxis import SHORTEST_GAP, place, states
+from tcplab.pictures.text import probe_totals
+from tcplab.pictures.timeaxis import SHORTEST_GAP, arrows, fold, place, states
 
 
 def members(trace):

@@ -25,11 +25,10 @@ from tcplab.core.segment import PSH, RST, Endpoint
 from tcplab.core.text import SECOND
 from tcplab.experiments import EXPERIMENTS
 from tcplab.pictures import theme
-from tcplab.pictures.arrows import arrows as joined
-from tcplab.pictures.arrows import fold
 from tcplab.pictures.beside import ENTRY_TIMERS, timer_words
 from tcplab.pictures.ladder import ARROWS, MAX_HEIGHT, draw, ladder, time_axis
-from tcplab.pictures.timeaxis import HALF_OPEN, LABEL, ROW, states
+from tcplab.pictures.timeaxis import HALF_OPEN, LABEL, ROW, fold, states
+from tcplab.pictures.timeaxis import arrows as joined
 
 every_trace = pytest.mark.parametrize("make", ALL.values(), ids=ALL)
 

@@ -9,7 +9,7 @@ from tcplab.capture.recordings import recording
 from tcplab.experiments import EXPERIMENTS
 from tcplab.follow import classify
 from tcplab.pictures import ladder
-from tcplab.pictures.overlay import BOTH, LINUX, MODEL, overlay
+from tcplab.pictures.tables import BOTH, LINUX, MODEL, overlay
 from tcplab.registry import find_experiment as find
 
 

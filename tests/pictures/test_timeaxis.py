@@ -10,8 +10,18 @@ from pictures.transcripts import ALL, CLIENT, MS, SERVER, Story, burst, dead_pee
 from tcplab.core.segment import ACK, PSH, Endpoint, Segment
 from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Call, Note, Packet, SocketSample, Trace
-from tcplab.pictures.arrows import arrows
-from tcplab.pictures.timeaxis import BAND, DROP, LABEL, ROW, SHORTEST_GAP, TICK, place, tick_texts, time_axis
+from tcplab.pictures.timeaxis import (
+    BAND,
+    DROP,
+    LABEL,
+    ROW,
+    SHORTEST_GAP,
+    TICK,
+    arrows,
+    place,
+    tick_texts,
+    time_axis,
+)  # fmt: skip
 
 moments = st.one_of(st.integers(0, 5), st.integers(0, 10**7), st.integers(0, 10**13))
 flights = st.one_of(st.none(), st.sampled_from([0, 1, MS, 300 * MS]), st.integers(0, 10**10))
