@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -291,12 +291,15 @@ def _until(lane: Lane, end_s: float) -> tuple[Any, ...]:
     def at(t: float) -> int:
         return round(t / step)
 
+    def band(spans: Iterable[Span]) -> list[tuple[Any, ...]]:
+        seen = [(s.kind, s.state, at(s.from_s)) for s in spans if at(s.from_s) < min(at(s.to_s), shown)]
+        return [each for before, each in pairwise([("",), *seen]) if each[:2] != before[:2]]
+
     shown = at(end_s) - 1
-    bands = [lane.spans, lane.locks, *(row.spans for row in lane.rows)]
     marks = [lane.marks, *(row.marks for row in lane.rows)]
     points = lane.level.points if lane.level else ()
     return (
-        [[(s.kind, s.state, at(s.from_s)) for s in band if at(s.from_s) < shown] for band in bands],
+        [band(spans) for spans in (lane.spans, lane.locks, *(row.spans for row in lane.rows))],
         [[(m.kind, m.lost, at(m.t_s)) for m in m_ if at(m.t_s) < shown and m.kind != "call"] for m_ in marks],
         [(at(t), value) for t, value in points if at(t) < shown],
     )
@@ -318,7 +321,9 @@ def compared(now: Timeline, kept: Timeline) -> str:
     ]
     differ += [lane.name for key, lane in known.items() if key not in {lane.key for lane in now.lanes}]
     if differ:
-        return f"{after}, as before; what differs: {', '.join(dict.fromkeys(differ))}"
+        names = list(dict.fromkeys(differ))
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"{after}, as before; what differs: {', '.join(names[:3])}{more}"
     return "the same as before: this knob does nothing here"
 
 

@@ -13,7 +13,7 @@ what programs did meanwhile, breaks and deadlines. Only the answer is the experi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import inf
@@ -66,6 +66,8 @@ _WORTH_BYTES = 1460
 #: Differences between the ends that last no longer than so many flights are travel.
 _FLIGHTS = 2.5
 _ANSWERS = 20
+#: So late a real machine may show what has happened, seconds.
+_LATE_S = 0.02
 #: Both ends have agreed that there is a connection: one of them alone is worth a word.
 _SYNCHRONISED = frozenset({"ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2", "CLOSE_WAIT", "CLOSING", "LAST_ACK"})
 _ABSENT = frozenset({"CLOSED", "SYN_RECV", "SYN_RECEIVED"})
@@ -121,7 +123,8 @@ class _Reading:
         self.flight = median_low(flights) / SECOND if flights else 0.0
         # A capture sees only one point of the path: a flight is half of the time until an answer.
         turns = [b.t - a.t for a, b in pairwise(trace.packets) if a.sender != b.sender][:_ANSWERS]
-        self.grace = _FLIGHTS * (self.flight or (median_low(turns) / SECOND / 2 if turns else 0.0))
+        travel = _FLIGHTS * (self.flight or (median_low(turns) / SECOND / 2 if turns else 0.0))
+        self.grace = travel if trace.bench == "model" else max(travel, _LATE_S)
         self.breaks = trace.breaks()
         last = round(self.end * SECOND) + self._zero
         self.history = {
@@ -201,7 +204,7 @@ class _Reading:
 
     # -- programs --------------------------------------------------------------------------------
 
-    def _program(self, host: str, sockets: Iterable[Iterable[Span]]) -> Iterator[Lane]:
+    def _program(self, host: str, sockets: Collection[Iterable[Span]]) -> Iterator[Lane]:
         trace = self.trace
         calls = sorted(call for call in trace.calls if call.host == host)
         pending = [call for call in trace.pending if call.host == host]
@@ -210,6 +213,8 @@ class _Reading:
             return
         calls = [call for call in calls if call.t >= self._zero]
         starts = [min(max(self.s(act.t), 0.0), self.end) for act in acts] + [self.end]
+        if acts and starts[0] < self.grace:
+            starts[0] = 0.0
         stays = list(zip(acts, pairwise(starts), strict=True))
         spans = [Span(0.0, starts[0], "idle", ("idle",))]
         # Between two reads a program is idle.
@@ -218,8 +223,12 @@ class _Reading:
         spans = paint(spans, alone, _unaware)
         spans = paint(spans, self._errors(calls, starts), lambda span, words: ("error", (words,)))
         waits = self._waits(calls + pending)
-        spans = paint(spans, waits, lambda span, call: None if span.kind == "works" else _waits(span, call))
-        spans = paint(spans, waits, _waits, self.grace)  # work goes on beside what lasts a round trip
+        # Beside work, or among many programs, a call that lasts no longer than a round trip is no wait.
+        if len(sockets) <= _LANES:
+            spans = paint(
+                spans, waits, lambda span, call: None if span.kind == "works" else _waits(span, call)
+            )
+        spans = paint(spans, waits, _waits, self.grace)
         spans = paint(spans, self._gone(host, _GONE), lambda span, words: ("gone", words))
         held = joined(Span(a, b, "locks", ("locks held",)) for act, (a, b) in stays if act.locks)
         marks = [*self._call_marks(calls), *self._checks(host)]
@@ -520,7 +529,7 @@ class _CaptureReading(_Reading):
         words = f"{lost.side}: a RST after {waited}" if lost.reset else f"{lost.side} gives up after {waited}"
         return AnswerLine(self.s(lost.asked), self.s(lost.ended), lost.side, words)
 
-    def _program(self, host: str, sockets: Iterable[Iterable[Span]]) -> Iterator[Lane]:
+    def _program(self, host: str, sockets: Collection[Iterable[Span]]) -> Iterator[Lane]:
         """Its recorded calls; what it does between them is unknown."""
         for lane in super()._program(host, sockets):
             yield replace(lane, spans=tuple(span for span in lane.spans if span.kind in _CALLS))

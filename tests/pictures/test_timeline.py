@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 import tcplab
 from tcplab.agree import draw
 from tcplab.core.knobs import ParameterError
-from tcplab.pictures.lanes import MARKS, Span, compared, counted, named, same_lane, setting
+from tcplab.pictures.lanes import MARKS, Lane, Span, compared, counted, named, same_lane, setting
 from tcplab.pictures.timeline import joined, merged, paint, read_timeline, without
 from tcplab.registry import EXPERIMENTS, STORIES
 
@@ -390,6 +391,18 @@ def test_watching_longer_is_no_difference():
         assert same_lane(one, other, short.to_s, long.to_s)
     probed = timeline("keepalive", idle_s=30, watch_s=300)
     assert not same_lane(lane(long, "client/server"), lane(probed, "client/server"), long.to_s, probed.to_s)
+
+
+def test_a_sliver_that_no_picture_shows_is_no_difference():
+    plain = Lane("a/program", "a", "", "program", (Span(0, 100, "idle"), Span(100, 200, "waits")))
+    sliver = (
+        Span(0, 50, "idle"),
+        Span(50, 50.01, "works"),
+        Span(50.01, 100.05, "idle"),
+        Span(100.05, 200, "waits"),
+    )
+    assert same_lane(plain, replace(plain, spans=sliver), 200, 200)
+    assert not same_lane(plain, replace(plain, spans=plain.spans[:1]), 200, 200)
 
 
 def test_the_same_answer_by_another_way_names_the_lanes():
