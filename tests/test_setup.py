@@ -128,7 +128,8 @@ def test_no_lock_of_another_kind_is_committed():
 
 def test_the_licence_is_mit():
     text = (ROOT / "LICENSE").read_text("utf-8")
-    assert PROJECT["license"] == "MIT" and PROJECT["license-files"] == ["LICENSE"]
+    assert PROJECT["license"] == "MIT AND CC-BY-4.0"
+    assert all((ROOT / name).is_file() for name in PROJECT["license-files"])
     assert text.startswith("MIT License\n\nCopyright (c) 2026 tcplab developers\n")
     assert 'THE SOFTWARE IS PROVIDED "AS IS"' in text
 

@@ -69,7 +69,10 @@ def pcap_bytes(trace: Trace, *, at: str | None = None, snaplen: int = 0x40000) -
     at = next(iter(trace.hosts)) if at is None else at
     if at not in trace.hosts:
         raise CaptureError(f"at = {at!r} is not a host of this trace: {', '.join(trace.hosts)}.")
-    names = scapy()
+    try:
+        names = scapy()
+    except (ImportError, OSError):  # a browser's Python has no network for it to look at
+        raise CaptureError("captures can't be written here: scapy, which writes them, is missing.") from None
     macs = {host: f"02:00:00:00:00:{n:02x}" for n, host in enumerate(trace.hosts, 1)}
     sent: Counter[str] = Counter()  # IP identifiers, per host as Linux counts them
     file = io.BytesIO()

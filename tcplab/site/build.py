@@ -43,10 +43,10 @@ PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_s
 MICROPIP = "0.11.1"
 MICROPIP_SHA256 = "768de165adb8e66906039d8fec4127a57f522dfdf8e6fbff877a4616941ecfd3"
 #: What the notebook kernel and the lessons import; the rest follows from these.
-WANTED = ("tcplab", "ipython", "comm", "packaging")
-#: Required by some package and left out: NumPy and pandas are compiled, and JupyterLab's part of the widgets
-#: is in the site anyway.
-ABSENT = {"numpy", "pandas", "jupyterlab-widgets", "widgetsnbextension"}
+WANTED = ("tcplab", "anywidget", "ipywidgets", "plotly", "ipython", "comm", "packaging")
+#: Left out: NumPy and pandas are compiled, scapy needs a machine's network, shtab a shell, and JupyterLab's
+#: part of the widgets is in the site anyway.
+ABSENT = {"numpy", "pandas", "scapy", "shtab", "jupyterlab-widgets", "widgetsnbextension"}
 #: Left out for jedi's 5 MB in 5,600 files. IPython completes without it, and the kernel only asks whether the
 #: name is installed: its wheel holds no module.
 EMPTY = {"jedi", "parso"}

@@ -13,8 +13,8 @@ from tcplab.site import build as wheels
 
 def test_what_the_lessons_import_is_there_and_nothing_that_no_browser_has():
     names = wheels.needed().keys()
-    assert {"tcplab", "ipywidgets", "anywidget", "plotly", "scapy", "simpy", "ipython", "comm"} <= names
-    assert not names & {"numpy", "pandas", "psutil", "pexpect", "jupyterlab"}
+    assert {"tcplab", "ipywidgets", "anywidget", "plotly", "simpy", "ipython", "comm"} <= names
+    assert not names & {"scapy", "numpy", "pandas", "psutil", "pexpect", "jupyterlab"}
 
 
 def test_a_package_that_is_not_installed_is_named():
