@@ -322,7 +322,17 @@ def _rect(item: Rect, patterns: dict[str, str]) -> tuple[str, str]:
 
 
 def _path(points: Iterable[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{px(x)} {px(y)}" for x, y in points)
+    path, last = "", ("", "")
+    for point in points:
+        x, y = map(px, point)
+        if not path:
+            path = f"M{x} {y}"
+        elif x == last[0]:
+            path += f"V{y}" if y != last[1] else ""
+        else:
+            path += f"H{x}" if y == last[1] else f"L{x} {y}"
+        last = (x, y)
+    return path
 
 
 def _polygon(item: Polygon, patterns: dict[str, str]) -> tuple[str, str]:

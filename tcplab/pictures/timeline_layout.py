@@ -423,19 +423,21 @@ class _Layout:
         peaks = [max(value for _, value in each.points) for each, *_ in levels]
         full = level.capacity or max(peaks) or 1
         for (each, to_s, name, fill), peak in zip(levels, peaks, strict=True):
-            title = f"{name}: up to {peak:,.0f} {each.unit}"
+            title = f"{name}: up to {peak:,.6g} {each.unit}"
             self.areas.append(Polygon(self._steps(each, full, to_s, top, height), fill, title))
-        words = f"{'full' if level.capacity else 'most'}: {full:,.0f} {level.unit}"
+        words = f"{'full' if level.capacity else 'most'}: {full:,.6g} {level.unit}"
         self._say(self.right - 4, top + 15, words, anchor="end", halo=self.paper)
 
     def _steps(
         self, level: Level, full: float, to_s: float, top: float, height: float
     ) -> tuple[tuple[float, float], ...]:
-        bottom, points = top + height, []
-        y = bottom
+        bottom, columns = top + height, dict[float, list[float]]()
         for t, value in level.points:
-            x = self.x(t)
-            points += [(x, y), (x, y := bottom - height * min(value / full, 1))]
+            # What happens within a px is a line from its first to its highest and its last value.
+            columns.setdefault(round(self.x(t)), []).append(bottom - height * min(value / full, 1))
+        points, y = [], bottom
+        for x, values in columns.items():
+            points += [(x, y), (x, min(values)), (x, y := values[-1])]
         end = max(self.x(to_s), points[-1][0])
         return (*points, (end, y), (end, bottom), (points[0][0], bottom))
 

@@ -114,6 +114,7 @@ LOOKS = {
     "predicted": Look(outline="soft", dash="2 3", words="after the run"),
     "waits": Look("probe", 0.16, "/", "probe", "soft", words="waits in a call", explained=True),
     "works": Look("probe", 0.50, outline="soft", words="works", explained=True),
+    "reads": Look("probe", 0.22, outline="soft", words="reads"),
     "idle": Look("soft", 0.12, outline="soft", words="idle"),
     "reads": Look("probe", 0.16, outline="soft", words="reads"),
     "unaware": Look(outline="soft", dash="4 3", words="has not noticed", explained=True),
@@ -153,8 +154,8 @@ TIMERS = {
 #: Kept runs, the oldest first: dash of the answer's line, pattern of the bands.
 KEPT = (("", ""), ("6 3", "/"), ("2 3", "."))
 KEPT_ALPHA = {
-    "waits": 0.45, "works": 0.6, "state": 0.35, "known": 0.4, "one_side": 0.2, "window_closed": 0.2,
-    "idle": 0.15, "unaware": 0.1, "gone": 0.08, "error": 0.08, "closed": 0.0, "forgotten": 0.0,
+    "waits": 0.45, "works": 0.6, "reads": 0.3, "idle": 0.15, "unaware": 0.1, "error": 0.08, "state": 0.35,
+    "one_side": 0.2, "window_closed": 0.2, "gone": 0.08, "closed": 0.0, "known": 0.4, "forgotten": 0.0,
 }  # fmt: skip
 
 
@@ -179,7 +180,7 @@ SIZES = (
     Sizes(),
     Sizes(18, 13, 6, 25, 8, 20, 2, 5, 21, (0, 7, 5, 4.5)),
     Sizes(18, 11, 6, 20, 6, 18, 1.5, 4, 20, (0, 6, 4.5, 4)),
-    Sizes(17, 8, 5, 18, 6, 18, 1, 4, 18, (0, 5, 4, 3.5)),
+    Sizes(16.5, 8, 5, 18, 6, 18, 1, 4, 17.5, (0, 5, 4, 3.5)),
 )
 #: Two hosts; and more, or a middlebox between.
 MOST_HEIGHT, MOST_HEIGHT_THREE = 330.0, 420.0
