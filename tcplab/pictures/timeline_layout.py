@@ -23,7 +23,6 @@ from tcplab.pictures.lanes import (
     Lane,
     Level,
     Mark,
-    Row,
     Span,
     Timeline,
     TimerSpan,
@@ -61,6 +60,8 @@ class TimelineDrawing(Drawing):
     bottom: float = 0.0
 
 
+#: Parts of a line, px.
+Gaps = list[tuple[float, float]]
 #: Marks of a program that say how a call failed: in its lane, not below it.
 _SAYS_ERROR = ("error", "end_of_file")
 
@@ -85,7 +86,7 @@ class _Layout:
         self.legend = look.Legend()
         #: Where the lanes of a host end; x of vertical lines, which texts avoid.
         self.foot: dict[str, float] = {}
-        self.lines: list[tuple[float, float]] = []
+        self.lines: Gaps = []
 
     def _colour(self, name: str) -> str:
         return self.colours.of(MarkStyle(name))
@@ -100,7 +101,7 @@ class _Layout:
 
     def breaks(self) -> None:
         """▼ and what broke, beside each other while there is room."""
-        taken: list[tuple[float, float]] = []
+        taken: Gaps = []
         for each in self.now.breaks:
             x = self.x(each.t_s)
             self.lines.append((x - 2, x + 2))
@@ -129,11 +130,10 @@ class _Layout:
         dash = look.KEPT[which - 1][0] if which else ""
         xa, xb = self.x(answer.from_s), self.x(run.to_s if answer.to_s is None else answer.to_s)
         wordings = self._kept_wordings(run, answer) if which else self._wordings(answer)
-        end = "diamond" if which else "star"
         if answer.to_s is None:
             self._mark(xb + 4, middle, "right", name, 6, "still so when the run ends")
         else:
-            self._mark(xb, middle, end, name, 5 if which else 8, wordings[0])
+            self._mark(xb, middle, *(("diamond", name, 5) if which else ("star", name, 8)), wordings[0])
             if not which:
                 self.lines.append((xb - 3, xb + 3))
         self.marks.append(Stroke(xa, middle - 5, xa, middle + 5, colour, width))
@@ -188,19 +188,17 @@ class _Layout:
 
     def lanes(self) -> None:
         """Every lane, a line between hosts, flights between two of them."""
-        host = ""
-        for lane in self.now.lanes:
+        for host, lane in zip(("", *(lane.host for lane in self.now.lanes)), self.now.lanes, strict=False):
             if host and lane.host != host:
                 self._segments(host, lane.host)
                 middle = self.y + self.sizes.between_hosts / 2 - 1
                 self.areas.append(Stroke(8, middle, self.drawing.width - 8, middle, self.colours.faint))
                 self.y += self.sizes.between_hosts
-            host = lane.host
             top = self.y
             {"rows": self._rows, "area": self._area}.get(lane.kind, self._line)(lane)
             self._name(lane, top)
             self._kept_bands(lane)
-            self.foot[host] = self.y
+            self.foot[lane.host] = self.y
             self.y += self.sizes.gap
 
     def _name(self, lane: Lane, top: float) -> None:
@@ -253,14 +251,12 @@ class _Layout:
         outline = self._colour(style.outline) if style.outline else "none"
         return Fill(ground, style.pattern, self._colour(style.ink), outline, style.dash)
 
-    def _spans(
-        self, lane: Lane, spans: Sequence[Span], y: float, height: float, taken: list[tuple[float, float]]
-    ) -> None:
+    def _spans(self, lane: Lane, spans: Sequence[Span], y: float, height: float, taken: Gaps) -> None:
         """Spans with their words, longest wording first, where no mark and preferably no line is."""
         late = []
         for span in spans:
             xa, xb = self.x(span.from_s), self.x(span.to_s)
-            if xb - xa < 0.4 and span.kind != "error":
+            if xb - xa < 0.4 and span.kind != "error" and len(spans) > 1:
                 continue
             box = self._box(lane.name, span, y, height)
             self.areas.append(box)
@@ -268,7 +264,11 @@ class _Layout:
             halo = self.paper if box.fill.pattern or empty else ""
             colour = readable(halo or box.fill.ground, self.colours.ink)
             words = [each for each in span.words if each]
-            spot = place(words, xa + 5, xb - 3, taken + self.lines) or place(words, xa + 5, xb - 3, taken)
+            # Best before the first line at an instant, for there the span begins; then between; then across.
+            line = min((left for left, _ in self.lines if left > xa + 5), default=xb)
+            spot = place(words[:2], xa + 5, min(line, xb - 3), taken)
+            for avoided in (taken + self.lines, taken):
+                spot = spot or place(words, xa + 5, xb - 3, avoided)
             if spot:
                 left, text = spot
                 self.texts.append(Caption(left, y + height / 2 + 5, text, colour, halo=halo))
@@ -276,20 +276,23 @@ class _Layout:
                 self.legend.see_span(span, named=True)
             else:
                 late.append((span, xa, xb, words))
-        for span, xa, xb, words in late:
-            beside = span.kind == "error" and self._beside(words, xa, xb, y + height / 2 + 5, taken)
+        boxes = [(self.x(span.from_s), self.x(span.to_s)) for span in spans]
+        for span, xa, xb, words in sorted(late, key=lambda each: each[0].kind != "error"):
+            # An error may be said on top of what was before; anything else only where nothing is.
+            others = [] if span.kind == "error" else [box for box in boxes if box != (xa, xb)] + self.lines
+            beside = self._beside(span, words, y + height / 2 + 5, taken, others)
             self.legend.see_span(span, named=beside, wide=xb - xa >= 3)
 
-    def _beside(
-        self, words: Sequence[str], xa: float, xb: float, y: float, taken: list[tuple[float, float]]
-    ) -> bool:
-        """An error's words right or left of it, where no other text is."""
+    def _beside(self, span: Span, words: Sequence[str], y: float, taken: Gaps, others: Gaps) -> bool:
+        """The words of a span that is too narrow for them, right or left of it."""
+        bold = span.kind == "error"
         for text in words:
-            width = text_width(text, True)
-            for left in (xb + 10, xa - 11 - width):
+            width = text_width(text, bold)
+            for left in (self.x(span.to_s) + 7 + 3 * bold, self.x(span.from_s) - 8 - 3 * bold - width):
                 box = (left, left + width)
-                if box[0] > self.left - 2 and box[1] < self.drawing.width - 2 and not hits(box, taken):
-                    self._say(left, y, text, "error", bold=True, halo=self.paper)
+                inside = self.left - 2 < box[0] and box[1] < self.drawing.width - 2
+                if inside and not hits(box, [*taken, *others]):
+                    self._say(left, y, text, "error" if bold else "soft", bold=bold, halo=self.paper)
                     taken.append(box)
                     return True
         return False
@@ -322,22 +325,20 @@ class _Layout:
         """Wedges: full when a timer was armed, empty when it is due."""
         height = self.sizes.timer
         for block in self._blocks(timers):
-            first, last = block[0], block[-1]
-            colour, limit, words = look.timer_look(first.name)
-            self.legend.see("timer", first.name)
-            ink = self._colour(colour)
+            name, from_s, to_s = block[0].name, block[0].from_s, block[-1].to_s
+            colour, limit, words = look.timer_look(name)
+            ink, xa, xb = self._colour(colour), self.x(from_s), self.x(to_s)
+            if xb - xa < 2.5:
+                continue
+            self.legend.see("timer", name)
             if len(block) > look.BLOCK:
-                xa, xb = self.x(first.from_s), self.x(last.to_s)
-                title = f"{words}, set {len(block)} times: {_when(first.from_s, last.to_s)}"
+                title = f"{words}, set {len(block)} times: {_when(from_s, to_s)}"
                 dots = Fill(tint(ink, 0.2), ".", ink, ink, width=0.6)
                 self.areas.append(Rect(xa, y + 2, xb - xa, height - 2, dots, title))
                 continue
-            for timer in block if self.x(last.to_s) - self.x(first.from_s) > 2.5 else ():
-                fill = (
-                    Fill("none", outline=ink, dash="4 2" if limit else "2 3")
-                    if limit or timer.predicted
-                    else Fill(tint(ink, 0.38), outline=ink)
-                )
+            for timer in block:
+                open_ = Fill(outline=ink, dash="4 2" if limit else "2 3")
+                fill = open_ if limit or timer.predicted else Fill(tint(ink, 0.38), outline=ink)
                 title = f"{words}: set {in_words(timer.armed_s)}, due {in_words(timer.due_s)}"
                 self.areas.append(Polygon(self._wedge(timer, y, height), fill, title))
 
@@ -345,22 +346,17 @@ class _Layout:
         """Timers one by one, and narrow ones of a name that follow each other together."""
         block: list[TimerSpan] = []
         for timer in timers:
-            xa, xb = self.x(timer.from_s), self.x(timer.to_s)
-            narrow = xb - xa < look.NARROW
-            if block and not (narrow and timer.name == block[-1].name and xa - self.x(block[-1].to_s) < 4):
-                yield from self._enough(block)
+            narrow = self.x(timer.to_s) - self.x(timer.from_s) < look.NARROW
+            near = block and self.x(timer.from_s) - self.x(block[-1].to_s) < 4
+            if block and not (narrow and near and timer.name == block[-1].name):
+                yield block
                 block = []
-            if narrow:
-                block.append(timer)
-            else:
-                yield [timer]
-        yield from self._enough(block)
-
-    def _enough(self, block: list[TimerSpan]) -> Iterator[list[TimerSpan]]:
-        if len(block) > look.BLOCK:
+            block.append(timer)
+            if not narrow:
+                yield block
+                block = []
+        if block:
             yield block
-        else:
-            yield from ([timer] for timer in block)
 
     def _wedge(self, timer: TimerSpan, y: float, height: float) -> tuple[tuple[float, float], ...]:
         axis, xa, xb = self.drawing.axis, self.x(timer.from_s), self.x(timer.to_s)
@@ -386,7 +382,7 @@ class _Layout:
             self._marks(marks, self.y + height / 2, 5, 0.65)
             self.y += height
         said: list[tuple[float, float, float]] = []
-        for first, spans in _alike(lane.rows):
+        for first, spans in look.alike(lane.rows):
             n, span = len(spans), spans[0]
             words = [f"{each} × {n}" if n > 1 else each for each in span.words if each]
             begin, end = max(self.x(s.from_s) for s in spans) + 6, min(self.x(s.to_s) for s in spans) - 3
@@ -417,16 +413,23 @@ class _Layout:
         levels = [(level, self.now.to_s, lane.name, Fill(tint(ink, 0.45), outline=ink))]
         for run, (dash, _) in zip(self.kept, look.KEPT, strict=False):
             if (other := _same_key(run, lane)) and other.level:
-                grey = Fill(tint(self.soft, 0.2), outline=self.colours.ink, dash=dash or "5 2")
+                grey = Fill(outline=self.colours.ink, dash=dash or "5 2")
                 levels.append((other.level, run.to_s, f"kept: {lane.name}", grey))
                 self.legend.see("kept")
         peaks = [max(value for _, value in each.points) for each, *_ in levels]
         full = level.capacity or max(peaks) or 1
-        for (each, to_s, name, fill), peak in zip(levels, peaks, strict=True):
-            title = f"{name}: up to {peak:,.6g} {each.unit}"
-            self.areas.append(Polygon(self._steps(each, full, to_s, top, height), fill, title))
-        words = f"{'full' if level.capacity else 'most'}: {full:,.6g} {level.unit}"
-        self._say(self.right - 4, top + 15, words, anchor="end", halo=self.paper)
+        curves = [self._steps(each, full, to_s, top, height) for each, to_s, *_ in levels]
+        for (each, _, name, fill), peak, curve in zip(levels, peaks, curves, strict=True):
+            self.areas.append(Polygon(curve, fill, f"{name}: up to {_amount(peak)} {each.unit}"))
+        words = f"{'full' if level.capacity else 'most'}: {_amount(full)} {level.unit}"
+        width = text_width(words) + 8
+        # At the end where there is less behind it.
+        right, left = (
+            min(y for curve in curves for y in _between(curve[:-2], a, a + width))
+            for a in (self.right - width, self.left)
+        )
+        x, anchor = (self.right - 4, "end") if right >= left else (self.left + 4, "start")
+        self._say(x, top + 15, words, anchor=anchor, halo=self.paper)
 
     def _steps(
         self, level: Level, full: float, to_s: float, top: float, height: float
@@ -600,19 +603,19 @@ def _when(from_s: float, to_s: float) -> str:
     return f"{in_words(from_s)} to {in_words(to_s)}"
 
 
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _between(curve: Sequence[tuple[float, float]], left: float, right: float) -> Iterator[float]:
+    """The heights of steps between two x, also of the step that begins before."""
+    yield from (y for x, y in curve if left <= x <= right)
+    yield from [y for x, y in curve if x < left][-1:]
+    yield inf
+
+
 def _same_key(run: Timeline, lane: Lane) -> Lane | None:
     return next((other for other in run.lanes if other.key == lane.key), None)
-
-
-def _alike(rows: Sequence[Row]) -> Iterator[tuple[int, list[Span]]]:
-    """Neighbouring rows with something alike: the first one's place, and that span of each."""
-    table = [{(s.kind, s.state, s.words, s.predicted): s for s in row.spans} for row in rows]
-    for same in dict.fromkeys(each for row in table for each in row):
-        has = [i for i, row in enumerate(table) if same in row]
-        starts = [i for i in has if i - 1 not in has]
-        for first in starts:
-            after = next(i for i in range(first, len(rows) + 1) if i not in has)
-            yield first, [row[same] for row in table[first:after]]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ Tables, so that the layout, the legend and the tests read the same thing. A colo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import expm1, log1p
 from typing import NamedTuple
 
 from tcplab.core.text import in_words
-from tcplab.pictures.lanes import Span
+from tcplab.pictures.lanes import Row, Span
 from tcplab.pictures.svg import text_width
 from tcplab.pictures.theme import PHASE, PHASES
 
@@ -108,16 +108,15 @@ class Look(NamedTuple):
 
 LOOKS = {
     "one_side": Look("open", 0.30, "\\", words="one side only", explained=True),
-    "window_closed": Look("open", 0.22, "/", words="window closed", explained=True),
+    "window_closed": Look("open", 0.22, "/", words="window closed"),
     "gone": Look("soft", 0.10, "x", outline="soft", words="gone", explained=True),
     "closed": Look(outline="soft", dash="1 3", words="closed"),
     "predicted": Look(outline="soft", dash="2 3", words="after the run"),
     "waits": Look("probe", 0.16, "/", "probe", "soft", words="waits in a call", explained=True),
-    "works": Look("probe", 0.50, outline="soft", words="works", explained=True),
+    "works": Look("probe", 0.50, outline="soft", words="works"),
     "reads": Look("probe", 0.22, outline="soft", words="reads"),
     "idle": Look("soft", 0.12, outline="soft", words="idle"),
-    "reads": Look("probe", 0.16, outline="soft", words="reads"),
-    "unaware": Look(outline="soft", dash="4 3", words="has not noticed", explained=True),
+    "unaware": Look(outline="soft", dash="4 3", words="has not noticed"),
     "error": Look("error", 0.14, outline="error", words="has the error"),
     "known": Look("open", 0.75, words="knows the connection"),
     "forgotten": Look(outline="soft", dash="4 3", words="forgotten"),
@@ -205,6 +204,17 @@ def kind_of(span: Span) -> str:
     if span.predicted:
         return "predicted"
     return PHASE.get(span.state, "waiting") if span.kind == "state" else span.kind
+
+
+def alike(rows: Sequence[Row]) -> Iterator[tuple[int, list[Span]]]:
+    """Neighbouring rows with something alike: the first one's place, and that span of each."""
+    table = [{(s.kind, s.state, s.words, s.predicted): s for s in row.spans} for row in rows]
+    for same in dict.fromkeys(each for row in table for each in row):
+        has = [i for i, row in enumerate(table) if same in row]
+        starts = [i for i in has if i - 1 not in has]
+        for first in starts:
+            after = next(i for i in range(first, len(rows) + 1) if i not in has)
+            yield first, [row[same] for row in table[first:after]]
 
 
 _OTHERS = {"kept": "kept run", "fold": "before 0"}
