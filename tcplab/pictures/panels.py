@@ -7,6 +7,7 @@ are grey and dashed; above the panels stands what they had set, and in words wha
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -62,9 +63,21 @@ class Fact(NamedTuple):
 def compared(now: Sequence[Fact], kept: Sequence[Fact]) -> str:
     """``6 ports instead of 12, EADDRNOTAVAIL at the 7th connect() instead of never``."""
     pairs = [(a, b) for a, b in zip(now, kept, strict=True) if a.value != b.value]
-    said = ", ".join(f"{a.words.format(a.value)} instead of {b.value}" for a, b in pairs)
+    said = ", ".join(f"{a.words.format(a.value)} instead of {_unlike(a.value, b.value)}" for a, b in pairs)
     said = said or "the same as before: nothing in this picture differs"
     return said[0].upper() + said[1:]
+
+
+def _unlike(now: str, kept: str) -> str:
+    """A kept value without the word that the present one begins with too: ``56.5 s`` of ``after 56.5 s``."""
+    word, _, rest = kept.partition(" ")
+    return rest if rest and word.isalpha() and now.startswith(f"{word} ") else kept
+
+
+def _wrapped(text: str, characters: int) -> list[str]:
+    """Lines of at most so many characters as HTML; a number and its unit stay together."""
+    together = re.sub(r"(\d) (?=\w)", "\\1\u00a0", text)
+    return [escape(line, False) for line in textwrap.wrap(together, characters)]
 
 
 def kept_words(now: Trace, kept: Trace) -> str:
@@ -111,10 +124,10 @@ class Panels:
         if not kept:
             return
         self.compared = compared(facts(now), facts(kept[-1]))
-        lines = [f"<b>{escape(line, False)}</b>" for line in textwrap.wrap(self.compared, _CHARACTERS)]
+        lines = [f"<b>{line}</b>" for line in _wrapped(self.compared, _CHARACTERS)]
         for (_, sign), trace in zip(KEPT, reversed(kept), strict=False):
-            first, *more = textwrap.wrap(kept_words(now, trace), _CHARACTERS - 4)
-            lines += [f"{sign} {escape(first, False)}", *(escape(line, False) for line in more)]
+            first, *more = _wrapped(kept_words(now, trace), _CHARACTERS - 4)
+            lines += [f"{sign} {first}", *more]
         self.lines(lines, self.colours.soft)
 
     def lines(self, lines: Sequence[str], colour: str = "") -> None:

@@ -13,6 +13,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
+from math import ceil
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -172,7 +173,7 @@ class _Map:
             limits,
             s=axis_end(max(used.over_s for used in self.used)),
             _log=waits, _first=-first, _last=last, _ports=ceiling,
-            **{"ports in use": ceiling if most > _FAR * ceiling else 1.2 * most or 1},
+            **{"ports in use": ceiling if most > _FAR * ceiling else ceil(1.2 * most) or 1},
         )  # fmt: skip
         # Cells keep their places as long as there is one for each port.
         self.first, self.last = round(-self.limits["_first"]), round(self.limits["_last"])

@@ -1,18 +1,27 @@
 """The pictures of the studies: curves, rows and hatching show what the run has."""
 
+import re
+from itertools import pairwise
+
 import pytest
 
-from pictures.drawn import named, plotly_accepts
+from pictures.drawn import named, plain, plotly_accepts
 from tcplab import Failover, Pool, PortChurn, explore, run
+from tcplab.core.text import SECOND
+from tcplab.pictures.panels import Fact, compared, growth
 from tcplab.pictures.studies import draw_churn, draw_failover, draw_pool
 from tcplab.widgets.base import LivingFigure
 from tcplab.widgets.show import PICTURES, picture
 
 
+def words_of(drawn):
+    return [plain(word) for trace in drawn.data for word in trace.get("text") or []]
+
+
 @pytest.mark.parametrize("preset", PortChurn.presets)
 @pytest.mark.parametrize("dark", [False, True])
 def test_plotly_accepts_port_churn(preset, dark):
-    drawn = draw_churn(run(PortChurn(**PortChurn.presets[preset])), dark=dark, title=preset)
+    drawn = draw_churn(run(PortChurn(**PortChurn.presets[preset])), dark=dark, kept=[run(PortChurn())])
     assert plotly_accepts(drawn)
 
 
@@ -23,16 +32,15 @@ def test_port_churn_has_the_curves_and_outages_of_the_run():
     outages = named(drawn, "outages")
     assert [round(x, 2) for x in outages["x"][:2]] == [47.05, 60.0]
     assert outages["x"].count(None) == 3
-    assert {"<b>no port<br>13 s</b>"} < {
-        text.replace("12.9", "13") for text in named(drawn, "captions")["text"]
-    }
+    assert words_of(drawn).count("no port12.9 s") == 3
     opened = named(drawn, "opened a second")
     assert max(opened["y"]) == 600 and min(opened["y"]) == 0
+    assert set(named(drawn, "refused a second")["y"]) == {600}, "on top of those that were opened"
 
 
 def test_a_curve_far_below_its_ceiling_says_so():
     drawn = draw_churn(run(PortChurn(rate_per_s=10, closer="server")))
-    assert any("far above" in text for text in named(drawn, "captions")["text"])
+    assert any("far above" in text for text in words_of(drawn))
     assert named(drawn, "ceiling")["x"] == []
 
 
@@ -74,12 +82,14 @@ def test_the_dead_in_no_use_are_hatched_to_the_end(restarted):
     assert named(drawn, "replaced")["y"] and set(named(drawn, "replaced")["y"]) == {8, 9}
     assert sum(named(drawn, "errors")["y"]) == restarted.outcome["errors"]
     assert set(named(drawn, "slowest request")["y"]) == {7}
-    assert "hatched: dead, and still in the pool" in named(drawn, "captions")["text"][0]
+    assert " dead, and still in the pool" in words_of(drawn) and " ◆ a new one" in words_of(drawn)
+    assert named(drawn, "swatch: dead, and still in the pool")["fillpattern"]["shape"] == "/"
 
 
 def test_a_healthy_pool_has_nothing_to_explain():
     drawn = draw_pool(run(Pool(size=50)))
-    assert named(drawn, "captions")["text"][0] == "plain: alive   the first 20 of 50"
+    assert {" alive", " the first 20 of 50"} <= set(words_of(drawn))
+    assert " dead, and still in the pool" not in words_of(drawn)
     assert not [x for x in named(drawn, "replaced")["x"] if x is not None]
 
 
@@ -94,9 +104,11 @@ def test_a_healthy_pool_has_nothing_to_explain():
     ],
 )
 def test_plotly_accepts_a_pool(values, dark):
-    drawn = draw_pool(run(Pool(**values)), dark=dark, title="A pool")
+    drawn = draw_pool(run(Pool(**values)), dark=dark, kept=[run(Pool())])
     assert plotly_accepts(drawn)
-    low, high = drawn.layout["yaxis2"]["range"]
+    (low, high) = next(
+        a["range"] for a in drawn.layout.values() if isinstance(a, dict) and a.get("type") == "log"
+    )
     assert low < high
 
 
@@ -130,24 +142,29 @@ def test_each_part_has_a_row_and_the_longest_says_so(readable):
 def test_connections_and_answers_are_those_of_the_run(readable):
     rows = draw_failover(readable)
     old = named(rows, "to the old primary, after the failure")
-    assert {round(x * 60) for x in old["x"] if x is not None} == {60, 1800}
+    assert {round(x) for x in old["x"] if x is not None} == {60, 1800}
     assert old["x"].count(None) == 10
     for words, name in (
         ("writes accepted", "writes_accepted"),
         ("writes refused", "writes_refused"),
         ("reads from the old primary", "reads_from_old_primary"),
     ):
-        assert sum(named(rows, words)["customdata"]) == readable.outcome[name]
-    legend = named(rows, "captions of the answers")["text"][0]
-    assert "hatched: writes refused" in legend and "errors" not in legend
-    assert "hatched: to the old primary, after the failure" in named(rows, "captions")["text"][0]
+        hovers = named(rows, words)["hovertext"][:-1]
+        rates = [float(re.search(r": ([\d.]+) a second", hover)[1]) for hover in hovers]
+        edges = [*readable.series["t_s"], readable.end / SECOND]
+        many = sum(rate * (b - a) for rate, (a, b) in zip(rates, pairwise(edges), strict=True))
+        assert many == pytest.approx(readable.outcome[name], rel=1e-3)
+    assert {" writes refused", " to the old primary, after the failure"} <= set(words_of(rows))
+    assert " errors" not in words_of(rows)
 
 
 def test_what_is_said_differs_in_more_than_colour(readable):
     rows = draw_failover(readable)
-    shapes = [named(rows, words)["marker"]["pattern"]["shape"] for words in
-              ("reads from the old primary", "writes refused", "errors")]  # fmt: skip
-    assert len(set(shapes)) == 3 and all(shapes)
+    shapes = [
+        named(rows, words)["fillpattern"]["shape"]
+        for words in ("reads from the old primary", "writes refused")
+    ]
+    assert len(set(shapes)) == 2 and all(shapes)
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -155,11 +172,11 @@ def test_what_is_said_differs_in_more_than_colour(readable):
 def test_plotly_accepts_every_failover(preset, dark):
     values = {"nobody writes": {"write_share": 0}, "many": {"size": 50, "old_primary": "refuses"}}
     trace = run(Failover(**(values.get(preset) or Failover.presets.get(preset, {}))))
-    drawn = draw_failover(trace, dark=dark, title="A failover")
+    drawn = draw_failover(trace, dark=dark, kept=[run(Failover())])
     assert plotly_accepts(drawn)
-    for axis in ("xaxis", "xaxis2", "yaxis", "yaxis2", "yaxis3"):
+    for axis in (name for name in drawn.layout if name.startswith(("xaxis", "yaxis"))):
         low, high = drawn.layout[axis]["range"]
-        assert low < high
+        assert low != high
 
 
 def test_a_failover_is_what_picture_and_explorer_show(readable):
@@ -169,3 +186,66 @@ def test_a_failover_is_what_picture_and_explorer_show(readable):
     assert explorer.outcome["longest_part"] == "promotion"
     explorer.use("refused, cached for ever")
     assert explorer.outcome["write_outage_s"] is None and explorer.error is None
+
+
+# -- one run beside another --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draw", "small", "large", "unit", "says"),
+    [
+        (draw_churn, PortChurn(rate_per_s=50), PortChurn(duration_s=600), "ports",
+         "axis: 10 min, was 3 min; 28,232 ports, was 3,602 ports; "
+         "500 attempts a second, was 50 attempts a second"),
+        (draw_pool, Pool(), Pool(breaks="silent_drop"), "ms", "axis: 1,000,000 ms, was 10 ms"),
+        (draw_failover, Failover(old_primary="refuses"), Failover(duration_s=2100, rate_per_s=30),
+         "requests a second", "axis: 1 h, was 10 min; 30 requests a second, was 20 requests a second"),
+    ],
+)  # fmt: skip
+def test_axes_grow_and_never_shrink(draw, small, large, unit, says):
+    first = draw(run(small))
+    second = draw(run(large), limits=first.limits)
+    third = draw(run(small), limits=second.limits)
+    assert second.limits[unit] > first.limits[unit] and third.limits == second.limits
+    assert growth(second.limits, first.limits).startswith(says)
+    assert third.layout["xaxis"]["range"] == second.layout["xaxis"]["range"]
+    assert [a["range"] for n, a in third.layout.items() if n.startswith("yaxis") and a.get("type")] == [
+        a["range"] for n, a in second.layout.items() if n.startswith("yaxis") and a.get("type")
+    ]
+
+
+def test_kept_curves_are_dashed_and_the_difference_is_said():
+    kept = [run(PortChurn(ports=15000)), run(PortChurn())]
+    drawn = draw_churn(run(PortChurn(rate_per_s=600)), kept=kept)
+    assert drawn.compared.startswith(
+        "The first connect() fails after 47.1 s instead of 56.5 s, the longest outage lasts 13 s instead of"
+    )
+    assert named(drawn, "kept 1: ports in use")["y"] == named(draw_churn(kept[1]), "ports in use")["y"]
+    assert set(named(drawn, "kept 2: ceiling")["y"]) == {15000} and not named(drawn, "kept 1: ceiling")["y"]
+    said = [word.replace("\xa0", " ") for word in words_of(drawn)]
+    assert "···· kept: attempts a second 500 per s, local ports 15000" in said
+
+
+def test_a_kept_pool_and_a_kept_failover_are_beside_it():
+    drawn = draw_pool(
+        run(Pool(breaks="silent_drop", socket_timeout_s=5)), kept=[run(Pool(breaks="silent_drop"))]
+    )
+    assert drawn.compared.startswith("10 errors instead of 48,001, 0 dead connections left instead of 10")
+    assert max(filter(None, named(drawn, "kept 1: slowest request")["y"])) > 30_000
+    drawn = draw_failover(run(Failover(user_timeout_s=20)), kept=[run(Failover())])
+    assert drawn.compared.startswith("The first write is accepted after 50.7 s instead of never")
+    assert max(x for x in named(drawn, "kept parts")["x"] if x is not None) == 540
+    assert "9 min; longest: detection" in [word.strip() for word in words_of(drawn)]
+    assert drawn.layout["yaxis2"]["ticktext"][-1] == "╌╌ kept"
+
+
+def test_a_run_of_another_study_is_no_curve_here():
+    drawn = draw_churn(run(PortChurn()), kept=[run(Pool())])
+    assert not drawn.compared and drawn.data == draw_churn(run(PortChurn())).data
+
+
+def test_what_differs_is_said_and_nothing_else():
+    now, kept = [Fact("{} ports", "6"), Fact("it ends {}", "after 3 s")], [Fact("{} ports", "6")]
+    assert compared(now, [*kept, Fact("it ends {}", "after 5 s")]) == "It ends after 3 s instead of 5 s"
+    assert compared(now, [*kept, Fact("it ends {}", "never")]) == "It ends after 3 s instead of never"
+    assert compared(now, now) == "The same as before: nothing in this picture differs"
