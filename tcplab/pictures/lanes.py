@@ -324,7 +324,8 @@ def compared(now: Timeline, kept: Timeline) -> str:
         names = list(dict.fromkeys(differ))
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return f"{after}, as before; what differs: {', '.join(names[:3])}{more}"
-    return "the same as before: this knob does nothing here"
+    turned = (now.name, dict(now.parameters)) != (kept.name, dict(kept.parameters))
+    return "the same as before" + ": this knob does nothing here" * turned
 
 
 def named(kept: Timeline, now: Timeline) -> str:
@@ -351,7 +352,8 @@ def setting(knob: Knob, value: Any) -> str:
         return f"{label} {knob.zero}" if knob.zero in ("off", "never") else f"{label}: {knob.zero}"
     if isinstance(value, str):
         return f"{label}: {value.replace('_', ' ')}"
-    return f"{label} {value:.10g} {knob.unit}".rstrip()
+    # A label such as "attempts a second" has said the unit.
+    return f"{label} {value:.10g} {knob.unit.removeprefix('per s')}".rstrip()
 
 
 # -- amounts ---------------------------------------------------------------------------------

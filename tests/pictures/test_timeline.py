@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import tcplab
 from tcplab.agree import draw
 from tcplab.core.knobs import ParameterError
+from tcplab.core.text import SECOND
+from tcplab.core.trace import Deadline
 from tcplab.pictures.lanes import MARKS, Lane, Span, compared, counted, named, same_lane, setting
 from tcplab.pictures.timeline import joined, merged, paint, read_timeline, without
 from tcplab.registry import EXPERIMENTS, STORIES
@@ -199,7 +201,7 @@ def test_whatever_is_drawn_fits_into_the_picture(name, seed):
     times = line.instants()
     assert times == sorted(set(times))
     assert times[0] >= 0 and times[-1] <= line.to_s
-    assert compared(line, line) == "the same as before: this knob does nothing here"
+    assert compared(line, line) == "the same as before"
     assert all(len(row) == 4 and row[0] and row[1] and row[3] for row in line.rows())
 
 
@@ -322,6 +324,28 @@ def test_timers_run_from_set_to_due():
     assert all(timer.due_s == pytest.approx(timer.to_s, abs=0.01) for timer in timers)
 
 
+def test_limits_that_ss_does_not_show_run_until_the_next_of_their_name():
+    trace = tcplab.run(STORIES["proxy_legs"](watch_s=100))
+    zero = trace.watching_since
+
+    def limit(host, name, since, due):
+        return Deadline(zero + since * SECOND, host, name, zero + due * SECOND)
+
+    trace.deadlines += [
+        limit("proxy", "data timer", -5, 55), limit("proxy", "data timer", 20, 80),
+        limit("proxy", "data timer", 90, 90), limit("client", "user timeout", 10, 40),
+        limit("proxy", "connection check", 0, 30),
+    ]  # fmt: skip
+    line = read_timeline(trace)
+    timers = [(t.from_s, t.to_s, t.armed_s, t.due_s) for t in lane(line, "proxy/program").timers]
+    assert timers == [(0, 20, -5, 55), (20, 80, 20, 80)]
+    (check,) = [mark for mark in lane(line, "proxy/program").marks if mark.kind == "check"]
+    assert check.t_s == 30
+    assert [t.due_s for t in lane(line, "client/proxy").timers if t.name == "user timeout"] == [40]
+    made = next(each for each in line.to_json()["lanes"] if each["key"] == "proxy/program")
+    assert {"t_s": 30.0, "kind": "call", "text": "connection check"} in made["marks"]
+
+
 def test_what_a_socket_sent_in_vain_is_marked():
     marks = lane(timeline("dead_peer", retries2=3), "client/server").marks
     assert [(mark.kind, mark.lost) for mark in marks][:2] == [("data", True), ("retransmission", True)]
@@ -410,6 +434,12 @@ def test_the_same_answer_by_another_way_names_the_lanes():
     assert compared(now, before) == "end of file after 0.001 s, as before; what differs: server's program"
 
 
+def test_a_knob_without_effect_says_so():
+    before, now = timeline("dead_peer"), timeline("dead_peer", keepalive_idle_s=5)
+    assert compared(now, before) == "the same as before: this knob does nothing here"
+    assert compared(now, now) == "the same as before"
+
+
 def test_runs_of_other_experiments_are_compared_and_named():
     idle, busy = timeline("keepalive", idle_s=60, interval_s=10, probes=6), timeline("dead_peer")
     assert compared(busy, idle) == "ETIMEDOUT after 15 min 29 s instead of 2 min"
@@ -427,6 +457,7 @@ def test_a_kept_run_is_named_by_what_differs_now():
 @pytest.mark.parametrize(("story", "name", "value", "words"), [
     ("keepalive", "unacked", True, "data in flight on"),
     ("idle_firewall", "firewall_idle_s", 350, "firewall: idle timer 350 s"),
+    ("port_churn", "rate_per_s", 500, "attempts a second 500"),
     ("stale_reject", "balancer_close_s", 0, "balancer forgets after: no balancer"),
     ("slow_reader", "stops_reading_s", 0, "stops reading after never"),
     ("client_gone", "session", "idle_in_transaction", "the session is: idle in transaction"),
