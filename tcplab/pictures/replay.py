@@ -1,4 +1,4 @@
-"""What a replay shows at each step: a page of the ladder, what happened, findings, both ends, the consoles.
+"""What a replay shows: its timeline, and at each step a page of the ladder, what happened, and both ends.
 
 A step is an instant at which a segment has settled (arrived, or been lost), a call has returned, or
 something is noted. However long a connection is, the picture holds one page of it, with its own
@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from tcplab.pictures import console
 from tcplab.pictures.text import call_words, excerpt, meaning, words
 from tcplab.pictures.theme import Picture
 from tcplab.pictures.timeaxis import hosts_of
+from tcplab.pictures.timeline import read_timeline
+from tcplab.pictures.timeline_layout import TimelinePicture
 
 if TYPE_CHECKING:
     from tcplab.capture.findings.story import Finding
@@ -90,6 +93,11 @@ class ReplaySteps:
 
     def __len__(self) -> int:
         return len(self.instants)
+
+    @cached_property
+    def timeline(self) -> TimelinePicture:
+        """All of it on a true time axis, with the findings."""
+        return TimelinePicture(read_timeline(self.trace, self.findings))
 
     def position(self, t: int) -> int:
         """The last step not after `t`; 0 when all are."""

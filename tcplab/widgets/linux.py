@@ -20,6 +20,7 @@ from tcplab.core.trace import Trace
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets.base import Guard, Panel, Progress, Shell, button, in_row, visible
+from tcplab.widgets.timeline import LivingTimeline, ShownFrame
 
 
 class OnLinux(NamedTuple):
@@ -57,11 +58,14 @@ class Both(Shell):
         super().__init__()
         both = on_linux(experiment, linux)
         self.picture = both.picture
+        #: Both runs; the page plays them.
+        self.timeline = LivingTimeline()
+        self.timeline.show(_frame(both.picture))
         self.say(both.agreement.sentence)
-        self.build(self.status, widgets.HTML(_scrolled(both.picture)), widgets.HTML(_fold(both.packets)))
+        self.build(self.status, self.timeline, widgets.HTML(_fold(both.packets)))
 
     def _repr_html_(self) -> str:
-        return super()._repr_html_() + _scrolled(self.picture)
+        return super()._repr_html_() + self.timeline._repr_html_()
 
 
 def both(experiment: Compared, linux: Trace) -> Both:
@@ -69,8 +73,8 @@ def both(experiment: Compared, linux: Trace) -> Both:
     return Both(experiment, linux)
 
 
-def _scrolled(picture: TimelinePicture) -> str:
-    return f'<div class="tcplab-scroll">{picture.svg()}</div>'
+def _frame(picture: TimelinePicture) -> ShownFrame:
+    return ShownFrame(picture, picture.end_s(), picture.now.log)
 
 
 def _fold(packets: str) -> str:
@@ -100,14 +104,14 @@ class LinuxPanel(Panel):
         self._takes = 0.0
         self._sandbox: Any = None
         #: Both runs on one time axis, and packet by packet; empty without a run.
-        self.picture, self._packets = widgets.HTML(), widgets.HTML()
+        self.timeline, self._packets = LivingTimeline(), widgets.HTML()
         self._where, self._status = widgets.HTML(), widgets.HTML()
         self._go = button("Run it on this Linux now", "play", self._start)
         self._back = button("Set the recording's values", "undo", self._to_recording)
         self._progress = Progress(self._cancel)
         buttons = in_row(self._go, self._back)
         self.widget = widgets.VBox(
-            [self._where, buttons, self._progress, self._status, self.picture, self._packets]
+            [self._where, buttons, self._progress, self._status, self.timeline, self._packets]
         )
 
     def refresh(self, experiment: Any, trace: Trace) -> None:
@@ -161,7 +165,8 @@ class LinuxPanel(Panel):
         self._go.disabled = not able or self._sandbox is not None
 
     def _clear(self) -> None:
-        self._status.value = self.picture.value = self._packets.value = ""
+        self._status.value = self._packets.value = ""
+        self.timeline.clear()
 
     def _show(self, linux: Trace, where: str) -> None:
         agreement, picture, packets = on_linux(self._experiment, linux)
@@ -173,7 +178,7 @@ class LinuxPanel(Panel):
             also = f"The model keeps to the rules of Linux {rules}, the run was on {linux.linux}."
             lines.append(paragraph(also, "warning"))
         self._status.value = status("".join(lines), wrong=not agreement.agrees)
-        self.picture.value = _scrolled(picture)
+        self.timeline.show(_frame(picture))
         self._packets.value = _fold(packets)
 
     def _to_recording(self) -> None:

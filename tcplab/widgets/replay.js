@@ -27,8 +27,11 @@ export default {
       if (at.closest(TYPED)) return;
       if (event.key === " " && at.closest(PRESSED)) return event.stopPropagation();
       if (at.closest("[role=tab]")) return event.stopPropagation();
+      // The timeline has these keys itself, and knows no findings.
+      if (at.closest(".tcplab-timeline-hand") && event.key.length > 1) return;
       event.preventDefault();
       event.stopPropagation();
+      if (event.key === " ") return box.querySelector(".tcplab-timeline .tcplab-bar button")?.click();
       waiting.push(event.key);
       if (!busy) send();
     };
@@ -40,7 +43,8 @@ export default {
     };
     // A click anywhere in it gives it the keys.
     const take = (event) => {
-      if (!event.target.closest(`${TYPED}, ${PRESSED}, [role=slider], [tabindex]:not(.tcplab-replay)`)) {
+      const theirs = `${TYPED}, ${PRESSED}, .tcplab-timeline, [role=slider], [tabindex]:not(.tcplab-replay)`;
+      if (!event.target.closest(theirs)) {
         box.focus({ preventScroll: true });
       }
     };

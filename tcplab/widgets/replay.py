@@ -1,16 +1,14 @@
-"""A connection step by step: what happened at each segment, and the state of both ends then.
+"""A connection step by step: its timeline, what happened at each segment, and the state of both ends then.
 
     capture = tcplab.read_capture("mine.pcap")
     tcplab.replay(capture.connection(0))
 
-Buttons, a slider and keys do the same thing, and so does Python: `step`, `go`, `next_finding`. Playing
-is a task on the notebook kernel's own loop: it needs no thread, so it also works in a browser's Python,
-and a page that is reloaded shows it where it is.
+One cursor moves through all of it, by the timeline (which plays, and takes clicks), by buttons and keys, and
+by Python: `step`, `go`, `next_finding`. The page plays, so that it needs no thread and no task here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -19,17 +17,16 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from tcplab.core.text import MILLISECOND, SECOND, duration, paragraph, plural, status
+from tcplab.core.text import SECOND, duration, paragraph, plural, status
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as pictured
 from tcplab.widgets import base
+from tcplab.widgets.timeline import Bar, LivingTimeline, ShownFrame, offer
 
 if TYPE_CHECKING:
     from tcplab.capture.findings.story import Finding
 
-#: Seconds from one step to the next, by the name of the speed.
-SPEEDS = {"slow": 2.0, "normal": 1.0, "fast": 0.35}
 KEYS_HELP = "Keys: ← → step, Home and End, space plays and pauses, n next finding, p the one before."
 
 
@@ -71,10 +68,11 @@ class Replay(base.Shell):
         self, trace: Trace, findings: Iterable[Finding] | None = None, frames: Sequence[int] = ()
     ) -> None:
         super().__init__("tcplab-replay")
-        #: The living figure.
+        self.timeline = LivingTimeline(pressed=self._pressed)
+        self.timeline.react(self.timeline, self._follow, "cursor")
+        #: The living figure: the ladder's page.
         self.picture = base.LivingFigure("replay")
         self.picture.on_click(lambda y: self.go(self.steps.position(self.axis.t_of(y))))
-        self._task: Any = None
         #: Between which ends, how long, and what a reader must know first.
         self.title = widgets.HTML()
         self.status.add_class("tcplab-happened")
@@ -83,19 +81,13 @@ class Replay(base.Shell):
         self.fold = base.Fold("Your console at this moment", self._console)
         self.fold.observe(lambda change: self._show(), "opened")
         self.back = base.button("Back", "step-backward", lambda: self.step(-1), "One step back (←)")
-        self._play = base.button("Play", "play", self.toggle, "Step by itself (space)")
         self.forward = base.button("Forward", "step-forward", lambda: self.step(1), "One step on (→)")
         self._next = base.button("Next finding", "flag", self.next_finding)
-        self.speed = base.labelled(
-            widgets.Dropdown(options=list(SPEEDS), value="normal", description="speed")
-        )
-        self.slider = base.labelled(widgets.IntSlider(0, 0, 1, description="moment", readout=False))
-        self.react(self.slider.add_class("tcplab-turn"), self.go)
-        controls = [self.back, self._play, self.forward, self._next, self.speed, self.slider]
-        buttons, keys = base.in_row(*controls, css="tcplab-buttons"), paragraph(KEYS_HELP, "tcplab-help")
-        parts = [buttons, widgets.HTML(keys), self.status, self.picture, self._ends, self.fold]
+        buttons = base.in_row(self.back, self.forward, self._next, css="tcplab-buttons")
+        keys = widgets.HTML(paragraph(KEYS_HELP, "tcplab-help"))
+        parts = [self.timeline, buttons, keys, self.status, self.picture, self._ends, self.fold]
         self._body = widgets.VBox(parts)
-        self.build(ReplayKeys(self.press), self.title, self._body, base.SliderNames())
+        self.build(ReplayKeys(self.press), self.title, self._body)
         self.show(trace, findings, frames)
 
     @property
@@ -109,11 +101,6 @@ class Replay(base.Shell):
         return self.steps.instants[self._step]
 
     @property
-    def playing(self) -> bool:
-        """True while it steps by itself."""
-        return self._task is not None
-
-    @property
     def figure(self) -> Any:
         """The picture that is shown, as a plotly figure; None when there is none."""
         return self.picture.figure
@@ -122,21 +109,22 @@ class Replay(base.Shell):
         self, trace: Trace, findings: Iterable[Finding] | None = None, frames: Sequence[int] = ()
     ) -> None:
         """Replay this trace from its beginning instead."""
-        self.pause()
         self.steps = pictured.ReplaySteps(trace, findings, frames)
         self._step = 0
         self._next.disabled = not self.steps.findings
         self._next.tooltip = "To the next finding (n)" if self.steps.findings else "Nothing was found here."
-        with self.quietly():
-            self.slider.value = 0
-            self.slider.max = max(len(self.steps) - 1, 1)
+        self._log = False
+        with self.timeline.quietly():
+            self.timeline.cursor = -1.0
         base.visible(self._body, bool(self.steps.trace.packets))
         if self.steps.trace.packets:
             self.title.value = self._heading()
+            self._show_timeline()
         else:
             self.title.value = paragraph(pictured.NOTHING)
             self.sentence, self.status.value = pictured.NOTHING, ""
             self.picture.clear()
+            self.timeline.clear()
         self._show()
 
     def step(self, by: int) -> None:
@@ -146,6 +134,9 @@ class Replay(base.Shell):
     def go(self, position: int) -> None:
         """Show this step; the first or the last one where there is none."""
         self._step = min(max(position, 0), len(self.steps) - 1)
+        if self.steps.trace.packets:
+            with self.timeline.quietly():
+                self.timeline.cursor = max((self.t - self.steps.trace.watching_since) / SECOND, 0.0)
         self._show()
 
     def look_at(self, seconds: float) -> None:
@@ -169,55 +160,10 @@ class Replay(base.Shell):
         actions = {
             "ArrowLeft": lambda: self.step(-1), "ArrowRight": lambda: self.step(1),
             "Home": lambda: self.go(0), "End": lambda: self.go(len(self.steps) - 1),
-            " ": self.toggle, "n": self.next_finding, "p": self.previous_finding,
+            " ": self.timeline.play, "n": self.next_finding, "p": self.previous_finding,
         }  # fmt: skip
         if key in actions:
             actions[key]()
-
-    # -- playing -----------------------------------------------------------------------------
-
-    def toggle(self) -> None:
-        """Play, or pause."""
-        (self.pause if self.playing else self.play)()
-
-    def play(self) -> None:
-        """Step by itself to the end; from the beginning when that is shown. Needs a running loop."""
-        import asyncio
-
-        if self.playing or not self.steps.trace.packets:
-            return
-        if self._step == len(self.steps) - 1:
-            self.go(0)
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        self._show_play()
-
-    def pause(self) -> None:
-        """Stay at the step that is shown."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        self._show_play()
-
-    async def _run(self) -> None:
-        import asyncio
-
-        while self._step < len(self.steps) - 1:
-            await asyncio.sleep(self.pause_s())
-            self.step(1)
-        self._task = None
-        self._show_play()
-
-    def pause_s(self) -> float:
-        """How long playing shows this step: longer before a silence, and where a finding begins."""
-        instants = self.steps.instants
-        gap = instants[self._step + 1] - instants[self._step]
-        seconds = 0.6 + 0.15 * math.log10(1 + gap / MILLISECOND)
-        seconds += 2.0 * bool(self.steps.findings_at(self._step))
-        return seconds * SPEEDS[self.speed.value]
-
-    def _show_play(self) -> None:
-        self._play.icon = "pause" if self.playing else "play"
-        self._play.description = self._play.icon.capitalize()
 
     # -- showing -----------------------------------------------------------------------------
 
@@ -237,8 +183,6 @@ class Replay(base.Shell):
         if not self.steps.trace.packets:
             return
         steps, t = self.steps, self.t
-        with self.quietly():
-            self.slider.value = self._step
         self.back.disabled = self._step == 0
         self.forward.disabled = self._step == len(steps) - 1
         self.sentence = pictured.plain(steps, self._step)
@@ -253,8 +197,26 @@ class Replay(base.Shell):
         if self.fold.opened:
             self._console.value = pictured.consoles(steps, t)
 
+    def _show_timeline(self) -> None:
+        picture = self.steps.timeline
+        end = picture.end_s()
+        bar = Bar(None, "" if self._log else offer(picture, end, self.timeline.width))
+        self.timeline.show(ShownFrame(picture, end, self._log, bar=bar))
+
+    def _pressed(self, what: str) -> None:
+        """A button of the timeline's bar: `linear` or `log`."""
+        self._log = what == "log"
+        self._show_timeline()
+
+    def _follow(self, seconds: float) -> None:
+        """The page's cursor has moved; without one, the step stays."""
+        step = self.steps.position(self.steps.trace.watching_since + round(seconds * SECOND))
+        if seconds >= 0 and step != self._step:
+            self._step = step
+            self._show()
+
     def _repr_html_(self) -> str:
-        return str(self.title.value + self.status.value)
+        return f"{self.title.value}{self.status.value}{self.timeline._repr_html_()}"
 
 
 def replay(

@@ -260,7 +260,8 @@ export default {
         picture.classList.toggle("grey", Boolean(frame.grey));
         picture.setAttribute("aria-disabled", String(Boolean(frame.grey)));
         if (cells.innerHTML !== frame.table) cells.innerHTML = frame.table;
-        for (const each of [keep, forget, scale]) each.hidden = !frame.bar;
+        scale.hidden = !frame.bar;
+        for (const each of [keep, forget]) each.hidden = (frame.bar?.kept ?? null) === null;
         if (frame.bar) {
           forget.disabled = !frame.bar.kept;
           scales[1].textContent = frame.bar.offer || "log";

@@ -29,9 +29,10 @@ _MOST_SAID = 3
 
 @dataclass(frozen=True)
 class Bar:
-    """What an explorer's bar offers: how many runs are kept, and why one would want a logarithmic axis."""
+    """What a bar offers: how many runs are kept, and why one would want a logarithmic axis."""
 
-    kept: int = 0
+    #: None: no run can be kept here.
+    kept: int | None = 0
     offer: str = ""
 
 

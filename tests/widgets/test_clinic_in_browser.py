@@ -106,28 +106,55 @@ def test_keys_as_fast_as_they_come_are_all_taken(page):
     for _ in range(12):
         page.keyboard.press("ArrowRight")
     at(page, 13)
-    handle = page.locator(f"{REPLAY} .widget-slider").first.get_by_role("slider")
-    handle.focus()
-    page.keyboard.press("ArrowRight")
-    at(page, 14)
-    assert float(handle.get_attribute("aria-valuenow")) == 13
 
 
-def test_space_plays_and_pauses(page):
+def cursor(page):
+    """The page's line at the moment: its x, px, or None where there is none."""
+    line = page.locator(f"{REPLAY} .tcplab-timeline-picture .tcplab-cursor rect").last
+    return float(line.get_attribute("x")) if line.count() else None
+
+
+def test_one_cursor_goes_through_the_timeline_and_the_steps(page):
+    start = cursor(page)
+    hand = page.locator(f"{REPLAY} .tcplab-timeline-hand").first
+    page.keyboard.press("n")
+    at(page, 17)
+    assert cursor(page) > start
+    hand.focus()
+    page.keyboard.press("ArrowLeft")  # the page's own step, to the event before
+    at(page, 16)
+    page.keyboard.press("n")
+    at(page, 17)
+    picture = page.locator(f"{REPLAY} .tcplab-timeline-picture").first.bounding_box()
+    page.mouse.click(picture["x"] + picture["width"] * 0.9, picture["y"] + 80)
+    page.wait_for_function(
+        "said => document.querySelector('.tcplab-replay .tcplab-sentence').innerText !== said",
+        arg=page.locator(SAID).first.inner_text(),
+    )
+    assert page.evaluate("() => Boolean(document.activeElement.closest('.tcplab-replay'))")
+    page.keyboard.press("Home")
+    at(page, 1)
+    assert cursor(page) == start
+
+
+def test_space_plays_in_the_page_and_steps_follow(page):
     page.keyboard.press(" ")
-    page.get_by_role("button", name="Pause").first.wait_for()
-    at(page, 3)
+    play = page.locator(f"{REPLAY} .tcplab-bar button").first
+    play.get_by_text("Pause").wait_for()
+    step = "+document.querySelector('.tcplab-replay .tcplab-sentence').innerText.match(/Step (\\d+)/)[1]"
+    page.wait_for_function(f"() => {step} > 9")
     page.keyboard.press(" ")
-    page.get_by_role("button", name="Play").first.wait_for()
-    stands = page.locator(SAID).first.inner_text()
-    page.wait_for_timeout(2500)
-    assert page.locator(SAID).first.inner_text() == stands
+    play.get_by_text("Play").wait_for()
+    page.wait_for_timeout(1000)
+    stands, said = cursor(page), page.locator(SAID).first.inner_text()
+    page.wait_for_timeout(1500)
+    assert cursor(page) == stands and page.locator(SAID).first.inner_text() == said
 
 
 def test_after_a_reload_all_of_it_stands_where_it_stood(page):
     page.keyboard.press("n")
     page.locator(SAID).first.get_by_text("Finding: retransmission.").wait_for()
-    words = painted(page, "retransmission 1")
+    words, moment = painted(page, "retransmission 1"), cursor(page)
     said = page.locator(SAID).first.inner_text()
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.evaluate("() => { document.body.dataset.old = 'page' }")
@@ -136,6 +163,7 @@ def test_after_a_reload_all_of_it_stands_where_it_stood(page):
     page.locator(f"{REPLAY}[data-keys=kept]").first.wait_for(timeout=60_000)
     assert painted(page, "retransmission 1") == words
     assert page.locator(SAID).first.inner_text() == said
+    assert cursor(page) == moment
     page.locator(REPLAY).first.focus()  # and it is alive
     page.keyboard.press("ArrowLeft")
     at(page, 16)

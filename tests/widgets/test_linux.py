@@ -89,15 +89,15 @@ def test_the_recording_stands_there_at_its_own_values_and_only_there(name, linux
     explorer = explore(kind, latency_ms=6)
     tab = open_tab(explorer, TAB)
     assert "No run on Linux with these values yet." in text_in(tab)
-    assert panel(explorer).picture.value == ""
+    assert panel(explorer).timeline.frame == ""
     press(tab, BACK)
     assert explorer.values == kind.from_values(kind.quick).values()
     said = text_in(tab)
     assert f"Recorded on Linux {recording(name).linux}" in said and "does what the model says" in said
-    assert panel(explorer).picture.value and button_of(tab, BACK).layout.display == "none"
+    assert panel(explorer).timeline.frame and button_of(tab, BACK).layout.display == "none"
     explorer.set(latency_ms=7)
     assert "No run on Linux with these values yet." in text_in(tab)
-    assert "does what the model says" not in text_in(tab) and panel(explorer).picture.value == ""
+    assert "does what the model says" not in text_in(tab) and panel(explorer).timeline.frame == ""
 
 
 def test_another_release_in_the_model_is_told():
@@ -117,7 +117,7 @@ def test_a_run_shows_how_far_it_is_and_then_the_agreement(linux):
     linux.go.set()
     said = wait_for(tab)
     assert "Run just now on Linux 6.18.44" in said and "does what the model says" in said
-    assert panel(explorer).picture.value and not button_of(tab, RUN).disabled
+    assert panel(explorer).timeline.frame and not button_of(tab, RUN).disabled
 
 
 def test_a_run_is_never_shown_with_other_values(linux):
@@ -128,9 +128,9 @@ def test_a_run_is_never_shown_with_other_values(linux):
     explorer.set(idle_s=4)
     linux.go.set()
     assert "it belongs to the values that were set before" in wait_for(tab)
-    assert panel(explorer).picture.value == ""
+    assert panel(explorer).timeline.frame == ""
     explorer.set(idle_s=3)
-    assert "Run just now on Linux" in text_in(tab) and panel(explorer).picture.value
+    assert "Run just now on Linux" in text_in(tab) and panel(explorer).timeline.frame
 
 
 def test_a_run_that_differs_says_what_differs_first(linux):
@@ -151,7 +151,7 @@ def test_cancelled_nothing_is_left_and_it_can_run_again(linux):
     assert linux.asked.wait(20)
     press(tab, CANCEL)
     assert "Cancelled: nothing of the run is left." in wait_for(tab)
-    assert panel(explorer).picture.value == "" and not button_of(tab, RUN).disabled
+    assert panel(explorer).timeline.frame == "" and not button_of(tab, RUN).disabled
     press(tab, RUN)
     assert "Run just now" in wait_for(tab)
 

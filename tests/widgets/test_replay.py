@@ -1,8 +1,6 @@
 """The replay: every step says and draws what had happened by then, for every witness."""
 
-import asyncio
 import json
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -74,7 +72,8 @@ def test_every_step_draws_what_was_sent_by_then_and_says_what_happened(trace):
         assert arrows(widget) == sum(p.t <= t for p in trace.packets)
         assert widget.sentence
         assert f"Step {step + 1} of {len(widget.steps)}" in widget.status.value
-        assert widget.slider.value == step
+        since = max((t - trace.watching_since) / SECOND, 0)
+        assert widget.timeline.cursor == pytest.approx(since)
     assert widget.forward.disabled and not widget.back.disabled
     widget.step(1)
     assert widget.position == len(widget.steps) - 1
@@ -82,7 +81,7 @@ def test_every_step_draws_what_was_sent_by_then_and_says_what_happened(trace):
     assert widget.position == 0 and widget.back.disabled
 
 
-def test_buttons_keys_and_slider_do_the_same():
+def test_buttons_keys_and_the_timeline_do_the_same():
     widget = replay(captured("keepalive"))
     button_of(widget, "Forward").click()
     assert widget.position == 1
@@ -91,7 +90,9 @@ def test_buttons_keys_and_slider_do_the_same():
     widget.press("ArrowLeft")
     button_of(widget, "Back").click()
     assert widget.position == 0
-    widget.slider.value = 3
+    widget.timeline.cursor = (widget.steps.instants[3] - widget.steps.trace.start) / SECOND + 1e-4
+    assert widget.position == 3
+    widget.timeline.cursor = -1.0  # Esc: the step stays
     assert widget.position == 3
     widget.press("End")
     assert widget.position == len(widget.steps) - 1
@@ -148,54 +149,43 @@ def test_a_capture_read_without_numpy_is_replayed_with_the_same_findings():
     assert findings and findings == replay(captured("lesson_client_write")).steps.findings
 
 
-# -- playing -----------------------------------------------------------------------------------
+# -- the timeline ------------------------------------------------------------------------------
 
 
-def test_it_plays_to_the_end_pauses_and_plays_again(monkeypatch):
-    widget = replay(captured("keepalive"))
-    monkeypatch.setattr(type(widget), "pause_s", lambda self: 0.0)
-    last = len(widget.steps) - 1
-
-    async def watch():
-        widget.press(" ")
-        assert widget.playing and button_of(widget, "Pause")
-        await until(lambda: widget.position >= 2)
-        widget.press(" ")
-        at = widget.position
-        assert not widget.playing and button_of(widget, "Play")
-        await asyncio.sleep(0.02)
-        assert widget.position == at
-        widget.toggle()
-        await until(lambda: not widget.playing)
-        assert widget.position == last
-        widget.play()  # from the beginning
-        assert widget.position == 0
-        widget.show(captured("dead_peer"))  # another connection ends it
-        assert not widget.playing
-
-    asyncio.run(watch())
-
-
-async def until(so):
-    for _ in range(2000):
-        if so():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it did not happen")
-
-
-def test_a_step_is_looked_at_longer_before_a_silence_and_at_a_finding():
+def test_it_stands_on_top_whole_until_a_moment_is_chosen_and_has_the_findings():
     widget = replay(captured("lesson_client_write"))
-    lasts = []
-    for step in range(len(widget.steps) - 1):
-        widget.go(step)
-        lasts.append(widget.pause_s())
-    assert all(0.3 < each < 8 for each in lasts)
-    gaps = [b - a for a, b in pairwise(widget.steps.instants)]
-    plain = [i for i in range(len(gaps)) if not widget.steps.findings_at(i)]
-    assert lasts[max(plain, key=gaps.__getitem__)] > lasts[min(plain, key=gaps.__getitem__)]
-    widget.speed.value = "fast"
-    assert widget.pause_s() < lasts[-1]
+    assert widget.timeline.cursor == -1.0
+    now = widget.timeline.picture.now
+    assert [b.text for b in now.breaks] == ["retransmission", "zero window", "reset by server"]
+    widget.next_finding()
+    assert widget.timeline.cursor == pytest.approx(now.breaks[0].t_s)
+    frame = json.loads(widget.timeline.frame)
+    assert {t for t, _ in frame["events"]} >= {b.t_s for b in now.breaks}
+    assert "<svg" in widget._repr_html_() and "(inferred)" in widget._repr_html_()
+    widget.show(captured("dead_peer"))
+    assert widget.timeline.cursor == -1.0 and widget.position == 0
+    assert [b.text for b in widget.timeline.picture.now.breaks] == ["dead peer"]
+
+
+def test_space_plays_it_in_the_page(monkeypatch):
+    widget = replay(captured("keepalive"))
+    sent = []
+    monkeypatch.setattr(widget.timeline, "send", sent.append)
+    widget.press(" ")
+    assert sent == [{"play": True}]
+    # As the page then says ten times a second: what has happened by then is shown.
+    for seconds in (0.5, 4.5, 9.0, 10.3):
+        widget.timeline.cursor = seconds
+        assert widget.position == widget.steps.position(widget.steps.trace.start + round(seconds * SECOND))
+    assert widget.position == len(widget.steps) - 1
+
+
+def test_the_axis_is_linear_or_logarithmic_and_nothing_is_kept():
+    widget = replay(captured("case_1"))
+    for wanted in ("log", "linear"):
+        widget.timeline._pressed(wanted)
+        frame = json.loads(widget.timeline.frame)
+        assert frame["axis"]["log"] == (wanted == "log") and frame["bar"]["kept"] is None
 
 
 # -- what is drawn -----------------------------------------------------------------------------
@@ -271,7 +261,7 @@ def test_a_new_page_is_given_where_it_stands():
     widget = replay(captured("keepalive"))
     widget.go(4)
     assert drawn(widget)["change"] == widget.picture.changes
-    assert widget.slider.get_state()["value"] == 4
+    assert widget.timeline.get_state()["cursor"] == widget.timeline.cursor > 0
     assert "Step 5 of" in widget.status.get_state()["value"]
 
 
