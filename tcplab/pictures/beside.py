@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from tcplab.core.text import duration
+from tcplab.core.text import SECOND, duration
 from tcplab.core.trace import Call, Note, SocketSample, Trace
 from tcplab.pictures import theme as look
 from tcplab.pictures import timeaxis
@@ -30,8 +30,8 @@ STATE_BAR, TIMER_BAR, BRACKET, ASIDE, EDGE = 0.022, 0.042, 0.056, 0.068, 0.075
 
 #: The width (px) of the narrowest picture in which every text between two lifelines fits.
 NARROWEST = 940
-#: px of the widest time, ``2 h 11 min 15 s``.
-TIMES = 120
+#: From this length (nanoseconds) a run has times as wide as ``2 h 11 min 15 s``; px of these and of others.
+_LONG, _TIMES = 100 * SECOND, (80, 120)
 #: px that a text keeps away from the lifelines on both of its sides.
 _AIR = 10
 
@@ -62,7 +62,8 @@ class Geometry:
         #: px beside the plot: for the words beside the first lifeline and the last.
         self.left, self.right = self._columns(states)
         #: px of one unit of x in the narrowest picture, beside the widest times.
-        self.px = (NARROWEST - self.left - self.right - TIMES) / (self.wide * (1 + 2 * EDGE))
+        times = _TIMES[trace.end - trace.start >= _LONG]
+        self.px = (NARROWEST - self.left - self.right - times) / (self.wide * (1 + 2 * EDGE))
         self._between: dict[tuple[str, str], tuple[float, float]] = {}
         #: The lines of every note, as wide as there is room.
         self.notes = {note: self._note_lines(note) for note in trace.notes}
@@ -82,7 +83,12 @@ class Geometry:
         for sample in self.trace.sockets:
             if sample.timer and sample.t >= self.until and (side := outer.get(sample.host)):
                 texts[side].add(f"timer: {sample.timer}")
-        left, right = (step(max(map(text_width, texts[side])) + 8) for side in (-1, 1))
+        # The name is centred at the lifeline, and `EDGE` is at least this wide.
+        beyond = dict.fromkeys(texts, 0.0)
+        for host, side in outer.items():
+            name = text_width(host, bold=True) + text_width(f"  {self.trace.hosts.get(host, '')}")
+            beyond[side] = max(beyond[side], name / 2 - 30)
+        left, right = (step(max(beyond[side], *map(text_width, texts[side])) + 8) for side in (-1, 1))
         return left, right
 
     def _note_lines(self, note: Note) -> list[str]:
@@ -237,7 +243,9 @@ class Sides:
             y = self._free_row(interval, top + ROW / 2, end)
             if y is not None:
                 named.add(this)
-                colour = self.colours.timers[interval.name]
+                # The retransmission timer's own colour is too light for a text.
+                is_on = interval.name == "on"
+                colour = self.colours.repeat if is_on else self.colours.timers[interval.name]
                 self._say(interval.host, y, f"timer: {interval.name}", colour, about, peer)
         return [
             lines[timer].trace(

@@ -63,7 +63,7 @@ STUMP = 10
 #: From this length (nanoseconds) a time without events is a gap: shorter than any retransmission timer.
 SHORTEST_GAP = 150 * MILLISECOND
 #: px of the lowest band of a gap: its zigzag and the label of the arrow below, its length beside them.
-BAND = 26
+BAND = 20
 
 
 class Interval(NamedTuple):
@@ -582,8 +582,10 @@ def place(
         if times:
             pause = t - times[-1]
             is_gap = pause >= SHORTEST_GAP and not in_flight
-            step = _band(pause) if is_gap else 2 + 6 * math.log10(1 + pause / MILLISECOND)
+            step = _band(pause) if is_gap else min(2 + 6 * math.log10(1 + pause / MILLISECOND), BAND)
             base = bottoms[-1] + step
+            if is_gap:  # room for its length between two times
+                base = max(base, ticked[-1][1] + 2 * TICK)
         low, high, tick, is_ticked = math.inf, base, base, False
         for _, what, i, host in group:
             y, below = base, 0.0
@@ -684,7 +686,7 @@ def _events(
 
 def _band(pause: int) -> float:
     """px of a gap: a little more for each doubling, up to a limit."""
-    return min(BAND + 0.6 * math.log2(pause / SHORTEST_GAP), 2 * BAND)
+    return min(BAND + 0.5 * math.log2(pause / SHORTEST_GAP), 2 * BAND)
 
 
 def _ticks(instants: list[tuple[bool, float, int]]) -> tuple[tuple[int, float], ...]:
