@@ -51,8 +51,8 @@ def test_the_commands_are_real(capsys):
 
     for line in re.findall(r"^tcplab (.+?)(?: {2,}#.*)?$", README, re.MULTILINE):
         arguments = shlex.split(line)
-        if "--pcap" in arguments:
-            arguments = arguments[: arguments.index("--pcap")]
+        for file in {"--pcap", "--timeline"} & {*arguments}:
+            arguments = arguments[: arguments.index(file)]
         assert main(arguments) == 0, line
         assert capsys.readouterr().out
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tcplab.core.segment import FIN, RST, SYN, Endpoint
 from tcplab.core.text import SECOND, duration, in_words, plural
-from tcplab.core.trace import Break, Call, Packet, SocketSample, Trace
+from tcplab.core.trace import Break, Call, Deadline, Packet, SocketSample, Trace
 from tcplab.follow import CLIENT, KEEPALIVE, RETRANSMISSION, SERVER, WINDOW_PROBE, EndStates, Followed
 from tcplab.pictures.lanes import (
     MARKS,
@@ -231,10 +231,11 @@ class _Reading:
         spans = paint(spans, waits, _waits, self.grace)
         spans = paint(spans, self._gone(host, _GONE), lambda span, words: ("gone", words))
         held = joined(Span(a, b, "locks", ("locks held",)) for act, (a, b) in stays if act.locks)
-        marks = [*self._call_marks(calls), *self._checks(host)]
+        marks = sorted([*self._call_marks(calls), *self._checks(host)], key=attrgetter("t_s"))
+        timers = self._limit_timers(host, of_a_socket=False)
         yield Lane(
             f"{host}/program", host, trace.programs.get(host, f"{host}'s program"), "program", joined(spans),
-            tuple(sorted(marks, key=attrgetter("t_s"))), tuple(self._limits(host, of_a_socket=False)), held,
+            tuple(marks), tuple(timers), held,
         )  # fmt: skip
 
     def _call_marks(self, calls: Iterable[Call]) -> Iterator[Mark]:
@@ -244,9 +245,9 @@ class _Reading:
             yield Mark(self.s(t), kind, call_words(call))
 
     def _checks(self, host: str) -> Iterator[Mark]:
-        for limit in self.trace.deadlines:
-            if limit.host == host and limit.name == _CHECK and limit.due >= self._zero:
-                yield Mark(self.s(limit.due), "check", _CHECK)
+        for t, until, limit in self._limits(host):
+            if limit.name == _CHECK and t < until == self.s(limit.due) >= 0:
+                yield Mark(until, "check", _CHECK)
 
     def _errors(self, calls: Iterable[Call], starts: Sequence[float]) -> list[Interval[str]]:
         """From each error on until the next, or until the program does something else."""
@@ -276,13 +277,16 @@ class _Reading:
                     out.append((self.s(b.t), self.end, kinds[b.kind]))
         return out
 
-    def _limits(self, host: str, *, of_a_socket: bool) -> Iterator[TimerSpan]:
-        """Limits that no timer in ss shows, each until the next of its name."""
-        limits = [each for each in self.trace.deadlines if each.host == host and each.name != _CHECK]
+    def _limits(self, host: str) -> Iterator[Interval[Deadline]]:
+        """Limits that no timer in ss shows, each until it is over or the next of its name is set."""
+        limits = [limit for limit in self.trace.deadlines if limit.host == host]
         for i, limit in enumerate(limits):
             after = next((other.t for other in limits[i + 1 :] if other.name == limit.name), limit.due)
-            a, b = self.s(limit.t), min(self.s(min(after, limit.due)), self.end)
-            if (limit.name == _OF_A_SOCKET) == of_a_socket and b > max(a, 0.0):
+            yield self.s(limit.t), min(self.s(min(after, limit.due)), self.end), limit
+
+    def _limit_timers(self, host: str, *, of_a_socket: bool) -> Iterator[TimerSpan]:
+        for a, b, limit in self._limits(host):
+            if limit.name != _CHECK and (limit.name == _OF_A_SOCKET) == of_a_socket and b > max(a, 0.0):
                 yield TimerSpan(max(a, 0.0), b, a, self.s(limit.due), limit.name)
 
     # -- sockets ---------------------------------------------------------------------------------
@@ -301,7 +305,7 @@ class _Reading:
             name = f"{host}'s {len(read)} sockets"
             yield Lane(f"{host}/rows", host, name, "rows", rows=(*rows, *self._refused(host)))
             return
-        limits = list(self._limits(host, of_a_socket=True))
+        limits = list(self._limit_timers(host, of_a_socket=True))
         peers: list[str] = []
         for key, spans in read.items():
             peer = self._peer(key) or str(key[2])

@@ -346,6 +346,13 @@ def test_limits_that_ss_does_not_show_run_until_the_next_of_their_name():
     assert {"t_s": 30.0, "kind": "call", "text": "connection check"} in made["marks"]
 
 
+def test_each_look_at_the_connection_is_a_mark():
+    line = timeline("client_gone", check_interval_s=1, keepalive_idle_s=5)
+    marks = lane(line, "server/program").marks
+    assert [mark.t_s for mark in marks if mark.kind == "check"] == list(range(1, 9))
+    assert line.answer.to_s == 8
+
+
 def test_what_a_socket_sent_in_vain_is_marked():
     marks = lane(timeline("dead_peer", retries2=3), "client/server").marks
     assert [(mark.kind, mark.lost) for mark in marks][:2] == [("data", True), ("retransmission", True)]
