@@ -20,7 +20,7 @@
     const frame = svg.getBoundingClientRect();
     const drawn = plot.querySelectorAll(".trace path, .trace text, .heatmaplayer image, .barlayer path");
     if (!drawn.length || frame.height < 60) say("empty picture", plot, `${drawn.length} marks, ${frame.height} px`);
-    const place = plot.parentElement.clientWidth;
+    const place = Math.max(plot.parentElement.clientWidth, parseFloat(getComputedStyle(plot).minWidth) || 0);
     if (Math.abs(frame.width - place) > 2) say("picture not as wide as its place", plot, `${frame.width} of ${place} px`);
     const draggable = plot._fullLayout?.yaxis?.fixedrange === false && plot._fullLayout.dragmode === "pan";
     const texts = [...plot.querySelectorAll("svg text")]
@@ -94,6 +94,21 @@
     if (el.matches(".tcplab-keys, .lm-TabBar-content") ) continue;
     if (!name(el)) say("no name", el, el.outerHTML);
   }
+  // States: what is chosen, open or selected says so to a screen reader; a fold is a button.
+  for (const group of all(".tcplab-choice")) {
+    const pressed = [...group.children].map((el) => el.getAttribute("aria-pressed"));
+    if (pressed.filter((it) => it === "true").length !== 1 || pressed.includes(null)) say("not one is pressed", group, words(group));
+  }
+  for (const el of all("[role=tab]")) {
+    if (el.getAttribute("aria-selected") !== String(el.matches(".lm-mod-current"))) say("does not say whether it is selected", el, words(el));
+  }
+  for (const el of all(".tcplab-fold")) {
+    if (el.getAttribute("aria-expanded") !== String(seen(el.parentElement.nextElementSibling))) say("does not say whether it is open", el, words(el));
+  }
+  for (const el of all(".widget-radio, [role=group]")) if (!el.getAttribute("aria-label")) say("group without a name", el, words(el));
+  for (const el of all("[tabindex]")) if (el.tabIndex > 0) say("focus out of order", el, words(el));
+  for (const el of all(":is([role=status], [aria-live]) :is([role=status], [aria-live])")) say("is read twice", el, words(el));
+
   // Pictures: a name, and beside each a sentence and a table.
   for (const plot of all(".js-plotly-plot")) {
     const image = plot.closest("[role=img], [role=figure]");

@@ -59,6 +59,16 @@ KEYS = {
     "select": ("ArrowDown", "ArrowUp", "ArrowUp"),
     "button": ("Space",),
 }
+#: Nothing but lines, weight and size is left of a style sheet when a reader forces colours upon it.
+FORCED = """() => {
+    const look = el => { const s = getComputedStyle(el); return [s.borderWidth, s.fontWeight].join(" "); };
+    const all = css => [...document.querySelectorAll(css)].filter(el => el.checkVisibility());
+    const alike = (chosen, other) => all(chosen)
+        .filter(el => [...el.parentElement.children].some(it => it.matches(other) && look(it) === look(el)))
+        .map(el => `forced colours: looks like its neighbours: ${el.innerText}`);
+    return [...alike("[aria-pressed=true]", "[aria-pressed=false]"),
+        ...alike(".tcplab-explorer [aria-selected=true]", "[aria-selected=false]")];
+}"""
 AXE = """async () => {
     const rules = {"aria-input-field-name": {enabled: false}};  // JupyterLab's own editors
     const told = await axe.run(".jp-Notebook", {rules, resultTypes: ["violations"]});
@@ -100,6 +110,30 @@ def show(page: Any, lab: JupyterLab, name: str) -> float:
 def complaints(page: Any) -> list[str]:
     """What is wrong with the page, sentence by sentence."""
     return list(page.evaluate(CHECKS))
+
+
+def folds(page: Any) -> list[str]:
+    """Open and close every fold by Enter and Space, as JupyterLab hands them on; what did not follow."""
+    heads = page.locator(".tcplab-fold:visible")
+    wrong = []
+    for head in map(heads.nth, range(heads.count())):
+        head.focus()
+        for key in ("Enter", "Space"):
+            before = head.get_attribute("aria-expanded")
+            page.keyboard.press(key)
+            page.wait_for_timeout(300)  # the notebook kernel opens it
+            shown = head.evaluate("head => head.parentElement.nextElementSibling.checkVisibility()")
+            if not before != head.get_attribute("aria-expanded") == str(shown).lower():
+                wrong.append(f"fold {head.inner_text()!r}: {key} does nothing")
+    return wrong
+
+
+def forced(page: Any) -> list[str]:
+    """Under forced colours: chosen buttons or tabs that look like the others."""
+    page.emulate_media(forced_colors="active")
+    wrong: list[str] = page.evaluate(FORCED)
+    page.emulate_media(forced_colors="none")
+    return wrong
 
 
 def settle(page: Any) -> None:
@@ -189,6 +223,7 @@ def visit(page: Any, lab: JupyterLab, name: str, wanted: argparse.Namespace, pre
         if wanted.pictures:
             wanted.pictures.mkdir(parents=True, exist_ok=True)
             photograph(page, wanted.pictures / prefix)
+        said += folds(page) + forced(page)
         said += filter(None, (turn(page, n) for n in range(len(page.evaluate(EXPLORERS)))))
         said += reload(page)
     except (Error, AssertionError) as error:

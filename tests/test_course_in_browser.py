@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import need
-from course_in_browser import EXPLORERS, complaints, fill, reload, show, turn
+from course_in_browser import EXPLORERS, complaints, fill, folds, forced, reload, show, turn
 from in_jupyterlab import chromium_page, jupyterlab
 
 pytestmark = pytest.mark.browser
@@ -14,6 +14,11 @@ NOTEBOOKS = (("10_out_of_ports.ipynb", 1280), ("06_the_window.ipynb", 1920))
 PLOT = (
     '<div class="js-plotly-plot" role="figure" aria-label="a ladder" style="width:400px">'
     '<svg class="main-svg" width="400" height="200"><g class="trace"><path d="M0,0L9,9"/></g>{}</svg></div>'
+)
+FOLD = '<div><div><button class="tcplab-fold" {}>more</button></div><div {}><p>seen</p></div></div>'
+CHOICE = (
+    '<div class="tcplab-choice" role="group" aria-label="the server">'
+    '<button aria-pressed="{}">alive</button><button aria-pressed="{}">offline</button></div>'
 )
 #: A fault each, and what is said of it.
 FAULTS = {
@@ -30,6 +35,14 @@ FAULTS = {
         "wider than the notebook: 200 px of 90",
     '<input type="number">': "no name",
     '<div role="slider" tabindex="0">0</div>': "no name",
+    CHOICE.format("false", "false"): "not one is pressed: alive",
+    CHOICE.format("true", "true"): "not one is pressed: alive",
+    '<div role="tab" class="lm-mod-current">Ports</div>': "does not say whether it is selected",
+    FOLD.format("", ""): "does not say whether it is open: more",
+    FOLD.format('aria-expanded="true"', "hidden"): "does not say whether it is open: more",
+    '<div class="widget-radio"><label><input type="radio">yes</label></div>': "group without a name: yes",
+    '<button tabindex="2">first</button>': "focus out of order: first",
+    '<div role="status"><p aria-live="polite">changed</p></div>': "is read twice: changed",
 }  # fmt: skip
 
 
@@ -39,6 +52,8 @@ RIGHT = (
     '<label>how many <input type="number" value="7"></label><button>Check</button>',
     '<div style="width:40px">a long sentence</div>',
     '<select aria-label="x"><option>a long sentence</select>',
+    CHOICE.format("true", "false"),
+    FOLD.format('aria-expanded="false"', "hidden"),
 )
 
 
@@ -69,6 +84,8 @@ def test_an_answered_notebook_is_readable_turns_and_survives_a_reload(lab, name,
     with chromium_page(need("chromium"), width=width, height=1000) as (page, outside):
         show(page, lab, name)
         assert complaints(page) == []
+        assert folds(page) == []
+        assert forced(page) == []
         explorers = len(page.evaluate(EXPLORERS))
         assert explorers >= 3
         assert [turn(page, number) for number in range(explorers)] == [""] * explorers

@@ -17,50 +17,27 @@ import traitlets
 from tcplab.core.text import Displayed
 from tcplab.lesson.tables import as_html, box, to_html, to_plain
 
-_KEEP = """
-const KEYS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Enter", " "]);
 
-function keep(event) {
-  if (KEYS.has(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey) {
-    event.stopPropagation();
-  }
-}
+class Accessible(anywidget.AnyWidget):
+    """Nothing to see: what ipywidgets leave out for keyboards and screen readers, in the box around it.
 
-function render({ el }) {
-  el.style.display = "none";
-  let box = null;
-  let waiting = requestAnimationFrame(function find() {
-    box = el.closest(".tcplab-keys");
-    if (!box) {
-      waiting = requestAnimationFrame(find);
-      return;
-    }
-    box.addEventListener("keydown", keep);
-    box.dataset.keys = "kept";
-  });
-  return () => {
-    cancelAnimationFrame(waiting);
-    box?.removeEventListener("keydown", keep);
-  };
-}
-
-export default { render };
-"""
-
-
-class Keys(anywidget.AnyWidget):
-    """An invisible widget that keeps arrow keys, Enter and Space inside the box that contains it.
-
-    In command mode JupyterLab takes these keys for itself wherever the focus is not in a text field: radio
-    buttons could not be moved, nor buttons pressed with Enter. Other keys, such as Ctrl+S, pass.
+    A slider's handle gets a name and its value in words, radio buttons are named by their question, and a
+    sentence that changes is read aloud, once. Arrow keys, Enter and Space stay in the box: in command mode
+    JupyterLab takes them for itself wherever the focus is not in a text field. Others, such as Ctrl+S, pass.
     """
 
-    _esm = _KEEP
+    _esm = Path(__file__).with_name("accessible.js")
 
 
 def keyboard_box(children: list[Any]) -> widgets.VBox:
     """A column that works by keyboard."""
-    return widgets.VBox([*children, Keys()]).add_class("tcplab-keys")
+    column = widgets.VBox([*children, Accessible()])
+    return column.add_class("tcplab-accessible").add_class("tcplab-keys")
+
+
+def live() -> widgets.HTML:
+    """A place for sentences that a screen reader says as soon as they change."""
+    return widgets.HTML().add_class("tcplab-status")
 
 
 def button(
@@ -77,7 +54,7 @@ def form(question: Any, entry: widgets.Widget) -> widgets.VBox:
 
     Everything is reached with Tab and works with Space and Enter; Enter in a text field checks.
     """
-    feedback = widgets.HTML("")
+    feedback = live()
 
     def asking(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
         return button(label, "", lambda: setattr(feedback, "value", ask()._repr_html_()), tooltip, style)

@@ -86,13 +86,13 @@ class Quiz(Displayed):
         """The questions, one button, and then the score."""
         import ipywidgets as widgets
 
-        from tcplab.lesson.form import button, keyboard_box, radio_buttons
+        from tcplab.lesson.form import button, keyboard_box, live, radio_buttons
 
         parts: list[Any] = []
         for number, question in enumerate(self.questions, 1):
             heading = box(f"<b>{number}.</b> {to_html(question.text)}")
             parts += [widgets.HTML(heading), radio_buttons(question)]
-        self._score = widgets.HTML("")
+        self._score = live()
         hand_in = button("Hand in", "", self._show_score, "Say how many answers are right", "primary")
         return keyboard_box([*parts, hand_in, self._score])
 

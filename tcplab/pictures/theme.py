@@ -101,7 +101,7 @@ LIGHT = Theme(
         "opening": "#e69f00", "open": "#009e73", "closing first": "#0072b2", "closing second": "#cc79a7",
         "waiting": "#8c959f",
     },
-    timers={"on": "#d55e00", "keepalive": "#0072b2", "persist": "#a03c78", "timewait": "#57606a"},
+    timers={"on": "#b35000", "keepalive": "#0072b2", "persist": "#a03c78", "timewait": "#57606a"},
 )  # fmt: skip
 
 DARK = Theme(

@@ -25,7 +25,7 @@ from tcplab.core.knobs import Knob, ParameterError
 from tcplab.core.releases import LISTED
 from tcplab.core.text import SECOND, Displayed, duration, paragraph, status
 from tcplab.core.trace import Trace
-from tcplab.lesson.form import button
+from tcplab.lesson.form import Accessible, button, live
 from tcplab.pictures.theme import JUPYTER_STYLE, PICTURE_CLASS, Picture
 
 HERE = Path(__file__).parent
@@ -74,9 +74,9 @@ class Shell(Displayed, Quiet, widgets.VBox):
         #: Why it shows nothing: the same sentence; None when it shows something.
         self.error: str | None = None
         #: The sentence as a screen reader gets it.
-        self.status = widgets.HTML()
+        self.status = live()
         super().__init__()
-        for name in ("tcplab-explorer", *classes):
+        for name in ("tcplab-explorer", "tcplab-accessible", *classes):
             self.add_class(name)
 
     def build(self, *parts: widgets.Widget) -> None:
@@ -85,13 +85,14 @@ class Shell(Displayed, Quiet, widgets.VBox):
         self.styles = (*self.styles, *chain.from_iterable(shell.styles for shell in inner))
         sheets = dict.fromkeys(("base.css", *self.styles))
         style = "".join((HERE / name).read_text("utf-8") for name in sheets)
-        self._style = widgets.HTML(f"<style>{style}</style>").add_class("tcplab-style")
-        self.children = [self._style, *parts]
+        self._own = (widgets.HTML(f"<style>{style}</style>").add_class("tcplab-style"), Accessible())
+        self.children = [*self._own, *parts]
 
     def bare(self) -> Self:
-        """Leave the style to the shell around this one."""
-        self.children = [part for part in self.children if part is not self._style]
-        self._style.close()
+        """Leave style and accessibility to the shell around this one."""
+        self.children = [part for part in self.children if part not in self._own]
+        for part in self._own:
+            part.close()
         return self
 
     def say(self, sentence: str, *, wrong: bool = False, notes: Iterable[str] = (), aside: str = "") -> None:
@@ -190,16 +191,6 @@ class Tabs(widgets.Tab):
         if self.seen in self._stale:
             self._stale.discard(self.seen)
             self._fill(self.seen)
-
-
-class SliderNames(anywidget.AnyWidget):
-    """Nothing to see: gives the sliders around it the name and the value that a screen reader says.
-
-    ipywidgets leaves a slider's handle without a name, and of one over a list it says the position
-    in the list.
-    """
-
-    _esm = HERE / "names.js"
 
 
 class Progress(widgets.HBox):
@@ -441,7 +432,9 @@ def _kind(knob: Knob, offered: list[Any]) -> str:
 
 #: What is said of a picture that brings no words of its own.
 _NO_WORDS = "Picture: the sentence beside it says what it shows."
-_TABLE_STYLE = """
+_FIGURE_STYLE = """
+.tcplab-frame { overflow: auto hidden; }
+.tcplab-frame > div { min-width: 760px; }
 .tcplab-as-table { margin: 0.2em 0 0.6em; font-size: 14px; }
 .tcplab-as-table > summary { cursor: pointer; }
 .tcplab-as-table > div { max-height: 36rem; overflow: auto; }
@@ -463,7 +456,7 @@ class LivingFigure(Displayed, anywidget.AnyWidget):
     """
 
     _esm = HERE / "figure.js"
-    _css = JUPYTER_STYLE.removeprefix("<style>").removesuffix("</style>") + _TABLE_STYLE
+    _css = JUPYTER_STYLE.removeprefix("<style>").removesuffix("</style>") + _FIGURE_STYLE
 
     #: What is drawn, as JSON: data, layout, a file name for saving it, and how many changes it has
     #: seen. Empty: nothing. A text, because ipywidgets walks through lists item by item.

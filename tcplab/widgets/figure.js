@@ -6,7 +6,8 @@ const CONFIG = {
   displaylogo: false,
   displayModeBar: "hover",
   scrollZoom: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoom2d", "zoomIn2d", "zoomOut2d"],
+  // No picture leaves this machine.
+  modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d", "zoom2d", "zoomIn2d", "zoomOut2d"],
 };
 
 /** plotly.js, once per page: the first picture asks its kernel for it. */
@@ -37,6 +38,13 @@ function quicken(layout) {
   }
 }
 
+/** In command mode JupyterLab takes these keys for itself. */
+function keepKeys(el) {
+  el.addEventListener("keydown", (event) => {
+    if (["Enter", " ", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) event.stopPropagation();
+  });
+}
+
 /** The picture as a table, folded away: whoever can't see it, or wants the numbers, opens it. */
 function asTable(el) {
   const folded = document.createElement("details");
@@ -48,10 +56,7 @@ function asTable(el) {
   place.setAttribute("role", "region");
   place.setAttribute("aria-label", title.textContent);
   folded.append(title, place);
-  // In command mode JupyterLab takes these keys for itself.
-  folded.addEventListener("keydown", (event) => {
-    if (["Enter", " ", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) event.stopPropagation();
-  });
+  keepKeys(folded);
   el.appendChild(folded);
   return (html) => {
     folded.style.display = html ? "" : "none";
@@ -61,8 +66,12 @@ function asTable(el) {
 
 export default {
   render({ model, el }) {
+    const frame = document.createElement("div"); // scrolls where there is less room than a picture needs
     const plot = document.createElement("div");
-    el.appendChild(plot);
+    frame.className = "tcplab-frame";
+    frame.append(plot);
+    el.append(frame);
+    keepKeys(frame);
     const tell = asTable(el);
     const say = () => {
       plot.setAttribute("role", "figure"); // not img: its tool buttons can be reached
@@ -117,8 +126,12 @@ export default {
     let width = 0;
     const resize = new ResizeObserver(() => {
       // What a style sheet has enlarged (transform) needs more room than it takes by itself.
-      const scale = new DOMMatrix(getComputedStyle(plot).transform).d;
-      el.style.height = scale === 1 ? "" : `${plot.offsetHeight * scale}px`;
+      const scale = new DOMMatrix(getComputedStyle(frame).transform).d;
+      frame.style.marginBottom = scale === 1 ? "" : `${frame.offsetHeight * (scale - 1)}px`;
+      const scrolls = frame.scrollWidth > frame.clientWidth + 1;
+      frame.tabIndex = scrolls ? 0 : -1;
+      frame.setAttribute("role", scrolls ? "region" : "presentation");
+      frame.setAttribute("aria-label", scrolls ? "picture, wider than its place: arrow keys move it" : "");
       if (plot.clientWidth === width) return;
       width = plot.clientWidth;
       if (width && Plotly && shown.data) Plotly.Plots.resize(plot);

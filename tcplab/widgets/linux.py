@@ -17,6 +17,7 @@ from tcplab.bench.script import StudyScript
 from tcplab.core.table import html_table
 from tcplab.core.text import SECOND, duration, paragraph, status
 from tcplab.core.trace import Trace
+from tcplab.lesson.form import live
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets.base import Guard, Panel, Progress, Shell, button, in_row, visible
@@ -105,7 +106,7 @@ class LinuxPanel(Panel):
         self._sandbox: Any = None
         #: Both runs on one time axis, and packet by packet; empty without a run.
         self.timeline, self._packets = LivingTimeline(), widgets.HTML()
-        self._where, self._status = widgets.HTML(), widgets.HTML()
+        self._where, self._status = widgets.HTML(), live()
         self._go = button("Run it on this Linux now", "play", self._start)
         self._back = button("Set the recording's values", "undo", self._to_recording)
         self._progress = Progress(self._cancel)

@@ -339,14 +339,17 @@ def idle_map(**settings: Any) -> IdleMap:
 
 #: The text of a cell whose result never came (`null` in the contracts).
 NEVER = "never"
-#: px of one row, and the least that the plotting area has.
-_ROW, _LEAST = 34, 160
+#: px of one line, and the least that the plotting area has.
+_ROW, _LEAST = 26, 160
 #: Cells with text: more would not be readable.
 _MOST_COLUMNS, _MOST_ROWS = 16, 24
+#: px that all columns have in the narrowest picture.
+_ROOM = 670
 #: Results whose largest is more than this many times the smallest are coloured by their logarithm.
 _WIDE = 50
-#: Plotly's scale of Nuñez, Anderton and Renslow (2018), made for every kind of colour vision.
-_SCALE = "Cividis"
+#: From blue over grey to yellow, as Cividis (Nuñez, Anderton and Renslow 2018), which was made for every kind
+#: of colour vision; lighter, so that ink is readable on each of them.
+_SCALE = [[0, "#7fa3d6"], [0.5, "#c2c4c0"], [1, "#ffee99"]]
 
 
 class Cells:
@@ -424,8 +427,11 @@ def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False)
     """The picture: x to the right, y upwards, the result as colour and, where there is room, as text."""
     colours = look.theme(dark)
     heights = _heights(cells)
-    text = [list(map(escape, row)) for row in cells.texts()]
-    readable = len(cells.columns) <= _MOST_COLUMNS and len(cells.rows) <= _MOST_ROWS
+    fits = int(_ROOM / len(cells.columns) / look.CHARACTER) - 1
+    lines = [[wrap(text, max(fits, 1), break_long_words=False) for text in row] for row in cells.texts()]
+    text = [["<br>".join(map(escape, cell)) for cell in row] for row in lines]
+    widest = max(len(line) for row in lines for cell in row for line in cell)
+    readable = len(cells.rows) <= _MOST_ROWS and widest <= fits
     data = {
         "type": "heatmap",
         # Positions, not names: plotly takes a name that looks like a number for one.
@@ -439,10 +445,13 @@ def draw_heat_map(cells: Cells, *, title: str | None = None, dark: bool = False)
         "text": text,
         # A result that never came has no colour: its text says so on the paper.
         "texttemplate": "%{text}" if readable else "",
+        "textfont": {"size": look.FONT_SIZE, "color": colours.ink},
         "hovertemplate": f"%{{customdata}}<br>{escape(cells.value)}: %{{text}}<extra></extra>",
         "colorscale": _SCALE, "showscale": False, "hoverongaps": True, "xgap": 1, "ygap": 1,
     }  # fmt: skip
-    rows = _ROW if readable else max(6, 600 // len(cells.rows))
+    rows = (
+        _ROW * max(len(cell) for row in lines for cell in row) if readable else max(6, 600 // len(cells.rows))
+    )
     left = 40 + look.CHARACTER * max(len(_value(row)) for row in cells.rows)
     height = max(_LEAST, rows * len(cells.rows)) + 20
     layout = look.layout(colours, height, title, left=left, right=20, bottom=70, top=(20, 50))

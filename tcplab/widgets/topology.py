@@ -27,7 +27,8 @@ from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import Knob, ParameterError
 from tcplab.core.releases import LISTED
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import STATUS, bullets, download, number, paragraph, terminal, to_paste
+from tcplab.core.text import bullets, download, number, paragraph, terminal, to_paste
+from tcplab.lesson.form import live
 from tcplab.pictures.timers import draw_timers
 from tcplab.widgets.base import (
     Action,
@@ -501,7 +502,7 @@ class TopologyForm(Shell):
         #: What was read, pasted, saved or loaded last; empty: nothing was.
         self.message = ""
         #: The same where it is shown; the settings of today; the file to download.
-        self.messages = [widgets.HTML(), widgets.HTML()]
+        self.messages = [live(), live()]
         self.set_today, self.link = widgets.HTML(), widgets.HTML()
         pages = {"4 · What is set today": self._paste_area(), "5 · Save and load": self._file_area()}
         self.form = EnvironmentForm(self._update, pages)
@@ -640,7 +641,7 @@ class TopologyForm(Shell):
 
     def _report(self, message: str) -> None:
         self.message = message
-        html = f"<div {STATUS}>{paragraph(message)}</div>" if message else ""
+        html = paragraph(message) if message else ""
         for place in self.messages:
             place.value = html
 

@@ -370,7 +370,7 @@ SLOWER, LONGER = (60, 274, 300, 600), (350, 900)
 def reach(picture, keepalives=SLOWER, boxes=LONGER):
     """The words of every pair; the picture counts both from 0."""
     (heat,) = [trace for trace in picture.figure.data if trace.type == "heatmap"]
-    told = [text for row in heat.text for text in row]
+    told = [text.replace("<br>", " ") for row in heat.text for text in row]
     return dict(zip([(idle, box) for box in boxes for idle in keepalives], told, strict=True))
 
 

@@ -1,0 +1,77 @@
+// The page's side of Accessible: what ipywidgets leave out for keyboards and screen readers.
+
+const KEYS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Enter", " "]);
+
+function set(el, name, value) {
+  if (el.getAttribute(name) !== value) el.setAttribute(name, value);
+}
+
+/** A slider's handle is called what its label says; its value is the text beside it, where there is one. */
+function slider(el) {
+  const handle = el.querySelector('[role="slider"]');
+  const label = el.querySelector(".widget-label");
+  const readout = el.querySelector(".widget-readout");
+  if (!handle || !label || !readout) return;
+  set(handle, "aria-label", label.textContent);
+  set(handle, "aria-valuetext", readout.textContent);
+}
+
+/** Radio buttons are named by their label, or by the question before them. */
+function group(el) {
+  const label = el.querySelector(".widget-label")?.textContent || el.previousElementSibling?.textContent;
+  set(el, "role", "radiogroup");
+  if (label) set(el, "aria-label", label.trim());
+}
+
+/** What is read aloud is the place, which stays: a new element would be missed, or read twice. */
+function place(el) {
+  const stays = el.closest(".widget-html-content");
+  if (stays && stays !== el) {
+    el.removeAttribute("role");
+    el.removeAttribute("aria-live");
+    set(stays, "role", "status");
+  }
+}
+
+const TELL = {
+  ".widget-slider": slider,
+  ".widget-radio": group,
+  ".tcplab-status > .widget-html-content": (el) => set(el, "role", "status"),
+  ".widget-html-content [role=status]": place,
+};
+
+export default {
+  render({ el }) {
+    Object.assign(el.style, { height: "0", margin: "0", overflow: "hidden" });
+    let box = null;
+    const tell = () => {
+      for (const [css, say] of Object.entries(TELL)) box.querySelectorAll(css).forEach(say);
+    };
+    // Whatever a picture draws in itself is none of it.
+    const changes = new MutationObserver((records) => {
+      if (!records.every((record) => record.target.closest?.(".tcplab-picture"))) tell();
+    });
+    // In command mode JupyterLab takes these keys for itself wherever the focus is not in a text field.
+    // Others, such as Ctrl+S, pass.
+    const keep = (event) => {
+      if (!KEYS.has(event.key) || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+      event.stopPropagation();
+    };
+    // It has a width as soon as it is in the page and seen.
+    const attached = new ResizeObserver(() => {
+      box ??= el.closest(".tcplab-accessible");
+      if (!box || box.dataset.keys) return;
+      box.dataset.keys = "kept";
+      box.addEventListener("keydown", keep);
+      changes.observe(box, { subtree: true, childList: true, attributeFilter: ["aria-valuetext"] });
+      tell();
+    });
+    attached.observe(el);
+    return () => {
+      attached.disconnect();
+      changes.disconnect();
+      box?.removeEventListener("keydown", keep);
+      delete box?.dataset.keys;
+    };
+  },
+};
