@@ -335,12 +335,17 @@ def named(kept: Timeline, now: Timeline) -> str:
 
 def differing(name: str, kept: Mapping[str, Any], name_now: str, now: Mapping[str, Any]) -> str:
     """The same by the names of both stories and their parameters."""
+    return ", ".join(differences(name, kept, name_now, now))
+
+
+def differences(name: str, kept: Mapping[str, Any], name_now: str, now: Mapping[str, Any]) -> list[str]:
+    """The same one by one."""
     if name != name_now:
-        return name.replace("_", " ")
+        return [name.replace("_", " ")]
     story = STORIES.get(name)
     knobs = story.knobs() if story else {}
     differ = {n: v for n, v in kept.items() if n in knobs and v != now.get(n)}
-    return ", ".join(setting(knobs[name], value) for name, value in differ.items()) or "the same settings"
+    return [setting(knobs[name], value) for name, value in differ.items()] or ["the same settings"]
 
 
 def setting(knob: Knob, value: Any) -> str:

@@ -27,7 +27,7 @@ from tcplab.pictures.lanes import (
     Timeline,
     TimerSpan,
     compared,
-    named,
+    differences,
     same_lane,
 )
 from tcplab.pictures.svg import (
@@ -162,7 +162,7 @@ class _Layout:
         """
         if run.bench != self.now.bench:
             return [answer.text]
-        parts = named(run, self.now).split(", ")
+        parts = differences(run.name, run.parameters, self.now.name, self.now.parameters)
         heads = [", ".join(parts[:n]) + ", …" * (n < len(parts)) for n in range(len(parts), 0, -1)]
         return [*(f"kept: {head}: {answer.text}" for head in heads), f"kept: {answer.text}"]
 
@@ -423,12 +423,14 @@ class _Layout:
             self.areas.append(Polygon(curve, fill, f"{name}: up to {_amount(peak)} {each.unit}"))
         words = f"{'full' if level.capacity else 'most'}: {_amount(full)} {level.unit}"
         width = text_width(words) + 8
-        # At the end where there is less behind it.
-        right, left = (
-            min(y for curve in curves for y in _between(curve[:-2], a, a + width))
-            for a in (self.right - width, self.left)
-        )
-        x, anchor = (self.right - 4, "end") if right >= left else (self.left + 4, "start")
+        # At the end where no line at an instant is, and less behind it.
+        places = [(self.right - width, self.right - 4, "end"), (self.left, self.left + 4, "start")]
+
+        def quiet(left: float) -> tuple[bool, float]:
+            behind = (y for curve in curves for y in _between(curve[:-2], left, left + width))
+            return not hits((left, left + width), self.lines), min(behind)
+
+        _, x, anchor = max(places, key=lambda each: quiet(each[0]))
         self._say(x, top + 15, words, anchor=anchor, halo=self.paper)
 
     def _steps(
@@ -687,7 +689,7 @@ class TimelinePicture:
     def _repr_html_(self) -> str:
         table = f"<details><summary>The picture as a table</summary>{self.table()}</details>"
         said = paragraph(self.sentence) + (paragraph(self.compared) if self.kept else "")
-        return f'{said}<div class="tcplab-scroll">{self.svg()}</div>{table}'
+        return f'{said}<div style="overflow-x: auto">{self.svg()}</div>{table}'
 
     def _repr_svg_(self) -> str:
         return self.svg()
