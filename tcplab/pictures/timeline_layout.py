@@ -210,6 +210,7 @@ class _Layout:
             if lane.kind != "rows":
                 fill = Fill(blend(self._colour("open"), 0.30, self.paper))
                 self.areas.append(Rect(self.gutter + 2, top, look.FOLD - 8, height, fill, self.now.folded))
+            self.legend.see("fold")
             middle = self.gutter + look.FOLD / 2 - 2
             self._mark(middle, top + height / 2, "exchange", "ink", 6, self.now.folded)
 
@@ -457,7 +458,7 @@ class _Layout:
                 continue
             self.legend.see("kept")
             strips = [row.spans for row in other.rows] or [other.spans]
-            each = (height - 2) / len(strips)
+            each = max(height - 2, 2) / len(strips)
             for i, span in ((i, span) for i, spans in enumerate(strips) for span in spans):
                 xa, xb = self.x(span.from_s), self.x(span.to_s)
                 alpha = look.KEPT_ALPHA.get(span.kind, 0.3) * (not span.predicted)
@@ -581,24 +582,22 @@ class _Layout:
 
     def draw(self, *, legend: bool, cursor_s: float | None) -> TimelineDrawing:
         """Everything, from top to bottom."""
-        top = self.y
+        drawing, top = self.drawing, self.y
         self.breaks()
         self.answers()
         lanes = self.y
         self.lanes()
-        self.drawing.top, self.drawing.bottom = lanes - 8, self.y
+        drawing.top, drawing.bottom = lanes - 8, self.y
         self.vertical(top, lanes)
         hidden = (-inf, -inf) if cursor_s is None else self._cursor_box(cursor_s)
         grid = self.time_axis(lanes, hidden)
         above = [] if cursor_s is None else self.cursor(cursor_s, lanes)
         self.y += 28
-        if self.now.folded:
-            self.legend.see("fold")
         if legend:
             self.explain()
-        self.drawing.height = self.y
-        self.drawing.add(*grid, *self.areas, *self.guides, *self.marks, *self.texts, *above)
-        return self.drawing
+        drawing.height = self.y
+        drawing.add(*grid, *self.areas, *self.guides, *self.marks, *self.texts, *above)
+        return drawing
 
 
 def _when(from_s: float, to_s: float) -> str:

@@ -179,7 +179,7 @@ SIZES = (
     Sizes(),
     Sizes(18, 13, 6, 25, 8, 20, 2, 5, 21, (0, 7, 5, 4.5)),
     Sizes(18, 11, 6, 20, 6, 18, 1.5, 4, 20, (0, 6, 4.5, 4)),
-    Sizes(16.5, 8, 5, 18, 6, 18, 1, 4, 17.5, (0, 5, 4, 3.5)),
+    Sizes(16.5, 8, 5, 18, 6, 18, 1, 4, 17.5, (0, 5, 4, 3)),
 )
 #: Two hosts; and more, or a middlebox between.
 MOST_HEIGHT, MOST_HEIGHT_THREE = 330.0, 420.0
@@ -247,10 +247,11 @@ class Legend:
     def entries(self, *, brief: bool = False) -> Iterator[tuple[str, str, str]]:
         """What to explain and in which words: ``("timer", "on", "retransmission timer")``.
 
-        `brief`: without what only had no room for its words, which hovering says too.
+        `brief`: without calls, data, and what only had no room for its words; hovering says them too.
         """
         timers = [name for group, name in self.seen if group == "timer"]
-        marks = [name for group, name in self.seen if group == "mark" and name != "error"]
+        unsaid = ("error", "call", "data") if brief else ("error",)
+        marks = [name for group, name in self.seen if group == "mark" and name not in unsaid]
         yield from (("timer", name, timer_look(name)[2]) for name in timers)
         yield from (("mark", name, MARKS[name][3]) for name in marks)
         missing = [each for each in self.unnamed if each not in self.named and not brief]
