@@ -8,7 +8,7 @@ from in_jupyterlab import chromium_page, jupyterlab
 
 pytestmark = pytest.mark.browser
 
-#: Between them: ladder, overlay, window, curves, the map of ports; narrow and wide.
+#: Between them: ladder, timeline, window, curves, the map of ports; narrow and wide.
 NOTEBOOKS = (("10_out_of_ports.ipynb", 1280), ("06_the_window.ipynb", 1920))
 
 PLOT = (

@@ -46,11 +46,10 @@ WHOLE = Scope()
 
 @dataclass(frozen=True)
 class Event:
-    """One thing to be compared: what it is, when it was sent, in which packets of its trace."""
+    """One thing to be compared: when it was sent, seconds, and what it is."""
 
     t: float
     says: str
-    packets: tuple[int, ...] = ()
 
 
 class ScopedRun:
@@ -158,18 +157,16 @@ class ScopedRun:
             if not self.within(packet.t):
                 continue
             t = self.seconds(packet.t)
-            packets: tuple[int, ...] = (i,)
             if segment.length and not packet.kind and not flags & (SYN | FIN | RST):
                 if end == relative.seq:
-                    last = events.pop()
-                    t, packets = last.t, (*last.packets, i)
+                    t = events.pop().t
                 else:
                     begin = relative.seq
                 end = relative.seq + segment.length
-                events.append(Event(t, f"bytes {begin} to {end}", packets))
+                events.append(Event(t, f"bytes {begin} to {end}"))
             elif (said := self._in_words(packet, relative, flags, repeats)) is not None:
                 end = None
-                events.append(Event(t, said, packets))
+                events.append(Event(t, said))
         return events
 
     def _in_words(self, packet: Packet, relative: Relative, flags: int, repeats: bool) -> str | None:

@@ -39,7 +39,6 @@ from tcplab.pictures import theme as look
 from tcplab.pictures import timeaxis
 from tcplab.pictures.beside import EDGE, Geometry, Sides, entries, step, timer_words
 from tcplab.pictures.svg import text_width
-from tcplab.pictures.tables import BOTH, LINUX, Overlay
 from tcplab.pictures.text import (
     PROBES,
     FourTuple,
@@ -73,7 +72,6 @@ ARROWS: dict[str, MarkStyle] = {
     "lost": MarkStyle("soft", dash="dash", symbol="x-thin"),
     "dropped": MarkStyle("soft", dash="dashdot", symbol="square-x-open"),
     "other connection": MarkStyle("soft", width=1.2, symbol="arrow-open"),
-    "only Linux": MarkStyle("cursor", dash="dash", width=2.0, symbol="arrow-open"),
 }
 
 _REPEATS = {RETRANSMISSION, "tail_loss_probe"}
@@ -128,23 +126,21 @@ def ladder(
 
 def draw(
     trace: Trace, *, at: int | None = None, upto: int | None = None, title: str | None = None,
-    dark: bool = False, overlay: Sequence[Overlay] = (), folded: bool = True, legend: bool = True,
+    dark: bool = False, folded: bool = True, legend: bool = True,
 ) -> Picture:  # fmt: skip
     """What `ladder` shows, as plain data together with its time axis.
 
-    `overlay`: for every packet who sent it, where a run on Linux is drawn over the model's
-    (`tables.overlay`).
-    With it, and with `upto`, each segment has an arrow of its own: they are compared, or stepped through.
-    `legend` names the kinds of arrows that appear, where there is more than the usual one.
+    With `upto` each segment has an arrow of its own: they are stepped through. `legend` names the kinds of
+    arrows that appear, where there is more than the usual one.
     """
-    is_joined = upto is None and not overlay
+    is_joined = upto is None
     first = fold(trace) if folded and is_joined else None
     shown = arrows(trace, first.size if first else 0, joined=is_joined)
     geometry = Geometry(trace, look.theme(dark), upto, first, shown)
     captions, labels, sides = Labels(), Labels(), Sides(geometry)
     states, calls, timers = sides.states(), sides.calls(), sides.timers()
     said = words(trace)
-    made, hover = _arrows(geometry, said, labels, overlay)
+    made, hover = _arrows(geometry, said, labels)
     data = [
         _lifelines(geometry, captions), *entries(geometry), _notes(geometry, captions),
         _beginning(geometry, said, captions, hover), *states, *timers, calls, *made,
@@ -281,14 +277,12 @@ def _first_of(lines: Sequence[str]) -> list[str]:
     return [*listed, f"… and {more} more"] if more > 1 else listed
 
 
-def _arrows(
-    geometry: Geometry, said: Sequence[Words], labels: Labels, overlay: Sequence[Overlay]
-) -> tuple[list[dict[str, Any]], Line]:
-    """A band below what both runs sent, then one trace per kind in `ARROWS`; texts go to `labels`.
+def _arrows(geometry: Geometry, said: Sequence[Words], labels: Labels) -> tuple[list[dict[str, Any]], Line]:
+    """One trace per kind in `ARROWS`; texts go to `labels`.
 
     The second result has what to say all along each arrow.
     """
-    trace, band, hover = geometry.trace, Line(), Line()
+    trace, hover = geometry.trace, Line()
     lines = {kind: Line() for kind in ARROWS}
     hovers = hover_texts(trace, said, [arrow.members[0] for arrow in geometry.placed.arrows])
     totals = probe_totals(trace)
@@ -308,10 +302,6 @@ def _arrows(
         kind = arrow_kind(packet, connection in main)
         tail = float(geometry.x[arrow.sender]), placed.sent[n]
         head, ended = _head_of(geometry, arrow, packet, placed.sent[n], placed.arrived[n])
-        if overlay and overlay[i].who == BOTH:
-            band.add((tail, head))
-        elif overlay and overlay[i].who == LINUX:
-            kind = "only Linux"
         middle = (tail[0] + head[0]) / 2, (tail[1] + head[1]) / 2
         lines[kind].add((tail, middle, head), index=sent[0])
         lines[kind].size += [0, 0, 13 if ended else 0, 0]
@@ -330,15 +320,12 @@ def _arrows(
             ending += f"  <i>port {local_port(connection)}</i>"
         if arrow.arrives is None and packet.fate == "delivered":
             ending += "  (in flight)"
-        if overlay and overlay[i].says:
-            ending += f'  <span style="color:{geometry.colours.soft}">{overlay[i].says}</span>'
         tries = wordings(trace, said, sent, arrow.pace, totals.get(sent[0], 0))
         text, width = fitting((each + ending for each in tries), room)
         as_sent = sending_kind(packet)
         colour = colours[as_sent if kind == "lost" and as_sent != "segment" else kind]
         labels.add(x, tail[1] - LABEL / 2, text, colour, width)
-    wide = {"color": geometry.colours.states["open"], "width": 9}
-    made = [band.trace("both runs", line=wide, opacity=0.35)]
+    made = []
     for kind, mark in ARROWS.items():
         turns = mark.symbol.startswith("arrow")
         marker = {
