@@ -16,7 +16,7 @@ from tcplab.core.text import SECOND
 from tcplab.core.trace import Deadline
 from tcplab.pictures.lanes import MARKS, Lane, Span, compared, counted, named, same_lane, setting
 from tcplab.pictures.timeline import joined, merged, paint, read_timeline, without
-from tcplab.registry import EXPERIMENTS, STORIES
+from tcplab.registry import EXPERIMENTS, STORIES, STUDIES
 
 SOCKETS = ["client/program", "client/server", "server/client", "server/program"]
 ROWS = ["client/program", "client/rows", "server/rows", "server/program"]
@@ -177,14 +177,8 @@ def test_the_json_has_the_shape_that_scripts_rely_on(name):
         assert times == sorted(times)
 
 
-@settings(max_examples=120)
-@given(st.sampled_from(list(EXPERIMENTS)), st.integers(0, 10_000))
-def test_whatever_is_drawn_fits_into_the_picture(name, seed):
-    try:
-        story = draw(EXPERIMENTS[name], {}, random.Random(seed))
-    except ParameterError:
-        return
-    line = read_timeline(tcplab.run(story))
+def fits(line):
+    """Check what every timeline promises."""
     assert len({each.key for each in line.lanes}) == len(line.lanes)
     for each in line.lanes:
         for band in everything(each):
@@ -203,6 +197,22 @@ def test_whatever_is_drawn_fits_into_the_picture(name, seed):
     assert times[0] >= 0 and times[-1] <= line.to_s
     assert compared(line, line) == "the same as before"
     assert all(len(row) == 4 and row[0] and row[1] and row[3] for row in line.rows())
+
+
+@settings(max_examples=120)
+@given(st.sampled_from(list(EXPERIMENTS)), st.integers(0, 10_000))
+def test_whatever_is_drawn_fits_into_the_picture(name, seed):
+    try:
+        story = draw(EXPERIMENTS[name], {}, random.Random(seed))
+    except ParameterError:
+        return
+    fits(read_timeline(tcplab.run(story)))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_whatever_a_study_shows_fits_too(name):
+    for preset in STUDIES[name].presets.values():
+        fits(timeline(name, **preset))
 
 
 # -- programs ------------------------------------------------------------------------------------
