@@ -35,6 +35,7 @@ from tcplab.pictures.port_table import wanted_at
 from tcplab.pictures.ports import port_map
 from tcplab.pictures.tables import study_tables, trace_table
 from tcplab.pictures.theme import Picture
+from tcplab.pictures.timeaxis import ROW, fold
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets import base
@@ -115,17 +116,20 @@ class PicturePanel(base.Panel):
         #: Which picture is drawn.
         self.choice = base.ControlRow(kind="buttons", label="picture", steps=names, value=names[0])
         self.choice.add_class("tcplab-pictures")
+        #: Shows the ladder's first segments one by one, where they are one row.
+        self.beginning = base.ControlRow(kind="check", label="show the beginning", value=False)
         self._hint = widgets.HTML()
         choice = [self.choice] if len(pictures) > 1 else []
         #: Of the port map, which shows one instant and has no place to click at another.
         self.slider = CursorSlider(cursor) if "ports" in pictures else None
         slider = [self.slider] if self.slider else []
-        self.widget = widgets.VBox([*choice, *slider, self.figure, self._hint])
+        self.widget = widgets.VBox([*choice, *slider, self.beginning, self.figure, self._hint])
         #: The picture that was drawn last.
         self.drawn: Picture | None = None
         self._trace: Trace | None = None
         self._sentence = ""
-        self.choice.observe(lambda change: guard(self._draw), "value")
+        for row in (self.choice, self.beginning):
+            row.observe(lambda change: guard(self._draw), "value")
         self.figure.on_click(self._on_click)
 
     @property
@@ -141,6 +145,7 @@ class PicturePanel(base.Panel):
         self._trace = None
         self.figure.clear()
         self._hint.value = ""
+        base.visible(self.beginning, False)
         if self.slider:
             base.visible(self.slider, False)
 
@@ -151,7 +156,7 @@ class PicturePanel(base.Panel):
         trace = self._trace if self.picture in OF_ALL else text.excerpt(self._trace)
         if self.picture == "ladder":
             at = self.cursor.t if self.cursor.picked else None
-            self.drawn = ladder.draw(trace, at=at)
+            self.drawn = ladder.draw(trace, at=at, folded=not self.beginning.value)
             hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
             if at is not None:
                 hint = f"Your console stands at {text.instant_words(trace, at)}."
@@ -164,10 +169,15 @@ class PicturePanel(base.Panel):
         self.figure.show(self.drawn, f"{self.picture.capitalize()}: {self._sentence}")
         if self.slider:
             base.visible(self.slider, self.picture == "ports")
+        base.visible(self.beginning, self.picture == "ladder" and fold(trace) is not None)
         self._hint.value = paragraph(hint, "tcplab-help") + below
 
     def _on_click(self, y: float) -> None:
-        if self.picture == "ladder" and self.drawn:
+        if self.picture != "ladder" or not self.drawn:
+            return
+        if self.beginning.layout.display != "none" and not self.beginning.value and abs(y) <= ROW / 2:
+            self.beginning.value = True  # its row opens
+        else:
             self.cursor.pick(self.drawn.axis.t_of(y))
 
 

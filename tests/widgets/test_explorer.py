@@ -337,6 +337,30 @@ def test_a_click_on_the_picture_picks_the_moment():
     assert drawn(explorer)["data"][-1]["y"][0] == pytest.approx(axis.bottom_of(explorer.cursor.t), abs=10)
 
 
+def labels_in(explorer):
+    (labels,) = [trace for trace in drawn(explorer)["data"] if trace["name"] == "labels"]
+    return [re.sub("<[^>]+>", "", text) for text in labels["text"]]
+
+
+def test_the_beginning_of_a_ladder_opens():
+    explorer = explore(Keepalive)
+    toggle = explorer.picture.beginning
+    assert toggle.layout.display != "none" and "SYN" not in labels_in(explorer)
+    toggle.value = True
+    assert labels_in(explorer)[:2] == ["SYN", "SYN, ACK"]
+    toggle.value = False
+    click(explorer, 0)
+    assert toggle.value and "SYN" in labels_in(explorer), "its row opens"
+    assert not explorer.cursor.picked
+    click(explorer, 0)
+    assert explorer.cursor.t == explorer.trace.start, "then it is an instant like any other"
+
+
+def test_where_nothing_is_folded_nothing_opens():
+    assert explore(HandshakeAndClose).picture.beginning.layout.display == "none"
+    assert explore(SlowReader).picture.beginning.layout.display == "none", "its first picture is the window"
+
+
 def test_a_click_on_an_older_picture_means_nothing():
     explorer = explore(Keepalive)
     old = drawn(explorer)["change"]
