@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
+from asyncio import get_running_loop
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
@@ -207,6 +208,15 @@ class Progress(widgets.HBox):
         """A share from 0 to 1 and what is being done; None: nothing is."""
         visible(self, share is not None)
         self.bar.value, self.text.value = share or 0.0, escape(text)
+
+
+def later(seconds: float, action: Action) -> Action:
+    """Do this after a time, or at once where no event loop runs. Returns what calls it off."""
+    try:
+        return get_running_loop().call_later(seconds, action).cancel
+    except RuntimeError:
+        action()
+        return lambda: None
 
 
 def labelled(widget: Any) -> Any:

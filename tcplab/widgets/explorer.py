@@ -16,7 +16,7 @@ and stay in the timeline beside the next one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from html import escape
 from typing import Any
@@ -47,6 +47,8 @@ from tcplab.widgets.timeline import Ahead, Bar, LivingTimeline, ShownFrame, offe
 OWN = "your own values"
 #: So many runs are kept; then the oldest goes.
 MOST_KEPT = 3
+#: A hand that turns a control rests after so many seconds: then the tabs follow.
+REST_S = 0.15
 
 
 class Cursor:
@@ -295,6 +297,9 @@ class Explorer(base.Shell):
         self._log: bool | None = None
         self._end_s = 0.0
         self._growth = ""
+        self._turning = False
+        #: Calls off what is to be done when the hand rests.
+        self._call_off: base.Action = lambda: None
         name, pictures = str(experiment_class.name), tuple(experiment_class.pictures)
         #: The panel of the first tab.
         self.picture = PicturePanel(pictures, name, self.cursor, self.guard)
@@ -489,8 +494,11 @@ class Explorer(base.Shell):
 
     def _turn(self, name: str, value: Any) -> None:
         """The learner has turned a control."""
-        self._hand = name
-        self.set(**{name: value})
+        self._hand, self._turning = name, True
+        try:
+            self.set(**{name: value})
+        finally:
+            self._turning = False
 
     def _take_in_hand(self, name: str) -> None:
         """The learner is at a control: it may be turned next."""
@@ -503,6 +511,7 @@ class Explorer(base.Shell):
         """Run the model with the values that are set, and show all of it, or why not."""
         with self._lock:
             self._ahead.stop()
+            self._call_off()
             self.error = None
             if wrong is None:
                 self.guard(self._run)
@@ -510,10 +519,17 @@ class Explorer(base.Shell):
                 self.refuse(wrong)
             self._show_values()
             if self.error is None:
-                self.tabs.renew()
+                self._fill_tabs()
             if self.error is None:  # nor has the picture failed
                 self._say_run()
                 self._look_ahead()
+
+    def _fill_tabs(self) -> None:
+        """Show the run below too; while a control is being turned, when the hand rests."""
+        if self._turning:
+            self._call_off = base.later(REST_S, self.tabs.renew)
+        else:
+            self.tabs.renew()
 
     def _run(self) -> None:
         experiment = self.experiment_class.from_values(self._values)
@@ -622,122 +638,3 @@ class Explorer(base.Shell):
 def explore(experiment_class: Any, **initial: Any) -> Explorer:
     """An `Explorer` that begins with these parameters: ``explore(Keepalive, idle_s=60)``."""
     return Explorer(experiment_class, **initial)
-
-
-#: What a cell of a `Matrix` says before it was tried.
-UNTRIED = "?"
-
-
-class Matrix(base.Shell):
-    """All combinations of two parameters as a table of buttons above an explorer.
-
-    Cells begin as a question mark, so a learner can guess first. One that was tried says what came back;
-    the sentence says what recordings on Linux say of the cells that were tried last.
-
-    `rows` and `columns`: the parameter, and its values with what stands at their head. `recorded`: cells
-    that ran on Linux, each with the parameters that are not at their defaults and the result. `labels`:
-    short words for results that are too long for a button.
-    """
-
-    def __init__(
-        self,
-        explorer: Explorer,
-        rows: tuple[str, Mapping[Any, str]],
-        columns: tuple[str, Mapping[Any, str]],
-        *,
-        result: str = "result",
-        recorded: Sequence[Mapping[str, Any]] = (),
-        labels: Mapping[Any, str] | None = None,
-    ) -> None:
-        super().__init__()
-        self.explorer = explorer
-        self._labels = labels or {}
-        self._row, self._rows = rows
-        self._column, self._columns = columns
-        self._result, self._recorded = result, recorded
-        #: The button of each combination, by its two values.
-        self.cells = {
-            (row, column): self._cell(row, column) for row in self._rows for column in self._columns
-        }
-        lines = [widgets.HTML(), *map(_bold, self._columns.values())]
-        for row_value, name in self._rows.items():
-            lines += [_bold(name), *(self.cells[row_value, column] for column in self._columns)]
-        grid = widgets.GridBox(lines)
-        columns_css = f"minmax(9em, 1.4fr) repeat({len(self._columns)}, minmax(6em, 1fr))"
-        grid.layout.grid_template_columns, grid.layout.grid_gap = columns_css, "4px"
-        everything = base.button("Try all", "", self.try_all, "Run every cell of the table.")
-        self.build(grid, widgets.HBox([everything, self.status]), explorer)
-        self._settings = self._others()
-
-    def try_cell(self, row: Any, column: Any) -> Any:
-        """Run one cell in the explorer; returns what came back."""
-        self.explorer.set(**{self._row: row, self._column: column})
-        self._forget_if_others_changed()
-        came_back = self.explorer.outcome.get(self._result)
-        self._show(row, column, came_back)
-        linux = self._on_linux(row, column)
-        self.say("" if linux is None else f"Linux, recorded: {linux}")
-        return came_back
-
-    def try_all(self) -> None:
-        """Run every cell on the model, without moving the explorer."""
-        self._forget_if_others_changed()
-        recorded = []
-        for cell, came_back in self.results().items():
-            self._show(*cell, came_back)
-            if (linux := self._on_linux(*cell)) is not None:
-                recorded.append(linux == came_back)
-        self.say(f"{sum(recorded)} of {len(recorded)} cells gave the same on Linux." if recorded else "")
-
-    def results(self) -> dict[tuple[Any, Any], Any]:
-        """What the model gives in every cell, with the explorer's other parameters as they are."""
-        kind = self.explorer.experiment_class
-        return {cell: run(kind.from_values(self._values(*cell))).outcome[self._result] for cell in self.cells}
-
-    def _values(self, row: Any, column: Any) -> dict[str, Any]:
-        return {**self.explorer.values, self._row: row, self._column: column}
-
-    def _cell(self, row: Any, column: Any) -> widgets.Button:
-        tooltip = f"{self._rows[row]}; then {self._columns[column]}"
-        made = base.button(UNTRIED, "", lambda: self.try_cell(row, column), tooltip)
-        made.layout.width = "auto"
-        return made
-
-    def _show(self, row: Any, column: Any, came_back: Any) -> None:
-        cell = self.cells[row, column]
-        cell.description = self._labels.get(came_back, str(came_back))
-        cell.button_style = "success" if came_back == "ok" else "warning"
-
-    def _others(self) -> dict[str, Any]:
-        values = self.explorer.values
-        return {name: values[name] for name in values if name not in (self._row, self._column)}
-
-    def _forget_if_others_changed(self) -> None:
-        """What was tried with other settings says nothing about these."""
-        if (now := self._others()) != self._settings:
-            self._settings = now
-            for cell in self.cells.values():
-                cell.description, cell.button_style = UNTRIED, ""
-
-    def _on_linux(self, row: Any, column: Any) -> Any:
-        """What the recording says of a cell with the explorer's other settings; None where it doesn't."""
-        values = self._values(row, column)
-        defaults = self.explorer.experiment_class.defaults()
-        for cell in self._recorded:
-            if all(values[name] == cell.get(name, defaults[name]) for name in values):
-                return cell[self._result]
-        return None
-
-    def __repr__(self) -> str:
-        lines = [f"{self._row}, then {self._column}:"]
-        for (row, column), came_back in self.results().items():
-            lines.append(f"{self._rows[row]}; {self._columns[column]}: {came_back}")
-        return "\n".join(lines)
-
-
-def _bold(text: str) -> widgets.HTML:
-    return widgets.HTML(f"<b>{escape(text)}</b>")
-
-
-#: What notebooks call it.
-matrix = Matrix

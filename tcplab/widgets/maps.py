@@ -1,4 +1,4 @@
-"""Maps of two settings: keepalive against a middlebox's idle timer, and any two parameters of a sweep.
+"""Maps of two settings: keepalive against a middlebox's idle timer, any two parameters of a sweep or a story.
 
 The idle map shows where a silent connection survives, and which end gets an error where not. Both axes
 are logarithmic. Left of the diagonal a probe comes before the box forgets. Common boxes are lines, each
@@ -9,7 +9,7 @@ their connections survive behind every box above them. A strip at the right is f
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
 from itertools import groupby, pairwise, product
@@ -24,13 +24,15 @@ from tcplab.advice import runs
 from tcplab.advice.environment import MiddleboxSettings, known_middleboxes
 from tcplab.advice.products import KeepaliveDefaults
 from tcplab.advice.runs import OUTCOMES, RESET, SILENT, SURVIVES, SilentConnection, known_clients
+from tcplab.bench import run
 from tcplab.core import knobs
 from tcplab.core.knobs import ParameterError
 from tcplab.core.table import html_table
 from tcplab.core.text import in_words, paragraph
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Picture, Text
-from tcplab.widgets.base import Control, Fold, LivingFigure, Shell
+from tcplab.widgets.base import Control, Fold, LivingFigure, Shell, button
+from tcplab.widgets.explorer import Explorer
 
 if TYPE_CHECKING:
     import pandas
@@ -564,3 +566,124 @@ def _outcome(idle: float, interval: float, probes: int, box: float, silent: floa
         if runs.behind_middlebox(box, "drop", "long_query", silent, keepalive.after_losing(gone)):
             return outcome
     return SURVIVES
+
+
+# -- a matrix of two parameters to guess -----------------------------------------------------------------
+
+#: What a cell of a `Matrix` says before it was tried.
+UNTRIED = "?"
+
+
+class Matrix(Shell):
+    """All combinations of two parameters as a table of buttons above an explorer.
+
+    Cells begin as a question mark, so a learner can guess first. One that was tried says what came back;
+    the sentence says what recordings on Linux say of the cells that were tried last.
+
+    `rows` and `columns`: the parameter, and its values with what stands at their head. `recorded`: cells
+    that ran on Linux, each with the parameters that are not at their defaults and the result. `labels`:
+    short words for results that are too long for a button.
+    """
+
+    def __init__(
+        self,
+        explorer: Explorer,
+        rows: tuple[str, Mapping[Any, str]],
+        columns: tuple[str, Mapping[Any, str]],
+        *,
+        result: str = "result",
+        recorded: Sequence[Mapping[str, Any]] = (),
+        labels: Mapping[Any, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.explorer = explorer
+        self._labels = labels or {}
+        self._row, self._rows = rows
+        self._column, self._columns = columns
+        self._result, self._recorded = result, recorded
+        #: The button of each combination, by its two values.
+        self.cells = {
+            (row, column): self._cell(row, column) for row in self._rows for column in self._columns
+        }
+        lines = [widgets.HTML(), *map(_bold, self._columns.values())]
+        for row_value, name in self._rows.items():
+            lines += [_bold(name), *(self.cells[row_value, column] for column in self._columns)]
+        grid = widgets.GridBox(lines)
+        columns_css = f"minmax(9em, 1.4fr) repeat({len(self._columns)}, minmax(6em, 1fr))"
+        grid.layout.grid_template_columns, grid.layout.grid_gap = columns_css, "4px"
+        everything = button("Try all", "", self.try_all, "Run every cell of the table.")
+        self.build(grid, widgets.HBox([everything, self.status]), explorer)
+        self._settings = self._others()
+
+    def try_cell(self, row: Any, column: Any) -> Any:
+        """Run one cell in the explorer; returns what came back."""
+        self.explorer.set(**{self._row: row, self._column: column})
+        self._forget_if_others_changed()
+        came_back = self.explorer.outcome.get(self._result)
+        self._show(row, column, came_back)
+        linux = self._on_linux(row, column)
+        self.say("" if linux is None else f"Linux, recorded: {linux}")
+        return came_back
+
+    def try_all(self) -> None:
+        """Run every cell on the model, without moving the explorer."""
+        self._forget_if_others_changed()
+        recorded = []
+        for cell, came_back in self.results().items():
+            self._show(*cell, came_back)
+            if (linux := self._on_linux(*cell)) is not None:
+                recorded.append(linux == came_back)
+        self.say(f"{sum(recorded)} of {len(recorded)} cells gave the same on Linux." if recorded else "")
+
+    def results(self) -> dict[tuple[Any, Any], Any]:
+        """What the model gives in every cell, with the explorer's other parameters as they are."""
+        kind = self.explorer.experiment_class
+        return {cell: run(kind.from_values(self._values(*cell))).outcome[self._result] for cell in self.cells}
+
+    def _values(self, row: Any, column: Any) -> dict[str, Any]:
+        return {**self.explorer.values, self._row: row, self._column: column}
+
+    def _cell(self, row: Any, column: Any) -> widgets.Button:
+        tooltip = f"{self._rows[row]}; then {self._columns[column]}"
+        made = button(UNTRIED, "", lambda: self.try_cell(row, column), tooltip)
+        made.layout.width = "auto"
+        return made
+
+    def _show(self, row: Any, column: Any, came_back: Any) -> None:
+        cell = self.cells[row, column]
+        cell.description = self._labels.get(came_back, str(came_back))
+        cell.button_style = "success" if came_back == "ok" else "warning"
+
+    def _others(self) -> dict[str, Any]:
+        values = self.explorer.values
+        return {name: values[name] for name in values if name not in (self._row, self._column)}
+
+    def _forget_if_others_changed(self) -> None:
+        """What was tried with other settings says nothing about these."""
+        if (now := self._others()) != self._settings:
+            self._settings = now
+            for cell in self.cells.values():
+                cell.description, cell.button_style = UNTRIED, ""
+
+    def _on_linux(self, row: Any, column: Any) -> Any:
+        """What the recording says of a cell with the explorer's other settings; None where it doesn't."""
+        values = self._values(row, column)
+        defaults = self.explorer.experiment_class.defaults()
+        for cell in self._recorded:
+            if all(values[name] == cell.get(name, defaults[name]) for name in values):
+                return cell[self._result]
+        return None
+
+    def __repr__(self) -> str:
+        lines = [f"{self._row}, then {self._column}:"]
+        for (row, column), came_back in self.results().items():
+            lines.append(f"{self._rows[row]}; {self._columns[column]}: {came_back}")
+        return "\n".join(lines)
+
+
+def _bold(text: str) -> widgets.HTML:
+    return widgets.HTML(f"<b>{escape(text)}</b>")
+
+
+#: What notebooks call it.
+matrix = Matrix

@@ -87,8 +87,8 @@ function makePage(model) {
     if (content.play) page.play();
     if (!content.ahead) return;
     const { generation, name, values, value, frame } = content.ahead;
-    if (generation !== ahead.generation) ahead = { generation, name, values, frames: new Map() };
-    if (frame) ahead.frames.set(value, frame);
+    if (generation !== ahead.generation) ahead = { generation, frames: new Map() };
+    if (frame) Object.assign(ahead, { name, values }).frames.set(value, frame);
   };
   /** A control was turned: show the picture for it at once, if there is one for exactly these settings. */
   const turned = (name) => {
@@ -252,14 +252,15 @@ export default {
     el.append(box, bar, table);
 
     const view = {
+      svg: "",
       draw() {
         const frame = page.frame;
         el.style.display = frame.svg ? "" : "none";
         if (!frame.svg) return;
-        picture.innerHTML = frame.svg;
+        if (this.svg !== frame.svg) picture.innerHTML = this.svg = frame.svg;
         picture.classList.toggle("grey", Boolean(frame.grey));
         picture.setAttribute("aria-disabled", String(Boolean(frame.grey)));
-        if (cells.innerHTML !== frame.table) cells.innerHTML = frame.table;
+        if (this.table !== frame.table) cells.innerHTML = this.table = frame.table;
         scale.hidden = !frame.bar;
         for (const each of [keep, forget]) each.hidden = (frame.bar?.kept ?? null) === null;
         if (frame.bar) {

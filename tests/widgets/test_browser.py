@@ -129,7 +129,9 @@ def test_after_a_reload_picture_and_sliders_agree(page):
 def test_a_wrong_value_leaves_its_sentence_and_no_picture(page):
     box(page, "keepalive: probes").fill("500")
     page.keyboard.press("Enter")
-    page.locator(SENTENCE).first.get_by_text("probes = 500 is out of range: 1 to 127.").wait_for()
+    page.locator(SENTENCE).first.get_by_text(
+        "“keepalive: probes” = 500 is out of range: 1 to 127."
+    ).wait_for()
     page.wait_for_function(f"() => ({PAINTED})().length === 0")
     assert page.get_by_role("tab", name="Picture").count() == 1  # the other explorer's
     assert box(page, "keepalive: probes").input_value() == "500"

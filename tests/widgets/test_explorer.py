@@ -37,7 +37,8 @@ from tcplab.pictures.console import console
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt
 from tcplab.widgets.base import Fold
-from tcplab.widgets.explorer import OWN, UNTRIED, CursorSlider, Explorer, matrix
+from tcplab.widgets.explorer import OWN, CursorSlider, Explorer
+from tcplab.widgets.maps import UNTRIED, matrix
 from tcplab.widgets.show import OF_ALL, PICTURES
 from tcplab.widgets.timeline import LivingTimeline
 
@@ -763,11 +764,14 @@ def idle(monkeypatch):
     sent = []
     monkeypatch.setattr(LivingTimeline, "send", lambda self, content: sent.append(content["ahead"]))
 
-    def run_it(*actions, rest=0.6):
+    def run_it(*actions):
         async def story():
             for action in actions:
                 action()
-            await asyncio.sleep(rest)
+            before = -1
+            while before != len(sent):  # a busy machine may take its time
+                before = len(sent)
+                await asyncio.sleep(0.7)
 
         sent.clear()
         asyncio.run(story())
@@ -838,3 +842,18 @@ def test_the_control_that_gets_the_focus_is_prepared(idle):
     explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=10)
     frames = idle(lambda: explorer.controls["peer"]._handle_custom_msg("focus", []))
     assert [each["value"] for each in frames[1:]] == ["alive", "rebooted", "moved"]
+
+
+def test_the_tabs_follow_when_the_hand_rests(idle):
+    explorer = explore(Keepalive, idle_s=60, interval_s=10)
+    segments = open_tab(explorer, "Segments")
+    seen = []
+
+    def turn():
+        before = segments.value
+        explorer.controls["probes"].value = 3
+        seen.append((explorer.outcome["detected_after_s"], segments.value == before))
+
+    idle(turn)
+    assert seen == [(90, True)]
+    assert segments.value == scrolled(trace_table(explorer.trace), "segments")
