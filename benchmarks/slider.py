@@ -155,8 +155,8 @@ def main() -> None:
     }  # fmt: skip
     print(json.dumps(result))
     print(
-        f"With pictures sent ahead the timeline is repainted {ahead['p50']:.0f} ms after the key (median), in "
-        f"19 of 20 cases within {ahead['p95']:.0f} ms; the target is {TARGET_AHEAD_MS} ms."
+        f"With pictures sent ahead the timeline is repainted {ahead['p50']:.0f} ms after the key (median), "
+        f"in 19 of 20 cases within {ahead['p95']:.0f} ms; the target is {TARGET_AHEAD_MS} ms."
     )
     print(
         f"Without them after {without['p50']:.0f} ms, {result['without_by_floor']} times the floor of "
