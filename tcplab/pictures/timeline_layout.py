@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 from operator import attrgetter
 from statistics import median
@@ -21,7 +22,6 @@ from tcplab.pictures import timeline_look as look
 from tcplab.pictures.lanes import (
     AnswerLine,
     Lane,
-    Level,
     Mark,
     Span,
     Timeline,
@@ -69,14 +69,13 @@ _SAYS_ERROR = ("error", "end_of_file")
 class _Layout:
     """One picture being laid out. `y` is where the next thing begins."""
 
-    def __init__(
-        self, now: Timeline, kept: Sequence[Timeline], drawing: TimelineDrawing, sizes: look.Sizes
-    ) -> None:
-        self.now, self.kept, self.drawing, self.sizes = now, kept, drawing, sizes
+    def __init__(self, picture: TimelinePicture, drawing: TimelineDrawing, sizes: look.Sizes) -> None:
+        self.now, self.kept, self.changed = picture.now, picture.kept, picture.changed
+        self.drawing, self.sizes = drawing, sizes
         self.colours, self.x = drawing.theme, drawing.axis.x
         self.paper, self.soft = drawing.theme.paper, drawing.theme.soft
         self.left, self.right = drawing.axis.x0, drawing.axis.x1
-        self.gutter = self.left - (look.FOLD if now.folded else 10)
+        self.gutter = self.left - (look.FOLD if self.now.folded else 10)
         self.y = 6.0
         # Drawn in this order: areas, lines at instants, marks, texts.
         self.areas: list[Item] = []
@@ -142,7 +141,7 @@ class _Layout:
         if placed:
             left, text, inside = placed
             right = left + text_width(text, not which)
-            self._say(left, middle + 5, text, name, bold=not which, title=wordings[0])
+            self._say(left, middle + 5, text, name, bold=not which, title=wordings[0], halo=self.paper)
             gap = (left - 6, right + 6) if inside else gap
         for start, stop in ((xa, gap[0]), (gap[1], xb)):
             if stop > start:
@@ -419,42 +418,36 @@ class _Layout:
                 self.legend.see("kept")
         peaks = [max(value for _, value in each.points) for each, *_ in levels]
         full = level.capacity or max(peaks) or 1
-        curves = [self._steps(each, full, to_s, top, height) for each, to_s, *_ in levels]
-        for (each, _, name, fill), peak, curve in zip(levels, peaks, curves, strict=True):
-            self.areas.append(Polygon(curve, fill, f"{name}: up to {_amount(peak)} {each.unit}"))
+        curves = [look.columns(each, full, self.drawing.axis) for each, *_ in levels]
+        bottom = top + height
+        for (each, to_s, name, fill), peak, columns in zip(levels, peaks, curves, strict=True):
+            points = [(columns[0][0], bottom)]
+            for x, most, last in columns:
+                points += [(x, points[-1][1]), (x, bottom - height * most), (x, bottom - height * last)]
+            end = max(self.x(to_s), columns[-1][0])
+            points += [(end, points[-1][1]), (end, bottom)]
+            self.areas.append(Polygon(tuple(points), fill, f"{name}: up to {_amount(peak)} {each.unit}"))
         words = f"{'full' if level.capacity else 'most'}: {_amount(full)} {level.unit}"
         width = text_width(words) + 8
-        # At the end where no line at an instant is, and less behind it.
-        places = [(self.right - width, self.right - 4, "end"), (self.left, self.left + 4, "start")]
 
-        def quiet(left: float) -> tuple[bool, float]:
-            behind = (y for curve in curves for y in _between(curve[:-2], left, left + width))
-            return not hits((left, left + width), self.lines), min(behind)
+        def behind(left: float) -> tuple[bool, float]:
+            """Whether a line at an instant is, and how much of the levels."""
+            inside = [most for columns in curves for x, most, _ in columns if left <= x <= left + width]
+            before = [last for columns in curves for _, _, last in [c for c in columns if c[0] < left][-1:]]
+            return hits((left, left + width), self.lines), max([*inside, *before], default=0)
 
-        _, x, anchor = max(places, key=lambda each: quiet(each[0]))
+        places = ((self.right - width, self.right - 4, "end"), (self.left, self.left + 4, "start"))
+        _, x, anchor = min(places, key=lambda each: behind(each[0]))
         self._say(x, top + 15, words, anchor=anchor, halo=self.paper)
-
-    def _steps(
-        self, level: Level, full: float, to_s: float, top: float, height: float
-    ) -> tuple[tuple[float, float], ...]:
-        bottom, columns = top + height, dict[float, list[float]]()
-        for t, value in level.points:
-            # What happens within a px is a line from its first to its highest and its last value.
-            columns.setdefault(round(self.x(t)), []).append(bottom - height * min(value / full, 1))
-        points, y = [], bottom
-        for x, values in columns.items():
-            points += [(x, y), (x, min(values)), (x, y := values[-1])]
-        end = max(self.x(to_s), points[-1][0])
-        return (*points, (end, y), (end, bottom), (points[0][0], bottom))
 
     # -- kept runs -----------------------------------------------------------------------------------------
 
     def _kept_bands(self, lane: Lane) -> None:
         """The lane in kept runs, in grey, only where it differs in more than how long was watched."""
         height = self.sizes.kept[len(self.kept)]
-        for run, (dash, pattern) in zip(self.kept, look.KEPT, strict=False):
+        for which, (run, (dash, pattern)) in enumerate(zip(self.kept, look.KEPT, strict=False)):
             other = _same_key(run, lane)
-            if not other or other.level or same_lane(lane, other, self.now.to_s, run.to_s):
+            if not other or other.level or (which, lane.key) not in self.changed:
                 continue
             self.legend.see("kept")
             strips = [row.spans for row in other.rows] or [other.spans]
@@ -608,13 +601,6 @@ def _amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _between(curve: Sequence[tuple[float, float]], left: float, right: float) -> Iterator[float]:
-    """The heights of steps between two x, also of the step that begins before."""
-    yield from (y for x, y in curve if left <= x <= right)
-    yield from [y for x, y in curve if x < left][-1:]
-    yield inf
-
-
 def _same_key(run: Timeline, lane: Lane) -> Lane | None:
     return next((other for other in run.lanes if other.key == lane.key), None)
 
@@ -650,6 +636,16 @@ class TimelinePicture:
         """The picture as an HTML table: lane, from, to, what."""
         return html_table(("lane", "from", "to", "what"), self.now.rows())
 
+    @cached_property
+    def changed(self) -> frozenset[tuple[int, str]]:
+        """Kept run and key of the lanes that differ in more than how long was watched."""
+        return frozenset(
+            (i, lane.key)
+            for i, run in enumerate(self.kept)
+            for lane in self.lanes
+            if (other := _same_key(run, lane)) and not same_lane(lane, other, self.now.to_s, run.to_s)
+        )
+
     def end_s(self, before_s: float = 0.0) -> float:
         """The end of the axis that shows every run, never less than it was before."""
         return look.axis_end(max(run.horizon_s for run in (self.now, *self.kept)), before_s)
@@ -673,7 +669,7 @@ class TimelinePicture:
         most = look.MOST_HEIGHT if len({lane.host for lane in self.lanes}) <= 2 else look.MOST_HEIGHT_THREE
         for sizes in look.SIZES:
             empty = TimelineDrawing(width, 0, theme(dark), self.sentence, axis=axis)
-            drawn = _Layout(self.now, self.kept, empty, sizes).draw(legend=legend, cursor_s=cursor_s)
+            drawn = _Layout(self, empty, sizes).draw(legend=legend, cursor_s=cursor_s)
             if drawn.height <= most:
                 break
         return drawn

@@ -9,11 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import expm1, log1p
 from typing import NamedTuple
 
 from tcplab.core.text import in_words
-from tcplab.pictures.lanes import Row, Span
+from tcplab.pictures.lanes import Level, Row, Span
 from tcplab.pictures.svg import text_width
 from tcplab.pictures.theme import PHASE, PHASES
 
@@ -88,6 +89,15 @@ def tick_text(t_s: float) -> str:
     if t_s < 120:
         return "1 min" + (f" {t_s - 60:g} s" if t_s > 60 else "")
     return in_words(t_s)
+
+
+@lru_cache(64)
+def columns(level: Level, full: float, axis: Axis) -> list[tuple[float, float, float]]:
+    """A level px by px: x, the most that it is there, and what it is at the end of that px, as shares."""
+    by_px: dict[int, list[float]] = {}
+    for t, value in level.points:
+        by_px.setdefault(round(axis.x(t)), []).append(min(value / full, 1))
+    return [(x, max(values), values[-1]) for x, values in by_px.items()]
 
 
 class Look(NamedTuple):
