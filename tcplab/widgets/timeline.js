@@ -181,7 +181,8 @@ function drawCursor(svg, page) {
     return el;
   };
   const x = place(frame, t);
-  const [y, height] = [frame.top - 6, frame.bottom - frame.top + 6];
+  // Below the answers and what broke, which are to be read whatever the moment.
+  const [y, height] = [frame.top + 3, frame.bottom - frame.top - 3];
   const group = make("g", { class: "tcplab-cursor" });
   const text = make("text", {
     x: Math.min(Math.max(x, frame.axis.x0), frame.width - 45), y: frame.bottom + 17, fill: frame.colours.cursor,
