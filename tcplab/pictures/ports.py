@@ -106,16 +106,6 @@ def draw_ports(
     return _Map(now, at, kept, limits, look.theme(dark)).picture()
 
 
-def port_map(trace: Trace, at: int | None = None) -> tuple[Picture, str, str]:
-    """Picture, sentence and HTML table of one instant.
-
-    The sentence says what is called and how many ports the call may take, the table what every kind of
-    call would get.
-    """
-    drawn = draw_ports(trace, at=at)
-    return drawn, drawn.sentence, drawn.table
-
-
 class _Occupancy(NamedTuple):
     """How many ports a run used over time."""
 

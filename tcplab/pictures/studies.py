@@ -22,7 +22,6 @@ from tcplab.core.text import SECOND, duration, in_words
 from tcplab.core.trace import Trace
 from tcplab.pictures import theme as look
 from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, grown
-from tcplab.pictures.tables import study_tables
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
 from tcplab.pictures.timeline_look import Axis, axis_end, tick_text
 
@@ -114,9 +113,7 @@ class _Study(Panels):
 
     def done(self, about: str, left: float) -> Picture:
         """The picture."""
-        return self.picture(
-            self.data, revision=self.trace.experiment, about=about, left=left, table=study_tables(self.trace)
-        )
+        return self.picture(self.data, revision=self.trace.experiment, about=about, left=left)
 
 
 def _curve(trace: Trace, name: str) -> list[tuple[float, float]]:

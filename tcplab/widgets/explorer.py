@@ -32,7 +32,6 @@ from tcplab.lesson.question import remember
 from tcplab.pictures import console, ladder, text
 from tcplab.pictures.lanes import Timeline
 from tcplab.pictures.port_table import wanted_at
-from tcplab.pictures.ports import port_map
 from tcplab.pictures.tables import study_tables, trace_table
 from tcplab.pictures.theme import Picture
 from tcplab.pictures.timeaxis import ROW, fold
@@ -40,7 +39,7 @@ from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets import base
 from tcplab.widgets.linux import LinuxPanel
-from tcplab.widgets.show import OF_ALL, PICTURES
+from tcplab.widgets.show import OF_ALL, PicturesInTurn
 from tcplab.widgets.timeline import Ahead, Bar, LivingTimeline, ShownFrame, offer
 
 #: What the list of presets says while the values are none of them.
@@ -112,7 +111,7 @@ class PicturePanel(base.Panel):
     follows_cursor = True
 
     def __init__(self, pictures: tuple[str, ...], filename: str, cursor: Cursor, guard: base.Guard) -> None:
-        self.cursor = cursor
+        self.cursor, self.pictures = cursor, PicturesInTurn()
         self.figure = base.LivingFigure(filename)
         names = [name.capitalize() for name in pictures]
         #: Which picture is drawn.
@@ -124,8 +123,8 @@ class PicturePanel(base.Panel):
         choice = [self.choice] if len(pictures) > 1 else []
         #: Of the port map, which shows one instant and has no place to click at another.
         self.slider = CursorSlider(cursor) if "ports" in pictures else None
-        slider = [self.slider] if self.slider else []
-        self.widget = widgets.VBox([*choice, *slider, self.beginning, self.figure, self._hint])
+        above = [*choice, *filter(None, [self.slider]), self.beginning]
+        self.widget = widgets.VBox([*above, self.figure, self._hint])
         #: The picture that was drawn last.
         self.drawn: Picture | None = None
         self._trace: Trace | None = None
@@ -154,7 +153,7 @@ class PicturePanel(base.Panel):
     def _draw(self) -> None:
         if self._trace is None:
             return
-        hint, below = "", ""
+        hint = below = folded = ""
         trace = self._trace if self.picture in OF_ALL else text.excerpt(self._trace)
         if self.picture == "ladder":
             at = self.cursor.t if self.cursor.picked else None
@@ -162,13 +161,15 @@ class PicturePanel(base.Panel):
             hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
             if at is not None:
                 hint = f"Your console stands at {text.instant_words(trace, at)}."
-        elif self.picture == "ports" and self.slider:
-            at = self.cursor.t if self.cursor.picked else wanted_at(trace)
-            self.slider.show(trace, at)
-            self.drawn, hint, below = port_map(trace, at)
         else:
-            self.drawn = PICTURES[self.picture](trace)
-        self.figure.show(self.drawn, f"{self.picture.capitalize()}: {self._sentence}")
+            options = {}
+            if self.slider:
+                options["at"] = self.cursor.t if self.cursor.picked else wanted_at(trace)
+                self.slider.show(trace, options["at"])
+            self.drawn, hint = self.pictures.draw(self.picture, trace, **options)
+            below, folded = (self.drawn.table, "") if self.slider else ("", self.drawn.table)
+        said = f"{self.picture.capitalize()}: {self._sentence} {self.drawn.compared}".rstrip()
+        self.figure.show(self.drawn, said, folded)
         if self.slider:
             base.visible(self.slider, self.picture == "ports")
         base.visible(self.beginning, self.picture == "ladder" and fold(trace) is not None)
@@ -366,6 +367,7 @@ class Explorer(base.Shell):
         """Set all parameters as a preset has them; the list above the controls has their names."""
         if preset in self._presets:
             self._end_s = 0.0
+            self.picture.pictures.forget()
             self.set(**self._presets[preset])
         else:
             names = ", ".join(self._presets)
@@ -374,6 +376,7 @@ class Explorer(base.Shell):
     def reset(self) -> None:
         """Back to the values that the explorer began with, and to its axis."""
         self._end_s, self._log = 0.0, None
+        self.picture.pictures.forget()
         self.set(**self._initial)
 
     def start_again(self) -> None:
@@ -414,6 +417,7 @@ class Explorer(base.Shell):
         """Forget the kept runs, and how long the axis was for them."""
         with self._lock:
             self._kept, self._end_s = [], 0.0
+            self.picture.pictures.forget()
             self._redraw()
 
     def play(self) -> None:
@@ -551,6 +555,7 @@ class Explorer(base.Shell):
 
     def _draw(self, now: Timeline) -> None:
         """Show this run, on an axis that is no shorter than before."""
+        self.picture.pictures.kept = self.kept
         if not now.lanes:
             self.timeline.clear()
             return
@@ -565,6 +570,7 @@ class Explorer(base.Shell):
         if picture and self.trace:
             self._ahead.stop()
             self._draw(picture.now)
+            self.tabs.renew(self.picture.title)
             self._say_run()
             self._look_ahead()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tcplab.core.text import Displayed, duration, paragraph
 from tcplab.core.trace import Trace
 from tcplab.lesson.tables import Shown
 from tcplab.pictures.ladder import draw
+from tcplab.pictures.panels import Limits, growth
 from tcplab.pictures.ports import draw_ports
 from tcplab.pictures.queues import draw_queues
 from tcplab.pictures.studies import draw_churn, draw_failover, draw_pool
@@ -23,15 +24,51 @@ from tcplab.what_if import answer
 if TYPE_CHECKING:
     from tcplab.widgets.base import LivingFigure
 
+
+class Draw(Protocol):
+    """A picture of a run: beside kept ones, the newest last, on axes no shorter than `limits`."""
+
+    def __call__(
+        self, trace: Trace, *, kept: Sequence[Trace] = (), limits: Limits | None = None, dark: bool = False
+    ) -> Picture: ...
+
+
+def _ladder(
+    trace: Trace, *, kept: Sequence[Trace] = (), limits: Limits | None = None, dark: bool = False
+) -> Picture:
+    """The ladder shows one run: its axis is the order of what happened."""
+    return draw(trace, dark=dark)
+
+
 #: Every picture of a trace by the name that experiments give it.
-PICTURES: dict[str, Callable[[Trace], Picture]] = {
-    "ladder": draw, "window": draw_window, "queues": draw_queues, "ports": draw_ports,
+PICTURES: dict[str, Draw] = {
+    "ladder": _ladder, "window": draw_window, "queues": draw_queues, "ports": draw_ports,
     "churn": draw_churn, "pool": draw_pool, "failover": draw_failover,
 }  # fmt: skip
 #: The picture of a study, which has no segments.
 _CURVES = {"port_churn": "churn", "pool": "pool", "failover": "failover"}
-#: Those that stay readable however many segments there are; the others take the beginning of a long run.
+#: Those that stay readable however many segments there are; a ladder takes the beginning of a long run.
 OF_ALL = ("window", "queues", "ports", "churn", "pool", "failover")
+
+
+class PicturesInTurn:
+    """One run after another beside kept ones, on axes that grow where they have to and never shrink."""
+
+    def __init__(self) -> None:
+        #: Runs to draw in grey, the newest last.
+        self.kept: Sequence[Trace] = ()
+        self._limits: dict[str, Limits] = {}
+
+    def draw(self, name: str, trace: Trace, **options: Any) -> tuple[Picture, str]:
+        """The picture of this name, and below it its sentence and how far an axis has grown."""
+        before = self._limits.get(name)
+        drawn = PICTURES[name](trace, kept=self.kept, limits=before, **options)
+        self._limits[name] = drawn.limits
+        return drawn, f"{drawn.sentence} {growth(drawn.limits, before)}".strip()
+
+    def forget(self) -> None:
+        """Forget how long the axes were."""
+        self._limits.clear()
 
 
 def picture(trace: Trace, name: str = "") -> LivingFigure:
@@ -40,8 +77,9 @@ def picture(trace: Trace, name: str = "") -> LivingFigure:
 
     name = name or _CURVES.get(trace.experiment, "ladder")
     figure = LivingFigure(trace.experiment)
-    numbers = study_tables(trace) if trace.series else trace_table(trace)
-    figure.show(PICTURES[name](trace), f"{name.capitalize()}: {summary(trace)}", numbers)
+    drawn = PICTURES[name](trace)
+    numbers = study_tables(trace) if trace.series else drawn.table or trace_table(trace)
+    figure.show(drawn, f"{name.capitalize()}: {drawn.sentence or summary(trace)}", numbers)
     return figure
 
 

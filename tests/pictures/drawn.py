@@ -13,7 +13,7 @@ def named(picture, name):
 
 def plain(text):
     """A text without its markup."""
-    return re.sub(r"<[^>]+>", "", text)
+    return re.sub(r"<[^>]+>", "", text).replace("\xa0", " ")
 
 
 def texts(picture, name="captions"):

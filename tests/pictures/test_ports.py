@@ -18,7 +18,6 @@ from tcplab.pictures.ports import (
     NO_CLIENT,
     STYLES,
     draw_ports,
-    port_map,
 )
 from tcplab.pictures.theme import FONT_SIZE
 from tcplab.widgets.show import PICTURES
@@ -43,7 +42,8 @@ def boxes(drawn, name):
 
 def ports_words(*of):
     """The sentence beside a map."""
-    return port_map(*of)[1]
+    trace, *at = of
+    return draw_ports(trace, at=at[0] if at else None).sentence
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -147,7 +147,7 @@ def test_the_sentence_reads_without_the_picture():
 
 
 def test_the_table_asks_every_kind_of_call():
-    html = port_map(run(BindOrConnect()))[2]
+    html = draw_ports(run(BindOrConnect())).table
     assert html.count("<tr>") == 8 and html.count("EADDRINUSE") == 4 and html.count(">ok<") == 3
     assert '<th scope="row">bind() to port 0</th><td>✗ 0 of 6</td>' in html
 
@@ -155,7 +155,7 @@ def test_the_table_asks_every_kind_of_call():
 def test_a_trace_without_a_client_says_so():
     trace = Trace("nothing", "model")
     assert NO_CLIENT in captions(draw_ports(trace, kept=[run(PortRange())]))
-    assert port_map(trace)[1:] == (NO_CLIENT, "")
+    assert (draw_ports(trace).sentence, draw_ports(trace).table) == (NO_CLIENT, "")
 
 
 def test_it_draws_recordings_too_and_a_notebook_gets_it_by_its_name():

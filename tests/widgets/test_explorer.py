@@ -17,13 +17,19 @@ from hypothesis import strategies as st
 from inside import button_of, everything_in, only, open_tab, tabs, text_in
 from tcplab import (
     EXPERIMENTS,
+    AcceptQueue,
     BindOrConnect,
     DeadPeer,
+    Failover,
     FinOrRst,
     HandshakeAndClose,
     Keepalive,
+    Pool,
+    PortChurn,
+    PortRange,
     RstInWindow,
     SlowReader,
+    TimeWait,
     explore,
 )
 from tcplab.advice.settings import settings as to_paste
@@ -87,7 +93,8 @@ def assert_all_agree(explorer):
         at = explorer.cursor.t if explorer.cursor.picked else None
         name = explorer.picture.picture
         seen = trace if name in OF_ALL else excerpt(trace)
-        wanted = ladder.draw(seen, at=at) if name == "ladder" else PICTURES[name](seen)
+        beside = {"kept": explorer.kept, "limits": explorer.picture.drawn.limits}
+        wanted = ladder.draw(seen, at=at) if name == "ladder" else PICTURES[name](seen, **beside)
         assert shown["data"] == as_json(wanted.data) and shown["layout"] == as_json(wanted.layout)
     elif title == "Segments":
         assert inside.value == scrolled(trace_table(excerpt(trace)), "segments")
@@ -857,3 +864,52 @@ def test_the_tabs_follow_when_the_hand_rests(idle):
     idle(turn)
     assert seen == [(90, True)]
     assert segments.value == scrolled(trace_table(explorer.trace), "segments")
+
+
+# -- the other pictures beside kept runs -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "says"),
+    [
+        (PortRange, {"last_port": 60012}, {"last_port": 60006}, "6 ports instead of 12"),
+        (TimeWait, {"closer": "server"}, {"closer": "client"}, "6 of them in TIME_WAIT instead of 0"),
+        (BindOrConnect, {"then": "connect"}, {"then": "bind0"}, "The last call may take 0 instead of 6"),
+        (RstInWindow, {"offset": 0}, {"offset": 1}, "The RST is challenged instead of accepted"),
+        (SlowReader, {"read_every_s": 0.5}, {"read_every_s": 1}, "Window closed for 19.3 s instead of"),
+        (AcceptQueue, {"backlog": 7}, {"backlog": 2}, "Ghosts at the end: 5 instead of 0"),
+        (PortChurn, {"ports": 40000}, {"ports": 28232}, "28,232 ports instead of 40,000"),
+        (Pool, {"breaks": "nothing"}, {"breaks": "server_restart"}, "2 errors instead of 0"),
+        (
+            Failover,
+            {"user_timeout_s": 20},
+            {"user_timeout_s": 0},
+            "The first write is accepted never instead",
+        ),
+    ],
+)
+def test_a_kept_run_is_beside_the_present_one_in_every_picture(kind, before, after, says):
+    explorer = explore(kind, **before)
+    assert not explorer.picture.drawn.compared
+    explorer.keep()
+    explorer.set(**after)
+    assert_all_agree(explorer)
+    shown = explorer.picture.drawn
+    assert shown.compared.startswith(says) and shown.compared in explorer.picture.figure.said
+    longest = shown.limits
+    explorer.forget()
+    assert not explorer.picture.drawn.compared
+    assert all(explorer.picture.drawn.limits[unit] <= end for unit, end in longest.items())
+
+
+def test_a_pictures_axis_grows_says_so_and_shrinks_on_reset():
+    explorer = explore(SlowReader)
+    first = explorer.picture.drawn.limits
+    explorer.set(read_every_s=4)
+    grown = explorer.picture.drawn.limits
+    assert grown["s"] > first["s"] and "axis: 2 min, was 30 s" in text_in(explorer.picture.widget)
+    explorer.set(read_every_s=1)
+    assert explorer.picture.drawn.limits == grown
+    assert_all_agree(explorer)
+    explorer.reset()
+    assert explorer.picture.drawn.limits == first
