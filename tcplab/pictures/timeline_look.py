@@ -148,7 +148,7 @@ MARKS = {
     "error": ("cross", "error", 5.5, "error"),
     "end_of_file": ("bar", "error", 6, "end of file"),
     "call": ("tick", "ink", 5, "call"),
-    "check": ("tick", "ink", 9, "looks at its socket"),
+    "check": ("diamond", "soft", 3.5, "looks at its socket"),
     "lost": ("cross", "error", 5, "lost"),
 }
 #: Timers by name: colour, whether it is a limit beside the socket's own timer, and the legend's words.
