@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 from tcplab.bench import run
 from tcplab.bench.script import Story, StudyScript
 from tcplab.core.connections import number_connections
-from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, flag_letters
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN
 from tcplab.core.text import MILLISECOND, SECOND, duration, plural
 from tcplab.core.trace import Call, Packet, Relative, Trace
 
@@ -27,6 +27,7 @@ from tcplab.core.trace import Call, Packet, Relative, Trace
 AT_ONCE = 5 * MILLISECOND
 
 _PROBES = ("keepalive", "window_probe")
+_NAMES = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (ACK, "ACK"))
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ class ScopedRun:
             ack = f" ack {relative.ack}" if flags & ACK else ""
             length = f" len {segment.length}" if segment.length else ""
             repeated = " again" if packet.kind == "retransmission" else ""
-            return f"{flag_letters(flags)} seq {relative.seq}{ack}{length}{repeated}"
+            names = ", ".join(name for flag, name in _NAMES if flags & flag)
+            return f"{names} seq {relative.seq}{ack}{length}{repeated}"
         if repeats and self._answers(packet):
             return f"ACK {relative.ack} again" + ("" if segment.window else ", window zero")
         return None

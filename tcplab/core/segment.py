@@ -18,11 +18,6 @@ _LETTERS = tuple("".join(letter for bit, letter in FLAG_LETTERS if flags & bit) 
 _HALF = 1 << 31
 
 
-def flag_letters(flags: int) -> str:
-    """`SYN | ACK` -> ``"SA"``; bits beyond URG are left out."""
-    return _LETTERS[flags & 0x3F]
-
-
 def seq_add(seq: int, n: int) -> int:
     """`seq + n` in sequence space; `n` may be negative."""
     return (seq + n) & 0xFFFFFFFF
@@ -84,7 +79,7 @@ class Segment:
 
     @property
     def letters(self) -> str:
-        """Flags as letters of `SFRPAU`."""
+        """Flags as letters of `SFRPAU`: ``SA`` of SYN and ACK; bits beyond URG are left out."""
         return _LETTERS[self.flags & 0x3F]
 
     def __str__(self) -> str:

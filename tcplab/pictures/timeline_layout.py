@@ -246,8 +246,9 @@ class _Layout:
         return Rect(xa, y, xb - xa, height, self._fill(look.kind_of(span)), title)
 
     def _fill(self, kind: str) -> Fill:
-        style = look.look_of(kind)
-        ground = blend(self._colour(style.colour), style.alpha, self.paper) if style.alpha else "none"
+        style, is_inferred = look.look_of(kind), kind in look.STATES and self.now.bench == "capture"
+        alpha = style.alpha * (look.INFERRED if is_inferred else 1)
+        ground = blend(self._colour(style.colour), alpha, self.paper) if alpha else "none"
         outline = self._colour(style.outline) if style.outline else "none"
         return Fill(ground, style.pattern, self._colour(style.ink), outline, style.dash)
 
@@ -569,6 +570,8 @@ class _Layout:
         elif group == "kept":
             fill = Fill(blend(self.soft, 0.35, self.paper), outline=self.soft, width=0.7)
             self.areas.append(Rect(x, y - 3, 18, 7, fill))
+        elif group == "inferred":
+            self.areas.append(Rect(x, y - 7, 18, 14, self._fill("open")))
         else:
             height = 5 if name == "locks" else 14
             self.areas.append(Rect(x, y - height / 2, 18, height, self._fill(name)))
@@ -586,6 +589,8 @@ class _Layout:
         grid = self.time_axis(lanes, hidden)
         above = [] if cursor_s is None else self.cursor(cursor_s, lanes)
         self.y += 28
+        if self.now.bench == "capture":
+            self.legend.see("inferred")
         if legend:
             self.explain()
         drawing.height = self.y

@@ -134,6 +134,8 @@ LOOKS = {
 }
 #: Of sockets: the colour is that of the connection's phase.
 STATES = {phase: Look(phase, 0.85) for phase in PHASES}
+#: So much of a state's colour is left where the state is inferred.
+INFERRED = 0.55
 
 #: Marks by kind: symbol, colour, size, and what the legend says.
 MARKS = {
@@ -227,14 +229,14 @@ def alike(rows: Sequence[Row]) -> Iterator[tuple[int, list[Span]]]:
             yield first, [row[same] for row in table[first:after]]
 
 
-_OTHERS = {"kept": "kept run", "fold": "before 0"}
+_OTHERS = {"kept": "kept run", "fold": "before 0", "inferred": "inferred from the packets"}
 
 
 @dataclass
 class Legend:
     """What one picture has that its own words do not explain."""
 
-    #: (`timer`, `mark`, `span`, `kept` or `fold`, its name).
+    #: (`timer`, `mark`, `span`, or a key of `_OTHERS`; its name).
     seen: dict[tuple[str, str], None] = field(default_factory=dict)
     #: (kind, state) of spans that have their words beside or in them; and of those without room for them.
     named: set[tuple[str, str]] = field(default_factory=set)

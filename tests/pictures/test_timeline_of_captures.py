@@ -8,8 +8,10 @@ from pictures.transcripts import Story
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
 from tcplab.capture.capture import both_legs
+from tcplab.capture.recordings import recording
 from tcplab.core.segment import RST
 from tcplab.core.text import SECOND
+from tcplab.pictures.svg import Rect
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture, timeline
 
@@ -64,6 +66,19 @@ def test_a_closed_window_a_timer_and_time_wait_come_from_the_packets():
     assert [mark.kind for mark in client.marks].count("probe") == 3
     client = timeline(captured("handshake_and_close")).lanes[1]
     assert "TIME_WAIT" in {span.state for span in client.spans}
+
+
+def test_what_is_inferred_is_lighter_and_in_the_legend():
+    seen, run = captured("keepalive"), recording("keepalive")
+    captions = [{each.text for each in timeline(trace).drawing().captions} for trace in (seen, run)]
+    assert "inferred from the packets" in captions[0] - captions[1]
+    inferred = TimelinePicture(read_timeline(seen))
+    known = replace(inferred, now=replace(inferred.now, bench="linux"))
+    (light, *_), (full, *_) = (
+        [i.fill.ground for i in p.drawing().items if isinstance(i, Rect) and "ESTABLISHED" in i.title]
+        for p in (inferred, known)
+    )
+    assert light != full
 
 
 def test_nothing_is_claimed_of_an_end_that_sent_nothing():
