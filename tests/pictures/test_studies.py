@@ -59,7 +59,7 @@ def test_the_explorer_shows_port_churn_with_curves_sentence_and_numbers_and_sett
     explorer.use("two server ports")
     assert explorer.values["destinations"] == 2
     explorer.set(ports=0)
-    assert explorer.sentence == "ports = 0 is out of range: 1 to 65535." and explorer.figure is None
+    assert explorer.sentence == "“local ports” = 0 is out of range: 1 to 65535." and explorer.figure is None
     explorer.reset()
     assert explorer.values["rate_per_s"] == 600 and explorer.error is None
 
@@ -223,7 +223,7 @@ def test_kept_curves_are_dashed_and_the_difference_is_said():
     assert named(drawn, "kept 1: ports in use")["y"] == named(draw_churn(kept[1]), "ports in use")["y"]
     assert set(named(drawn, "kept 2: ceiling")["y"]) == {15000} and not named(drawn, "kept 1: ceiling")["y"]
     said = [word.replace("\xa0", " ") for word in words_of(drawn)]
-    assert "···· kept: attempts a second 500 per s, local ports 15000" in said
+    assert "···· kept: attempts a second 500, local ports 15000" in said
 
 
 def test_a_kept_pool_and_a_kept_failover_are_beside_it():

@@ -549,7 +549,8 @@ def texts(shown):
 def test_cells_wait_for_a_guess():
     shown = a_matrix()
     assert set(texts(shown).values()) == {UNTRIED}
-    heads = [each.value for each in shown.children[1].children if isinstance(each, widgets.HTML)]
+    (grid,) = [each for each in everything_in(shown) if isinstance(each, widgets.GridBox)]
+    heads = [each.value for each in grid.children if isinstance(each, widgets.HTML)]
     assert heads == ["", "<b>connect()</b>", "<b>bind(0)</b>", "<b>by connect()</b>", "<b>by bind(0)</b>"]
     assert shown.cells["bind0", "connect"].tooltip == "by bind(0); then connect()"
 
@@ -590,8 +591,7 @@ def test_other_settings_open_all_cells_again():
 def test_all_at_once_without_moving_the_explorer():
     shown = matrix(explore(BindOrConnect), ROWS, COLUMNS, recorded=RECORDED)
     before = shown.explorer.values
-    (everything,) = [each for each in shown.children[2].children if isinstance(each, widgets.Button)]
-    everything.click()
+    button_of(shown, "Try all").click()
     assert shown.explorer.values == before
     assert list(texts(shown).values()) == ["ok", "EADDRINUSE", "EADDRNOTAVAIL", "EADDRINUSE"]
     assert "1 of 1 cells gave the same on Linux." in shown.status.value
