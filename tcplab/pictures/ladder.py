@@ -312,7 +312,8 @@ def _arrows(geometry: Geometry, said: Sequence[Words], labels: Labels) -> tuple[
             when += f" to {short_duration(max(trace.packets[i].t for i in sent) - trace.start)}"
             each = [f"{short_duration(trace.packets[i].t - trace.start)}  {said[i].plain}" for i in sent]
             about = "<br>".join([summary, f"sent {when}", *_first_of(each)])
-        hover.add(_along(tail, head, points), about)
+        across = abs(head[0] - tail[0]) / geometry.wide
+        hover.add(_along(tail, head, max(3, round(points * across))), about)
 
         x, room = geometry.between(arrow.sender, arrow.receiver)
         ending = ""

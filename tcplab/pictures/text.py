@@ -245,7 +245,7 @@ def wordings(
         return
     its, length = said[first], trace.packets[first].segment.length
     name = f"{its.name} of {total}" if total and its.name else its.name
-    yield its._replace(name=name).markup
+    yield its._replace(name=name).markup if total else its.markup
     head, fate = name or f"<b>{its.flags}</b>", its.fate.split(" by ")[0]
     size = f"len {length}" if length else ""
     for parts in ((head, size, fate), (head, fate), (head, fate[:1])):

@@ -157,6 +157,9 @@ def _failures(trace: Trace) -> dict[tuple[str, Endpoint, Endpoint], list[int]]:
 def _until_it_failed(trace: Trace, intervals: Iterable[Interval]) -> Iterator[Interval]:
     """The same without what a sample taken before a socket failed says of the time after it."""
     failures = _failures(trace)
+    if not failures:
+        yield from intervals
+        return
     cut = None
     for interval in intervals:
         sample = interval.sample
