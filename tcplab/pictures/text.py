@@ -248,7 +248,8 @@ def wordings(
     yield its._replace(name=name).markup if total else its.markup
     head, fate = name or f"<b>{its.flags}</b>", its.fate.split(" by ")[0]
     size = f"len {length}" if length else ""
-    for parts in ((head, size, fate), (head, fate), (head, fate[:1])):
+    brief = head.replace("retransmission", "retrans").replace("keepalive probe", "keepalive")
+    for parts in ((head, size, fate), (head, fate), (head, fate[:1]), (brief, fate[:1])):
         yield "  ".join(filter(None, parts))
 
 

@@ -421,6 +421,9 @@ def _bursts(packets: Sequence[Packet], places: Sequence[int]) -> list[tuple[int,
         else:
             runs.append([i])
             latest[packet.sender] = runs[-1], {four_tuple(packet)}
+        answered = latest.get(packet.receiver, ([], set()))[0]
+        if answered and (packets[answered[0]].arrives or packet.t) <= packet.t:
+            del latest[packet.receiver]  # what comes now may follow from this answer
     return [tuple(run) for run in runs]
 
 

@@ -162,6 +162,16 @@ def test_what_is_stepped_through_is_not_joined():
     assert len(labels(draw(trace, upto=trace.end))) == len(trace.packets)
 
 
+def test_an_answer_ends_a_burst():
+    """In a capture, sending and arriving are one instant."""
+    story = Story(latency=0)
+    t = story.open()
+    for n, sender in enumerate(("server", "server", "client", "server")):
+        data = {"length": 100, "seq": 1 + 100 * n} if sender == "server" else {"seq": 1}
+        story.say(t + n * 10_000, sender, ACK, ack=1, **data)
+    assert members(story.finish())[-3:] == [(3, 4), (5,), (6,)]
+
+
 def test_a_lost_segment_is_in_no_burst():
     story = Story()
     t = story.open()
