@@ -250,8 +250,16 @@ class _Reading:
                 yield Mark(until, "check", _CHECK)
 
     def _errors(self, calls: Iterable[Call], starts: Sequence[float]) -> list[Interval[str]]:
-        """From each error on until the next, or until the program does something else."""
-        ends = [(self.s(c.t), c.error or c.result) for c in calls if c.error or c.result == "end of file"]
+        """From each error on until the next, or until the program does something else.
+
+        An end of file that the program answers with its own close() is how a connection ends in peace.
+        """
+        closes = [self.s(c.t) for c in calls if c.call == "close()"]
+        ends = [
+            (self.s(c.t), c.error or c.result)
+            for c in calls
+            if c.error or (c.result == "end of file" and self.s(c.t) not in closes)
+        ]
         after = [*(t for t, _ in ends[1:]), self.end]
         return [
             (t, min(until, *(start for start in starts if start > t), self.end), words)
