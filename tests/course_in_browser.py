@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,16 @@ from test_lessons import ASKED, REFERENCE
 
 ROOT = Path(__file__).parents[1]
 CHECKS = (ROOT / "tests" / "course_checks.js").read_text("utf-8")
+CONTRAST = (ROOT / "tests" / "course_contrast.js").read_text("utf-8")
+#: WCAG 2.2, 1.4.3.
+LEAST_CONTRAST = 4.5
+#: The page without its texts.
+TEXTLESS = """* { color: transparent !important; -webkit-text-fill-color: transparent !important;
+    text-shadow: none !important; text-decoration: none !important; transition: none !important }
+    svg text, svg tspan { fill: transparent !important; stroke: none !important }"""
 WIDTHS = (1280, 1920)
+#: 1280 x 800 at 200 %, px.
+ZOOMED = {"width": 640, "height": 400}
 #: All cells are done, or one has failed.
 DONE = """() => {
     const cells = window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells;
@@ -110,6 +120,37 @@ def show(page: Any, lab: JupyterLab, name: str) -> float:
 def complaints(page: Any) -> list[str]:
     """What is wrong with the page, sentence by sentence."""
     return list(page.evaluate(CHECKS))
+
+
+def contrast(page: Any) -> list[str]:
+    """Texts that are hard to read: their colours, screenful by screenful, against what is behind them."""
+    size = page.viewport_size
+    page.set_viewport_size({"width": size["width"], "height": 4000})
+    scroller = "document.querySelector('.jp-WindowedPanel-outer')"
+    said, top, last = [], 0, None
+    while top != last:
+        last = top
+        page.evaluate(f"top => {{ {scroller}.scrollTop = top }}", top)
+        page.wait_for_timeout(300)
+        sheet = page.add_style_tag(content=TEXTLESS)
+        png = b64encode(page.screenshot(animations="disabled")).decode()
+        sheet.evaluate("sheet => sheet.remove()")
+        said += page.evaluate(CONTRAST, {"png": png, "least": LEAST_CONTRAST})
+        lowest = page.evaluate(f"() => {scroller}.scrollHeight - {scroller}.clientHeight")
+        top = min(top + 3600, lowest)
+    page.set_viewport_size(size)
+    return list(dict.fromkeys(said))
+
+
+def zoomed(page: Any) -> list[str]:
+    """What is wrong at 200 %: the same page on half as many px."""
+    size = page.viewport_size
+    page.set_viewport_size(ZOOMED)
+    page.wait_for_timeout(2000)
+    said = [f"at 200 %: {sentence}" for sentence in complaints(page)]
+    page.set_viewport_size(size)
+    page.wait_for_timeout(1000)
+    return said
 
 
 def folds(page: Any) -> list[str]:
@@ -223,7 +264,7 @@ def visit(page: Any, lab: JupyterLab, name: str, wanted: argparse.Namespace, pre
         if wanted.pictures:
             wanted.pictures.mkdir(parents=True, exist_ok=True)
             photograph(page, wanted.pictures / prefix)
-        said += folds(page) + forced(page)
+        said += contrast(page) + folds(page) + forced(page) + zoomed(page)
         said += filter(None, (turn(page, n) for n in range(len(page.evaluate(EXPLORERS)))))
         said += reload(page)
     except (Error, AssertionError) as error:

@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import need
-from course_in_browser import EXPLORERS, complaints, fill, folds, forced, reload, show, turn
+from course_in_browser import EXPLORERS, complaints, contrast, fill, folds, forced, reload, show, turn, zoomed
 from in_jupyterlab import chromium_page, jupyterlab
 
 pytestmark = pytest.mark.browser
@@ -72,6 +72,26 @@ def test_the_checks_see_every_planted_fault_and_nothing_else():
         assert [planted(page, right) for right in RIGHT] == [[]] * len(RIGHT)
 
 
+#: Colours of a text and of what is behind it, and the contrast as the WCAG count it; None where it is enough.
+TEXTS = {
+    '<p style="color:#777; background:#fff">faint</p>': "4.48: #777777 on #ffffff: faint",
+    '<p style="color:#767676; background:#fff">dark</p>': None,
+    '<p style="color:#000; opacity:.5; background:#fff">half</p>': "3.98: #808080 on #ffffff: half",
+    '<div style="filter:invert(1)"><p style="color:#777; background:#fff">turned</p></div>': None,
+    '<svg width="90" height="40" style="background:#d7dadd"><text y="32" fill="#c43c00">red</text></svg>':
+        "3.75: #c43c00 on #d7dadd: red",
+    '<p aria-disabled="true" style="color:#999; background:#fff">not now</p>': None,
+}  # fmt: skip
+
+
+def test_too_little_contrast_is_seen():
+    with chromium_page(need("chromium")) as (page, _):
+        for text, said in TEXTS.items():
+            area = f'<div class="jp-OutputArea" style="font:bold 30px monospace">{text}</div>'
+            page.set_content(f'<div class="jp-WindowedPanel-outer">{area}</div>')
+            assert contrast(page) == ([f"contrast {said}"] if said else []), text
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     with jupyterlab(tmp_path_factory.mktemp("course"), theme="dark", whole=True) as server:
@@ -84,8 +104,13 @@ def test_an_answered_notebook_is_readable_turns_and_survives_a_reload(lab, name,
     with chromium_page(need("chromium"), width=width, height=1000) as (page, outside):
         show(page, lab, name)
         assert complaints(page) == []
-        assert folds(page) == []
         assert forced(page) == []
+        if name == NOTEBOOKS[0][0]:
+            assert contrast(page) == []
+            # A table of a lesson scrolls as a whole there.
+            assert [said for said in zoomed(page) if "wider than the notebook" not in said] == []
+        else:
+            assert folds(page) == []
         explorers = len(page.evaluate(EXPLORERS))
         assert explorers >= 3
         assert [turn(page, number) for number in range(explorers)] == [""] * explorers

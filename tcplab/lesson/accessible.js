@@ -6,16 +6,6 @@ function set(el, name, value) {
   if (el.getAttribute(name) !== value) el.setAttribute(name, value);
 }
 
-/** A slider's handle is called what its label says; its value is the text beside it, where there is one. */
-function slider(el) {
-  const handle = el.querySelector('[role="slider"]');
-  const label = el.querySelector(".widget-label");
-  const readout = el.querySelector(".widget-readout");
-  if (!handle || !label || !readout) return;
-  set(handle, "aria-label", label.textContent);
-  set(handle, "aria-valuetext", readout.textContent);
-}
-
 /** Radio buttons are named by their label, or by the question before them. */
 function group(el) {
   const label = el.querySelector(".widget-label")?.textContent || el.previousElementSibling?.textContent;
@@ -34,7 +24,6 @@ function place(el) {
 }
 
 const TELL = {
-  ".widget-slider": slider,
   ".widget-radio": group,
   ".tcplab-status > .widget-html-content": (el) => set(el, "role", "status"),
   ".widget-html-content [role=status]": place,
@@ -49,7 +38,7 @@ export default {
     };
     // Whatever a picture draws in itself is none of it.
     const changes = new MutationObserver((records) => {
-      if (!records.every((record) => record.target.closest?.(".tcplab-picture"))) tell();
+      if (!records.every((record) => record.target.closest?.(".tcplab-picture, .tcplab-timeline"))) tell();
     });
     // In command mode JupyterLab takes these keys for itself wherever the focus is not in a text field.
     // Others, such as Ctrl+S, pass.
@@ -59,11 +48,12 @@ export default {
     };
     // It has a width as soon as it is in the page and seen.
     const attached = new ResizeObserver(() => {
-      box ??= el.closest(".tcplab-accessible");
-      if (!box || box.dataset.keys) return;
+      if (box) return;
+      box = el.closest(".tcplab-accessible");
+      if (!box) return;
       box.dataset.keys = "kept";
       box.addEventListener("keydown", keep);
-      changes.observe(box, { subtree: true, childList: true, attributeFilter: ["aria-valuetext"] });
+      changes.observe(box, { subtree: true, childList: true });
       tell();
     });
     attached.observe(el);

@@ -21,9 +21,9 @@ from tcplab.lesson.tables import as_html, box, to_html, to_plain
 class Accessible(anywidget.AnyWidget):
     """Nothing to see: what ipywidgets leave out for keyboards and screen readers, in the box around it.
 
-    A slider's handle gets a name and its value in words, radio buttons are named by their question, and a
-    sentence that changes is read aloud, once. Arrow keys, Enter and Space stay in the box: in command mode
-    JupyterLab takes them for itself wherever the focus is not in a text field. Others, such as Ctrl+S, pass.
+    Radio buttons are named by their question, and a sentence that changes is read aloud, once. Arrow keys,
+    Enter and Space stay in the box: in command mode JupyterLab takes them for itself wherever the focus is
+    not in a text field. Others, such as Ctrl+S, pass.
     """
 
     _esm = Path(__file__).with_name("accessible.js")

@@ -60,6 +60,8 @@ _HEAD, _HEAD_TWO_LINES, _FOOT = 40, 52, 18
 _LEGEND = 26
 #: A picture higher than this (px) shows its first part; the rest is dragged into view.
 MAX_HEIGHT = 4000
+#: px of width that the labels need.
+LEAST_WIDTH = 950
 
 #: How a segment is drawn by its kind, in the order of drawing: the line, and the symbol where it ends.
 ARROWS: dict[str, MarkStyle] = {
@@ -159,7 +161,7 @@ def draw(
     ]
     for each in data:
         each["showlegend"] = has_legend and each["name"] in kinds
-    return Picture(data, layout, geometry.axis)
+    return Picture(data, layout, geometry.axis, least_width=LEAST_WIDTH)
 
 
 @dataclass(slots=True)

@@ -95,7 +95,7 @@ TIMERS = {
 
 LIGHT = Theme(
     paper="#ffffff", ink="#1b1f24", soft="#57606a", faint="#c3c9d0",
-    error="#c43c00", repeat="#9a5b00", probe="#00609c", cursor="#a03c78",
+    error="#b43600", repeat="#9a5b00", probe="#00609c", cursor="#a03c78",
     zones={"accepted": "#d55e00", "challenged": "#e69f00", "ignored": "#8c959f"},
     states={
         "opening": "#e69f00", "open": "#009e73", "closing first": "#0072b2", "closing second": "#cc79a7",
@@ -218,6 +218,8 @@ class Picture:
     #: What it shows, in words and as an HTML table, where that is not the run's own sentence and segments.
     sentence: str = ""
     table: str = ""
+    #: px of width below which words would meet: a narrower page scrolls it.
+    least_width: int = 760
 
     def figure(self) -> go.Figure:
         """The same as a plotly figure.

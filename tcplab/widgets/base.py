@@ -444,7 +444,6 @@ def _kind(knob: Knob, offered: list[Any]) -> str:
 _NO_WORDS = "Picture: the sentence beside it says what it shows."
 _FIGURE_STYLE = """
 .tcplab-frame { overflow: auto hidden; }
-.tcplab-frame > div { min-width: 760px; }
 .tcplab-as-table { margin: 0.2em 0 0.6em; font-size: 14px; }
 .tcplab-as-table > summary { cursor: pointer; }
 .tcplab-as-table > div { max-height: 36rem; overflow: auto; }
@@ -468,8 +467,8 @@ class LivingFigure(Displayed, anywidget.AnyWidget):
     _esm = HERE / "figure.js"
     _css = JUPYTER_STYLE.removeprefix("<style>").removesuffix("</style>") + _FIGURE_STYLE
 
-    #: What is drawn, as JSON: data, layout, a file name for saving it, and how many changes it has
-    #: seen. Empty: nothing. A text, because ipywidgets walks through lists item by item.
+    #: What is drawn, as JSON: data, layout, its least width, a file name for saving it, and how many changes
+    #: it has seen. Empty: nothing. A text, because ipywidgets walks through lists item by item.
     drawn = traitlets.Unicode("").tag(sync=True)
     #: What a screen reader says in place of the picture.
     said = traitlets.Unicode("").tag(sync=True)
@@ -498,7 +497,7 @@ class LivingFigure(Displayed, anywidget.AnyWidget):
         self._picture = picture
         drawn = {
             "data": picture.data, "layout": picture.layout, "filename": self._filename,
-            "change": self.changes,
+            "change": self.changes, "least": picture.least_width,
         }  # fmt: skip
         self.drawn = json.dumps(drawn, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 

@@ -98,7 +98,8 @@ export default {
         Plotly.purge(plot);
         return;
       }
-      const { data, layout, filename } = shown;
+      const { data, layout, filename, least } = shown;
+      plot.style.minWidth = `${least}px`;
       quicken(layout);
       const config = { ...CONFIG, toImageButtonOptions: { format: "svg", filename } };
       drawing = Plotly.react(plot, data, layout, config).finally(() => {

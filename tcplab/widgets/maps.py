@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 LEFT, RIGHT, LOW, HIGH = 1.0, 32767.0, 10.0, 864_000.0
 #: The strip for keepalive that is off, and its middle.
 OFF_FROM, OFF, OFF_TO = 40_000.0, 66_000.0, 110_000.0
-#: px of the plotting area.
-_HEIGHT = 640
+#: px of the plotting area, and of the narrowest picture in which no two names meet.
+_HEIGHT, _LEAST_WIDTH = 640, 1100
 #: How finely a border is drawn, parts of a decade; and one that runs have to find.
 _FINE, _COARSE = 24, 6
 #: Fill pattern of each area; symbol of a marker and sign in words of each outcome.
@@ -63,7 +63,7 @@ def map_middleboxes() -> tuple[MiddleboxSettings, ...]:
 def draw_idle_map(silence: SilentConnection, *, title: str | None = None, dark: bool = False) -> Picture:
     """The map under these settings, which are marked in it."""
     drawing = _Map(silence, look.theme(dark))
-    return Picture(drawing.data(), drawing.layout(title))
+    return Picture(drawing.data(), drawing.layout(title), least_width=_LEAST_WIDTH)
 
 
 class _Map:
