@@ -95,9 +95,10 @@ def read_timeline(trace: Trace, findings: Iterable[Finding] | None = None) -> Ti
     """
     if trace.bench != "capture":
         return _Reading(trace).timeline()
-    from tcplab.capture.findings import findings_of
+    from tcplab.capture.findings import CODES, findings_of
 
-    found = sorted(findings_of(trace) if findings is None else findings, key=attrgetter("t"))
+    worst = [*CODES]
+    found = sorted(findings_of(trace) if findings is None else findings, key=lambda f: worst.index(f.code))
     return _CaptureReading(trace if trace.inferred else EndStates(trace).trace, found).timeline()
 
 
@@ -523,7 +524,8 @@ class _CaptureReading(_Reading):
 
     def __init__(self, trace: Trace, findings: Sequence[Finding]) -> None:
         super().__init__(trace)
-        self.breaks = [Break(each.t, "", "finding", each.code.replace("_", " ")) for each in findings]
+        self.breaks = sorted(Break(f.t, "", "finding", f.code.replace("_", " ")) for f in findings)
+        #: The worst one's.
         self.sentence = findings[0].says if findings else f"{plural(len(trace.packets), 'segment')}."
 
     def _answer(self) -> AnswerLine | None:
@@ -544,7 +546,13 @@ class _CaptureReading(_Reading):
     def _program(self, host: str, sockets: Collection[Iterable[Span]]) -> Iterator[Lane]:
         """Its recorded calls; what it does between them is unknown."""
         for lane in super()._program(host, sockets):
-            yield replace(lane, spans=tuple(span for span in lane.spans if span.kind in _CALLS))
+            calls = (span for span in lane.spans if span.kind in _CALLS)
+            # Beside a short call its words would seem to be about the time after it.
+            short = self.end / 20
+            spans = (
+                s if s.to_s - s.from_s > short or s.kind == "error" else replace(s, words=()) for s in calls
+            )
+            yield replace(lane, spans=tuple(spans))
 
     def _spans(self, key: Socket) -> tuple[Span, ...]:
         spans = super()._spans(key)

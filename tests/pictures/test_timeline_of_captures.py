@@ -58,6 +58,12 @@ def test_the_answer_is_how_long_an_end_waited_in_vain(name, says):
     assert (answer and answer.text) == says
 
 
+def test_the_sentence_is_that_of_the_worst_finding_and_the_marks_are_in_order_of_time():
+    now = read_timeline(captured("slow_reader"))
+    assert [b.text for b in now.breaks] == ["retransmission", "zero window"]
+    assert now.sentence.startswith("The client had no room for more data")
+
+
 def test_a_closed_window_a_timer_and_time_wait_come_from_the_packets():
     server = next(lane for lane in timeline(captured("slow_reader")).lanes if lane.host == "server")
     assert "window_closed" in {span.kind for span in server.spans}
