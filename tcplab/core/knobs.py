@@ -260,6 +260,16 @@ def choice(label: str, *choices: str, help: str = "") -> Knob:
     return Knob(label, str, choices=choices, help=help, test_only=True)
 
 
+def idle(*rules: tuple[object, str, str]) -> dict[str, str]:
+    """For `idle_controls`: whether a rule holds, the names it is about, the reason; the first one counts."""
+    return {name: why for holds, names, why in reversed(rules) if holds for name in names.split()}
+
+
+#: The reasons that several experiments give.
+KEEPALIVE_OFF = "keepalive is off."
+USER_TIMEOUT_DECIDES = "the user timeout decides when to give up."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
     """Base of whatever has parameters: checked when made, so that a wrong one can't exist.
@@ -322,6 +332,13 @@ class Parameters:
             for name, knob in self.knobs().items()
             if knob.since and rules.older_than(knob.since) and getattr(self, name) != defaults[name]
         ]
+
+    def idle_controls(self) -> dict[str, str]:
+        """Parameters that change nothing while the others are as they are, each with the reason.
+
+        An explorer dims them. Not all there are: those that a learner would wonder about.
+        """
+        return {}
 
     def lines_to_paste(self) -> dict[str, list[str]]:
         """Settings that no single knob tells, as lines by layer (`sysctl` …): mostly none."""

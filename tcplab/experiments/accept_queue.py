@@ -90,6 +90,9 @@ class AcceptQueue(Experiment):
     latency_ms: float = knob(knobs.LATENCY, default=20)
     watch_s: float = knob(knobs.WATCH, default=10)
 
+    def idle_controls(self) -> dict[str, str]:
+        return knobs.idle((self.connects == 1, "concurrent", "there is only one client."))
+
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
         server_host.set(

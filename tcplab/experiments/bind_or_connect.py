@@ -7,7 +7,7 @@ from typing import Any
 
 from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Bind, Host, SocketOptions
-from tcplab.core.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
+from tcplab.core.knobs import LOCAL_PORTS, TIMESTAMPS, TW_REUSE, YES_NO, choice, idle, knob
 from tcplab.core.text import in_words
 from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import Experiment, answered, first_error
@@ -62,7 +62,7 @@ class BindOrConnect(Experiment):
     name = "bind_or_connect"
     title = "bind() is not connect(): “Address already in use” although tcp_tw_reuse is on"
     lesson = "bind_is_not_connect"
-    controls = ("held_by", "state", "then", "same_destination", "tw_reuse")
+    controls = ("held_by", "state", "then", "bind_address", "same_destination", "tw_reuse")
     pictures = ("ports", "ladder")
     log_time = True
     presets = {
@@ -103,6 +103,21 @@ class BindOrConnect(Experiment):
     tw_reuse: int = knob(TW_REUSE, default=1)
     timestamps: bool = knob(TIMESTAMPS, default=True)
     wait_s: float = knob(WAIT, default=1.3)
+
+    def idle_controls(self) -> dict[str, str]:
+        binds = self.then not in ("connect", "bind_no_port")
+        never = self.then in ("bind0", "bind_explicit")
+        return idle(
+            (self.then == "connect", "bind_address", "it does not call bind()."),
+            (self.state == "established", "tw_reuse timestamps", "no port is in TIME_WAIT."),
+            (binds, "tw_reuse", "bind() does not look at it."),
+            (never, "timestamps", "bind() does not look at them."),
+            (
+                never and self.bind_address != "another",
+                "same_destination",
+                "bind() fails before.",
+            ),
+        )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

@@ -134,6 +134,16 @@ class ClientGone(KeepaliveParameters, Experiment):
         self.connects_in_time()
         self.probes_as_linux_does("keepalive_idle_s")
 
+    def idle_controls(self) -> dict[str, str]:
+        is_idle = self.session in ("idle", "idle_in_transaction")
+        in_flight = "rows are in flight: retransmission decides."
+        return knobs.idle(
+            (is_idle, "check_interval_s query_s", "no query runs."),
+            (self.session == "sending", "check_interval_s query_s", "the query sends its rows already."),
+            (self.session == "sending", "keepalive_interval_s keepalive_probes", in_flight),
+            (not self.keepalive_idle_s, "keepalive_interval_s keepalive_probes", knobs.KEEPALIVE_OFF),
+        )
+
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
         client, server = await client_host.open(server_host, server_options=self.options())

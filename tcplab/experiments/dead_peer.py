@@ -32,7 +32,7 @@ class DeadPeer(KeepaliveParameters, Experiment):
     name = "dead_peer"
     title = "Dead peer: data in flight, and nobody answers"
     lesson = "dead_peer"
-    controls = ("retries2", "user_timeout_s", "keepalive_idle_s", "sack")
+    controls = ("retries2", "user_timeout_s", "sack", "latency_ms")
     presets = {
         "Linux default": {},
         "small keepalive 5/1/3": {
@@ -60,6 +60,13 @@ class DeadPeer(KeepaliveParameters, Experiment):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.connects_in_time()
+
+    def idle_controls(self) -> dict[str, str]:
+        quiet = "no probe is sent while data is unacknowledged."
+        return knobs.idle(
+            (True, "keepalive_idle_s keepalive_interval_s keepalive_probes", quiet),
+            (self.user_timeout_s, "retries2", knobs.USER_TIMEOUT_DECIDES),
+        )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

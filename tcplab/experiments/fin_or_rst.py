@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Host, Listener, Result, SocketOptions
-from tcplab.core.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, knob
+from tcplab.core.knobs import FIN_TIMEOUT, KEEPALIVE_IDLE, WATCH, choice, idle, knob
 from tcplab.core.segment import FIN, RST
 from tcplab.core.text import in_words
 from tcplab.core.trace import Answer, Trace
@@ -75,6 +75,13 @@ class FinOrRst(Experiment):
         default=0,
     )
     watch_s: float = knob(WATCH, default=0)
+
+    def idle_controls(self) -> dict[str, str]:
+        none = self.ending in NO_CONNECTION
+        return idle(
+            (none, "client fin_timeout_s keepalive_idle_s", "there is no connection."),
+            (self.client == "reading", "fin_timeout_s", "the client closes too, at once."),
+        )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

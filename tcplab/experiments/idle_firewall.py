@@ -116,6 +116,15 @@ class IdleFirewall(KeepaliveParameters, Experiment):
                 f"more than {least:g} s at latency_ms = {self.latency_ms:g}, or 0 (never)."
             )
 
+    def idle_controls(self) -> dict[str, str]:
+        longest = max(self.keepalive_idle_s, self.keepalive_interval_s)
+        probed = self.keepalive_idle_s and longest < self.firewall_idle_s
+        is_kept = not self.firewall_idle_s or probed or self.quiet_s < self.firewall_idle_s
+        return knobs.idle(
+            (not self.keepalive_idle_s, "keepalive_interval_s keepalive_probes", knobs.KEEPALIVE_OFF),
+            (is_kept, "expired", "the connection is never silent for so long."),
+        )
+
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
         bench.route(client_host, server_host, Firewall(round(self.firewall_idle_s * SECOND), self.expired))

@@ -74,6 +74,12 @@ class Keepalive(KeepaliveParameters, Experiment):
         super().__post_init__()
         self.connects_in_time()
 
+    def idle_controls(self) -> dict[str, str]:
+        return knobs.idle(
+            (not self.idle_s, "interval_s probes", knobs.KEEPALIVE_OFF),
+            (self.user_timeout_s, "probes", knobs.USER_TIMEOUT_DECIDES),
+        )
+
     async def run(self, bench: Bench) -> None:
         third = ["new owner"] if self.peer == "moved" else []
         client_host, server_host, *others = bench.hosts("client", "server", *third)

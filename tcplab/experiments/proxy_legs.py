@@ -103,6 +103,14 @@ class ProxyLegs(KeepaliveParameters, Experiment):
             "client_keepalive_idle_s", "backend_keepalive_idle_s", "proxy_keepalive_idle_s"
         )
 
+    def idle_controls(self) -> dict[str, str]:
+        on = self.client_keepalive_idle_s or self.backend_keepalive_idle_s or self.proxy_keepalive_idle_s
+        near = 2 * self.latency_ms / 1000 < self.keepalive_interval_s
+        return knobs.idle(
+            (not on, "keepalive_interval_s keepalive_probes", knobs.KEEPALIVE_OFF),
+            (near and self.broken == "nothing", "keepalive_probes", "every probe is answered."),
+        )
+
     async def run(self, bench: Bench) -> None:
         client_host, proxy_host, database_host = bench.hosts("client", "proxy", "database")
         front_listener = await proxy_host.listen(6432, options=self.options(self.proxy_keepalive_idle_s))

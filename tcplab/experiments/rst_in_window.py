@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from tcplab.bench.script import Bench, SocketOptions
-from tcplab.core.knobs import OFFSET, WINDOW, YES_NO, ParameterError, knob
+from tcplab.core.knobs import OFFSET, WINDOW, YES_NO, ParameterError, idle, knob
 from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import ITS_ANSWER, QUERY_RUNS, Experiment, broke_at
 
@@ -57,6 +57,12 @@ class RstInWindow(Experiment):
             raise ParameterError(
                 "at_sack_edge = True needs sack_hole = True: without a hole there is no edge."
             )
+
+    def idle_controls(self) -> dict[str, str]:
+        return idle(
+            (not self.sack_hole, "at_sack_edge", "there is no hole."),
+            (self.at_sack_edge, "offset sack_hole", "the RST lies at the SACK edge."),
+        )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

@@ -81,6 +81,9 @@ class SlowReader(Experiment):
                 f"30 days: {self.read_bytes * LONGEST_S / self.response:.0f} at most."
             )
 
+    def idle_controls(self) -> dict[str, str]:
+        return knobs.idle((self.peer == "offline", "stops_reading_s", "the client is offline before."))
+
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
         server_host.set(tcp_retries2=self.retries2)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection
-from tcplab.core.knobs import PERIOD, WATCH, YES_NO, Knob, knob
+from tcplab.core.knobs import PERIOD, WATCH, YES_NO, Knob, idle, knob
 from tcplab.core.segment import ACK, RST, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND, duration, in_words, plural, seconds
 from tcplab.core.trace import Answer, Packet, SocketSample, Trace
@@ -49,7 +49,7 @@ class StaleReject(Experiment):
     name = "stale_reject"
     title = "The stale RST: forged by a firewall, ignored by the server, believed by a balancer"
     lesson = "the_rst_that_did_not_close"
-    controls = ("in_flight", "balancer_close_s", "balancer_refresh")
+    controls = ("in_flight", "balancer_close_s", "balancer_refresh", "latency_ms")
     presets = {
         "six newer requests in flight": {},
         "one at a time": {"in_flight": 0},
@@ -68,6 +68,9 @@ class StaleReject(Experiment):
     balancer_close_s: float = knob(BALANCER_CLOSE, default=0)
     balancer_refresh: bool = knob(REFRESH, default=False)
     watch_s: float = knob(WATCH, default=0)
+
+    def idle_controls(self) -> dict[str, str]:
+        return idle((not self.balancer_close_s, "balancer_refresh", "there is no balancer."))
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

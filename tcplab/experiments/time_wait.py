@@ -7,7 +7,17 @@ from typing import Any
 
 from tcplab.bench.agreement import Scope
 from tcplab.bench.script import Bench, Bind, Connection, Host, Listener, SocketOptions
-from tcplab.core.knobs import LOCAL_PORTS, MAX_TW_BUCKETS, PERIOD, TIMESTAMPS, TW_REUSE, YES_NO, choice, knob
+from tcplab.core.knobs import (
+    LOCAL_PORTS,
+    MAX_TW_BUCKETS,
+    PERIOD,
+    TIMESTAMPS,
+    TW_REUSE,
+    YES_NO,
+    choice,
+    idle,
+    knob,
+)
 from tcplab.core.text import in_words, plural
 from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import Experiment, answered
@@ -62,6 +72,16 @@ class TimeWait(Experiment):
     wait_s: float = knob(WAIT, default=0.2)
     closer: str = knob(CLOSER, default="client")
     rfc1337: bool = knob(RFC1337, default=True)
+
+    def idle_controls(self) -> dict[str, str]:
+        reuse = "tw_reuse timestamps"
+        return idle(
+            (True, "rfc1337", "no RST comes to a TIME_WAIT here."),
+            (self.closer == "server", f"{reuse} max_tw_buckets", "the client keeps no TIME_WAIT."),
+            (self.wait_s >= 61, reuse, "TIME_WAIT is over by then."),
+            (self.wait_s < 0.9, reuse, "no TIME_WAIT is a second old by then."),
+            (not self.tw_reuse, "timestamps", "no port in TIME_WAIT is taken again."),
+        )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench, SocketOptions
-from tcplab.core.knobs import SYN_LINEAR_TIMEOUTS, SYN_RETRIES, USER_TIMEOUT, WATCH, choice, knob
+from tcplab.core.knobs import SYN_LINEAR_TIMEOUTS, SYN_RETRIES, USER_TIMEOUT, WATCH, choice, idle, knob
+from tcplab.core.releases import release
 from tcplab.core.segment import SYN
 from tcplab.core.text import in_words, plural, seconds
 from tcplab.core.trace import Answer, Trace
@@ -43,6 +44,13 @@ class UnansweredConnect(Experiment):
     linear_timeouts: int = knob(SYN_LINEAR_TIMEOUTS, default=4)
     user_timeout_s: float = knob(USER_TIMEOUT, default=0)
     watch_s: float = knob(WATCH, default=0)
+
+    def idle_controls(self) -> dict[str, str]:
+        lacks = release(self.linux).older_than("6.5")
+        return idle(
+            (self.fate != "drop", "syn_retries linear_timeouts", "a RST comes back at once."),
+            (lacks, "linear_timeouts", f"Linux {self.linux} does not have it."),
+        )
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")

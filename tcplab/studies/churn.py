@@ -119,6 +119,13 @@ class PortChurn(Study):
                 f"{attempts:,.0f} attempts: at most {MOST_ATTEMPTS:,}."
             )
 
+    def idle_controls(self) -> dict[str, str]:
+        return knobs.idle(
+            (True, "latency_ms", "a connection's time includes its segments'."),
+            (self.arrivals == "constant", "seed", "attempts come at even steps."),
+            (self.closer == "server", "time_wait_s", "the client keeps no TIME_WAIT."),
+        )
+
     @property
     def length_s(self) -> float:
         return self.duration_s

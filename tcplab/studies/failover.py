@@ -398,6 +398,18 @@ class Failover(Study):
                     f"{count:,.0f} {what}: at most {MOST_EVENTS:,}."
                 )
 
+    def idle_controls(self) -> dict[str, str]:
+        refuses, asked = self.old_primary == "refuses", self.probe != "none"
+        patience = "user_timeout_s socket_timeout_s connect_timeout_s retries2"
+        keepalive = "keepalive_idle_s keepalive_interval_s keepalive_probes"
+        return knobs.idle(
+            (not asked, "probe_interval_s", "the pool asks nothing."),
+            (self.domains == "dual", "dns_ttl_s client_dns_ttl_s", "both addresses are known."),
+            (refuses, f"{patience} {keepalive}", "the old primary answers at once."),
+            (not self.keepalive_idle_s, "keepalive_interval_s keepalive_probes", knobs.KEEPALIVE_OFF),
+            (self.old_primary != "readable_replica", "drops_read_only", "no write is refused as read-only."),
+        )
+
     @property
     def length_s(self) -> float:
         return self.duration_s

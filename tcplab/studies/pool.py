@@ -9,7 +9,18 @@ from fractions import Fraction
 from math import ceil
 from typing import Any, ClassVar
 
-from tcplab.core.knobs import DAY, FIREWALL_IDLE, LATENCY, RETRIES2, SEED, Knob, ParameterError, choice, knob
+from tcplab.core.knobs import (
+    DAY,
+    FIREWALL_IDLE,
+    LATENCY,
+    RETRIES2,
+    SEED,
+    Knob,
+    ParameterError,
+    choice,
+    idle,
+    knob,
+)
 from tcplab.core.text import MILLISECOND, SECOND, duration, plural
 from tcplab.core.trace import Answer, Trace
 from tcplab.experiments import DeadPeer
@@ -255,6 +266,19 @@ class Pool(Study):
                 f"probe_interval_s = {self.probe_interval_s:g} makes about {rounds:,.0f} probes: "
                 f"at most {MOST_REQUESTS:,}."
             )
+
+    def idle_controls(self) -> dict[str, str]:
+        restarts = self.breaks in ("server_restart", "silent_drop")
+        timed = self.probe in ("test_while_idle", "background_ping")
+        return idle(
+            (not timed, "probe_interval_s", "no connection is tested at an interval."),
+            (not restarts, "break_at_s down_s", "nothing breaks at one moment."),
+            (self.breaks != "idle_firewall", "firewall_idle_s", "there is no firewall."),
+            (self.breaks != "server_idle_close", "server_idle_s", "the server closes nothing."),
+            (self.breaks == "nothing", "order after_error", "no connection breaks."),
+            (self.breaks == "nothing", "socket_timeout_s retries2", "every answer comes."),
+            (self.arrivals == "constant", "seed", "requests come at even steps."),
+        )
 
     @property
     def length_s(self) -> float:

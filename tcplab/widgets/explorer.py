@@ -48,6 +48,8 @@ OWN = "your own values"
 MOST_KEPT = 3
 #: A hand that turns a control rests after so many seconds: then the tabs follow.
 REST_S = 0.15
+#: So many controls are shown at first, in two rows.
+MOST_SHOWN = 6
 
 
 class Cursor:
@@ -321,7 +323,7 @@ class Explorer(base.Shell):
         self.panels = {panel.title: panel for panel in panels}
         pages = {title: panel.widget for title, panel in self.panels.items()}
         self.tabs = base.Tabs(pages, lambda title: self.guard(lambda: self._fill(title)))
-        first, rest = self._rows()
+        first, rest = self._rows(initial)
         #: The control whose neighbouring pictures are sent ahead: the one in hand.
         self._hand = next(iter(first or rest))
         grids = [
@@ -477,9 +479,21 @@ class Explorer(base.Shell):
         reset = base.button("Reset", "undo", self.reset, "Back to the values it began with.")
         return base.in_row(title, *([self._preset] if self._presets else []), reset)
 
-    def _rows(self) -> tuple[list[str], list[str]]:
-        """The controls that are shown, and those that are folded away at first."""
-        first = [name for name in self.experiment_class.controls if name in self.controls]
+    def _rows(self, initial: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """The controls that are shown, and those that are folded away at first.
+
+        Shown are the experiment's own and those that the notebook sets, but none that does nothing.
+        """
+        turned = [name for name, value in initial.items() if value != self._defaults.get(name, value)]
+        try:
+            idle = self.experiment_class.from_values(initial).idle_controls()
+        except ParameterError:
+            idle = {}
+        wanted = dict.fromkeys([*self.experiment_class.controls, *turned])
+        first = [name for name in wanted if name in self.controls and name not in idle]
+        for name in reversed([name for name in first if name not in turned]):
+            if len(first) > MOST_SHOWN:
+                first.remove(name)
         return first, [name for name in self.controls if name not in first]
 
     # -- showing -----------------------------------------------------------------------------
@@ -601,9 +615,12 @@ class Explorer(base.Shell):
         self._ahead.plan(self._hand, near, key, values)
 
     def _show_values(self) -> None:
+        idle = self.experiment.idle_controls() if self.experiment else None
         with self.quietly():
             for name, control in self.controls.items():
                 control.show(self._values[name])
+                if idle is not None:
+                    control.idle = idle.get(name, "")
             same = (preset for preset, values in self._presets.items() if values == self._values)
             self._preset.value = next(same, OWN)
 

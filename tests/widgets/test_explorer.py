@@ -27,6 +27,7 @@ from tcplab import (
     Pool,
     PortChurn,
     PortRange,
+    ProxyLegs,
     RstInWindow,
     SlowReader,
     TimeWait,
@@ -107,7 +108,7 @@ def test_it_shows_every_experiment_and_each_of_its_presets(kind):
     explorer = explore(kind)
     assert_all_agree(explorer)
     assert isinstance(explorer.figure, go.Figure)
-    assert 3 <= len(kind.controls) <= 5
+    assert 3 <= len(kind.controls) <= 6
     for preset in kind.presets:
         explorer.use(preset)
         assert explorer.error is None
@@ -546,6 +547,10 @@ def texts(shown):
     return {cell: button.description for cell, button in shown.cells.items()}
 
 
+def grid_of(shown):
+    return only(shown, widgets.GridBox)
+
+
 def test_cells_wait_for_a_guess():
     shown = a_matrix()
     assert set(texts(shown).values()) == {UNTRIED}
@@ -913,3 +918,32 @@ def test_a_pictures_axis_grows_says_so_and_shrinks_on_reset():
     assert_all_agree(explorer)
     explorer.reset()
     assert explorer.picture.drawn.limits == first
+
+
+# -- which controls come first, and which do nothing --------------------------------------------------
+
+
+def shown_first(explorer):
+    folded = list(everything_in(only(explorer, Fold)))
+    return [name for name, row in explorer.controls.items() if row not in folded]
+
+
+def test_what_the_notebook_sets_comes_first_and_what_does_nothing_does_not():
+    assert "data_every_s" in shown_first(explore(Keepalive, idle_s=15, data_every_s=10))
+    assert "user_timeout_s" in shown_first(explore(Keepalive, user_timeout_s=30))
+    shown = shown_first(explore(DeadPeer, keepalive_idle_s=5, keepalive_probes=3))
+    assert not {name for name in shown if name.startswith("keepalive")} and "retries2" in shown
+    report = ProxyLegs.presets["HAProxy, timeout server 1m, a report of five minutes"]
+    assert set(report) <= set(shown_first(explore(ProxyLegs, **report)))
+
+
+def test_a_control_without_effect_is_dimmed_and_says_why():
+    explorer = explore(Keepalive, idle_s=60)
+    assert {row.idle for row in explorer.controls.values()} == {""}
+    explorer.set(idle_s=0)
+    assert explorer.controls["interval_s"].idle == explorer.controls["probes"].idle == "keepalive is off."
+    assert explorer.controls["idle_s"].idle == ""
+    explorer.set(probes=500)
+    assert explorer.controls["probes"].idle == "keepalive is off.", "as of the last run"
+    explorer.set(probes=9, idle_s=60)
+    assert explorer.controls["probes"].idle == ""
