@@ -29,7 +29,7 @@ STATE_BAR, TIMER_BAR, BRACKET, ASIDE, EDGE = 0.022, 0.042, 0.056, 0.068, 0.075
 
 
 #: The width (px) of the narrowest picture in which every text between two lifelines fits.
-NARROWEST = 940
+NARROWEST = 800
 #: From this length (nanoseconds) a run has times as wide as ``2 h 11 min 15 s``; px of these and of others.
 _LONG, _TIMES = 100 * SECOND, (80, 120)
 #: px that a text keeps away from the lifelines on both of its sides.

@@ -61,7 +61,7 @@ _LEGEND = 26
 #: A picture higher than this (px) shows its first part; the rest is dragged into view.
 MAX_HEIGHT = 4000
 #: px of width that the labels need.
-LEAST_WIDTH = 950
+LEAST_WIDTH = 800
 
 #: How a segment is drawn by its kind, in the order of drawing: the line, and the symbol where it ends.
 ARROWS: dict[str, MarkStyle] = {

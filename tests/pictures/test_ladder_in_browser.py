@@ -14,7 +14,7 @@ from tcplab.pictures.svg import contrast
 from tcplab.pictures.theme import theme
 
 browser = pytest.mark.browser
-WIDTHS = (950, 1240)
+WIDTHS = (800, 950, 1240)
 #: px that boxes of two texts may share: less than the air around the letters.
 SHARED_X, SHARED_Y = 1, 4
 
