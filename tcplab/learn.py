@@ -55,7 +55,8 @@ def course_files() -> Iterator[tuple[str, Path]]:
     for part in PARTS:
         origin = COURSE / part
         for path in sorted(origin.rglob("*")) if origin.is_dir() else [origin]:
-            if path.suffix in SUFFIXES and ".ipynb_checkpoints" not in path.parts and path.is_file():
+            mine = ".ipynb_checkpoints" in path.parts or path.name.startswith("progress.")
+            if path.suffix in SUFFIXES and not mine and path.is_file():
                 yield path.relative_to(COURSE).as_posix(), path
 
 

@@ -13,6 +13,8 @@ import pytest
 MORE_PLACES = ["/usr/sbin", "/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
 ALSO_CALLED = {"chromium": ["chromium-browser", "google-chrome"]}
 
+os.environ.setdefault("TCPLAB_PROGRESS", "off")  # lessons begin without what a developer has answered
+
 if "CI" not in os.environ:  # there hypothesis has a profile of its own, without chance and without deadline
     hypothesis.settings.register_profile("tcplab", deadline=None)
     hypothesis.settings.load_profile("tcplab")

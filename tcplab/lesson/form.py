@@ -15,6 +15,7 @@ import ipywidgets as widgets
 import traitlets
 
 from tcplab.core.text import Displayed
+from tcplab.lesson.progress import store
 from tcplab.lesson.tables import as_html, box, to_html, to_plain
 
 
@@ -56,9 +57,14 @@ def form(question: Any, entry: widgets.Widget) -> widgets.VBox:
     """
     feedback = live()
 
-    def asking(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
-        return button(label, "", lambda: setattr(feedback, "value", ask()._repr_html_()), tooltip, style)
+    def say(said: Any) -> None:
+        news = to_html(store().news())
+        feedback.value = (said._repr_html_() if said else "") + (f"<p>{news}</p>" if news else "")
 
+    def asking(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
+        return button(label, "", lambda: say(ask()), tooltip, style)
+
+    say(question.feedback)
     question.when_started_again(lambda: setattr(feedback, "value", ""))
     check = asking("Check", "Commit this prediction and see how good it is", question.check, "primary")
     buttons = [

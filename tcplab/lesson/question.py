@@ -16,6 +16,7 @@ from typing import Any
 from weakref import WeakSet
 
 from tcplab.core.text import Displayed, factor, in_words, read_number
+from tcplab.lesson import progress
 from tcplab.lesson.course import read_table
 from tcplab.lesson.tables import Shown, as_html, box, in_a_box, to_html, to_plain
 
@@ -31,11 +32,13 @@ def remember(thing: Any) -> None:
 def start_again() -> Shown:
     """Reset every question of this notebook, close what opened with it, and reset every explorer.
 
-    For a cell of its own: ``start_again()``. What cells have printed stays, and so do the variables.
+    What was kept of this lesson for another day is cleared, too. For a cell of its own:
+    ``start_again()``. What cells have printed stays, and so do the variables.
     """
     things = list(remembered)
     for thing in things:
         thing.start_again()
+    progress.store().clear({place[0] for thing in things if (place := getattr(thing, "place", None))})
     sentence = "All is as it was at the beginning: questions unanswered, what waits for them closed."
     if not things:
         sentence = "There is nothing to begin again: no cell has made a question or an explorer yet."
@@ -99,6 +102,10 @@ class Question(Displayed, ABC):
         self.on_answer: Callable[[Any], None] | None = None
         #: True once a prediction was checked, or the solution was asked for.
         self.committed = False
+        #: What was said last.
+        self.feedback: Feedback | None = None
+        #: The lesson and its name there, by which its answers are kept; None: they are not.
+        self.place: tuple[str, str] | None = None
         self._hints_given = 0
         self._on_commit: list[Callable[[], None]] = []
         self._on_reset: list[Callable[[], None]] = []
@@ -130,25 +137,60 @@ class Question(Displayed, ABC):
 
     def check(self) -> Feedback:
         """Feedback about the prediction; opens whatever comes `after` it."""
-        if self.answer is None or (isinstance(self.answer, str) and not self.answer.strip()):
-            return Feedback(NOT_ATTEMPTED, "Make a guess first; a wrong one teaches more than none.")
-        feedback = self.judge()
+        feedback = self._checked()
         if feedback.attempted:
-            self._commit()
+            self._write_down(progress.CHECK, self.answer, feedback.outcome)
         return feedback
 
     def hint(self) -> Feedback:
         """The next hint; after the last, the first."""
-        if not self.hints:
-            return Feedback(HINT, "There is none for this question: just guess.")
-        number = self._hints_given % len(self.hints)
-        self._hints_given += 1
-        return Feedback(HINT, f"({number + 1} of {len(self.hints)}) {self.hints[number]}")
+        if self.hints:
+            self._write_down(progress.HINT)
+        return self._hinted()
 
     def solution(self) -> Feedback:
         """The right answer and why; counts as a prediction."""
+        self._write_down(progress.SOLUTION)
+        return self._solved()
+
+    def bring_back(self) -> None:
+        """Do again what was done here on another day."""
+        if self.place is None:
+            return
+        again = {progress.HINT: self._hinted, progress.SOLUTION: self._solved}
+        for event in progress.store().events(*self.place):
+            if event.did == progress.CHECK:
+                self.answer = event.answer
+            again.get(event.did, self._checked)()
+            progress.store().greet(self.place[0])
+
+    def _checked(self) -> Feedback:
+        if self.answer is None or (isinstance(self.answer, str) and not self.answer.strip()):
+            said = Feedback(NOT_ATTEMPTED, "Make a guess first; a wrong one teaches more than none.")
+        else:
+            said = self.judge()
+        self.feedback = said
+        if said.attempted:
+            self._commit()
+        return said
+
+    def _hinted(self) -> Feedback:
+        said = Feedback(HINT, "There is none for this question: just guess.")
+        if self.hints:
+            number = self._hints_given % len(self.hints)
+            self._hints_given += 1
+            said = Feedback(HINT, f"({number + 1} of {len(self.hints)}) {self.hints[number]}")
+        self.feedback = said
+        return said
+
+    def _solved(self) -> Feedback:
+        self.feedback = Feedback(SOLUTION, f"**{self.right_answer()}.** {self.because}")
         self._commit()
-        return Feedback(SOLUTION, f"**{self.right_answer()}.** {self.because}")
+        return self.feedback
+
+    def _write_down(self, did: str, answer: Any = None, outcome: str = "") -> None:
+        if self.place:
+            progress.store().add(*self.place, did, answer, outcome)
 
     def when_committed(self, do: Callable[[], None]) -> None:
         """Call `do` at the first checked prediction or solution; at once when there was one.
@@ -167,7 +209,7 @@ class Question(Displayed, ABC):
         """Unanswered, for the next learner. See `tcplab.lesson.start_again`."""
         self.committed = False
         self._hints_given = 0
-        self.answer = None
+        self.answer = self.feedback = None
         for do in self._on_reset:
             do()
 
@@ -340,7 +382,7 @@ def tables(lesson: str) -> dict[str, dict[str, Any]]:
 
 
 def ask(lesson: str, name: str) -> Question:
-    """A new question, not answered yet: `ask("fin_or_rst", "next_send")`.
+    """A new question: `ask("fin_or_rst", "next_send")`, as it was left where it was answered before.
 
     Raises `LookupError` in one sentence when there is no such question.
     """
@@ -354,8 +396,12 @@ def ask(lesson: str, name: str) -> Question:
     rest = {key: value for key, value in table.items() if key not in ("text", "options", "common")}
     if "options" in table:
         options = {option["label"]: option["says"] for option in table["options"]}
-        return predict_choice(table["text"], options, **rest)
-    return predict_number(table["text"], common=table.get("common"), **rest)
+        question: Question = predict_choice(table["text"], options, **rest)
+    else:
+        question = predict_number(table["text"], common=table.get("common"), **rest)
+    question.place, progress.store().where = (lesson, name), (lesson, "")
+    question.bring_back()
+    return question
 
 
 WAITING = "First make your prediction above and press Check (any answer will do); then this part opens."
@@ -380,7 +426,8 @@ class After(Displayed):
         if not self.question.committed:
             return None
         if self._made is None:
-            self._made = self._make()
+            with progress.behind(self.question.place):
+                self._made = self._make()
         return self._made
 
     def _build(self) -> Any:

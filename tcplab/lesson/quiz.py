@@ -13,7 +13,8 @@ from typing import Any
 
 from tcplab.core.text import Displayed
 from tcplab.lesson.course import lessons, read_table
-from tcplab.lesson.question import ChoiceQuestion, remember
+from tcplab.lesson.progress import CHECK, store
+from tcplab.lesson.question import RIGHT, WRONG, ChoiceQuestion, remember
 from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain
 
 #: The forms by name, and whether they show the reasons. `before` keeps them for `after`.
@@ -36,6 +37,14 @@ class Quiz(Displayed):
         ]
         #: The widget of the score, once the sheet is displayed.
         self._score: Any = None
+        #: Where its answers are kept.
+        self.place = (f"quiz_{form}", "")
+        #: Whether it was handed in, on another day too.
+        self.handed_in = False
+        for number, question in enumerate(self.questions, 1):
+            for event in store().events(self.place[0], str(number)):
+                question.answer, self.handed_in = event.answer, True
+                store().greet(self.place[0])
         remember(self)
 
     def answer(self, letters: str) -> None:
@@ -55,6 +64,10 @@ class Quiz(Displayed):
 
     def hand_in(self) -> Shown:
         """The score; for each wrong answer the lesson to go to, and unless this is `before` the reason."""
+        self.handed_in = True
+        for number, (question, fine) in enumerate(zip(self.questions, self.right, strict=True), 1):
+            if label := question.chosen():
+                store().add(self.place[0], str(number), CHECK, label, RIGHT if fine else WRONG)
         right, of = sum(self.right), len(self.questions)
         left = f" ({of - self.answered} not answered)" if self.answered < of else ""
         lines = [f"**{right} of {of}**{left}."]
@@ -79,6 +92,7 @@ class Quiz(Displayed):
 
     def start_again(self) -> None:
         """Remove the score; the questions are reset by themselves."""
+        self.handed_in = False
         if self._score is not None:
             self._score.value = ""
 
@@ -93,11 +107,14 @@ class Quiz(Displayed):
             heading = box(f"<b>{number}.</b> {to_html(question.text)}")
             parts += [widgets.HTML(heading), radio_buttons(question)]
         self._score = live()
+        if self.handed_in:
+            self._show_score()
         hand_in = button("Hand in", "", self._show_score, "Say how many answers are right", "primary")
         return keyboard_box([*parts, hand_in, self._score])
 
     def _show_score(self) -> None:
-        self._score.value = self.hand_in()._repr_html_()
+        score, news = self.hand_in()._repr_html_(), to_html(store().news())
+        self._score.value = score + (f"<p>{news}</p>" if news else "")
 
     def __repr__(self) -> str:
         lines = []

@@ -28,6 +28,7 @@ from tcplab.bench import run
 from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.text import SECOND, download, in_words, paragraph, scrolled, to_paste
 from tcplab.core.trace import Trace
+from tcplab.lesson.progress import Shelf
 from tcplab.lesson.question import remember
 from tcplab.pictures import console, ladder, text
 from tcplab.pictures.lanes import Timeline
@@ -303,6 +304,7 @@ class Explorer(base.Shell):
         self._turning = False
         #: Calls off what is to be done when the hand rests.
         self._call_off: base.Action = lambda: None
+        self._shelf: Shelf | None = None
         name, pictures = str(experiment_class.name), tuple(experiment_class.pictures)
         #: The panel of the first tab.
         self.picture = PicturePanel(pictures, name, self.cursor, self.guard)
@@ -335,6 +337,9 @@ class Explorer(base.Shell):
         self.set(**initial)
         #: What `reset` goes back to.
         self._initial = dict(self._values)
+        #: Where values and kept runs are kept for another day.
+        self._shelf = Shelf(name, initial, self._initial)
+        self.bring_back()
         remember(self)
 
     @property
@@ -386,6 +391,11 @@ class Explorer(base.Shell):
         self._kept = []
         self.reset()
         self.tabs.selected_index = 0
+
+    def bring_back(self) -> None:
+        """Set and keep again what was set and kept on another day."""
+        if self._shelf and self._shelf.bring_back(self.set, self.keep) and self.error:
+            self.start_again()  # an older edition's values
 
     def look_at(self, seconds: float) -> str:
         """Pick an instant, in seconds since the first segment; returns what the consoles show then."""
@@ -561,6 +571,8 @@ class Explorer(base.Shell):
         self._show_cursor()
 
     def _say_run(self) -> None:
+        if self._shelf:
+            self._shelf.keep(self._values, [trace.parameters for trace in self.kept])
         self.say(
             self.sentence,
             notes=[f"⚠ {warning}" for warning in self.warnings],
