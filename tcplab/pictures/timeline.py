@@ -21,7 +21,7 @@ from operator import attrgetter
 from statistics import median_low
 from typing import TYPE_CHECKING, TypeVar
 
-from tcplab.core.segment import FIN, RST, SYN, Endpoint
+from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint
 from tcplab.core.text import SECOND, duration, in_words, plural
 from tcplab.core.trace import Break, Call, Deadline, Packet, SocketSample, Trace
 from tcplab.follow import CLIENT, KEEPALIVE, RETRANSMISSION, SERVER, WINDOW_PROBE, EndStates, Followed
@@ -531,12 +531,14 @@ class _CaptureReading(_Reading):
     def _answer(self) -> AnswerLine | None:
         """What was never answered, from the first attempt to the end of the waiting."""
         trace, packets = self.trace, self.trace.packets
-        if not {*trace.hosts} <= {CLIENT, SERVER}:
+        if not packets or not {*trace.hosts} <= {CLIENT, SERVER}:
             return None
         replies = (b.t - a.t for a, b in pairwise(packets) if a.sender != b.sender)
         lost = Followed(trace).unanswered(next(replies, 0))
         if lost is None:
-            return None
+            syns_alone = all(p.segment.flags & (SYN | ACK) == SYN for p in packets)
+            waits = f"{packets[0].sender}: no answer for {duration(trace.end - trace.start)}"
+            return AnswerLine(0.0, None, packets[0].sender, waits) if syns_alone else None
         waited = duration((trace.end if lost.ended is None else lost.ended) - lost.asked)
         if lost.ended is None:
             return AnswerLine(self.s(lost.asked), None, lost.side, f"{lost.side}: no answer for {waited}")
