@@ -28,8 +28,8 @@ TIMER_TITLES = {
 STATE_BAR, TIMER_BAR, BRACKET, ASIDE, EDGE = 0.022, 0.042, 0.056, 0.068, 0.075
 
 
-#: The width (px) of the narrowest picture in which every text between two lifelines fits.
-NARROWEST = 800
+#: The width (px) of a picture for which the texts between two lifelines are chosen, and the least one.
+WIDTH, NARROWEST = 940, 800
 #: From this length (nanoseconds) a run has times as wide as ``2 h 11 min 15 s``; px of these and of others.
 _LONG, _TIMES = 100 * SECOND, (80, 120)
 #: px that a text keeps away from the lifelines on both of its sides.
@@ -40,8 +40,9 @@ class Geometry:
     """Where things are in one ladder: lifelines, distances from them, and what is drawn at all."""
 
     def __init__(
-        self, trace: Trace, colours: Theme, upto: int | None, first: Beginning | None, shown: list[Arrow]
-    ) -> None:
+        self, trace: Trace, colours: Theme, upto: int | None, first: Beginning | None, shown: list[Arrow],
+        width: int,
+    ) -> None:  # fmt: skip
         self.trace, self.colours = trace, colours
         #: Draw only what had happened until then, nanoseconds; None: everything.
         self.upto = upto
@@ -61,9 +62,9 @@ class Geometry:
         states = timeaxis.states(trace, first)
         #: px beside the plot: for the words beside the first lifeline and the last.
         self.left, self.right = self._columns(states)
-        #: px of one unit of x in the narrowest picture, beside the widest times.
+        #: px of one unit of x in a picture of `width`, beside the widest times.
         times = _TIMES[trace.end - trace.start >= _LONG]
-        self.px = (NARROWEST - self.left - self.right - times) / (self.wide * (1 + 2 * EDGE))
+        self.px = (width - self.left - self.right - times) / (self.wide * (1 + 2 * EDGE))
         self._between: dict[tuple[str, str], tuple[float, float]] = {}
         #: The lines of every note, as wide as there is room.
         self.notes = {note: self._note_lines(note) for note in trace.notes}

@@ -10,7 +10,7 @@ translates the y of a click into an instant.
 
 An uneventful beginning is one row, and what belongs together is one arrow (`timeaxis.py`). A label is above
 the middle of its arrow, on a ground that no arrow shines through, in the longest wording that fits
-between the lifelines of a picture of `NARROWEST` px.
+between the lifelines of a picture of `width` px.
 
 Everything is a trace of kind `scatter`, one per kind of thing and always the same ones in the same
 order, empty or not, which lets a widget update a figure in place:
@@ -37,7 +37,7 @@ from tcplab.core.trace import Packet, Trace
 from tcplab.follow import RETRANSMISSION
 from tcplab.pictures import theme as look
 from tcplab.pictures import timeaxis
-from tcplab.pictures.beside import EDGE, Geometry, Sides, entries, step, timer_words
+from tcplab.pictures.beside import EDGE, NARROWEST, WIDTH, Geometry, Sides, entries, step, timer_words
 from tcplab.pictures.svg import text_width
 from tcplab.pictures.text import (
     PROBES,
@@ -60,8 +60,6 @@ _HEAD, _HEAD_TWO_LINES, _FOOT = 40, 52, 18
 _LEGEND = 26
 #: A picture higher than this (px) shows its first part; the rest is dragged into view.
 MAX_HEIGHT = 4000
-#: px of width that the labels need.
-LEAST_WIDTH = 800
 
 #: How a segment is drawn by its kind, in the order of drawing: the line, and the symbol where it ends.
 ARROWS: dict[str, MarkStyle] = {
@@ -128,17 +126,18 @@ def ladder(
 
 def draw(
     trace: Trace, *, at: int | None = None, upto: int | None = None, title: str | None = None,
-    dark: bool = False, folded: bool = True, legend: bool = True,
+    dark: bool = False, folded: bool = True, legend: bool = True, width: int = WIDTH,
 ) -> Picture:  # fmt: skip
     """What `ladder` shows, as plain data together with its time axis.
 
     With `upto` each segment has an arrow of its own: they are stepped through. `legend` names the kinds of
-    arrows that appear, where there is more than the usual one.
+    arrows that appear, where there is more than the usual one. `width`: px, at least `NARROWEST`, for which
+    texts are chosen; a wider page only has more room.
     """
     is_joined = upto is None
     first = fold(trace) if folded and is_joined else None
     shown = arrows(trace, first.size if first else 0, joined=is_joined)
-    geometry = Geometry(trace, look.theme(dark), upto, first, shown)
+    geometry = Geometry(trace, look.theme(dark), upto, first, shown, max(width, NARROWEST))
     captions, labels, sides = Labels(), Labels(), Sides(geometry)
     states, calls, timers = sides.states(), sides.calls(), sides.timers()
     said = words(trace)
@@ -161,7 +160,7 @@ def draw(
     ]
     for each in data:
         each["showlegend"] = has_legend and each["name"] in kinds
-    return Picture(data, layout, geometry.axis, least_width=LEAST_WIDTH)
+    return Picture(data, layout, geometry.axis, least_width=width)
 
 
 @dataclass(slots=True)

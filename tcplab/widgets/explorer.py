@@ -43,6 +43,8 @@ from tcplab.widgets.linux import LinuxPanel
 from tcplab.widgets.show import OF_ALL, PicturesInTurn
 from tcplab.widgets.timeline import Ahead, Bar, LivingTimeline, ShownFrame, offer
 
+#: px of a tab's borders and air.
+TAB = 45
 #: What the list of presets says while the values are none of them.
 OWN = "your own values"
 #: So many runs are kept; then the oldest goes.
@@ -132,6 +134,8 @@ class PicturePanel(base.Panel):
         self.drawn: Picture | None = None
         self._trace: Trace | None = None
         self._sentence = ""
+        #: px that a page has for it.
+        self.width = ladder.WIDTH
         for row in (self.choice, self.beginning):
             row.observe(lambda change: guard(self._draw), "value")
         self.figure.on_click(self._on_click)
@@ -144,6 +148,12 @@ class PicturePanel(base.Panel):
     def refresh(self, experiment: Any, trace: Trace) -> None:
         self._trace, self._sentence = trace, experiment.sentence(trace)
         self._draw()
+
+    def fit(self, width: int) -> None:
+        """Draw for a page of this width."""
+        if (width := min(width, ladder.WIDTH)) != self.width:
+            self.width = width
+            self._draw()
 
     def empty(self) -> None:
         self._trace = None
@@ -160,7 +170,7 @@ class PicturePanel(base.Panel):
         trace = self._trace if self.picture in OF_ALL else text.excerpt(self._trace)
         if self.picture == "ladder":
             at = self.cursor.t if self.cursor.picked else None
-            self.drawn = ladder.draw(trace, at=at, folded=not self.beginning.value)
+            self.drawn = ladder.draw(trace, at=at, folded=not self.beginning.value, width=self.width)
             hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
             if at is not None:
                 hint = f"Your console stands at {text.instant_words(trace, at)}."
@@ -308,6 +318,7 @@ class Explorer(base.Shell):
         name, pictures = str(experiment_class.name), tuple(experiment_class.pictures)
         #: The panel of the first tab.
         self.picture = PicturePanel(pictures, name, self.cursor, self.guard)
+        self.timeline.react(self.timeline, lambda width: self.picture.fit(width - TAB), "width")
         panels: list[base.Panel] = [self.picture]
         to_set = TextPanel("Settings to paste", lambda experiment, trace: settings_html(experiment))
         if "ladder" in pictures:

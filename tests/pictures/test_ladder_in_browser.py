@@ -79,7 +79,7 @@ def overlapping(boxes):
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_no_word_is_on_a_line_or_on_another_word(page, name, width):
-    seen = drawn(page, draw(run(EXPERIMENTS[name]())), width)
+    seen = drawn(page, draw(run(EXPERIMENTS[name]()), width=width), width)
     texts = {name: boxes for name, boxes in seen["texts"].items() if boxes}
     every = [box for boxes in texts.values() for box in boxes] + seen["ticks"]
     assert len(seen["lifelines"]) > 1 and len(every) > 8
