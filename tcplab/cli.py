@@ -13,7 +13,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
@@ -406,6 +406,48 @@ def _completion(arguments: Namespace) -> None:
     print(shtab.complete(_parsers()[0], arguments.shell))
 
 
+def _progress(arguments: Namespace) -> int:
+    from tcplab.capture.findings.report import harmless
+    from tcplab.lesson.course import done, lessons
+    from tcplab.lesson.progress import FILE, ProgressError, read_progress, when
+
+    files = [Path(file) for file in arguments.files]
+    files = files or [path for path in (Path(FILE), Path("notebooks", FILE)) if path.exists()][:1]
+    if not files:
+        raise UsageError(f"no {FILE} here: answer a question in a lesson, or name the files.")
+    learners: list[dict[str, Any]] = []
+    code = 0
+    for file in files:
+        try:
+            progress = read_progress(file)
+        except (ProgressError, OSError) as error:
+            why = f"{file} can't be read: {error.strerror}." if isinstance(error, OSError) else str(error)
+            code = _complain(harmless(why), MISUSED)
+            continue
+        folder = file.resolve().parent
+        folder = folder.parent if folder.name == "notebooks" else folder
+        name = progress.learner or (folder.name if file.name == FILE else file.stem)
+        rows = [asdict(each) for each in done(progress).values()]
+        learners.append({"learner": name, "file": str(file), "lessons": rows})
+    if arguments.json:
+        _print_json({"learners": learners})
+        return code
+    table = [["learner", "lesson", "answered", "right at first", "hints", "last worked at"]]
+    for each in learners:
+        name = harmless(each["learner"])
+        for row in each["lessons"]:
+            lesson = str(lessons().get(row["lesson"]) or row["lesson"].replace("quiz_", "test "))
+            answered, right = f"{row['answered']} of {row['of']}", str(row["right_at_first"])
+            table.append([name, lesson, answered, right, str(row["hints"]), harmless(when(row["last"]))])
+        if not each["lessons"]:
+            table.append([name, "nothing yet", "", "", "", ""])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table if learners else []:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        _print(line.rstrip())
+    return code
+
+
 def _learn(arguments: Namespace) -> int:
     from tcplab.learn import FIRST, LearnError, copy_course, open_lab
 
@@ -471,6 +513,10 @@ COMMANDS = {
         _argument("files", metavar="FILE", nargs="+",
                   help="pcap or pcapng; gzip and zstd, too; - is standard input, as after tcpdump -w -"),
         _argument("--exit-code", action="store_true", help="exit with 1 when something was found"),
+    )),
+    "progress": Command("what was answered in the lessons, of one learner or of a class", _progress, (
+        _argument("files", metavar="FILE", nargs="*",
+                  help="progress.json of each learner (default: the one here, or in notebooks)"),
     )),
     "completion": Command("print a script that completes tcplab's commands in a shell", _completion, (
         _argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"),

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -401,6 +402,54 @@ def test_lines_fit_the_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
     assert cli.main(["diagnose", str(CAPTURES / "dead_peer.pcap")]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 60
+
+
+@pytest.fixture
+def class_of_two(tmp_path, monkeypatch):
+    """Ben's file is where the notebooks are, Ada has handed hers in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    (tmp_path / "ben" / "notebooks").mkdir(parents=True)
+    check = {"at": "2026-11-29T12:00:00.000000+00:00", "did": "check", "answer": "2 h", "outcome": "right"}
+    lesson = {"began": "", "questions": {"power_cut": [check]}, "explorers": {}}
+    ben = {"tcplab": 1, "lessons": {"keepalive": lesson, "quiz_before": lesson, "unknown": lesson}}
+    Path("ben/notebooks/progress.json").write_text(json.dumps(ben))
+    Path("ada.json").write_text('{"tcplab": 1, "learner": "Ada\\u001b[2J", "lessons": {}}')
+    yield ["ben/notebooks/progress.json", "ada.json"]
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_class_s_progress_in_one_table(tcplab, class_of_two):
+    code, out, err = tcplab("progress", *class_of_two)
+    assert (code, err) == (0, "") and out.splitlines() == [
+        "learner     lesson        answered  right at first  hints  last worked at",
+        "ben         03 keepalive  1 of 6    1               0      2026-11-29 12:00",
+        "ben         test before   1 of 10   1               0      2026-11-29 12:00",
+        r"Ada\x1b[2J  nothing yet",
+    ]
+
+
+def test_progress_as_json_and_where_it_looks(json_of, wrong, class_of_two, monkeypatch):
+    assert wrong("progress") == "no progress.json here: answer a question in a lesson, or name the files."
+    for folder in ("ben", "notebooks"):
+        monkeypatch.chdir(folder)
+        (learner,) = json_of("progress")["learners"]
+        assert learner["learner"] == "ben"
+        assert learner["lessons"][0] == {
+            "lesson": "keepalive", "answered": 1, "of": 6, "right_at_first": 1, "hints": 0,
+            "last": "2026-11-29T12:00:00.000000+00:00",
+        }  # fmt: skip
+
+
+def test_a_broken_progress_does_not_hide_the_others(tcplab, wrong, class_of_two):
+    Path("carl.json").write_text("{")
+    sentence = "carl.json is not a progress.json of tcplab, or it is damaged."
+    assert wrong("progress", "carl.json") == sentence
+    assert "gone.json can't be read: No such file" in wrong("progress", "gone.json")
+    code, out, err = tcplab("progress", "carl.json", *class_of_two)
+    assert (code, err) == (2, f"tcplab: {sentence}\n") and "03 keepalive" in out
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash, which is not installed")

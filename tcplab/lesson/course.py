@@ -1,4 +1,4 @@
-"""The course: its lessons in their order, its glossary, and a diagnosis with links to lessons."""
+"""The course: its lessons in their order and what was done in them, its glossary, a diagnosis with links."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from tcplab.lesson.progress import CHECK, HINT, CourseProgress, store
 from tcplab.lesson.tables import Shown, table, to_html
 
 
@@ -68,14 +69,58 @@ def names(names: Iterable[str]) -> str:
     return ", then ".join(str(lessons()[name]) for name in names) or "none: this is not TCP"
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a learner has done in one lesson, or in one test (`lesson` is then `quiz_before`, …)."""
+
+    lesson: str
+    #: Questions that have an answer or were solved, of all; answered right without one wrong answer before.
+    answered: int
+    of: int
+    right_at_first: int
+    hints: int
+    #: When something was done last: UTC, ISO 8601.
+    last: str
+
+    def __str__(self) -> str:
+        return f"{self.answered} of {self.of}"
+
+
+def done(progress: CourseProgress) -> dict[str, Done]:
+    """What a learner has done, lesson by lesson in the course's order, then the tests of a class."""
+    tests = {f"quiz_{form}": len(rows) for form, rows in read_table("quizzes.toml").items()}
+    numbers = {name: _number_of_questions(name) for name in lessons()} | tests
+    found = {}
+    for name, of in numbers.items():
+        lesson = progress.lesson(name)
+        answers = [[each for each in events if each.did != HINT] for events in lesson.questions.values()]
+        firsts = [events[0] for events in answers if events]
+        right = sum(first.did == CHECK and first.outcome == "right" for first in firsts)
+        hints = sum(event.did == HINT for events in lesson.questions.values() for event in events)
+        if lesson.last:
+            found[name] = Done(name, len(firsts), max(of, len(firsts)), right, hints, lesson.last)
+    return found
+
+
+def _number_of_questions(lesson: str) -> int:
+    try:
+        return len(read_table(f"questions/{lesson}.toml"))
+    except FileNotFoundError:
+        return 0
+
+
 def lesson_map() -> Shown:
-    """The whole course; only notebooks that exist are links."""
+    """The whole course; only notebooks that exist are links. With what was done, where something was."""
     rows, lines = [], []
+    mine = done(store().read())
     for lesson in lessons().values():
         kind, minutes = "core" if lesson.core else "elective", str(lesson.minutes)
-        rows.append([lesson.link(), to_html(lesson.title), to_html(lesson.promise), minutes, kind])
+        answered = str(mine.get(lesson.name, ""))
+        row = [lesson.link(), to_html(lesson.title), to_html(lesson.promise), minutes, kind]
+        rows.append([*row, *([answered] if mine else [])])
         lines.append(f"{lesson}: {lesson.promise} ({lesson.minutes} min, {kind})")
-    columns = ["lesson", "title", "afterwards you can", "minutes", ""]
+        lines[-1] += f" {answered} answered" if answered else ""
+    columns = ["lesson", "title", "afterwards you can", "minutes", "", *(["answered"] if mine else [])]
     return Shown("\n".join(lines), table(columns, rows))
 
 

@@ -353,3 +353,10 @@ def day(at: str) -> str:
     except (ValueError, OverflowError):
         return at
     return "today" if local.date() == datetime.now().date() else f"{local.day} {local:%B}"
+
+
+def when(at: str) -> str:
+    """A time to the minute, where this machine is; a time that is none stays."""
+    with suppress(ValueError, OverflowError):
+        return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
+    return at

@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 
 from tcplab import Keepalive, explore
 from tcplab.lesson import after, ask, progress, quiz, start_again
+from tcplab.lesson.course import done, lesson_map
 from tcplab.lesson.progress import (
     CourseProgress,
     LessonProgress,
@@ -266,6 +267,36 @@ def test_a_clock_that_goes_back_does_not_change_the_order(file):
     assert [event.did for event in read_progress(file).lesson("keepalive").questions["power_cut"]] == [
         "check", "hint",
     ]  # fmt: skip
+
+
+def test_the_course_map_shows_what_was_done_and_no_column_without(file):
+    before = lesson_map()
+    assert "answered" not in before.html + before.plain
+    answered()
+    ask("keepalive", "after_data").hint()
+    progress.Store(file).add("fin_or_rst", "unread", "check", "b", "right")  # another kernel
+    shown = lesson_map()
+    assert shown.html.count("<th") == before.html.count("<th") + 1
+    assert "1 of 6" in shown.html and "1 of 5" in shown.html and "1 of 6 answered" in shown.plain
+    start_again()
+    assert "1 of 6" not in lesson_map().html and "1 of 5" in lesson_map().html
+
+
+def test_what_counts_as_right_at_first(file):
+    for question, outcomes in {
+        "power_cut": ["right"],
+        "after_data": ["wrong", "right"],
+        "second_probe": ["solution", "right"],
+        "who_first": ["hint", "right"],
+        "long_report": ["hint"],
+    }.items():
+        for outcome in outcomes:
+            did = "check" if outcome in ("right", "wrong") else outcome
+            store().add("keepalive", question, did, *(("1", outcome) if did == "check" else ()))
+    store().add("quiz_before", "1", "check", "b", "right")
+    keepalive, before = done(store().read()).values()
+    assert (keepalive.answered, keepalive.of, keepalive.right_at_first, keepalive.hints) == (4, 6, 2, 2)
+    assert (before.lesson, before.answered, before.of, before.right_at_first) == ("quiz_before", 1, 10, 1)
 
 
 def test_days_in_words():
