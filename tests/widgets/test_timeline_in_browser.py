@@ -12,8 +12,8 @@ pytestmark = pytest.mark.browser
 
 NOTEBOOK = (
     "from time import sleep\nfrom tcplab import Keepalive, explore",
-    "sleep(4)",
     "explorer = explore(Keepalive, idle_s=60, interval_s=10, probes=6)\nexplorer",
+    "with explorer._lock:  # it can answer nothing meanwhile\n    sleep(4)",
 )
 PICTURE = ".tcplab-timeline-picture"
 SENTENCE = ".tcplab-sentence"
@@ -92,7 +92,7 @@ def test_a_picture_sent_ahead_is_shown_while_the_kernel_is_busy(page):
     before = page.evaluate(DRAWN)
     page.evaluate(
         """() => {
-            window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
+            window.jupyterapp.shell.currentWidget.content.activeCellIndex = 2;
             window.jupyterapp.commands.execute("notebook:run-cell");
         }"""
     )
@@ -219,4 +219,5 @@ def test_it_turns_dark_with_jupyterlab(page):
     page.evaluate(change, "JupyterLab Dark")
     page.wait_for_function(f"light => ({paper})() !== light", arg=light)
     page.evaluate(change, "JupyterLab Light")
+    page.wait_for_function("() => document.body.dataset.jpThemeLight === 'true'")
     page.wait_for_function(f"light => ({paper})() === light", arg=light)
