@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, itemgetter
+from typing import Any, TypeVar
 
 from tcplab.core.knobs import Knob
 from tcplab.core.text import in_words, number, plural
@@ -364,11 +364,12 @@ def setting(knob: Knob, value: Any) -> str:
 # -- amounts ---------------------------------------------------------------------------------
 
 Steps = tuple[tuple[float, float], ...]
+Value = TypeVar("Value")
 
 
-def steps(points: Iterable[tuple[float, float]]) -> Steps:
+def steps(points: Iterable[tuple[float, Value]]) -> tuple[tuple[float, Value], ...]:
     """A step curve without repetitions: of several values at one moment the last one."""
-    kept: list[tuple[float, float]] = []
+    kept: list[tuple[float, Value]] = []
     for t, value in points:
         if kept and kept[-1][0] == t:
             kept.pop()
@@ -382,3 +383,13 @@ def counted(changes: Iterable[tuple[float, int]], end_s: float) -> Steps:
     ordered = sorted(change for change in changes if change[0] < end_s)
     totals = accumulate(change for _, change in ordered)
     return steps([(0.0, 0.0), *((t, float(total)) for (t, _), total in zip(ordered, totals, strict=True))])
+
+
+def together(curves: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[float, tuple[float, ...]]]:
+    """(moment, values of all curves from then on) wherever one of them changes; 0 before a curve begins."""
+    now, out = dict.fromkeys(curves, 0.0), {}
+    changes = [(t, name, value) for name, points in curves.items() for t, value in points]
+    for t, name, value in sorted(changes, key=itemgetter(0)):
+        now[name] = value
+        out[t] = tuple(now.values())
+    return [*out.items()]

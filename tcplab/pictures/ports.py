@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from math import ceil
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tcplab.core.table import html_table
 from tcplab.core.text import duration, plural
 from tcplab.core.trace import Trace
 from tcplab.model.ports import PortUse, Verdict
 from tcplab.pictures import theme as look
-from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, grown
+from tcplab.pictures.lanes import Steps, steps, together
+from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, only_words, reach, side_by_side
 from tcplab.pictures.port_table import LocalPorts, attempts, local_ports, occupancy
-from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
-from tcplab.pictures.timeline_look import axis_end
+from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, rectangle
 
 
 class Style(NamedTuple):
@@ -64,10 +63,8 @@ _GAP = 4
 _BIN = 26
 #: The text for a trace without a client.
 NO_CLIENT = "No program connects in this trace: no local port is wanted."
-#: px of a line of text, and of the ports over time.
-_LINE, _OVER_TIME = 24, 110
-#: Fewer ports in use than this part of them: the ceiling is out of the picture.
-_FAR = 0.2
+#: px of the ports over time.
+_OVER_TIME = 110
 
 
 class _Grid(NamedTuple):
@@ -89,6 +86,61 @@ class _Grid(NamedTuple):
         return x + _GAP / 2, y + _GAP / 2, x + self.width - _GAP / 2, y + self.height - _GAP / 2
 
 
+class Occupancy(NamedTuple):
+    """A run's local ports at an instant, and how many were in use over time."""
+
+    at: LocalPorts
+    #: By group of states: (seconds, how many from then on).
+    curves: dict[str, Steps]
+    #: When the run ended, and when the last TIME_WAIT that it left is over; seconds.
+    end_s: float
+    over_s: float
+
+    @property
+    def total(self) -> Steps:
+        """All states together."""
+        return steps((t, sum(counts)) for t, counts in together(self.curves))
+
+    @property
+    def ceiling(self) -> float:
+        """How many there are."""
+        return len(self.at.cells)
+
+
+def occupied(trace: Trace, at: int | None = None) -> Occupancy | None:
+    """What this picture shows of a run; None where no program connects."""
+    local = local_ports(trace, at)
+    if local is None:
+        return None
+    counts = [(trace.seconds(t), _grouped(states)) for t, states in occupancy(trace, local.host)]
+    curves = {
+        state: steps((t, float(some[state])) for t, some in counts) for state in STYLES if state != "FREE"
+    }
+    end = trace.seconds(trace.end)
+    return Occupancy(local, curves, end, max(end, counts[-1][0]))
+
+
+def _facts(run: Occupancy) -> list[Fact]:
+    local = run.at
+    groups, tried = _groups(local.cells), attempts(local.trace, local.host)
+    failed = (f"number {i} ({a.result})" for i, a in enumerate(tried, 1) if a.result.startswith("E"))
+    return [
+        Fact("{} ports", f"{len(local.cells):,}"),
+        Fact("{} of them in TIME_WAIT", f"{groups['TIME_WAIT']:,}"),
+        Fact("{} in another state", f"{len(local.cells) - groups['FREE'] - groups['TIME_WAIT']:,}"),
+        Fact("the last call may take {}", f"{local.answer().may:,}"),
+        Fact("the first call that fails: {}", next(failed, "none")),
+    ]
+
+
+def _ends(run: Occupancy) -> dict[str, float]:
+    most, cells = max((count for _, count in run.total), default=0), run.at.cells
+    return {
+        "s": run.over_s, "_log": max((n for _, n in run.curves["TIME_WAIT"]), default=0) > 0,
+        "_first": -cells[0].port, "_last": cells[-1].port, "ports in use": reach(most, run.ceiling),
+    }  # fmt: skip
+
+
 def draw_ports(
     trace: Trace, *, at: int | None = None, kept: Sequence[Trace] = (), limits: Limits | None = None,
     dark: bool = False,
@@ -98,83 +150,23 @@ def draw_ports(
     Below, how many were in use over time. `kept`: up to three runs drawn in grey beside it, the newest last.
     `limits`: the ends of the axes as the picture before had them.
     """
-    now = local_ports(trace, at)
-    if now is None:
-        panels = Panels(look.theme(dark), grown(limits, s=1))
-        panels.lines([NO_CLIENT])
-        return panels.picture([], revision="ports", about="", sentence=NO_CLIENT)
-    return _Map(now, at, kept, limits, look.theme(dark)).picture()
-
-
-class _Occupancy(NamedTuple):
-    """How many ports a run used over time."""
-
-    ports: int
-    #: By group of states: (seconds, how many from then on); all have the same instants.
-    curves: dict[str, list[tuple[float, float]]]
-    #: When the run ended, and when the last TIME_WAIT that it left is over; seconds.
-    end_s: float
-    over_s: float
-
-    @property
-    def total(self) -> list[tuple[float, float]]:
-        """All states together."""
-        return [(at[0][0], sum(count for _, count in at)) for at in zip(*self.curves.values(), strict=True)]
-
-
-def _occupancy(local: LocalPorts) -> _Occupancy:
-    trace, curve = local.trace, occupancy(local.trace, local.host)
-    counts = [(trace.seconds(t), _grouped(states)) for t, states in curve]
-    curves = {state: [(t, float(some[state])) for t, some in counts] for state in STYLES if state != "FREE"}
-    end = trace.seconds(trace.end)
-    return _Occupancy(len(local.cells), curves, end, max(end, counts[-1][0]))
-
-
-def _facts(local: LocalPorts | None) -> list[Fact]:
-    if local is None:
-        return []
-    groups, answer = _groups(local.cells), local.answer()
-    tried = attempts(local.trace, local.host)
-    failed = (f"number {i} ({a.result})" for i, a in enumerate(tried, 1) if a.result.startswith("E"))
-    return [
-        Fact("{} ports", f"{len(local.cells):,}"),
-        Fact("{} of them in TIME_WAIT", f"{groups['TIME_WAIT']:,}"),
-        Fact("{} in another state", f"{len(local.cells) - groups['FREE'] - groups['TIME_WAIT']:,}"),
-        Fact("the last call may take {}", f"{answer.may:,}"),
-        Fact("the first call that fails: {}", next(failed, "none")),
-    ]
+    runs = side_by_side(trace, kept, lambda each: occupied(each, at if each is trace else None))
+    if not runs:
+        return only_words(NO_CLIENT, limits, dark=dark, revision="ports")
+    return _Map([run for _, run in runs], Panels(runs, _ends, _facts, limits, dark=dark)).picture()
 
 
 class _Map:
     """One picture while it is drawn."""
 
-    def __init__(
-        self, now: LocalPorts, at: int | None, kept: Sequence[Trace], limits: Limits | None,
-        colours: look.Theme,
-    ) -> None:  # fmt: skip
-        pairs = [(each, other) for each in reversed(kept) if (other := local_ports(each))]
-        self.now, self.beside, self.colours = now, [other for _, other in pairs], colours
-        self.used = [_occupancy(local) for local in (now, *self.beside)]
-        most = max((count for used in self.used for _, count in used.total), default=0)
-        ceiling = max(used.ports for used in self.used)
-        waits = any(count for used in self.used for _, count in used.curves["TIME_WAIT"])
-        first, last = now.cells[0].port, now.cells[-1].port
-        self.limits = grown(
-            limits,
-            s=axis_end(max(used.over_s for used in self.used)),
-            _log=waits, _first=-first, _last=last, _ports=ceiling,
-            **{"ports in use": ceiling if most > _FAR * ceiling else ceil(1.2 * most) or 1},
-        )  # fmt: skip
+    def __init__(self, runs: Sequence[Occupancy], panels: Panels[Occupancy]) -> None:
+        self.run, *self.beside = runs
+        self.now, self.panels, self.colours = self.run.at, panels, panels.colours
         # Cells keep their places as long as there is one for each port.
-        self.first, self.last = round(-self.limits["_first"]), round(self.limits["_last"])
-        if len(now.cells) <= MOST_CELLS < self.last - self.first + 1 or len(now.cells) > MOST_CELLS:
-            self.first, self.last = first, last
-        self.panels = Panels(colours, self.limits, log=bool(self.limits["_log"]))
-        self.panels.keep(now.trace, [each for each, _ in reversed(pairs)], self._facts_of(at))
-        self.data: list[dict[str, Any]] = []
-
-    def _facts_of(self, at: int | None) -> Callable[[Trace], list[Fact]]:
-        return lambda trace: _facts(self.now if trace is self.now.trace else local_ports(trace))
+        self.first, self.last = round(-panels.limits["_first"]), round(panels.limits["_last"])
+        cells = self.now.cells
+        if len(cells) <= MOST_CELLS < self.last - self.first + 1 or len(cells) > MOST_CELLS:
+            self.first, self.last = cells[0].port, cells[-1].port
 
     def picture(self) -> Picture:
         """From the top down: the call, the cells, kept runs, the ports in use over time."""
@@ -188,14 +180,18 @@ class _Map:
         }  # fmt: skip
         if any(map(_by_bind, self.now.cells)):
             marks[f"{BY_BIND} taken by bind(): every connect() passes it over"] = None
-        together = len(self.now.cells) > MOST_CELLS
-        marks["✗ the call may take none of them" if together else "✓ the call may take it"] = None
-        self.data += panels.legend(marks)
+        as_one = len(self.now.cells) > MOST_CELLS
+        marks["✗ the call may take none of them" if as_one else "✓ the call may take it"] = None
+        panels.legend(marks)
         cells = self._cells()
-        self._kept_bars()
+        # What a kept run's last call found.
+        found = ((sign, run.at) for (_, sign), run in zip(KEPT, self.beside, strict=False))
+        said = [f"{sign} {_states(local)}; {_call_words(local)[1]}" for sign, local in found]
+        if said:
+            panels.lines([escape(text, False) for text in said], self.colours.soft)
         self._over_time()
         drawn = panels.picture(
-            self.data, revision="ports", about="time since the first segment", left=84,
+            revision="ports", about="time since the first segment", left=84,
             sentence=_words(self.now), table=_table(self.now),
         )  # fmt: skip
         drawn.layout["xaxis2"] = look.axis(range=[-2, _WIDE + 2], fixedrange=True, anchor=cells)
@@ -227,9 +223,8 @@ class _Map:
         thin = {"color": self.colours.soft, "width": 1}
         own = {"xaxis": "x2", "yaxis": axis}
         for state, style in STYLES.items():
-            drawn = fills[state].trace(f"state: {state}", line={"width": 0})
-            self.data.append(drawn | self.panels.fill(style.mark) | own)
-        self.data += [
+            self.panels.area(f"state: {state}", fills[state], style.mark, axis, xaxis="x2", line={"width": 0})
+        self.panels.data += [
             frames.trace("may not be taken", line=thin) | own,
             may_frames.trace("may be taken", line={"color": self.colours.states["open"], "width": 3.5}) | own,
             outside.trace("not in the range", line=thin | {"dash": "dot"}) | own,
@@ -238,74 +233,29 @@ class _Map:
         ]
         return axis
 
-    def _kept_bars(self) -> None:
-        """A bar for each kept run when its last call wanted a port: as wide as it has ports, in grey."""
-        if not self.beside:
-            return
-        count, signs = len(self.beside), [f"{sign} kept" for _, sign in KEPT]
-        axis = self.panels.panel(
-            26 * count, above=8, range=[count, 0], showgrid=False, anchor="x2",
-            tickvals=[n + 0.5 for n in range(count)], ticktext=signs[:count],
-        )  # fmt: skip
-        fills, words = {state: Line() for state in STYLES}, Text()
-        unit = _WIDE / self.limits["_ports"]
-        for n, local in enumerate(self.beside):
-            x = 0.0
-            for state, held in sorted(_in_order(_groups(local.cells)), key=lambda each: each[0] == "FREE"):
-                fills[state].add(rectangle(x, n + 0.1, x + held * unit, n + 0.9))
-                x += held * unit
-            said = f" {_states(local)}; {_call_words(local)[1]}"
-            words.add(0, n + 0.5, escape(said, False), "middle right", self.colours.soft)
-        own = {"xaxis": "x2", "yaxis": axis}
-        for state, style in STYLES.items():
-            grey = filled(self.colours.soft, 0.2 if state != "FREE" else 0, style.mark.pattern, ground=0.06)
-            line = {"color": self.colours.soft, "width": 1.2, "dash": "dash"}
-            self.data.append(fills[state].trace(f"kept state: {state}", line=line, **grey) | own)
-        self.data.append(words.trace("kept ports", self.colours) | own)
-
     def _over_time(self) -> None:
         """Ports in use by state, up to the number that there are; TIME_WAIT to its end after the run."""
-        now, panels, top = self.used[0], self.panels, self.limits["ports in use"]
-        heading = "<b>ports in use</b> over time"
-        if now.over_s > now.end_s:
+        run, panels, unit, head = self.run, self.panels, "ports in use", 1.16
+        is_over = run.over_s > run.end_s
+        heading = f"<b>{unit}</b> over time"
+        if is_over:
             heading += "; right of the dotted line the run is over, and TIME_WAIT runs on"
-        ticks = [now.ports] if now.ports <= top else [top]
-        axis = panels.panel(
-            _OVER_TIME, heading, range=[0, 1.16 * top], tickvals=[0, *ticks],
-            ticktext=["0", *(plural(round(each), "port") for each in ticks)],
-        )  # fmt: skip
-        curves = {STYLES[state].word: curve for state, curve in now.curves.items()}
+        axis = panels.amounts(_OVER_TIME, unit, "ports", heading, head=head, ceiling=attrgetter("ceiling"))
         marks = {style.word: style.mark for style in STYLES.values()}
-        self.data += panels.stack(curves, marks, now.over_s, axis, "ports")
-        ceiling, moments = Line(), Line()
-        if now.ports <= top:
-            ceiling.add([(0, now.ports), (panels.end, now.ports)], f"{now.ports:,} ports: there are no more")
-        else:
-            text = f"the ceiling, {now.ports:,} ports, is far above"
-            panels.text(axis, 0, 1.16 * top, text, "bottom right", self.colours.soft)
-        dashed = {"color": self.colours.ink, "width": 2, "dash": "dash"}
-        self.data.append(ceiling.trace("ceiling", line=dashed, yaxis=axis))
-        for n, used in enumerate(self.used[1:]):
-            self.data.append(panels.kept(n, "ports in use", used.total, used.over_s, axis))
-            if used.ports != now.ports and used.ports <= 1.16 * top:
-                limit = [(0.0, float(used.ports))]
-                self.data.append(panels.kept(n, "ceiling", limit, self.limits["s"], axis))
-        seconds = self.now.trace.seconds
-        moments.add([(x := panels.x(seconds(self.now.now)), 0), (x, 1.16 * top)], "the cells above")
-        if now.over_s > now.end_s:
-            moments.add([(x := panels.x(now.end_s), 0), (x, 1.16 * top)], "the run ends")
-        dots = {"color": self.colours.cursor, "width": 1.6, "dash": "dot"}
-        self.data.append(moments.trace("moments", line=dots, yaxis=axis))
-        failed = [a for a in attempts(self.now.trace, self.now.host) if a.result.startswith("E")]
-        self.data.append(
-            {
-                "type": "scatter", "mode": "markers", "name": "refused", "yaxis": axis,
-                "x": [panels.x(seconds(each.began)) for each in failed],
-                "y": [1.08 * min(now.ports, top)] * len(failed),
-                "hovertext": [f"{each.call}: {each.result}" for each in failed], "hoverinfo": "text",
-                "marker": {"symbol": "x", "size": 11, "color": self.colours.error},
-            }
+        panels.stack(
+            axis, "ports", marks,
+            lambda each: {STYLES[state].word: curve for state, curve in each.curves.items()},
         )  # fmt: skip
+        panels.beside(unit, axis, attrgetter("total"))
+        seconds = self.now.trace.seconds
+        moments = [(seconds(self.now.now), "the cells above"), (run.end_s, "the run ends")]
+        panels.moments(axis, moments[: 1 + is_over])
+        refused, y = Line(), 1.08 * min(run.ceiling, panels.limits[unit])
+        for each in attempts(self.now.trace, self.now.host):
+            if each.result.startswith("E"):
+                refused.add([(panels.x(seconds(each.began)), y)], f"{each.call}: {each.result}")
+        cross = {"symbol": "x", "size": 11, "color": self.colours.error}
+        panels.data.append(refused.trace("refused", mode="markers", marker=cross, yaxis=axis))
 
 
 def _words(local: LocalPorts) -> str:

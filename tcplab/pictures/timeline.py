@@ -69,7 +69,7 @@ _ANSWERS = 20
 #: So late a real machine may show what has happened, seconds.
 _LATE_S = 0.02
 #: Both ends have agreed that there is a connection: one of them alone is worth a word.
-_SYNCHRONISED = frozenset({"ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2", "CLOSE_WAIT", "CLOSING", "LAST_ACK"})
+SYNCHRONISED = frozenset({"ESTABLISHED", "FIN_WAIT_1", "FIN_WAIT_2", "CLOSE_WAIT", "CLOSING", "LAST_ACK"})
 _ABSENT = frozenset({"CLOSED", "SYN_RECV", "SYN_RECEIVED"})
 #: Breaks that cut a host off, and those that also end its program; the program's words, the socket's.
 _CUT = {"unplugged": ("cannot be reached", "unplugged"), "moved": ("cannot be reached", "unreachable")}
@@ -667,7 +667,7 @@ def _window_closed(span: Span, _: str) -> Look | None:
 
 
 def _one_side(span: Span, words: str) -> Look | None:
-    if span.state not in _SYNCHRONISED or span.kind == "closed":
+    if span.state not in SYNCHRONISED or span.kind == "closed":
         return None
     return "one_side", (f"{span.state.replace('_', '-')}: {words}", words.partition(" ")[2])
 

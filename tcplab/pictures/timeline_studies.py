@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from tcplab.core.text import SECOND
+from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Trace
 from tcplab.pictures.lanes import BreakMark, Lane, Level, Span, counted, steps
 from tcplab.studies.failover import PARTS
@@ -54,17 +54,22 @@ def study_lanes(trace: Trace) -> Iterator[Lane]:
     if "outages_s" in series:
         yield Lane("client/connect", _HOST, "connect()", "program", tuple(_outages(series["outages_s"], end)))
     if "budget" in series:
-        yield from _parts(series["budget"], trace.parameters["fails_at_s"])
+        yield from _parts(series["budget"], trace.parameters["fails_at_s"], trace.outcome["longest_part"])
     if "connections" in series:
         yield from _connections(series["connections"], end)
-    edges = [*series["t_s"], end]
     for key, amount in _AMOUNTS.items():
         if any(values := series.get(key, ())):
-            widths = [b - a for a, b in pairwise(edges)] if amount.unit == _RATE else [1] * len(values)
-            counts = [value / width for value, width in zip(values, widths, strict=True) if width]
+            points = a_second(trace, key) if amount.unit == _RATE else zip(series["t_s"], values, strict=True)
             limit = trace.outcome[amount.limit] if amount.limit else 0
-            level = Level(steps(zip(edges, counts, strict=False)), limit, amount.unit, amount.colour)
+            level = Level(steps(points), limit, amount.unit, amount.colour)
             yield Lane(f"client/{key}", _HOST, amount.name, "area", level=level)
+
+
+def a_second(trace: Trace, name: str) -> list[tuple[float, float]]:
+    """How many a second of what this series counts: (seconds, from then on)."""
+    edges = pairwise([*trace.series["t_s"], trace.end / SECOND])
+    counts = zip(edges, trace.series[name], strict=True)
+    return [(since, round(n / (until - since), 3)) for (since, until), n in counts if until > since]
 
 
 def study_breaks(trace: Trace) -> Iterator[BreakMark]:
@@ -88,11 +93,14 @@ def _outages(outages: Sequence[Sequence[float]], end_s: float) -> Iterator[Span]
         at = until
 
 
-def _parts(budget: Sequence[tuple[str, float, float]], fails_at_s: float) -> Iterator[Lane]:
+def _parts(
+    budget: Sequence[tuple[str, float, float]], fails_at_s: float, longest: str | None
+) -> Iterator[Lane]:
     """A lane for each part of an outage, which begins where the one before it ends."""
     for part, since, until in budget:
-        kind = _PARTS.get(part, "unaware")
-        span = Span(fails_at_s + since, fails_at_s + until, kind, (PARTS[part], part))
+        kind, length = _PARTS.get(part, "unaware"), in_words(until - since)
+        words = f"{length}, the longest part" if part == longest else length
+        span = Span(fails_at_s + since, fails_at_s + until, kind, (f"{words}: {PARTS[part]}", words, length))
         yield Lane(f"client/{part}", _HOST, part, "program", (span,))
 
 

@@ -1,9 +1,9 @@
 """The receive window, drawn in two ways: as a number line on which a RST falls, and over time.
 
 `draw_window` draws the first where a receiver had to judge a RST (a forged one, or one that was not
-obeyed), else the second: how a slow reader closes the window, what waits on both sides meanwhile, and how
-the sender keeps probing. The zones of the number line come from the receiver's rule,
-`model.rules.reset_verdict`; its edges from what the receiver last sent and what had reached it.
+obeyed), else the second: how a slow reader closes the window. The zones of the number line come from the
+receiver's rule, `model.rules.reset_verdict`; its edges from what the receiver last sent and what had reached
+it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
-from typing import Any, NamedTuple
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from tcplab.core.releases import Release, known_release
 from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
 from tcplab.core.table import html_table
-from tcplab.core.text import SECOND, duration, plural
+from tcplab.core.text import in_words, plural
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import WINDOW_PROBE
 from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
-from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, compared, grown, kept_words
+from tcplab.pictures.lanes import Steps, steps
+from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, compared, grown, kept_words, side_by_side
 from tcplab.pictures.text import hover_texts, words
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
-from tcplab.pictures.timeline_look import axis_end
 
 #: A zone of the number line and the line of a RST, by verdict.
 VERDICTS = {
@@ -43,8 +44,8 @@ _NARROW = 720
 _BEFORE, _AFTER = "before RCV.NXT", "after RCV.NXT"
 #: Bytes that the number line shows on both sides at least: one more than reaches to the middle of a zone.
 _AROUND = 16
-#: A closed window narrower than this part of the picture has no text.
-_WORTH_A_WORD = 0.09
+#: The table of the window over time has at most so many rows.
+_MOST_ROWS = 40
 
 
 def draw_window(
@@ -55,10 +56,9 @@ def draw_window(
     `kept`: up to three runs drawn in grey beside it, the newest last. `limits`: the ends of the axes as the
     picture before had them.
     """
-    fallen = judged_reset(trace)
-    if fallen is None:
-        return _draw_over_time(trace, kept, limits, look.theme(dark))
-    return _draw_reset(trace, fallen, kept, limits, look.theme(dark))
+    if runs := side_by_side(trace, kept, judged_reset):
+        return _draw_reset(runs, limits, look.theme(dark))
+    return _draw_over_time(trace, kept, limits, dark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +99,12 @@ class Fallen:
         )
 
 
-def _was_judged(packet: Packet) -> bool:
-    return packet.kind == "forged" or packet.verdict in ("challenged", "ignored")
-
-
 def judged_reset(trace: Trace) -> Fallen | None:
-    """The RST that the number line is for; None where nothing had to be judged."""
-    fallen = fallen_reset(trace)
-    return fallen if fallen and _was_judged(trace.packets[fallen.index]) else None
-
-
-def fallen_reset(trace: Trace) -> Fallen | None:
-    """The RST to draw: the first that was forged or not obeyed, else the first that met a window."""
-    arrived = [i for i, p in enumerate(trace.packets) if p.segment.flags & RST and p.arrives is not None]
-    for i in sorted(arrived, key=lambda i: not _was_judged(trace.packets[i])):
-        if fallen := _fallen(trace, i):
+    """The first RST that was forged or not obeyed; None where nothing had to be judged."""
+    for i, packet in enumerate(trace.packets):
+        judged = packet.kind == "forged" or packet.verdict in ("challenged", "ignored")
+        arrived = packet.segment.flags & RST and packet.arrives is not None
+        if judged and arrived and (fallen := _fallen(trace, i)):
             return fallen
     return None
 
@@ -202,11 +193,9 @@ def _reset_facts(fallen: Fallen) -> list[Fact]:
     ]
 
 
-def _draw_reset(
-    trace: Trace, fallen: Fallen, kept: Sequence[Trace], limits: Limits | None, colours: look.Theme
-) -> Picture:
-    beside = [(each, other) for each in reversed(kept) if (other := judged_reset(each))]
-    shown = [fallen, *(other for _, other in beside)]
+def _draw_reset(runs: Sequence[tuple[Trace, Fallen]], limits: Limits | None, colours: look.Theme) -> Picture:
+    (trace, fallen), *beside = runs
+    shown = [each for _, each in runs]
     lowest = min(min(each.offset, *each.edges) for each in shown)
     highest = max(max(each.offset, *each.edges) for each in shown)
     limits = grown(limits, **{f"bytes {_BEFORE}": _AROUND - lowest, f"bytes {_AFTER}": _AROUND + highest})
@@ -352,238 +341,89 @@ def _position(offset: int) -> str:
     return f"RCV.NXT {'+' if offset > 0 else '−'} {abs(offset):,}"
 
 
-class Closed(NamedTuple):
-    """From when to when the sender's view of the window was zero, nanoseconds."""
-
-    began: int
-    ended: int
+# -- over time -------------------------------------------------------------------------------
 
 
-def receiver_of(trace: Trace) -> str:
-    """The host that was sent the most payload, whose window is drawn; empty without payload."""
+class Advertised(NamedTuple):
+    """The window of the host that gets most of the payload; times are seconds since the first segment."""
+
+    #: Empty where nobody gets any.
+    receiver: str
+    #: Bytes, as its peer knew them.
+    window: Steps
+    #: From when to when it was zero.
+    closed: tuple[tuple[float, float], ...]
+    probes: int
+    end_s: float
+
+    @property
+    def closed_s(self) -> float:
+        """For how long it was zero in all."""
+        return sum(ended - began for began, ended in self.closed)
+
+
+def advertised(trace: Trace) -> Advertised:
+    """What the window over time shows: it changes when the news of it arrives."""
     got: Counter[str] = Counter()
     for packet in trace.packets:
         if packet.segment.length:
             got[packet.receiver] += packet.segment.length
-    return max(got, key=got.__getitem__, default="")
-
-
-def advertised(trace: Trace, receiver: str) -> list[tuple[int, int]]:
-    """(instant, bytes): the changes of the window of `receiver` as they reached its peer."""
-    steps: list[tuple[int, int]] = []
-    arrived = (p for p in trace.packets if p.sender == receiver and p.arrives is not None)
-    for packet in sorted(arrived, key=lambda p: p.arrives or 0):
-        segment = packet.segment
-        is_window = segment.flags & (ACK | SYN | RST) == ACK
-        if is_window and (not steps or steps[-1][1] != segment.window):
-            steps.append((packet.arrives or packet.t, segment.window))
-    return steps
-
-
-def closed_intervals(steps: list[tuple[int, int]], end: int) -> list[Closed]:
-    """Where the window was zero, until it opened or the trace ended."""
-    following = pairwise([*steps, (end, 0)])
-    return [Closed(t, ended) for (t, size), (ended, _) in following if size == 0 and ended > t]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """The direction with most of the data: what its receiver advertised, and what waited at both ends.
-
-    Curves are (nanoseconds since the first segment, bytes from then on).
-    """
-
-    receiver: str
-    #: As it reached the sender.
-    window: list[tuple[int, int]]
-    #: Received and not read; sent and not acknowledged. Empty where the trace has no such samples.
-    recv_q: list[tuple[int, int]]
-    send_q: list[tuple[int, int]]
-    #: Where the window was closed.
-    closed: list[Closed]
-    probes: int
-    end: int
-
-
-def transfer_of(trace: Trace) -> Transfer:
-    """What the window over time shows."""
-    receiver = receiver_of(trace)
-    steps = advertised(trace, receiver)
-    end = _end(trace, receiver, steps)
-    queues: dict[bool, dict[int, int]] = {True: {}, False: {}}
-    for sample in trace.sockets:
-        if sample.state != "LISTEN" and trace.start <= sample.t <= end:
-            here = sample.host == receiver
-            queues[here][sample.t - trace.start] = sample.recv_q if here else sample.send_q
-    return Transfer(
-        receiver=receiver,
-        window=[(t - trace.start, size) for t, size in steps],
-        recv_q=[*queues[True].items()],
-        send_q=[*queues[False].items()],
-        closed=[
-            Closed(began - trace.start, ended - trace.start) for began, ended in closed_intervals(steps, end)
-        ],
-        probes=sum(p.kind == WINDOW_PROBE and p.receiver == receiver for p in trace.packets),
-        end=end - trace.start,
+    receiver = max(got, key=got.__getitem__, default="")
+    news = [
+        (trace.seconds(packet.arrives), packet.segment.window)
+        for packet in trace.packets
+        if packet.sender == receiver
+        and packet.arrives is not None
+        and packet.segment.flags & (ACK | SYN | RST) == ACK
+    ]
+    window, end = steps(sorted(news, key=itemgetter(0))), trace.seconds(trace.end)
+    spans = pairwise([*window, (end, 0.0)])
+    return Advertised(
+        receiver,
+        window,
+        tuple((t, ended) for (t, size), (ended, _) in spans if not size and ended > t),
+        sum(packet.kind == WINDOW_PROBE and packet.receiver == receiver for packet in trace.packets),
+        end,
     )
 
 
-def _transfer_facts(transfer: Transfer) -> list[Fact]:
-    whole = sum(closed.ended - closed.began for closed in transfer.closed)
+def _facts(now: Advertised) -> list[Fact]:
     return [
-        Fact("window closed for {}", duration(whole)),
-        Fact("window probes: {}", str(transfer.probes)),
-        Fact("window at most {} bytes", f"{_most(transfer.window):,}"),
-        Fact("watched for {}", duration(transfer.end)),
+        Fact("window closed for {}", in_words(now.closed_s)),
+        Fact("window probes: {}", str(now.probes)),
+        Fact("window at most {} bytes", f"{_most(now):,}"),
+        Fact("watched for {}", in_words(now.end_s)),
     ]
 
 
-def _most(curve: list[tuple[int, int]]) -> int:
-    return max((size for _, size in curve), default=0)
+def _most(now: Advertised) -> float:
+    return max((size for _, size in now.window), default=0)
 
 
-def _in_seconds(curve: list[tuple[int, int]]) -> list[tuple[float, float]]:
-    return [(t / SECOND, size) for t, size in curve]
-
-
-class _Curve(NamedTuple):
-    """One curve of the window over time, and how its area looks."""
-
-    #: Of `Transfer`.
-    field: str
-    px: float
-    mark: MarkStyle
-
-
-_CURVES = {
-    "window": _Curve("window", 170, MarkStyle("probe")),
-    "Recv-Q": _Curve("recv_q", 64, MarkStyle("open", "/")),
-    "Send-Q": _Curve("send_q", 64, MarkStyle("closing second", ".")),
-}
-
-
-def _draw_over_time(
-    trace: Trace, kept: Sequence[Trace], limits: Limits | None, colours: look.Theme
-) -> Picture:
-    """The window that the receiver of most of the data advertised, as its peer knew it, and both queues.
-
-    A closed window is hatched; recv() calls and window probes are marks above (a cross where lost).
-    """
-    now, beside = transfer_of(trace), [transfer_of(each) for each in reversed(kept)]
-    every = (now, *beside)
-    most = {
-        f"bytes of {name}": max(_most(getattr(each, curve.field)) for each in every)
-        for name, curve in _CURVES.items()
-    }
-    limits = grown(limits, s=axis_end(max(each.end for each in every) / SECOND), **most)
-    panels = Panels(colours, limits)
-    panels.keep(trace, kept, lambda each: _transfer_facts(transfer_of(each)))
-    receiver = escape(now.receiver, False)
-    sender = escape(next((host for host in trace.hosts if host != now.receiver), ""), False)
-    whole = sum(closed.ended - closed.began for closed in now.closed)
-    closed = f"closed for {duration(whole)} in all" if now.closed else "never closed"
+def _draw_over_time(trace: Trace, kept: Sequence[Trace], limits: Limits | None, dark: bool) -> Picture:
+    """The window that the receiver of most of the data advertised, hatched where it was closed."""
+    runs = side_by_side(trace, kept, advertised)
+    panels = Panels(runs, lambda run: {"s": run.end_s, "bytes": _most(run)}, _facts, limits, dark=dark)
+    now = runs[0][1]
+    closed = f"closed for {in_words(now.closed_s)} in all" if now.closed else "never closed"
+    heading = f"<b>window</b> that {escape(now.receiver, False)} advertises, {closed}"
     sentence = f"The window of {now.receiver} is {closed}; {plural(now.probes, 'window probe')}."
-    headings = {
-        "window": f"<b>window</b> that {receiver} advertises, {closed}",
-        "Recv-Q": f"<b>Recv-Q</b> of {receiver}: received, not read",
-        "Send-Q": f"<b>Send-Q</b> of {sender}: sent, not acknowledged",
-    }
     if not now.window:
-        headings["window"] = sentence = "No window was advertised in this trace."
-    rows = ["window probes", f"{receiver} reads".lstrip()]
-    axis = panels.panel(40, above=4, range=[-0.6, 1.6], showgrid=False, tickvals=[0, 1], ticktext=rows)
-    data = [_probes(trace, now, panels, axis), _reads(trace, now, panels, axis)]
-    for name, (field, px, mark) in _CURVES.items():
-        points, top = _in_seconds(getattr(now, field)), limits[f"bytes of {name}"]
-        if not top and name != "window":
-            continue
-        axis = panels.panel(
-            px, headings[name], range=[0, top or 1], tickvals=[0, top], ticktext=["0", f"{top:,.0f} bytes"]
-        )
-        if name == "window":
-            data.append(_hatched(now, panels, axis, top))
-        end, colour = now.end / SECOND, colours.of(mark)
-        area = filled(colour, 0.3, mark.pattern, ground=0.1) | {"fill": "tozeroy"}
-        data.append(panels.steps(name, points, end, axis, "bytes", line={"color": colour}, **area))
-        for n, each in enumerate(beside):
-            data.append(panels.kept(n, name, _in_seconds(getattr(each, field)), each.end / SECOND, axis))
-    table = _transfer_table(now)
-    about = "time since the first segment"
-    return panels.picture(data, revision="window", about=about, left=130, sentence=sentence, table=table)
+        heading = sentence = "No window was advertised in this trace."
+    axis = panels.amounts(170, "bytes", "bytes", heading, head=1)
+    area = filled(panels.colours.zones["ignored"], 0, "/", size=9, solidity=0.18)
+    panels.stretches("closed", axis, now.closed, panels.limits["bytes"], MarkStyle("ignored"), **area)
+    fill = panels.fill(MarkStyle("probe")) | {"fill": "tozeroy"}
+    panels.curve("window", axis, attrgetter("window"), "bytes", **fill)
+    about, table = "time since the first segment", _window_table(now)
+    return panels.picture(revision="window", about=about, left=130, sentence=sentence, table=table)
 
 
-#: The table of the window over time has at most so many rows.
-_MOST_ROWS = 40
-
-
-def _transfer_table(now: Transfer) -> str:
+def _window_table(now: Advertised) -> str:
     """When the window opened and closed."""
-    rows = [(duration(t), f"{size:,}", "closed" if not size else "") for t, size in now.window[:_MOST_ROWS]]
+    rows = [(in_words(t), f"{size:,}", "" if size else "closed") for t, size in now.window[:_MOST_ROWS]]
     left_out = len(now.window) - len(rows)
     caption = f"the window of {now.receiver} as its peer knew it" + (
         f"; {plural(left_out, 'later change')} left out" if left_out else ""
     )
     return html_table(("from", "bytes", ""), rows, caption=caption, row_headings=True, numeric=(1,))
-
-
-def _hatched(now: Transfer, panels: Panels, axis: str, top: float) -> dict[str, Any]:
-    """Where the window was closed."""
-    hatch, colours = Line(), panels.colours
-    for closed in now.closed:
-        x0, x1 = panels.x(closed.began / SECOND), panels.x(closed.ended / SECOND)
-        hatch.add(rectangle(x0, 0, x1, top))
-        if x1 - x0 >= _WORTH_A_WORD * panels.end:
-            text = f"<b>closed</b><br>{duration(closed.ended - closed.began)}"
-            panels.text(axis, (x0 + x1) / 2, top / 2, text, "middle center")
-    area = filled(colours.zones["ignored"], 0, "/", size=9, solidity=0.18) | {"fillcolor": colours.paper}
-    return hatch.trace("window closed", line={"width": 0, "color": colours.soft}, yaxis=axis, **area)
-
-
-def _end(trace: Trace, receiver: str, steps: list[tuple[int, int]]) -> int:
-    """Where the curves end: with the run, or with the sender's socket if that is gone earlier."""
-    last = max((p.t for p in trace.packets if p.sender != receiver), default=trace.start)
-    last = max(last, steps[-1][0] if steps else last)
-    gone = [s.t for s in trace.sockets if s.host != receiver and s.state == "CLOSED" and s.t >= last]
-    return max(min(gone, default=trace.end), last)
-
-
-def _probes(trace: Trace, now: Transfer, panels: Panels, axis: str) -> dict[str, Any]:
-    marks = [
-        (
-            panels.x(trace.seconds(p.t)), "x-thin" if p.arrives is None else "triangle-up",
-            f"window probe{', lost' if p.arrives is None else ''}<br>at {duration(p.t - trace.start)}", i,
-        )
-        for i, p in enumerate(trace.packets)
-        if p.kind == WINDOW_PROBE and p.receiver == now.receiver
-    ]  # fmt: skip
-    return _markers("window probes", marks, 0, axis, panels.colours.probe)
-
-
-def _reads(trace: Trace, now: Transfer, panels: Panels, axis: str) -> dict[str, Any]:
-    text = "<b>recv() → {} bytes</b><br>at {}"
-    marks = [
-        (
-            panels.x(trace.seconds(call.t)),
-            "line-ns",
-            text.format(call.result, duration(call.t - trace.start)),
-            i,
-        )
-        for i, call in enumerate(trace.calls)
-        if call.host == now.receiver and call.call.startswith("recv") and call.result.isdigit()
-    ]
-    return _markers("reads", marks, 1, axis, panels.colours.ink)
-
-
-def _markers(
-    name: str, marks: list[tuple[float, str, str, int]], y: float, axis: str, colour: str
-) -> dict[str, Any]:
-    return {
-        "type": "scatter", "name": name, "mode": "markers", "yaxis": axis,
-        "x": [x for x, *_ in marks], "y": [y] * len(marks),
-        "hovertext": [hover for _, _, hover, _ in marks], "hoverinfo": "text",
-        "customdata": [i for *_, i in marks],
-        "marker": {
-            "symbol": [symbol for _, symbol, *_ in marks], "size": 10, "color": colour,
-            "line": {"width": 1.6, "color": colour},
-        },
-    }  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from recordings.captures import LATE, STORED
 from tcplab import AcceptQueue, read_capture, recording, run
 from tcplab.lesson import ask
-from tcplab.pictures.queues import counted, views
+from tcplab.pictures.queues import listening
 
 RECORDED = ("accept_queue", "ghosts_forty_nodes", "ghosts_half_open")
 
@@ -30,13 +30,14 @@ def test_model_and_recording_agree_in_outcome_and_counters(name):
 
 @pytest.mark.parametrize("name", RECORDED[1:])
 def test_the_capture_has_every_connection_of_the_run(name):
-    assert len(read_capture(STORED / f"{name}.pcap").connections) == len(views(recording(name)))
+    assert len(read_capture(STORED / f"{name}.pcap").connections) == listening(recording(name)).clients
 
 
 def test_eight_succeed_and_the_server_has_three():
     assert ask("ghost_connections", "eight_at_once").right.startswith("connect() succeeds for all eight")
     for trace in (run(AcceptQueue()), recording("accept_queue")):
-        assert counted(views(trace), trace.end - 1) == (8, 3, 5)
+        now = listening(trace)
+        assert (now.connected[-1][1], now.has[-1][1], now.ghosts) == (8, 3, 5)
 
 
 def test_connect_returns_with_its_own_next_syn():

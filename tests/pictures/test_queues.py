@@ -9,28 +9,22 @@ from hypothesis import strategies as st
 
 from pictures.drawn import named
 from tcplab.bench import run
-from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
 from tcplab.experiments import AcceptQueue
+from tcplab.pictures.lanes import together
 from tcplab.pictures.queues import (
     ACCEPTED,
-    CONNECTED,
-    CONNECTING,
     GHOST,
-    GHOSTS,
     HALF_GHOST,
-    HALF_OPEN,
     HANDSHAKE,
     IN_QUEUE,
     MARKS,
     NO_LISTENER,
-    counted,
+    connections,
     draw_queues,
     listening,
-    queue_lengths,
-    views,
+    stages,
 )
-from tcplab.pictures.queues import View as S
 
 NODES = {"backlog": 128, "connects": 320, "accept_after_s": 2}
 
@@ -46,60 +40,64 @@ def said(picture):
 # -- what is read ------------------------------------------------------------------------------------
 
 
+def rows_of(trace):
+    """The stages of every client's connection, without flights."""
+    listener = next(sample for sample in trace.sockets if sample.state == "LISTEN")
+    end = trace.seconds(trace.end)
+    return [stages(*pair, end, 0.011) for pair in connections(trace, listener)]
+
+
+def kinds(row):
+    return [span.kind for span in row]
+
+
 def test_a_ghost_is_connected_on_one_side_only():
-    rows = views(of())
-    assert [[s.what for s in each.at_client] for each in rows] == [[CONNECTING, CONNECTED]] * 8
-    assert [[s.what for s in each.at_server] for each in rows] == [[HALF_OPEN, IN_QUEUE]] * 3 + [[GHOST]] * 5
-    assert [each.at_server[-1].what in GHOSTS for each in rows] == [False] * 3 + [True] * 5
+    rows = rows_of(of(latency_ms=1))
+    assert [kinds(row) for row in rows] == [[HANDSHAKE, ACCEPTED]] * 3 + [[HANDSHAKE, GHOST]] * 5
 
 
 def test_a_half_open_ghost_is_forgotten_after_63_seconds():
-    rows = views(of(syncookies=False, connects_before=2, connects=3, speaks_first="server", watch_s=80))
-    (one, other) = [each for each in rows if each.was_ghost]
-    assert (
-        [s.what for s in one.at_server] == [s.what for s in other.at_server] == [HALF_OPEN, HALF_GHOST, GHOST]
-    )
-    assert one.at_server[-1].began / SECOND == pytest.approx(63.1, abs=0.01)
+    rows = rows_of(of(syncookies=False, connects_before=2, connects=3, speaks_first="server", watch_s=80))
+    (one, other) = [row for row in rows if GHOST in kinds(row)]
+    assert kinds(one) == kinds(other) == [HANDSHAKE, HALF_GHOST, GHOST]
+    assert one[-1].from_s == pytest.approx(63.1, abs=0.01)
 
 
 def test_a_ghost_that_became_real_is_none_at_last():
-    rows = views(of(accept_after_s=2))
-    assert [s.what for s in rows[-1].at_server] == [GHOST, ACCEPTED]
-    assert rows[-1].was_ghost and rows[-1].at_server[-1].what not in GHOSTS
-    assert [s.what for s in rows[0].at_server] == [HALF_OPEN, IN_QUEUE, ACCEPTED]
+    now = listening(of(accept_after_s=2))
+    assert (now.ever, now.ghosts, now.has[-1][1]) == (5, 0, 8)
+    assert max(n for _, n in now.connections[IN_QUEUE]) == 3 and now.connections[ACCEPTED][-1][1] == 8
 
 
 @pytest.mark.parametrize("latency_ms", [0, 1, 20, 500])
 def test_the_way_of_the_last_step_makes_no_ghost(latency_ms):
-    rows = views(of(connects=3, latency_ms=latency_ms))
-    assert not any(each.was_ghost for each in rows)
+    assert listening(of(connects=3, latency_ms=latency_ms)).ever == 0
 
 
 def test_both_sides_are_counted_over_time():
     def at(seconds):
-        return {stage: last_before(curve, seconds * SECOND) for stage, curve in now.connections.items()}
+        return {stage: last_before(curve, seconds) for stage, curve in now.connections.items()}
 
     now = listening(of(**NODES))
     assert at(1) == {ACCEPTED: 0, IN_QUEUE: 129, GHOST: 191, HALF_GHOST: 0, HANDSHAKE: 0}
     assert at(9) == {ACCEPTED: 320, IN_QUEUE: 0, GHOST: 0, HALF_GHOST: 0, HANDSHAKE: 0}
     assert at(0.01) == {ACCEPTED: 0, IN_QUEUE: 0, GHOST: 0, HALF_GHOST: 0, HANDSHAKE: 320}
-    assert [last_before(now.connected, t * SECOND) for t in (0.01, 1, 9)] == [0, 320, 320]
-    assert (now.connected[-1][1], now.at_end(ACCEPTED), now.ever) == (320, 320, 191)
+    assert [last_before(now.connected, t) for t in (0.01, 1, 9)] == [0, 320, 320]
+    assert (now.connected[-1][1], now.has[-1][1], now.clients, now.ever) == (320, 320, 320, 191)
 
 
 def last_before(curve, t):
     return [n for at, n in curve if at <= t][-1]
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5)), max_size=4)))
-def test_nothing_is_lost_or_counted_twice(kinds):
-    found = [S(what, i * SECOND, (i + 1) * SECOND) for row in kinds for what, i in row]
-    curves = counted(found, "abc")
-    assert len({len(curve) for curve in curves.values()}) == 1
-    for t in range(7):
-        for kind, curve in curves.items():
-            expected = sum(v.what == kind and v.began <= t * SECOND < v.ended for v in found)
-            assert ([0] + [n for at, n in curve if at <= t * SECOND])[-1] == expected
+@given(st.dictionaries(st.sampled_from("abc"), st.dictionaries(st.integers(0, 9), st.integers(0, 5))))
+def test_curves_together_are_each_of_them(points):
+    curves = {name: tuple(sorted(some.items())) for name, some in points.items()}
+    found = together(curves)
+    for i, (_, curve) in enumerate(curves.items()):
+        for t, values in found:
+            assert values[i] == [0, *(n for at, n in curve if at <= t)][-1]
+    assert [t for t, _ in found] == sorted({t for curve in curves.values() for t, _ in curve})
 
 
 @pytest.mark.parametrize(
@@ -108,16 +106,15 @@ def test_nothing_is_lost_or_counted_twice(kinds):
 def test_the_queues_and_their_limits(linux, half_open):
     trace = of(linux=linux or "6.18") if linux != "not known" else of()
     trace.linux = linux
-    found = queue_lengths(trace)
-    assert (found.accept_holds, found.half_open_holds) == (3, half_open)
-    assert max(n for _, n in found.accept) == 3
-    assert max(n for _, n in found.half_open) == min(half_open, 8)
-    assert found.half_open[-1][1] == (0 if half_open < 8 else 5)
+    accept, syn = listening(trace).queues.values()
+    assert (accept.holds, syn.holds) == (3, half_open)
+    assert (accept.most, syn.most) == (3, min(half_open, 8))
+    assert syn.length[-1][1] == (0 if half_open < 8 else 5)
 
 
 def test_a_connection_without_a_listener_in_the_trace():
     trace = Trace("somebody's capture", "capture")
-    assert views(trace) == [] and queue_lengths(trace) is None
+    assert listening(trace) is None
     drawn = draw_queues(trace, kept=[of()])
     assert said(drawn) == [NO_LISTENER] == [drawn.sentence]
 
@@ -131,9 +128,7 @@ def words_of(picture):
 
 def test_a_ghost_is_told_by_pattern_and_word():
     picture = draw_queues(of())
-    assert {"5 × ghost: nothing here", "3 × waits for accept()", "the clients speak ▾"} <= set(
-        words_of(picture)
-    )
+    assert {"5 × ghost: nothing here", "3 × waits for accept()"} <= set(words_of(picture))
     assert {"ListenOverflows: 35", "SyncookiesSent: 5", "accept queue, at most 3 of 3"} <= set(
         words_of(picture)
     )
@@ -179,7 +174,7 @@ def test_axes_grow_and_never_shrink():
     after = draw_queues(of(), limits=many.limits)
     assert after.limits == many.limits and few.limits["connections"] == 8
     ranges = [
-        [drawn.layout["yaxis3"]["range"], drawn.layout["xaxis"]["ticktext"]] for drawn in (few, many, after)
+        [drawn.layout["yaxis2"]["range"], drawn.layout["xaxis"]["ticktext"]] for drawn in (few, many, after)
     ]
     assert ranges[1] == ranges[2] and not any(a == b for a, b in zip(*ranges[:2], strict=True))
     assert draw_queues(of(**NODES, watch_s=40), limits=few.limits).limits == many.limits

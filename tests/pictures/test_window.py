@@ -21,11 +21,8 @@ from tcplab.pictures.window import (
     VERDICTS,
     NumberLine,
     advertised,
-    closed_intervals,
     draw_window,
-    fallen_reset,
-    receiver_of,
-    transfer_of,
+    judged_reset,
 )
 
 RstInWindow = EXPERIMENTS["rst_in_window"]
@@ -53,14 +50,14 @@ def words_of(picture):
     [(0, "accepted"), (1, "challenged"), (65536, "challenged"), (65537, "ignored"), (-1, "ignored")],
 )
 def test_the_window_is_read_from_the_segments(offset, verdict):
-    fallen = fallen_reset(reset_in_window(offset, ""))
+    fallen = judged_reset(reset_in_window(offset, ""))
     assert (fallen.offset, fallen.left_edge, fallen.right_edge) == (offset, 0, 65536)
     assert fallen.expected == 201
     assert fallen.verdict == fallen.verdict_at(offset) == verdict
 
 
 def test_the_traces_own_verdict_counts():
-    assert fallen_reset(reset_in_window(0, "challenged")).verdict == "challenged"
+    assert judged_reset(reset_in_window(0, "challenged")).verdict == "challenged"
 
 
 def test_the_left_edge_lags_while_an_ack_is_delayed():
@@ -70,7 +67,7 @@ def test_the_left_edge_lags_while_an_ack_is_delayed():
     story.say(t, "server", PSH | ACK, 201, 41, 1000)
     t += 2 * MS
     story.say(t, "server", RST, 201, window=0, kind="forged")
-    fallen = fallen_reset(story.finish())
+    fallen = judged_reset(story.finish())
     assert (fallen.expected, fallen.left_edge, fallen.offset) == (1201, -1000, -1000)
     assert fallen.right_edge == 64240 - 1000
     assert fallen.verdict == "challenged", "it lies in the window still"
@@ -83,14 +80,14 @@ def test_a_lost_segment_does_not_move_what_is_expected():
     story.say(t, "server", PSH | ACK, 201, 41, 100, fate="lost")
     story.say(t, "server", PSH | ACK, 301, 41, 100)
     story.say(t + 2 * MS, "server", RST, 201, window=0, kind="forged")
-    assert fallen_reset(story.finish()).expected == 201
+    assert judged_reset(story.finish()).expected == 201
 
 
 @pytest.mark.parametrize(("linux", "verdict"), [("6.18", "accepted"), ("3.10", "challenged")])
 def test_the_sack_edge_counts_since_it_does_in_linux(linux, verdict):
     trace = reset_in_window(5000, "", sack_edge=5000)
     trace.linux = linux
-    fallen = fallen_reset(trace)
+    fallen = judged_reset(trace)
     assert fallen.sack == ((4900, 5000),)
     assert fallen.verdict == verdict
 
@@ -100,8 +97,8 @@ def test_one_byte_early_counts_after_a_fin():
     t = story.exchange(story.open())
     t = story.say(t, "server", FIN | ACK, 201, 41)
     t = story.say(t, "client", ACK, 41, 202)
-    story.say(t, "server", RST, 201, window=0)
-    fallen = fallen_reset(story.finish())
+    story.say(t, "server", RST, 201, window=0, kind="forged")
+    fallen = judged_reset(story.finish())
     assert (fallen.offset, fallen.verdict) == (-1, "accepted")
 
 
@@ -112,7 +109,7 @@ def test_what_the_receiver_says_afterwards_is_another_window():
     story.say(t + MS, "client", ACK, 41, 201, window=99, kind="challenge_ack")
     story.say(t + 3 * MS, "server", PSH | ACK, 201, 41, 100)
     story.say(t + 5 * MS, "client", ACK, 41, 301, window=999)
-    fallen = fallen_reset(story.finish())
+    fallen = judged_reset(story.finish())
     assert (fallen.expected, fallen.right_edge) == (201, 64240)
 
 
@@ -122,7 +119,7 @@ def test_the_forged_reset_is_the_one_to_look_at():
     t = story.exchange(story.open())
     story.say(t, "client", RST, 41)
     story.say(t + SECOND, "server", RST, 501, window=0, kind="forged", verdict="challenged")
-    assert fallen_reset(story.finish()).index == 7
+    assert judged_reset(story.finish()).index == 7
 
 
 @pytest.mark.parametrize(
@@ -130,19 +127,19 @@ def test_the_forged_reset_is_the_one_to_look_at():
 )
 def test_picture_and_model_agree(offset):
     trace = run(RstInWindow(offset=offset))
-    fallen = fallen_reset(trace)
+    fallen = judged_reset(trace)
     assert fallen.offset == offset
     assert fallen.right_edge == trace.outcome["window"]
     assert fallen.verdict == fallen.verdict_at(offset) == trace.outcome["verdict"]
 
 
 def test_without_a_reset_there_is_none():
-    assert fallen_reset(healthy()) is None
-    assert fallen_reset(Trace("nothing", "model")) is None
+    assert judged_reset(healthy()) is None
+    assert judged_reset(Trace("nothing", "model")) is None
 
 
 def test_a_reset_that_answers_a_syn_meets_no_window():
-    assert fallen_reset(run(EXPERIMENTS["unanswered_connect"](fate="closed"))) is None
+    assert judged_reset(run(EXPERIMENTS["unanswered_connect"](fate="closed"))) is None
 
 
 # -- the number line -------------------------------------------------------------------------
@@ -159,7 +156,7 @@ def test_the_number_line_is_in_order(edges, offset, further):
 @pytest.mark.parametrize("offset", [-1, 0, 1, 30000, 65536, 65537])
 def test_neighbours_can_be_told_apart(offset):
     """Where the RST falls lies inside the zone of its verdict, and a good way from the zone's edge."""
-    fallen = fallen_reset(reset_in_window(offset, ""))
+    fallen = judged_reset(reset_in_window(offset, ""))
     picture = draw_window(reset_in_window(offset, ""))
     x = named(picture, "RST")["x"][0]
     ((_, x0, x1),) = [zone for zone in zones(picture) if zone[1] < x < zone[2]]
@@ -228,8 +225,8 @@ def test_no_words_of_the_number_line_touch(size, sack_edge):
 
 
 def test_the_window_is_that_of_whoever_gets_the_data():
-    assert receiver_of(slow_reader()) == "client"
-    assert receiver_of(Trace("nothing", "model")) == ""
+    assert advertised(slow_reader()).receiver == "client"
+    assert advertised(Trace("nothing", "model")).receiver == ""
 
 
 def test_steps_come_when_the_sender_learns_of_them():
@@ -239,69 +236,42 @@ def test_steps_come_when_the_sender_learns_of_them():
     story.say(t + MS, "client", ACK, 1, 101, window=500)
     story.say(t + 2 * MS, "client", ACK, 1, 101, window=0, fate="lost")
     story.say(t + 5 * MS, "client", ACK, 1, 101, window=900)
-    trace = story.finish()
-    steps = [(t - trace.start, size) for t, size in advertised(trace, "client")]
-    assert steps == [(3 * MS, 64240), (5 * MS, 500), (9 * MS, 900)]
+    assert advertised(story.finish()).window == ((0.003, 64240), (0.005, 500), (0.009, 900))
 
 
-def test_closed_intervals_end_where_the_window_opens():
-    trace = slow_reader(fills=2, stall=6)
-    stretches = closed_intervals(advertised(trace, "client"), trace.end)
-    # It opens when the sender has the update: one latency after the read, six seconds after it closed.
-    assert [(s.ended - s.began) / SECOND for s in stretches] == pytest.approx([6.001, 6.001])
+def test_a_window_is_closed_until_its_peer_knows_that_it_opens():
+    now = advertised(slow_reader(fills=2, stall=6))
+    # The peer has the update one latency after the read, six seconds after the window closed.
+    assert [ended - began for began, ended in now.closed] == pytest.approx([6.001, 6.001])
 
 
 def test_a_window_that_never_opens_is_closed_to_the_end():
-    assert [(s.began, s.ended) for s in closed_intervals([(0, 5), (7, 0)], 20)] == [(7, 20)]
-    assert closed_intervals([(0, 5), (7, 0)], 7) == []
+    story = Story()
+    t = story.open()
+    story.say(t, "server", PSH | ACK, 1, 1, 100)
+    story.say(t + MS, "client", ACK, 1, 101, window=0)
+    assert advertised(story.finish(t + 9 * MS)).closed == ((0.005, 0.012),)
+    assert advertised(story.finish(t + 2 * MS)).closed == ()
 
 
-def test_stalls_are_hatched_and_probes_marked():
-    trace = slow_reader(fills=2, stall=6)
-    picture = draw_window(trace)
-    hatch = named(picture, "window closed")
+def test_stalls_are_hatched_and_probes_counted():
+    picture = draw_window(slow_reader(fills=2, stall=6))
+    hatch = named(picture, "closed")
     assert hatch["fillpattern"]["shape"] == "/"
     assert hatch["x"].count(None) == 2
-    probes = named(picture, "window probes")
-    assert [trace.packets[i].kind for i in probes["customdata"]] == ["window_probe"] * 8
-    assert set(probes["marker"]["symbol"]) == {"triangle-up"}
-    assert named(picture, "reads")["customdata"]
-    assert "closed for 12 s in all" in " ".join(texts(picture, "captions y2"))
+    assert "closed for 12 s in all" in " ".join(texts(picture))
     assert picture.sentence == "The window of client is closed for 12 s in all; 8 window probes."
 
 
 def test_the_picture_agrees_with_the_outcome():
     for values in SlowReader.presets.values():
         trace = run(SlowReader(**values))
-        stretches = closed_intervals(advertised(trace, "client"), trace.end)
-        whole = sum(s.ended - s.began for s in stretches) / SECOND
-        assert whole == pytest.approx(trace.outcome["stalled_s"], abs=0.01)
-        probes = named(draw_window(trace), "window probes")
-        assert len(probes["x"]) == trace.outcome["window_probes"]
-
-
-def test_a_lost_probe_is_a_cross():
-    trace = run(SlowReader(peer="offline", retries2=5))
-    symbols = named(draw_window(trace), "window probes")["marker"]["symbol"]
-    assert "x-thin" in symbols
+        now = advertised(trace)
+        assert now.closed_s == pytest.approx(trace.outcome["stalled_s"], abs=0.01)
+        assert now.probes == trace.outcome["window_probes"]
 
 
 # -- one run beside another ------------------------------------------------------------------
-
-
-def test_both_queues_are_those_of_the_sockets():
-    trace = run(SlowReader())
-    transfer = transfer_of(trace)
-    for curve, host in ((transfer.recv_q, "client"), (transfer.send_q, "server")):
-        for t in (SECOND // 2, 7 * SECOND // 2, 22 * SECOND):
-            last = [size for at, size in curve if at <= t][-1]
-            (socket,) = [
-                s for s in trace.sockets_at(trace.start + t) if s.host == host and s.state != "LISTEN"
-            ]
-            assert last == (socket.recv_q if host == "client" else socket.send_q)
-    drawn = draw_window(trace)
-    assert max(named(drawn, "Recv-Q")["y"]) == drawn.limits["bytes of Recv-Q"] > 0
-    assert named(drawn, "Send-Q")["y"][-1] == 0, "all was acknowledged"
 
 
 def test_axes_grow_and_never_shrink():
@@ -309,7 +279,7 @@ def test_axes_grow_and_never_shrink():
     first = draw_window(small)
     second = draw_window(large, limits=first.limits)
     third = draw_window(small, limits=second.limits)
-    assert all(second.limits[unit] > first.limits[unit] for unit in ("s", "bytes of window"))
+    assert all(second.limits[unit] > first.limits[unit] for unit in ("s", "bytes"))
     assert third.limits == second.limits and third.layout["xaxis"]["range"] == second.layout["xaxis"]["range"]
     assert growth(second.limits, first.limits).startswith("axis: 2 min, was ")
     assert growth(third.limits, second.limits) == growth(first.limits, None) == ""
@@ -342,8 +312,8 @@ def test_a_kept_window_is_drawn_in_grey_beside_the_present_one():
 def test_kept_curves_are_dashed_and_named():
     now, kept = run(SlowReader(receive_buffer=32768)), [run(SlowReader(stops_reading_s=2)), run(SlowReader())]
     drawn = draw_window(now, kept=kept)
-    assert [named(drawn, f"kept {n}: Recv-Q")["line"]["dash"] for n in (1, 2)] == ["dash", "dot"]
-    assert named(drawn, "kept 1: Recv-Q")["y"] == named(draw_window(kept[1]), "Recv-Q")["y"]
+    assert [named(drawn, f"kept {n}: window")["line"]["dash"] for n in (1, 2)] == ["dash", "dot"]
+    assert named(drawn, "kept 1: window")["y"] == named(draw_window(kept[1]), "window")["y"]
     said = texts(drawn)
     assert "╌╌ kept: receive buffer 65536 bytes" in said
     assert "···· kept: receive buffer 65536 bytes, stops reading after 2 s" in said
@@ -380,14 +350,14 @@ def test_a_wrapped_window_is_no_other_window():
     shift = 2**32 - 300 - ISN["server"]
     story.say(t, "server", RST, 201 + 60000, window=0, kind="forged")
     trace = story.finish()
-    plain = fallen_reset(trace)
+    plain = judged_reset(trace)
     for packet in trace.packets:
         s = packet.segment
         changes = {"seq": seq_add(s.seq, shift)} if packet.sender == "server" else {}
         if packet.sender == "client" and s.flags & ACK:
             changes = {"ack": seq_add(s.ack, shift)}
         packet.segment = type(s)(**{f: getattr(s, f) for f in s.__slots__} | changes)
-    wrapped = fallen_reset(trace)
+    wrapped = judged_reset(trace)
     assert (wrapped.offset, wrapped.right_edge, wrapped.expected, wrapped.verdict) == (
         plain.offset,
         plain.right_edge,
