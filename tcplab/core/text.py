@@ -15,6 +15,8 @@ from html import escape
 from math import floor, inf, isnan, log10
 from typing import Any
 
+from tcplab.core.cells import close, reopen, shown
+
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
 DAY_S = 86_400
@@ -207,10 +209,18 @@ class Displayed:
         """The widget as static HTML, here its text; a subclass may have a `_repr_svg_` too."""
         return paragraph(repr(self))
 
+    def let_go(self) -> None:
+        """No cell shows it any more: close its widget. Shown again, it gets a new one, or opens again."""
+        if self._widget is not None:
+            close(self._widget)
+            self._widget = None
+
     def _repr_mimebundle_(self, **options: Any) -> Any:
         widget = self.widget()
-        shown: Any = super() if widget is self else widget
-        made = shown._repr_mimebundle_(**options) or {}
+        reopen(widget)
+        shown(self)
+        seen: Any = super() if widget is self else widget
+        made = seen._repr_mimebundle_(**options) or {}
         bundle, *metadata = made if isinstance(made, tuple) else (made,)
         bundle = {**bundle, "text/plain": repr(self), "text/html": self._repr_html_()}
         if draw := getattr(self, "_repr_svg_", None):

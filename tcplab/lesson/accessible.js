@@ -1,7 +1,6 @@
 // The page's side of Accessible: what ipywidgets leave out for keyboards and screen readers.
 
-/** The mark by which JupyterLab and Notebook leave keys alone that are pressed inside an element. */
-const OURS = "data-lm-suppress-shortcuts";
+const KEYS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Enter", " "]);
 
 function set(el, name, value) {
   if (el.getAttribute(name) !== value) el.setAttribute(name, value);
@@ -41,13 +40,11 @@ export default {
     const changes = new MutationObserver((records) => {
       if (!records.every((record) => record.target.closest?.(".tcplab-picture, .tcplab-timeline"))) tell();
     });
-    // In command mode the front end takes plain keys for itself wherever the focus is not in a text field:
-    // arrows, and letters that delete a cell. Ctrl+S and Shift+Enter pass. It looks before anything in the page
-    // does, so only the window can be earlier.
+    // In command mode JupyterLab takes these keys for itself wherever the focus is not in a text field.
+    // Others, such as Ctrl+S, pass.
     const keep = (event) => {
-      if (!box?.contains(event.target)) return;
-      const theirs = event.ctrlKey || event.metaKey || event.altKey || (event.shiftKey && event.key === "Enter");
-      event.target.toggleAttribute(OURS, !theirs); // farther out would be too late
+      if (!KEYS.has(event.key) || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+      event.stopPropagation();
     };
     // It has a width as soon as it is in the page and seen.
     const attached = new ResizeObserver(() => {
@@ -55,7 +52,7 @@ export default {
       box = el.closest(".tcplab-accessible");
       if (!box) return;
       box.dataset.keys = "kept";
-      addEventListener("keydown", keep, true);
+      box.addEventListener("keydown", keep);
       changes.observe(box, { subtree: true, childList: true });
       tell();
     });
@@ -63,7 +60,7 @@ export default {
     return () => {
       attached.disconnect();
       changes.disconnect();
-      removeEventListener("keydown", keep, true);
+      box?.removeEventListener("keydown", keep);
       delete box?.dataset.keys;
     };
   },

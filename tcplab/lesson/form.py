@@ -14,6 +14,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
+from tcplab.core.cells import close
 from tcplab.core.text import Displayed
 from tcplab.lesson.progress import store
 from tcplab.lesson.tables import as_html, box, to_html, to_plain
@@ -27,7 +28,7 @@ class Accessible(anywidget.AnyWidget):
     not in a text field. Others, such as Ctrl+S, pass.
     """
 
-    _esm = Path(__file__).with_name("accessible.js")
+    _esm = Path(__file__).with_name("accessible.js").read_text("utf-8")
 
 
 def keyboard_box(children: list[Any]) -> widgets.VBox:
@@ -135,17 +136,10 @@ class Place(widgets.VBox):
             close(each)
 
 
-def close(widget: Any) -> None:
-    """Close a widget and its children: they would pile up in the kernel."""
-    for child in getattr(widget, "children", ()):
-        close(child)
-    widget.close()
-
-
 class Switch(anywidget.AnyWidget):
     """Projector mode for the whole page: a style sheet, and a class on the page's body while it is on."""
 
-    _esm = Path(__file__).with_name("projector.js")
+    _esm = Path(__file__).with_name("projector.js").read_text("utf-8")
 
     #: The style sheet, which the page keeps as long as this switch exists.
     sheet = traitlets.Unicode(Path(__file__).with_name("projector.css").read_text("utf-8")).tag(sync=True)

@@ -418,6 +418,7 @@ class After(Displayed):
         self.question = question
         self._make = make
         self._made: Any = None
+        question.when_committed(self._show)
         question.when_started_again(self._start_again)
 
     @property
@@ -435,15 +436,21 @@ class After(Displayed):
         from tcplab.lesson.form import Place
 
         self._widget = Place()
-        self._widget.show(in_a_box(WAITING))
-        self.question.when_committed(lambda: self._widget.show(self.thing))
+        self._show()
         return self._widget
+
+    def _show(self) -> None:
+        if self._widget is not None:
+            self._widget.show(self.thing if self.question.committed else in_a_box(WAITING))
 
     def _start_again(self) -> None:
         """Show the sentence again; the next thing will be a new one."""
         self._made = None
-        if self._widget is not None:
-            self._widget.show(in_a_box(WAITING))
+        self._show()
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._made = None
 
     def __repr__(self) -> str:
         if not self.question.committed:

@@ -154,6 +154,10 @@ def rectangle(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, f
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
 
 
+#: Plotly's tools that no picture has a use for.
+_TOOLS = ("zoom", "select", "lasso", "zoomin", "zoomout", "autoscale")
+
+
 def layout(
     colours: Theme, height: float, title: str | None, *,
     left: float = 16, right: float = 16, bottom: float = 8, top: tuple[float, float] = (12, 36),
@@ -181,7 +185,8 @@ def layout(
         "hoverdistance": 16,
         "hoverlabel": {"align": "left", "bgcolor": colours.paper, "bordercolor": colours.soft, "font": font},
         "dragmode": "pan",
-        "modebar": {"remove": ["zoom", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
+        # Here, and not in a page's configuration: a figure that is shown by itself has it too.
+        "modebar": {"remove": ["sendChartToCloud", *_TOOLS]},
     }  # fmt: skip
 
 

@@ -240,7 +240,7 @@ def visible(widget: widgets.DOMWidget, yes: bool) -> None:
 class FoldButton(anywidget.AnyWidget):
     """The title of something folded: a button that says whether it is open."""
 
-    _esm = HERE / "fold.js"
+    _esm = (HERE / "fold.js").read_text("utf-8")
 
     title = traitlets.Unicode("").tag(sync=True)
     opened = traitlets.Bool(False).tag(sync=True)
@@ -340,7 +340,7 @@ def explanation(knob: Knob) -> str:
 class ControlRow(anywidget.AnyWidget):
     """One thing to turn, with its label and its help: a slider, a box, buttons, a list or a check box."""
 
-    _esm = HERE / "slider.js"
+    _esm = (HERE / "slider.js").read_text("utf-8")
 
     #: `slider`, `range` (a slider and a box), `number` (a box), `buttons`, `list` or `check`.
     kind = traitlets.Unicode("").tag(sync=True)
@@ -464,7 +464,7 @@ class LivingFigure(Displayed, anywidget.AnyWidget):
     no network is needed.
     """
 
-    _esm = HERE / "figure.js"
+    _esm = (HERE / "figure.js").read_text("utf-8")
     _css = JUPYTER_STYLE.removeprefix("<style>").removesuffix("</style>") + _FIGURE_STYLE
 
     #: What is drawn, as JSON: data, layout, its least width, a file name for saving it, and how many changes

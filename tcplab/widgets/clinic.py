@@ -48,7 +48,7 @@ class DropZone(anywidget.AnyWidget):
     that can't be taken.
     """
 
-    _esm = base.HERE / "upload.js"
+    _esm = (base.HERE / "upload.js").read_text("utf-8")
 
     def __init__(
         self,

@@ -125,10 +125,10 @@ class PicturePanel(base.Panel):
         #: Shows the ladder's first segments one by one, where they are one row.
         self.beginning = base.ControlRow(kind="check", label="show the beginning", value=False)
         self._hint = widgets.HTML()
-        choice = [self.choice] if len(pictures) > 1 else []
+        base.visible(self.choice, len(pictures) > 1)
         #: Of the port map, which shows one instant and has no place to click at another.
         self.slider = CursorSlider(cursor) if "ports" in pictures else None
-        above = [*choice, *filter(None, [self.slider]), self.beginning]
+        above = [self.choice, *filter(None, [self.slider]), self.beginning]
         self.widget = widgets.VBox([*above, self.figure, self._hint])
         #: The picture that was drawn last.
         self.drawn: Picture | None = None

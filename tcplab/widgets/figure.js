@@ -6,8 +6,7 @@ const CONFIG = {
   displaylogo: false,
   displayModeBar: "hover",
   scrollZoom: false,
-  // No picture leaves this machine.
-  modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d", "zoom2d", "zoomIn2d", "zoomOut2d"],
+  showSendToCloud: false, // no picture leaves this machine
 };
 
 /** plotly.js, once per page: the first picture asks its kernel for it. */
@@ -114,11 +113,11 @@ export default {
     // A click anywhere between top and bottom counts, not only on something drawn.
     plot.addEventListener("click", (event) => {
       const area = plot.querySelector(".nsewdrag")?.getBoundingClientRect();
-      const axis = plot._fullLayout?.yaxis;
-      if (!area || !axis || event.target.closest(".modebar")) return;
-      if (event.clientY < area.top || event.clientY > area.bottom) return;
-      const scale = area.height / axis._length; // a projector's pictures are enlarged
-      model.set("clicked", { y: axis.p2l((event.clientY - area.top) / scale), change: shown.change, at: event.timeStamp });
+      const range = plot.layout?.yaxis?.range; // as it was sent, or moved since
+      if (!area || !range || event.target.closest(".modebar")) return;
+      const down = (event.clientY - area.top) / area.height; // a projector's pictures are enlarged
+      if (down < 0 || down > 1) return;
+      model.set("clicked", { y: range[1] + (range[0] - range[1]) * down, change: shown.change, at: event.timeStamp });
       model.save_changes();
     });
 

@@ -36,7 +36,7 @@ class ReplayKeys(anywidget.AnyWidget):
     Those keys don't reach JupyterLab.
     """
 
-    _esm = base.HERE / "replay.js"
+    _esm = (base.HERE / "replay.js").read_text("utf-8")
 
     #: How many messages were handled: the page then sends the keys that were pressed in the meantime.
     taken = traitlets.Int(0).tag(sync=True)

@@ -40,8 +40,7 @@ function instant({ axis, stop }, x) {
 /** An instant in words: 0.204 s, 75 s, 15 min 28 s, 2 h 11 min. */
 function spoken(s) {
   if (s < 100) return `${Number(s.toFixed(s < 10 ? 3 : 1))} s`;
-  const whole = Math.round(s);
-  const [h, min, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const [h, min, rest] = [Math.floor(s / 3600), Math.floor(s / 60) % 60, Math.floor(s % 60)];
   return [h && `${h} h`, min && `${min} min`, rest && `${rest} s`].filter(Boolean).join(" ");
 }
 

@@ -67,8 +67,8 @@ class LivingTimeline(Displayed, Quiet, anywidget.AnyWidget):
     in whose page it stands.
     """
 
-    _esm = HERE / "timeline.js"
-    _css = HERE / "timeline.css"
+    _esm = (HERE / "timeline.js").read_text("utf-8")
+    _css = (HERE / "timeline.css").read_text("utf-8")
 
     frame = traitlets.Unicode("").tag(sync=True)
     group = traitlets.Unicode("").tag(sync=True)
@@ -223,6 +223,8 @@ class Ahead:
         waiting = [value for value in around if value not in self._sent]
 
         def slice_of() -> None:
+            if self._timeline.comm is None:
+                return  # closed: nobody sees it any more
             value = waiting.pop(0)
             if frame := self._make(name, value):
                 drawn = frame.to_json(self._timeline.width, self._timeline.dark, table=False)

@@ -1,12 +1,13 @@
 """Every experiment's ladder as a browser draws it: no word on a line, on the axis or on another word."""
 
 import json
+import re
 
 import pytest
 
 from conftest import need
 from in_jupyterlab import chromium_page
-from pictures.drawn import named
+from pictures.drawn import every_kind, named
 from tcplab.bench import run
 from tcplab.experiments import EXPERIMENTS
 from tcplab.pictures.ladder import draw
@@ -141,3 +142,21 @@ def test_every_text_has_contrast(name, dark):
     for trace in ("labels", "captions", "states and calls"):
         colours |= set(named(picture, trace)["textfont"]["color"])
     assert all(contrast(colour, paper) >= 4.5 for colour in colours), colours
+
+
+@browser
+def test_no_picture_offers_to_upload_itself(page):
+    """A figure by itself, as `figure.show()` has it: what its layout says is all that plotly knows."""
+    buttons = """async (figure) => {
+        document.body.innerHTML = '<div id="plot" style="width:950px"></div>';
+        await Plotly.newPlot("plot", figure.data, figure.layout);
+        return [...document.querySelectorAll(".modebar-btn")].map(each => each.dataset.title);
+    }"""
+    upload = re.compile("share|cloud|upload|edit", re.IGNORECASE)
+
+    def offers(figure):
+        return [title for title in page.evaluate(buttons, figure) if upload.search(title)]
+
+    assert offers({"data": [{"y": [1, 2]}], "layout": {}}), "plotly's own habit, which this test looks for"
+    for name, picture in every_kind().items():
+        assert offers(json.loads(picture.figure().to_json())) == [], name

@@ -66,14 +66,15 @@ def enlarge(page):
 
 
 def wait_until_it_fits(page):
-    """The picture takes the width of its place and not more, and its place has room for all of its height."""
+    """The picture takes all of its place, which scrolls where it is narrower, and has room for its height."""
     page.wait_for_function(
         """() => {
             const plot = document.querySelector(".js-plotly-plot");
             if (!plot?.querySelector(".main-svg")) return false;
             const seen = plot.querySelector(".main-svg").getBoundingClientRect();
-            const place = plot.parentElement.getBoundingClientRect();
-            return Math.abs(seen.width - place.width) < 3 && Math.abs(seen.height - place.height) < 3;
+            const height = plot.parentElement.getBoundingClientRect().height;
+            const width = plot.getBoundingClientRect().width;
+            return Math.abs(seen.width - width) < 3 && Math.abs(seen.height - height) < 3;
         }"""
     )
 
@@ -101,7 +102,7 @@ def test_an_enlarged_picture_is_clicked_and_pointed_at_where_things_stand(page):
     layer.scroll_into_view_if_needed()
     label = page.locator(".js-plotly-plot .textpoint", has_text="keepalive probe 3").first.bounding_box()
     area = layer.bounding_box()
-    layer.click(position={"x": 150, "y": label["y"] + label["height"] - area["y"]})
+    layer.click(position={"x": 150, "y": label["y"] + label["height"] + 5 - area["y"]})
     said = page.locator(".tcplab-help", has_text="Your console stands at").first
     page.wait_for_function("element => /at (79[.]|80)/.test(element.textContent)", arg=said.element_handle())
     label = page.locator(".js-plotly-plot .textpoint", has_text="keepalive probe 3").first.bounding_box()
