@@ -215,12 +215,18 @@ def hold(file, wait):
 
 
 def calm_jupyterlab(venv):
-    """Settings of this environment alone: no question about news, no kernel that only a browser has."""
-    folder = os.path.join(venv, "etc", "jupyter", "labconfig")
-    if not os.path.isdir(folder):
-        os.makedirs(folder)
-    with open(os.path.join(folder, "page_config.json"), "w", encoding="utf-8") as file:
-        json.dump({"disabledExtensions": dict.fromkeys(UNWANTED, True)}, file, indent=2)
+    """Settings of this environment alone: no question about news, no kernel that only a browser has, and
+    saved notebooks that show their pictures when no kernel runs (tcplab/views.py)."""
+    settings = {
+        "labconfig/page_config.json": {"disabledExtensions": dict.fromkeys(UNWANTED, True)},
+        "jupyter_server_config.d/tcplab.json": {"ServerApp": {"jpserver_extensions": {"tcplab.views": True}}},
+    }
+    for name, content in settings.items():
+        path = os.path.join(venv, "etc", "jupyter", *name.split("/"))
+        if not os.path.isdir(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path))
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2)
 
 
 def find_uv():

@@ -95,4 +95,5 @@ def open_lab(folder: Path) -> int:
     if not find_spec("jupyterlab"):
         raise LearnError("JupyterLab is not installed here: pip install 'tcplab[lab]' installs it.")
     options = [f"--ServerApp.root_dir={folder.resolve()}", f"--LabApp.default_url=/lab/tree/{FIRST}"]
+    options += ["--ServerApp.jpserver_extensions=tcplab.views=True"]
     return subprocess.call([sys.executable, "-m", "jupyterlab", *options])

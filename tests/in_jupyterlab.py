@@ -53,9 +53,8 @@ class JupyterLab:
         self.folder.mkdir(parents=True)
         home = folder / "jupyter"
         config = home / "config"
-        config.mkdir(parents=True)
         LAB["calm_jupyterlab"](home / "quiet")
-        shutil.copytree(home / "quiet" / "etc" / "jupyter" / "labconfig", config / "labconfig")
+        shutil.copytree(home / "quiet" / "etc" / "jupyter", config)
         themes = home / "settings" / "@jupyterlab" / "apputils-extension"
         themes.mkdir(parents=True)
         (themes / "themes.jupyterlab-settings").write_text(json.dumps({"theme": THEMES[theme]}))

@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "agree": STORIES,
     "sweep": STORIES,
     "learn": {"capture", "tcplab"},  # the course, copied
+    "views": set(),  # of a Jupyter server
     "site": {"core", "capture"},  # the lessons as static files
     "cli": EVERYTHING,
     "tcplab": EVERYTHING,  # the package's face, __init__.py
