@@ -9,7 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tcplab.lesson.progress import CHECK, HINT, CourseProgress, store
+from tcplab.core.text import download
+from tcplab.lesson.progress import CHECK, FILE, HINT, CourseProgress, store
 from tcplab.lesson.tables import Shown, table, to_html
 
 
@@ -100,6 +101,12 @@ def done(progress: CourseProgress) -> dict[str, Done]:
         if lesson.last:
             found[name] = Done(name, len(firsts), max(of, len(firsts)), right, hints, lesson.last)
     return found
+
+
+def hand_in() -> Shown:
+    """A link that saves progress.json, the only way to it where Python runs in a browser."""
+    content = store().read().to_json()
+    return Shown(content, f"<p>{download(FILE, content.encode(), 'application/json')}</p>")
 
 
 def _number_of_questions(lesson: str) -> int:

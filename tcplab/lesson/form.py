@@ -65,6 +65,7 @@ def form(question: Any, entry: widgets.Widget) -> widgets.VBox:
     def asking(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
         return button(label, "", lambda: say(ask()), tooltip, style)
 
+    question.on_feedback = lambda: say(question.feedback)
     say(question.feedback)
     question.when_started_again(lambda: setattr(feedback, "value", ""))
     check = asking("Check", "Commit this prediction and see how good it is", question.check, "primary")

@@ -14,14 +14,17 @@ experiment and what it began with. TIME is UTC, so long that texts sort. What ca
 `learner` is for a teacher who wants to write a name into it.
 
 Two files of the same learner merge in any order to the same one, so several kernels may share a file. The
-variable TCPLAB_PROGRESS names another file, or says `off`.
+variable TCPLAB_PROGRESS names another file, or says `off`. Where Python itself runs in a browser, the file is
+in the browser's storage (IndexedDB), which can only be read between two cells: what it holds may come back
+after a cell has asked already.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +37,10 @@ from typing import Any
 EDITION = 1
 FILE, COURSE_FILE, SWITCH = "progress.json", "00_start_here.ipynb", "TCPLAB_PROGRESS"
 CHECK, HINT, SOLUTION = "check", "hint", "solution"
+#: A folder that Pyodide keeps in the browser's storage.
+IN_BROWSER = Path("/tcplab")
+#: What to call when the browser's storage has been read.
+on_load: list[Callable[[], None]] = []
 
 
 class ProgressError(Exception):
@@ -262,6 +269,11 @@ class Store:
         if self.path is None:
             return
         self._progress = merge(self._progress, CourseProgress({lesson: change}))
+        self._save()
+
+    def _save(self) -> None:
+        """Write all that is known, with what other kernels have written since."""
+        assert self.path is not None
         self.read()
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
@@ -288,6 +300,55 @@ class Store:
         self._news.append(f"{path.name} cannot be read. It is {aside.name} now, and a new one begins.")
 
 
+class BrowserStore(Store):
+    """The store of a Python in a browser: its file is copied from the browser's storage, and back."""
+
+    def __init__(self) -> None:
+        from asyncio import Lock
+
+        from pyodide_js import FS
+
+        self._files, self._turn, self._asked = FS, Lock(), False
+        IN_BROWSER.mkdir(exist_ok=True)
+        FS.mount(FS.filesystems.IDBFS, {}, str(IN_BROWSER))
+        super().__init__(IN_BROWSER / FILE)
+        self._begin(self._load())
+
+    async def _load(self) -> None:
+        async with self._turn:
+            await self._copy(True)
+        self.read()
+        for do in on_load:
+            do()
+
+    def _save(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._begin(self._save_all())
+
+    async def _save_all(self) -> None:
+        async with self._turn:
+            await self._copy(True)  # what another page has written since
+            self._asked = False
+            super()._save()
+            await self._copy(False)
+
+    async def _copy(self, from_storage: bool) -> None:
+        from asyncio import get_running_loop
+
+        from pyodide.ffi import create_once_callable
+
+        done = get_running_loop().create_future()
+        self._files.syncfs(from_storage, create_once_callable(done.set_result))
+        if error := await done:
+            self._complain(OSError(0, str(error)))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        from asyncio import ensure_future
+
+        self._task = ensure_future(work)
+
+
 def _edition(path: Path) -> tuple[int, ...]:
     found = path.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino
@@ -296,6 +357,10 @@ def _edition(path: Path) -> tuple[int, ...]:
 @cache
 def store() -> Store:
     """The one store of this kernel."""
+    if sys.platform == "emscripten" and not os.environ.get(SWITCH):
+        import js
+
+        return BrowserStore() if hasattr(js, "indexedDB") else Store(None)
     return Store(place())
 
 

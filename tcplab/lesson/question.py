@@ -8,6 +8,7 @@ tables in questions/LESSON.toml: in the notebooks a learner could read the answe
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,17 @@ def start_again() -> Shown:
     if not things:
         sentence = "There is nothing to begin again: no cell has made a question or an explorer yet."
     return in_a_box(sentence, status=True)
+
+
+def _bring_back() -> None:
+    for thing in list(remembered):
+        if hasattr(thing, "bring_back"):
+            thing.bring_back()
+
+
+progress.on_load.append(_bring_back)
+if sys.platform == "emscripten":
+    progress.store()  # begin to read, so that answers are there when a cell asks
 
 
 RIGHT, CLOSE, WRONG = "right", "close", "wrong"
@@ -104,6 +116,8 @@ class Question(Displayed, ABC):
         self.committed = False
         #: What was said last.
         self.feedback: Feedback | None = None
+        #: Called when that was brought back: the form shows it.
+        self.on_feedback: Callable[[], None] | None = None
         #: The lesson and its name there, by which its answers are kept; None: they are not.
         self.place: tuple[str, str] | None = None
         self._hints_given = 0
@@ -155,14 +169,17 @@ class Question(Displayed, ABC):
 
     def bring_back(self) -> None:
         """Do again what was done here on another day."""
-        if self.place is None:
-            return
+        events = progress.store().events(*self.place) if self.place else ()
         again = {progress.HINT: self._hinted, progress.SOLUTION: self._solved}
-        for event in progress.store().events(*self.place):
+        self._hints_given = 0
+        for event in events:
             if event.did == progress.CHECK:
                 self.answer = event.answer
             again.get(event.did, self._checked)()
+        if events and self.place:
             progress.store().greet(self.place[0])
+            if self.on_feedback:
+                self.on_feedback()
 
     def _checked(self) -> Feedback:
         if self.answer is None or (isinstance(self.answer, str) and not self.answer.strip()):

@@ -41,11 +41,17 @@ class Quiz(Displayed):
         self.place = (f"quiz_{form}", "")
         #: Whether it was handed in, on another day too.
         self.handed_in = False
+        self.bring_back()
+        remember(self)
+
+    def bring_back(self) -> None:
+        """Answer again, and hand in, what was handed in on another day."""
         for number, question in enumerate(self.questions, 1):
             for event in store().events(self.place[0], str(number)):
                 question.answer, self.handed_in = event.answer, True
                 store().greet(self.place[0])
-        remember(self)
+        if self.handed_in and self._score is not None:
+            self._show_score()
 
     def answer(self, letters: str) -> None:
         """All answers at once, a letter each in order: ``answer("bacd…")``; ``-`` leaves one out."""

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 import string
+from base64 import b64decode
 
 import nbformat
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from nbclient import NotebookClient
 
 from tcplab import Keepalive, explore
-from tcplab.lesson import after, ask, progress, quiz, start_again
+from tcplab.lesson import after, ask, hand_in, progress, quiz, start_again
 from tcplab.lesson.course import done, lesson_map
 from tcplab.lesson.progress import (
     CourseProgress,
@@ -297,6 +299,38 @@ def test_what_counts_as_right_at_first(file):
     keepalive, before = done(store().read()).values()
     assert (keepalive.answered, keepalive.of, keepalive.right_at_first, keepalive.hints) == (4, 6, 2, 2)
     assert (before.lesson, before.answered, before.of, before.right_at_first) == ("quiz_before", 1, 10, 1)
+
+
+def test_what_is_read_late_comes_back_late(file):
+    """In a browser the storage can be read only when a cell has ended, which may have asked."""
+    answered()
+    explore(Keepalive).set(idle_s=60)
+    sheet = quiz("before")
+    sheet.answer("b---------")
+    sheet.hand_in()
+    written = file.read_text()
+    start_again()
+    file.unlink()
+    another_day()
+    question, waiting = ask("keepalive", "power_cut"), quiz("before")
+    gate, explorer = after(question, lambda: "open"), explore(Keepalive)
+    shown = [each.widget() for each in (question, gate, waiting)]
+    assert question.answer is None and said(question) == ""
+    file.write_text(written)
+    store().read()
+    for _ in range(2):  # twice is once
+        for bring_back in progress.on_load:
+            bring_back()
+    assert "Right" in said(question) and question._hints_given == 1
+    assert shown[0].children[1].value == "2 h 11 min 15 s" and "open" in shown[1].children[0].value
+    assert "of 10" in shown[2].children[-2].value and waiting.answered == 1
+    assert explorer.values["idle_s"] == 60
+
+
+def test_handing_in_is_a_link_to_the_file_s_content(file):
+    answered()
+    link = re.search(r'download="progress.json" href="data:application/json;base64,([^"]+)"', hand_in().html)
+    assert b64decode(link[1]).decode() == file.read_text() == hand_in().plain
 
 
 def test_days_in_words():

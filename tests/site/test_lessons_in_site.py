@@ -78,19 +78,59 @@ def test_the_list_of_packages_names_files_that_are_there(site):
     assert kernel["pyodideUrl"].startswith("./") and kernel["disablePyPIFallback"] is True
 
 
+READY = """() => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.content?.widgets?.length && panel.sessionContext?.session?.kernel?.status === "idle";
+}"""
+#: Run code in the kernel; what it printed.
+PRINTED = """async code => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const future = kernel.requestExecute({ code });
+    const said = [];
+    future.onIOPub = message => said.push(message.content.text ?? message.content.evalue ?? "");
+    await future.done;
+    return said.join("").trim();
+}"""
+LEARN = """
+from tcplab import Keepalive, explore
+from tcplab.lesson import after, ask
+
+question = ask("keepalive", "power_cut")
+form = question.widget()
+waiting = after(question, lambda: explore(Keepalive))
+"""
+LOOK = """
+thing = waiting.thing
+print(question.answer, thing and thing.values["idle_s"], thing and len(thing.kept), end=" ")
+print("are back" in form.children[3].value)
+"""
+
+
+@pytest.mark.browser
+def test_a_browser_remembers_what_was_answered(address):
+    with chromium_page(need("chromium")) as (page, outside):
+        for day in ("today", "tomorrow"):
+            page.goto(f"{address}/lab/index.html?path=notebooks/03_keepalive.ipynb")
+            page.wait_for_function(READY, timeout=180_000)
+            page.evaluate(PRINTED, LEARN)
+            if day == "tomorrow":
+                assert page.evaluate(PRINTED, LOOK) == "7875 60.0 1 True"
+                continue
+            assert page.evaluate(PRINTED, LOOK) == "None None None False"
+            page.evaluate(PRINTED, "question.answer = '7875'; question.check()")
+            page.evaluate(
+                PRINTED, "waiting.thing.set(idle_s=30); waiting.thing.keep(); waiting.thing.set(idle_s=60)"
+            )
+            page.wait_for_timeout(1000)  # it is written while no cell runs
+        assert outside == []
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("name", ["01_life_of_a_connection.ipynb"])  # with a diagram, recordings, an explorer
 def test_a_lesson_runs_in_the_browser_and_asks_nobody_else(address, name):
     with chromium_page(need("chromium")) as (page, outside):
         page.goto(f"{address}/lab/index.html?path=notebooks/{name}")
-        page.wait_for_function(
-            """() => {
-                const panel = window.jupyterapp?.shell.currentWidget;
-                return panel?.content?.widgets?.length
-                    && panel.sessionContext?.session?.kernel?.status === "idle";
-            }""",
-            timeout=180_000,
-        )
+        page.wait_for_function(READY, timeout=180_000)
         run_all(page)
         page.wait_for_function(
             """() => [...window.jupyterapp.shell.currentWidget.content.model.sharedModel.cells]
