@@ -130,8 +130,6 @@ class AnswerLine:
     to_s: float | None
     host: str
     text: str
-    #: Its own number where that is not `to_s - from_s`.
-    measure_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

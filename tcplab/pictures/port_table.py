@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -137,15 +136,19 @@ class LocalPorts:
         """May this call take this port now?"""
         return self.stack.ports.why(self.now, port, ask)
 
-    def verdicts(self, ask: Ask) -> Iterator[Verdict]:
-        """The same for every port; ports that were never used share one verdict."""
-        alike: Verdict | None = None
-        for cell in self.cells:
-            if ask.port or not self._is_plain(cell):
-                yield self.verdict(cell.port, ask)
-            else:
-                alike = alike or self.verdict(cell.port, ask)
-                yield alike
+    def verdicts(self, ask: Ask) -> list[Verdict]:
+        """The same for every port; those that were never used share the verdict of the first of them."""
+        free = next((cell for cell in self.cells if cell.state == FREE), self.cells[0])
+        found = [self.verdict(free.port, ask)] * len(self.cells)
+        for i in range(len(found)) if ask.port else self._unlike:
+            found[i] = self.verdict(self.cells[i].port, ask)
+        return found
+
+    @cached_property
+    def _unlike(self) -> list[int]:
+        """The places of ports with a verdict of their own: used, reserved, and the last of the range."""
+        cells = self.cells
+        return [i for i, cell in enumerate(cells) if cell.claims or cell.state != FREE or cell is cells[-1]]
 
     def answers(self) -> list[CallOutcome]:
         """What each kind of call would get now."""
@@ -176,28 +179,10 @@ class LocalPorts:
         ]
 
     def _answer(self, call: str, ask: Ask) -> CallOutcome:
-        if ask.port:
-            asked, alike = [self.verdict(ask.port, ask)], 0
-        else:
-            plain, own = self._worth_asking
-            asked = [self.verdict(port, ask) for port in (*plain[:1], *own)]
-            alike = max(len(plain) - 1, 0)
+        asked = [self.verdict(ask.port, ask)] if ask.port else self.verdicts(ask)
         may = [verdict for verdict in asked if verdict.ok]
         best = (may or asked)[0]
-        more = alike if asked[0].ok else 0
-        return CallOutcome(call, len(may) + more, len(asked) + alike, best.says, None if may else best.errno)
-
-    @cached_property
-    def _worth_asking(self) -> tuple[list[int], list[int]]:
-        """Ports that all have the same verdict, and those that each have another one."""
-        alike: tuple[list[int], list[int]] = [], []
-        for cell in self.cells:
-            alike[not self._is_plain(cell)].append(cell.port)
-        return alike
-
-    def _is_plain(self, cell: PortUse) -> bool:
-        """True for a port that was never used; the last of a range may be an exception."""
-        return not cell.claims and cell.state == FREE and cell.port != self.cells[-1].port
+        return CallOutcome(call, len(may), len(asked), best.says, None if may else best.errno)
 
 
 def wanted_at(trace: Trace) -> int:

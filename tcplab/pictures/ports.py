@@ -164,9 +164,8 @@ class _Map:
         self.now, self.panels, self.colours = self.run.at, panels, panels.colours
         # Cells keep their places as long as there is one for each port.
         self.first, self.last = round(-panels.limits["_first"]), round(panels.limits["_last"])
-        cells = self.now.cells
-        if len(cells) <= MOST_CELLS < self.last - self.first + 1 or len(cells) > MOST_CELLS:
-            self.first, self.last = cells[0].port, cells[-1].port
+        if self.last - self.first >= MOST_CELLS:
+            self.first, self.last = self.now.cells[0].port, self.now.cells[-1].port
 
     def picture(self) -> Picture:
         """From the top down: the call, the cells, kept runs, the ports in use over time."""

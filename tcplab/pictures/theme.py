@@ -203,11 +203,6 @@ def grid_axis(colours: Theme, title: str = "", **properties: Any) -> dict[str, A
     return axis(**named | grid | properties)
 
 
-def clock(seconds: float) -> tuple[int, str]:
-    """The unit of a time axis of this length, in seconds, and its name: minutes beyond ten of them."""
-    return (60, "min") if seconds > 600 else (1, "s")
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A figure as plain dicts."""

@@ -179,8 +179,7 @@ class _Reading:
         if not self.story or not (answer := self.story.answer(self.trace)):
             return None
         end = None if answer.end is None else self.s(answer.end)
-        measure = None if answer.measure is None else answer.measure / SECOND
-        return AnswerLine(self.s(answer.start), end, answer.host, answer.words, measure)
+        return AnswerLine(self.s(answer.start), end, answer.host, answer.words)
 
     def _lanes(self) -> Iterator[Lane]:
         """Mirrored: the sockets of the first and the last host face each other."""

@@ -31,10 +31,10 @@ _LANE = 46
 _LONGEST = 44
 
 
-def draw_timers(legs: Sequence[LegLanes], *, title: str | None = None, dark: bool = False) -> Picture:
+def draw_timers(legs: Sequence[LegLanes], *, dark: bool = False) -> Picture:
     """The picture of all legs, the first at the top."""
     drawing = _Drawing(legs, look.theme(dark))
-    return Picture(drawing.data(), drawing.layout(title))
+    return Picture(drawing.data(), drawing.layout())
 
 
 class _Drawing:
@@ -100,20 +100,18 @@ class _Drawing:
         made.append(self.stars.trace("decides", mode="markers", marker=star))
         return [*made, self.text.trace("words", colours)]
 
-    def layout(self, title: str | None) -> dict[str, Any]:
+    def layout(self) -> dict[str, Any]:
         """A place for every lane."""
         height = _LANE * max(self.count, 1)
         ticks = [*map(_x, _TICKS), _x(inf)]
-        size = {"size": look.FONT_SIZE}
         signs = "○ probes   ◆ timer   ■ middlebox   ❘ silence   ★ decides"
-        return look.layout(self.colours, height, title, right=24, bottom=76, top=(12, 60)) | {
+        return look.layout(self.colours, height, None, right=24, bottom=76) | {
             "uirevision": "timers",
             "dragmode": False,
-            "xaxis": look.axis(
-                range=[log10(LEFT), log10(NEVER_TO)], fixedrange=True, showticklabels=True, showgrid=True,
-                gridcolor=self.colours.faint, tickmode="array", tickvals=ticks, tickangle=0,
+            "xaxis": look.grid_axis(
+                self.colours, f"after so long<br>{signs}", range=[log10(LEFT), log10(NEVER_TO)],
+                fixedrange=True, tickvals=ticks, tickangle=0,
                 ticktext=[*map(in_words, _TICKS), "<b>never</b>"],
-                title={"text": f"after so long<br>{signs}", "font": size},
             ),
             "yaxis": look.axis(range=[self.count - 0.4, -0.6], fixedrange=True),
         }  # fmt: skip

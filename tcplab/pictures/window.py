@@ -19,10 +19,10 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from tcplab.core.releases import Release, known_release
-from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
+from tcplab.core.segment import ACK, FIN, RST, SYN, Segment, after, seq_add, seq_diff
 from tcplab.core.table import html_table
 from tcplab.core.text import in_words, plural
-from tcplab.core.trace import Packet, Trace
+from tcplab.core.trace import Trace
 from tcplab.follow import WINDOW_PROBE
 from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
@@ -113,46 +113,38 @@ def _fallen(trace: Trace, index: int) -> Fallen | None:
     """The window that RST number `index` met; None where its receiver had advertised none yet."""
     reset = trace.packets[index]
     when = reset.arrives or reset.t
-    last: Packet | None = None
-    number = 0
-    numbers = trace.relative()
+    forward, before = (reset.segment.source, reset.segment.destination), []
+    received: list[Segment] = []
     for i, packet in enumerate(trace.packets):
         s = packet.segment
-        is_from_victim = (s.source, s.destination) == (reset.segment.destination, reset.segment.source)
-        # What it sends at the same instant is its answer.
-        if is_from_victim and s.flags & ACK and not s.flags & RST and packet.t < when and i != index:
-            last, number = packet, numbers[i].ack
-    if last is None:
+        # What the receiver sends at the same instant is its answer.
+        if (s.destination, s.source) == forward and s.flags & (ACK | RST) == ACK and packet.t < when:
+            before.append(i)
+        elif (s.source, s.destination) == forward and not s.flags & RST:
+            received += [s] if packet.arrives is not None and packet.arrives <= when else []
+    if not before:
         return None
-    left = last.segment.ack
-    received = [
-        p
-        for p in trace.packets
-        if (p.segment.source, p.segment.destination) == (reset.segment.source, reset.segment.destination)
-        and p.arrives is not None
-        and p.arrives <= when
-        and not p.segment.flags & RST
-    ]
+    last = trace.packets[before[-1]].segment
+    left = last.ack
     expected = _contiguous(left, received)
     fallen = Fallen(
         index=index,
         offset=seq_diff(reset.segment.seq, expected),
         left_edge=seq_diff(left, expected),
-        right_edge=seq_diff(seq_add(left, last.segment.window), expected),
-        sack=tuple((seq_diff(a, expected), seq_diff(b, expected)) for a, b in last.segment.sack),
-        expected=number + seq_diff(expected, left),
-        after_fin=any(p.segment.flags & FIN for p in received),
+        right_edge=seq_diff(seq_add(left, last.window), expected),
+        sack=tuple((seq_diff(a, expected), seq_diff(b, expected)) for a, b in last.sack),
+        expected=trace.relative()[before[-1]].ack + seq_diff(expected, left),
+        after_fin=any(segment.flags & FIN for segment in received),
         rules=known_release(trace.linux),
         verdict=reset.verdict,
     )
     return replace(fallen, verdict=fallen.verdict or fallen.verdict_at(fallen.offset))
 
 
-def _contiguous(left: int, received: Iterable[Packet]) -> int:
+def _contiguous(left: int, received: Iterable[Segment]) -> int:
     """RCV.NXT: the end of the data received in order from `left` on."""
     expected = left
-    for packet in sorted(received, key=lambda p: seq_diff(p.segment.seq, left)):
-        segment = packet.segment
+    for segment in sorted(received, key=lambda segment: seq_diff(segment.seq, left)):
         if not after(segment.seq, expected) and after(segment.end_seq, expected):
             expected = segment.end_seq
     return expected

@@ -26,7 +26,7 @@ LEGS = (
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("legs", [LEGS, LEGS[:1], ()])
 def test_plotly_takes_it(legs, dark):
-    picture = draw_timers(legs, dark=dark, title="Timers")
+    picture = draw_timers(legs, dark=dark)
     go.Figure(data=picture.data, layout=picture.layout)
 
 
