@@ -260,10 +260,10 @@ class Panels(Generic[Run]):
         self.data.append(lines.trace(f"moments {axis}", line=dots, yaxis=axis))
 
     def stack(
-        self, axis: str, unit: str, marks: Mapping[str, MarkStyle], of: Callable[[Run], Mapping[str, Points]]
+        self, axis: str, unit: str, marks: Mapping[str, MarkStyle], curves: Mapping[str, Points]
     ) -> None:
         """Areas of the run on each other by name, the first at the bottom, without those that are 0."""
-        curves = {name: points for name, points in of(self._runs[0]).items() if any(n for _, n in points)}
+        curves = {name: points for name, points in curves.items() if any(n for _, n in points)}
         until, moments = self._until[0], together(curves)
         below = [0.0] * len(moments)
         for i, name in enumerate(curves):

@@ -90,7 +90,7 @@ class Occupancy(NamedTuple):
     """A run's local ports at an instant, and how many were in use over time."""
 
     at: LocalPorts
-    #: By group of states: (seconds, how many from then on).
+    #: By the words of a group of states.
     curves: dict[str, Steps]
     #: When the run ended, and when the last TIME_WAIT that it left is over; seconds.
     end_s: float
@@ -113,10 +113,8 @@ def occupied(trace: Trace, at: int | None = None) -> Occupancy | None:
     if local is None:
         return None
     counts = [(trace.seconds(t), _grouped(states)) for t, states in occupancy(trace, local.host)]
-    curves = {
-        state: steps((t, float(some[state])) for t, some in counts) for state in STYLES if state != "FREE"
-    }
-    end = trace.seconds(trace.end)
+    held, end = [state for state in STYLES if state != "FREE"], trace.seconds(trace.end)
+    curves = {STYLES[state].word: steps((t, float(some[state])) for t, some in counts) for state in held}
     return Occupancy(local, curves, end, max(end, counts[-1][0]))
 
 
@@ -241,10 +239,7 @@ class _Map:
             heading += "; right of the dotted line the run is over, and TIME_WAIT runs on"
         axis = panels.amounts(_OVER_TIME, unit, "ports", heading, head=head, ceiling=attrgetter("ceiling"))
         marks = {style.word: style.mark for style in STYLES.values()}
-        panels.stack(
-            axis, "ports", marks,
-            lambda each: {STYLES[state].word: curve for state, curve in each.curves.items()},
-        )  # fmt: skip
+        panels.stack(axis, "ports", marks, run.curves)
         panels.beside(unit, axis, attrgetter("total"))
         seconds = self.now.trace.seconds
         moments = [(seconds(self.now.now), "the cells above"), (run.end_s, "the run ends")]

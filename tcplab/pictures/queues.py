@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint
-from tcplab.core.table import html_table
-from tcplab.core.text import in_words, plural
+from tcplab.core.text import plural
 from tcplab.core.trace import SocketSample, Trace
 from tcplab.model.listener import accept_queue_holds, syn_queue_holds
 from tcplab.model.rules import Sysctls
 from tcplab.pictures.lanes import Span, Steps, counted, steps, together
 from tcplab.pictures.panels import Fact, Limits, Panels, only_words, reach, side_by_side
+from tcplab.pictures.tables import steps_table
 from tcplab.pictures.theme import MarkStyle, Picture
 from tcplab.pictures.timeline import SYNCHRONISED, joined
 
@@ -46,8 +46,6 @@ _HALF_OPEN = "SYN_RECV"
 _TRAVEL_S = 0.01
 #: px of the connections, and of each queue.
 _CONNECTIONS, _QUEUE = 170, 56
-#: The table has at most so many rows.
-_MOST_ROWS = 40
 NO_LISTENER = "No program listens in this trace."
 
 #: (seconds, state from then on) of one socket.
@@ -213,7 +211,7 @@ def draw_queues(
     drawn: dict[str, MarkStyle | None] = {stage: MARKS[stage] for stage in _shown(now)}
     panels.legend(drawn | {"━ connected, as the clients see it": None})
     axis = panels.amounts(_CONNECTIONS, "connections", "clients", head=1.04, above=6)
-    panels.stack(axis, "connections", MARKS, attrgetter("connections"))
+    panels.stack(axis, "connections", MARKS, now.connections)
     line = {"color": panels.colours.ink, "width": 2.4}
     panels.curve("connected clients", axis, attrgetter("connected"), "connected clients", line=line)
     panels.beside("the server's", axis, attrgetter("has"))
@@ -226,7 +224,8 @@ def draw_queues(
         f"the server has {now.has[-1][1]:,.0f}: {count}{before}."
     )
     about = "time since the first segment, shortened"
-    return panels.picture(revision="queues", about=about, sentence=sentence, table=_table(now))
+    table = steps_table("connections by stage, from each moment on", _shown(now))
+    return panels.picture(revision="queues", about=about, sentence=sentence, table=table)
 
 
 def _draw_queue(name: str, now: Listening, panels: Panels[Listening]) -> None:
@@ -244,13 +243,3 @@ def _draw_queue(name: str, now: Listening, panels: Panels[Listening]) -> None:
 def _shown(run: Listening) -> dict[str, Steps]:
     """The stages in which a connection ever was."""
     return {stage: curve for stage, curve in run.connections.items() if any(n for _, n in curve)}
-
-
-def _table(run: Listening) -> str:
-    """How many connections were in which stage, row by row."""
-    shown = _shown(run)
-    moments = together(shown)
-    size = -(-len(moments) // _MOST_ROWS) or 1
-    rows = [(in_words(t), *(f"{n:,.0f}" for n in counts)) for t, counts in moments[::size]]
-    caption = "connections by stage, from each moment on"
-    return html_table(("from", *shown), rows, caption=caption, row_headings=True, numeric=range(1, 9))

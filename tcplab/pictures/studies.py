@@ -47,7 +47,9 @@ _ALIVE = {
     "alive": ("alive", MarkStyle("open")),
     "zombie": ("dead, and still in the pool", MarkStyle("error", "/")),
 }
+#: The attempts of a churn.
 _NO_PORT = MarkStyle("error", "/")
+_ATTEMPTS = {"opened": ("opened a second", MarkStyle("open")), "refused": ("refused a second", _NO_PORT)}
 
 
 class _Study(Panels[Trace]):
@@ -87,13 +89,12 @@ class _Study(Panels[Trace]):
         """The picture."""
         return self.picture(revision=self.trace.experiment, about=about)
 
-    def rates(self, axis: str, names: Mapping[str, str], marks: Mapping[str, MarkStyle]) -> None:
+    def rates(self, axis: str, kinds: Mapping[str, tuple[str, MarkStyle]]) -> None:
         """How many a second of these series, by their words, on top of each other; of kept runs the first."""
-        first, *_ = names
-        self.stack(
-            axis, "a second", marks, lambda each: {words: a_second(each, names[words]) for words in names}
-        )
-        self.beside(first, axis, lambda each: a_second(each, names[first]))
+        curves = {words: a_second(self.trace, name) for name, (words, _) in kinds.items()}
+        self.stack(axis, "a second", dict(kinds.values()), curves)
+        first = next(iter(kinds))
+        self.beside(kinds[first][0], axis, lambda each: a_second(each, first))
 
 
 def _series(name: str) -> Callable[[Trace], list[tuple[float, float]]]:
@@ -150,9 +151,7 @@ def draw_churn(
     study.curve("ports in use", axis, _series("in_use_high"), "ports in use")
     heading = "<b>attempts a second</b>: those that open a connection, and those that fail"
     axis = study.amounts(64, "attempts a second", "", heading)
-    looks = {"opened a second": MarkStyle("open"), "refused a second": _NO_PORT}
-    rates = {"opened a second": "opened", "refused a second": "refused"}
-    study.rates(axis, rates, looks)
+    study.rates(axis, _ATTEMPTS)
     return study.done("time since the first attempt")
 
 
@@ -230,7 +229,7 @@ def draw_failover(
     known = {words: mark for name, (words, mark) in _ANSWERS.items() if any(trace.series[name])}
     study.legend(known)
     below = study.amounts(110, rate, "a second", head=_CEILING, above=6)
-    study.rates(below, {words: name for name, (words, _) in _ANSWERS.items()}, dict(_ANSWERS.values()))
+    study.rates(below, _ANSWERS)
     fails, first = trace.parameters["fails_at_s"], trace.outcome["write_outage_s"]
     moments = {"the failure": fails, "the promotion": fails + trace.parameters["promotion_s"]}
     if first is not None:

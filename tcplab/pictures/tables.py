@@ -11,8 +11,9 @@ from typing import Any
 from tcplab.core.knobs import Parameters
 from tcplab.core.segment import ACK
 from tcplab.core.table import html_table, text_table
-from tcplab.core.text import SECOND, duration
+from tcplab.core.text import SECOND, duration, in_words, plural
 from tcplab.core.trace import Trace
+from tcplab.pictures.lanes import together
 from tcplab.pictures.text import call_words, words
 
 _HEADINGS = ("no.", "sent", "arrives", "from → to", "flags", "seq", "ack", "len", "window", "what")
@@ -79,6 +80,16 @@ def curve_rows(trace: Trace) -> tuple[list[str], list[list[str]]]:
     return ["from s", "to s", *names], rows
 
 
+def steps_table(caption: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Step curves (seconds, value from then on) in HTML: a row a change, of many the first and the last."""
+    moments = together(curves)
+    if left_out := max(len(moments) - MOST_ROWS, 0):
+        caption += f"; {plural(left_out, 'change')} between the first and the last left out"
+        moments[MOST_ROWS // 2 : -MOST_ROWS // 2] = []
+    rows = ([in_words(t), *map(_cell, values)] for t, values in moments)
+    return html_table(("from", *curves), rows, caption=caption, row_headings=True, numeric=range(1, 9))
+
+
 def study_tables(trace: Trace) -> str:
     """A study's outcome, its curves and its other series in HTML."""
     steps = len(trace.series.get("t_s", []))
@@ -104,7 +115,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, float):
-        return f"{value:,.4g}"
+        return f"{value:,.4g}" if value % 1 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

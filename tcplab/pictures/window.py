@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
@@ -28,6 +28,7 @@ from tcplab.model.rules import reset_verdict
 from tcplab.pictures import theme as look
 from tcplab.pictures.lanes import Steps, steps
 from tcplab.pictures.panels import KEPT, Fact, Limits, Panels, compared, grown, kept_words, side_by_side
+from tcplab.pictures.tables import steps_table
 from tcplab.pictures.text import hover_texts, words
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
 
@@ -44,8 +45,6 @@ _NARROW = 720
 _BEFORE, _AFTER = "before RCV.NXT", "after RCV.NXT"
 #: Bytes that the number line shows on both sides at least: one more than reaches to the middle of a zone.
 _AROUND = 16
-#: The table of the window over time has at most so many rows.
-_MOST_ROWS = 40
 
 
 def draw_window(
@@ -150,19 +149,18 @@ def _contiguous(left: int, received: Iterable[Segment]) -> int:
     return expected
 
 
-class NumberLine:
+def number_line(edges: Iterable[int]) -> Callable[[float], float]:
     """Offsets to x: the logarithm of their distance from RCV.NXT, with a unit for each byte at an edge.
 
     x depends on the edges alone, so that a RST moves along the line and the line stays where it is.
     """
+    places = {0, *edges}
 
-    def __init__(self, edges: Iterable[int]) -> None:
-        self.edges = sorted({0, *edges})
-
-    def x(self, offset: float) -> float:
-        """x of an offset."""
+    def x(offset: float) -> float:
         far = math.copysign(0.4 * math.log2(1 + abs(offset)), offset)
-        return far + sum(min(max(offset - edge, -1.5), 1.5) for edge in self.edges)
+        return far + sum(min(max(offset - edge, -1.5), 1.5) for edge in places)
+
+    return x
 
 
 def zones(fallen: Fallen) -> list[tuple[str, float, float]]:
@@ -191,8 +189,8 @@ def _draw_reset(runs: Sequence[tuple[Trace, Fallen]], limits: Limits | None, col
     lowest = min(min(each.offset, *each.edges) for each in shown)
     highest = max(max(each.offset, *each.edges) for each in shown)
     limits = grown(limits, **{f"bytes {_BEFORE}": _AROUND - lowest, f"bytes {_AFTER}": _AROUND + highest})
-    line = NumberLine(edge for each in shown for edge in each.edges)
-    left, right = line.x(-limits[f"bytes {_BEFORE}"]) - 1, line.x(limits[f"bytes {_AFTER}"]) + 1
+    line = number_line(edge for each in shown for edge in each.edges)
+    left, right = line(-limits[f"bytes {_BEFORE}"]) - 1, line(limits[f"bytes {_AFTER}"]) + 1
     names, captions, marks, held, fall, resets = Text(), Text(), Line(), Line(), Line(), Line()
     areas, greys = ({verdict: Line() for verdict in VERDICTS} for _ in range(2))
 
@@ -200,10 +198,10 @@ def _draw_reset(runs: Sequence[tuple[Trace, Fallen]], limits: Limits | None, col
         """One bar of zones; gives the verdicts for which its zones are too narrow."""
         narrow = []
         for verdict, begin, end in zones(of):
-            x0 = left if begin == -math.inf else line.x(begin)
-            x1 = right if end == math.inf else line.x(end)
+            x0 = left if begin == -math.inf else line(begin)
+            x1 = right if end == math.inf else line(end)
             into[verdict].add(rectangle(x0, y, x1, y + height))
-            word = f"{'exact: ' * (x0 < line.x(0) < x1)}{verdict}"
+            word = f"{'exact: ' * (x0 < line(0) < x1)}{verdict}"
             if (x1 - x0) * _NARROW / (right - left) >= (len(word) + 1) * look.CHARACTER:
                 names.add((x0 + x1) / 2, y + height / 2, f"<b>{word}</b>", "middle center", ink)
             else:
@@ -215,7 +213,7 @@ def _draw_reset(runs: Sequence[tuple[Trace, Fallen]], limits: Limits | None, col
         captions.add(left, 10, f"<b>{differs}</b>", "middle right", colours.soft)
         y = _LINE + 4
     bottom = y + _ARROW + _BAR
-    x = line.x(fallen.offset)
+    x = line(fallen.offset)
     said = f"<b>RST</b> seq {fallen.expected + fallen.offset:,} = {_position(fallen.offset)}"
     away, position = (-0.12, "middle left") if x > (left + right) / 2 else (0.12, "middle right")
     captions.add(x + away, y + 14, f"{said} → <b>{fallen.verdict}</b>", position, colours.error)
@@ -223,7 +221,7 @@ def _draw_reset(runs: Sequence[tuple[Trace, Fallen]], limits: Limits | None, col
     narrow = bar(fallen, y + _ARROW, _BAR, areas, colours.ink)
     for a, b in fallen.sack:
         about = f"held out of order (SACK): {fallen.expected + a:,}–{fallen.expected + b:,}"
-        held.add([(line.x(a), bottom + 3), (line.x(b), bottom + 3)], about)
+        held.add([(line(a), bottom + 3), (line(b), bottom + 3)], about)
     y = bottom + 6
     for x, text, row in _apart(narrow, left, right):
         names.add(x, bottom + 16 + row * _LINE, text, "middle center", colours.ink)
@@ -243,7 +241,7 @@ def _draw_reset(runs: Sequence[tuple[Trace, Fallen]], limits: Limits | None, col
         said = f"{sign} {escape(kept_words(trace, other_trace), False)}: <b>{other.verdict}</b>"
         captions.add(left, y + 10, said, "middle right", colours.soft)
         bar(other, y + _LINE + 6, _KEPT_BAR, greys, colours.soft)
-        resets.x.append(line.x(other.offset))
+        resets.x.append(line(other.offset))
         resets.y.append(y + _LINE + 6)
         y += _LINE + _KEPT_BAR + 12
     thin, dashed = {"color": colours.ink, "width": 1}, {"color": colours.soft, "width": 1.4, "dash": "dash"}
@@ -295,7 +293,7 @@ def _zone_table(fallen: Fallen) -> str:
     return html_table(("RST", "from", "to"), rows, caption=caption, row_headings=True, numeric=(1, 2))
 
 
-def _landmarks(fallen: Fallen, line: NumberLine) -> list[tuple[float, str]]:
+def _landmarks(fallen: Fallen, line: Callable[[float], float]) -> list[tuple[float, str]]:
     """(x, text) of every edge: its name over its number and offset."""
     names: dict[int, list[str]] = {fallen.left_edge: ["left edge"]}
     names.setdefault(0, []).insert(0, "RCV.NXT (next expected)")
@@ -308,7 +306,7 @@ def _landmarks(fallen: Fallen, line: NumberLine) -> list[tuple[float, str]]:
         number = f"{fallen.expected + offset:,}"
         if offset:
             number = f"{number} ({offset:+,})".replace("-", "−")
-        landmarks.append((line.x(offset), f"{', '.join(names[offset])}<br>{number}"))
+        landmarks.append((line(offset), f"{', '.join(names[offset])}<br>{number}"))
     return landmarks
 
 
@@ -407,15 +405,6 @@ def _draw_over_time(trace: Trace, kept: Sequence[Trace], limits: Limits | None, 
     panels.stretches("closed", axis, now.closed, panels.limits["bytes"], MarkStyle("ignored"), **area)
     fill = panels.fill(MarkStyle("probe")) | {"fill": "tozeroy"}
     panels.curve("window", axis, attrgetter("window"), "bytes", **fill)
-    about, table = "time since the first segment", _window_table(now)
+    about = "time since the first segment"
+    table = steps_table(f"the window of {now.receiver} as its peer knew it", {"bytes": now.window})
     return panels.picture(revision="window", about=about, left=130, sentence=sentence, table=table)
-
-
-def _window_table(now: Advertised) -> str:
-    """When the window opened and closed."""
-    rows = [(in_words(t), f"{size:,}", "" if size else "closed") for t, size in now.window[:_MOST_ROWS]]
-    left_out = len(now.window) - len(rows)
-    caption = f"the window of {now.receiver} as its peer knew it" + (
-        f"; {plural(left_out, 'later change')} left out" if left_out else ""
-    )
-    return html_table(("from", "bytes", ""), rows, caption=caption, row_headings=True, numeric=(1,))

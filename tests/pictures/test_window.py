@@ -19,10 +19,10 @@ from tcplab.pictures.panels import growth
 from tcplab.pictures.theme import CHARACTER
 from tcplab.pictures.window import (
     VERDICTS,
-    NumberLine,
     advertised,
     draw_window,
     judged_reset,
+    number_line,
 )
 
 RstInWindow = EXPERIMENTS["rst_in_window"]
@@ -147,10 +147,10 @@ def test_a_reset_that_answers_a_syn_meets_no_window():
 
 @given(st.lists(st.integers(-(2**31), 2**31), max_size=12), st.integers(-(2**31), 2**31), st.integers(1, 99))
 def test_the_number_line_is_in_order(edges, offset, further):
-    line = NumberLine(edges)
-    assert line.x(offset) < line.x(offset + further)
-    assert all(line.x(edge + 1) - line.x(edge) >= 1 for edge in edges)
-    assert all(line.x(edge) - line.x(edge - 1) >= 1 for edge in edges)
+    line = number_line(edges)
+    assert line(offset) < line(offset + further)
+    assert all(line(edge + 1) - line(edge) >= 1 for edge in edges)
+    assert all(line(edge) - line(edge - 1) >= 1 for edge in edges)
 
 
 @pytest.mark.parametrize("offset", [-1, 0, 1, 30000, 65536, 65537])
