@@ -12,22 +12,26 @@ import math
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tcplab.core.table import text_table
 from tcplab.core.text import nearest
 
 if TYPE_CHECKING:
     from tcplab.bench.agreement import Agreement
     from tcplab.core.knobs import Knob
+    from tcplab.core.trace import Trace
     from tcplab.registry import Story
 
 MISUSED, BROKEN, INTERRUPTED, NO_READER = 2, 1, 130, 141
 BENCHES = ("model", "linux")
+#: Longer lists are printed without their middle: `--json` has everything.
+_HEAD, _TAIL = 40, 20
 #: How a file with a picture begins.
 _PICTURE = "<!-- drawn by tcplab -->\n"
 #: Replacements for a terminal that can't show the characters themselves.
@@ -127,14 +131,13 @@ def _with_words_as_options(words: Sequence[str]) -> Sequence[str]:
 
 
 def _help_for_run(words: Sequence[str], parser: argparse.ArgumentParser) -> int:
-    from tcplab.pictures.tables import parameter_lines, value_text
     from tcplab.registry import STORIES
 
     _print(parser.format_help().rstrip())
     for kind in (STORIES[word] for word in words if word in STORIES):
         example = next(iter(kind.presets.values()), kind.quick) or kind.quick
-        settings = "".join(f" --set {name}={value_text(value)}" for name, value in example.items())
-        lines = ["", f"{kind.name}: {kind.title}", *parameter_lines(kind), "", "for example:"]
+        settings = "".join(f" --set {name}={_value_text(value)}" for name, value in example.items())
+        lines = ["", f"{kind.name}: {kind.title}", *_parameter_lines(kind), "", "for example:"]
         _print("\n".join([*lines, f"  tcplab run {kind.name}{settings}"]))
     return 0
 
@@ -220,7 +223,6 @@ def _doctor(arguments: Namespace) -> None:
 
 
 def _list(arguments: Namespace) -> None:
-    from tcplab.pictures.tables import parameter_lines
     from tcplab.registry import EXPERIMENTS, STORIES, STUDIES, find
 
     if arguments.json and arguments.name:
@@ -231,7 +233,7 @@ def _list(arguments: Namespace) -> None:
         _print_json({name: [_described(kind) for kind in kinds.values()] for name, kinds in groups.items()})
         return
     for kind in [find(arguments.name)] if arguments.name else STORIES.values():
-        _print("\n".join([kind.name, f"  {kind.title}", *parameter_lines(kind), ""]))
+        _print("\n".join([kind.name, f"  {kind.title}", *_parameter_lines(kind), ""]))
 
 
 def _described(kind: type[Story]) -> dict[str, Any]:
@@ -255,7 +257,6 @@ def _parameter(name: str, knob: Knob, default: Any) -> dict[str, Any]:
 
 def _run_experiment(arguments: Namespace) -> None:
     from tcplab.bench import run
-    from tcplab.pictures.tables import run_lines
     from tcplab.registry import find
 
     kind = find(arguments.name)
@@ -286,19 +287,90 @@ def _run_experiment(arguments: Namespace) -> None:
         _print_json({**trace.to_json(), "timeline": read_timeline(trace).to_json()})
         return
     notes = [f"Note: {warning}" for warning in trace.warnings]
-    for line in (experiment.sentence(trace), *notes, "", *run_lines(trace)):
+    for line in (experiment.sentence(trace), *notes, "", *_run_lines(trace)):
         _print(line)
 
 
+def _value_text(value: Any) -> str:
+    """A parameter or a result in the notation of the command line: `none`, `true`, `0.2`, `1, 3, 7`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, list | tuple):
+        texts = [_value_text(each) for each in value]
+        return ", ".join(texts if len(texts) <= 15 else [*texts[:10], "…", *texts[-3:]]) or "none"
+    return str(value)
+
+
+def _parameter_lines(kind: type[Story]) -> list[str]:
+    """Every parameter with its default, its range and its help."""
+    defaults = kind.defaults()
+    rows = [
+        (f"{name} = {_value_text(defaults[name])}", f"{knob.range_text()}. {knob.help}".rstrip(". ") + ".")
+        for name, knob in kind.knobs().items()
+    ]
+    return [f"    {line}" for line in text_table([], rows)]
+
+
+def _run_lines(trace: Trace) -> Iterator[str]:
+    """The outcome of a run, then its segments or the names of its curves."""
+    outcome = [(name, _value_text(value)) for name, value in trace.outcome.items()]
+    yield from (f"  {line}" for line in text_table([], outcome))
+    if trace.packets:
+        yield ""
+        yield from _shortened(list(_ladder(trace)))
+    if trace.series:
+        yield ""
+        yield f"  curves: {', '.join(trace.series)}; --json shows them."
+
+
+def _ladder(trace: Trace) -> Iterator[str]:
+    """Segments, calls and notes by time, one line each; hosts are in the trace's order."""
+    from tcplab.pictures.text import call_words, words
+
+    hosts = list(trace.hosts)
+    wide = max(map(len, hosts))
+    digits = 3 if all(packet.t % 1_000_000 == 0 for packet in trace.packets) else 6
+
+    def who(left: str, arrow: str, right: str) -> str:
+        return f"{left:>{wide}} {arrow:3} {right:{wide}}"
+
+    def alone(host: str) -> str:
+        return who(host, "", "") if hosts.index(host) == 0 else who("", "", host)
+
+    lines = [(note.t, f"{alone(note.host or hosts[0])}  – {note.text}") for note in trace.notes]
+    lines += [(call.t, f"{alone(call.host)}  {call_words(call)}") for call in trace.calls]
+    for packet, said in zip(trace.packets, words(trace), strict=True):
+        gone = packet.arrives is None
+        if hosts.index(packet.sender) <= hosts.index(packet.receiver):
+            ends = who(packet.sender, "──✗" if gone else "──→", packet.receiver)
+        else:
+            ends = who(packet.receiver, "✗──" if gone else "←──", packet.sender)
+        lines.append((packet.t, f"{ends}  {said.plain}"))
+    lines.sort(key=lambda line: line[0])
+    rows = [(f"{trace.seconds(t):.{digits}f}", text) for t, text in lines]
+    yield from (f"  {line}" for line in text_table(("seconds", ""), rows, numeric=(0,)))
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    left_out = len(lines) - _HEAD - _TAIL
+    if left_out < 2:
+        return lines
+    return [*lines[:_HEAD], f"  … {left_out} lines left out; --json shows everything …", *lines[-_TAIL:]]
+
+
 def _settings(texts: Iterable[str], kind: type[Story]) -> dict[str, str]:
-    from tcplab.pictures.tables import value_text
 
     values = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            name, default = next((name, kind.defaults()[name]) for name in kind.knobs())
-            raise UsageError(f"--set {text!r}: write name=value, for example {name}={value_text(default)}.")
+            name = next(iter(kind.knobs()))
+            example = f"{name}={_value_text(kind.defaults()[name])}"
+            raise UsageError(f"--set {text!r}: write name=value, for example {example}.")
         if name not in kind.knobs():
             raise UsageError(f"{kind.name} has no parameter {name!r}: {nearest(name, kind.knobs())}")
         values[name] = value
@@ -309,7 +381,6 @@ def _agree(arguments: Namespace) -> int:
     import random
 
     from tcplab.agree import agree, draw, quick
-    from tcplab.pictures.tables import value_text
     from tcplab.registry import ON_LINUX, find
 
     if arguments.samples is not None and arguments.samples < 1:
@@ -333,7 +404,8 @@ def _agree(arguments: Namespace) -> int:
     else:
         for result in results:
             if not result.agrees:
-                settings = (f" --set {name}={value_text(value)}" for name, value in result.parameters.items())
+                given = result.parameters.items()
+                settings = (f" --set {name}={_value_text(value)}" for name, value in given)
                 _print("\n  ".join([result.experiment + "".join(settings), *map(str, result.differences)]))
         _print(f"{agreed} of {len(results)} agree.")
     return 0 if agreed == len(results) else BROKEN

@@ -1,20 +1,16 @@
-"""A trace as tables, for reading line by line, for a screen reader and for copying.
-
-Segments and a study's curves come as HTML, a run's outcome and events also as lines for a terminal.
-"""
+"""A trace as tables in HTML, for reading line by line, for a screen reader and for copying."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tcplab.core.knobs import Parameters
 from tcplab.core.segment import ACK
-from tcplab.core.table import html_table, text_table
+from tcplab.core.table import html_table
 from tcplab.core.text import SECOND, duration, in_words, plural
 from tcplab.core.trace import Trace
 from tcplab.pictures.lanes import together
-from tcplab.pictures.text import call_words, words
+from tcplab.pictures.text import words
 
 _HEADINGS = ("no.", "sent", "arrives", "from → to", "flags", "seq", "ack", "len", "window", "what")
 _NUMERIC = (0, 1, 2, 5, 6, 7, 8)
@@ -117,76 +113,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if value % 1 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-#: Longer lists are printed without their middle: `--json` has everything.
-HEAD, TAIL = 40, 20
-
-
-def value_text(value: Any) -> str:
-    """A parameter or a result in the notation of the command line: `none`, `true`, `0.2`, `1, 3, 7`."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.10g}"
-    if isinstance(value, list | tuple):
-        texts = [value_text(each) for each in value]
-        return ", ".join(texts if len(texts) <= 15 else [*texts[:10], "…", *texts[-3:]]) or "none"
-    return str(value)
-
-
-def parameter_lines(kind: type[Parameters]) -> list[str]:
-    """Every parameter with its default, its range and its help."""
-    defaults = kind.defaults()
-    rows = [
-        (f"{name} = {value_text(defaults[name])}", f"{knob.range_text()}. {knob.help}".rstrip(". ") + ".")
-        for name, knob in kind.knobs().items()
-    ]
-    return [f"    {line}" for line in text_table([], rows)]
-
-
-def run_lines(trace: Trace) -> Iterator[str]:
-    """The outcome of a run, then its segments or the names of its curves."""
-    outcome = [(name, value_text(value)) for name, value in trace.outcome.items()]
-    yield from (f"  {line}" for line in text_table([], outcome))
-    if trace.packets:
-        yield ""
-        yield from _shortened(list(_ladder(trace)))
-    if trace.series:
-        yield ""
-        yield f"  curves: {', '.join(trace.series)}; --json shows them."
-
-
-def _ladder(trace: Trace) -> Iterator[str]:
-    """Segments, calls and notes by time, one line each; hosts are in the trace's order."""
-    hosts = list(trace.hosts)
-    wide = max(map(len, hosts))
-    digits = 3 if all(packet.t % 1_000_000 == 0 for packet in trace.packets) else 6
-
-    def who(left: str, arrow: str, right: str) -> str:
-        return f"{left:>{wide}} {arrow:3} {right:{wide}}"
-
-    def alone(host: str) -> str:
-        return who(host, "", "") if hosts.index(host) == 0 else who("", "", host)
-
-    lines = [(note.t, f"{alone(note.host or hosts[0])}  – {note.text}") for note in trace.notes]
-    lines += [(call.t, f"{alone(call.host)}  {call_words(call)}") for call in trace.calls]
-    for packet, said in zip(trace.packets, words(trace), strict=True):
-        gone = packet.arrives is None
-        if hosts.index(packet.sender) <= hosts.index(packet.receiver):
-            ends = who(packet.sender, "──✗" if gone else "──→", packet.receiver)
-        else:
-            ends = who(packet.receiver, "✗──" if gone else "←──", packet.sender)
-        lines.append((packet.t, f"{ends}  {said.plain}"))
-    lines.sort(key=lambda line: line[0])
-    rows = [(f"{trace.seconds(t):.{digits}f}", text) for t, text in lines]
-    yield from (f"  {line}" for line in text_table(("seconds", ""), rows, numeric=(0,)))
-
-
-def _shortened(lines: list[str]) -> list[str]:
-    left_out = len(lines) - HEAD - TAIL
-    if left_out < 2:
-        return lines
-    return [*lines[:HEAD], f"  … {left_out} lines left out; --json shows everything …", *lines[-TAIL:]]
