@@ -286,7 +286,8 @@ def pretended(lab, project):
     python = in_venv(project, "python")
     python.parent.mkdir(parents=True)
     python.write_text(
-        '#!/bin/sh\necho "$PWD $VIRTUAL_ENV ${PYTHONPATH-unset}"\nprintf "%s\\n" "$@"\nexit 5\n'
+        '#!/bin/sh\necho "$PWD $VIRTUAL_ENV ${PYTHONPATH-unset} ${TCPLAB_PROGRESS-unset}"\n'
+        'printf "%s\\n" "$@"\nexit 5\n'
     )
     python.chmod(0o755)
     setup = lab.Setup(str(project))
@@ -311,9 +312,12 @@ def pretended(lab, project):
 def test_arguments_reach_the_program_and_its_exit_code_comes_back(
     pretended, with_pip, arguments, begins, ends
 ):
-    done = start(pretended, with_pip | {"PYTHONPATH": "elsewhere", "VIRTUAL_ENV": "other"}, *arguments)
+    environment = with_pip | {"PYTHONPATH": "elsewhere", "VIRTUAL_ENV": "other"}
+    environment.pop("TCPLAB_PROGRESS", None)
+    done = start(pretended, environment, *arguments)
     where, *called = done.stdout.splitlines()
-    assert where == f"{pretended} {pretended / '.venv'} unset"
+    progress = "off" if "test" in arguments else "unset"
+    assert where == f"{pretended} {pretended / '.venv'} unset {progress}"
     assert called[: len(begins)] == begins and called[len(called) - len(ends) :] == ends
     assert done.returncode == 5 and done.stderr == ""
 

@@ -86,7 +86,7 @@ def test_a_lesson_is_left_and_found_again(tmp_path, monkeypatch):
 
         run_all(page)
         page.locator(FEEDBACK).get_by_text(RIGHT).wait_for()
-        assert "Your answers from today are back" in page.locator(FEEDBACK).inner_text()
+        assert "Your answers from earlier today are back" in page.locator(FEEDBACK).inner_text()
         assert page.get_by_label("Your number").input_value() == "7875"
         page.locator(SENTENCE).get_by_text("after 6 probes").wait_for()
         assert outside == []

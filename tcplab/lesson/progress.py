@@ -272,7 +272,10 @@ class Store:
         self._save()
 
     def _save(self) -> None:
-        """Write all that is known, with what other kernels have written since."""
+        """Write all that is known, with what other kernels have written since.
+
+        One that writes in the same millisecond may be overtaken; its next write has all of it again.
+        """
         assert self.path is not None
         self.read()
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
@@ -412,12 +415,12 @@ class Shelf:
 
 
 def day(at: str) -> str:
-    """The day of a time in words, where this machine is: `29 November`; a time that is none stays."""
+    """The day of a time in words, where this machine is: `29 November`; any other text stays."""
     try:
         local = datetime.fromisoformat(at).astimezone()
     except (ValueError, OverflowError):
         return at
-    return "today" if local.date() == datetime.now().date() else f"{local.day} {local:%B}"
+    return "earlier today" if local.date() == datetime.now().date() else f"{local.day} {local:%B}"
 
 
 def when(at: str) -> str:

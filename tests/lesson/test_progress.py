@@ -70,7 +70,9 @@ def test_answers_and_hints_are_back_as_if_just_given(file):
     question = ask("keepalive", "power_cut")
     assert question.answer == "2 h 11 min 15 s" and question.committed
     assert question.widget().children[1].value == "2 h 11 min 15 s"
-    greeting = "Your answers from today are back; <code>from tcplab.lesson import start_again; start_again()"
+    greeting = (
+        "Your answers from earlier today are back; <code>from tcplab.lesson import start_again; start_again()"
+    )
     assert said(question).startswith(said(before)) and greeting in said(question)
     assert question.hint().text == before.hint().text  # the next one, not the first again
     assert "are back" not in said(ask("keepalive", "after_data")) + said(ask("keepalive", "power_cut"))
@@ -335,7 +337,7 @@ def test_handing_in_is_a_link_to_the_file_s_content(file):
 
 def test_days_in_words():
     assert day("2025-11-29T12:00:00.000000+00:00") == "29 November"
-    assert day(store()._now()) == "today" and day("some time") == "some time"
+    assert day(store()._now()) == "earlier today" and day("some time") == "some time"
 
 
 NAMES = st.sampled_from(["a", "b"])
