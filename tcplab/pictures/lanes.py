@@ -326,18 +326,8 @@ def compared(now: Timeline, kept: Timeline) -> str:
     return "the same as before" + ": this knob does nothing here" * turned
 
 
-def named(kept: Timeline, now: Timeline) -> str:
-    """A kept run by the settings in which it differs from what is set now: ``idle 7200 s, probes 9``."""
-    return differing(kept.name, kept.parameters, now.name, now.parameters)
-
-
-def differing(name: str, kept: Mapping[str, Any], name_now: str, now: Mapping[str, Any]) -> str:
-    """The same by the names of both stories and their parameters."""
-    return ", ".join(differences(name, kept, name_now, now))
-
-
 def differences(name: str, kept: Mapping[str, Any], name_now: str, now: Mapping[str, Any]) -> list[str]:
-    """The same one by one."""
+    """The settings in which a kept run differs from what is set now: ``idle 7200 s``, ``probes 9``."""
     if name != name_now:
         return [name.replace("_", " ")]
     story = STORIES.get(name)

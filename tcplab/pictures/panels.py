@@ -17,7 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from tcplab.core.text import in_words
 from tcplab.core.trace import Trace
 from tcplab.pictures import theme as look
-from tcplab.pictures.lanes import differing, steps, together
+from tcplab.pictures.lanes import differences, steps, together
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, filled, rectangle
 from tcplab.pictures.timeline_look import Axis, axis_end, tick_text
 
@@ -94,7 +94,8 @@ def _wrapped(text: str, characters: int) -> list[str]:
 
 def kept_words(now: Trace, kept: Trace) -> str:
     """What a kept run had set otherwise: ``kept: receive buffer 32768 bytes``."""
-    return f"kept: {differing(kept.experiment, kept.parameters, now.experiment, now.parameters)}"
+    differ = differences(kept.experiment, kept.parameters, now.experiment, now.parameters)
+    return f"kept: {', '.join(differ)}"
 
 
 def side_by_side(
@@ -136,6 +137,8 @@ class Panels(Generic[Run]):
         self.limits = limits or {}
         #: The traces of plotly.
         self.data: list[dict[str, Any]] = []
+        #: Drawn on top of these.
+        self._ceilings: list[dict[str, Any]] = []
         #: What differs from the newest kept run.
         self.compared = ""
         last = self.limits["s"]
@@ -189,7 +192,7 @@ class Panels(Generic[Run]):
         else:
             far = f"the ceiling, {_amount(most, what)}, is far above"
             self.text(axis, 0, head * top, far, "bottom right", self.colours.soft)
-        self.data.append(line.trace(f"ceiling: {unit}", line=dashed, yaxis=axis))
+        self._ceilings.append(line.trace(f"ceiling: {unit}", line=dashed, yaxis=axis))
 
         def another(run: Run) -> Curve:
             return [(0, limit)] if most != (limit := ceiling(run)) <= head * top else []
@@ -358,6 +361,6 @@ class Panels(Generic[Run]):
         layout = look.layout(self.colours, whole, None, left=left, right=28, bottom=56)
         layout |= {"uirevision": revision, "xaxis": clock, **self._axes}
         return Picture(
-            [*self.data, *texts], layout, limits=self.limits, compared=self.compared, sentence=sentence,
-            table=table,
+            [*self.data, *self._ceilings, *texts], layout, limits=self.limits, compared=self.compared,
+            sentence=sentence, table=table,
         )  # fmt: skip

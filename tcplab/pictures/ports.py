@@ -75,15 +75,11 @@ class _Grid(NamedTuple):
     #: Ports in each.
     each: int
 
-    @property
-    def width(self) -> float:
-        return _WIDE / self.columns
-
     def box(self, number: int) -> tuple[float, float, float, float]:
         """x from, y from, x to, y to."""
-        row, column = divmod(number, self.columns)
-        x, y = column * self.width, row * self.height
-        return x + _GAP / 2, y + _GAP / 2, x + self.width - _GAP / 2, y + self.height - _GAP / 2
+        (row, column), width, gap = divmod(number, self.columns), _WIDE / self.columns, _GAP / 2
+        x, y = column * width, row * self.height
+        return x + gap, y + gap, x + width - gap, y + self.height - gap
 
 
 class Occupancy(NamedTuple):
@@ -233,17 +229,16 @@ class _Map:
     def _over_time(self) -> None:
         """Ports in use by state, up to the number that there are; TIME_WAIT to its end after the run."""
         run, panels, unit, head = self.run, self.panels, "ports in use", 1.16
-        is_over = run.over_s > run.end_s
-        heading = f"<b>{unit}</b> over time"
-        if is_over:
+        seconds, heading = self.now.trace.seconds, f"<b>{unit}</b> over time"
+        moments = [(seconds(self.now.now), "the cells above")]
+        if run.over_s > run.end_s:
+            moments.append((run.end_s, "the run ends"))
             heading += "; right of the dotted line the run is over, and TIME_WAIT runs on"
         axis = panels.amounts(_OVER_TIME, unit, "ports", heading, head=head, ceiling=attrgetter("ceiling"))
         marks = {style.word: style.mark for style in STYLES.values()}
         panels.stack(axis, "ports", marks, run.curves)
         panels.beside(unit, axis, attrgetter("total"))
-        seconds = self.now.trace.seconds
-        moments = [(seconds(self.now.now), "the cells above"), (run.end_s, "the run ends")]
-        panels.moments(axis, moments[: 1 + is_over])
+        panels.moments(axis, moments)
         refused, y = Line(), 1.08 * min(run.ceiling, panels.limits[unit])
         for each in attempts(self.now.trace, self.now.host):
             if each.result.startswith("E"):

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from math import inf, log10
-from typing import Any
 
-from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, LegLanes, RaceLane
+from tcplab.advice.race import MIDDLEBOX, PROBES, SILENCE, TIMER, LegLanes
 from tcplab.core.text import in_words
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text
@@ -32,89 +31,58 @@ _LONGEST = 44
 
 
 def draw_timers(legs: Sequence[LegLanes], *, dark: bool = False) -> Picture:
-    """The picture of all legs, the first at the top."""
-    drawing = _Drawing(legs, look.theme(dark))
-    return Picture(drawing.data(), drawing.layout())
-
-
-class _Drawing:
-    """One picture being drawn; x is the decimal logarithm of seconds, y counts lanes downwards."""
-
-    def __init__(self, legs: Sequence[LegLanes], colours: look.Theme) -> None:
-        self.colours = colours
-        self.count = 0
-        self.lines = {kind: Line() for kind in _MARKS}
-        self.points = {kind: Line() for kind in _MARKS}
-        self.walls, self.stars, self.rules = Line(), Line(), Line()
-        self.text = Text()
-        for leg in legs:
-            self._draw_leg(leg)
-
-    def _draw_leg(self, leg: LegLanes) -> None:
-        top = self.count
-        self.count += 1
-        self.text.add(log10(LEFT), top, f"<b>{_short(leg.name)}</b>", "middle right", self.colours.ink)
-        self.rules.add([(log10(LEFT), top + 0.35), (log10(NEVER_TO), top + 0.35)])
+    """The picture of all legs, the first at the top: x is the decimal logarithm of seconds, y a lane."""
+    colours, text = look.theme(dark), Text()
+    lines, points = {kind: Line() for kind in _MARKS}, {kind: Line() for kind in _MARKS}
+    walls, stars, rules = Line(), Line(), Line()
+    y = 0
+    for leg in legs:
+        top, y = y, y + 1
+        text.add(log10(LEFT), top, f"<b>{_short(leg.name)}</b>", "middle right", colours.ink)
+        rules.add([(log10(LEFT), top + 0.35), (log10(NEVER_TO), top + 0.35)])
         for lane in leg.lanes:
-            self._draw_lane(lane, self.count)
-            self.count += 1
+            events = [f"{what} {in_words(s)}" if s < inf else what for s, what in lane.instants]
+            hover = f"<b>{_short(lane.name)}</b><br>" + "<br>".join(events)
+            places = [_x(seconds) for seconds, _ in lane.instants]
+            first, last = places[0] if lane.kind == PROBES else log10(LEFT), places[-1]
+            lines[lane.kind].add([(first, y), (last, y)], hover)
+            for x in places:
+                points[lane.kind].add([(x, y)], hover)
+            said, colour = f"{_short(lane.name)}: {', '.join(events)}", colours.ink
+            if lane.decides:
+                hover = f"{hover}<br>decides: {escape(lane.decides)}"
+                stars.add([(last, y)], hover)
+                said, colour = f"<b>▶ decides</b> · {said}", colours.cursor
+            text.add(log10(LEFT), y - 0.38, said, "middle right", colour, hover)
+            y += 1
         for lane in leg.lanes:
-            if lane.kind == MIDDLEBOX:
-                for seconds, what in lane.instants:
-                    ends = [(_x(seconds), top + 0.4), (_x(seconds), self.count - 0.55)]
-                    self.walls.add(ends, f"{_short(lane.name)}: {what} {in_words(seconds)}")
-
-    def _draw_lane(self, lane: RaceLane, y: int) -> None:
-        places = [(_x(seconds), seconds, what) for seconds, what in lane.instants]
-        first, last = places[0][0], places[-1][0]
-        events = [f"{what} {in_words(s)}" if s < inf else what for _, s, what in places]
-        hover = f"<b>{_short(lane.name)}</b><br>" + "<br>".join(events)
-        start = first if lane.kind == PROBES else log10(LEFT)
-        self.lines[lane.kind].add([(start, y), (last, y)], hover)
-        for x, _, _ in places:
-            self.points[lane.kind].add([(x, y)], hover)
-        said, colour = f"{_short(lane.name)}: {', '.join(events)}", self.colours.ink
-        if lane.decides:
-            hover = f"{hover}<br>decides: {escape(lane.decides)}"
-            self.stars.add([(last, y)], hover)
-            said, colour = f"<b>▶ decides</b> · {said}", self.colours.cursor
-        self.text.add(log10(LEFT), y - 0.38, said, "middle right", colour, hover)
-
-    # -- for plotly --------------------------------------------------------------------------
-
-    def data(self) -> list[dict[str, Any]]:
-        """Always the same traces in the same order."""
-        colours = self.colours
-        wall = {"color": look.tint(colours.error, 0.5), "width": 2, "dash": "dash"}
-        made = [
-            self.rules.trace("legs", line={"color": colours.faint, "width": 1}),
-            self.walls.trace("middleboxes", line=wall),
-        ]
-        for kind, mark in _MARKS.items():
-            colour = colours.of(mark)
-            line = {"color": colour, "width": 2, "dash": mark.dash}
-            made.append(self.lines[kind].trace(f"lane: {kind}", line=line))
-            marker = {"symbol": mark.symbol, "size": 11, "color": colour, "line": {"width": 2}}
-            made.append(self.points[kind].trace(f"instant: {kind}", mode="markers", marker=marker))
-        star = {"symbol": "star", "size": 17, "color": colours.cursor, "line": {"width": 1}}
-        made.append(self.stars.trace("decides", mode="markers", marker=star))
-        return [*made, self.text.trace("words", colours)]
-
-    def layout(self) -> dict[str, Any]:
-        """A place for every lane."""
-        height = _LANE * max(self.count, 1)
-        ticks = [*map(_x, _TICKS), _x(inf)]
-        signs = "○ probes   ◆ timer   ■ middlebox   ❘ silence   ★ decides"
-        return look.layout(self.colours, height, None, right=24, bottom=76) | {
-            "uirevision": "timers",
-            "dragmode": False,
-            "xaxis": look.grid_axis(
-                self.colours, f"after so long<br>{signs}", range=[log10(LEFT), log10(NEVER_TO)],
-                fixedrange=True, tickvals=ticks, tickangle=0,
-                ticktext=[*map(in_words, _TICKS), "<b>never</b>"],
-            ),
-            "yaxis": look.axis(range=[self.count - 0.4, -0.6], fixedrange=True),
-        }  # fmt: skip
+            for seconds, what in lane.instants if lane.kind == MIDDLEBOX else ():
+                ends = [(_x(seconds), top + 0.4), (_x(seconds), y - 0.55)]
+                walls.add(ends, f"{_short(lane.name)}: {what} {in_words(seconds)}")
+    wall = {"color": look.tint(colours.error, 0.5), "width": 2, "dash": "dash"}
+    data = [
+        rules.trace("legs", line={"color": colours.faint, "width": 1}),
+        walls.trace("middleboxes", line=wall),
+    ]
+    for kind, mark in _MARKS.items():
+        colour = colours.of(mark)
+        data.append(lines[kind].trace(f"lane: {kind}", line={"color": colour, "width": 2, "dash": mark.dash}))
+        marker = {"symbol": mark.symbol, "size": 11, "color": colour, "line": {"width": 2}}
+        data.append(points[kind].trace(f"instant: {kind}", mode="markers", marker=marker))
+    star = {"symbol": "star", "size": 17, "color": colours.cursor, "line": {"width": 1}}
+    data += [stars.trace("decides", mode="markers", marker=star), text.trace("words", colours)]
+    signs = "○ probes   ◆ timer   ■ middlebox   ❘ silence   ★ decides"
+    layout = look.layout(colours, _LANE * max(y, 1), None, right=24, bottom=76) | {
+        "uirevision": "timers",
+        "dragmode": False,
+        "xaxis": look.grid_axis(
+            colours, f"after so long<br>{signs}", range=[log10(LEFT), log10(NEVER_TO)], fixedrange=True,
+            tickvals=[*map(_x, _TICKS), _x(inf)], ticktext=[*map(in_words, _TICKS), "<b>never</b>"],
+            tickangle=0,
+        ),
+        "yaxis": look.axis(range=[y - 0.4, -0.6], fixedrange=True),
+    }  # fmt: skip
+    return Picture(data, layout)
 
 
 def _x(seconds: float) -> float:

@@ -14,7 +14,7 @@ from tcplab.agree import draw
 from tcplab.core.knobs import ParameterError
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Deadline
-from tcplab.pictures.lanes import MARKS, Lane, Span, compared, counted, named, same_lane, setting
+from tcplab.pictures.lanes import MARKS, Lane, Span, compared, counted, differences, same_lane, setting
 from tcplab.pictures.timeline import joined, merged, paint, read_timeline, without
 from tcplab.registry import EXPERIMENTS, STORIES, STUDIES
 
@@ -454,6 +454,10 @@ def test_a_knob_without_effect_says_so():
     before, now = timeline("dead_peer"), timeline("dead_peer", keepalive_idle_s=5)
     assert compared(now, before) == "the same as before: this knob does nothing here"
     assert compared(now, now) == "the same as before"
+
+
+def named(kept, now):
+    return ", ".join(differences(kept.name, kept.parameters, now.name, now.parameters))
 
 
 def test_runs_of_other_experiments_are_compared_and_named():
