@@ -435,6 +435,8 @@ class After(Displayed):
         self.question = question
         self._make = make
         self._made: Any = None
+        #: Of what a notebook shows of it, to replace that.
+        self._handle: Any = None
         question.when_committed(self._show)
         question.when_started_again(self._start_again)
 
@@ -456,7 +458,15 @@ class After(Displayed):
         self._show()
         return self._widget
 
+    def _ipython_display_(self) -> None:
+        """Show it so that the notebook, when saved, has what opens later."""
+        from IPython.display import display
+
+        self._handle = display(_data(self._repr_mimebundle_()), raw=True, display_id=True)
+
     def _show(self) -> None:
+        if self._handle is not None:
+            self._handle.update(_data(self.bundle()), raw=True)
         if self._widget is not None:
             self._widget.show(self.thing if self.question.committed else in_a_box(WAITING))
 
@@ -467,7 +477,7 @@ class After(Displayed):
 
     def let_go(self) -> None:
         super().let_go()
-        self._made = None
+        self._made = self._handle = None
 
     def __repr__(self) -> str:
         if not self.question.committed:
@@ -475,7 +485,14 @@ class After(Displayed):
         return str(getattr(self.thing, "sentence", "") or repr(self.thing))
 
     def _repr_html_(self) -> str:
-        return box(to_html(repr(self)))
+        """The learner's own answer, and what opened."""
+        if not self.question.committed:
+            return box(to_html(repr(self)))
+        return f"{as_html(self.question.feedback) if self.question.feedback else ''}{as_html(self.thing)}"
+
+
+def _data(bundle: Any) -> Any:
+    return bundle[0] if isinstance(bundle, tuple) else bundle
 
 
 #: What lessons call it.

@@ -162,6 +162,15 @@ class Stroke(NamedTuple):
     dash: str = ""
 
 
+class Polyline(NamedTuple):
+    """A line through points."""
+
+    points: tuple[tuple[float, float], ...]
+    colour: str
+    width: float = 1
+    dash: str = ""
+
+
 class Caption(NamedTuple):
     """A text; `y` is its baseline."""
 
@@ -194,12 +203,12 @@ class Symbol(NamedTuple):
     title: str = ""
 
 
-Item = Rect | Polygon | Stroke | Caption | Symbol
+Item = Rect | Polygon | Stroke | Polyline | Caption | Symbol
 
 #: Lines within a tile of 8 × 8 px that continue in the next one.
 _PATTERNS = {
     "/": "M-1 1l2-2M0 8l8-8M7 9l2-2", "\\": "M-1 7l2 2M0 0l8 8M7-1l2 2", "x": "M0 0l8 8M0 8l8-8",
-    ".": "M3 4h2M7 0h1M0 0h1M7 8h1M0 8h1",
+    ".": "M3 4h2M7 0h1M0 0h1M7 8h1M0 8h1", "-": "M0 4h8", "|": "M4 0v8", "+": "M0 4h8M4 0v8",
 }  # fmt: skip
 
 #: Symbols around 0, of size 1: corners of an area, or pairs of ends of lines with a width in px.
@@ -345,6 +354,12 @@ def _stroke(item: Stroke, _: dict[str, str]) -> tuple[str, str]:
     return f'stroke="{item.colour}" stroke-width="{px(item.width)}"{dash}', f'<path d="{ends}"/>'
 
 
+def _polyline(item: Polyline, _: dict[str, str]) -> tuple[str, str]:
+    dash = f' stroke-dasharray="{item.dash}"' if item.dash else ""
+    look = f'fill="none" stroke="{item.colour}" stroke-width="{px(item.width)}"{dash}'
+    return look, f'<path d="{_path(item.points)}"/>'
+
+
 def _caption(item: Caption, _: dict[str, str]) -> tuple[str, str]:
     look = f'fill="{item.colour}" text-anchor="{item.anchor}"'
     if item.bold:
@@ -369,5 +384,5 @@ def _symbol(item: Symbol, _: dict[str, str]) -> tuple[str, str]:
 
 
 _WRITERS: Mapping[type[Item], Any] = {
-    Rect: _rect, Polygon: _polygon, Stroke: _stroke, Caption: _caption, Symbol: _symbol,
+    Rect: _rect, Polygon: _polygon, Stroke: _stroke, Polyline: _polyline, Caption: _caption, Symbol: _symbol,
 }  # fmt: skip

@@ -30,6 +30,7 @@ from tcplab.pictures.lanes import (
     differences,
     same_lane,
 )
+from tcplab.pictures.still import folded, to_scroll
 from tcplab.pictures.svg import (
     Caption,
     Drawing,
@@ -687,9 +688,8 @@ class TimelinePicture:
         return self.sentence
 
     def _repr_html_(self) -> str:
-        table = f"<details><summary>The picture as a table</summary>{self.table()}</details>"
         said = paragraph(self.sentence) + (paragraph(self.compared) if self.kept else "")
-        return f'{said}<div style="overflow-x: auto">{self.svg()}</div>{table}'
+        return said + to_scroll(self.svg()) + folded(self.table())
 
     def _repr_svg_(self) -> str:
         return self.svg()

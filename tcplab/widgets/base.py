@@ -22,11 +22,13 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 import traitlets
 
+from tcplab.core.cells import parts
 from tcplab.core.knobs import Knob, ParameterError
 from tcplab.core.releases import LISTED
 from tcplab.core.text import SECOND, Displayed, duration, paragraph, status
 from tcplab.core.trace import Trace
 from tcplab.lesson.form import Accessible, button, live
+from tcplab.pictures.still import folded, still, to_scroll
 from tcplab.pictures.theme import JUPYTER_STYLE, PICTURE_CLASS, Picture
 
 HERE = Path(__file__).parent
@@ -121,7 +123,8 @@ class Shell(Displayed, Quiet, widgets.VBox):
             refuse(mistake(self.subject, error))
 
     def _repr_html_(self) -> str:
-        return str(self.status.value) or paragraph(self.sentence)
+        pictures = (part.still() for part in parts(self) if isinstance(part, LivingFigure))
+        return (str(self.status.value) or paragraph(self.sentence)) + "".join(pictures)
 
     def __repr__(self) -> str:
         return self.sentence
@@ -511,8 +514,12 @@ class LivingFigure(Displayed, anywidget.AnyWidget):
         """What is drawn, as a plotly figure of its own; None when nothing is."""
         return self._picture.figure() if self._picture else None
 
+    def still(self) -> str:
+        """The picture where no script runs, as SVG; empty when there is none, or it would be too heavy."""
+        return to_scroll(still(self._picture, self.said)) if self._picture else ""
+
     def _repr_html_(self) -> str:
-        return paragraph(self.said) + self.table
+        return paragraph(self.said) + self.still() + (folded(self.table) if self.table else "")
 
     def __repr__(self) -> str:
         return self.said

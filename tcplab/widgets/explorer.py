@@ -675,7 +675,8 @@ class Explorer(base.Shell):
 
     def _repr_html_(self) -> str:
         title = f"<p><b>{escape(self.experiment_class.title)}</b></p>"
-        return f"{title}{self.status.value}{self.timeline._repr_html_() if self.trace else ''}"
+        seen = self.timeline._repr_html_() if self.timeline.picture else self.picture.figure.still()
+        return title + self.status.value + (seen if self.trace else "")
 
     def __repr__(self) -> str:
         return "\n".join([self.sentence, *self.warnings])

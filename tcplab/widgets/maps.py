@@ -28,7 +28,7 @@ from tcplab.bench import run
 from tcplab.core import knobs
 from tcplab.core.knobs import ParameterError
 from tcplab.core.table import html_table
-from tcplab.core.text import in_words, paragraph
+from tcplab.core.text import in_words
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Picture, Text
 from tcplab.widgets.base import Control, Fold, LivingFigure, Shell, button
@@ -512,7 +512,7 @@ class HeatMap(Shell):
         self.build(self.status, picture, Fold("The same as a table", widgets.HTML(self._table)))
 
     def _repr_html_(self) -> str:
-        return paragraph(self.sentence) + self._table
+        return super()._repr_html_() + self._table
 
 
 def heat_map(table: pandas.DataFrame, value: str, x: str = "", y: str = "") -> HeatMap:

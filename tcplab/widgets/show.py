@@ -7,7 +7,7 @@ from dataclasses import fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tcplab.core.text import Displayed, duration, paragraph
+from tcplab.core.text import Displayed, duration
 from tcplab.core.trace import Trace
 from tcplab.lesson.tables import Shown
 from tcplab.pictures.ladder import draw
@@ -109,7 +109,7 @@ class ShownWhatIf(Displayed, answer.WhatIf):
         return SideBySide(self)
 
     def _repr_html_(self) -> str:
-        return paragraph(self.sentence)
+        return str(self.widget()._repr_html_())
 
 
 @wraps(answer.what_if)

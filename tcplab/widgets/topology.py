@@ -687,7 +687,8 @@ class TopologyForm(Shell):
             self.preset.value = next(same, OWN)
 
     def _repr_html_(self) -> str:
-        return f"<p><b>What if: your own topology</b></p>{self.status.value}{self.checks.value}"
+        said = f"<p><b>What if: your own topology</b></p>{self.status.value}{self.checks.value}"
+        return said + self._picture.still()
 
 
 def topology(start: str | Environment = "", **values: Any) -> TopologyForm:

@@ -5,6 +5,7 @@ import json
 import re
 import string
 from base64 import b64decode
+from weakref import WeakSet
 
 import nbformat
 import pytest
@@ -14,6 +15,7 @@ from nbclient import NotebookClient
 
 from tcplab import Keepalive, explore
 from tcplab.lesson import after, ask, hand_in, progress, quiz, start_again
+from tcplab.lesson import question as question_module
 from tcplab.lesson.course import done, lesson_map
 from tcplab.lesson.progress import (
     CourseProgress,
@@ -32,6 +34,7 @@ from tcplab.lesson.question import WAITING
 def file(tmp_path, monkeypatch):
     """Where answers are kept in this test."""
     path = tmp_path / "progress.json"
+    monkeypatch.setattr(question_module, "remembered", WeakSet())  # without what other tests have left
     monkeypatch.setenv("TCPLAB_PROGRESS", str(path))
     another_day()
     yield path
