@@ -23,7 +23,7 @@ class Runnable(Parameters):
     title: ClassVar[str] = ""
     #: The notebook that explains it, without number or ending: `keepalive`.
     lesson: ClassVar[str] = ""
-    #: Three to five parameters that an explorer shows first; the others are folded away.
+    #: Three to six parameters that an explorer shows first, in two rows; the others are folded away.
     controls: ClassVar[tuple[str, ...]] = ()
     #: Named settings for the explorer; the defaults come first under their own name.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

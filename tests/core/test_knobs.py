@@ -198,7 +198,7 @@ def test_a_knob_that_this_linux_lacks_is_named_when_it_was_turned():
 @pytest.mark.parametrize("kind", EXPERIMENTS.values(), ids=lambda kind: kind.name)
 def test_experiments_declare_what_they_promise(kind):
     assert kind.title and kind.lesson and kind.pictures
-    assert 3 <= len(kind.controls) <= 5 and set(kind.controls) <= kind.knobs().keys()
+    assert 3 <= len(kind.controls) <= 6 and set(kind.controls) <= kind.knobs().keys()
     for values in ({}, kind.quick, *kind.presets.values()):
         assert kind.from_values(values).values() == {**kind.defaults(), **values}
     for name, each in kind.knobs().items():

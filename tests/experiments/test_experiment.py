@@ -135,7 +135,7 @@ def test_the_defaults_give_the_contracts_outcome_and_a_sentence(name):
 def test_presets_controls_quick_and_samples_are_parameters(name):
     kind = EXPERIMENTS[name]
     assert kind.title and kind.lesson and kind.pictures
-    assert 3 <= len(kind.controls) <= 5 and set(kind.controls) <= set(kind.knobs())
+    assert 3 <= len(kind.controls) <= 6 and set(kind.controls) <= set(kind.knobs())
     assert next(iter(kind.presets.values())) == {}, "the defaults come first under their own name"
     for settings_ in (*kind.presets.values(), kind.quick):
         trace = run(kind(**settings_))
