@@ -115,17 +115,17 @@ def listening(trace: Trace) -> Listening | None:
     backlog = socket.send_q
     half_open = syn_queue_holds(backlog, known_release(trace.linux), Sysctls().tcp_max_syn_backlog)
     return Listening(
-        curves,
-        _how_many(clients, SYNCHRONISED, end),
-        has,
-        {
+        connections=curves,
+        connected=_how_many(clients, SYNCHRONISED, end),
+        has=has,
+        queues={
             "accept queue": Queue(waiting, accept_queue_holds(backlog), "ListenOverflows"),
             "SYN queue": Queue(_how_many(servers, {_HALF_OPEN}, end), half_open, "SyncookiesSent"),
         },
-        len(pairs),
-        sum(any(span.kind in GHOSTS for span in row) for row in rows),
-        trace.counters_at(trace.end).get(socket.host, {}),
-        end,
+        clients=len(pairs),
+        ever=sum(any(span.kind in GHOSTS for span in row) for row in rows),
+        counters=trace.counters_at(trace.end).get(socket.host, {}),
+        end_s=end,
     )
 
 

@@ -369,11 +369,11 @@ def advertised(trace: Trace) -> Advertised:
     window, end = steps(sorted(news, key=itemgetter(0))), trace.seconds(trace.end)
     spans = pairwise([*window, (end, 0.0)])
     return Advertised(
-        receiver,
-        window,
-        tuple((t, ended) for (t, size), (ended, _) in spans if not size and ended > t),
-        sum(packet.kind == WINDOW_PROBE and packet.receiver == receiver for packet in trace.packets),
-        end,
+        receiver=receiver,
+        window=window,
+        closed=tuple((t, ended) for (t, size), (ended, _) in spans if not size and ended > t),
+        probes=sum(p.kind == WINDOW_PROBE and p.receiver == receiver for p in trace.packets),
+        end_s=end,
     )
 
 
