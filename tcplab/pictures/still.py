@@ -1,8 +1,8 @@
 """A picture that stays: plotly's dicts, as our own pictures use them, laid out in Python as an SVG.
 
 It is what a notebook shows where no kernel and no script runs: saved, printed, published. It knows no more of
-plotly than `theme.Picture` needs: axes with given ranges and ticks, lines with their fills, markers, texts,
-bars and heat maps. Words that only a pointer brings up are left out.
+plotly than `theme.Picture` needs: axes with given ranges and ticks, lines with their fills, markers, texts
+and heat maps. Words that only a pointer brings up are left out.
 """
 
 from __future__ import annotations
@@ -115,8 +115,6 @@ class _Still:
         for trace in self.picture.data:
             if trace["type"] == "heatmap":
                 self._heat_map(trace)
-            elif trace["type"] == "bar":
-                self._bars(trace)
             else:
                 before = self._scatter(trace, before)
         for name in self.axes:
@@ -232,13 +230,6 @@ class _Still:
                     self.items.append(_ring(place, size / 2, colour))
                 else:
                     self.items.append(Symbol(*place, _SYMBOLS.get(named, "dot"), colour, size / 2))
-
-    def _bars(self, trace: Mapping[str, Any]) -> None:
-        x, y = (self._axis_of(trace.get(f"{c}axis", c)) for c in "xy")
-        for i, (left, high) in enumerate(zip(trace["x"], trace["y"], strict=True)):
-            at, end = x.px(left), x.px(left + _each(trace["width"], i))
-            top = y.inside(y.px(high))
-            self.items.append(Rect(at, top, end - at, y.px(0) - top, Fill(trace["marker"]["color"])))
 
     def _heat_map(self, trace: Mapping[str, Any]) -> None:
         x, y = self.axes["xaxis"], self.axes["yaxis"]
