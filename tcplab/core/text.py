@@ -216,13 +216,9 @@ class Displayed:
             self._widget = None
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        shown(self)
-        return self.bundle(**options)
-
-    def bundle(self, **options: Any) -> Any:
-        """Every form that a front end may choose from, by MIME type; with metadata it is a tuple."""
         widget = self.widget()
         reopen(widget)
+        shown(self)
         seen: Any = super() if widget is self else widget
         made = seen._repr_mimebundle_(**options) or {}
         bundle, *metadata = made if isinstance(made, tuple) else (made,)

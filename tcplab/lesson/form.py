@@ -17,7 +17,7 @@ import traitlets
 from tcplab.core.cells import close
 from tcplab.core.text import Displayed
 from tcplab.lesson.progress import store
-from tcplab.lesson.tables import as_html, box, to_html, to_plain
+from tcplab.lesson.tables import STILL, as_html, box, to_html, to_plain
 
 
 class Accessible(anywidget.AnyWidget):
@@ -29,6 +29,8 @@ class Accessible(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("accessible.js").read_text("utf-8")
+    #: Where this lives, so do the widgets beside which still pictures stand.
+    _css = f".{STILL} {{ display: none; }}"
 
 
 def keyboard_box(children: list[Any]) -> widgets.VBox:

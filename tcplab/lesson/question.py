@@ -19,7 +19,7 @@ from weakref import WeakSet
 from tcplab.core.text import Displayed, factor, in_words, read_number
 from tcplab.lesson import progress
 from tcplab.lesson.course import read_table
-from tcplab.lesson.tables import Shown, as_html, box, in_a_box, to_html, to_plain
+from tcplab.lesson.tables import STILL, Shown, as_html, box, in_a_box, to_html, to_plain
 
 #: Whatever `start_again` resets.
 remembered: WeakSet[Any] = WeakSet()
@@ -459,14 +459,26 @@ class After(Displayed):
         return self._widget
 
     def _ipython_display_(self) -> None:
-        """Show it so that the notebook, when saved, has what opens later."""
+        """Show the widget, and what stays of it when the notebook is saved, which changes when it opens.
+
+        Two outputs, because a front end would draw a widget again whose output changes. A page with living
+        widgets hides the second one: see `Accessible`.
+        """
         from IPython.display import display
 
-        self._handle = display(_data(self._repr_mimebundle_()), raw=True, display_id=True)
+        made = self._repr_mimebundle_()
+        living = dict(made[0] if isinstance(made, tuple) else made)
+        still = self._still()
+        if len(living) > 2:
+            display(living | {"text/html": ""}, raw=True)
+        self._handle = display(still, raw=True, display_id=True)
+
+    def _still(self) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": f'<div class="{STILL}">{self._repr_html_()}</div>'}
 
     def _show(self) -> None:
         if self._handle is not None:
-            self._handle.update(_data(self.bundle()), raw=True)
+            self._handle.update(self._still(), raw=True)
         if self._widget is not None:
             self._widget.show(self.thing if self.question.committed else in_a_box(WAITING))
 
@@ -489,10 +501,6 @@ class After(Displayed):
         if not self.question.committed:
             return box(to_html(repr(self)))
         return f"{as_html(self.question.feedback) if self.question.feedback else ''}{as_html(self.thing)}"
-
-
-def _data(bundle: Any) -> Any:
-    return bundle[0] if isinstance(bundle, tuple) else bundle
 
 
 #: What lessons call it.

@@ -20,6 +20,8 @@ from tcplab.core.text import STATUS
 _CODE = re.compile(r"`([^`]+)`")
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
 
+#: The class of what a page with living widgets hides.
+STILL = "tcplab-still"
 #: JupyterLab's border colour, which follows light and dark; the second value is for elsewhere.
 FRAME = "var(--jp-border-color1, #999)"
 
