@@ -159,3 +159,22 @@ def test_the_sites_address_leads_to_the_start_page(address):
         page.goto(address)
         page.get_by_role("heading", name="Start here").or_(page.locator("h1").first).wait_for(timeout=60_000)
         assert outside == []
+
+
+@pytest.mark.browser
+def test_the_clinic_reads_a_learners_capture_in_the_browser(address):
+    capture = ROOT / "data" / "captures" / "nat_out_of_ports.pcap"
+    said = []
+    with chromium_page(need("chromium"), height=1600) as (page, outside):
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{address}/lab/index.html?path=notebooks/14_capture_clinic.ipynb")
+        page.wait_for_function(READY, timeout=180_000)
+        run_all(page)
+        choose = page.locator(".tcplab-drop input[type=file]").first
+        choose.wait_for(state="attached", timeout=120_000)
+        choose.set_input_files(capture)
+        page.get_by_text("nat_out_of_ports.pcap: 3 TCP packets, 1 connection").first.wait_for(timeout=60_000)
+        page.locator(".tcplab-finding", has_text="unanswered_syn").first.wait_for()
+        assert outside == []
+    assert [text for text in said if "@jupyterlite" in text] == []
