@@ -42,10 +42,19 @@ export default {
     });
     // In command mode JupyterLab takes these keys for itself wherever the focus is not in a text field.
     // Others, such as Ctrl+S, pass.
+    const ours = ({ key, ctrlKey, metaKey, altKey, shiftKey }) =>
+      KEYS.has(key) && !ctrlKey && !metaKey && !altKey && !shiftKey;
     const keep = (event) => {
-      if (!KEYS.has(event.key) || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-      event.stopPropagation();
+      if (ours(event)) event.stopPropagation();
     };
+    // Notebook 7 looks at keys on their way down: this asks it to leave this one alone.
+    const leave = (event) => {
+      if (!ours(event) || !box?.contains(event.target)) return;
+      const { dataset } = event.target;
+      dataset.lmSuppressShortcuts = "true";
+      setTimeout(() => delete dataset.lmSuppressShortcuts);
+    };
+    window.addEventListener("keydown", leave, true);
     // It has a width as soon as it is in the page and seen.
     const attached = new ResizeObserver(() => {
       if (box) return;
@@ -60,6 +69,7 @@ export default {
     return () => {
       attached.disconnect();
       changes.disconnect();
+      window.removeEventListener("keydown", leave, true);
       box?.removeEventListener("keydown", keep);
       delete box?.dataset.keys;
     };
