@@ -222,7 +222,7 @@ def calm_jupyterlab(venv):
         "jupyter_server_config.d/tcplab.json": {"ServerApp": {"jpserver_extensions": {"tcplab.views": True}}},
     }
     for name, content in settings.items():
-        path = os.path.join(venv, "etc", "jupyter", *name.split("/"))
+        path = os.path.join(venv, "etc", "jupyter", os.path.normpath(name))
         if not os.path.isdir(os.path.dirname(path)):
             os.makedirs(os.path.dirname(path))
         with open(path, "w", encoding="utf-8") as file:

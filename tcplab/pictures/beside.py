@@ -237,6 +237,8 @@ class Sides:
             peer = interval.sample.remote.address
             x = geometry.x_at(interval.host, TIMER_BAR, interval.lane, peer)
             lines[interval.name].add(_bar(x, top, end), about)
+            if interval.host in geometry.inner:  # between two lifelines only its hover has room
+                continue
             # Named where it runs first, and wherever it runs for long.
             this = (interval.host, interval.name, geometry.out(interval.host, peer))
             if this in named and interval.ended - interval.began < timeaxis.SHORTEST_GAP:

@@ -137,7 +137,8 @@ def draw(
     is_joined = upto is None
     first = fold(trace) if folded and is_joined else None
     shown = arrows(trace, first.size if first else 0, joined=is_joined)
-    geometry = Geometry(trace, look.theme(dark), upto, first, shown, max(width, NARROWEST))
+    width = max(width, NARROWEST)
+    geometry = Geometry(trace, look.theme(dark), upto, first, shown, width)
     captions, labels, sides = Labels(), Labels(), Sides(geometry)
     states, calls, timers = sides.states(), sides.calls(), sides.timers()
     said = words(trace)
