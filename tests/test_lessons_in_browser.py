@@ -101,8 +101,8 @@ def test_a_prediction_is_made_with_the_keyboard_and_opens_what_waits(page):
         if page.evaluate("document.activeElement.innerText") == "Check":
             break
     page.keyboard.press("Enter")
-    said = question.locator("[role=status]")
-    said.wait_for(timeout=20_000)
+    said = question.locator("[role=status]", has_text="You said")
+    said.wait_for(timeout=40_000)
     assert "You said: An error at once: Broken pipe." in said.inner_text()
     assert choices.nth(1).is_checked()
 
