@@ -13,9 +13,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from html import escape
 from math import floor, inf, isnan, log10
-from typing import Any
-
-from tcplab.core.cells import close, reopen, shown
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -188,41 +185,3 @@ def bullets(lines: Iterable[str], css: str = "") -> str:
     """A list; nothing where there is no line."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<ul class="{css}">{items}</ul>' if items else ""
-
-
-class Displayed:
-    """What a notebook shows as a widget where a kernel runs, and as text, HTML or SVG where none does."""
-
-    _widget: Any = None
-
-    def widget(self) -> Any:
-        """The widget, made when first wanted: always the same one."""
-        if self._widget is None:
-            self._widget = self._build()
-        return self._widget
-
-    def _build(self) -> Any:
-        """Make the widget; one that is a widget itself returns itself."""
-        return self
-
-    def _repr_html_(self) -> str:
-        """The widget as static HTML, here its text; a subclass may have a `_repr_svg_` too."""
-        return paragraph(repr(self))
-
-    def let_go(self) -> None:
-        """No cell shows it any more: close its widget. Shown again, it gets a new one, or opens again."""
-        if self._widget is not None:
-            close(self._widget)
-            self._widget = None
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        widget = self.widget()
-        reopen(widget)
-        shown(self)
-        seen: Any = super() if widget is self else widget
-        made = seen._repr_mimebundle_(**options) or {}
-        bundle, *metadata = made if isinstance(made, tuple) else (made,)
-        bundle = {**bundle, "text/plain": repr(self), "text/html": self._repr_html_()}
-        if draw := getattr(self, "_repr_svg_", None):
-            bundle["image/svg+xml"] = draw()
-        return (bundle, *metadata) if metadata else bundle

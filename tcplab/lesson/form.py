@@ -14,8 +14,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from tcplab.core.cells import close
-from tcplab.core.text import Displayed
+from tcplab.lesson.displayed import Displayed, close
 from tcplab.lesson.progress import store
 from tcplab.lesson.tables import STILL, as_html, box, to_html, to_plain
 

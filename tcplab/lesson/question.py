@@ -16,9 +16,10 @@ from functools import cache
 from typing import Any
 from weakref import WeakSet
 
-from tcplab.core.text import Displayed, factor, in_words, read_number
+from tcplab.core.text import factor, in_words, read_number
 from tcplab.lesson import progress
 from tcplab.lesson.course import read_table
+from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.tables import STILL, Shown, as_html, box, in_a_box, to_html, to_plain
 
 #: Whatever `start_again` resets.

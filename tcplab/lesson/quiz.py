@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tcplab.core.text import Displayed
 from tcplab.lesson.course import lessons, read_table
+from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.progress import CHECK, store
 from tcplab.lesson.question import RIGHT, WRONG, ChoiceQuestion, remember
 from tcplab.lesson.tables import Shown, box, in_a_box, to_html, to_plain

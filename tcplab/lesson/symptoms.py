@@ -17,8 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tcplab.core.text import UNITS_S, Displayed, in_words, read_number
+from tcplab.core.text import UNITS_S, in_words, read_number
 from tcplab.lesson.course import lessons, links, names, read_table
+from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.tables import Shown, in_a_box, table, to_html, to_plain
 
 PHASES = {

@@ -1,7 +1,7 @@
 """What every widget is built from: the shell, its parts, rows that set parameters, and the living figure.
 
 The shell has the sentence, the style, the guard that turns a mistake into a sentence, and the static
-fallback. What needs no widget library, a lesson's questions share: see `Displayed` in core/text.py.
+fallback. What needs no widget library, a lesson's questions share: see lesson/displayed.py.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 import traitlets
 
-from tcplab.core.cells import parts
 from tcplab.core.knobs import Knob, ParameterError
 from tcplab.core.releases import LISTED
-from tcplab.core.text import SECOND, Displayed, duration, paragraph, status
+from tcplab.core.text import SECOND, duration, paragraph, status
 from tcplab.core.trace import Trace
+from tcplab.lesson.displayed import Displayed, parts
 from tcplab.lesson.form import Accessible, button, live
 from tcplab.pictures.still import folded, still, to_scroll
 from tcplab.pictures.theme import JUPYTER_STYLE, PICTURE_CLASS, Picture

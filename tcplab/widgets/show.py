@@ -7,8 +7,9 @@ from dataclasses import fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tcplab.core.text import Displayed, duration
+from tcplab.core.text import duration
 from tcplab.core.trace import Trace
+from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.tables import Shown
 from tcplab.pictures.ladder import draw
 from tcplab.pictures.panels import Limits, growth

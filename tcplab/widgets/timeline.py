@@ -16,7 +16,8 @@ from uuid import uuid4
 import anywidget
 import traitlets
 
-from tcplab.core.text import Displayed, in_words, paragraph
+from tcplab.core.text import in_words, paragraph
+from tcplab.lesson.displayed import Displayed
 from tcplab.pictures.lanes import Lane, Timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets.base import HERE, Quiet

@@ -7,7 +7,7 @@ import pytest
 
 from in_kernel import kernel
 from tcplab import Keepalive, Pool, SlowReader, explore, idle_map, picture, run, topology
-from tcplab.core.cells import close, reopen
+from tcplab.lesson.displayed import close, reopen
 
 COUNT = (
     "len(__import__('gc').collect() and [] or ipywidgets.widgets.widget._instances)",

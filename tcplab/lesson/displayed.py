@@ -1,8 +1,9 @@
-"""What each cell of a notebook shows, so that the kernel can let go of what a cell's next run replaces.
+"""What a notebook shows: a widget with its static form, and what each cell has shown.
 
 ipywidgets keep every widget until it is closed, and IPython keeps every result in `Out`: a lesson that is run
-again and again would pile up pictures that nobody sees. A front end says which cell it runs (JupyterLab,
-Notebook 7 and VS Code do); where none does, nothing is let go.
+again and again would pile up pictures that are no longer on screen. So the kernel closes what a cell's next
+run replaces. A front end names the cell that it runs (JupyterLab, Notebook 7 and VS Code do); without a name,
+nothing is closed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+from tcplab.core.text import paragraph
 
 
 def parts(widget: Any) -> Iterator[Any]:
@@ -85,3 +88,41 @@ def shown(thing: Any) -> None:
     if _cells is None or _cells._shell is not shell:
         _cells = CellsShown(shell)
     _cells.show(thing)
+
+
+class Displayed:
+    """What a notebook shows as a widget where a kernel runs, and as text, HTML or SVG where none does."""
+
+    _widget: Any = None
+
+    def widget(self) -> Any:
+        """The widget, made when first wanted: always the same one."""
+        if self._widget is None:
+            self._widget = self._build()
+        return self._widget
+
+    def _build(self) -> Any:
+        """Make the widget; one that is a widget itself returns itself."""
+        return self
+
+    def _repr_html_(self) -> str:
+        """The widget as static HTML, here its text; a subclass may have a `_repr_svg_` too."""
+        return paragraph(repr(self))
+
+    def let_go(self) -> None:
+        """No cell shows it any more: close its widget. Shown again, it gets a new one, or opens again."""
+        if self._widget is not None:
+            close(self._widget)
+            self._widget = None
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        widget = self.widget()
+        reopen(widget)
+        shown(self)
+        seen: Any = super() if widget is self else widget
+        made = seen._repr_mimebundle_(**options) or {}
+        bundle, *metadata = made if isinstance(made, tuple) else (made,)
+        bundle = {**bundle, "text/plain": repr(self), "text/html": self._repr_html_()}
+        if draw := getattr(self, "_repr_svg_", None):
+            bundle["image/svg+xml"] = draw()
+        return (bundle, *metadata) if metadata else bundle
