@@ -271,7 +271,7 @@ def test(arguments):
     """Run the tests and compare every notebook with its stored outputs; paths replace the default ones."""
     setup = Setup()
     setup.ready("test")
-    os.environ.setdefault("TCPLAB_PROGRESS", "off")  # what somebody has answered stays out of the outputs
+    os.environ.setdefault("TCPLAB_PROGRESS", "off")  # a learner's answers must not change the outputs
     notebooks = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
     return start(setup, ["pytest"] + notebooks + ["-n", "2", "--dist", "loadfile"] + arguments)
 

@@ -1,8 +1,8 @@
 """What a kernel grows by while a lesson is run again and again on it.
 
-`python benchmarks/memory.py [--runs 10] [LESSON…]` runs all cells of a lesson, answers every question,
-so that all explorers open, and does it again; each time on the same kernel, which is told its cells' ids, as
-JupyterLab does. Linux only: the kernel reads its resident size in /proc.
+`python benchmarks/memory.py [--runs 10] [LESSON…]` runs all cells of a lesson and answers every question,
+which opens all explorers. It repeats this on the same kernel, with each cell's id, as JupyterLab sends it.
+Linux only: the kernel reads its resident size in /proc.
 """
 
 from __future__ import annotations

@@ -504,7 +504,8 @@ def _progress(arguments: Namespace) -> int:
     if arguments.json:
         _print_json({"learners": learners})
         return code
-    table = [["learner", "lesson", "answered", "right at first", "hints", "last worked at"]]
+    headings = ("learner", "lesson", "answered", "right at first", "hints", "last worked at")
+    table = []
     for each in learners:
         name = harmless(each["learner"])
         for row in each["lessons"]:
@@ -513,9 +514,7 @@ def _progress(arguments: Namespace) -> int:
             table.append([name, lesson, answered, right, str(row["hints"]), harmless(when(row["last"]))])
         if not each["lessons"]:
             table.append([name, "nothing yet", "", "", "", ""])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table if learners else []:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    for line in text_table(headings, table) if learners else []:
         _print(line.rstrip())
     return code
 
@@ -567,7 +566,7 @@ COMMANDS = {
         _setting("a parameter: idle_s=60; may be repeated"),
         _argument("--quick", action="store_true", help="the short version of the experiment"),
         _argument("--pcap", metavar="FILE", help="also write the client's capture, for Wireshark"),
-        _argument("--timeline", metavar="FILE", help="also draw who believed what, and how long, as SVG"),
+        _argument("--timeline", metavar="FILE", help="also draw the run's timeline, as SVG"),
         _FORCE,
     )),
     "agree": Command("run experiments on the model and on real Linux, and compare", _agree, (

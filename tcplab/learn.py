@@ -1,7 +1,7 @@
-"""`tcplab learn`: a copy of the course in a folder of the learner's own, and JupyterLab on it.
+"""`tcplab learn`: copy the course into a folder of the learner's, and open JupyterLab on it.
 
-What a learner changed is never overwritten: a newer edition of such a file is put beside it. `.tcplab.json`
-in the folder says which edition of each file was copied last, and so tells the two apart.
+A file that the learner changed is never overwritten: its newer edition is put beside it. `.tcplab.json` in
+the folder records which edition of each file was copied last: a file that differs from it was changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from tcplab import __version__
 from tcplab.capture.recordings import COURSE
 
-#: The parts of the course that are copied, as they lie beside each other everywhere.
+#: The parts of the course that are copied, in the same layout as in the repository.
 PARTS = ("notebooks", "data/captures", "data/README.md")
 SUFFIXES = {".ipynb", ".md", ".html", ".pcap", ".json"}
 FIRST = "notebooks/00_start_here.ipynb"

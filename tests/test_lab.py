@@ -59,22 +59,25 @@ def lab():
     return module
 
 
+def locked_package(root: Path, name: str) -> str:
+    """Make a wheel of one module in `root`'s folder of wheels; the lines that lock it."""
+    wheel, info = root / "wheels" / f"{name}-1.0-py3-none-any.whl", f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr(f"{name}.py", "ANSWER = 42\n")
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    return f"{name}==1.0 \\\n    --hash=sha256:{digest}\n"
+
+
 @pytest.fixture
 def project(tmp_path):
     """A project to set up: lab.py, a lock of one package, and that package's wheel in `wheels`."""
     root = tmp_path / "project"
     (root / "wheels").mkdir(parents=True)
-    wheel = root / "wheels" / "tiny-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr("tiny.py", "ANSWER = 42\n")
-        file.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        file.writestr(
-            "tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        file.writestr("tiny-1.0.dist-info/RECORD", "")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     shutil.copy(LAB, root)
-    (root / "requirements.lock").write_text(f"tiny==1.0 \\\n    --hash=sha256:{digest}\n")
+    (root / "requirements.lock").write_text(locked_package(root, "tiny"))
     (root / "pyproject.toml").write_text(PYPROJECT)
     (root / "backend.py").write_text(BACKEND)
     return root
@@ -152,17 +155,8 @@ def test_a_set_up_installs_what_is_locked_and_the_next_one_nothing(project, with
 
 @BOTH
 def test_a_part_is_installed_when_it_is_asked_for(project, with_uv_or_pip):
-    wheel = project / "wheels" / "extra-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr("extra.py", "ANSWER = 43\n")
-        file.writestr("extra-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
-        file.writestr(
-            "extra-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        file.writestr("extra-1.0.dist-info/RECORD", "")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     with (project / "requirements.lock").open("a") as lock:
-        lock.write(f"\nextra==1.0 \\\n    --hash=sha256:{digest}\n")
+        lock.write("\n" + locked_package(project, "extra"))
 
     def installed(name):
         command = [in_venv(project, "python"), "-c", f"import {name}"]

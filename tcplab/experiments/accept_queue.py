@@ -129,7 +129,7 @@ class AcceptQueue(Experiment):
 
     async def _accept(self, bench: Bench, listener: Listener, end: float) -> None:
         await bench.sleep(min(self.accept_after_s, self.watch()))
-        bench.does(listener.host, "works", "accepts whoever waits", "accepts")
+        bench.does(listener.host, "works", "accepts waiting connections", "accepts")
         await self._serve(bench, listener, end)
 
     async def _serve(self, bench: Bench, listener: Listener, end: float) -> None:

@@ -67,7 +67,7 @@ class HandshakeAndClose(Experiment):
         }
 
     def answer(self, trace: Trace) -> Answer | None:
-        """How long TIME_WAIT keeps the port, whoever closes first; it outlasts the run."""
+        """How long TIME_WAIT keeps the port, on either side; it outlasts the run."""
         waits = [s for s in trace.sockets if s.state == "TIME_WAIT" and s.due is not None]
         if not waits:
             return None

@@ -1,7 +1,5 @@
 // The page's side of Accessible: what ipywidgets leave out for keyboards and screen readers.
 
-const KEYS = new Set(["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Enter", " "]);
-
 function set(el, name, value) {
   if (el.getAttribute(name) !== value) el.setAttribute(name, value);
 }
@@ -40,28 +38,23 @@ export default {
     const changes = new MutationObserver((records) => {
       if (!records.every((record) => record.target.closest?.(".tcplab-picture, .tcplab-timeline"))) tell();
     });
-    // In command mode JupyterLab takes these keys for itself wherever the focus is not in a text field.
-    // Others, such as Ctrl+S, pass.
-    const ours = ({ key, ctrlKey, metaKey, altKey, shiftKey }) =>
-      KEYS.has(key) && !ctrlKey && !metaKey && !altKey && !shiftKey;
-    const keep = (event) => {
-      if (ours(event)) event.stopPropagation();
-    };
-    // Notebook 7 looks at keys on their way down: this asks it to leave this one alone.
-    const leave = (event) => {
-      if (!ours(event) || !box?.contains(event.target)) return;
-      const { dataset } = event.target;
+    // In command mode JupyterLab and Notebook 7 take plain keys for themselves wherever the focus is not in a text
+    // field: arrows, and letters that delete a cell. This mark makes them leave a key alone; they look before
+    // anything in the page does, and from the target outwards, so it is set at the window, on the target. Ctrl+S and
+    // Shift+Enter pass.
+    const keep = ({ key, ctrlKey, metaKey, altKey, shiftKey, target }) => {
+      if (!box?.contains(target) || ctrlKey || metaKey || altKey || (shiftKey && key === "Enter")) return;
+      const { dataset } = target;
       dataset.lmSuppressShortcuts = "true";
       setTimeout(() => delete dataset.lmSuppressShortcuts);
     };
-    window.addEventListener("keydown", leave, true);
+    window.addEventListener("keydown", keep, true);
     // It has a width as soon as it is in the page and seen.
     const attached = new ResizeObserver(() => {
       if (box) return;
       box = el.closest(".tcplab-accessible");
       if (!box) return;
       box.dataset.keys = "kept";
-      box.addEventListener("keydown", keep);
       changes.observe(box, { subtree: true, childList: true });
       tell();
     });
@@ -69,8 +62,7 @@ export default {
     return () => {
       attached.disconnect();
       changes.disconnect();
-      window.removeEventListener("keydown", leave, true);
-      box?.removeEventListener("keydown", keep);
+      window.removeEventListener("keydown", keep, true);
       delete box?.dataset.keys;
     };
   },

@@ -261,7 +261,7 @@ class Store:
     def _now(self) -> str:
         """This instant, after everything that was written down before, whatever the clock says."""
         now, last = datetime.now(UTC), self._progress.last
-        with suppress(ValueError, TypeError, OverflowError):  # from a file that somebody has edited
+        with suppress(ValueError, TypeError, OverflowError):  # the file may have been edited by hand
             now = max(now, datetime.fromisoformat(last) + timedelta(microseconds=1))
         return now.isoformat(timespec="microseconds")
 

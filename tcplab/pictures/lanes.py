@@ -1,4 +1,4 @@
-"""What a timeline shows, as plain data: who believed what, and for how long.
+"""What a timeline shows, as plain data: the state of each program and socket over time.
 
 Seconds count from `Trace.watching_since`: 0 is the break, or the beginning of what is watched; what lies
 before is folded. A lane is one line of the picture: a program, a socket, a middlebox's entry, many sockets

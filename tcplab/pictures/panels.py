@@ -1,8 +1,8 @@
 """What pictures of amounts over time share: panels above each other on one clock, and runs side by side.
 
-The ends of a picture's axes are its `limits`. Whoever draws again after a parameter was changed hands them
-back: an axis then grows where it has to and never shrinks, so that a change is seen as a change. Kept runs
-are grey and dashed; above the panels stands what they had set, and in words what differs.
+The ends of a picture's axes are its `limits`. Pass them to the next drawing after a parameter has changed: an
+axis then grows where it has to and never shrinks, which makes the change visible. Kept runs are grey and
+dashed; a line above the panels gives their settings, and in words what differs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read a timeline from a trace: who believed what, and for how long.
+"""Read a timeline from a trace: the state of each program and socket over time.
 
 Everything comes from what the run left behind: sockets, segments, calls that returned and calls that did not,
 what programs did meanwhile, breaks and deadlines. Only the answer is the experiment's own.

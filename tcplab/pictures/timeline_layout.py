@@ -1,4 +1,4 @@
-"""The timeline as a picture: x is true time, y is who, and each lane says what its owner believed.
+"""The timeline as a picture: x is true time, y is who, and each lane shows the state of its owner.
 
 From top to bottom: what broke; the answer of this run and of the kept ones; the lanes, a line between
 hosts; the axis; the legend. Everything is laid out here in px, so that no word overlaps another one whatever
@@ -696,7 +696,7 @@ class TimelinePicture:
 
 
 def timeline(trace: Trace, kept: Sequence[Trace] = ()) -> TimelinePicture:
-    """How long who believed what, on a true time axis.
+    """The state of each program and socket over time, to scale.
 
     `kept`: runs to compare with, of which the last three are shown, the newest last.
     """

@@ -247,7 +247,7 @@ class Legend:
         self.seen[group, name] = None
 
     def see_span(self, span: Span, *, named: bool, wide: bool = True) -> None:
-        """This span is, with its words or without them; `wide` enough for somebody to ask what it is."""
+        """Note a span, with its words or without them; `wide`: it can be seen, so it needs an explanation."""
         kind = kind_of(span)
         if kind in LOOKS and LOOKS[kind].explained:
             self.see("span", kind)

@@ -42,7 +42,7 @@ _CONNECTIONS = {
     "zombie": _Amount("dead, in the pool", "connections", "error"),
     "old": _Amount("to the old primary", "connections", "closing second"),
 }
-#: What is done in a part of an outage; in all others nobody has noticed yet.
+#: What is done in a part of an outage; all others are `unaware`.
 _PARTS = {"promotion": "works", "connecting": "waits"}
 _OLD_PRIMARY = {"dead": "no answer", "refuses": "it refuses", "readable_replica": "it is a replica now"}
 _HOST = "client"

@@ -337,7 +337,7 @@ def _position(offset: int) -> str:
 class Advertised(NamedTuple):
     """The window of the host that gets most of the payload; times are seconds since the first segment."""
 
-    #: Empty where nobody gets any.
+    #: Empty where no program gets one.
     receiver: str
     #: Bytes, as its peer knew them.
     window: Steps

@@ -83,7 +83,7 @@ function makePage(model) {
       pending = setTimeout(() => show(frame), LATE_MS);
     } else show(frame);
   };
-  const told = (content) => {
+  const onMessage = (content) => {
     if (content.play) page.play();
     if (!content.ahead) return;
     const { generation, name, values, value, frame } = content.ahead;
@@ -102,9 +102,9 @@ function makePage(model) {
 
   // -- the cursor --
   let last = 0;
-  let toldAt = 0;
+  let sentAt = 0;
   const tell = (now = performance.now()) => {
-    toldAt = now;
+    sentAt = now;
     model.set("cursor", page.t ?? -1);
     model.save_changes();
   };
@@ -128,7 +128,7 @@ function makePage(model) {
     page.t = instant(page.frame, x);
     if (x >= place(page.frame, stop)) return page.go(stop);
     paint("move");
-    if (now - toldAt >= TELL_MS) tell(now);
+    if (now - sentAt >= TELL_MS) tell(now);
     requestAnimationFrame(run);
   };
   const hop = () => {
@@ -157,7 +157,7 @@ function makePage(model) {
 
   model.on("change:frame", arrived);
   model.on("change:cursor", moved);
-  model.on("msg:custom", told);
+  model.on("msg:custom", onMessage);
   explorer(model.get("group")).turned = turned;
   page.t = model.get("cursor") < 0 ? null : model.get("cursor");
   arrived();
@@ -165,7 +165,7 @@ function makePage(model) {
     page.playing = false;
     model.off("change:frame", arrived);
     model.off("change:cursor", moved);
-    model.off("msg:custom", told);
+    model.off("msg:custom", onMessage);
   };
   return page;
 }

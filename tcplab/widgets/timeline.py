@@ -225,7 +225,7 @@ class Ahead:
 
         def slice_of() -> None:
             if self._timeline.comm is None:
-                return  # closed: nobody sees it any more
+                return  # closed: it is no longer on screen
             value = waiting.pop(0)
             if frame := self._make(name, value):
                 drawn = frame.to_json(self._timeline.width, self._timeline.dark, table=False)
