@@ -40,7 +40,8 @@ function instant({ axis, stop }, x) {
 /** An instant in words: 0.204 s, 75 s, 15 min 28 s, 2 h 11 min. */
 function spoken(s) {
   if (s < 100) return `${Number(s.toFixed(s < 10 ? 3 : 1))} s`;
-  const [h, min, rest] = [Math.floor(s / 3600), Math.floor(s / 60) % 60, Math.floor(s % 60)];
+  const whole = Math.round(s); // an event's time may be a hair below a whole second
+  const [h, min, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return [h && `${h} h`, min && `${min} min`, rest && `${rest} s`].filter(Boolean).join(" ");
 }
 
@@ -333,6 +334,8 @@ export default {
     const theme = new MutationObserver(measure);
     theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "class"] });
     darkPage.addEventListener("change", measure);
+    // The kernel's echo of an earlier theme or width may come after a later one was set.
+    model.on("change:dark change:width", measure);
 
     page.views.add(view);
     view.draw();
@@ -342,6 +345,7 @@ export default {
       resize.disconnect();
       theme.disconnect();
       darkPage.removeEventListener("change", measure);
+      model.off("change:dark change:width", measure);
     };
   },
 };

@@ -83,6 +83,8 @@ class LivingTimeline(Displayed, Quiet, anywidget.AnyWidget):
         # The page needs it from the start: what belongs together there is found by it.
         super().__init__(group=group or uuid4().hex)
         self._shown: ShownFrame | None = None
+        #: Why it is greyed, and the values that have no picture; empty: it is not.
+        self._grey: dict[str, Any] = {}
         self._said = ""
         self._pressed = pressed
         self.observe(lambda change: self._draw(), ["width", "dark"])
@@ -95,18 +97,17 @@ class LivingTimeline(Displayed, Quiet, anywidget.AnyWidget):
 
     def show(self, frame: ShownFrame) -> None:
         """Draw this instead of what was there."""
-        self._shown = frame
+        self._shown, self._grey = frame, {}
         self._draw()
 
     def grey(self, why: str, values: Mapping[str, Any]) -> None:
         """Leave what is drawn, greyed: `why` there is no picture for these values."""
-        if self.frame:
-            shown = {**json.loads(self.frame), "grey": why, "values": dict(values)}
-            self.frame = _compact(shown)
+        self._grey = {"grey": why, "values": dict(values)}
+        self._draw()
 
     def clear(self) -> None:
         """Draw nothing."""
-        self._shown, self.frame = None, ""
+        self._shown, self._grey, self.frame = None, {}, ""
 
     def play(self) -> None:
         """Move the cursor through the run, in every page that shows it."""
@@ -114,7 +115,7 @@ class LivingTimeline(Displayed, Quiet, anywidget.AnyWidget):
 
     def _draw(self) -> None:
         if self._shown:
-            self.frame = _compact(self._shown.to_json(self.width, self.dark))
+            self.frame = _compact({**self._shown.to_json(self.width, self.dark), **self._grey})
 
     def _on_message(self, widget: Any, content: Any, buffers: Any) -> None:
         if isinstance(content, dict) and "press" in content:
