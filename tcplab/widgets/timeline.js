@@ -320,9 +320,11 @@ export default {
 
     // -- the place: its width, its theme --
     const measure = () => {
-      if (!box.clientWidth) return;
       const zoom = Number(getComputedStyle(el).getPropertyValue("--tcplab-zoom")) || 1;
-      const width = Math.max(LEAST_WIDTH, Math.floor(box.clientWidth / zoom));
+      // Without a width while hidden, and for a moment while JupyterLab changes its style sheets.
+      const width = box.clientWidth
+        ? Math.max(LEAST_WIDTH, Math.floor(box.clientWidth / zoom))
+        : model.get("width");
       picture.style.minWidth = `${LEAST_WIDTH}px`;
       if (width === model.get("width") && isDark() === model.get("dark")) return;
       model.set("width", width);
@@ -334,8 +336,6 @@ export default {
     const theme = new MutationObserver(measure);
     theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "class"] });
     darkPage.addEventListener("change", measure);
-    // The kernel's echo of an earlier theme or width may come after a later one was set.
-    model.on("change:dark change:width", measure);
 
     page.views.add(view);
     view.draw();
@@ -345,7 +345,6 @@ export default {
       resize.disconnect();
       theme.disconnect();
       darkPage.removeEventListener("change", measure);
-      model.off("change:dark change:width", measure);
     };
   },
 };
