@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from tcplab.bench import StudyScript, run
 from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge, scope_of
-from tcplab.bench.sandbox import Sandbox, patiently
-from tcplab.core.knobs import ParameterError
+from tcplab.bench.model import TooLong, run_on_model
+from tcplab.bench.sandbox import PAUSE_S, TRIES, BenchError, Cancelled, Sandbox, TooBusy, why_not
+from tcplab.core.knobs import Knob, ParameterError
+from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
 from tcplab.registry import Story, find
 
@@ -22,6 +26,22 @@ SIDE_BY_SIDE = 6
 MORE_LATENCY_MS = 5
 #: A sampled set in which so many draws are all ties is a mistake in the experiment.
 DRAWS = 200
+#: Of the samples, one in so many is at an edge.
+EDGES_EVERY = 3
+#: A sample at the edge of a range may take this long in real time, and put so many segments on the wire.
+LONGEST_S, MOST_SEGMENTS = 12, 1000
+#: These are no knobs of the story: the kernel gives its version, and the watch ends what has no end.
+_NO_EDGES = ("linux", "seed", "watch_s")
+
+#: Called with the place of an experiment among those asked for, and what came of it.
+Progress = Callable[[int, Agreement], None]
+
+
+def running() -> str:
+    """The version of the Linux that runs here, in the form that `linux` takes."""
+    from tcplab.bench.linux import version
+
+    return version()
 
 
 def quick(kind: type[Story], settings: Mapping[str, Any]) -> Story:
@@ -29,19 +49,67 @@ def quick(kind: type[Story], settings: Mapping[str, Any]) -> Story:
     return kind.from_values({**kind.quick, **settings})
 
 
-def draw(kind: type[Story], settings: Mapping[str, Any], chance: random.Random) -> Story:
-    """Sampled parameters away from ties. Raises `ParameterError` when the settings leave none."""
+def samples(kind: type[Story], settings: Mapping[str, Any], seed: int) -> Iterator[tuple[int, Story]]:
+    """Sampled sets of parameters without end, each with the seed that gives it alone.
+
+    The first one of `seed + 1` is the second one of `seed`. Seeds that `EDGES_EVERY` divides draw `edges`.
+    """
+    while True:
+        chance = random.Random(f"{kind.name} {seed}")
+        yield seed, draw(kind, settings, chance, edges=seed % EDGES_EVERY == 0)
+        seed += 1
+
+
+def draw(
+    kind: type[Story], settings: Mapping[str, Any], chance: random.Random, *, edges: bool = False
+) -> Story:
+    """Sampled parameters away from ties. Raises `ParameterError` when the settings leave none.
+
+    `edges`: one or two of them are at an end of their knob's range, or a choice that is never sampled,
+    where that keeps the run short in real time.
+    """
+    never = {} if not edges else {
+        name: values for name, knob in kind.knobs().items()
+        if name not in settings and (values := ends(name, knob, kind.sampled.get(name, ())))
+    }  # fmt: skip
     for _ in range(DRAWS):
         drawn = {name: chance.choice(values) for name, values in kind.sampled.items()}
+        for name in chance.sample(sorted(never), min(chance.choice((1, 2)), len(never))) if never else ():
+            drawn[name] = chance.choice(never[name])
         try:
             experiment = quick(kind, {**drawn, **settings})
+            if isinstance(experiment, StudyScript):
+                experiment.check_for_linux()
+            if (not edges or _is_short(experiment)) and not is_tie(experiment):
+                return experiment
         except ParameterError:
-            # Two values that don't go together; the other settings alone are checked by `quick`.
+            # Values that don't go together; the other settings alone are checked by `quick`.
             quick(kind, settings)
-            continue
-        if not is_tie(experiment):
-            return experiment
     raise ParameterError(f"{kind.name}: with these settings every sample is a tie.")
+
+
+def ends(name: str, knob: Knob, sampled: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+    """The values at the edges of a knob's range, and its choices, but for those that are sampled anyway.
+
+    None where a story knows no edge: of a text, or of what only sets the scene.
+    """
+    if name in _NO_EDGES or (knob.kind is str and not knob.choices):
+        return ()
+    if knob.choices or knob.kind is bool:
+        values = [*(knob.choices or (False, True))]
+    else:
+        highs = {each for each in (knob.slider_high, knob.high) if each is not None and each < math.inf}
+        values = [knob.kind(each) for each in (knob.low, knob.low + knob.step, *sorted(highs))]
+    return tuple(value for value in values if value not in sampled)
+
+
+def _is_short(experiment: Story) -> bool:
+    if isinstance(experiment, StudyScript):
+        return run(experiment).end <= LONGEST_S * SECOND
+    try:
+        return len(run_on_model(experiment, limit_s=LONGEST_S).packets) <= MOST_SEGMENTS
+    except TooLong:
+        return False
 
 
 def is_tie(experiment: Story) -> bool:
@@ -59,28 +127,101 @@ def is_tie(experiment: Story) -> bool:
 
 
 def agree(
-    experiments: Iterable[Story], progress: Callable[[Agreement], None] = lambda done: None
+    experiments: Iterable[Story],
+    progress: Progress = lambda place, done: None,
+    *,
+    jobs: int = SIDE_BY_SIDE,
+    own_rules: bool = True,
 ) -> list[Agreement]:
     """Run each on real Linux and on the model and compare; results in the order asked for.
 
-    Raises `BenchError` where the Linux bench can't run or the machine stays too busy.
+    `jobs` run at once. A run for which the machine had no time is repeated, in the end alone; what still
+    does not come to an end is skipped, and its `Agreement` says why. `own_rules`: the model follows the
+    rules of the Linux that ran; otherwise those that the experiments name. Interrupted, it ends all runs.
+    Raises `BenchError` where the Linux bench can't run at all.
     """
-    held = threading.local()
-    with ExitStack() as sandboxes, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+    if reason := why_not():
+        raise BenchError(f"the Linux bench can't run here: {reason}")
+    asked = list(experiments)
+    results: dict[int, Agreement] = {}
+    late = []
+    with _Runners(own_rules) as runners:
+        for place, done in runners.compared(asked, range(len(asked)), jobs):
+            if done.skipped:
+                late.append(place)
+            else:
+                results[place] = done
+                progress(place, done)
+        for place, done in runners.compared(asked, late, 1):
+            results[place] = done
+            progress(place, done)
+    return [results[place] for place in range(len(asked))]
 
-        def one(experiment: Story) -> Agreement:
-            if not hasattr(held, "sandbox"):
-                held.sandbox = sandboxes.enter_context(Sandbox())
-            done = _compared(experiment, held.sandbox)
-            progress(done)
-            return done
 
-        return list(pool.map(one, experiments))
+class _Runners:
+    """Threads with a sandbox each; leaving ends whatever they still run."""
 
+    def __init__(self, own_rules: bool) -> None:
+        self.own_rules = own_rules
+        self._ended = threading.Event()
+        self._free: list[Sandbox] = []
+        self._all: list[Sandbox] = []
+        self._lock = threading.Lock()
 
-def _compared(experiment: Story, sandbox: Sandbox) -> Agreement:
-    linux = patiently(lambda: run(experiment, "linux", sandbox=sandbox))
-    return judge(experiment, linux)[0]
+    def __enter__(self) -> _Runners:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        for sandbox in self._all:
+            sandbox.cancel()
+        for sandbox in self._all:
+            sandbox.close()
+
+    def compared(
+        self, asked: list[Story], places: Iterable[int], jobs: int
+    ) -> Iterator[tuple[int, Agreement]]:
+        """Those at `places`, as they are done; one that did not come to an end is `skipped`."""
+        left = iter(places)
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            going: dict[Future[Agreement], int] = {}
+            while True:
+                for place in islice(left, jobs - len(going)):
+                    going[pool.submit(self._one, asked[place])] = place
+                if not going:
+                    return
+                for future in wait(going, return_when=FIRST_COMPLETED).done:
+                    yield going.pop(future), future.result()
+        finally:
+            if going:
+                self.__exit__()
+            pool.shutdown(cancel_futures=True)
+
+    def _one(self, experiment: Story) -> Agreement:
+        with self._lock:
+            if self._free:
+                sandbox = self._free.pop()
+            else:
+                sandbox = Sandbox()
+                self._all.append(sandbox)
+        try:
+            linux = self._run(experiment, sandbox)
+            return judge(experiment, linux, own_rules=self.own_rules)[0]
+        except BenchError as error:
+            return Agreement(str(experiment.name), experiment.values(), (), skipped=str(error))
+        finally:
+            self._free.append(sandbox)
+
+    def _run(self, experiment: Story, sandbox: Sandbox) -> Trace:
+        """On Linux; again after growing pauses while the machine is too busy for it."""
+        for attempt in range(TRIES):
+            if self._ended.is_set():
+                raise Cancelled("the run was cancelled.")
+            with suppress(*([TooBusy] if attempt + 1 < TRIES else [])):
+                return run(experiment, "linux", sandbox=sandbox)
+            self._ended.wait(PAUSE_S * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
 
 
 def agreement(linux: Trace) -> Agreement:

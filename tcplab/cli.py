@@ -14,6 +14,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
@@ -378,37 +379,61 @@ def _settings(texts: Iterable[str], kind: type[Story]) -> dict[str, str]:
 
 
 def _agree(arguments: Namespace) -> int:
-    import random
-
-    from tcplab.agree import agree, draw, quick
+    from tcplab.agree import agree, quick, running, samples
     from tcplab.registry import ON_LINUX, find
 
-    if arguments.samples is not None and arguments.samples < 1:
-        raise UsageError(f"--samples {arguments.samples} is out of range: 1 or more.")
-    experiments, chance = [], random.Random(arguments.seed)
+    for option, value in (("--samples", arguments.samples), ("--jobs", arguments.jobs)):
+        if value is not None and not 1 <= value <= 10_000:
+            raise UsageError(f"{option} {value} is out of range: 1 to 10000.")
+    own_rules = not any(text.startswith("linux=") for text in arguments.set)
+    asked: list[tuple[int | None, Story]] = []
     for kind in [find(name) for name in arguments.names] or list(ON_LINUX.values()):
-        values = _settings(arguments.set, kind)
-        for _ in range(arguments.samples or 1):
-            experiments.append(draw(kind, values, chance) if arguments.samples else quick(kind, values))
-    finished: list[Agreement] = []
+        values = {**({"linux": running()} if own_rules else {}), **_settings(arguments.set, kind)}
+        drawn = samples(kind, values, arguments.seed)
+        asked += islice(drawn, arguments.samples) if arguments.samples else [(None, quick(kind, values))]
+    finished: dict[int, Agreement] = {}
 
-    def progress(done: Agreement) -> None:
-        finished.append(done)
-        line = f"{done.experiment} {'agrees' if done.agrees else 'DIFFERS'}"
-        print(f"{len(finished)} of {len(experiments)}: {line}", file=sys.stderr, flush=True)
+    def progress(place: int, done: Agreement) -> None:
+        finished[place] = done
+        seed = asked[place][0]
+        name = done.experiment + ("" if seed is None else f" (seed {seed})")
+        line = f"{name} {'SKIPPED' if done.skipped else 'agrees' if done.agrees else 'DIFFERS'}"
+        print(f"{len(finished)} of {len(asked)}: {line}", file=sys.stderr, flush=True)
 
-    results = agree(experiments, progress)
-    agreed = sum(result.agrees for result in results)
+    interrupted = False
+    try:
+        agree([story for _, story in asked], progress, jobs=arguments.jobs, own_rules=own_rules)
+    except KeyboardInterrupt:
+        interrupted = True
+    results = [(asked[place][0], done) for place, done in sorted(finished.items())]
+    agreed = sum(done.agrees for _, done in results)
     if arguments.json:
-        _print_json({"runs": [result.to_json() for result in results], "agreed": agreed, "of": len(results)})
+        runs = [{**done.to_json(), **({} if seed is None else {"seed": seed})} for seed, done in results]
+        _print_json({"runs": runs, "agreed": agreed, "of": len(asked)})
     else:
-        for result in results:
-            if not result.agrees:
-                given = result.parameters.items()
-                settings = (f" --set {name}={_value_text(value)}" for name, value in given)
-                _print("\n  ".join([result.experiment + "".join(settings), *map(str, result.differences)]))
-        _print(f"{agreed} of {len(results)} agree.")
-    return 0 if agreed == len(results) else BROKEN
+        for line in _agreement_lines(results, arguments.set):
+            _print(line)
+        skipped = sum(bool(done.skipped) for _, done in results)
+        missing = f", {skipped} skipped" if skipped else ""
+        missing += f", {len(asked) - len(results)} not run" if len(results) < len(asked) else ""
+        _print(f"{agreed} of {len(asked)} agree{missing}.")
+    return INTERRUPTED if interrupted else 0 if agreed == len(asked) else BROKEN
+
+
+def _agreement_lines(
+    results: Iterable[tuple[int | None, Agreement]], set_by_hand: Sequence[str]
+) -> Iterator[str]:
+    """Every run that does not agree: its parameters, what differs, and how to draw that sample alone."""
+    for seed, done in results:
+        if done.agrees:
+            continue
+        settings = "".join(f" --set {name}={_value_text(value)}" for name, value in done.parameters.items())
+        yield "\n  ".join([done.experiment + settings, *map(str, done.differences)])
+        if done.skipped:
+            yield f"  skipped: {done.skipped}"
+        if seed is not None:
+            again = [f"tcplab agree {done.experiment} --samples 1 --seed {seed}", *set_by_hand]
+            yield f"  again: {' --set '.join(again)}"
 
 
 def _record(arguments: Namespace) -> None:
@@ -572,8 +597,11 @@ COMMANDS = {
     "agree": Command("run experiments on the model and on real Linux, and compare", _agree, (
         _EXPERIMENTS,
         _setting("a parameter of every run; may be repeated"),
-        _argument("--samples", metavar="N", type=int, help="draw N sets of parameters for each"),
-        _argument("--seed", metavar="S", type=int, default=1, help="chooses the samples (default: 1)"),
+        _argument("--samples", metavar="N", type=int,
+                  help="draw N sets of parameters for each, every third at an end of a range"),
+        _argument("--seed", metavar="S", type=int, default=1,
+                  help="chooses the samples (default: 1); the Nth is that of --seed S+N-1 alone"),
+        _argument("--jobs", metavar="N", type=int, default=6, help="runs at once (default: 6)"),
     )),
     "record": Command("record experiments on real Linux, as pcaps with provenance", _record, (
         _EXPERIMENTS,

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
+import tcplab.agree
 from bench.sandboxes import need_sandbox, ordinary_python
-from tcplab.agree import draw, is_tie, quick
+from tcplab.agree import EDGES_EVERY, LONGEST_S, agree, draw, ends, is_tie, quick, samples
 from tcplab.bench import run
 from tcplab.bench.agreement import LATE_S, compare, in_time, judge, matches
+from tcplab.bench.sandbox import TRIES, TooBusy
+from tcplab.cli import main
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import FIN, RST, SYN
 from tcplab.experiments import EXPERIMENTS, DeadPeer, FinOrRst, HandshakeAndClose, Keepalive
@@ -130,6 +136,20 @@ def test_another_cut_of_the_same_bytes_is_no_difference():
     assert [str(each) for each in compare(model, merged)] == []
 
 
+def test_another_cut_of_what_is_read_without_a_pause_is_no_difference():
+    """How much is there each time a program reads as fast as it can is chance; a pause is none."""
+    model = run(QUICK["handshake_and_close"].with_values(response=2896))
+    place, read = next((i, c) for i, c in enumerate(model.calls) if (c.call, c.result) == ("recv()", "2896"))
+    halves = [read._replace(result=each) for each in ("1000", "1896")]
+
+    def cut(pause):
+        second = halves[1]._replace(t=read.t + pause, began=read.t + pause)
+        return replace(model, calls=[*model.calls[:place], halves[0], second, *model.calls[place + 1 :]])
+
+    assert [str(each) for each in compare(model, cut(1_000_000))] == []
+    assert compare(model, cut(100_000_000)) != []
+
+
 def test_another_errno_is_a_difference():
     model = run(FinOrRst(ending="kill", client="idle"))
     calls = [call._replace(result="ECONNRESET") if call.result == "EPIPE" else call for call in model.calls]
@@ -154,6 +174,103 @@ def test_a_tie_is_seen():
 def test_settings_of_one_s_own_are_checked():
     with pytest.raises(ParameterError, match="idle_s = -1 is out of range"):
         draw(Keepalive, {"idle_s": -1}, random.Random(1))
+
+
+def test_a_sample_is_drawn_again_alone_by_its_seed():
+    three = list(islice(samples(Keepalive, {}, 7), 3))
+    assert [seed for seed, _ in three] == [7, 8, 9]
+    assert [next(samples(Keepalive, {}, seed)) for seed, _ in three] == three
+
+
+def test_every_third_sample_takes_a_parameter_to_an_end_that_is_never_sampled():
+    for kind in (Keepalive, DeadPeer, HandshakeAndClose):
+        for seed, drawn in islice(samples(kind, {}, 1), 6):
+            at_an_end = [
+                name for name, knob in kind.knobs().items()
+                if getattr(drawn, name) in ends(name, knob, kind.sampled.get(name, ()))
+            ]  # fmt: skip
+            assert bool(at_an_end) == (seed % EDGES_EVERY == 0), (kind.name, seed)
+            assert not at_an_end or run(drawn).end <= LONGEST_S * 1e9
+
+
+def test_what_is_set_by_hand_stays_also_at_the_edges():
+    for _, drawn in islice(samples(Keepalive, {"probes": 2, "linux": "5.4"}, 3), 4):
+        assert (drawn.probes, drawn.linux) == (2, "5.4")
+
+
+def linux_by_the_model(monkeypatch, *, version="6.18.44", too_busy=()):
+    """`run(…, "linux")` gives the model's run; experiments in `too_busy` fail that often first."""
+    left, lock = dict(too_busy), threading.Lock()
+
+    def fake(experiment, bench="model", **options):
+        if bench != "linux":
+            return run(experiment, bench, **options)
+        with lock:
+            left[experiment.name] = left.get(experiment.name, 0) - 1
+            if left[experiment.name] >= 0:
+                raise TooBusy("the machine had no time for the wire.")
+        return replace(run(experiment.with_values(linux=version)), bench="linux", linux=version)
+
+    monkeypatch.setattr(tcplab.agree, "run", fake)
+    monkeypatch.setattr(tcplab.agree, "why_not", lambda: None)
+    monkeypatch.setattr(tcplab.agree, "PAUSE_S", 0.001)
+
+
+def test_a_run_that_was_too_late_is_repeated_then_skipped_and_the_others_count(monkeypatch):
+    linux_by_the_model(monkeypatch, too_busy={"keepalive": TRIES + 1, "fin_or_rst": 1000})
+    asked = [QUICK[name] for name in ("fin_or_rst", "keepalive", "dead_peer")]
+    seen = {}
+    found = agree(asked, lambda place, done: seen.__setitem__(place, done), jobs=2)
+    assert [each.experiment for each in found] == ["fin_or_rst", "keepalive", "dead_peer"]
+    assert [each.agrees for each in found] == [False, True, True]
+    assert found[0].skipped == "the machine had no time for the wire."
+    assert [seen[place] for place in range(3)] == found
+
+
+def test_the_rules_are_those_of_the_kernel_that_ran(monkeypatch):
+    """6.1 has no linear SYN timeouts: the model at 6.18's rules says something else."""
+    linux_by_the_model(monkeypatch, version="6.1.192")
+    asked = [QUICK["unanswered_connect"]]
+    assert agree(asked)[0].agrees
+    assert not agree(asked, own_rules=False)[0].agrees
+
+
+def test_the_command_prints_what_finished(monkeypatch, capsys):
+    linux_by_the_model(monkeypatch, too_busy={"fin_or_rst": 1000})
+    words = ["agree", "fin_or_rst", "keepalive", "--samples", "1", "--seed", "4"]
+    assert main(words) == 1
+    said, progress = capsys.readouterr()
+    assert "skipped: the machine had no time for the wire." in said
+    assert "again: tcplab agree fin_or_rst --samples 1 --seed 4" in said
+    assert said.endswith("1 of 2 agree, 1 skipped.\n")
+    assert "2 of 2: fin_or_rst (seed 4) SKIPPED" in progress
+    assert main([*words, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [each.get("skipped") for each in told["runs"]] == ["the machine had no time for the wire.", None]
+    assert (told["agreed"], told["of"], told["runs"][0]["seed"]) == (1, 2, 4)
+
+
+@pytest.mark.parametrize("option", ["--jobs", "--samples"])
+def test_a_number_out_of_range_is_one_sentence(option, capsys):
+    assert main(["agree", option, "0"]) == 2
+    assert f"{option} 0 is out of range" in capsys.readouterr().err
+
+
+@pytest.mark.linux
+def test_ctrl_c_prints_what_finished_and_leaves_nothing_behind():
+    need_sandbox()
+    command = [sys.executable, "-m", "tcplab", "agree", "handshake_and_close", "keepalive"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "1 of 2: handshake_and_close agrees" in running.stderr.readline()
+    children = subprocess.run(
+        ["pgrep", "-P", str(running.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=30)
+    assert said.endswith("1 of 2 agree, 1 not run.\n")
+    assert running.returncode == 130
+    assert children
+    assert subprocess.run(["ps", "-p", ",".join(children)], capture_output=True, check=False).returncode == 1
 
 
 @pytest.mark.linux

@@ -26,6 +26,9 @@ from tcplab.core.trace import Call, Packet, Relative, Trace
 #: An ACK sent this soon after something came in is its answer.
 AT_ONCE = 5 * MILLISECOND
 
+#: A program that calls recv() again this soon reads as fast as it can.
+READS_ON = 50 * MILLISECOND
+
 _PROBES = ("keepalive", "window_probe")
 _NAMES = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (ACK, "ACK"))
 
@@ -95,7 +98,7 @@ class ScopedRun:
 
         A call on the accepting side names only the listener's port, not its connection. Where there are
         several, such calls are kept apart by what was called: which of two programs gets its turn first
-        is chance, when each of them is served is not.
+        is chance, when each of them is served is not. What is read without a pause counts together.
         """
         opened: dict[int, list[tuple[int, int]]] = {}
         accepted = set()
@@ -105,6 +108,8 @@ class ScopedRun:
             else:
                 accepted.add(n)
         calls: dict[str, list[Event]] = {}
+        #: Of each socket the last recv() that gave bytes, when it returned, and how many with those before.
+        reading: dict[tuple[str, int], tuple[Event | None, int, int]] = {}
         for call in self.trace.calls:
             if call.host != host or not self.within(call.t):
                 continue
@@ -115,6 +120,13 @@ class ScopedRun:
                 where = f"connection {mine + 1}"
             event = Event(self.trace.seconds(call.t), f"{call.call} -> {call.result}")
             calls.setdefault(where, []).append(event)
+            read = int(call.result) if call.call == "recv()" and call.result.isdecimal() else None
+            before, ended, already = reading.get((where, call.port), (None, 0, 0))
+            if read and before is calls[where][-2:][0] and call.began - ended <= READS_ON:
+                read += already
+                event = Event(before.t, f"recv() -> {read}")
+                calls[where][-2:] = [event]
+            reading[where, call.port] = (event if read else None, call.t, read or 0)
         return calls
 
     def bursts(self) -> list[list[int]]:
@@ -259,15 +271,19 @@ class Agreement:
     calls: int = 0
     #: The longest delay of a packet behind the model's, seconds.
     behind_s: float = 0.0
+    #: Why there was nothing to compare, in one sentence; empty when it ran.
+    skipped: str = ""
 
     @property
     def agrees(self) -> bool:
-        """True when nothing differs."""
-        return not self.differences
+        """True when it ran and nothing differs."""
+        return not self.differences and not self.skipped
 
     @property
     def sentence(self) -> str:
         """For a reader: how many packets that matter agree and how late, or what differs first."""
+        if self.skipped:
+            return f"Nothing was compared: {self.skipped}"
         if self.agrees and not self.packets:
             return f"Linux {self.linux} does what the model says: the results of both are the same."
         if self.agrees:
@@ -288,6 +304,7 @@ class Agreement:
             "parameters": dict(self.parameters),
             "agrees": self.agrees,
             "differences": [str(difference) for difference in self.differences],
+            **({"skipped": self.skipped} if self.skipped else {}),
         }
 
 
@@ -295,6 +312,7 @@ class Compared(Story, Protocol):
     """What a comparison needs of an experiment."""
 
     def matched_to(self, linux: Trace) -> Self: ...
+    def with_values(self, **values: Any) -> Self: ...
     def scope(self, trace: Trace) -> Scope: ...
 
 
@@ -305,9 +323,16 @@ def scope_of(experiment: Compared | StudyScript, trace: Trace) -> Scope:
     return experiment.scope(trace)
 
 
-def judge(experiment: Compared | StudyScript, linux: Trace) -> tuple[Agreement, ScopedRun, ScopedRun]:
-    """A run on Linux against the model with the parameters of that run: the agreement, and both runs."""
+def judge(
+    experiment: Compared | StudyScript, linux: Trace, *, own_rules: bool = True
+) -> tuple[Agreement, ScopedRun, ScopedRun]:
+    """A run on Linux against the model with the parameters of that run: the agreement, and both runs.
+
+    The model follows the rules of the Linux that ran; not `own_rules`: those that the experiment names.
+    """
     matched = experiment.matched_to(linux)
+    if not own_rules:
+        matched = matched.with_values(linux=experiment.linux)
     model = run(matched)
     ours, theirs = (ScopedRun(trace, scope_of(matched, trace)) for trace in (model, linux))
     align(ours, theirs)

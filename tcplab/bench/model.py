@@ -350,11 +350,18 @@ def _options(options: SocketOptions) -> TcpOptions:
     )
 
 
-def run_on_model(story: script.Story, *, timer_delay: float = 0, delayed_host: str = "") -> Trace:
+class TooLong(script.ScriptError):
+    """The script had not ended when its time was over."""
+
+
+def run_on_model(
+    story: script.Story, *, timer_delay: float = 0, delayed_host: str = "", limit_s: float = 0
+) -> Trace:
     """Run a story's script to its end in virtual time; kinds and outcome are still to be read.
 
     `timer_delay`: the share by which every timer fires late, as real ones do; on one host alone if
-    `delayed_host` names it.
+    `delayed_host` names it. Raises `TooLong` when it has not ended after `limit_s` virtual seconds
+    (0: no limit).
     """
     # A run only adds to its trace: looking for garbage would cost a fifth of the time and find none.
     collecting = gc.isenabled()
@@ -362,13 +369,16 @@ def run_on_model(story: script.Story, *, timer_delay: float = 0, delayed_host: s
     try:
         bench = ModelBench(story, timer_delay, delayed_host)
         running = bench.env.process(story.run(bench))  # type: ignore[arg-type]
+        until = running | bench.env.timeout(_nanoseconds(limit_s)) if limit_s else running
         try:
-            bench.env.run(until=running)
+            bench.env.run(until=until)
         except RuntimeError as error:
             if running.triggered:
                 raise
             # SimPy has run out of events, and the script has not ended.
             raise script.ScriptError("the script waits for something that never comes") from error
+        if not running.triggered:
+            raise TooLong(f"{story.name} has not ended after {limit_s:g} s")
         bench.finish()
         trace = bench.trace
         trace.warnings += story.ignored_by_release()

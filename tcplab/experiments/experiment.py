@@ -68,9 +68,10 @@ class Experiment(Runnable):
     def matched_to(self, linux: Trace) -> Self:
         """The parameters with which the model is compared to a run on Linux.
 
-        The same, unless Linux chose something itself that the model can't know.
+        The rules are those of the Linux that ran. What it chose itself, and the model can't know, an
+        experiment adds.
         """
-        return self
+        return self.with_values(linux=linux.linux or self.linux)
 
     def scope(self, trace: Trace) -> Scope:
         """What of a run the comparison of model and Linux looks at."""

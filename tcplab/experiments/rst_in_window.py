@@ -109,7 +109,7 @@ class RstInWindow(Experiment):
 
     def matched_to(self, linux: Trace) -> Self:
         """Linux decides what window it really advertises."""
-        return self.with_values(window=linux.outcome["window"])
+        return super().matched_to(linux).with_values(window=linux.outcome["window"])
 
     def answer(self, trace: Trace) -> Answer:
         """Obeyed, and the next call says so; or nothing changes."""
