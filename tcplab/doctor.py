@@ -18,7 +18,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from tcplab.core.releases import UnknownRelease, release
+from tcplab.core.releases import UnknownRelease, full_version, release
 
 #: Seconds that all programs together may take to print their versions.
 PATIENCE = 1.0
@@ -85,10 +85,10 @@ def _linux() -> tuple[bool, str]:
         return False, f"this is {system}: the model and the captures work here, the Linux bench does not."
     running = platform.release()
     try:
-        rules = release(running)
+        rules = release(full_version(running, platform.version()))
     except UnknownRelease as unknown:
         return False, f"{running}: {unknown}"
-    mainline = "{}.{}".format(*rules.number)
+    mainline = "{}.{}.{}".format(*rules.number, rules.patch)
     linear = rules.syn_linear_timeouts
     syn = f"a SYN is repeated {linear} times at one-second steps before the waits double" if linear else (
         "the waits between SYNs double from the first on"

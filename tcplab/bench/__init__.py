@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tcplab.bench.script import Story, StudyScript
 from tcplab.core.connections import acks
 from tcplab.core.knobs import ParameterError
+from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint, seq_diff
 from tcplab.core.trace import Deadline, Packet, SocketSample, Trace
 from tcplab.follow import classify
@@ -71,10 +72,11 @@ _Passing = tuple[int, Callable[[Any], None], Any]
 
 def user_timeouts(trace: Trace) -> Iterator[Deadline]:
     """The deadlines of every socket that has a user timeout; kinds of packets are read already."""
+    of_probes = known_release(trace.linux).user_timeout_of_probes == "elapsed"
     for (host, local, remote), limit in trace.user_timeouts.items():
         samples = [s for s in trace.sockets if (s.host, s.local, s.remote) == (host, local, remote)]
         end = next((s.t for s in samples if s.state == "CLOSED"), trace.end)
-        since, due = _Since(any(s.timer == "keepalive" for s in samples)), None
+        since, due = _Since(any(s.timer == "keepalive" for s in samples), of_probes), None
         passing: list[_Passing] = [*since.passing(trace, host, local, remote)]
         passing += ((s.t, since.sampled, s) for s in samples)
         for t, happens, what in sorted(passing, key=itemgetter(0)):
@@ -91,8 +93,10 @@ def user_timeouts(trace: Trace) -> Iterator[Deadline]:
 class _Since:
     """Since when the user timeout of one socket runs."""
 
-    def __init__(self, has_keepalive: bool) -> None:
+    def __init__(self, has_keepalive: bool, of_probes: bool) -> None:
         self.has_keepalive = has_keepalive
+        #: A closed window is a matter of time; where unanswered probes count, no time is known before.
+        self.of_probes = of_probes
         #: (end, when first sent) of what is not acknowledged.
         self.flight: list[tuple[int, int]] = []
         self.repeating: int | None = None
@@ -120,7 +124,8 @@ class _Since:
         """A segment leaves."""
         segment = packet.segment
         if packet.kind == "window_probe":
-            self.probing = packet.t if self.probing is None else self.probing
+            if self.of_probes and self.probing is None:
+                self.probing = packet.t
         elif segment.end_seq != segment.seq:
             self.last_sent = packet.t
             if packet.kind != "retransmission":

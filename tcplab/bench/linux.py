@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import selectors
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Awaitable
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tcplab.bench import namespaces, script
@@ -23,6 +24,7 @@ from tcplab.bench.sandbox import BenchError, Progress
 from tcplab.bench.script import DEFAULTS, Bench, Bind, Connection, Host, Result, SocketOptions
 from tcplab.bench.sockets import LinuxConnection, LinuxListener, SocketHost, abort, bind_before, set_options
 from tcplab.bench.wire import Clock, LinkEnd, LinuxWire
+from tcplab.core.releases import full_version
 from tcplab.core.segment import Endpoint, Segment
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import Trace
@@ -249,10 +251,18 @@ LOOK_EVERY, COUNT_EVERY, REPORT_EVERY = 0.02, 0.1, 0.25
 _LOOK_AGAIN = MILLISECOND
 
 
+#: linux/time.h:CLOCK_MONOTONIC_COARSE, which moves once a tick; Python has no name for it.
+_COARSE_CLOCK = 6
+
+
 def version() -> str:
-    """The running Linux's version, the first three numbers: `6.18.44`."""
-    found = re.match(r"\d+(\.\d+){0,2}", os.uname().release)
-    return found[0] if found else ""
+    """The running Linux's version with its patch level, as `releases.release` takes it: `6.18.44`."""
+    said = os.uname()
+    try:
+        signature = Path("/proc/version_signature").read_text()
+    except OSError:
+        signature = ""  # only Ubuntu's kernels have it
+    return full_version(said.release, said.version, signature, round(1 / time.clock_getres(_COARSE_CLOCK)))
 
 
 class LinuxBench(Bench):

@@ -313,10 +313,10 @@ class ListenSocket:
         return retries
 
     def _on_reset(self, now: int, request: Socket, segment: Segment) -> None:
-        """Exact since 6.18 (measured on 6.18.44); before, in the window, unless it acknowledges nonsense."""
+        """Exact, or, by the release, in the window, unless it acknowledges nonsense."""
         receiver, machine = request.receiver, self.machine
         exact = segment.seq == receiver.nxt
-        strict = not machine.release.older_than("6.18")
+        strict = machine.release.exact_rst_in_syn_recv
         if not strict and segment.flags & ACK and segment.ack != request.sender.nxt:
             return
         if exact or (in_window(segment, receiver.nxt, receiver.right_edge) and not strict):

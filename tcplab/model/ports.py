@@ -440,7 +440,7 @@ class Ports:
             taken |= 1 << port
         size = last - first + 1
         if not self._rules.ports_by_parity:
-            return first_one_by_one(first, size, self._below, taken)
+            return first_one_by_one(first, size, self._first_offset, taken)
         start = self._hints.get((address, remote), -1)
         return first_by_parity(first, size, self._below, start, taken)
 
@@ -492,9 +492,14 @@ class Ports:
     def _walk_for_connect(self, address: str, remote: Endpoint) -> Iterator[int]:
         first, last = self._sysctls.ip_local_port_range
         if not self._rules.ports_by_parity:
-            return one_by_one(first, last - first + 1, self._below)
+            return one_by_one(first, last - first + 1, self._first_offset)
         start = self._hints.get((address, remote), -1)
         return by_parity(first, last - first + 1, 0, self._below, start)
+
+    def _first_offset(self, n: int) -> int:
+        """Where connect() begins in a range that it walks port by port: at an even one since 4.2."""
+        start = self._below(n)
+        return start & ~1 if self._rules.connect_begins_even else start
 
     def _walk_for_bind(self, reuse_address: bool) -> Iterator[int]:
         """bind(0) begins with the other parity, and with SO_REUSEADDR in the lower half."""

@@ -84,7 +84,7 @@ class Receiver:
         if before(segment.end_seq, self.wup) or after(segment.seq, edge):
             return False
         overhangs = after(seq_add(segment.seq, segment.length), edge)
-        return not (overhangs and self.buffered) or self.machine.release.older_than("6.17")
+        return not (overhangs and self.buffered) or not self.machine.release.overhang_refused
 
     def _new_window(self) -> int:
         """What could be advertised now, avoiding silly windows (__tcp_select_window)."""
@@ -145,9 +145,9 @@ class Receiver:
     def _known_or_without_room(self, segment: Segment) -> bool:
         """Nothing new, or nothing that fits (tcp_data_queue)."""
         if not self.window_left:
-            # A bare FIN needs no room; before 6.10 it had to wait for the window, too.
+            # A bare FIN needs no room since 6.10.
             bare_fin = not segment.length and segment.seq == self.nxt
-            return not bare_fin or self.machine.release.older_than("6.10")
+            return not bare_fin or not self.machine.release.fin_needs_no_window
         return not after(segment.end_seq, self.nxt) or not before(segment.seq, self.right_edge)
 
     def _keep_out_of_order(self, left: int, right: int) -> None:
@@ -198,7 +198,11 @@ class Receiver:
 
     @property
     def _interactive(self) -> bool:
-        return self.answers >= self.machine.release.pingpong_threshold
+        return self.answers >= self._pingpong_threshold
+
+    @property
+    def _pingpong_threshold(self) -> int:
+        return self.machine.sysctls.tcp_pingpong_thresh or self.machine.release.pingpong_threshold
 
     def _more_quick(self) -> None:
         """Enough for half a window of small segments (tcp_incr_quickack)."""
@@ -240,7 +244,7 @@ class Receiver:
 
     def enter_interactive(self) -> None:
         """After a FIN the next ACK may wait for the application's own FIN (tcp_fin)."""
-        self.answers = max(self.answers, self.machine.release.pingpong_threshold)
+        self.answers = max(self.answers, self._pingpong_threshold)
 
     def acknowledge_if_due(self, now: int) -> None:
         """After a segment: an ACK now, later, or not at all (__tcp_ack_snd_check)."""

@@ -177,6 +177,8 @@ class Sysctls:
     #: None on a release without it (before 6.5).
     tcp_syn_linear_timeouts: int | None = 4
     tcp_retries2: int = 15
+    #: The longest retransmission timeout, milliseconds; None on a release without it (before 6.15).
+    tcp_rto_max_ms: int | None = RTO_MAX // MILLISECOND
     tcp_orphan_retries: int = 0
     tcp_fin_timeout: float = 60
     tcp_sack: int = 1
@@ -202,6 +204,8 @@ class Sysctls:
     ip_autobind_reuse: int = 0
     #: Milliseconds between two answers to segments out of the window, per socket.
     tcp_invalid_ratelimit: int = 500
+    #: Replies in a row that make a conversation; None on a release without it (before 6.7).
+    tcp_pingpong_thresh: int | None = 1
     #: net.core.somaxconn.
     somaxconn: int = 4096
     #: Default SO_RCVBUF (the middle value of tcp_rmem).
@@ -218,6 +222,8 @@ class TcpOptions:
     keepalive_interval: int = 75 * SECOND
     keepalive_probes: int = 9
     user_timeout: int = 0
+    #: TCP_RTO_MAX_MS; 0 = as tcp_rto_max_ms says.
+    rto_max: int = 0
     receive_buffer: int = 0
     #: The window itself, exactly; what TCP_WINDOW_CLAMP comes near to.
     window_clamp: int = 0

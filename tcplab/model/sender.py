@@ -28,9 +28,10 @@ class RoundTrip:
     200 ms plus the smoothed round-trip time.
     """
 
-    __slots__ = ("deviation", "deviation_max", "epoch", "srtt", "variation")
+    __slots__ = ("deviation", "deviation_max", "epoch", "rto_max", "srtt", "variation")
 
-    def __init__(self) -> None:
+    def __init__(self, rto_max: int = s.RTO_MAX) -> None:
+        self.rto_max = rto_max
         #: 8 x the smoothed time and 4 x its mean deviation, microseconds; 0 before a sample.
         self.srtt = 0
         self.deviation = 0
@@ -80,19 +81,19 @@ class RoundTrip:
         """Timeout before any backoff, nanoseconds, not yet rounded to the tick."""
         if not self.srtt:
             return s.TIMEOUT_INIT
-        return min(((self.srtt >> 3) + self.variation) * MICROSECOND, s.RTO_MAX)
+        return min(((self.srtt >> 3) + self.variation) * MICROSECOND, self.rto_max)
 
 
-def retries_as_time(retries: int, base: int = s.RTO_MIN) -> int:
+def retries_as_time(retries: int, base: int = s.RTO_MIN, rto_max: int = s.RTO_MAX) -> int:
     """The time that Linux makes of a number of retries (tcp_timer.c:tcp_model_timeout).
 
-    As if every timeout had doubled from `base` up to 120 s: 15 -> 924.6 s, 8 -> 102.2 s,
+    As if every timeout had doubled from `base` up to `rto_max`: 15 -> 924.6 s, 8 -> 102.2 s,
     5 -> 12.6 s; for a SYN (base 1 s) 6 -> 127 s. Nanoseconds.
     """
-    doublings = (s.RTO_MAX // base).bit_length() - 1
+    doublings = (rto_max // base).bit_length() - 1
     if retries <= doublings:
         return ((2 << retries) - 1) * base
-    return ((2 << doublings) - 1) * base + (retries - doublings) * s.RTO_MAX
+    return ((2 << doublings) - 1) * base + (retries - doublings) * rto_max
 
 
 #: What a sender may wait for; never two of them at once, as in Linux's icsk_pending.
@@ -151,7 +152,9 @@ class SendTimer:
     def rto(self) -> int:
         """The retransmission timeout with its backoff."""
         rto = self.machine.ticks(self.sender.rtt.rto)
-        return min(rto << self.backoff, s.RTO_MAX) if self.backoff else rto
+        # A SYN-ACK's is not cut by tcp_rto_max_ms (measured on 6.18).
+        most = s.RTO_MAX if self.socket.state == s.SYN_RECV else self.sender.rto_max
+        return min(rto << self.backoff, most) if self.backoff else rto
 
     def after_new(self, now: int, was_in_flight: bool) -> None:
         """Something new was sent."""
@@ -266,17 +269,17 @@ class SendTimer:
             if self.repeats >= limit + (sysctls.tcp_syn_linear_timeouts or 0):
                 return True
             honoured = user_timeout if self.machine.release.user_timeout_exact else 0
-            allowed = honoured or retries_as_time(limit, SECOND)
+            allowed = honoured or retries_as_time(limit, SECOND, self.sender.rto_max)
         else:
             retries = self._orphan_retries() if socket.orphan else sysctls.tcp_retries2
-            allowed = user_timeout or retries_as_time(retries)
+            allowed = user_timeout or retries_as_time(retries, rto_max=self.sender.rto_max)
         return (
             bool(self.repeats) and self.repeating_since is not None and now - self.repeating_since >= allowed
         )
 
     def _orphan_retries(self) -> int:
         """Without an application: 8 while the timeout is below its maximum (tcp_orphan_retries)."""
-        return self.machine.sysctls.tcp_orphan_retries or (8 if self.rto() < s.RTO_MAX else 0)
+        return self.machine.sysctls.tcp_orphan_retries or (8 if self.rto() < self.sender.rto_max else 0)
 
     def _clamp(self, now: int, wait: int, since: int | None, exact: bool) -> int:
         """Never sleep beyond the user timeout, where the release is that exact."""
@@ -291,8 +294,18 @@ class SendTimer:
 
     # -- a closed window -----------------------------------------------------------------
 
+    def _probe_base(self) -> int:
+        return max(self.machine.ticks(self.sender.rtt.rto), s.RTO_MIN)
+
     def _probe_wait(self) -> int:
-        return min(max(self.machine.ticks(self.sender.rtt.rto), s.RTO_MIN) << self.backoff, s.RTO_MAX)
+        return min(self._probe_base() << self.backoff, self.sender.rto_max)
+
+    def _probing_expired(self, now: int) -> bool:
+        """Is TCP_USER_TIMEOUT over, as this release counts it in a closed window?"""
+        limit = self.socket.options.user_timeout
+        if limit and self.machine.release.user_timeout_of_probes == "unanswered":
+            return retries_as_time(self.socket.probes_out, self._probe_base(), self.sender.rto_max) >= limit
+        return bool(limit) and self.probing_since is not None and now - self.probing_since >= limit
 
     def on_probe_answer(self, now: int) -> None:
         """A window probe was answered, or the window has opened (tcp_ack_probe)."""
@@ -310,12 +323,11 @@ class SendTimer:
             socket.probes_out = 0
             self.probing_since = None
             return
-        limit = socket.options.user_timeout
-        if self.probing_since is None:
-            self.probing_since = now
-        elif limit and now - self.probing_since >= limit:
+        if self._probing_expired(now):
             self._give_up(now)
             return
+        if self.probing_since is None:
+            self.probing_since = now
         if socket.probes_out >= (
             self._orphan_retries() if socket.orphan else self.machine.sysctls.tcp_retries2
         ):
@@ -373,7 +385,9 @@ class Sender:
         self.window = self.max_window = self.wl1 = 0
         self.mss = s.MSS_DEFAULT
         self.cwnd = s.INITIAL_WINDOW
-        self.rtt = RoundTrip()
+        #: The longest timeout, as it was when the socket was made (tcp_init_sock).
+        self.rto_max = socket.machine.rto_max(socket.options)
+        self.rtt = RoundTrip(self.rto_max)
         self.timer = SendTimer(self)
         #: Repairing losses until this number is acknowledged: no tail loss probe meanwhile.
         self.recovery_end: int | None = None

@@ -246,8 +246,8 @@ class Socket:
         flags, sender = segment.flags, self.sender
         if flags & ACK and (not after(segment.ack, sender.una) or after(segment.ack, sender.nxt)):
             # The peer thinks of an older connection. Our RST ends it, so ask again soon: after two
-            # ticks (TCP_TIMEOUT_MIN) instead of a second, since 5.6.
-            if not sender.timer.repeats and not self.machine.release.older_than("5.6"):
+            # ticks (TCP_TIMEOUT_MIN) instead of a second.
+            if not sender.timer.repeats and self.machine.release.syn_repeated_at_once:
                 sender.timer.arm(now, RETRANSMIT, 2 * self.machine.release.tick)
             self.machine.refuse(segment)
             return
@@ -285,14 +285,13 @@ class Socket:
     def _acknowledges_what_was_sent(self, now: int, ack: int) -> bool:
         """RFC 5961 section 5.2 (tcp_ack): what is far too old, or was never sent, draws a challenge ACK.
 
-        For an ACK of something never sent an established connection stayed silent before 6.18 (measured
-        on 6.18.44, read in the sources of 5.10 and 6.9).
+        For an ACK of something never sent an established connection may stay silent.
         """
         sender = self.sender
         if sender.acceptable(ack):
             return True
         never_sent = after(ack, sender.nxt)
-        if not (never_sent and self.state == s.ESTABLISHED and self.machine.release.older_than("6.18")):
+        if self.machine.release.unsent_ack_challenged or not never_sent or self.state != s.ESTABLISHED:
             self.challenge(now)
         return False
 

@@ -37,10 +37,11 @@ class Stack:
         self.release = rules or release()
         self.sysctls = Sysctls(
             tcp_syn_linear_timeouts=self.release.syn_linear_timeouts,
-            # The limit, and its sysctl, came with 4.0 (032ee4236954).
-            tcp_invalid_ratelimit=0 if self.release.older_than("4.0") else 500,
+            tcp_rto_max_ms=s.RTO_MAX // MILLISECOND if self.release.has_rto_max else None,
+            tcp_pingpong_thresh=self.release.pingpong_threshold if self.release.has_pingpong_sysctl else None,
+            tcp_invalid_ratelimit=self.release.invalid_ratelimit,
             somaxconn=self.release.somaxconn,
-            tcp_rmem_max=6 << 20 if self.release.older_than("6.16") else 32 << 20,
+            tcp_rmem_max=self.release.largest_rmem,
             tcp_tw_reuse=self.release.tw_reuse,
             ip_local_port_range=(32768, self.release.last_local_port),
         )
@@ -259,6 +260,11 @@ class Stack:
         """A wait rounded up to whole timer ticks."""
         tick = self.release.tick
         return -(-wait // tick) * tick
+
+    def rto_max(self, options: TcpOptions) -> int:
+        """The longest retransmission timeout of a new socket: TCP_RTO_MAX_MS, tcp_rto_max_ms, or 120 s."""
+        sysctl = self.sysctls.tcp_rto_max_ms
+        return s.RTO_MAX if sysctl is None else options.rto_max or sysctl * MILLISECOND
 
     def clock(self, now: int) -> int:
         """The timestamp option's clock, milliseconds from a random start (RFC 7323 section 5.4)."""

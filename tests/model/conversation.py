@@ -56,7 +56,7 @@ class Numbers:
         return 0
 
 
-def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0):
+def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0, rto_max=0):
     """Socket options from seconds."""
     idle, interval, probes = keepalive
     return TcpOptions(
@@ -65,6 +65,7 @@ def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0):
         keepalive_probes=probes,
         user_timeout=round(user_timeout * SECOND),
         receive_buffer=receive_buffer,
+        rto_max=round(rto_max * SECOND),
     )
 
 
@@ -81,7 +82,8 @@ class Conversation:
         self.stack.sysctls.tcp_sack = int(sack)
         for name, value in (sysctls or {}).items():
             assert hasattr(self.stack.sysctls, name), name
-            setattr(self.stack.sysctls, name, value)
+            if getattr(self.stack.sysctls, name) is not None:
+                setattr(self.stack.sysctls, name, value)
         self.options = options(**socket_options)
         self.bases = isn, peer_isn
         self.peer = {"window": window, "mss": mss, "scale": scale, "sack": sack, "timestamps": timestamps}

@@ -113,10 +113,12 @@ def test_connect_prefers_the_parity_of_the_first_port_and_bind_the_other():
     assert all(machine.bind() % 2 == 1 for _ in range(20))
 
 
-def test_before_4_6_nobody_looks_at_parity():
-    """net/ipv4/inet_hashtables.c and inet_connection_sock.c of 3.10."""
-    machine = Machine(40100, 40199, linux="3.10")
-    assert len({machine.connect() % 2 for _ in range(40)}) == 2
+@pytest.mark.parametrize(("linux", "parities"), [("3.10", 2), ("4.1", 2), ("4.2", 1), ("4.5", 1)])
+def test_before_4_6_only_connect_looks_at_parity(linux, parities):
+    """Where it begins, since 4.2 (07f4c90062f8); net/ipv4/inet_hashtables.c of 3.10 and 4.2."""
+    machine = Machine(40100, 49999, linux=linux)
+    assert len({machine.connect() % 2 for _ in range(40)}) == parities
+    assert machine.connect() is not None
     assert len({machine.bind() % 2 for _ in range(20)}) == 2
 
 
@@ -278,14 +280,14 @@ def test_a_named_port_needs_so_reuseaddr_on_both(old, new):
 @pytest.mark.parametrize(
     ("linux", "autobind_reuse", "held_by", "gives"),
     [
-        ("3.10", 0, "bind0_reuseaddr", True), ("4.11", 0, "bind0_reuseaddr", True),
-        ("4.12", 0, "bind0_reuseaddr", False), ("5.4", 1, "bind0_reuseaddr", False),
+        ("3.10", 0, "bind0_reuseaddr", True), ("4.10", 0, "bind0_reuseaddr", True),
+        ("4.11", 0, "bind0_reuseaddr", False), ("5.4", 1, "bind0_reuseaddr", False),
         ("5.7", 0, "bind0_reuseaddr", False), ("5.7", 1, "bind0_reuseaddr", True),
         ("3.10", 0, "connect_reuseaddr", False), ("6.18", 1, "connect_reuseaddr", True),
     ],
 )  # fmt: skip
 def test_bind_0_may_share_a_port_where_linux_lets_it(linux, autobind_reuse, held_by, gives):
-    """The least loaded up to 4.11, ip_autobind_reuse since 5.7 (inet_csk_get_port of 3.10, 4.12, 5.7)."""
+    """The least loaded up to 4.10, ip_autobind_reuse since 5.7 (inet_csk_get_port of 3.10, 4.12, 5.7)."""
     machine = Machine(linux=linux, ip_autobind_reuse=autobind_reuse)
     machine.hold(held_by, ESTABLISHED)
     assert isinstance(machine.bind(reuse_address=True), int) == gives

@@ -48,7 +48,8 @@ def test_after_a_missed_answer_acknowledgements_are_quick_again():
 
 
 @pytest.mark.parametrize(
-    ("linux", "answers_until_it_waits"), [("5.0", 1), ("5.1", 3), ("5.18", 3), ("5.19", 1), ("6.18", 1)]
+    ("linux", "answers_until_it_waits"),
+    [("5.0", 1), ("5.1", 3), ("5.10.134", 3), ("5.10.135", 1), ("5.18.15", 3), ("5.19", 1), ("6.18", 1)],
 )
 def test_how_many_answers_make_a_connection_interactive(linux, answers_until_it_waits):
     machine = Conversation(linux=linux)
@@ -58,6 +59,20 @@ def test_how_many_answers_make_a_connection_interactive(linux, answers_until_it_
         if not machine.sends_until(machine.now / 1e9):
             break
         machine.play(f"send(10)\n > PA {mine} {theirs + 10} 10\n < A {theirs + 10} {mine + 10}")
+    assert answers == answers_until_it_waits
+
+
+@pytest.mark.parametrize(("linux", "asked", "answers_until_it_waits"), [("6.7", 3, 3), ("6.6", 3, 1)])
+def test_the_sysctl_sets_it_where_there_is_one(linux, asked, answers_until_it_waits):
+    machine = Conversation(linux=linux, sysctls={"tcp_pingpong_thresh": asked})
+    answers = 0
+    while True:
+        theirs, mine = 1 + 10 * answers, 1 + 10 * answers
+        machine.arrives(f"PA {theirs} {mine} 10")
+        if not machine.sends_until(machine.now / 1e9):
+            break
+        machine.play(f"send(10)\n > PA {mine} {theirs + 10} 10\n < A {theirs + 10} {mine + 10}")
+        answers += 1
     assert answers == answers_until_it_waits
 
 

@@ -157,8 +157,8 @@ def test_the_left_edge_lags_while_an_ack_is_delayed(seq, says, move):
     assert verdict(seq, wup=4000, move=move) == says
 
 
-@pytest.mark.parametrize(("linux", "says"), [("4.6", CHALLENGED), ("4.7", ACCEPTED), ("6.18", ACCEPTED)])
-def test_the_edge_of_what_is_held_out_of_order_counts_since_4_7(linux, says):
+@pytest.mark.parametrize(("linux", "says"), [("4.7", CHALLENGED), ("4.8", ACCEPTED), ("6.18", ACCEPTED)])
+def test_the_edge_of_what_is_held_out_of_order_counts_since_4_8(linux, says):
     assert verdict(5200, linux=linux, sack_edge=5200) == says
     assert verdict(5199, linux=linux, sack_edge=5200) == CHALLENGED
 
@@ -309,7 +309,7 @@ def test_the_sack_edge():
                 > A 1 1
         1.3     < R 161
     """
-    Conversation(linux="4.7").play(story + "verdict accepted\n error ECONNRESET")
+    Conversation(linux="4.8").play(story + "verdict accepted\n error ECONNRESET")
     Conversation(linux="4.6").play(story + "verdict challenged\n > A 1 1")
     without = Conversation(sack=False).play("""
         1       < PA 41 1 40
@@ -444,7 +444,8 @@ def test_syn_recv_is_as_strict_since_6_18(window):
     Conversation("listening", window=window).play(story)
 
 
-def test_syn_recv_before_6_18():
+@pytest.mark.parametrize("linux", ["5.10", "6.12.104", "6.18.41", "7.1.5"])
+def test_syn_recv_before_its_rst_had_to_be_exact(linux):
     story = """
         0       listen()
                 < S 0
@@ -458,7 +459,7 @@ def test_syn_recv_before_6_18():
                 verdict accepted
                 = CLOSED
     """
-    Conversation("listening", linux="6.12").play(story)
+    Conversation("listening", linux=linux).play(story)
 
 
 @pytest.mark.parametrize(("rfc1337", "state"), [(0, "CLOSED"), (1, "TIME_WAIT")])
