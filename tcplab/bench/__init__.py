@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
-from tcplab.bench.script import Story, StudyScript
+from tcplab.bench.script import ScriptError, Story, StudyScript
 from tcplab.core.connections import acks
 from tcplab.core.knobs import ParameterError
 from tcplab.core.releases import known_release
@@ -16,9 +16,9 @@ from tcplab.follow import classify
 from tcplab.model.sender import LARGEST_BUFFER
 
 if TYPE_CHECKING:
-    from tcplab.bench.sandbox import Sandbox
+    from tcplab.bench.sandbox import BenchError, Sandbox
 
-__all__ = ["Story", "StudyScript", "run", "user_timeouts"]
+__all__ = ["Story", "StudyScript", "run", "run_all", "user_timeouts"]
 
 
 def run(
@@ -32,8 +32,9 @@ def run(
 ) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
-    `bench` is `model` or `linux`; there `progress` is called a few times a second with
-    the seconds since the run began and the segments so far. `sandbox`: use this one on Linux.
+    `bench` is `model`, `linux` or `linux:6.1`, that kernel in virtual time (`run_all`); on `linux`
+    `progress` is called a few times a second with the seconds since the run began and the segments so far.
+    `sandbox`: use this one on Linux.
     `timer_delay`: the share by which the model's timers fire late (not in a study), on all hosts or on
     `delayed_host` alone. Raises `ParameterError` for a bench that doesn't exist,
     `tcplab.bench.sandbox.BenchError` where Linux can't be had.
@@ -50,8 +51,48 @@ def run(
         if isinstance(experiment, StudyScript):
             experiment.check_for_linux()
         trace = run_on_linux(experiment, sandbox, progress)
+    elif bench.startswith("linux:"):
+        (made,) = _on_kernel(bench.removeprefix("linux:"), [experiment])
+        if isinstance(made[1], Exception):
+            raise made[1]
+        trace = made[1]
     else:
-        raise ParameterError(f"bench = {bench!r} is not one of model, linux.")
+        raise ParameterError(f"bench = {bench!r} is not one of model, linux, linux:VERSION.")
+    return _finished(experiment, trace)
+
+
+def run_all(
+    kernel: str,
+    experiments: Sequence[Story],
+    progress: Callable[[str], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Trace | str]]:
+    """Run experiments on Linux `kernel` (`6.1`) in virtual time, in one boot of it.
+
+    Yields the index of each and its trace as `run` returns it, or the sentence that says why there is none.
+    `progress` is called with a sentence about what goes on. Raises `tcplab.bench.sandbox.BenchError` where
+    that kernel can't be had or does not come up, its `Cancelled` soon after `cancelled()` is true.
+    """
+    for index, made in _on_kernel(kernel, experiments, progress, cancelled):
+        yield index, str(made) if isinstance(made, Exception) else _finished(experiments[index], made)
+
+
+def _on_kernel(
+    kernel: str,
+    experiments: Sequence[Story],
+    progress: Callable[[str], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Trace | BenchError | ScriptError]]:
+    from tcplab.bench.kernels import traces
+
+    for experiment in experiments:
+        if isinstance(experiment, StudyScript):
+            experiment.check_for_linux()
+    yield from traces(kernel, experiments, progress, cancelled)
+
+
+def _finished(experiment: Story, trace: Trace) -> Trace:
+    """With the kinds of its packets, its deadlines and its outcome."""
     classify(trace.packets)
     trace.deadlines = sorted([*trace.deadlines, *user_timeouts(trace)], key=attrgetter("t"))
     trace.outcome = experiment.outcome(trace)

@@ -180,7 +180,7 @@ class Trace:
 
     #: Name of the experiment, or of the capture's file.
     experiment: str
-    #: `model`, `linux` or `capture`.
+    #: `model`, `linux`, `linux:6.1` (that kernel, in virtual time) or `capture`.
     bench: str
     #: The Linux version whose rules applied (model) or that ran it; empty when unknown.
     linux: str = ""

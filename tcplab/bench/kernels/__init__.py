@@ -1,0 +1,130 @@
+"""Any Linux in virtual time: Debian's kernels in QEMU, in which the guest's clock counts instructions.
+
+    >>> run(Keepalive(), "linux:6.1")       # tcplab.bench.run: two hours on Linux 6.1, in seconds
+
+Here are the boots; `tcplab.bench.run` and `run_all` fill in what is read from a trace afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tcplab.bench.kernels import image
+from tcplab.bench.kernels.debian import (
+    Cancel,
+    Tell,
+    Unpacked,
+    fetched,
+    find_kernel,
+    kernels,
+    unpacked,
+    why_no_fetch,
+)
+from tcplab.bench.kernels.machine import SILENT_S, Message, boot, why_no_machine
+from tcplab.bench.sandbox import BenchError, Cancelled, longest
+from tcplab.bench.script import ScriptError, Story
+from tcplab.core.trace import Trace
+
+#: How a bench is called that is a kernel in virtual time: `linux:6.1`.
+PREFIX = "linux:"
+
+
+def why_not(name: str = "") -> str | None:
+    """Why a kernel (or, without a name, every one) can't run here, in one sentence, or None."""
+    if reason := why_no_machine():
+        return reason
+    there = [find_kernel(name)] if name else list(kernels().values())
+    if any(unpacked(kernel) for kernel in there):
+        return None
+    if reason := why_no_fetch():
+        which = f"Linux {name} is not" if name else "none is"
+        return f"{which} in the cache, and kernels can't be fetched here: {reason}"
+    return None
+
+
+@dataclass
+class _Boots:
+    """The runs of some stories on one kernel, in as many boots as it takes."""
+
+    kernel: Unpacked
+    stories: Sequence[Story]
+    tell: Tell
+    cancelled: Cancel
+    silent_s: float
+
+    def __post_init__(self) -> None:
+        self.done = 0
+
+    def traces(self) -> Iterator[tuple[int, Trace | BenchError | ScriptError]]:
+        left = dict(enumerate(self.stories))
+        while left:
+            begun: int | None = None
+            self._tell("boots")
+            limits = [(number, story, float(longest(story))) for number, story in left.items()]
+            try:
+                for message in boot(
+                    self.kernel, image.image(self.kernel, limits), self.cancelled, self.silent_s
+                ):
+                    if message.word == "begins":
+                        begun = message.number
+                        self._tell(left[begun].name)
+                    elif message.word == "done":
+                        del left[message.number]
+                        begun, self.done = None, self.done + 1
+                        yield message.number, self._made(message.content)
+                    else:
+                        self._other(message)
+            except Cancelled:
+                raise
+            except BenchError as error:
+                if begun is None:
+                    raise BenchError(f"Linux {self.kernel.version} in virtual time: {error}") from error
+                story = left.pop(begun)
+                self.done += 1
+                yield (
+                    begun,
+                    BenchError(f"{story.name} ended with Linux {self.kernel.version} itself: {error}"),
+                )
+
+    def _other(self, message: Message) -> None:
+        if message.word == "at":
+            seconds, segments = message.content
+            self._tell(f"{self.stories[message.number].name} {seconds:,.0f} s, {segments} segments")
+        elif message.word == "refused":
+            raise BenchError(f"the Linux bench can't run in it: {message.content}")
+        elif message.word == "failed":
+            error = BenchError(f"its first process failed: {message.content.strip().splitlines()[-1]}")
+            error.add_note(message.content)
+            raise error
+
+    def _made(self, made: Trace | BenchError | ScriptError) -> Trace | BenchError | ScriptError:
+        if isinstance(made, Trace):
+            # Debian's `uname -r` has 6.1.0 where Linux is 6.1.192.
+            made.bench, made.linux = f"{PREFIX}{self.kernel.folder.name}", self.kernel.version
+        return made
+
+    def _tell(self, what: str) -> None:
+        self.tell(f"Linux {self.kernel.version}: {self.done} of {len(self.stories)} run; {what}")
+
+
+def traces(
+    kernel: str,
+    stories: Sequence[Story],
+    tell: Tell = lambda _: None,
+    cancelled: Cancel = lambda: False,
+    silent_s: float = SILENT_S,
+) -> Iterator[tuple[int, Trace | BenchError | ScriptError]]:
+    """Run stories on Linux `kernel` (`6.1`) in one boot; yields each one's number, and its trace or error.
+
+    `tell` is called with a sentence about what goes on. Raises `BenchError` where the kernel can't be had
+    or does not come up, `Cancelled` soon after `cancelled()` is true; then, as after any other end, nothing
+    is left running. A story may take the time that `longest` says, of the kernel's own clock, and its
+    machine may be silent for `silent_s` seconds of this one's.
+    """
+    wanted = find_kernel(kernel)
+    if reason := why_not(wanted.name):
+        raise BenchError(f"Linux {kernel} can't run here in virtual time: {reason}")
+    if not stories:
+        return
+    yield from _Boots(fetched(wanted, tell, cancelled), stories, tell, cancelled, silent_s).traces()
