@@ -117,7 +117,7 @@ LATENCY = Knob(
 )  # fmt: skip
 LINUX = Knob(
     "Linux version", str, help="Whose rules the model follows.", test_only=True,
-    form="3.10, 4.9, 4.18, 5.4, 5.14, 6.1, 6.12, 6.18 or another mainline x.y.z",
+    form="3.10, 4.9, 4.18, 5.4, 5.14, 6.1, 6.12, 6.18 or another x.y or x.y.z, or what uname -r says",
 )  # fmt: skip
 SEED = Knob("seed", int, low=0, high=2**31 - 1, help="Chooses sequence numbers and ports.", test_only=True)
 WATCH = Knob(
@@ -148,6 +148,12 @@ RETRIES2 = Knob(
     "retries2", int, "", 1, 100, slider_high=20,
     help="How long data is sent again: a number that Linux turns into a time.",
     sysctl="net.ipv4.tcp_retries2",
+)  # fmt: skip
+RTO_MAX = Knob(
+    "longest timeout", float, "s", 1, 120, slider_high=120,
+    help="Where the waits between retransmissions stop doubling.",
+    sysctl="net.ipv4.tcp_rto_max_ms", sysctl_factor=1000,
+    socket_option="TCP_RTO_MAX_MS", socket_factor=1000, since="6.15",
 )  # fmt: skip
 SYN_RETRIES = Knob(
     "SYN retries", int, "", 1, 127, slider_high=10,

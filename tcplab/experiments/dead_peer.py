@@ -8,6 +8,7 @@ from typing import Any
 from tcplab.bench.script import Bench
 from tcplab.core import knobs
 from tcplab.core.knobs import knob
+from tcplab.core.releases import release
 from tcplab.core.text import in_words, seconds, times
 from tcplab.core.trace import Answer, Packet, Trace
 from tcplab.experiments.experiment import (
@@ -20,6 +21,8 @@ from tcplab.experiments.experiment import (
 )
 
 REQUEST_BYTES = 40
+#: tcp_rto_max_ms, and before Linux had it the same.
+LONGEST_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +43,14 @@ class DeadPeer(KeepaliveParameters, Experiment):
         },
         "user timeout 30 s": {"user_timeout_s": 30},
         "retries2 = 5": {"retries2": 5},
+        "longest timeout 10 s": {"rto_max_s": 10},
     }  # fmt: skip
     # At 1 ms the fifth timeout would lie so near to 3.0 s that a late timer saves a transmission.
     quick = {"retries2": 3, "latency_ms": 20}
     sampled = {
         "retries2": (1, 2, 3), "user_timeout_s": (0, 0, 2, 4), "keepalive_idle_s": (0, 2),
         "keepalive_interval_s": (1,), "keepalive_probes": (2,), "sack": (True, False),
-        "latency_ms": (1, 10, 40), "watch_s": (12,),
+        "latency_ms": (1, 10, 40), "rto_max_s": (120, 120, 1), "watch_s": (12,),
     }  # fmt: skip
 
     retries2: int = knob(knobs.RETRIES2, default=15)
@@ -55,6 +59,7 @@ class DeadPeer(KeepaliveParameters, Experiment):
     keepalive_interval_s: float = knob(knobs.KEEPALIVE_INTERVAL, default=75)
     keepalive_probes: int = knob(knobs.KEEPALIVE_PROBES, default=9)
     sack: bool = knob(knobs.SACK, default=True)
+    rto_max_s: float = knob(knobs.RTO_MAX, default=LONGEST_TIMEOUT_S)
     watch_s: float = knob(knobs.WATCH, default=0)
 
     def __post_init__(self) -> None:
@@ -66,6 +71,7 @@ class DeadPeer(KeepaliveParameters, Experiment):
         return knobs.idle(
             (True, "keepalive_idle_s keepalive_interval_s keepalive_probes", quiet),
             (self.user_timeout_s, "retries2", knobs.USER_TIMEOUT_DECIDES),
+            (not release(self.linux).has_rto_max, "rto_max_s", f"Linux {self.linux} does not have it."),
         )
 
     async def run(self, bench: Bench) -> None:
@@ -73,6 +79,8 @@ class DeadPeer(KeepaliveParameters, Experiment):
         for host in (client_host, server_host):
             host.set(tcp_sack=int(self.sack))
         client_host.set(tcp_retries2=self.retries2)
+        if self.rto_max_s != LONGEST_TIMEOUT_S:
+            client_host.set(tcp_rto_max_ms=round(self.rto_max_s * 1000))
         client, server = await client_host.open(server_host, self.options())
         await client.exchange(server, REQUEST_BYTES)
         bench.watch_from_now()

@@ -87,7 +87,10 @@ def test_keepalive_off_is_said_once_and_its_times_are_left_out():
 
 def test_a_switch_becomes_a_number():
     text = settings(DeadPeer(retries2=8, sack=False))["sysctl"]
-    assert text.splitlines()[1:] == ["net.ipv4.tcp_retries2 = 8", "net.ipv4.tcp_sack = 0"]
+    assert text.splitlines()[1:] == [
+        "net.ipv4.tcp_retries2 = 8", "net.ipv4.tcp_sack = 0",
+        "# net.ipv4.tcp_rto_max_ms = 120000   (Linux's default)",
+    ]  # fmt: skip
 
 
 def test_a_setting_that_this_linux_lacks_stays_a_comment():

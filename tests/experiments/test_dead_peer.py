@@ -28,6 +28,21 @@ def test_retries2(retries2, sack, transmissions, after):
     assert said == {"transmissions": transmissions, "detected_after_s": after, "error": "ETIMEDOUT"}
 
 
+@pytest.mark.parametrize(
+    ("rto_max_s", "retries2", "transmissions", "after"),
+    [(1, 3, 6, 3.632), (10, 15, 17, 113.056), (120, 15, 17, 928.896)],
+)
+def test_the_longest_timeout(rto_max_s, retries2, transmissions, after):
+    """With 10 s: 12.6 s of doubling, then ten waits of 10 s (tcp_model_timeout)."""
+    said = outcome(DeadPeer, rto_max_s=rto_max_s, retries2=retries2)
+    assert said == {"transmissions": transmissions, "detected_after_s": after, "error": "ETIMEDOUT"}
+    older = DeadPeer(rto_max_s=rto_max_s, linux="6.14")
+    assert outcome(DeadPeer, rto_max_s=rto_max_s, linux="6.14") == outcome(DeadPeer)
+    assert "rto_max_s" in older.idle_controls()
+    ignored = "rto_max_s is ignored: Linux 6.14 has no net.ipv4.tcp_rto_max_ms, which came with 6.15."
+    assert older.ignored_by_release() == ([ignored] if rto_max_s != 120 else [])
+
+
 @pytest.mark.parametrize("latency_ms", [0, 5, 50, 300])
 def test_the_distance_changes_little(latency_ms):
     """The allowance counts from the first retransmission; only where the last wait ends differs."""

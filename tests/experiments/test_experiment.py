@@ -60,7 +60,7 @@ CONTRACT = {
     ),
     "dead_peer": (
         {"retries2": 15, "user_timeout_s": 0, "keepalive_idle_s": 0, "keepalive_interval_s": 75,
-         "keepalive_probes": 9, "sack": True},
+         "keepalive_probes": 9, "sack": True, "rto_max_s": 120},
         {"transmissions", "detected_after_s", "error"},
     ),
     "slow_reader": (
