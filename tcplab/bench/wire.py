@@ -96,12 +96,16 @@ def _checksum(data: bytes) -> int:
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def frame_of(segment: Segment) -> bytes:
-    """A segment without options as a frame with true checksums and zeros as payload; no receiver yet."""
+def frame_of(segment: Segment, options: bytes = b"") -> bytes:
+    """A segment as a frame with true checksums and zeros as payload; no receiver yet.
+
+    `options` are bytes of the TCP header, a multiple of four; those that `segment` names are not written.
+    """
     source, target = socket.inet_aton(segment.source.address), socket.inet_aton(segment.destination.address)
     numbers = (segment.source.port, segment.destination.port, segment.seq, segment.ack)
-    header = struct.pack("!HHIIBBHHH", *numbers, 5 << 4, segment.flags, segment.window, 0, 0)
-    tcp = header + bytes(segment.length)
+    offset = 20 + len(options) << 2
+    header = struct.pack("!HHIIBBHHH", *numbers, offset, segment.flags, segment.window, 0, 0)
+    tcp = header + options + bytes(segment.length)
     pseudo = source + target + struct.pack("!BBH", 0, _TCP, len(tcp))
     tcp = tcp[:16] + _checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, _TCP, 0, source, target)

@@ -162,6 +162,9 @@ MAX_QUICKACKS = 16
 MSS_ETHERNET = 1460
 TIMESTAMP_OPTION = 12
 MSS_DEFAULT = 536
+TCP_HEADER = 20
+#: The smallest packet that any network carries whole (RFC 791): no segment is cut below it.
+LEAST_PACKET = 68
 INITIAL_WINDOW = 10
 #: Share of SO_RCVBUF that becomes window: measured on 6.18, where 65536 held 43,440 bytes. Linux
 #: charges buffers, not payload, so that no rule gives it exactly (see "What the model leaves out").

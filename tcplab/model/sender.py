@@ -383,7 +383,8 @@ class Sender:
         self.flight: deque[Chunk] = deque()
         #: The peer's window, the largest so far, and the segment it came with (SND.WL1).
         self.window = self.max_window = self.wl1 = 0
-        self.mss = s.MSS_DEFAULT
+        #: Payload of a full segment as path and peer allow it, and no more than half the largest window.
+        self.full_mss = self.mss = s.MSS_DEFAULT
         self.cwnd = s.INITIAL_WINDOW
         #: The longest timeout, as it was when the socket was made (tcp_init_sock).
         self.rto_max = socket.machine.rto_max(socket.options)
@@ -546,8 +547,19 @@ class Sender:
             or (seq == self.wl1 and (window > self.window or not window))
         ):
             self.window = window
-            self.max_window = max(self.max_window, window)
+            if window > self.max_window:
+                self.learn_window(window)
             self.wl1 = seq
+
+    def learn_window(self, largest: int) -> None:
+        """The peer's largest window so far: no segment is longer than half of it.
+
+        net/ipv4/tcp_output.c:tcp_sync_mss, include/net/tcp.h:tcp_bound_to_half_wnd.
+        """
+        self.max_window = largest
+        half = largest >> 1 if largest > s.MSS_DEFAULT else largest
+        headers = s.TCP_HEADER + (s.TIMESTAMP_OPTION if self.socket.timestamps else 0)
+        self.mss = max(half, s.LEAST_PACKET - headers) if 0 < half < self.full_mss else self.full_mss
 
     def _acknowledge(self, now: int, ack: int) -> None:
         oldest: Chunk | None = None

@@ -238,6 +238,7 @@ class Socket:
 
     def on_handshake_ack(self, now: int, segment: Segment) -> None:
         """The last step of the handshake at the server; the segment may carry data already."""
+        self.sender.learn_window(segment.window)
         self.synchronised(now, s.GETS_HANDSHAKE_ACK, segment)
         if segment.length or segment.flags & FIN:
             self.on_segment(now, segment)
@@ -454,8 +455,9 @@ class Socket:
         if segment.timestamps and self.timestamps:
             self.ts_recent = segment.timestamps[0]
         largest = min(segment.mss or s.MSS_DEFAULT, s.MSS_ETHERNET)
-        self.sender.mss = largest - s.TIMESTAMP_OPTION if self.timestamps else largest
-        self.sender.window = self.sender.max_window = segment.window
+        self.sender.full_mss = largest - s.TIMESTAMP_OPTION if self.timestamps else largest
+        self.sender.window = segment.window
+        self.sender.learn_window(segment.window)
         self.sender.wl1 = segment.seq
 
     def synchronised(self, now: int, step: str, segment: Segment) -> None:

@@ -8,11 +8,11 @@
     9000    ...                     nobody looks at what has left since the line before
     9001                            nothing has left
 
-Segments are ``flags seq [ack] [length]`` with, where they matter, ``w=`` window, ``sack=from:to,from:to``
-and ``ts=`` the peer's clock; ``-`` stands for no flags. A line without a time happens at the time of the
-one above. Sequence numbers count from 0 on either side, as the other one's do; the real ones begin just
-before the wrap. The connection is established at 0 with a round trip of a millisecond. Further checks:
-``error``, ``verdict`` (of the last RST), ``counted NAME n``, ``timer NAME``.
+Segments are ``flags seq [ack] [length]`` with, where they matter, ``w=`` window, ``sack=from:to,from:to``,
+``ts=`` the peer's clock and ``echo=`` what comes back of it (TSecr); ``-`` stands for no flags. A line
+without a time happens at the time of the one above. Sequence numbers count from 0 on either side, as the
+other one's do; the real ones begin just before the wrap. The connection is established at 0 with a round trip
+of a millisecond. Checks: ``error``, ``verdict`` (of the last RST), ``counted NAME n``, ``timer NAME``.
 
 `Clients` says the same words to one listener from many ports; `Wire` joins two machines.
 """
@@ -195,8 +195,9 @@ class Conversation:
         if "sack" in named:
             pairs = [each.split(":") for each in named["sack"].split(",") if each]
             said["sack"] = tuple((int(left), int(right)) for left, right in pairs)
-        if "ts" in named:
-            said["ts"] = int(named["ts"])
+        for name in ("ts", "echo"):
+            if name in named:
+                said[name] = int(named[name])
         return said
 
     def read(self, segment):
@@ -214,6 +215,7 @@ class Conversation:
             "length": segment.length,
             "window": segment.window,
             "sack": tuple((count(left, theirs), count(right, theirs)) for left, right in segment.sack),
+            "echo": segment.timestamps[1] if segment.timestamps and segment.flags & ACK else 0,
         }
 
     def arrives(self, text):

@@ -81,7 +81,7 @@ def test_payload_after_a_lost_last_step():
 
 
 def test_a_fin_may_come_with_the_last_step():
-    Conversation("listening").play(ASKED + "0.001 < FA 1 1\n = CLOSE_WAIT\n 0.041 > A 1 2")
+    Conversation("listening").play(ASKED + "0.001 < FA 1 1\n = CLOSE_WAIT\n 0.005 > A 1 2")
 
 
 def test_segments_ahead_establish_too():

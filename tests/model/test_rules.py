@@ -341,7 +341,7 @@ def test_after_a_fin_nothing_is_held_out_of_order():
         1       < PA 2 1 10             # from beyond a FIN at 1
                 > A 1 1 sack=2:12
         1.1     < FA 1 1
-        1.140   > A 1 2 sack=
+        1.104   > A 1 2 sack=
                 < R 12
                 verdict challenged
                 > A 1 2
@@ -352,7 +352,7 @@ def test_after_a_fin_nothing_is_held_out_of_order():
 def test_one_before_after_a_fin(linux, says):
     Conversation(linux=linux).play(f"""
         1       < FA 1 1
-        1.04    > A 1 2
+        1.004   > A 1 2
                 = CLOSE_WAIT
         2       < R 1
                 verdict {says}
@@ -363,7 +363,7 @@ def test_one_before_after_a_fin(linux, says):
 def test_close_wait_reset_is_a_broken_pipe():
     Conversation().play("""
         1       < FA 1 1
-        1.04    > A 1 2
+        1.004   > A 1 2
         2       send(40) -> 40
                 > PA 1 2 40
         2.001   < R 2

@@ -76,11 +76,12 @@ def test_a_burst_ends_with_what_is_left_of_the_window():
 def test_old_segments_dont_change_the_window():
     Conversation(window=1000).play("""
         1       send(1000)
-                > PA 1 1 1000
+                > A 1 1 500             # half of the window at most
+                > PA 501 1 500
         1.001   < A 1 1001 w=2000
                 send(2000)
-                > A 1001 1 1460
-                > PA 2461 1 540
+                > A 1001 1 1000
+                > PA 2001 1 1000
         1.002   < A 0 1001 w=0          # a probe's number is old: answered, not believed
                 > A 3001 1
                 < A 1 501 w=0           # an older acknowledgement
@@ -93,9 +94,10 @@ def test_old_segments_dont_change_the_window():
 def test_an_update_without_new_acknowledgement_counts():
     Conversation(window=1000).play("""
         1       send(1500)
-        1.204   > PA 1 1 1000
-        1.205   < A 1 1001 w=400
-        1.206   < A 1 1001 w=500
+                > A 1 1 500
+                > A 501 1 500
+        1.005   < A 1 1001 w=400
+        1.006   < A 1 1001 w=500
                 > PA 1001 1 500
     """)
 
@@ -689,3 +691,15 @@ def test_the_timeout_keeps_its_bounds(samples):
     assert min(samples) <= rtt.smoothed / MS + 1
     assert rtt.smoothed / MS <= max(samples) + 1
     assert rtt.smoothed + 200 * MS <= rtt.rto <= 120_000 * MS or rtt.rto == 120_000 * MS
+
+
+@pytest.mark.parametrize(
+    ("window", "first"),
+    [(65535, 1460), (2920, 1460), (2304, 1152), (537, 268), (536, 536), (100, 100), (40, 48)],
+)
+def test_no_segment_is_longer_than_half_the_largest_window(window, first):
+    """Measured on 6.18; up to 536 bytes the whole window counts (tcp_bound_to_half_wnd)."""
+    machine = Conversation(window=window)
+    assert machine.socket.sender.mss == first
+    machine.play("1 < A 1 1 w=65535")
+    assert machine.socket.sender.mss == 1460

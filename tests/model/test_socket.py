@@ -69,7 +69,7 @@ def test_unread_bytes_reset_in_every_state_even_when_both_sides_have_finished():
     """)
 
 
-@pytest.mark.parametrize("finished", ["", "< FA 1 1\n 1.140 > A 1 2", "shutdown()\n > FA 1 1"])
+@pytest.mark.parametrize("finished", ["", "< FA 1 1\n 1.104 > A 1 2", "shutdown()\n > FA 1 1"])
 def test_linger_0_is_a_rst_and_no_time_wait(finished):
     machine = Conversation().play("1.1 " + finished)
     machine.call("reset()")
@@ -82,7 +82,7 @@ def test_linger_0_after_both_have_finished_just_forgets():
     """Measured on 6.18: tcp_disconnect resets nothing in LAST_ACK."""
     Conversation().play("""
         1       < FA 1 1
-        1.04    > A 1 2
+        1.004   > A 1 2
         2       shutdown()
                 > FA 1 2
                 = LAST_ACK
@@ -155,7 +155,7 @@ def test_close_while_connecting():
 def test_after_the_servers_fin_a_send_succeeds_and_draws_the_rst():
     Conversation().play("""
         1       < FA 1 1
-        1.04    > A 1 2
+        1.004   > A 1 2
                 recv() -> 0
         2       send(40) -> 40
                 > PA 1 2 40
@@ -192,7 +192,7 @@ def test_shutdown_sends_a_fin_and_goes_on_reading():
 def test_the_passive_side_may_go_on_sending():
     Conversation().play("""
         1       < FA 1 1
-        1.04    > A 1 2
+        1.004   > A 1 2
                 = CLOSE_WAIT
                 recv() -> 0
         2       send(100) -> 100
@@ -207,13 +207,13 @@ def test_the_passive_side_may_go_on_sending():
 
 
 def test_close_wait_has_no_timer():
-    Conversation().play("1 < FA 1 1\n 1.04 > A 1 2\n timer none\n 1000000 = CLOSE_WAIT")
+    Conversation().play("1 < FA 1 1\n 1.004 > A 1 2\n timer none\n 1000000 = CLOSE_WAIT")
 
 
 def test_a_lost_last_ack_is_asked_for_again():
     Conversation().play("""
         1       < FA 1 1
-        1.04    > A 1 2
+        1.004   > A 1 2
         2       close()
                 > FA 1 2
         2.204   > FA 1 2
@@ -355,7 +355,7 @@ def test_an_ack_of_what_was_never_sent(linux, answers):
 
 
 def test_after_a_fin_it_was_always_challenged():
-    Conversation(linux="6.12").play("1 < FA 1 1\n 1.04 > A 1 2\n 2 < A 2 5\n > A 1 2")
+    Conversation(linux="6.12").play("1 < FA 1 1\n 1.004 > A 1 2\n 2 < A 2 5\n > A 1 2")
 
 
 # -- payload outside -----------------------------------------------------------------------------
@@ -602,7 +602,7 @@ def test_probing_goes_on_in_close_wait():
     """Whoever got a FIN and never closed stays in CLOSE_WAIT; its probes are answered, then refused."""
     Conversation(keepalive=(15, 5, 3)).play("""
         1       < FA 1 1
-        1.04    > A 1 2
+        1.004   > A 1 2
                 = CLOSE_WAIT
         16      > A 0 2
         16.001  < A 2 1                 # by what is left at the server: FIN_WAIT_2
