@@ -183,7 +183,7 @@ class ListenSocket:
             self._send_cookie(now, segment)
             return None
         request = self._new_request(segment.source, iss)
-        self._prepare(request, segment)
+        self._prepare(now, request, segment)
         self.requests[request] = None
         request.sender.send_syn(now, SYN | ACK)
         return request
@@ -206,10 +206,10 @@ class ListenSocket:
     def _drop(self) -> None:
         self.machine.count("TcpExtListenDrops")
 
-    def _prepare(self, request: Socket, syn: Segment) -> None:
+    def _prepare(self, now: int, request: Socket, syn: Segment) -> None:
         advance(request, s.GETS_SYN)
-        request.take_options(syn)
-        request.receiver.size_for(request.sender.mss)
+        request.take_options(now, syn)
+        request.receiver.size_for(request.timestamps)
 
     # -- cookies -----------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class ListenSocket:
         self._cookie_sent = now
         iss = cookie(self._secret, segment.source, segment.destination, segment.seq, now // PERIOD)
         never_kept = Socket(machine, segment.destination, segment.source, self.options, iss, self)
-        self._prepare(never_kept, segment)
+        self._prepare(now, never_kept, segment)
         offered = never_kept.handshake_segment(now, SYN | ACK, iss)
         machine.count("TcpExtSyncookiesSent")
         machine.transmit(syn_ack(segment, offered, machine.clock(now)))
@@ -247,7 +247,7 @@ class ListenSocket:
             return None
         iss = seq_add(segment.ack, -1)
         request = self._new_request(segment.source, iss)
-        self._prepare(request, remembered_syn(segment))
+        self._prepare(now, request, remembered_syn(segment))
         request.sender.una = request.sender.nxt = segment.ack
         self._establish(request, now, segment)
         return request

@@ -59,10 +59,13 @@ class OwningSocket(Protocol):
     listener: SynQueue | None
     orphan: bool
     read_closed: bool
+    fin_received: bool
     sack: bool
     timestamps: bool
     probes_out: int
 
+    @property
+    def sack_bytes(self) -> int: ...
     def emit(self, now: int, flags: int, *, seq: int, length: int = 0) -> None: ...
     def send_ack(self, now: int) -> None: ...
     def new_data_sent(self, now: int) -> None: ...

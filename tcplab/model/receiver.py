@@ -1,16 +1,36 @@
 """The receiving half of a connection: what is acceptable, the window, and when to acknowledge.
 
-Sources: net/ipv4/tcp_input.c (tcp_sequence, tcp_data_queue, tcp_event_data_recv,
-__tcp_ack_snd_check, tcp_send_delayed_ack), net/ipv4/tcp_output.c (__tcp_select_window),
-net/ipv4/tcp.c (__tcp_cleanup_rbuf), net/ipv4/tcp_timer.c (tcp_delack_timer_handler).
+Sources: net/ipv4/tcp_input.c (tcp_sequence, tcp_data_queue, tcp_data_queue_ofo, tcp_ofo_queue,
+tcp_event_data_recv, tcp_measure_rcv_mss, tcp_grow_window, __tcp_ack_snd_check, tcp_dsack_set,
+tcp_sack_new_ofo_skb), net/ipv4/tcp_output.c (tcp_select_window, __tcp_select_window,
+tcp_select_initial_window, tcp_send_delayed_ack), net/ipv4/tcp.c (__tcp_cleanup_rbuf),
+net/ipv4/tcp_timer.c (tcp_delack_timer_handler); RFC 2018, RFC 2883.
+
+Not modelled: duplicate ACKs that wait up to a millisecond for one another (tcp_comp_sack_delay_ns).
 """
 
 from __future__ import annotations
 
 from tcplab.core.segment import FIN, PSH, Segment, after, before, seq_add, seq_diff
 from tcplab.model.machine import OwningSocket
-from tcplab.model.rules import ATO_MIN, DELACK_MAX, MAX_QUICKACKS, MSS_DEFAULT, MSS_ETHERNET, WINDOW_SHARE
+from tcplab.model.memory import Piece, ReceiveMemory
+from tcplab.model.rules import (
+    ATO_MIN,
+    DELACK_MAX,
+    LEAST_MSS,
+    MAX_QUICKACKS,
+    MSS_DEFAULT,
+    MSS_ETHERNET,
+    TIMESTAMP_OPTION,
+)
 from tcplab.model.sender import RoundTrip
+
+#: Blocks that a receiver remembers (TCP_NUM_SACKS).
+MOST_BLOCKS = 4
+#: A segment below this does not make the window grow.
+_GROWS_FROM = 128
+
+Block = tuple[int, int]
 
 
 class Receiver:
@@ -19,46 +39,67 @@ class Receiver:
     def __init__(self, socket: OwningSocket, buffer: int, rtt: RoundTrip) -> None:
         self.socket, self.machine = socket, socket.machine
         self.rtt = rtt
-        #: What the buffer holds. A buffer that the program chose first gives half of itself as
-        #: window, and more once Linux has learnt how much of it is payload (tcp_grow_window).
-        self.full_space = buffer // 2
-        # Linux scales for the largest buffer that autotuning may reach (tcp_rmem's third value).
-        largest = self.machine.sysctls.tcp_rmem_max
-        if socket.options.window_clamp:
-            largest = self.full_space = socket.options.window_clamp
-        elif socket.options.receive_buffer:
-            largest = self.full_space = buffer * WINDOW_SHARE[0] // WINDOW_SHARE[1]
+        options = socket.options
+        exact = options.window_clamp
+        self.memory = ReceiveMemory(exact or buffer, locked=bool(options.receive_buffer), exact=bool(exact))
+        #: The largest window ever (window_clamp). Without a buffer of the program's own it is what
+        #: autotuning may reach, for which Linux scales (tcp_rmem's third value).
+        locked = exact or options.receive_buffer
+        largest = self.memory.full if locked else self.machine.sysctls.tcp_rmem_max
         self.scale = min(max(largest.bit_length() - 16, 0), 14)
+        self.clamp = min(self.memory.full if locked else largest, 65535 << self.scale)
         #: RCV.NXT; and RCV.NXT as of the last ACK sent, from which the window counts.
         self.nxt = self.wup = 0
         #: The most that is advertised (rcv_ssthresh), and the window as last advertised from `wup`.
         self.limit = self.advertised = self._whole_segments(MSS_ETHERNET)
+        #: Our own largest segment, less the timestamp option (advmss).
+        self.own_mss = MSS_ETHERNET
+        #: Payload in order that nobody has read.
         self.buffered = 0
-        self.out_of_order: list[tuple[int, int]] = []
-        self.fin_at: int | None = None
-        # The acknowledgement engine: an ACK is owed, its timer, how long it may be delayed (ato),
-        # how many go out at once (quick), and replies in a row ("pingpong").
-        self.ack_needed = False
+        #: What came out of order, newest first, as SACK tells it; and what came twice (RFC 2883).
+        self.blocks: list[Block] = []
+        self.twice: Block | None = None
+        # The acknowledgement engine: an ACK is owed, at once, its timer, how long it may be delayed
+        # (ato), how many go out at once (quick), and replies in a row ("pingpong").
+        self.ack_needed = self.ack_now = False
         self.ack_due: int | None = None
         self.ato = 0
         self.quick = 0
         self.answers = 0
         self.pushed = 0
         self.rcv_mss = MSS_DEFAULT
+        self._last_length = 0
+        self._no_memory = False
         self.last_data = -(1 << 62)
 
     def _whole_segments(self, mss: int) -> int:
         """What a SYN or SYN-ACK offers (tcp_select_initial_window)."""
-        options = self.socket.options
-        largest = 65535 << self.scale
-        if options.window_clamp:
-            return min(options.window_clamp, largest)
-        space = options.receive_buffer // 2 or min(self.full_space, 65535)
-        return min(space // mss * mss or space, largest)
+        space = min(self.memory.full, self.clamp)
+        return space if self.memory.exact else space // mss * mss or space
 
-    def size_for(self, mss: int) -> None:
-        """Before a SYN-ACK: the window in whole segments of what the client will send."""
+    def size_for(self, timestamps: bool) -> None:
+        """Before a SYN-ACK: the window in whole segments as we would send them."""
+        mss = MSS_ETHERNET - TIMESTAMP_OPTION if timestamps else MSS_ETHERNET
         self.limit = self.advertised = self._whole_segments(mss)
+
+    def agree(self, scaling: bool, timestamps: bool) -> None:
+        """What the peer's SYN leaves of our options."""
+        if not scaling:
+            self.scale = 0
+            self.clamp = min(self.clamp, 65535)
+            self.advertised = min(self.advertised, 65535)
+        if timestamps:
+            self.own_mss = MSS_ETHERNET - TIMESTAMP_OPTION
+
+    def open(self, mss: int) -> None:
+        """Established: room for one segment is kept back (tcp_init_buffer_space), `mss` is ours to send."""
+        full, own = self.memory.full, self.own_mss
+        if not self.memory.exact:
+            self.clamp = min(self.clamp, full)
+            if self.clamp > 2 * own and self.clamp + own > full:
+                self.clamp = max(2 * own, full - own)
+        self.limit = min(self.limit, self.clamp)
+        self.rcv_mss = max(min(own, mss, self.advertised // 2, MSS_DEFAULT), LEAST_MSS)
 
     # -- the window ----------------------------------------------------------------------
 
@@ -88,107 +129,317 @@ class Receiver:
 
     def _new_window(self) -> int:
         """What could be advertised now, avoiding silly windows (__tcp_select_window)."""
-        free = self.full_space - self.buffered
-        for left, right in self.out_of_order:
-            free -= seq_diff(right, left)
-        mss = min(self.rcv_mss, self.full_space)
-        if free < self.full_space >> 1:
-            free = free >> self.scale << self.scale
-            if free < self.full_space >> 4 or free < mss:
+        memory, scale = self.memory, self.scale
+        free, allowed = memory.free, memory.full
+        full = min(self.clamp, allowed)
+        mss = min(self.rcv_mss, full)
+        if free < full >> 1:
+            self.quick = 0
+            free = free >> scale << scale
+            if free < allowed >> 4 or free < mss:
                 return 0
-        return -(-min(free, self.limit) >> self.scale) << self.scale
+        free = min(free, self.limit)
+        if scale:
+            return -(-free >> scale) << scale
+        if memory.exact:
+            return free
+        window = self.advertised
+        if window <= free - mss or window > free:
+            # In whole segments; otherwise it stays as it was.
+            return free // mss * mss
+        if mss == full and free > window + (full >> 1):
+            return free
+        return window
 
     def advertise(self) -> int:
-        """The window of a segment that is being sent; it never takes back what was promised."""
-        window = max(self._new_window(), self.window_left)
+        """The window of a segment that is being sent (tcp_select_window).
+
+        It never takes back what was promised, except for what could not be kept.
+        """
+        if self._no_memory:
+            window = 0
+        else:
+            window, left = self._new_window(), self.window_left
+            if window < left:
+                window = -(-left >> self.scale) << self.scale
         if not window and self.advertised:
             self.machine.count("TcpExtTCPToZeroWindowAdv")
         elif window and not self.advertised:
             self.machine.count("TcpExtTCPFromZeroWindowAdv")
         self.advertised, self.wup = window, self.nxt
-        return window
+        return min(window, 65535 << self.scale)
+
+    def _grow(self, length: int, charge: int) -> None:
+        """Advertise more, if segments like this one fit (tcp_grow_window)."""
+        memory = self.memory
+        room = min(self.clamp, memory.free) - self.limit
+        if room <= 0:
+            return
+        if memory.window(charge) <= length:
+            more = 2 * self.own_mss
+        else:
+            more = self._grows_by(length, memory.window(charge) >> 1)
+        if more:
+            self.limit += min(room, max(more, 2 * length))
+            self.quick |= 1
+
+    def _grows_by(self, length: int, charge: int) -> int:
+        """The slow part: as long as the window is far below what is possible (__tcp_grow_window)."""
+        window = self.memory.window(self.machine.sysctls.tcp_rmem_max) >> 1
+        while self.limit <= window:
+            if charge <= length:
+                return 2 * self.rcv_mss
+            charge >>= 1
+            window >>= 1
+        return 0
 
     # -- data ----------------------------------------------------------------------------
 
     def on_data(self, now: int, segment: Segment) -> bool:
         """Take payload and FIN of an acceptable segment; True when a FIN has become due."""
-        if self._known_or_without_room(segment):
-            # Say at once what is expected.
-            self.be_quick()
-            self.ack_needed = True
-            return False
-        end = seq_add(segment.seq, segment.length)
-        if segment.flags & FIN:
-            self.fin_at = end
-        if after(segment.seq, self.nxt):
-            self._keep_out_of_order(segment.seq, segment.end_seq)
-            self.ack_needed = True
-            return False
-        if segment.length:
-            self.buffered += seq_diff(end, self.nxt)
-            self.nxt = end
-            self._merge()
-            self._received(now, segment)
-        if self.fin_at is not None and not after(self.fin_at, self.nxt):
-            if self.fin_at != self.nxt:
-                # Data has come in the place where a FIN was: the data wins (tcp_ofo_queue).
-                self.fin_at = None
+        self.twice = None
+        seq, nxt = segment.seq, self.nxt
+        if seq != nxt:
+            end = segment.end_seq
+            if not after(end, nxt):
+                self._came_twice(seq, end)
+                self._say_at_once()
                 return False
-            # What came from beyond a FIN is thrown away (tcp_fin).
-            self.out_of_order = []
-            self.nxt = seq_add(self.nxt, 1)
-            self.fin_at = None
-            self.ack_needed = True
-            return True
-        return False
-
-    def _known_or_without_room(self, segment: Segment) -> bool:
-        """Nothing new, or nothing that fits (tcp_data_queue)."""
+            if not before(seq, self.right_edge):
+                self._say_at_once()
+                return False
+            if after(seq, nxt):
+                self._keep(segment)
+                return False
+            self._came_twice(seq, nxt)
         if not self.window_left:
             # A bare FIN needs no room since 6.10.
-            bare_fin = not segment.length and segment.seq == self.nxt
-            return not bare_fin or not self.machine.release.fin_needs_no_window
-        return not after(segment.end_seq, self.nxt) or not before(segment.seq, self.right_edge)
+            if segment.length or seq != nxt or not self.machine.release.fin_needs_no_window:
+                self._say_at_once()
+                return False
+        return self._take(now, segment)
 
-    def _keep_out_of_order(self, left: int, right: int) -> None:
-        blocks = sorted([*self.out_of_order, (left, right)], key=lambda block: seq_diff(block[0], self.nxt))
-        merged = [blocks[0]]
-        for start, end in blocks[1:]:
-            last_start, last_end = merged[-1]
-            if after(start, last_end):
-                merged.append((start, end))
-            elif after(end, last_end):
-                merged[-1] = (last_start, end)
-        self.out_of_order = merged
+    def _say_at_once(self) -> None:
+        """Nothing new, or nothing that fits: tell what is expected."""
+        self.be_quick()
+        self.ack_needed = True
 
-    def _merge(self) -> None:
-        while self.out_of_order and not after(self.out_of_order[0][0], self.nxt):
-            _, end = self.out_of_order.pop(0)
-            if self.fin_at is not None and after(end, self.fin_at):
-                end = self.fin_at
-            if after(end, self.nxt):
-                self.buffered += seq_diff(end, self.nxt)
-                self.nxt = end
+    def _piece(self, segment: Segment) -> Piece:
+        options = TIMESTAMP_OPTION if segment.timestamps else 0
+        if segment.sack:
+            options += 4 + 8 * len(segment.sack)
+        fin = segment.flags & FIN
+        return self.memory.piece(segment.seq, segment.end_seq, bool(fin), segment.length, options)
+
+    def _take(self, now: int, segment: Segment) -> bool:
+        memory = self.memory
+        if not memory.has_room and not self._make_room(segment):
+            self.ack_needed = self.ack_now = True
+            # Only since 6.6 the peer is told (e2142825c120).
+            self._no_memory = not self.machine.release.older_than("6.6")
+            if memory.queue and segment.length:
+                self.machine.count("TcpExtTCPRcvQDrop")
+                return False
+        piece = self._piece(segment)
+        memory.append(piece)
+        self.buffered += seq_diff(piece.end, self.nxt) - piece.fin
+        self.nxt = piece.end
+        if segment.length:
+            self._received(now, segment, piece.charge)
+        fin = piece.fin
+        if fin:
+            self._forget_ahead()
+        elif memory.ahead:
+            fin = self._merge()
+            if not memory.ahead and not self.machine.release.older_than("4.19"):
+                # The hole is filled (RFC 5681 section 4.2).
+                self.ack_now = True
+        if self.blocks:
+            self._forget_blocks()
+        if fin:
+            self.ack_needed = True
+        return fin
+
+    def _make_room(self, segment: Segment) -> bool:
+        """Memory is charged beyond the buffer: what can be done? (tcp_prune_queue, tcp_clamp_window)."""
+        memory = self.memory
+        self.machine.count("TcpExtPruneCalled")
+        self.quick = 0
+        if not memory.locked:
+            memory.size = max(memory.size, min(memory.charged, self.machine.sysctls.tcp_rmem_max))
+        if memory.has_room:
+            return True
+        self.limit = min(self.clamp, 2 * self.own_mss)
+        held = len(memory.ahead)
+        made = memory.make_room(seq_add(self.nxt, -self.buffered), segment.seq)
+        if len(memory.ahead) < held:
+            self.blocks.clear()
+        if not made:
+            self.machine.count("TcpExtRcvPruned")
+        return made
+
+    def _forget_ahead(self) -> None:
+        """What came from beyond a FIN is thrown away (tcp_fin)."""
+        memory = self.memory
+        for piece in memory.ahead:
+            memory.charged -= piece.charge
+        memory.ahead.clear()
+        self.blocks.clear()
+
+    def _merge(self) -> bool:
+        """Take what is next from what came out of order; True with a FIN (tcp_ofo_queue)."""
+        memory, known = self.memory, self.nxt
+        while memory.ahead and not after(memory.ahead[0].seq, self.nxt):
+            piece = memory.ahead.pop(0)
+            memory.charged -= piece.charge
+            if before(piece.seq, known):
+                self._came_twice_too(piece.seq, piece.end if before(piece.end, known) else known)
+            if not after(piece.end, self.nxt):
+                continue
+            self.buffered += seq_diff(piece.end, self.nxt) - piece.fin
+            self.nxt = piece.end
+            memory.append(piece)
+            if piece.fin:
+                self._forget_ahead()
+                return True
+        return False
+
+    # -- out of order --------------------------------------------------------------------
+
+    def _keep(self, segment: Segment) -> None:
+        """Keep a segment from beyond a hole (tcp_data_queue_ofo)."""
+        memory = self.memory
+        if not memory.has_room and not self._make_room(segment):
+            self.machine.count("TcpExtTCPOFODrop")
+            return
+        piece = self._piece(segment)
+        seq, end = piece.seq, piece.end
+        self._measure(segment, piece.charge)
+        self.ack_needed = True
+        kept = self._insert(piece)
+        if self.socket.sack:
+            self._tell(seq, end)
+            if kept:
+                self._grow(segment.length, piece.charge)
+
+    def _insert(self, piece: Piece) -> bool:
+        """Put a piece among what is ahead; what comes twice is noted. False when all of it was known."""
+        memory, ahead = self.memory, self.memory.ahead
+        i = len(ahead)
+        while i and before(piece.seq, ahead[i - 1].seq):
+            i -= 1
+        if i:
+            left = ahead[i - 1]
+            if before(piece.seq, left.end):
+                if not after(piece.end, left.end):
+                    self._came_twice(piece.seq, piece.end)
+                    return False
+                if piece.seq == left.seq:
+                    # It covers the one that was there.
+                    self._came_twice_too(left.seq, left.end)
+                    i -= 1
+                    memory.charged -= ahead.pop(i).charge
+                else:
+                    self._came_twice(piece.seq, left.end)
+            elif left.join(piece):
+                return True
+        ahead.insert(i, piece)
+        memory.charged += piece.charge
+        while i + 1 < len(ahead) and after(piece.end, ahead[i + 1].seq):
+            right = ahead[i + 1]
+            if before(piece.end, right.end):
+                self._came_twice_too(right.seq, piece.end)
+                break
+            self._came_twice_too(right.seq, right.end)
+            memory.charged -= ahead.pop(i + 1).charge
+        return True
+
+    def _came_twice(self, left: int, right: int) -> None:
+        """The next ACK says so (tcp_dsack_set)."""
+        if self.socket.sack:
+            old = before(left, self.nxt)
+            self.machine.count("TcpExtTCPDSACKOldSent" if old else "TcpExtTCPDSACKOfoSent")
+            self.twice = (left, right)
+
+    def repeated(self, segment: Segment) -> None:
+        """Something old has come: the peer may have missed our ACK, which now says so (tcp_send_dupack)."""
+        self.be_quick()
+        end = segment.end_seq
+        self._came_twice(segment.seq, self.nxt if after(end, self.nxt) else end)
+
+    def _came_twice_too(self, left: int, right: int) -> None:
+        """More of the same (tcp_dsack_extend)."""
+        if self.twice is None:
+            self._came_twice(left, right)
+        else:
+            self.twice = _joined(self.twice, (left, right)) or self.twice
+
+    def _tell(self, left: int, right: int) -> None:
+        """A block for SACK, newest first (RFC 2018 section 4; tcp_sack_new_ofo_skb)."""
+        new, blocks = (left, right), self.blocks
+        for i, block in enumerate(blocks):
+            if joined := _joined(block, new):
+                del blocks[i]
+                new = joined
+                break
+        else:
+            del blocks[MOST_BLOCKS - 1 :]
+            blocks.insert(0, new)
+            return
+        # It may have grown into others (tcp_sack_maybe_coalesce).
+        i = 0
+        while i < len(blocks):
+            if joined := _joined(new, blocks[i]):
+                new = joined
+                del blocks[i]
+            else:
+                i += 1
+        blocks.insert(0, new)
+
+    def _forget_blocks(self) -> None:
+        """RCV.NXT has moved on (tcp_sack_remove)."""
+        if not self.memory.ahead:
+            self.blocks.clear()
+        else:
+            self.blocks = [block for block in self.blocks if before(self.nxt, block[0])]
+
+    def sack_blocks(self, most: int) -> tuple[Block, ...]:
+        """What a segment that is being sent says of it: first what came twice, once (RFC 2883 section 4)."""
+        blocks = self.blocks
+        if self.twice is not None:
+            blocks = [self.twice, *blocks]
+            self.twice = None
+        return tuple(blocks[:most])
+
+    @property
+    def blocks_to_send(self) -> int:
+        """How many blocks the next segment would like to tell."""
+        return len(self.blocks) + (self.twice is not None)
 
     @property
     def sack_edge(self) -> int | None:
         """Right edge of the highest block received out of order; a FIN counts one."""
-        return self.out_of_order[-1][1] if self.out_of_order else None
+        edge: int | None = None
+        for _, right in self.blocks:
+            if edge is None or after(right, edge):
+                edge = right
+        return edge
 
     def read(self, now: int, at_most: int) -> int:
         """The application takes bytes; may send an ACK or open the window (__tcp_cleanup_rbuf)."""
         taken = min(at_most, self.buffered)
-        self.buffered -= taken
         if not taken:
             return 0
+        self.buffered -= taken
+        memory = self.memory
+        memory.read_to(seq_add(self.nxt, -self.buffered - self.socket.fin_received))
         unacknowledged = seq_diff(self.nxt, self.wup)
-        interactive = self._interactive
         if self.ack_needed and (
             unacknowledged > self.rcv_mss
-            or (not self.buffered and (self.pushed == 2 or (self.pushed == 1 and not interactive)))
+            or (not memory.charged and (self.pushed == 2 or (self.pushed == 1 and not self._interactive)))
         ):
             self.socket.send_ack(now)
-        elif not self.socket.read_closed and 2 * self.window_left <= self.full_space:
+        elif not self.socket.read_closed and 2 * self.window_left <= self.clamp:
             window = self._new_window()
             if window and window >= 2 * self.window_left:
                 self.socket.send_ack(now)
@@ -206,7 +457,8 @@ class Receiver:
 
     def _more_quick(self) -> None:
         """Enough for half a window of small segments (tcp_incr_quickack)."""
-        self.quick = max(self.quick, min(MAX_QUICKACKS, max(2, self.window_left // (2 * self.rcv_mss))))
+        enough = self.advertised // (2 * self.rcv_mss) or 2
+        self.quick = max(self.quick, min(MAX_QUICKACKS, enough))
 
     def be_quick(self) -> None:
         """The next acknowledgements go out at once (tcp_enter_quickack_mode)."""
@@ -214,17 +466,38 @@ class Receiver:
         self.answers = 0
         self.ato = ATO_MIN
 
-    def _received(self, now: int, segment: Segment) -> None:
-        """Learn from data received (tcp_event_data_recv, tcp_measure_rcv_mss)."""
-        self.ack_needed = True
-        if segment.length >= self.rcv_mss and self.socket.options.receive_buffer:
-            self.limit = self.full_space
-        if segment.length >= self.rcv_mss:
-            self.rcv_mss = min(segment.length, MSS_ETHERNET)
-            if segment.flags & PSH:
+    def _measure(self, segment: Segment, charge: int) -> None:
+        """The peer's segment size, on which delayed ACKs are based (tcp_measure_rcv_mss)."""
+        length, last, push = segment.length, self._last_length, segment.flags & PSH
+        self._last_length = 0
+        if length >= self.rcv_mss:
+            if length != self.rcv_mss and not self.machine.release.older_than("6.6"):
+                # Since dfa2f0483360 the share of payload is measured.
+                if self.memory.measure(length, charge):
+                    self._set_clamp(self.memory.full)
+            self.rcv_mss = min(length, self.own_mss)
+            if push:
                 self.pushed = max(self.pushed, 1)
-        else:
-            self.pushed = min(self.pushed + 1, 2)
+            return
+        if length >= MSS_DEFAULT or (length >= LEAST_MSS and not push):
+            self._last_length = length
+            if length == last:
+                self.rcv_mss = length
+                return
+        self.pushed = min(self.pushed + 1, 2)
+
+    def _set_clamp(self, clamp: int) -> None:
+        """The buffer gives another window than it did (tcp_set_window_clamp)."""
+        if clamp < self.clamp:
+            self.limit = min(self.limit, clamp)
+        elif clamp > self.clamp:
+            self.limit = max(self.limit, min(self.advertised, clamp))
+        self.clamp = clamp
+
+    def _received(self, now: int, segment: Segment, charge: int) -> None:
+        """Learn from data received (tcp_event_data_recv)."""
+        self.ack_needed = True
+        self._measure(segment, charge)
         gap = now - self.last_data
         if not self.ato:
             self._more_quick()
@@ -236,6 +509,8 @@ class Receiver:
         elif gap > self.rtt.rto:
             self._more_quick()
         self.last_data = now
+        if segment.length >= _GROWS_FROM:
+            self._grow(segment.length, charge)
 
     def answered(self, now: int) -> None:
         """The application has sent: was it an answer to what came just before?"""
@@ -251,9 +526,13 @@ class Receiver:
         if not self.ack_needed:
             return
         if (
-            (seq_diff(self.nxt, self.wup) > self.rcv_mss and self._new_window() >= self.advertised)
+            (
+                seq_diff(self.nxt, self.wup) > self.rcv_mss
+                and (not self.buffered or self._new_window() >= self.advertised)
+            )
             or (self.quick and not self._interactive)
-            or self.out_of_order
+            or self.ack_now
+            or self.memory.ahead
         ):
             self.socket.send_ack(now)
             return
@@ -286,6 +565,14 @@ class Receiver:
         if self.ack_needed:
             if self.quick:
                 self.quick -= 1
-            self.ack_needed = False
+            self.ack_needed = self.ack_now = self._no_memory = False
         self.ack_due = None
         self.pushed = 0
+
+
+def _joined(one: Block, other: Block) -> Block | None:
+    """Two blocks as one, where they touch or overlap (tcp_sack_extend)."""
+    if after(other[0], one[1]) or after(one[0], other[1]):
+        return None
+    left = other[0] if before(other[0], one[0]) else one[0]
+    return left, other[1] if after(other[1], one[1]) else one[1]

@@ -161,14 +161,17 @@ MAX_QUICKACKS = 16
 #: Payload of a full segment on Ethernet, with and without the timestamp option; TCP_MSS_DEFAULT.
 MSS_ETHERNET = 1460
 TIMESTAMP_OPTION = 12
+#: A timestamp may be so much older than the last one, which counts so long (RFC 7323 section 5): 24 days, or
+#: since 6.7 what 31 bits of microseconds are (TCP_PAWS_WRAP).
+PAWS_WINDOW = 1
+PAWS_DAYS, PAWS_WRAP = 24 * 24 * 3600 * SECOND, 2147 * SECOND
 MSS_DEFAULT = 536
 TCP_HEADER = 20
+#: The least segment size that is believed (TCP_MIN_MSS).
+LEAST_MSS = 88
 #: The smallest packet that any network carries whole (RFC 791): no segment is cut below it.
 LEAST_PACKET = 68
 INITIAL_WINDOW = 10
-#: Share of SO_RCVBUF that becomes window: measured on 6.18, where 65536 held 43,440 bytes. Linux
-#: charges buffers, not payload, so that no rule gives it exactly (see "What the model leaves out").
-WINDOW_SHARE = (2, 3)
 
 
 @dataclass(slots=True)

@@ -440,10 +440,12 @@ class Sender:
         was_in_flight = bool(self.flight)
         window_end = seq_add(self.una, self.window)
         room = self._room()
+        # What SACK takes up is not there for payload (tcp_current_mss).
+        mss = self.mss - self.socket.sack_bytes
         new = False
         while self.nxt != limit and room > 0:
             left = seq_diff(self.data_end, self.nxt)
-            length = min(left, self.mss)
+            length = min(left, mss)
             space = seq_diff(window_end, self.nxt)
             # A FIN needs room as well (tcp_snd_wnd_test).
             if space < length + (self.finishing and length == left):
@@ -539,13 +541,18 @@ class Sender:
             self.timer.on_probe_answer(now)
         return advanced
 
-    def _update_window(self, segment: Segment) -> None:
-        ack, seq, window = segment.ack, segment.seq, segment.window
-        if (
-            after(ack, self.una)
+    def may_update_window(self, segment: Segment) -> bool:
+        """It says something about the window (tcp_may_update_window)."""
+        seq, window = segment.seq, segment.window
+        return (
+            after(segment.ack, self.una)
             or after(seq, self.wl1)
             or (seq == self.wl1 and (window > self.window or not window))
-        ):
+        )
+
+    def _update_window(self, segment: Segment) -> None:
+        if self.may_update_window(segment):
+            seq, window = segment.seq, segment.window
             self.window = window
             if window > self.max_window:
                 self.learn_window(window)

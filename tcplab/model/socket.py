@@ -7,7 +7,7 @@ net/ipv4/tcp.c (tcp_sendmsg, tcp_recvmsg, __tcp_close), RFC 9293 section 3.10, R
 
 from __future__ import annotations
 
-from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add
+from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint, Segment, after, before, seq_add, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.model import rules as s
 from tcplab.model.machine import Machine, SynQueue
@@ -108,7 +108,8 @@ class Socket:
         #: No application holds it any more.
         self.orphan = False
         self.timestamps = self.sack = self.scaling = False
-        self.ts_recent = 0
+        #: The peer's last timestamp (TSval), and when it came.
+        self.ts_recent = self.ts_recent_at = 0
         #: Probes since the last answer; shared by keepalive and window probes, as in Linux.
         self.probes_out = 0
         self.last_received = 0
@@ -227,8 +228,16 @@ class Socket:
             return
         if not self._valid(now, segment) or not self._acknowledges_what_was_sent(now, segment.ack):
             return
-        if self.timestamps and segment.timestamps and not after(segment.seq, self.receiver.wup):
+        if (
+            self.timestamps
+            and segment.timestamps
+            and not after(segment.seq, self.receiver.wup)
+            and not before(segment.ack, self.sender.una)
+            and self._clock_moves(segment.timestamps[0], 0)
+        ):
+            # tcp_replace_ts_recent; of an old acknowledgement nothing is learnt.
             self.ts_recent = segment.timestamps[0]
+            self.ts_recent_at = now
         self.sender.on_ack(now, segment)
         if self._after_ack(now, segment):
             self._take_data(now, segment)
@@ -239,6 +248,8 @@ class Socket:
     def on_handshake_ack(self, now: int, segment: Segment) -> None:
         """The last step of the handshake at the server; the segment may carry data already."""
         self.sender.learn_window(segment.window)
+        if self.timestamps and segment.timestamps and not after(segment.seq, self.receiver.nxt):
+            self.ts_recent, self.ts_recent_at = segment.timestamps[0], now
         self.synchronised(now, s.GETS_HANDSHAKE_ACK, segment)
         if segment.length or segment.flags & FIN:
             self.on_segment(now, segment)
@@ -261,12 +272,67 @@ class Socket:
         if flags & (SYN | ACK) != SYN | ACK:
             # A bare SYN would be a simultaneous open, which no database client makes.
             return
-        self.take_options(segment)
+        self.take_options(now, segment)
         self.synchronised(now, s.GETS_SYN_ACK, segment)
         self.send_ack(now)
 
+    def _clock_moves(self, clock: int, tolerance: int) -> bool:
+        """The peer's timestamp is not older than the last one (tcp_paws_check)."""
+        return seq_diff(self.ts_recent, clock) <= tolerance or not self.ts_recent
+
+    @property
+    def _clock_counts_for(self) -> int:
+        """How long the last timestamp counts: until a clock of microseconds wraps, since 6.7 (614e8316aa4c)."""
+        return s.PAWS_DAYS if self.machine.release.older_than("6.7") else s.PAWS_WRAP
+
+    def _from_the_past(self, now: int, segment: Segment) -> bool:
+        """PAWS: a segment with an old timestamp is one of long ago, but for a small disorder of ACKs.
+
+        RFC 7323 section 5; tcp_disordered_ack_check.
+        """
+        if not self.timestamps or segment.timestamps is None:
+            return False
+        clock = segment.timestamps[0]
+        if self._clock_moves(clock, s.PAWS_WINDOW) or now - self.ts_recent_at >= self._clock_counts_for:
+            return False
+        sender = self.sender
+        if (
+            segment.end_seq != segment.seq
+            or not segment.flags & ACK
+            or segment.seq != self.receiver.nxt
+            or segment.ack != sender.una
+            or sender.may_update_window(segment)
+        ):
+            return True
+        # A peer's clock may tick 1.2 times in a millisecond (tcp_tsval_replay).
+        return seq_diff(self.ts_recent, clock) > sender.rtt.rto * 6 // 5 // MILLISECOND
+
+    def _refuse_the_past(self, now: int, segment: Segment) -> None:
+        if segment.flags & SYN:
+            self.challenge(now)
+            return
+        is_ack = segment.flags & ACK and segment.end_seq == segment.seq
+        if is_ack and before(segment.seq, self.receiver.nxt) and not self.machine.release.older_than("6.14"):
+            # Old ACKs are common; since 124c4c32e9f3 nobody is told.
+            self.machine.count("TcpExtPAWSOldAck")
+            return
+        self.machine.count("TcpExtPAWSEstab")
+        self._answer_old(now, segment)
+
+    def _answer_old(self, now: int, segment: Segment) -> None:
+        """An ACK to something unacceptable; what it repeats is named (tcp_send_dupack)."""
+        if not self._may_answer(now, segment):
+            return
+        receiver = self.receiver
+        if segment.end_seq != segment.seq and before(segment.seq, receiver.nxt):
+            receiver.repeated(segment)
+        self.send_ack(now)
+
     def _valid(self, now: int, segment: Segment) -> bool:
-        """The window first, then RST, then SYN."""
+        """Timestamp and window first, then RST, then SYN (tcp_validate_incoming)."""
+        if not segment.flags & RST and self._from_the_past(now, segment):
+            self._refuse_the_past(now, segment)
+            return False
         if segment.flags & RST:
             self._on_reset(now, segment)
             return False
@@ -274,9 +340,7 @@ class Socket:
             if segment.flags & SYN:
                 self.challenge(now)
                 return False
-            if segment.end_seq != segment.seq and before(segment.seq, self.receiver.nxt):
-                self.receiver.be_quick()
-            self.answer(now, segment)
+            self._answer_old(now, segment)
             return False
         if segment.flags & SYN:
             self.challenge(now)
@@ -385,11 +449,22 @@ class Socket:
         self.machine.transmit(
             Segment(
                 self.local, self.remote, seq, receiver.nxt, flags, window, length, None, None, False,
-                tuple(receiver.out_of_order[:3]) if self.sack else (),
+                receiver.sack_blocks(self._most_blocks) if self.sack else (),
                 (self.machine.clock(now), self.ts_recent) if self.timestamps else None,
             )
         )  # fmt: skip
         receiver.acknowledged()
+
+    @property
+    def _most_blocks(self) -> int:
+        """Blocks of SACK that the options have room for (RFC 2018 section 3; tcp_established_options)."""
+        return 3 if self.timestamps else 4
+
+    @property
+    def sack_bytes(self) -> int:
+        """What SACK takes of the next segment's options."""
+        blocks = min(self.receiver.blocks_to_send, self._most_blocks)
+        return 4 + 8 * blocks if blocks else 0
 
     def handshake_segment(self, now: int, flags: int, seq: int) -> Segment:
         """A SYN or SYN-ACK with its options."""
@@ -417,43 +492,42 @@ class Socket:
 
         Payload and FIN are always answered: who repeats them must have missed our ACK.
         """
-        if segment.flags & SYN or segment.end_seq == segment.seq:
-            self.reply_limited(now)
-        else:
+        if self._may_answer(now, segment):
             self.send_ack(now)
 
-    def reply_limited(self, now: int) -> bool:
-        """An ACK to something unacceptable, at most one in 500 ms per socket."""
+    def _may_answer(self, now: int, segment: Segment) -> bool:
+        """Payload and FIN always; anything else at most once in 500 ms per socket."""
+        if not segment.flags & SYN and segment.end_seq != segment.seq:
+            return True
+        return self._within_limit(now)
+
+    def _within_limit(self, now: int) -> bool:
         if now - self.last_reply < self.machine.sysctls.tcp_invalid_ratelimit * MILLISECOND:
             return False
         self.last_reply = now
-        self.send_ack(now)
         return True
 
     def challenge(self, now: int) -> None:
         """A challenge ACK: is it really you? (RFC 5961 section 3.2; tcp_send_challenge_ack)."""
         if self.machine.release.challenge_ack_per_socket_limit:
-            if self.reply_limited(now):
-                self.machine.count("TcpExtTCPChallengeACK")
-        else:
-            self.machine.count("TcpExtTCPChallengeACK")
-            self.send_ack(now)
+            if not self._within_limit(now):
+                return
+        self.machine.count("TcpExtTCPChallengeACK")
+        self.send_ack(now)
 
     # -- shared by calls and arrivals ------------------------------------------------------
 
-    def take_options(self, segment: Segment) -> None:
+    def take_options(self, now: int, segment: Segment) -> None:
         """Learn from the peer's SYN: numbers, MSS, window scale, SACK, timestamps."""
         sysctls, receiver = self.machine.sysctls, self.receiver
         receiver.nxt = receiver.wup = seq_add(segment.seq, 1)
         self.scaling = bool(sysctls.tcp_window_scaling) and segment.window_scale is not None
-        if not self.scaling:
-            receiver.scale = 0
-            receiver.limit = min(receiver.limit, 65535)
-            receiver.advertised = min(receiver.advertised, 65535)
         self.sack = bool(sysctls.tcp_sack) and segment.sack_permitted
         self.timestamps = bool(sysctls.tcp_timestamps) and segment.timestamps is not None
         if segment.timestamps and self.timestamps:
             self.ts_recent = segment.timestamps[0]
+            self.ts_recent_at = now
+        receiver.agree(self.scaling, self.timestamps)
         largest = min(segment.mss or s.MSS_DEFAULT, s.MSS_ETHERNET)
         self.sender.full_mss = largest - s.TIMESTAMP_OPTION if self.timestamps else largest
         self.sender.window = segment.window
@@ -471,6 +545,7 @@ class Socket:
         self.sender.window = segment.window
         self.sender.wl1 = segment.seq
         self.sender.recovery_end = None
+        self.receiver.open(self.sender.mss)
         self.keepalive.start(now)
 
     def new_data_sent(self, now: int) -> None:

@@ -135,9 +135,11 @@ def check(machine):
             at = chunk.end
         assert receiver.buffered >= 0 and receiver.window_left >= 0
         edge = receiver.nxt
-        for left, right in receiver.out_of_order:
-            assert seq_diff(left, edge) > 0 and seq_diff(right, left) > 0
-            edge = right
+        for piece in receiver.memory.ahead:
+            assert seq_diff(piece.seq, edge) > 0 and seq_diff(piece.end, piece.seq) > 0
+            edge = piece.seq
+        memory = receiver.memory
+        assert memory.charged == sum(piece.charge for piece in (*memory.queue, *memory.ahead))
     if machine.socket is not None and machine.socket.state in (CLOSED, TIME_WAIT):
         assert machine.socket.due is None, "a timer of the dead"
 

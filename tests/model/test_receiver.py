@@ -107,7 +107,7 @@ def test_a_fin_before_any_data_is_acknowledged_with_the_next_tick():
 
 def test_more_than_a_segment_is_acknowledged_at_once_while_the_window_moves_on():
     """Every second full segment, even where the connection is interactive; unread ones can wait."""
-    Conversation().play("""
+    Conversation(receive_buffer=65536).play("""
         1       < PA 1 1 40
                 > A 1 41
                 recv() -> 40
@@ -119,8 +119,11 @@ def test_more_than_a_segment_is_acknowledged_at_once_while_the_window_moves_on()
                 > A 41 2961
                 recv() -> 1460
         1.003   < A 2961 41 1460
-        1.004   < A 4421 41 1460        # the window would not move on: the ACK would say little
-        1.043   > A 41 5881
+        1.004   < A 4421 41 1460
+                > A 41 5881             # the window grows still: it has moved on
+        1.005   < A 5881 41 1460
+        1.006   < A 7341 41 1460        # now it would not move on: the ACK would say little
+        1.045   > A 41 8801
     """)
 
 
@@ -163,7 +166,7 @@ def test_a_hole_is_reported_at_once_and_filled():
                 > A 1 1 sack=101:201
                 recv() -> blocks
         1.1     < PA 301 1 100
-                > A 1 1 sack=101:201,301:401
+                > A 1 1 sack=301:401,101:201    # the newest first
         1.2     < PA 201 1 100          # joins them
                 > A 1 1 sack=101:401
         1.3     < PA 1 1 100
@@ -181,11 +184,11 @@ def test_a_fin_before_its_data():
         1       < FA 101 1
                 > A 1 1 sack=101:102
                 = ESTABLISHED
-        1.1     < PA 1 1 100
+        1.1     < PA 1 1 100            # the hole is filled: at once
+                > A 1 102
                 = CLOSE_WAIT
                 recv() -> 100
                 recv() -> 0
-        1.14    > A 1 102
     """)
 
 
@@ -194,10 +197,10 @@ def test_a_fin_with_payload_out_of_order():
         1       < FPA 51 1 50
                 > A 1 1 sack=51:102
         1.1     < PA 1 1 50
+                > A 1 102
                 = CLOSE_WAIT
                 recv() -> 100
                 recv() -> 0
-        1.14    > A 1 102
     """)
 
 
@@ -224,7 +227,7 @@ def test_any_order_and_any_repetition_gives_the_same_bytes(order, again, fin):
         machine.arrives(f"{flags} {1 + 100 * i} 1 100")
     machine.left.clear()
     machine.call("recv() -> 800")
-    assert machine.socket.receiver.out_of_order == []
+    assert machine.socket.receiver.memory.ahead == []
     assert machine.state == ("CLOSE_WAIT" if fin else "ESTABLISHED")
     machine.call("recv() -> 0" if fin else "recv() -> blocks")
 
@@ -240,43 +243,42 @@ def test_a_system_buffer_offers_44_segments(linux):
 
 
 def test_the_window_closes_stays_closed_and_opens_when_it_is_worth_it():
-    machine = Conversation("server", receive_buffer=9000)  # a window of 6000
-    machine.play("""
+    """Measured on 6.18: a full segment is charged 2304 bytes of memory, and three fill 9000."""
+    Conversation("server", receive_buffer=9000).play("""
         1       < PA 1 1 1460
-                > A 1 1461 w=4540
+                > A 1 1461 w=2920
         1.001   < PA 1461 1 1460
-                > A 1 2921 w=3080
         1.002   < PA 2921 1 1460
-        1.003   < PA 4381 1 1460
-        1.042   > A 1 5841 w=160        # 160 bytes are left, and were promised
-        1.050   < PA 5841 1 160
-        1.090   > A 1 6001 w=0
+        1.003   < PA 4381 1 1460        # nothing is left, and nothing was promised
+                > A 1 4381 w=0
                 counted TcpExtTCPToZeroWindowAdv 1
         2       recv(500) -> 500        # silly window avoidance: not worth a word
         3       recv(500) -> 500
-        4       recv(500) -> 500        # a segment's worth and a sixteenth of the buffer: now it is
-                > A 1 6001 w=1500
+        4       recv(500) -> 500        # the first segment's memory is free: now it is
+                > A 1 4381 w=1460
                 counted TcpExtTCPFromZeroWindowAdv 1
         5       recv(2000) -> 2000
-                > A 1 6001 w=3500       # twice what the peer knows
-        6       recv(2000) -> 2000      # less than twice: nothing
-        7       recv() -> 500
+                > A 1 4381 w=2920       # twice what the peer knows
+        6       recv(2000) -> 880       # less than twice: nothing
     """)
 
 
 def test_a_closed_window_answers_probes_twice_a_second():
     Conversation("server", receive_buffer=9000).play("""
-        1       < PA 1 1 6000
-                > A 1 6001 w=0
-        1.2     < A 6000 1
-                > A 1 6001 w=0
-        1.6     < A 6000 1              # 400 ms later: no answer
-        1.7     < A 6000 1
-                > A 1 6001 w=0
-                recv() -> 6000
-                > A 1 6001 w=6000
-        2.5     < A 6000 1
-                > A 1 6001 w=6000
+        1       < PA 1 1 1460
+                > A 1 1461 w=2920
+                < PA 1461 1 1460
+                < PA 2921 1 1460
+        1.040   > A 1 4381 w=0
+        1.2     < A 4380 1
+                > A 1 4381 w=0
+        1.6     < A 4380 1              # 400 ms later: no answer
+        1.7     < A 4380 1
+                > A 1 4381 w=0
+                recv() -> 4380
+                > A 1 4381 w=4380
+        2.5     < A 4380 1
+                > A 1 4381 w=4380
     """)
 
 
@@ -284,11 +286,15 @@ def test_a_closed_window_answers_probes_twice_a_second():
 def test_a_bare_fin_needs_no_room_since_6_10(linux, taken):
     machine = Conversation("server", receive_buffer=9000, linux=linux).play(
         """
-        1       < PA 1 1 6000
-                > A 1 6001 w=0
-        2       < FA 6001 1
+        1       < PA 1 1 1460
+                ...
+        2       < PA 1461 1 1460
+                ...
+                < PA 2921 1 1460
+        3       ...
+                < FA 4381 1
     """
-        + ("" if taken else "> A 1 6001")
+        + ("" if taken else "> A 1 4381 w=0")
     )
     assert machine.state == ("CLOSE_WAIT" if taken else "ESTABLISHED")
     machine.left.clear()
@@ -297,12 +303,15 @@ def test_a_bare_fin_needs_no_room_since_6_10(linux, taken):
 
 def test_payload_into_a_closed_window_is_thrown_away():
     Conversation("server", receive_buffer=9000).play("""
-        1       < PA 1 1 6000
-                > A 1 6001 w=0
-        1.1     < PA 6001 1 1
-                > A 1 6001 w=0
-                recv() -> 6000
-                > A 1 6001 w=6000
+        1       < PA 1 1 1460
+                > A 1 1461 w=2920
+                < PA 1461 1 1460
+                < PA 2921 1 1460
+        1.040   > A 1 4381 w=0
+        1.1     < PA 4381 1 1
+                > A 1 4381 w=0
+                recv() -> 4380
+                > A 1 4381 w=4380
     """)
 
 
@@ -362,6 +371,6 @@ def test_old_payload_makes_an_interactive_connection_quick_again():
 
 def test_without_scaling_no_window_is_larger_than_its_field():
     machine = Conversation("server", receive_buffer=600_000, sysctls={"tcp_window_scaling": 0})
-    machine.play("1 < PA 1 1 40\n > A 1 41 w=65535\n recv() -> 40")
+    machine.play("1 < PA 1 1 40\n > A 1 41 w=64240\n recv() -> 40")
     assert machine.socket.receiver.window_left <= 65535
     assert Conversation("server", receive_buffer=600_000).play("1 < PA 1 1 9\n ...").socket.receiver.scale > 0

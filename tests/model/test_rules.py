@@ -303,7 +303,7 @@ def test_the_sack_edge():
         1       < PA 41 1 40            # 40 bytes are missing before it
                 > A 1 1 sack=41:81
         1.1     < PA 121 1 40
-                > A 1 1 sack=41:81,121:161
+                > A 1 1 sack=121:161,41:81
         1.2     < R 81                  # the edge of the lower block is nothing special
                 verdict challenged
                 > A 1 1
@@ -318,7 +318,7 @@ def test_the_sack_edge():
                 verdict challenged
                 > A 1 1
     """)
-    assert without.socket.receiver.sack_edge is not None
+    assert without.socket.receiver.memory.ahead
 
 
 def test_a_fin_out_of_order_belongs_to_the_edge():

@@ -401,36 +401,39 @@ def test_an_overlap_gives_only_what_is_new():
 
 def test_payload_beyond_the_window():
     """Measured on 6.18: what begins inside and ends outside is taken only while nothing waits to be read."""
-    machine = Conversation(receive_buffer=9000)  # a window of 6000
-    machine.play("""
-        1       < A 1 1
-                < PA 1 1 6500
-                > A 1 6501 w=0
-                recv() -> 6500
-                > A 1 6501 w=6000
-        2       < PA 6501 1 1000
-                > A 1 7501 w=5000
-        2.1     < PA 7501 1 5001        # one too many
-                > A 1 7501 w=5000
-        2.2     < PA 12501 1 10         # at the right edge
-                > A 1 7501
-        2.3     < PA 12502 1 10
-                > A 1 7501
-        2.4     < A 12502 1             # beyond it, without payload: answered
-                > A 1 7501
-        3       < A 12501 1             # at the edge: inside, nothing to say
-                recv() -> 1000
+    Conversation(receive_buffer=4608).play("""
+        1       < PA 1401 1 100         # the window ends at 1461
+                > A 1 1 w=1460 sack=1401:1501
+        1.1     < PA 1 1 1400
+                > A 1 1501 w=0
+                recv() -> 1500
+                > A 1 1501 w=1400
+    """)
+    Conversation(receive_buffer=4608).play("""
+        1       < PA 1 1 1400
+                > A 1 1401 w=60
+        1.1     < PA 1401 1 61          # one too many
+                > A 1 1401 w=60
+        1.2     < PA 1461 1 10          # at the right edge
+                > A 1 1401 w=60
+        1.3     < A 1461 1              # inside, without payload: nothing to say
+        1.4     < A 1462 1              # beyond it: answered
+                > A 1 1401 w=60
+        1.5     < PA 1401 1 60
+                > A 1 1461 w=60
+                recv() -> 1460
+                > A 1 1461 w=1400
     """)
 
 
 def test_before_6_17_the_end_of_a_segment_did_not_matter():
-    Conversation(receive_buffer=9000, linux="6.12").play("""
-        1       < PA 1 1 1000
-                > A 1 1001 w=5000
-        2       < PA 1001 1 5001
-                > A 1 6002 w=0
-                recv() -> 6001
-                > A 1 6002 w=6000
+    Conversation(receive_buffer=4608, linux="6.12").play("""
+        1       < PA 1 1 1400
+                > A 1 1401 w=60
+        1.1     < PA 1401 1 61
+                > A 1 1462 w=60
+                recv() -> 1461
+                > A 1 1462 w=1400
     """)
 
 

@@ -1,0 +1,175 @@
+"""The memory of received segments: what Linux charges for each, and what window it makes of what is left.
+
+A buffer of SO_RCVBUF bytes is charged for memory, not for payload: each segment comes in a piece of memory of
+a fixed size (an sk_buff), and a small one is copied behind the one before, where that has room. The share of
+a full segment's memory that is payload becomes the share of the buffer that is offered as window.
+
+Sources: include/net/tcp.h (tcp_win_from_space, TCP_DEFAULT_SCALING_RATIO), net/ipv4/tcp_input.c
+(tcp_measure_rcv_mss, tcp_try_coalesce, tcp_grow_window, tcp_init_buffer_space, tcp_clamp_window,
+tcp_prune_queue, tcp_collapse, tcp_data_queue_ofo, tcp_ofo_queue), net/core/skbuff.c (kmalloc_reserve,
+skb_try_coalesce) of 6.18. The sizes are those of a card that copies each frame into memory of its own, as on
+the Linux bench (measured on 6.18.44); a card with pages of its own is charged differently.
+
+Not modelled: growing with what the application reads (tcp_rcv_space_adjust), memory pressure of the whole
+machine, and collapsing what has come out of order.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+
+from tcplab.core.segment import after, before, seq_add, seq_diff
+
+#: struct sk_buff and struct skb_shared_info.
+_BUFFER, _SHARED = 256, 320
+#: IPv4 and TCP without options; Ethernet and what is kept for it before a frame (LL_RESERVED_SPACE),
+#: where it stands in the end.
+_HEADERS, _ETHERNET, _KEPT = 20 + 20, 14, 16
+#: Sizes in which memory comes: skb_small_head_cache, then kmalloc's.
+_SIZES = (576, *(1 << n for n in range(10, 18)))
+#: What of each is left for a frame.
+_HOLDS = tuple(size - _SHARED for size in _SIZES)
+#: Payload of the pieces into which a full queue is collapsed: SKB_MAX_ORDER(0, 0).
+_COLLAPSED = 4096 - _SHARED
+#: Shares are 256ths (TCP_RMEM_TO_WIN_SCALE); half of it is payload, as long as nothing is measured.
+_SHARE_BITS = 8
+HALF = 1 << (_SHARE_BITS - 1)
+WHOLE = 1 << _SHARE_BITS
+
+
+def _memory_for(used: int) -> tuple[int, int]:
+    """The charge for `used` bytes (truesize), and the room that is left behind them (skb_tailroom)."""
+    kind = bisect_left(_HOLDS, used)
+    if kind == len(_SIZES):
+        return used + _SHARED + _BUFFER, 0
+    return _SIZES[kind] + _BUFFER, _HOLDS[kind] - used
+
+
+def charge_for(length: int, options: int) -> tuple[int, int]:
+    """What a segment of `length` bytes with `options` bytes of TCP options is charged; its room."""
+    charge, room = _memory_for(_KEPT + _ETHERNET + _HEADERS + options + length)
+    return charge, room + _ETHERNET
+
+
+class Piece:
+    """Received payload in one piece of memory: [seq, end), a FIN counting one."""
+
+    __slots__ = ("charge", "end", "fin", "room", "seq")
+
+    def __init__(self, seq: int, end: int, fin: bool, charge: int, room: int) -> None:
+        self.seq, self.end, self.fin = seq, end, fin
+        self.charge, self.room = charge, room
+
+    @property
+    def length(self) -> int:
+        """Payload in bytes."""
+        return seq_diff(self.end, self.seq) - self.fin
+
+    def join(self, later: Piece) -> bool:
+        """Copy `later` behind this one, if it follows and there is room (tcp_try_coalesce)."""
+        if later.seq != self.end or later.length > self.room:
+            return False
+        self.room -= later.length
+        self.end, self.fin = later.end, later.fin
+        return True
+
+
+class ReceiveMemory:
+    """What a socket has received and nobody has read; sk_rcvbuf, sk_rmem_alloc and the window made of them."""
+
+    def __init__(self, size: int, *, locked: bool, exact: bool) -> None:
+        #: SO_RCVBUF as getsockopt() shows it; `locked`: the program chose it; `exact`: payload is
+        #: charged, nothing else.
+        self.size, self.locked, self.exact = size, locked, exact
+        self.charged = 0
+        self.share = WHOLE if exact else HALF
+        #: In order, and out of order by their numbers.
+        self.queue: deque[Piece] = deque()
+        self.ahead: list[Piece] = []
+
+    def window(self, space: int) -> int:
+        """The window that `space` bytes of memory give (tcp_win_from_space); below 0 for less than none."""
+        return space * self.share >> _SHARE_BITS
+
+    @property
+    def free(self) -> int:
+        """tcp_space: the window that what is left gives."""
+        return (self.size - self.charged) * self.share >> _SHARE_BITS
+
+    @property
+    def full(self) -> int:
+        """tcp_full_space: the window that all of it gives."""
+        return self.size * self.share >> _SHARE_BITS
+
+    def measure(self, length: int, charge: int) -> bool:
+        """Learn the share from a segment; True when it has changed (tcp_measure_rcv_mss)."""
+        share = max(1, (length << _SHARE_BITS) // charge)
+        if self.exact or share == self.share:
+            return False
+        self.share = share
+        return True
+
+    def piece(self, seq: int, end: int, fin: bool, length: int, options: int) -> Piece:
+        """A segment that has come."""
+        charge, room = (length, 0) if self.exact else charge_for(length, options)
+        return Piece(seq, end, fin, charge, room)
+
+    def append(self, piece: Piece) -> None:
+        """Queue what comes next (tcp_queue_rcv)."""
+        queue = self.queue
+        if queue and queue[-1].join(piece):
+            return
+        queue.append(piece)
+        self.charged += piece.charge
+
+    def read_to(self, copied: int) -> None:
+        """Everything before `copied` has been read: give back what is done with."""
+        queue = self.queue
+        while queue and not after(seq_add(queue[0].end, -queue[0].fin), copied):
+            self.charged -= queue.popleft().charge
+
+    # -- too full ------------------------------------------------------------------------
+
+    @property
+    def has_room(self) -> bool:
+        """tcp_can_ingest: one more segment may always exceed it."""
+        return self.charged <= self.size
+
+    def make_room(self, copied: int, seq: int) -> bool:
+        """Copy the queue together, then drop what came last; a segment at `seq` wants in (tcp_prune_queue)."""
+        self._collapse(copied)
+        if not self.has_room:
+            self._prune(seq)
+        return self.has_room
+
+    def _collapse(self, copied: int) -> None:
+        """Copy together what is unread, from the first piece that wastes memory on (tcp_collapse)."""
+        pieces = list(self.queue)
+        for i, first in enumerate(pieces):
+            if not first.fin and (self.window(first.charge) > first.length or before(first.seq, copied)):
+                break
+        else:
+            return
+        self.queue = deque(pieces[:i])
+        at = copied if before(first.seq, copied) else first.seq
+        last = pieces[-1]
+        end = seq_add(last.end, -last.fin)
+        while before(at, end):
+            length = min(_COLLAPSED, seq_diff(end, at))
+            charge, room = _memory_for(length)
+            self.queue.append(Piece(at, seq_add(at, length), False, charge, room))
+            at = seq_add(at, length)
+        self.charged = sum(piece.charge for piece in (*self.queue, *self.ahead))
+
+    def _prune(self, seq: int) -> None:
+        """Drop the highest of what came out of order, an eighth at a time (tcp_prune_ofo_queue)."""
+        goal = self.size >> 3
+        while self.ahead and not after(seq, self.ahead[-1].seq):
+            charge = self.ahead.pop().charge
+            self.charged -= charge
+            goal -= charge
+            if goal <= 0 or not self.ahead:
+                if self.has_room:
+                    return
+                goal = self.size >> 3
