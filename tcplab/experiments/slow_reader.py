@@ -31,6 +31,9 @@ MOST_READS = 5000
 LONGEST_S = 30 * DAY
 #: What PostgreSQL's process does meanwhile.
 CLIENT_WRITE = ("ClientWrite: query active, transaction open", "ClientWrite")
+#: After the window has opened again, a buffer gives at least this part of itself to the next read: 4608 bytes
+#: give 730.
+SHARE_OF_A_READ = 8
 #: A read that is due just when the client stops is not made: real clocks are late.
 TIE_S = 0.001
 
@@ -146,7 +149,9 @@ class SlowReader(Experiment):
             return self.watch_s
         if self.peer == "offline":
             return 1800
-        reads = self.response / self.read_bytes * max(self.read_every_s, 0.05)
+        # A small buffer gives less at a time than is asked for.
+        at_a_time = min(self.read_bytes, self.receive_buffer / SHARE_OF_A_READ)
+        reads = self.response / at_a_time * max(self.read_every_s, 0.05)
         return self.stops_reading_s + 120 + self.user_timeout_s if self.stops_reading_s else reads * 2 + 60
 
     def outcome(self, trace: Trace) -> dict[str, Any]:

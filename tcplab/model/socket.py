@@ -509,9 +509,8 @@ class Socket:
 
     def challenge(self, now: int) -> None:
         """A challenge ACK: is it really you? (RFC 5961 section 3.2; tcp_send_challenge_ack)."""
-        if self.machine.release.challenge_ack_per_socket_limit:
-            if not self._within_limit(now):
-                return
+        if self.machine.release.challenge_ack_per_socket_limit and not self._within_limit(now):
+            return
         self.machine.count("TcpExtTCPChallengeACK")
         self.send_ack(now)
 

@@ -39,7 +39,7 @@ WORDS = [
     ("dead_peer", {}, "client", "ETIMEDOUT after 15 min 29 s"),
     ("dead_peer", {"user_timeout_s": 30}, "client", "ETIMEDOUT after 30.4 s"),
     ("dead_peer", {"watch_s": 12}, "client", "not noticed in 12 s"),
-    ("slow_reader", {}, "server", "server held up for 19.3 s"),
+    ("slow_reader", {}, "server", "server held up for 19.1 s"),
     ("slow_reader", {"stops_reading_s": 2}, "server", "server held up for 2 min 2 s"),
     ("slow_reader", {"stops_reading_s": 2, "user_timeout_s": 30}, "server",
      "server held up for 30.2 s, then ETIMEDOUT"),
