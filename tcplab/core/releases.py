@@ -135,6 +135,19 @@ class Release:
     overhang_refused: bool = _rule(False, _since("6.17", True, "9ca48d616ed7"))
     #: A FIN without data is taken although the window is closed (tcp_input.c:tcp_data_queue).
     fin_needs_no_window: bool = _rule(False, _since("6.10", True))
+    #: Once a hole is filled, an ACK goes at once (RFC 5681 section 4.2; tcp_input.c:tcp_data_queue).
+    filled_hole_acknowledged: bool = _rule(False, _since("4.19", True))
+    #: The share of a receive buffer that becomes window is measured from what arrives; before, it is half
+    #: (tcp_input.c:tcp_measure_rcv_mss).
+    payload_share_measured: bool = _rule(False, _since("6.6", True, "dfa2f0483360"))
+    #: A segment for which there is no memory draws an ACK with a closed window (tcp_input.c:tcp_data_queue).
+    tells_no_memory: bool = _rule(False, _since("6.6", True, "e2142825c120"))
+    #: How long the peer's last timestamp makes older ones unacceptable, seconds: 24 days, or what 31 bits
+    #: of microseconds are (include/net/tcp.h:TCP_PAWS_WRAP).
+    timestamp_counts_s: int = _rule(24 * 24 * 3600, _since("6.7", 2147, "614e8316aa4c"))
+    #: A pure ACK with an old timestamp and an old number draws nothing
+    #: (tcp_input.c:tcp_disordered_ack_check).
+    old_ack_unanswered: bool = _rule(False, _since("6.14", True, "124c4c32e9f3"))
     #: Replies in a row after which delayed ACKs wait to ride on an answer ("pingpong"):
     #: TCP_PINGPONG_THRESH in include/net/inet_connection_sock.h, 3 with 4a41f453bedf.
     pingpong_threshold: int = _rule(

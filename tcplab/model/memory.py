@@ -76,7 +76,7 @@ class Piece:
 
 
 class ReceiveMemory:
-    """What a socket has received and nobody has read; sk_rcvbuf, sk_rmem_alloc and the window made of them."""
+    """What a socket has received and nobody has read: sk_rcvbuf, sk_rmem_alloc, and the window."""
 
     def __init__(self, size: int, *, locked: bool, exact: bool) -> None:
         #: SO_RCVBUF as getsockopt() shows it; `locked`: the program chose it; `exact`: payload is
@@ -137,7 +137,7 @@ class ReceiveMemory:
         return self.charged <= self.size
 
     def make_room(self, copied: int, seq: int) -> bool:
-        """Copy the queue together, then drop what came last; a segment at `seq` wants in (tcp_prune_queue)."""
+        """Copy the queue together, then drop what came last; one at `seq` wants in (tcp_prune_queue)."""
         self._collapse(copied)
         if not self.has_room:
             self._prune(seq)
@@ -145,15 +145,14 @@ class ReceiveMemory:
 
     def _collapse(self, copied: int) -> None:
         """Copy together what is unread, from the first piece that wastes memory on (tcp_collapse)."""
-        pieces = list(self.queue)
-        for i, first in enumerate(pieces):
-            if not first.fin and (self.window(first.charge) > first.length or before(first.seq, copied)):
-                break
-        else:
+        pieces, kept = list(self.queue), 0
+        while kept < len(pieces) and not self._is_wasteful(pieces[kept], copied):
+            kept += 1
+        if kept == len(pieces):
             return
-        self.queue = deque(pieces[:i])
+        first, last = pieces[kept], pieces[-1]
+        self.queue = deque(pieces[:kept])
         at = copied if before(first.seq, copied) else first.seq
-        last = pieces[-1]
         end = seq_add(last.end, -last.fin)
         while before(at, end):
             length = min(_COLLAPSED, seq_diff(end, at))
@@ -161,6 +160,9 @@ class ReceiveMemory:
             self.queue.append(Piece(at, seq_add(at, length), False, charge, room))
             at = seq_add(at, length)
         self.charged = sum(piece.charge for piece in (*self.queue, *self.ahead))
+
+    def _is_wasteful(self, piece: Piece, copied: int) -> bool:
+        return not piece.fin and (self.window(piece.charge) > piece.length or before(piece.seq, copied))
 
     def _prune(self, seq: int) -> None:
         """Drop the highest of what came out of order, an eighth at a time (tcp_prune_ofo_queue)."""

@@ -212,11 +212,10 @@ class Receiver:
                 self._keep(segment)
                 return False
             self._came_twice(seq, nxt)
-        if not self.window_left:
-            # A bare FIN needs no room since 6.10.
-            if segment.length or seq != nxt or not self.machine.release.fin_needs_no_window:
-                self._say_at_once()
-                return False
+        bare_fin = not segment.length and seq == nxt and self.machine.release.fin_needs_no_window
+        if not self.window_left and not bare_fin:
+            self._say_at_once()
+            return False
         return self._take(now, segment)
 
     def _say_at_once(self) -> None:
@@ -235,8 +234,7 @@ class Receiver:
         memory = self.memory
         if not memory.has_room and not self._make_room(segment):
             self.ack_needed = self.ack_now = True
-            # Only since 6.6 the peer is told (e2142825c120).
-            self._no_memory = not self.machine.release.older_than("6.6")
+            self._no_memory = self.machine.release.tells_no_memory
             if memory.queue and segment.length:
                 self.machine.count("TcpExtTCPRcvQDrop")
                 return False
@@ -251,8 +249,7 @@ class Receiver:
             self._forget_ahead()
         elif memory.ahead:
             fin = self._merge()
-            if not memory.ahead and not self.machine.release.older_than("4.19"):
-                # The hole is filled (RFC 5681 section 4.2).
+            if not memory.ahead and self.machine.release.filled_hole_acknowledged:
                 self.ack_now = True
         if self.blocks:
             self._forget_blocks()
@@ -471,10 +468,9 @@ class Receiver:
         length, last, push = segment.length, self._last_length, segment.flags & PSH
         self._last_length = 0
         if length >= self.rcv_mss:
-            if length != self.rcv_mss and not self.machine.release.older_than("6.6"):
-                # Since dfa2f0483360 the share of payload is measured.
-                if self.memory.measure(length, charge):
-                    self._set_clamp(self.memory.full)
+            measures = length != self.rcv_mss and self.machine.release.payload_share_measured
+            if measures and self.memory.measure(length, charge):
+                self._set_clamp(self.memory.full)
             self.rcv_mss = min(length, self.own_mss)
             if push:
                 self.pushed = max(self.pushed, 1)

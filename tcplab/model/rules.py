@@ -161,10 +161,8 @@ MAX_QUICKACKS = 16
 #: Payload of a full segment on Ethernet, with and without the timestamp option; TCP_MSS_DEFAULT.
 MSS_ETHERNET = 1460
 TIMESTAMP_OPTION = 12
-#: A timestamp may be so much older than the last one, which counts so long (RFC 7323 section 5): 24 days, or
-#: since 6.7 what 31 bits of microseconds are (TCP_PAWS_WRAP).
+#: A timestamp may be so much older than the last one (RFC 7323 section 5).
 PAWS_WINDOW = 1
-PAWS_DAYS, PAWS_WRAP = 24 * 24 * 3600 * SECOND, 2147 * SECOND
 MSS_DEFAULT = 536
 TCP_HEADER = 20
 #: The least segment size that is believed (TCP_MIN_MSS).

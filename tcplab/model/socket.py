@@ -280,11 +280,6 @@ class Socket:
         """The peer's timestamp is not older than the last one (tcp_paws_check)."""
         return seq_diff(self.ts_recent, clock) <= tolerance or not self.ts_recent
 
-    @property
-    def _clock_counts_for(self) -> int:
-        """How long the last timestamp counts: until a clock of microseconds wraps, since 6.7 (614e8316aa4c)."""
-        return s.PAWS_DAYS if self.machine.release.older_than("6.7") else s.PAWS_WRAP
-
     def _from_the_past(self, now: int, segment: Segment) -> bool:
         """PAWS: a segment with an old timestamp is one of long ago, but for a small disorder of ACKs.
 
@@ -293,7 +288,10 @@ class Socket:
         if not self.timestamps or segment.timestamps is None:
             return False
         clock = segment.timestamps[0]
-        if self._clock_moves(clock, s.PAWS_WINDOW) or now - self.ts_recent_at >= self._clock_counts_for:
+        if (
+            self._clock_moves(clock, s.PAWS_WINDOW)
+            or now - self.ts_recent_at >= self.machine.release.timestamp_counts_s * SECOND
+        ):
             return False
         sender = self.sender
         if (
@@ -312,8 +310,7 @@ class Socket:
             self.challenge(now)
             return
         is_ack = segment.flags & ACK and segment.end_seq == segment.seq
-        if is_ack and before(segment.seq, self.receiver.nxt) and not self.machine.release.older_than("6.14"):
-            # Old ACKs are common; since 124c4c32e9f3 nobody is told.
+        if is_ack and before(segment.seq, self.receiver.nxt) and self.machine.release.old_ack_unanswered:
             self.machine.count("TcpExtPAWSOldAck")
             return
         self.machine.count("TcpExtPAWSEstab")
