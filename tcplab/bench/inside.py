@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import socket
 import traceback
 from contextlib import suppress
@@ -22,12 +23,12 @@ from tcplab.bench import namespaces
 from tcplab.bench.sandbox import BenchError, Refused
 from tcplab.bench.script import ScriptError
 
-#: How often process 1 reaps ended processes, milliseconds.
-_REAP_EVERY = 1000
 
+def main(descriptor: int, longest_wait_s: float | None = None) -> None:
+    """Make the sandbox and serve requests that come over the channel `descriptor`.
 
-def main(descriptor: int) -> None:
-    """Make the sandbox and serve requests that come over the channel `descriptor`."""
+    `longest_wait_s`: see `tcplab.bench.linux.perform`; None: as real time needs it.
+    """
     channel: Connection[Any, Any] = Connection(descriptor)
     os.set_inheritable(descriptor, False)
     try:
@@ -51,25 +52,37 @@ def main(descriptor: int) -> None:
     os.close(first_ended)
     os.close(worker_ended)
     try:
-        _serve(channel)
+        _serve(channel, longest_wait_s)
     finally:
         os._exit(0)
 
 
 def _watch(*descriptors: int) -> None:
-    """Wait until the other end of one of these is gone."""
+    """Wait until the other end of one of these is gone; reap what ends meanwhile."""
+    wakes, wake = os.pipe()
+    os.set_blocking(wakes, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, 0)  # poll() always reports a hang-up
-    while not poll.poll(_REAP_EVERY):
+    poll.register(wakes, select.POLLIN)
+    while True:
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+        if any(descriptor != wakes for descriptor, _ in poll.poll()):
+            return
+        with suppress(BlockingIOError):
+            os.read(wakes, 4096)
 
 
-def _serve(channel: Connection[Any, Any]) -> None:
+def _serve(channel: Connection[Any, Any], longest_wait_s: float | None) -> None:
     """Answer requests until the channel breaks: each is a story to be run."""
-    from tcplab.bench.linux import perform
+    from tcplab.bench.linux import LONGEST_WAIT, perform
+
+    longest = LONGEST_WAIT if longest_wait_s is None else longest_wait_s
 
     try:
         home = _try_out()
@@ -93,7 +106,7 @@ def _serve(channel: Connection[Any, Any]) -> None:
             continue
         gc.disable()  # a collection in the middle of a run would hold up the wire
         try:
-            channel.send(("trace", perform(story, home, progress)))
+            channel.send(("trace", perform(story, home, progress, longest)))
         except (BenchError, ScriptError) as error:
             channel.send(("error", error))
         except OSError as error:

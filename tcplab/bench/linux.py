@@ -7,11 +7,14 @@ process uses this module; `tcplab.bench.sandbox` starts that process and asks it
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
+import select
 import selectors
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Awaitable
@@ -69,6 +72,7 @@ class LinuxHost(SocketHost):
         self._sysctls: dict[str, str] = {}
         self._more_addresses: list[str] = []
         self.held, self.changed, self.owes_ack = [], bench.changed, bench.wire.owes_ack
+        self.watch = bench.watch
         self.looked = 0
         self.end: LinkEnd
         self._boot()
@@ -244,11 +248,68 @@ class LinuxHost(SocketHost):
 
 T = TypeVar("T")
 
-#: How often sockets are read when nothing happens on the wire, and counters, and how often
-#: `progress` is called: seconds.
-LOOK_EVERY, COUNT_EVERY, REPORT_EVERY = 0.02, 0.1, 0.25
-#: In a burst sockets are read no more often than this.
-_LOOK_AGAIN = MILLISECOND
+#: While nothing happens, sockets are read again after this share of the time since something last did
+#: (a segment, a call, an error, a timer of ss that was due), but no sooner than this, seconds: what no
+#: event tells, such as the end of TIME_WAIT, is seen in good time, and hours cost dozens of looks.
+_SHARE, LOOK_EVERY = 1 / 4, 0.02
+#: And no later than this in real time, unless a caller knows better; how often counters are read, and
+#: how often `progress` is called, at most: seconds.
+LONGEST_WAIT, COUNT_EVERY, REPORT_EVERY = 0.1, 0.1, 0.25
+#: In a burst sockets are read no more often than this; and one more tick after a timer was due.
+_LOOK_AGAIN, _TICK = MILLISECOND, 4 * MILLISECOND
+#: When a script has ended, what its hosts have sent is in once nothing has come for the first of these;
+#: the second is how long to wait at most, seconds.
+_QUIET, _LONGEST_CLOSE = 0.002, 0.05
+
+_libc = ctypes.CDLL(None, use_errno=True)
+#: include/uapi/linux/timerfd.h.
+_TFD_TIMER_ABSTIME, _TFD_NONBLOCK, _TFD_CLOEXEC = 1, os.O_NONBLOCK, os.O_CLOEXEC
+#: A timer that is set to no more than this before what is wanted is kept: nanoseconds.
+_SOON_ENOUGH = 20_000
+
+
+class PreciseSelector(selectors.EpollSelector):
+    """epoll whose timeouts end to the microsecond, by a timerfd.
+
+    epoll_wait() counts in milliseconds, and select() is late by a thousandth of its timeout, up to
+    100 ms (fs/select.c:select_estimate_accuracy); a timerfd has no such slack. Python has
+    os.timerfd_create since 3.13. Sources: timerfd_create(2), epoll_wait(2).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: How often a wait has ended.
+        self.wakes = 0
+        self._due = 0
+        self._timer = _libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
+        if self._timer < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), "timerfd_create")
+        self.register(self._timer, selectors.EVENT_READ)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait until something is ready or `timeout` seconds are over."""
+        if timeout is not None and timeout > 0:
+            due = time.monotonic_ns() + int(timeout * SECOND) + 1
+            if not self._due <= due <= self._due + _SOON_ENOUGH:
+                self._set(due)
+            timeout = None
+        ready = super().select(timeout)
+        self.wakes += 1
+        if any(key.fd == self._timer for key, _ in ready):
+            self._set(0)
+            return [each for each in ready if each[0].fd != self._timer]
+        return ready
+
+    def _set(self, due: int) -> None:
+        """Arm the timer, or with 0 stop it; what has fired is forgotten."""
+        self._due = due
+        setting = struct.pack("@4l", 0, 0, *divmod(due, SECOND))
+        _libc.timerfd_settime(self._timer, _TFD_TIMER_ABSTIME, setting, None)
+
+    def close(self) -> None:
+        super().close()
+        os.close(self._timer)
 
 
 #: linux/time.h:CLOCK_MONOTONIC_COARSE, which moves once a tick; Python has no name for it.
@@ -268,8 +329,15 @@ def version() -> str:
 class LinuxBench(Bench):
     """Hosts on one wire, in real time."""
 
-    def __init__(self, story: script.Story, home: namespaces.NetworkNamespace) -> None:
-        self.home = home
+    def __init__(
+        self,
+        story: script.Story,
+        home: namespaces.NetworkNamespace,
+        selector: PreciseSelector,
+        longest_wait_s: float,
+    ) -> None:
+        """In a loop that waits by `selector`; sockets are read at least every `longest_wait_s` seconds."""
+        self.home, self.selector = home, selector
         self.clock = Clock()
         self.trace = Trace(str(story.name), "linux", version(), story.values())
         self.wire = LinuxWire(self.trace, self.clock, round(story.latency_ms * MILLISECOND), self.stirred)
@@ -279,6 +347,19 @@ class LinuxBench(Bench):
         self._waiting: list[asyncio.Future[None]] = []
         self._next_look: asyncio.Handle | None = None
         self._script: asyncio.Task[None] | None = None
+        #: How often one host's sockets have been read.
+        self.looks = 0
+        self._longest_wait = round(longest_wait_s * SECOND)
+        self._idle_look: asyncio.TimerHandle | None = None
+        #: When something last happened, and when the next timer of ss is due.
+        self._happened = self._due = 0
+        self._counted = self._reported = 0.0
+        #: None before the script begins and when it has ended: then nobody looks.
+        self._progress: Progress | None = None
+        #: Errors and hang-ups on the connections of all hosts, which nobody need wait for.
+        self._watched: dict[int, LinuxHost] = {}
+        self._broken = select.epoll()
+        self._loop.add_reader(self._broken.fileno(), self._look_at_broken)
 
     # -- the script's verbs ------------------------------------------------------------------
 
@@ -346,32 +427,81 @@ class LinuxBench(Bench):
         self._waiting.append(waiting)
         await waiting
 
+    def watch(self, held: socket.socket, host: LinuxHost) -> None:
+        """Wake whoever awaits `changed()` when an error or a hang-up comes on a connection."""
+        self._watched[held.fileno()] = host
+        # Errors are always reported; edge-triggered, each of them once.
+        self._broken.register(held.fileno(), select.EPOLLRDHUP | select.EPOLLET)
+
+    def _look_at_broken(self) -> None:
+        for descriptor, _ in self._broken.poll(0):
+            self._watched[descriptor].touched()
+
     def stirred(self) -> None:
         """Something happened: look at the sockets in this turn of the loop."""
         if isinstance(self._next_look, asyncio.TimerHandle):
             self._next_look.cancel()
-        elif self._next_look is not None:
+        elif self._next_look is not None or self._progress is None:
             return
         self._next_look = self._loop.call_soon(self._look)
 
     def _look(self) -> None:
+        """Look at the hosts where something happened."""
         self._next_look = None
+        self._happened = self.clock.now()
         later = False
         for host in self._hosts:
             if not host.end.touched:
                 continue
-            if host.end.turned or self.clock.now() - host.looked > _LOOK_AGAIN:
+            if host.end.turned or self._happened - host.looked > _LOOK_AGAIN:
                 self._sample(host)
             else:
                 later = True
         if later:
             self._next_look = self._loop.call_later(_LOOK_AGAIN / SECOND, self._look)
+        self._look_idly_in(LOOK_EVERY)
         if self.wire.trouble and self._script:
             self._script.cancel()
         self._wake()
 
+    def _look_idly_in(self, seconds: float) -> None:
+        """Look at all hosts after a while, or sooner if that is planned."""
+        at = self._loop.time() + seconds
+        if self._idle_look is None or self._idle_look.when() > at:
+            if self._idle_look:
+                self._idle_look.cancel()
+            self._idle_look = self._loop.call_at(at, self._look_idly)
+
+    def _look_idly(self) -> None:
+        """A look at everything that no event has asked for, and the next one."""
+        self._idle_look = None
+        for host in self._hosts:
+            self._sample(host)
+        self._wake()
+        now = self.now()
+        if now - self._counted > COUNT_EVERY:
+            self._counted = now
+            self._count()
+        if self._progress and now - self._reported > REPORT_EVERY:
+            self._reported = now
+            self._progress(now, len(self.trace.packets))
+        self._look_idly_in(self._wait())
+
+    def _wait(self) -> float:
+        """How long nothing need be looked at, unless something happens, seconds."""
+        now = self.clock.now()
+        if self._happened < self._due <= now:
+            self._happened = self._due
+        wait = min(round((now - self._happened) * _SHARE), self._longest_wait)
+        dues = (host.console.next_due(now) for host in self._hosts)
+        self._due = min((due for due in dues if due is not None), default=0)
+        if self._due:
+            wait = min(wait, self._due + _TICK - now)
+        return max(wait / SECOND, LOOK_EVERY)
+
     def _sample(self, host: LinuxHost) -> None:
         host.end.touched = host.end.turned = False
+        self.looks += 1
         self.trace.sockets += host.console.sockets(self.clock.now)
         host.looked = self.clock.now()
 
@@ -389,55 +519,79 @@ class LinuxBench(Bench):
 
     async def perform(self, story: script.Story, progress: Progress) -> None:
         """The script from beginning to end. Raises `BenchError`, `ScriptError`."""
-        ticking = asyncio.create_task(self._tick(progress))
+        self._progress = progress
+        self._look_idly_in(LOOK_EVERY)
         self._script = asyncio.create_task(story.run(self))
         try:
             await self._script
+            self._end()
+            await self._last_segments()
         except asyncio.CancelledError:
             if not self.wire.trouble:
                 raise
         finally:
-            ticking.cancel()
-            self._finish()
+            self._close()
         if self.wire.trouble:
             raise self.wire.trouble
+        # The kernel's stamps of different hosts are read one after the other.
+        self.trace.packets.sort(key=lambda packet: packet.t)
 
-    async def _tick(self, progress: Progress) -> None:
-        counted = reported = 0.0
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            for host in self._hosts:
-                self._sample(host)
-            self._wake()
-            now = self.now()
-            if now - counted > COUNT_EVERY:
-                counted = now
-                self._count()
-            if now - reported > REPORT_EVERY:
-                reported = now
-                progress(now, len(self.trace.packets))
-
-    def _finish(self) -> None:
+    def _end(self) -> None:
+        """The script has ended: what hosts send from now on is no part of the run, and nothing arrives."""
         self.wire.drain()
+        self._stop_looking()
         for host in self._hosts:
             self._sample(host)
         self._count()
         self.finish()
+        self.wire.freeze(self.trace.end)
+
+    def _stop_looking(self) -> None:
+        self._progress = None
+        for handle in (self._next_look, self._idle_look):
+            if handle:
+                handle.cancel()
+
+    async def _last_segments(self) -> None:
+        """Take in what hosts have sent before the end and the kernel has not handed over yet.
+
+        A timer that gives up tells the program at once; its RST, sent before that, crosses to the
+        wire's side in a softirq, which another processor may still have to run.
+        """
+        until = self._loop.time() + _LONGEST_CLOSE
+        seen = -1
+        while seen != self.wire.taken and self._loop.time() < until:
+            seen = self.wire.taken
+            await asyncio.sleep(_QUIET)
+            self.wire.drain()
+
+    def _close(self) -> None:
+        self._stop_looking()
         self.wire.close()
         for host in self._hosts:
             host.shut_down()
-        # The kernel's stamps of different hosts are read one after the other.
-        self.trace.packets.sort(key=lambda packet: packet.t)
+        self._loop.remove_reader(self._broken.fileno())
+        self._broken.close()
 
 
-def perform(story: script.Story, home: namespaces.NetworkNamespace, progress: Progress) -> Trace:
-    """Run a story here, in the sandbox."""
+def perform(
+    story: script.Story,
+    home: namespaces.NetworkNamespace,
+    progress: Progress,
+    longest_wait_s: float = LONGEST_WAIT,
+) -> Trace:
+    """Run a story here, in the sandbox.
+
+    `longest_wait_s`: sockets and counters are read at least this often; where time is virtual, minutes
+    save nearly all wake-ups and lose nothing that an event tells.
+    """
+
+    selector = PreciseSelector()
 
     async def whole() -> Trace:
-        bench = LinuxBench(story, home)
+        bench = LinuxBench(story, home, selector, longest_wait_s)
         await bench.perform(story, progress)
         return bench.trace
 
-    # select() waits to the microsecond; epoll, which asyncio would take, to the millisecond.
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         return runner.run(whole())

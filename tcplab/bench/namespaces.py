@@ -282,6 +282,11 @@ class Console:
             changed.append(SocketSample(now, self._host, *key, "CLOSED"))
         return changed
 
+    def next_due(self, now: int) -> int | None:
+        """When the next timer that the last look has shown is due, or None."""
+        dues = (sample.due for sample in self._known.values())
+        return min((due for due in dues if due is not None and due > now), default=None)
+
     def _dump(self) -> Iterator[tuple[bytes, int]]:
         """A message for each TCP socket, timewait sockets and half-open requests included."""
         query = struct.pack("=BBBxI48x", socket.AF_INET, socket.IPPROTO_TCP, 0, _ALL_STATES)

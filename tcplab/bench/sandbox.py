@@ -81,7 +81,9 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 class Sandbox:
     """A handle on the processes inside; the first run starts them, as does the next after `close()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_wait_s: float | None = None) -> None:
+        """`longest_wait_s`: sockets are read at least this often, see `tcplab.bench.linux.perform`."""
+        self._longest_wait_s = longest_wait_s
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection[Any, Any] | None = None
         self._lock = threading.Lock()
@@ -108,7 +110,7 @@ class Sandbox:
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
-        self._process, self._channel = _launch()
+        self._process, self._channel = _launch(self._longest_wait_s)
         try:
             if self._cancelled:
                 raise Cancelled("the run was cancelled.")
@@ -204,13 +206,13 @@ class Sandbox:
             process.stderr.close()
 
 
-def _launch() -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
+def _launch(longest_wait_s: float | None) -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
     """The first process of the inside, and the channel to the last."""
     import socket
 
     ours, theirs = socket.socketpair()
     paths = [str(_PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    start = f"from tcplab.bench.inside import main; main({theirs.fileno()})"
+    start = f"from tcplab.bench.inside import main; main({theirs.fileno()}, {longest_wait_s!r})"
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", start],

@@ -103,6 +103,8 @@ class SocketHost(Host):
     changed: Callable[[], Awaitable[None]]
     #: True while something has arrived at the first endpoint that it has not acknowledged on the wire.
     owes_ack: Callable[[Endpoint, Endpoint], bool]
+    #: Has `changed` return when an error or a hang-up comes on a socket of that host.
+    watch: Callable[[socket.socket, Any], None]
 
 
 class Held:
@@ -188,6 +190,8 @@ class LinuxConnection(Held, Connection):
         self.remote = remote
         #: An error that a look has taken from the socket; the next call gets it.
         self._owed: str | None = None
+        if held.fileno() >= 0:
+            host.watch(held, host)
 
     async def _perform(self, verb: str, *arguments: Any) -> Result:
         if verb == "send":

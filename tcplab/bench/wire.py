@@ -196,6 +196,9 @@ class LinuxWire(RoutedWire[LinkEnd]):
         #: Per direction: the last ACK sent, and the end of what has arrived without a gap.
         self._acked: dict[tuple[Endpoint, Endpoint], int] = {}
         self._arrived: dict[tuple[Endpoint, Endpoint], int] = {}
+        #: Frames that hosts have handed over, and when the run ended: what is sent later does not count.
+        self.taken = 0
+        self._ended: int | None = None
         #: Why the run is worthless, once it is.
         self.trouble: TooBusy | None = None
 
@@ -221,13 +224,18 @@ class LinuxWire(RoutedWire[LinkEnd]):
         self.drain()
         self.owners[address] = new
 
-    def close(self) -> None:
-        """Take every host off; what is in transit stays so."""
+    def freeze(self, t: int) -> None:
+        """The run has ended at `t`: what is in transit stays so, and what was sent until then is taken in."""
+        self._ended = t
         if self._timer:
             self._timer.cancel()
         if self._middlebox_timer:
             self._middlebox_timer.cancel()
         self._heap.clear()
+
+    def close(self) -> None:
+        """Take every host off."""
+        self.freeze(self._clock.now())
         for end in self._ends:
             self.detach(end)
         for each in self._retired:
@@ -254,6 +262,9 @@ class LinuxWire(RoutedWire[LinkEnd]):
                 self._deliver_due()
 
     def _take(self, end: LinkEnd, frame: bytes, t: int) -> None:
+        self.taken += 1
+        if self._ended is not None and t > self._ended:
+            return
         address = destination(frame)
         receiver = self.owners.get(address) if address else None
         if receiver is None:
@@ -274,6 +285,8 @@ class LinuxWire(RoutedWire[LinkEnd]):
         self.put(sender, receiver, segment, self._clock.now(), "forged")
 
     def _schedule(self, crossing: Crossing[LinkEnd], due: int) -> None:
+        if self._ended is not None:
+            return
         self._number += 1
         heappush(self._heap, (due, self._number, crossing))
         if self._heap[0][1] == self._number:

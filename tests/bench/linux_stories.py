@@ -202,6 +202,34 @@ class Patient(Story):
         await bench.sleep(1000)
 
 
+@dataclass(frozen=True)
+class Watches(Story):
+    """A connection on which nothing happens for a while; how often the bench looked and woke up meanwhile."""
+
+    watched_s: float = 1
+
+    async def run(self, bench):
+        *_, client, server = await self.pair(bench)
+        await client.exchange(server)
+        looks, wakes = bench.looks, bench.selector.wakes
+        began = bench.now()
+        await bench.sleep(self.watched_s)
+        bench.note(None, f"late = {bench.now() - began - self.watched_s:.4f}")
+        bench.note(None, f"looks = {bench.looks - looks}")
+        bench.note(None, f"wakes = {bench.selector.wakes - wakes}")
+
+
+class HalfClosed(Story):
+    """A closed socket in FIN_WAIT_2: it ends after three seconds, and nothing tells that."""
+
+    async def run(self, bench):
+        client_host, *_, client, server = await self.pair(bench)
+        client_host.set(tcp_fin_timeout=3)
+        await client.exchange(server)
+        await client.close()
+        await bench.sleep(4)
+
+
 class RunsALot(Story):
     """Big responses at a small latency: no segment may be lost on the way."""
 

@@ -260,6 +260,45 @@ def test_a_forged_reset_lies_where_it_was_asked_for(runs):
         assert (trace.packets[at].sender, trace.packets[at].receiver) == ("server", "client")
 
 
+# --- how often it looks ---
+
+
+def measured(story, longest_wait_s=None):
+    """A run's trace, with its outcome."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS))
+        with Sandbox(longest_wait_s) as sandbox:
+            trace = patient_run(sandbox, story)
+    trace.outcome = story.outcome(trace)
+    return trace
+
+
+def test_looks_and_wake_ups_grow_with_the_logarithm_of_what_is_watched():
+    need_sandbox()
+    short, long = (measured(linux_stories.Watches(watched_s=s), 600).outcome for s in (0.5, 4))
+    # In eight times the time: three doublings, of log 2 / log 1.25 = 3.1 looks at each of two hosts.
+    assert 12 <= int(long["looks"]) - int(short["looks"]) <= 3 * 8
+    assert int(long["wakes"]) - int(short["wakes"]) <= 3 * 5
+    assert 0 <= float(long["late"]) < 0.1
+
+
+def test_in_real_time_sockets_are_read_several_times_a_second():
+    need_sandbox()
+    outcome = measured(linux_stories.Watches(watched_s=3)).outcome
+    assert 40 <= int(outcome["looks"]) <= 80  # every 20 ms at both hosts would be 300
+
+
+def test_the_end_of_a_socket_that_nothing_tells_is_seen_in_good_time():
+    need_sandbox()
+    trace = measured(linux_stories.HalfClosed(), 600)
+    client = [s for s in trace.sockets if s.host == "client"]
+    due = next(s.due for s in client if s.timer == "timewait")
+    end = next(s for s in client if s.state == "CLOSED")
+    # A look just after the timer is due, then more: the timer wheel may be 256 ms late (kernel/time/timer.c).
+    assert next(s for s in client if s.t > due).t - due < 120 * MILLISECOND
+    assert -20 * MILLISECOND < end.t - due < 450 * MILLISECOND
+
+
 # --- the verbs ---
 
 
