@@ -27,6 +27,10 @@ Doing = Literal["idle", "works", "waits", "reads"]
 MORE_ADDRESSES = 100
 #: The window in the header of what `Bench.forge_data` makes, bytes.
 OLD_WINDOW = 500
+#: Real timers fire late by at most this share of their time, and a tick: a timer of 63 × 8ⁿ ticks or more
+#: has a wheel that turns every 8ⁿ⁺¹ ticks (kernel/time/timer.c, LVL_START and LVL_GRAN, since 4.8). Two
+#: hours are up to 131 s late at 250 ticks a second, 262 s at 1000, 328 s at 100.
+TIMER_LATE = 8 / 63
 
 
 class Story(Protocol):
@@ -118,10 +122,11 @@ class SocketOptions:
     def keepalive_watch_s(self) -> float:
         """How long to watch until keepalive has surely given up, seconds; 0 while it is off.
 
-        One interval longer than it takes, and TCP_USER_TIMEOUT, which may replace the count of probes.
+        One interval longer than it takes, and TCP_USER_TIMEOUT, which may replace the count of probes;
+        and as late as real timers may be.
         """
         after = self.keepalive_interval_s + self.user_timeout_s
-        return self.keepalive_gives_up_s and self.keepalive_gives_up_s + after
+        return self.keepalive_gives_up_s and (self.keepalive_gives_up_s + after) * (1 + TIMER_LATE)
 
     def connect_says(self, remote: Endpoint, bind: Bind | None) -> str:
         """connect() as a trace has it, with what decides who may share its port, if no bind() says so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tcplab.bench.script import Bench, SocketOptions
+from tcplab.bench.script import TIMER_LATE, Bench, SocketOptions
 from tcplab.core.knobs import SYN_LINEAR_TIMEOUTS, SYN_RETRIES, USER_TIMEOUT, WATCH, choice, idle, knob
 from tcplab.core.releases import release
 from tcplab.core.segment import SYN
@@ -68,7 +68,8 @@ class UnansweredConnect(Experiment):
         if self.watch_s:
             return self.watch_s
         doublings = min(self.syn_retries, 7)
-        return self.linear_timeouts + 2 ** (doublings + 1) + 120 * (self.syn_retries - doublings) + 10
+        total = self.linear_timeouts + 2 ** (doublings + 1) + 120 * (self.syn_retries - doublings)
+        return total * (1 + TIMER_LATE) + 10
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         syns = [p for p in trace.packets if p.sender == "client" and p.segment.flags & SYN]

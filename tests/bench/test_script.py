@@ -4,10 +4,21 @@ import asyncio
 from dataclasses import FrozenInstanceError
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.scripted import connected, play
 from tcplab.bench.model import ModelBench, ModelConnection, ModelHost, ModelListener
-from tcplab.bench.script import Bench, Connection, Host, Listener, Result, ScriptError, SocketOptions
+from tcplab.bench.script import (
+    TIMER_LATE,
+    Bench,
+    Connection,
+    Host,
+    Listener,
+    Result,
+    ScriptError,
+    SocketOptions,
+)
 
 
 def test_a_result_is_bytes_or_an_errno():
@@ -106,5 +117,25 @@ def test_keepalive_says_when_it_gives_up():
         keepalive_idle_s=5, keepalive_interval_s=1, keepalive_probes=3, user_timeout_s=30
     )
     assert (off.keepalive_gives_up_s, off.keepalive_watch_s) == (0, 0)
-    assert (defaults.keepalive_gives_up_s, defaults.keepalive_watch_s) == (7875, 7950)
-    assert (with_timeout.keepalive_gives_up_s, with_timeout.keepalive_watch_s) == (8, 39)
+    assert (defaults.keepalive_gives_up_s, with_timeout.keepalive_gives_up_s) == (7875, 8)
+    # One interval more and the user timeout, each an eighth late.
+    assert defaults.keepalive_watch_s == pytest.approx(7950 * 71 / 63)
+    assert with_timeout.keepalive_watch_s == pytest.approx(39 * 71 / 63)
+
+
+def wheel(timeout_s, per_second, offset):
+    """When Linux's timer wheel fires, seconds after it should: calc_wheel_index of kernel/time/timer.c."""
+    ticks = round(timeout_s * per_second)
+    level = next(n for n in range(9) if ticks < 63 * 8**n)
+    turn = 8**level
+    fires = (ticks + offset + turn) // turn * turn - offset
+    return fires / per_second - timeout_s
+
+
+@given(st.floats(1, 32767), st.sampled_from([100, 250, 300, 1000]), st.integers(0, 10**9))
+def test_no_timer_of_linux_is_later_than_what_a_watch_allows_for(timeout_s, per_second, offset):
+    assert wheel(timeout_s, per_second, offset) <= timeout_s * TIMER_LATE + 2 / per_second
+
+
+def test_the_lateness_of_two_hours_is_what_was_measured():
+    assert max(wheel(7200, 250, offset) for offset in range(0, 8**5, 64)) == pytest.approx(131, abs=1)
