@@ -439,9 +439,11 @@ class LinuxBench(Bench):
 
     def stirred(self) -> None:
         """Something happened: look at the sockets in this turn of the loop."""
+        if self._progress is None:
+            return
         if isinstance(self._next_look, asyncio.TimerHandle):
             self._next_look.cancel()
-        elif self._next_look is not None or self._progress is None:
+        elif self._next_look is not None:
             return
         self._next_look = self._loop.call_soon(self._look)
 

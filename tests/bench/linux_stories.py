@@ -1,5 +1,6 @@
 """Small stories for the Linux bench's tests: a module of its own, since the sandbox imports them too."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -228,6 +229,55 @@ class HalfClosed(Story):
         await client.exchange(server)
         await client.close()
         await bench.sleep(4)
+
+
+class EndsWithItsLastSegment(Story):
+    """Three connections that keepalive gives up; the script ends in the moment in which the last one has."""
+
+    async def run(self, bench):
+        client_host, server_host = bench.hosts("client", "server")
+        options = SocketOptions(keepalive_idle_s=1, keepalive_interval_s=1, keepalive_probes=1)
+        listener = await server_host.listen(5432)
+        clients = []
+        for _ in range(3):
+            _, client = await client_host.connect(server_host, 5432, options)
+            await client.exchange(await listener.accept())
+            clients.append(client)
+        server_host.unplug()
+        await bench.together(*(client.wait_until_broken(10) for client in clients))
+
+
+class HandsOverLate:
+    """A packet socket that hands over what has come only a millisecond after the run's end."""
+
+    def __init__(self, packets, bench):
+        self.packets, self.bench = packets, bench
+
+    def __getattr__(self, name):
+        return getattr(self.packets, name)
+
+    def recvmsg(self, *arguments):
+        if not self.bench.trace.end or self.bench.nanoseconds() < self.bench.trace.end + 1_000_000:
+            raise BlockingIOError
+        return self.packets.recvmsg(*arguments)
+
+
+class EndsInTransit(Story):
+    """The script ends as soon as it has sent, and then more is sent; the kernel is late with both."""
+
+    async def run(self, bench):
+        client_host, *_, client, server = await self.pair(bench)
+        await client.exchange(server)
+        client_host.end.socket = HandsOverLate(client_host.end.socket, bench)
+
+        async def later():
+            while not bench.trace.end:
+                await asyncio.sleep(0.0002)
+            client._socket.send(bytes(55))
+            bench.note(None, "later = sent")
+
+        bench.task = asyncio.create_task(later())  # kept, so that it lives
+        await client.send(77)
 
 
 class RunsALot(Story):

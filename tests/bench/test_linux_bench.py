@@ -299,6 +299,25 @@ def test_the_end_of_a_socket_that_nothing_tells_is_seen_in_good_time():
     assert -20 * MILLISECOND < end.t - due < 450 * MILLISECOND
 
 
+# --- how a run ends ---
+
+
+def test_a_reset_sent_as_the_script_ends_is_in_the_trace():
+    need_sandbox()
+    trace = measured(linux_stories.EndsWithItsLastSegment())
+    resets = [p for p in trace.packets if p.segment.flags & RST]
+    assert len(resets) == 3 and all(p.sender == "client" and p.t <= trace.end for p in resets)
+
+
+def test_what_was_sent_before_the_end_is_waited_for_and_nothing_more_is_taken():
+    need_sandbox()
+    trace = measured(linux_stories.EndsInTransit())
+    last = trace.packets[-1]
+    assert trace.outcome["later"] == "sent"
+    assert (last.segment.length, last.arrives) == (77, None) and last.t <= trace.end
+    assert max(sample.t for sample in trace.sockets) <= trace.end
+
+
 # --- the verbs ---
 
 
