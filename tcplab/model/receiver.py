@@ -91,8 +91,9 @@ class Receiver:
         if timestamps:
             self.own_mss = MSS_ETHERNET - TIMESTAMP_OPTION
 
-    def open(self, mss: int) -> None:
+    def open(self, now: int, mss: int) -> None:
         """Established: room for one segment is kept back (tcp_init_buffer_space), `mss` is ours to send."""
+        self.last_data = now
         full, own = self.memory.full, self.own_mss
         if not self.memory.exact:
             self.clamp = min(self.clamp, full)

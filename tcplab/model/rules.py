@@ -119,6 +119,7 @@ def reset_verdict(
     release: Release,
     state: str = "ESTABLISHED",
     sack_edge: int | None = None,
+    length: int = 0,
 ) -> str:
     """What a Linux receiver does with a RST: one rule for the model and for captures.
 
@@ -126,12 +127,13 @@ def reset_verdict(
     tcp_validate_incoming, tcp_sequence, tcp_reset_check). A challenged connection lives on. Holds in
     every synchronised state but TIME_WAIT. `left_edge` is RCV.NXT as of the last ACK sent
     (tp->rcv_wup), `right_edge` the end of the advertised window; both are inside. `sack_edge`
-    is the right edge of the highest block received out of order, if there is one.
+    is the right edge of the highest block received out of order, if there is one. A RST with `length`
+    bytes of payload is in the window when they reach into it.
     """
     after_fin = state in (CLOSE_WAIT, LAST_ACK, CLOSING)
     if after_fin and release.rst_before_fin and seq == seq_add(rcv_nxt, -1):
         return ACCEPTED
-    if before(seq, left_edge) or after(seq, right_edge):
+    if before(seq_add(seq, length), left_edge) or after(seq, right_edge):
         return IGNORED
     if seq == rcv_nxt or (release.rst_at_sack_edge and seq == sack_edge):
         return ACCEPTED

@@ -373,6 +373,8 @@ class Sender:
     def __init__(self, socket: OwningSocket, iss: int) -> None:
         self.socket = socket
         self.iss = self.una = self.nxt = iss
+        #: Where the count of acknowledged bytes began: our own SYN counts, a SYN-ACK doesn't (bytes_acked).
+        self.counted_from = iss
         #: End of what the application has written, and whether a FIN follows it.
         self.data_end = seq_add(iss, 1)
         self.finishing = False
@@ -514,7 +516,7 @@ class Sender:
         """Does `ack` acknowledge only what was sent, and nothing far in the past?"""
         if ack == self.una or ack == self.nxt:
             return True
-        acknowledged = (self.una - self.iss) & 0xFFFFFFFF
+        acknowledged = (self.una - self.counted_from) & 0xFFFFFFFF
         oldest = seq_add(self.una, -min(self.max_window, acknowledged))
         return not after(ack, self.nxt) and not before(ack, oldest)
 

@@ -251,6 +251,7 @@ class Socket:
         if self.timestamps and segment.timestamps and not after(segment.seq, self.receiver.nxt):
             self.ts_recent, self.ts_recent_at = segment.timestamps[0], now
         self.synchronised(now, s.GETS_HANDSHAKE_ACK, segment)
+        self.sender.counted_from = self.sender.una
         if segment.length or segment.flags & FIN:
             self.on_segment(now, segment)
 
@@ -361,6 +362,7 @@ class Socket:
         receiver = self.receiver
         verdict = self.machine.verdict = reset_verdict(
             segment.seq,
+            length=segment.length,
             rcv_nxt=receiver.nxt,
             left_edge=receiver.wup,
             right_edge=receiver.right_edge,
@@ -442,7 +444,11 @@ class Socket:
         if flags & SYN:
             self.machine.transmit(self.handshake_segment(now, flags, seq))
             return
-        window = receiver.advertise()
+        if self.state == s.SYN_RECV:
+            # A request has no socket yet that could choose (tcp_v4_reqsk_send_ack).
+            window = receiver.advertised >> receiver.scale << receiver.scale
+        else:
+            window = receiver.advertise()
         self.machine.transmit(
             Segment(
                 self.local, self.remote, seq, receiver.nxt, flags, window, length, None, None, False,
@@ -541,7 +547,7 @@ class Socket:
         self.sender.window = segment.window
         self.sender.wl1 = segment.seq
         self.sender.recovery_end = None
-        self.receiver.open(self.sender.mss)
+        self.receiver.open(now, self.sender.mss)
         self.keepalive.start(now)
 
     def new_data_sent(self, now: int) -> None:
