@@ -14,6 +14,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from shutil import get_terminal_size
@@ -25,6 +26,7 @@ from tcplab.core.text import nearest
 
 if TYPE_CHECKING:
     from tcplab.bench.agreement import Agreement
+    from tcplab.bench.kernels.debian import Kernel
     from tcplab.core.knobs import Knob
     from tcplab.core.trace import Trace
     from tcplab.registry import Story
@@ -261,14 +263,18 @@ def _run_experiment(arguments: Namespace) -> None:
     from tcplab.registry import find
 
     kind = find(arguments.name)
-    if arguments.bench not in BENCHES:
+    if arguments.bench not in BENCHES and not arguments.bench.startswith("linux:"):
         raise UsageError(f"no bench {arguments.bench!r}: {nearest(arguments.bench, BENCHES)}")
     for file in filter(None, (arguments.pcap, arguments.timeline)):
         _may_write(file, arguments)
     values = {**(kind.quick if arguments.quick else {}), **_settings(arguments.set, kind)}
     experiment = kind.from_values(values)
-    trace = run(experiment, arguments.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"))
-    _status("")
+    try:
+        trace = run(
+            experiment, arguments.bench, lambda seconds, _: _status(f"{seconds:.0f} s on Linux"), tell=_status
+        )
+    finally:
+        _status("")
     if arguments.pcap and not trace.packets:
         raise UsageError(f"--pcap: {kind.name} on the {arguments.bench} bench has no segments, only curves.")
     if arguments.pcap:
@@ -437,7 +443,7 @@ def _agreement_lines(
 
 
 def _record(arguments: Namespace) -> None:
-    from tcplab.capture.recordings import LIBRARY, record
+    from tcplab.capture.recordings import LIBRARY, record, record_on_kernel
     from tcplab.experiments import EXPERIMENTS
     from tcplab.registry import find_experiment
 
@@ -453,7 +459,12 @@ def _record(arguments: Namespace) -> None:
         _status(f"{done} of {len(kinds)} recorded; {', '.join(running.values())}")
 
     try:
-        for path, trace in record([kind.from_values(kind.quick) for kind in kinds], folder, status):
+        stories = [kind.from_values(kind.quick) for kind in kinds]
+        if arguments.linux:
+            made = record_on_kernel(arguments.linux, stories, folder, _status)
+        else:
+            made = record(stories, folder, status)
+        for path, trace in made:
             running.pop(trace.experiment, None)
             done += 1
             _status("")
@@ -461,6 +472,51 @@ def _record(arguments: Namespace) -> None:
             _print(f"{place}: {len(trace.packets)} segments on Linux {trace.linux}")
     finally:
         _status("")
+
+
+def _fetch_status(done: str, text: str) -> None:
+    _status(f"{done}; {text}")
+
+
+def _kernels(arguments: Namespace) -> None:
+    from tcplab.bench.kernels import why_not
+    from tcplab.bench.kernels.debian import fetch, find_kernel, kernels, remove, unpacked
+
+    def named(text: str | None) -> list[Kernel]:
+        if text in (None, "all"):
+            return [*kernels().values()] if text else []
+        return [find_kernel(name.strip()) for name in text.split(",")]
+
+    wanted, unwanted = named(arguments.fetch), named(arguments.remove)
+    for kernel in unwanted:
+        remove(kernel)
+    try:
+        for number, kernel in enumerate(wanted):
+            if (there := unpacked(kernel)) is None or not there.pinned:
+                fetch(kernel, partial(_fetch_status, f"{number} of {len(wanted)} fetched"))
+    finally:
+        _status("")
+    listed = [(kernel, unpacked(kernel), why_not(kernel.name)) for kernel in kernels().values()]
+    if arguments.json:
+        _print_json({"kernels": [
+            {
+                "name": kernel.name, "version": there.version if there else kernel.version,
+                "suite": kernel.suite, "fetched": there is not None, "pinned": there is None or there.pinned,
+                "megabytes": round(there.size / 1e6, 1) if there else None, "why_not": reason,
+            }
+            for kernel, there, reason in listed
+        ]})  # fmt: skip
+        return
+    rows = []
+    for kernel, there, _ in listed:
+        state = f"fetched, {there.size / 1e6:.0f} MB" if there else f"tcplab kernels --fetch {kernel.name}"
+        if there and not there.pinned:
+            state += f"; not {kernel.version}, with which tcplab was tested"
+        rows.append((kernel.name, there.version if there else kernel.version, kernel.suite, state))
+    for line in text_table(("kernel", "version", "Debian", "here"), rows):
+        _print(line.rstrip())
+    for reason in dict.fromkeys(reason for _, _, reason in listed if reason):
+        _print(f"Can't run here: {reason}")
 
 
 def _diagnose(arguments: Namespace) -> int:
@@ -587,7 +643,8 @@ COMMANDS = {
     )),
     "run": Command("run an experiment or a study and show what happened", _run_experiment, (
         _argument("name", metavar="NAME", help="an experiment or a study: tcplab list shows them"),
-        _argument("--bench", metavar="model|linux", default="model", help="where it runs (default: model)"),
+        _argument("--bench", metavar="model|linux|linux:6.1", default="model",
+                  help="where it runs (default: model); linux:6.1 is that kernel in virtual time"),
         _setting("a parameter: idle_s=60; may be repeated"),
         _argument("--quick", action="store_true", help="the short version of the experiment"),
         _argument("--pcap", metavar="FILE", help="also write the client's capture, for Wireshark"),
@@ -606,8 +663,13 @@ COMMANDS = {
     "record": Command("record experiments on real Linux, as pcaps with provenance", _record, (
         _EXPERIMENTS,
         _argument("--into", metavar="FOLDER", help="where to write (default: data/captures)"),
+        _argument("--linux", metavar="VERSION", help="on that kernel, in virtual time"),
         _FORCE,
     ), json=False),
+    "kernels": Command("other kernels to run experiments on, in virtual time", _kernels, (
+        _argument("--fetch", metavar="VERSION,…", help="fetch these from Debian; all: every one"),
+        _argument("--remove", metavar="VERSION,…", help="remove these from the cache; all: every one"),
+    )),
     "diagnose": Command("say what happened in a capture, worst first", _diagnose, (
         _argument("files", metavar="FILE", nargs="+",
                   help="pcap or pcapng; gzip and zstd, too; - is standard input, as after tcpdump -w -"),

@@ -58,6 +58,7 @@ def report() -> list[ReportRow]:
     rows = [ReportRow("Python", sys.version_info >= (3, 11), platform.python_version())]
     rows += [_careful(title, partial(_package, name)) for name, (title, _) in PACKAGES.items()]
     rows += [_careful("Linux", _linux), _careful("Linux bench", linux_bench)]
+    rows += [_careful("other kernels", _other_kernels)]
     try:
         programs = _programs(PROGRAMS)
     except Exception as error:
@@ -103,6 +104,17 @@ def linux_bench() -> tuple[bool, str]:
     if reason := why_not():
         return False, f"{reason} Recorded captures are shown instead."
     return True, "runs here, in its own namespaces and without root: tcplab run NAME --bench linux."
+
+
+def _other_kernels() -> tuple[bool, str]:
+    """Whether experiments can run on other kernels here; and why not."""
+    from tcplab.bench.kernels import why_not
+    from tcplab.bench.kernels.debian import kernels, unpacked
+
+    if reason := why_not():
+        return False, reason
+    there = ", ".join(name for name, kernel in kernels().items() if unpacked(kernel)) or "none yet"
+    return True, f"run in virtual time: tcplab run NAME --bench linux:6.1. In the cache: {there}."
 
 
 def _find(name: str) -> str | None:

@@ -30,7 +30,16 @@ def test_everything_is_looked_at_in_time_and_says_something():
     began = time.monotonic()
     found = rows()
     assert time.monotonic() - began < 1.5 * 2  # twice: the machine that tests run on may be busy
-    expected = ["Python", "JupyterLab", "plotly", "ipywidgets", "scapy", "Linux", "Linux bench"]
+    expected = [
+        "Python",
+        "JupyterLab",
+        "plotly",
+        "ipywidgets",
+        "scapy",
+        "Linux",
+        "Linux bench",
+        "other kernels",
+    ]
     assert list(found) == [*expected, *doctor.PROGRAMS]
     for row in found.values():
         assert row.says and "\n" not in row.says and isinstance(row.works, bool)
@@ -156,7 +165,7 @@ def test_the_doctor_never_falls_ill(monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("no such thing here")
 
-    for name in ("_package", "_linux", "linux_bench", "_programs"):
+    for name in ("_package", "_linux", "linux_bench", "_other_kernels", "_programs"):
         monkeypatch.setattr(doctor, name, broken)
     found = rows()
     assert all("no such thing here" in row.says for what, row in found.items() if what != "Python")
@@ -167,4 +176,4 @@ def test_without_subprocesses_as_in_a_browser(monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(doctor.subprocess, "Popen", refused)
-    assert len(rows()) == 7 + len(doctor.PROGRAMS)
+    assert len(rows()) == 8 + len(doctor.PROGRAMS)

@@ -29,12 +29,14 @@ def run(
     sandbox: Sandbox | None = None,
     timer_delay: float = 0,
     delayed_host: str = "",
+    tell: Callable[[str], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
     `bench` is `model`, `linux` or `linux:6.1`, that kernel in virtual time (`run_all`); on `linux`
     `progress` is called a few times a second with the seconds since the run began and the segments so far.
-    `sandbox`: use this one on Linux.
+    `sandbox`: use this one on Linux. `tell` and `cancelled`: of a kernel in virtual time, as in `run_all`.
     `timer_delay`: the share by which the model's timers fire late (not in a study), on all hosts or on
     `delayed_host` alone. Raises `ParameterError` for a bench that doesn't exist,
     `tcplab.bench.sandbox.BenchError` where Linux can't be had.
@@ -52,7 +54,7 @@ def run(
             experiment.check_for_linux()
         trace = run_on_linux(experiment, sandbox, progress)
     elif bench.startswith("linux:"):
-        (made,) = _on_kernel(bench.removeprefix("linux:"), [experiment])
+        (made,) = _on_kernel(bench.removeprefix("linux:"), [experiment], tell, cancelled)
         if isinstance(made[1], Exception):
             raise made[1]
         trace = made[1]

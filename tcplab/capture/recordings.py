@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tcplab.bench import Story, run
+from tcplab.bench import Story, run, run_all
 from tcplab.capture import CaptureError
 from tcplab.capture.pcap import pcap_bytes
 from tcplab.core.segment import Endpoint, Segment
@@ -320,6 +320,29 @@ def record(
         for sandbox in sandboxes:
             sandbox.cancel()
         pool.shutdown()
+    if failed:
+        raise failed[0]
+
+
+def record_on_kernel(
+    kernel: str, stories: Sequence[Recordable], folder: Path, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[Path, Trace]]:
+    """The same on Linux `kernel` (`6.1`) in virtual time, one after the other in one boot."""
+    from tcplab.bench.sandbox import BenchError
+
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise CaptureError(f"{folder} is not a folder that can be written to: create it, or name another.")
+    failed: list[BenchError] = []
+    for index, made in run_all(kernel, stories, tell):
+        story = stories[index]
+        if isinstance(made, str):
+            failed.append(BenchError(f"{story.name} was not recorded: {made}"))
+            continue
+        path = folder / f"{story.name}.pcap"
+        entries = sidecar(story, made)
+        software = {**entries["software"], "QEMU": "virtual time"}
+        write(story, made, path, software=software, command=f"{entries['command']} --linux {kernel}")
+        yield path, made
     if failed:
         raise failed[0]
 
