@@ -13,9 +13,10 @@ from typing import Any
 
 from tcplab.bench import StudyScript, run
 from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge, scope_of
-from tcplab.bench.model import TooLong, run_on_model
+from tcplab.bench.model import TooLong, phases, run_on_model
 from tcplab.bench.sandbox import PAUSE_S, TRIES, BenchError, Cancelled, Sandbox, TooBusy, why_not
 from tcplab.core.knobs import Knob, ParameterError
+from tcplab.core.releases import release
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
 from tcplab.registry import Story, find
@@ -113,7 +114,7 @@ def _is_short(experiment: Story) -> bool:
 
 
 def is_tie(experiment: Story) -> bool:
-    """Would late timers or a little more latency change what happens?"""
+    """Would late timers, a phase of the kernel's timer wheel or a little more latency change what happens?"""
     base = run(experiment)
     others: list[Trace]
     if isinstance(experiment, StudyScript):
@@ -122,6 +123,7 @@ def is_tie(experiment: Story) -> bool:
         latency = min(experiment.latency_ms + MORE_LATENCY_MS, 1000)
         late = [run(experiment, timer_delay=LATE_SHARE, delayed_host=host) for host in ("", *base.hosts)]
         others = [*late, run(experiment.with_values(latency_ms=latency))]
+        others += [run(experiment, ticks=each) for each in phases(release(experiment.linux))]
     scope = scope_of(experiment, base)
     return any(compare(base, other, (scope, scope_of(experiment, other))) for other in others)
 

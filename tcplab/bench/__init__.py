@@ -11,7 +11,7 @@ from tcplab.core.connections import acks
 from tcplab.core.knobs import ParameterError
 from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint, seq_diff
-from tcplab.core.trace import Deadline, Packet, SocketSample, Trace
+from tcplab.core.trace import Deadline, Packet, SocketSample, Ticks, Trace
 from tcplab.follow import classify
 from tcplab.model.sender import LARGEST_BUFFER
 
@@ -31,6 +31,7 @@ def run(
     delayed_host: str = "",
     tell: Callable[[str], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
+    ticks: Ticks | None = None,
 ) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
@@ -38,7 +39,8 @@ def run(
     `progress` is called a few times a second with the seconds since the run began and the segments so far.
     `sandbox`: use this one on Linux. `tell` and `cancelled`: of a kernel in virtual time, as in `run_all`.
     `timer_delay`: the share by which the model's timers fire late (not in a study), on all hosts or on
-    `delayed_host` alone. Raises `ParameterError` for a bench that doesn't exist,
+    `delayed_host` alone. `ticks`: they fire with a timer wheel that ticks like this, see `run_on_model`.
+    Raises `ParameterError` for a bench that doesn't exist,
     `tcplab.bench.sandbox.BenchError` where Linux can't be had.
     """
     if bench == "model" and isinstance(experiment, StudyScript):
@@ -46,7 +48,7 @@ def run(
     if bench == "model":
         from tcplab.bench.model import run_on_model
 
-        trace = run_on_model(experiment, timer_delay=timer_delay, delayed_host=delayed_host)
+        trace = run_on_model(experiment, timer_delay=timer_delay, delayed_host=delayed_host, ticks=ticks)
     elif bench == "linux":
         from tcplab.bench.sandbox import run_on_linux
 

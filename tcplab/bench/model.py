@@ -7,7 +7,8 @@ gives the same trace.
 from __future__ import annotations
 
 import gc
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import simpy
@@ -15,15 +16,16 @@ import simpy
 from tcplab.bench import script
 from tcplab.bench.path import Crossing, RoutedWire
 from tcplab.bench.script import DEFAULTS, Bench, Bind, Connection, Host, Listener, Result, SocketOptions
-from tcplab.core.releases import release
+from tcplab.core.releases import Release, release
 from tcplab.core.segment import RST, Endpoint, Segment, reset_for
 from tcplab.core.text import MILLISECOND, SECOND
-from tcplab.core.trace import CounterSample, SocketSample, Trace
+from tcplab.core.trace import CounterSample, SocketSample, Ticks, Trace
 from tcplab.model.listener import ListenSocket
 from tcplab.model.ports import ANY, PortError
 from tcplab.model.rules import SYN_SENT, TcpOptions
 from tcplab.model.socket import Socket
 from tcplab.model.stack import BLOCKING, Stack
+from tcplab.model.wheel import TimerWheel
 from tcplab.route.cable import Cable, Rule
 from tcplab.route.middlebox import Middlebox
 
@@ -153,7 +155,7 @@ class ModelHost(Host):
     def __init__(self, bench: ModelBench, name: str, address: str, seed: int) -> None:
         self.bench, self.env = bench, bench.env
         self.name, self.address = name, address
-        self.stack = Stack(address, bench.release, seed)
+        self.stack = Stack(address, bench.release, seed, bench.wheel)
         self.cable = Cable()
         self._waiting: dict[Any, simpy.Event] = {}
         self._samples: dict[Any, tuple[Any, ...]] = {}
@@ -275,11 +277,17 @@ class ModelHost(Host):
 class ModelBench(Bench):
     """Hosts on one wire, in virtual time."""
 
-    def __init__(self, story: script.Story, timer_delay: float = 0, delayed_host: str = "") -> None:
+    def __init__(
+        self, story: script.Story, timer_delay: float = 0, delayed_host: str = "", ticks: Ticks | None = None
+    ) -> None:
         self.timer_delay, self.delayed_host = timer_delay, delayed_host
         self.env = VirtualTime()
         self.release = release(story.linux)
-        self.trace = Trace(str(story.name), "model", story.linux, story.values())
+        self.wheel: TimerWheel | None = None
+        if ticks is not None:
+            self.wheel = TimerWheel(ticks, is_exact=self.release.older_than("4.8"))
+            self.release = replace(self.release, tick=self.wheel.tick)
+        self.trace = Trace(str(story.name), "model", story.linux, story.values(), ticks=ticks)
         self._seed = story.seed
         self.wire = ModelWire(self.env, self.trace, round(story.latency_ms * MILLISECOND))
 
@@ -350,24 +358,40 @@ def _options(options: SocketOptions) -> TcpOptions:
     )
 
 
+#: Parts of a turn of the wheel, and of a tick, in which `phases` begins: no simple fractions of anything.
+_TURN, _TICK = 1_000_003, 0.618
+
+
+def phases(release: Release, count: int = 4) -> Iterator[Ticks]:
+    """A kernel's timer wheel as a run may find it: different jiffies, and different parts of a tick."""
+    for n in range(count):
+        yield Ticks(SECOND // release.tick, -round(release.tick * (n * _TICK % 1)), n * _TURN)
+
+
 class TooLong(script.ScriptError):
     """The script had not ended when its time was over."""
 
 
 def run_on_model(
-    story: script.Story, *, timer_delay: float = 0, delayed_host: str = "", limit_s: float = 0
+    story: script.Story,
+    *,
+    timer_delay: float = 0,
+    delayed_host: str = "",
+    ticks: Ticks | None = None,
+    limit_s: float = 0,
 ) -> Trace:
     """Run a story's script to its end in virtual time; kinds and outcome are still to be read.
 
     `timer_delay`: the share by which every timer fires late, as real ones do; on one host alone if
-    `delayed_host` names it. Raises `TooLong` when it has not ended after `limit_s` virtual seconds
-    (0: no limit).
+    `delayed_host` names it. `ticks`: timers fire with the buckets of a kernel's timer wheel that ticks like
+    this on the run's clock; without them, exactly when they are due. Raises `TooLong` when it has not ended
+    after `limit_s` virtual seconds (0: no limit).
     """
     # A run only adds to its trace: looking for garbage would cost a fifth of the time and find none.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        bench = ModelBench(story, timer_delay, delayed_host)
+        bench = ModelBench(story, timer_delay, delayed_host, ticks)
         running = bench.env.process(story.run(bench))  # type: ignore[arg-type]
         until = running | bench.env.timeout(_nanoseconds(limit_s)) if limit_s else running
         try:

@@ -166,6 +166,19 @@ class Answer(NamedTuple):
     measure: int | None = None
 
 
+class Ticks(NamedTuple):
+    """The timer tick of the kernel that ran: what its jiffies were at one instant, and so at all."""
+
+    hz: int
+    #: When a tick came, nanoseconds, and the counter from then on.
+    t: int
+    jiffies: int
+
+    def since(self, zero: int) -> Ticks:
+        """The same on a clock that begins at `zero`."""
+        return self._replace(t=self.t - zero)
+
+
 class Relative(NamedTuple):
     """Sequence numbers counted from the start of the connection, as Wireshark shows them."""
 
@@ -214,6 +227,10 @@ class Trace:
     watched_from: int | None = None
     #: What limits the picture (clamped values, knobs that this Linux lacks, a capture cut short).
     warnings: list[str] = field(default_factory=list)
+    #: The kernel's timer tick, where it is known; and whether the kernel ran in virtual time, in which a
+    #: busy machine makes nothing late.
+    ticks: Ticks | None = None
+    virtual: bool = False
 
     @property
     def start(self) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from tcplab.bench import run
+from tcplab.bench.model import phases
 from tcplab.bench.script import Bench
 from tcplab.core import knobs
 from tcplab.core.knobs import knob
 from tcplab.core.releases import release
-from tcplab.core.text import in_words, seconds, times
+from tcplab.core.text import SECOND, in_words, seconds, times
 from tcplab.core.trace import Answer, Packet, Trace
 from tcplab.experiments.experiment import (
     ITS_ANSWER,
@@ -19,10 +23,13 @@ from tcplab.experiments.experiment import (
     answered,
     unanswered,
 )
+from tcplab.model.sender import retries_as_time
 
 REQUEST_BYTES = 40
 #: tcp_rto_max_ms, and before Linux had it the same.
 LONGEST_TIMEOUT_S = 120
+#: So many phases of the kernel's timer wheel tell whether chance decides.
+PHASES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,5 +130,38 @@ class DeadPeer(KeepaliveParameters, Experiment):
         return (
             f"The client sends the same {REQUEST_BYTES} bytes {sent}, with growing gaps, and gives up after "
             f"{in_words(outcome['detected_after_s'])}: Connection timed out (ETIMEDOUT). "
-            f"No RST is sent; the server never hears of it.{keepalive if self.keepalive_idle_s else ''}"
+            f"No RST is sent; the server never hears of it.{self._by_chance(trace)}"
+            f"{keepalive if self.keepalive_idle_s else ''}"
         )
+
+    def _by_chance(self, trace: Trace) -> str:
+        """A sentence where Linux gives up at one of two timers, depending on the phase of its timer wheel.
+
+        So it is where the limit is over at about a timer: the wheel makes each up to an eighth late.
+        """
+        sent, broken = [packet.t for packet in self._unanswered(trace)], trace.end_of_socket("client")
+        if trace.bench != "model" or self.user_timeout_s or broken is None:
+            return ""
+        # The clock of tcp_retries2 starts with the first repeat, or the second one after a tail loss probe.
+        longest = self.rto_max_s if release(self.linux).has_rto_max else LONGEST_TIMEOUT_S
+        limit = retries_as_time(self.retries2, rto_max=round(longest * SECOND))
+        timers = [*sent[2:], broken.t]
+        if not any(each - t <= 1.01 * limit <= 1.15 * (each - t) for t in sent[1:3] for each in timers):
+            return ""
+        found = _gives_up(self)
+        if len(found) < 2:
+            return ""
+        shares = (f"after {in_words(round(after, 1))} ({times(often)})" for after, often in found)
+        return (
+            " On Linux chance decides here, because the kernel's timer wheel makes timers a little late: in "
+            f"{PHASES} runs at different phases of the wheel the client gives up {' and '.join(shares)}."
+        )
+
+
+@lru_cache(maxsize=256)
+def _gives_up(experiment: DeadPeer) -> list[tuple[float, int]]:
+    """When Linux gives up, seconds, and in how many of the phases: one entry for each number of segments."""
+    runs = [run(experiment, ticks=each).outcome for each in phases(release(experiment.linux), PHASES)]
+    counts = Counter(outcome["transmissions"] for outcome in runs)
+    first = {outcome["transmissions"]: outcome["detected_after_s"] for outcome in reversed(runs)}
+    return [(first[sent], counts[sent]) for sent in sorted(counts)]

@@ -538,7 +538,7 @@ class Receiver:
         if wait > ATO_MIN:
             rtt = self.rtt.smoothed
             wait = min(wait, DELACK_MAX, max(rtt, ATO_MIN) if rtt else DELACK_MAX)
-        due = now + self.machine.ticks(max(wait, 1))
+        due = self.machine.deadline(now, max(wait, 1))
         if self.ack_due is not None and self.ack_due <= now + wait // 4:
             # About to go anyway (tcp_send_delayed_ack).
             self.socket.send_ack(now)

@@ -131,6 +131,8 @@ class SendTimer:
         self.repeats = 0
         #: First retransmission of what is in flight (tp->retrans_stamp), or the first SYN.
         self.repeating_since: int | None = None
+        #: By how much Linux's timers have come later since then, on average: its wheel rounds them up.
+        self.delayed = 0
         self.probing_since: int | None = None
         self.tail_probe_sent = False
 
@@ -143,7 +145,7 @@ class SendTimer:
 
     def arm(self, now: int, kind: str, wait: int) -> None:
         """Wait for `kind`, and for nothing else."""
-        self.pending = Pending(kind, now + self.machine.ticks(wait))
+        self.pending = Pending(kind, self.machine.deadline(now, wait))
 
     def disarm(self) -> None:
         """Wait for nothing."""
@@ -251,7 +253,9 @@ class SendTimer:
         if self.repeats > linear:
             self.backoff += 1
         exact = self.machine.release.user_timeout_exact
-        self.arm(now, RETRANSMIT, self._clamp(now, self.rto(), self.repeating_since, exact))
+        wait = self._clamp(now, self.rto(), self.repeating_since, exact)
+        self.delayed = self.machine.mean_delay(wait) + (self.delayed if self.repeats > 1 else 0)
+        self.arm(now, RETRANSMIT, wait)
 
     def _give_up(self, now: int) -> None:
         if self.socket.state != s.SYN_RECV:
@@ -259,7 +263,11 @@ class SendTimer:
         self.socket.fail(now, "ETIMEDOUT")
 
     def _expired(self, now: int) -> bool:
-        """Is it time to give up? A time, not a count (tcp_timer.c:tcp_write_timeout)."""
+        """Is it time to give up? A time, not a count (tcp_timer.c:tcp_write_timeout).
+
+        The time is looked at when a timer fires, and Linux's timers fire late: what is nearly over here is
+        over there.
+        """
         socket, sysctls = self.socket, self.machine.sysctls
         user_timeout = socket.options.user_timeout
         if socket.state == s.SYN_RECV and socket.listener is not None:
@@ -273,9 +281,11 @@ class SendTimer:
         else:
             retries = self._orphan_retries() if socket.orphan else sysctls.tcp_retries2
             allowed = user_timeout or retries_as_time(retries, rto_max=self.sender.rto_max)
-        return (
-            bool(self.repeats) and self.repeating_since is not None and now - self.repeating_since >= allowed
-        )
+        if not self.repeats or self.repeating_since is None:
+            return False
+        # The last wait for a user timeout is cut to what is left of it, and needs no luck.
+        delayed = 0 if user_timeout and self.machine.release.user_timeout_exact else self.delayed
+        return now - self.repeating_since + delayed >= allowed
 
     def _orphan_retries(self) -> int:
         """Without an application: 8 while the timeout is below its maximum (tcp_orphan_retries)."""

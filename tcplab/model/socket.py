@@ -41,7 +41,7 @@ class KeepaliveTimer:
 
     def arm(self, now: int, wait: int) -> None:
         """Look again after `wait`."""
-        self.due = now + self.socket.machine.ticks(wait)
+        self.due = self.socket.machine.deadline(now, wait)
 
     def fire(self, now: int) -> None:
         """The timer has fired: probe, give up, or look again later."""
@@ -67,7 +67,7 @@ class KeepaliveTimer:
         idle = now - socket.last_received
         if idle < options.keepalive_idle:
             # Exactly then: Linux counts both in ticks, so nothing is rounded a second time.
-            self.due = socket.last_received + socket.machine.ticks(options.keepalive_idle)
+            self.due = socket.machine.deadline(now, options.keepalive_idle, socket.last_received)
             return
         if self._gives_up(idle):
             socket.machine.count("TcpExtTCPKeepAliveTimeout")
@@ -590,7 +590,7 @@ class Socket:
             self.end(s.TIMES_OUT)
             return
         rest = TimeWaitSocket(
-            self.machine, self.local, self.remote, state=self.state, due=now + self.machine.ticks(wait),
+            self.machine, self.local, self.remote, state=self.state, due=self.machine.deadline(now, wait),
             rcv_nxt=self.receiver.nxt, rcv_window=self.receiver.window_left, snd_nxt=self.sender.nxt,
             ts_recent=self.ts_recent if self.timestamps else None,
         )  # fmt: skip

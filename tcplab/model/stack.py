@@ -24,6 +24,7 @@ from tcplab.model.ports import ANY, Claim, PortError, Ports
 from tcplab.model.rules import DEFAULT_OPTIONS, IGNORED, Sysctls, TcpOptions
 from tcplab.model.socket import Socket
 from tcplab.model.timewait import NEW_CONNECTION, RESET, TimeWaitSocket
+from tcplab.model.wheel import TimerWheel, mean_delay
 
 #: The clock behind initial sequence numbers goes on by one in this time (net/core/secure_seq.c:seq_scale).
 ISN_TICK = 64
@@ -32,8 +33,11 @@ ISN_TICK = 64
 class Stack:
     """The TCP of one machine, with one address or several."""
 
-    def __init__(self, address: str, rules: Release | None = None, seed: int = 0) -> None:
-        self.address = address
+    def __init__(
+        self, address: str, rules: Release | None = None, seed: int = 0, wheel: TimerWheel | None = None
+    ) -> None:
+        """`wheel`: timers fire with its buckets; without one exactly when they are due."""
+        self.address, self.wheel = address, wheel
         self.release = rules or release()
         self.sysctls = Sysctls(
             tcp_syn_linear_timeouts=self.release.syn_linear_timeouts,
@@ -265,6 +269,18 @@ class Stack:
         """The longest retransmission timeout of a new socket: TCP_RTO_MAX_MS, tcp_rto_max_ms, or 120 s."""
         sysctl = self.sysctls.tcp_rto_max_ms
         return s.RTO_MAX if sysctl is None else options.rto_max or sysctl * MILLISECOND
+
+    def deadline(self, now: int, wait: int, since: int | None = None) -> int:
+        """When a timer fires that is set now for a wait, which counts from `since` or from now."""
+        if self.wheel is None:
+            return (now if since is None else since) + self.ticks(wait)
+        return self.wheel.fires(now, wait, since)
+
+    def mean_delay(self, wait: int) -> int:
+        """How much later than here Linux's wheel fires such a timer on average; 0 where a wheel does so."""
+        if self.wheel is not None or self.release.older_than("4.8"):
+            return 0
+        return mean_delay(wait, SECOND // self.release.tick)
 
     def clock(self, now: int) -> int:
         """The timestamp option's clock, milliseconds from a random start (RFC 7323 section 5.4)."""

@@ -107,7 +107,7 @@ class TimeWaitSocket:
         return RESET
 
     def _restart(self, now: int) -> None:
-        self.due = now + s.TIME_WAIT_LENGTH
+        self.due = self.machine.deadline(now, s.TIME_WAIT_LENGTH)
 
     def _reply(self, now: int, segment: Segment) -> None:
         """An ACK; without payload or FIN at most one in 500 ms (tcp_timewait_check_oow_rate_limit)."""

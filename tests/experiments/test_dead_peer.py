@@ -1,8 +1,11 @@
 """Data in flight and nobody there: how often, how long, and that nothing else helps."""
 
+import re
+
 import pytest
 
 from experiments.outcomes import outcome, trace_of
+from tcplab.bench import run
 from tcplab.core.knobs import ParameterError
 from tcplab.experiments import DeadPeer
 
@@ -93,3 +96,20 @@ def test_a_user_timeout_that_connect_would_not_survive_is_refused():
     )
     assert outcome(DeadPeer, user_timeout_s=1.3, latency_ms=600)["error"] == "ETIMEDOUT"
     assert outcome(DeadPeer, user_timeout_s=1, latency_ms=600, linux="4.18")["error"] == "ETIMEDOUT"
+
+
+def test_a_limit_that_is_nearly_over_at_a_timer_is_over_on_linux():
+    """31 x 200 ms: the timers add up to 6.12 s here, and on Linux to 6.2 s and more (6 of 6 runs on 6.18)."""
+    trace = run(DeadPeer(retries2=4))
+    assert (trace.outcome["transmissions"], trace.outcome["detected_after_s"]) == (6, 6.528)
+    assert "chance" not in DeadPeer(retries2=4).sentence(trace)
+
+
+def test_where_the_phase_of_the_timer_wheel_decides_the_sentence_gives_both_times():
+    experiment = DeadPeer(retries2=3, latency_ms=3)
+    sentence = experiment.sentence(run(experiment))
+    assert "On Linux chance decides here" in sentence
+    assert re.search(r"gives up after 3\.4\d* s \(\d+ times\) and after 6\.9\d* s \(\d+ times\)\.", sentence)
+    # The user timeout ends it exactly.
+    exact = experiment.with_values(user_timeout_s=3)
+    assert "chance" not in exact.sentence(run(exact))
