@@ -13,12 +13,13 @@ from typing import Any
 
 from tcplab.bench import StudyScript, run
 from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge, scope_of
-from tcplab.bench.model import TooLong, phases, run_on_model
+from tcplab.bench.model import TooLong, run_on_model
 from tcplab.bench.sandbox import PAUSE_S, TRIES, BenchError, Cancelled, Sandbox, TooBusy, why_not
 from tcplab.core.knobs import Knob, ParameterError
 from tcplab.core.releases import release
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
+from tcplab.model.wheel import phases
 from tcplab.registry import Story, find
 
 #: Sandboxes at once: long waits cost little, but each has a wire that must keep time.

@@ -339,7 +339,7 @@ class LinuxBench(Bench):
         """In a loop that waits by `selector`; sockets are read at least every `longest_wait_s` seconds."""
         self.home, self.selector = home, selector
         self.clock = Clock()
-        self.trace = Trace(str(story.name), "linux", version(), story.values())
+        self.trace = Trace(str(story.name), "linux", version(), story.values(), began=self.clock.began)
         self.wire = LinuxWire(self.trace, self.clock, round(story.latency_ms * MILLISECOND), self.stirred)
         self._hosts: list[LinuxHost] = []
         self._more_addresses = 0

@@ -7,7 +7,7 @@ gives the same trace.
 from __future__ import annotations
 
 import gc
-from collections.abc import Awaitable, Generator, Iterator
+from collections.abc import Awaitable, Generator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ import simpy
 from tcplab.bench import script
 from tcplab.bench.path import Crossing, RoutedWire
 from tcplab.bench.script import DEFAULTS, Bench, Bind, Connection, Host, Listener, Result, SocketOptions
-from tcplab.core.releases import Release, release
+from tcplab.core.releases import release
 from tcplab.core.segment import RST, Endpoint, Segment, reset_for
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import CounterSample, SocketSample, Ticks, Trace
@@ -356,16 +356,6 @@ def _options(options: SocketOptions) -> TcpOptions:
         window_clamp=options.window_clamp,
         reuse_address=options.reuse_address,
     )
-
-
-#: Parts of a turn of the wheel, and of a tick, in which `phases` begins: no simple fractions of anything.
-_TURN, _TICK = 1_000_003, 0.618
-
-
-def phases(release: Release, count: int = 4) -> Iterator[Ticks]:
-    """A kernel's timer wheel as a run may find it: different jiffies, and different parts of a tick."""
-    for n in range(count):
-        yield Ticks(SECOND // release.tick, -round(release.tick * (n * _TICK % 1)), n * _TURN)
 
 
 class TooLong(script.ScriptError):

@@ -227,10 +227,15 @@ class Trace:
     watched_from: int | None = None
     #: What limits the picture (clamped values, knobs that this Linux lacks, a capture cut short).
     warnings: list[str] = field(default_factory=list)
-    #: The kernel's timer tick, where it is known; and whether the kernel ran in virtual time, in which a
-    #: busy machine makes nothing late.
+    #: Zero of the trace's clock on the machine's own (CLOCK_MONOTONIC), nanoseconds; 0 where it has none.
+    began: int = 0
+    #: The kernel's timer tick, where it is known.
     ticks: Ticks | None = None
-    virtual: bool = False
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether a kernel ran in virtual time, in which a busy machine makes nothing late."""
+        return self.bench.startswith("linux:")
 
     @property
     def start(self) -> int:

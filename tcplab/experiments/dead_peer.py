@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 from tcplab.bench import run
-from tcplab.bench.model import phases
 from tcplab.bench.script import Bench
 from tcplab.core import knobs
 from tcplab.core.knobs import knob
@@ -24,6 +23,7 @@ from tcplab.experiments.experiment import (
     unanswered,
 )
 from tcplab.model.sender import retries_as_time
+from tcplab.model.wheel import phases
 
 REQUEST_BYTES = 40
 #: tcp_rto_max_ms, and before Linux had it the same.

@@ -11,8 +11,10 @@ RTO, keepalive, delayed ACK and TIME_WAIT are such timers; pacing and compressed
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tcplab.core.releases import Release
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Ticks
 
@@ -70,18 +72,27 @@ def mean_delay(wait: int, hz: int) -> int:
     return ((tick << SHIFT * level(-(-wait // tick), hz)) + tick) // 2
 
 
+#: Parts of a turn of the wheel, and of a tick, in which `phases` begins: no simple fractions of anything.
+_TURN, _TICK = 1_000_003, 0.618
+
+
+def phases(release: Release, count: int = 4) -> Iterator[Ticks]:
+    """A kernel's timer wheel as a run may find it: different jiffies, and different parts of a tick."""
+    for n in range(count):
+        yield Ticks(SECOND // release.tick, -round(release.tick * (n * _TICK % 1)), n * _TURN)
+
+
 def read_timer_list(text: str, hz: int) -> Ticks | None:
     """Ticks on CLOCK_MONOTONIC from /proc/timer_list; None where it does not tell them.
 
-    Every tick comes at the same part of its period as the last one before the processor slept
-    (`.last_tick`), and the file says what jiffies are. A tick between its first line and that one makes
-    the answer wrong by one: two readings tell.
+    The file says when the next tick is due (of whichever processor: they tick together) and what jiffies are.
+    A tick between its first line and that one makes the answer wrong by one: two readings tell.
     """
     now = re.search(r"^now at (\d+) nsecs", text, re.MULTILINE)
-    slept = [int(each) for each in re.findall(r"^\s*\.last_tick\s*: (\d+) nsecs", text, re.MULTILINE)]
+    due = re.search(r"tick_(?:sched_timer|nohz_handler)\b.*\n.* expires at (\d+)", text)
     jiffies = re.search(r"^jiffies: (\d+)", text, re.MULTILINE)
-    if now is None or jiffies is None or not any(slept):
+    if now is None or due is None or jiffies is None:
         return None
     tick = SECOND // hz
-    phase = max(slept) % tick
+    phase = int(due[1]) % tick
     return Ticks(hz, (int(now[1]) - phase) // tick * tick + phase, int(jiffies[1]))

@@ -119,11 +119,12 @@ HRTIMER_MAX_CLOCK_BASES: 8
 now at 1946885084308 nsecs
 
 cpu: 0
-  .nohz_mode      : 2
-  .last_tick      : 1779725500000 nsecs
-  .tick_stopped   : 0
+ clock 0:
+active timers:
+ #0: <0000000017ac8508>, tick_sched_timer, S:01
+ # expires at 1946885500000-1946885500000 nsecs [in 415692 to 415692 nsecs]
+  .last_tick      : 0 nsecs
   .idle_jiffies   : 4295337202
-  .last_jiffies   : 4295346631
 jiffies: 4295378993
 """
 
@@ -132,5 +133,7 @@ def test_ticks_are_read_from_the_kernels_own_list():
     ticks = read_timer_list(TIMER_LIST, 250)
     assert ticks == Ticks(250, 1946881500000, 4295378993)
     assert ticks.since(1946881000000).t == 500000
-    assert read_timer_list(TIMER_LIST.replace("1779725500000", "0"), 250) is None
+    since_6_11 = TIMER_LIST.replace("tick_sched_timer", "tick_nohz_handler")
+    assert read_timer_list(since_6_11, 250) == ticks
+    assert read_timer_list(TIMER_LIST.replace("tick_sched_timer", "watchdog_timer_fn"), 250) is None
     assert read_timer_list("", 250) is None

@@ -12,7 +12,6 @@ import ctypes
 import fcntl
 import os
 import pickle
-import re
 import socket
 import struct
 import sys
@@ -24,13 +23,17 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tcplab.core.trace import Ticks
 
 #: Where `image` puts what is to be done.
 JOBS, MODULES = "/jobs", "/modules"
 #: The user that the bench has here: an ordinary one, as on most machines.
 USER = 1000
 _FINIT_MODULE, _EEXIST = 313, 17  # x86-64
+_MONOTONIC_COARSE = 6  # of include/uapi/linux/time.h: it goes on with each tick
 _RESTART = 0x01234567
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 #: A story is reported on when its time has grown by this much: hours must not become thousands of lines.
@@ -103,17 +106,24 @@ class Worker:
         os.waitpid(self._pid, 0)
 
 
-def _clocks() -> dict[str, int]:
-    """Where a tick stands on the monotonic clock: `now` nanoseconds and `jiffies` of one instant."""
-    text = Path("/proc/timer_list").read_text() if os.path.exists("/proc/timer_list") else ""
-    found = {name: re.search(pattern, text) for name, pattern in
-             (("now", r"now at (\d+)"), ("jiffies", r"\bjiffies: (\d+)"))}  # fmt: skip
-    return {name: int(match[1]) for name, match in found.items() if match}
+def _ticks() -> Ticks | None:
+    """The kernel's timer tick on CLOCK_MONOTONIC; None where it does not tell root."""
+    from tcplab.core.text import SECOND
+    from tcplab.model.wheel import read_timer_list
+
+    hz = round(1 / time.clock_getres(_MONOTONIC_COARSE))
+    read: Ticks | None = None
+    for _ in range(5):  # until no tick comes between two lines of the list
+        before, read = read, read_timer_list(Path("/proc/timer_list").read_text("ascii"), hz)
+        if read and before and (read.t - before.t) * hz == (read.jiffies - before.jiffies) * SECOND:
+            return read
+    return None
 
 
 def _work(line: SerialLine) -> None:
     from tcplab.bench import inside, linux  # noqa: F401  (imported once, before the fork)
     from tcplab.bench.sandbox import BenchError, refusal
+    from tcplab.core.trace import Trace
 
     jobs: list[tuple[int, bytes, float]] = pickle.loads(Path(JOBS).read_bytes())
     for _, story, _ in jobs:
@@ -122,6 +132,7 @@ def _work(line: SerialLine) -> None:
         except Exception as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
     worker: Worker | None = None
+    ticks = _ticks()
     for number, story, limit_s in jobs:
         if worker is None:
             worker = Worker(inside.main)
@@ -129,7 +140,7 @@ def _work(line: SerialLine) -> None:
             if answer == "refused":
                 line.say("refused", 0, refusal(content))
                 return
-            line.say("ready", 0, {"release": os.uname().release, "version": os.uname().version, **_clocks()})
+            line.say("ready", 0, {"release": os.uname().release, "version": os.uname().version})
         try:
             line.say("begins", number)
             made = _run(worker.channel, story, limit_s, partial(line.say, "at", number))
@@ -140,6 +151,8 @@ def _work(line: SerialLine) -> None:
                 f"it was ended after {limit_s:.0f} s of the kernel's time: it should have been over before."
             )
         else:
+            if isinstance(made, Trace) and ticks:
+                made.ticks = ticks.since(made.began)
             line.say("done", number, made)
             continue
         worker.end()
