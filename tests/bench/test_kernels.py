@@ -1,11 +1,56 @@
 """Kernels in virtual time: what is to be had, how it comes, what goes into a machine and what comes out."""
 
+import base64
+import hashlib
+import lzma
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from bench.linux_stories import Fin
+from bench.sandboxes import ROOT, TESTS, gone
+from conftest import need
+from tcplab.bench import kernels as bench_kernels
 from tcplab.bench import run, run_all
-from tcplab.bench.kernels import debian
-from tcplab.bench.sandbox import BenchError
-from tcplab.experiments import Keepalive
+from tcplab.bench.kernels import debian, image, machine
+from tcplab.bench.sandbox import BenchError, Cancelled
+from tcplab.experiments import HandshakeAndClose, Keepalive
+
+FLAVOUR = "6.1.0-57-cloud-amd64"
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "tcplab" / "kernels"
+
+
+@pytest.fixture
+def programs(monkeypatch, tmp_path):
+    """A folder of programs that come before the machine's own."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def program(name, text):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+
+    return program
+
+
+# --- names ---
 
 
 @pytest.mark.parametrize("name", ["", "6", "6.2", "6.1.1", "../6.1", "6.1; reboot"])
@@ -19,3 +64,359 @@ def test_a_kernel_that_is_not_there_is_one_sentence(name):
 def test_a_kernel_is_found_by_its_version_too():
     for kernel in debian.kernels().values():
         assert debian.find_kernel(kernel.version) is debian.find_kernel(kernel.name) is kernel
+
+
+# --- apt ---
+
+URI = "http://mirror.example"
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ([f"{URI}/debian/ Debian", f"{URI}/debian-security/ Debian"], ("debian/", "debian-security/")),
+        ([f"{URI}/debian-security/ Debian", f"{URI}/debian/ Debian"], ("debian/", "debian-security/")),
+        ([f"{URI}/node/ . nodistro", f"{URI}/debian "], ("debian", "")),
+        ([f"{URI}/deb/ Debian"], ("deb/", "")),
+        ([f"{URI}/ubuntu/ Ubuntu"], ("", "")),
+        ([], ("", "")),
+    ],
+)
+def test_the_archive_is_the_one_that_apt_has(lines, found):
+    archives = debian.archives(lambda command: "\n".join(lines))
+    assert archives == tuple(f"{URI}/{each}" if each else "" for each in found)
+
+
+def test_apt_keeps_the_proxy_and_loses_the_hooks(tmp_path):
+    dump = (
+        'Acquire::http::Proxy "http://proxy.example:3128";\nDir::State "var/lib/apt";\n'
+        'APT::Update::Post-Invoke:: "rm -rf /";\nDPkg::Post-Invoke:: "rm -rf /";\n'
+    )
+    lines = debian.Apt("bookworm", tmp_path)._configuration(dump).splitlines()
+    assert lines[0] == 'Acquire::http::Proxy "http://proxy.example:3128";'
+    assert not [line for line in lines if "rm -rf" in line or "var/lib" in line]
+    assert f'Dir::State "{tmp_path}/state";' in lines and 'Dir::Etc::parts "/dev/null";' in lines
+
+
+@pytest.mark.parametrize(
+    ("suite", "name", "known", "newest"),
+    [
+        ("bookworm", "6.1", [f"linux-image-6.1.0-{n}-cloud-amd64" for n in (9, 57, 48)],
+         ["linux-image-6.1.0-57-cloud-amd64"]),
+        ("bullseye", "6.1", ["linux-image-6.1.0-0.deb11.52-cloud-amd64"], []),
+        ("trixie", "6.12", ["linux-image-6.12.99+deb12-cloud-amd64", "linux-image-6.12.9+deb13-cloud-amd64",
+                            "linux-image-6.12.118+deb13-cloud-amd64-dbg", "linux-image-6.12-cloud-amd64"],
+         ["linux-image-6.12.9+deb13-cloud-amd64"]),
+        ("trixie-backports", "7.3", [f"linux-{kind}-7.3.{n}+deb13-cloud-amd64" for kind in
+                                     ("image", "binary", "modules") for n in (4, 10)],
+         ["linux-binary-7.3.10+deb13-cloud-amd64", "linux-modules-7.3.10+deb13-cloud-amd64"]),
+        ("trixie-backports", "7.0", [f"linux-{kind}-7.0.7+deb13-cloud-amd64" for kind in ("image", "binary")],
+         ["linux-image-7.0.7+deb13-cloud-amd64", "linux-binary-7.0.7+deb13-cloud-amd64"]),
+    ],
+)  # fmt: skip
+def test_the_newest_kernel_of_an_index(monkeypatch, tmp_path, suite, name, known, newest):
+    monkeypatch.setattr(debian.Apt, "__call__", lambda *_, **__: "\n".join(known))
+    assert debian.Apt(suite, tmp_path).newest(name) == newest
+
+
+def module(*needs):
+    """As much of a module as says what it depends on."""
+    return b"\x7fELF\0license=GPL\0depends=" + ",".join(needs).encode() + b"\0name=x\0"
+
+
+def test_modules_come_after_what_they_need():
+    files = {
+        "nft_ct.ko.xz": lzma.compress(module("nf-tables", "nf_conntrack")),
+        "nf_tables.ko": module("nfnetlink"),
+        "nfnetlink.ko": module(),
+        "nf-conntrack.ko": module(),
+        "unused.ko": module(),
+    }
+    ordered = debian.in_order(files, ["nft_ct", "veth", "nf_tables"])
+    assert list(ordered) == ["nfnetlink.ko", "nf_tables.ko", "nf_conntrack.ko", "nft_ct.ko"]
+    assert ordered["nft_ct.ko"] == module("nf-tables", "nf_conntrack")
+
+
+@pytest.fixture
+def archive(monkeypatch, programs, tmp_path, cache):
+    """A machine whose apt offers one package, which is whatever `offers` was called with."""
+    need("dpkg-deb")
+    offered = tmp_path / "offered"
+    monkeypatch.setattr(debian, "KEYRING", tmp_path)
+    monkeypatch.setattr(debian.platform, "machine", lambda: "x86_64")
+    programs(
+        "apt-get",
+        f'case "$*" in\n*indextargets*) echo {URI}/debian/ Debian;;\n*update*) grep -q {URI}/debian/ '
+        f'"$(dirname "$APT_CONFIG")/sources.list";;\n*download*) cp {offered}/*.deb .;;\nesac',
+    )
+    programs("apt-config", "echo")
+    programs(
+        "apt-cache",
+        f'case "$1" in\npkgnames) ls {offered} | sed "s/_.*//";;\nshow) echo Size: 1000;;\n'
+        f"madison) for d in {offered}/$2_*; do "
+        '[ -e $d ] && echo "$2 | $(echo $d | rev | cut -d_ -f2 | rev) | here"; done;;\n'
+        "esac; true",
+    )
+
+    def offers(package, version):
+        tree = tmp_path / "tree"
+        (tree / "DEBIAN").mkdir(parents=True)
+        (tree / "DEBIAN/control").write_text(
+            f"Package: {package}\nVersion: {version}\nArchitecture: amd64\nMaintainer: x <x@example.org>\n"
+            "Description: x\n"
+        )
+        for name, data in {"boot/vmlinuz-x": b"kernel", "lib/modules/x/kernel/veth.ko": module()}.items():
+            (tree / name).parent.mkdir(parents=True)
+            (tree / name).write_bytes(data)
+        offered.mkdir()
+        deb = offered / f"{package}_{version}_amd64.deb"
+        subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, deb], check=True, capture_output=True)
+        return hashlib.sha256(deb.read_bytes()).hexdigest()
+
+    return offers
+
+
+def pinned(sha256):
+    pin = debian.Pin("6.1.192-3", sha256)
+    return replace(debian.find_kernel("6.1"), flavour=FLAVOUR, packages={"linux-image": pin})
+
+
+def test_a_pinned_kernel_comes_into_the_cache(archive, cache):
+    kernel = pinned(archive(f"linux-image-{FLAVOUR}", "6.1.192-3"))
+    said = []
+    assert debian.unpacked(kernel) is None
+    made = debian.fetched(kernel, said.append)
+    assert made == debian.unpacked(kernel) == debian.fetched(kernel)
+    assert (made.version, made.pinned, made.modules) == ("6.1.192", True, ("veth.ko",))
+    assert made.image.read_bytes() == b"kernel" and made.size < 2000
+    assert [path.name for path in cache.iterdir()] == ["6.1"]  # neither packages nor apt's lists stay
+    assert all(line.startswith("Linux 6.1: ") for line in said) and "reading Debian's index" in said[0]
+    assert debian.remove(kernel) and debian.unpacked(kernel) is None and not debian.remove(kernel)
+
+
+def test_a_file_with_another_sum_is_refused(archive, cache):
+    archive(f"linux-image-{FLAVOUR}", "6.1.192-3")
+    with pytest.raises(BenchError, match="its SHA-256 differs"):
+        debian.fetch(pinned("0" * 64))
+    assert list(cache.iterdir()) == []
+
+
+def test_a_kernel_that_debian_has_replaced_is_the_newest_and_says_so(archive):
+    archive("linux-image-6.1.0-60-cloud-amd64", "6.1.200-1")
+    kernel, said = pinned("0" * 64), []
+    made = debian.fetch(kernel, said.append)
+    assert (made.version, made.pinned) == ("6.1.200", False)
+    assert any("Debian no longer has 6.1.192" in line for line in said)
+
+
+def test_a_download_can_be_cancelled(archive, programs, cache):
+    kernel = pinned(archive(f"linux-image-{FLAVOUR}", "6.1.192-3"))
+    programs("apt-get", f'case "$*" in *indextargets*) echo {URI}/debian/;; *) exec sleep 60;; esac')
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        debian.fetch(kernel, cancelled=lambda: time.monotonic() > began + 0.5)
+    assert time.monotonic() - began < 20 and list(cache.iterdir()) == []
+
+
+def test_what_apt_says_when_the_archive_is_out_of_reach(archive, programs):
+    archive(f"linux-image-{FLAVOUR}", "6.1.192-3")
+    programs(
+        "apt-get",
+        f'case "$*" in *indextargets*) echo {URI}/debian/;; *) echo "E: No route" >&2; exit 100;; esac',
+    )
+    with pytest.raises(BenchError, match=r"^apt-get -qq failed for Debian's bookworm: E: No route$"):
+        debian.fetch(pinned("0" * 64))
+
+
+# --- why not ---
+
+
+def test_every_reason_is_a_sentence(archive, programs, monkeypatch, tmp_path):
+    archive(f"linux-image-{FLAVOUR}", "6.1.192-3")
+    programs(machine.QEMU, "")
+    programs("nft", "")
+    assert bench_kernels.why_not() is None and bench_kernels.why_not("6.1") is None
+    nowhere = "/nonexistent"
+    with monkeypatch.context() as patch:
+        patch.setattr(debian, "KEYRING", Path(nowhere))
+        assert bench_kernels.why_not("6.1") == (
+            "Linux 6.1 is not in the cache, and kernels can't be fetched here: "
+            "/nonexistent is missing: install the package debian-archive-keyring."
+        )
+    programs("apt-get", "echo http://mirror.example/ubuntu/ Ubuntu")
+    assert "no Debian archive among its sources" in bench_kernels.why_not()
+    monkeypatch.setattr(debian.platform, "machine", lambda: "aarch64")
+    assert bench_kernels.why_not().endswith("they are for x86-64, and this is aarch64.")
+    monkeypatch.setattr(debian.platform, "machine", lambda: "x86_64")
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"))
+    for missing, says in (("apt-get", "by apt-get, which is not here"), (machine.QEMU, "is not installed")):
+        (tmp_path / "programs" / missing).unlink()
+        assert says in bench_kernels.why_not()
+    with pytest.raises(BenchError, match=r"^Linux 6\.1 can't run here in virtual time: qemu-sys"):
+        run(Keepalive(), "linux:6.1")
+
+
+# --- what goes in ---
+
+
+def entries(data):
+    """The files of a cpio archive: name -> (mode, content)."""
+    found, at = {}, 0
+    while at < len(data):
+        if data[at : at + 6] != b"070701":
+            assert not data[at:].strip(b"\0")
+            break
+        fields = [int(data[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]
+        name = data[at + 110 : at + 110 + fields[11] - 1].decode()
+        start = (at + 110 + fields[11] + 3) & ~3
+        found[name] = (fields[1], data[start : start + fields[6]])
+        at = (start + fields[6] + 3) & ~3
+        if name == "TRAILER!!!":
+            at = (at + 511) & ~511
+    return found
+
+
+def unpacked_kernel(tmp_path):
+    folder = tmp_path / "6.1"
+    (folder / "modules").mkdir(parents=True)
+    (folder / "modules/veth.ko").write_bytes(module())
+    (folder / "vmlinuz").write_bytes(b"kernel")
+    return debian.Unpacked(folder, "6.1.192", True, ("veth.ko",), ())
+
+
+def test_the_same_inputs_are_the_same_bytes(tmp_path, cache):
+    need("nft")
+    kernel = unpacked_kernel(tmp_path)
+    cache.mkdir(parents=True)
+    first = image.base(kernel)
+    (kept,) = cache.glob("6.1-*.cpio")
+    assert kept.read_bytes() == first and image.base(kernel) == first
+    kept.unlink()
+    code = (
+        "import sys, hashlib; from pathlib import Path; from tcplab.bench.kernels import image, debian;"
+        "k = debian.Unpacked(Path(sys.argv[1]), '6.1.192', True, ('veth.ko',), ());"
+        "print(*[hashlib.sha256(each).hexdigest() for each in (image.base(k), image.code())])"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, kernel.folder], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"},
+    )  # fmt: skip
+    assert other.stdout.split() == [hashlib.sha256(each).hexdigest() for each in (first, image.code())]
+    (kernel.folder / "modules/veth.ko").write_bytes(module("other"))
+    assert image.base(kernel) != first
+
+
+def test_an_image_holds_what_a_guest_needs(tmp_path, cache):
+    need("nft")
+    held = entries(image.image(unpacked_kernel(tmp_path), [(0, Fin(), 60.0)]))
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    for name in (
+        "python/bin/python3", f"python/lib/{version}/asyncio/__init__.pyc", "usr/sbin/nft", "modules/veth.ko",
+        "opt/tcplab/bench/inside.pyc", "opt/tcplab/experiments/keepalive.pyc", "opt/guest.pyc",
+        "opt/bench/linux_stories.pyc", "init", "lib64", "tmp",
+    ):  # fmt: skip
+        assert name in held
+    assert held["init"][0] & 0o111 and held["modules/order"][1] == b"veth.ko"
+    ((number, story, limit_s),) = pickle.loads(held["jobs"][1])
+    assert (number, pickle.loads(story), limit_s) == (0, Fin(), 60.0)
+    assert not [name for name in held if "widgets" in name or "_ssl" in name or "site-packages" in name]
+
+
+# --- the machine, in which a script takes QEMU's place ---
+
+
+def line(word, number=0, content=None):
+    return f"{word} {number} {base64.b64encode(zlib.compress(pickle.dumps(content))).decode()}"
+
+
+def qemu(programs, lines, then=""):
+    """A QEMU that says these lines and then does something."""
+    said = "".join(f"echo '{each}' >>$said\n" for each in lines)
+    find = 'for a in "$@"; do case $a in file,id=said,path=*) said=${a#*path=};; esac; done\n'
+    programs(machine.QEMU, f"{find}{said}{then}")
+
+
+@pytest.fixture
+def mark(monkeypatch):
+    """A word in the environment of whatever this test starts; nothing with it outlives the test."""
+    word = uuid.uuid4().hex
+    monkeypatch.setenv("TCPLAB_TEST", word)
+    yield word
+    assert gone(word)
+
+
+def booted(tmp_path, cancelled=lambda: False, silent_s=60.0):
+    return machine.boot(unpacked_kernel(tmp_path), b"image", cancelled, silent_s)
+
+
+def test_messages_come_one_by_one(programs, tmp_path, mark):
+    qemu(programs, [line("ready"), line("done", 3, {"a": [1]}), line("over")], "exec sleep 60")
+    messages = list(booted(tmp_path))
+    assert [(each.word, each.number, each.content) for each in messages] == [
+        ("ready", 0, None), ("done", 3, {"a": [1]}),
+    ]  # fmt: skip
+
+
+def test_a_machine_that_ends_or_is_silent_is_one_sentence(programs, tmp_path, mark):
+    qemu(programs, [line("ready")], "echo Kernel panic; echo 'no init?' >&2")
+    with pytest.raises(BenchError, match=r"^it ended too early; the last that it said was 'no init.'\.$"):
+        list(booted(tmp_path / "a"))
+    qemu(programs, [], "exec sleep 60")
+    with pytest.raises(BenchError, match=r"^it has said nothing for 1 s\.$"):
+        list(booted(tmp_path / "b", silent_s=1))
+
+
+def test_a_cancelled_machine_is_gone(programs, tmp_path, mark):
+    qemu(programs, [line("ready")], "exec sleep 60")
+    cancel = threading.Event()
+    messages = booted(tmp_path, cancel.is_set)
+    assert next(messages).word == "ready"
+    cancel.set()
+    with pytest.raises(Cancelled):
+        next(messages)
+    assert gone(mark, 5)
+
+
+def test_a_machine_is_gone_when_nobody_wants_the_rest(programs, tmp_path, mark):
+    qemu(programs, [line("ready")], "exec sleep 60")
+    messages = booted(tmp_path)
+    next(messages)
+    messages.close()
+    assert gone(mark, 5)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_machine_ends_with_the_process_that_started_it(programs, tmp_path, mark, end):
+    qemu(programs, [line("ready")], "exec sleep 60")
+    kernel = unpacked_kernel(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from tcplab.bench.kernels import machine, debian;"
+        "k = debian.Unpacked(Path(sys.argv[1]), '6.1.192', True, ('veth.ko',), ());"
+        "[print(m.word, flush=True) for m in machine.boot(k, b'', lambda: False)]"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, kernel.folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=environment,
+    )  # fmt: skip
+    with child:
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(end)
+    assert gone(mark, 10)
+
+
+def test_a_story_whose_machine_dies_is_named_and_the_others_run(programs, tmp_path, monkeypatch, mark):
+    stories = [HandshakeAndClose(), Keepalive(), HandshakeAndClose(closer="server")]
+    first, second = tmp_path / "first", [line("done", 2, "second"), line("over")]
+    begins = [line("ready"), line("done", 0, "first"), line("begins", 1)]
+    once, again = (" ".join(f"'{each}'" for each in lines) for lines in (begins, second))
+    then = f"[ -e {first} ] || {{ touch {first}; printf '%s\n' {once} >>$said; exit; }}"
+    qemu(programs, [], f"{then}; printf '%s\n' {again} >>$said")
+    monkeypatch.setattr(bench_kernels.image, "image", lambda *_: b"")
+    monkeypatch.setattr(bench_kernels, "why_not", lambda *_: None)
+    monkeypatch.setattr(bench_kernels, "fetched", lambda *_: unpacked_kernel(tmp_path))
+    said = []
+    made = list(bench_kernels.traces("6.1", stories, said.append))
+    assert (made[0], made[2]) == ((0, "first"), (2, "second"))
+    assert made[1][0] == 1 and str(made[1][1]).startswith("keepalive ended with Linux 6.1.192 itself")
+    assert said[0] == "Linux 6.1.192: 0 of 3 run; boots" and said[-1] == "Linux 6.1.192: 2 of 3 run; boots"
