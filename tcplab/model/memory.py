@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from functools import lru_cache
 
 from tcplab.core.segment import after, before, seq_add, seq_diff
 
@@ -46,6 +47,7 @@ def _memory_for(used: int) -> tuple[int, int]:
     return _SIZES[kind] + _BUFFER, _HOLDS[kind] - used
 
 
+@lru_cache(maxsize=4096)
 def charge_for(length: int, options: int) -> tuple[int, int]:
     """What a segment of `length` bytes with `options` bytes of TCP options is charged; its room."""
     charge, room = _memory_for(_KEPT + _ETHERNET + _HEADERS + options + length)
@@ -64,19 +66,24 @@ class Piece:
     @property
     def length(self) -> int:
         """Payload in bytes."""
-        return seq_diff(self.end, self.seq) - self.fin
+        return ((self.end - self.seq) & 0xFFFFFFFF) - self.fin
 
     def join(self, later: Piece) -> bool:
         """Copy `later` behind this one, if it follows and there is room (tcp_try_coalesce)."""
-        if later.seq != self.end or later.length > self.room:
+        if later.seq != self.end:
             return False
-        self.room -= later.length
+        length = later.length
+        if length > self.room:
+            return False
+        self.room -= length
         self.end, self.fin = later.end, later.fin
         return True
 
 
 class ReceiveMemory:
     """What a socket has received and nobody has read: sk_rcvbuf, sk_rmem_alloc, and the window."""
+
+    __slots__ = ("ahead", "charged", "exact", "locked", "queue", "share", "size")
 
     def __init__(self, size: int, *, locked: bool, exact: bool) -> None:
         #: SO_RCVBUF as getsockopt() shows it; `locked`: the program chose it; `exact`: payload is

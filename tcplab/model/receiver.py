@@ -132,18 +132,19 @@ class Receiver:
         """What could be advertised now, avoiding silly windows (__tcp_select_window)."""
         memory, scale = self.memory, self.scale
         free, allowed = memory.free, memory.full
-        full = min(self.clamp, allowed)
-        mss = min(self.rcv_mss, full)
+        full = allowed if allowed < self.clamp else self.clamp
         if free < full >> 1:
             self.quick = 0
             free = free >> scale << scale
-            if free < allowed >> 4 or free < mss:
+            if free < allowed >> 4 or free < min(self.rcv_mss, full):
                 return 0
-        free = min(free, self.limit)
+        if free > self.limit:
+            free = self.limit
         if scale:
             return -(-free >> scale) << scale
         if memory.exact:
             return free
+        mss = min(self.rcv_mss, full)
         window = self.advertised
         if window <= free - mss or window > free:
             # In whole segments; otherwise it stays as it was.
@@ -228,8 +229,9 @@ class Receiver:
         options = TIMESTAMP_OPTION if segment.timestamps else 0
         if segment.sack:
             options += 4 + 8 * len(segment.sack)
-        fin = segment.flags & FIN
-        return self.memory.piece(segment.seq, segment.end_seq, bool(fin), segment.length, options)
+        return self.memory.piece(
+            segment.seq, segment.end_seq, bool(segment.flags & FIN), segment.length, options
+        )
 
     def _take(self, now: int, segment: Segment) -> bool:
         memory = self.memory
@@ -241,11 +243,11 @@ class Receiver:
                 return False
         piece = self._piece(segment)
         memory.append(piece)
-        self.buffered += seq_diff(piece.end, self.nxt) - piece.fin
+        fin = piece.fin
+        self.buffered += ((piece.end - self.nxt) & 0xFFFFFFFF) - fin
         self.nxt = piece.end
         if segment.length:
             self._received(now, segment, piece.charge)
-        fin = piece.fin
         if fin:
             self._forget_ahead()
         elif memory.ahead:
@@ -408,11 +410,6 @@ class Receiver:
             blocks = [self.twice, *blocks]
             self.twice = None
         return tuple(blocks[:most])
-
-    @property
-    def blocks_to_send(self) -> int:
-        """How many blocks the next segment would like to tell."""
-        return len(self.blocks) + (self.twice is not None)
 
     @property
     def sack_edge(self) -> int | None:

@@ -228,16 +228,16 @@ class Socket:
             return
         if not self._valid(now, segment) or not self._acknowledges_what_was_sent(now, segment.ack):
             return
+        stamps = segment.timestamps
         if (
-            self.timestamps
-            and segment.timestamps
+            stamps is not None
+            and self.timestamps
             and not after(segment.seq, self.receiver.wup)
             and not before(segment.ack, self.sender.una)
-            and self._clock_moves(segment.timestamps[0], 0)
+            and (not before(stamps[0], self.ts_recent) or not self.ts_recent)
         ):
             # tcp_replace_ts_recent; of an old acknowledgement nothing is learnt.
-            self.ts_recent = segment.timestamps[0]
-            self.ts_recent_at = now
+            self.ts_recent, self.ts_recent_at = stamps[0], now
         self.sender.on_ack(now, segment)
         if self._after_ack(now, segment):
             self._take_data(now, segment)
@@ -277,22 +277,18 @@ class Socket:
         self.synchronised(now, s.GETS_SYN_ACK, segment)
         self.send_ack(now)
 
-    def _clock_moves(self, clock: int, tolerance: int) -> bool:
-        """The peer's timestamp is not older than the last one (tcp_paws_check)."""
-        return seq_diff(self.ts_recent, clock) <= tolerance or not self.ts_recent
-
     def _from_the_past(self, now: int, segment: Segment) -> bool:
         """PAWS: a segment with an old timestamp is one of long ago, but for a small disorder of ACKs.
 
-        RFC 7323 section 5; tcp_disordered_ack_check.
+        RFC 7323 section 5; tcp_paws_check, tcp_disordered_ack_check.
         """
-        if not self.timestamps or segment.timestamps is None:
+        stamps = segment.timestamps
+        if stamps is None or not self.timestamps or not before(stamps[0], self.ts_recent):
             return False
-        clock = segment.timestamps[0]
-        if (
-            self._clock_moves(clock, s.PAWS_WINDOW)
-            or now - self.ts_recent_at >= self.machine.release.timestamp_counts_s * SECOND
-        ):
+        age = seq_diff(self.ts_recent, stamps[0])
+        if age <= s.PAWS_WINDOW or not self.ts_recent:
+            return False
+        if now - self.ts_recent_at >= self.machine.release.timestamp_counts_s * SECOND:
             return False
         sender = self.sender
         if (
@@ -304,7 +300,7 @@ class Socket:
         ):
             return True
         # A peer's clock may tick 1.2 times in a millisecond (tcp_tsval_replay).
-        return seq_diff(self.ts_recent, clock) > sender.rtt.rto * 6 // 5 // MILLISECOND
+        return age > sender.rtt.rto * 6 // 5 // MILLISECOND
 
     def _refuse_the_past(self, now: int, segment: Segment) -> None:
         if segment.flags & SYN:
@@ -452,7 +448,7 @@ class Socket:
         self.machine.transmit(
             Segment(
                 self.local, self.remote, seq, receiver.nxt, flags, window, length, None, None, False,
-                receiver.sack_blocks(self._most_blocks) if self.sack else (),
+                receiver.sack_blocks(self._most_blocks) if receiver.blocks or receiver.twice else (),
                 (self.machine.clock(now), self.ts_recent) if self.timestamps else None,
             )
         )  # fmt: skip
@@ -466,8 +462,10 @@ class Socket:
     @property
     def sack_bytes(self) -> int:
         """What SACK takes of the next segment's options."""
-        blocks = min(self.receiver.blocks_to_send, self._most_blocks)
-        return 4 + 8 * blocks if blocks else 0
+        receiver = self.receiver
+        if not receiver.blocks and receiver.twice is None:
+            return 0
+        return 4 + 8 * min(len(receiver.blocks) + (receiver.twice is not None), self._most_blocks)
 
     def handshake_segment(self, now: int, flags: int, seq: int) -> Segment:
         """A SYN or SYN-ACK with its options."""

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.conversation import Conversation
+from model.conversation import Conversation, Wire
 from tcplab.core.releases import LISTED
+from tcplab.model.memory import charge_for
 
 # -- acknowledgements: at once, then with the answer, then late ------------------------------------
 
@@ -374,3 +375,117 @@ def test_without_scaling_no_window_is_larger_than_its_field():
     machine.play("1 < PA 1 1 40\n > A 1 41 w=64240\n recv() -> 40")
     assert machine.socket.receiver.window_left <= 65535
     assert Conversation("server", receive_buffer=600_000).play("1 < PA 1 1 9\n ...").socket.receiver.scale > 0
+
+
+# -- what comes twice, and what comes from the past --------------------------------------------------
+
+
+def test_what_comes_twice_is_told_once_and_first():
+    """RFC 2883; measured on 6.18."""
+    Conversation().play("""
+        1       < PA 1 1 100
+                > A 1 101 sack=
+        1.1     < PA 1 1 100            # all of it again
+                > A 1 101 sack=1:101
+        1.2     < PA 51 1 100           # half of it
+                > A 1 151 sack=51:101
+        1.3     < PA 201 1 100
+                > A 1 151 sack=201:301
+        1.4     < PA 221 1 20           # inside what is held
+                > A 1 151 sack=221:241,201:301
+        1.5     < PA 251 1 100
+                > A 1 151 sack=251:301,201:351
+        1.6     < PA 151 1 100
+                > A 1 351 sack=201:251
+                counted TcpExtTCPDSACKOldSent 3
+                counted TcpExtTCPDSACKOfoSent 2
+    """)
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "told"), [(False, "51:56,41:46,31:36,21:26"), (True, "51:56,41:46,31:36")]
+)
+def test_the_newest_blocks_are_told_as_far_as_there_is_room(timestamps, told):
+    machine = Conversation(timestamps=timestamps)
+    for left in (11, 21, 31, 41):
+        machine.play(f"{left / 10} < PA {left} 1 5\n ...")
+    machine.play(f"""
+        5       < PA 51 1 5
+                > A 1 1 sack={told}
+                send(3000)              # segments are shorter by what SACK takes
+                ...
+    """)
+    assert machine.socket.sender.flight[0].length == machine.socket.sender.mss - (28 if timestamps else 36)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("PA 11 1 10 ts=1990", "> A 1 11 echo=2000"),  # old payload: not taken
+        ("PA 11 1 10 ts=1999", "> A 1 21 echo=2000"),  # one tick may be disorder
+        ("PA 11 1 10 ts=2001", "> A 1 21 echo=2001"),
+        ("FA 11 1 ts=1000", "> A 1 11"),
+        ("S 11 ts=1000", "> A 1 11\n counted TcpExtTCPChallengeACK 1"),
+        ("A 11 1 ts=1900", ""),  # a pure ACK in the replay window
+        ("A 11 1 ts=1000", "> A 1 11"),
+        ("A 11 1 w=300000 ts=1900", "> A 1 11"),  # one that would change the window
+        ("R 11 ts=1000", "= CLOSED"),  # a RST has no time
+    ],
+)
+def test_a_segment_from_the_past_is_answered_and_thrown_away(text, answer):
+    """PAWS, RFC 7323 section 5; measured on 6.18."""
+    Conversation(timestamps=True).play(f"""
+        1       < PA 1 1 10 ts=2000
+                > A 1 11 echo=2000
+                < A 11 1 ts=2000
+        1.1     < {text}
+                {answer}
+    """)
+
+
+@pytest.mark.parametrize(("linux", "answer"), [("6.13", "> A 1 11"), ("6.14", "counted TcpExtPAWSOldAck 1")])
+def test_an_old_ack_with_an_old_timestamp_draws_nothing_since_6_14(linux, answer):
+    Conversation(timestamps=True, linux=linux).play(
+        f"1 < PA 1 1 10 ts=2000\n ...\n 2 < A 10 1 ts=1000\n {answer}"
+    )
+
+
+def test_the_last_timestamp_does_not_count_for_ever():
+    """Until 6.6 24 days, then 2147 s."""
+    machine = Conversation(timestamps=True, linux="6.18").play("1 < PA 1 1 10 ts=2000\n ...")
+    machine.play("2140 < PA 11 1 10 ts=1000\n > A 1 11\n 2150 < PA 11 1 10 ts=1000\n > A 1 21")
+
+
+# -- what segments are charged ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "options", "charge"),
+    [
+        (1, 0, 832),
+        (128, 12, 832),
+        (200, 0, 1280),
+        (600, 12, 1280),
+        (640, 0, 2304),
+        (1448, 12, 2304),
+        (1460, 0, 2304),
+    ],
+)
+def test_the_memory_of_a_segment(length, options, charge):
+    """SO_MEMINFO's rmem_alloc with one segment unread, on 6.18.44 through a veth pair."""
+    assert charge_for(length, options)[0] == charge
+
+
+@pytest.mark.parametrize(
+    ("buffer", "reads"), [(4608, [1000, 460, 730, 730]), (16384, [1000, 1000, 1000, 1000])]
+)
+def test_what_a_small_buffer_gives_to_read(buffer, reads):
+    """As slow_reader gave it on 6.18: a window of one segment, then of as much as is free."""
+    wire = Wire(receive_buffer=buffer)
+    wire.passes(0.1)
+    wire.call("server", "send", 20_000)
+    got = []
+    for _ in reads:
+        wire.passes(0.3)
+        got.append(wire.call("client", "receive", 1000))
+    assert got == reads

@@ -645,3 +645,11 @@ def test_the_living_side_answers_a_probe_at_most_twice_a_second():
         10.5    < A 0 1
                 > A 1 1
     """)
+
+
+@pytest.mark.parametrize(
+    ("linux", "answer"), [("6.18.32", ""), ("6.18.33", "> A 1 1"), ("7.0.9", ""), ("7.1", "> A 1 1")]
+)
+def test_payload_with_an_ack_of_what_was_never_sent(linux, answer):
+    """Challenged since 7.1 and in the stable trees that took 42726ec644cb; its payload is never taken."""
+    Conversation(linux=linux).play(f"1 < PA 1 500 10\n {answer}\n recv() -> blocks")
