@@ -442,6 +442,31 @@ def _agreement_lines(
             yield f"  again: {' --set '.join(again)}"
 
 
+def _claims(arguments: Namespace) -> int:
+    from tcplab import claims
+
+    rows: Sequence[claims.Observation] = claims.recorded()
+    if arguments.run:
+        anew: list[claims.Observation] = []
+        try:
+            for kernel in arguments.run.split(","):
+                anew += claims.observe(kernel.strip(), progress=_status)
+        finally:
+            _status("")
+        rows = anew
+    if arguments.into:
+        claims.save(rows, Path(arguments.into))
+    if arguments.json:
+        _print_json(claims.to_json(rows))
+    else:
+        for line in text_table(*claims.table(rows)):
+            _print(line.rstrip())
+        _print("\nFrom the source, not run:")
+        for rule, why in claims.NOT_RUN.items():
+            _print(f"  {rule}: {why}")
+    return BROKEN if any(each.verdict == claims.FAILS for each in rows) else 0
+
+
 def _record(arguments: Namespace) -> None:
     from tcplab.capture.recordings import LIBRARY, record, record_on_kernel
     from tcplab.experiments import EXPERIMENTS
@@ -659,6 +684,11 @@ COMMANDS = {
         _argument("--seed", metavar="S", type=int, default=1,
                   help="chooses the samples (default: 1); the Nth is that of --seed S+N-1 alone"),
         _argument("--jobs", metavar="N", type=int, default=6, help="runs at once (default: 6)"),
+    )),
+    "claims": Command("what differs between versions of Linux, and what kernels say to it", _claims, (
+        _argument("--run", metavar="VERSION",
+                  help="run the claims on these kernels: 5.10,6.1; here is the one that runs here"),
+        _argument("--into", metavar="FILE", help="also keep what they gave in this file"),
     )),
     "record": Command("record experiments on real Linux, as pcaps with provenance", _record, (
         _EXPERIMENTS,

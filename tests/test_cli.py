@@ -480,3 +480,16 @@ def test_the_installed_command_is_this_one():
     done = subprocess.run([command, "run", "nothing"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("tcplab: no experiment 'nothing'")
+
+
+def test_claims_are_shown_with_what_kernels_say(tcplab):
+    code, printed, _ = tcplab("claims")
+    assert code == 0
+    lines = printed.splitlines()
+    assert lines[0].startswith("claim ") and "From the source, not run:" in lines
+    assert any("syn_linear_timeouts" in line for line in lines)
+
+
+def test_claims_of_a_kernel_that_is_not_to_be_had(tcplab):
+    code, _, error = tcplab("claims", "--run", "2.4")
+    assert code == 2 and error.startswith("tcplab: ") and "2.4" in error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tcplab.bench.script import ScriptError, Story, StudyScript
 from tcplab.core.connections import acks
 from tcplab.core.knobs import ParameterError
-from tcplab.core.releases import known_release
+from tcplab.core.releases import Release, known_release
 from tcplab.core.segment import Endpoint, seq_diff
 from tcplab.core.trace import Deadline, Packet, SocketSample, Ticks, Trace
 from tcplab.follow import classify
@@ -32,6 +32,7 @@ def run(
     tell: Callable[[str], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
     ticks: Ticks | None = None,
+    rules: Release | None = None,
 ) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
@@ -40,15 +41,16 @@ def run(
     `sandbox`: use this one on Linux. `tell` and `cancelled`: of a kernel in virtual time, as in `run_all`.
     `timer_delay`: the share by which the model's timers fire late (not in a study), on all hosts or on
     `delayed_host` alone. `ticks`: they fire with a timer wheel that ticks like this, see `run_on_model`.
-    Raises `ParameterError` for a bench that doesn't exist,
-    `tcplab.bench.sandbox.BenchError` where Linux can't be had.
+    `rules`: the model follows these, not its version's. Raises `ParameterError` for a bench that doesn't
+    exist, `tcplab.bench.sandbox.BenchError` where Linux can't be had.
     """
     if bench == "model" and isinstance(experiment, StudyScript):
         return experiment.simulated()
     if bench == "model":
         from tcplab.bench.model import run_on_model
 
-        trace = run_on_model(experiment, timer_delay=timer_delay, delayed_host=delayed_host, ticks=ticks)
+        late: dict[str, Any] = {"timer_delay": timer_delay, "delayed_host": delayed_host}
+        trace = run_on_model(experiment, **late, ticks=ticks, rules=rules)
     elif bench == "linux":
         from tcplab.bench.sandbox import run_on_linux
 

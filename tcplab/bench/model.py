@@ -16,7 +16,7 @@ import simpy
 from tcplab.bench import script
 from tcplab.bench.path import Crossing, RoutedWire
 from tcplab.bench.script import DEFAULTS, Bench, Bind, Connection, Host, Listener, Result, SocketOptions
-from tcplab.core.releases import release
+from tcplab.core.releases import Release, release
 from tcplab.core.segment import RST, Endpoint, Segment, reset_for
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.core.trace import CounterSample, SocketSample, Ticks, Trace
@@ -278,11 +278,16 @@ class ModelBench(Bench):
     """Hosts on one wire, in virtual time."""
 
     def __init__(
-        self, story: script.Story, timer_delay: float = 0, delayed_host: str = "", ticks: Ticks | None = None
+        self,
+        story: script.Story,
+        timer_delay: float = 0,
+        delayed_host: str = "",
+        ticks: Ticks | None = None,
+        rules: Release | None = None,
     ) -> None:
         self.timer_delay, self.delayed_host = timer_delay, delayed_host
         self.env = VirtualTime()
-        self.release = release(story.linux)
+        self.release = rules or release(story.linux)
         self.wheel: TimerWheel | None = None
         if ticks is not None:
             self.wheel = TimerWheel(ticks, is_exact=self.release.older_than("4.8"))
@@ -355,6 +360,7 @@ def _options(options: SocketOptions) -> TcpOptions:
         receive_buffer=options.receive_buffer,
         window_clamp=options.window_clamp,
         reuse_address=options.reuse_address,
+        local_ports=options.local_ports,
     )
 
 
@@ -369,19 +375,20 @@ def run_on_model(
     delayed_host: str = "",
     ticks: Ticks | None = None,
     limit_s: float = 0,
+    rules: Release | None = None,
 ) -> Trace:
     """Run a story's script to its end in virtual time; kinds and outcome are still to be read.
 
     `timer_delay`: the share by which every timer fires late, as real ones do; on one host alone if
     `delayed_host` names it. `ticks`: timers fire with the buckets of a kernel's timer wheel that ticks like
     this on the run's clock; without them, exactly when they are due. Raises `TooLong` when it has not ended
-    after `limit_s` virtual seconds (0: no limit).
+    after `limit_s` virtual seconds (0: no limit). `rules`: follow these, not those of the story's version.
     """
     # A run only adds to its trace: looking for garbage would cost a fifth of the time and find none.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        bench = ModelBench(story, timer_delay, delayed_host, ticks)
+        bench = ModelBench(story, timer_delay, delayed_host, ticks, rules)
         running = bench.env.process(story.run(bench))  # type: ignore[arg-type]
         until = running | bench.env.timeout(_nanoseconds(limit_s)) if limit_s else running
         try:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
-from tcplab.core.segment import ACK, PSH, RST, Endpoint, Segment, seq_add
+from tcplab.core.segment import ACK, FIN, PSH, RST, Endpoint, Segment, seq_add
 from tcplab.core.text import SECOND
 from tcplab.core.trace import Activity, Call, Deadline, Note, Trace
 from tcplab.route.cable import Cable, Rule
@@ -107,6 +107,9 @@ class SocketOptions:
     window_clamp: int = 0
     #: SO_REUSEADDR.
     reuse_address: bool = False
+    #: IP_LOCAL_PORT_RANGE: the first and the last port that connect() may take; None = the machine's range.
+    #: Ignored by Linux before 6.3.
+    local_ports: tuple[int, int] | None = None
 
     @property
     def keepalive_gives_up_s(self) -> float:
@@ -508,6 +511,34 @@ class Bench(ABC):
         last = self._last_sent_by(victim)
         numbers = last.ack, last.end_seq
         self._forge(Segment(victim.remote, victim.local, *numbers, PSH | ACK, OLD_WINDOW, length))
+
+    def forge_ack(self, victim: Connection, ahead: int) -> None:
+        """Put an ACK on the wire that claims to come from the victim's peer.
+
+        It acknowledges `ahead` bytes more than the victim has sent.
+        """
+        last = self._last_sent_by(victim)
+        number = seq_add(last.end_seq, ahead)
+        self._forge(Segment(victim.remote, victim.local, last.ack, number, ACK, OLD_WINDOW))
+
+    def forge_old_ack(self, victim: Connection, older_ms: int) -> None:
+        """Put an old ACK on the wire: its number one byte, its timestamp `older_ms` before the newest."""
+        last = self._last_sent_by(victim)
+        theirs, newest = last.timestamps or (0, 0)
+        stamps = (newest - older_ms) & 0xFFFFFFFF, theirs
+        numbers = seq_add(last.ack, -1), last.end_seq
+        old = Segment(victim.remote, victim.local, *numbers, ACK, OLD_WINDOW, timestamps=stamps)
+        self._forge(old)
+
+    def forge_fin(self, victim: Connection) -> None:
+        """Put a FIN without data on the wire, with just the numbers that the victim expects next."""
+        last = self._last_sent_by(victim)
+        self._forge(Segment(victim.remote, victim.local, last.ack, last.end_seq, FIN | ACK, OLD_WINDOW))
+
+    def forge(self, source: Host, port: int, victim: Host, to: int, flags: int, seq: int) -> None:
+        """Put a segment without ACK on the wire that belongs to no connection: a SYN, or a RST after it."""
+        ends = Endpoint(source.address, port), Endpoint(victim.address, to)
+        self._forge(Segment(*ends, seq, 0, flags, 65535))
 
     def _last_sent_by(self, victim: Connection) -> Segment:
         self.drain()

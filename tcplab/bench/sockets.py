@@ -27,6 +27,8 @@ _TCP_CLOSE = 7
 _ABORT = struct.pack("=ii", 1, 0)
 #: include/uapi/linux/in.h; Python has it since 3.12.
 _IP_BIND_ADDRESS_NO_PORT = 24
+#: linux/in.h: the last port in the upper half of 32 bits, the first in the lower; Python has no name for it.
+_IP_LOCAL_PORT_RANGE = 51
 _ZEROS = memoryview(bytes(1 << 20))
 
 
@@ -36,6 +38,12 @@ def set_options(made: socket.socket, options: SocketOptions, warn: Callable[[str
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.reuse_address:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if options.local_ports:
+        first, last = options.local_ports
+        # Linux before 6.3 has no such option: a program continues without.
+        _error_of(
+            made.setsockopt, socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, struct.pack("=I", last << 16 | first)
+        )
     if options.keepalive_idle_s:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, name, value in (

@@ -113,6 +113,11 @@ def frame_of(segment: Segment, options: bytes = b"") -> bytes:
     return bytes(12) + _IPV4 + ip + tcp
 
 
+def _stamps(segment: Segment) -> bytes:
+    """The timestamp option as every Linux writes it, behind two NOPs; nothing where there is none."""
+    return struct.pack("!BBBBII", 1, 1, 8, 10, *segment.timestamps) if segment.timestamps else b""
+
+
 #: Linux's numbers where Python has no name for them (asm-generic/socket.h, linux/if_packet.h).
 _SO_TIMESTAMPNS = 35
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_QDISC_BYPASS = 263, 6, 20
@@ -332,7 +337,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
         packet, receiver, frame = crossing.packet, crossing.receiver, crossing.frame
         if packet:
             packet.arrives = now
-            frame = frame or frame_of(packet.segment)  # no host has sent it
+            frame = frame or frame_of(packet.segment, _stamps(packet.segment))  # no host has sent it
             rule = receiver.cable.rule_for(packet.segment)
             if rule is not None:
                 packet.fate = f"dropped_by:{rule}"

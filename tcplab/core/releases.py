@@ -28,7 +28,7 @@ Number = tuple[int, int]
 NEWEST_PATCH: Mapping[Number, int] = {
     (3, 10): 108, (3, 16): 85, (4, 4): 302, (4, 9): 337, (4, 14): 336, (4, 18): 20, (4, 19): 325,
     (5, 4): 302, (5, 10): 262, (5, 14): 21, (5, 15): 177, (5, 18): 19, (6, 1): 192, (6, 6): 153,
-    (6, 12): 118, (6, 17): 13, (6, 18): 44, (7, 0): 10, (7, 1): 6, (7, 3): 4,
+    (6, 12): 118, (6, 17): 13, (6, 18): 44, (6, 19): 6, (7, 0): 10, (7, 1): 6, (7, 3): 4,
 }  # fmt: skip
 
 
@@ -133,8 +133,14 @@ class Release:
     #: A segment that ends beyond the window is taken only while nothing waits to be read
     #: (tcp_input.c:tcp_sequence).
     overhang_refused: bool = _rule(False, _since("6.17", True, "9ca48d616ed7"))
-    #: A FIN without data is taken although the window is closed (tcp_input.c:tcp_data_queue).
-    fin_needs_no_window: bool = _rule(False, _since("6.10", True))
+    #: A FIN without data is taken although the window is closed (tcp_input.c:tcp_data_queue, tcp_sequence);
+    #: from 6.17 to 6.18.15 it was not: the FIN itself counted as beyond the window.
+    fin_needs_no_window: bool = _rule(
+        False,
+        _since("6.10", True, "2bd99aef1b19"),
+        _since("6.17", False, "9ca48d616ed7"),
+        _since("7.0", True, "1e3bb184e941", v6_18=16, v6_19=6),
+    )
     #: Once a hole is filled, an ACK goes at once (RFC 5681 section 4.2; tcp_input.c:tcp_data_queue).
     filled_hole_acknowledged: bool = _rule(False, _since("4.19", True))
     #: The share of a receive buffer that becomes window is measured from what arrives; before, it is half

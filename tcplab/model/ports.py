@@ -207,23 +207,33 @@ class Ports:
     # -- taking and leaving --------------------------------------------------------------------
 
     def connect(
-        self, now: int, address: str, remote: Endpoint, *, reuse_address: bool = False
+        self,
+        now: int,
+        address: str,
+        remote: Endpoint,
+        *,
+        reuse_address: bool = False,
+        own_range: tuple[int, int] | None = None,
     ) -> tuple[Claim, Claim | None]:
         """A port for connect() on a socket that has none, and the TIME_WAIT that had to go for it.
 
+        `own_range`: the socket's IP_LOCAL_PORT_RANGE, both ends inclusive.
+
         Raises `PortError` EADDRNOTAVAIL (net/ipv4/inet_hashtables.c:__inet_hash_connect).
         """
-        if self._reuses(address, remote):
-            port, replaced = self._first_reusable(now, address, remote)
+        own = self._inside(own_range)
+        if own or self._reuses(address, remote):
+            port, replaced = self._first_reusable(now, address, remote, own)
         else:
             port, replaced = self._first_free(address, remote), None
         if not port:
-            raise PortError("EADDRNOTAVAIL", f"no port of {self._range_text()} is free towards {remote}.")
+            raise PortError("EADDRNOTAVAIL", f"no port of {self._range_text(own)} is free towards {remote}.")
         if replaced is not None:
             self.release(replaced)
         claim = Claim(port, address, remote, SYN_SENT, reuse_address, made_by_connect=True)
         self._hold(claim)
-        self._move_on(port, address, remote)
+        if not own:
+            self._move_on(port, address, remote)
         return claim, replaced
 
     def connect_bound(self, claim: Claim, address: str, remote: Endpoint) -> Claim | None:
@@ -421,9 +431,22 @@ class Ports:
             return bool(reuse)
         return address.startswith("127.") or (remote is not None and remote.address.startswith("127."))
 
-    def _first_reusable(self, now: int, address: str, remote: Endpoint) -> tuple[int, Claim | None]:
+    def _inside(self, own_range: tuple[int, int] | None) -> tuple[int, int] | None:
+        """What of a socket's own range counts: an end outside of the machine's does not.
+
+        net/ipv4/inet_connection_sock.c:inet_sk_get_local_port_range, where a 0 says nothing.
+        """
+        if own_range is None or not self._rules.has_local_port_range:
+            return None
+        first, last = self._sysctls.ip_local_port_range
+        low, high = own_range
+        return low if first <= low <= last else first, high if first <= high <= last else last
+
+    def _first_reusable(
+        self, now: int, address: str, remote: Endpoint, own: tuple[int, int] | None = None
+    ) -> tuple[int, Claim | None]:
         """connect()'s port, perhaps one in TIME_WAIT that has to go for it; 0 when there is none."""
-        for port in self._walk_for_connect(address, remote):
+        for port in self._walk_for_connect(address, remote, own):
             bucket, held = self._buckets.get(port), self._tuples.get((address, port, remote))
             if (bucket and bucket.bound) or (held and self._not_reusable(now, held)):
                 continue
@@ -489,7 +512,12 @@ class Ports:
 
     # -- the order of trying ---------------------------------------------------------------------
 
-    def _walk_for_connect(self, address: str, remote: Endpoint) -> Iterator[int]:
+    def _walk_for_connect(
+        self, address: str, remote: Endpoint, own: tuple[int, int] | None = None
+    ) -> Iterator[int]:
+        if own:
+            # Parity is for those who share a range.
+            return one_by_one(own[0], own[1] - own[0] + 1, self._below)
         first, last = self._sysctls.ip_local_port_range
         if not self._rules.ports_by_parity:
             return one_by_one(first, last - first + 1, self._first_offset)
@@ -518,8 +546,8 @@ class Ports:
             further = (port - first) // 2 + 1 + self._below(_RANDOM_STEPS)
             self._hints[address, remote] = further % half
 
-    def _range_text(self) -> str:
-        first, last = self._sysctls.ip_local_port_range
+    def _range_text(self, own: tuple[int, int] | None = None) -> str:
+        first, last = own or self._sysctls.ip_local_port_range
         return f"{first} to {last}"
 
 

@@ -235,6 +235,8 @@ class TcpOptions:
     window_clamp: int = 0
     #: SO_REUSEADDR.
     reuse_address: bool = False
+    #: IP_LOCAL_PORT_RANGE, for connect(): first and last port.
+    local_ports: tuple[int, int] | None = None
 
 
 DEFAULT_OPTIONS = TcpOptions()

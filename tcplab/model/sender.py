@@ -299,7 +299,8 @@ class SendTimer:
         return min(wait, max(limit - (now - since), 1))
 
     def _wait_for_answer(self, now: int) -> None:
-        exact = self.machine.release.user_timeout_exact_for_probes
+        release = self.machine.release
+        exact = release.user_timeout_exact_for_probes and release.user_timeout_of_probes == "elapsed"
         self.arm(now, WINDOW_PROBE, self._clamp(now, self._probe_wait(), self.probing_since, exact))
 
     # -- a closed window -----------------------------------------------------------------

@@ -149,8 +149,8 @@ class Stack:
         try:
             if bound is None:
                 address = address or self.address
-                reuse = options.reuse_address
-                claim, replaced = self.ports.connect(now, address, remote, reuse_address=reuse)
+                reuse, own = options.reuse_address, options.local_ports
+                claim, replaced = self.ports.connect(now, address, remote, reuse_address=reuse, own_range=own)
             else:
                 address = self.address if bound.address == ANY else bound.address
                 claim, replaced = bound, self.ports.connect_bound(bound, address, remote)
