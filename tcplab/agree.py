@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from tcplab.bench import StudyScript, run
+from tcplab.bench import StudyScript, run, run_all
 from tcplab.bench.agreement import LATE_SHARE, Agreement, compare, judge, scope_of
+from tcplab.bench.kernels.debian import find_kernel
 from tcplab.bench.model import TooLong, run_on_model
 from tcplab.bench.sandbox import PAUSE_S, TRIES, BenchError, Cancelled, Sandbox, TooBusy, why_not
 from tcplab.core.knobs import Knob, ParameterError
@@ -34,6 +36,9 @@ EDGES_EVERY = 3
 LONGEST_S, MOST_SEGMENTS = 12, 1000
 #: These are no knobs of the story: the kernel gives its version, and the watch ends what has no end.
 _NO_EDGES = ("linux", "seed", "watch_s")
+
+#: Kernels in virtual time at once: each takes a processor.
+KERNELS_AT_ONCE = 2
 
 #: Called with the place of an experiment among those asked for, and what came of it.
 Progress = Callable[[int, Agreement], None]
@@ -159,6 +164,109 @@ def agree(
             results[place] = done
             progress(place, done)
     return [results[place] for place in range(len(asked))]
+
+
+def agree_on_kernel(
+    kernel: str,
+    experiments: Sequence[Story],
+    progress: Progress = lambda place, done: None,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    own_rules: bool = True,
+) -> list[Agreement]:
+    """The same on another Linux (`6.1`) in virtual time, in one boot of it: no machine is too busy there.
+
+    `tell` is called with a sentence about what goes on. Raises `BenchError` where that kernel can't be had,
+    `Cancelled` soon after `cancelled()` is true.
+    """
+    results: dict[int, Agreement] = {}
+    for place, made in run_all(kernel, experiments, tell, cancelled):
+        experiment = experiments[place]
+        results[place] = (
+            Agreement(str(experiment.name), experiment.values(), (), skipped=made)
+            if isinstance(made, str)
+            else judge(experiment, made, own_rules=own_rules)[0]
+        )
+        progress(place, results[place])
+    return [results[place] for place in sorted(results)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An experiment to compare: on which kernel (empty: this machine's), and the seed that drew it."""
+
+    kernel: str
+    seed: int | None
+    story: Story
+    #: Whether the model follows the rules of the Linux that ran, and not those that the experiment names.
+    own_rules: bool = True
+
+    def words(self, done: Agreement) -> str:
+        """`keepalive (seed 4) on 6.1 agrees`."""
+        seed = "" if self.seed is None else f" (seed {self.seed})"
+        on = f" on {self.kernel}" if self.kernel else ""
+        result = "SKIPPED" if done.skipped else "agrees" if done.agrees else "DIFFERS"
+        return f"{done.experiment}{seed}{on} {result}"
+
+    def to_json(self, done: Agreement) -> dict[str, Any]:
+        """One run in `tcplab agree --json`."""
+        seed = {} if self.seed is None else {"seed": self.seed}
+        return {**done.to_json(), **seed, **({"linux": done.linux or self.kernel} if self.kernel else {})}
+
+
+def to_compare(
+    settings: Mapping[type[Story], Mapping[str, Any]], kernels: Sequence[str], count: int, seed: int
+) -> list[Asked]:
+    """Each kind with its settings, as its quick preset or in `count` samples; on other kernels as both.
+
+    Samples are drawn at each kernel's own rules, unless the settings name a `linux`.
+    """
+    asked = []
+    for kernel in kernels or [""]:
+        version = find_kernel(kernel).version if kernel else running()
+        for kind, values in settings.items():
+            own_rules, there = "linux" not in values, {"linux": version, **values}
+            if kernel or not count:
+                asked.append(Asked(kernel, None, quick(kind, there), own_rules))
+            drawn = islice(samples(kind, there, seed), count)
+            asked += [Asked(kernel, *each, own_rules) for each in drawn]
+    return asked
+
+
+def compare_all(
+    asked: Sequence[Asked],
+    progress: Progress = lambda place, done: None,
+    *,
+    jobs: int = SIDE_BY_SIDE,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Run all and call `progress` with each: on this machine side by side, on other kernels two at a time."""
+    ended, own_rules = threading.Event(), all(each.own_rules for each in asked)
+
+    def on(kernel: str) -> None:
+        places = [place for place, each in enumerate(asked) if each.kernel == kernel]
+        stories = [asked[place].story for place in places]
+
+        def done(n: int, agreement: Agreement) -> None:
+            progress(places[n], agreement)
+
+        if kernel:
+            agree_on_kernel(kernel, stories, done, tell=tell, cancelled=ended.is_set, own_rules=own_rules)
+        else:
+            agree(stories, done, jobs=jobs, own_rules=own_rules)
+
+    kernels = list(dict.fromkeys(each.kernel for each in asked))
+    if kernels == [""]:
+        on("")
+        return
+    with ThreadPoolExecutor(min(jobs, KERNELS_AT_ONCE)) as pool:
+        try:
+            for future in [pool.submit(on, kernel) for kernel in kernels]:
+                future.result()
+        finally:
+            ended.set()
+            pool.shutdown(cancel_futures=True)
 
 
 class _Runners:

@@ -15,7 +15,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
@@ -25,6 +24,7 @@ from tcplab.core.table import text_table
 from tcplab.core.text import nearest
 
 if TYPE_CHECKING:
+    from tcplab.agree import Asked
     from tcplab.bench.agreement import Agreement
     from tcplab.bench.kernels.debian import Kernel
     from tcplab.core.knobs import Knob
@@ -385,40 +385,40 @@ def _settings(texts: Iterable[str], kind: type[Story]) -> dict[str, str]:
 
 
 def _agree(arguments: Namespace) -> int:
-    from tcplab.agree import agree, quick, running, samples
+    from tcplab.agree import compare_all, to_compare
     from tcplab.registry import ON_LINUX, find
 
     for option, value in (("--samples", arguments.samples), ("--jobs", arguments.jobs)):
         if value is not None and not 1 <= value <= 10_000:
             raise UsageError(f"{option} {value} is out of range: 1 to 10000.")
-    own_rules = not any(text.startswith("linux=") for text in arguments.set)
-    asked: list[tuple[int | None, Story]] = []
-    for kind in [find(name) for name in arguments.names] or list(ON_LINUX.values()):
-        values = {**({"linux": running()} if own_rules else {}), **_settings(arguments.set, kind)}
-        drawn = samples(kind, values, arguments.seed)
-        asked += islice(drawn, arguments.samples) if arguments.samples else [(None, quick(kind, values))]
+    kernels = list(dict.fromkeys(filter(None, (arguments.linux or "").split(","))))
+    kinds = [find(name) for name in arguments.names] or list(ON_LINUX.values())
+    settings = {kind: _settings(arguments.set, kind) for kind in kinds}
+    asked = to_compare(settings, kernels, arguments.samples or 0, arguments.seed)
     finished: dict[int, Agreement] = {}
 
     def progress(place: int, done: Agreement) -> None:
         finished[place] = done
-        seed = asked[place][0]
-        name = done.experiment + ("" if seed is None else f" (seed {seed})")
-        line = f"{name} {'SKIPPED' if done.skipped else 'agrees' if done.agrees else 'DIFFERS'}"
-        print(f"{len(finished)} of {len(asked)}: {line}", file=sys.stderr, flush=True)
+        _status("")
+        print(f"{len(finished)} of {len(asked)}: {asked[place].words(done)}", file=sys.stderr, flush=True)
 
     interrupted = False
     try:
-        agree([story for _, story in asked], progress, jobs=arguments.jobs, own_rules=own_rules)
+        compare_all(asked, progress, jobs=arguments.jobs, tell=_status)
     except KeyboardInterrupt:
         interrupted = True
-    results = [(asked[place][0], done) for place, done in sorted(finished.items())]
+    results = [(asked[place], done) for place, done in sorted(finished.items())]
     agreed = sum(done.agrees for _, done in results)
     if arguments.json:
-        runs = [{**done.to_json(), **({} if seed is None else {"seed": seed})} for seed, done in results]
+        runs = [each.to_json(done) for each, done in results]
         _print_json({"runs": runs, "agreed": agreed, "of": len(asked)})
     else:
         for line in _agreement_lines(results, arguments.set):
             _print(line)
+        for kernel in kernels if len(kernels) > 1 else ():
+            there = [done for each, done in results if each.kernel == kernel]
+            of = sum(each.kernel == kernel for each in asked)
+            _print(f"Linux {kernel}: {sum(done.agrees for done in there)} of {of} agree.")
         skipped = sum(bool(done.skipped) for _, done in results)
         missing = f", {skipped} skipped" if skipped else ""
         missing += f", {len(asked) - len(results)} not run" if len(results) < len(asked) else ""
@@ -426,19 +426,19 @@ def _agree(arguments: Namespace) -> int:
     return INTERRUPTED if interrupted else 0 if agreed == len(asked) else BROKEN
 
 
-def _agreement_lines(
-    results: Iterable[tuple[int | None, Agreement]], set_by_hand: Sequence[str]
-) -> Iterator[str]:
+def _agreement_lines(results: Iterable[tuple[Asked, Agreement]], set_by_hand: Sequence[str]) -> Iterator[str]:
     """Every run that does not agree: its parameters, what differs, and how to draw that sample alone."""
-    for seed, done in results:
+    for asked, done in results:
         if done.agrees:
             continue
         settings = "".join(f" --set {name}={_value_text(value)}" for name, value in done.parameters.items())
-        yield "\n  ".join([done.experiment + settings, *map(str, done.differences)])
+        on = f"Linux {done.linux or asked.kernel}: " if asked.kernel else ""
+        yield "\n  ".join([on + done.experiment + settings, *map(str, done.differences)])
         if done.skipped:
             yield f"  skipped: {done.skipped}"
-        if seed is not None:
-            again = [f"tcplab agree {done.experiment} --samples 1 --seed {seed}", *set_by_hand]
+        if asked.seed is not None:
+            on = f" --linux {asked.kernel}" if asked.kernel else ""
+            again = [f"tcplab agree {done.experiment} --samples 1 --seed {asked.seed}{on}", *set_by_hand]
             yield f"  again: {' --set '.join(again)}"
 
 
@@ -683,6 +683,8 @@ COMMANDS = {
                   help="draw N sets of parameters for each, every third at an end of a range"),
         _argument("--seed", metavar="S", type=int, default=1,
                   help="chooses the samples (default: 1); the Nth is that of --seed S+N-1 alone"),
+        _argument("--linux", metavar="VERSION,…",
+                  help="on these kernels in virtual time, not this machine's (see: tcplab kernels)"),
         _argument("--jobs", metavar="N", type=int, default=6, help="runs at once (default: 6)"),
     )),
     "claims": Command("what differs between versions of Linux, and what kernels say to it", _claims, (

@@ -15,16 +15,19 @@ import pytest
 
 import tcplab.agree
 from bench.sandboxes import need_sandbox, ordinary_python
-from tcplab.agree import EDGES_EVERY, LONGEST_S, agree, draw, ends, is_tie, quick, samples
+from tcplab.agree import EDGES_EVERY, LONGEST_S, agree, agree_on_kernel, draw, ends, is_tie, quick, samples
 from tcplab.bench import run
 from tcplab.bench.agreement import LATE_S, compare, in_time, judge, matches
 from tcplab.bench.sandbox import TRIES, TooBusy
 from tcplab.cli import main
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import FIN, RST, SYN
+from tcplab.core.trace import Ticks
 from tcplab.experiments import EXPERIMENTS, DeadPeer, FinOrRst, HandshakeAndClose, Keepalive
 from tcplab.registry import ON_LINUX
 
+#: A kernel's timer tick, somewhere.
+TICKS = Ticks(250, -1_234_567, 4_294_892_979)
 QUICK = {name: quick(kind, {}) for name, kind in EXPERIMENTS.items()}
 
 
@@ -248,6 +251,78 @@ def test_the_command_prints_what_finished(monkeypatch, capsys):
     told = json.loads(capsys.readouterr().out)
     assert [each.get("skipped") for each in told["runs"]] == ["the machine had no time for the wire.", None]
     assert (told["agreed"], told["of"], told["runs"][0]["seed"]) == (1, 2, 4)
+
+
+def kernel_by_the_model(monkeypatch, *, late_ms=0.0, ticks=TICKS, version="6.1.192", without=()):
+    """`run_all` gives what a kernel's wheel makes of the model, with a program that is late."""
+
+    def fake(kernel, experiments, tell, cancelled):
+        tell(f"Linux {kernel}: boots")
+        for place, experiment in enumerate(experiments):
+            if experiment.name in without:
+                yield place, f"{experiment.name} was ended after 9 s of the kernel's time."
+                continue
+            trace = run(experiment.with_values(linux=version), ticks=ticks)
+            trace = replace(trace, bench=f"linux:{kernel}", linux=version, ticks=ticks)
+            yield place, later(trace, late_ms)
+
+    monkeypatch.setattr(tcplab.agree, "run_all", fake)
+
+
+def later(trace, ms):
+    """A copy in which all that comes after the handshake is late by so much."""
+    since, late = trace.packets[min(2, len(trace.packets) - 1)].t, round(ms * 1e6)
+    packets = [replace(p, t=p.t + late, arrives=p.arrives and p.arrives + late) for p in trace.packets[3:]]
+    calls = [
+        c._replace(t=c.t + late * (c.t > since), began=c.began + late * (c.began > since))
+        for c in trace.calls
+    ]
+    return replace(trace, packets=[*trace.packets[:3], *packets], calls=calls, end=trace.end + late)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_kernel_in_virtual_time_agrees_with_the_model_on_its_wheel(name, monkeypatch):
+    kernel_by_the_model(monkeypatch)
+    assert agree_on_kernel("6.1", [QUICK[name]])[0].differences == ()
+
+
+def test_in_virtual_time_a_program_may_be_late_but_no_timer(monkeypatch):
+    kernel_by_the_model(monkeypatch, late_ms=20)
+    hours = Keepalive()
+    assert agree_on_kernel("6.1", [hours])[0].differences == ()
+    kernel_by_the_model(monkeypatch, late_ms=60)
+    assert agree_on_kernel("6.1", [hours])[0].differences
+    exact = replace(run(hours), bench="linux:6.1", linux="6.1.192", ticks=TICKS)
+    found = judge(hours, exact)[0].differences
+    assert any("keepalive" in str(each) for each in found), (
+        "the wheel makes 7200 s more, and this one knows no wheel"
+    )
+
+
+def test_without_the_kernels_tick_only_an_eighth_is_known():
+    hours = Keepalive()
+    exact = replace(run(hours), bench="linux:6.1", linux="6.1.192")
+    assert judge(hours, exact)[0].agrees
+    assert judge(hours, replace(run(hours, ticks=TICKS), bench="linux:6.1", linux="6.1.192", ticks=None))[
+        0
+    ].agrees
+    assert not judge(hours, late(exact, 0.14))[0].agrees
+
+
+def test_kernels_are_compared_with_the_quick_presets_and_samples(monkeypatch, capsys):
+    kernel_by_the_model(monkeypatch, without={"fin_or_rst"})
+    words = ["agree", "keepalive", "fin_or_rst", "--linux", "6.1,6.1", "--samples", "1", "--seed", "4"]
+    assert main(words) == 1
+    said, progress = capsys.readouterr()
+    assert said.endswith("2 of 4 agree, 2 skipped.\n")
+    assert "again: tcplab agree fin_or_rst --samples 1 --seed 4 --linux 6.1" in said
+    assert "keepalive (seed 4) on 6.1 agrees" in progress
+    assert main([*words, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["linux"], each.get("seed")) for each in told["runs"][:2]] == [
+        ("6.1.192", None),
+        ("6.1.192", 4),
+    ]
 
 
 @pytest.mark.parametrize("option", ["--jobs", "--samples"])
