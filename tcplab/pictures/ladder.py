@@ -27,9 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape, unescape
 from re import sub
-from typing import Any
-
-import plotly.graph_objects as go
+from typing import TYPE_CHECKING, Any
 
 from tcplab.core.segment import RST
 from tcplab.core.text import duration, short_duration
@@ -51,6 +49,9 @@ from tcplab.pictures.text import (
 )  # fmt: skip
 from tcplab.pictures.theme import Line, MarkStyle, Picture, Text, rectangle
 from tcplab.pictures.timeaxis import LABEL, ROW, STUMP, TICK, Arrow, arrows, fold, time_axis
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 __all__ = ["ARROWS", "MAX_HEIGHT", "Picture", "draw", "ladder", "time_axis"]
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import plotly.graph_objects as go
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcplab.pictures.timeaxis import TimeAxis
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 #: Sizes in px. Nothing is smaller than 14 px: that is readable from the last row before a projector.
 FONT_SIZE = 14
@@ -225,7 +226,10 @@ class Picture:
         """The same as a plotly figure.
 
         Not validated, which would take four times as long; a test has plotly validate every picture.
+        plotly's Python is imported here alone: a page needs only its JavaScript.
         """
+        import plotly.graph_objects as go
+
         return go.Figure(data=self.data, layout=self.layout, _validate=False)
 
 

@@ -10,7 +10,7 @@ around them. The browser asks no other machine for anything.
 from __future__ import annotations
 
 import argparse
-import base64
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -47,6 +48,10 @@ WANTED = ("tcplab", "anywidget", "ipywidgets", "plotly", "ipython", "comm", "pac
 #: Left out: NumPy and pandas are compiled, scapy needs a machine's network, shtab a shell, and JupyterLab's
 #: part of the widgets is in the site anyway.
 ABSENT = {"numpy", "pandas", "scapy", "shtab", "jupyterlab-widgets", "widgetsnbextension"}
+#: Listed, and fetched only when a cell imports it: a quarter of what a first page would unpack.
+LATER = {"plotly-python", "narwhals"}
+#: plotly's JavaScript, all that our pictures ask of it.
+PLOTLY_JS = "plotly/package_data/plotly.min.js"
 #: Left out for jedi's 5 MB in 5,600 files. IPython completes without it, and the kernel only asks whether the
 #: name is installed: its wheel holds no module.
 EMPTY = {"jedi", "parso"}
@@ -76,6 +81,7 @@ DISABLED = (
     "@jupyterlite/application-extension:service-worker-manager",
 )
 FIRST = "lab/index.html?path=notebooks/00_start_here.ipynb"
+ICON = "icon-120x120.png"
 #: The pages below look for the element jupyter-config-data here.
 LANDING = """<!doctype html>
 <html lang="en">
@@ -102,19 +108,34 @@ def build(root: Path, output: Path, store: Path, package: Path | None = None) ->
         shutil.copytree(python, static)
         made = list(_packages(root, static, installer))
         write_list(static / "pyodide-lock.json", made)
+        made = precompiled(static, made)
+        write_list(static / "pyodide-lock.json", made)
         _contents(root, work / "contents")
-        settings = _settings([wheel.name for wheel in made])
+        settings = _settings([wheel.name for wheel in made if wheel.name not in LATER])
         (work / "jupyter-lite.json").write_text(json.dumps(settings), "utf-8")
         _jupyterlite(work)
         shutil.rmtree(output, ignore_errors=True)
         shutil.move(work / "site", output)
     (output / "index.html").write_text(LANDING.format(first=FIRST), "utf-8")
+    for page in output.rglob("index.html"):
+        _name_icon(page, output)
     return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+
+
+def _name_icon(page: Path, site: Path) -> None:
+    """Say in a page where its icon is: a browser would ask the server's root, which need not be ours."""
+    icon = "../" * len(page.relative_to(site).parent.parts) + ICON
+    text = page.read_text("utf-8")
+    link = f'<meta charset="utf-8">\n<link rel="icon" href="{icon}">'
+    page.write_text(text.replace('<meta charset="utf-8">', link, 1), "utf-8")
 
 
 def _packages(root: Path, folder: Path, micropip: Path) -> Iterator[Wheel]:
     for name, package in needed().items():
-        yield wheel_of(folder, package, _tcplab(root) if name == "tcplab" else ())
+        if name == "plotly":
+            yield from plotly_in_two(folder)
+        else:
+            yield wheel_of(folder, package, _tcplab(root) if name == "tcplab" else ())
     for name in KERNEL_WHEELS:
         wheels = list(KERNEL.glob(f"{name}-*.whl"))
         if not wheels:
@@ -185,7 +206,7 @@ def pyodide(store: Path, package: Path | None = None) -> Path:
         content = origin.read_bytes()
     except OSError as error:
         raise SiteError(f"{origin.name} can't be read: {error.strerror}.") from None
-    if base64.b64encode(hashlib.sha512(content).digest()).decode() != PYODIDE_SHA512:
+    if b64encode(hashlib.sha512(content).digest()).decode() != PYODIDE_SHA512:
         raise SiteError(
             f"{origin.name} is not npm's package pyodide {PYODIDE}, or is damaged: its hash differs. "
             f"npm pack pyodide@{PYODIDE} makes a good one."
@@ -316,6 +337,17 @@ def wheel_of(folder: Path, package: Distribution, more: Files = ()) -> Wheel:
     return write_wheel(folder, name, package.version, files, needs)
 
 
+def plotly_in_two(folder: Path) -> Iterator[Wheel]:
+    """plotly as two packages: its JavaScript, under its name, and the Python that a cell may import."""
+    package = distribution("plotly")
+    files = dict(_files(package, only_metadata=False))
+    info = next(name for name in files if name.endswith(".dist-info/METADATA"))
+    script = {PLOTLY_JS: files.pop(PLOTLY_JS), info: files[info]}
+    yield dataclasses.replace(write_wheel(folder, "plotly", package.version, script.items()), modules=())
+    files[f"plotly_python-{package.version}.dist-info/METADATA"] = files.pop(info)
+    yield write_wheel(folder, "plotly-python", package.version, files.items(), _needs(package))
+
+
 def tree(root: Path, *, under: str, endings: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """The files below `root` with one of these endings, as files of a wheel in the folder `under`."""
     for path in root.rglob("*"):
@@ -329,6 +361,36 @@ def copied(folder: Path, wheel: Path) -> Wheel:
     (folder / wheel.name).write_bytes(wheel.read_bytes())
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     return Wheel(canonicalize_name(name), version, wheel.name, digest, (), (name,))
+
+
+def precompiled(folder: Path, wheels: list[Wheel]) -> list[Wheel]:
+    """The same packages with the bytecode of what a first page imports, made by the Pyodide in `folder`.
+
+    Without Node.js, which npm brings, they stay as they are: pages start more slowly. Raises `SiteError`.
+    """
+    node = shutil.which("node")
+    if node is None:
+        return wheels
+    first = [wheel.name for wheel in wheels if wheel.name not in LATER]
+    script = Path(__file__).with_name("compile.mjs")
+    output = folder / "bytecode"
+    command = [node, str(script), str(folder), ",".join(first), str(output)]
+    _finish(command, "Pyodide could not compile the packages")
+    lines = map(json.loads, output.read_text("utf-8").splitlines())
+    bytecode = {source: (name, b64decode(pyc)) for source, name, pyc in lines}
+    output.unlink()
+    return [_with_bytecode(folder, wheel, bytecode) for wheel in wheels]
+
+
+def _with_bytecode(folder: Path, wheel: Wheel, bytecode: dict[str, tuple[str, bytes]]) -> Wheel:
+    with ZipFile(folder / wheel.file) as archive:
+        names = archive.namelist()
+    more = [bytecode[name] for name in names if name in bytecode]
+    with ZipFile(folder / wheel.file, "a") as archive:
+        for name, content in more:
+            archive.writestr(ZipInfo(name, ONCE), content, ZIP_DEFLATED)
+    digest = hashlib.sha256((folder / wheel.file).read_bytes()).hexdigest()
+    return dataclasses.replace(wheel, sha256=digest)
 
 
 def write_list(lock: Path, wheels: Iterable[Wheel]) -> None:

@@ -13,13 +13,13 @@ from asyncio import get_running_loop
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
+from importlib.metadata import distribution
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anywidget
 import ipywidgets as widgets
-import plotly.graph_objects as go
 import traitlets
 
 from tcplab.core.knobs import Knob, ParameterError
@@ -30,6 +30,9 @@ from tcplab.lesson.displayed import Displayed, parts
 from tcplab.lesson.form import Accessible, button, live
 from tcplab.pictures.still import folded, still, to_scroll
 from tcplab.pictures.theme import JUPYTER_STYLE, PICTURE_CLASS, Picture
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 HERE = Path(__file__).parent
 #: What a button or a changed value sets off.
@@ -88,14 +91,16 @@ class Shell(Displayed, Quiet, widgets.VBox):
         self.styles = (*self.styles, *chain.from_iterable(shell.styles for shell in inner))
         sheets = dict.fromkeys(("base.css", *self.styles))
         style = "".join((HERE / name).read_text("utf-8") for name in sheets)
-        self._own = (widgets.HTML(f"<style>{style}</style>").add_class("tcplab-style"), Accessible())
-        self.children = [*self._own, *parts]
+        self._style = widgets.HTML(f"<style>{style}</style>").add_class("tcplab-style")
+        self.children = [self._style, Accessible(), *parts]
 
     def bare(self) -> Self:
-        """Leave style and accessibility to the shell around this one."""
-        self.children = [part for part in self.children if part not in self._own]
-        for part in self._own:
-            part.close()
+        """Leave the style to the shell around this one.
+
+        An anywidget stays: a page that still loads one when it is closed reports an error two seconds later.
+        """
+        self.children = [part for part in self.children if part is not self._style]
+        self._style.close()
         return self
 
     def say(self, sentence: str, *, wrong: bool = False, notes: Iterable[str] = (), aside: str = "") -> None:
@@ -537,6 +542,10 @@ class LivingFigure(Displayed, anywidget.AnyWidget):
     def _on_message(self, widget: Any, content: Any, buffers: Any) -> None:
         """A page that has no plotly yet asks for it."""
         if content == "plotly?":
-            from plotly.offline import get_plotlyjs
+            self.send("plotly", [plotly_js()])
 
-            self.send("plotly", [get_plotlyjs().encode()])
+
+def plotly_js() -> bytes:
+    """plotly's JavaScript, from the installed package, whose Python takes most of a second to import."""
+    file = distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
+    return Path(str(file)).read_bytes()

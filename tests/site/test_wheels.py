@@ -31,10 +31,14 @@ def test_a_wheel_holds_the_source_and_no_compiled_part(tmp_path):
     assert wheel.sha256 == hashlib.sha256((tmp_path / wheel.file).read_bytes()).hexdigest()
 
 
-def test_the_plotly_that_our_pictures_ask_for_stays(tmp_path):
-    names = zipfile.ZipFile(tmp_path / wheels.wheel_of(tmp_path, distribution("plotly")).file).namelist()
-    assert "plotly/package_data/plotly.min.js" in names
-    assert "plotly/package_data/widgetbundle.js" not in names
+def test_plotlys_javascript_comes_without_its_python(tmp_path):
+    script, python = wheels.plotly_in_two(tmp_path)
+    names = [set(zipfile.ZipFile(tmp_path / wheel.file).namelist()) for wheel in (script, python)]
+    assert "plotly/package_data/plotly.min.js" in names[0] and script.modules == script.needs == ()
+    assert not any(name.endswith(".py") for name in names[0])
+    assert "plotly/graph_objects/__init__.py" in names[1] and "plotly" in python.modules
+    assert not names[1] & {"plotly/package_data/plotly.min.js", "plotly/package_data/widgetbundle.js"}
+    assert "narwhals" in python.needs and python.name in wheels.LATER
 
 
 def test_an_empty_package_is_known_and_has_no_module(tmp_path):
