@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from conftest import need
 from in_jupyterlab import chromium_page, run_all
-
 from tcplab.site.build import build
 
 ROOT = Path(__file__).parents[1]

@@ -181,6 +181,22 @@ def download(name: str, content: bytes, kind: str) -> str:
     return f'<a download="{escape(name)}" href="data:{kind};base64,{data}">Download {escape(name)}</a>'
 
 
+def to_copy(name: str, content: bytes) -> str:
+    """A file as text in a box, folded away: some front ends let no output of theirs start a download.
+
+    What is not UTF-8 is in base64, with the command that makes the file of it.
+    """
+    try:
+        text, how = content.decode(), f"save it as {name}"
+    except UnicodeDecodeError:
+        text, how = b64encode(content).decode(), f"paste it into: base64 -d > {name}"
+    return (
+        f"<details><summary>No download starts? Copy the text, and {escape(how)}</summary>"
+        f'<textarea class="tcplab-paste" readonly rows="6" spellcheck="false" '
+        f'aria-label="{escape(name)} to copy">{escape(text)}</textarea></details>'
+    )
+
+
 def bullets(lines: Iterable[str], css: str = "") -> str:
     """A list; nothing where there is no line."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)

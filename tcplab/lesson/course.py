@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tcplab.core.text import download
+from tcplab.core.text import download, to_copy
 from tcplab.lesson.progress import CHECK, FILE, HINT, CourseProgress, store
 from tcplab.lesson.tables import Shown, table, to_html
 
@@ -106,7 +106,8 @@ def done(progress: CourseProgress) -> dict[str, Done]:
 def hand_in() -> Shown:
     """A link that saves progress.json, the only way to it where Python runs in a browser."""
     content = store().read().to_json()
-    return Shown(content, f"<p>{download(FILE, content.encode(), 'application/json')}</p>")
+    link = download(FILE, content.encode(), "application/json")
+    return Shown(content, f"<p>{link}</p>{to_copy(FILE, content.encode())}")
 
 
 def _number_of_questions(lesson: str) -> int:

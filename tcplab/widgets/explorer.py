@@ -26,7 +26,7 @@ import ipywidgets as widgets
 from tcplab.advice.settings import settings
 from tcplab.bench import run
 from tcplab.core.knobs import ParameterError, Parameters
-from tcplab.core.text import SECOND, download, in_words, paragraph, scrolled, to_paste
+from tcplab.core.text import SECOND, download, in_words, paragraph, scrolled, to_copy, to_paste
 from tcplab.core.trace import Trace
 from tcplab.lesson.progress import Shelf
 from tcplab.lesson.question import remember
@@ -274,7 +274,8 @@ class CapturePanel(base.Panel):
             self._link.value = paragraph(str(error))
             return
         link = download(self._filename, content, "application/vnd.tcpdump.pcap")
-        self._link.value = f"<p>{link}, then: <code>wireshark {escape(self._filename)}</code></p>"
+        then = f"<p>{link}, then: <code>wireshark {escape(self._filename)}</code></p>"
+        self._link.value = then + to_copy(self._filename, content)
 
 
 class Explorer(base.Shell):

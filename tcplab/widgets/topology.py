@@ -27,7 +27,7 @@ from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import Knob, ParameterError
 from tcplab.core.releases import LISTED
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import bullets, download, number, paragraph, terminal, to_paste
+from tcplab.core.text import bullets, download, number, paragraph, terminal, to_copy, to_paste
 from tcplab.lesson.form import live
 from tcplab.pictures.timers import draw_timers
 from tcplab.widgets.base import (
@@ -91,7 +91,8 @@ def _why(error: Exception) -> str:
 
 def link(environment: Environment) -> str:
     """A link that hands the file to the browser."""
-    return download(FILENAME, (environment.to_json() + "\n").encode(), "application/json")
+    content = (environment.to_json() + "\n").encode()
+    return download(FILENAME, content, "application/json") + to_copy(FILENAME, content)
 
 
 def as_lines(settings: Mapping[str, Any]) -> str:
