@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import lzma
 import os
 import pickle
@@ -12,18 +13,21 @@ import threading
 import time
 import uuid
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.linux_stories import Fin
+from bench.linux_stories import Fin, Wrong
 from bench.sandboxes import ROOT, TESTS, gone
 from conftest import need
 from tcplab.bench import kernels as bench_kernels
 from tcplab.bench import run, run_all
 from tcplab.bench.kernels import debian, image, machine
 from tcplab.bench.sandbox import BenchError, Cancelled
+from tcplab.capture import recordings
+from tcplab.cli import main
 from tcplab.experiments import HandshakeAndClose, Keepalive
 
 FLAVOUR = "6.1.0-57-cloud-amd64"
@@ -420,3 +424,135 @@ def test_a_story_whose_machine_dies_is_named_and_the_others_run(programs, tmp_pa
     assert (made[0], made[2]) == ((0, "first"), (2, "second"))
     assert made[1][0] == 1 and str(made[1][1]).startswith("keepalive ended with Linux 6.1.192 itself")
     assert said[0] == "Linux 6.1.192: 0 of 3 run; boots" and said[-1] == "Linux 6.1.192: 2 of 3 run; boots"
+
+
+# --- the command line ---
+
+
+def test_kernels_are_listed_fetched_and_removed(archive, programs, monkeypatch, capsys):
+    programs(machine.QEMU, "")
+    programs("nft", "")
+    kernel = pinned(archive(f"linux-image-{FLAVOUR}", "6.1.192-3"))
+    monkeypatch.setattr(debian, "kernels", lambda: {"6.1": kernel})
+    monkeypatch.setattr(bench_kernels, "kernels", lambda: {"6.1": kernel})
+
+    def listed(*more):
+        assert main(["kernels", "--json", *more]) == 0
+        (row,) = json.loads(capsys.readouterr().out)["kernels"]
+        return row
+
+    before = listed()
+    assert (before["fetched"], before["megabytes"], before["why_not"]) == (False, None, None)
+    assert main(["kernels"]) == 0 and "tcplab kernels --fetch 6.1" in capsys.readouterr().out
+    after = listed("--fetch", "all")
+    assert (after["version"], after["fetched"], after["pinned"]) == ("6.1.192", True, True)
+    assert main(["kernels"]) == 0 and "fetched, 0 MB" in capsys.readouterr().out
+    assert listed("--remove", "6.1")["fetched"] is False
+    for option in ("--fetch", "--remove"):
+        assert main(["kernels", option, "6.2"]) == 2
+        assert capsys.readouterr().err == (
+            "tcplab: no kernel '6.2' to run on in virtual time: there are 6.1.\n"
+        )
+
+
+def test_recordings_of_another_kernel_say_so(monkeypatch, tmp_path, capsys):
+    def instead(kernel, stories, tell):
+        for index, story in enumerate(stories):
+            trace = run(story)
+            trace.bench, trace.linux = f"linux:{kernel}", "6.1.192"
+            yield index, trace if index else "the machine has no time."
+
+    monkeypatch.setattr(recordings, "run_all", instead)
+    names = ["fin_or_rst", "handshake_and_close"]
+    assert main(["record", *names, "--linux", "6.1", "--into", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert "handshake_and_close.pcap: " in out and out.strip().endswith(" segments on Linux 6.1.192")
+    assert err == "tcplab: fin_or_rst was not recorded: the machine has no time.\n"
+    sidecar = json.loads((tmp_path / "handshake_and_close.json").read_text("utf-8"))
+    assert sidecar["command"] == "tcplab record handshake_and_close --linux 6.1"
+    assert (sidecar["linux"], sidecar["software"]["QEMU"]) == ("6.1.192", "virtual time")
+
+
+# --- Linux itself ---
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """A function that has a kernel ready, fetched where it is not in the cache; skips, or fails in CI."""
+
+    def ready(name):
+        need(machine.QEMU)
+        need("nft")
+        try:
+            return debian.fetched(debian.find_kernel(name)).version
+        except BenchError as error:
+            if os.environ.get("CI"):
+                pytest.fail(f"CI must not skip: {error}", pytrace=False)
+            pytest.skip(str(error))
+
+    return ready
+
+
+def in_parallel(jobs):
+    """What each (kernel, stories) gave, as a list by index: machines side by side, one a processor."""
+
+    def one(job):
+        name, stories = job
+        made = dict(run_all(name, stories))
+        return [made[index] for index in range(len(stories))]
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, jobs))
+
+
+#: What each of the two machines with Linux 6.1 runs, and the one with the newest.
+BOTH = [HandshakeAndClose(), Keepalive(idle_s=20, interval_s=3, probes=3)]
+OLDER = [*BOTH, Keepalive(), Fin(), Wrong(), HandshakeAndClose(latency_ms=20)]
+
+
+@pytest.fixture(scope="module")
+def machines(kernel):
+    """Three boots: Linux 6.1 twice with the same stories, and the newest; versions and traces by kernel."""
+    versions = kernel("6.1"), kernel("7.3")
+    first, again, newest = in_parallel([("6.1", OLDER), ("6.1", OLDER), ("7.3", BOTH)])
+    return versions, first, again, newest
+
+
+def test_many_stories_run_in_one_boot_of_another_kernel(machines):
+    (old, new), first, _, newest = machines
+    for version, name, traces in ((old, "6.1", first), (new, "7.3", newest)):
+        closed, alive_no_more = traces[:2]
+        assert (closed.bench, closed.linux, closed.is_virtual) == (f"linux:{name}", version, True)
+        assert closed.outcome["segments"] >= 7 and closed.outcome["time_wait_on"] == "client"
+        assert alive_no_more.outcome["error"] == "ETIMEDOUT"
+        # 29 s, and what the timer wheel is late: up to 2 s for 20 s.
+        assert 29 <= alive_no_more.outcome["detected_after_s"] <= 32
+    assert first[3].experiment == "story" and first[3].bench == "linux:6.1"  # not tcplab's own module
+    assert 20 <= first[5].packets[0].arrives / 1e6 - first[5].packets[0].t / 1e6 <= 22
+
+
+def test_two_hours_of_keepalive_are_two_hours_of_the_kernel(machines):
+    _, first, _, _ = machines
+    outcome = first[2].outcome
+    # 7200 + 9 × 75 s, and what the timer wheel is late: up to 131 s for 7200 s.
+    assert 7875 <= outcome["detected_after_s"] <= 8015 and len(outcome["probe_times_s"]) == 9
+    assert first[2].packets[-1].segment.letters == "RA"
+
+
+def test_a_mistake_in_a_story_is_a_sentence_and_the_next_one_runs(machines):
+    _, first, _, _ = machines
+    assert isinstance(first[4], str) and "\n" not in first[4]
+    assert first[5].outcome["time_wait_on"] == "client"
+
+
+def test_two_boots_give_the_same_traces_to_the_nanosecond(machines):
+    _, first, again, _ = machines
+    assert first == again
+
+
+def test_a_boot_can_be_cancelled(kernel, mark):
+    kernel("6.1")
+    began, said = time.monotonic(), []
+    with pytest.raises(Cancelled):
+        list(run_all("6.1", BOTH, said.append, lambda: time.monotonic() > began + 2))
+    assert said and gone(mark, 10)

@@ -28,6 +28,8 @@ from tcplab.core.trace import Trace
 
 #: How a bench is called that is a kernel in virtual time: `linux:6.1`.
 PREFIX = "linux:"
+#: How long a story may take that the model can't run, seconds of the kernel's.
+_LIMIT_S = 600.0
 
 
 def why_not(name: str = "") -> str | None:
@@ -61,7 +63,7 @@ class _Boots:
         while left:
             begun: int | None = None
             self._tell("boots")
-            limits = [(number, story, float(longest(story))) for number, story in left.items()]
+            limits = [(number, story, _limit(story)) for number, story in left.items()]
             try:
                 for message in boot(
                     self.kernel, image.image(self.kernel, limits), self.cancelled, self.silent_s
@@ -106,6 +108,14 @@ class _Boots:
 
     def _tell(self, what: str) -> None:
         self.tell(f"Linux {self.kernel.version}: {self.done} of {len(self.stories)} run; {what}")
+
+
+def _limit(story: Story) -> float:
+    """The kernel's seconds that a story may take."""
+    try:
+        return longest(story)
+    except Exception:  # a mistake in the script: the run itself will say so
+        return _LIMIT_S
 
 
 def traces(

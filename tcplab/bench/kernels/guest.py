@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Where `image` puts what is to be done.
 JOBS, MODULES = "/jobs", "/modules"
+#: Sockets and counters are read at least this often, seconds: each look costs, and idle time does not.
+LONGEST_WAIT_S = 600.0
 #: The user that the bench has here: an ordinary one, as on most machines.
 USER = 1000
 _FINIT_MODULE, _EEXIST = 313, 17  # x86-64
@@ -135,7 +137,7 @@ def _work(line: SerialLine) -> None:
     ticks = _ticks()
     for number, story, limit_s in jobs:
         if worker is None:
-            worker = Worker(inside.main)
+            worker = Worker(partial(inside.main, longest_wait_s=LONGEST_WAIT_S))
             answer, content = worker.channel.recv()
             if answer == "refused":
                 line.say("refused", 0, refusal(content))

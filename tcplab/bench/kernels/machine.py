@@ -30,8 +30,8 @@ SILENT_S = 300.0
 _LOOK_S = 0.1
 #: Without what depends on the host, or on chance: where the kernel lies, what the processor offers.
 _APPEND = (
-    "console=ttyS0 loglevel=4 panic=-1 mitigations=off tsc=reliable no_timer_check nokaslr norandmaps "
-    "8250.nr_uarts=2 random.trust_cpu=on rdinit=/init PYTHONHASHSEED=0 PYTHONHOME=/python "
+    "console=ttyS0 loglevel=4 panic=-1 mitigations=off tsc=reliable nowatchdog no_timer_check "
+    "nokaslr norandmaps 8250.nr_uarts=2 random.trust_cpu=on rdinit=/init PYTHONHASHSEED=0 PYTHONHOME=/python "
     "PYTHONDONTWRITEBYTECODE=1 PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8"
 )
 #: Ends what follows when its standard input does, as when the process at the other end is killed.
