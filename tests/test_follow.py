@@ -132,7 +132,7 @@ STORIES = {
     "windows count in the order of their arrival": EXCHANGE + """
     1       c A   41 201 w=0 late=2
     1.5     c A   41 201 w=9000 late=0.1
-    2       s A   200 41 -> keepalive
+    2.6     s A   200 41 -> keepalive
     4       s A   200 41 -> window_probe
     """,
     "the zero window of a RST says nothing": EXCHANGE + """

@@ -25,6 +25,26 @@ class CaptureError(ValueError):
     """A file that can't be read or written as a capture: one sentence with its name and why."""
 
 
+class FileWarning(str):
+    """One sentence about what is missing or uncertain in a file; `code` names it in `diagnose --json`."""
+
+    code: str
+
+    def __new__(cls, code: str, says: str) -> FileWarning:
+        """The sentence, which is used like any text."""
+        warning = super().__new__(cls, says)
+        warning.code = code
+        return warning
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        """What a copy is made of."""
+        return self.code, str(self)
+
+    def to_json(self) -> dict[str, str]:
+        """As `tcplab diagnose --json` prints it."""
+        return {"code": self.code, "says": str(self)}
+
+
 class Source:
     """A capture file opened for reading: plain, gzip (RFC 1952) or zstd (RFC 8878).
 

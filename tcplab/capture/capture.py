@@ -22,10 +22,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
-from tcplab.capture import CaptureError
+from tcplab.capture import CaptureError, FileWarning
 from tcplab.capture.plain import PlainTable, read_plain
 from tcplab.capture.recordings import Sidecar, read_sidecar
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
+from tcplab.core.text import plural
 from tcplab.core.trace import Note, Packet, Trace
 from tcplab.follow import classify
 
@@ -102,7 +103,7 @@ class Capture:
     #: Title, provenance and the applications' calls where the file has a sidecar.
     sidecar: Sidecar = field(default_factory=Sidecar)
     #: Sentences to read first: what is missing or uncertain in the capture.
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[FileWarning, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -250,9 +251,12 @@ def read_capture(
             "it reads Ethernet, Linux cooked (tcpdump -i any), raw IP and loopback."
         )
     sidecar, sidecar_warning = read_sidecar(file)
-    warnings = [table.trouble, *table.warnings, sidecar_warning]
+    warnings = [table.trouble, *table.warnings]
+    if sidecar_warning:
+        warnings.append(FileWarning("sidecar", sidecar_warning))
     if skipped:
-        warnings.append(f"{skipped} packets of {file.name} are left out: their link type can't be read.")
+        says = f"{plural(skipped, 'packet')} of {file.name} left out: the link type can't be read."
+        warnings.append(FileWarning("link_type", says))
     return Capture(file.name, table, sidecar, tuple(filter(None, warnings)))
 
 

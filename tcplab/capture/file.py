@@ -60,7 +60,7 @@ from typing import Any
 
 import numpy as np
 
-from tcplab.capture import Source, plain
+from tcplab.capture import FileWarning, Source, plain
 from tcplab.capture.plain import Broken
 from tcplab.core.text import SECOND
 
@@ -132,8 +132,8 @@ class Records:
         self.packets = 0
         #: Packets that carry no time.
         self.timeless = 0
-        #: One sentence about where the file broke; empty when it did not.
-        self.trouble = ""
+        #: One sentence about where the file broke; None when it did not.
+        self.trouble: FileWarning | None = None
 
     @property
     def share(self) -> float:

@@ -19,7 +19,7 @@ from os import PathLike
 from struct import calcsize, iter_unpack, unpack, unpack_from
 from typing import Any, NamedTuple
 
-from tcplab.capture import CaptureError, Source
+from tcplab.capture import CaptureError, FileWarning, Source
 from tcplab.capture.pcap import IPV4, IPV6, LARGEST_WINDOW_SCALE, can_dissect, inner_network, knows_link
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
@@ -48,15 +48,18 @@ LATEST = (1 << 62) - 1
 
 
 class Broken(Exception):
-    """The file breaks here: `what` is `cut short`, `damaged` or `read no further than`."""
+    """The file breaks here: `what` is a key of `CODES`."""
+
+    CODES = {"cut short": "truncated", "damaged": "damaged", "read no further than": "too_many"}
 
     def __init__(self, what: str, why: str = "") -> None:
         super().__init__(what, why)
         self.what, self.why = what, why
 
-    def sentence(self, name: str, packets: int) -> str:
+    def sentence(self, name: str, packets: int) -> FileWarning:
         """For the learner."""
-        return f"{name} is {self.what} after packet {packets}{': ' * bool(self.why)}{self.why}."
+        says = f"{name} is {self.what} after packet {packets}{': ' * bool(self.why)}{self.why}."
+        return FileWarning(self.CODES[self.what], says)
 
 
 def check_beginning(source: Source, magic: bytes) -> None:
@@ -113,8 +116,8 @@ class Frames:
         self.count = self.timeless = 0
         #: Where the walk is in the file.
         self.at = 0
-        #: One sentence about where the file broke; empty when it did not.
-        self.trouble = ""
+        #: One sentence about where the file broke; None when it did not.
+        self.trouble: FileWarning | None = None
 
     def __iter__(self) -> Iterator[Frame]:
         walk = self._pcapng if self.content.startswith(PCAPNG) else self._pcap
@@ -288,14 +291,15 @@ class Fragments:
         if length >= 0:
             self.lengths[frame] = length
 
-    def warning(self, name: str) -> str:
-        """For the learner; empty when every segment's length is known."""
+    def warning(self, name: str) -> FileWarning | None:
+        """For the learner; None when every segment's length is known."""
         if not (missing := self.begun - len(self.lengths)):
-            return ""
+            return None
         what = "segment was" if missing == 1 else "segments were"
-        return (
+        return FileWarning(
+            "fragments",
             f"{missing:,} {what} cut into IP fragments whose last one is not in {name}: only the length of "
-            "the first fragment is known."
+            "the first fragment is known.",
         )
 
 
@@ -374,10 +378,10 @@ class Whole:
     #: Packets of any kind; how many of them have an unknown link type, by that type.
     packets: int
     strange: Counter[int]
-    #: Where the file broke; empty when it did not.
-    trouble: str
-    #: Sentences about what is missing or uncertain.
-    warnings: tuple[str, ...]
+    #: Where the file broke; None when it did not.
+    trouble: FileWarning | None
+    #: What is missing or uncertain.
+    warnings: tuple[FileWarning, ...]
 
 
 @dataclass
@@ -596,10 +600,11 @@ class _Packets:
         quotes = [replace(each, t=each.t - self._began) for each in self._quotes]
         warnings = [self._fragments.warning(frames.name), timeless_warning(frames.name, frames.timeless)]
         if self._for_scapy and not can_dissect():
-            warnings.append(
+            says = (
                 f"{plural(self._for_scapy, 'packet')} of {frames.name} may hold TCP in a tunnel, "
                 "which can't be read here: left out."
             )
+            warnings.append(FileWarning("tunnel", says))
         return PlainTable(
             numbers, [t - self._began for t, _, _ in self._found], number_connections(segments), segments,
             {ends: (places[number], payload) for ends, (number, payload) in self._first_payload.items()},
@@ -609,10 +614,10 @@ class _Packets:
         )  # fmt: skip
 
 
-def timeless_warning(name: str, count: int) -> str:
-    """For the learner; empty when every packet carries a time."""
-    says = f"{count:,} packets of {name} carry no time: each stands at the time of the one before."
-    return says if count else ""
+def timeless_warning(name: str, count: int) -> FileWarning | None:
+    """For the learner; None when every packet carries a time."""
+    says = f"{count:,} packets of {name} carry no time: each gets the time of the one before."
+    return FileWarning("no_times", says) if count else None
 
 
 #: LINKTYPE_ value -> bytes in front of the network layer: Ethernet, BSD loopback, raw IP, Linux cooked.

@@ -1,12 +1,15 @@
 """What a capture shows, held against what was done when it was recorded: parameters, outcomes, calls."""
 
 import json
+import subprocess
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 import tcplab
+from conftest import need
 from tcplab import cli
 from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import CODES, diagnose
@@ -142,7 +145,7 @@ def test_a_slow_reader():
 
 
 CLOSED = (
-    "handshake_and_close", "time_wait", "why_time_wait", "old_duplicate", "bind_or_connect",
+    "handshake_and_close", "time_wait", "why_time_wait", "bind_or_connect",
     "bind_blocks_connect",
 )  # fmt: skip
 
@@ -156,9 +159,15 @@ def test_who_closed_keeps_time_wait(name):
         assert finding.facts == {"complete": True, "time_wait_on": closer}
 
 
+def test_a_reset_at_the_exact_number_ends_time_wait():
+    """As far as a capture shows: net.ipv4.tcp_rfc1337 decides, and it is 0 by default."""
+    ((finding,),) = (each.findings for each in told("old_duplicate").connections)
+    assert finding.facts == {"complete": True, "time_wait_on": None}
+
+
 def test_without_time_wait_a_repeated_fin_is_answered_by_a_reset():
     assert sidecar("last_ack_reset")["outcome"]["old_end_answers"] == "RST"
-    assert only("last_ack_reset", "reset_by_client").facts["kind"] == "no_socket"
+    assert only("last_ack_reset", "reset_after_close").facts == {"side": "client", "kind": "no_socket"}
     assert only("last_ack_reset", "closed_by_client").facts["time_wait_on"] is None
 
 
@@ -244,7 +253,7 @@ REAL = {
 }  # fmt: skip
 #: Recordings that a test of their own looks at; those of some experiments have one by their parameters.
 ALONE = {
-    "accept_queue", "bind_no_port", "client_gone", "failover_two_hosts_checked",
+    "accept_queue", "bind_no_port", "client_gone", "failover_two_hosts_checked", "old_duplicate",
     "failover_two_hosts_fenced", "failover_two_hosts_raised", "ghosts_forty_nodes", "ghosts_half_open",
     "idle_firewall", "last_ack_reset", "lesson_report_dropped", "lesson_report_reset", "mariadb_quit",
     "old_duplicate_believed", "slow_reader", "unanswered_connect",
@@ -423,11 +432,24 @@ def test_a_healthy_connection_is_passed_over_and_one_odd_byte_is_not(tmp_path):
 def test_the_command_keeps_its_contract(capsys):
     assert cli.main(["diagnose", str(STORED / "keepalive.pcap"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told.keys() == {"packets", "connections"} and told["packets"] == 11
+    assert (
+        told.keys() == {"packets", "warnings", "connections"}
+        and told["warnings"] == []
+        and told["packets"] == 11
+    )
     (connection,) = told["connections"]
     assert connection.keys() == {"client", "server", "service", "state", "findings"}
     for finding in connection["findings"]:
-        assert finding.keys() == {"code", "frames", "t", "says", "facts", "lesson"}
+        assert finding.keys() == {"code", "frames", "t", "says", "facts", "lesson", "wall", "filter"}
+        assert finding["wall"].endswith("+00:00") and datetime.fromisoformat(finding["wall"]).year > 2000
+
+
+def test_the_filter_of_a_finding_shows_its_frames():
+    finding = told("case_1").connections[0].findings[0]
+    fields = "-T", "fields", "-e", "frame.number"
+    command = [need("tshark"), "-r", STORED / "case_1.pcap", "-Y", finding.filter, *fields]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert [int(each) for each in shown] == sorted(finding.frames)
 
 
 def test_one_file_of_several_that_is_no_capture(capsys, tmp_path):

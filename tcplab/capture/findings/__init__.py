@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from tcplab.capture import FileWarning
 from tcplab.capture.capture import Capture
 from tcplab.capture.findings import lifecycle, silence
+from tcplab.capture.findings.coverage import Coverage, by_rule, coverage, file_warnings
 from tcplab.capture.findings.story import (
     ENDS,
     PASS,
@@ -21,7 +23,8 @@ from tcplab.capture.findings.story import (
     services,
 )
 from tcplab.capture.plain import PlainTable, Quote
-from tcplab.core.segment import Endpoint
+from tcplab.core.connections import opens
+from tcplab.core.segment import FIN, RST, Endpoint
 from tcplab.core.trace import Trace
 from tcplab.follow import CLIENT, SERVER
 from tcplab.model.rules import ACCEPTED
@@ -32,20 +35,25 @@ __all__ = ["CODES", "ConnectionFindings", "Diagnosis", "Finding", "diagnose", "f
 CODES: dict[str, tuple[Callable[[ConnectionStory], Iterator[Finding]], str]] = {
     "idle_then_dead": (silence.idle_then_dead, "03_keepalive"),
     "cookie_ghost_suspected": (lifecycle.cookie_ghost_suspected, "12_ghost_connections"),
+    "one_way": (silence.one_way, "04_dead_peer"),
     "dead_peer": (silence.dead_peer, "04_dead_peer"),
     "keepalive_death": (silence.keepalive_death, "03_keepalive"),
     "ghost_suspected": (lifecycle.ghost_suspected, "12_ghost_connections"),
     "unanswered_syn": (lifecycle.unanswered_syn, "02_fin_or_rst"),
+    "handshake_incomplete": (lifecycle.handshake_incomplete, "02_fin_or_rst"),
     "refused": (lifecycle.refused, "02_fin_or_rst"),
     "reset_by_server": (partial(lifecycle.reset_by, side=SERVER), "02_fin_or_rst"),
     "reset_by_client": (partial(lifecycle.reset_by, side=CLIENT), "02_fin_or_rst"),
     "reset_challenged": (lifecycle.reset_challenged, "13_the_rst_that_did_not_close"),
     "reset_ignored": (lifecycle.reset_ignored, "13_the_rst_that_did_not_close"),
+    "slow_connect": (lifecycle.slow_connect, "02_fin_or_rst"),
+    "stale_half": (lifecycle.stale_half, "13_the_rst_that_did_not_close"),
     "half_closed": (lifecycle.half_closed, "02_fin_or_rst"),
     "zero_window": (silence.zero_window, "06_the_window"),
     "retransmission": (silence.retransmission, "04_dead_peer"),
     "port_reused": (lifecycle.port_reused, "10_out_of_ports"),
     "keepalive": (silence.keepalive, "03_keepalive"),
+    "reset_after_close": (lifecycle.reset_after_close, "02_fin_or_rst"),
     "probe_only": (lifecycle.probe_only, "08_pools_and_probes"),
     "midstream": (lifecycle.midstream, "14_capture_clinic"),
     "closed_by_server": (partial(lifecycle.closed_by, side=SERVER), "01_life_of_a_connection"),
@@ -56,8 +64,8 @@ OFTEN = 64
 #: The state in which a capture leaves a connection, by the code that says so; the first one counts.
 STATES = {
     "refused": "refused", "unanswered_syn": "unanswered", "reset_by_server": "reset",
-    "reset_by_client": "reset", "idle_then_dead": "dead", "dead_peer": "dead",
-    "cookie_ghost_suspected": "dead",
+    "reset_by_client": "reset", "idle_then_dead": "dead", "one_way": "dead", "dead_peer": "dead",
+    "cookie_ghost_suspected": "dead", "handshake_incomplete": "unanswered",
 }  # fmt: skip
 
 
@@ -75,12 +83,19 @@ class ConnectionFindings:
     state: str
     #: Worst first.
     findings: tuple[Finding, ...]
+    #: What the file lacks of this connection.
+    warnings: tuple[FileWarning, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """As `tcplab diagnose --json` prints it."""
+    def to_json(self, began: int = 0) -> dict[str, Any]:
+        """As `tcplab diagnose --json` prints it; `warnings` only where there are any.
+
+        `began` is when the capture's first packet passed, nanoseconds since 1970.
+        """
+        warnings = [each.to_json() for each in self.warnings]
         return {
             "client": str(self.client), "server": str(self.server), "service": self.service,
-            "state": self.state, "findings": [each.to_json() for each in self.findings],
+            "state": self.state, "findings": [each.to_json(began) for each in self.findings],
+            **({"warnings": warnings} if warnings else {}),
         }  # fmt: skip
 
 
@@ -94,7 +109,9 @@ class Diagnosis:
     #: In order of their first packet.
     connections: tuple[ConnectionFindings, ...]
     #: Sentences to read first: what is missing or uncertain in the capture.
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[FileWarning, ...] = ()
+    #: When its first packet passed, nanoseconds since 1970.
+    began: int = 0
 
     def __len__(self) -> int:
         return len(self.connections)
@@ -108,7 +125,11 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         """As `tcplab diagnose --json` prints it."""
-        return {"packets": self.packets, "connections": [each.to_json() for each in self.connections]}
+        return {
+            "packets": self.packets,
+            "warnings": [each.to_json() for each in self.warnings],
+            "connections": [each.to_json(self.began) for each in self.connections],
+        }
 
 
 def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share: None) -> Diagnosis:
@@ -118,20 +139,32 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
     """
     depth, service, quotes = _depth(capture), services(capture), errors(capture)
     earlier: dict[frozenset[Endpoint], Earlier | None] = {}
-    connections = []
+    seen: list[tuple[tuple[Finding, ...], FinalState]] = []
+    parts: list[Coverage] = []
     for i, (client, server) in enumerate(capture.connections):
         if not i % OFTEN:
             progress(i / len(capture.connections))
-        findings: tuple[Finding, ...] = ()
-        state = "open"
-        if depth[i] != PASS or i in quotes:
-            pair = frozenset((client, server))
-            story = _story(capture, i, depth[i], earlier.get(pair), quotes.get(i, []))
-            findings = _findings(story)
-            state = _state(story, findings)
-            earlier[pair] = _ended(story, state)
-        connections.append(ConnectionFindings(i, client, server, service[i], state, findings))
-    return Diagnosis(capture.name, len(capture), tuple(connections), capture.warnings)
+        if depth[i] == PASS and i not in quotes:
+            seen.append(((), FinalState()))
+            parts.append(Coverage())
+            continue
+        pair = frozenset((client, server))
+        story = _story(capture, i, depth[i], earlier.get(pair), quotes.get(i, []))
+        seen.append((_findings(story), FinalState.of(story)))
+        parts.append(Coverage() if depth[i] == ENDS else coverage(story))
+        earlier[pair] = _ended(story)
+    everywhere = by_rule(parts)
+    connections = []
+    for i, ((client, server), (findings, ending), part) in enumerate(
+        zip(capture.connections, seen, parts, strict=True)
+    ):
+        kept = tuple(each for each in findings if each.code not in part.hidden | everywhere)
+        warning = part.warning()
+        connections.append(ConnectionFindings(
+            i, client, server, service[i], ending.state(kept), kept, (warning,) if warning else (),
+        ))  # fmt: skip
+    warnings = (*capture.warnings, *file_warnings(capture.name, parts))
+    return Diagnosis(capture.name, len(capture), tuple(connections), warnings, capture.began)
 
 
 def findings_of(trace: Trace) -> list[Finding]:
@@ -145,7 +178,9 @@ def findings_of(trace: Trace) -> list[Finding]:
     ends = first.segment.source, first.segment.destination
     client, server = ends if first.sender == CLIENT else ends[::-1]
     frames = list(range(1, len(trace.packets) + 1))
-    return list(_findings(ConnectionStory(trace, client, server, frames)))
+    story = ConnectionStory(trace, client, server, frames)
+    hidden = coverage(story).hidden if trace.bench == "capture" else frozenset[str]()
+    return [each for each in _findings(story) if each.code not in hidden]
 
 
 def _depth(capture: Capture) -> Sequence[int]:
@@ -179,20 +214,43 @@ def _findings(story: ConnectionStory) -> tuple[Finding, ...]:
     )
 
 
-def _state(story: ConnectionStory, findings: tuple[Finding, ...]) -> str:
-    codes = {finding.code for finding in findings}
-    for code, state in STATES.items():
-        if code in codes:
-            return state
-    if codes & {"closed_by_client", "closed_by_server"}:
-        return "closed" if lifecycle.complete(story) else "closing"
-    return "open"
+@dataclass(frozen=True, slots=True)
+class FinalState:
+    """How a connection stands at the end of the capture, beside its findings."""
+
+    #: Both FINs were acknowledged; there was a FIN; there was a RST.
+    complete: bool = False
+    closes: bool = False
+    reset: bool = False
+
+    @classmethod
+    def of(cls, story: ConnectionStory) -> FinalState:
+        """From its packets."""
+        return cls(lifecycle.complete(story), bool(story.places(flags=FIN)), bool(story.places(flags=RST)))
+
+    def state(self, findings: Sequence[Finding]) -> str:
+        """One of the words of `ConnectionFindings.state`."""
+        codes = {finding.code for finding in findings}
+        if "handshake_incomplete" in codes and self.reset:
+            return "reset"
+        for code, state in STATES.items():
+            if code in codes:
+                return state
+        if self.complete:
+            return "closed"
+        return "reset" if "reset_after_close" in codes else "closing" if self.closes else "open"
 
 
-def _ended(story: ConnectionStory, state: str) -> Earlier | None:
-    """How it ended, if the capture saw that."""
-    accepted = [reset.place for reset in story.resets if reset.verdict == ACCEPTED]
-    if state != "closed" and not accepted and state != "refused":
-        return None
-    place = accepted[0] if accepted and state != "closed" else -1
-    return Earlier(story.packets[place].t, story.frames[place], by_fin=state == "closed")
+def _ended(story: ConnectionStory) -> Earlier | None:
+    """How it ended, if the capture saw that: by a RST, or by both FINs."""
+    ends = [reset.place for reset in story.resets if reset.verdict == ACCEPTED]
+    ends = ends[:1] if lifecycle.ended_by_reset(story) else []
+    by_fin = not ends and lifecycle.both_fins(story)
+    if not by_fin and not ends:
+        ends = story.places(flags=RST)[-1:]  # refused, or of a handshake that was not completed
+        if not ends or any(i > ends[0] for i in story.places()):
+            return None
+    place = len(story.packets) - 1 if by_fin else ends[0]
+    syns = ((i, p) for i, p in enumerate(story.packets) if opens(p.segment))
+    asked = tuple((p.segment.seq, p.t, story.frames[i]) for i, p in syns)
+    return Earlier(story.packets[place].t, story.frames[place], by_fin=by_fin, syns=asked)

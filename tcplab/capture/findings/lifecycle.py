@@ -13,8 +13,8 @@ from itertools import pairwise
 
 from tcplab.capture.findings.story import ABSENCES, REFUSALS, ConnectionStory, Finding, about_syn
 from tcplab.core.connections import acks, answers, closes, opens
-from tcplab.core.segment import ACK, FIN, RST, SYN, seq_add, seq_diff
-from tcplab.core.text import SECOND, duration, plural, seconds, times
+from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
+from tcplab.core.text import MILLISECOND, SECOND, duration, plural, seconds, times
 from tcplab.follow import CLIENT, OTHER, SERVER
 from tcplab.model.rules import ACCEPTED, CHALLENGED, IGNORED, TIME_WAIT_LENGTH, handshake_reset_verdict
 
@@ -25,11 +25,11 @@ SAME = 1.4
 def refused(story: ConnectionStory) -> Iterator[Finding]:
     """A SYN answered by RST+ACK, or by an ICMP error that refuses it."""
     asked: int | None = None
+    if _synacks(story):
+        return  # it was tried again, or the RST came from a box in between
     for i, p in enumerate(story.packets):
         if p.sender == CLIENT and opens(p.segment):
             asked = i
-        elif answers(p.segment):
-            return
         elif p.sender == SERVER and p.segment.flags & RST and asked is not None:
             syn = story.packets[asked].segment
             ack = p.segment.ack if p.segment.flags & ACK else None
@@ -76,21 +76,105 @@ def _synacks(story: ConnectionStory) -> list[int]:
     return [i for i in story.places(SERVER, SYN) if answers(story.packets[i].segment)]
 
 
+def slow_connect(story: ConnectionStory) -> Iterator[Finding]:
+    """The SYN was sent again before the connection came about."""
+    syns = [i for i in story.places(CLIENT, SYN) if opens(story.packets[i].segment)]
+    synacks = _synacks(story)
+    if not syns or (synacks and synacks[-1] < syns[0]):
+        return
+    done = next(
+        (i for i in story.places(CLIENT, ACK) if i > syns[0] and acks(story.packets[i].segment)), None
+    )
+    if done is None and (not synacks or any(i > synacks[-1] for i in story.places(CLIENT, RST))):
+        return
+    syns = [i for i in syns if done is None or i < done]
+    # The same SYN may have met an older connection first.
+    isn, before = story.packets[syns[0]].segment.seq, story.earlier.syns if story.earlier else ()
+    before = tuple(each for each in before if each[0] == isn)
+    attempts = len(before) + len(syns)
+    if attempts < 2:
+        return
+    last = synacks[-1] if done is None else done
+    took = story.packets[last].t - (before[0][1] if before else story.packets[syns[0]].t)
+    finding = story.finding(
+        "slow_connect", sorted({*syns, *synacks[:1], last}),
+        f"The connection took {duration(took)} to establish: the client sent its SYN {times(attempts)} "
+        "before it was answered. The first ones or their answers were lost, or the server's SYN queue was "
+        "full.",
+        attempts=attempts, took_s=seconds(took),
+    )  # fmt: skip
+    yield replace(finding, frames=(*(frame for _, _, frame in before), *finding.frames))
+
+
+def handshake_incomplete(story: ConnectionStory) -> Iterator[Finding]:
+    """The SYN-ACK repeated and never acknowledged."""
+    synacks = _synacks(story)
+    if len(synacks) < 2 or not _never_established(story):
+        return
+    lasted = story.packets[synacks[-1]].t - story.packets[synacks[0]].t
+    resets = [i for i in story.places(flags=RST) if i > synacks[0]][:1]
+    end = f" A RST from the {story.packets[resets[0]].sender}'s side ended the attempt." if resets else ""
+    yield story.finding(
+        "handshake_incomplete", [*synacks, *resets],
+        f"The server sent its SYN-ACK {times(len(synacks))} within {duration(lasted)}, and the client never "
+        f"acknowledged it: the SYN-ACK or the client's ACK is lost on the path, or the client is gone.{end}",
+        attempts=len(synacks),
+    )  # fmt: skip
+
+
+def _never_established(story: ConnectionStory) -> bool:
+    """There is a SYN-ACK, and the client acknowledged none; its RST is no acknowledgement."""
+    return bool(_synacks(story)) and all(story.acknowledged(i) is None for i in _synacks(story))
+
+
+def stale_half(story: ConnectionStory) -> Iterator[Finding]:
+    """A SYN that met an older connection of the same four-tuple on the server."""
+    if story.stale_half:
+        is_reset = len(story.stale_half) > 2
+        reset = " The client's RST ended that one." if is_reset else ""
+        yield story.finding(
+            "stale_half", [*story.stale_half],
+            "The server answered the SYN with a bare ACK that does not acknowledge it: it still holds an "
+            f"older connection with the same addresses and ports.{reset} The client's next SYN can succeed.",
+            answered_by_reset=is_reset,
+        )  # fmt: skip
+
+
+#: A SYN-ACK that comes again sooner was not repeated by its timer, whose first timeout is 1 s
+#: (include/net/tcp.h, TCP_TIMEOUT_INIT).
+SOON = 900 * MILLISECOND
+
+
 def ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
-    """A SYN-ACK repeated after the client has acknowledged it."""
+    """A SYN-ACK repeated after the client has acknowledged it, by a server that does not go on."""
     synacks = _synacks(story)
     if not synacks or (done := story.acknowledged(synacks[0])) is None:
         return
     first, isn = synacks[0], story.packets[synacks[0]].segment.seq
-    repeated = [i for i in synacks if i > done and story.packets[i].segment.seq == isn]
-    if repeated:
-        yield story.finding(
-            "ghost_suspected", [first, done, *repeated],
-            f"The server repeated its SYN-ACK {times(len(repeated))} after the client had acknowledged it: "
-            "its accept queue is probably full, and the client holds a connection that the server's program "
-            "does not have. A lost ACK behind the point of capture looks the same.",
-            repeated=len(repeated),
-        )  # fmt: skip
+    repeated = [
+        later for one, later in pairwise(synacks)
+        if later > done and story.packets[later].segment.seq == isn
+        and story.packets[later].t - story.packets[one].t >= SOON
+    ]  # fmt: skip
+    if not repeated or _serves(story, repeated[0]):
+        return
+    yield story.finding(
+        "ghost_suspected", [first, done, *repeated],
+        f"The server repeated its SYN-ACK {times(len(repeated))} after the client had acknowledged it: "
+        "its accept queue is probably full, and the client holds a connection that the server's program "
+        "does not have. A lost ACK behind the point of capture looks the same.",
+        repeated=len(repeated),
+    )  # fmt: skip
+
+
+def _serves(story: ConnectionStory, since: int) -> bool:
+    """The server sent or acknowledged data after this place: its program has the connection."""
+    syn = next((p.segment for p in story.packets if opens(p.segment)), None)
+    return any(
+        s.length or (syn is not None and acks(s) and not s.flags & SYN and after(s.ack, syn.end_seq))
+        for i in story.places(SERVER)
+        if i > since and not (s := story.packets[i].segment).flags & RST
+    )
 
 
 def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
@@ -126,6 +210,8 @@ def probe_only(story: ConnectionStory) -> Iterator[Finding]:
     synack = next(iter(_synacks(story)), None)
     if story.carried or any(p.segment.length for p in story.packets) or synack is None:
         return
+    if _counts_data(story):
+        return
     number = story.packets[synack].segment.end_seq
     # HAProxy's check answers the SYN-ACK with RST+ACK at once: that acknowledges it, too.
     answers_it = [i for i in story.places(CLIENT, ACK) if story.packets[i].segment.ack == number]
@@ -137,6 +223,18 @@ def probe_only(story: ConnectionStory) -> Iterator[Finding]:
             "The connection was opened and ended without a byte of data: most likely a health check.",
             open_s=seconds(story.packets[ends[0]].t - story.packets[synack].t),
         )  # fmt: skip
+
+
+def _counts_data(story: ConnectionStory) -> bool:
+    """The numbers of a FIN, a RST or an ACK count bytes that the file lacks."""
+    begun = {p.sender: p.segment.end_seq for p in story.packets if p.segment.flags & (SYN | RST) == SYN}
+    for p in story.packets:
+        s, mine, theirs = p.segment, begun.get(p.sender), begun.get(OTHER[p.sender])
+        if s.flags & (FIN | RST) and not s.flags & SYN and mine is not None and seq_diff(s.seq, mine) > 1:
+            return True
+        if acks(s) and theirs is not None and seq_diff(s.ack, theirs) > 1:
+            return True
+    return False
 
 
 def midstream(story: ConnectionStory) -> Iterator[Finding]:
@@ -152,15 +250,15 @@ def midstream(story: ConnectionStory) -> Iterator[Finding]:
 def port_reused(story: ConnectionStory) -> Iterator[Finding]:
     """A new SYN on a four-tuple that the capture saw end."""
     syn = next((i for i, p in enumerate(story.packets) if opens(p.segment)), None)
-    if story.earlier is None or syn is None:
+    if story.earlier is None or syn is None or story.packets[syn].t < story.earlier.ended:
         return
-    after = story.packets[syn].t - story.earlier.ended
-    within = story.earlier.by_fin and after < TIME_WAIT_LENGTH
+    after_end = story.packets[syn].t - story.earlier.ended
+    within = story.earlier.by_fin and after_end < TIME_WAIT_LENGTH
     finding = story.finding(
         "port_reused", [syn],
-        f"The client's port {story.client.port} is used again for the same server {duration(after)} after "
-        f"the last connection ended{', while TIME_WAIT would still last' if within else ''}.",
-        after_s=seconds(after), within_time_wait=within,
+        f"The client's port {story.client.port} is used again for the same server {duration(after_end)} "
+        f"after the last connection ended{', while TIME_WAIT would still last' if within else ''}.",
+        after_s=seconds(after_end), within_time_wait=within,
     )  # fmt: skip
     yield replace(finding, frames=(story.earlier.frame, *finding.frames))
 
@@ -188,13 +286,28 @@ _WHY = {
 
 def reset_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
     """A RST of this side ended the connection."""
+    if _never_established(story) and len(_synacks(story)) > 1:
+        return  # nothing had been established: `handshake_incomplete` names it
     for reset in story.resets:
-        if reset.verdict == ACCEPTED and reset.sender == side:
+        if reset.verdict == ACCEPTED and reset.sender == side and not reset.after_close:
             kind = reset_kind(story, reset.place)
             yield story.finding(
                 f"reset_by_{side}", [reset.place],
                 f"A RST from the {side}'s side ended the connection, if it arrived. {_WHY[kind]}",
                 kind=kind,
+            )  # fmt: skip
+
+
+def reset_after_close(story: ConnectionStory) -> Iterator[Finding]:
+    """A RST to an end that had closed already."""
+    for reset in story.resets:
+        if reset.after_close:
+            receiver = OTHER[reset.sender]
+            yield story.finding(
+                "reset_after_close", [reset.place],
+                f"A RST from the {reset.sender}'s side came after the {receiver} had closed: harmless, since "
+                "no program waits for anything on this connection.",
+                side=reset.sender, kind=reset_kind(story, reset.place),
             )  # fmt: skip
 
 
@@ -242,9 +355,39 @@ def _close(story: ConnectionStory) -> tuple[int, int | None] | None:
 def complete(story: ConnectionStory) -> bool:
     """True when both sides closed, both FINs were acknowledged, and no RST ended it before."""
     close = _close(story)
-    if close is None or close[1] is None or any(each.verdict == ACCEPTED for each in story.resets):
+    if close is None or close[1] is None or ended_by_reset(story):
         return False
     return all(place is not None and story.acknowledged(place) is not None for place in close)
+
+
+def ended_by_reset(story: ConnectionStory) -> bool:
+    """True when a RST ended it that was more than an answer to the goodbye."""
+    return any(each.verdict == ACCEPTED and not each.after_close for each in story.resets)
+
+
+def both_fins(story: ConnectionStory) -> bool:
+    """True when both sides sent a FIN."""
+    close = _close(story)
+    return close is not None and close[1] is not None
+
+
+def _holder(story: ConnectionStory, first: int, second: int) -> str | None:
+    """Who stays in TIME_WAIT after a complete close: `client`, `server`, `both`, or None.
+
+    An exact RST ends that state (RFC 1337; net.ipv4.tcp_rfc1337 = 0,
+    net/ipv4/tcp_minisocks.c:tcp_timewait_state_process), and an end that answers by RST is not in it.
+    """
+    one, two = story.packets[first], story.packets[second]
+    crossed = seq_diff(two.segment.ack, one.segment.end_seq) < 0
+    holders = {one.sender: two, **({two.sender: one} if crossed else {})}
+    for i in story.places(flags=RST):
+        p = story.packets[i]
+        fin = holders.get(p.receiver)
+        if i > second and fin is not None and p.segment.seq == fin.segment.end_seq:
+            holders.pop(p.receiver)
+        if i > second:
+            holders.pop(p.sender, None)
+    return "both" if len(holders) > 1 else next(iter(holders), None)
 
 
 def closed_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
@@ -254,16 +397,17 @@ def closed_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
         return
     first, second = close
     done = complete(story)
-    holder = side if done else None
-    if done and second is not None:
-        fin = story.packets[first].segment
-        if seq_diff(story.packets[second].segment.ack, fin.end_seq) < 0:
-            holder = "both"  # the FINs crossed
-    kept = {None: "The close is not complete in this capture.", "both": "Both keep it in TIME_WAIT."}
+    holder = _holder(story, first, second) if done and second is not None else None
+    if not done:
+        late = any(reset.after_close for reset in story.resets)
+        then = "A RST ended the rest." if late else "The close is not complete in this capture."
+    elif holder == "both":
+        then = "Both keep it in TIME_WAIT."
+    else:
+        then = f"The {holder} keeps its port in TIME_WAIT." if holder else "A RST ended TIME_WAIT."
     yield story.finding(
         f"closed_by_{side}", [first] if second is None else [first, second],
-        f"The {side} hung up first. {kept.get(holder, f'The {side} keeps its port in TIME_WAIT.')}",
-        complete=done, time_wait_on=holder,
+        f"The {side} closed first. {then}", complete=done, time_wait_on=holder,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def harmless(text: str) -> str:
 
 def diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
     """What `tcplab diagnose` prints for one file."""
-    listed = sorted((each for each in diagnosis.connections if each.findings), key=_rank)
+    listed = sorted((each for each in diagnosis.connections if each.findings or each.warnings), key=_rank)
     silent = len(diagnosis) - len(listed)
     yield (
         f"{harmless(diagnosis.name)}: {plural(diagnosis.packets, 'TCP packet')}, "
@@ -43,13 +43,15 @@ def diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _rank(connection: ConnectionFindings) -> int:
-    return list(CODES).index(connection.findings[0].code)
+    return list(CODES).index(connection.findings[0].code) if connection.findings else len(CODES)
 
 
 def _connection_lines(connection: ConnectionFindings) -> Iterator[str]:
     service = f" ({connection.service})" if connection.service else ""
     ends = f"{connection.client} → {connection.server}{service}"
     yield f"connection {connection.number}: {ends}, {connection.state}"
+    for warning in connection.warnings:
+        yield f"  Note: {harmless(warning)}"
     for finding in connection.findings:
         numbers = [str(frame) for frame in finding.frames]
         if len(numbers) > FRAMES:

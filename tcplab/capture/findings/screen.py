@@ -1,9 +1,9 @@
 """Which connections of a capture are worth a look: a screening of all packets at once, with NumPy.
 
 A connection is passed over only when nothing in it can be a finding: it began with one SYN and its answer,
-every segment starts where the one before ended, no window was closed, no FIN or RST came, and what was not
-acknowledged when the capture ended had not been sent after a silence. Of one that differs only by its FINs
-the handshake and the end are enough.
+every segment starts where the one before ended, no byte is missing and some ACK is bare, no window was
+closed, no FIN or RST came, and what was not acknowledged when the capture ended had not been sent after a
+silence. Of one that differs only by its FINs the handshake and the end are enough.
 
 Without the columns of the fast reader every connection is walked.
 """
@@ -44,6 +44,8 @@ def screened(table: Table) -> list[int]:
     opening = (flags[table.syn] & ACK) == 0
     for rows in (table.syn[opening], table.syn[~opening]):
         walk |= np.bincount(table.connection[rows], minlength=count) != 1
+    is_bare = (flags & (ACK | SYN | FIN | RST) == ACK) & (table.length == 0)
+    walk |= np.bincount(table.connection[is_bare], minlength=count) == 0
     side = table.connection.astype(np.int64) * 2 + (table.direction & 1)
     order = np.argsort(side, kind="stable")
     side = side[order]
@@ -56,7 +58,7 @@ def screened(table: Table) -> list[int]:
     end = at + table.length[order] + counted[order]
     reached = np.maximum.accumulate(end + side * APART) - side * APART
     back = np.zeros(len(side), bool)
-    back[1:] = (at[1:] < reached[:-1]) & (side[1:] == side[:-1])
+    back[1:] = (at[1:] != reached[:-1]) & (side[1:] == side[:-1])  # sent before, or a hole
     walk[side[back] >> 1] = True
     # What was sent and not acknowledged at the end; a connection with one side only must be walked.
     last, numbers = first + size - 1, side[first]
@@ -68,6 +70,7 @@ def screened(table: Table) -> list[int]:
     base = np.repeat(seq[first][peer], size)
     heard = (table.ack[order] - base).astype(np.int32).astype(np.int64)
     acked = np.maximum.reduceat(np.where((flags[order] & ACK) != 0, heard, -APART // 4), first)
+    walk[numbers[mine[acked[mine] > reached[last[peer[mine]]]]] >> 1] = True  # bytes that the file lacks
     short = np.zeros(count, bool)
     short[numbers[mine[reached[last[peer[mine]]] > acked[mine]]] >> 1] = True
     walk |= short & (closed | _quiet(table, order[last]))

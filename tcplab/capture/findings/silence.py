@@ -9,14 +9,20 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tcplab.capture.findings.story import ConnectionStory, Finding
+from tcplab.core.connections import acks
 from tcplab.core.segment import RST, seq_diff
 from tcplab.core.text import duration, seconds, times
 from tcplab.follow import KEEPALIVE, OTHER, PATIENCE, RETRANSMISSION, SILENCE
 
 
-def _idle(story: ConnectionStory, probe: int) -> int:
-    """Nanoseconds since the prober last heard of its peer: that is what Linux's timer counts."""
-    return story.packets[probe].t - story.packets[story.heard_before(probe) or 0].t
+def _idle(story: ConnectionStory, probe: int) -> int | None:
+    """Nanoseconds since the prober last heard of its peer, which Linux's timer counts; None: unknown."""
+    heard = story.heard_before(probe)
+    return None if heard is None else story.packets[probe].t - story.packets[heard].t
+
+
+def _after(idle: int | None) -> str:
+    return "an unknown time" if idle is None else duration(idle)
 
 
 def keepalive(story: ConnectionStory) -> Iterator[Finding]:
@@ -26,12 +32,13 @@ def keepalive(story: ConnectionStory) -> Iterator[Finding]:
         pairs = [(i, answer) for i in probes if (answer := story.answered(i)) is not None]
         if not pairs:
             continue
-        idle = _idle(story, pairs[0][0])
+        # Where the capture began in the middle, the first probe has nothing before it.
+        idle = next((idle for i, _ in pairs if (idle := _idle(story, i)) is not None), None)
         yield story.finding(
             "keepalive", [place for pair in pairs for place in pair],
-            f"The {side}'s keepalive asked after {duration(idle)} of silence and was answered, "
+            f"The {side}'s keepalive asked after {_after(idle)} of silence and was answered, "
             f"{times(len(pairs))}: at least the next machine with a TCP of its own was alive.",
-            side=side, idle_s=seconds(idle), count=len(pairs),
+            side=side, idle_s=None if idle is None else seconds(idle), count=len(pairs),
         )  # fmt: skip
 
 
@@ -42,14 +49,19 @@ def keepalive_death(story: ConnectionStory) -> Iterator[Finding]:
     *probes, end = story.keepalive_death
     side = story.packets[end].sender
     idle = _idle(story, probes[0])
-    interval = (story.packets[end].t - story.packets[probes[0]].t) // len(probes)
+    asked = story.packets[end].t - story.packets[probes[0]].t
+    interval = asked // len(probes)
+    after = (
+        f"{duration(asked)} after the first probe" if idle is None
+        else f"{duration(asked + idle)} after it last heard from the {OTHER[side]}"
+    )  # fmt: skip
     yield story.finding(
         "keepalive_death", story.keepalive_death,
-        f"The {side}'s keepalive asked {times(len(probes))} after {duration(idle)} of silence, got no "
-        "answer, and gave the connection up "
-        f"{duration(story.packets[end].t - story.packets[probes[0]].t + idle)} after it last heard from the "
-        f"{OTHER[side]}: ETIMEDOUT for the program. That RST rarely reaches anybody.",
-        side=side, idle_s=seconds(idle), interval_s=seconds(interval), probes=len(probes),
+        f"The {side}'s keepalive asked {times(len(probes))} after {_after(idle)} of silence, got no "
+        f"answer, and gave the connection up {after}: ETIMEDOUT for the program. That RST rarely reaches "
+        "anybody.",
+        side=side, idle_s=None if idle is None else seconds(idle), interval_s=seconds(interval),
+        probes=len(probes),
     )  # fmt: skip
 
 
@@ -78,20 +90,64 @@ def retransmission(story: ConnectionStory) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _unanswered(story: ConnectionStory, side: str) -> list[int]:
+    """Transmissions of the oldest data or FIN that was never acknowledged, two at least; else none.
+
+    None where its peer reset it, and where the side acknowledges more of its peer than the file holds: then
+    the answers exist, and do not pass here.
+    """
+    places = story.unanswered_data(side)
+    if len(places) < 2 or any(place > places[0] for place in story.places(OTHER[side], RST)):
+        return []
+    return [] if story.hears_more(side, places[0]) else places
+
+
+def _standing(story: ConnectionStory, side: str, places: list[int]) -> list[int]:
+    """What the peer still sent 1 s or more after the first of these, its ACK number standing still."""
+    since = story.packets[places[0]].t + PATIENCE
+    alive = [i for i in story.places(OTHER[side]) if story.packets[i].t >= since and i > places[0]]
+    segments = [story.packets[i].segment for i in alive]
+    # A closed window is an answer: the data arrived, and there was no room.
+    return [] if any(acks(s) and not s.window for s in segments) else alive
+
+
+def one_way(story: ConnectionStory) -> Iterator[Finding]:
+    """Data or a FIN never acknowledged, while the other side lives and sends."""
+    for side in OTHER:
+        places = _unanswered(story, side)
+        alive = _standing(story, side, places) if len(places) > 2 else []
+        if len(alive) < 2:
+            continue
+        what, peer = _what(story, places), OTHER[side]
+        yield story.finding(
+            "one_way", sorted([*places, *alive]),
+            f"The {side} sent the same {what} {times(len(places))} and it was never acknowledged, while the "
+            f"{peer} lives and sends: what the {side} sends does not arrive, or its acknowledgement does not "
+            "come back.",
+            side=side, broken=f"{side}_to_{peer}", attempts=len(places),
+        )  # fmt: skip
+
+
+def _what(story: ConnectionStory, places: list[int]) -> str:
+    return "data" if any(story.packets[i].segment.length for i in places) else "FIN"
+
+
+def _is_one_way(story: ConnectionStory, side: str, places: list[int]) -> bool:
+    return len(places) > 2 and len(_standing(story, side, places)) > 1
+
+
 def _given_up(story: ConnectionStory, side: str) -> list[int]:
     """Transmissions of data that TCP repeated at growing gaps and that nothing answered."""
-    places = story.unanswered_data(side)
+    places = _unanswered(story, side)
     gaps = [story.packets[later].t - story.packets[one].t for one, later in pairwise(places)]
     half = len(gaps) // 2
     if len(places) < 3 or sum(gaps[-half:]) < 0.8 * sum(gaps[:half]):
         return []
-    # A peer that answers by RST is no dead peer.
-    is_reset = any(place > places[0] for place in story.places(OTHER[side], RST))
-    return [] if is_reset else places
+    return [] if _is_one_way(story, side, places) else places
 
 
 def dead_peer(story: ConnectionStory) -> Iterator[Finding]:
-    """The same data three times or more, never acknowledged."""
+    """The same data or FIN three times or more, never acknowledged."""
     for side in OTHER:
         places = _given_up(story, side)
         if not places:
@@ -99,34 +155,35 @@ def dead_peer(story: ConnectionStory) -> Iterator[Finding]:
         waited = story.packets[places[-1]].t - story.packets[places[0]].t
         yield story.finding(
             "dead_peer", places,
-            f"The {side} sent the same data {times(len(places))} within {duration(waited)}, and nobody "
-            f"acknowledged it: the {OTHER[side]} or the way to it is dead, or the answers don't pass here.",
+            f"The {side} sent the same {_what(story, places)} {times(len(places))} within "
+            f"{duration(waited)}, and it was never acknowledged: the {OTHER[side]} or the path to it is "
+            "dead, or the answers don't pass here.",
             side=side, attempts=len(places), waited_s=seconds(waited),
         )  # fmt: skip
 
 
 def idle_then_dead(story: ConnectionStory) -> Iterator[Finding]:
-    """Data that nothing answered, after a silence on a connection that had worked."""
+    """Data or a FIN that nothing answered, after a silence on a connection that had worked."""
     for side in OTHER:
-        places = _given_up(story, side) or story.unanswered_data(side)
-        if not places:
+        given_up = _given_up(story, side)
+        places = given_up or _unanswered(story, side)
+        if not places or (not given_up and _is_one_way(story, side, places)):
             continue
         first, since = places[0], story.packets[places[0]].t
-        before = {
-            i: p for i, p in enumerate(story.packets[:first]) if p.sender != side or p.kind != KEEPALIVE
-        }
-        worked = any(p.segment.length and story.acknowledged(i) in before for i, p in before.items())
+        rest = [i for i in range(first) if (p := story.packets[i]).sender != side or p.kind != KEEPALIVE]
+        data = (i for i in rest if story.packets[i].segment.length)
+        worked = any((done := story.acknowledged(i)) is not None and done < first for i in data)
         is_last = all(p.sender == side for p in story.packets[first:])
         if not is_last or not worked or story.end - since < PATIENCE:
             continue
-        idle = since - before[max(before)].t
+        idle = since - story.packets[rest[-1]].t
         if idle >= SILENCE:
             yield story.finding(
                 "idle_then_dead", places,
                 f"The connection had worked, was silent for {duration(idle)}, and what the {side} sent then "
                 "was never answered: a firewall or NAT that forgot it is the usual cause; that the "
                 f"{OTHER[side]} died meanwhile would look the same here.",
-                side=side, idle_s=seconds(idle),
+                side=side, attempts=len(places), idle_s=seconds(idle),
             )  # fmt: skip
 
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from tcplab.capture.capture import SERVICES, Capture
 from tcplab.capture.plain import HOST, LATE, NETWORK, PORT, PROHIBITED, TOO_BIG, Quote
 from tcplab.core.segment import Endpoint
-from tcplab.core.text import seconds, times
+from tcplab.core.text import SECOND, seconds, times
 from tcplab.follow import CLIENT, SERVER, Followed
 
 #: How much of a connection must be walked: nothing, its handshake and its end, or every segment.
@@ -50,11 +51,28 @@ class Finding:
     #: The notebook that explains it.
     lesson: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """As `tcplab diagnose --json` prints it: `t` in seconds since the capture's first packet."""
+    @property
+    def filter(self) -> str:
+        """A Wireshark display filter that shows its frames."""
+        frames, parts = sorted({*self.frames}), list[list[int]]()
+        for frame in frames:
+            if parts and frame == parts[-1][-1] + 1:
+                parts[-1][1:] = [frame]
+            else:
+                parts.append([frame])
+        return f"frame.number in {{{', '.join('..'.join(map(str, part)) for part in parts)}}}"
+
+    def to_json(self, began: int = 0) -> dict[str, Any]:
+        """As `tcplab diagnose --json` prints it: `t` in seconds since the capture's first packet.
+
+        `began` is when that packet passed, nanoseconds since 1970: `wall` is the time of the finding, UTC.
+        """
+        wall = datetime.fromtimestamp((began + self.t) // SECOND, UTC)
+        wall = wall.replace(microsecond=(began + self.t) % SECOND // 1000)
         return {
             "code": self.code, "frames": list(self.frames), "t": seconds(self.t), "says": self.says,
             "facts": self.facts, "lesson": self.lesson,
+            "wall": wall.isoformat(timespec="microseconds"), "filter": self.filter,
         }  # fmt: skip
 
 
@@ -66,6 +84,8 @@ class Earlier:
     frame: int
     #: True when both sides closed, so that one of them stays in TIME_WAIT.
     by_fin: bool
+    #: SYNs that ran into it while it was live: number, time and frame of each.
+    syns: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
