@@ -29,7 +29,8 @@ def test_all_agree(path):
         codes = {code for code, _ in findings}
         # RSTs: the verdict, which one ended it, and what the replay draws.
         accepted = [reset.place for reset in followed.resets if reset.verdict == ACCEPTED]
-        reset_by = [found[0] for (code, _), found in findings.items() if code.startswith("reset_by_")]
+        named = ("reset_by_", "reset_after_close")
+        reset_by = [found[0] for (code, _), found in findings.items() if code.startswith(named)]
         assert accepted == reset_by == [i for i in (followed.ended_by,) if i is not None]
         assert [i for i, p in enumerate(ends.trace.packets) if p.verdict == ACCEPTED] == accepted
         # Probes, silence and closed windows.
