@@ -9,7 +9,7 @@ import pytest
 from tcplab import claims
 from tcplab.bench import run
 from tcplab.claims import BY_KEY, CLAIMS, FAILS, HOLDS, NOT_RUN, OPEN, Observation
-from tcplab.core.releases import RULES
+from tcplab.core.releases import RULES, release
 
 #: Kernels that a claim may be asked of, with their patch levels.
 KERNELS = ("5.10.262", "6.1.192", "6.12.118", "6.18.15", "6.18.44", "7.3.4")
@@ -98,6 +98,18 @@ def test_kept_and_read_again(tmp_path):
     path.write_text(json.dumps({"format": 99, "observations": []}))
     claims.recorded.cache_clear()
     assert claims.recorded(path) == () and claims.recorded(tmp_path / "none.json") == ()
+
+
+def test_the_record_bears_the_rules_out():
+    """What kernels gave, by the rules as they are now: whoever changes a rule asks the kernels again."""
+    kept = claims.recorded()
+    assert {release(each.linux).number for each in kept} >= {(5, 10), (6, 1), (6, 12), (6, 18), (7, 3)}
+    for linux, bench in claims.kernels(kept):
+        of = [each for each in kept if (each.linux, each.bench) == (linux, bench)]
+        assert [each.claim for each in of] == list(BY_KEY), f"{linux}: a claim is new, or gone"
+    not_so = [f"{each.claim} on {each.linux}: {each.read}" for each in kept if each.verdict == FAILS]
+    assert not not_so
+    assert sum(each.verdict == OPEN for each in kept) <= 5
 
 
 def test_table_and_json_show_every_claim():

@@ -27,7 +27,7 @@ Number = tuple[int, int]
 #: A version without its patch level, `6.1`, means this one; a newer one has the same rules.
 NEWEST_PATCH: Mapping[Number, int] = {
     (3, 10): 108, (3, 16): 85, (4, 4): 302, (4, 9): 337, (4, 14): 336, (4, 18): 20, (4, 19): 325,
-    (5, 4): 302, (5, 10): 262, (5, 14): 21, (5, 15): 177, (5, 18): 19, (6, 1): 192, (6, 6): 153,
+    (5, 4): 302, (5, 10): 269, (5, 14): 21, (5, 15): 177, (5, 18): 19, (6, 1): 192, (6, 6): 156,
     (6, 12): 118, (6, 17): 13, (6, 18): 44, (6, 19): 6, (7, 0): 10, (7, 1): 6, (7, 3): 4,
 }  # fmt: skip
 
@@ -123,9 +123,9 @@ class Release:
     #: An established connection answers an ACK of something never sent (tcp_input.c:tcp_ack).
     unsent_ack_challenged: bool = _rule(False, _since("7.1", True, "42726ec644cb", v6_18=33, v7_0=10))
     #: In SYN_RECV only a RST at RCV.NXT is obeyed, another in the window challenged
-    #: (net/ipv4/tcp_minisocks.c:tcp_check_req).
+    #: (net/ipv4/tcp_minisocks.c:tcp_check_req). 6.1.192 has it (measured), perhaps some before, too.
     exact_rst_in_syn_recv: bool = _rule(
-        False, _since("7.2", True, "a28c4fcbf774", v6_6=153, v6_12=105, v6_18=42, v7_1=6)
+        False, _since("7.2", True, "a28c4fcbf774", v6_1=192, v6_6=153, v6_12=105, v6_18=42, v7_1=6)
     )
     #: After an ACK of something else in SYN_SENT the SYN is repeated after two ticks, not a second
     #: (tcp_input.c:tcp_rcv_synsent_state_process).
@@ -195,7 +195,7 @@ class Release:
     #: IP_BIND_ADDRESS_NO_PORT: bind() to an address, connect() chooses the port.
     bind_address_no_port: bool = _rule(False, _since("4.2", True, "90c337da1524"))
     #: IP_LOCAL_PORT_RANGE: a socket has a range of its own, in which connect() goes port by port.
-    has_local_port_range: bool = _rule(False, _since("6.3", True, "91d0b78c5177"))
+    has_local_port_range: bool = _rule(False, _since("6.3", True, "91d0b78c5177", v6_1=32))
     #: A port that bind() held is connect()'s again when the last socket with a bind() leaves it;
     #: before, only when no socket at all is left on it.
     bound_port_recovers: bool = _rule(False, _since("6.18", True, "d57f4b874946", v6_17=8))

@@ -192,6 +192,7 @@ BACKPORTS = [
     ("unsent_ack_challenged", "6.18.32", False, "6.18.33", True),
     ("exact_rst_in_syn_recv", "6.18.41", False, "6.18.42", True),
     ("exact_rst_in_syn_recv", "6.12.104", False, "6.12.105", True),
+    ("has_local_port_range", "6.1.31", False, "6.1.32", True),
     ("bound_port_recovers", "6.17.7", False, "6.17.8", True),
     ("full_accept_queue_drops_syn", "4.4.177", False, "4.4.178", True),
 ]
