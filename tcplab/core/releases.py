@@ -205,6 +205,20 @@ class Release:
     #: tcp_tw_reuse_delay; `next_second`: when the clock shows another second; `second_after_next`: when it
     #: shows two more.
     tw_reuse_clock: str = _rule("second_after_next", _since("4.19", "next_second"), _since("6.14", "delay"))
+    #: SYNs repeated for nothing, as the echoed timestamp shows, leave the initial congestion window as it is
+    #: (tcp_input.c:tcp_try_undo_spurious_syn).
+    spurious_syn_undone: bool = _rule(False, _since("5.2", True))
+    #: When a retransmission into a window that was taken back gives up (tcp_timer.c:tcp_retransmit_timer,
+    #: tcp_rtx_probe0_timed_out): after two minutes of `silence`; after four of them without progress,
+    #: `no_progress`; also when the `user_timeout` is over.
+    closed_window_gives_up: str = _rule(
+        "silence",
+        _since("6.6", "no_progress", "e89688e3e978", v4_19=318, v5_4=280, v5_10=195, v5_15=132, v6_1=53),
+        _since(
+            "6.10", "user_timeout", "97a9063518f1",
+            v4_19=318, v5_4=280, v5_10=222, v5_15=163, v6_1=100, v6_6=41,
+        ),
+    )  # fmt: skip
 
     def older_than(self, version: str) -> bool:
         """True when this release came before mainline's `version` (for example ``"6.5"``)."""

@@ -263,7 +263,7 @@ class ListenSocket:
                 request.emit(now, SYN | ACK, seq=request.sender.iss)
                 # The timer of the SYN-ACK begins its present wait again.
                 timer = request.sender.timer
-                timer.arm(now, RETRANSMIT, timer.rto())
+                timer.arm(now, RETRANSMIT, timer.rto)
             return
         if flags & RST:
             self._on_reset(now, request, segment)

@@ -65,6 +65,7 @@ class OwningSocket(Protocol):
     sack: bool
     timestamps: bool
     probes_out: int
+    last_received: int
 
     @property
     def sack_bytes(self) -> int: ...

@@ -14,6 +14,7 @@ from __future__ import annotations
 from tcplab.core.segment import FIN, PSH, Segment, after, before, seq_add, seq_diff
 from tcplab.model.machine import OwningSocket
 from tcplab.model.memory import Piece, ReceiveMemory
+from tcplab.model.roundtrip import RoundTrip
 from tcplab.model.rules import (
     ATO_MIN,
     DELACK_MAX,
@@ -23,7 +24,6 @@ from tcplab.model.rules import (
     MSS_ETHERNET,
     TIMESTAMP_OPTION,
 )
-from tcplab.model.sender import RoundTrip
 
 #: Blocks that a receiver remembers (TCP_NUM_SACKS).
 MOST_BLOCKS = 4

@@ -3,7 +3,8 @@
 Sources: net/ipv4/tcp_output.c (tcp_write_xmit, tcp_snd_wnd_test), net/ipv4/tcp_input.c (tcp_ack,
 tcp_clean_rtx_queue, tcp_may_update_window, tcp_ack_probe), net/ipv4/tcp_recovery.c.
 
-Not modelled: congestion control beyond the initial window of ten segments and slow start.
+Not modelled: congestion control beyond the initial window of ten segments and slow start; taking back a
+timeout that turns out to be spurious (F-RTO).
 """
 
 from __future__ import annotations
@@ -11,90 +12,15 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from tcplab.core.segment import ACK, FIN, PSH, SYN, Segment, after, before, seq_add, seq_diff
-from tcplab.core.text import SECOND
+from tcplab.core.segment import ACK, FIN, PSH, Segment, after, before, seq_add, seq_diff
+from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.model import rules as s
+from tcplab.model.flight import Chunk, Flight
 from tcplab.model.machine import OwningSocket
+from tcplab.model.roundtrip import RoundTrip, retries_as_time
 
-MICROSECOND = 1_000
-_FLOOR = s.RTO_MIN // MICROSECOND
-
-
-class RoundTrip:
-    """Smoothed round-trip time of one connection, and the retransmission timeout made from it.
-
-    RFC 6298 as Linux does it, in microseconds and shifts (net/ipv4/tcp_input.c:tcp_rtt_estimator,
-    tcp_set_rto). The floor of 200 ms is under the variance term, so the timeout is a little above
-    200 ms plus the smoothed round-trip time.
-    """
-
-    __slots__ = ("deviation", "deviation_max", "epoch", "rto_max", "srtt", "variation")
-
-    def __init__(self, rto_max: int = s.RTO_MAX) -> None:
-        self.rto_max = rto_max
-        #: 8 x the smoothed time and 4 x its mean deviation, microseconds; 0 before a sample.
-        self.srtt = 0
-        self.deviation = 0
-        self.deviation_max = 0
-        self.variation = 0
-        #: Bytes acknowledged when this round trip began: the variance may shrink once a round trip.
-        self.epoch = 0
-
-    def sample(self, rtt: int, acknowledged: int, outstanding: int) -> None:
-        """Learn from one measurement in nanoseconds.
-
-        `acknowledged` and `outstanding` count bytes since the start (SND.UNA and SND.NXT without
-        wrap): they tell when a round trip is over.
-        """
-        m = rtt // MICROSECOND or 1
-        if not self.srtt:
-            self.srtt = m << 3
-            self.deviation = m << 1
-            self.variation = self.deviation_max = max(self.deviation, _FLOOR)
-            self.epoch = outstanding
-            return
-        error = m - (self.srtt >> 3)
-        self.srtt = max(1, self.srtt + error)
-        if error < 0:
-            # A sudden drop should not widen the variance as fast as a rise.
-            delta = -error - (self.deviation >> 2)
-            delta = delta >> 3 if delta > 0 else delta
-        else:
-            delta = error - (self.deviation >> 2)
-        self.deviation += delta
-        if self.deviation > self.deviation_max:
-            self.deviation_max = self.deviation
-            self.variation = max(self.variation, self.deviation_max)
-        if acknowledged > self.epoch:
-            if self.deviation_max < self.variation:
-                self.variation -= (self.variation - self.deviation_max) >> 2
-            self.epoch = outstanding
-            self.deviation_max = _FLOOR
-
-    @property
-    def smoothed(self) -> int:
-        """Smoothed round-trip time in nanoseconds; 0 before a sample."""
-        return (self.srtt >> 3) * MICROSECOND
-
-    @property
-    def rto(self) -> int:
-        """Timeout before any backoff, nanoseconds, not yet rounded to the tick."""
-        if not self.srtt:
-            return s.TIMEOUT_INIT
-        return min(((self.srtt >> 3) + self.variation) * MICROSECOND, self.rto_max)
-
-
-def retries_as_time(retries: int, base: int = s.RTO_MIN, rto_max: int = s.RTO_MAX) -> int:
-    """The time that Linux makes of a number of retries (tcp_timer.c:tcp_model_timeout).
-
-    As if every timeout had doubled from `base` up to `rto_max`: 15 -> 924.6 s, 8 -> 102.2 s,
-    5 -> 12.6 s; for a SYN (base 1 s) 6 -> 127 s. Nanoseconds.
-    """
-    doublings = (rto_max // base).bit_length() - 1
-    if retries <= doublings:
-        return ((2 << retries) - 1) * base
-    return ((2 << doublings) - 1) * base + (retries - doublings) * rto_max
-
+#: Milliseconds; an echoed timestamp that is older tells nothing (tcp_rtt_tsopt_us).
+_FARTHEST_ECHO = 2**31 // 1000
 
 #: What a sender may wait for; never two of them at once, as in Linux's icsk_pending.
 RETRANSMIT = "retransmit"
@@ -126,7 +52,9 @@ class SendTimer:
         self.sender = sender
         self.socket, self.machine = sender.socket, sender.socket.machine
         self.pending: Pending | None = None
-        #: How often the timeout has doubled, and timeouts since the last progress.
+        #: The timeout as it is now, doublings included (icsk_rto); a sample of the round trip sets it anew.
+        self.rto = self.machine.ticks(s.TIMEOUT_INIT)
+        #: Doublings of the wait between window probes, and timeouts since the last progress.
         self.backoff = 0
         self.repeats = 0
         #: First retransmission of what is in flight (tp->retrans_stamp), or the first SYN.
@@ -134,7 +62,10 @@ class SendTimer:
         #: By how much Linux's timers have come later since then, on average: its wheel rounds them up.
         self.delayed = 0
         self.probing_since: int | None = None
-        self.tail_probe_sent = False
+        #: SND.NXT after the last tail loss probe, until an ACK shows what became of it (tp->tlp_high_seq),
+        #: and whether the probe repeated data.
+        self.tail_probe_end: int | None = None
+        self.tail_probe_repeats = False
 
     @property
     def kind(self) -> str | None:
@@ -151,25 +82,38 @@ class SendTimer:
         """Wait for nothing."""
         self.pending = None
 
-    def rto(self) -> int:
-        """The retransmission timeout with its backoff."""
-        rto = self.machine.ticks(self.sender.rtt.rto)
-        # A SYN-ACK's is not cut by tcp_rto_max_ms (measured on 6.18).
-        most = s.RTO_MAX if self.socket.state == s.SYN_RECV else self.sender.rto_max
-        return min(rto << self.backoff, most) if self.backoff else rto
+    def learn_rto(self) -> None:
+        """A sample of the round trip has come: no doubling is left (tcp_ack_update_rtt)."""
+        self.rto = min(self.machine.ticks(self.sender.rtt.rto), self.sender.rto_max)
+        self.backoff = 0
+
+    def fall_back(self) -> None:
+        """The handshake has measured no round trip: 3 s (RFC 6298 section 5.7; tcp_init_metrics)."""
+        self.rto = min(self.machine.ticks(s.TIMEOUT_FALLBACK), self.sender.rto_max)
 
     def after_new(self, now: int, was_in_flight: bool) -> None:
-        """Something new was sent."""
-        head_due = self.sender.flight[0].sent_at + self.rto()
-        probing = self._schedule_loss_probe(now, head_due - now)
-        if not probing and (not was_in_flight or self.kind in (LOSS_PROBE, REORDER)):
-            self.arm(now, RETRANSMIT, max(head_due - now, 1))
+        """Something new was sent (tcp_event_new_data_sent, tcp_write_xmit)."""
+        if self._schedule_loss_probe(now, self._rest_of_rto(now)):
+            return
+        if not was_in_flight or self.kind == LOSS_PROBE:
+            self.rearm(now)
 
     def after_ack(self, now: int) -> None:
-        """Something was acknowledged, and something else is still in flight."""
-        rto = self.rto()
-        if not self._schedule_loss_probe(now, rto):
-            self.arm(now, RETRANSMIT, rto)
+        """Something was acknowledged, and something else is still in flight (tcp_set_xmit_timer)."""
+        if not self._schedule_loss_probe(now, self.rto):
+            self.rearm(now)
+
+    def rearm(self, now: int) -> None:
+        """Wait for the retransmission timeout; after a probe that wasn't sent for what is left of it.
+
+        net/ipv4/tcp_input.c:tcp_rearm_rto.
+        """
+        early = self.kind in (LOSS_PROBE, REORDER)
+        self.arm(now, RETRANSMIT, max(self._rest_of_rto(now), 1) if early else self.rto)
+
+    def _rest_of_rto(self, now: int) -> int:
+        """Time until the first piece in flight times out (tcp_rto_delta_us)."""
+        return self.sender.flight[0].sent_at + self.rto - now
 
     def await_reordering(self, now: int) -> None:
         """A later piece has arrived first: give the earlier one a moment (tcp_rack_reo_wnd).
@@ -182,8 +126,8 @@ class SendTimer:
         self.arm(now, REORDER, self.sender.rtt.smoothed // 4 + 2 * self.machine.release.tick)
 
     def watch_window(self, now: int) -> None:
-        """Data waits for a closed window and nothing is in flight."""
-        self.arm(now, WINDOW_PROBE, self._probe_wait())
+        """Data waits for a closed window and nothing is in flight (tcp_check_probe_timer)."""
+        self.arm(now, WINDOW_PROBE, self._probe_base())
 
     def _schedule_loss_probe(self, now: int, at_most: int) -> bool:
         """A tail without an answer is repeated once before the timer begins to back off.
@@ -191,7 +135,7 @@ class SendTimer:
         Since 3.10 (net/ipv4/tcp_output.c:tcp_send_loss_probe). True when that is what is waited for.
         """
         sender, socket = self.sender, self.socket
-        if not socket.sack or sender.recovery_end is not None:
+        if not socket.sack or sender.recovery_end is not None or sender.disordered:
             return False
         if sender.rtt.srtt:
             lone = len(sender.flight) == 1
@@ -206,13 +150,14 @@ class SendTimer:
     def fire(self, now: int) -> None:
         """What was waited for hasn't come."""
         kind = self.kind
+        if kind == LOSS_PROBE and self.sender.flight:
+            self._probe_tail(now)
+            return
         self.disarm()
         if kind == WINDOW_PROBE:
             self._probe_window(now)
         elif not self.sender.flight:
             return
-        elif kind == LOSS_PROBE:
-            self._probe_tail(now)
         elif kind == REORDER:
             self._repair(now)
         else:
@@ -220,42 +165,92 @@ class SendTimer:
 
     def _repair(self, now: int) -> None:
         """Send again what was overtaken."""
-        self.sender.start_recovery(now, everything=False)
+        self.tail_probe_end = None
+        self.sender.start_recovery(everything=False)
         self.sender.push(now)
-        self.arm(now, RETRANSMIT, self.rto())
+        self.arm(now, RETRANSMIT, self.rto)
 
     def _probe_tail(self, now: int) -> None:
+        """One probe at a time: new data if the window allows it, or the last piece again.
+
+        It neither doubles the timeout nor starts the clock of tcp_retries2.
+        """
         sender = self.sender
-        if not self.tail_probe_sent:
-            self.tail_probe_sent = True
-            self.machine.count("TcpExtTCPLossProbes")
-            self.machine.count("TcpRetransSegs")
-            tail = sender.flight[-1]
-            tail.repeats += 1
-            tail.sent_at = now
-            # Neither backs the timeout off nor starts the clock of tcp_retries2.
-            sender.transmit(now, tail)
-        self.arm(now, RETRANSMIT, self.rto())
+        if self.tail_probe_end is None:
+            self.tail_probe_repeats = not sender.next_fits
+            if sender.repeat_tail(now) if self.tail_probe_repeats else sender.send_next(now):
+                self.machine.count("TcpExtTCPLossProbes")
+                self.tail_probe_end = sender.nxt
+                self.disarm()
+        self.rearm(now)
+
+    def on_tail_probe_ack(self, ack: int, *, nothing_new: bool) -> None:
+        """Is it known by now what became of the tail loss probe? (tcp_process_tlp_ack)
+
+        A repeated piece leaves two answers possible, so its mere acknowledgement settles nothing: a
+        duplicate of that (`nothing_new`) or an ACK of more does.
+        """
+        if self.tail_probe_end is None or before(ack, self.tail_probe_end):
+            return
+        if not self.tail_probe_repeats or nothing_new or after(ack, self.tail_probe_end):
+            self.tail_probe_end = None
 
     def _time_out(self, now: int) -> None:
         sender, socket = self.sender, self.socket
+        self.tail_probe_end = None
+        if not sender.window and not socket.orphan and socket.state not in (s.SYN_SENT, s.SYN_RECV):
+            self._repeat_into_closed_window(now)
+            return
         expired = self._expired(now)
         if not expired or socket.state == s.SYN_RECV:
             self.machine.count("TcpExtTCPTimeouts")
         if expired:
             self._give_up(now)
             return
-        sender.start_recovery(now, everything=True)
-        sender.cwnd = 1
-        sender.repeat(now, sender.flight[0])
+        self._repeat_first(now)
         self.repeats += 1
         linear = (self.machine.sysctls.tcp_syn_linear_timeouts or 0) if socket.state == s.SYN_SENT else 0
         if self.repeats > linear:
             self.backoff += 1
+            # A SYN-ACK's is not cut by tcp_rto_max_ms (measured on 6.18).
+            self._double(s.RTO_MAX if socket.state == s.SYN_RECV else sender.rto_max)
+        self._wait_for_repeat(now)
+
+    def _double(self, most: int) -> None:
+        self.rto = min(self.rto << 1, most)
+
+    def _repeat_first(self, now: int) -> None:
+        self.sender.start_recovery(everything=True)
+        self.sender.cwnd = 1
+        self.sender.repeat(now, 0)
+
+    def _wait_for_repeat(self, now: int) -> None:
         exact = self.machine.release.user_timeout_exact
-        wait = self._clamp(now, self.rto(), self.repeating_since, exact)
+        wait = self._clamp(now, self.rto, self.repeating_since, exact)
         self.delayed = self.machine.mean_delay(wait) + (self.delayed if self.repeats > 1 else 0)
         self.arm(now, RETRANSMIT, wait)
+
+    def _repeat_into_closed_window(self, now: int) -> None:
+        """The peer has taken its window back: the retransmission is a window probe.
+
+        It counts as no retry, so that a peer which answers is never given up by tcp_retries2
+        (net/ipv4/tcp_timer.c:tcp_retransmit_timer, tcp_rtx_probe0_timed_out).
+        """
+        silent = now - self.socket.last_received
+        since = self.sender.flight[0].sent_at if self.repeating_since is None else self.repeating_since
+        rule, user_timeout = self.machine.release.closed_window_gives_up, self.socket.options.user_timeout
+        quiet = min(silent, now - since)
+        most = self.sender.rto_max
+        expired = silent > most if rule == "silence" else quiet > 2 * most
+        if rule == "user_timeout" and user_timeout:
+            # Linux asks for more than the user timeout, and its timer is always a little late.
+            expired = expired or now - since >= user_timeout
+        if expired:
+            self._give_up(now)
+            return
+        self._repeat_first(now)
+        self._double(self.sender.rto_max)
+        self._wait_for_repeat(now)
 
     def _give_up(self, now: int) -> None:
         if self.socket.state != s.SYN_RECV:
@@ -289,7 +284,7 @@ class SendTimer:
 
     def _orphan_retries(self) -> int:
         """Without an application: 8 while the timeout is below its maximum (tcp_orphan_retries)."""
-        return self.machine.sysctls.tcp_orphan_retries or (8 if self.rto() < self.sender.rto_max else 0)
+        return self.machine.sysctls.tcp_orphan_retries or (8 if self.rto < self.sender.rto_max else 0)
 
     def _clamp(self, now: int, wait: int, since: int | None, exact: bool) -> int:
         """Never sleep beyond the user timeout, where the release is that exact."""
@@ -306,7 +301,7 @@ class SendTimer:
     # -- a closed window -----------------------------------------------------------------
 
     def _probe_base(self) -> int:
-        return max(self.machine.ticks(self.sender.rtt.rto), s.RTO_MIN)
+        return max(self.rto, s.RTO_MIN)
 
     def _probe_wait(self) -> int:
         return min(self._probe_base() << self.backoff, self.sender.rto_max)
@@ -345,10 +340,11 @@ class SendTimer:
             self._give_up(now)
             return
         if sender.send_into_small_window(now):
-            # Data in flight: retransmission takes over, and probing starts afresh another time.
+            # Data in flight: retransmission takes over, without a tail loss probe (tcp_send_probe0), and
+            # probing starts afresh another time.
             self.backoff = socket.probes_out = 0
             self.probing_since = None
-            self.after_new(now, was_in_flight=False)
+            self.arm(now, RETRANSMIT, self.rto)
             return
         self.machine.count("TcpExtTCPWinProbe")
         sender.probe(now)
@@ -360,22 +356,6 @@ class SendTimer:
 
 #: GSO_LEGACY_MAX_SIZE less the longest headers: the largest buffer that Linux queues.
 LARGEST_BUFFER = 65535 - 320
-
-
-class Chunk:
-    """A piece of the stream in flight, as it was last sent."""
-
-    __slots__ = ("end", "flags", "length", "lost", "repeats", "sacked", "sent_at", "seq")
-
-    def __init__(self, seq: int, length: int, flags: int, now: int) -> None:
-        self.seq = seq
-        self.length = length
-        self.flags = flags
-        self.end = seq_add(seq, length + (1 if flags & (SYN | FIN) else 0))
-        self.sent_at = now
-        self.repeats = 0
-        self.lost = False
-        self.sacked = False
 
 
 class Sender:
@@ -393,7 +373,7 @@ class Sender:
         self.queued_from = self.data_end
         #: Ends of writes not yet sent: their last segment carries PSH.
         self.boundaries: deque[int] = deque()
-        self.flight: deque[Chunk] = deque()
+        self.flight = Flight()
         #: The peer's window, the largest so far, and the segment it came with (SND.WL1).
         self.window = self.max_window = self.wl1 = 0
         #: Payload of a full segment as path and peer allow it, and no more than half the largest window.
@@ -405,6 +385,8 @@ class Sender:
         self.timer = SendTimer(self)
         #: Repairing losses until this number is acknowledged: no tail loss probe meanwhile.
         self.recovery_end: int | None = None
+        #: Something has arrived out of order, or the first piece was repeated (TCP_CA_Disorder): none either.
+        self.disordered = False
 
     @property
     def unsent(self) -> bool:
@@ -451,10 +433,8 @@ class Sender:
         if self.nxt == limit:
             return
         was_in_flight = bool(self.flight)
-        window_end = seq_add(self.una, self.window)
-        room = self._room()
-        # What SACK takes up is not there for payload (tcp_current_mss).
-        mss = self.mss - self.socket.sack_bytes
+        window_end, mss = self.window_end, self.current_mss
+        room = self.cwnd - self.flight.outstanding
         new = False
         while self.nxt != limit and room > 0:
             left = seq_diff(self.data_end, self.nxt)
@@ -480,7 +460,7 @@ class Sender:
         while self.boundaries and not after(self.boundaries[0], end):
             self.boundaries.popleft()
             flags |= PSH
-        if self.finishing and length == left and after(seq_add(self.una, self.window), end):
+        if self.finishing and length == left and after(self.window_end, end):
             flags |= FIN
         chunk = Chunk(self.nxt, length, flags, now)
         self.flight.append(chunk)
@@ -489,33 +469,58 @@ class Sender:
         if length:
             self.socket.new_data_sent(now)
 
-    def _room(self) -> int:
-        """How many more segments the congestion window allows."""
-        return self.cwnd - sum(not (chunk.lost or chunk.sacked) for chunk in self.flight)
+    @property
+    def current_mss(self) -> int:
+        """Payload of a full segment now: what SACK takes up is not there for it (tcp_current_mss)."""
+        return self.mss - self.socket.sack_bytes
+
+    @property
+    def window_end(self) -> int:
+        """The number behind the last that the peer's window takes (tcp_wnd_end)."""
+        return seq_add(self.una, self.window)
 
     def _send_lost(self, now: int) -> bool:
-        room = self._room()
+        room = self.cwnd - self.flight.outstanding
         sent = False
-        for chunk in self.flight:
-            if room <= 0:
-                break
-            if chunk.lost:
-                self.repeat(now, chunk)
+        i = 0
+        while i < len(self.flight) and room > 0:
+            if self.flight[i].lost and self.repeat(now, i):
                 sent = True
                 room -= 1
+            i += 1
         return sent
 
     def transmit(self, now: int, chunk: Chunk) -> None:
         self.socket.emit(now, chunk.flags, seq=chunk.seq, length=chunk.length)
 
-    def repeat(self, now: int, chunk: Chunk) -> None:
+    def repeat(self, now: int, index: int) -> bool:
+        """Send a piece in flight again; False when the window no longer reaches it.
+
+        Since there is something to gain, what follows it goes along (tcp_retransmit_skb).
+        """
+        if not self.flight.fit(index, self.una, self.window_end):
+            return False
+        chunk = self.flight[index]
+        self.flight.collapse(index, self.current_mss, self.window_end)
+        self._send_again(now, chunk)
+        if self.timer.repeating_since is None:
+            self.timer.repeating_since = now
+        return True
+
+    def repeat_tail(self, now: int) -> bool:
+        """The last piece again, as a tail loss probe; False when the window no longer reaches it."""
+        last = len(self.flight) - 1
+        if not self.flight.fit(last, self.una, self.window_end):
+            return False
+        self._send_again(now, self.flight[last])
+        return True
+
+    def _send_again(self, now: int, chunk: Chunk) -> None:
         chunk.lost = False
         chunk.repeats += 1
         chunk.sent_at = now
         self.socket.machine.count("TcpRetransSegs")
         self.transmit(now, chunk)
-        if self.timer.repeating_since is None:
-            self.timer.repeating_since = now
 
     def probe(self, now: int) -> None:
         """A keepalive or window probe: an ACK at SND.UNA - 1 that demands an answer."""
@@ -533,25 +538,33 @@ class Sender:
 
     def on_ack(self, now: int, segment: Segment) -> bool:
         """Take an acceptable acknowledgement; True when it acknowledged something new."""
-        ack = segment.ack
+        ack, timer = segment.ack, self.timer
         if before(ack, self.una):
             return False
         self.socket.heard(now)
         had_flight = bool(self.flight)
-        self._update_window(segment)
-        newly_sacked = self._mark_sacked(segment)
+        updated = self._update_window(segment)
         advanced = ack != self.una
+        sacked = self.flight.mark_sacked(segment.sack) if segment.sack and had_flight else []
+        pieces = self._acknowledge(now, segment, sacked) if had_flight else 0
+        self.una = ack
         if advanced:
-            self._acknowledge(now, ack)
+            timer.repeats = 0
+        if not self.flight:
+            self.disordered = False
+            if had_flight:
+                timer.disarm()
+        if timer.tail_probe_end is not None:
+            timer.on_tail_probe_ack(ack, nothing_new=not (advanced or updated or sacked or segment.length))
         if self.flight:
-            if advanced:
-                self.timer.after_ack(now)
-            if newly_sacked and self.recovery_end is None and self._overtaken():
-                self.timer.await_reordering(now)
-        elif had_flight:
-            self.timer.disarm()
-        elif self.unsent and self.timer.kind == WINDOW_PROBE:
-            self.timer.on_probe_answer(now)
+            if self.disordered or sacked or not (advanced or updated or segment.length):
+                self.disordered = self.flight.disordered
+            if pieces:
+                timer.after_ack(now)
+            if sacked and self.recovery_end is None and self.flight.overtaken:
+                timer.await_reordering(now)
+        elif not had_flight and self.unsent and timer.kind == WINDOW_PROBE:
+            timer.on_probe_answer(now)
         return advanced
 
     def may_update_window(self, segment: Segment) -> bool:
@@ -563,13 +576,14 @@ class Sender:
             or (seq == self.wl1 and (window > self.window or not window))
         )
 
-    def _update_window(self, segment: Segment) -> None:
-        if self.may_update_window(segment):
-            seq, window = segment.seq, segment.window
-            self.window = window
-            if window > self.max_window:
-                self.learn_window(window)
-            self.wl1 = seq
+    def _update_window(self, segment: Segment) -> bool:
+        if not self.may_update_window(segment):
+            return False
+        self.window = window = segment.window
+        if window > self.max_window:
+            self.learn_window(window)
+        self.wl1 = segment.seq
+        return True
 
     def learn_window(self, largest: int) -> None:
         """The peer's largest window so far: no segment is longer than half of it.
@@ -581,67 +595,60 @@ class Sender:
         headers = s.TCP_HEADER + (s.TIMESTAMP_OPTION if self.socket.timestamps else 0)
         self.mss = max(half, s.LEAST_PACKET - headers) if 0 < half < self.full_mss else self.full_mss
 
-    def _acknowledge(self, now: int, ack: int) -> None:
-        oldest: Chunk | None = None
-        count = 0
-        while self.flight and not after(self.flight[0].end, ack):
-            chunk = self.flight.popleft()
-            oldest = oldest or chunk
-            count += 1
-        if self.flight and before(self.flight[0].seq, ack):
-            first = self.flight[0]
-            first.length -= seq_diff(ack, first.seq)
-            first.seq = ack
-        self.una = ack
-        self.timer.repeats = 0
-        self.timer.tail_probe_sent = False
-        if oldest:
-            measured = now - oldest.sent_at
-            if not oldest.repeats or self.socket.timestamps:
+    def _acknowledge(self, now: int, segment: Segment, sacked: list[Chunk]) -> int:
+        """Forget what has arrived, and learn its round trip; how many pieces (tcp_clean_rtx_queue).
+
+        `sacked` are the pieces that the segment is the first to acknowledge selectively.
+        """
+        ack = segment.ack
+        count, repeated, sent_at = self.flight.acknowledge(ack)
+        if count or sacked:
+            if repeated or sent_at is None:
+                sent_at = next((chunk.sent_at for chunk in sacked if not chunk.repeats), None)
+            measured = self._round_trip(now, segment, sent_at, count)
+            if measured is not None:
                 base = self.iss
                 self.rtt.sample(measured, (ack - base) & 0xFFFFFFFF, (self.nxt - base) & 0xFFFFFFFF)
-                self.timer.backoff = 0
+                self.timer.learn_rto()
             self.cwnd += count
         if self.recovery_end is not None and not before(ack, self.recovery_end):
             self.recovery_end = None
         if self.timer.repeating_since is not None and not any(chunk.repeats for chunk in self.flight):
             self.timer.repeating_since = None
+        return count
 
-    def _mark_sacked(self, segment: Segment) -> bool:
-        newly = False
-        for left, right in segment.sack:
-            for chunk in self.flight:
-                if not chunk.sacked and not before(chunk.seq, left) and not after(chunk.end, right):
-                    chunk.sacked = newly = True
-                    chunk.lost = False
-        return newly
+    def _round_trip(self, now: int, segment: Segment, sent_at: int | None, count: int) -> int | None:
+        """A measurement, nanoseconds, or None: what was sent once tells it, or the peer's TSecr.
 
-    def _overtaken(self) -> bool:
-        """Has something arrived that was sent after a piece still missing (RACK)?
-
-        net/ipv4/tcp_recovery.c:tcp_rack_detect_loss.
+        After a retransmission the echoed timestamp says which copy has arrived, to the millisecond
+        (net/ipv4/tcp_input.c:tcp_ack_update_rtt, tcp_rtt_tsopt_us); without it there is no sample (Karn).
         """
-        latest = self._latest_arrival()
-        return any(
-            not chunk.sacked and not chunk.repeats and (chunk.sent_at, i) < latest
-            for i, chunk in enumerate(self.flight)
-        )
+        if sent_at is not None:
+            return now - sent_at
+        if not count or not self.socket.timestamps or not segment.timestamps or not segment.timestamps[1]:
+            return None
+        passed = (self.socket.machine.clock(now) - segment.timestamps[1]) & 0xFFFFFFFF
+        return max(passed, 1) * MILLISECOND if passed < _FARTHEST_ECHO else None
 
-    def _latest_arrival(self) -> tuple[int, int]:
-        """What was sent last of all that has arrived behind a hole: when, and its place in the flight.
-
-        Of two that were sent at the same moment it is the later one (tcp_rack_sent_after).
-        """
-        arrived = ((chunk.sent_at, i) for i, chunk in enumerate(self.flight) if chunk.sacked)
-        return max(arrived, default=(-1, -1))
-
-    def start_recovery(self, now: int, *, everything: bool) -> None:
+    def start_recovery(self, *, everything: bool) -> None:
         """Take pieces for lost: all, or those overtaken by something that arrived."""
-        latest = self._latest_arrival()
         if self.recovery_end is None or not everything:
             self.recovery_end = self.nxt
-        for i, chunk in enumerate(self.flight):
-            chunk.lost = not chunk.sacked and (everything or (chunk.sent_at, i) < latest)
+        self.flight.mark_lost(everything=everything)
+
+    @property
+    def next_fits(self) -> bool:
+        """Something waits, and the peer's window has room for its first segment (tcp_snd_wnd_test)."""
+        left = seq_diff(self.data_end, self.nxt)
+        length = min(left, self.current_mss)
+        room = seq_diff(self.window_end, self.nxt)
+        return self.unsent and room >= length + (self.finishing and length == left)
+
+    def send_next(self, now: int) -> bool:
+        """The next segment, whatever the congestion window says."""
+        left = seq_diff(self.data_end, self.nxt)
+        self.send_new(now, min(left, self.current_mss), left)
+        return True
 
     @property
     def window_fits_next(self) -> bool:
@@ -655,14 +662,14 @@ class Sender:
         end = seq_add(self.queued_from, (queued // buffer + 1) * buffer)
         if after(end, self.limit()):
             end = self.limit()
-        return not after(end, seq_add(self.una, self.window))
+        return not after(end, self.window_end)
 
     def send_into_small_window(self, now: int) -> bool:
         """What fits when the window is open but smaller than a segment; False when it is closed.
 
         It carries PSH: nothing follows soon (net/ipv4/tcp_output.c:tcp_write_wakeup).
         """
-        space = seq_diff(seq_add(self.una, self.window), self.nxt)
+        space = seq_diff(self.window_end, self.nxt)
         left = seq_diff(self.data_end, self.nxt)
         if space <= 0 or not left:
             return False

@@ -538,15 +538,29 @@ class Socket:
         """The handshake is complete on this side."""
         advance(self, step)
         self.last_received = now
-        repeats = self.sender.timer.repeats
+        timer = self.sender.timer
+        lost = timer.repeats > 1 and not self._echoes_first_syn(segment)
         self.sender.on_ack(now, segment)
+        if not self.sender.rtt.srtt:
+            timer.fall_back()
         # Two lost SYNs are no accident: begin with one segment (tcp_init_transfer).
-        self.sender.cwnd = 1 if repeats > 1 else s.INITIAL_WINDOW
+        self.sender.cwnd = 1 if lost else s.INITIAL_WINDOW
         self.sender.window = segment.window
         self.sender.wl1 = segment.seq
         self.sender.recovery_end = None
         self.receiver.open(now, self.sender.mss)
         self.keepalive.start(now)
+
+    def _echoes_first_syn(self, segment: Segment) -> bool:
+        """Was the SYN repeated for nothing? (tcp_try_undo_spurious_syn, since 5.2)"""
+        since, machine = self.sender.timer.repeating_since, self.machine
+        if (
+            since is None
+            or not (self.timestamps and segment.timestamps)
+            or not machine.release.spurious_syn_undone
+        ):
+            return False
+        return segment.timestamps[1] == machine.clock(since)
 
     def new_data_sent(self, now: int) -> None:
         """The application's data has left for the first time."""

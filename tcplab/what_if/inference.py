@@ -17,7 +17,7 @@ from tcplab.core.segment import FIN, RST
 from tcplab.core.text import MILLISECOND, SECOND, duration, in_words
 from tcplab.core.trace import Packet
 from tcplab.follow import KEEPALIVE, OTHER, RETRANSMISSION, SILENCE, Unanswered
-from tcplab.model.sender import retries_as_time
+from tcplab.model.roundtrip import retries_as_time
 from tcplab.what_if.script import PathFault, SocketSettings
 from tcplab.what_if.workload import Workload
 

@@ -60,6 +60,9 @@ CHANGES = [
     ("tw_reuse", "4.18", 0, "4.19", 2),
     ("tw_reuse_clock", "4.18", "second_after_next", "4.19", "next_second"),
     ("tw_reuse_clock", "6.13", "next_second", "6.14", "delay"),
+    ("closed_window_gives_up", "6.5", "silence", "6.6.40", "no_progress"),
+    ("closed_window_gives_up", "6.6.40", "no_progress", "6.10", "user_timeout"),
+    ("spurious_syn_undone", "5.1", False, "5.2", True),
 ]
 
 
@@ -136,11 +139,11 @@ def written(number, patch):
 
 @given(st.one_of(TREES, NUMBERS), st.integers(0, 400), st.integers(0, 400))
 def test_a_stable_tree_only_goes_on(tree, one, other):
-    """What a patch level has changed, the later ones keep: each rule has two values at most in one tree."""
+    """What a patch level has changed, the later ones keep: a value that has gone doesn't come back."""
     earlier, later = sorted((one, other))
     for name, rule in RULES.items():
         values = [getattr(release(written(tree, patch)), name) for patch in (0, earlier, later, 400)]
-        assert sum(a != b for a, b in pairwise(values)) <= 1, (name, values)
+        assert sum(a != b for a, b in pairwise(values)) < max(2, len(set(values))), (name, values)
         plain = rule.at(tree, 0)
         took = [each for each in rule.changes if tree in each.stable]
         assert values[0] == plain or any(each.stable[tree] == 0 for each in took)
@@ -181,6 +184,9 @@ BACKPORTS = [
     ("user_timeout_of_probes", "5.4.92", "unanswered", "5.4.93", "elapsed"),
     ("user_timeout_of_probes", "5.10.10", "unanswered", "5.10.11", "elapsed"),
     ("user_timeout_of_probes", "5.9.16", "unanswered", "5.11", "elapsed"),
+    ("closed_window_gives_up", "6.1.52", "silence", "6.1.53", "no_progress"),
+    ("closed_window_gives_up", "6.1.99", "no_progress", "6.1.100", "user_timeout"),
+    ("closed_window_gives_up", "5.4.279", "silence", "5.4.280", "user_timeout"),
     ("user_timeout_exact_for_probes", "5.4.95", False, "5.4.96", True),
     ("user_timeout_exact_for_probes", "5.10.12", False, "5.10.13", True),
     ("syn_queue_rule", "5.10.233", "backlog", "5.10.234", "backlog_plus_one"),

@@ -9,10 +9,11 @@
     9001                            nothing has left
 
 Segments are ``flags seq [ack] [length]`` with, where they matter, ``w=`` window, ``sack=from:to,from:to``,
-``ts=`` the peer's clock and ``echo=`` what comes back of it (TSecr); ``-`` stands for no flags. A line
-without a time happens at the time of the one above. Sequence numbers count from 0 on either side, as the
-other one's do; the real ones begin just before the wrap. The connection is established at 0 with a round trip
-of a millisecond. Checks: ``error``, ``verdict`` (of the last RST), ``counted NAME n``, ``timer NAME``.
+``ts=`` the clock of who sends it, ``echo=`` what comes back of it (TSecr), and ``ecr=`` which clock of the
+machine's the peer echoes (otherwise its latest); ``-`` stands for no flags. A line without a time happens at
+the time of the one above. Sequence numbers count from 0 on either side, as the other one's do; the real ones
+begin just before the wrap. The connection is established at 0 with a round trip of a millisecond. Checks:
+``error``, ``verdict`` (of the last RST), ``counted NAME n``, ``timer NAME``.
 
 `Clients` says the same words to one listener from many ports; `Wire` joins two machines.
 """
@@ -90,6 +91,8 @@ class Conversation:
         self.ports = (32768, 5432) if role == "client" else (5432, 40000)
         self.backlog = backlog
         self.now = -MILLISECOND
+        #: The latest clock of the machine's timestamps.
+        self.clock = 0
         self.socket = self.listener = None
         self.left = []
         self.story = []
@@ -165,7 +168,9 @@ class Conversation:
         self._collect()
 
     def _collect(self):
-        self.left += [(self.now, segment) for segment in self.stack.to_send()]
+        sent = [(self.now, segment) for segment in self.stack.to_send()]
+        self.clock = next((each.timestamps[0] for _, each in reversed(sent) if each.timestamps), self.clock)
+        self.left += sent
 
     # -- what may stand in a line ------------------------------------------------------------
 
@@ -195,7 +200,7 @@ class Conversation:
         if "sack" in named:
             pairs = [each.split(":") for each in named["sack"].split(",") if each]
             said["sack"] = tuple((int(left), int(right)) for left, right in pairs)
-        for name in ("ts", "echo"):
+        for name in ("ts", "echo", "ecr"):
             if name in named:
                 said[name] = int(named[name])
         return said
@@ -242,7 +247,7 @@ class Conversation:
             window_scale=peer["scale"] if syn else None,
             sack_permitted=syn and peer["sack"],
             sack=tuple((seq_add(mine, left), seq_add(mine, right)) for left, right in said.get("sack", ())),
-            timestamps=(clock, 0) if peer["timestamps"] else None,
+            timestamps=(clock, said.get("ecr", self.clock)) if peer["timestamps"] else None,
         )
 
     def call(self, text):
