@@ -29,7 +29,7 @@ class Chunk:
         self.sacked = False
 
 
-class Arrival(NamedTuple):
+class Acknowledged(NamedTuple):
     """What an acknowledgement took out of the flight."""
 
     #: Whole pieces, and whether one of them had been repeated.
@@ -39,10 +39,10 @@ class Arrival(NamedTuple):
     sent_at: int | None
 
 
-class Flight(deque[Chunk]):
+class InFlight(deque[Chunk]):
     """The pieces in flight, oldest first."""
 
-    def acknowledge(self, ack: int) -> Arrival:
+    def acknowledge(self, ack: int) -> Acknowledged:
         """Take out what `ack` covers; of a piece that it covers in part the rest stays."""
         count, repeated, sent_at = 0, False, None
         while self and not after(self[0].end, ack):
@@ -55,7 +55,7 @@ class Flight(deque[Chunk]):
         if self and before(self[0].seq, ack):
             self[0].length -= seq_diff(ack, self[0].seq)
             self[0].seq = ack
-        return Arrival(count, repeated, sent_at)
+        return Acknowledged(count, repeated, sent_at)
 
     def mark_sacked(self, blocks: Sequence[tuple[int, int]]) -> list[Chunk]:
         """Note what has arrived out of order; the pieces for which that is news."""

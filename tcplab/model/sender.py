@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tcplab.core.segment import ACK, FIN, PSH, Segment, after, before, seq_add, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND
 from tcplab.model import rules as s
-from tcplab.model.flight import Chunk, Flight
+from tcplab.model.flight import Chunk, InFlight
 from tcplab.model.machine import OwningSocket
 from tcplab.model.roundtrip import RoundTrip, retries_as_time
 
@@ -373,7 +373,7 @@ class Sender:
         self.queued_from = self.data_end
         #: Ends of writes not yet sent: their last segment carries PSH.
         self.boundaries: deque[int] = deque()
-        self.flight = Flight()
+        self.flight = InFlight()
         #: The peer's window, the largest so far, and the segment it came with (SND.WL1).
         self.window = self.max_window = self.wl1 = 0
         #: Payload of a full segment as path and peer allow it, and no more than half the largest window.
