@@ -247,9 +247,9 @@ TIMESTAMPS = Knob(
     "timestamps", bool, sysctl="net.ipv4.tcp_timestamps",
     help="The timestamp option; without it no TIME_WAIT is reused.",
 )  # fmt: skip
-#: 0 stands for the system's own here, and would forbid TIME_WAIT altogether if it were pasted.
+#: Linux derives its own from the machine's memory, so that none is offered to paste.
 MAX_TW_BUCKETS = Knob(
-    "max_tw_buckets", int, "", 0, 262144, zero="the system's own", slider_high=12,
+    "max_tw_buckets", int, "", 0, 262144, zero="no TIME_WAIT at all", slider_high=12,
     help="net.ipv4.tcp_max_tw_buckets: how many TIME_WAIT there may be; the next is refused its own.",
     test_only=True,
 )  # fmt: skip

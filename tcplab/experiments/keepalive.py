@@ -184,10 +184,18 @@ class Keepalive(KeepaliveParameters, Experiment):
                 "ever. No call returns, no error appears."
             )
         if self.peer == "alive":
-            what = f"{plural(probes, 'probe')}, each answered at once" if probes else "no probe at all"
-            why = " Data came more often than the idle time, and each answer counts as a sign of life."
+            what, why = f"{plural(probes, 'probe')}, each answered at once", ""
+            if not probes and (earlier := len(trace.sent_by("client", kind="keepalive"))):
+                what = "no further probe"
+                why = (
+                    f" It has sent {plural(earlier, 'probe')} before, and after a probe Linux looks again "
+                    f"only when the interval is over: {in_words(self.interval_s)}."
+                )
+            elif not probes:
+                what = "no probe at all"
+                why = " Data came more often than the idle time, and each answer counts as a sign of life."
             event = f"The server is alive. In {watched} the client sends {what}"
-            return f"{event}; the application sees nothing.{'' if probes else why}"
+            return f"{event}; the application sees nothing.{why}"
         return f"In {watched} the client has sent {plural(probes, 'probe')} and has noticed nothing yet."
 
     def _why(self) -> str:

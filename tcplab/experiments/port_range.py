@@ -136,7 +136,9 @@ class PortRange(Experiment):
             why = "A port serves each pair of own address and destination once"
             return f"{event} {why}: connections can be more than ports." if opened > used else event
         size = self.last_port - self.first_port + 1
-        odd = f" The range has {plural(size, 'port')}, an odd number: a connect() tries one less."
+        odd = f" The range has {plural(size, 'port')}, an odd number: a connect() tries one less"
+        # From five ports on it is chance whether some connect() began where the last free port is tried.
+        odd += ", without the first or the last, as chance has it: Linux may open all." if size > 3 else "."
         left_one = size % 2 and size > 1 and used < size
         if outcome["error"] == "EADDRINUSE":
             return (

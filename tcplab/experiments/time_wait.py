@@ -22,6 +22,7 @@ from tcplab.core.text import in_words, plural
 from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import Experiment, answered
 from tcplab.experiments.port_range import IN_CLIENTS_WORDS, odd_range
+from tcplab.model.rules import Sysctls
 
 WAIT = replace(
     PERIOD, label="wait", zero="at once", high=600, slider_high=3, step=0.1,
@@ -33,6 +34,8 @@ RFC1337 = replace(
 )
 #: The client's range begins here; the server listens here.
 FIRST_PORT, SERVICE = 60001, 5432
+#: As Linux derives it from the memory of an ordinary machine.
+BUCKETS = Sysctls().tcp_max_tw_buckets
 #: Bytes of the first question and its answer; each further one is longer, so that no two connections
 #: look alike to the comparison.
 QUESTION, ANSWER = 40, 200
@@ -61,14 +64,14 @@ class TimeWait(Experiment):
     quick = {}
     sampled = {
         "ports": (1, 2, 4, 6), "tw_reuse": (0, 1, 1, 2), "timestamps": (True, True, False),
-        "max_tw_buckets": (0, 0, 0, 1, 3), "wait_s": (0.2, 1.5), "closer": ("client", "client", "server"),
-        "latency_ms": (1, 5),
+        "max_tw_buckets": (BUCKETS, BUCKETS, 0, 1, 3), "wait_s": (0.2, 1.5),
+        "closer": ("client", "client", "server"), "latency_ms": (1, 5),
     }  # fmt: skip
 
     ports: int = knob(LOCAL_PORTS, default=6)
     tw_reuse: int = knob(TW_REUSE, default=0)
     timestamps: bool = knob(TIMESTAMPS, default=True)
-    max_tw_buckets: int = knob(MAX_TW_BUCKETS, default=0)
+    max_tw_buckets: int = knob(MAX_TW_BUCKETS, default=BUCKETS)
     wait_s: float = knob(WAIT, default=0.2)
     closer: str = knob(CLOSER, default="client")
     rfc1337: bool = knob(RFC1337, default=True)
@@ -89,11 +92,10 @@ class TimeWait(Experiment):
             ip_local_port_range=(FIRST_PORT, FIRST_PORT + self.ports - 1),
             tcp_tw_reuse=self.tw_reuse,
             tcp_timestamps=int(self.timestamps),
+            tcp_max_tw_buckets=self.max_tw_buckets,
         )
         for host in (client_host, server_host):
             host.set(tcp_rfc1337=int(self.rfc1337))
-        if self.max_tw_buckets:
-            client_host.set(tcp_max_tw_buckets=self.max_tw_buckets)
         listener = await server_host.listen(SERVICE)
         pairs = await open_on_every_port(client_host, server_host, listener, self.ports)
         for client, server in pairs:
@@ -132,6 +134,9 @@ class TimeWait(Experiment):
         outcome = trace.outcome
         held = outcome["held"]
         who = f"The {self.closer} closed first"
+        if not held and self.closer == "client" and not self.max_tw_buckets:
+            kept = f"{who}, but tcp_max_tw_buckets = 0 allows no TIME_WAIT: all its ports are free at once"
+            return f"{kept} (TCPTimeWaitOverflow). {self._then(outcome)}"
         if not held:
             kept = f"{who}, so that the client keeps no TIME_WAIT and all its ports are free"
             more = "" if self.closer == "client" else "; the server keeps it, and takes a new SYN for it"
@@ -152,7 +157,7 @@ class TimeWait(Experiment):
                 f"{after} fails: Cannot assign requested address (EADDRNOTAVAIL, 99): {self._why_not()}. "
                 f"{IN_CLIENTS_WORDS}."
             )
-        if self.max_tw_buckets or not outcome["held"]:
+        if outcome["held"] < self.ports:
             return f"{after} succeeds."
         if self.wait_s > 60:
             return f"{after} succeeds: TIME_WAIT is over."

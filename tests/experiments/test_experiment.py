@@ -79,7 +79,7 @@ CONTRACT = {
         {"opened", "error", "ports_used"},
     ),
     "time_wait": (
-        {"ports": 6, "tw_reuse": 0, "timestamps": True, "max_tw_buckets": 0, "wait_s": 0.2,
+        {"ports": 6, "tw_reuse": 0, "timestamps": True, "max_tw_buckets": 131072, "wait_s": 0.2,
          "closer": "client", "rfc1337": True},
         {"held", "reopened", "error"},
     ),

@@ -67,6 +67,14 @@ def test_data_that_comes_more_often_than_the_idle_time_leaves_nothing_to_ask():
     assert trace.outcome["probe_times_s"] == [] and "no probe at all" in sentence
 
 
+def test_after_a_probe_linux_looks_again_only_after_the_interval():
+    """tcp_keepalive_timer: data every 10 s could be probed after 8 s, but the timer sleeps for 75."""
+    trace, sentence = trace_of(Keepalive, peer="alive", idle_s=8, interval_s=75, probes=3, data_every_s=10)
+    assert len(trace.sent_by("client", kind="keepalive")) == 1 and trace.outcome["probe_times_s"] == []
+    assert "no further probe" in sentence and "has sent 1 probe before" in sentence
+    assert "75 s" in sentence and "more often" not in sentence
+
+
 def test_data_before_the_end_moves_the_origin():
     said = outcome(Keepalive, idle_s=10, interval_s=1, probes=3, data_every_s=4)
     assert said == {"probe_times_s": [10, 11, 12], "detected_after_s": 13, **SILENCE}

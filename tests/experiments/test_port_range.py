@@ -36,6 +36,16 @@ def test_ports_times_destinations_times_own_addresses(parameters, opened, error,
     assert outcome(PortRange, **parameters) == {"opened": opened, "error": error, "ports_used": used}
 
 
+@pytest.mark.parametrize(
+    ("last_port", "chance"), [(60003, False), (60005, True), (60007, True), (60006, False)]
+)
+def test_an_odd_range_says_where_chance_decides(last_port, chance):
+    """Linux 6.18 opened all seven of seven ports in most runs (__inet_hash_connect)."""
+    _, sentence = trace_of(PortRange, last_port=last_port)
+    assert ("Linux may open all" in sentence) == chance
+    assert ("an odd number" in sentence) == (last_port % 2 == 1)
+
+
 def test_the_error_comes_at_the_connect_that_finds_no_port_and_nothing_after_it():
     trace, _ = trace_of(PortRange, connects=20)
     assert [call.call[:8] for call in trace.calls if call.host == "client"] == ["connect("] * 7

@@ -21,6 +21,7 @@ from tcplab.experiments import TimeWait
         ({"tw_reuse": 2, "wait_s": 5, "linux": "4.18"}, 6, None),
         ({"max_tw_buckets": 5}, 5, None),
         ({"max_tw_buckets": 6}, 6, "EADDRNOTAVAIL"),
+        ({"max_tw_buckets": 0}, 0, None),
         ({"closer": "server"}, 0, None),
         ({"closer": "server", "timestamps": False}, 0, None),
         ({"closer": "server", "wait_s": 0}, 0, None),
@@ -54,6 +55,12 @@ def test_the_new_one_is_refused_its_time_wait_and_its_port_is_free():
     assert trace.calls[-2].result == "ok" and trace.calls[-2].port == sixth.port
     assert not any(p.segment.flags & RST for p in trace.packets)
     assert "TCPTimeWaitOverflow" in sentence
+
+
+def test_no_bucket_means_no_time_wait():
+    """As the sysctl has it, and as in `why_time_wait` (inet_twsk_alloc; measured on 6.18)."""
+    _, sentence = trace_of(TimeWait, max_tw_buckets=0)
+    assert "tcp_max_tw_buckets = 0 allows no TIME_WAIT" in sentence and "succeeds" in sentence
 
 
 def test_the_server_takes_a_new_syn_for_its_time_wait():
