@@ -73,6 +73,9 @@ def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0, rto_max=0):
 class Conversation:
     """A machine under test, and all that has passed."""
 
+    #: The latest clock of the machine's timestamps.
+    clock = 0
+
     def __init__(
         self, role="client", *, linux=NEWEST, isn=ISN, peer_isn=PEER_ISN, sack=True, timestamps=False,
         window=65535, mss=1460, scale=7, backlog=5, sysctls=None, **socket_options,
@@ -91,8 +94,6 @@ class Conversation:
         self.ports = (32768, 5432) if role == "client" else (5432, 40000)
         self.backlog = backlog
         self.now = -MILLISECOND
-        #: The latest clock of the machine's timestamps.
-        self.clock = 0
         self.socket = self.listener = None
         self.left = []
         self.story = []
