@@ -578,6 +578,37 @@ def _diagnose(arguments: Namespace) -> int:
     return code or (BROKEN if found and arguments.exit_code else 0)
 
 
+def _symptom(arguments: Namespace) -> int:
+    from tcplab.capture.findings.report import harmless
+    from tcplab.lesson.search import answers, log_report, read_log
+    from tcplab.lesson.symptoms import look_up
+
+    if arguments.text == ["-"]:
+        try:
+            found, silent = read_log(_lines_in(), lambda done: _status(f"{done} lines read"))
+        finally:
+            _status("")
+        if arguments.json:
+            _print_json([entry.to_json() for entry in found])
+            return 0
+        for line in log_report(found, silent):
+            _print(harmless(line))
+        return 0
+    text = " ".join(arguments.text)
+    if arguments.json:
+        _print_json([answer.to_json() for answer in answers(text)])
+        return 0
+    for line in str(look_up(text)).splitlines():
+        _print(line)
+    return 0
+
+
+def _lines_in() -> Iterator[str]:
+    """Standard input line by line, whatever its bytes are."""
+    for line in sys.stdin.buffer:
+        yield line.decode("utf-8", "replace")
+
+
 def _completion(arguments: Namespace) -> None:
     import shtab
 
@@ -710,6 +741,10 @@ COMMANDS = {
     "progress": Command("what was answered in the lessons, of one learner or of a class", _progress, (
         _argument("files", metavar="FILE", nargs="*",
                   help="progress.json of each learner (default: the one here, or in notebooks)"),
+    )),
+    "symptom": Command("which lesson explains an error message, and what to run first", _symptom, (
+        _argument("text", metavar="TEXT", nargs="+",
+                  help="the message, an error number or a time; - reads a whole log from standard input"),
     )),
     "completion": Command("print a script that completes tcplab's commands in a shell", _completion, (
         _argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"),

@@ -1,5 +1,6 @@
 """The command line: its contract in JSON, its words for people, and one sentence for whatever is wrong."""
 
+import io
 import json
 import os
 import re
@@ -493,3 +494,18 @@ def test_claims_are_shown_with_what_kernels_say(tcplab):
 def test_claims_of_a_kernel_that_is_not_to_be_had(tcplab):
     code, _, error = tcplab("claims", "--run", "2.4")
     assert code == 2 and error.startswith("tcplab: ") and "2.4" in error
+
+
+def test_symptom_answers_a_message_and_a_log(json_of, tcplab, monkeypatch):
+    found = json_of("symptom", "Error 99 connecting to 10.0.0.2:6379. Cannot assign requested address.")
+    assert found[0]["lesson"] == "out_of_ports" and found[0]["confidence"] >= 0.5
+    assert set(found[0]) == {
+        "lesson", "title", "phase", "says", "because", "confidence", "first_command", "source",
+    }  # fmt: skip
+    code, out, err = tcplab("symptom", "Cannot assign requested address")
+    assert (code, err) == (0, "") and "lesson 10 out_of_ports" in out
+    log = b"2026-11-30 02:11:10 FATAL:  sorry, too many clients already\n\xff\nall is well\n" * 2
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(log)))
+    (entry,) = json_of("symptom", "-")
+    assert (entry["count"], entry["first"]) == (2, "2026-11-30 02:11:10")
+    assert entry["answers"][0]["lesson"] == "not_tcp"

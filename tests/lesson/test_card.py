@@ -21,7 +21,9 @@ def test_the_committed_card_is_the_generated_one():
 
 def test_every_symptom_and_every_mark_is_on_it():
     card = symptom_card()
-    assert all(to_html(row.texts[0]) in card and to_html(row.first) in card for row in symptoms())
+    assert all(
+        to_html(row.texts[0]) in card and to_html(row.first) in card for row in symptoms() if row.texts
+    )
     assert all(mark.label in card for mark in marks())
 
 

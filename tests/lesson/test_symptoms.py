@@ -10,18 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcplab.lesson.course import glossary, lesson_map, lessons, read_table
-from tcplab.lesson.symptoms import (
+from tcplab.lesson.search import (
+    NOT_TCP,
     PHASES,
-    SearchBox,
+    SURE,
+    answers,
     errnos,
-    find,
-    look_up,
     marks,
-    ruler,
-    symptom_table,
+    messages,
+    one_of_each,
+    question,
+    read_log,
     symptoms,
     times_in,
+    words_of,
 )
+from tcplab.lesson.symptoms import SearchBox, look_up, ruler, symptom_table
 
 
 def test_every_row_is_complete():
@@ -30,7 +34,8 @@ def test_every_row_is_complete():
         assert set(row.lessons) <= set(lessons()), row
         assert row.lessons or row.cause.startswith("Not TCP"), row
         assert set(row.errno) <= set(errnos()), row
-        for text in (row.cause, row.who, row.first, row.where, row.checked, *row.texts):
+        assert row.texts or row.phrases, row
+        for text in (row.cause, row.who, row.first, row.where, row.checked, *row.texts, *row.phrases):
             assert text.strip(), row
         assert row.cause.endswith("."), row
 
@@ -50,16 +55,134 @@ def test_error_numbers_are_those_of_linux():
 
 
 def test_no_text_stands_in_two_rows():
-    texts = [text for row in symptoms() for text in row.texts]
+    texts = [message.text for message in messages()]
     assert len(texts) == len(set(texts))
+    assert len({row.name for row in symptoms()}) == len(symptoms())
 
 
-@pytest.mark.parametrize("text", [text for row in symptoms() for text in row.texts])
-def test_every_exact_text_finds_its_own_row_first(text):
-    filled = text.replace("…", "10.0.0.7")
-    assert text in find(filled)[0].texts or any(
-        text in row.texts for row in find(filled) if set(row.errno) & set(find(filled)[0].errno)
-    )
+def test_every_message_names_a_symptom_its_lessons_and_a_source():
+    names = {row.name for row in symptoms()}
+    for message in messages():
+        assert message.symptom in names, message
+        assert message.phase in PHASES, message
+        assert message.lessons and set(message.lessons) <= {*lessons(), NOT_TCP}, message
+        assert message.product and message.text and message.source, message
+        assert words_of(message.text) or not re.search(r"[a-z]{3}", message.text), message
+
+
+def test_every_question_is_between_two_lessons_that_it_names():
+    for row in read_table("symptoms.toml")["question"]:
+        for name in row["between"]:
+            assert name in row["ask"] or (name == NOT_TCP and "not TCP" in row["ask"]), row
+
+
+@pytest.mark.parametrize("message", messages(), ids=lambda message: message.text[:50])
+def test_every_known_message_finds_its_lesson_first(message):
+    found = answers(message.text.replace("…", "10.0.0.7"))
+    assert found[0].lesson in message.lessons
+
+
+def quality(pairs):
+    """Shares of (text, lessons): right first, right in the first three, wrong and sure of it."""
+    first = three = wrong = 0
+    for found, known in pairs:
+        named = [answer.lesson for answer in found[:3]]
+        right = bool(named) and named[0] in known
+        first += right
+        three += not set(named).isdisjoint(known)
+        wrong += bool(found) and found[0].confidence >= SURE and not right
+    return first / len(pairs), three / len(pairs), wrong / len(pairs)
+
+
+def test_a_message_that_is_not_known_is_found_by_those_that_are_like_it():
+    """Each in turn is taken out of what is known; so is whatever has the same words."""
+    pairs = []
+    for message in messages()[::3]:
+        words = words_of(message.text)
+        others = [other for other in messages() if words_of(other.text) != words]
+        pairs.append((answers(message.text, known=others), message.lessons))
+    first, three, wrong = quality(pairs)
+    assert first >= 0.85 and three >= 0.93 and wrong <= 0.08
+
+
+PREFIXES = (
+    "2026-11-30 02:13:10.113 UTC [823] app@db1 ",
+    "Nov 30 02:14:01 db1 myapp[4711]: ",
+    "[2026-11-30T02:13:10.113Z] (pid 77) 10.1.2.3:51234 ",
+)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_log_prefixes_and_addresses_do_not_disturb(prefix):
+    for message in messages()[::7]:
+        if len(words_of(message.text)) > 2:
+            found = answers(prefix + message.text.replace("10.0.0.2", "192.168.77.13"))
+            assert not {answer.lesson for answer in found[:2]}.isdisjoint(message.lessons), message
+
+
+def test_a_stack_trace_does_not_disturb():
+    trace = """org.postgresql.util.PSQLException: Connection to 10.0.0.2:5432 refused. Check that the hostname
+    at org.postgresql.core.v3.ConnectionFactoryImpl.openConnectionImpl(ConnectionFactoryImpl.java:319)
+    at org.postgresql.Driver.makeConnection(Driver.java:434)
+Caused by: java.net.ConnectException: Connection refused (Connection refused)
+    at java.base/java.net.PlainSocketImpl.socketConnect(Native Method)"""
+    assert answers(trace)[0].lesson == "fin_or_rst"
+    assert "refused" in answers(trace)[0].because
+
+
+def test_where_two_lessons_remain_one_question_separates_them():
+    found = answers("server closed the connection unexpectedly")
+    assert [answer.lesson for answer in found[:2]] == ["fin_or_rst", "keepalive"]
+    assert "idle for minutes" in question(found)
+    assert "To tell them apart" in repr(look_up("server closed the connection unexpectedly"))
+    assert question(answers("Cannot assign requested address")) == ""
+
+
+def test_lessons_with_one_meaning_are_told_once():
+    found = answers("Connection reset by peer")
+    assert len(one_of_each(found)) < len(found)
+    assert repr(look_up("Connection reset by peer")).count("A RST came") == 1
+
+
+def test_seconds_decide_where_no_message_does_and_add_to_one_that_does():
+    assert answers("my connect took 131 s")[0].lesson == "fin_or_rst"
+    assert answers("it hung for 2 h 11 min 15 s")[0].lesson == "keepalive"
+    assert answers("it hung for 15 min 29 s")[0].lesson == "dead_peer"
+    (both, *_) = answers("connection timed out while connecting, after 131 s")
+    assert both.lesson == "fin_or_rst" and "2 min 11 s: connect() to nowhere" in both.because
+    assert answers("FATAL: password authentication failed after 131 s")[0].lesson == NOT_TCP
+
+
+def test_the_answer_says_how_sure_it_is():
+    assert answers("Connection refused")[0].confidence >= SURE
+    vague = answers("something is slow with the database server today")
+    assert all(answer.confidence < SURE for answer in vague)
+    for message in messages()[::11]:
+        found = answers(message.text)
+        assert all(0 < answer.confidence < 1 for answer in found)
+        assert [a.confidence for a in found] == sorted((a.confidence for a in found), reverse=True)
+
+
+LOG = """\
+2026-11-30 02:11:09.113 UTC [812] LOG:  connection received: host=10.0.0.1 port=51234
+2026-11-30 02:11:10.113 UTC [812] FATAL:  sorry, too many clients already
+2026-11-30 02:12:10.113 UTC [822] FATAL:  sorry, too many clients already
+
+2026-11-30 02:13:10.113 UTC [823] LOG:  could not receive data from client: Connection timed out
+2026-11-30 02:13:11.113 UTC [824] LOG:  checkpoint complete: wrote 44 buffers (0.3%)
+Nov 30 02:14:01 db1 kernel: nf_conntrack: table full, dropping packet
+"""
+
+
+def test_a_log_is_each_message_once_with_its_times():
+    told = []
+    found, silent = read_log(LOG.splitlines(), told.append)
+    assert [(entry.count, entry.first[-12:], entry.answers[0].lesson) for entry in found] == [
+        (2, "02:11:10.113", NOT_TCP),
+        (1, "02:13:10.113", "dead_client"),
+        (1, "Nov 30 02:14:01"[-12:], "out_of_ports"),
+    ]
+    assert found[0].last.endswith("02:12:10.113") and silent == 2 and told
 
 
 @pytest.mark.parametrize(
@@ -86,11 +209,14 @@ def test_every_exact_text_finds_its_own_row_first(text):
     ],
 )
 def test_peoples_words_find_the_lesson(query, lesson):
-    assert find(query)[0].lessons[0] == lesson
+    assert answers(query)[0].lesson == lesson
 
 
-def test_an_error_number_rules_other_rows_out():
-    assert all(99 in row.errno for row in find("Can't connect to MySQL server on 'db1' (99)"))
+def test_an_error_number_decides_between_messages_of_one_text():
+    text = "Can't connect to MySQL server on 'db1' (%d)"
+    found = {number: answers(text % number)[0].lesson for number in (99, 111, 113, 110)}
+    assert found == {99: "out_of_ports", 111: "fin_or_rst", 113: "fin_or_rst", 110: "fin_or_rst"}
+    assert "Nobody answered the SYN" in answers(text % 110)[0].says
 
 
 @pytest.mark.parametrize(
@@ -124,11 +250,11 @@ def test_an_answer_names_cause_command_and_lesson():
     assert "Error 99 is EADDRNOTAVAIL" in text
     assert "no free port left" in text
     assert "ss -tan state time-wait" in text
-    assert "Lesson: 10 out_of_ports" in text
+    assert "lesson 10 out_of_ports" in text
 
 
 def test_not_tcp_is_said_so():
-    assert "Lesson: none: this is not TCP." in repr(look_up("too many clients already"))
+    assert "1. not TCP: " in repr(look_up("too many clients already"))
 
 
 def test_nothing_found_is_a_sentence():
@@ -137,8 +263,8 @@ def test_nothing_found_is_a_sentence():
 
 
 def test_a_phase_alone_lists_its_rows():
-    assert {row.phase for row in find("", "log")} == {"log"}
-    assert all(row.phase == "log" for row in find("connection reset by peer", "log"))
+    assert "health check" in repr(look_up("", "log"))
+    assert all(answer.phase == "log" for answer in answers("connection reset by peer", "log"))
 
 
 @given(st.text(max_size=60), st.sampled_from(["", *PHASES]))
