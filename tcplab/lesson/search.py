@@ -116,7 +116,7 @@ class Symptom:
 
 
 @dataclass(frozen=True)
-class Message:
+class KnownMessage:
     """A text as a program prints it."""
 
     symptom: str
@@ -166,7 +166,7 @@ class PhaseMark:
 
 
 @dataclass(frozen=True)
-class Answer:
+class LessonAnswer:
     """A lesson that may explain a message."""
 
     #: Its name without the number, or `NOT_TCP`.
@@ -199,7 +199,7 @@ class Logged:
     #: As the log writes the time of the first and of the last; empty where it writes none.
     first: str
     last: str
-    answers: tuple[Answer, ...]
+    answers: tuple[LessonAnswer, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As `tcplab symptom - --json` prints it."""
@@ -242,16 +242,16 @@ def symptoms() -> tuple[Symptom, ...]:
 
 
 @cache
-def messages() -> tuple[Message, ...]:
+def messages() -> tuple[KnownMessage, ...]:
     """Every message of messages.tsv, and the best-known ones of symptoms.toml."""
     text = files("tcplab.lesson").joinpath("messages.tsv").read_text(encoding="utf-8")
     listed = [
-        Message(row["symptom"], tuple(row["lessons"].split(",")), row["phase"], row["product"],
+        KnownMessage(row["symptom"], tuple(row["lessons"].split(",")), row["phase"], row["product"],
                 row["text"].replace("\\n", "\n").replace("\\t", "\t"), row["source"])
         for row in csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     ]  # fmt: skip
     known = [
-        Message(row.name, row.lessons or (NOT_TCP,), row.phase, row.who, text, row.checked)
+        KnownMessage(row.name, row.lessons or (NOT_TCP,), row.phase, row.who, text, row.checked)
         for row in symptoms() for text in row.texts
     ]  # fmt: skip
     return (*listed, *known)
@@ -299,7 +299,7 @@ def words_of(text: str, without: frozenset[str] = _STOP) -> list[str]:
     return [word for word in words if word not in without]
 
 
-def answers(query: str, phase: str = "", known: Sequence[Message] | None = None) -> list[Answer]:
+def answers(query: str, phase: str = "", known: Sequence[KnownMessage] | None = None) -> list[LessonAnswer]:
     """The lessons that may explain a message, best first, at most `MOST`.
 
     `phase`: one of `PHASES`, when it is known; `known`: other messages than `messages()`, for tests.
@@ -325,7 +325,7 @@ def answers(query: str, phase: str = "", known: Sequence[Message] | None = None)
     ]
 
 
-def question(found: Sequence[Answer]) -> str:
+def question(found: Sequence[LessonAnswer]) -> str:
     """The one question that separates the two best answers; empty when the first is alone or not sure."""
     if len(found) < 2 or found[1].confidence < 0.6 * found[0].confidence:
         return ""
@@ -334,18 +334,18 @@ def question(found: Sequence[Answer]) -> str:
 
 
 def read_log(
-    lines: Iterable[str], told: Callable[[int], None] = lambda done: None
+    lines: Iterable[str], progress: Callable[[int], None] = lambda done: None
 ) -> tuple[list[Logged], int]:
     """A whole log: each distinct message once, in order of first appearance, and how many lines said nothing.
 
-    Two lines are the same message when only numbers, addresses, times or quoted names differ. `told` is
+    Two lines are the same message when only numbers, addresses, times or quoted names differ. `progress` is
     called with the number of lines read, now and then.
     """
     seen: dict[tuple[str, ...], Logged | None] = {}
     silent = 0
     for number, line in enumerate(lines):
         if number % 1000 == 0:
-            told(number)
+            progress(number)
         text = line.strip()
         key = tuple(words_of(text[:2000]))
         if not key:
@@ -380,12 +380,12 @@ def log_report(found: Sequence[Logged], silent: int) -> Iterator[str]:
     )
 
 
-def one_of_each(found: Sequence[Answer]) -> list[Answer]:
+def one_of_each(found: Sequence[LessonAnswer]) -> list[LessonAnswer]:
     """The best answer of each meaning: several lessons may explain the same one."""
     return list({answer.says: answer for answer in reversed(found)}.values())[::-1]
 
 
-def answer_line(answer: Answer, named: Sequence[str] = ()) -> str:
+def answer_line(answer: LessonAnswer, named: Sequence[str] = ()) -> str:
     """One answer in a line, with the names of every lesson that explains it."""
     sure = "" if answer.confidence >= SURE else "perhaps "
     where = "lesson " + ", ".join(
@@ -411,7 +411,7 @@ def _when(text: str) -> str:
 class _Index:
     """Known messages, ready to be compared with a question."""
 
-    def __init__(self, known: Sequence[Message]) -> None:
+    def __init__(self, known: Sequence[KnownMessage]) -> None:
         self.known = known
         self.parts = [_Words.of(message.text) for message in known]
         self.numbers = [frozenset(errnos_in(message.text)) for message in known]
@@ -436,7 +436,7 @@ class _Index:
         shares: dict[Any, float] = {word: self.weight(word) for word in parts.words}
         return shares | {pair: _NEIGHBOURS * self._weights.get(pair, self._rarest) for pair in parts.pairs}
 
-    def likest(self, query: _Words, numbers: Sequence[int]) -> list[tuple[float, Message]]:
+    def likest(self, query: _Words, numbers: Sequence[int]) -> list[tuple[float, KnownMessage]]:
         """The messages most like it: the geometric mean of the shares that are common.
 
         One with another error number is none of them.
@@ -448,8 +448,8 @@ class _Index:
             for number in self.having.get(part, ()):
                 common[number] += share
         scored = [
-            (told / math.sqrt(whole * self.sizes[number]), number)
-            for number, told in common.items()
+            (share / math.sqrt(whole * self.sizes[number]), number)
+            for number, share in common.items()
             if not (numbers and self.numbers[number]) or not self.numbers[number].isdisjoint(numbers)
         ]
         scored.sort(key=lambda pair: (-pair[0], pair[1]))
@@ -482,7 +482,7 @@ def _phrases() -> dict[str, list[tuple[tuple[frozenset[str], ...], Symptom]]]:
     return found
 
 
-def _hits(query: str, known: Sequence[Message] | None) -> Iterator[_Hit]:
+def _hits(query: str, known: Sequence[KnownMessage] | None) -> Iterator[_Hit]:
     index = _index() if known is None else _Index(known)
     numbers = errnos_in(query)
     names = [f"{errnos()[number][0]} {errnos()[number][1]}" for number in numbers]
@@ -500,14 +500,14 @@ def _hits(query: str, known: Sequence[Message] | None) -> Iterator[_Hit]:
         fitting = []
         for groups, row in {id(each): each for word in every for each in _phrases().get(word, ())}.values():
             if all(group & every for group in groups):
-                told = sum(max(map(index.weight, group & every)) for group in groups)
-                fitting.append((told, groups, row))
+                share = sum(max(map(index.weight, group & every)) for group in groups)
+                fitting.append((share, groups, row))
         fitting.sort(key=lambda fit: fit[0])
         # Of phrases that mean the same, the one that tells most.
-        best = sorted({row.name: (told, groups, row) for told, groups, row in fitting}.values(),
+        best = sorted({row.name: (share, groups, row) for share, groups, row in fitting}.values(),
                       key=lambda fit: -fit[0])  # fmt: skip
-        for place, (told, groups, row) in enumerate(best[:4]):
-            strength = (_PHRASE + (1 - _PHRASE) * math.sqrt(min(1, told / whole))) * 0.8**place
+        for place, (share, groups, row) in enumerate(best[:4]):
+            strength = (_PHRASE + (1 - _PHRASE) * math.sqrt(min(1, share / whole))) * 0.8**place
             words = (min(group & every) for group in groups)
             because = f"“{' '.join(words)}” means this in every product{also}"
             yield _Hit(strength, row, row.lessons or (NOT_TCP,), row.phase, because, row.checked)
@@ -531,13 +531,13 @@ def _timed(query: str) -> Iterator[_Hit]:
                 )
 
 
-def _answer(lesson: str, hit: _Hit, query: str, confidence: float) -> Answer:
+def _answer(lesson: str, hit: _Hit, query: str, confidence: float) -> LessonAnswer:
     title = "Not TCP" if lesson == NOT_TCP else lessons()[lesson].title
     phase = hit.symptom.phase if hit.phase == "any" else hit.phase
     # Seconds that say the same stand beside the message.
     also = [timed.because for timed in _timed(query) if lesson in timed.lessons]
     because = "; ".join(dict.fromkeys([hit.because, *also]))
-    return Answer(lesson, title, phase, hit.symptom.cause, because, round(min(0.99, confidence), 2),
+    return LessonAnswer(lesson, title, phase, hit.symptom.cause, because, round(min(0.99, confidence), 2),
                   hit.symptom.first, hit.source)  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from tcplab.lesson.search import (
     NOT_TCP,
     PHASES,
     SURE,
-    Answer,
+    LessonAnswer,
     PhaseMark,
     Symptom,
     answer_line,
@@ -68,7 +68,7 @@ def look_up(query: str, phase: str = "") -> Shown:
     return Shown("\n".join(each.plain for each in shown), "".join(each.html for each in shown))
 
 
-def _answers(found: Sequence[Answer]) -> Shown:
+def _answers(found: Sequence[LessonAnswer]) -> Shown:
     """Ranked lessons with their reasons, and the question that separates the best two."""
     cells, plain = [], []
     for number, answer in enumerate(one_of_each(found), 1):

@@ -1,0 +1,135 @@
+"""The commands that answer: diagnose, symptom; and those of the course: learn, progress."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tcplab.cli.terminal import BROKEN, MISUSED, UsageError, complain, say, say_json, show_status
+from tcplab.core.table import text_table
+
+
+def diagnose_files(arguments: Namespace) -> int:
+    from tcplab.capture import CaptureError
+    from tcplab.capture.capture import read_capture
+    from tcplab.capture.findings import diagnose
+    from tcplab.capture.findings.report import diagnosis_lines, harmless
+
+    several, code, found = len(arguments.files) > 1, 0, False
+    results: list[dict[str, Any]] = []
+    for file in arguments.files:
+        named = {"file": file} if several else {}
+        try:
+            source = sys.stdin.buffer if file == "-" else file
+            diagnosis = diagnose(
+                read_capture(source, progress=lambda share: show_status(f"{share:.0%} read"))
+            )
+        except CaptureError as error:
+            code = complain(harmless(str(error)), MISUSED)
+            results.append({**named, "error": str(error)})
+            continue
+        finally:
+            show_status("")
+        found = found or any(connection.findings for connection in diagnosis.connections)
+        if arguments.json:
+            results.append({**named, **diagnosis.to_json()})
+            for warning in diagnosis.warnings:
+                print(f"tcplab: {harmless(warning)}", file=sys.stderr)
+            continue
+        for line in diagnosis_lines(diagnosis):
+            say(line)
+    if arguments.json and several:
+        say_json(results)
+    elif arguments.json and not code:
+        say_json(results[0])
+    return code or (BROKEN if found and arguments.exit_code else 0)
+
+
+def symptom(arguments: Namespace) -> int:
+    from tcplab.capture.findings.report import harmless
+    from tcplab.lesson.search import answers, log_report, read_log
+    from tcplab.lesson.symptoms import look_up
+
+    if arguments.text == ["-"]:
+        try:
+            found, silent = read_log(_lines_in(), lambda done: show_status(f"{done} lines read"))
+        finally:
+            show_status("")
+        if arguments.json:
+            say_json([entry.to_json() for entry in found])
+            return 0
+        for line in log_report(found, silent):
+            say(harmless(line))
+        return 0
+    text = " ".join(arguments.text)
+    if arguments.json:
+        say_json([answer.to_json() for answer in answers(text)])
+        return 0
+    for line in str(look_up(text)).splitlines():
+        say(line)
+    return 0
+
+
+def _lines_in() -> Iterator[str]:
+    """Standard input line by line, whatever its bytes are."""
+    for line in sys.stdin.buffer:
+        yield line.decode("utf-8", "replace")
+
+
+def progress_table(arguments: Namespace) -> int:
+    from tcplab.capture.findings.report import harmless
+    from tcplab.lesson.course import done, lessons
+    from tcplab.lesson.progress import FILE, ProgressError, read_progress, when
+
+    files = [Path(file) for file in arguments.files]
+    files = files or [path for path in (Path(FILE), Path("notebooks", FILE)) if path.exists()][:1]
+    if not files:
+        raise UsageError(f"no {FILE} here: answer a question in a lesson, or name the files.")
+    learners: list[dict[str, Any]] = []
+    code = 0
+    for file in files:
+        try:
+            progress = read_progress(file)
+        except (ProgressError, OSError) as error:
+            why = f"{file} can't be read: {error.strerror}." if isinstance(error, OSError) else str(error)
+            code = complain(harmless(why), MISUSED)
+            continue
+        folder = file.resolve().parent
+        folder = folder.parent if folder.name == "notebooks" else folder
+        name = progress.learner or (folder.name if file.name == FILE else file.stem)
+        rows = [asdict(each) for each in done(progress).values()]
+        learners.append({"learner": name, "file": str(file), "lessons": rows})
+    if arguments.json:
+        say_json({"learners": learners})
+        return code
+    headings = ("learner", "lesson", "answered", "right at first", "hints", "last worked at")
+    table = []
+    for each in learners:
+        name = harmless(each["learner"])
+        for row in each["lessons"]:
+            lesson = str(lessons().get(row["lesson"]) or row["lesson"].replace("quiz_", "test "))
+            answered, right = f"{row['answered']} of {row['of']}", str(row["right_at_first"])
+            table.append([name, lesson, answered, right, str(row["hints"]), harmless(when(row["last"]))])
+        if not each["lessons"]:
+            table.append([name, "nothing yet", "", "", "", ""])
+    for line in text_table(headings, table) if learners else []:
+        say(line.rstrip())
+    return code
+
+
+def learn(arguments: Namespace) -> int:
+    from tcplab.learn import FIRST, LearnError, copy_course, open_lab
+
+    folder = Path(arguments.folder)
+    try:
+        say(str(copy_course(folder)))
+        if arguments.no_open:
+            say(f"Begin with {folder / FIRST}.")
+            return 0
+        return open_lab(folder)
+    except LearnError as error:
+        raise UsageError(str(error)) from None
