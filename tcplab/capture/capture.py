@@ -142,12 +142,26 @@ class Capture:
         return self.table.values("frame", self.rows(i))
 
     def rows(self, i: int) -> Any:
-        """The rows of connection `i` in the table and the columns; `CaptureError` when there is none."""
+        """The rows of connection `i` in the table and the columns, without frames that were captured twice.
+
+        `CaptureError` when there is none.
+        """
         count = len(self.connections)
         if not 0 <= i < count:
             numbered = f"numbers 0 to {count - 1}" if count > 1 else "number 0" if count else "no TCP at all"
             raise CaptureError(f"{self.name} has no connection {i}: it has {numbered}.")
-        return self.table.rows(i)
+        if i not in self._kept:
+            rows: Any = self.table.rows(i)
+            self._kept[i] = self.table.without_repeated(rows)
+        return self._kept[i]
+
+    @cached_property
+    def _kept(self) -> dict[int, Any]:
+        return {}
+
+    def duplicates(self, i: int) -> int:
+        """How many packets of connection `i` repeat an earlier one within 1 ms; its rows are without them."""
+        return len(self.table.rows(i)) - len(self.rows(i))
 
     def connection(self, i: int, *, first: int | None = None, last: int | None = None) -> Trace:
         """Connection `i`, counted from 0, as a trace; `CaptureError` when there is none.

@@ -134,6 +134,8 @@ class Headers:
     timestamp: Array
     echo: Array
     has_times: Array
+    #: IPv4's identification; 0 in IPv6.
+    ident: Array
     #: Rows with more options to look at: row, from, to.
     options: list[tuple[Array, Array, Array]] = field(default_factory=list)
     #: Rows that only scapy may know.
@@ -143,7 +145,7 @@ class Headers:
 def empty(count: int) -> Headers:
     """Room for a batch whose packets are not known yet."""
 
-    kinds = ("?", "u4", "u4", "?", "u2", "u2", "u4", "u4", "u1", "u2", "i8", "i8", "u4", "u4", "?")
+    kinds = ("?", "u4", "u4", "?", "u2", "u2", "u4", "u4", "u1", "u2", "i8", "i8", "u4", "u4", "?", "u2")
     columns: list[Any] = [np.zeros(count, kind) for kind in kinds]
     return Headers(*columns)
 
@@ -203,7 +205,7 @@ class Dissector:
         headers = Headers(
             kept, raw["src"], raw["dst"], np.zeros(len(batch), bool), raw["sport"], raw["dport"], raw["seq"],
             raw["ack"], raw["flags"], raw["window"], total - header - 20, batch.data + header + (at + 20),
-            raw["timestamp"], raw["echo"], usual,
+            raw["timestamp"], raw["echo"], usual, raw["ident"],
         )  # fmt: skip
         more = np.flatnonzero(kept & (header > 20) & ~usual)
         if len(more):
@@ -240,7 +242,7 @@ class Dissector:
         self._icmp(batch, 4, row[error], network.at[error], (network.at + size)[error], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, raw, begin = row[ours], raw[ours], (network.at + size)[ours]
-        headers.src[row], headers.dst[row] = raw["src"], raw["dst"]
+        headers.src[row], headers.dst[row], headers.ident[row] = raw["src"], raw["dst"], raw["ident"]
         kept = self._tcp(batch, headers, row, begin, (network.at + total)[ours], end)
         cut = np.flatnonzero(kept & ((frag[ours] & MORE) > 0))
         if len(cut):
@@ -285,7 +287,7 @@ class Dissector:
         row, at, raw = row[ours], at[ours], raw[ours]
         headers.src[row] = self._number_of(raw["src"].astype("u8"), raw["src2"].astype("u8"))
         headers.dst[row] = self._number_of(raw["dst"].astype("u8"), raw["dst2"].astype("u8"))
-        headers.v6[row] = True
+        headers.v6[row], headers.ident[row] = True, 0
         kept = self._tcp(batch, headers, row, at, stop[ours], end)
         cut = np.flatnonzero(kept & (frag[ours] >= 0) & ((frag[ours] & 1) == 1))
         if len(cut):

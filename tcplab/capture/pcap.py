@@ -200,7 +200,13 @@ def can_dissect() -> bool:
     """
     try:
         scapy()
-        for name in ("scapy.layers.vxlan", "scapy.contrib.geneve", "scapy.contrib.mpls", "scapy.layers.ppp"):
+        for name in (
+            "scapy.layers.vxlan",
+            "scapy.contrib.geneve",
+            "scapy.contrib.erspan",
+            "scapy.contrib.mpls",
+            "scapy.layers.ppp",
+        ):
             import_module(name)
     except (ImportError, OSError):
         return False

@@ -245,6 +245,11 @@ EXTENSIONS, FRAGMENT, AUTHENTICATION, MOST_EXTENSIONS = (0, 43, 60, 135, 139, 14
 FIRST_BYTES = 32
 
 
+#: A frame that repeats an earlier one within so many nanoseconds was captured twice: by a mirror port, or on
+#: two interfaces of one machine. What must be equal are these columns, and the options that they stand for.
+REPEATED = 1_000_000
+IDENTITY = "seq", "ack", "ident", "window", "length", "timestamp", "echo", "flags", "direction", "has_times"
+
 #: What the fragments of a packet have in common: version, both addresses, identification.
 Key = tuple[Any, ...]
 #: Segments whose other half is missing at the same time; beyond it the oldest is given up.
@@ -392,6 +397,8 @@ class PlainTable(Whole):
     frame: list[int]
     t: list[int]
     connection: list[int]
+    #: IPv4's identification; 0 in IPv6.
+    ident: list[int]
     #: The segments, their windows as in the header.
     all_segments: list[Segment]
     #: First payload of each direction: in which packet, and the stored bytes of it.
@@ -412,6 +419,18 @@ class PlainTable(Whole):
     def rows(self, i: int) -> list[int]:
         """The packets of connection `i`, as places in the lists."""
         return self._rows[i]
+
+    def without_repeated(self, rows: list[int]) -> list[int]:
+        """These packets of one connection without those that repeat an earlier one: see `REPEATED`."""
+        last: dict[tuple[Any, ...], int] = {}
+        kept = []
+        for row in rows:
+            s, t = self.all_segments[row], self.t[row]
+            key = s.source, s.seq, s.ack, self.ident[row], s.window, s.length, s.timestamps, s.flags
+            if t - last.get(key, -2 * REPEATED) > REPEATED:
+                kept.append(row)
+            last[key] = t
+        return kept if len(kept) < len(rows) else rows
 
     def values(self, name: str, rows: Any) -> list[int]:
         """`frame`, `t` or `connection` of these packets."""
@@ -513,7 +532,7 @@ class _Packets:
     """Collects segments from frames, and what else the table needs."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[int, int, Segment]] = []
+        self._found: list[tuple[int, int, Segment, int]] = []
         self._first_payload: dict[tuple[Endpoint, Endpoint], tuple[int, bytes]] = {}
         self._fragments, self._quotes = Fragments(), list[Quote]()
         self._strange: Counter[int] = Counter()
@@ -582,7 +601,8 @@ class _Packets:
         ends = Endpoint(network.source, sport), Endpoint(network.destination, dport)
         ack = ack if flags & ACK else 0
         segment = Segment(*ends, seq, ack, flags & 0x3F, window, length, **options)
-        self._found.append((frame.t, frame.number, segment))
+        ident = int.from_bytes(data[network.begin + 4 : network.begin + 6]) if network.version == 4 else 0
+        self._found.append((frame.t, frame.number, segment, ident))
         if length:
             payload = data[at + header :][: min(length, FIRST_BYTES)]
             self._first_payload.setdefault(ends, (frame.number, payload))
@@ -593,9 +613,9 @@ class _Packets:
         lengths = self._fragments.lengths
         segments = [
             replace(segment, length=lengths[number]) if number in lengths else segment
-            for _, number, segment in self._found
+            for _, number, segment, _ in self._found
         ]
-        numbers = [number for _, number, _ in self._found]
+        numbers = [number for _, number, _, _ in self._found]
         places = {number: row for row, number in enumerate(numbers)}
         quotes = [replace(each, t=each.t - self._began) for each in self._quotes]
         warnings = [self._fragments.warning(frames.name), timeless_warning(frames.name, frames.timeless)]
@@ -606,7 +626,8 @@ class _Packets:
             )
             warnings.append(FileWarning("tunnel", says))
         return PlainTable(
-            numbers, [t - self._began for t, _, _ in self._found], number_connections(segments), segments,
+            numbers, [t - self._began for t, _, _, _ in self._found], number_connections(segments),
+            [ident for _, _, _, ident in self._found], segments,
             {ends: (places[number], payload) for ends, (number, payload) in self._first_payload.items()},
             quotes=sorted(quotes, key=lambda each: each.t), began=self._began, ended=self._ended,
             packets=frames.count, strange=self._strange, trouble=frames.trouble,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from tcplab.capture import plain
 from tcplab.capture.file import Array, Batch, Records
 from tcplab.capture.headers import LINKS, Dissector, FirstPayload, HeaderOptions, Headers, parse_options
 from tcplab.capture.pcap import knows_link
@@ -29,7 +30,7 @@ PORT_BITS = np.uint64(16)
 #: Columns that are collected from batches: name and type.
 COLLECTED = {
     "frame": "u4", "t": "i8", "direction": "i4", "seq": "u4", "ack": "u4", "flags": "u1", "window": "u2",
-    "length": "u4", "timestamp": "u4", "echo": "u4", "has_times": "?",
+    "length": "u4", "timestamp": "u4", "echo": "u4", "has_times": "?", "ident": "u2",
 }  # fmt: skip
 SYNS = {"syn": "i8", "mss": "i4", "window_scale": "i1", "sack_permitted": "?"}
 SACK = {"sack_of": "i8", "sack_left": "u4", "sack_right": "u4"}
@@ -77,6 +78,8 @@ class Table(Whole):
     timestamp: Array
     echo: Array
     has_times: Array
+    #: IPv4's identification; 0 in IPv6.
+    ident: Array
     connection: Array
     #: Packets with the SYN flag, in order, and what they offer: -1 without the option.
     syn: Array
@@ -130,6 +133,27 @@ class Table(Whole):
         """The packets of connection `i`, as places in the columns."""
         order, borders = self.by_connection
         return order[borders[i] : borders[i + 1]]
+
+    def repeated(self, rows: Array) -> Array:
+        """Which of these packets of one connection repeat an earlier one: see `plain.REPEATED`."""
+        wide = {name: getattr(self, name)[rows].astype(np.uint64) for name in plain.IDENTITY}
+        keys = [
+            wide[high] << np.uint64(32) | wide[low]
+            for high, low in zip(*[iter(plain.IDENTITY)] * 2, strict=True)
+        ]
+        t = self.t[rows]
+        order = np.lexsort((t, *keys))
+        same = np.diff(t[order]) <= plain.REPEATED
+        for key in keys:
+            same &= key[order][1:] == key[order][:-1]
+        repeated = np.zeros(len(rows), bool)
+        repeated[order[1:][same]] = True
+        return repeated
+
+    def without_repeated(self, rows: Array) -> Array:
+        """These packets of one connection without those that repeat an earlier one."""
+        repeated = self.repeated(rows)
+        return rows[~repeated] if repeated.any() else rows
 
     def values(self, name: str, rows: Any) -> list[int]:
         """A column's values for these packets."""
@@ -268,7 +292,7 @@ class _Collected:
         new = {name: column[here] for name, column in self._dense.columns.items()}
         new["frame"][:], new["t"][:] = batch.frame[chosen], batch.t[chosen]
         np.add(flow * 2, source > target, out=new["direction"])
-        for name in ("seq", "ack", "window", "length", "timestamp", "echo", "has_times"):
+        for name in ("seq", "ack", "window", "length", "timestamp", "echo", "has_times", "ident"):
             new[name][:] = getattr(headers, name)[chosen]
         np.bitwise_and(headers.flags[chosen], 0x3F, out=new["flags"])
         new["ack"][new["flags"] & ACK == 0] = 0

@@ -157,6 +157,18 @@ def test_a_sender_whose_ack_numbers_go_on_is_not_dead(tmp_path):
     assert not codes(only(tmp_path, *BEGINNING, *sent)) & {"dead_peer", "idle_then_dead", "one_way"}
 
 
+def test_every_frame_twice_is_folded_by_both_readers(monkeypatch):
+    for numpy in (True, False):
+        monkeypatch.setattr("tcplab.capture.capture.find_spec", lambda name, there=numpy: there)
+        diagnosis = of_case("08_every_frame_twice")
+        assert diagnosis.packets == 30 and [each.code for each in diagnosis.warnings] == ["duplicates"]
+        assert codes(diagnosis.connections[0]) == {"closed_by_client"}
+
+
+def test_erspan():
+    assert len(read_capture(CASES / "14_erspan2.pcap")) == 2
+
+
 # --- one direction is broken ---
 
 

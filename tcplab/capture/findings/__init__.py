@@ -25,6 +25,7 @@ from tcplab.capture.findings.story import (
 from tcplab.capture.plain import PlainTable, Quote
 from tcplab.core.connections import opens
 from tcplab.core.segment import FIN, RST, Endpoint
+from tcplab.core.text import plural
 from tcplab.core.trace import Trace
 from tcplab.follow import CLIENT, SERVER
 from tcplab.model.rules import ACCEPTED
@@ -141,6 +142,7 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
     earlier: dict[frozenset[Endpoint], Earlier | None] = {}
     seen: list[tuple[tuple[Finding, ...], FinalState]] = []
     parts: list[Coverage] = []
+    repeated = 0
     for i, (client, server) in enumerate(capture.connections):
         if not i % OFTEN:
             progress(i / len(capture.connections))
@@ -148,6 +150,7 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
             seen.append(((), FinalState()))
             parts.append(Coverage())
             continue
+        repeated += capture.duplicates(i)
         pair = frozenset((client, server))
         story = _story(capture, i, depth[i], earlier.get(pair), quotes.get(i, []))
         seen.append((_findings(story), FinalState.of(story)))
@@ -163,7 +166,12 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
         connections.append(ConnectionFindings(
             i, client, server, service[i], ending.state(kept), kept, (warning,) if warning else (),
         ))  # fmt: skip
-    warnings = (*capture.warnings, *file_warnings(capture.name, parts))
+    twice = FileWarning(
+        "duplicates",
+        f"{plural(repeated, 'frame')} of {capture.name} captured twice within 1 ms (a mirror port of both "
+        "directions, or several interfaces of one machine): counted as packets, left out below.",
+    )
+    warnings = (*capture.warnings, *([twice] if repeated else []), *file_warnings(capture.name, parts))
     return Diagnosis(capture.name, len(capture), tuple(connections), warnings, capture.began)
 
 
