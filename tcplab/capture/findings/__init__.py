@@ -153,7 +153,8 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
         repeated += capture.duplicates(i)
         pair = frozenset((client, server))
         story = _story(capture, i, depth[i], earlier.get(pair), quotes.get(i, []))
-        seen.append((_findings(story), FinalState.of(story)))
+        going = partial(progress, i / len(capture.connections))
+        seen.append((_findings(story, going), FinalState.of(story)))
         parts.append(Coverage() if depth[i] == ENDS else coverage(story))
         earlier[pair] = _ended(story)
     everywhere = by_rule(parts)
@@ -214,12 +215,13 @@ def _story(
     )
 
 
-def _findings(story: ConnectionStory) -> tuple[Finding, ...]:
-    return tuple(
-        replace(explained(finding, story), lesson=lesson)
-        for find, lesson in CODES.values()
-        for finding in find(story)
-    )
+def _findings(story: ConnectionStory, going: Callable[[], None] = lambda: None) -> tuple[Finding, ...]:
+    """All of one connection; `going` is called before each code is looked for, and may end it by raising."""
+    findings: list[Finding] = []
+    for find, lesson in CODES.values():
+        going()
+        findings += (replace(explained(finding, story), lesson=lesson) for finding in find(story))
+    return tuple(findings)
 
 
 @dataclass(frozen=True, slots=True)
