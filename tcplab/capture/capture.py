@@ -26,7 +26,6 @@ from tcplab.capture import CaptureError, FileWarning
 from tcplab.capture.plain import PlainTable, read_plain
 from tcplab.capture.recordings import Sidecar, read_sidecar
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
-from tcplab.core.text import plural
 from tcplab.core.trace import Note, Packet, Trace
 from tcplab.follow import classify
 
@@ -269,7 +268,7 @@ def read_capture(
     if sidecar_warning:
         warnings.append(FileWarning("sidecar", sidecar_warning))
     if skipped:
-        says = f"{plural(skipped, 'packet')} of {file.name} left out: the link type can't be read."
+        says = f"{skipped} packets of {file.name} are left out: their link type can't be read."
         warnings.append(FileWarning("link_type", says))
     return Capture(file.name, table, sidecar, tuple(filter(None, warnings)))
 

@@ -203,7 +203,7 @@ def test_simple_and_old_packet_blocks(tmp_path):
     assert [(packet.frame, packet.t) for packet in capture.packets] == [(1, 0), (2, 0), (3, 0), (4, 5000)]
     assert capture.began == 10**18
     (warning,) = capture.warnings
-    assert warning == "2 packets of x.pcapng carry no time: each stands at the time of the one before."
+    assert warning == "2 packets of x.pcapng carry no time: each gets the time of the one before."
 
 
 @pytest.mark.parametrize("members", [1, 3])

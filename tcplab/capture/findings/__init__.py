@@ -169,7 +169,7 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
         ))  # fmt: skip
     twice = FileWarning(
         "duplicates",
-        f"{plural(repeated, 'frame')} of {capture.name} captured twice within 1 ms (a mirror port of both "
+        f"{capture.name} holds {plural(repeated, 'frame')} twice within 1 ms (a mirror port of both "
         "directions, or several interfaces of one machine): counted as packets, left out below.",
     )
     warnings = (*capture.warnings, *([twice] if repeated else []), *file_warnings(capture.name, parts))
