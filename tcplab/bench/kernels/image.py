@@ -42,7 +42,7 @@ _LEFT_OUT_MODULES = re.compile(
 #: The rooms of tcplab that a guest needs.
 ROOMS = (
     "__init__.py",
-    "follow.py",
+    "follow",
     "registry.py",
     "core",
     "model",
