@@ -32,8 +32,9 @@ class Chunk:
 class Acknowledged(NamedTuple):
     """What an acknowledgement took out of the flight."""
 
-    #: Whole pieces, and whether one of them had been repeated.
+    #: Whole pieces; those of them that are news, which SACK had not announced; was one of them repeated?
     pieces: int
+    delivered: int
     repeated: bool
     #: The first of those that were sent once and are news: when it was sent; None without one.
     sent_at: int | None
@@ -44,10 +45,11 @@ class InFlight(deque[Chunk]):
 
     def acknowledge(self, ack: int) -> Acknowledged:
         """Take out what `ack` covers; of a piece that it covers in part the rest stays."""
-        count, repeated, sent_at = 0, False, None
+        count, delivered, repeated, sent_at = 0, 0, False, None
         while self and not after(self[0].end, ack):
             chunk = self.popleft()
             count += 1
+            delivered += not chunk.sacked
             if chunk.repeats:
                 repeated = True
             elif sent_at is None and not chunk.sacked:
@@ -55,7 +57,7 @@ class InFlight(deque[Chunk]):
         if self and before(self[0].seq, ack):
             self[0].length -= seq_diff(ack, self[0].seq)
             self[0].seq = ack
-        return Acknowledged(count, repeated, sent_at)
+        return Acknowledged(count, delivered, repeated, sent_at)
 
     def mark_sacked(self, blocks: Sequence[tuple[int, int]]) -> list[Chunk]:
         """Note what has arrived out of order; the pieces for which that is news."""

@@ -279,12 +279,13 @@ class Receiver:
         return made
 
     def _forget_ahead(self) -> None:
-        """What came from beyond a FIN is thrown away (tcp_fin)."""
+        """What came from beyond a FIN is thrown away, and what came twice is forgotten (tcp_fin)."""
         memory = self.memory
         for piece in memory.ahead:
             memory.charged -= piece.charge
         memory.ahead.clear()
         self.blocks.clear()
+        self.twice = None
 
     def _merge(self) -> bool:
         """Take what is next from what came out of order; True with a FIN (tcp_ofo_queue)."""

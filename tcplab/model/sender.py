@@ -4,7 +4,7 @@ Sources: net/ipv4/tcp_output.c (tcp_write_xmit, tcp_snd_wnd_test), net/ipv4/tcp_
 tcp_clean_rtx_queue, tcp_may_update_window, tcp_ack_probe), net/ipv4/tcp_recovery.c.
 
 Not modelled: congestion control beyond the initial window of ten segments and slow start; taking back a
-timeout that turns out to be spurious (F-RTO).
+timeout that turns out to be spurious (F-RTO); duplicate ACKs as a sign of loss where there is no SACK.
 """
 
 from __future__ import annotations
@@ -379,6 +379,9 @@ class Sender:
         #: Payload of a full segment as path and peer allow it, and no more than half the largest window.
         self.full_mss = self.mss = s.MSS_DEFAULT
         self.cwnd = s.INITIAL_WINDOW
+        #: Whether the congestion window was in the way, the most segments that were out, and until which
+        #: number is acknowledged that counts.
+        self.cwnd_in_the_way, self.most_out, self.use_until = False, 0, iss
         #: The longest timeout, as it was when the socket was made (tcp_init_sock).
         self.rto_max = socket.machine.rto_max(socket.options)
         self.rtt = RoundTrip(self.rto_max)
@@ -449,6 +452,8 @@ class Sender:
             self.send_new(now, length, left)
             new = True
             room -= 1
+        if new or room <= 0:
+            self._note_use(room <= 0)
         if new:
             self.timer.after_new(now, was_in_flight)
         elif not sent and not self.flight and self.unsent and self.timer.kind is None:
@@ -601,7 +606,7 @@ class Sender:
         `sacked` are the pieces that the segment is the first to acknowledge selectively.
         """
         ack = segment.ack
-        count, repeated, sent_at = self.flight.acknowledge(ack)
+        count, delivered, repeated, sent_at = self.flight.acknowledge(ack)
         if count or sacked:
             if repeated or sent_at is None:
                 sent_at = next((chunk.sent_at for chunk in sacked if not chunk.repeats), None)
@@ -610,7 +615,8 @@ class Sender:
                 base = self.iss
                 self.rtt.sample(measured, (ack - base) & 0xFFFFFFFF, (self.nxt - base) & 0xFFFFFFFF)
                 self.timer.learn_rto()
-            self.cwnd += count
+            if count and self._cwnd_grows:
+                self.cwnd += delivered + len(sacked)
         if self.recovery_end is not None and not before(ack, self.recovery_end):
             self.recovery_end = None
         if self.timer.repeating_since is not None and not any(chunk.repeats for chunk in self.flight):
@@ -675,6 +681,20 @@ class Sender:
             return False
         self.send_new(now, min(space, self.mss, left), left, PSH)
         return True
+
+    # -- the congestion window -----------------------------------------------------------
+
+    def _note_use(self, in_the_way: bool) -> None:
+        """How far what was just sent uses the congestion window, for a round trip (tcp_cwnd_validate)."""
+        out = len(self.flight)
+        more = not self.cwnd_in_the_way and out > self.most_out
+        if not before(self.una, self.use_until) or in_the_way or more:
+            self.cwnd_in_the_way, self.most_out, self.use_until = in_the_way, out, self.nxt
+
+    @property
+    def _cwnd_grows(self) -> bool:
+        """It doubles what is really used, and no more (tcp_is_cwnd_limited in slow start, since 3.16)."""
+        return self.cwnd_in_the_way or self.cwnd < 2 * self.most_out
 
     def stop(self) -> None:
         """Forget everything in flight: the connection is over."""

@@ -402,6 +402,16 @@ def test_what_comes_twice_is_told_once_and_first():
     """)
 
 
+def test_what_comes_twice_with_a_fin_is_not_told():
+    """tcp_fin forgets it (tcp_sack_reset); measured on 6.18."""
+    Conversation().play("""
+        1       < PA 1 1 100
+                > A 1 101 sack=
+        1.1     < FA 1 1 100
+        1.14    > A 1 102 sack=
+    """)
+
+
 @pytest.mark.parametrize(
     ("timestamps", "told"), [(False, "51:56,41:46,31:36,21:26"), (True, "51:56,41:46,31:36")]
 )

@@ -692,3 +692,36 @@ def test_no_segment_is_longer_than_half_the_largest_window(window, first):
     assert machine.socket.sender.mss == first
     machine.play("1 < A 1 1 w=65535")
     assert machine.socket.sender.mss == 1460
+
+
+# -- the congestion window ---------------------------------------------------------------------------
+
+
+def test_the_congestion_window_grows_only_as_far_as_it_is_used():
+    """Small exchanges leave it at ten segments; it doubles what a large one uses (measured on 6.18, reno)."""
+    machine = Conversation(mss=1000, window=131072)
+    for i in range(20):
+        machine.play(f"{i + 1} send(200)\n > PA {200 * i + 1} 1 200\n {i + 1.01} < A 1 {200 * i + 201}")
+    assert machine.socket.sender.cwnd == 10
+    machine.call("send(60000)")
+    assert len(machine.left) == 10
+    machine.arrives("A 1 7001")
+    assert machine.socket.sender.cwnd == 13
+    assert len(machine.left) == 16
+
+
+@pytest.mark.parametrize(("segments", "after"), [(5, 10), (6, 12), (9, 18), (10, 20)])
+def test_the_congestion_window_after_a_burst(segments, after):
+    """Twice what was out, if that is more than it was."""
+    machine = Conversation(mss=1000, window=131072).play(f"1 send({segments * 1000})\n ...")
+    machine.play("\n".join(f"1.01 < A 1 {i * 1000 + 1}\n ..." for i in range(1, segments + 1)))
+    assert machine.socket.sender.cwnd == after
+
+
+def test_what_arrives_behind_a_hole_widens_the_congestion_window_once():
+    """Pieces that SACK has told already are no news to the ACK that covers them (tcp_newly_delivered)."""
+    machine = Conversation(mss=1000, window=131072).play("1 send(20000)\n ...")
+    machine.play("1.01 < A 1 1 sack=1001:2001\n ...\n 1.02 < A 1 1 sack=1001:3001\n ...")
+    assert machine.socket.sender.cwnd == 10
+    machine.play("1.025 < A 1 3001\n ...")
+    assert machine.socket.sender.cwnd == 11

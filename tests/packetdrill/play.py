@@ -25,6 +25,7 @@ HOLDS, NOT_MODELLED, DIFFERS = "holds", "not modelled", "differs"
 SUBJECTS = {
     r"fast_recovery|cwnd_moderation": "the congestion window after a loss (PRR)",
     r"cubic": "congestion control (CUBIC)",
+    r"shutdown-rdwr-write-queue-close": "a FIN beyond the congestion window, which 6.18 keeps back",
     r"gro-mss-option": "an ACK of what was never acknowledged, which passed before 3d501dd326fb (6.8)",
 }
 #: Scripts that hold for Linux before a change and were not mended since: the release to play them with.
