@@ -31,6 +31,25 @@ CHROMIUM_ARGUMENTS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]  # fmt: skip
 LAB = runpy.run_path(str(Path(__file__).parents[1] / "lab.py"))
+#: Texts that overlap or lie outside, as a browser paints them.
+OVERLAPS = """() => {
+    const outside = document.querySelector("svg").getBoundingClientRect(), wrong = [];
+    const boxes = [...document.querySelectorAll("svg text")].map(text => {
+        // A text's own title is not painted.
+        const words = [...text.childNodes].filter(node => node.nodeType === Node.TEXT_NODE);
+        return [words.map(node => node.data).join(""), text.getBoundingClientRect()];
+    });
+    boxes.forEach(([words, box], i) => {
+        if (box.left < outside.left - 1 || box.right > outside.right + 1 || box.top < outside.top - 1
+            || box.bottom > outside.bottom + 1) wrong.push("cut: " + words);
+        for (const [others, other] of boxes.slice(i + 1)) {
+            const x = Math.min(box.right, other.right) - Math.max(box.left, other.left);
+            const y = Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top);
+            if (x > 1 && y > 4) wrong.push(words + " × " + others);
+        }
+    });
+    return [boxes.length, wrong];
+}"""
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 

@@ -201,6 +201,8 @@ class Symbol(NamedTuple):
     colour: str
     size: float = 5
     title: str = ""
+    #: The colour inside a hollow one; empty: it is filled.
+    paper: str = ""
 
 
 Item = Rect | Polygon | Stroke | Polyline | Caption | Symbol
@@ -372,12 +374,15 @@ def _caption(item: Caption, _: dict[str, str]) -> tuple[str, str]:
 
 def _symbol(item: Symbol, _: dict[str, str]) -> tuple[str, str]:
     points, width = _SYMBOLS[item.kind]
+    look = f'fill="{item.colour}"'
+    if item.paper:
+        look = f'fill="{item.paper}" stroke="{item.colour}" stroke-width="1.3"'
     if not points:
         place = f'cx="{px(item.x)}" cy="{px(item.y)}" r="{px(item.size)}"'
-        return f'fill="{item.colour}"', _element("circle", place, item.title)
+        return look, _element("circle", place, item.title)
     corners = [(item.x + x * item.size, item.y + y * item.size) for x, y in points]
     if not width:
-        return f'fill="{item.colour}"', _element("path", f'd="{_path(corners)}Z"', item.title)
+        return look, _element("path", f'd="{_path(corners)}Z"', item.title)
     lines = "".join(_path(corners[i : i + 2]) for i in range(0, len(corners), 2))
     look = f'fill="none" stroke="{item.colour}" stroke-width="{px(width)}"'
     return look, _element("path", f'd="{lines}"', item.title)

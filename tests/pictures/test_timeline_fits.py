@@ -6,7 +6,7 @@ import pytest
 
 import tcplab
 from conftest import need
-from in_jupyterlab import chromium_page
+from in_jupyterlab import OVERLAPS, chromium_page
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.registry import STORIES
@@ -14,25 +14,6 @@ from tcplab.registry import STORIES
 WIDTHS = (845, 950, 1240)
 #: px; a middlebox or a proxy between two hosts makes three.
 MOST, MOST_OF_TWO = 420, 330
-#: Texts that overlap or lie outside, as a browser paints them.
-OVERLAPS = """() => {
-    const outside = document.querySelector("svg").getBoundingClientRect(), wrong = [];
-    const boxes = [...document.querySelectorAll("svg text")].map(text => {
-        // A text's own title is not painted.
-        const words = [...text.childNodes].filter(node => node.nodeType === Node.TEXT_NODE);
-        return [words.map(node => node.data).join(""), text.getBoundingClientRect()];
-    });
-    boxes.forEach(([words, box], i) => {
-        if (box.left < outside.left - 1 || box.right > outside.right + 1 || box.top < outside.top - 1
-            || box.bottom > outside.bottom + 1) wrong.push("cut: " + words);
-        for (const [others, other] of boxes.slice(i + 1)) {
-            const x = Math.min(box.right, other.right) - Math.max(box.left, other.left);
-            const y = Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top);
-            if (x > 1 && y > 4) wrong.push(words + " × " + others);
-        }
-    });
-    return [boxes.length, wrong];
-}"""
 
 
 @cache
