@@ -504,12 +504,15 @@ class HeatMap(Shell):
     def __init__(self, cells: Cells) -> None:
         super().__init__()
         self.say(cells.sentence)
-        picture = LivingFigure("heat_map")
-        picture.show(draw_heat_map(cells), self.sentence)
-        #: The picture as a plotly figure.
-        self.figure = picture.figure
+        self._picture = LivingFigure("heat_map")
+        self._picture.show(draw_heat_map(cells), self.sentence)
         self._table = cells.html()
-        self.build(self.status, picture, Fold("The same as a table", widgets.HTML(self._table)))
+        self.build(self.status, self._picture, Fold("The same as a table", widgets.HTML(self._table)))
+
+    @property
+    def figure(self) -> Any:
+        """The picture as a plotly figure."""
+        return self._picture.figure
 
     def _repr_html_(self) -> str:
         return super()._repr_html_() + self._table
