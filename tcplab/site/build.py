@@ -149,7 +149,9 @@ def _packages(root: Path, folder: Path, micropip: Path) -> Iterator[Wheel]:
 
 def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
     """tcplab's own source, and the recordings where `recording` looks for them."""
-    yield from tree(root / "tcplab", under="tcplab", endings=(".py", ".toml", ".js", ".css", "py.typed"))
+    yield from tree(
+        root / "tcplab", under="tcplab", endings=(".py", ".toml", ".tsv", ".js", ".css", "py.typed")
+    )
     captures = root / "data" / "captures"
     yield from tree(captures, under="tcplab/course/data/captures", endings=(".json", ".pcap"))
     yield "tcplab/course/notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
