@@ -310,6 +310,15 @@ def _here(stories: Sequence[Experiment], progress: Callable[[str], None]) -> Ite
             yield index, patiently(partial(run, story, "linux", sandbox=sandbox))
 
 
+def is_record(path: Path) -> bool:
+    """Whether `save` has written this file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(10) == b'{"format":'
+    except OSError:
+        return False
+
+
 def save(observations: Sequence[Observation], path: Path = RECORD) -> None:
     """Write what kernels gave into the record; what the same kernel series gave before is replaced."""
     anew = {(_series(each), each.claim) for each in observations}

@@ -398,6 +398,54 @@ def test_only_a_capture_of_its_own_is_replaced(tcplab, wrong, tmp_path):
     assert len(read_capture(mine)) > 10
 
 
+@pytest.mark.parametrize("beside", ["keepalive.json", "keepalive.run.json"])
+def test_what_stands_where_a_recording_goes_is_not_replaced(wrong, tmp_path, beside):
+    (tmp_path / beside).write_text("notes of mine")
+    assert f"{beside} is there already" in wrong("record", "keepalive", "--into", str(tmp_path))
+    assert (tmp_path / beside).read_text() == "notes of mine"
+
+
+def test_a_record_of_claims_replaces_nothing_else(tcplab, wrong, tmp_path):
+    mine = tmp_path / "claims.json"
+    mine.write_text("notes of mine")
+    assert "tcplab did not write it" in wrong("claims", "--into", str(mine))
+    assert mine.read_text() == "notes of mine"
+    mine.unlink()
+    for _ in range(2):  # the second time it is its own
+        tcplab("claims", "--into", str(mine))
+        assert len(json.loads(mine.read_text())["observations"]) > 10
+
+
+def test_a_run_without_end_is_stopped_and_names_its_limit(wrong, monkeypatch):
+    monkeypatch.setattr("tcplab.bench.model.MOST_EVENTS", 20_000)
+    says = wrong("run", "stale_reject", "--set", "watch_s=86400")
+    assert says.startswith(
+        "stale_reject was stopped after 20,000 events, the most that one run may have, at "
+    )
+
+
+def test_a_number_of_four_hundred_digits(wrong):
+    says = wrong("run", "keepalive", "--set", f"idle_s={'7' * 400}")
+    assert says == "idle_s = about 10^400 is out of range: 0 (off) to 32767 s."
+
+
+@pytest.mark.parametrize(
+    "words", ["run keepalive", "run keepalive --json", "list --json", "--help", "--version"]
+)
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        (">&-", "standard output is closed: there is nowhere to print."),
+        ("> /dev/full", "standard output can't be written: No space left on device."),
+    ],
+)
+def test_nowhere_to_print(words, where, says):
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m tcplab {words} {where}"], stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, f"tcplab: {says}\n")
+
+
 def test_lines_fit_the_terminal(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")

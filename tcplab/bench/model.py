@@ -16,6 +16,7 @@ import simpy
 from tcplab.bench import script
 from tcplab.bench.path import Crossing, RoutedWire
 from tcplab.bench.script import DEFAULTS, Bench, Bind, Connection, Host, Listener, Result, SocketOptions
+from tcplab.core.knobs import ParameterError
 from tcplab.core.releases import Release, release
 from tcplab.core.segment import RST, Endpoint, Segment, reset_for
 from tcplab.core.text import MILLISECOND, SECOND
@@ -373,6 +374,14 @@ class TooLong(script.ScriptError):
     """The script had not ended when its time was over."""
 
 
+class TooManyEvents(TooLong, ParameterError):
+    """The parameters ask for more than `MOST_EVENTS`."""
+
+
+#: Events of one run: a quarter of a minute's work, and some hundred megabytes of packets and samples.
+MOST_EVENTS = 500_000
+
+
 def run_on_model(
     story: script.Story,
     *,
@@ -387,7 +396,8 @@ def run_on_model(
     `timer_delay`: the share by which every timer fires late, as real ones do; on one host alone if
     `delayed_host` names it. `ticks`: timers fire with the buckets of a kernel's timer wheel that ticks like
     this on the run's clock; without them, exactly when they are due. Raises `TooLong` when it has not ended
-    after `limit_s` virtual seconds (0: no limit). `rules`: follow these, not those of the story's version.
+    after `limit_s` virtual seconds (0: no limit), `TooManyEvents` after `MOST_EVENTS` events. `rules`: follow
+    these, not those of the story's version.
     """
     # A run only adds to its trace: looking for garbage would cost a fifth of the time and find none.
     collecting = gc.isenabled()
@@ -397,12 +407,9 @@ def run_on_model(
         running = bench.env.process(story.run(bench))  # type: ignore[arg-type]
         until = running | bench.env.timeout(_nanoseconds(limit_s)) if limit_s else running
         try:
-            bench.env.run(until=until)
-        except RuntimeError as error:
-            if running.triggered:
-                raise
-            # SimPy has run out of events, and the script has not ended.
-            raise script.ScriptError("the script waits for something that never comes") from error
+            _step_until(bench.env, until, story.name)
+        except simpy.core.EmptySchedule:
+            raise script.ScriptError("the script waits for something that never comes") from None
         if not running.triggered:
             raise TooLong(f"{story.name} has not ended after {limit_s:g} s")
         bench.finish()
@@ -412,3 +419,16 @@ def run_on_model(
         if collecting:
             gc.enable()
     return trace
+
+
+def _step_until(env: simpy.Environment, end: simpy.Event, name: str) -> None:
+    """Let the run take its course until this event is over, or there are too many."""
+    for _ in range(MOST_EVENTS):
+        if end.processed:
+            break
+        env.step()
+    else:
+        raise TooManyEvents(
+            f"{name} was stopped after {MOST_EVENTS:,} events, the most that one run may have, at "
+            f"{env.now / SECOND:,.0f} s of its time: choose a shorter time or less data."
+        )

@@ -288,6 +288,8 @@ def refusal(refused: Refused, read: Callable[[str], str] = _kernel_file) -> str:
     forbidden = number in (errno.EPERM, errno.EACCES)
     if read("sys/user/max_user_namespaces") == "0":
         return "user namespaces are switched off: user.max_user_namespaces is 0; a few hundred would do."
+    if number == errno.ENOSPC and read("sys/user/max_net_namespaces") == "0":
+        return "network namespaces are switched off: user.max_net_namespaces is 0; a few hundred would do."
     if read("sys/kernel/unprivileged_userns_clone") == "0":
         return (
             "user namespaces are switched off for ordinary users: "
@@ -305,8 +307,8 @@ def refusal(refused: Refused, read: Callable[[str], str] = _kernel_file) -> str:
             "a seccomp filter forbids user namespaces, as Docker's own does: "
             "docker run --security-opt seccomp=unconfined allows them."
         )
-    if refused.step == "settings" and number == errno.EROFS:
-        return "/proc is read-only, as in a container: the sandbox has to set sysctls of its own networks."
+    if number == errno.EROFS:
+        return "/proc is read-only, as in a container: the sandbox has to write to its own files there."
     if refused.step == "network" and number == errno.EOPNOTSUPP:
         return "this Linux has no veth devices: load the module veth."
     if refused.step == "unshare" and number in (errno.ENOSYS, errno.EINVAL):

@@ -165,6 +165,7 @@ class Records:
         link = unpack_from(order + "I", window.memory, window.at + 20)[0] & 0xFFFF
         layout, at = pcap_layout(order, header), window.at + plain.PCAP_HEADER
         kind = np.dtype([(name, order + "u4") for name in ("second", "fraction", "stored", "wire")])
+        empty = 0
         while True:
             starts, at = record_starts(window.memory, at, window.end, layout)
             heads = gather(window.memory, starts, kind)
@@ -174,12 +175,16 @@ class Records:
             absurd = np.flatnonzero(stored > plain.LARGEST_PACKET)[:1]
             whole = slice(0, int(absurd[0])) if len(absurd) else slice(0, int(np.searchsorted(starts, at)))
             heads, stored = heads[whole], stored[whole]
+            empties, empty = _empty_in_a_row(heads, empty)
+            heads, stored = heads[:empties], stored[:empties]
             t = heads["second"].astype(np.int64) * SECOND + heads["fraction"].astype(np.int64) * tick
             if len(heads):
                 yield Batch(
-                    window.memory, link, self.numbers(len(heads)), t, starts[whole] + header, stored,
-                    heads["wire"].astype(np.int64),
+                    window.memory, link, self.numbers(len(heads)), t, starts[whole][:empties] + header,
+                    stored, heads["wire"].astype(np.int64),
                 )  # fmt: skip
+            if empties is not None:
+                raise Broken("damaged", plain.EMPTY)
             if len(absurd):
                 (size,) = unpack_from(order + "I", window.memory, int(starts[absurd[0]]) + 8)
                 raise Broken("damaged", f"the next one says that it has {size:,} bytes")
@@ -203,6 +208,22 @@ class Records:
             if not window.refill(at):
                 return
             at = window.at
+
+
+def _empty_in_a_row(heads: Array, before: int) -> tuple[int | None, int]:
+    """The index of the record that makes `MOST_EMPTY` empty ones in a row, if any; and how many end here.
+
+    `before`: how many ended in front of these records.
+    """
+    empty = (heads["second"] == 0) & (heads["stored"] == 0) & (heads["wire"] == 0)
+    if not len(empty):
+        return None, before
+    if not empty.any():
+        return None, 0
+    index = np.arange(len(empty))
+    in_a_row = index - np.maximum.accumulate(np.where(empty, -1 - before, index))
+    (first,) = np.flatnonzero(in_a_row >= plain.MOST_EMPTY)[:1].tolist() or [None]
+    return first, int(in_a_row[-1])
 
 
 class _Section:

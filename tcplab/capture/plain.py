@@ -28,6 +28,9 @@ from tcplab.core.text import SECOND, plural
 #: A record is never larger: Wireshark's limits (wiretap, WTAP_MAX_PACKET_SIZE_STANDARD, MAX_BLOCK_SIZE).
 LARGEST_PACKET, LARGEST_BLOCK = 262_144, 16 << 20
 PCAP_HEADER = 24
+#: So many records in a row without time, length and bytes are a file that was filled with zeros.
+MOST_EMPTY = 10_000
+EMPTY = f"{MOST_EMPTY:,} records in a row are empty, as where a disk was full and the rest is zeros"
 #: Magic number -> byte order, nanoseconds per tick, bytes of a record's header.
 PCAP = {
     b"\xd4\xc3\xb2\xa1": ("<", 1000, 16), b"\xa1\xb2\xc3\xd4": (">", 1000, 16),
@@ -140,8 +143,12 @@ class Frames:
         # The upper bits of the link type describe frame check sequences.
         link = self._unpack(order + "I", PCAP_HEADER - 4)[0] & 0xFFFF
         self.at = PCAP_HEADER
+        empty = 0
         while self.at < len(self.content):
             second, fraction, stored, wire = self._unpack(f"{order}IIII{header - 16}x", self.at)
+            empty = 0 if second or stored or wire else empty + 1
+            if empty == MOST_EMPTY:
+                raise Broken("damaged", EMPTY)
             if stored > LARGEST_PACKET:
                 raise Broken("damaged", f"the next one says that it has {stored:,} bytes")
             begin = self.at + header

@@ -17,7 +17,18 @@ from typing import Any, NoReturn
 from tcplab.cli.asked import diagnose_files, learn, progress_table, symptom
 from tcplab.cli.proofs import agree, claims_table, doctor, kernels
 from tcplab.cli.runs import list_stories, parameter_lines, record_stories, run_story, value_text
-from tcplab.cli.terminal import BROKEN, INTERRUPTED, MISUSED, NO_READER, UsageError, complain, say
+from tcplab.cli.terminal import (
+    BROKEN,
+    INTERRUPTED,
+    MISUSED,
+    NO_READER,
+    UsageError,
+    check_output,
+    complain,
+    drop_output,
+    flush_output,
+    say,
+)
 from tcplab.core.text import nearest
 
 #: An argument of a command, as `argparse` takes it: its name, and its options.
@@ -49,16 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-        return code
+        check_output()
+        try:
+            return _run(arguments)
+        finally:
+            flush_output()
     except UsageError as mistake:
         return complain(str(mistake), MISUSED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has closed the pipe; Python must not write to it again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return NO_READER
     except ModuleNotFoundError as missing:
         how = "pip install 'tcplab[lab]' installs it (in a clone: python3 lab.py setup)"
@@ -199,6 +211,7 @@ COMMANDS = {
         _argument("--run", metavar="VERSION",
                   help="run the claims on these kernels: 5.10,6.1; here is the one that runs here"),
         _argument("--into", metavar="FILE", help="also keep what they gave in this file"),
+        _FORCE,
     )),
     "record": Command("record experiments on real Linux, as pcaps with provenance", record_stories, (
         _EXPERIMENTS,

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tcplab.cli.runs import settings_of, value_text
-from tcplab.cli.terminal import BROKEN, INTERRUPTED, UsageError, fetch_status, say, say_json, show_status
+from tcplab.cli.terminal import (
+    BROKEN,
+    INTERRUPTED,
+    UsageError,
+    check_overwriting,
+    fetch_status,
+    say,
+    say_json,
+    show_status,
+)
 from tcplab.core.table import text_table
 
 if TYPE_CHECKING:
@@ -92,6 +101,8 @@ def _agreement_lines(results: Iterable[tuple[Asked, Agreement]], set_by_hand: Se
 def claims_table(arguments: Namespace) -> int:
     from tcplab import claims
 
+    if arguments.into:
+        check_overwriting(arguments.into, arguments, ours=claims.is_record(Path(arguments.into)))
     rows: Sequence[claims.Observation] = claims.recorded()
     if arguments.run:
         anew: list[claims.Observation] = []

@@ -186,14 +186,17 @@ def settings_of(texts: Iterable[str], kind: type[Story]) -> dict[str, str]:
 
 
 def record_stories(arguments: Namespace) -> None:
-    from tcplab.capture.recordings import LIBRARY, record, record_on_kernel
+    from tcplab.capture.recordings import LIBRARY, RUN, SIDECAR, record, record_on_kernel
     from tcplab.experiments import EXPERIMENTS
     from tcplab.registry import find_experiment
 
     folder = Path(arguments.into) if arguments.into else LIBRARY
     kinds = [find_experiment(name) for name in dict.fromkeys(arguments.names or EXPERIMENTS)]
     for kind in kinds:
-        check_overwriting(folder / f"{kind.name}.pcap", arguments)
+        capture = folder / f"{kind.name}.pcap"
+        check_overwriting(capture, arguments)
+        for beside in (SIDECAR, RUN):  # what stands beside a capture of tcplab's is tcplab's
+            check_overwriting(capture.with_suffix(beside), arguments, ours=capture.exists())
     running: dict[str, str] = {}
     done = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,39 @@ class UsageError(Exception):
 
 
 def complain(sentence: str, code: int) -> int:
-    print(f"tcplab: {sentence}", file=sys.stderr)
+    if sys.stderr is not None:  # print() would take standard output instead
+        print(f"tcplab: {sentence}", file=sys.stderr)
     return code
 
 
+def check_output() -> None:
+    """Raise `UsageError` where there is no standard output, as after `>&-`."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed: there is nowhere to print.")
+
+
+def flush_output() -> None:
+    """Write what was printed so far. Raises `UsageError`, or `BrokenPipeError` where the reader has gone."""
+    _print("", end="", flush=True)
+
+
+def drop_output() -> None:
+    """Print the rest to nowhere: Python must not fail again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print(text: str, **options: Any) -> None:
+    try:
+        print(text, **options)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_output()
+        raise UsageError(f"standard output can't be written: {error.strerror}.") from None
+
+
 def say_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-    print(json.dumps(value, indent=2))
+    _print(json.dumps(value, indent=2))
 
 
 def say(text: str) -> None:
@@ -40,7 +68,7 @@ def say(text: str) -> None:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         text = text.translate(ASCII).encode("ascii", "replace").decode()
-    print(text)
+    _print(text)
 
 
 def _wrapped(line: str, wide: int) -> str:
@@ -52,7 +80,7 @@ def _wrapped(line: str, wide: int) -> str:
 
 def show_status(text: str) -> None:
     """Overwrite the last line of a terminal; print nothing where there is none."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
@@ -65,9 +93,10 @@ def is_picture(path: str | Path) -> bool:
     return Path(path).read_bytes().startswith(PICTURE.encode())
 
 
-def check_overwriting(path: str | Path, arguments: Namespace) -> None:
-    """Refuse to replace a file that tcplab did not write."""
+def check_overwriting(path: str | Path, arguments: Namespace, *, ours: bool = False) -> None:
+    """Refuse to replace a file that tcplab did not write; `ours`: it is known to have written this one."""
     from tcplab.capture.pcap import is_ours
 
-    if Path(path).exists() and not (is_ours(path) or is_picture(path)) and not arguments.force:
+    there = Path(path).is_file() or Path(path).is_symlink()
+    if there and not (ours or is_ours(path) or is_picture(path)) and not arguments.force:
         raise UsageError(f"{path} is there already, and tcplab did not write it: another name, or --force.")

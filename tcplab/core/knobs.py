@@ -16,6 +16,9 @@ from typing import Any, ClassVar, Self
 from tcplab.core.releases import NEWEST, UnknownRelease, release
 from tcplab.core.text import read_number
 
+#: The largest whole number that is looked at as a number.
+_LARGEST = 10**300
+
 
 class ParameterError(ValueError):
     """A parameter that can't be used: one sentence with its name, its value and the range."""
@@ -71,6 +74,9 @@ class Knob:
                 what = "a yes or no: use true or false" if self.kind is bool else "a word"
                 raise ParameterError(f"{name} = {value!r} is not {what}.")
             return value
+        if isinstance(value, int) and abs(value) > _LARGEST:  # more than a float can hold
+            about = f"{'-' if value < 0 else ''}10^{math.log10(abs(value)):.0f}"
+            raise ParameterError(f"{name} = about {about} is out of range: {self.range_text()}.")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ParameterError(f"{name} = {value!r} is not a number: {self.range_text()}.")
         if self.kind is int and value != int(value):

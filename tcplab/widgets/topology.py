@@ -76,8 +76,13 @@ def load(path: str | Path) -> Environment:
 
 
 def save(environment: Environment, path: str | Path) -> Path:
-    """Write it; returns where. Raises `ParameterError` with one sentence."""
+    """Write it; returns where. Raises `ParameterError` with one sentence, also for a file of another kind."""
     path = Path(path).expanduser()
+    if path.is_file():
+        try:
+            load(path)
+        except ParameterError:
+            raise ParameterError(f"{path} is there already, and no saved topology: another name.") from None
     try:
         path.write_text(environment.to_json() + "\n", "utf-8")
     except (OSError, ValueError) as error:

@@ -351,14 +351,26 @@ def test_an_ordinary_user_can(mark):
     assert (done.stderr, done.stdout) == ("", f"0 {outcome}\n")
 
 
-def test_where_namespaces_are_switched_off_the_reason_is_one_sentence(mark, need):
+@pytest.mark.parametrize("kind", ["user", "net"])
+def test_where_namespaces_are_switched_off_the_reason_is_one_sentence(mark, need, kind):
     inside = f"""
-        echo 0 > /proc/sys/user/max_user_namespaces
+        echo 0 > /proc/sys/user/max_{kind}_namespaces
         exec {sys.executable} -c 'from tcplab.bench.sandbox import why_not; print(why_not())'
     """
     done = subprocess.run([need("unshare"), "-Ur", "sh", "-ec", inside], capture_output=True, text=True)
-    said = "user namespaces are switched off: user.max_user_namespaces is 0; a few hundred would do.\n"
+    whole = {"user": "user", "net": "network"}[kind]
+    said = f"{whole} namespaces are switched off: user.max_{kind}_namespaces is 0; a few hundred would do.\n"
     assert (done.stderr, done.stdout) == ("", said)
+
+
+def test_where_proc_is_read_only_that_is_the_reason(need):
+    inside = f"""
+        mount --bind /proc /proc
+        mount -o remount,bind,ro /proc
+        exec {sys.executable} -c 'from tcplab.bench.sandbox import why_not; print(why_not())'
+    """
+    done = subprocess.run([need("unshare"), "-Urm", "sh", "-ec", inside], capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.startswith("/proc is read-only, as in a container: ")
 
 
 @pytest.mark.parametrize(
@@ -376,6 +388,8 @@ def test_where_namespaces_are_switched_off_the_reason_is_one_sentence(mark, need
         ("unshare", errno.EINVAL, {}, "was built without"),
         ("network", errno.EOPNOTSUPP, {}, "veth"),
         ("settings", errno.EROFS, {}, "read-only"),
+        ("map", errno.EROFS, {}, "read-only"),
+        ("unshare", errno.ENOSPC, {"sys/user/max_net_namespaces": "0"}, "max_net_namespaces is 0"),
         ("unshare", errno.EUSERS, {}, "too many namespaces"),
         ("packets", errno.EPERM, {}, "opening a packet socket failed with EPERM (Operation not permitted)."),
     ],

@@ -475,6 +475,30 @@ def test_an_absurd_length_takes_no_memory(tmp_path, size):
     assert warning == f"x.pcap is damaged after packet 3: the next one says that it has {size:,} bytes."
 
 
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_file_filled_up_with_zeros_is_read_no_further(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(records, "CHUNK", 70_001)  # a run of empty records goes over several windows
+    wrapped, link = frames("ethernet")
+    content = made.pcap(wrapped[:before], link) + bytes(16 * 1_000_000)
+    (tmp_path / "x.pcap").write_bytes(content)
+    capture = read_capture(tmp_path / "x.pcap")
+    assert len(capture) == before and capture.table.packets == before + 9_999
+    (warning,) = capture.warnings
+    assert warning.startswith(
+        f"x.pcap is damaged after packet {before + 9_999}: 10,000 records in a row are empty"
+    )
+    _, table = plain_rows(tmp_path / "x.pcap")
+    same_tables(capture.table, table)
+
+
+def test_a_few_empty_records_are_only_counted(tmp_path):
+    wrapped, link = frames("ethernet")
+    content = made.pcap(wrapped[:3], link)
+    (tmp_path / "x.pcap").write_bytes(content + bytes(16 * 9_999) + content[24:])
+    capture = read_capture(tmp_path / "x.pcap")
+    assert len(capture) == 6 and capture.table.packets == 10_005
+
+
 @pytest.mark.parametrize(
     ("part", "says"),
     [

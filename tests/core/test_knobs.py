@@ -80,6 +80,8 @@ def test_what_is_taken_has_the_knobs_own_type(each, given, taken):
         (SECONDS, None, "it = None is not a number: 0 (off) to 100 s."),
         (SECONDS, True, "it = True is not a number: 0 (off) to 100 s."),
         (COUNT, 1.5, "it = 1.5 is not a whole number: 1 to 127."),
+        (COUNT, 10**400, "it = about 10^400 is out of range: 1 to 127."),
+        (ANY, -(10**4000), "it = about -10^4000 is out of range: 1 or more."),
         (COUNT, 0, "it = 0 is out of range: 1 to 127."),
         (ANY, 0, "it = 0 is out of range: 1 or more."),
         (ONOFF, 1, "it = 1 is not a yes or no: use true or false."),

@@ -212,6 +212,10 @@ def test_a_file_that_is_not_there_or_cannot_be_written_gets_one_sentence(tmp_pat
     form = topology()
     form.load(tmp_path / "none.json")
     assert "No such file" in form.message
+    mine = tmp_path / "notes.txt"
+    mine.write_text("notes of mine")
+    form.save(mine)
+    assert "is there already, and no saved topology" in form.message and mine.read_text() == "notes of mine"
     form.save(tmp_path / "no" / "folder.json")
     assert form.message.startswith("✗ ") and "can't be written" in form.message
     with pytest.raises(ParameterError, match="can't be read"):
