@@ -334,6 +334,8 @@ class Socket:
             if segment.flags & SYN:
                 self.challenge(now)
                 return False
+            if self.machine.release.overhang_refused and not before(segment.end_seq, self.receiver.wup):
+                self.machine.count("TcpExtBeyondWindow")
             self._answer_old(now, segment)
             return False
         if segment.flags & SYN:

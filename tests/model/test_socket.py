@@ -419,6 +419,7 @@ def test_payload_beyond_the_window():
         1.3     < A 1461 1              # inside, without payload: nothing to say
         1.4     < A 1462 1              # beyond it: answered
                 > A 1 1401 w=60
+                counted TcpExtBeyondWindow 3
         1.5     < PA 1401 1 60
                 > A 1 1461 w=60
                 recv() -> 1460
@@ -432,6 +433,7 @@ def test_before_6_17_the_end_of_a_segment_did_not_matter():
                 > A 1 1401 w=60
         1.1     < PA 1401 1 61
                 > A 1 1462 w=60
+                counted TcpExtBeyondWindow 0
                 recv() -> 1461
                 > A 1 1462 w=1400
     """)

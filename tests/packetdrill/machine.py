@@ -11,16 +11,21 @@ import ast
 import re
 from collections import deque
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
 
+from packetdrill.calls import ALIASES, MACHINE, PEER, PORT, Calls
 from packetdrill.script import (
     MICROSECOND,
     SECOND,
     Arrives,
     Assertions,
     Call,
+    Differs,
     Event,
     Leaves,
     NotModelled,
+    NotUnderstood,
     Options,
     Shell,
 )
@@ -28,18 +33,22 @@ from tcplab.core.releases import NEWEST, release
 from tcplab.core.segment import ACK, FIN, FLAG_LETTERS, PSH, RST, SYN, Endpoint, Segment, seq_add, seq_diff
 from tcplab.core.text import MILLISECOND
 from tcplab.model import rules
-from tcplab.model.listener import ListenSocket
 from tcplab.model.ports import PortError
 from tcplab.model.socket import Socket
 from tcplab.model.stack import Stack
 
-MACHINE, PEER, PORT, FIRST_PORT = "192.168.0.1", "192.0.2.1", 8080, 50000
+FIRST_PORT = 50000
+MODEL = Path(rules.__file__).parent
 #: How far a time may be off, microseconds, unless the script says.
 TOLERANCE = 10_000
 #: So long a `*` waits.
 ANY_TIME = 600 * SECOND
 #: Timers that may fire one after another without an event.
 QUARREL = 10_000
+
+#: Payload that a TUN device still puts into one piece of memory; more comes in pages, which are charged
+#: differently (drivers/net/tun.c:tun_alloc_skb).
+ONE_PIECE = 4000
 
 #: What google's and the kernel's common/defaults.sh sets and the model has.
 DEFAULTS = {"tcp_rmem": "4096 540000 15728640", "tcp_syn_retries": "5", "tcp_synack_retries": "5"}
@@ -114,31 +123,6 @@ _HARMLESS = (
 )  # fmt: skip
 
 
-class Differs(AssertionError):
-    """The model does something else than the script says."""
-
-
-@dataclass
-class Descriptor:
-    """What a program holds: an unconnected socket, a connection or a listener."""
-
-    socket: Socket | ListenSocket | None = None
-    options: rules.TcpOptions = rules.DEFAULT_OPTIONS
-    keepalive: bool = False
-    keepalive_idle: int = 7200 * SECOND
-    blocking: bool = True
-    nodelay: bool = False
-    #: SO_LINGER {1, 0}: close() resets.
-    aborts: bool = False
-    read_shut: bool = False
-    #: SO_SNDBUF as the script asks for it; 0: never in the way.
-    send_buffer: int = 0
-
-    def effective(self):
-        """Its options as the model has them."""
-        return replace(self.options, keepalive_idle=self.keepalive_idle if self.keepalive else 0)
-
-
 @dataclass
 class Flow:
     """One connection's numbers: what the script calls them, and what they are."""
@@ -178,7 +162,7 @@ def letters(flags):
     return "".join("." if bit == ACK else letter for bit, letter in FLAG_LETTERS if flags & bit) or "-"
 
 
-class Player:
+class Player(Calls):
     """A machine, and what has passed; `play` runs a whole script."""
 
     def __init__(self, linux=NEWEST):
@@ -186,11 +170,12 @@ class Player:
         self.now = self.before = 0
         self.tolerance = TOLERANCE * MICROSECOND
         self.tick = None
+        #: Segments of this size may arrive joined into one (--mss).
+        self.joined_mss = 0
         #: What has left and no line has named: (when, segment).
         self.left = deque()
         self.descriptors = {}
         self.waiting = []
-        self.flows = {}
         self.flow = None
         self.fresh_listener = False
         self.next_port = FIRST_PORT
@@ -219,6 +204,8 @@ class Player:
             self.tolerance = int(options["tolerance_usecs"]) * MICROSECOND
         if "tcp_ts_tick_usecs" in options:
             self.tick = int(options["tcp_ts_tick_usecs"]) * MICROSECOND
+        if "mss" in options:
+            self.joined_mss = int(options["mss"])
         if "tcp_ts_ecr_scaled" in options:
             raise NotModelled("scaled timestamps")
 
@@ -297,7 +284,8 @@ class Player:
         options = said.options or Options()
         if syn:
             flow.peer_scale, flow.peer_iss = options.scale, said.seq
-        flow.joined = flow.joined or said.length > rules.MSS_ETHERNET
+        if said.length > (self.joined_mss or rules.MSS_ETHERNET):
+            self._join(flow, said.length)
         self._no_duplicate_acks(flow, said)
         iss = flow.iss or 0
         scale = 0 if syn else flow.scales()[1]
@@ -318,6 +306,23 @@ class Player:
             flow.opened = self.now
         self._collect()
 
+    def _join(self, flow, length):
+        """A long segment arrives as a card joins it (GRO), the size of its parts beside it (gso_size)."""
+        flow.joined = flow.joined or length > ONE_PIECE or not self.joined_mss
+        socket = self.stack.sockets.get((flow.local, flow.remote))
+        if not self.joined_mss or not isinstance(socket, Socket) or "_measure" in vars(socket.receiver):
+            return
+        measure, mss = socket.receiver._measure, self.joined_mss
+
+        def measure_parts(segment, charge):
+            if segment.length > mss:
+                # The share of payload is that of the whole.
+                charge = Fraction(charge * mss, segment.length)
+                segment = replace(segment, length=mss)
+            measure(segment, charge)
+
+        socket.receiver._measure = measure_parts
+
     def _no_duplicate_acks(self, flow, said):
         """The model knows of a hole from SACK alone; Linux counts duplicate ACKs too."""
         socket = self.stack.sockets.get((flow.local, flow.remote))
@@ -334,15 +339,15 @@ class Player:
     def _flow_for(self, said):
         if said.flags & (SYN | ACK) == SYN and self.fresh_listener:
             self.fresh_listener = False
-            self.flow = self._new_flow(Endpoint(MACHINE, PORT), Endpoint(PEER, self.next_port))
+            self.flow = None
             self.next_port += 1
         if self.flow is None:
-            self.flow = self._new_flow(Endpoint(MACHINE, PORT), Endpoint(PEER, self.next_port))
+            self.begin_flow(Endpoint(MACHINE, PORT), Endpoint(PEER, self.next_port))
         return self.flow
 
-    def _new_flow(self, local, remote):
-        self.flows[local, remote] = flow = Flow(local, remote)
-        return flow
+    def begin_flow(self, local, remote):
+        """From now on the script is about this connection."""
+        self.flow = Flow(local, remote)
 
     def _live_stamp(self, flow, echo):
         if echo in flow.stamps or not flow.first_stamp:
@@ -355,8 +360,10 @@ class Player:
             first, last, slack = base, base + ANY_TIME, 0
         else:
             first, last, slack = base + moment.first, base + moment.last, self.tolerance
+        self._forget_others()
         while not self.left and (due := self.stack.next_timer()) is not None and due <= last + slack:
             self._fire(due)
+            self._forget_others()
         if not self.left:
             raise Differs(f"{self._words(said)} doesn't leave")
         at, segment = self.left.popleft()
@@ -365,6 +372,16 @@ class Player:
         if not first - slack <= at <= last + slack:
             raise Differs(f"{self._words(said)} leaves at {at / SECOND:.3f} s, not {first / SECOND:.3f} s")
         self.now, self.before = max(self.now, at), at
+
+    def _forget_others(self):
+        """Like packetdrill, look only at the connection that the script is about now."""
+        flow = self.flow
+        while (
+            flow
+            and self.left
+            and (self.left[0][1].source, self.left[0][1].destination) != (flow.local, flow.remote)
+        ):
+            self.left.popleft()
 
     def _long(self, at, segment, said):
         """All that leaves at one moment and follows on, as one segment; how many they were."""
@@ -379,9 +396,9 @@ class Player:
         return segment, pieces
 
     def _compare(self, said, live, pieces):
-        flow = self.flows.get((live.source, live.destination))
+        flow = self.flow
         if flow is None:
-            raise Differs(f"{self._words(said)} is for another connection")
+            raise NotUnderstood(f"{self._words(said)} before any connection")
         if live.flags & SYN and flow.iss is None:
             flow.iss = seq_add(live.seq, -said.seq)
         if live.flags & SYN:
@@ -440,6 +457,8 @@ class Player:
             for name, value in settings:
                 self._set(name, value.strip('"'))
         elif counted := _COUNTED.search(command):
+            if not any(counted[1] in path.read_text() for path in MODEL.glob("*.py")):
+                raise NotModelled(f"the counter {counted[1]}")
             got = self.stack.counters.get(counted[1], 0)
             if got != int(counted[2]):
                 raise Differs(f"{counted[1]} is {got}, not {counted[2]}")
@@ -521,214 +540,9 @@ class Player:
         if result != call.result:
             raise Differs(f"{call.name}() gives {result}, not {call.result}")
 
-    def _descriptor(self, call):
-        """The descriptor of a call."""
-        return self.descriptors[call.arguments[0]]
-
-    def call_socket(self, call):
-        if "AF_INET6" in call.arguments or (call.arguments[0] or "") == "AF_INET6":
-            raise NotModelled("IPv6")
-        kind = str(call.arguments[1]).split("|")
-        if kind[0] != "SOCK_STREAM" or call.arguments[2] != "IPPROTO_TCP":
-            raise NotModelled(f"a socket of {call.arguments[1:]}")
-        self.descriptors[call.result] = Descriptor(blocking="SOCK_NONBLOCK" not in kind)
-        return call.result
-
-    def call_bind(self, call):
-        return 0
-
-    def call_listen(self, call):
-        descriptor = self._descriptor(call)
-        options = replace(descriptor.effective(), reuse_address=True)
-        descriptor.socket = self.stack.listen(PORT, call.arguments[1], options)
-        self.fresh_listener = True
-        return 0
-
-    def call_connect(self, call):
-        descriptor = self._descriptor(call)
-        if descriptor.socket is not None:
-            return self._connected(descriptor)
-        remote = Endpoint(PEER, PORT)
-        descriptor.socket = socket = self.stack.connect(self.now, remote, descriptor.effective())
-        self.flow = self._new_flow(socket.local, remote)
-        return self._connected(descriptor)
-
-    def _connected(self, descriptor):
-        socket = descriptor.socket
-        if socket.state == rules.SYN_SENT:
-            return None
-        return socket.take_error() or 0
-
-    def call_accept(self, call):
-        descriptor = self._descriptor(call)
-        socket = self.stack.call(self.now, "accept", descriptor.socket)
-        if socket is None:
-            return None
-        self.descriptors[call.result] = Descriptor(
-            socket, socket.options, descriptor.keepalive, descriptor.keepalive_idle,
-            nodelay=descriptor.nodelay, send_buffer=descriptor.send_buffer,
-        )  # fmt: skip
-        return call.result
-
-    def call_write(self, call):
-        words = [each for each in call.arguments[2:] if isinstance(each, str)]
-        for word in words:
-            if word not in ("MSG_DONTWAIT", "MSG_NOSIGNAL"):
-                raise NotModelled(word)
-        if call.arguments[1] == "NULL":
-            raise NotModelled("bad pointers")
-        descriptor = self._descriptor(call)
-        if descriptor.socket is None:
-            return "EPIPE"
-        result = self.stack.call(self.now, "send", descriptor.socket, call.arguments[2])
-        if descriptor.send_buffer and isinstance(descriptor.socket, Socket):
-            sender = descriptor.socket.sender
-            if seq_diff(sender.data_end, sender.una) > descriptor.send_buffer:
-                raise NotModelled("a send buffer that is full")
-        return result
-
-    def call_sendmsg(self, call):
-        if call.arguments[2]:
-            raise NotModelled(str(call.arguments[2]))
-        return self.call_write(replace(call, arguments=(call.arguments[0], None, _in_all(call.arguments[1]))))
-
-    def call_read(self, call):
-        words = [each for each in call.arguments[2:] if isinstance(each, str)]
-        for word in words:
-            if word not in ("MSG_DONTWAIT",):
-                raise NotModelled(word)
-        if call.arguments[1] == "NULL":
-            raise NotModelled("bad pointers")
-        descriptor = self._descriptor(call)
-        if descriptor.socket is None:
-            return "ENOTCONN"
-        result = self.stack.call(self.now, "receive", descriptor.socket, call.arguments[2])
-        return 0 if result is None and descriptor.read_shut else result
-
-    def call_recvmsg(self, call):
-        if call.arguments[2]:
-            raise NotModelled(str(call.arguments[2]))
-        message = call.arguments[1]
-        result = self.call_read(replace(call, arguments=(call.arguments[0], None, _in_all(message))))
-        for control in message.get("msg_control", ()):
-            if control["cmsg_type"] != "TCP_CM_INQ":
-                raise NotModelled(str(control["cmsg_type"]))
-            socket = self._descriptor(call).socket
-            # After a FIN there is still the end to read (tcp_inq_hint).
-            unread = socket.receiver.buffered or int(socket.fin_received)
-            if result is not None and unread != control["cmsg_data"]:
-                raise Differs(f"TCP_CM_INQ is {unread}, not {control['cmsg_data']}")
-        return result
-
-    def call_close(self, call):
-        descriptor = self.descriptors.pop(call.arguments[0])
-        if isinstance(descriptor.socket, ListenSocket):
-            self.stack.call(self.now, "close_listener", descriptor.socket)
-        elif descriptor.socket is not None:
-            self.stack.call(self.now, "reset" if descriptor.aborts else "close", descriptor.socket)
-        return 0
-
-    def call_shutdown(self, call):
-        descriptor, how = self._descriptor(call), call.arguments[1]
-        socket = descriptor.socket
-        if how != "SHUT_WR":
-            # Data is still taken until the FIN has left; read() no longer waits for it.
-            descriptor.read_shut = True
-        error = self.stack.call(self.now, "shutdown_write", socket) if how != "SHUT_RD" else None
-        if descriptor.read_shut and socket.write_closed:
-            socket.read_closed = True
-        return error or 0
-
-    def call_fcntl(self, call):
-        descriptor, words = self._descriptor(call), call.arguments
-        if words[1] == "F_SETFL":
-            descriptor.blocking = "O_NONBLOCK" not in words[2]
-            return 0
-        return 2 if descriptor.blocking else 0o4002
-
-    def call_ioctl(self, call):
-        socket = self._descriptor(call).socket
-        name, [wanted] = call.arguments[1:]
-        if name == "SIOCINQ":
-            got = socket.receiver.buffered
-        elif name == "SIOCOUTQ":
-            got = seq_diff(socket.sender.data_end, socket.sender.una) + socket.sender.finishing
-        else:
-            raise NotModelled(name)
-        if got != wanted:
-            raise Differs(f"{name} is {got}, not {wanted}")
-        return 0
-
-    def call_setsockopt(self, call):
-        descriptor, name, value = self._descriptor(call), call.arguments[2], call.arguments[3]
-        value = value[0] if isinstance(value, list) else value
-        options, socket = descriptor.options, descriptor.socket
-        if name in SECONDS:
-            field_name, unit = SECONDS[name]
-            if field_name == "keepalive_idle":
-                descriptor.keepalive_idle = value * unit
-            else:
-                options = replace(options, **{field_name: value * unit})
-        elif name == "SO_KEEPALIVE":
-            descriptor.keepalive = bool(value)
-        elif name == "SO_RCVBUF":
-            options = replace(options, receive_buffer=max(2 * value, 2304))
-            if isinstance(socket, Socket):
-                socket.receiver.memory.size, socket.receiver.memory.locked = options.receive_buffer, True
-        elif name == "SO_SNDBUF":
-            descriptor.send_buffer = value
-        elif name == "TCP_NODELAY":
-            descriptor.nodelay = bool(value)
-        elif name == "SO_LINGER":
-            descriptor.aborts = value == {"onoff": 1, "linger": 0}
-        elif name not in WITHOUT_EFFECT_OPTIONS:
-            raise NotModelled(name)
-        descriptor.options = options
-        if socket is not None:
-            was = socket.options.keepalive_idle
-            socket.options = descriptor.effective()
-            if isinstance(socket, Socket) and socket.options.keepalive_idle != was:
-                socket.keepalive.start(self.now)
-                self.stack._touch(socket)
-        return 0
-
-    def call_getsockopt(self, call):
-        descriptor, name, wanted = self._descriptor(call), call.arguments[2], call.arguments[3]
-        socket = descriptor.socket
-        if name == "SO_ERROR":
-            got = (socket.take_error() if socket else None) or 0
-        elif name == "SO_SNDBUF" and descriptor.send_buffer:
-            got = 2 * descriptor.send_buffer
-        elif name == "SO_RCVBUF" and isinstance(socket, Socket):
-            got = socket.receiver.memory.size
-        elif name == "TCP_MAXSEG" and isinstance(socket, Socket):
-            got = socket.sender.mss
-        else:
-            raise NotModelled(name)
-        if [got] != wanted:
-            raise Differs(f"{name} is {got}, not {wanted}")
-        return 0
-
 
 def _product(words):
     result = 1
     for factor in words.split("*"):
         result *= int(factor)
     return result
-
-
-def _in_all(message):
-    """Bytes of all buffers of a message."""
-    return sum(size for _, size in message["msg_iov"])
-
-
-ALIASES = {"send": "write", "sendto": "write", "recv": "read", "recvfrom": "read"}
-#: Socket options that are times or counts, the model's name, and their unit.
-SECONDS = {
-    "TCP_KEEPIDLE": ("keepalive_idle", SECOND),
-    "TCP_KEEPINTVL": ("keepalive_interval", SECOND),
-    "TCP_KEEPCNT": ("keepalive_probes", 1),
-    "TCP_USER_TIMEOUT": ("user_timeout", MILLISECOND),
-    "TCP_RTO_MAX_MS": ("rto_max", MILLISECOND),
-}
-WITHOUT_EFFECT_OPTIONS = ("SO_REUSEADDR", "TCP_INQ")

@@ -14,8 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from packetdrill.machine import Differs, Player
-from packetdrill.script import NotModelled, NotUnderstood, parse
+from packetdrill.machine import Player
+from packetdrill.script import Differs, NotModelled, NotUnderstood, parse
 from tcplab.core.releases import NEWEST
 
 VERDICTS = Path(__file__).with_name("verdicts.tsv")

@@ -19,6 +19,10 @@ class NotModelled(Exception):
     """A script needs something that the model does not claim; the message names it."""
 
 
+class Differs(AssertionError):
+    """The model does something else than the script says."""
+
+
 class NotUnderstood(ValueError):
     """Text that is no script, with its line number."""
 

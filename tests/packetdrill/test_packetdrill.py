@@ -191,6 +191,23 @@ def test_time_is_virtual():
     assert verdict(SERVER + keepalive.replace("+7200", "+7100"))[0] == DIFFERS
 
 
+def test_one_connection_after_another():
+    """What the first still sends is not the second's: here its RST, for it closes with unread data."""
+    first = SERVER + "+0 < P. 1:101(100) ack 1 win 257\n+0 > . 1:1(0) ack 101\n+0 close(4) = 0\n"
+    first += "+0 close(3) = 0\n"
+    assert verdict(first + SERVER.replace("    0 socket", "   +0 socket")) == (HOLDS, "")
+    assert verdict(first.replace("+0 close(3) = 0", "+0 > R. 1:1(0) ack 101")) == (HOLDS, "")
+
+
+def test_segments_that_a_card_has_joined():
+    """With --mss the receiver learns the size of the parts; windows of larger ones are not claimed."""
+    lines = "+0 < P. 1:LAST(BYTES) ack 1 win 257\n* > . 1:1(0) ack LAST\n+0 %{ assert tcpi_rcv_mss == 700 }%"
+    short = SERVER + lines.replace("LAST", "2801").replace("BYTES", "2800")
+    assert verdict("--mss=700\n" + short) == (HOLDS, "")
+    assert verdict(short)[0] == NOT_MODELLED
+    assert verdict(SERVER + lines.replace("LAST", "1001").replace("BYTES", "1000"))[0] == DIFFERS
+
+
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
