@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from packetdrill.script import SECOND, Differs, NotModelled
+from packetdrill.script import SECOND, Differs, NotModelled, NotUnderstood
 from tcplab.core.segment import Endpoint, seq_diff
 from tcplab.core.text import MILLISECOND
 from tcplab.model import rules
@@ -49,7 +49,10 @@ class Calls:
 
     def _descriptor(self, call):
         """The descriptor of a call."""
-        return self.descriptors[call.arguments[0]]
+        number = call.arguments[0]
+        if number not in self.descriptors:
+            raise NotUnderstood(f"{call.name}() of {number}, which is no open descriptor")
+        return self.descriptors[number]
 
     def call_socket(self, call):
         if "AF_INET6" in call.arguments or (call.arguments[0] or "") == "AF_INET6":
@@ -147,7 +150,8 @@ class Calls:
         return result
 
     def call_close(self, call):
-        descriptor = self.descriptors.pop(call.arguments[0])
+        descriptor = self._descriptor(call)
+        del self.descriptors[call.arguments[0]]
         if isinstance(descriptor.socket, ListenSocket):
             self.stack.call(self.now, "close_listener", descriptor.socket)
         elif descriptor.socket is not None:

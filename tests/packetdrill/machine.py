@@ -189,7 +189,7 @@ class Player(Calls):
         for event in script.events:
             try:
                 self._event(event)
-            except (Differs, NotModelled) as error:
+            except (Differs, NotModelled, NotUnderstood) as error:
                 error.args = (f"line {event.line}: {error}",)
                 raise
         if self.waiting:
@@ -483,7 +483,11 @@ class Player(Calls):
             raise NotModelled(f"the setting {name}")
 
     def _assert(self, source):
-        tree = ast.parse("\n".join(line.strip() for line in re.sub(r"\\\n|;", "\n", source).splitlines()))
+        lines = re.sub(r"\\\n|;", "\n", source).splitlines()
+        try:
+            tree = ast.parse("\n".join(line.strip() for line in lines))
+        except SyntaxError as error:
+            raise NotUnderstood(f"no Python: {error.text or source!r}") from None
         for node in ast.walk(tree):
             if not isinstance(node, _HARMLESS):
                 raise NotModelled(f"Python: {ast.unparse(node)}" if hasattr(node, "lineno") else "Python")

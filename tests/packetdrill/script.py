@@ -268,24 +268,30 @@ def options_of(text):
     """What stands between < and >: ``mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7`` or ``sack 1:2 3:4``."""
     found = {}
     for option in filter(None, (each.strip() for each in text.split(","))):
-        name, *values = option.split()
-        if name in ("nop", "eol"):
-            continue
-        if name == "mss":
-            found["mss"] = int(values[0])
-        elif name == "wscale":
-            found["scale"] = int(values[0])
-        elif name == "sackOK":
-            found["sack_permitted"] = True
-        elif name == "sack":
-            found["sack"] = tuple(tuple(map(int, block.split(":"))) for block in values)
-        elif name == "TS" and values[::2] == ["val", "ecr"]:
-            found["stamps"] = Stamps(int(values[1]), int(values[3]))
-        elif name.startswith(("FO", "md5", "e0b", "e1b", "ECN", "ACCECN")):
-            raise NotModelled("TCP Fast Open" if name.startswith("FO") else f"the option {name}")
-        else:
-            raise NotUnderstood(f"no option: {option!r}")
+        try:
+            _take_option(found, option)
+        except (IndexError, ValueError):
+            raise NotUnderstood(f"no option: {option!r}") from None
     return Options(**found)
+
+
+def _take_option(found, option):
+    name, *values = option.split()
+    if name == "mss":
+        found["mss"] = int(values[0])
+    elif name == "wscale":
+        found["scale"] = int(values[0])
+    elif name == "sackOK":
+        found["sack_permitted"] = True
+    elif name == "sack":
+        blocks = (block.split(":") for block in values)
+        found["sack"] = tuple((int(left), int(right)) for left, right in blocks)
+    elif name == "TS" and values[::2] == ["val", "ecr"]:
+        found["stamps"] = Stamps(int(values[1]), int(values[3]))
+    elif name.startswith(("FO", "md5", "e0b", "e1b", "ECN", "ACCECN")):
+        raise NotModelled("TCP Fast Open" if name.startswith("FO") else f"the option {name}")
+    elif name not in ("nop", "eol"):
+        raise ValueError
 
 
 # -- calls ---------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def test_what_the_model_does_not_claim_has_its_name(words, what):
 
 @pytest.mark.parametrize("words", ["> S 0:1(0)", "> S 0", "< S 0:0(0) ack 1 win 1", "> . 1:1(0) ack 1 <mss>"])
 def test_what_is_no_segment(words):
-    with pytest.raises((NotUnderstood, IndexError)):
+    with pytest.raises(NotUnderstood):
         packet(words)
 
 
@@ -246,6 +246,20 @@ def test_what_differs_is_told(lines, why):
 )
 def test_what_is_not_modelled_is_told(lines, why):
     assert verdict(SERVER + lines) == (NOT_MODELLED, why)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("+0 close(9) = 0", "line 10: close() of 9, which is no open descriptor"),
+        ("+0 %{ assert = 1 }%", "line 10: no Python"),
+        ("+0 soon", "line 10: no event"),
+    ],
+)
+def test_what_is_not_understood_has_its_line(line, why):
+    result = verdict(SERVER + line)
+    assert result[0] == NOT_MODELLED
+    assert why in result[1]
 
 
 def test_settings_reach_the_model():
