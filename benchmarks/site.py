@@ -23,7 +23,7 @@ from in_jupyterlab import chromium_page, run_all
 from tcplab.site.build import build
 
 ROOT = Path(__file__).parents[1]
-TARGET_RATIO = 6.0
+TARGET_RATIO = 4.0
 READY = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.content?.widgets?.length && panel.sessionContext?.session?.kernel?.status === "idle";
