@@ -22,10 +22,13 @@ from tcplab.core.text import paragraph, plural
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
+from tcplab.pictures.incident import read_incidents
 from tcplab.pictures.replay import findings_html, lesson_of
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt_words
+from tcplab.pictures.wallclock import clock
 from tcplab.widgets import base
+from tcplab.widgets.incident import LivingIncident
 from tcplab.widgets.replay import Replay
 from tcplab.widgets.what_if import WhatIfForm
 
@@ -140,6 +143,8 @@ def file_name(sent: str) -> str:
 
 #: Connections that a list holds at most; filters reach the others.
 LISTED = 300
+#: The pages of a diagnosis.
+TIMELINE, CONNECTIONS = "Timeline", "Connections and findings"
 #: Filters that are no code of a finding.
 ALL, WITH, WITHOUT = "", "*", "-"
 
@@ -164,6 +169,12 @@ def headline(diagnosis: Diagnosis) -> str:
         f"{diagnosis.name}: {plural(diagnosis.packets, 'TCP packet')}, "
         f"{plural(len(diagnosis), 'connection')}" + (f": {outcomes}." if outcomes else ".")
     )
+
+
+def file_line(capture: Capture, diagnosis: Diagnosis) -> str:
+    """``r02.pcap · 127 TCP packets, 10 connections · 06:24:44 to 06:24:57 UTC``."""
+    counts = f"{plural(diagnosis.packets, 'TCP packet')}, {plural(len(diagnosis), 'connection')}"
+    return f"{diagnosis.name} · {counts} · {clock(capture.began, 0)} to {clock(capture.ended, 0)} UTC"
 
 
 #: States as `ConnectionFindings.state` has them, worst first.
@@ -339,14 +350,17 @@ class CaptureClinic(base.Shell):
         self.progress = base.Progress(self.cancel)
         #: What is shown of a diagnosis.
         self.result = self._build_result()
-        self.build(
+        #: Where a file is chosen; folded away while one is shown.
+        self.choosing = widgets.VBox([
             widgets.HTML(f"<h3>The clinic: what does my capture show?</h3>{paragraph(ABOUT)}"),
             self.drop,
             base.in_row(base.labelled(self.path), base.button("Read it", "search", self._read_path)),
-            self.progress,
-            self.status,
-            self.result,
-        )
+        ])  # fmt: skip
+        self._file = widgets.HTML()
+        another = base.button("Another file", "folder-open", lambda: self._choose_file(True))
+        self._file_line = base.in_row(self._file, another, css="tcplab-file")
+        self.build(self.choosing, self.progress, self._file_line, self.status, self.result)
+        self._choose_file(True)
         base.visible(self.result, False)
         if path:
             self._read_path()
@@ -371,16 +385,25 @@ class CaptureClinic(base.Shell):
         self.ladder = base.LivingFigure("capture")
         self.segments = widgets.HTML().add_class("tcplab-scroll")
         self.what_if = WhatIfForm()
-        pages: dict[str, widgets.Widget] = {
+        inner: dict[str, widgets.Widget] = {
             "Step by step": self.replay,
             "Whole ladder": self.ladder,
             "Segments": self.segments,
             "Other settings": self.what_if,
         }
-        self.tabs = base.Tabs(pages, self._fill)
+        self.tabs = base.Tabs(inner, self._fill)
         self.one = widgets.VBox([self.findings, self.tabs])
         narrow = base.in_row(self.filter, self.search)
-        return widgets.VBox([self._summary, narrow, self.connections, self._more, self.one])
+        #: The whole file on the wall clock, with a brush.
+        self.incident = LivingIncident(self.look_into)
+        #: The incidents in order of time, from two on.
+        self.ledger = widgets.HTML()
+        pages: dict[str, widgets.Widget] = {
+            TIMELINE: widgets.VBox([self.incident, self.ledger]),
+            CONNECTIONS: widgets.VBox([self._summary, narrow, self.connections, self._more, self.one]),
+        }
+        self.pages = base.Tabs(pages, lambda title: None)
+        return widgets.VBox([self.pages])
 
     def read(self, path: str | Path) -> None:
         """Read this file; `wait` returns when its diagnosis is there."""
@@ -409,6 +432,20 @@ class CaptureClinic(base.Shell):
         """Look into this connection, by its number in the capture."""
         self.connections.value = number
 
+    def look_into(self, number: int) -> None:
+        """Look into this connection on the page of connections, whatever is filtered."""
+        if self.diagnosis is None:
+            return
+        with self.quietly():
+            self.filter.value, self.search.value = ALL, ""
+        self._list()
+        if number not in [value for _, value in self.connections.options]:
+            with self.quietly():
+                each = self.diagnosis.connections[number]
+                self.connections.options = [(line(each), number), *self.connections.options]
+        self.choose(number)
+        self.pages.select(CONNECTIONS)
+
     @property
     def number(self) -> int | None:
         """The connection that is looked into; None without one."""
@@ -435,8 +472,14 @@ class CaptureClinic(base.Shell):
             self._stop_reading()
         self._show_progress(share, f"copying {name}")
 
+    def _choose_file(self, yes: bool) -> None:
+        """Show where a file is chosen, or the line about the one that is shown."""
+        base.visible(self.choosing, yes)
+        base.visible(self._file_line, not yes)
+
     def _start(self, file: Path) -> None:
         base.visible(self.result, False)
+        self._choose_file(True)
         self.capture = self.diagnosis = None
         self.say(f"Reading {file.name} …")
         self._show_progress(0.0, "opening")
@@ -451,6 +494,10 @@ class CaptureClinic(base.Shell):
         self.capture, self.diagnosis = capture, diagnosis
         self._worst = worst_first(diagnosis)
         self.say(headline(diagnosis), notes=[f"Note: {warning}" for warning in diagnosis.warnings])
+        self._file.value = paragraph(file_line(capture, diagnosis))
+        self._choose_file(not len(diagnosis))
+        self.incident.show(read_incidents(capture, diagnosis))
+        self.pages.select(TIMELINE)
         self._summary.value = summary_table(diagnosis)
         with self.quietly():
             self.filter.options = filters(diagnosis)
@@ -462,6 +509,7 @@ class CaptureClinic(base.Shell):
         self._over()
         self.capture = self.diagnosis = None
         base.visible(self.result, False)
+        self._choose_file(True)
         super().refuse(why)
 
     def _over(self) -> None:
@@ -512,6 +560,11 @@ class CaptureClinic(base.Shell):
             self.segments.value = hint + trace_table(beginning)
         else:
             self.what_if.show(capture.connection(number, last=replay_steps.MOST))
+
+    def _repr_html_(self) -> str:
+        if self.diagnosis is None:
+            return super()._repr_html_()
+        return f"{self._file.value}{self.status.value}{self.incident._repr_html_()}{self.ledger.value}"
 
 
 def clinic(path: str = "") -> CaptureClinic:
