@@ -45,9 +45,11 @@ class Lanes(NamedTuple):
     words: bool
 
 
-#: Up to 14 connections, up to 40, and of one incident up to 200.
-WIDE, PLAIN, THIN = Lanes(22, 18, True), Lanes(17, 13, False), Lanes(4, 3, False)
-MOST_WIDE, MOST_PLAIN, MOST_THIN = 14, 40, 200
+#: Up to 14 lanes, and up to 24; then a few px each: up to 40, and of one incident up to 200.
+WIDE, PLAIN = Lanes(22, 18, True), Lanes(17, 13, False)
+MOST_WIDE, MOST_PLAIN, MOST_FEW, MOST_THIN = 14, 24, 40, 200
+#: The lanes of a few px each: at least and at most, and all of them together, px.
+THINNEST, THICK, ALL_THIN = 2.0, 4.0, 400.0
 #: Without a hit one, so many connections have a lane each, others fold into one.
 MOST_HEALTHY = 8
 #: The gutter of names, at least and at most; right of the axis; px.
@@ -109,8 +111,8 @@ class IncidentDrawing(Drawing):
     #: Where the lanes begin and end, px.
     top: float = 0.0
     bottom: float = 0.0
-    #: What a click at this height means: from, to, and a connection's number or a word (`healthy`).
-    rows: list[tuple[float, float, int | str]] = field(default_factory=list)
+    #: What a click means: from and to (y, then x, px), and a connection's number or a word (`healthy`).
+    rows: list[tuple[float, float, float, float, int | str]] = field(default_factory=list)
     #: Incidents in the window: number, and the middle of its disc.
     discs: list[tuple[int, float, float]] = field(default_factory=list)
 
@@ -165,10 +167,11 @@ class _IncidentLayout:
         shown = here if self.choice.healthy or len(here) <= MOST_HEALTHY else hit
         if not hit and len(here) <= MOST_PLAIN:
             shown = here
-        if len(shown) <= MOST_PLAIN and (shown or not here):
-            self._lanes(shown, here, WIDE if len(shown) <= MOST_WIDE else PLAIN)
-        elif len(incidents) == 1 and len(hit) <= MOST_THIN and not self.choice.healthy:
-            self._thin(hit, incidents[0])
+        lanes = len(shown) if len(shown) <= MOST_WIDE else len(_grouped(shown))
+        if lanes <= MOST_PLAIN and (shown or not here):
+            self._lanes(shown, here, WIDE if lanes <= MOST_WIDE else PLAIN, grouped=len(shown) > MOST_WIDE)
+        elif hit and not self.choice.healthy and len(hit) <= (MOST_THIN if len(incidents) == 1 else MOST_FEW):
+            self._thin(hit)
         else:
             self._density(here, hit)
         self._axis(incidents)
@@ -211,7 +214,14 @@ class _IncidentLayout:
 
     # -- one lane a connection ---------------------------------------------------------------
 
-    def _lanes(self, shown: Sequence[ConnectionBrief], here: Sequence[ConnectionBrief], size: Lanes) -> None:
+    def _row(self, y0: float, y1: float, what: int | str, x: float | None = None) -> None:
+        """A click in this row, or near `x` in it, means this."""
+        low, high = (0.0, self.drawing.width) if x is None else (x - 8, x + 8)
+        self.drawing.rows.append((y0, y1, low, high, what))
+
+    def _lanes(
+        self, shown: Sequence[ConnectionBrief], here: Sequence[ConnectionBrief], size: Lanes, *, grouped: bool
+    ) -> None:
         numbers = {each.number for each in shown}
         servers = Counter({str(each.server): 0 for each in here})
         servers.update(str(each.server) for each in shown if each.hit)
@@ -219,8 +229,11 @@ class _IncidentLayout:
             own = [each for each in here if str(each.server) == server]
             lanes = sorted((each for each in own if each.number in numbers), key=_order)
             self._server(own[0].server, own, servers[server])
-            for each in lanes:
-                self._lane(each, size)
+            for group in _grouped(lanes) if grouped else [[each] for each in lanes]:
+                if len(group) == 1:
+                    self._lane(group[0], size)
+                else:
+                    self._refusals(group, size)
             if rest := [each for each in own if each.number not in numbers]:
                 self._others(rest)
             self.y += 3
@@ -250,7 +263,18 @@ class _IncidentLayout:
         taken = self._marks(lane.marks, y + size.bar / 2, size)
         if size.words:
             self._words(lane.spans, y, size.bar, taken)
-        self.drawing.rows.append((top, top + size.pitch, brief.number))
+        self._row(top, top + size.pitch, brief.number)
+        self.y += size.pitch
+
+    def _refusals(self, group: Sequence[ConnectionBrief], size: Lanes) -> None:
+        """The connections of one client that were refused, in one lane."""
+        self._name(12, f"{group[0].client.address}: {len(group)} refused", height=size.pitch)
+        for each in group:
+            if each.broke and self._in_window(each.broke.high_s, each.broke.high_s):
+                x = self.x(each.broke.high_s)
+                said = f"{each.client} refused, {self._clock(each.broke.high_s)}"
+                self._mark("refused", x, self.y + size.pitch / 2, 1.0, said)
+                self._row(self.y, self.y + size.pitch, each.number, x)
         self.y += size.pitch
 
     def _spans(self, spans: Iterable[Span], y: float, height: float, *, goes_on: bool = False) -> None:
@@ -318,7 +342,7 @@ class _IncidentLayout:
     def _others(self, rest: Sequence[ConnectionBrief]) -> None:
         """Connections without trouble, in one lane."""
         self._name(12, f"▸ {len(rest):,} without trouble", colour="soft", height=20)
-        self.drawing.rows.append((self.y, self.y + 20, "healthy"))
+        self._row(self.y, self.y + 20, "healthy")
         self.seen["span", "open"] = None
         fill = Fill(blend(self._colour("open"), 0.55, self.colours.paper))
         if len(rest) <= 60:
@@ -334,28 +358,28 @@ class _IncidentLayout:
 
     # -- a few px a connection ---------------------------------------------------------------
 
-    def _thin(self, hit: Sequence[ConnectionBrief], incident: IncidentBand) -> None:
-        """The connections of one incident by client, in the order in which they broke."""
+    def _thin(self, hit: Sequence[ConnectionBrief]) -> None:
+        """Connections by client, in the order in which they broke."""
+        pitch = min(max(ALL_THIN / len(hit), THINNEST), THICK)
         servers = dict.fromkeys(each.server for each in sorted(hit, key=_order))
         for server in servers:
             own = [each for each in hit if each.server == server]
             self._name(0, str(server), bold=True)
             text = (
-                f"{own[0].service}: {plural(len(own), 'connection')} of incident {incident.number}, "
+                f"{own[0].service}: {plural(len(own), 'connection')} hit, by client, "
                 "in the order in which they broke"
             )
             self._say(self.left + 2, self.y + 15, text, "soft", halo=self.colours.paper)
             self.y += 20
             clients = Counter(each.client.address for each in own)
-            for client, count in clients.most_common():
-                self._thin_client(client, count, [each for each in own if each.client.address == client])
+            for client, _ in clients.most_common():
+                self._thin_client(client, pitch, [each for each in own if each.client.address == client])
 
-    def _thin_client(self, client: str, count: int, own: Sequence[ConnectionBrief]) -> None:
-        pitch = THIN.pitch if count <= 90 else THIN.bar
+    def _thin_client(self, client: str, pitch: float, own: Sequence[ConnectionBrief]) -> None:
         refused = [each for each in own if each.broke and each.broke.family == "refused"]
         lanes = sorted((each for each in own if each not in refused), key=_order)
         top, height = self.y, max(len(lanes) * pitch + 12 * bool(refused), 17)
-        number = str(count)
+        number = str(len(own))
         self._say(self.left - 8, top + 13, number, "soft", anchor="end")
         room = self.left - 20 - text_width(number)
         cut = client
@@ -370,11 +394,13 @@ class _IncidentLayout:
                     x, ink = self.x(mark.t_s), self._colour(MARKS[mark.kind][1])
                     self.seen["mark", mark.kind] = None
                     self.marks.append(Rect(x - 1.5, y - 0.5, 3, pitch, Fill(ink), mark.text))
-            self.drawing.rows.append((y, y + pitch, each.number))
+            self._row(y, y + pitch, each.number)
         y = top + len(lanes) * pitch + 6
         for each in refused:
             if each.broke and self._in_window(each.broke.high_s, each.broke.high_s):
-                self._mark("refused", self.x(each.broke.high_s), y, 0.7, f"{each.client} refused")
+                x = self.x(each.broke.high_s)
+                self._mark("refused", x, y, 0.7, f"{each.client} refused")
+                self._row(y - 6, y + 6, each.number, x)
         self.y += height + 4
 
     # -- areas -------------------------------------------------------------------------------
@@ -447,7 +473,7 @@ class _IncidentLayout:
         room = self.left - 6
         said = (f"{own[0].service}: up to {most:,} open", f"up to {most:,} open", own[0].service)
         self._say(0, self.y + 33, next((each for each in said if text_width(each) <= room), ""), "soft")
-        self.drawing.rows.append((self.y, self.y + AREA, f"server {server}"))
+        self._row(self.y, self.y + AREA, f"server {server}")
         for kind, level in zip(("unanswered", "one_side", "open"), stacked[::-1], strict=True):
             if any(counts[kind]):
                 self.seen["span", kind] = None
@@ -608,6 +634,16 @@ def _order(each: ConnectionBrief) -> tuple[float, float, int]:
     return (each.broke.high_s if each.broke else float("inf"), each.from_s, each.number)
 
 
+def _grouped(briefs: Sequence[ConnectionBrief]) -> list[list[ConnectionBrief]]:
+    """One group a lane: those of one client that one server refused share a lane."""
+    groups: dict[tuple[Any, ...], list[ConnectionBrief]] = {}
+    for each in briefs:
+        refused = each.broke is not None and each.broke.family == "refused"
+        key = (each.server, each.client.address) if refused else (each.number,)
+        groups.setdefault(key, []).append(each)
+    return list(groups.values())
+
+
 def whole(timeline: CaptureTimeline) -> Choice:
     """The whole file."""
     return Choice(0.0, timeline.length_s)
@@ -618,7 +654,8 @@ def gutter(timeline: CaptureTimeline) -> float:
     ends = {str(each.server) for each in timeline.connections}
     wide = max((text_width(end, bold=True) for end in ends), default=0.0)
     clients = {str(each.client) for each in timeline.connections[:500]}
-    wide = max(wide, max((text_width(end) + 12 for end in clients), default=0.0))
+    names = [*clients, f"▸ {len(timeline.connections) - len(timeline.hit):,} without trouble"]
+    wide = max(wide, *(text_width(name) + 12 for name in names))
     return min(max(wide + 10, GUTTER), WIDEST_GUTTER)
 
 

@@ -54,8 +54,8 @@ export default {
     const help = element("p", {
       className: "tcplab-help",
       textContent:
-        "Drag to zoom; click a connection to look into it. Keys: ← → incidents, ↑ ↓ connections, Enter opens, " +
-        "+ − zoom, Home the whole file (or double click), Esc back.",
+        "Drag to zoom, click to look into a connection. Keys: ← → incidents, ↑ ↓ Enter connections, + − zoom, " +
+        "Home (double click) whole file, Esc back.",
     });
     const cells = element("div", { tabIndex: 0 });
     cells.setAttribute("role", "region");
@@ -202,13 +202,13 @@ export default {
       if (x >= frame.x0 && Math.abs(to - x) > CLICK_PX) return zoom(moment(frame, x), moment(frame, to));
       const disc = frame.discs.find(([, dx, dy]) => Math.hypot(dx - x, dy - y) < 13);
       if (disc) return ask({ incident: disc[0] });
-      const hit = frame.rows.findIndex(([a, b]) => y >= a && y < b);
+      const hit = frame.rows.findIndex(([a, b, left, right]) => y >= a && y < b && x >= left && x < right);
       if (hit >= 0) open(hit);
     });
     picture.addEventListener("pointercancel", () => ((drag = null), select(null)));
     picture.addEventListener("dblclick", () => ask({ whole: true }));
     const open = (i) => {
-      const [, , what] = frame.rows[i];
+      const what = frame.rows[i][4];
       ask(typeof what === "number" ? { open: what } : { show: what });
     };
 
@@ -218,9 +218,10 @@ export default {
       svg?.querySelector(".tcplab-row")?.remove();
       const at = frame.rows?.[row];
       if (!svg || !at) return;
-      const y = { y: at[0], height: at[1] - at[0] };
-      svg.append(shape("rect", { class: "tcplab-row", x: 1, ...y, width: frame.width - 2, fill: "none", stroke: frame.colours.cursor, "stroke-width": 2 }));
-      say(at[3]);
+      const [top, bottom, left, right] = at;
+      const place = { x: left + 1, y: top, width: right - left - 2, height: bottom - top };
+      svg.append(shape("rect", { class: "tcplab-row", ...place, fill: "none", stroke: frame.colours.cursor, "stroke-width": 2 }));
+      say(at[5]);
     };
     const step = (by) => {
       if (!frame.rows.length) return;

@@ -152,7 +152,8 @@ class LivingIncident(Displayed, anywidget.AnyWidget):
         ]  # fmt: skip
         where = f" of {self.choice.server}" if self.choice.server else ""
         when = f"{clock(began + round(low * SECOND))} to {clock(began + round(high * SECOND))} UTC"
-        return f"Shown: {when}, {in_words(round(high - low, 6))}; {plural(len(hit), 'connection')}{where} broke in it."
+        broke = f"{plural(len(hit), 'connection')}{where} broke in it"
+        return f"Shown: {when}, {in_words(round(high - low, 6))}; {broke}."
 
     # -- the page ----------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class LivingIncident(Displayed, anywidget.AnyWidget):
             "strip": overview(self.timeline, None, self.width, dark=self.dark).svg if strip else "",
             "x0": drawing.axis.x0, "x1": drawing.axis.x1, "pieces": drawing.axis.pieces(),
             "length": self.timeline.length_s, "window": self.choice[:2],
-            "rows": [(a, b, what, self._label(what)) for a, b, what in drawing.rows],
+            "rows": [(*place, what, self._label(what)) for *place, what in drawing.rows],
             "discs": drawing.discs, "chips": self._chips(), "said": self.said, "table": self._table(),
             "colours": {name: getattr(drawing.theme, name) for name in ("paper", "ink", "soft", "cursor")},
         }  # fmt: skip
