@@ -134,6 +134,8 @@ class Unanswered:
     #: When the side gave up, by a RST, a call or a socket, and what its program got; None: unknown.
     ended: int | None
     error: str | None
+    #: The peer went on sending and acknowledged none of it: only this direction is broken.
+    one_way: bool = False
 
 
 @dataclass(frozen=True)
@@ -292,6 +294,8 @@ class Followed:
             return None
         heard = max((p.arrives or 0 for p in came), default=None)
         unacked = set(self.unacknowledged(side))
+        if is_one_way := (broke := self._broke_one_way(side, came)) is not None:
+            heard = max((p.arrives or 0 for p in came if p.t < broke), default=None)
         asked = [
             p for i, p in enumerate(self.packets)
             if i in unacked or (p.sender == side and p.kind == KEEPALIVE and p.t >= (heard or 0))
@@ -302,7 +306,22 @@ class Followed:
         gave_up = reset.t if reset is not None and reset.sender == side else None
         ended, error = self._ended(side, asked[0].t, gave_up, "ETIMEDOUT")
         silence, is_data = self._silence_before(asked[0]), asked[0].kind != KEEPALIVE
-        return Unanswered(side, False, is_data, asked[0].t, heard, silence, len(asked), ended, error)
+        return Unanswered(
+            side, False, is_data, asked[0].t, heard, silence, len(asked), ended, error, is_one_way
+        )  # fmt: skip
+
+    def _broke_one_way(self, side: str, came: list[Packet]) -> int | None:
+        """When what this side sends began to be lost while its peer lives, nanoseconds; None where it didn't.
+
+        As the finding `one_way` has it: the peer goes on sending, and its ACK number stands still.
+        """
+        data = [self.packets[i] for i in self.unanswered_data(side)]
+        if len(data) < 3 or sum(p.t >= data[0].t + PATIENCE for p in came) < 2:
+            return None
+        # What the peer repeats had arrived before that: the acknowledgement was the first that was lost.
+        again = {p.segment.end_seq for p in came if p.kind == RETRANSMISSION and p.t > data[0].t}
+        first = (p.t for p in came if p.segment.end_seq in again and p.segment.length)
+        return min(data[0].t, min(first, default=data[0].t))
 
     def _refused(self, round_trip: int) -> Unanswered | None:
         """A RST from an end that had not closed; it answers a segment or breaks a long silence."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from tcplab.bench import run
 from tcplab.bench.agreement import EARLY_S, LATE_S, LATE_SHARE, Event, Scope, ScopedRun
-from tcplab.core.knobs import FIREWALL_IDLE, ParameterError
+from tcplab.core.knobs import DAY, FIREWALL_IDLE, ParameterError
 from tcplab.core.segment import SYN
 from tcplab.core.text import SECOND, duration, in_words
 from tcplab.core.trace import Packet, Trace
@@ -29,6 +30,10 @@ from tcplab.what_if.workload import RESET, SEND, Workload, not_replayed, refuse_
 
 #: Segments that are replayed at most: a second or two of the model's work for every few thousand.
 MOST_PLAYED = 20_000
+#: Days that a connection may cover: a run's longest time, see `tcplab.core.knobs.WATCH`.
+MOST_DAYS = 30
+#: A time stamp this much before the one in front of it is a clock that was set, nanoseconds.
+CLOCK_STEP = SECOND
 #: Two times are the same in a sentence: a share, and seconds.
 SAME_SHARE, SAME_S = 0.02, 0.5
 
@@ -170,8 +175,7 @@ class Likeness:
             )
         return (
             f"Under the captured settings the model does not do all that the capture shows "
-            f"({self.same} of {self.compared} segments are the same): {self.differs}. Take the answer "
-            "with care."
+            f"({self.same} of {self.compared} segments are the same): {self.differs}. There is no verdict."
         )
 
 
@@ -271,14 +275,15 @@ class WhatIf:
     warnings: tuple[str, ...] = field(default=(), repr=False)
 
     @property
-    def lived(self) -> bool:
-        """The connection would have survived what happened."""
-        return self.outcome.kind == "lived"
+    def lived(self) -> bool | None:
+        """The connection would have survived what happened; None: no verdict."""
+        return self.outcome.kind == "lived" if self.likeness.holds else None
 
     @property
     def failed_after_s(self) -> float | None:
-        """Seconds until its program would have had an error; None when it would have had none."""
-        return round(self.outcome.after / SECOND, 1) if self.outcome.kind == "failed" else None
+        """Seconds until its program would have had an error; None: it would have had none, or no verdict."""
+        failed = self.outcome.kind == "failed" and self.likeness.holds
+        return round(self.outcome.after / SECOND, 1) if failed else None
 
     @property
     def label(self) -> str:
@@ -313,9 +318,10 @@ def what_if(
     drop_inbound. The socket's settings are those of `side`: `client` or `server`; by default the side that
     got no answer. `cause` of a silence without an answer: `box` (a middlebox that forgot) or `peer` (gone, or
     the path to it); by default the likelier one, and the sentence names the other. Where the model under the
-    captured settings does not do what the capture shows, the sentence begins with that. Raises
-    `ParameterError`: for a wrong value, and for a connection that stood still because its receiver did not
-    read, which is the case of the experiment slow_reader.
+    captured settings does not do what the capture shows there is no verdict, and the sentence says why.
+    Raises `ParameterError`: for a wrong value; for a connection that stood still because its receiver did not
+    read, which is the case of the experiment slow_reader; for one whose time stamps go back or cover more
+    than `MOST_DAYS`; and where a run has too many events (`tcplab.bench.model.MOST_EVENTS`).
     """
     asked = {
         "keepalive_idle_s": keepalive_idle_s, "keepalive_interval_s": keepalive_interval_s,
@@ -324,6 +330,7 @@ def what_if(
     _check(side, cause, firewall_idle_s, expired)
     # Of a long connection its end is replayed, which decides.
     last = replace(connection, packets=connection.packets[-MOST_PLAYED:])
+    _check_clock(last)
     work, warnings = shortened(workload(last))
     refuse_stalled(work)
     left_out = not_replayed(work)
@@ -348,8 +355,9 @@ def what_if(
     was = as_captured(was, work, side)
     box = {"firewall_idle_s": firewall_idle_s, "expired": expired}
     changes = wanted | {name: value for name, value in box.items() if value is not None}
-    doubts = _doubts(case, plan, outcome) if changes else []
-    answer = " ".join([_guessed(sentence(changes, side, was, outcome), likeness, reasons), *doubts])
+    doubts = _doubts(case, plan, outcome, wanted) if changes else []
+    answer = " ".join([sentence(changes, side, was, outcome), *doubts])
+    answer = answer if likeness.holds else _no_verdict(likeness, reasons)
     inferences = (*of_the_network(work, plan), *settings[side][1])
     warnings += tuple(connection.warnings) + left_out + _without_effect(case.socket, wanted)
     return WhatIf(answer, connection, model, changed, changes, was, outcome, likeness, inferences, warnings)
@@ -376,7 +384,7 @@ class _Case:
         last = followed.unanswered(self.work.round_trip, first=self.side)
         # Nothing shows whether the machine of a peer that is gone still runs.
         ends = [(s.host, s.state) for s in trace.sockets_at(trace.end)]
-        left = not fault.breaks and any(
+        left = fault.breaks in ("", "one_way") and any(
             host == OTHER[self.side] and state not in ("LISTEN", "TIME_WAIT") for host, state in ends
         )
         cut = bool(fault.breaks) or any(n.text.startswith("forgets") for n in trace.notes)
@@ -392,9 +400,16 @@ class _Case:
         return Outcome("failed", self.side, last.error, last.ended - began, since, left)
 
 
-def _doubts(case: _Case, plan: ReplayPlan, outcome: Outcome) -> list[str]:
-    """What the answer depends on: which middlebox, or none at all."""
+def _doubts(case: _Case, plan: ReplayPlan, outcome: Outcome, wanted: dict[str, float | int]) -> list[str]:
+    """What the answer depends on: which middlebox, or none at all; and which program sets the options."""
     doubts = []
+    if wanted.get("keepalive_idle_s") == 0 and wanted.get("user_timeout_s") and case.side == CLIENT:
+        # src/interfaces/libpq/fe-connect.c:PQconnectPoll calls setTCPUserTimeout() only if useKeepalives().
+        unset = case.run(case.socket.with_values(user_timeout_s=0), plan.changed)
+        doubts.append(
+            "If the program uses libpq, keepalives=0 leaves tcp_user_timeout unset: this session would then "
+            f"have {ending(case.outcome(unset, plan.changed))}."
+        )
     if plan.between is not None and not plan.changed.breaks and outcome.kind == "lived":
         low, high = plan.between
         least = replace(plan.changed, firewall_idle_s=low + 2 * BEFORE_S)
@@ -413,14 +428,12 @@ def _doubts(case: _Case, plan: ReplayPlan, outcome: Outcome) -> list[str]:
     return doubts
 
 
-def _guessed(answer: str, likeness: Likeness, reasons: tuple[str, ...]) -> str:
-    """The answer, after a warning where the model does not do what the capture shows."""
-    if likeness.holds:
-        return answer
+def _no_verdict(likeness: Likeness, reasons: tuple[str, ...]) -> str:
+    """Why there is no answer: the model does not do what the capture shows."""
     why = "; ".join(each[:1].lower() + each[1:].rstrip(".") for each in reasons) or likeness.differs
     return (
-        f"The model does not reproduce this capture ({why}), so take this as a guess: "
-        f"{answer[:1].lower()}{answer[1:]}"
+        f"No verdict: under the captured settings the model does not reproduce this capture ({why}), so it "
+        "can't say what other settings would have done."
     )
 
 
@@ -433,6 +446,28 @@ def _check(side: str, cause: str, firewall_idle_s: float | None, expired: str | 
         FIREWALL_IDLE.check("firewall_idle_s", firewall_idle_s)
     if expired is not None and expired not in EXPIRED:
         raise ParameterError(f"expired = {expired!r} is not one of {', '.join(EXPIRED)}.")
+
+
+def _check_clock(connection: Trace) -> None:
+    """Raise `ParameterError` where the time stamps can't be a connection's."""
+    packets = connection.packets
+    for i, (one, later) in enumerate(pairwise(packets), 2):
+        if later.t < one.t - CLOCK_STEP:
+            raise ParameterError(
+                f"connection has a clock step: its segment {i} is stamped {duration(one.t - later.t)} before "
+                "the one in front of it. The clock was set while this was captured, and what_if plays times."
+            )
+    if not packets:
+        return
+    times = [*(p.t for p in packets), max(connection.end, packets[-1].t)]
+    if (took := times[-1] - times[0]) > MOST_DAYS * DAY * SECOND:
+        gap, i = max((later - one, i) for i, (one, later) in enumerate(pairwise(times), 2))
+        what = f"Its segment {i} is stamped" if i <= len(packets) else "The last segment of the file comes"
+        raise ParameterError(
+            f"connection covers {took / (DAY * SECOND):,.0f} days by its time stamps, and what_if plays "
+            f"{MOST_DAYS} at most. {what} {gap / (DAY * SECOND):,.0f} days after the one in front of it: a "
+            "clock step, most likely."
+        )
 
 
 def _check_user_timeout(socket: SocketSettings, work: Workload) -> None:

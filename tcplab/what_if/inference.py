@@ -222,6 +222,19 @@ def plan_of(
             raise ParameterError(f"expired = {expired!r} is about a box: give firewall_idle_s, too.")
         return ReplayPlan(PathFault(), PathFault(given, expired or "drop"))
     # From the longest silence that the connection survived to the shortest that it did not.
+    if last.one_way:
+        if cause:
+            raise ParameterError(
+                f"cause = {cause!r}: the {OTHER[last.side]} went on sending, so that only the path from the "
+                f"{last.side} to it was broken, and no other cause fits."
+            )
+        broken = PathFault(breaks="one_way")
+        changed = replace(broken, firewall_idle_s=given, expired=expired or "drop")
+        assumes = (
+            f"From then on all that the {last.side} sent was lost, and what the {OTHER[last.side]} sent "
+            "still arrived."
+        )
+        return ReplayPlan(broken, changed, assumes=assumes)
     is_long = last.silence >= SILENCE or last.reset
     between = (work.quiet / SECOND, last.silence / SECOND) if is_long else None
     if cause == "box" and between is None:

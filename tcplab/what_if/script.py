@@ -19,6 +19,8 @@ from tcplab.what_if.workload import CLOSE, RESET, SEND, SHUTDOWN, ApplicationEve
 PORT = 5432
 #: Nothing in flight is settled sooner than this: an ACK may be delayed, seconds.
 SETTLED_S = 1.0
+#: All segments, as a number of them.
+EVERY = 1 << 30
 #: How long data can be in flight with tcp_retries2 = 15, seconds, and what each retry beyond adds.
 IN_FLIGHT_S, RETRY_S = 1100, 125
 
@@ -62,7 +64,8 @@ class PathFault:
     #: A middlebox that forgets after so long a silence, seconds (0: none), and what it does then.
     firewall_idle_s: float = 0
     expired: str = "drop"
-    #: The peer that stopped answering goes right after it was last heard: `unplug` or `reboot`.
+    #: The peer that stopped answering goes right after it was last heard: `unplug` or `reboot`. `one_way`:
+    #: what its side sends is lost from then on, and what it is sent still arrives.
     breaks: str = ""
 
 
@@ -111,6 +114,9 @@ class WorkloadReplay:
             bench.route(hosts[CLIENT], hosts[SERVER], Firewall(idle, self.fault.expired))
         hosts[CLIENT].set(tcp_retries2=self.client.retries2)
         hosts[SERVER].set(tcp_retries2=self.server.retries2)
+        for side, lost in self.work.lost_syns.items():
+            if lost:
+                bench.lose(hosts[side], syn=lost)
         listener = await hosts[SERVER].listen(PORT, options=self.server.options())
         result, connection = await hosts[CLIENT].connect(hosts[SERVER], PORT, self.client.options())
         if not result.ok:
@@ -127,8 +133,13 @@ class WorkloadReplay:
                 await bench.within(SETTLED_S, program.end.settled())
             bench.watch_from_now()
             assert self.work.unanswered is not None
-            peer = hosts[OTHER[self.work.unanswered.side]]
-            peer.unplug() if self.fault.breaks == "unplug" else peer.reboot()
+            side = self.work.unanswered.side
+            if self.fault.breaks == "one_way":
+                bench.lose(hosts[side], any=EVERY)
+            elif self.fault.breaks == "unplug":
+                hosts[OTHER[side]].unplug()
+            else:
+                hosts[OTHER[side]].reboot()
         left = max(begun + (self.until - self.work.began) / SECOND - bench.now(), 0)
         both = self._replayed(programs, rest, read_on=True)
         await bench.first(
@@ -220,6 +231,9 @@ class _Program:
         return True
 
     async def _call(self, event: ApplicationEvent) -> Result:
+        if event.lost:
+            kind = "data" if event.call == SEND else "fin"
+            self.bench.lose(self.end.host, **{kind: event.lost})
         if event.call == SEND:
             self.sent += event.length
             return await self.end.send(event.length)

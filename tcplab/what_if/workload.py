@@ -47,6 +47,8 @@ class ApplicationEvent:
     got_fin: bool = False
     #: How long the program waited since the last of that had come and its own last event, nanoseconds.
     after: int = 0
+    #: How often its first segment, or its FIN, was sent in vain before it came through.
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Workload:
     unanswered: Unanswered | None
     #: The longest silence after which it went on, nanoseconds.
     quiet: int = 0
+    #: How often each side sent its SYN or SYN-ACK in vain.
+    lost_syns: Mapping[str, int] = field(default_factory=dict)
     #: The connection itself, its ends named `client` and `server`.
     followed: Followed = field(default=Followed(Trace("", "capture")), repr=False)
 
@@ -108,7 +112,7 @@ def workload(trace: Trace) -> Workload:
         mss=min(offers) - option if offers else USUAL_MSS,
         began=packets[0].t, end=followed.end,
         midstream=not any(p.segment.flags & SYN for p in packets),
-        unanswered=unanswered, quiet=quiet, followed=followed,
+        unanswered=unanswered, quiet=quiet, lost_syns=_lost_syns(packets), followed=followed,
     )  # fmt: skip
 
 
@@ -169,12 +173,29 @@ def not_replayed(work: Workload) -> tuple[str, ...]:
             "A receiver was slow here, and its window closed: the programs of the model read at once, so "
             "that such waits are not in its runs."
         )
-    until = work.unanswered.asked if work.unanswered else work.end + 1
-    repeated = [p for p in work.packets if p.kind == follow.RETRANSMISSION and p.t < until]
-    if repeated:
-        what = f"{plural(len(repeated), 'segment')} {'was' if len(repeated) == 1 else 'were'}"
-        sentences.append(f"{what} sent again here while the way still worked: single losses are not played.")
+    until = _path_works_until(work.end, work.unanswered)
+    repeated = sum(p.kind == follow.RETRANSMISSION and p.t < until for p in work.packets)
+    others = repeated - sum(event.lost for event in work.events) - sum(work.lost_syns.values())
+    if others > 0:
+        what = f"{plural(others, 'segment')} {'was' if others == 1 else 'were'}"
+        sentences.append(
+            f"{what} sent again here in the middle of a message while the path still worked: losses are "
+            "played only of a message's first segment."
+        )
     return tuple(sentences)
+
+
+def _path_works_until(end: int, unanswered: Unanswered | None) -> int:
+    """Until when what was sent again is a single loss, nanoseconds."""
+    if unanswered is None:
+        return end + 1
+    return unanswered.heard + 1 if unanswered.one_way else unanswered.asked
+
+
+def _lost_syns(packets: Sequence[Packet]) -> dict[str, int]:
+    """How often each side sent its SYN again before the handshake went on."""
+    opening = [p for p in packets if p.segment.flags & SYN]
+    return {side: max(sum(p.sender == side for p in opening) - 1, 0) for side in OTHER}
 
 
 # -- whose segments ------------------------------------------------------------------------------
@@ -284,6 +305,9 @@ def _events(
             stream.first = stream.next = p.segment.seq
     #: By side, the place of a message that the next data continues.
     unfinished: dict[str, int] = {}
+    #: By side and sequence number, the event that this segment began; what came back too late is no loss.
+    first_of: dict[tuple[str, int], int] = {}
+    until = _path_works_until(followed.end, unanswered)
     events: list[ApplicationEvent] = []
     last = _connected(packets, lag)
     for p in packets:
@@ -291,12 +315,14 @@ def _events(
         mine, theirs = streams[side], streams[OTHER[side]]
         if segment.flags & RST or not (_is_data(p) or segment.flags & FIN):
             continue
+        if (i := first_of.get((side, segment.seq))) is not None and p.t < until:
+            events[i] = replace(events[i], lost=events[i].lost + 1)
         if new := mine.take(p) if segment.length else 0:
             if side in unfinished:
                 i = unfinished[side]
                 events[i] = replace(events[i], length=events[i].length + new)
             else:
-                unfinished[side] = len(events)
+                unfinished[side] = first_of[side, segment.seq] = len(events)
                 events.append(_event(SEND, p, new, theirs, lag[side], last))
             if segment.flags & PSH:
                 del unfinished[side]
@@ -305,6 +331,8 @@ def _events(
             mine.fin_arrived = p.t if p.arrives is None else p.arrives
             unfinished.pop(side, None)
             call = SHUTDOWN if _reads_on(packets, p) else CLOSE
+            if not segment.length:
+                first_of[side, segment.seq] = len(events)
             events.append(_event(call, p, 0, theirs, lag[side], last))
     if followed.ended_by is not None:
         p = packets[followed.ended_by]
