@@ -499,7 +499,8 @@ def _hits(query: str, known: Sequence[KnownMessage] | None) -> Iterator[_Hit]:
         every = frozenset(words_of(text, _NONE))
         fitting = []
         for groups, row in {id(each): each for word in every for each in _phrases().get(word, ())}.values():
-            if all(group & every for group in groups):
+            another = numbers and row.errno and not set(row.errno) & set(numbers)
+            if not another and all(group & every for group in groups):
                 share = sum(max(map(index.weight, group & every)) for group in groups)
                 fitting.append((share, groups, row))
         fitting.sort(key=lambda fit: fit[0])
