@@ -20,15 +20,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from tcplab.bench import namespaces
-from tcplab.bench.sandbox import BenchError, Refused
+from tcplab.bench.sandbox import REAL_TIME_LOOKS, BenchError, Looks, Refused
 from tcplab.bench.script import ScriptError
 
 
-def main(descriptor: int, longest_wait_s: float | None = None) -> None:
-    """Make the sandbox and serve requests that come over the channel `descriptor`.
-
-    `longest_wait_s`: see `tcplab.bench.linux.perform`; None: as real time needs it.
-    """
+def main(descriptor: int, looks: Looks = REAL_TIME_LOOKS) -> None:
+    """Make the sandbox and serve requests that come over the channel `descriptor`."""
     channel: Connection[Any, Any] = Connection(descriptor)
     os.set_inheritable(descriptor, False)
     try:
@@ -52,7 +49,7 @@ def main(descriptor: int, longest_wait_s: float | None = None) -> None:
     os.close(first_ended)
     os.close(worker_ended)
     try:
-        _serve(channel, longest_wait_s)
+        _serve(channel, looks)
     finally:
         os._exit(0)
 
@@ -78,11 +75,9 @@ def _watch(*descriptors: int) -> None:
             os.read(wakes, 4096)
 
 
-def _serve(channel: Connection[Any, Any], longest_wait_s: float | None) -> None:
+def _serve(channel: Connection[Any, Any], looks: Looks) -> None:
     """Answer requests until the channel breaks: each is a story to be run."""
-    from tcplab.bench.linux import LONGEST_WAIT, perform
-
-    longest = LONGEST_WAIT if longest_wait_s is None else longest_wait_s
+    from tcplab.bench.linux import perform
 
     try:
         home = _try_out()
@@ -106,7 +101,7 @@ def _serve(channel: Connection[Any, Any], longest_wait_s: float | None) -> None:
             continue
         gc.disable()  # a collection in the middle of a run would hold up the wire
         try:
-            channel.send(("trace", perform(story, home, progress, longest)))
+            channel.send(("trace", perform(story, home, progress, looks)))
         except (BenchError, ScriptError) as error:
             channel.send(("error", error))
         except OSError as error:

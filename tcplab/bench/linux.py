@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tcplab.bench import namespaces, script
-from tcplab.bench.sandbox import BenchError, Progress
+from tcplab.bench.sandbox import REAL_TIME_LOOKS, BenchError, Looks, Progress
 from tcplab.bench.script import DEFAULTS, Bench, Bind, Connection, Host, Result, SocketOptions
 from tcplab.bench.sockets import LinuxConnection, LinuxListener, SocketHost, abort, bind_before, set_options
 from tcplab.bench.wire import Clock, LinkEnd, LinuxWire
@@ -248,13 +248,12 @@ class LinuxHost(SocketHost):
 
 T = TypeVar("T")
 
-#: While nothing happens, sockets are read again after this share of the time since something last did
-#: (a segment, a call, an error, a timer of ss that was due), but no sooner than this, seconds: what no
-#: event tells, such as the end of TIME_WAIT, is seen in good time, and hours cost dozens of looks.
-_SHARE, LOOK_EVERY = 1 / 4, 0.02
-#: And no later than this in real time, unless a caller knows better; how often counters are read, and
-#: how often `progress` is called, at most: seconds.
-LONGEST_WAIT, COUNT_EVERY, REPORT_EVERY = 0.1, 0.1, 0.25
+#: While nothing happens, sockets are read again after a share of the time since something last did (a
+#: segment, a call, an error, a timer of ss that was due; see `Looks`), but no sooner than this, seconds:
+#: hours cost dozens of looks.
+LOOK_EVERY = 0.02
+#: How often counters are read, and how often `progress` is called, at most: seconds.
+COUNT_EVERY, REPORT_EVERY = 0.1, 0.25
 #: In a burst sockets are read no more often than this; and one more tick after a timer was due.
 _LOOK_AGAIN, _TICK = MILLISECOND, 4 * MILLISECOND
 #: When a script has ended, what its hosts have sent is in once nothing has come for the first of these;
@@ -334,9 +333,9 @@ class LinuxBench(Bench):
         story: script.Story,
         home: namespaces.NetworkNamespace,
         selector: PreciseSelector,
-        longest_wait_s: float,
+        looks: Looks,
     ) -> None:
-        """In a loop that waits by `selector`; sockets are read at least every `longest_wait_s` seconds."""
+        """In a loop that waits by `selector`."""
         self.home, self.selector = home, selector
         self.clock = Clock()
         self.trace = Trace(str(story.name), "linux", version(), story.values(), began=self.clock.began)
@@ -349,7 +348,7 @@ class LinuxBench(Bench):
         self._script: asyncio.Task[None] | None = None
         #: How often one host's sockets have been read.
         self.looks = 0
-        self._longest_wait = round(longest_wait_s * SECOND)
+        self._longest_wait, self._share = round(looks.longest_s * SECOND), looks.share
         self._idle_look: asyncio.TimerHandle | None = None
         #: When something last happened, and when the next timer of ss is due.
         self._happened = self._due = 0
@@ -494,7 +493,7 @@ class LinuxBench(Bench):
         now = self.clock.now()
         if self._happened < self._due <= now:
             self._happened = self._due
-        wait = min(round((now - self._happened) * _SHARE), self._longest_wait)
+        wait = min(round((now - self._happened) * self._share), self._longest_wait)
         dues = (host.console.next_due(now) for host in self._hosts)
         self._due = min((due for due in dues if due is not None), default=0)
         if self._due:
@@ -580,18 +579,14 @@ def perform(
     story: script.Story,
     home: namespaces.NetworkNamespace,
     progress: Progress,
-    longest_wait_s: float = LONGEST_WAIT,
+    looks: Looks = REAL_TIME_LOOKS,
 ) -> Trace:
-    """Run a story here, in the sandbox.
-
-    `longest_wait_s`: sockets and counters are read at least this often; where time is virtual, minutes
-    save nearly all wake-ups and lose nothing that an event tells.
-    """
+    """Run a story here, in the sandbox."""
 
     selector = PreciseSelector()
 
     async def whole() -> Trace:
-        bench = LinuxBench(story, home, selector, longest_wait_s)
+        bench = LinuxBench(story, home, selector, looks)
         await bench.perform(story, progress)
         return bench.trace
 

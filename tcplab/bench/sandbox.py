@@ -22,7 +22,7 @@ from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import sleep
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from tcplab.bench.script import ScriptError, Story
 from tcplab.core.text import SECOND
@@ -71,6 +71,22 @@ class Refused(OSError):
 #: Called a few times a second with the seconds since the run began and the segments so far.
 Progress = Callable[[float, int], None]
 
+class Looks(NamedTuple):
+    """How often sockets are read while nothing happens: what no event tells, such as the end of TIME_WAIT.
+
+    Each look costs the same in any clock: where time is virtual, a larger share saves most of them and
+    loses nothing that an event tells. Timers that ss shows are looked for when they are due, in either.
+    """
+
+    #: No later than this after the last look, seconds.
+    longest_s: float = 0.1
+    #: Again after this share of the time since something last happened; above 0.
+    share: float = 1 / 4
+
+
+#: As real time needs it.
+REAL_TIME_LOOKS = Looks()
+
 #: How long the processes inside get to end when they are asked to, seconds.
 _PATIENCE = 5.0
 #: A run may take this many times as long as the model says, and this many seconds more.
@@ -81,9 +97,8 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 class Sandbox:
     """A handle on the processes inside; the first run starts them, as does the next after `close()`."""
 
-    def __init__(self, longest_wait_s: float | None = None) -> None:
-        """`longest_wait_s`: sockets are read at least this often, see `tcplab.bench.linux.perform`."""
-        self._longest_wait_s = longest_wait_s
+    def __init__(self, looks: Looks = REAL_TIME_LOOKS) -> None:
+        self._looks = looks
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection[Any, Any] | None = None
         self._lock = threading.Lock()
@@ -110,7 +125,7 @@ class Sandbox:
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
-        self._process, self._channel = _launch(self._longest_wait_s)
+        self._process, self._channel = _launch(self._looks)
         try:
             if self._cancelled:
                 raise Cancelled("the run was cancelled.")
@@ -206,13 +221,13 @@ class Sandbox:
             process.stderr.close()
 
 
-def _launch(longest_wait_s: float | None) -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
+def _launch(looks: Looks) -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
     """The first process of the inside, and the channel to the last."""
     import socket
 
     ours, theirs = socket.socketpair()
     paths = [str(_PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    start = f"from tcplab.bench.inside import main; main({theirs.fileno()}, {longest_wait_s!r})"
+    start = f"from tcplab.bench.inside import Looks, main; main({theirs.fileno()}, {looks!r})"
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", start],

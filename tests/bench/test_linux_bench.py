@@ -18,7 +18,7 @@ from bench.sandboxes import TESTS, need_sandbox, patient_run
 from tcplab.bench import run
 from tcplab.bench.agreement import in_time
 from tcplab.bench.linux import LinuxHost
-from tcplab.bench.sandbox import BenchError, Sandbox
+from tcplab.bench.sandbox import REAL_TIME_LOOKS, BenchError, Looks, Sandbox
 from tcplab.bench.script import Result
 from tcplab.core.releases import release
 from tcplab.core.segment import ACK, FIN, RST, SYN
@@ -263,21 +263,23 @@ def test_a_forged_reset_lies_where_it_was_asked_for(runs):
 # --- how often it looks ---
 
 
-def measured(story, longest_wait_s=None):
+def measured(story, looks=REAL_TIME_LOOKS):
     """A run's trace, with its outcome."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(TESTS))
-        with Sandbox(longest_wait_s) as sandbox:
+        with Sandbox(looks) as sandbox:
             trace = patient_run(sandbox, story)
     trace.outcome = story.outcome(trace)
     return trace
 
 
-def test_looks_and_wake_ups_grow_with_the_logarithm_of_what_is_watched():
+@pytest.mark.parametrize(("share", "least", "most"), [(1 / 4, 12, 24), (1 / 2, 6, 14), (1, 4, 10)])
+def test_looks_and_wake_ups_grow_with_the_logarithm_of_what_is_watched(share, least, most):
     need_sandbox()
-    short, long = (measured(linux_stories.Watches(watched_s=s), 600).outcome for s in (0.5, 4))
-    # In eight times the time: three doublings, of log 2 / log 1.25 = 3.1 looks at each of two hosts.
-    assert 12 <= int(long["looks"]) - int(short["looks"]) <= 3 * 8
+    looks = Looks(600, share)
+    short, long = (measured(linux_stories.Watches(watched_s=s), looks).outcome for s in (0.5, 4))
+    # In eight times the time: log 8 / log(1 + share) looks (9.3, 5.1 or 3) at each of two hosts.
+    assert least <= int(long["looks"]) - int(short["looks"]) <= most
     assert int(long["wakes"]) - int(short["wakes"]) <= 3 * 5
     assert 0 <= float(long["late"]) < 0.1
 
@@ -288,9 +290,10 @@ def test_in_real_time_sockets_are_read_several_times_a_second():
     assert 40 <= int(outcome["looks"]) <= 80  # every 20 ms at both hosts would be 300
 
 
-def test_the_end_of_a_socket_that_nothing_tells_is_seen_in_good_time():
+@pytest.mark.parametrize("share", [1 / 4, 1 / 2])
+def test_the_end_of_a_socket_that_nothing_tells_is_seen_in_good_time(share):
     need_sandbox()
-    trace = measured(linux_stories.HalfClosed(), 600)
+    trace = measured(linux_stories.HalfClosed(), Looks(600, share))
     client = [s for s in trace.sockets if s.host == "client"]
     due = next(s.due for s in client if s.timer == "timewait")
     end = next(s for s in client if s.state == "CLOSED")
