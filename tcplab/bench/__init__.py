@@ -36,8 +36,8 @@ def run(
 ) -> Trace:
     """Run an experiment and return its trace, with the outcome filled in.
 
-    `bench` is `model`, `linux` or `linux:6.1`, that kernel in virtual time (`run_all`); on `linux`
-    `progress` is called a few times a second with the seconds since the run began and the segments so far.
+    `bench` is `model`, `linux` or `linux:6.1`, that kernel in virtual time (`run_all`); on Linux
+    `progress` is called now and then with the seconds since the run began and the segments so far.
     `sandbox`: use this one on Linux. `tell` and `cancelled`: of a kernel in virtual time, as in `run_all`.
     `timer_delay`: the share by which the model's timers fire late (not in a study), on all hosts or on
     `delayed_host` alone. `ticks`: they fire with a timer wheel that ticks like this, see `run_on_model`.
@@ -58,7 +58,7 @@ def run(
             experiment.check_for_linux()
         trace = run_on_linux(experiment, sandbox, progress)
     elif bench.startswith("linux:"):
-        (made,) = _on_kernel(bench.removeprefix("linux:"), [experiment], tell, cancelled)
+        (made,) = _on_kernel(bench.removeprefix("linux:"), [experiment], tell, cancelled, progress)
         if isinstance(made[1], Exception):
             raise made[1]
         trace = made[1]
@@ -86,15 +86,17 @@ def run_all(
 def _on_kernel(
     kernel: str,
     experiments: Sequence[Story],
-    progress: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
+    progress: Callable[[float, int], None] | None = None,
 ) -> Iterator[tuple[int, Trace | BenchError | ScriptError]]:
     from tcplab.bench.kernels import traces
 
     for experiment in experiments:
         if isinstance(experiment, StudyScript):
             experiment.check_for_linux()
-    yield from traces(kernel, experiments, progress, cancelled)
+    progress = progress or (lambda seconds, segments: None)
+    yield from traces(kernel, experiments, tell, cancelled, progress=progress)
 
 
 def _finished(experiment: Story, trace: Trace) -> Trace:

@@ -71,6 +71,7 @@ class Refused(OSError):
 #: Called a few times a second with the seconds since the run began and the segments so far.
 Progress = Callable[[float, int], None]
 
+
 class Looks(NamedTuple):
     """How often sockets are read while nothing happens: what no event tells, such as the end of TIME_WAIT.
 

@@ -1,13 +1,15 @@
 """A run on real Linux beside the model's: as a picture for a lesson, and as a tab of the explorer.
 
-The tab shows a run only while the explorer has the parameters that it was made with. It needs nothing
-that a browser's Python lacks until the tab is opened.
+The tab shows a run only while the explorer has the parameters that it was made with. It runs on this
+machine's own Linux in real time, or on one of Debian's kernels in virtual time. It needs nothing that a
+browser's Python lacks until the tab is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
@@ -20,7 +22,7 @@ from tcplab.core.trace import Trace
 from tcplab.lesson.form import live
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
-from tcplab.widgets.base import Guard, Panel, Progress, Shell, button, in_row, visible
+from tcplab.widgets.base import Action, Guard, Panel, Progress, Shell, button, in_row, labelled, visible
 from tcplab.widgets.timeline import LivingTimeline, ShownFrame
 
 
@@ -37,7 +39,7 @@ def on_linux(experiment: Compared | StudyScript, linux: Trace) -> OnLinux:
     """Compare a run on Linux with the model's; its lanes are drawn only where it does not agree."""
     agreement, ours, theirs = judge(experiment, linux)
     now, kept = replace(read_timeline(ours.trace), sentence=agreement.sentence), read_timeline(linux)
-    name = f"Linux {linux.linux}"
+    name = f"Linux {linux.linux}{', virtual time' * linux.is_virtual}"
     answer = kept.answer and replace(kept.answer, text=f"{name}: {kept.answer.text}")
     kept = replace(kept, answer=answer, lanes=() if agreement.agrees else kept.lanes)
     rows = sorted(matches(ours, theirs), key=lambda row: min(each.t for each in row[1:] if each))
@@ -82,10 +84,14 @@ def _fold(packets: str) -> str:
     return f"<details><summary>Packet by packet</summary>{packets}</details>"
 
 
-#: Seconds; a run that takes longer can't be started by a click.
+#: Seconds; a run in real time that takes longer can't be started by a click.
 LONGEST_S = 1200
 #: Parameters that mean nothing to a real Linux.
 _MODEL_ONLY = ("linux", "seed")
+#: Runs an experiment, which is told the seconds and segments so far.
+_Run = Callable[[Any, Callable[[float, int], None]], Trace]
+#: The choice that is not a kernel in virtual time.
+_THIS = ""
 
 
 class LinuxPanel(Panel):
@@ -96,36 +102,35 @@ class LinuxPanel(Panel):
 
     def __init__(self, name: str, set_values: Callable[[Mapping[str, Any]], None], guard: Guard) -> None:
         self._name, self._set_values, self._guard = name, set_values, guard
-        #: Runs made here or recorded, by their parameters, each with the sentence on its origin.
-        self._runs: dict[str, tuple[Trace, str]] = {}
+        #: Runs made here or recorded, by kernel and parameters, each with the sentence on its origin.
+        self._runs: dict[tuple[str, str], tuple[Trace, str]] = {}
         self._recorded: Mapping[str, Any] | None = None
         self._opened = False
         self._why_not: str | None = None
+        self._why_no_others: str | None = None
         self._experiment: Any = None
         self._takes = 0.0
-        self._sandbox: Any = None
+        #: Ends the run that is going on; None: there is none.
+        self._end: Action | None = None
         #: Both runs on one time axis, and packet by packet; empty without a run.
         self.timeline, self._packets = LivingTimeline(), widgets.HTML()
         self._where, self._status = widgets.HTML(), live()
+        #: Which Linux is to run; hidden while there is only one.
+        self.kernel = labelled(widgets.Dropdown(options=[("this machine's Linux", _THIS)], description="on"))
+        self.kernel.observe(lambda change: guard(self._renew), "value")
+        visible(self.kernel, False)
         self._go = button("Run it on this Linux now", "play", self._start)
         self._back = button("Set the recording's values", "undo", self._to_recording)
         self._progress = Progress(self._cancel)
-        buttons = in_row(self._go, self._back)
+        buttons = in_row(self.kernel, self._go, self._back)
         self.widget = widgets.VBox(
             [self._where, buttons, self._progress, self._status, self.timeline, self._packets]
         )
 
     def refresh(self, experiment: Any, trace: Trace) -> None:
-        self._open()
+        self._open(type(experiment))
         self._experiment, self._takes = experiment, (trace.end - trace.start) / SECOND
-        key = _key(experiment.values())
-        visible(self._back, self._recorded is not None and key != _key(self._recorded))
-        self._offer()
-        if key in self._runs:
-            self._show(*self._runs[key])
-            return
-        self._clear()
-        self._where.value = paragraph(self._nothing())
+        self._renew()
 
     def empty(self) -> None:
         self._experiment = None
@@ -133,11 +138,15 @@ class LinuxPanel(Panel):
         self._clear()
         self._offer()
 
-    def _open(self) -> None:
-        """When the tab is first opened: read the recording, check whether this machine can make a run."""
+    def _open(self, kind: Any) -> None:
+        """When the tab is first opened: read the recording, check what this machine can run."""
         if self._opened:
             return
         self._opened, self._why_not = True, why_not()
+        others, self._why_no_others = other_kernels()
+        if others:
+            self.kernel.options = [*self.kernel.options, *others]
+            visible(self.kernel, True)
         from tcplab.capture import CaptureError
         from tcplab.capture.recordings import recording
 
@@ -145,25 +154,53 @@ class LinuxPanel(Panel):
             trace = recording(self._name)
         except CaptureError:
             return
-        self._recorded = trace.parameters
+        # A parameter that the story has got since then has its default.
+        self._recorded = kind.from_values(trace.parameters).values()
         where = f"Recorded on Linux {trace.linux}; tcplab record {self._name} does it again."
-        self._runs[_key(trace.parameters)] = trace, where
+        self._runs[_THIS, _key(self._recorded)] = trace, where
 
-    def _nothing(self) -> str:
+    def _renew(self) -> None:
+        """Show the run on the chosen kernel with the explorer's values, or why there is none."""
+        self._offer()
+        if self._experiment is None:
+            return
+        run = self._runs.get(self._key(self._experiment))
+        if run is not None:
+            self._show(*run)
+            return
+        self._clear()
+        self._where.value = "".join(map(paragraph, self._nothing()))
+
+    def _key(self, experiment: Any) -> tuple[str, str]:
+        return self.kernel.value, _key(experiment.values())
+
+    def _nothing(self) -> Iterable[str]:
         """Why no run is shown."""
         takes = duration(max(round(self._takes), 1) * SECOND)
+        if self.kernel.value != _THIS:
+            can = f"One takes a boot in QEMU and some seconds, in which {takes} pass for this kernel."
+            yield f"No run on {self.kernel.label} with these values yet. {can}"
+            return
         if self._why_not is not None:
             can = f"None can be made here: {self._why_not}"
         elif self._takes > LONGEST_S:
             can = f"It would take {takes} in real time: choose shorter times, or the recording's values."
         else:
             can = f"One takes about {takes} in real time, on a network of its own."
-        return f"No run on Linux with these values yet. {can}"
+        yield f"No run on Linux with these values yet. {can}"
+        if self._why_no_others:
+            which = "More" if len(self.kernel.options) > 1 else "Other"
+            yield f"{which} kernels, in virtual time, can't run here: {self._why_no_others}"
 
     def _offer(self) -> None:
-        """Enable the button where a click on it can do something."""
-        able = self._experiment is not None and self._why_not is None and self._takes <= LONGEST_S
-        self._go.disabled = not able or self._sandbox is not None
+        """Enable what a click on it can do; name the Linux on the button."""
+        this = self.kernel.value == _THIS
+        able = not this or (self._why_not is None and self._takes <= LONGEST_S)
+        self._go.disabled = self._experiment is None or not able or self._end is not None
+        self._go.description = f"Run it on {'this Linux' if this else f'Linux {self.kernel.value}'} now"
+        known = None if self._recorded is None else _key(self._recorded)
+        elsewhere = self._experiment is not None and known not in (None, _key(self._experiment.values()))
+        visible(self._back, this and elsewhere)
 
     def _clear(self) -> None:
         self._status.value = self._packets.value = ""
@@ -176,7 +213,10 @@ class LinuxPanel(Panel):
         lines += [paragraph(str(difference)) for difference in agreement.differences[1:4]]
         rules = self._experiment.linux
         if not linux.linux.startswith(f"{rules}."):
-            also = f"The model keeps to the rules of Linux {rules}, the run was on {linux.linux}."
+            also = (
+                f"The model above keeps to the rules of Linux {rules}; here it follows those of Linux "
+                f"{linux.linux}, on which the run was."
+            )
             lines.append(paragraph(also, "warning"))
         self._status.value = status("".join(lines), wrong=not agreement.agrees)
         self.timeline.show(_frame(picture))
@@ -187,26 +227,42 @@ class LinuxPanel(Panel):
             self._set_values(self._recorded)
 
     def _start(self) -> None:
-        if self._experiment is None or self._sandbox is not None:
+        if self._experiment is None or self._end is not None:
             return
-        from threading import Thread
+        from threading import Event, Thread
 
         from tcplab.bench.sandbox import Sandbox
 
-        self._sandbox = Sandbox()
+        run: _Run
+        if self.kernel.value == _THIS:
+            sandbox = Sandbox()
+            self._end, run = sandbox.cancel, partial(_in_real_time, sandbox)
+        else:
+            ended = Event()
+            self._end, run = ended.set, partial(_on_kernel, self.kernel.value, self._tell, ended.is_set)
         self._progress.show(0, " starting …")
         self._offer()
-        Thread(target=self._run, args=(self._experiment, self._sandbox, self._takes), daemon=True).start()
+        about = self._experiment, self._key(self._experiment), run, self._takes
+        Thread(target=self._run, args=about, daemon=True).start()
+
+    def _tell(self, what: str) -> None:
+        """What is being done before the run begins."""
+        self._progress.show(self._progress.bar.value, f" {what}")
 
     def _cancel(self) -> None:
-        if self._sandbox is not None:
+        if self._end is not None:
             self._progress.show(self._progress.bar.value, " ending it …")
-            self._sandbox.cancel()
+            self._end()
 
-    def _run(self, experiment: Any, sandbox: Any, takes: float) -> None:
+    def _run(
+        self,
+        experiment: Any,
+        key: tuple[str, str],
+        run: _Run,
+        takes: float,
+    ) -> None:
         """In a thread of its own, so that the rest of the notebook stays alive."""
-        from tcplab.bench import run
-        from tcplab.bench.sandbox import BenchError, Cancelled, patiently
+        from tcplab.bench.sandbox import BenchError, Cancelled
         from tcplab.bench.script import ScriptError
 
         def progress(seconds: float, segments: int) -> None:
@@ -215,30 +271,51 @@ class LinuxPanel(Panel):
 
         trouble = ""
         try:
-            with sandbox:
-                progress(0, 0)
-                trace = patiently(lambda: run(experiment, "linux", progress, sandbox=sandbox))
-            where = f"Run just now on Linux {trace.linux}, this machine's own."
-            self._runs[_key(experiment.values())] = trace, where
+            trace = run(experiment, progress)
+            own = "in virtual time" if trace.is_virtual else "this machine's own"
+            self._runs[key] = trace, f"Run just now on Linux {trace.linux}, {own}."
         except Cancelled:
             trouble = "Cancelled: nothing of the run is left."
         except (BenchError, ScriptError) as error:
             trouble = f"No run: {error}"
         finally:
-            self._sandbox = None
-            self._guard(lambda: self._over(experiment, trouble))
+            self._end = None
+            self._guard(lambda: self._over(key, trouble))
 
-    def _over(self, experiment: Any, trouble: str) -> None:
+    def _over(self, key: tuple[str, str], trouble: str) -> None:
         self._progress.show(None)
         self._offer()
         if self._experiment is None:
             return
         if trouble:
             self._where.value = paragraph(trouble)
-        elif _key(self._experiment.values()) == _key(experiment.values()):
-            self._show(*self._runs[_key(experiment.values())])
+        elif self._key(self._experiment) == key:
+            self._show(*self._runs[key])
+        elif self.kernel.value != key[0]:
+            self._where.value = paragraph("The run is over; it was on the Linux that was chosen before.")
         else:
             self._where.value = paragraph("The run is over; it belongs to the values that were set before.")
+
+
+def _in_real_time(sandbox: Any, experiment: Any, progress: Callable[[float, int], None]) -> Trace:
+    from tcplab.bench import run
+    from tcplab.bench.sandbox import patiently
+
+    with sandbox:
+        progress(0, 0)
+        return patiently(lambda: run(experiment, "linux", progress, sandbox=sandbox))
+
+
+def _on_kernel(
+    kernel: str,
+    tell: Callable[[str], None],
+    cancelled: Callable[[], bool],
+    experiment: Any,
+    progress: Callable[[float, int], None],
+) -> Trace:
+    from tcplab.bench import run
+
+    return run(experiment, f"linux:{kernel}", progress, tell=tell, cancelled=cancelled)
 
 
 def _key(values: Mapping[str, Any]) -> str:
@@ -253,3 +330,19 @@ def why_not() -> str | None:
     except ImportError:
         return "this Python, in a browser, has no Linux of its own."
     return sandbox.why_not()
+
+
+def other_kernels() -> tuple[list[tuple[str, str]], str | None]:
+    """Kernels that can run here in virtual time, (label, name), and why others can't, if there are any."""
+    try:
+        from tcplab.bench.kernels import here
+    except ImportError:
+        return [], None  # `why_not` has said that this is a browser
+    able, reason = here()
+    labels = [
+        (f"Linux {there.version}, virtual time", kernel.name)
+        if there
+        else (f"Linux {kernel.version}, virtual time, fetched first", kernel.name)
+        for kernel, there in able
+    ]
+    return labels, reason

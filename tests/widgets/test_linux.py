@@ -1,15 +1,19 @@
 """A run on Linux over the model's: the tab shows it only with the values that it was made with."""
 
 import threading
+import time
 from dataclasses import replace
+from html import unescape
 
 import pytest
 
 from inside import button_of, open_tab, text_in
 from tcplab import Keepalive, agreement, bench, both, recording
+from tcplab.bench import kernels as bench_kernels
 from tcplab.bench import run as really_run
 from tcplab.bench import sandbox as sandboxes
 from tcplab.bench.agreement import in_time
+from tcplab.bench.kernels import debian
 from tcplab.bench.sandbox import BenchError, Cancelled
 from tcplab.capture.recordings import LIBRARY
 from tcplab.experiments import EXPERIMENTS
@@ -19,6 +23,7 @@ from tcplab.widgets import linux as on_linux
 from tcplab.widgets.explorer import explore
 
 TAB = "On real Linux"
+KERNELS = [("Linux 6.1.192, virtual time", "6.1"), ("Linux 7.3.4, virtual time, fetched first", "7.3")]
 RUN, CANCEL, BACK = "Run it on this Linux now", "Cancel", "Set the recording's values"
 
 
@@ -31,18 +36,25 @@ def linux(monkeypatch):
         go = threading.Event()
         asked = threading.Event()
 
-        def run(self, experiment, where="model", progress=None, *, sandbox=None, timer_delay=0):
+        def run(self, experiment, where="model", progress=None, *, tell=None, cancelled=None, **more):
             if where == "model":
-                return really_run(experiment, timer_delay=timer_delay)
-            progress(1.0, 7)
+                return really_run(experiment, **more)
+            if tell:
+                tell("Linux 6.1.192: 0 of 1 run; boots")
+            else:
+                progress(1.0, 7)
             self.asked.set()
-            assert self.go.wait(20)
-            if sandbox.cancelled:
+            deadline = time.monotonic() + 20
+            while not self.go.wait(0.02) and not (cancelled and cancelled()):
+                assert time.monotonic() < deadline
+            if cancelled() if cancelled else more["sandbox"].cancelled:
                 raise Cancelled("the run was cancelled.")
             if isinstance(self.answer, Exception):
                 raise self.answer
+            if tell:
+                progress(1.0, 7)
             trace = self.answer or really_run(experiment)
-            return replace(trace, bench="linux", linux="6.18.44")
+            return replace(trace, bench=where, linux="6.1.192" if tell else "6.18.44")
 
     class Sandbox:
         cancelled = False
@@ -63,6 +75,7 @@ def linux(monkeypatch):
     monkeypatch.setattr(bench, "run", here.run)
     monkeypatch.setattr(sandboxes, "Sandbox", Sandbox)
     monkeypatch.setattr(on_linux, "why_not", lambda: None)
+    monkeypatch.setattr(on_linux, "other_kernels", lambda: (KERNELS, None))
     return here
 
 
@@ -104,7 +117,8 @@ def test_another_release_in_the_model_is_told():
     explorer = explore(EXPERIMENTS["keepalive"], **recording("keepalive").parameters)
     tab = open_tab(explorer, TAB)
     explorer.set(linux="4.18")
-    assert "The model keeps to the rules of Linux 4.18, the run was on 6.18" in text_in(tab)
+    said = "The model above keeps to the rules of Linux 4.18; here it follows those of Linux 6.18"
+    assert said in text_in(tab)
 
 
 def test_a_run_shows_how_far_it_is_and_then_the_agreement(linux):
@@ -173,6 +187,111 @@ def test_where_linux_cannot_be_had_it_says_why(monkeypatch):
     assert button_of(tab, RUN).disabled
     press(tab, BACK)
     assert "does what the model says" in text_in(tab)
+
+
+# -- another kernel, in virtual time ---------------------------------------------------------------
+
+
+def test_this_machines_linux_comes_first_and_a_kernels_run_is_kept_beside_the_model(linux):
+    explorer = explore(EXPERIMENTS["keepalive"])
+    tab = open_tab(explorer, TAB)
+    kernel = panel(explorer).kernel
+    assert kernel.value == "" and kernel.layout.display == ""
+    assert list(kernel.options) == [("this machine's Linux", ""), *KERNELS]
+    kernel.value = "6.1"
+    said = text_in(tab)
+    assert (
+        "No run on Linux 6.1.192, virtual time with these values yet." in said and "2 h 11 min 15 s" in said
+    )
+    assert button_of(tab, BACK).layout.display == "none"
+    linux.go.set()
+    press(tab, "Run it on Linux 6.1 now")
+    said = wait_for(tab)
+    assert "Run just now on Linux 6.1.192, in virtual time." in said and "does what the model says" in said
+    assert ">Linux 6.1.192, virtual time, s</th>" in said
+    assert "The model above keeps to the rules of Linux 6.18; here it follows those of Linux 6.1.192" in said
+    assert panel(explorer).timeline.frame
+    for other in ("7.3", ""):
+        kernel.value = other
+        assert "No run on Linux" in text_in(tab) and panel(explorer).timeline.frame == ""
+    kernel.value = "6.1"
+    assert "Run just now on Linux 6.1.192" in text_in(tab) and panel(explorer).timeline.frame
+
+
+def test_a_kernel_that_boots_says_so_and_can_be_cancelled(linux):
+    explorer = explore(EXPERIMENTS["keepalive"])
+    tab = open_tab(explorer, TAB)
+    panel(explorer).kernel.value = "6.1"
+    press(tab, "Run it on Linux 6.1 now")
+    assert linux.asked.wait(20)
+    assert "Linux 6.1.192: 0 of 1 run; boots" in text_in(tab)
+    panel(explorer).kernel.value = ""
+    assert button_of(tab, RUN).disabled  # one run at a time
+    press(tab, CANCEL)
+    assert "Cancelled: nothing of the run is left." in wait_for(tab)
+
+
+def test_a_run_that_ends_while_another_linux_is_chosen_is_kept_for_its_own(linux):
+    explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
+    tab = open_tab(explorer, TAB)
+    panel(explorer).kernel.value = "6.1"
+    press(tab, "Run it on Linux 6.1 now")
+    assert linux.asked.wait(20)
+    panel(explorer).kernel.value = ""
+    linux.go.set()
+    assert "it was on the Linux that was chosen before" in wait_for(tab)
+    assert panel(explorer).timeline.frame == ""
+    panel(explorer).kernel.value = "6.1"
+    assert "Run just now on Linux 6.1.192" in text_in(tab)
+
+
+def test_a_kernel_can_run_where_this_machines_linux_can_not(linux, monkeypatch):
+    monkeypatch.setattr(on_linux, "why_not", lambda: "user namespaces are switched off.")
+    explorer = explore(EXPERIMENTS["keepalive"])
+    tab = open_tab(explorer, TAB)
+    assert button_of(tab, RUN).disabled
+    panel(explorer).kernel.value = "6.1"
+    assert not button_of(tab, "Run it on Linux 6.1 now").disabled
+
+
+def test_without_other_kernels_there_is_no_choice_and_one_sentence(linux, monkeypatch):
+    said = "qemu-system-x86_64 is not installed: apt install --no-install-recommends qemu-system-x86."
+    monkeypatch.setattr(on_linux, "other_kernels", lambda: ([], said))
+    explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
+    tab = open_tab(explorer, TAB)
+    assert panel(explorer).kernel.layout.display == "none"
+    assert f"Other kernels, in virtual time, can't run here: {said}" in unescape(text_in(tab))
+
+
+def test_which_kernels_are_offered(monkeypatch):
+    one, other, *_ = debian.kernels().values()
+    there = debian.Unpacked(one.folder, "5.10.1", False, (), ())
+    monkeypatch.setattr(bench_kernels, "kernels", lambda: {one.name: one, other.name: other})
+    monkeypatch.setattr(bench_kernels, "unpacked", lambda kernel: there if kernel is one else None)
+    monkeypatch.setattr(bench_kernels, "why_no_machine", lambda: None)
+    monkeypatch.setattr(bench_kernels, "why_no_fetch", lambda: None)
+    first = ("Linux 5.10.1, virtual time", one.name)
+    later = (f"Linux {other.version}, virtual time, fetched first", other.name)
+    assert on_linux.other_kernels() == ([first, later], None)
+    monkeypatch.setattr(bench_kernels, "why_no_fetch", lambda: "apt-get is not here.")
+    assert on_linux.other_kernels() == ([first], "they can't be fetched here: apt-get is not here.")
+    monkeypatch.setattr(bench_kernels, "why_no_machine", lambda: "no QEMU.")
+    assert on_linux.other_kernels() == ([], "no QEMU.")
+
+
+def test_a_click_boots_a_kernel_and_it_does_what_the_model_says():
+    able, reason = bench_kernels.here()
+    cached = [kernel.name for kernel, there in able if there]
+    if not cached:
+        pytest.skip(f"no kernel is in the cache: {reason or 'tcplab kernels --fetch 6.1'}")
+    explorer = explore(EXPERIMENTS["keepalive"])
+    tab = open_tab(explorer, TAB)
+    panel(explorer).kernel.value = cached[0]
+    press(tab, f"Run it on Linux {cached[0]} now")
+    (running,) = (t for t in threading.enumerate() if "_run" in str(getattr(t, "_target", "")))
+    running.join(300)
+    assert "in virtual time." in text_in(tab) and "does what the model says" in text_in(tab)
+    assert panel(explorer).timeline.frame
 
 
 def test_two_hours_are_not_started_by_a_click(linux):

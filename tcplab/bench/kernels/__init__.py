@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tcplab.bench.kernels import image
 from tcplab.bench.kernels.debian import (
     Cancel,
+    Kernel,
     Tell,
     Unpacked,
     fetched,
@@ -22,7 +23,7 @@ from tcplab.bench.kernels.debian import (
     why_no_fetch,
 )
 from tcplab.bench.kernels.machine import SILENT_S, Message, boot, why_no_machine
-from tcplab.bench.sandbox import BenchError, Cancelled, longest
+from tcplab.bench.sandbox import BenchError, Cancelled, Progress, longest
 from tcplab.bench.script import ScriptError, Story
 from tcplab.core.trace import Trace
 
@@ -45,6 +46,16 @@ def why_not(name: str = "") -> str | None:
     return None
 
 
+def here() -> tuple[list[tuple[Kernel, Unpacked | None]], str | None]:
+    """Kernels that can run here, with what the cache has of each, and the sentence why others can't."""
+    if reason := why_no_machine():
+        return [], reason
+    found = [(kernel, unpacked(kernel)) for kernel in kernels().values()]
+    if all(there for _, there in found) or not (reason := why_no_fetch()):
+        return found, None
+    return [(kernel, there) for kernel, there in found if there], f"they can't be fetched here: {reason}"
+
+
 @dataclass
 class _Boots:
     """The runs of some stories on one kernel, in as many boots as it takes."""
@@ -54,6 +65,7 @@ class _Boots:
     tell: Tell
     cancelled: Cancel
     silent_s: float
+    progress: Progress
 
     def __post_init__(self) -> None:
         self.done = 0
@@ -93,6 +105,7 @@ class _Boots:
         if message.word == "at":
             seconds, segments = message.content
             self._tell(f"{self.stories[message.number].name} {seconds:,.0f} s, {segments} segments")
+            self.progress(seconds, segments)
         elif message.word == "refused":
             raise BenchError(f"the Linux bench can't run in it: {message.content}")
         elif message.word == "failed":
@@ -124,10 +137,12 @@ def traces(
     tell: Tell = lambda _: None,
     cancelled: Cancel = lambda: False,
     silent_s: float = SILENT_S,
+    progress: Progress = lambda seconds, segments: None,
 ) -> Iterator[tuple[int, Trace | BenchError | ScriptError]]:
     """Run stories on Linux `kernel` (`6.1`) in one boot; yields each one's number, and its trace or error.
 
-    `tell` is called with a sentence about what goes on. Raises `BenchError` where the kernel can't be had
+    `tell` is called with a sentence about what goes on, `progress` with the seconds since a story began and
+    its segments so far. Raises `BenchError` where the kernel can't be had
     or does not come up, `Cancelled` soon after `cancelled()` is true; then, as after any other end, nothing
     is left running. A story may take the time that `longest` says, of the kernel's own clock, and its
     machine may be silent for `silent_s` seconds of this one's.
@@ -137,4 +152,4 @@ def traces(
         raise BenchError(f"Linux {kernel} can't run here in virtual time: {reason}")
     if not stories:
         return
-    yield from _Boots(fetched(wanted, tell, cancelled), stories, tell, cancelled, silent_s).traces()
+    yield from _Boots(fetched(wanted, tell, cancelled), stories, tell, cancelled, silent_s, progress).traces()
