@@ -353,6 +353,8 @@ class LinuxBench(Bench):
         #: When something last happened, and when the next timer of ss is due.
         self._happened = self._due = 0
         self._counted = self._reported = 0.0
+        #: Counters move with what happens and with sockets: they are read again when either has.
+        self._uncounted = True
         #: None before the script begins and when it has ended: then nobody looks.
         self._progress: Progress | None = None
         #: Errors and hang-ups on the connections of all hosts, which nobody need wait for.
@@ -449,7 +451,7 @@ class LinuxBench(Bench):
     def _look(self) -> None:
         """Look at the hosts where something happened."""
         self._next_look = None
-        self._happened = self.clock.now()
+        self._happened, self._uncounted = self.clock.now(), True
         later = False
         for host in self._hosts:
             if not host.end.touched:
@@ -480,8 +482,8 @@ class LinuxBench(Bench):
             self._sample(host)
         self._wake()
         now = self.now()
-        if now - self._counted > COUNT_EVERY:
-            self._counted = now
+        if self._uncounted and now - self._counted > COUNT_EVERY:
+            self._counted, self._uncounted = now, False
             self._count()
         if self._progress and now - self._reported > REPORT_EVERY:
             self._reported = now
@@ -503,7 +505,9 @@ class LinuxBench(Bench):
     def _sample(self, host: LinuxHost) -> None:
         host.end.touched = host.end.turned = False
         self.looks += 1
-        self.trace.sockets += host.console.sockets(self.clock.now)
+        changed = host.console.sockets(self.clock.now)
+        self._uncounted = self._uncounted or bool(changed)
+        self.trace.sockets += changed
         host.looked = self.clock.now()
 
     def _count(self) -> None:

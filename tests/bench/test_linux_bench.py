@@ -297,8 +297,9 @@ def test_the_end_of_a_socket_that_nothing_tells_is_seen_in_good_time(share):
     client = [s for s in trace.sockets if s.host == "client"]
     due = next(s.due for s in client if s.timer == "timewait")
     end = next(s for s in client if s.state == "CLOSED")
-    # A look just after the timer is due, then more: the timer wheel may be 256 ms late (kernel/time/timer.c).
-    assert next(s for s in client if s.t > due).t - due < 120 * MILLISECOND
+    # The timer wheel may be 256 ms late (kernel/time/timer.c); looks after that grow from when it was due,
+    # and a timer that is late is the same timer still.
+    assert not [s for s in client if due < s.t < end.t]
     assert -20 * MILLISECOND < end.t - due < 450 * MILLISECOND
 
 
