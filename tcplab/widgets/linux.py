@@ -88,7 +88,7 @@ def _fold(packets: str) -> str:
 LONGEST_S = 1200
 #: Parameters that mean nothing to a real Linux.
 _MODEL_ONLY = ("linux", "seed")
-#: Runs an experiment, which is told the seconds and segments so far.
+#: Runs an experiment, and calls back with the seconds and segments so far.
 _Run = Callable[[Any, Callable[[float, int], None]], Trace]
 #: The choice that is not a kernel in virtual time.
 _THIS = ""
