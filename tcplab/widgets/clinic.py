@@ -23,12 +23,14 @@ from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
 from tcplab.pictures.incident import read_incidents
+from tcplab.pictures.incident_graphs import MOST as MOST_GRAPHED
+from tcplab.pictures.incident_graphs import read_graphs
 from tcplab.pictures.replay import findings_html, lesson_of
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt_words
 from tcplab.pictures.wallclock import clock
 from tcplab.widgets import base
-from tcplab.widgets.incident import LivingIncident
+from tcplab.widgets.incident import GraphPanel, LivingIncident
 from tcplab.widgets.replay import Replay
 from tcplab.widgets.what_if import WhatIfForm
 
@@ -382,11 +384,13 @@ class CaptureClinic(base.Shell):
         #: What is shown of that connection.
         self.findings = widgets.HTML()
         self.replay = Replay(Trace("nothing", "capture"))
+        self.graphs = GraphPanel(self.replay)
         self.ladder = base.LivingFigure("capture")
         self.segments = widgets.HTML().add_class("tcplab-scroll")
         self.what_if = WhatIfForm()
         inner: dict[str, widgets.Widget] = {
             "Step by step": self.replay,
+            "Graphs": self.graphs,
             "Whole ladder": self.ladder,
             "Segments": self.segments,
             "Other settings": self.what_if,
@@ -552,6 +556,9 @@ class CaptureClinic(base.Shell):
         if title == "Step by step":
             beginning = capture.connection(number, first=replay_steps.MOST)
             self.replay.show(beginning, diagnosis.connections[number].findings, frames)
+        elif title == "Graphs":
+            trace = capture.connection(number, first=MOST_GRAPHED)
+            self.graphs.show(read_graphs(trace, capture.began + trace.packets[0].t))
         elif title == "Whole ladder":
             self.ladder.show(ladder.draw(capture.connection(number, first=MOST)))
         elif title == "Segments":

@@ -1,4 +1,4 @@
-"""The living incident timeline: a whole capture on the wall clock, with a brush, in the page.
+"""The living incident timeline, a whole capture on the wall clock with a brush; and one connection's graphs.
 
 Python lays out one window of the file and hands it over as a finished SVG; the page owns the brush, and asks
 for the next window when a drag ends.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 import anywidget
+import ipywidgets as widgets
 import traitlets
 
 from tcplab.core.table import html_table
 from tcplab.core.text import SECOND, in_words, paragraph, plural
 from tcplab.lesson.displayed import Displayed
 from tcplab.pictures.incident import CaptureTimeline, IncidentBand
+from tcplab.pictures.incident_graphs import ConnectionGraphs, GraphPicture
 from tcplab.pictures.incident_layout import (
     MOST_PLAIN,
     Choice,
@@ -27,7 +30,10 @@ from tcplab.pictures.incident_layout import (
     whole,
 )
 from tcplab.pictures.wallclock import clock
+from tcplab.widgets import base
 from tcplab.widgets.base import HERE
+from tcplab.widgets.replay import Replay
+from tcplab.widgets.timeline import LivingTimeline, ShownFrame
 
 #: The shortest window, seconds: the clock of a capture shows no less.
 SHORTEST_S = 1e-5
@@ -246,3 +252,74 @@ class LivingIncident(Displayed, anywidget.AnyWidget):
         drawing = incident_drawing(self.timeline, self.choice)
         strip = overview(self.timeline, self.choice).svg if self.timeline.hit else ""
         return f'<div class="tcplab-scroll">{strip}{drawing.svg}</div>'
+
+
+# -- one connection -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GraphFrame(ShownFrame):
+    """The graphs of one connection as a frame of a living timeline: its cursor moves through them."""
+
+    picture: Any
+
+    def to_json(self, width: int, dark: bool, *, table: bool = True) -> dict[str, Any]:
+        """What the page gets; 0 and the end of its axis may lie outside of the picture."""
+        drawing = self.picture.drawing(width, dark=dark)
+        axis, graphs = drawing.axis, self.picture.graphs
+        return {
+            "svg": drawing.svg, "width": drawing.width, "top": drawing.top, "bottom": drawing.bottom,
+            "axis": {"end": axis.end, "x0": axis.x0, "x1": axis.x1, "log": False, "c": 1.0},
+            "colours": {"paper": drawing.theme.paper, "cursor": drawing.theme.cursor},
+            "stop": graphs.length_s, "events": graphs.moments(), "values": {}, "bar": None,
+            **({"table": self.picture.table()} if table else {}),
+        }  # fmt: skip
+
+
+class GraphPanel(base.Quiet, widgets.VBox):
+    """The graphs of one connection, the sentence about who limited it, and the part that is shown.
+
+    Their cursor is that of `replay`: a step there is a moment here, and a click here a step there.
+    """
+
+    def __init__(self, replay: Replay) -> None:
+        self.graphs: ConnectionGraphs | None = None
+        self._said = widgets.HTML()
+        self.picture = LivingTimeline()
+        #: The part that is shown, seconds since the connection's first packet.
+        self.part = base.labelled(
+            widgets.FloatRangeSlider(
+                description="shown, seconds", min=0.0, max=1.0, value=(0.0, 1.0), step=0.001,
+                continuous_update=False, readout_format=".3f", layout=widgets.Layout(width="36rem"),
+            )
+        )  # fmt: skip
+        self.react(self.part, lambda value: self._draw())
+        whole = base.button("All of it", "arrows-h", self._whole)
+        super().__init__([self._said, base.in_row(self.part, whole), self.picture])
+        traitlets.link((replay.timeline, "cursor"), (self.picture, "cursor"))
+
+    @property
+    def sentence(self) -> str:
+        """Who limited the connection."""
+        return self.graphs.limit if self.graphs else ""
+
+    def show(self, graphs: ConnectionGraphs) -> None:
+        """Draw this connection, all of it."""
+        self.graphs = graphs
+        end = graphs.length_s
+        with self.quietly():
+            self.part.value = (0.0, 0.0)  # never beyond the ends, while they move
+            self.part.max = end
+            self.part.step = end / 1000
+            self.part.value = (0.0, end)
+        self._said.value = paragraph(graphs.limit, "tcplab-limit") + paragraph(graphs.remarks, "tcplab-help")
+        self._draw()
+
+    def _whole(self) -> None:
+        self.part.value = (0.0, self.part.max)
+
+    def _draw(self) -> None:
+        if self.graphs is None:
+            return
+        picture = GraphPicture(self.graphs, tuple(self.part.value))
+        self.picture.show(GraphFrame(picture, self.graphs.length_s, False))
