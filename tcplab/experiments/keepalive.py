@@ -72,6 +72,7 @@ class Keepalive(KeepaliveParameters, Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.probes_as_linux_does("idle_s")
         self.connects_in_time()
 
     def idle_controls(self) -> dict[str, str]:
