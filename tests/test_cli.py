@@ -1,5 +1,6 @@
 """The command line: its contract in JSON, its words for people, and one sentence for whatever is wrong."""
 
+import hashlib
 import io
 import json
 import os
@@ -385,6 +386,30 @@ def test_the_exit_code_says_whether_something_was_found(tcplab, tmp_path):
     assert tcplab("diagnose", str(tmp_path / "calm.pcap"), "--exit-code")[0] == 0
     assert tcplab("diagnose", str(CAPTURES / "dead_peer.pcap"))[0] == 0
     assert tcplab("diagnose", str(CAPTURES / "dead_peer.pcap"), "--exit-code")[0] == 1
+
+
+def test_a_report_is_written_and_written_again(tcplab, wrong, tmp_path):
+    capture = str(CAPTURES / "case_6.pcap")
+    for name, begins in (("x.html", "<!doctype html>"), ("x.md", "# ")):
+        page = tmp_path / name
+        for options in ([], ["--redact", "--shift-time"]):  # the second time it is its own
+            code, out, err = tcplab("diagnose", capture, "--report", str(page), *options)
+            assert (code, err) == (0, "") and "137 connections" in out
+        text = page.read_text("utf-8").removeprefix("<!-- drawn by tcplab -->\n")
+        assert text.startswith(begins) and "10.0.0" not in text and "case_6" not in text
+        page.write_text("notes of mine")
+        assert "tcplab did not write it" in wrong("diagnose", capture, "--report", str(page))
+        assert tcplab("diagnose", capture, "--report", str(page), "--force")[0] == 0
+        assert hashlib.sha256(Path(capture).read_bytes()).hexdigest() in page.read_text("utf-8")
+
+
+def test_a_report_that_can_not_be(wrong, tmp_path):
+    capture, page = str(CAPTURES / "case_6.pcap"), str(tmp_path / "x.html")
+    assert wrong("diagnose", capture, "--redact") == "--redact is about a report: give --report FILE, too."
+    assert "--shift-time is about a report" in wrong("diagnose", capture, "--shift-time")
+    assert "ends in .html or .md" in wrong("diagnose", capture, "--report", str(tmp_path / "x.pdf"))
+    assert "about one capture, and here are 2" in wrong("diagnose", capture, capture, "--report", page)
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_only_a_capture_of_its_own_is_replaced(tcplab, wrong, tmp_path):

@@ -227,6 +227,12 @@ COMMANDS = {
         _argument("files", metavar="FILE", nargs="+",
                   help="pcap or pcapng; gzip and zstd, too; - is standard input, as after tcpdump -w -"),
         _argument("--exit-code", action="store_true", help="exit with 1 when something was found"),
+        _argument("--report", metavar="FILE", help="also write a page to hand on: FILE.html or FILE.md"),
+        _argument("--redact", action="store_true",
+                  help="no address, client port, name or message of the capture in the report"),
+        _argument("--shift-time", action="store_true",
+                  help="the report's times count from 00:00:00 at the first packet"),
+        _FORCE,
     )),
     "progress": Command("what was answered in the lessons, of one learner or of a class", progress_table, (
         _argument("files", metavar="FILE", nargs="*",

@@ -7,10 +7,24 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tcplab.cli.terminal import BROKEN, MISUSED, UsageError, complain, say, say_json, show_status
+from tcplab.cli.terminal import (
+    BROKEN,
+    MISUSED,
+    PICTURE,
+    UsageError,
+    check_overwriting,
+    complain,
+    say,
+    say_json,
+    show_status,
+)
 from tcplab.core.table import text_table
+
+if TYPE_CHECKING:
+    from tcplab.capture.capture import Capture
+    from tcplab.capture.findings import Diagnosis
 
 
 def diagnose_files(arguments: Namespace) -> int:
@@ -20,14 +34,16 @@ def diagnose_files(arguments: Namespace) -> int:
     from tcplab.capture.findings.report import diagnosis_lines, harmless
 
     several, code, found = len(arguments.files) > 1, 0, False
+    _check_report(arguments)
     results: list[dict[str, Any]] = []
     for file in arguments.files:
         named = {"file": file} if several else {}
         try:
             source = sys.stdin.buffer if file == "-" else file
-            diagnosis = diagnose(
-                read_capture(source, progress=lambda share: show_status(f"{share:.0%} read"))
-            )
+            capture = read_capture(source, progress=lambda share: show_status(f"{share:.0%} read"))
+            diagnosis = diagnose(capture)
+            if arguments.report:
+                _write_report(arguments, capture, diagnosis)
         except CaptureError as error:
             code = complain(harmless(str(error)), MISUSED)
             results.append({**named, "error": str(error)})
@@ -47,6 +63,43 @@ def diagnose_files(arguments: Namespace) -> int:
     elif arguments.json and not code:
         say_json(results[0])
     return code or (BROKEN if found and arguments.exit_code else 0)
+
+
+def _check_report(arguments: Namespace) -> None:
+    """Refuse what can't become a report before anything is read."""
+    if not arguments.report:
+        for option in ("redact", "shift_time"):
+            if getattr(arguments, option):
+                raise UsageError(f"--{option.replace('_', '-')} is about a report: give --report FILE, too.")
+        return
+    if Path(arguments.report).suffix.lower() not in (".html", ".htm", ".md"):
+        raise UsageError(f"--report {arguments.report!r}: name a file that ends in .html or .md.")
+    if len(arguments.files) > 1:
+        raise UsageError(f"--report is about one capture, and here are {len(arguments.files)}.")
+    check_overwriting(arguments.report, arguments)
+
+
+def _write_report(arguments: Namespace, capture: Capture, diagnosis: Diagnosis) -> None:
+    from hashlib import file_digest
+
+    from tcplab import __version__
+    from tcplab.pictures.incident import read_incidents
+    from tcplab.pictures.report import incident_report
+
+    (source,), path = arguments.files, Path(arguments.report)
+    digest = ""
+    if source != "-":
+        with open(source, "rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+    report = incident_report(
+        read_incidents(capture, diagnosis), digest=digest, redact=arguments.redact,
+        shift_time=arguments.shift_time, version=__version__,
+    )  # fmt: skip
+    text = report.markdown() if path.suffix.lower() == ".md" else report.html()
+    try:
+        path.write_text(PICTURE + text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}.") from None
 
 
 def symptom(arguments: Namespace) -> int:

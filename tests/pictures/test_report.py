@@ -1,0 +1,123 @@
+"""The page to hand on: what it says, what it must not say redacted, and that it is one page of paper."""
+
+import hashlib
+import re
+import subprocess
+
+import pytest
+
+from tcplab.capture.capture import read_capture
+from tcplab.capture.findings import diagnose
+from tcplab.capture.recordings import LIBRARY
+from tcplab.pictures.incident import read_incidents
+from tcplab.pictures.report import CHANGES, EVIDENCE, incident_report
+
+#: All kinds of ends, one connection to 137.
+FILES = [
+    "case_1", "case_2", "case_3", "case_4", "case_5", "case_6", "lesson_cable_out_sending",
+    "lesson_report_dropped", "failover_dead", "slow_reader", "handshake_and_close", "postgres_closed_port",
+    "ghosts_forty_nodes", "idle_firewall", "health_check_stopped",
+]  # fmt: skip
+
+
+def timeline(name):
+    capture = read_capture(LIBRARY / f"{name}.pcap")
+    return read_incidents(capture, diagnose(capture))
+
+
+def text_of(html):
+    return re.sub(r"<style>.*?</style>|<[^>]*>", " ", html)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_page_says_when_where_and_how_it_is_shown_again(name):
+    shown = timeline(name)
+    digest = hashlib.sha256((LIBRARY / f"{name}.pcap").read_bytes()).hexdigest()
+    report = incident_report(shown, digest=digest, version="1.0")
+    html = report.html()
+    assert (
+        html.startswith("<!doctype html>")
+        and "<script" not in html
+        and "http" not in re.sub(r'xmlns="[^"]*"', "", html)
+    )
+    assert digest in html and f"{name}.pcap" in html and "<svg" in html and len(html) < 60_000
+    assert [row.t for row in report.evidence] == sorted(row.t for row in report.evidence)
+    assert len(report.evidence) <= EVIDENCE and len(report.changes) <= CHANGES
+    packets = len(shown.capture.table)
+    for row in report.evidence:
+        numbers = [int(number) for number in re.findall(r"\d+", row.filter)]
+        assert numbers and max(numbers) <= packets + 1_000 and min(numbers) >= 1
+        assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}", row.wall)
+    if shown.hit:
+        assert report.evidence and report.changes
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("form", ["html", "markdown"])
+def test_redacted_no_address_client_port_or_name_is_left_anywhere(name, form):
+    shown = timeline(name)
+    report = incident_report(shown, digest="0" * 64, redact=True, version="1.0")
+    page = getattr(report, form)()
+    for brief in shown.connections:
+        assert brief.client.address not in page and brief.server.address not in page
+        assert not re.search(rf"(?<![\d.]){brief.client.port}(?![\d.])", page), brief
+    assert not re.search(r"\b\d+\.\d+\.\d+\.\d+\b", page) and not re.search(r"([0-9a-f]+::?){3}", page)
+    assert name not in page and "0" * 64 not in page
+    assert ("server A" in page and "client 1" in page) or not shown.hit
+
+
+def test_an_address_in_any_sentence_is_hidden():
+    from tcplab.pictures.report import _Names
+
+    names = _Names(timeline("case_6"))
+    brief = timeline("case_6").connections[0]
+    hidden = names.hide(
+        f"{brief.client} and {brief.server} of case_6.pcap: [fd00::1]:5432, 192.0.2.9 said “SELECT 1” at "
+        f"06:24:48.927; {brief.client.port} again, fe80::1."
+    )
+    assert hidden == (
+        "client 1, session 1 and server A:5433 of the file: another host:5432, another host said (text left "
+        "out) at 06:24:48.927; (port) again, another host."
+    )
+
+
+def test_shifted_times_begin_at_midnight():
+    for name in ("case_6", "lesson_cable_out_sending"):
+        report = incident_report(timeline(name), shift_time=True)
+        page = text_of(report.html())
+        assert "UTC" not in page and " 1970" not in page and "01 Jan" not in page
+        assert all(row.wall < "00:20" for row in report.evidence) and "00:00:00" in page
+
+
+def test_nothing_broken_is_said_and_nothing_is_to_be_changed():
+    report = incident_report(timeline("handshake_and_close"))
+    assert report.title.startswith("Nothing broke in this file: 1 connection") and not report.changes
+
+
+def test_settings_are_proposed_by_owner_from_the_what_if():
+    changes = incident_report(timeline("lesson_cable_out_sending")).changes
+    who, what = changes[0]
+    assert who == "Client settings" and "would have failed after 30.4 s (ETIMEDOUT) instead of 15 min" in what
+    assert what.endswith("Set tcp_user_timeout=30000.")
+    assert changes[1][0] == "Network, firewall"
+
+
+def test_a_story_from_elsewhere_is_the_headline_and_is_redacted_too():
+    shown = timeline("case_6")
+    story = ("10.0.0.2:5433 refused 24 connections.", "Its last message: “FATAL 57P01: shop_db goes down”.")
+    report = incident_report(shown, story=story, redact=True)
+    assert report.title == "server A:5433 refused 24 connections."
+    assert "shop_db" not in report.html()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", FILES)
+def test_it_prints_on_one_page(name, need, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(incident_report(timeline(name), digest="a" * 64, version="10.10.10").html(), "utf-8")
+    subprocess.run(
+        [need("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer",
+         f"--print-to-pdf={tmp_path}/x.pdf", f"--user-data-dir={tmp_path}/profile", page.as_uri()],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", (tmp_path / "x.pdf").read_bytes())) == 1
