@@ -15,7 +15,11 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeAlias
 
+from tcplab.core.knobs import ParameterError
 from tcplab.studies.study import NEVER
+
+#: So many events between two requests, or after the last one, are no run that ends.
+MOST_EVENTS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,8 +181,9 @@ class PoolRun(ABC):
                 self.record(connection, plan.end)
 
     def _play_until(self, now: int) -> None:
+        """Follow what happens until `now`. Raises `ParameterError` where requests go round for ever."""
         lane, events = self.lane, self.events
-        while True:
+        for _ in range(MOST_EVENTS):
             if lane and (not events or lane[0][:3] < events[0][:3]):
                 if lane[0][0] > now:
                     return
@@ -189,6 +194,10 @@ class PoolRun(ABC):
                 action(moment, *arguments)
             else:
                 return
+        raise ParameterError(
+            f"the pool was stopped after {MOST_EVENTS:,} events: with these settings its connections die "
+            "before they can serve a request, and are opened again without end."
+        )
 
     def _at(self, moment: int, action: Callable[..., None], *arguments: Any, rank: int = 0) -> None:
         if moment <= self.horizon:
