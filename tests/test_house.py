@@ -70,6 +70,7 @@ MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.capture.pcap",
     "tcplab.capture.plain",
     "tcplab.capture.recordings",
+    "tcplab.capture.shared",
     *(
         f"tcplab.capture.findings{name}"
         for name in ("", ".coverage", ".lifecycle", ".report", ".silence", ".story")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -162,6 +163,21 @@ class Capture:
         """How many packets of connection `i` repeat an earlier one within 1 ms; its rows are without them."""
         return len(self.table.rows(i)) - len(self.rows(i))
 
+    def clock_step(self, i: int) -> FileWarning | None:
+        """For a connection during which the clock was set, so that its times are unreliable; else None."""
+        if not (steps := self.table.steps):
+            return None
+        rows = self.table.rows(i)
+        first, last = self.table.values("frame", [rows[0], rows[-1]])
+        place = bisect_right(steps, first, key=attrgetter("frame"))
+        if place == len(steps) or steps[place].frame > last:
+            return None
+        return FileWarning(
+            "clock_step",
+            f"The clock was set at frame {steps[place].frame}, during this connection: its times and durations from "
+            "there on are unreliable.",
+        )
+
     def connection(self, i: int, *, first: int | None = None, last: int | None = None) -> Trace:
         """Connection `i`, counted from 0, as a trace; `CaptureError` when there is none.
 
@@ -191,7 +207,11 @@ class Capture:
             hosts={"client": client.address, "server": server.address},
             packets=packets,
             end=self.ended - self.began,
-            warnings=[*self.warnings, *([] if known else _window_warning(segments))],
+            warnings=[
+                *self.warnings,
+                *filter(None, [self.clock_step(i)]),
+                *([] if known else _window_warning(segments)),
+            ],
         )
         self._add_sidecar(trace, client, server)
         return trace

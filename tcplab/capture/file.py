@@ -12,8 +12,8 @@ loop runs over packets.
 - **capture.py** makes connections and traces of the table, and adds the sidecar.
 
 plain.py does the work of the first three without NumPy, one packet at a time, and is their judge in
-tests. It also defines what concerns single packets for both readers: ICMP errors and fragments. Tunnels
-go through scapy (pcap.py), one packet at a time.
+tests. shared.py defines for both readers what concerns single packets or interfaces: clocks, ICMP errors,
+fragments. GRE and ERSPAN are taken apart here, other tunnels through scapy (pcap.py), one packet at a time.
 
 **Formats.** pcap (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the longer
 records of Kuznetzov's variant. pcapng (draft-ietf-opsawg-pcapng): sections in either byte order,
@@ -60,8 +60,8 @@ from typing import Any
 
 import numpy as np
 
-from tcplab.capture import FileWarning, Source, plain
-from tcplab.capture.plain import Broken
+from tcplab.capture import FileWarning, Source, shared
+from tcplab.capture.shared import STEP, Broken, Clock, Steps
 from tcplab.core.text import SECOND
 
 #: Bytes read at a time: small enough to stay in a processor's cache, large enough for NumPy.
@@ -130,8 +130,10 @@ class Records:
         self._window: Window | None = None
         #: Packets so far, of any kind.
         self.packets = 0
-        #: Packets that carry no time.
-        self.timeless = 0
+        #: Packets that carry no time, and records of zeros, which carry nothing.
+        self.timeless = self.empty = 0
+        #: Where clocks were set.
+        self.steps = Steps()
         #: One sentence about where the file broke; None when it did not.
         self.trouble: FileWarning | None = None
 
@@ -144,10 +146,10 @@ class Records:
         with self._source as source, ThreadPoolExecutor(1) as ahead:
             window = self._window = Window(source, ahead)
             magic = bytes(window.memory[window.at : min(window.at + 4, window.end)])
-            plain.check_beginning(source, magic)
-            is_pcap = magic in plain.PCAP
+            shared.check_beginning(source, magic)
+            is_pcap = magic in shared.PCAP
             try:
-                yield from self._pcap(window, *plain.PCAP[magic]) if is_pcap else self._pcapng(window)
+                yield from self._pcap(window, *shared.PCAP[magic]) if is_pcap else self._pcapng(window)
                 if source.broken or window.end > window.at:
                     raise Broken("cut short")
             except Broken as broken:
@@ -158,33 +160,45 @@ class Records:
         self.packets += count
         return np.arange(self.packets - count + 1, self.packets + 1, dtype=np.uint32)
 
+    @staticmethod
+    def filled(t: Array, timeless: Array, before: int) -> Array:
+        """The times, those of packets that carry none taken from the packet before."""
+        if not timeless.any():
+            return t
+        latest = np.maximum.accumulate(np.where(timeless, -1, np.arange(len(t))))
+        return np.where(latest < 0, before, t[latest])
+
     def _pcap(self, window: Window, order: str, tick: int, header: int) -> Iterator[Batch]:
-        if window.end < window.at + plain.PCAP_HEADER:
+        if window.end < window.at + shared.PCAP_HEADER:
             return
         # The upper bits of the link type describe frame check sequences.
         link = unpack_from(order + "I", window.memory, window.at + 20)[0] & 0xFFFF
-        layout, at = pcap_layout(order, header), window.at + plain.PCAP_HEADER
+        layout, at = pcap_layout(order, header), window.at + shared.PCAP_HEADER
+        clock, last_t, zeros = Clock(self.steps), 0, 0
         kind = np.dtype([(name, order + "u4") for name in ("second", "fraction", "stored", "wire")])
-        empty = 0
         while True:
             starts, at = record_starts(window.memory, at, window.end, layout)
             heads = gather(window.memory, starts, kind)
             stored = heads["stored"].astype(np.int64)
             if len(starts) and starts[-1] + header + stored[-1] > window.end:
                 at = int(starts[-1])
-            absurd = np.flatnonzero(stored > plain.LARGEST_PACKET)[:1]
+            absurd = np.flatnonzero(stored > shared.LARGEST_PACKET)[:1]
             whole = slice(0, int(absurd[0])) if len(absurd) else slice(0, int(np.searchsorted(starts, at)))
             heads, stored = heads[whole], stored[whole]
-            empties, empty = _empty_in_a_row(heads, empty)
-            heads, stored = heads[:empties], stored[:empties]
             t = heads["second"].astype(np.int64) * SECOND + heads["fraction"].astype(np.int64) * tick
-            if len(heads):
-                yield Batch(
-                    window.memory, link, self.numbers(len(heads)), t, starts[whole][:empties] + header,
-                    stored, heads["wire"].astype(np.int64),
-                )  # fmt: skip
-            if empties is not None:
-                raise Broken("damaged", plain.EMPTY)
+            wire, data = heads["wire"].astype(np.int64), starts[whole] + header
+            empty = (heads["second"] == 0) & (stored == 0) & (wire == 0)
+            last, zeros = _zeros_in_a_row(empty, zeros)
+            t, stored, wire, data, empty = (each[:last] for each in (t, stored, wire, data, empty))
+            if len(t):
+                number, timed = self.numbers(len(t)), ~empty
+                t[timed] = mended(clock, t[timed], number[timed])
+                t = self.filled(t, empty, last_t)
+                self.empty += int(empty.sum())
+                last_t = int(t[-1])
+                yield Batch(window.memory, link, number, t, data, stored, wire)
+            if last is not None:
+                raise Broken("damaged", shared.EMPTY)
             if len(absurd):
                 (size,) = unpack_from(order + "I", window.memory, int(starts[absurd[0]]) + 8)
                 raise Broken("damaged", f"the next one says that it has {size:,} bytes")
@@ -195,8 +209,8 @@ class Records:
     def _pcapng(self, window: Window) -> Iterator[Batch]:
         at, look, section, sections = window.at, FIRST_LOOK, None, 0
         while True:
-            if window.memory[at : at + 4] == plain.PCAPNG and at + 12 <= window.end:
-                order = plain.section_order(self.name, bytes(window.memory[at + 8 : at + 12]), sections)
+            if window.memory[at : at + 4] == shared.PCAPNG and at + 12 <= window.end:
+                order = shared.section_order(self.name, bytes(window.memory[at + 8 : at + 12]), sections)
                 sections += 1
                 section, look = _Section(self, order), FIRST_LOOK
             before = at
@@ -210,19 +224,18 @@ class Records:
             at = window.at
 
 
-def _empty_in_a_row(heads: Array, before: int) -> tuple[int | None, int]:
+def _zeros_in_a_row(empty: Array, before: int) -> tuple[int | None, int]:
     """The index of the record that makes `MOST_EMPTY` empty ones in a row, if any; and how many end here.
 
     `before`: how many ended in front of these records.
     """
-    empty = (heads["second"] == 0) & (heads["stored"] == 0) & (heads["wire"] == 0)
     if not len(empty):
         return None, before
     if not empty.any():
         return None, 0
     index = np.arange(len(empty))
     in_a_row = index - np.maximum.accumulate(np.where(empty, -1 - before, index))
-    (first,) = np.flatnonzero(in_a_row >= plain.MOST_EMPTY)[:1].tolist() or [None]
+    (first,) = np.flatnonzero(in_a_row >= shared.MOST_EMPTY)[:1].tolist() or [None]
     return first, int(in_a_row[-1])
 
 
@@ -231,8 +244,9 @@ class _Section:
 
     def __init__(self, records: Records, order: str) -> None:
         self._records, self._order = records, order
-        self._layout = pcapng_layout(order, plain.PCAPNG)
-        self._interfaces: list[plain.Interface] = []
+        self._layout = pcapng_layout(order, shared.PCAPNG)
+        self._interfaces: list[shared.Interface] = []
+        self._clocks: dict[int, Clock] = {}
         self._last_t = 0
         #: Interfaces described before the part that is read.
         self._before = 0
@@ -247,26 +261,26 @@ class _Section:
         heads = gather(window.memory, starts, self._block)
         kinds, sizes = heads["type"].astype(np.int64), heads["size"].astype(np.int64)
         smallest = np.full(len(starts), 12)
-        for kind, size in plain.SMALLEST.items():
+        for kind, size in shared.SMALLEST.items():
             smallest[kinds == kind] = size
-        wrong = (sizes < smallest) | (sizes % 4 != 0) | (sizes > plain.LARGEST_BLOCK)
+        wrong = (sizes < smallest) | (sizes % 4 != 0) | (sizes > shared.LARGEST_BLOCK)
         there = wrong | (starts + sizes <= window.end)
         lengths = fields(window.memory, self._order + "u4")
         wrong |= there & (lengths[np.where(wrong | ~there, starts, starts + sizes - 4)] != sizes)
-        ends = wrong | ~there | (kinds == plain.SECTION)
-        ends[:1] &= kinds[:1] != plain.SECTION
+        ends = wrong | ~there | (kinds == shared.SECTION)
+        ends[:1] &= kinds[:1] != shared.SECTION
         ends[:1] |= wrong[:1] | ~there[:1]
         (last,) = np.flatnonzero(ends)[:1].tolist() or [len(starts)]
         is_bad = last < len(starts) and bool(wrong[last])
         if last < len(starts):
             after, size = int(starts[last]), int(sizes[last])
         starts, kinds, sizes = starts[:last], kinds[:last], sizes[:last]
-        for i in np.flatnonzero(kinds == plain.INTERFACE).tolist():
+        for i in np.flatnonzero(kinds == shared.INTERFACE).tolist():
             body = bytes(window.memory[starts[i] + 8 : starts[i] + sizes[i] - 4])
-            plain.add_interface(self._records.name, self._interfaces, body, self._order)
-        packets = np.flatnonzero(np.logical_or.reduce([kinds == each for each in plain.PACKETS]))
+            shared.add_interface(self._records.name, self._interfaces, body, self._order)
+        packets = np.flatnonzero(np.logical_or.reduce([kinds == each for each in shared.PACKETS]))
         if len(packets):
-            known = np.cumsum(kinds == plain.INTERFACE)[packets] + self._before
+            known = np.cumsum(kinds == shared.INTERFACE)[packets] + self._before
             yield from self._packets(window, starts[packets], kinds[packets], sizes[packets], known)
         self._before = len(self._interfaces)
         if is_bad:
@@ -279,17 +293,17 @@ class _Section:
         heads = gather(window.memory, starts, self._packet)
         number, stored = heads["interface"].astype(np.int64), heads["stored"].astype(np.int64)
         wire, data = heads["wire"].astype(np.int64), starts + 28
-        old, simple = kinds == plain.OLD_PACKET, kinds == plain.SIMPLE_PACKET
+        old, simple = kinds == shared.OLD_PACKET, kinds == shared.SIMPLE_PACKET
         if old.any():  # a 16 bit number, then how many packets were lost
             number[old] = number[old] & 0xFFFF if self._order == "<" else number[old] >> 16
         room = sizes - 32
         if simple.any():  # its length on the wire, then the data
             wire[simple], number[simple], data[simple] = number[simple], 0, starts[simple] + 12
             room[simple] = sizes[simple] - 16
-            snaplen = self._interfaces[0].snaplen if self._interfaces else plain.LARGEST_PACKET
+            snaplen = self._interfaces[0].snaplen if self._interfaces else shared.LARGEST_PACKET
             stored[simple] = np.minimum(np.minimum(wire[simple], room[simple]), snaplen)
         nowhere, why = number >= known, ""
-        wrong = nowhere | (stored > room) | (stored > plain.LARGEST_PACKET)
+        wrong = nowhere | (stored > room) | (stored > shared.LARGEST_PACKET)
         if wrong.any():
             end = int(wrong.argmax())
             why = (
@@ -301,14 +315,16 @@ class _Section:
         if len(heads):
             ticks = heads["high"].astype(np.uint64) << np.uint64(32) | heads["low"]
             t = self._nanoseconds(number, ticks)
-            if simple.any():
-                # A simple packet has no time: it takes that of the packet before it.
-                self._records.timeless += int(simple.sum())
-                latest = np.maximum.accumulate(np.where(simple, -1, np.arange(len(t))))
-                t = np.where(latest < 0, self._last_t, t[latest])
+            numbers = self._records.numbers(len(heads))
+            for each in np.unique(number).tolist():
+                chosen = np.flatnonzero((number == each) & ~simple)
+                clock = self._clocks.setdefault(each, Clock(self._records.steps))
+                t[chosen] = mended(clock, t[chosen], numbers[chosen])
+            # A simple packet has no time: it takes that of the packet before it.
+            self._records.timeless += int(simple.sum())
+            t = self._records.filled(t, simple, self._last_t)
             self._last_t = int(t[-1])
             links = [each.link for each in self._interfaces]
-            numbers = self._records.numbers(len(heads))
             whole = Batch(window.memory, links[0], numbers, t, data, stored, wire)
             if len(set(links)) == 1:
                 yield whole
@@ -328,12 +344,32 @@ class _Section:
             chosen = slice(None) if is_its.all() else np.flatnonzero(is_its)
             mine, factor = ticks[chosen], 10 ** max(9 - each, 0)
             if each <= 9:
-                late = mine > plain.LATEST // factor
-                t[chosen] = np.where(late, plain.LATEST, mine * np.uint64(factor))
+                late = mine > shared.LATEST // factor
+                t[chosen] = np.where(late, shared.LATEST, mine * np.uint64(factor))
             else:
-                t[chosen] = [plain.Interface(0, 0, each, 0).nanoseconds(one) for one in mine.tolist()]
-        offsets = [max(-plain.LATEST, min(each.offset * SECOND, plain.LATEST)) for each in self._interfaces]
-        return np.clip(t + np.array(offsets)[number], 0, plain.LATEST) if any(offsets) else t
+                t[chosen] = [shared.Interface(0, 0, each, 0).nanoseconds(one) for one in mine.tolist()]
+        offsets = [max(-shared.LATEST, min(each.offset * SECOND, shared.LATEST)) for each in self._interfaces]
+        return np.clip(t + np.array(offsets)[number], 0, shared.LATEST) if any(offsets) else t
+
+
+def mended(clock: Clock, t: Array, frame: Array) -> Array:
+    """The times of the next frames of one interface from their stamps: see `Clock`."""
+    if not len(t):
+        return t
+    by = np.diff(t, prepend=t[0] if clock.last is None else clock.last)
+    if not clock.shift and by.min() > -STEP and by.max() < shared.LEAP:
+        clock.pass_on(int(t[-1]), int(t.max()))
+        return t
+    out, begin = np.empty_like(t), 0
+    for place in [*np.flatnonzero(np.abs(by) >= STEP).tolist(), len(t)]:
+        if place > begin:
+            part = t[begin:place]
+            out[begin:place] = np.minimum(part + clock.shift, shared.LATEST)
+            clock.pass_on(int(part[-1]), int(part.max()))
+        if place < len(t):
+            out[place] = clock.take(int(t[place]), int(frame[place]))
+            begin = place + 1
+    return out
 
 
 class Window:
@@ -408,12 +444,12 @@ def pcap_layout(order: str, header: int) -> Layout:
 
     The upper half of the seconds stays the same for 18 hours.
     """
-    return Layout(order, 8, header, header, plain.LARGEST_PACKET, 2 if order == "<" else 0, 2)
+    return Layout(order, 8, header, header, shared.LARGEST_PACKET, 2 if order == "<" else 0, 2)
 
 
 def pcapng_layout(order: str, stop: bytes) -> Layout:
     """Blocks of a pcapng file: type, length, …, length. Nearly all are of one type."""
-    return Layout(order, 4, 0, 12, plain.LARGEST_BLOCK, 0, 4, stop, twice=True)
+    return Layout(order, 4, 0, 12, shared.LARGEST_BLOCK, 0, 4, stop, twice=True)
 
 
 def record_starts(memory: bytearray, low: int, high: int, layout: Layout) -> tuple[Array, int]:

@@ -2,20 +2,22 @@
 
 Link types: Ethernet, Linux cooked v1 and v2, BSD loopback, raw IP; on any of them VLAN tags (IEEE 802.1Q,
 stacked as in 802.1ad). `Dissector` takes the usual packets with one gather and the others on a longer
-path. In what only scapy may know (tunnels) it looks for the innermost IP header, one packet at a time.
+path, GRE and ERSPAN included. In what only scapy may know (other tunnels) scapy looks for the innermost IP
+header, one packet at a time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tcplab.capture import plain
+from tcplab.capture import shared
 from tcplab.capture.file import Array, Batch, fields, gather
 from tcplab.capture.pcap import IPV4, IPV6, LARGEST_WINDOW_SCALE, inner_network
-from tcplab.capture.plain import TCP, Fragments, Key, Quote
+from tcplab.capture.shared import TCP, Fragments, Key, Quote
 
 #: The options of nearly all segments: NOP, NOP, timestamps of ten bytes.
 USUAL_OPTIONS = 0x0101080A
@@ -71,7 +73,7 @@ def network_layers(memory: bytearray, link: Link, row: Array, at: Array, end: Ar
     elif link.family:
         kind = np.zeros(len(at), np.int64)
         for order in "<>":
-            for family, layer in plain.FAMILIES.items():
+            for family, layer in shared.FAMILIES.items():
                 kind[fields(memory, order + "u4")[at] == family] = layer
     else:
         version = fields(memory, "u1")[at] >> 4
@@ -79,8 +81,8 @@ def network_layers(memory: bytearray, link: Link, row: Array, at: Array, end: Ar
         if link.only:
             kind[kind != link.only] = 0
     at = at + link.header
-    for _ in range(plain.MOST_TAGS):
-        tagged = np.isin(kind, plain.VLAN_TAGS)
+    for _ in range(shared.MOST_TAGS):
+        tagged = np.isin(kind, shared.VLAN_TAGS)
         if not tagged.any():
             break
         ok = ~tagged | (at + 4 <= end[row])
@@ -138,8 +140,8 @@ class Headers:
     ident: Array
     #: Rows with more options to look at: row, from, to.
     options: list[tuple[Array, Array, Array]] = field(default_factory=list)
-    #: Rows that only scapy may know.
-    unknown: list[Array] = field(default_factory=list)
+    #: What only scapy may know: row, name of the tunnel, place of the IP header around it (-1: none).
+    unknown: list[tuple[int, str, int]] = field(default_factory=list)
 
 
 def empty(count: int) -> Headers:
@@ -157,6 +159,8 @@ class Dissector:
         #: Gives numbers to IPv6 addresses, by their two halves.
         self._number_of = number_of
         self.fragments, self.quotes = Fragments(), list[Quote]()
+        #: Tunnels that were not read, by their name; packets that were cut inside their headers.
+        self.tunnels, self.cut = Counter[str](), 0
 
     def take(self, batch: Batch) -> Headers:
         """The headers of one batch of a link type that `LINKS` or scapy has."""
@@ -168,21 +172,41 @@ class Dissector:
         if not len(rest):
             return headers
         end = batch.data + batch.stored
-        if link is not None:
+        if link is None:
+            headers.unknown += [(row, "", -1) for row in rest.tolist()]
+        else:
             network = network_layers(batch.memory, link, rest, batch.data[rest], end)
-            asked = np.isin(network.kind, plain.LINK_TUNNELS)
             if link.header == 14:
-                llc = (network.kind < plain.FIRST_TYPE) & (network.at + 8 <= end[network.row])
-                asked |= llc & (fields(batch.memory, ">u2")[network.at] == plain.SNAP)
-            headers.unknown.append(network.row[asked])
-            self._longer(batch, headers, network, end)
-            rest = np.concatenate(headers.unknown)
-        if len(rest):
-            ends = zip(batch.data[rest].tolist(), end[rest].tolist(), strict=True)
-            inside = [inner_network(batch.link, bytes(batch.memory[begin:stop])) for begin, stop in ends]
-            kind, at = np.array(inside).T
-            self._longer(batch, headers, Network(rest, batch.data[rest] + at, kind), end)
+                llc = (network.kind < shared.FIRST_TYPE) & (network.at + 8 <= end[network.row])
+                llc &= fields(batch.memory, ">u2")[network.at] == shared.SNAP
+                headers.unknown += [(row, "", -1) for row in network.row[llc].tolist()]
+            self._layers(batch, headers, network, np.full(len(network.row), -1), end)
+        if headers.unknown:
+            rows, kinds, places = [], [], []
+            for row, name, outer in headers.unknown:
+                begin = int(batch.data[row])
+                inner = inner_network(batch.link, bytes(batch.memory[begin : int(end[row])]))
+                if inner.kind and begin + inner.at > outer:
+                    rows.append(row)
+                    kinds.append(inner.kind)
+                    places.append(begin + inner.at)
+                elif inner.opaque and name:
+                    self.tunnels[name] += 1
+            inside = Network(*(np.array(each, np.int64) for each in (rows, places, kinds)))
+            self._longer(batch, headers, inside, end, shared.MOST_NESTED + 1)
         return headers
+
+    def _layers(
+        self, batch: Batch, headers: Headers, network: Network, outer: Array, end: Array, nested: int = 0
+    ) -> None:
+        """From EtherTypes on; `outer` are the places of the IP headers around them, -1 without one."""
+        for i in np.flatnonzero(np.isin(network.kind, list(shared.BY_TYPE))).tolist():
+            kind, name = int(network.kind[i]), shared.BY_TYPE[int(network.kind[i])]
+            if kind in shared.LINK_TUNNELS:
+                headers.unknown.append((int(network.row[i]), name, int(outer[i])))
+            else:
+                self.tunnels[name] += 1
+        self._longer(batch, headers, network, end, nested)
 
     def _usual(self, batch: Batch, link: Link) -> tuple[Headers, Array]:
         at = link.header
@@ -214,15 +238,16 @@ class Dissector:
             headers.options.append((more, begin, end))
         return headers, np.flatnonzero(~kept)
 
-    def _longer(self, batch: Batch, headers: Headers, network: Network, end: Array) -> None:
+    def _longer(self, batch: Batch, headers: Headers, network: Network, end: Array, nested: int) -> None:
+        """IP headers, inside so many others; of more than `MOST_NESTED` no tunnel is looked into."""
         four, six = (network.of(np.flatnonzero(network.kind == kind)) for kind in (IPV4, IPV6))
         if len(four.row):
-            self._ipv4(batch, headers, four, end)
+            self._ipv4(batch, headers, four, end, nested)
         if len(six.row):
-            self._ipv6(batch, headers, six, end)
+            self._ipv6(batch, headers, six, end, nested)
 
-    def _ipv4(self, batch: Batch, headers: Headers, network: Network, end: Array) -> None:
-        network = network.of(network.at + 20 <= end[network.row])
+    def _ipv4(self, batch: Batch, headers: Headers, network: Network, end: Array, nested: int) -> None:
+        network = self._whole(batch, network, 20, end)
         raw = gather(batch.memory, network.at, IPV4_HEADER)
         row, size = network.row, (raw["vihl"] & 15).astype(np.int64) * 4
         total = raw["total"].astype(np.int64)
@@ -237,8 +262,8 @@ class Dissector:
             for key, stop, mf in zip(_keys4(raw[later]), ends.tolist(), more.tolist(), strict=True):
                 self.fragments.later(key, stop, mf)
         sound &= (frag & OFFSET) == 0
-        self._ask(batch, headers, row, network.at + size, proto, sound, end)
-        error = np.flatnonzero(sound & (proto == plain.ICMP))
+        self._tunnels(batch, headers, network, network.at + size, proto, sound, end, nested)
+        error = np.flatnonzero(sound & (proto == shared.ICMP))
         self._icmp(batch, 4, row[error], network.at[error], (network.at + size)[error], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, raw, begin = row[ours], raw[ours], (network.at + size)[ours]
@@ -248,8 +273,8 @@ class Dissector:
         if len(cut):
             self._first(batch, row[cut], begin[cut], _keys4(raw[cut]))
 
-    def _ipv6(self, batch: Batch, headers: Headers, network: Network, end: Array) -> None:
-        network = network.of(network.at + 40 <= end[network.row])
+    def _ipv6(self, batch: Batch, headers: Headers, network: Network, end: Array, nested: int) -> None:
+        network = self._whole(batch, network, 40, end)
         raw = gather(batch.memory, network.at, IPV6_HEADER)
         row, at, proto = network.row, network.at + 40, raw["next"].astype(np.int64)
         payload = raw["payload"].astype(np.int64)
@@ -257,9 +282,9 @@ class Dissector:
         sound = raw["first"] >> 4 == 6
         byte, short, word = (fields(batch.memory, kind) for kind in ("u1", ">u2", ">u4"))
         frag, ident = np.full(len(row), -1, np.int64), np.zeros(len(row), np.int64)
-        for _ in range(plain.MOST_EXTENSIONS):
+        for _ in range(shared.MOST_EXTENSIONS):
             here = np.flatnonzero(
-                sound & np.isin(proto, (*plain.EXTENSIONS, plain.FRAGMENT, plain.AUTHENTICATION))
+                sound & np.isin(proto, (*shared.EXTENSIONS, shared.FRAGMENT, shared.AUTHENTICATION))
             )
             if not len(here):
                 break
@@ -268,8 +293,8 @@ class Dissector:
             here = here[there]
             place, kind = at[here], proto[here]
             units = byte[place + 1].astype(np.int64)
-            size = np.where(kind == plain.AUTHENTICATION, units * 4 + 8, units * 8 + 8)
-            cut = kind == plain.FRAGMENT
+            size = np.where(kind == shared.AUTHENTICATION, units * 4 + 8, units * 8 + 8)
+            cut = kind == shared.FRAGMENT
             size[cut] = 8
             frag[here[cut]], ident[here[cut]] = short[place[cut] + 2], word[place[cut] + 4]
             proto[here], at[here] = byte[place], place + size
@@ -280,8 +305,8 @@ class Dissector:
             more = (frag[later] & 1) > 0
             for key, last, mf in zip(_keys6(raw, later, ident), ends.tolist(), more.tolist(), strict=True):
                 self.fragments.later(key, last, mf)
-        self._ask(batch, headers, row, at, proto, sound, end)
-        error = np.flatnonzero(sound & (proto == plain.ICMP_V6))
+        self._tunnels(batch, headers, network, at, proto, sound, end, nested)
+        error = np.flatnonzero(sound & (proto == shared.ICMP_V6))
         self._icmp(batch, 6, row[error], network.at[error], at[error], end)
         ours = np.flatnonzero(sound & (proto == TCP))
         row, at, raw = row[ours], at[ours], raw[ours]
@@ -295,34 +320,88 @@ class Dissector:
 
     def _icmp(self, batch: Batch, version: int, row: Array, ip: Array, at: Array, end: Array) -> None:
         """Keep the errors among the ICMP messages that begin at `at`, behind IP headers at `ip`."""
-        codes, header, protocol, _, _ = plain.VERSIONS[version]
-        whole = at + plain.ICMP_HEADER + header + plain.QUOTED <= end[row]
+        codes, header, protocol, _, _ = shared.VERSIONS[version]
+        whole = at + shared.ICMP_HEADER + header + shared.QUOTED <= end[row]
         row, ip, at = row[whole], ip[whole], at[whole]
         byte = fields(batch.memory, "u1")
         errors = np.isin(byte[at], [kind for kind, _ in codes]) & (
-            byte[at + plain.ICMP_HEADER + protocol] == TCP
+            byte[at + shared.ICMP_HEADER + protocol] == TCP
         )
-        for i in np.flatnonzero(errors).tolist()[: plain.MOST_ERRORS - len(self.quotes)]:
+        for i in np.flatnonzero(errors).tolist()[: shared.MOST_ERRORS - len(self.quotes)]:
             message = bytes(batch.memory[int(at[i]) : int(end[row[i]])])
             outer = bytes(batch.memory[int(ip[i]) : int(at[i])])
-            error = plain.quote(version, outer, message, int(batch.frame[row[i]]), int(batch.t[row[i]]))
+            error = shared.quote(version, outer, message, int(batch.frame[row[i]]), int(batch.t[row[i]]))
             self.quotes += [error] if error else []
 
-    def _ask(
-        self, batch: Batch, headers: Headers, row: Array, at: Array, proto: Array, sound: Array, end: Array
-    ) -> None:
-        """Note what scapy should look at: tunnels."""
-        asked = sound & np.isin(proto, plain.TUNNELS)
-        udp = np.flatnonzero(sound & (proto == plain.UDP) & (at + 8 <= end[row]))
-        if len(udp):
-            ports = fields(batch.memory, ">u2")[at[udp] + 2]
-            asked[udp[np.isin(ports, plain.UDP_TUNNELS)]] = True
-        if asked.any():
-            headers.unknown.append(row[asked])
+    def _whole(self, batch: Batch, network: Network, size: int, end: Array) -> Network:
+        """Those whose IP header, so many bytes at least, is stored."""
+        whole = network.at + size <= end[network.row]
+        self.cut += int((~whole & (batch.stored < batch.wire)[network.row]).sum())
+        return network.of(whole)
+
+    def _tunnels(
+        self, batch: Batch, headers: Headers, network: Network, at: Array, proto: Array, sound: Array,
+        end: Array, nested: int,
+    ) -> None:  # fmt: skip
+        """Read GRE, note what scapy should look at, and count the tunnels that nothing here reads.
+
+        `at` is where the payload of each IP header begins.
+        """
+        row = network.row
+        port = np.zeros(len(row), np.int64)
+        udp = np.flatnonzero(sound & (proto == shared.UDP) & (at + 8 <= end[row]))
+        port[udp] = fields(batch.memory, ">u2")[at[udp] + 2]
+        found = sound & (np.isin(proto, list(shared.BY_PROTOCOL)) | np.isin(port, list(shared.BY_PORT)))
+        if nested > shared.MOST_NESTED or not found.any():
+            return
+        gre = np.flatnonzero(found & (proto == shared.GRE))
+        if len(gre) and nested < shared.MOST_NESTED:
+            read = self._gre(batch, headers, network.of(gre), at[gre], end, nested + 1)
+            found[gre[read]] = False
+        for i in np.flatnonzero(found).tolist():
+            protocol, tunnel = int(proto[i]), int(port[i])
+            name = shared.BY_PROTOCOL.get(protocol) or shared.BY_PORT[tunnel]
+            if protocol in shared.TUNNELS or tunnel in shared.UDP_TUNNELS:
+                headers.unknown.append((int(row[i]), name, int(network.at[i])))
+            else:
+                self.tunnels[name] += 1
+
+    def _gre(
+        self, batch: Batch, headers: Headers, network: Network, at: Array, end: Array, nested: int
+    ) -> Array:
+        """Read what GRE headers at `at` carry; True for those that can be read here."""
+        byte, short = fields(batch.memory, "u1"), fields(batch.memory, ">u2")
+        row = network.row
+        read = at + 4 <= end[row]
+        place = np.where(read, at, batch.data[row])
+        flags, kind = short[place].astype(np.int64), short[place + 2].astype(np.int64)
+        read &= (flags & shared.GRE_STRANGE) == 0
+        inner = place + 4 + 4 * sum((flags & each > 0).astype(np.int64) for each in shared.GRE_FIELDS)
+        third, second = kind == shared.ERSPAN_III, (kind == shared.ERSPAN) & (flags & shared.GRE_SEQUENCE > 0)
+        whole = inner + shared.ERSPAN_III_HEADER <= end[row]
+        header = np.where(third & whole, inner, batch.data[row])
+        read &= ~third | whole & (byte[header + 10] & 0x7C == 0)  # the frame type is Ethernet
+        inner = inner + shared.ERSPAN_II_HEADER * second
+        platform = (byte[header + 11] & 1).astype(np.int64) * shared.PLATFORM_HEADER
+        inner = inner + np.where(third, shared.ERSPAN_III_HEADER + platform, 0)
+        is_ip = np.isin(kind, (IPV4, IPV6))
+        frame = np.isin(kind, (shared.BRIDGED, shared.ERSPAN, shared.ERSPAN_III))
+        read &= is_ip | frame
+        direct, framed = np.flatnonzero(read & is_ip), np.flatnonzero(read & frame)
+        around = np.full(len(batch), -1, np.int64)
+        around[row] = network.at
+        parts = (
+            Network(row[direct], inner[direct], kind[direct]),
+            network_layers(batch.memory, LINKS[ETHERNET], row[framed], inner[framed], end),
+        )
+        for part in parts:
+            self._layers(batch, headers, part, around[part.row], end, nested)
+        return read
 
     def _tcp(self, batch: Batch, headers: Headers, row: Array, at: Array, stop: Array, end: Array) -> Array:
         """Fill the rows whose TCP header begins at `at`; which of them have one."""
         whole = at + 20 <= end[row]
+        self.cut += int((~whole & (batch.stored < batch.wire)[row]).sum())
         place = np.where(whole, at, batch.data[row])
         raw = gather(batch.memory, place, TCP_HEADER)
         header = (raw["offset"] >> 4).astype(np.int64) * 4
@@ -428,7 +507,7 @@ class FirstPayload:
         #: The packet in which the first payload came, an index of the table; -1: none.
         self.row = np.empty(0, np.int64)
         #: What is stored of it, and how many bytes that is.
-        self.bytes = np.empty(0, f"V{plain.FIRST_BYTES}")
+        self.bytes = np.empty(0, f"V{shared.FIRST_BYTES}")
         self.size = np.empty(0, np.uint8)
 
     def take(
@@ -443,9 +522,9 @@ class FirstPayload:
         there = np.flatnonzero((length > 0) & (self.row[direction] < 0))
         directions, first = np.unique(direction[there], return_index=True)
         new = there[first]
-        size = np.minimum(length[new], np.clip(end[new] - body[new], 0, plain.FIRST_BYTES))
+        size = np.minimum(length[new], np.clip(end[new] - body[new], 0, shared.FIRST_BYTES))
         self.row[directions], self.size[directions] = start + new, size
-        self.bytes[directions] = fields(memory, f"V{plain.FIRST_BYTES}")[np.where(size > 0, body[new], 0)]
+        self.bytes[directions] = fields(memory, f"V{shared.FIRST_BYTES}")[np.where(size > 0, body[new], 0)]
 
     def of(self, direction: int) -> bytes:
         """The first bytes of a direction; empty when none are stored."""

@@ -16,7 +16,7 @@ from functools import cache
 from importlib import import_module
 from os import PathLike, fspath
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from tcplab.capture import CaptureError
 from tcplab.core.connections import number_connections
@@ -49,10 +49,11 @@ def scapy() -> Any:
     from scapy.layers.inet import IP, TCP
     from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import Ether
+    from scapy.packet import Raw
     from scapy.utils import RawPcapWriter
 
     return SimpleNamespace(
-        Ether=Ether, IP=IP, IPv6=IPv6, TCP=TCP, RawPcapWriter=RawPcapWriter,
+        Ether=Ether, IP=IP, IPv6=IPv6, TCP=TCP, Raw=Raw, RawPcapWriter=RawPcapWriter,
         link_layers=conf.l2types.num2layer,
     )  # fmt: skip
 
@@ -218,20 +219,27 @@ def knows_link(link: int) -> bool:
     return can_dissect() and link in scapy().link_layers
 
 
-def inner_network(link: int, data: bytes) -> tuple[int, int]:
-    """EtherType and place of the innermost IP header that scapy finds in a frame; type 0 when none.
+class Inner(NamedTuple):
+    """EtherType and place of the innermost IP header in a frame; type 0 when there is none."""
 
-    For what the readers don't know, mostly tunnels.
-    """
+    kind: int = 0
+    at: int = 0
+    #: True when bytes remain that nothing here can take apart.
+    opaque: bool = True
+
+
+def inner_network(link: int, data: bytes) -> Inner:
+    """What scapy finds in a frame. For what the readers don't know, mostly tunnels."""
     if not can_dissect():
-        return 0, 0
-    names, network = scapy(), None
+        return Inner()
+    names, network, opaque = scapy(), None, False
     try:
         layer = names.link_layers[link](data)
         while layer and type(layer) is not names.TCP:
             network = layer if type(layer) in (names.IP, names.IPv6) else network
+            opaque = type(layer) is names.Raw
             layer = layer.payload
         at = data.find(network.original) if network else -1
     except Exception:  # scapy raises anything for a packet of garbage: it is no segment
-        at = -1
-    return (IPV4 if type(network) is names.IP else IPV6, at) if at >= 0 else (0, 0)
+        return Inner()
+    return Inner(IPV4 if type(network) is names.IP else IPV6, at, opaque) if at >= 0 else Inner(opaque=opaque)

@@ -12,84 +12,42 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from ipaddress import ip_address
 from os import PathLike
 from struct import calcsize, iter_unpack, unpack, unpack_from
 from typing import Any, NamedTuple
 
-from tcplab.capture import CaptureError, FileWarning, Source
-from tcplab.capture.pcap import IPV4, IPV6, LARGEST_WINDOW_SCALE, can_dissect, inner_network, knows_link
+from tcplab.capture import FileWarning, Source, shared
+from tcplab.capture.pcap import IPV4, IPV6, LARGEST_WINDOW_SCALE, inner_network, knows_link
+from tcplab.capture.shared import (
+    INTERFACE,
+    LARGEST_BLOCK,
+    LARGEST_PACKET,
+    OLD_PACKET,
+    PACKETS,
+    PCAP,
+    PCAP_HEADER,
+    PCAPNG,
+    SIMPLE_PACKET,
+    SMALLEST,
+    TCP,
+    Broken,
+    Clock,
+    Fragments,
+    Interface,
+    Key,
+    Quote,
+    Steps,
+    Whole,
+    packed_address,
+)
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
-from tcplab.core.text import SECOND, plural
+from tcplab.core.text import SECOND
 
-#: A record is never larger: Wireshark's limits (wiretap, WTAP_MAX_PACKET_SIZE_STANDARD, MAX_BLOCK_SIZE).
-LARGEST_PACKET, LARGEST_BLOCK = 262_144, 16 << 20
-PCAP_HEADER = 24
-#: So many records in a row without time, length and bytes are a file that was filled with zeros.
-MOST_EMPTY = 10_000
-EMPTY = f"{MOST_EMPTY:,} records in a row are empty, as where a disk was full and the rest is zeros"
-#: Magic number -> byte order, nanoseconds per tick, bytes of a record's header.
-PCAP = {
-    b"\xd4\xc3\xb2\xa1": ("<", 1000, 16), b"\xa1\xb2\xc3\xd4": (">", 1000, 16),
-    b"\x4d\x3c\xb2\xa1": ("<", 1, 16), b"\xa1\xb2\x3c\x4d": (">", 1, 16),
-    b"\x34\xcd\xb2\xa1": ("<", 1000, 24), b"\xa1\xb2\xcd\x34": (">", 1000, 24),
-}  # fmt: skip
-PCAPNG = b"\x0a\x0d\x0d\x0a"
-ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
-INTERFACE = 1
-PACKETS = OLD_PACKET, SIMPLE_PACKET, PACKET = 2, 3, 6
-SECTION = int.from_bytes(PCAPNG, "little")  # the same in either byte order
-#: Smallest block of each type, including its trailing length; any other has at least 12 bytes.
-SMALLEST = {SECTION: 28, INTERFACE: 20, OLD_PACKET: 32, SIMPLE_PACKET: 16, PACKET: 32}
-TSRESOL, TSOFFSET = 9, 14
-MOST_SECTIONS, MOST_INTERFACES = 1024, 65_536
-#: Later times (beyond the year 2116) count as this one, so that differences fit into 64 bits.
-LATEST = (1 << 62) - 1
-
-
-class Broken(Exception):
-    """The file breaks here: `what` is a key of `CODES`."""
-
-    CODES = {"cut short": "truncated", "damaged": "damaged", "read no further than": "too_many"}
-
-    def __init__(self, what: str, why: str = "") -> None:
-        super().__init__(what, why)
-        self.what, self.why = what, why
-
-    def sentence(self, name: str, packets: int) -> FileWarning:
-        """For the learner."""
-        says = f"{name} is {self.what} after packet {packets}{': ' * bool(self.why)}{self.why}."
-        return FileWarning(self.CODES[self.what], says)
-
-
-def check_beginning(source: Source, magic: bytes) -> None:
-    """Raise `CaptureError` when a file that begins with these bytes, at most 4, is no capture."""
-    if magic in PCAP or magic == PCAPNG:
-        return
-    if not magic and source.broken:
-        why = "cut short or damaged so early that nothing of it can be unpacked."
-    elif not magic:
-        why = "empty: not a capture file."
-    else:
-        why = "not a capture file: neither pcap nor pcapng, as tcpdump -w and Wireshark write them."
-    raise CaptureError(f"{source.name} is {why}")
-
-
-def section_order(name: str, magic: bytes, sections: int) -> str:
-    """The byte order of a pcapng section by its four bytes for it, after so many `sections`."""
-    if magic not in ORDERS and not sections:
-        raise CaptureError(
-            f"{name} is not a capture file that can be read: "
-            "its first block does not say in which byte order it is."
-        )
-    if magic not in ORDERS:
-        raise Broken("damaged", "a section begins that does not say in which byte order it is")
-    if sections == MOST_SECTIONS:
-        raise Broken("read no further than", f"it has more than {MOST_SECTIONS:,} sections")
-    return ORDERS[magic]
+#: So many zeros in a row are no packet of any file: nothing behind them is unpacked.
+MOST_ZEROS = 64 << 20
 
 
 class Frame(NamedTuple):
@@ -97,7 +55,7 @@ class Frame(NamedTuple):
 
     #: Its number in the file, from 1, as Wireshark counts.
     number: int
-    #: When it was captured, nanoseconds since 1970.
+    #: When it was captured, nanoseconds since 1970; after a step of the clock see `Clock`.
     t: int
     #: LINKTYPE_ value: 1 is Ethernet.
     link: int
@@ -112,11 +70,13 @@ class Frames:
     def __init__(self, path: str | PathLike[str]) -> None:
         with Source(path) as source:
             room = memoryview(bytearray(1 << 20))
-            self.content = b"".join(bytes(room[:size]) for size in iter(lambda: source.readinto(room), 0))
+            self.content = b"".join(_pieces(source, room))
             self.name, self.cut = source.name, source.broken
-            check_beginning(source, self.content[:4])
-        #: Packets of any kind so far, and those among them that carry no time.
-        self.count = self.timeless = 0
+            shared.check_beginning(source, self.content[:4])
+        #: Packets of any kind so far; those among them that carry no time; records of zeros.
+        self.count = self.timeless = self.empty = 0
+        #: Where clocks were set.
+        self.steps = Steps()
         #: Where the walk is in the file.
         self.at = 0
         #: One sentence about where the file broke; None when it did not.
@@ -142,27 +102,30 @@ class Frames:
         order, tick, header = PCAP[self.content[:4]]
         # The upper bits of the link type describe frame check sequences.
         link = self._unpack(order + "I", PCAP_HEADER - 4)[0] & 0xFFFF
-        self.at = PCAP_HEADER
-        empty = 0
+        self.at, clock, t, row = PCAP_HEADER, Clock(self.steps), 0, 0
         while self.at < len(self.content):
             second, fraction, stored, wire = self._unpack(f"{order}IIII{header - 16}x", self.at)
-            empty = 0 if second or stored or wire else empty + 1
-            if empty == MOST_EMPTY:
-                raise Broken("damaged", EMPTY)
             if stored > LARGEST_PACKET:
                 raise Broken("damaged", f"the next one says that it has {stored:,} bytes")
             begin = self.at + header
             self._unpack(f"{stored}x", begin)
-            yield second * SECOND + fraction * tick, link, self.content[begin : begin + stored], wire
+            if second or stored or wire:
+                t, row = clock.take(second * SECOND + fraction * tick, self.count + 1), 0
+            elif row + 1 == shared.MOST_EMPTY:
+                raise Broken("damaged", shared.EMPTY)
+            else:
+                self.empty, row = self.empty + 1, row + 1
+            yield t, link, self.content[begin : begin + stored], wire
             self.at = begin + stored
 
     def _pcapng(self) -> Iterator[tuple[int, int, bytes, int]]:
         order, interfaces, last, sections = "", list[Interface](), 0, 0
+        clocks: dict[int, Clock] = {}
         while self.at < len(self.content):
             self._unpack("12x", self.at)
             if self.content.startswith(PCAPNG, self.at):
-                order = section_order(self.name, self.content[self.at + 8 : self.at + 12], sections)
-                interfaces, last, sections = [], 0, sections + 1
+                order = shared.section_order(self.name, self.content[self.at + 8 : self.at + 12], sections)
+                interfaces, last, sections, clocks = [], 0, sections + 1, {}
             kind, size = self._unpack(order + "II", self.at)
             bad = size < SMALLEST.get(kind, 12) or size % 4 or size > LARGEST_BLOCK
             if not bad:
@@ -171,15 +134,21 @@ class Frames:
                 raise Broken("damaged", f"a block of {size:,} bytes begins there, or says so")
             body = self.content[self.at + 8 : self.at + size - 4]
             if kind == INTERFACE:
-                add_interface(self.name, interfaces, body, order)
+                shared.add_interface(self.name, interfaces, body, order)
             elif kind in PACKETS:
-                packet = self._packet(kind, body, order, interfaces, last)
+                packet = self._packet(kind, body, order, interfaces, clocks, last)
                 last = packet[0]
                 yield packet
             self.at += size
 
     def _packet(
-        self, kind: int, body: bytes, order: str, interfaces: list[Interface], last: int
+        self,
+        kind: int,
+        body: bytes,
+        order: str,
+        interfaces: list[Interface],
+        clocks: dict[int, Clock],
+        last: int,
     ) -> tuple[int, int, bytes, int]:
         """Time, link type, data and size of a packet block."""
         number, begin = 0, 4
@@ -199,201 +168,18 @@ class Frames:
         if kind == SIMPLE_PACKET:
             self.timeless += 1
         else:
-            last = interface.nanoseconds(high << 32 | low)
+            clock = clocks.setdefault(number, Clock(self.steps))
+            last = clock.take(interface.nanoseconds(high << 32 | low), self.count + 1)
         return last, interface.link, body[begin : begin + stored], wire
 
 
-class Interface(NamedTuple):
-    """An interface description block of a pcapng file."""
-
-    link: int
-    snaplen: int
-    #: if_tsresol as stored, and if_tsoffset in seconds.
-    resolution: int
-    offset: int
-
-    def nanoseconds(self, ticks: int) -> int:
-        """From units of 10^-n s, or of 2^-n s with the highest bit set, to nanoseconds since 1970."""
-        power = self.resolution & 0x7F
-        t = ticks * SECOND >> power if self.resolution & 0x80 else ticks * SECOND // 10**power
-        return max(0, min(min(t, LATEST) + max(-LATEST, min(self.offset * SECOND, LATEST)), LATEST))
-
-
-def add_interface(name: str, interfaces: list[Interface], body: bytes, order: str) -> None:
-    """Add what the body of an interface description block says to those of its section."""
-    if len(interfaces) >= MOST_INTERFACES:
-        raise CaptureError(
-            f"{name} describes more than {MOST_INTERFACES:,} network interfaces, which tcplab does not read."
-        )
-    link, _, snaplen = unpack_from(order + "HHI", body)
-    resolution, offset, at = 6, 0, 8
-    while at + 4 <= len(body):
-        code, size = unpack_from(order + "HH", body, at)
-        if code == 0 or at + 4 + size > len(body):
-            break
-        if (code, size) == (TSRESOL, 1):
-            resolution = body[at + 4]
-        if (code, size) == (TSOFFSET, 8):
-            (offset,) = unpack_from(order + "q", body, at + 4)
-        at += 4 + (size + 3) // 4 * 4
-    interfaces.append(Interface(link, snaplen or LARGEST_PACKET, resolution, offset))
-
-
-VLAN_TAGS, MOST_TAGS = (0x8100, 0x88A8, 0x9100, 0x9200), 16
-#: Below this an Ethernet type is a length and an LLC header follows; `SNAP` begins one with a type.
-FIRST_TYPE, SNAP = 0x0600, 0xAAAA
-#: EtherTypes (MPLS, PPPoE, bridged Ethernet), IP protocols (IP in IP, GRE) and UDP ports (VXLAN, Geneve)
-#: behind which scapy may find TCP.
-LINK_TUNNELS, TUNNELS, UDP_TUNNELS = (0x8847, 0x8848, 0x8864, 0x6558), (4, 41, 47), (4789, 6081)
-TCP, UDP, ICMP, ICMP_V6 = 6, 17, 1, 58
-#: IPv6 extension headers that are skipped (RFC 8200 section 4); AH counts in words of four bytes.
-EXTENSIONS, FRAGMENT, AUTHENTICATION, MOST_EXTENSIONS = (0, 43, 60, 135, 139, 140), 44, 51, 64
-#: Bytes kept of the first payload of each direction: MariaDB's greeting names it within them.
-FIRST_BYTES = 32
-
-
-#: A frame that repeats an earlier one within so many nanoseconds was captured twice: by a mirror port, or on
-#: two interfaces of one machine. What must be equal are these columns, and the options that they stand for.
-REPEATED = 1_000_000
-IDENTITY = "seq", "ack", "ident", "window", "length", "timestamp", "echo", "flags", "direction", "has_times"
-
-#: What the fragments of a packet have in common: version, both addresses, identification.
-Key = tuple[Any, ...]
-#: Segments whose other half is missing at the same time; beyond it the oldest is given up.
-MOST_WAITING = 65_536
-
-
-@dataclass
-class Fragments:
-    """Segments that IP cut into fragments (RFC 791 section 3.2, RFC 8200 section 4.5).
-
-    Only the first fragment carries the TCP header: it counts as the segment, the others are no packets
-    of their own. The last fragment says how long the segment is; it may come later, earlier or never.
-    """
-
-    #: Frame and length of the TCP header, for first fragments whose last one is still missing.
-    _first: dict[Key, tuple[int, int]] = field(default_factory=dict)
-    #: Length of the IP payload, for last fragments whose first one is still missing.
-    _last: dict[Key, int] = field(default_factory=dict)
-    #: Payload of segments by the frame of their first fragment.
-    lengths: dict[int, int] = field(default_factory=dict)
-    #: First fragments with a TCP header.
-    begun: int = 0
-
-    def first(self, key: Key, frame: int, header: int) -> None:
-        """A fragment at offset 0 with a TCP header of this length."""
-        self.begun += 1
-        if (total := self._last.pop(key, None)) is not None:
-            self._settle(frame, total - header)
-        else:
-            self._first[key] = frame, header
-            _limit(self._first)
-
-    def later(self, key: Key, end: int, more: bool) -> None:
-        """Another fragment, which ends so many bytes after the beginning of the IP payload."""
-        if more:
-            return
-        if (waiting := self._first.pop(key, None)) is not None:
-            self._settle(waiting[0], end - waiting[1])
-        else:
-            self._last[key] = end
-            _limit(self._last)
-
-    def _settle(self, frame: int, length: int) -> None:
-        if length >= 0:
-            self.lengths[frame] = length
-
-    def warning(self, name: str) -> FileWarning | None:
-        """For the learner; None when every segment's length is known."""
-        if not (missing := self.begun - len(self.lengths)):
-            return None
-        what = "segment was" if missing == 1 else "segments were"
-        return FileWarning(
-            "fragments",
-            f"{missing:,} {what} cut into IP fragments whose last one is not in {name}: only the length of "
-            "the first fragment is known.",
-        )
-
-
-def _limit(waiting: dict[Any, Any]) -> None:
-    if len(waiting) > MOST_WAITING:
-        del waiting[next(iter(waiting))]
-
-
-HOST, NETWORK, PORT = "host unreachable", "network unreachable", "port unreachable"
-PROHIBITED, TOO_BIG, LATE = "administratively prohibited", "fragmentation needed", "time to live exceeded"
-#: What ICMP errors say, by type and code (RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3).
-V4 = {
-    (3, 0): NETWORK, (3, 1): HOST, (3, 3): PORT, (3, 4): TOO_BIG, (3, 9): PROHIBITED, (3, 10): PROHIBITED,
-    (3, 13): PROHIBITED, (11, 0): LATE,
-}  # fmt: skip
-V6 = {(1, 0): NETWORK, (1, 1): PROHIBITED, (1, 3): HOST, (1, 4): PORT, (2, 0): TOO_BIG, (3, 0): LATE}
-#: IP version -> what codes mean; bytes of the quoted IP header; offset of its protocol and of its addresses,
-#: and the size of one.
-VERSIONS = {4: (V4, 20, 9, 12, 4), 6: (V6, 40, 6, 8, 16)}
-#: An error quotes the IP header and at least 8 bytes of what follows.
-ICMP_HEADER, QUOTED = 8, 8
-#: More errors than this are not kept.
-MOST_ERRORS = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """An ICMP error that quotes a TCP segment: evidence about a connection, and no packet of it."""
-
-    #: Its number in the file, from 1, and its time: nanoseconds since the capture's first packet.
-    frame: int
-    t: int
-    #: One of this module's words.
-    says: str
-    #: The largest packet that fits, in bytes, for `fragmentation needed`; 0 when unknown.
-    mtu: int
-    #: The router, firewall or host that sent the error.
-    sender: str
-    #: Of the segment that is quoted.
-    source: Endpoint
-    destination: Endpoint
-    seq: int
-
-
-def quote(version: int, outer: bytes, message: bytes, frame: int, t: int) -> Quote | None:
-    """The error in an ICMP message behind an IP header; None for any other message."""
-    codes, header, protocol, addresses, size = VERSIONS[version]
-    if len(message) < ICMP_HEADER + header + QUOTED or message[ICMP_HEADER + protocol] != TCP:
-        return None
-    says, inner = codes.get((message[0], message[1])), message[ICMP_HEADER:]
-    if version == 4:
-        header = (inner[0] & 15) * 4
-    if says is None or inner[0] >> 4 != version or header < 20 or len(inner) < header + QUOTED:
-        return None
-    mtu = unpack_from(">H" if version == 4 else ">I", message, 6 if version == 4 else 4)[0]
-    sport, dport, seq = unpack_from(">HHI", inner, header)
-    ends = [_address(inner[at : at + size]) for at in (addresses, addresses + size)]
-    sender = _address(outer[addresses : addresses + size])
-    quoted = Endpoint(ends[0], sport), Endpoint(ends[1], dport)
-    return Quote(frame, t, says, mtu if says == TOO_BIG else 0, sender, *quoted, seq)
-
-
-def _address(packed: bytes) -> str:
-    return str(ip_address(packed))
-
-
-@dataclass(kw_only=True)
-class Whole:
-    """What a table says of its whole file."""
-
-    #: ICMP errors that quote a segment, in order of time.
-    quotes: list[Quote]
-    #: When the first and the last packet of any kind passed, nanoseconds since 1970.
-    began: int
-    ended: int
-    #: Packets of any kind; how many of them have an unknown link type, by that type.
-    packets: int
-    strange: Counter[int]
-    #: Where the file broke; None when it did not.
-    trouble: FileWarning | None
-    #: What is missing or uncertain.
-    warnings: tuple[FileWarning, ...]
+def _pieces(source: Source, room: memoryview) -> Iterator[bytes]:
+    """The file piece by piece, up to where it is nothing but zeros."""
+    zeros = 0
+    while zeros < MOST_ZEROS and (size := source.readinto(room)):
+        piece = bytes(room[:size])
+        zeros = 0 if piece.strip(b"\0") else zeros + size
+        yield piece
 
 
 @dataclass
@@ -428,13 +214,13 @@ class PlainTable(Whole):
         return self._rows[i]
 
     def without_repeated(self, rows: list[int]) -> list[int]:
-        """These packets of one connection without those that repeat an earlier one: see `REPEATED`."""
+        """These packets of one connection without those that repeat an earlier one: see `shared.REPEATED`."""
         last: dict[tuple[Any, ...], int] = {}
         kept = []
         for row in rows:
             s, t = self.all_segments[row], self.t[row]
             key = s.source, s.seq, s.ack, self.ident[row], s.window, s.length, s.timestamps, s.flags
-            if t - last.get(key, -2 * REPEATED) > REPEATED:
+            if t - last.get(key, -2 * shared.REPEATED) > shared.REPEATED:
                 kept.append(row)
             last[key] = t
         return kept if len(kept) < len(rows) else rows
@@ -544,8 +330,9 @@ class _Packets:
         self._fragments, self._quotes = Fragments(), list[Quote]()
         self._strange: Counter[int] = Counter()
         self._began = self._ended = 0
-        #: Packets that only scapy may know.
-        self._for_scapy = 0
+        #: Tunnels that were not read, by their name; packets that were cut inside their headers.
+        self._tunnels = Counter[str]()
+        self._cut = 0
 
     def take(self, frame: Frame) -> None:
         """One packet of any kind."""
@@ -554,7 +341,7 @@ class _Packets:
         if frame.link in LINKS:
             network = self._network(frame)
         elif knows_link(frame.link):
-            network = self._inside(frame)
+            network = self._inside(frame, "", -1)
         else:
             self._strange[frame.link] += 1
             return
@@ -566,34 +353,65 @@ class _Packets:
                 self._fragments.later(network.key, network.offset + network.stop - at, network.more)
         elif network.protocol == TCP:
             self._tcp(frame, network)
-        elif network.protocol == {4: ICMP, 6: ICMP_V6}[network.version] and len(self._quotes) < MOST_ERRORS:
-            error = quote(network.version, data[network.begin : at], data[at:], frame.number, frame.t)
-            self._quotes += [error] if error else []
+        elif network.protocol == {4: shared.ICMP, 6: shared.ICMP_V6}[network.version]:
+            error = shared.quote(network.version, data[network.begin : at], data[at:], frame.number, frame.t)
+            self._quotes += [error] if error and len(self._quotes) < shared.MOST_ERRORS else []
 
     def _network(self, frame: Frame) -> _Network | None:
         """The IP packet in a frame of a known link, or in the tunnel that it carries."""
         data = frame.data
         kind, at = _network_layer(frame.link, data)
-        snap = LINKS[frame.link] == 14 and kind < FIRST_TYPE and at + 8 <= len(data)
-        if kind in LINK_TUNNELS or (snap and data[at : at + 2] == SNAP.to_bytes(2)):
-            return self._inside(frame)
-        network = _ip(kind, at, frame)
+        snap = LINKS[frame.link] == 14 and kind < shared.FIRST_TYPE and at + 8 <= len(data)
+        if snap and data[at : at + 2] == shared.SNAP.to_bytes(2):
+            return self._inside(frame, "", -1)
+        return self._layer(frame, kind, at)
+
+    def _layer(self, frame: Frame, kind: int, at: int, outer: int = -1, nested: int = 0) -> _Network | None:
+        """The same from an EtherType and the place behind it on; `outer` is the IP header around it."""
+        data = frame.data
+        if kind in shared.BY_TYPE:
+            name = shared.BY_TYPE[kind]
+            return self._inside(frame, name, outer) if kind in shared.LINK_TUNNELS else self._unread(name)
+        network = self._ip(kind, at, frame)
         if network is None or network.offset:
             return network
         protocol, at = network.protocol, network.at
-        if protocol in TUNNELS or (
-            protocol == UDP and at + 8 <= len(data) and int.from_bytes(data[at + 2 : at + 4]) in UDP_TUNNELS
-        ):
-            return self._inside(frame)
-        return network
+        if protocol == shared.GRE and nested < shared.MOST_NESTED and (inner := _gre(data, at)):
+            return self._layer(frame, *inner, network.begin, nested + 1)
+        if protocol in shared.BY_PROTOCOL:
+            name, asked = shared.BY_PROTOCOL[protocol], protocol in shared.TUNNELS
+        elif protocol == shared.UDP and at + 8 <= len(data):
+            port = int.from_bytes(data[at + 2 : at + 4])
+            name, asked = shared.BY_PORT.get(port, ""), port in shared.UDP_TUNNELS
+        else:
+            return network
+        if asked:
+            return self._inside(frame, name, network.begin)
+        return self._unread(name) if name else network
 
-    def _inside(self, frame: Frame) -> _Network | None:
-        self._for_scapy += 1
-        return _ip(*inner_network(frame.link, frame.data), frame)
+    def _inside(self, frame: Frame, name: str, outer: int) -> _Network | None:
+        """What scapy finds behind the IP header at `outer`; -1 where there is none."""
+        inner = inner_network(frame.link, frame.data)
+        if inner.kind and inner.at > outer:
+            return self._ip(inner.kind, inner.at, frame)
+        return self._unread(name) if inner.opaque else None
+
+    def _unread(self, name: str) -> _Network | None:
+        """Count a tunnel that nothing here reads; without a name it is none."""
+        self._tunnels.update([name] if name else [])
+        return None
+
+    def _ip(self, kind: int, at: int, frame: Frame) -> _Network | None:
+        read = {IPV4: (_ipv4, 20), IPV6: (_ipv6, 40)}.get(kind)
+        if read is None:
+            return None
+        self._cut += at + read[1] > len(frame.data) < frame.wire
+        return read[0](frame.data, at, frame.wire)
 
     def _tcp(self, frame: Frame, network: _Network) -> None:
         data, at = frame.data, network.at
         if at + 20 > len(data):
+            self._cut += len(data) < frame.wire
             return
         sport, dport, seq, ack, offset, flags, window = unpack_from(">HHIIBBH", data, at)
         header = (offset >> 4) * 4
@@ -611,7 +429,7 @@ class _Packets:
         ident = int.from_bytes(data[network.begin + 4 : network.begin + 6]) if network.version == 4 else 0
         self._found.append((frame.t, frame.number, segment, ident))
         if length:
-            payload = data[at + header :][: min(length, FIRST_BYTES)]
+            payload = data[at + header :][: min(length, shared.FIRST_BYTES)]
             self._first_payload.setdefault(ends, (frame.number, payload))
 
     def table(self, frames: Frames) -> PlainTable:
@@ -625,33 +443,25 @@ class _Packets:
         numbers = [number for _, number, _, _ in self._found]
         places = {number: row for row, number in enumerate(numbers)}
         quotes = [replace(each, t=each.t - self._began) for each in self._quotes]
-        warnings = [self._fragments.warning(frames.name), timeless_warning(frames.name, frames.timeless)]
-        if self._for_scapy and not can_dissect():
-            says = (
-                f"{plural(self._for_scapy, 'packet')} of {frames.name} may hold TCP in a tunnel, "
-                "which can't be read here: left out."
-            )
-            warnings.append(FileWarning("tunnel", says))
+        warnings = [
+            frames.steps.warning(frames.name), self._fragments.warning(frames.name),
+            shared.empty_warning(frames.name, frames.empty, frames.trouble),
+            shared.cut_warning(frames.name, self._cut),
+            shared.timeless_warning(frames.name, frames.timeless),
+            shared.tunnel_warning(frames.name, self._tunnels),
+        ]  # fmt: skip
         return PlainTable(
             numbers, [t - self._began for t, _, _, _ in self._found], number_connections(segments),
             [ident for _, _, _, ident in self._found], segments,
             {ends: (places[number], payload) for ends, (number, payload) in self._first_payload.items()},
             quotes=sorted(quotes, key=lambda each: each.t), began=self._began, ended=self._ended,
             packets=frames.count, strange=self._strange, trouble=frames.trouble,
-            warnings=tuple(filter(None, warnings)),
+            warnings=tuple(filter(None, warnings)), steps=tuple(sorted(frames.steps.kept)),
         )  # fmt: skip
-
-
-def timeless_warning(name: str, count: int) -> FileWarning | None:
-    """For the learner; None when every packet carries a time."""
-    says = f"{count:,} packets of {name} carry no time: each gets the time of the one before."
-    return FileWarning("no_times", says) if count else None
 
 
 #: LINKTYPE_ value -> bytes in front of the network layer: Ethernet, BSD loopback, raw IP, Linux cooked.
 LINKS = {1: 14, 0: 4, 108: 4, 101: 0, 12: 0, 14: 0, 228: 0, 229: 0, 113: 16, 276: 20}
-#: AF_INET, and the AF_INET6 of Linux, NetBSD, FreeBSD and macOS.
-FAMILIES = {2: IPV4, 10: IPV6, 24: IPV6, 28: IPV6, 30: IPV6}
 
 
 def _network_layer(link: int, data: bytes) -> tuple[int, int]:
@@ -664,12 +474,14 @@ def _network_layer(link: int, data: bytes) -> tuple[int, int]:
     elif link == 276:
         kind = int.from_bytes(data[:2])
     elif link in (0, 108):  # in the byte order of the machine that captured
-        kind = FAMILIES.get(int.from_bytes(data[:4], "little")) or FAMILIES.get(int.from_bytes(data[:4]), 0)
+        kind = shared.FAMILIES.get(int.from_bytes(data[:4], "little")) or shared.FAMILIES.get(
+            int.from_bytes(data[:4]), 0
+        )
     else:
         kind = {4: IPV4, 6: IPV6}.get(data[0] >> 4, 0)
         kind = kind if link not in (228, 229) or kind == {228: IPV4, 229: IPV6}[link] else 0
-    for _ in range(MOST_TAGS):
-        if kind not in VLAN_TAGS:
+    for _ in range(shared.MOST_TAGS):
+        if kind not in shared.VLAN_TAGS:
             break
         if at + 4 > len(data):
             return 0, at
@@ -677,9 +489,26 @@ def _network_layer(link: int, data: bytes) -> tuple[int, int]:
     return kind, at
 
 
-def _ip(kind: int, at: int, frame: Frame) -> _Network | None:
-    read = {IPV4: _ipv4, IPV6: _ipv6}.get(kind)
-    return read(frame.data, at, frame.wire) if read else None
+def _gre(data: bytes, at: int) -> tuple[int, int] | None:
+    """EtherType and place of what a GRE header at `at` carries; None for what only scapy may know."""
+    if at + 4 > len(data):
+        return None
+    flags, kind = unpack_from(">HH", data, at)
+    if flags & shared.GRE_STRANGE:
+        return None
+    at += 4 + 4 * sum(bool(flags & each) for each in shared.GRE_FIELDS)
+    if kind in (IPV4, IPV6):
+        return kind, at
+    if kind == shared.ERSPAN_III:
+        if at + shared.ERSPAN_III_HEADER > len(data) or data[at + 10] & 0x7C:
+            return None
+        at += shared.ERSPAN_III_HEADER + shared.PLATFORM_HEADER * (data[at + 11] & 1)
+    elif kind == shared.ERSPAN:
+        at += shared.ERSPAN_II_HEADER * bool(flags & shared.GRE_SEQUENCE)
+    elif kind != shared.BRIDGED:
+        return None
+    inner, place = _network_layer(1, data[at:])
+    return inner, at + place
 
 
 def _ipv4(data: bytes, at: int, wire: int) -> _Network | None:
@@ -691,7 +520,7 @@ def _ipv4(data: bytes, at: int, wire: int) -> _Network | None:
         return None
     source, destination = data[at + 12 : at + 16], data[at + 16 : at + 20]
     return _Network(
-        4, at, _address(source), _address(destination), protocol, at + size, at + total,
+        4, at, packed_address(source), packed_address(destination), protocol, at + size, at + total,
         (fragment & 0x1FFF) * 8, bool(fragment & 0x2000), (4, source, destination, ident),
     )  # fmt: skip
 
@@ -704,19 +533,19 @@ def _ipv6(data: bytes, begin: int, wire: int) -> _Network | None:
     stop, at = begin + 40 + size if size else wire, begin + 40
     offset, more, passed = 0, False, 0
     key: Key = ()
-    while protocol in (*EXTENSIONS, FRAGMENT, AUTHENTICATION):
-        if at + 8 > len(data) or passed == MOST_EXTENSIONS or offset:
+    while protocol in (*shared.EXTENSIONS, shared.FRAGMENT, shared.AUTHENTICATION):
+        if at + 8 > len(data) or passed == shared.MOST_EXTENSIONS or offset:
             return None
-        if protocol == FRAGMENT:
+        if protocol == shared.FRAGMENT:
             fragment, ident = unpack_from(">HI", data, at + 2)
             offset, more, key = fragment & ~7, bool(fragment & 1), (6, *ends, ident)
             size = 8
         else:
-            size = data[at + 1] * 4 + 8 if protocol == AUTHENTICATION else data[at + 1] * 8 + 8
+            size = data[at + 1] * 4 + 8 if protocol == shared.AUTHENTICATION else data[at + 1] * 8 + 8
         protocol, at, passed = data[at], at + size, passed + 1
         if at > len(data):
             return None
-    source, destination = map(_address, ends)
+    source, destination = map(packed_address, ends)
     return _Network(6, begin, source, destination, protocol, at, stop, offset, more, key)
 
 

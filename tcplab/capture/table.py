@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from tcplab.capture import plain
+from tcplab.capture import shared
 from tcplab.capture.file import Array, Batch, Records
 from tcplab.capture.headers import LINKS, Dissector, FirstPayload, HeaderOptions, Headers, parse_options
 from tcplab.capture.pcap import knows_link
-from tcplab.capture.plain import LATEST, Whole, timeless_warning
+from tcplab.capture.shared import LATEST, Whole
 from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
 
@@ -135,15 +135,15 @@ class Table(Whole):
         return order[borders[i] : borders[i + 1]]
 
     def repeated(self, rows: Array) -> Array:
-        """Which of these packets of one connection repeat an earlier one: see `plain.REPEATED`."""
-        wide = {name: getattr(self, name)[rows].astype(np.uint64) for name in plain.IDENTITY}
+        """Which of these packets of one connection repeat an earlier one: see `shared.REPEATED`."""
+        wide = {name: getattr(self, name)[rows].astype(np.uint64) for name in shared.IDENTITY}
         keys = [
             wide[high] << np.uint64(32) | wide[low]
-            for high, low in zip(*[iter(plain.IDENTITY)] * 2, strict=True)
+            for high, low in zip(*[iter(shared.IDENTITY)] * 2, strict=True)
         ]
         t = self.t[rows]
         order = np.lexsort((t, *keys))
-        same = np.diff(t[order]) <= plain.REPEATED
+        same = np.diff(t[order]) <= shared.REPEATED
         for key in keys:
             same &= key[order][1:] == key[order][:-1]
         repeated = np.zeros(len(rows), bool)
@@ -339,12 +339,18 @@ class _Collected:
         quotes.sort(key=attrgetter("t"))
         ends = np.stack(self._flows.pairs, axis=1).ravel()
         known, number = np.unique(ends >> PORT_BITS, return_inverse=True)
-        warnings = [fragments.warning(records.name), timeless_warning(records.name, records.timeless)]
+        warnings = [
+            records.steps.warning(records.name), fragments.warning(records.name),
+            shared.empty_warning(records.name, records.empty, records.trouble),
+            shared.cut_warning(records.name, self._dissector.cut),
+            shared.timeless_warning(records.name, records.timeless),
+            shared.tunnel_warning(records.name, self._dissector.tunnels),
+        ]  # fmt: skip
         return Table(
             **got, end_address=number.astype(np.int32), end_port=(ends & np.uint64(0xFFFF)).astype(np.uint16),
             addresses=self._names(known), first_payload=self._payload, quotes=quotes, began=began,
             ended=self._ended, packets=records.packets, strange=self._strange, trouble=records.trouble,
-            warnings=tuple(filter(None, warnings)),
+            warnings=tuple(filter(None, warnings)), steps=tuple(sorted(records.steps.kept)),
         )  # fmt: skip
 
     def _names(self, known: Array) -> list[str]:

@@ -251,7 +251,7 @@ def test_connections_are_incarnations_of_a_four_tuple(tmp_path):
 
 
 def test_time_decides_about_the_order_not_the_file(tmp_path):
-    file = pcap(tmp_path / "x.pcap", (2, answer()), (1, ask()), link=101)
+    file = pcap(tmp_path / "x.pcap", (2, answer()), (1.001, ask()), link=101)
     capture = read_capture(file)
     assert capture.frames(0) == [2, 1]
     assert capture.connections == [(Endpoint("10.0.0.1", 40000), Endpoint("10.0.0.2", 5432))]

@@ -4,7 +4,7 @@ import pytest
 
 from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
-from tcplab.capture.plain import HOST, MOST_ERRORS, NETWORK, PORT, PROHIBITED, TOO_BIG, V4, V6
+from tcplab.capture.shared import HOST, MOST_ERRORS, NETWORK, PORT, PROHIBITED, TOO_BIG, V4, V6
 from tcplab.core.segment import Endpoint
 
 CLIENT, SERVER, ROUTER = ("10.0.0.1", 40000), ("10.9.0.2", 5432), "10.0.0.254"
@@ -172,7 +172,7 @@ def test_what_is_no_error_about_tcp(tmp_path):
 
 
 def test_no_more_than_can_be_held(tmp_path, monkeypatch):
-    monkeypatch.setattr("tcplab.capture.plain.MOST_ERRORS", 5)
+    monkeypatch.setattr("tcplab.capture.shared.MOST_ERRORS", 5)
     told = [(1 + i, error(SYN, 3, 1)) for i in range(20)]
     capture = capture_of(tmp_path / "x.pcap", (0, SYN), *told)
     assert len(capture.table.quotes) == 5 < MOST_ERRORS and capture.table.packets == 21

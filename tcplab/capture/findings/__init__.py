@@ -22,7 +22,8 @@ from tcplab.capture.findings.story import (
     explained,
     services,
 )
-from tcplab.capture.plain import PlainTable, Quote
+from tcplab.capture.plain import PlainTable
+from tcplab.capture.shared import Quote
 from tcplab.core.connections import opens
 from tcplab.core.segment import FIN, RST, Endpoint
 from tcplab.core.text import plural
@@ -84,7 +85,7 @@ class ConnectionFindings:
     state: str
     #: Worst first.
     findings: tuple[Finding, ...]
-    #: What the file lacks of this connection.
+    #: What the file lacks of this connection, or has wrong.
     warnings: tuple[FileWarning, ...] = ()
 
     def to_json(self, began: int = 0) -> dict[str, Any]:
@@ -163,10 +164,10 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
         zip(capture.connections, seen, parts, strict=True)
     ):
         kept = tuple(each for each in findings if each.code not in part.hidden | everywhere)
-        warning = part.warning()
-        connections.append(ConnectionFindings(
-            i, client, server, service[i], ending.state(kept), kept, (warning,) if warning else (),
-        ))  # fmt: skip
+        missing = tuple(filter(None, (capture.clock_step(i), part.warning())))
+        connections.append(
+            ConnectionFindings(i, client, server, service[i], ending.state(kept), kept, missing)
+        )
     twice = FileWarning(
         "duplicates",
         f"{capture.name} holds {plural(repeated, 'frame')} twice within 1 ms (a mirror port of both "

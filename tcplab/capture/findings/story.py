@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from tcplab.capture.capture import SERVICES, Capture
-from tcplab.capture.plain import HOST, LATE, NETWORK, PORT, PROHIBITED, TOO_BIG, Quote
+from tcplab.capture.shared import HOST, LATE, NETWORK, PORT, PROHIBITED, TOO_BIG, Quote
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import SECOND, seconds, times
 from tcplab.follow import CLIENT, SERVER, Followed
