@@ -174,8 +174,8 @@ class Capture:
             return None
         return FileWarning(
             "clock_step",
-            f"The clock was set at frame {steps[place].frame}, during this connection: its times and durations from "
-            "there on are unreliable.",
+            f"The clock was set at frame {steps[place].frame}, during this connection: its times and "
+            "durations from there on are unreliable.",
         )
 
     def connection(self, i: int, *, first: int | None = None, last: int | None = None) -> Trace:
