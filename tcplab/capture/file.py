@@ -61,7 +61,7 @@ from typing import Any
 import numpy as np
 
 from tcplab.capture import FileWarning, Source, shared
-from tcplab.capture.shared import STEP, Broken, Clock, Steps
+from tcplab.capture.shared import STEP, Broken, InterfaceClock, Steps
 from tcplab.core.text import SECOND
 
 #: Bytes read at a time: small enough to stay in a processor's cache, large enough for NumPy.
@@ -174,7 +174,7 @@ class Records:
         # The upper bits of the link type describe frame check sequences.
         link = unpack_from(order + "I", window.memory, window.at + 20)[0] & 0xFFFF
         layout, at = pcap_layout(order, header), window.at + shared.PCAP_HEADER
-        clock, last_t, zeros = Clock(self.steps), 0, 0
+        clock, last_t, zeros = InterfaceClock(self.steps), 0, 0
         kind = np.dtype([(name, order + "u4") for name in ("second", "fraction", "stored", "wire")])
         while True:
             starts, at = record_starts(window.memory, at, window.end, layout)
@@ -246,7 +246,7 @@ class _Section:
         self._records, self._order = records, order
         self._layout = pcapng_layout(order, shared.PCAPNG)
         self._interfaces: list[shared.Interface] = []
-        self._clocks: dict[int, Clock] = {}
+        self._clocks: dict[int, InterfaceClock] = {}
         self._last_t = 0
         #: Interfaces described before the part that is read.
         self._before = 0
@@ -318,7 +318,7 @@ class _Section:
             numbers = self._records.numbers(len(heads))
             for each in np.unique(number).tolist():
                 chosen = np.flatnonzero((number == each) & ~simple)
-                clock = self._clocks.setdefault(each, Clock(self._records.steps))
+                clock = self._clocks.setdefault(each, InterfaceClock(self._records.steps))
                 t[chosen] = mended(clock, t[chosen], numbers[chosen])
             # A simple packet has no time: it takes that of the packet before it.
             self._records.timeless += int(simple.sum())
@@ -352,8 +352,8 @@ class _Section:
         return np.clip(t + np.array(offsets)[number], 0, shared.LATEST) if any(offsets) else t
 
 
-def mended(clock: Clock, t: Array, frame: Array) -> Array:
-    """The times of the next frames of one interface from their stamps: see `Clock`."""
+def mended(clock: InterfaceClock, t: Array, frame: Array) -> Array:
+    """The times of the next frames of one interface from their stamps: see `InterfaceClock`."""
     if not len(t):
         return t
     by = np.diff(t, prepend=t[0] if clock.last is None else clock.last)

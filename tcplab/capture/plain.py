@@ -33,9 +33,9 @@ from tcplab.capture.shared import (
     SMALLEST,
     TCP,
     Broken,
-    Clock,
     Fragments,
     Interface,
+    InterfaceClock,
     Key,
     Quote,
     Steps,
@@ -55,7 +55,7 @@ class Frame(NamedTuple):
 
     #: Its number in the file, from 1, as Wireshark counts.
     number: int
-    #: When it was captured, nanoseconds since 1970; after a step of the clock see `Clock`.
+    #: When it was captured, nanoseconds since 1970; after a step of the clock see `InterfaceClock`.
     t: int
     #: LINKTYPE_ value: 1 is Ethernet.
     link: int
@@ -102,7 +102,7 @@ class Frames:
         order, tick, header = PCAP[self.content[:4]]
         # The upper bits of the link type describe frame check sequences.
         link = self._unpack(order + "I", PCAP_HEADER - 4)[0] & 0xFFFF
-        self.at, clock, t, row = PCAP_HEADER, Clock(self.steps), 0, 0
+        self.at, clock, t, row = PCAP_HEADER, InterfaceClock(self.steps), 0, 0
         while self.at < len(self.content):
             second, fraction, stored, wire = self._unpack(f"{order}IIII{header - 16}x", self.at)
             if stored > LARGEST_PACKET:
@@ -120,7 +120,7 @@ class Frames:
 
     def _pcapng(self) -> Iterator[tuple[int, int, bytes, int]]:
         order, interfaces, last, sections = "", list[Interface](), 0, 0
-        clocks: dict[int, Clock] = {}
+        clocks: dict[int, InterfaceClock] = {}
         while self.at < len(self.content):
             self._unpack("12x", self.at)
             if self.content.startswith(PCAPNG, self.at):
@@ -147,7 +147,7 @@ class Frames:
         body: bytes,
         order: str,
         interfaces: list[Interface],
-        clocks: dict[int, Clock],
+        clocks: dict[int, InterfaceClock],
         last: int,
     ) -> tuple[int, int, bytes, int]:
         """Time, link type, data and size of a packet block."""
@@ -168,7 +168,7 @@ class Frames:
         if kind == SIMPLE_PACKET:
             self.timeless += 1
         else:
-            clock = clocks.setdefault(number, Clock(self.steps))
+            clock = clocks.setdefault(number, InterfaceClock(self.steps))
             last = clock.take(interface.nanoseconds(high << 32 | low), self.count + 1)
         return last, interface.link, body[begin : begin + stored], wire
 

@@ -132,7 +132,7 @@ class Steps:
 
 
 @dataclass
-class Clock:
+class InterfaceClock:
     """The clock of one interface. Where it is set back, times count on from the frame in front.
 
     So the order of the file holds across a step, and time never runs backwards there. When the clock leaps

@@ -13,7 +13,7 @@ from tcplab.capture import file as records
 from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose
 from tcplab.capture.plain import read_plain
-from tcplab.capture.shared import LEAP, Clock, Steps
+from tcplab.capture.shared import LEAP, InterfaceClock, Steps
 from tcplab.core.text import MILLISECOND, SECOND
 
 START = 1_767_225_600 * SECOND
@@ -119,9 +119,9 @@ def test_many_stamps_at_once_give_what_one_after_another_gives(seed):
         )
         stamps.append(max(at, 0))
     slow, fast = Steps(), Steps()
-    clock = Clock(slow)
+    clock = InterfaceClock(slow)
     expected = [clock.take(t, frame) for frame, t in enumerate(stamps, 1)]
-    clock, out, begin = Clock(fast), [], 0
+    clock, out, begin = InterfaceClock(fast), [], 0
     while begin < len(stamps):
         size = rng.randint(1, 60)
         part = np.array(stamps[begin : begin + size], np.int64)
@@ -132,7 +132,7 @@ def test_many_stamps_at_once_give_what_one_after_another_gives(seed):
 
 def test_a_million_steps_take_no_memory_and_no_overflow():
     steps = Steps()
-    clock, last = Clock(steps), 0
+    clock, last = InterfaceClock(steps), 0
     for frame in range(1, 200_001):
         t = clock.take((1 << 62) - 1 if frame % 2 else 0, frame)
         assert last <= t < 1 << 62
