@@ -29,6 +29,9 @@ CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x
 INSIDE_ID = 1000
 #: The two rights that programs started inside (nft, tcpdump) keep: CAP_NET_ADMIN, CAP_NET_RAW.
 KEPT_CAPABILITIES = (12, 13)
+#: A sysctl that every network has.
+_PROBE = "/proc/sys/net/ipv4/tcp_retries2"
+_MNT_DETACH = 2
 _MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -69,9 +72,21 @@ def enter() -> None:
 
 
 def mount_proc() -> None:
-    """A /proc of the new pid namespace, unless a container's masked one forbids it."""
+    """A /proc of the new pid namespace, unless a container's masked one forbids it or its sysctls are read-only.
+
+    Before Linux 6.11 and the stable kernels that have its 98ca62ba9e2b, a file in /proc/sys/net belongs to
+    user 0 of the user namespace in which this /proc was mounted, or else to nobody
+    (fs/inode.c:inode_init_always, net/sysctl_net.c:net_ctl_set_ownership). The sandbox has no user 0, since
+    database servers refuse to run as root; and nobody's files are never written to
+    (fs/namei.c:inode_permission, HAS_UNMAPPED_ID), whatever net_ctl_permissions allows. In the machine's own
+    /proc they belong to its root. Which network's sysctls a process sees does not depend on the mount.
+    """
     with suppress(OSError):
         _system("mount", b"proc", b"/proc", b"proc", 0, None)
+        try:
+            os.close(os.open(_PROBE, os.O_WRONLY))
+        except PermissionError:
+            _system("umount2", b"/proc", _MNT_DETACH)
 
 
 def _keep_capabilities() -> None:

@@ -1,6 +1,7 @@
 """Small stories for the Linux bench's tests: a module of its own, since the sandbox imports them too."""
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,16 @@ class Errors(Story):
         calls = [await client.send(40), await client.receive(), await client.send(40)]
         errors = " ".join(str(result.error) for result in (first, again, *calls))
         bench.note(None, f"errors = {errors}")
+
+
+class WhichProc(Story):
+    """Whether /proc is of the sandbox's own pid namespace; a setting is made, a segment crosses."""
+
+    async def run(self, bench):
+        client_host, *_, client, server = await self.pair(bench)
+        client_host.set(tcp_retries2=7)
+        await client.exchange(server)
+        bench.note(None, f"own = {os.readlink('/proc/self') == str(os.getpid())}")
 
 
 class Unread(Story):

@@ -59,6 +59,23 @@ def mark(monkeypatch):
 # --- a run ---
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_proc_whose_sysctls_cannot_be_set_gives_way_to_the_machines_own(refused, mark, monkeypatch):
+    """Linux before 6.11 refuses them in a /proc of the sandbox's own, as this one does one that is read-only."""
+    start = subprocess.Popen
+    probe = "/proc/sys/kernel/ngroups_max" if refused else "/proc/sys/net/ipv4/tcp_retries2"
+    first = f"from tcplab.bench import namespaces; namespaces._PROBE = {probe!r}; "
+
+    def popen(command, **options):
+        return start([*command[:-1], first + command[-1]], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with Sandbox() as sandbox:
+        trace = patient_run(sandbox, linux_stories.WhichProc())
+    assert linux_stories.WhichProc().outcome(trace) == {"own": str(not refused)}
+    assert [p for p in trace.packets if p.segment.length] and not trace.warnings
+
+
 def test_making_it_is_fast(mark):
     took = []
     for _ in range(4):
