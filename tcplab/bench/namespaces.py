@@ -72,7 +72,7 @@ def enter() -> None:
 
 
 def mount_proc() -> None:
-    """A /proc of the new pid namespace, unless a container's masked one forbids it or its sysctls are read-only.
+    """A /proc of the new pid namespace, unless a container forbids it or its sysctls could not be set.
 
     Before Linux 6.11 and the stable kernels that have its 98ca62ba9e2b, a file in /proc/sys/net belongs to
     user 0 of the user namespace in which this /proc was mounted, or else to nobody

@@ -1,6 +1,7 @@
 """What the tests of the Linux bench share."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,10 @@ import pytest
 import simpy
 
 import tcplab
-from tcplab.bench.sandbox import Sandbox, patiently, why_not
+from conftest import need
+from tcplab.bench.kernels import debian
+from tcplab.bench.kernels.machine import QEMU
+from tcplab.bench.sandbox import BenchError, Sandbox, patiently, why_not
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
@@ -27,6 +31,33 @@ def need_sandbox() -> None:
         if os.environ.get("CI"):
             pytest.fail(f"the Linux bench can't run here, and CI must not skip: {reason}", pytrace=False)
         pytest.skip(f"the Linux bench can't run here: {reason}")
+
+
+def need_kernel(name: str) -> str:
+    """The version of a kernel for virtual time, fetched where the cache does not have it.
+
+    Skips where there is none; in CI it has to be there, unless the system is not Debian and its apt has no
+    Debian archive.
+    """
+    need(QEMU)
+    need("nft")
+    try:
+        return debian.fetched(debian.find_kernel(name)).version
+    except BenchError:
+        system = os_release()
+        if reason := debian.why_no_fetch():
+            error = BenchError(f"Linux {name} is not in the cache of this {system['NAME']}: {reason}")
+        if os.environ.get("CI") and (system["ID"] == "debian" or not reason):
+            pytest.fail(f"CI must not skip: {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+def os_release() -> dict[str, str]:
+    """What /etc/os-release says of this system."""
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {"NAME": platform.system(), "ID": platform.system()}
 
 
 def patient_run(sandbox: Sandbox, story, progress=None):

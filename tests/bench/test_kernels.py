@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from bench import sandboxes
 from bench.linux_stories import Fin, Wrong
-from bench.sandboxes import ROOT, TESTS, gone
+from bench.sandboxes import ROOT, TESTS, gone, need_kernel
 from conftest import need
 from tcplab.bench import kernels as bench_kernels
 from tcplab.bench import run, run_all
@@ -473,24 +474,42 @@ def test_recordings_of_another_kernel_say_so(monkeypatch, tmp_path, capsys):
     assert (sidecar["linux"], sidecar["software"]["QEMU"]) == ("6.1.192", "virtual time")
 
 
+# --- where there is none ---
+
+
+@pytest.mark.parametrize(
+    ("system", "archive", "ends"),
+    [
+        ("debian", "", pytest.fail.Exception), ("debian", "deb.example", pytest.fail.Exception),
+        ("ubuntu", "", pytest.skip.Exception), ("ubuntu", "deb.example", pytest.fail.Exception),
+    ],
+)  # fmt: skip
+def test_only_a_system_without_debians_archive_skips_in_ci(
+    system, archive, ends, programs, cache, monkeypatch
+):
+    for name in (machine.QEMU, "nft", "apt-get", "apt-config", "dpkg-deb"):
+        programs(name, "exit 100")
+    monkeypatch.setattr(debian, "KEYRING", Path(__file__))
+    monkeypatch.setattr(debian, "archives", lambda: (archive, ""))
+    monkeypatch.setattr(sandboxes, "os_release", lambda: {"NAME": system.title(), "ID": system})
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(ends) as ended:
+        need_kernel("6.1")
+    if not archive:
+        why = "this machine's apt has no Debian archive among its sources."
+        assert f"Linux 6.1 is not in the cache of this {system.title()}: {why}" in str(ended.value)
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception):
+        need_kernel("6.1")
+
+
 # --- Linux itself ---
 
 
 @pytest.fixture(scope="module")
 def kernel():
-    """A function that has a kernel ready, fetched where it is not in the cache; skips, or fails in CI."""
-
-    def ready(name):
-        need(machine.QEMU)
-        need("nft")
-        try:
-            return debian.fetched(debian.find_kernel(name)).version
-        except BenchError as error:
-            if os.environ.get("CI"):
-                pytest.fail(f"CI must not skip: {error}", pytrace=False)
-            pytest.skip(str(error))
-
-    return ready
+    """A function that has a kernel ready."""
+    return need_kernel
 
 
 def in_parallel(jobs):

@@ -61,7 +61,7 @@ def mark(monkeypatch):
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_proc_whose_sysctls_cannot_be_set_gives_way_to_the_machines_own(refused, mark, monkeypatch):
-    """Linux before 6.11 refuses them in a /proc of the sandbox's own, as this one does one that is read-only."""
+    """Linux before 6.11 refuses them in a /proc of the sandbox's own, as this one does a read-only one."""
     start = subprocess.Popen
     probe = "/proc/sys/kernel/ngroups_max" if refused else "/proc/sys/net/ipv4/tcp_retries2"
     first = f"from tcplab.bench import namespaces; namespaces._PROBE = {probe!r}; "

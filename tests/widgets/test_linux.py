@@ -7,6 +7,7 @@ from html import unescape
 
 import pytest
 
+from bench.sandboxes import need_kernel
 from inside import button_of, open_tab, text_in
 from tcplab import Keepalive, agreement, bench, both, recording
 from tcplab.bench import kernels as bench_kernels
@@ -280,17 +281,15 @@ def test_which_kernels_are_offered(monkeypatch):
 
 
 def test_a_click_boots_a_kernel_and_it_does_what_the_model_says():
-    able, reason = bench_kernels.here()
-    cached = [kernel.name for kernel, there in able if there]
-    if not cached:
-        pytest.skip(f"no kernel is in the cache: {reason or 'tcplab kernels --fetch 6.1'}")
+    version = need_kernel("6.1")
     explorer = explore(EXPERIMENTS["keepalive"])
     tab = open_tab(explorer, TAB)
-    panel(explorer).kernel.value = cached[0]
-    press(tab, f"Run it on Linux {cached[0]} now")
+    panel(explorer).kernel.value = "6.1"
+    press(tab, "Run it on Linux 6.1 now")
     (running,) = (t for t in threading.enumerate() if "_run" in str(getattr(t, "_target", "")))
     running.join(300)
-    assert "in virtual time." in text_in(tab) and "does what the model says" in text_in(tab)
+    said = text_in(tab)
+    assert f"Run just now on Linux {version}, in virtual time." in said and "does what the model says" in said
     assert panel(explorer).timeline.frame
 
 
