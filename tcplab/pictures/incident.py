@@ -7,15 +7,21 @@ connections only those that a window shows in detail. Drawn in `incident_layout.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint
-from tcplab.core.text import SECOND, in_words
+from tcplab.core.text import SECOND, in_words, plural
+from tcplab.pictures.incident_bands import Broke as Broke
+from tcplab.pictures.incident_bands import IncidentBand as IncidentBand
+from tcplab.pictures.incident_bands import Passed, bands_of, events_of
 from tcplab.pictures.lanes import Mark, Span
+from tcplab.pictures.wallclock import clock
 
 if TYPE_CHECKING:
     from tcplab.capture.capture import Capture
@@ -23,45 +29,16 @@ if TYPE_CHECKING:
 
 #: Of a longer connection so many packets are looked at, half of them at either end.
 MOST_PACKETS = 20_000
+#: So many connections of a silent server are asked whether they noticed.
+MOST_ASKED = 200
 #: A handshake that takes longer is drawn as a span of its own, and a close that the other end did not answer
 #: within this, seconds.
 SLOW_S, UNANSWERED_CLOSE_S = 0.2, 0.02
 #: A gap in the whole file of at least this share of its length can be folded.
 QUIET = 0.02
 
-#: How a connection broke by the code that says so: the worst first.
-FAMILIES = {
-    "cookie_ghost_suspected": "ghost", "ghost_suspected": "ghost", "one_way": "silence",
-    "idle_then_dead": "silence", "dead_peer": "silence", "keepalive_death": "silence",
-    "unanswered_syn": "silence", "handshake_incomplete": "silence", "refused": "refused",
-    "reset_by_server": "server_end", "reset_by_client": "client_end",
-}  # fmt: skip
-#: Of them those after which one side sent and got no answer.
+#: Findings after which one side sent and got no answer.
 _SILENT = ("cookie_ghost_suspected", "one_way", "idle_then_dead", "dead_peer", "keepalive_death")
-
-
-class Broke(NamedTuple):
-    """What broke one connection, and between which moments, seconds since the file's first packet."""
-
-    #: `server_end`, `client_end`, `refused`, `ghost` or `silence`.
-    family: str
-    low_s: float
-    high_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentBand:
-    """Connections that broke together."""
-
-    #: Counted from 1, by time.
-    number: int
-    #: The range in which it happened, seconds since the file's first packet.
-    low_s: float
-    high_s: float
-    #: A few words: ``server closed 8, refused 1``.
-    text: str
-    #: Their numbers in the capture.
-    connections: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +76,6 @@ class ConnectionLane:
     server_data: tuple[float, ...] = ()
     #: It was open when the file ended.
     goes_on: bool = False
-
-
-class Passed(NamedTuple):
-    """One packet of a connection, as a lane needs it."""
-
-    t_s: float
-    frame: int
-    by_client: bool
-    flags: int
-    length: int
-    window: int
 
 
 @dataclass
@@ -180,16 +146,7 @@ class CaptureTimeline:
 
     def _read(self, number: int) -> ConnectionLane:
         brief, findings = self.connections[number], self.diagnosis.connections[number]
-        rows = self.capture.rows(number)
-        if len(rows) > MOST_PACKETS:
-            half = MOST_PACKETS // 2
-            rows = [*rows[:half], *rows[-half:]]
-        table, client = self.capture.table, brief.client
-        times, frames = table.values("t", rows), table.values("frame", rows)
-        packets = [
-            Passed(t / SECOND, frame, s.source == client, s.flags, s.length, s.window)
-            for t, frame, s in zip(times, frames, table.segments(rows), strict=True)
-        ]
+        packets = packets_of(self.capture, number)
         incident = self.incident_of(number)
         broke = self.unaware.get(number, incident.high_s if incident else None)
         reader = _LaneReader(brief, findings, packets, broke, self.length_s, number in self.unaware)
@@ -397,13 +354,121 @@ class _LaneReader:
                     self._mark(p.t_s, kind, words)
 
 
+def packets_of(capture: Capture, number: int) -> list[Passed]:
+    """The packets of one connection; of a long one those at either end."""
+    rows = capture.rows(number)
+    if len(rows) > MOST_PACKETS:
+        half = MOST_PACKETS // 2
+        rows = [*rows[:half], *rows[-half:]]
+    table, client = capture.table, capture.connections[number][0]
+    times, frames = table.values("t", rows), table.values("frame", rows)
+    return [
+        Passed(t / SECOND, frame, s.source == client, s.flags, s.length, s.window, s.ack)
+        for t, frame, s in zip(times, frames, table.segments(rows), strict=True)
+    ]
+
+
 def read_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureTimeline:
-    """A capture and its diagnosis as a picture; each connection's worst finding says how it broke."""
-    broke = {}
-    for each in diagnosis.connections:
-        codes = {finding.code: finding for finding in reversed(each.findings)}
-        code = next((code for code in FAMILIES if code in codes), None)
-        if code is not None and "probe_only" not in codes:
-            t = codes[code].t / SECOND
-            broke[each.number] = Broke(FAMILIES[code], t, t)
-    return CaptureTimeline(capture, diagnosis, (), broke)
+    """A capture and its diagnosis as a picture, with what broke together."""
+    events = events_of(diagnosis, lambda number: packets_of(capture, number))
+    kept, bands = bands_of(events, len(diagnosis), capture.began)
+    broke = {event.connection.number: event.broke for event in kept}
+    made = CaptureTimeline(capture, diagnosis, tuple(bands), broke)
+    return replace(made, unaware=dict(_unaware(made)))
+
+
+def _unaware(timeline: CaptureTimeline) -> Iterator[tuple[int, float]]:
+    """Connections that a silent host had too, and on which nothing was sent or given up: number, moment."""
+    for band in timeline.incidents:
+        if timeline.broke[band.connections[0]].family != "silence":
+            continue
+        server = timeline.connections[band.connections[0]].server
+        others = [
+            each for each in timeline.connections
+            if each.server == server and not each.hit and each.from_s < band.low_s and each.to_s > band.high_s
+        ]  # fmt: skip
+        heard = [
+            each for each in others[:MOST_ASKED]
+            if any(not p.by_client and p.t_s > band.high_s for p in packets_of(timeline.capture, each.number))
+        ]  # fmt: skip
+        if not heard and len(others) <= MOST_ASKED:
+            yield from ((each.number, band.high_s) for each in others)
+
+
+# -- in words ------------------------------------------------------------------------------------------
+
+#: Warnings of a file that does not hold all of its connections: it can't show that nothing broke.
+BLIND = ("one_sided", "filtered", "truncated")
+
+
+def headline(timeline: CaptureTimeline) -> str:
+    """What happened in this file, in one or two sentences: the incident that hit most connections first."""
+    many = len(timeline.connections)
+    if not many:
+        return "There is no TCP connection in this file."
+    if not timeline.incidents:
+        return _no_incident(timeline)
+    worst = max(timeline.incidents, key=lambda each: len(each.connections))
+    rest = len(timeline.incidents) - 1
+    if not rest and len(timeline.hit) == len(worst.connections):
+        return worst.says
+    parts = [f"{plural(rest, 'other incident')} in this file"] if rest else []
+    together = sum(len(each.connections) for each in timeline.incidents)
+    alone = len(timeline.hit) - together
+    more = f", {alone:,} more broke one at a time" if alone else ""
+    parts.append(f"{together:,} of {plural(many, 'connection')} hit{more}")
+    return f"{worst.says} {'; '.join(parts)}."
+
+
+def _no_incident(timeline: CaptureTimeline) -> str:
+    count = len(timeline.connections)
+    if timeline.hit:
+        return f"{len(timeline.hit):,} of {plural(count, 'connection')} broke, one at a time."
+    codes = {warning.code for warning in timeline.diagnosis.warnings}
+    blind = [code.replace("_", "-") for code in BLIND if code in codes]
+    if blind:
+        return f"This file can’t tell whether something broke: it is {' and '.join(blind)}; see the notes."
+    stalls = [
+        (finding.facts.get("stalled_s", 0), each) for each in timeline.diagnosis.connections
+        for finding in each.findings if finding.code == "zero_window"
+    ]  # fmt: skip
+    stalled, which = max(stalls, key=itemgetter(0), default=(0, None))
+    if stalled >= 1 and which is not None:
+        return (
+            f"No connection broke, but one program did not read for {in_words(stalled)}: "
+            f"{which.client} → {which.server} ({which.service or 'TCP'})."
+        )
+    states = Counter(each.state for each in timeline.diagnosis.connections)
+    said = ", ".join(f"{many:,} {state}" for state, many in states.most_common())
+    length = in_words(round(timeline.length_s, 1) or timeline.length_s)
+    return f"Nothing broke in this file: {plural(count, 'connection')} in {length}, {said}."
+
+
+def consequences(timeline: CaptureTimeline) -> str:
+    """What followed from the incident that hit most connections: how long ends waited, and when it served."""
+    if not timeline.incidents:
+        return ""
+    worst = max(timeline.incidents, key=lambda each: len(each.connections))
+    spans = [span for n in worst.connections[:MOST_ASKED] for span in timeline.lane(n).spans]
+    said = []
+    for kind, words in (("one_side", "one side kept its connection"), ("unanswered", "no answer came")):
+        times = [span.to_s - span.from_s for span in spans if span.kind == kind]
+        if long := [t for t in times if t > 1]:
+            short, most = (in_words(round(t, 1)) for t in (min(long), max(long)))
+            span = most if short == most else f"{short} to {most}"
+            said.append(f"On {plural(len(long), 'connection')} {words} for {span}.")
+    unaware = sum(1 for number in timeline.unaware)
+    if unaware:
+        said.append(
+            f"{plural(unaware, 'more connection')} got no error until the file ended or it was closed."
+        )
+    first = timeline.connections[worst.connections[0]]
+    last = max(each.high_s for number in worst.connections if (each := timeline.broke.get(number)))
+    if timeline.broke[first.number].family == "server_end":
+        again = [each.from_s for each in timeline.connections
+                 if each.server == first.server and each.from_s > last and not each.hit]  # fmt: skip
+        if again:
+            at = clock(timeline.began + round(min(again) * SECOND))
+            later = in_words(round(min(again) - worst.low_s, 1))
+            said.append(f"It accepted connections again at {at}, {later} later.")
+    return " ".join(said)

@@ -18,11 +18,11 @@ import anywidget
 import ipywidgets as widgets
 
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import paragraph, plural
+from tcplab.core.text import SECOND, paragraph, plural
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
-from tcplab.pictures.incident import read_incidents
+from tcplab.pictures.incident import CaptureTimeline, consequences, headline, read_incidents
 from tcplab.pictures.incident_graphs import MOST as MOST_GRAPHED
 from tcplab.pictures.incident_graphs import read_graphs
 from tcplab.pictures.replay import findings_html, lesson_of
@@ -163,20 +163,24 @@ def worst_first(diagnosis: Diagnosis) -> list[ConnectionFindings]:
     return sorted(diagnosis.connections, key=worst)
 
 
-def headline(diagnosis: Diagnosis) -> str:
-    """``big.pcap: 120,000 TCP packets, 1,204 connections: 3 reset, 1 dead, 1,200 closed.``"""
+def file_line(capture: Capture, diagnosis: Diagnosis) -> str:
+    """``r02.pcap · 127 TCP packets, 10 connections (8 reset, 2 closed) · 06:24:44 to 06:24:57 UTC``."""
     states = Counter(connection.state for connection in diagnosis.connections)
     outcomes = ", ".join(f"{states[state]:,} {state}" for state in _STATES if state in states)
-    return (
-        f"{diagnosis.name}: {plural(diagnosis.packets, 'TCP packet')}, "
-        f"{plural(len(diagnosis), 'connection')}" + (f": {outcomes}." if outcomes else ".")
-    )
-
-
-def file_line(capture: Capture, diagnosis: Diagnosis) -> str:
-    """``r02.pcap · 127 TCP packets, 10 connections · 06:24:44 to 06:24:57 UTC``."""
     counts = f"{plural(diagnosis.packets, 'TCP packet')}, {plural(len(diagnosis), 'connection')}"
+    counts += f" ({outcomes})" if outcomes else ""
     return f"{diagnosis.name} · {counts} · {clock(capture.began, 0)} to {clock(capture.ended, 0)} UTC"
+
+
+def ledger(timeline: CaptureTimeline) -> str:
+    """The incidents by time as an HTML table; empty below two."""
+    if len(timeline.incidents) < 2:
+        return ""
+    rows = [
+        (str(each.number), clock(timeline.began + round(each.low_s * SECOND)), each.says)
+        for each in timeline.incidents
+    ]
+    return html_table(("no.", "UTC", "what happened"), rows, caption="incidents by time", row_headings=True)
 
 
 #: States as `ConnectionFindings.state` has them, worst first.
@@ -497,10 +501,15 @@ class CaptureClinic(base.Shell):
         self._over()
         self.capture, self.diagnosis = capture, diagnosis
         self._worst = worst_first(diagnosis)
-        self.say(headline(diagnosis), notes=[f"Note: {warning}" for warning in diagnosis.warnings])
+        timeline = read_incidents(capture, diagnosis)
+        self.say(
+            headline(timeline), notes=[f"Note: {warning}" for warning in diagnosis.warnings],
+            aside=consequences(timeline),
+        )  # fmt: skip
         self._file.value = paragraph(file_line(capture, diagnosis))
         self._choose_file(not len(diagnosis))
-        self.incident.show(read_incidents(capture, diagnosis))
+        self.incident.show(timeline)
+        self.ledger.value = ledger(timeline)
         self.pages.select(TIMELINE)
         self._summary.value = summary_table(diagnosis)
         with self.quietly():

@@ -9,6 +9,7 @@ import pytest
 from inside import button_of, everything_in, text_in
 from recordings.captures import PROJECT
 from tcplab import clinic, diagnose, read_capture
+from tcplab.pictures.incident import headline
 from tcplab.pictures.replay import frames_words
 from tcplab.widgets.base import HERE
 from tcplab.widgets.clinic import (
@@ -20,9 +21,9 @@ from tcplab.widgets.clinic import (
     DropZone,
     Reading,
     chosen,
+    file_line,
     file_name,
     filters,
-    headline,
     line,
     worst_first,
 )
@@ -47,8 +48,8 @@ def several():
 def test_a_file_is_read_summed_up_and_its_worst_connection_shown(several):
     made = opened(several)
     diagnosis = diagnose(read_capture(several))
-    assert made.sentence == headline(diagnosis)
-    assert made.sentence.startswith(f"{several.name}: {diagnosis.packets:,} TCP packet")
+    assert made.sentence == headline(made.incident.timeline)
+    assert f"{several.name} · {diagnosis.packets:,} TCP packet" in text_in(made)
     assert made.number == worst_first(diagnosis)[0].number
     said = text_in(made)
     for code in diagnosis.summary:
@@ -62,9 +63,10 @@ def _worst(diagnosis):
     return worst_first(diagnosis)[0].findings
 
 
-def test_the_headline_counts_states_once(several):
-    diagnosis = diagnose(read_capture(several))
-    told = headline(diagnosis).partition("connection")[2].partition(": ")[2].rstrip(".")
+def test_the_files_line_counts_states_once(several):
+    capture = read_capture(several)
+    diagnosis = diagnose(capture)
+    told = file_line(capture, diagnosis).partition("(")[2].partition(")")[0]
     assert sum(int(part.split()[0].replace(",", "")) for part in told.split(", ")) == len(diagnosis)
 
 
@@ -176,7 +178,7 @@ def test_without_a_path_one_is_asked_for():
     made.path.value = str(CAPTURES / "keepalive.pcap")
     button_of(made, "Read it").click()
     made.wait()
-    assert made.sentence.startswith("keepalive.pcap: ")
+    assert made.diagnosis.name == "keepalive.pcap" and "keepalive.pcap · " in text_in(made)
 
 
 def test_a_directory_and_a_missing_file_are_named(tmp_path):
@@ -304,8 +306,8 @@ def test_a_dropped_file_is_diagnosed_and_removed(monkeypatch):
     page.offer(f"{HOSTILE}.pcap.gz", content)
     page.piece(0, len(content))
     made.wait()
-    assert made.sentence.startswith(f"{HOSTILE}.pcap.gz: 29 TCP packets")
-    assert "<img" not in text_in(made) and "&lt;img" in text_in(made)
+    assert "10.0.0.2:5432 (PostgreSQL) reset 1 connection" in made.sentence
+    assert "29 TCP packets" in text_in(made) and "<img" not in text_in(made) and "&lt;img" in text_in(made)
     assert made.drop.folder is None
 
 

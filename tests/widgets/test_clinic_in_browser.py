@@ -176,8 +176,11 @@ def test_a_file_is_handed_over_diagnosed_and_looked_into(page, tmp_path):
     title = page.title()
     page.locator(".tcplab-drop input").set_input_files(path)
     said = page.locator(".tcplab-clinic .tcplab-sentence").first
-    said.get_by_text(f"{HOSTILE}: ").wait_for()
-    assert "2 connections: 1 dead, 1 closed." in said.inner_text()
+    said.get_by_text("no longer answered on 1 connection").wait_for()
+    line = page.locator(".tcplab-clinic .tcplab-file").inner_text()
+    assert f"{HOSTILE} · " in line and "2 connections (1 dead, 1 closed)" in line
+    page.locator(".tcplab-incident-picture svg").first.wait_for()
+    page.get_by_role("tab", name="Connections and findings").click()
     page.locator(".tcplab-clinic").get_by_text("Finding: idle_then_dead.").first.wait_for()
     lists = page.locator(".tcplab-clinic .tcplab-list select")
     assert lists.locator("option").count() == 2

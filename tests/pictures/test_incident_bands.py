@@ -1,0 +1,119 @@
+"""What broke together: each rule on made-up events, and the order of connections does not matter."""
+
+import random
+
+import pytest
+
+from recordings.captures import PROJECT
+from tcplab import diagnose, read_capture
+from tcplab.capture.findings import ConnectionFindings, Finding
+from tcplab.core.segment import Endpoint
+from tcplab.pictures.incident import consequences, headline, read_incidents
+from tcplab.pictures.incident_bands import BreakEvent, Broke, bands_of
+
+SERVER, BEGAN = Endpoint("10.0.0.2", 5432), 1_795_428_000_000_000_000
+
+
+def event(number, family, low, high=None, *, quiet=False, code="closed_by_server", server=SERVER):
+    found = Finding(code, (1,), round(low * 1e9), "")
+    client = Endpoint("10.0.0.1", 40_000 + number)
+    connection = ConnectionFindings(number, client, server, "PostgreSQL", "closed", (found,))
+    actor = (
+        server.address if family == "silence" else client.address if family == "client_end" else str(server)
+    )
+    return BreakEvent(connection, Broke(family, low, low if high is None else high), actor, quiet)
+
+
+def bands(*events, connections=100):
+    return bands_of(events, connections, BEGAN)
+
+
+def test_three_closes_within_250_ms_are_one_incident_and_two_are_not():
+    three = [event(i, "server_end", 5 + i / 10) for i in range(3)]
+    _, (band,) = bands(*three)
+    assert band.text == "server closed 3" and (band.low_s, band.high_s) == (5.0, 5.2)
+    assert "closed 3 connections within 200 ms" in band.says and band.says.startswith("From ")
+    kept, none = bands(*three[:2], event(8, "client_end", 50), event(9, "client_end", 60))
+    assert none == [] and len(kept) == 4
+    _, (small,) = bands(*three[:2], connections=20)
+    assert small.connections == (0, 1)
+
+
+def test_a_goodbye_that_was_answered_counts_only_with_two_others():
+    assert bands(event(0, "server_end", 1, quiet=True), event(1, "server_end", 1.1, quiet=True)) == ([], [])
+    _, (band,) = bands(*(event(i, "server_end", 1, quiet=True) for i in range(3)))
+    assert band.text == "server closed 3"
+
+
+def test_refusals_join_the_closes_before_them():
+    ends = [event(i, "server_end", 5) for i in range(3)]
+    _, (band,) = bands(*ends, *(event(10 + i, "refused", 20 + i, code="refused") for i in range(4)))
+    assert band.text == "server closed 3, refused 4" and band.high_s == 5 and len(band.connections) == 7
+    _, two = bands(*ends, event(10, "refused", 90, code="refused"))
+    assert [each.text for each in two] == ["server closed 3", "refused 1"]
+    other = Endpoint("10.0.0.9", 5432)
+    _, two = bands(*ends, event(10, "refused", 9, code="refused", server=other))
+    assert len(two) == 2
+
+
+def test_a_silence_lies_where_most_intervals_meet():
+    intervals = [(1.0, 12.0), (9.5, 10.0), (4.0, 9.8), (9.0, 20.0), (30.0, 31.0)]
+    silent = [event(i, "silence", *each, code="dead_peer") for i, each in enumerate(intervals)]
+    kept, (band,) = bands(*silent)
+    assert (band.low_s, band.high_s) == (9.5, 9.8) and band.text == "4 unanswered"
+    assert band.connections == (0, 1, 2, 3) and len(kept) == 5
+    assert band.says.startswith("Between ")
+
+
+def test_below_three_events_each_is_its_own():
+    _, made = bands(
+        event(0, "client_end", 5, code="reset_by_client"), event(1, "silence", 7, 9, code="dead_peer")
+    )
+    assert [each.text for each in made] == ["client reset 1", "1 unanswered"]
+    assert [each.number for each in made] == [1, 2]
+
+
+def test_one_direction_is_said():
+    _, (band,) = bands(*(event(i, "silence", 1, 2, code="one_way") for i in range(3)))
+    assert band.text == "client’s packets lost" and "from client to server broke" in band.says
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_order_and_time_of_the_file_change_nothing_else(seed):
+    chance = random.Random(seed)
+    families = {"server_end": "closed_by_server", "refused": "refused", "silence": "dead_peer",
+                "client_end": "reset_by_client"}  # fmt: skip
+    made = []
+    for i in range(40):
+        family = chance.choice(list(families))
+        low = chance.choice((1, 20, 40)) + chance.random() / 5
+        high = low + chance.random() if family == "silence" else None
+        made.append(event(i, family, low, high, code=families[family]))
+    _, expected = bands(*made)
+    chance.shuffle(made)
+    _, shuffled = bands(*made)
+
+    def known(each):
+        return (each.number, each.low_s, each.high_s, each.text, sorted(each.connections))
+
+    assert list(map(known, shuffled)) == list(map(known, expected))
+    _, later = bands_of(made, 100, BEGAN + 3600 * 10**9)
+    assert [each.text for each in later] == [each.text for each in expected]
+
+
+def said(name):
+    capture = read_capture(PROJECT / "data" / "captures" / f"{name}.pcap")
+    timeline = read_incidents(capture, diagnose(capture))
+    return timeline, headline(timeline), consequences(timeline)
+
+
+def test_of_captures_in_words():
+    timeline, sentence, more = said("case_4")
+    assert [each.text for each in timeline.incidents] == ["7 ghosts"] and len(timeline.hit) == 7
+    assert "7 connections to 10.0.0.2:5432 (PostgreSQL) were established for the client only" in sentence
+    assert more == "On 7 connections no answer came for 15.9 s."
+    timeline, sentence, _ = said("case_6")
+    assert "refused 24 connections. 24 of 137 connections hit, 1 more broke one at a time." in sentence
+    assert said("case_1")[1].startswith("Between 13:17:30.127 and 13:22:30.128 10.0.0.2 no longer answered")
+    assert said("lesson_idle_alive")[1].startswith("Nothing broke in this file: 1 connection in ")
+    assert "did not read for" in said("slow_reader")[1]
