@@ -38,7 +38,7 @@ ZOOM = 0.15
 #: The time that stands for the first packet's where times are shifted.
 MIDNIGHT = "00:00:00"
 
-CLIENT, SERVER, NETWORK = "Client settings", "Server settings", "Network, firewall"
+OWNERS = CLIENT, SERVER, NETWORK = "Client settings", "Server settings", "Network, firewall"
 
 #: What broke a connection, in a headline.
 FAMILIES = {
@@ -223,7 +223,7 @@ def incident_report(
         svg = svg.replace(f"UTC, {date(0)}", "from the first packet").replace(" UTC", "")
         svg = svg.replace(">01 Jan<", f">{MIDNIGHT}<")  # a tick at midnight is a date
     title, *rest = story or _story(shown, shift_time)
-    changes = tuple((who, say(what)) for who, what in _changes(timeline))
+    changes = sorted(list(_changes(timeline))[:CHANGES], key=lambda row: OWNERS.index(row[0]))
     hidden = "redacted: addresses, client ports, names, SQL and messages; server ports, frames and times stay"
     source = hidden if redact else f"sha256 {digest}" if digest else "read from a pipe, so without a hash"
     times = f"times count from {MIDNIGHT}, the first packet" if shift_time else "times in UTC"
@@ -235,7 +235,8 @@ def incident_report(
     return IncidentReport(
         say(title), tuple(map(say, rest)),
         f"{shown.diagnosis.name} · {packets}, {plural(len(timeline.connections), 'connection')}",
-        svg, tuple(rows_of(shown)), tuple(_evidence(shown, say)), changes[:CHANGES],
+        svg, tuple(rows_of(shown)), tuple(_evidence(shown, say)),
+        tuple((who, say(what)) for who, what in changes),
         tuple(map(say, _limits(shown)))[:LIMITS], foot, "time" if shift_time else "UTC",
     )  # fmt: skip
 
@@ -376,13 +377,13 @@ def _story(timeline: CaptureTimeline, shifted: bool) -> list[str]:
     server, most = servers.most_common(1)[0]
     at = clock(timeline.began + round(first * SECOND)) + ("" if shifted else " UTC")
     how = ", ".join(f"{number} {words}" for words, number in families.most_common())
-    where = server if most == len(hit) else f"{server} and {plural(len(servers) - 1, 'other server')}"
+    where = server if most == len(hit) else f"{server}, {most:,} of them"
     if len(hit) == 1:
-        title = f"At {at} the only connection that broke, to {where}, was {next(iter(families))}."
-        title = title.replace("the only connection that broke", "the connection") if count == 1 else title
-        title = title.replace("was without", "was left without")
+        how = next(iter(families)).replace("without", "left without")
+        others = f"; {plural(count - 1, 'other')} did not break" if count > 1 else ""
+        title = f"At {at} the connection to {where} was {how}{others}."
     else:
-        title = f"From {at} on {len(hit):,} of {count:,} connections to {where} broke: {how}."
+        title = f"From {at} on {len(hit):,} of {count:,} connections broke: {how}. Most hit: {where}."
     return [title, *_consequences(timeline)]
 
 
@@ -443,6 +444,7 @@ def _telling(connection: ConnectionFindings) -> list[Finding]:
     if "probe_only" in codes:
         return []
     left_out = {"reset_by_client", "reset_by_server"} if codes & {*TRIED, "unanswered_syn"} else set()
+    left_out |= {"dead_peer"} if "idle_then_dead" in codes else set()
     left_out |= set() if codes & {"half_closed", "reset_after_close"} else {"closed_by_server"}
     return [each for each in connection.findings if each.code in {*SEEN} - left_out]
 
@@ -559,7 +561,7 @@ _CSS = (
 
 def _plain(text: str) -> str:
     """Text that Markdown takes as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", text.replace("\n", " "))
+    return re.sub(r"([\\`*{}\[\]<>#|])", r"\\\1", text.replace("\n", " "))
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

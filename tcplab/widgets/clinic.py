@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import file_digest
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ import anywidget
 import ipywidgets as widgets
 
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import SECOND, paragraph, plural
+from tcplab.core.text import SECOND, download, paragraph, plural, to_copy
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
@@ -26,6 +27,7 @@ from tcplab.pictures.incident import CaptureTimeline, consequences, headline, re
 from tcplab.pictures.incident_graphs import MOST as MOST_GRAPHED
 from tcplab.pictures.incident_graphs import read_graphs
 from tcplab.pictures.replay import findings_html, lesson_of
+from tcplab.pictures.report import incident_report
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt_words
 from tcplab.pictures.wallclock import clock
@@ -146,7 +148,7 @@ def file_name(sent: str) -> str:
 #: Connections that a list holds at most; filters reach the others.
 LISTED = 300
 #: The pages of a diagnosis.
-TIMELINE, CONNECTIONS = "Timeline", "Connections and findings"
+TIMELINE, CONNECTIONS, REPORT = "Timeline", "Connections and findings", "Report"
 #: Filters that are no code of a finding.
 ALL, WITH, WITHOUT = "", "*", "-"
 
@@ -325,6 +327,55 @@ ABOUT = (
 )
 
 
+class ReportPanel(widgets.VBox):
+    """The page to hand on, to download as HTML or Markdown."""
+
+    HELP = (
+        "One page to hand on: what broke, the timeline, the evidence with Wireshark filters, what to change "
+        "and who. It is made here; nothing leaves this machine."
+    )
+
+    def __init__(self) -> None:
+        self.redact = base.labelled(widgets.Checkbox(
+            description="redact: no address, client port, name or message", indent=False,
+        ))  # fmt: skip
+        self.shift = base.labelled(widgets.Checkbox(
+            description="times from 00:00:00 at the first packet", indent=False,
+        ))  # fmt: skip
+        self.links = widgets.HTML()
+        super().__init__([widgets.HTML(paragraph(self.HELP)), self.redact, self.shift, self.links])
+        self._timeline: CaptureTimeline | None = None
+        self._source: Path | None = None
+        for each in (self.redact, self.shift):
+            each.observe(lambda change: self.offer(), "value")
+
+    def show(self, timeline: CaptureTimeline, source: Path) -> None:
+        """The report is about this capture, which was read from this file."""
+        self._timeline, self._source = timeline, source
+        self.links.value = ""
+
+    def offer(self) -> None:
+        """Make the report and the links to it."""
+        if (timeline := self._timeline) is None:
+            return
+        report = incident_report(
+            timeline, digest=self._digest(), redact=self.redact.value, shift_time=self.shift.value
+        )  # fmt: skip
+        html, markdown = report.html().encode(), report.markdown().encode()
+        self.links.value = (
+            f"<p>{download('incident.html', html, 'text/html')} · "
+            f"{download('incident.md', markdown, 'text/markdown')}</p>{to_copy('incident.html', html)}"
+        )
+
+    def _digest(self) -> str:
+        """The file's SHA-256; empty where it is gone meanwhile."""
+        try:
+            with open(self._source or "", "rb") as file:
+                return file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return ""
+
+
 class CaptureClinic(base.Shell):
     """A place to drop a capture file on, and what it shows: for the last line of a cell.
 
@@ -406,11 +457,13 @@ class CaptureClinic(base.Shell):
         self.incident = LivingIncident(self.look_into)
         #: The incidents in order of time, from two on.
         self.ledger = widgets.HTML()
+        self.report = ReportPanel()
         pages: dict[str, widgets.Widget] = {
             TIMELINE: widgets.VBox([self.incident, self.ledger]),
             CONNECTIONS: widgets.VBox([self._summary, narrow, self.connections, self._more, self.one]),
+            REPORT: self.report,
         }
-        self.pages = base.Tabs(pages, lambda title: None)
+        self.pages = base.Tabs(pages, lambda title: self.report.offer() if title == REPORT else None)
         return widgets.VBox([self.pages])
 
     def read(self, path: str | Path) -> None:
@@ -489,6 +542,7 @@ class CaptureClinic(base.Shell):
         base.visible(self.result, False)
         self._choose_file(True)
         self.capture = self.diagnosis = None
+        self._source = file
         self.say(f"Reading {file.name} …")
         self._show_progress(0.0, "opening")
         self.reading = reading = Reading(file, self._show_progress, self._done, self.refuse)
@@ -509,8 +563,10 @@ class CaptureClinic(base.Shell):
         self._file.value = paragraph(file_line(capture, diagnosis))
         self._choose_file(not len(diagnosis))
         self.incident.show(timeline)
+        self.report.show(timeline, self._source)
         self.ledger.value = ledger(timeline)
         self.pages.select(TIMELINE)
+        self.pages.renew(REPORT)
         self._summary.value = summary_table(diagnosis)
         with self.quietly():
             self.filter.options = filters(diagnosis)

@@ -1,6 +1,9 @@
 """The clinic: a file in, a diagnosis out; nothing of a file's text becomes HTML."""
 
+import base64
 import gzip
+import hashlib
+import re
 import threading
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from tcplab.widgets.base import HERE
 from tcplab.widgets.clinic import (
     ALL,
     LARGEST,
+    REPORT,
     WITH,
     WITHOUT,
     CaptureClinic,
@@ -321,3 +325,30 @@ def test_one_style_serves_the_whole_tree():
 
 def test_nothing_leaves_the_machine_is_said_where_one_chooses():
     assert "Nothing leaves this machine" in text_in(CaptureClinic())
+
+
+def test_the_report_is_offered_when_its_page_is_seen_and_redacted_on_demand(several, tmp_path):
+    def page(name):
+        (data,) = re.findall(
+            rf'download="{name}" href="data:text/[a-z]+;base64,([^"]+)"', made.report.links.value
+        )
+        return base64.b64decode(data).decode()
+
+    made = opened(several)
+    assert made.report.links.value == ""
+    made.pages.select(REPORT)
+    digest = hashlib.sha256(several.read_bytes()).hexdigest()
+    assert (
+        digest in page("incident.html")
+        and digest in page("incident.md")
+        and several.name in page("incident.md")
+    )
+    made.report.redact.value = made.report.shift.value = True
+    client = made.diagnosis.connections[0].client
+    for name in ("incident.html", "incident.md"):
+        assert digest not in page(name) and client.address not in page(name) and "UTC" not in page(name)
+    made.read(CAPTURES / "case_6.pcap")  # another file: made when its page is seen again
+    made.wait()
+    assert made.report.links.value == ""
+    made.report.redact.value = False
+    assert "137 connections" in page("incident.html")
