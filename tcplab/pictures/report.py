@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import SECOND, in_words, plural
-from tcplab.pictures.incident import CaptureTimeline, ConnectionBrief, ConnectionLane
+from tcplab.pictures.incident import (
+    CaptureTimeline,
+    ConnectionBrief,
+    ConnectionLane,
+    consequences,
+    headline,
+    packets_of,
+)
+from tcplab.pictures.incident_bands import bands_of, events_of
 from tcplab.pictures.incident_layout import MOST_FEW, Choice, incident_drawing, rows_of, whole
 from tcplab.pictures.wallclock import clock, date
 from tcplab.what_if.answer import MOST_PLAYED, WhatIf, what_if
@@ -31,8 +39,6 @@ if TYPE_CHECKING:
 
 #: What fits the page: rows of evidence, frames in a row, rows of what to change, sentences about limits.
 EVIDENCE, FRAMES, CHANGES, LIMITS = 8, 8, 5, 4
-#: Warnings of a file that can't show that nothing broke.
-BLIND = ("one_sided", "filtered", "truncated")
 #: A window of less than this share of the file is drawn alone.
 ZOOM = 0.15
 #: The time that stands for the first packet's where times are shifted.
@@ -40,11 +46,6 @@ MIDNIGHT = "00:00:00"
 
 OWNERS = CLIENT, SERVER, NETWORK = "Client settings", "Server settings", "Network, firewall"
 
-#: What broke a connection, in a headline.
-FAMILIES = {
-    "server_end": "closed or reset by the server", "client_end": "reset by the client",
-    "refused": "refused", "silence": "without an answer", "ghost": "never accepted by the server’s program",
-}  # fmt: skip
 #: Codes that are evidence, and what was seen of several connections.
 SEEN = {
     "idle_then_dead": "sent after a silence and never acknowledged",
@@ -205,13 +206,12 @@ class IncidentReport:
 
 def incident_report(
     timeline: CaptureTimeline, *, digest: str = "", redact: bool = False, shift_time: bool = False,
-    story: Sequence[str] = (), version: str = "",
+    version: str = "",
 ) -> IncidentReport:  # fmt: skip
     """The page about a capture.
 
     `digest`: the file's SHA-256. `redact`: no address, client port, name or message of the file occurs.
-    `shift_time`: times count from 00:00:00 at the first packet. `story`: the headline and the sentences
-    that follow it; by default they are counted from what broke.
+    `shift_time`: times count from 00:00:00 at the first packet.
     """
     names = _Names(timeline) if redact else None
     shown = _Shown.of(timeline, names, shift_time)
@@ -222,7 +222,9 @@ def incident_report(
     if shift_time:
         svg = svg.replace(f"UTC, {date(0)}", "from the first packet").replace(" UTC", "")
         svg = svg.replace(">01 Jan<", f">{MIDNIGHT}<")  # a tick at midnight is a date
-    title, *rest = story or _story(shown, shift_time)
+    title, *rest = headline(shown), consequences(shown)
+    if shift_time:
+        title, *rest = (each.replace(" UTC", "") for each in (title, *rest))
     changes = sorted(list(_changes(timeline))[:CHANGES], key=lambda row: OWNERS.index(row[0]))
     hidden = "redacted: addresses, client ports, names, SQL and messages; server ports, frames and times stay"
     source = hidden if redact else f"sha256 {digest}" if digest else "read from a pipe, so without a hash"
@@ -315,8 +317,12 @@ class _Shown(CaptureTimeline):
     @classmethod
     def of(cls, timeline: CaptureTimeline, names: _Names | None, shifted: bool) -> _Shown:
         diagnosis = replace(timeline.diagnosis, name="capture 1") if names else timeline.diagnosis
+        incidents = timeline.incidents
+        if shifted:  # their sentences have times of day
+            events = events_of(timeline.diagnosis, lambda number: packets_of(timeline.capture, number))
+            incidents = tuple(bands_of(events, len(timeline.diagnosis), 0)[1])
         return cls(
-            timeline.capture, diagnosis, timeline.incidents, timeline.broke, timeline.unaware,
+            timeline.capture, diagnosis, incidents, timeline.broke, timeline.unaware,
             original=timeline, names=names, shifted=shifted,
         )  # fmt: skip
 
@@ -357,73 +363,6 @@ def _window(timeline: CaptureTimeline) -> Choice:
 def _until(timeline: CaptureTimeline, brief: ConnectionBrief) -> float:
     """When the last of what followed in this connection was over, seconds."""
     return max((span.to_s for span in timeline.lane(brief.number).spans), default=brief.to_s)
-
-
-def _story(timeline: CaptureTimeline, shifted: bool) -> list[str]:
-    """A headline and what follows it, counted from what broke."""
-    hit, count = timeline.hit, len(timeline.connections)
-    file = plural(count, "connection")
-    if not hit:
-        blind = [each for each in timeline.diagnosis.warnings if each.code in BLIND]
-        if blind:
-            return [f"This file can’t tell whether one of its {file} broke.", *blind]
-        return [
-            f"Nothing broke in this file: {file}, none without an answer, refused or reset.",
-            *_stalls(timeline),
-        ]
-    families = Counter(FAMILIES[each.broke.family] for each in hit if each.broke)
-    first = min(each.broke.low_s for each in hit if each.broke)
-    servers = Counter(f"{each.server} ({each.service})" for each in hit)
-    server, most = servers.most_common(1)[0]
-    at = clock(timeline.began + round(first * SECOND)) + ("" if shifted else " UTC")
-    how = ", ".join(f"{number} {words}" for words, number in families.most_common())
-    where = server if most == len(hit) else f"{server}, {most:,} of them"
-    if len(hit) == 1:
-        how = next(iter(families)).replace("without", "left without")
-        others = f"; {plural(count - 1, 'other')} did not break" if count > 1 else ""
-        title = f"At {at} the connection to {where} was {how}{others}."
-    else:
-        title = f"From {at} on {len(hit):,} of {count:,} connections broke: {how}. Most hit: {where}."
-    return [title, *_consequences(timeline)]
-
-
-def _stalls(timeline: CaptureTimeline) -> Iterator[str]:
-    """What stood still for a second or more without breaking."""
-    for code, fact, words in (
-        ("zero_window", "stalled_s", "stood still because the receiver did not read"),
-        ("retransmission", "longest_gap_s", "waited for data that was sent again"),
-        ("slow_connect", "took_s", "took several SYNs to open"),
-    ):
-        found = [
-            f.facts.get(fact) or 0
-            for c in timeline.diagnosis.connections
-            for f in c.findings
-            if f.code == code
-        ]
-        long = [each for each in found if each >= 1]
-        if long:
-            yield f"{plural(len(long), 'connection')} {words}, for up to {in_words(max(long))}."
-
-
-def _consequences(timeline: CaptureTimeline) -> Iterator[str]:
-    """How long one end did not notice, or programs hung."""
-    spans: dict[str, list[float]] = {}
-    for each in timeline.hit[:MOST_FEW]:
-        for span in timeline.lane(each.number).spans:
-            if span.to_s - span.from_s > 1:
-                spans.setdefault(span.kind, []).append(span.to_s - span.from_s)
-    said = {
-        "one_side": "{} stayed open on one side only, for {}.",
-        "unanswered": "{} sent without an answer, for {}.",
-        "unheard": "{} sent and was not received, for {}.",
-        "window_closed": "{} stood still with a closed window, for {}.",
-    }
-    for kind, words in said.items():
-        if lengths := spans.get(kind):
-            least, most = in_words(round(min(lengths), 1)), in_words(round(max(lengths), 1))
-            yield words.format(
-                plural(len(lengths), "connection"), most if least == most else f"{least} to {most}"
-            )
 
 
 def _evidence(timeline: CaptureTimeline, say: Any) -> Iterator[Evidence]:

@@ -102,14 +102,6 @@ def test_settings_are_proposed_by_owner_from_the_what_if():
     assert changes[1][0] == "Network, firewall"
 
 
-def test_a_story_from_elsewhere_is_the_headline_and_is_redacted_too():
-    shown = timeline("case_6")
-    story = ("10.0.0.2:5433 refused 24 connections.", "Its last message: “FATAL 57P01: shop_db goes down”.")
-    report = incident_report(shown, story=story, redact=True)
-    assert report.title == "server A:5433 refused 24 connections."
-    assert "shop_db" not in report.html()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("name", FILES)
 def test_it_prints_on_one_page(name, need, tmp_path):
