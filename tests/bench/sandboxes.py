@@ -43,13 +43,14 @@ def need_kernel(name: str) -> str:
     need("nft")
     try:
         return debian.fetched(debian.find_kernel(name)).version
-    except BenchError:
-        system = os_release()
-        if reason := debian.why_no_fetch():
-            error = BenchError(f"Linux {name} is not in the cache of this {system['NAME']}: {reason}")
-        if os.environ.get("CI") and (system["ID"] == "debian" or not reason):
-            pytest.fail(f"CI must not skip: {error}", pytrace=False)
-        pytest.skip(str(error))
+    except BenchError as error:
+        why = str(error)
+    system, reason = os_release(), debian.why_no_fetch()
+    if reason:
+        why = f"Linux {name} is not in the cache of this {system['NAME']}: {reason}"
+    if os.environ.get("CI") and (system["ID"] == "debian" or not reason):
+        pytest.fail(f"CI must not skip: {why}", pytrace=False)
+    pytest.skip(why)
 
 
 def os_release() -> dict[str, str]:
