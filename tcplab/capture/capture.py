@@ -28,7 +28,7 @@ from tcplab.capture.plain import PlainTable, read_plain
 from tcplab.capture.recordings import Sidecar, read_sidecar
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment
 from tcplab.core.trace import Note, Packet, Trace
-from tcplab.follow import classify
+from tcplab.follow import OFTEN, classify
 
 if TYPE_CHECKING:
     from tcplab.capture.table import Columns, Table
@@ -178,15 +178,23 @@ class Capture:
             "durations from there on are unreliable.",
         )
 
-    def connection(self, i: int, *, first: int | None = None, last: int | None = None) -> Trace:
+    def connection(
+        self,
+        i: int,
+        *,
+        first: int | None = None,
+        last: int | None = None,
+        going: Callable[[], None] = lambda: None,
+    ) -> Trace:
         """Connection `i`, counted from 0, as a trace; `CaptureError` when there is none.
 
         `first` or `last` (1 or more) limits a long one to that many segments: a million of them take half a
-        minute. A note at its end, or a warning, says what is left out.
+        minute. A note at its end, or a warning, says what is left out. `going` is called every few thousand
+        segments, and may end it by raising.
         """
         rows = self.rows(i)
         part = _part(len(rows), first, last)
-        return self._cut(self._trace(i, rows[part]), rows, part)
+        return self._cut(self._trace(i, rows[part], going), rows, part)
 
     def passed(self, i: int, rows: Any, segments: Sequence[Segment]) -> list[Packet]:
         """The segments in these rows of connection `i` as packets, whose kind is not known yet."""
@@ -195,11 +203,16 @@ class Capture:
         times = self.table.values("t", rows)
         return [Packet(t, *names[s.source], s, arrives=t) for t, s in zip(times, segments, strict=True)]
 
-    def _trace(self, i: int, rows: Any) -> Trace:
+    def _trace(self, i: int, rows: Any, going: Callable[[], None]) -> Trace:
         client, server = self.connections[i]
-        segments, known = self.table.scaled(i, rows)
-        packets = self.passed(i, rows, segments)
-        classify(packets)
+        packets, known = list[Packet](), True
+        for begin in range(0, len(rows), OFTEN):
+            going()
+            part = rows[begin : begin + OFTEN]
+            segments, is_known = self.table.scaled(i, part)
+            packets += self.passed(i, part, segments)
+            known = known and is_known
+        classify(packets, going)
         trace = Trace(
             experiment=self.name,
             bench="capture",
@@ -210,7 +223,7 @@ class Capture:
             warnings=[
                 *self.warnings,
                 *filter(None, [self.clock_step(i)]),
-                *([] if known else _window_warning(segments)),
+                *([] if known else _window_warning([p.segment for p in packets])),
             ],
         )
         self._add_sidecar(trace, client, server)

@@ -239,6 +239,22 @@ class PlainTable(Whole):
 
         Both SYNs must carry the option, or neither side shifts (RFC 7323 section 2.2).
         """
+        if i not in self._shifts:
+            self._shifts[i] = self._shifts_of(i)
+        offers = self._shifts[i]
+        segments = self.segments(rows)
+        known = bool(offers) or all(segment.flags & SYN for segment in segments)
+        return [
+            s if s.flags & SYN else replace(s, window=s.window << (offers.get(s.source) or 0))
+            for s in segments
+        ], known
+
+    @cached_property
+    def _shifts(self) -> dict[int, dict[Endpoint, int | None]]:
+        return {}
+
+    def _shifts_of(self, i: int) -> dict[Endpoint, int | None]:
+        """By the ends of connection `i`, how far their windows are shifted; empty when unknown."""
         offers: dict[Endpoint, int | None] = {}
         ends: set[Endpoint] = set()
         for segment in self.segments(self.rows(i)):
@@ -249,12 +265,7 @@ class PlainTable(Whole):
             offers = dict.fromkeys(ends, 0)
         elif len(offers) < 2:
             offers = {}
-        segments = self.segments(rows)
-        known = bool(offers) or all(segment.flags & SYN for segment in segments)
-        return [
-            s if s.flags & SYN else replace(s, window=s.window << (offers.get(s.source) or 0))
-            for s in segments
-        ], known
+        return offers
 
     def openings(self) -> list[tuple[Endpoint, Endpoint, int]]:
         """For each connection, source, destination and flags of its first SYN, else its first segment."""

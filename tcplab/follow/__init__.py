@@ -43,6 +43,7 @@ from tcplab.follow.followed import Followed as Followed
 from tcplab.follow.followed import Unanswered as Unanswered
 from tcplab.follow.kinds import CLIENT as CLIENT
 from tcplab.follow.kinds import KEEPALIVE as KEEPALIVE
+from tcplab.follow.kinds import OFTEN as OFTEN
 from tcplab.follow.kinds import OTHER as OTHER
 from tcplab.follow.kinds import RETRANSMISSION as RETRANSMISSION
 from tcplab.follow.kinds import SERVER as SERVER

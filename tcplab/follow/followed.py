@@ -234,13 +234,20 @@ class Followed:
 
     def unacknowledged(self, side: str) -> list[int]:
         """Where a side sent data or a FIN that was never acknowledged; a keepalive probe is no data."""
-        acked = self.acked[side]
-        return [
-            i for i, p in enumerate(self.packets)
-            if p.sender == side and p.kind != KEEPALIVE and not p.segment.flags & (RST | SYN)
-            and (p.segment.length or p.segment.flags & FIN)
-            and (acked is None or after(p.segment.end_seq, acked))
-        ]  # fmt: skip
+        return self._unacknowledged[side]
+
+    @cached_property
+    def _unacknowledged(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for side in OTHER:
+            acked = self.acked[side]
+            content = ((i, self.packets[i]) for i in self._sides[side].content)
+            found[side] = [
+                i for i, p in content
+                if (acked is None or after(p.segment.end_seq, acked))
+                and p.kind != KEEPALIVE and not p.segment.flags & SYN
+            ]  # fmt: skip
+        return found
 
     def unanswered_data(self, side: str) -> list[int]:
         """Every transmission of the oldest data, or FIN, of this side that was never acknowledged."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from operator import attrgetter
 
@@ -23,6 +23,8 @@ OVERTAKEN = 3 * MILLISECOND
 #: A keepalive probe never comes sooner after its sender last heard or sent anything else: the idle time is a
 #: second or more (TCP_KEEPIDLE, net/ipv4/tcp.c:tcp_sock_set_keepidle_locked). A bare ACK then was reordered.
 RESTED = 900 * MILLISECOND
+#: Packets between two calls of those who wait.
+OFTEN = 1 << 14
 
 
 class _Sender:
@@ -145,10 +147,15 @@ class _Pair(ConnectionTracking):
         self.senders = (mine, peer) if side == 0 else (peer, mine)
 
 
-def classify(packets: Iterable[Packet]) -> None:
-    """Set the `kind` of every packet that has none; a forged one changes nothing for the others."""
+def classify(packets: Iterable[Packet], going: Callable[[], None] = lambda: None) -> None:
+    """Set the `kind` of every packet that has none; a forged one changes nothing for the others.
+
+    `going` is called every `OFTEN` packets, and may end it by raising.
+    """
     pairs: dict[Direction, tuple[_Pair, int]] = {}
     for order, packet in enumerate(sorted(packets, key=attrgetter("t"))):
+        if not order % OFTEN:
+            going()
         segment = packet.segment
         pair, side = side_of(pairs, segment, _Pair)
         step = pair.take(side, segment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -139,6 +140,17 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
 
     `progress` gets the share of them that is done, 0 .. 1; what it raises ends the diagnosis.
     """
+    # Nothing here refers to itself: looking for garbage among millions of packets would find none.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _diagnosed(capture, progress)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _diagnosed(capture: Capture, progress: Callable[[float], None]) -> Diagnosis:
     depth, service, quotes = _depth(capture), services(capture), errors(capture)
     earlier: dict[frozenset[Endpoint], Earlier | None] = {}
     seen: list[tuple[tuple[Finding, ...], FinalState]] = []
@@ -153,8 +165,8 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
             continue
         repeated += capture.duplicates(i)
         pair = frozenset((client, server))
-        story = _story(capture, i, depth[i], earlier.get(pair), quotes.get(i, []))
         going = partial(progress, i / len(capture.connections))
+        story = _story(capture, i, depth[i], earlier.get(pair), quotes.get(i, []), going)
         seen.append((_findings(story, going), FinalState.of(story)))
         parts.append(Coverage() if depth[i] == ENDS else coverage(story))
         earlier[pair] = _ended(story)
@@ -203,14 +215,19 @@ def _depth(capture: Capture) -> Sequence[int]:
 
 
 def _story(
-    capture: Capture, i: int, depth: int, earlier: Earlier | None, quotes: list[Quote]
+    capture: Capture,
+    i: int,
+    depth: int,
+    earlier: Earlier | None,
+    quotes: list[Quote],
+    going: Callable[[], None],
 ) -> ConnectionStory:
     if depth == ENDS and not quotes:
         from tcplab.capture.findings.screen import ends_of
 
         trace, frames, carried = ends_of(capture, i)
         return ConnectionStory(trace, *capture.connections[i], frames, carried)
-    trace = capture.connection(i)
+    trace = capture.connection(i, going=going)
     return ConnectionStory(
         trace, *capture.connections[i], capture.frames(i), earlier=earlier, errors=tuple(quotes)
     )

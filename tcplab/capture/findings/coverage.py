@@ -32,6 +32,7 @@ HOLES, SHARE = 3, 0.1
 #: A receiver of data sends a bare ACK when it has nothing to say for so long (the longest delayed ACK of
 #: Linux is 200 ms, of others 500 ms); of so many segments of data, one in `SLOW` waited longer.
 DELAYED, ENOUGH, SLOW = 500 * MILLISECOND, 8, 4
+MASK = 0xFFFFFFFF
 #: The file is taken for one-sided or filtered when this share of its connections is.
 RULE = 0.5
 
@@ -89,7 +90,12 @@ class _Bytes:
         """A segment in the file."""
         if self.nxt is None:
             self.nxt = seq
-        begin, stop = (self.nxt + seq_diff(each, self.nxt & 0xFFFFFFFF) for each in (seq, end))
+        if self.nxt & MASK == seq:  # the usual one
+            size = (end - seq) & MASK
+            self.seen += size
+            self.nxt += size
+            return
+        begin, stop = (self.nxt + seq_diff(each, self.nxt & MASK) for each in (seq, end))
         self.reach(seq)
         assert self.nxt is not None
         self.seen += max(stop - max(begin, self.nxt), 0)
@@ -101,7 +107,9 @@ class _Bytes:
         """So far it was sent: by an ACK number, or because this comes next."""
         if self.nxt is None:
             self.nxt = number
-        at = self.nxt + seq_diff(number, self.nxt & 0xFFFFFFFF)
+        if self.nxt & MASK == number:
+            return
+        at = self.nxt + seq_diff(number, self.nxt & MASK)
         if self.nxt < at < self.nxt + (1 << 30):
             self.low.append(self.nxt)
             self.high.append(at)
@@ -159,9 +167,10 @@ def _missing_bytes(story: ConnectionStory) -> Iterator[str]:
     of = {side: _Bytes() for side in OTHER}
     isn: dict[str, int] = {}
     last, has_data = len(story.packets) - 1, False
+    stale = story.stale_half
     for i, p in enumerate(story.packets):
         s, mine, theirs = p.segment, of[p.sender], of[OTHER[p.sender]]
-        if i in story.stale_half and not s.flags & SYN:
+        if i in stale and not s.flags & SYN:
             continue  # its numbers are those of an older connection
         if s.flags & RST:
             if i == last and not has_data and mine.nxt is not None:

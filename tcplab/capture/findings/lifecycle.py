@@ -190,11 +190,13 @@ def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
         for i in story.places(CLIENT)
         if (s := story.packets[i].segment).length and s.seq == seq_add(isn, 1) and not s.flags & RST
     ]
+    if len(data) < 3:
+        return
     heard = any(
         acks(story.packets[i].segment) and seq_diff(story.packets[i].segment.ack, isn) > 1
         for i in story.places(SERVER)
     )
-    if len(data) >= 3 and not heard:
+    if not heard:
         yield story.finding(
             "cookie_ghost_suspected", [synacks[0], done, *data],
             f"The handshake is complete for the client, but its first data was sent {times(len(data))} and "
@@ -345,7 +347,7 @@ def _offset(offset: int) -> str:
 
 def _close(story: ConnectionStory) -> tuple[int, int | None] | None:
     """Where the first FIN is, and the other side's."""
-    fins = [i for i, p in enumerate(story.packets) if closes(p.segment)]
+    fins = [i for i in story.places(flags=FIN) if closes(story.packets[i].segment)]
     if not fins:
         return None
     first = fins[0]
