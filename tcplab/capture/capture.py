@@ -41,6 +41,8 @@ SERVICES = {
     27017: "MongoDB", 50000: "Db2",
 }  # fmt: skip
 SYSTEM_PORTS = range(1, 1024)
+#: Of a longer connection so many segments are diagnosed, these of them from its beginning: some 600 MB.
+LONGEST, BEGINNING = 1_000_000, 100_000
 #: What the ends of either leg are called in the whole.
 FRONT_LEG = {"client": "client", "server": "proxy"}
 BACK_LEG = {"client": "proxy", "server": "database"}
@@ -159,6 +161,24 @@ class Capture:
     def _kept(self) -> dict[int, Any]:
         return {}
 
+    def looked_at(self, i: int) -> Any:
+        """The rows of connection `i` that a diagnosis walks: of a very long one its beginning and its end."""
+        rows = self.rows(i)
+        if len(rows) <= LONGEST:
+            return rows
+        chosen = [*range(BEGINNING), *range(len(rows) - LONGEST + BEGINNING, len(rows))]
+        return [rows[each] for each in chosen] if isinstance(self.table, PlainTable) else rows[chosen]
+
+    def too_long(self, i: int) -> FileWarning | None:
+        """For a connection that is not looked at as a whole; else None."""
+        if len(self.table.rows(i)) <= LONGEST or (count := len(self.rows(i))) <= LONGEST:
+            return None
+        return FileWarning(
+            "too_long",
+            f"Of its {count:,} segments only the first {BEGINNING:,} and the last {LONGEST - BEGINNING:,} "
+            "are diagnosed.",
+        )
+
     def duplicates(self, i: int) -> int:
         """How many packets of connection `i` repeat an earlier one within 1 ms; its rows are without them."""
         return len(self.table.rows(i)) - len(self.rows(i))
@@ -194,7 +214,7 @@ class Capture:
         """
         rows = self.rows(i)
         part = _part(len(rows), first, last)
-        return self._cut(self._trace(i, rows[part], going), rows, part)
+        return self._cut(self.trace(i, rows[part], going), rows, part)
 
     def passed(self, i: int, rows: Any, segments: Sequence[Segment]) -> list[Packet]:
         """The segments in these rows of connection `i` as packets, whose kind is not known yet."""
@@ -203,7 +223,8 @@ class Capture:
         times = self.table.values("t", rows)
         return [Packet(t, *names[s.source], s, arrives=t) for t, s in zip(times, segments, strict=True)]
 
-    def _trace(self, i: int, rows: Any, going: Callable[[], None]) -> Trace:
+    def trace(self, i: int, rows: Any, going: Callable[[], None] = lambda: None) -> Trace:
+        """These rows of connection `i` as a trace; `going` as in `connection`."""
         client, server = self.connections[i]
         packets, known = list[Packet](), True
         for begin in range(0, len(rows), OFTEN):

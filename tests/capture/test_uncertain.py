@@ -250,3 +250,57 @@ def test_records_of_zeros_are_counted_and_carry_no_time(tmp_path):
     assert warned(capture) == ["empty_records"] and "5 records" in capture.warnings[0]
     assert capture.began == START and capture.table.packets == len(frames) + 5
     assert [packet.frame for packet in capture.packets] == [1, 2, *range(8, len(frames) + 6)]
+
+
+# --- very long connections ---
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_of_a_very_long_connection_the_beginning_and_the_end_are_diagnosed(tmp_path, monkeypatch, plain):
+    monkeypatch.setattr("tcplab.capture.capture.LONGEST", 40)
+    monkeypatch.setattr("tcplab.capture.capture.BEGINNING", 10)
+    (tmp_path / "x.pcap").write_bytes(long_connection(300))
+    monkeypatch.setattr("tcplab.capture.capture.find_spec", lambda name: not plain)
+    diagnosis = diagnose(read_capture(tmp_path / "x.pcap"))
+    (only,) = diagnosis.connections
+    assert warned(only) == ["too_long"] and "300 segments" in only.warnings[0]
+    assert {each.code for each in only.findings} == {"reset_by_server"} and only.state == "reset"
+    assert only.findings[0].frames[-1] == 300
+
+
+def long_connection(count):
+    """A handshake, data and its acknowledgements, and a RST."""
+    client, server = made.CLIENT4, made.SERVER4
+
+    def up(flags, seq, ack, payload=b""):
+        return made.ipv4(client, server, made.tcp(40000, 5432, flags, seq, ack, payload), ident=seq & 0xFFFF)
+
+    def down(flags, seq, ack):
+        return made.ipv4(server, client, made.tcp(5432, 40000, flags, seq, ack), ident=ack & 0xFFFF)
+
+    frames = [up(made.SYN, 99, 0), down(made.SYN | made.ACK, 499, 100), up(made.ACK, 100, 500)]
+    for at in range(100, 100 + 10 * (count // 2 - 2), 10):
+        frames += [up(made.PSH | made.ACK, at, 500, bytes(10)), down(made.ACK, 500, at + 10)]
+    return made.pcap([*frames, down(made.RST | made.ACK, 500, at + 10)], 101)
+
+
+def test_a_diagnosis_can_be_cancelled_while_segments_are_made_and_classified(tmp_path, monkeypatch):
+    for module in ("tcplab.capture.capture", "tcplab.follow.kinds"):
+        monkeypatch.setattr(f"{module}.OFTEN", 32)
+    (tmp_path / "x.pcap").write_bytes(long_connection(320))
+    capture, calls = read_capture(tmp_path / "x.pcap"), []
+    capture.trace(0, capture.rows(0), lambda: calls.append(1))
+    assert len(calls) == 20
+
+    def stop(limit):
+        calls = iter(range(limit))
+
+        def progress(share):
+            if next(calls, None) is None:
+                raise InterruptedError
+
+        return progress
+
+    for limit in (1, 10, 15, 21):
+        with pytest.raises(InterruptedError):
+            diagnose(capture, stop(limit))

@@ -176,7 +176,7 @@ def _diagnosed(capture: Capture, progress: Callable[[float], None]) -> Diagnosis
         zip(capture.connections, seen, parts, strict=True)
     ):
         kept = tuple(each for each in findings if each.code not in part.hidden | everywhere)
-        missing = tuple(filter(None, (capture.clock_step(i), part.warning())))
+        missing = tuple(filter(None, (capture.clock_step(i), capture.too_long(i), part.warning())))
         connections.append(
             ConnectionFindings(i, client, server, service[i], ending.state(kept), kept, missing)
         )
@@ -227,10 +227,9 @@ def _story(
 
         trace, frames, carried = ends_of(capture, i)
         return ConnectionStory(trace, *capture.connections[i], frames, carried)
-    trace = capture.connection(i, going=going)
-    return ConnectionStory(
-        trace, *capture.connections[i], capture.frames(i), earlier=earlier, errors=tuple(quotes)
-    )
+    rows = capture.looked_at(i)
+    trace, frames = capture.trace(i, rows, going), capture.table.values("frame", rows)
+    return ConnectionStory(trace, *capture.connections[i], frames, earlier=earlier, errors=tuple(quotes))
 
 
 def _findings(story: ConnectionStory, going: Callable[[], None] = lambda: None) -> tuple[Finding, ...]:
