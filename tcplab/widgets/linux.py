@@ -178,8 +178,9 @@ class LinuxPanel(Panel):
         """Why no run is shown."""
         takes = duration(max(round(self._takes), 1) * SECOND)
         if self.kernel.value != _THIS:
-            can = f"One takes a boot in QEMU and some seconds, in which {takes} pass for this kernel."
-            yield f"No run on {self.kernel.label} with these values yet. {can}"
+            before = "" if is_fetched(self.kernel.value) else "it is fetched, and then "
+            can = f"For one {before}it boots in QEMU: {takes} of its time pass in seconds."
+            yield f"No run on {self.kernel.label.partition(',')[0]} with these values yet. {can}"
             return
         if self._why_not is not None:
             can = f"None can be made here: {self._why_not}"
@@ -205,6 +206,7 @@ class LinuxPanel(Panel):
     def _clear(self) -> None:
         self._status.value = self._packets.value = ""
         self.timeline.clear()
+        visible(self.timeline, False)
 
     def _show(self, linux: Trace, where: str) -> None:
         agreement, picture, packets = on_linux(self._experiment, linux)
@@ -219,6 +221,7 @@ class LinuxPanel(Panel):
             )
             lines.append(paragraph(also, "warning"))
         self._status.value = status("".join(lines), wrong=not agreement.agrees)
+        visible(self.timeline, True)
         self.timeline.show(_frame(picture))
         self._packets.value = _fold(packets)
 
@@ -339,10 +342,13 @@ def other_kernels() -> tuple[list[tuple[str, str]], str | None]:
     except ImportError:
         return [], None  # `why_not` has said that this is a browser
     able, reason = here()
-    labels = [
-        (f"Linux {there.version}, virtual time", kernel.name)
-        if there
-        else (f"Linux {kernel.version}, virtual time, fetched first", kernel.name)
-        for kernel, there in able
-    ]
-    return labels, reason
+    return [
+        (f"Linux {(there or kernel).version}, virtual time", kernel.name) for kernel, there in able
+    ], reason
+
+
+def is_fetched(kernel: str) -> bool:
+    """Whether a kernel that `other_kernels` has named is in the cache."""
+    from tcplab.bench.kernels.debian import find_kernel, unpacked
+
+    return unpacked(find_kernel(kernel)) is not None

@@ -24,7 +24,7 @@ from tcplab.widgets import linux as on_linux
 from tcplab.widgets.explorer import explore
 
 TAB = "On real Linux"
-KERNELS = [("Linux 6.1.192, virtual time", "6.1"), ("Linux 7.3.4, virtual time, fetched first", "7.3")]
+KERNELS = [("Linux 6.1.192, virtual time", "6.1"), ("Linux 7.3.4, virtual time", "7.3")]
 RUN, CANCEL, BACK = "Run it on this Linux now", "Cancel", "Set the recording's values"
 
 
@@ -193,7 +193,8 @@ def test_where_linux_cannot_be_had_it_says_why(monkeypatch):
 # -- another kernel, in virtual time ---------------------------------------------------------------
 
 
-def test_this_machines_linux_comes_first_and_a_kernels_run_is_kept_beside_the_model(linux):
+def test_this_machines_linux_comes_first_and_a_kernels_run_is_kept_beside_the_model(linux, monkeypatch):
+    monkeypatch.setattr(on_linux, "is_fetched", lambda kernel: True)
     explorer = explore(EXPERIMENTS["keepalive"])
     tab = open_tab(explorer, TAB)
     kernel = panel(explorer).kernel
@@ -201,9 +202,8 @@ def test_this_machines_linux_comes_first_and_a_kernels_run_is_kept_beside_the_mo
     assert list(kernel.options) == [("this machine's Linux", ""), *KERNELS]
     kernel.value = "6.1"
     said = text_in(tab)
-    assert (
-        "No run on Linux 6.1.192, virtual time with these values yet." in said and "2 h 11 min 15 s" in said
-    )
+    assert "No run on Linux 6.1.192 with these values yet. For one it boots in QEMU:" in said
+    assert "2 h 11 min 15 s of its time pass in seconds." in said
     assert button_of(tab, BACK).layout.display == "none"
     linux.go.set()
     press(tab, "Run it on Linux 6.1 now")
@@ -212,6 +212,9 @@ def test_this_machines_linux_comes_first_and_a_kernels_run_is_kept_beside_the_mo
     assert ">Linux 6.1.192, virtual time, s</th>" in said
     assert "The model above keeps to the rules of Linux 6.18; here it follows those of Linux 6.1.192" in said
     assert panel(explorer).timeline.frame
+    monkeypatch.setattr(on_linux, "is_fetched", lambda kernel: False)
+    kernel.value = "7.3"
+    assert "For one it is fetched, and then it boots in QEMU" in text_in(tab)
     for other in ("7.3", ""):
         kernel.value = other
         assert "No run on Linux" in text_in(tab) and panel(explorer).timeline.frame == ""
@@ -272,7 +275,7 @@ def test_which_kernels_are_offered(monkeypatch):
     monkeypatch.setattr(bench_kernels, "why_no_machine", lambda: None)
     monkeypatch.setattr(bench_kernels, "why_no_fetch", lambda: None)
     first = ("Linux 5.10.1, virtual time", one.name)
-    later = (f"Linux {other.version}, virtual time, fetched first", other.name)
+    later = (f"Linux {other.version}, virtual time", other.name)
     assert on_linux.other_kernels() == ([first, later], None)
     monkeypatch.setattr(bench_kernels, "why_no_fetch", lambda: "apt-get is not here.")
     assert on_linux.other_kernels() == ([first], "they can't be fetched here: apt-get is not here.")
