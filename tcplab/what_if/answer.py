@@ -24,9 +24,19 @@ from tcplab.core.text import SECOND, duration, in_words
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import CLIENT, OTHER, SERVER
 from tcplab.route.firewall import EXPIRED
-from tcplab.what_if.inference import BEFORE_S, Inference, ReplayPlan, of_the_network, plan_of, settings_of
+from tcplab.what_if.inference import (
+    BEFORE_S,
+    LIKELY,
+    SEEN,
+    Inference,
+    ReplayPlan,
+    of_the_network,
+    plan_of,
+    settings_of,
+)
 from tcplab.what_if.script import PathFault, SocketSettings, WorkloadReplay
-from tcplab.what_if.workload import RESET, SEND, Workload, not_replayed, refuse_stalled, shortened, workload
+from tcplab.what_if.stall import Stall, StalledReplay, longest, settings_seen, stall_of
+from tcplab.what_if.workload import RESET, SEND, Workload, not_replayed, shortened, workload
 
 #: Segments that are replayed at most: a second or two of the model's work for every few thousand.
 MOST_PLAYED = 20_000
@@ -50,7 +60,8 @@ class Outcome:
     #: Whose program is meant.
     side: str = CLIENT
     error: str | None = None
-    #: How long it took, nanoseconds, and since when: `asked` (first sent what stays unanswered) or `heard`.
+    #: How long it took, nanoseconds, and since when: `asked` (first sent what stays unanswered), `heard` or
+    #: `closed` (the peer's window).
     after: int = 0
     since: str = ""
     #: The other side still holds its end.
@@ -123,6 +134,8 @@ def _instead(was: Outcome, outcome: Outcome) -> str:
 
 def counted(outcome: Outcome) -> str:
     """The start of the time that is counted."""
+    if outcome.since == "closed":
+        return f", counted from when the {OTHER[outcome.side]}'s window closed"
     asked, heard = "what stayed unanswered was first sent", f"the {OTHER[outcome.side]} was last heard"
     return f", counted from when {asked if outcome.since == 'asked' else heard}"
 
@@ -319,8 +332,8 @@ def what_if(
     got no answer. `cause` of a silence without an answer: `box` (a middlebox that forgot) or `peer` (gone, or
     the path to it); by default the likelier one, and the sentence names the other. Where the model under the
     captured settings does not do what the capture shows there is no verdict, and the sentence says why.
-    Raises `ParameterError`: for a wrong value; for a connection that stood still because its receiver did not
-    read, which is the case of the experiment slow_reader; for one whose time stamps go back or cover more
+    Of a connection that stood still because its receiver did not read that stall is played.
+    Raises `ParameterError`: for a wrong value; for a connection whose time stamps go back or cover more
     than `MOST_DAYS`; and where a run has too many events (`tcplab.bench.model.MOST_EVENTS`).
     """
     asked = {
@@ -332,7 +345,9 @@ def what_if(
     last = replace(connection, packets=connection.packets[-MOST_PLAYED:])
     _check_clock(last)
     work, warnings = shortened(workload(last))
-    refuse_stalled(work)
+    if stall := stall_of(work):
+        _check_stalled(stall, firewall_idle_s, expired, cause)
+        return _stalled(connection, work, stall, side or stall.sender, asked)
     left_out = not_replayed(work)
     reasons = (*left_out, *(each.partition(" (")[0] for each in warnings))
     if len(connection.packets) > MOST_PLAYED:
@@ -435,6 +450,76 @@ def _no_verdict(likeness: Likeness, reasons: tuple[str, ...]) -> str:
         f"No verdict: under the captured settings the model does not reproduce this capture ({why}), so it "
         "can't say what other settings would have done."
     )
+
+
+def _stalled(
+    connection: Trace, work: Workload, stall: Stall, side: str, asked: dict[str, float | int | None]
+) -> WhatIf:
+    """The answer about a connection whose receiver did not read."""
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    sockets = {each: settings_of(work, each)[0] for each in OTHER}
+    sockets[stall.sender] = settings_seen(stall, sockets[stall.sender])
+    changed_sockets = sockets | {side: sockets[side].with_values(**wanted)}
+    _check_user_timeout(changed_sockets[side], work)
+    runs = [
+        run(StalledReplay(work, stall, each[CLIENT], each[SERVER])) for each in (sockets, changed_sockets)
+    ]
+    stalls = [longest(trace, stall.reader) for trace in runs]
+    was, outcome = (
+        _behind(each, stall.sender, closed_by(work) if stall.reopened else "", trace)
+        for each, trace in zip((stall, stalls[1]), (connection, runs[1]), strict=True)
+    )
+    likeness = _like(stall, stalls[0])
+    says = f"The {stall.reader} read nothing for {duration(stall.lasted)}: its window was closed."
+    inferences = [Inference("reads", None, SEEN, says)]
+    if stall.gave_up is not None:
+        limit = sockets[stall.sender].user_timeout_s
+        gave_up = f"The {stall.sender} gave up behind it: a TCP_USER_TIMEOUT of about {limit:g} s."
+        inferences.append(Inference("user_timeout_s", limit, LIKELY, gave_up))
+    answer = sentence(wanted, side, was, outcome) if likeness.holds else _no_verdict(likeness, ())
+    warnings = (
+        *connection.warnings,
+        "Only the longest stall is played: a sender with more data than fits, a receiver that reads nothing.",
+    )
+    return WhatIf(
+        answer, connection, runs[0], runs[1], wanted, was, outcome, likeness, tuple(inferences), warnings
+    )  # fmt: skip
+
+
+def _behind(stall: Stall | None, side: str, closed: str, trace: Trace) -> Outcome:
+    """What became of the side that waited behind a closed window."""
+    if stall is None or (stall.reopened and stall.gave_up is None):
+        return Outcome("lived", side, closed=closed)
+    if stall.gave_up is not None:
+        after = stall.gave_up - stall.closed
+        return Outcome("failed", side, "ETIMEDOUT", after, "closed", left_behind=True)
+    return Outcome("waits", side, None, stall.lasted, "closed")
+
+
+def _like(stall: Stall, played: Stall | None) -> Likeness:
+    """Whether the window was probed in the model as in the capture."""
+    ours = () if played is None else played.probes
+    pairs = [(one / SECOND, its / SECOND) for one, its in zip(ours, stall.probes, strict=False)]
+    same = next((i for i, (one, its) in enumerate(pairs) if not _in_time(one, its)), len(pairs))
+    off = max((abs(one - its) for one, its in pairs[:same]), default=0.0)
+    differs = ""
+    if same < len(pairs):
+        one, its = pairs[same]
+        differs = f"window probe {same + 1} came after {its:.3f} s, in the model after {one:.3f} s"
+    elif abs(len(ours) - len(stall.probes)) > 1 or not pairs:
+        counts = f"{len(stall.probes)} times, in the model {len(ours)}"
+        differs = f"the {stall.sender} probed the closed window {counts}"
+    return Likeness(len(stall.probes), same, off, 0.0, differs)
+
+
+def _check_stalled(stall: Stall, firewall_idle_s: float | None, expired: str | None, cause: str) -> None:
+    given = {"firewall_idle_s": firewall_idle_s, "expired": expired, "cause": cause or None}
+    for name, value in given.items():
+        if value is not None:
+            raise ParameterError(
+                f"{name} = {value!r}: this connection stood still because the {stall.reader} did not read, "
+                "and was never silent; ask about user_timeout_s."
+            )
 
 
 def _check(side: str, cause: str, firewall_idle_s: float | None, expired: str | None) -> None:

@@ -17,7 +17,7 @@ from tcplab import follow
 from tcplab.core.connections import answers, opens
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, seq_diff
-from tcplab.core.text import duration, plural
+from tcplab.core.text import plural
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import CLIENT, OTHER, SERVER, Followed, Unanswered
 from tcplab.model.rules import ACCEPTED
@@ -143,21 +143,6 @@ def shortened(work: Workload) -> tuple[Workload, tuple[str, ...]]:
         "long a transfer takes can't be seen from this."
     )
     return replace(work, events=events), (said,)
-
-
-def refuse_stalled(work: Workload) -> None:
-    """Raise `ParameterError` where a receiver that did not read decided all: the model reads at once.
-
-    Where something went unanswered, the answer is about that, and a window closed before does not matter.
-    """
-    for side, other in OTHER.items():
-        stalled, _ = work.followed.stalled(side)
-        if work.unanswered is None and stalled >= follow.PATIENCE:
-            raise ParameterError(
-                f"connection stood still because the {side} did not read (its window was 0 for "
-                f"{duration(stalled)}, and the {other} had to wait): what_if does not play readers; the "
-                "experiment slow_reader does."
-            )
 
 
 def not_replayed(work: Workload) -> tuple[str, ...]:
