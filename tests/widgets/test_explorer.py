@@ -881,7 +881,7 @@ def test_the_tabs_follow_when_the_hand_rests(idle):
         (TimeWait, {"closer": "server"}, {"closer": "client"}, "6 of them in TIME_WAIT instead of 0"),
         (BindOrConnect, {"then": "connect"}, {"then": "bind0"}, "The last call may take 0 instead of 6"),
         (RstInWindow, {"offset": 0}, {"offset": 1}, "The RST is challenged instead of accepted"),
-        (SlowReader, {"read_every_s": 0.5}, {"read_every_s": 1}, "Window closed for 19.3 s instead of"),
+        (SlowReader, {"read_every_s": 0.5}, {"read_every_s": 1}, "Window closed for 19.1 s instead of"),
         (AcceptQueue, {"backlog": 7}, {"backlog": 2}, "Ghosts at the end: 5 instead of 0"),
         (PortChurn, {"ports": 40000}, {"ports": 28232}, "28,232 ports instead of 40,000"),
         (Pool, {"breaks": "nothing"}, {"breaks": "server_restart"}, "2 errors instead of 0"),
