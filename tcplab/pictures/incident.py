@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint
-from tcplab.core.text import SECOND, in_words, plural
+from tcplab.core.text import SECOND, in_words, plural, short_duration
 from tcplab.pictures.incident_bands import Broke as Broke
 from tcplab.pictures.incident_bands import IncidentBand as IncidentBand
 from tcplab.pictures.incident_bands import Passed, bands_of, events_of
@@ -440,7 +440,7 @@ def _no_incident(timeline: CaptureTimeline) -> str:
         )
     states = Counter(each.state for each in timeline.diagnosis.connections)
     said = ", ".join(f"{many:,} {state}" for state, many in states.most_common())
-    length = in_words(round(timeline.length_s, 1) or timeline.length_s)
+    length = _rounded(timeline.length_s) if timeline.length_s >= 1 else in_words(timeline.length_s)
     return f"Nothing broke in this file: {plural(count, 'connection')} in {length}, {said}."
 
 
@@ -454,7 +454,7 @@ def consequences(timeline: CaptureTimeline) -> str:
     for kind, words in (("one_side", "one side kept its connection"), ("unanswered", "no answer came")):
         times = [span.to_s - span.from_s for span in spans if span.kind == kind]
         if long := [t for t in times if t > 1]:
-            short, most = (in_words(round(t, 1)) for t in (min(long), max(long)))
+            short, most = (_rounded(t) for t in (min(long), max(long)))
             span = most if short == most else f"{short} to {most}"
             said.append(f"On {plural(len(long), 'connection')} {words} for {span}.")
     unaware = sum(1 for number in timeline.unaware)
@@ -469,6 +469,10 @@ def consequences(timeline: CaptureTimeline) -> str:
                  if each.server == first.server and each.from_s > last and not each.hit]  # fmt: skip
         if again:
             at = clock(timeline.began + round(min(again) * SECOND))
-            later = in_words(round(min(again) - worst.low_s, 1))
-            said.append(f"It accepted connections again at {at}, {later} later.")
+            said.append(f"It accepted connections again at {at}, {_rounded(min(again) - worst.low_s)} later.")
     return " ".join(said)
+
+
+def _rounded(seconds: float) -> str:
+    """A length of time to a tenth of a second."""
+    return short_duration(round(round(seconds, 1) * SECOND))

@@ -55,9 +55,9 @@ MOST_HEALTHY = 8
 #: The gutter of names, at least and at most; right of the axis; px.
 GUTTER, WIDEST_GUTTER, RIGHT = 168.0, 300.0, 8.0
 #: Columns of an area, px, and heights of an area and of the bars of events below it.
-COLUMN, AREA, BARS = 3.0, 40.0, 18.0
+COLUMN, AREA, BARS = 3.0, 33.0, 15.0
 #: Clients that are named below the areas.
-CLIENTS = 8
+CLIENTS = 5
 #: A band wider than this share of the axis is drawn as a bracket only.
 WIDE_BAND = 0.2
 
@@ -160,7 +160,8 @@ class _IncidentLayout:
             if self._in_window(each.from_s, each.to_s)
             and self.choice.server in ("", str(each.server))
         ]  # fmt: skip
-        hit = [each for each in here if each.hit]
+        unaware = self.timeline.unaware
+        hit = [each for each in here if each.hit or each.number in unaware]
         incidents = [each for each in self.timeline.incidents if self._in_window(each.low_s, each.high_s)]
         self._labels(incidents)
         self.lane_top = self.y
@@ -471,8 +472,9 @@ class _IncidentLayout:
         most = max(stacked[-1], default=0)
         self._name(0, str(server), bold=True)
         room = self.left - 6
-        said = (f"{own[0].service}: up to {most:,} open", f"up to {most:,} open", own[0].service)
-        self._say(0, self.y + 33, next((each for each in said if text_width(each) <= room), ""), "soft")
+        service = own[0].service
+        said = (f"{service}: up to {most:,} open", f"{service}: ≤ {most:,} open", f"up to {most:,} open")
+        self._say(0, self.y + 31, next((each for each in said if text_width(each) <= room), ""), "soft")
         self._row(self.y, self.y + AREA, f"server {server}")
         for kind, level in zip(("unanswered", "one_side", "open"), stacked[::-1], strict=True):
             if any(counts[kind]):
@@ -493,7 +495,7 @@ class _IncidentLayout:
         if not broke:
             self.y += 4
             return
-        self._name(12, f"{len(broke):,} of {len(own):,} hit", colour="error", height=BARS + 2)
+        self._name(12, f"{len(broke):,} of {len(own):,} hit", colour="error", height=BARS + 3)
         bins = self._binned(broke)
         most = max(sum(each.values()) for each in bins.values())
         for column, families in bins.items():

@@ -223,6 +223,11 @@ export default {
       svg.append(shape("rect", { class: "tcplab-row", ...place, fill: "none", stroke: frame.colours.cursor, "stroke-width": 2 }));
       say(at[5]);
     };
+    const leave = () => {
+      row = -1;
+      picture.querySelector(".tcplab-row")?.remove();
+      say(frame.said);
+    };
     const step = (by) => {
       if (!frame.rows.length) return;
       row = clamp(row < 0 ? (by > 0 ? 0 : frame.rows.length - 1) : row + by, 0, frame.rows.length - 1);
@@ -243,8 +248,8 @@ export default {
       "+": () => closer(0.5),
       "=": () => closer(0.5),
       "-": () => closer(2),
-      Home: () => ask({ whole: true }),
-      Escape: () => ask({ back: true }),
+      Home: () => (leave(), ask({ whole: true })),
+      Escape: () => (leave(), ask({ back: true })),
     };
     hand.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key] || !frame.svg) return;
