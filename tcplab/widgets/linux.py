@@ -220,6 +220,12 @@ class LinuxPanel(Panel):
                 f"{linux.linux}, on which the run was."
             )
             lines.append(paragraph(also, "warning"))
+        if linux.is_virtual and linux.ticks:
+            lines.append(
+                paragraph(
+                    "Here the model's timers fire with that kernel's timer wheel, up to an eighth late."
+                )
+            )
         self._status.value = status("".join(lines), wrong=not agreement.agrees)
         visible(self.timeline, True)
         self.timeline.show(_frame(picture))
