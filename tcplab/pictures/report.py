@@ -279,7 +279,8 @@ class _Names:
         text = text.replace(self.file, "the file") if self.file else text
         text = re.sub(r"[“\"][^”\"]*[”\"]", "(text left out)", text)
         text = re.sub(r"\[?[0-9A-Fa-f:.]*[.:][0-9A-Fa-f:.]*[0-9A-Fa-f]\]?(:\d+)?", self._address, text)
-        return re.sub(r"\b\d{4,5}\b", lambda found: "(port)" if found[0] in self.ports else found[0], text)
+        text = re.sub(r"\b\d{4,5}\b", lambda found: "(port)" if found[0] in self.ports else found[0], text)
+        return re.sub(r"\b(server|client) (?=\1 )", "", text)
 
     def _address(self, found: re.Match[str]) -> str:
         whole = found[0]
@@ -321,6 +322,10 @@ class _Shown(CaptureTimeline):
         if shifted:  # their sentences have times of day
             events = events_of(timeline.diagnosis, lambda number: packets_of(timeline.capture, number))
             incidents = tuple(bands_of(events, len(timeline.diagnosis), 0)[1])
+        if names:
+            incidents = tuple(
+                replace(each, text=names.hide(each.text), says=names.hide(each.says)) for each in incidents
+            )
         return cls(
             timeline.capture, diagnosis, incidents, timeline.broke, timeline.unaware,
             original=timeline, names=names, shifted=shifted,
@@ -369,7 +374,7 @@ def _evidence(timeline: CaptureTimeline, say: Any) -> Iterator[Evidence]:
     """What was seen, a row for each code and server, in order of time; the worst where there are many."""
     groups: dict[tuple[str, Endpoint], list[Finding]] = {}
     for brief, each in zip(timeline.connections, timeline.diagnosis.connections, strict=True):
-        for finding in _telling(each):
+        for finding in _telling(timeline, each):
             groups.setdefault((finding.code, brief.server), []).append(finding)
     order = list(SEEN)
     worst = sorted(groups, key=lambda key: (order.index(key[0]), -len(groups[key])))[:EVIDENCE]
@@ -377,14 +382,16 @@ def _evidence(timeline: CaptureTimeline, say: Any) -> Iterator[Evidence]:
         yield _row(timeline, *key, groups[key], say)
 
 
-def _telling(connection: ConnectionFindings) -> list[Finding]:
+def _telling(timeline: CaptureTimeline, connection: ConnectionFindings) -> list[Finding]:
     """What counts as evidence: of a health check nothing, and no end that only followed from the break."""
     codes = {finding.code for finding in connection.findings}
     if "probe_only" in codes:
         return []
     left_out = {"reset_by_client", "reset_by_server"} if codes & {*TRIED, "unanswered_syn"} else set()
     left_out |= {"dead_peer"} if "idle_then_dead" in codes else set()
-    left_out |= set() if codes & {"half_closed", "reset_after_close"} else {"closed_by_server"}
+    broke = timeline.broke.get(connection.number)
+    if (broke is None or broke.family != "server_end") and "half_closed" not in codes:
+        left_out.add("closed_by_server")
     return [each for each in connection.findings if each.code in {*SEEN} - left_out]
 
 
@@ -418,7 +425,9 @@ def _runs(frames: Sequence[int]) -> list[str]:
 
 def _changes(timeline: CaptureTimeline) -> Iterator[tuple[str, str]]:
     """Who can change what: answers of the what-if first, then what each code calls for."""
-    codes = Counter(finding.code for each in timeline.diagnosis.connections for finding in _telling(each))
+    codes = Counter(
+        finding.code for each in timeline.diagnosis.connections for finding in _telling(timeline, each)
+    )
     yield from _tried(timeline)
     given: set[str] = set()
     for code in [code for code in ADVICE if codes[code]][:3]:
