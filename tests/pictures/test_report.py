@@ -81,6 +81,16 @@ def test_an_address_in_any_sentence_is_hidden():
     )
 
 
+def test_a_server_that_closed_is_evidence_and_is_named_once():
+    names = [*FILES, "postgres_terminate_backend", "mariadb_kill"]
+    closed = [n for n in names if any(b.broke.family == "server_end" for b in timeline(n).hit)]
+    assert closed
+    for name in closed:
+        report = incident_report(timeline(name), redact=True)
+        assert not re.search(r"\b(server|client) \1 ", report.html())
+        assert any("closed" in row.seen or "RST" in row.seen for row in report.evidence)
+
+
 def test_shifted_times_begin_at_midnight():
     for name in ("case_6", "lesson_cable_out_sending"):
         report = incident_report(timeline(name), shift_time=True)
