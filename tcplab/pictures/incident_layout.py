@@ -361,7 +361,8 @@ class _IncidentLayout:
 
     def _thin(self, hit: Sequence[ConnectionBrief]) -> None:
         """Connections by client, in the order in which they broke."""
-        pitch = min(max(ALL_THIN / len(hit), THINNEST), THICK)
+        clients = len({(each.server, each.client.address) for each in hit})
+        pitch = min(max((ALL_THIN - 16 * clients) / len(hit), THINNEST), THICK)
         servers = dict.fromkeys(each.server for each in sorted(hit, key=_order))
         for server in servers:
             own = [each for each in hit if each.server == server]
