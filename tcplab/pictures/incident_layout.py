@@ -288,7 +288,10 @@ class _IncidentLayout:
                 span.words[0] if span.words else f"{SPANS[span.kind][4]}: {in_words(span.to_s - span.from_s)}"
             )
             title = f"{said}, {self._clock(span.from_s)} to {self._clock(span.to_s)}"
-            self.areas.append(Rect(x0, y, max(x1 - x0, 1.5), height, self._fill(span.kind), title))
+            fill = self._fill(span.kind)
+            if height <= THICK:  # an outline and a pattern would be all that is seen
+                fill = Fill(blend(fill.ink, 0.4, self.colours.paper) if fill.pattern else fill.ground)
+            self.areas.append(Rect(x0, y, max(x1 - x0, 1.5), height, fill, title))
         if goes_on and self.choice.high_s >= self.timeline.length_s - 1e-9:
             x, middle = self.x(self.timeline.length_s), y + height / 2
             head = ((x, middle - 5), (x + 6, middle), (x, middle + 5))
@@ -361,8 +364,8 @@ class _IncidentLayout:
 
     def _thin(self, hit: Sequence[ConnectionBrief]) -> None:
         """Connections by client, in the order in which they broke."""
-        clients = len({(each.server, each.client.address) for each in hit})
-        pitch = min(max((ALL_THIN - 16 * clients) / len(hit), THINNEST), THICK)
+        groups = len({(each.server, each.client.address) for each in hit})
+        pitch = min(max((ALL_THIN - 16 * groups) / len(hit), THINNEST), THICK)
         servers = dict.fromkeys(each.server for each in sorted(hit, key=_order))
         for server in servers:
             own = [each for each in hit if each.server == server]
