@@ -138,7 +138,7 @@ def test_a_browser_remembers_what_was_answered(address):
             page.evaluate(
                 PRINTED, "waiting.thing.set(idle_s=30); waiting.thing.keep(); waiting.thing.set(idle_s=60)"
             )
-            page.wait_for_timeout(1000)  # it is written while no cell runs
+            page.wait_for_timeout(5000)  # it is written while no cell runs
         assert outside == []
 
 
@@ -215,7 +215,7 @@ def test_the_clinic_reads_a_learners_capture_in_the_browser(address):
         choose = page.locator(".tcplab-drop input[type=file]").first
         choose.wait_for(state="attached", timeout=120_000)
         choose.set_input_files(capture)
-        page.get_by_text("nat_out_of_ports.pcap: 3 TCP packets, 1 connection").first.wait_for(timeout=60_000)
+        page.get_by_text("nat_out_of_ports.pcap · 3 TCP packets, 1 connection").first.wait_for(timeout=60_000)
         page.locator(".tcplab-finding", has_text="unanswered_syn").first.wait_for()
         assert outside == []
         page.wait_for_timeout(3000)
