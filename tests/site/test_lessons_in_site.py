@@ -216,6 +216,7 @@ def test_the_clinic_reads_a_learners_capture_in_the_browser(address):
         choose.wait_for(state="attached", timeout=120_000)
         choose.set_input_files(capture)
         page.get_by_text("nat_out_of_ports.pcap · 3 TCP packets, 1 connection").first.wait_for(timeout=60_000)
+        page.get_by_role("tab", name="Connections and findings").click()
         page.locator(".tcplab-finding", has_text="unanswered_syn").first.wait_for()
         assert outside == []
         page.wait_for_timeout(3000)
