@@ -20,7 +20,9 @@ from typing import Any
 from tcplab.bench import run, run_all
 from tcplab.bench.agreement import in_time
 from tcplab.capture.recordings import COURSE
-from tcplab.core.releases import NEWEST, RULES, KernelChange, known_release, release
+from tcplab.core.knobs import ParameterError
+from tcplab.core.releases import NEWEST, RULES, KernelChange, KernelRule, known_release, release
+from tcplab.core.text import listed, nearest
 from tcplab.core.trace import Trace
 from tcplab.experiments import (
     AcceptQueue,
@@ -383,6 +385,87 @@ def _cell(claim: KernelClaim, seen: Observation | None) -> str:
 def _word(value: Any) -> str:
     words = {"True": "yes", "False": "no", "None": "none"}
     return words.get(str(value), str(value))
+
+
+# ----------------------------------------------------------------------
+# In words, for a lesson.
+
+
+def claim_named(name: str) -> KernelClaim:
+    """The claim with this key. Raises `ParameterError` where there is none."""
+    if name not in BY_KEY:
+        raise ParameterError(f"there is no claim {name!r} about versions of Linux: {nearest(name, BY_KEY)}")
+    return BY_KEY[name]
+
+
+def changed_in(change: KernelChange) -> str:
+    """``Linux 6.13, and in the stable trees 5.10.234 and 6.1.125``: the first versions that have a change."""
+    first = "Linux {}.{}".format(*change.since)
+    stable = ["{}.{}.{}".format(*tree, patch) for tree, patch in sorted(change.stable.items())]
+    return f"{first}, and in the stable trees {listed(stable)}" if stable else first
+
+
+def in_versions(claim: KernelClaim, observations: Sequence[Observation] | None = None) -> str:
+    """Since which version and patch level a rule holds, and what each kernel gave: for a lesson.
+
+    `observations` are those of the record unless given. A value of the rule that none of these kernels has is
+    what the model gives for it, and is called so.
+    """
+    rule, reads = RULES[claim.rule], claim.shows.removesuffix("_s").replace("_", " ")
+    seen = [
+        each for each in (recorded() if observations is None else observations) if each.claim == claim.key
+    ]
+    given: dict[Any, list[Observation]] = {}
+    for each in sorted(seen, key=lambda each: _age(each.linux)):
+        if each.verdict == HOLDS:
+            given.setdefault(claim.expected(each.linux), []).append(each)
+    lines = [f"This changed in {'; again in '.join(map(changed_in, rule.changes))}."]
+    if given:
+        groups = [
+            f"{_readings(claim, group)} on {listed(list(dict.fromkeys(each.linux for each in group)))}"
+            for group in given.values()
+        ]
+        lines.append(f"Measured ({claim.says}): {reads}: {'; '.join(groups)}.")
+    others = [(value, read) for value, read in claim.sides().items() if value not in given]
+    if others:
+        model = [f"{_reading(claim, read)} {_until(rule, value)}" for value, read in others]
+        ran = "which none of these kernels is" if given else "which no kernel was asked about"
+        lines.append(f"By the model: {'; '.join(model)}, {ran}.")
+    return " ".join(lines)
+
+
+def _age(linux: str) -> tuple[Any, int]:
+    return known_release(linux).number, known_release(linux).patch
+
+
+def _until(rule: KernelRule, value: Any) -> str:
+    """``before 4.10``, ``from 5.1 on and before 5.11``: the mainline versions that have a value."""
+    values = [(None, rule.first), *((change.since, change.value) for change in rule.changes)]
+    since = [
+        (began, after[0] if after else None)
+        for (began, has), after in zip(values, [*values[1:], None], strict=True)
+        if has == value
+    ]
+    words = [
+        " and ".join(
+            filter(None, (began and "from {}.{} on".format(*began), end and "before {}.{}".format(*end)))
+        )
+        for began, end in since
+    ]
+    return " or ".join(words)
+
+
+def _readings(claim: KernelClaim, seen: Sequence[Observation]) -> str:
+    """What kernels of one side gave: one value, or from the least to the most."""
+    values = sorted({_reading(claim, each.read) for each in seen})
+    least, most = values[0], values[-1]
+    return least if least == most else f"{least.removesuffix(' s')} to {most}"
+
+
+def _reading(claim: KernelClaim, read: Any) -> str:
+    if isinstance(read, float):
+        return f"{read:.1f} s" if claim.shows.endswith("_s") else f"{read:g}"
+    return _word(read)
 
 
 def to_json(observations: Sequence[Observation]) -> dict[str, Any]:

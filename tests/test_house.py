@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "advice": STORIES,
     "lesson": {"core", "capture"},  # what belongs to a recording
     "pictures": PICTURES,
-    "widgets": PICTURES,
+    "widgets": PICTURES | {"claims"},
     "doctor": {"core", "bench"},
     "agree": STORIES,
     "claims": STORIES | {"capture"},
@@ -62,7 +62,7 @@ NEVER = {
 }
 
 # These also run in a browser's Python: nothing compiled and nothing of a machine's at import.
-FACES_IN_A_BROWSER = {"tcplab", "tcplab.bench"}  # these, not what is inside them
+FACES_IN_A_BROWSER = {"tcplab", "tcplab.bench", "tcplab.claims"}  # these, not what is inside them
 ROOMS_IN_A_BROWSER = (PICTURES | {"widgets"}) - {"bench", "capture"}
 MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.capture",

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -28,9 +29,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tcplab.bench import Story, run, run_all
 from tcplab.capture import CaptureError
 from tcplab.capture.pcap import pcap_bytes
+from tcplab.core.releases import known_release
 from tcplab.core.segment import Endpoint, Segment
 from tcplab.core.text import MILLISECOND, SECOND
-from tcplab.core.trace import Activity, Call, CounterSample, Deadline, Note, Packet, SocketSample, Trace
+from tcplab.core.trace import (
+    Activity,
+    Call,
+    CounterSample,
+    Deadline,
+    Note,
+    Packet,
+    SocketSample,
+    Ticks,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from tcplab.bench.sandbox import Sandbox
@@ -78,6 +90,25 @@ def recording(name: str, folder: Path = LIBRARY) -> Trace:
     return read_run(path)
 
 
+def on_kernel(name: str, kernel: str) -> str:
+    """The name of a recording on one of several kernels: `syn_queue_rule_on_6_1`."""
+    return f"{name}_on_{kernel.replace('.', '_')}"
+
+
+def recordings_by_kernel(name: str, folder: Path = LIBRARY) -> tuple[Trace, ...]:
+    """The recorded runs of one story on several kernels, the oldest kernel first.
+
+    Raises `CaptureError` when there is none, or one that cannot be read.
+    """
+    end = re.compile(rf"{re.escape(on_kernel(name, ''))}\d+_\d+{re.escape(RUN)}")
+    runs = [read_run(path) for path in folder.glob(f"*{RUN}") if end.fullmatch(path.name)]
+    if not runs:
+        raise CaptureError(f"there is no recorded run of {name!r} on several kernels.")
+    return tuple(
+        sorted(runs, key=lambda run: (known_release(run.linux).number, known_release(run.linux).patch))
+    )
+
+
 def write_run(path: Path, trace: Trace) -> None:
     """Write a run, a line for each thing that happened. Raises `OSError`."""
     endpoints: dict[Endpoint, int] = {}
@@ -98,6 +129,8 @@ def write_run(path: Path, trace: Trace) -> None:
     }
     head = {"format": FORMAT, **{name: getattr(trace, name) for name in _PLAIN}, "programs": trace.programs}
     head["endpoints"] = list(endpoints)
+    if trace.ticks:
+        head["ticks"] = list(trace.ticks)
     parts = [f"{json.dumps(name)}: {_dense(value)}" for name, value in head.items()]
     parts += [
         f"{json.dumps(name)}: [{','.join(chr(10) + _dense(row) for row in each)}]"
@@ -123,6 +156,7 @@ def read_run(path: Path) -> Trace:
         trace.counters = [CounterSample(*row) for row in values["counters"]]
         trace.notes = [Note(*row) for row in values["notes"]]
         trace.programs = values.get("programs", {})
+        trace.ticks = Ticks(*values["ticks"]) if "ticks" in values else None
         for name, kind in _ROWS.items():
             setattr(trace, name, [kind(*map(_frozen, row)) for row in values.get(name, ())])
     except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from html import escape
 from math import floor, inf, isnan, log10
@@ -66,6 +66,11 @@ def seconds(nanoseconds: int) -> float:
 def times(count: int) -> str:
     """``once``, ``twice``, ``3 times``."""
     return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
+def listed(words: Sequence[str]) -> str:
+    """``6.1, 6.12 and 6.18``; one word alone, none as the empty text."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def plural(count: int, thing: str) -> str:

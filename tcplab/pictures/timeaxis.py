@@ -37,7 +37,7 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint
-from tcplab.core.text import MILLISECOND, SECOND, plural, short_duration
+from tcplab.core.text import MILLISECOND, SECOND, listed, plural, short_duration
 from tcplab.core.trace import Note, Packet, SocketSample, Trace
 from tcplab.follow import RETRANSMISSION
 from tcplab.pictures.text import PROBES, FourTuple, call_lines, four_tuple, is_error
@@ -298,7 +298,7 @@ def _contents(packets: Sequence[Packet]) -> str:
         for thing in ("handshake", "exchange", "request", "close", "FIN")
         if (n := counts[thing])
     ]
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]])) or "the beginning"
+    return listed(parts) or "the beginning"
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,12 +148,13 @@ def _packages(root: Path, folder: Path, micropip: Path) -> Iterator[Wheel]:
 
 
 def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
-    """tcplab's own source, and the recordings where `recording` looks for them."""
+    """tcplab's own source, and the recordings and claims where lessons look for them."""
     yield from tree(
         root / "tcplab", under="tcplab", endings=(".py", ".toml", ".tsv", ".js", ".css", "py.typed")
     )
     captures = root / "data" / "captures"
     yield from tree(captures, under="tcplab/course/data/captures", endings=(".json", ".pcap"))
+    yield from tree(root / "data", under="tcplab/course/data", endings=("claims.json",))
     yield "tcplab/course/notebooks/README", b"Notebooks run here, in the browser's own memory.\n"
 
 

@@ -7,7 +7,7 @@ browser's Python lacks until the tab is opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ import ipywidgets as widgets
 
 from tcplab.bench.agreement import Agreement, Compared, Event, judge, matches
 from tcplab.bench.script import StudyScript
+from tcplab.capture.recordings import recordings_by_kernel
+from tcplab.claims import KernelClaim, claim_named, in_versions
 from tcplab.core.table import html_table
 from tcplab.core.text import SECOND, duration, paragraph, status
 from tcplab.core.trace import Trace
@@ -76,12 +78,56 @@ def both(experiment: Compared, linux: Trace) -> Both:
     return Both(experiment, linux)
 
 
+class Versions(Shell):
+    """A claim about versions of Linux: the model's run and those of several kernels on one time axis.
+
+    The model's is that of the newest kernel. The lanes of a kernel are drawn where it has another rule.
+    """
+
+    def __init__(self, claim: KernelClaim, kernels: Sequence[Trace]) -> None:
+        super().__init__()
+        judged = [judge(claim.experiment, linux) for linux in kernels]
+        newest = kernels[-1]
+        now = read_timeline(judged[-1][1].trace)
+        answer = now.answer and replace(now.answer, text=f"model: {now.answer.text}")
+        kept = []
+        for linux, (agreement, *_) in zip(kernels, judged, strict=True):
+            drawn, text = read_timeline(linux), f"Linux {linux.linux}"
+            same = agreement.agrees and claim.expected(linux.linux) == claim.expected(newest.linux)
+            said = drawn.answer and replace(drawn.answer, text=f"{text}: {drawn.answer.text}")
+            kept.append(replace(drawn, answer=said, lanes=() if same else drawn.lanes))
+        sentence = in_versions(claim)
+        self.picture = TimelinePicture(replace(now, answer=answer, sentence=sentence), tuple(kept))
+        #: All runs; the page plays them.
+        self.timeline = LivingTimeline()
+        self.timeline.show(_frame(self.picture))
+        self.say(sentence)
+        rows = [
+            (linux.linux, linux.bench, each[0].sentence) for linux, each in zip(kernels, judged, strict=True)
+        ]
+        headings = ("Linux", "ran as", "against the model with that kernel's rules")
+        table = html_table(headings, rows, row_headings=True)
+        self.build(self.status, self.timeline, widgets.HTML(_fold(table, "Kernel by kernel")))
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + self.timeline._repr_html_()
+
+
+def versions(claim: str) -> Versions:
+    """What differs between versions of Linux, by the claim's name, as several kernels showed it.
+
+    Names: keys of `tcplab.claims.CLAIMS` that data/captures has recordings of; the newest three are shown.
+    Raises `ParameterError` for an unknown name, `CaptureError` where there is no recording. See `Versions`.
+    """
+    return Versions(claim_named(claim), recordings_by_kernel(claim)[-3:])
+
+
 def _frame(picture: TimelinePicture) -> ShownFrame:
     return ShownFrame(picture, picture.end_s(), picture.now.log)
 
 
-def _fold(packets: str) -> str:
-    return f"<details><summary>Packet by packet</summary>{packets}</details>"
+def _fold(table: str, title: str = "Packet by packet") -> str:
+    return f"<details><summary>{title}</summary>{table}</details>"
 
 
 #: Seconds; a run in real time that takes longer can't be started by a click.

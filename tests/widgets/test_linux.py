@@ -9,14 +9,16 @@ import pytest
 
 from bench.sandboxes import need_kernel
 from inside import button_of, open_tab, text_in
-from tcplab import Keepalive, agreement, bench, both, recording
+from tcplab import Keepalive, agreement, bench, both, recording, versions
 from tcplab.bench import kernels as bench_kernels
 from tcplab.bench import run as really_run
 from tcplab.bench import sandbox as sandboxes
 from tcplab.bench.agreement import in_time
 from tcplab.bench.kernels import debian
 from tcplab.bench.sandbox import BenchError, Cancelled
+from tcplab.capture import CaptureError
 from tcplab.capture.recordings import LIBRARY
+from tcplab.core.knobs import ParameterError
 from tcplab.experiments import EXPERIMENTS
 from tcplab.lesson import after, ask
 from tcplab.pictures.timeline import read_timeline
@@ -315,18 +317,53 @@ def test_every_recorded_run_agrees_and_is_drawn_beside_the_model(name):
     assert shown.sentence == agreed.sentence == shown.picture.sentence
     assert shown.sentence.startswith(f"Linux {linux.linux} does what the model says: all {agreed.packets} ")
     table = text_in(shown).partition("<details>")[2]
-    assert f">Linux {linux.linux}, s</th>" in table
+    called = f"Linux {linux.linux}{', virtual time' * linux.is_virtual}"
+    assert f">{called}, s</th>" in table
     assert table.count("<tr>") == agreed.packets + 1 and "✗" not in table
     now, (kept,) = shown.picture.now, shown.picture.kept
-    assert (now.bench, kept.bench, kept.lanes) == ("model", "linux", ())
+    assert (now.bench, kept.bench, kept.lanes) == ("model", linux.bench, ())
     drawing = shown.picture.drawing()
     assert drawing.overlaps() == [] and drawing.height <= 420 and drawing.label == shown.sentence
     assert "<svg" in shown._repr_html_()
     if now.answer:
-        assert kept.answer.text.startswith(f"Linux {linux.linux}: ")
+        assert kept.answer.text.startswith(f"{called}: ")
         assert (now.answer.to_s is None) == (kept.answer.to_s is None)
         if now.answer.to_s is not None:
             assert in_time(now.answer.to_s, kept.answer.to_s)
+
+
+@pytest.mark.parametrize(
+    ("claim", "says", "answers"),
+    [
+        (
+            "syn_linear_timeouts",
+            "This changed in Linux 6.5. Measured (connect() into the void with four SYN retries): gave up "
+            "after: 31.5 s on 5.10.262 and 6.1.192; ",
+            ["ETIMEDOUT after 31.", "ETIMEDOUT after 35.", "ETIMEDOUT after 35."],
+        ),
+        (
+            "tw_reuse_clock_early",
+            "This changed in Linux 4.19; again in Linux 6.14.",
+            ["connect() takes a port again", "connect() takes a port again", "EADDRNOTAVAIL"],
+        ),
+    ],
+)
+def test_versions_are_on_one_time_axis(claim, says, answers):
+    shown = versions(claim)
+    assert shown.sentence.startswith(says)
+    kept = shown.picture.kept
+    assert kept[0].lanes and not kept[-1].lanes  # only where a kernel has another rule
+    assert all(words in each.answer.text for words, each in zip(answers, kept, strict=True))
+    drawing = shown.picture.drawing()
+    assert drawing.overlaps() == [] and drawing.height <= 420
+    assert text_in(shown).count("does what the model says") == 3 and "<svg" in shown._repr_html_()
+
+
+def test_versions_of_something_unknown_are_a_sentence():
+    with pytest.raises(ParameterError, match=r"^there is no claim 'syn_linear' about versions of Linux: "):
+        versions("syn_linear")
+    with pytest.raises(CaptureError, match="no recorded run of 'rst_at_sack_edge' on several kernels"):
+        versions("rst_at_sack_edge")
 
 
 def test_other_parameters_are_a_difference_and_not_hidden():
