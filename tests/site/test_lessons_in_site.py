@@ -131,7 +131,11 @@ def test_a_browser_remembers_what_was_answered(address):
             page.wait_for_function(READY, timeout=180_000)
             page.evaluate(PRINTED, LEARN)
             if day == "tomorrow":
-                assert page.evaluate(PRINTED, LOOK) == "7875 60.0 1 True"
+                for _ in range(30):  # the browser's storage is read between two cells
+                    if (found := page.evaluate(PRINTED, LOOK)) == "7875 60.0 1 True":
+                        break
+                    page.wait_for_timeout(2000)
+                assert found == "7875 60.0 1 True"
                 continue
             assert page.evaluate(PRINTED, LOOK) == "None None None False"
             page.evaluate(PRINTED, "question.answer = '7875'; question.check()")

@@ -1,7 +1,7 @@
 """A machine in QEMU whose clock counts instructions: boots a kernel, runs stories, hands their traces out.
 
 The guest's time is not the host's: idle time is skipped, and a busy host makes nothing late (QEMU's
-documentation, "TCG Instruction Counting"). The same inputs give the same run, to the microsecond. No disk, no
+documentation, "TCG Instruction Counting"). The same inputs give the same run, to the millisecond. No disk, no
 network card, no rights, no files: what goes in is the first file system, what comes out are two pipes.
 """
 
