@@ -462,7 +462,7 @@ def _stalled(
     changed_sockets = sockets | {side: sockets[side].with_values(**wanted)}
     _check_user_timeout(changed_sockets[side], work)
     runs = [
-        run(StalledReplay(work, stall, each[CLIENT], each[SERVER])) for each in (sockets, changed_sockets)
+        run(StalledReplay(work, each[CLIENT], each[SERVER], stall)) for each in (sockets, changed_sockets)
     ]
     stalls = [longest(trace, stall.reader) for trace in runs]
     was, outcome = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection, Result, SocketOptions
@@ -70,15 +70,13 @@ class PathFault:
 
 
 @dataclass(frozen=True)
-class WorkloadReplay:
-    """One run of a workload: the story that a bench runs."""
+class SessionReplay:
+    """One run of a captured session under some settings: what all such stories share."""
 
     work: Workload
     client: SocketSettings
     server: SocketSettings
-    fault: PathFault
-    #: Nanoseconds of the trace's clock that the run covers at least.
-    until: int
+    _: KW_ONLY
     name: str = "what_if"
     linux: str = NEWEST
     seed: int = 1
@@ -91,9 +89,7 @@ class WorkloadReplay:
     def values(self) -> dict[str, Any]:
         """The settings, for the trace."""
         return {
-            "client": self.client.values(), "server": self.server.values(),
-            "firewall_idle_s": self.fault.firewall_idle_s, "expired": self.fault.expired,
-            "breaks": self.fault.breaks, "latency_ms": self.latency_ms,
+            "client": self.client.values(), "server": self.server.values(), "latency_ms": self.latency_ms,
         }  # fmt: skip
 
     def ignored_by_release(self) -> list[str]:
@@ -103,6 +99,22 @@ class WorkloadReplay:
     def outcome(self, trace: Trace) -> dict[str, Any]:
         """Read by `tcplab.what_if.answer`, which knows what to compare it with."""
         return {}
+
+
+@dataclass(frozen=True)
+class WorkloadReplay(SessionReplay):
+    """One run of a workload: the story that a bench runs."""
+
+    fault: PathFault
+    #: Nanoseconds of the trace's clock that the run covers at least.
+    until: int
+
+    def values(self) -> dict[str, Any]:
+        """The settings and the path's fault, for the trace."""
+        return super().values() | {
+            "firewall_idle_s": self.fault.firewall_idle_s, "expired": self.fault.expired,
+            "breaks": self.fault.breaks,
+        }  # fmt: skip
 
     # -- the story ---------------------------------------------------------------------------
 

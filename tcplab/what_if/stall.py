@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tcplab.bench.script import Bench, Connection
-from tcplab.core.releases import NEWEST
 from tcplab.core.segment import ACK, RST, SYN
-from tcplab.core.text import MILLISECOND, SECOND
+from tcplab.core.text import SECOND
 from tcplab.core.trace import Trace
 from tcplab.follow import CLIENT, OTHER, PATIENCE, SERVER, WINDOW_PROBE
 from tcplab.what_if.inference import ROUND, rounded
-from tcplab.what_if.script import PORT, SocketSettings
+from tcplab.what_if.script import PORT, SessionReplay, SocketSettings
 from tcplab.what_if.workload import Workload
 
 #: The receiver's buffer, and what the sender has for it: more than fits there and in its own buffer at first.
@@ -116,36 +115,14 @@ def settings_seen(stall: Stall, socket: SocketSettings) -> SocketSettings:
 
 
 @dataclass(frozen=True)
-class StalledReplay:
+class StalledReplay(SessionReplay):
     """One run of a stall: the story that a bench runs."""
 
-    work: Workload
     stall: Stall
-    client: SocketSettings
-    server: SocketSettings
-    name: str = "what_if"
-    linux: str = NEWEST
-    seed: int = 1
-
-    @property
-    def latency_ms(self) -> float:
-        """Half a round trip; a millisecond where the trace doesn't show it."""
-        return min(self.work.round_trip / 2 / MILLISECOND or 1.0, 1000.0)
 
     def values(self) -> dict[str, Any]:
-        """The settings, for the trace."""
-        return {
-            "client": self.client.values(), "server": self.server.values(), "latency_ms": self.latency_ms,
-            "stalled_s": self.stall.lasted / SECOND,
-        }  # fmt: skip
-
-    def ignored_by_release(self) -> list[str]:
-        """Nothing: every setting here is older than the oldest release."""
-        return []
-
-    def outcome(self, trace: Trace) -> dict[str, Any]:
-        """Read by `tcplab.what_if.answer`."""
-        return {}
+        """The settings and how long the receiver does not read, for the trace."""
+        return super().values() | {"stalled_s": self.stall.lasted / SECOND}
 
     async def run(self, bench: Bench) -> None:
         """The sender writes, and the receiver reads nothing for as long as it did then."""
