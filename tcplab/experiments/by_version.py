@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tcplab.bench.script import Bench, Bind, SocketOptions
+from tcplab.bench.script import Bench, Bind, Connection, SocketOptions
 from tcplab.core import knobs
 from tcplab.core.knobs import knob
 from tcplab.core.segment import ACK, RST, SYN
@@ -27,62 +28,58 @@ class SmallStory(Experiment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnsentAck(SmallStory):
+class ForgedToClient(SmallStory):
+    """Something forged reaches the client of a connection that works and is quiet: how often it answers."""
+
+    async def run(self, bench: Bench) -> None:
+        client_host, server_host = bench.hosts("client", "server")
+        client, server = await client_host.open(server_host)
+        await client.exchange(server)
+        await bench.sleep(1)
+        bench.watch_from_now()
+        await self.forge(bench, client)
+
+    @abstractmethod
+    async def forge(self, bench: Bench, client: Connection) -> None:
+        """What is forged, and the time to answer it."""
+
+    def outcome(self, trace: Trace) -> dict[str, Any]:
+        return {"answers": len(trace.sent_by("client", trace.watching_since))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsentAck(ForgedToClient):
     """A segment acknowledges bytes that the client never sent."""
 
     name = "unsent_ack"
 
-    async def run(self, bench: Bench) -> None:
-        client_host, server_host = bench.hosts("client", "server")
-        client, server = await client_host.open(server_host)
-        await client.exchange(server)
-        await bench.sleep(1)
-        bench.watch_from_now()
+    async def forge(self, bench: Bench, client: Connection) -> None:
         bench.forge_ack(client, ahead=1000)
         await bench.sleep(0.3)
 
-    def outcome(self, trace: Trace) -> dict[str, Any]:
-        return {"answers": len(trace.sent_by("client", trace.watching_since))}
-
 
 @dataclass(frozen=True, kw_only=True)
-class OldAck(SmallStory):
+class OldAck(ForgedToClient):
     """An ACK comes late: of an old number, with an old timestamp."""
 
     name = "old_ack"
 
-    async def run(self, bench: Bench) -> None:
-        client_host, server_host = bench.hosts("client", "server")
-        client, server = await client_host.open(server_host)
-        await client.exchange(server)
-        await bench.sleep(1)
-        bench.watch_from_now()
+    async def forge(self, bench: Bench, client: Connection) -> None:
         bench.forge_old_ack(client, older_ms=10_000)
         await bench.sleep(0.3)
 
-    def outcome(self, trace: Trace) -> dict[str, Any]:
-        return {"answers": len(trace.sent_by("client", trace.watching_since))}
-
 
 @dataclass(frozen=True, kw_only=True)
-class TwoResets(SmallStory):
+class TwoResets(ForgedToClient):
     """Two RSTs in the window, 50 ms apart."""
 
     name = "two_resets"
 
-    async def run(self, bench: Bench) -> None:
-        client_host, server_host = bench.hosts("client", "server")
-        client, server = await client_host.open(server_host)
-        await client.exchange(server)
-        await bench.sleep(1)
-        bench.watch_from_now()
+    async def forge(self, bench: Bench, client: Connection) -> None:
         for _ in range(2):
             bench.forge_reset(client, 1000)
             await bench.sleep(0.05)
         await bench.sleep(0.2)
-
-    def outcome(self, trace: Trace) -> dict[str, Any]:
-        return {"answers": sum(p.kind != "forged" for p in trace.sent_by("client", trace.watching_since))}
 
 
 @dataclass(frozen=True, kw_only=True)
