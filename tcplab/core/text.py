@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from html import escape
 from math import floor, inf, isnan, log10
@@ -61,6 +62,29 @@ def in_words(seconds: float) -> str:
 def seconds(nanoseconds: int) -> float:
     """Seconds to the millisecond: finer than a timer tick, and stable to print."""
     return round(nanoseconds / SECOND, 3)
+
+
+def clock(nanoseconds: int, places: int = 3) -> str:
+    """A time of day in UTC with so many digits after the second: ``06:24:48.927``.
+
+    Takes nanoseconds since 1970, as `date` does.
+    """
+    unit = 10 ** (9 - places)
+    nanoseconds -= nanoseconds % unit
+    text = datetime.fromtimestamp(nanoseconds // SECOND, UTC).strftime("%H:%M:%S")
+    return f"{text}.{nanoseconds % SECOND // unit:0{places}d}" if places else text
+
+
+def date(nanoseconds: int) -> str:
+    """A day in UTC: ``Mon 30 Nov 2026``."""
+    return datetime.fromtimestamp(nanoseconds // SECOND, UTC).strftime("%a %d %b %Y")
+
+
+def size(count: float) -> str:
+    """An amount of data, in bytes: ``980 B``, ``124 kB``, ``1.2 MB``."""
+    if count >= 1e6:
+        return f"{count / 1e6:.1f} MB"
+    return f"{count / 1e3:.0f} kB" if count >= 1e4 else f"{round(count):,} B"
 
 
 def times(count: int) -> str:

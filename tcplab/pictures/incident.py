@@ -16,12 +16,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint
-from tcplab.core.text import SECOND, in_words, plural, short_duration
+from tcplab.core.text import SECOND, clock, in_words, plural, short_duration
 from tcplab.pictures.incident_bands import Broke as Broke
 from tcplab.pictures.incident_bands import IncidentBand as IncidentBand
 from tcplab.pictures.incident_bands import Passed, bands_of, events_of
 from tcplab.pictures.lanes import Mark, Span
-from tcplab.pictures.wallclock import clock
 
 if TYPE_CHECKING:
     from tcplab.capture.capture import Capture

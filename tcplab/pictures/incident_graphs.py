@@ -18,7 +18,7 @@ from typing import Any
 from tcplab.core.connections import acks
 from tcplab.core.segment import RST, SYN, seq_diff
 from tcplab.core.table import html_table
-from tcplab.core.text import SECOND, plural, short_duration
+from tcplab.core.text import SECOND, clock, plural, short_duration, size
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import CLIENT, OTHER, RETRANSMISSION, SERVER
 from tcplab.pictures.svg import (
@@ -36,7 +36,7 @@ from tcplab.pictures.svg import (
 )
 from tcplab.pictures.theme import MarkStyle, theme
 from tcplab.pictures.timeline_look import Axis
-from tcplab.pictures.wallclock import WallAxis, clock
+from tcplab.pictures.wallclock import WallAxis
 
 #: So many packets of a connection are drawn.
 MOST = 20_000
@@ -49,13 +49,6 @@ ALMOST, OFTEN = 0.1, 0.25
 #: The capture was written near one end where the other's times are longer by this factor.
 NEAR = 3.0
 Point = tuple[float, float]
-
-
-def size(count: float) -> str:
-    """An amount of data: ``980 B``, ``124 kB``, ``1.2 MB``."""
-    if count >= 1e6:
-        return f"{count / 1e6:.1f} MB"
-    return f"{count / 1e3:.0f} kB" if count >= 1e4 else f"{round(count):,} B"
 
 
 @dataclass(frozen=True, slots=True)

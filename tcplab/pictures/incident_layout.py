@@ -14,7 +14,7 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 from tcplab.core.segment import Endpoint
-from tcplab.core.text import SECOND, in_words, plural
+from tcplab.core.text import SECOND, clock, date, in_words, plural
 from tcplab.pictures.incident import CaptureTimeline, ConnectionBrief, ConnectionLane, IncidentBand
 from tcplab.pictures.lanes import Mark, Span
 from tcplab.pictures.svg import (
@@ -33,7 +33,7 @@ from tcplab.pictures.svg import (
     text_width,
 )
 from tcplab.pictures.theme import MarkStyle, theme, tint
-from tcplab.pictures.wallclock import WallAxis, clock, date
+from tcplab.pictures.wallclock import WallAxis
 
 
 class Lanes(NamedTuple):

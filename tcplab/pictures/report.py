@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import Endpoint
-from tcplab.core.text import SECOND, in_words, plural
+from tcplab.core.text import SECOND, clock, date, in_words, plural
 from tcplab.pictures.incident import (
     CaptureTimeline,
     ConnectionBrief,
@@ -30,7 +30,6 @@ from tcplab.pictures.incident import (
 )
 from tcplab.pictures.incident_bands import bands_of, events_of
 from tcplab.pictures.incident_layout import MOST_FEW, Choice, incident_drawing, rows_of, whole
-from tcplab.pictures.wallclock import clock, date
 from tcplab.what_if.answer import MOST_PLAYED, WhatIf, what_if
 from tcplab.what_if.script import SocketSettings
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 from math import ceil, floor
 
-from tcplab.core.text import SECOND
+from tcplab.core.text import SECOND, clock, date
 from tcplab.pictures.svg import text_width
 
 #: Distances of ticks, nanoseconds: 1-2-5 below 1 s, then what a clock has.
@@ -26,19 +25,6 @@ SILENT, FOLDED = 0.5, 104.0
 #: Beside a fold this much of the silence stays, as a share of the window that is left.
 STAYS = 0.01
 _DAY = 86_400 * SECOND
-
-
-def clock(nanoseconds: int, places: int = 3) -> str:
-    """A time of day in UTC with so many digits after the second: ``06:24:48.927``."""
-    unit = 10 ** (9 - places)
-    nanoseconds -= nanoseconds % unit
-    text = datetime.fromtimestamp(nanoseconds // SECOND, UTC).strftime("%H:%M:%S")
-    return f"{text}.{nanoseconds % SECOND // unit:0{places}d}" if places else text
-
-
-def date(nanoseconds: int) -> str:
-    """A day in UTC: ``Mon 30 Nov 2026``."""
-    return datetime.fromtimestamp(nanoseconds // SECOND, UTC).strftime("%a %d %b %Y")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import anywidget
 import ipywidgets as widgets
 
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import SECOND, download, paragraph, plural, to_copy
+from tcplab.core.text import SECOND, clock, download, paragraph, plural, to_copy
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
@@ -30,7 +30,6 @@ from tcplab.pictures.replay import findings_html, lesson_of
 from tcplab.pictures.report import incident_report
 from tcplab.pictures.tables import trace_table
 from tcplab.pictures.text import MOST, excerpt_words
-from tcplab.pictures.wallclock import clock
 from tcplab.widgets import base
 from tcplab.widgets.incident import GraphPanel, LivingIncident
 from tcplab.widgets.replay import Replay

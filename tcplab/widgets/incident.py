@@ -17,7 +17,7 @@ import ipywidgets as widgets
 import traitlets
 
 from tcplab.core.table import html_table
-from tcplab.core.text import SECOND, in_words, paragraph, plural
+from tcplab.core.text import SECOND, clock, in_words, paragraph, plural
 from tcplab.lesson.displayed import Displayed
 from tcplab.pictures.incident import CaptureTimeline, IncidentBand
 from tcplab.pictures.incident_graphs import ConnectionGraphs, GraphPicture
@@ -29,7 +29,6 @@ from tcplab.pictures.incident_layout import (
     rows_of,
     whole,
 )
-from tcplab.pictures.wallclock import clock
 from tcplab.widgets import base
 from tcplab.widgets.base import HERE
 from tcplab.widgets.replay import Replay

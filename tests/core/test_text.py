@@ -1,4 +1,4 @@
-"""Numbers as people write them, and ratios in words."""
+"""Numbers as people write them, and ratios, amounts of data and times of day in words."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcplab.core.text import factor, in_words, read_number
+from tcplab.core.text import clock, date, factor, in_words, read_number, size
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,18 @@ def test_a_time_in_words_reads_back(seconds):
 )
 def test_ratios_are_rounded_as_one_says_them(ratio, words):
     assert factor(ratio) == words
+
+
+def test_amounts_of_data():
+    assert [size(count) for count in (12, 9999, 10_000, 2_500_000)] == ["12 B", "9,999 B", "10 kB", "2.5 MB"]
+
+
+def test_a_time_of_day_is_cut_off_and_never_rounded_up():
+    """30 November 2026, the last nanosecond of the day."""
+    last = 1_796_083_200 * 10**9 - 1
+    assert [clock(last, places) for places in (0, 3, 6)] == ["23:59:59", "23:59:59.999", "23:59:59.999999"]
+    assert (clock(last + 1), date(last), date(last + 1)) == (
+        "00:00:00.000",
+        "Mon 30 Nov 2026",
+        "Tue 01 Dec 2026",
+    )

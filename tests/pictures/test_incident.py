@@ -8,10 +8,10 @@ from conftest import need
 from in_jupyterlab import OVERLAPS, chromium_page
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
-from tcplab.core.text import SECOND
+from tcplab.core.text import SECOND, clock, date
 from tcplab.pictures.incident import Broke, CaptureTimeline, IncidentBand, read_incidents
 from tcplab.pictures.incident_layout import Choice, gutter, incident_drawing, overview, whole
-from tcplab.pictures.wallclock import FOLDED, STEPS, WallAxis, clock, date
+from tcplab.pictures.wallclock import FOLDED, STEPS, WallAxis
 
 CAPTURES = sorted((PROJECT / "data" / "captures").glob("*.pcap"))
 WIDTHS = (845, 950, 1240)

@@ -10,7 +10,7 @@ from tcplab.core.segment import ACK, SYN, Endpoint, Segment
 from tcplab.core.text import MILLISECOND
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import classify
-from tcplab.pictures.incident_graphs import GraphPicture, read_graphs, size
+from tcplab.pictures.incident_graphs import GraphPicture, read_graphs
 
 CAPTURES = sorted((PROJECT / "data" / "captures").glob("*.pcap"))
 CLIENT, SERVER = Endpoint("10.0.0.1", 40_000), Endpoint("10.0.0.2", 5432)
@@ -126,4 +126,3 @@ def test_the_window_leaves_the_scale_where_it_would_flatten_the_data():
 
 def test_an_empty_connection_says_so():
     assert read_graphs(Trace("nothing", "capture")).limit == "No data passed here."
-    assert [size(count) for count in (12, 9999, 10_000, 2_500_000)] == ["12 B", "9,999 B", "10 kB", "2.5 MB"]
