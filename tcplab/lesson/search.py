@@ -1,10 +1,10 @@
-"""Which lesson explains this message? Ranked answers with their reason, for a line or for a whole log.
+"""Find the lesson that explains a message: ranked answers with their reasons, for a line or a whole log.
 
-Three kinds of evidence add up. **Messages as programs print them** (messages.tsv): the words that a known
-text and the question share, weighted by how rare they are, as a share of both; several like ones together
-say more than the likest. **Phrases** (symptoms.toml): words that mean the same in every product's message.
-**Error numbers** by name or by number, where they stand as such, count as their words. Seconds decide only
-where no message does. Addresses, ports, process ids, times and log prefixes are taken out first.
+Three kinds of evidence are added. **Messages as programs print them** (messages.tsv): the words that a known
+text and the query share, weighted by their rarity, as a share of both texts; several similar messages count
+more than the most similar one. **Phrases** (symptoms.toml): words with the same meaning in any product's
+message. **Error numbers**, by name or number, count as their texts. A time decides only where no message
+matches. Addresses, ports, process IDs, timestamps and log prefixes are removed first.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
-from tcplab.core.text import UNITS_S, in_words, plural, read_number
+from tcplab.core.text import UNITS_S, in_words, listed, plural, read_number
 from tcplab.lesson.course import lessons, read_table
 
 #: The answer's lesson where the cause is none of TCP.
@@ -33,16 +33,18 @@ PHASES = {
     "log": "in the server's log",
     "any": "at any time",
 }
-#: From here on an answer is said to be sure.
+#: Answers with at least this confidence are shown as sure.
 SURE = 0.5
-#: A line of a log is taken for a trouble from here on; the other lines are left out.
+#: Lines of a log below this confidence are left out.
 TROUBLE = 0.4
-#: How many answers are given.
-MOST = 5
+#: How many answers are given, and how many phrases count.
+MOST, MOST_PHRASES = 5, 4
+#: The groups of words of a phrase, each by form.
+_Phrase: TypeAlias = tuple[dict[str, str], ...]
 
 _UNITS = "|".join(sorted(UNITS_S, key=len, reverse=True))
 _TIME = re.compile(rf"(?<![\w.,])(?:\d+(?:[.,]\d+)?\s*(?:{_UNITS})\b\s*)+")
-#: What differs from line to line and says nothing: ids, dates, times, addresses, ports, quoted names.
+#: Parts that differ from line to line without meaning: IDs, dates, times, addresses, ports, quoted names.
 _NOISE = re.compile(
     r"""^[a-z]{3}\s+\d{1,2}\s\d\d:\d\d:\d\d\s\S+\s | \b(?:utc|gmt|cest|cet|est|edt|pst|pdt|bst|jst|ist)\b |
     0x[0-9a-f]+ | \b[0-9a-f]{8}-[0-9a-f-]{27}\b | \d{4}-\d\d-\d\d[t ]\d\d:\d\d:\d\d[.,\d]*\s?z? |
@@ -50,7 +52,7 @@ _NOISE = re.compile(
     :\d{2,5}\b | '[^']{1,40}'@'[^']*' | \b(?:port|thread|pid|conn|id)[\s=:\#]+\d+""",
     re.VERBOSE,
 )
-#: Ways to write the same, before the words are taken apart.
+#: Spellings of one term, replaced before the text is split into words.
 _SAME = (
     (re.compile(r"\btimed?[- ]?out\b"), "timeout"),
     (re.compile(r"\bcan(?:['’]t| ?not)\b|\bcould(?: not|n['’]t)\b|\bunable to\b"), "cannot"),
@@ -64,7 +66,7 @@ _FORMS = {
     "sending": "send", "sent": "send", "receiving": "receive", "received": "receive", "resetting": "reset",
     "refuse": "refused", "refusing": "refused", "terminating": "terminated",
 }  # fmt: skip
-#: Words that every message has, whatever happened.
+#: Words that occur in messages of every kind.
 _STOP = frozenset(
     "the an of to on in is it at by for and or with from be was has had been this that are as its your my "  # noqa: SIM905
     "java org com net io sql exception error errors errno line note warning log fatal err code host port "
@@ -73,19 +75,21 @@ _STOP = frozenset(
 _NONE: frozenset[str] = frozenset()
 #: Words, numbers and SQL states (57P01).
 _WORD = re.compile(r"\b\d[0-9a-z]{4}\b|[a-z_]{2,}|\b\d{2,5}\b")
-#: A number that stands as an error number: in brackets, or behind a word for error.
+#: An error number: a number in brackets or after a word for error.
 _NUMBER = re.compile(r"(?:\(|\berrno:?\s*|\berror:?\s*|\bcode[ =:]*|\bos error )(\d{1,5})\b", re.IGNORECASE)
-#: A question that is nothing but numbers: 99, (104).
+#: A query that is only a number: 99, (104).
 _BARE = re.compile(r"[\s()]*(\d{1,5})[\s()]*")
+#: A message that has more in common with the question than this is named as the reason.
+_ALIKE = 0.75
 #: How much a shared pair of neighbouring words counts beside the words themselves.
 _NEIGHBOURS = 0.5
-#: So many of the likest messages are heard.
+#: How many of the most similar messages count.
 _HEARD = 5
-#: What the second, third … lesson of a message or phrase counts, against the one before.
+#: The weight of the second, third … lesson of a message or phrase, relative to the one before.
 _NEXT = 0.75
-#: What seconds count that a timer takes: less than any message.
+#: The weight of a time that one of the timers takes: less than that of a message.
 _SECONDS = 0.35
-#: What a phrase counts at least when all its words are there.
+#: The least weight of a phrase whose words all occur.
 _PHRASE = 0.4
 
 
@@ -131,7 +135,7 @@ class KnownMessage:
 
 @dataclass(frozen=True)
 class PhaseMark:
-    """A place on the ruler of seconds."""
+    """A mark on the ruler of seconds."""
 
     #: The times; infinite for a wait that never ends.
     at: tuple[float, ...]
@@ -192,7 +196,7 @@ class LessonAnswer:
 
 @dataclass(frozen=True)
 class Logged:
-    """A message of a log: how often it stands there, and when."""
+    """A message of a log: how often it occurs, and when."""
 
     message: str
     count: int
@@ -221,7 +225,7 @@ class _Words:
 
 @dataclass(frozen=True)
 class _Hit:
-    """A piece of evidence: how strong it is, 0 to 1, and what it speaks for."""
+    """One piece of evidence: its strength, 0 to 1, and the lessons that it supports."""
 
     strength: float
     symptom: Symptom
@@ -229,6 +233,8 @@ class _Hit:
     phase: str
     because: str
     source: str
+    #: It is a known message that is much like the question: the best reason to name.
+    is_message: bool = False
 
 
 @cache
@@ -264,6 +270,13 @@ def errnos() -> dict[int, tuple[str, str]]:
 
 
 @cache
+def _winsock() -> dict[int, int]:
+    """Error numbers of Windows sockets -> Linux's for the same."""
+    rows = read_table("symptoms.toml")["errno"]
+    return {row["winsock"]: row["number"] for row in rows if "winsock" in row}
+
+
+@cache
 def marks() -> tuple[PhaseMark, ...]:
     """The ruler of seconds, shortest first."""
     return tuple(
@@ -281,11 +294,12 @@ def times_in(query: str) -> list[float]:
 
 
 def errnos_in(query: str) -> list[int]:
-    """Error numbers in a text: `(111)`, `errno 104`, `ECONNREFUSED`, or nothing but `99`."""
+    """Linux's error numbers in a text: `(111)`, `errno 104`, `ECONNREFUSED`, `99`; 111 for Windows' 10061."""
     numbers = [int(number) for number in _NUMBER.findall(_TIME.sub(" ", query))]
     numbers += [int(bare[1]) for bare in [_BARE.fullmatch(query)] if bare]
     words = set(re.findall(r"[a-z]{4,}", query.lower()))
     numbers += [number for number, (name, _) in errnos().items() if name.lower() in words]
+    numbers = [_winsock().get(number, number) for number in numbers]
     return [number for number in dict.fromkeys(numbers) if number in errnos()]
 
 
@@ -308,21 +322,27 @@ def answers(query: str, phase: str = "", known: Sequence[KnownMessage] | None = 
     if phase:
         hits = [hit for hit in hits if phase in (hit.phase, hit.symptom.phase) or hit.phase == "any"]
     scores: dict[str, float] = defaultdict(float)
-    witness: dict[str, _Hit] = {}
+    evidence: dict[str, _Hit] = {}
     for hit in hits:
         for place, lesson in enumerate(hit.lessons):
             scores[lesson] += hit.strength**2 * _NEXT**place
-            if lesson not in witness or (hit.lessons[0] == lesson != witness[lesson].lessons[0]):
-                witness[lesson] = hit
+            best = evidence.get(lesson)
+            if best is None or _reason(hit, lesson) > _reason(best, lesson):
+                evidence[lesson] = hit
     if not scores:
         return []
-    best, surest = max(scores.values()), hits[0].strength
+    highest, surest = max(scores.values()), hits[0].strength
     ranked = sorted(scores, key=lambda lesson: -scores[lesson])[:MOST]
     return [
-        _answer(lesson, witness[lesson], query, surest * (scores[lesson] / best) ** 1.5)
+        _answer(lesson, evidence[lesson], query, surest * (scores[lesson] / highest) ** 1.5)
         for lesson in ranked
-        if scores[lesson] > best / 8
+        if scores[lesson] > highest / 8
     ]
+
+
+def _reason(hit: _Hit, lesson: str) -> tuple[bool, bool]:
+    """How good a reason this is to name: a known message, and one that has the lesson first."""
+    return hit.is_message, hit.lessons[0] == lesson
 
 
 def question(found: Sequence[LessonAnswer]) -> str:
@@ -336,7 +356,7 @@ def question(found: Sequence[LessonAnswer]) -> str:
 def read_log(
     lines: Iterable[str], progress: Callable[[int], None] = lambda done: None
 ) -> tuple[list[Logged], int]:
-    """A whole log: each distinct message once, in order of first appearance, and how many lines said nothing.
+    """The messages of a log, each once, in order of first appearance; and the number of the other lines.
 
     Two lines are the same message when only numbers, addresses, times or quoted names differ. `progress` is
     called with the number of lines read, now and then.
@@ -392,7 +412,8 @@ def answer_line(answer: LessonAnswer, named: Sequence[str] = ()) -> str:
         str(lessons()[name]) for name in named or [answer.lesson] if name != NOT_TCP
     )
     where = "not TCP" if answer.lesson == NOT_TCP else where
-    return f"{sure}{where}: {answer.says} Because: {answer.because}. Run first: {answer.first_command}"
+    says = answer.says.removeprefix("Not TCP: ")
+    return f"{sure}{where}: {says} Because: {answer.because}. Run first: {answer.first_command}"
 
 
 _STAMP = re.compile(
@@ -415,7 +436,7 @@ class _Index:
         self.known = known
         self.parts = [_Words.of(message.text) for message in known]
         self.numbers = [frozenset(errnos_in(message.text)) for message in known]
-        #: Where each word and each pair of words stands.
+        #: The messages that contain a word, or a pair of neighbouring words.
         self.having: dict[Any, list[int]] = defaultdict(list)
         for number, parts in enumerate(self.parts):
             for part in (*parts.words, *parts.pairs):
@@ -425,11 +446,11 @@ class _Index:
         self.sizes = [self.size(parts) for parts in self.parts]
 
     def weight(self, word: str) -> float:
-        """How much a word tells: the rarer, the more."""
+        """The weight of a word: the rarer, the higher."""
         return self._weights.get(word, self._rarest)
 
     def size(self, parts: _Words) -> float:
-        """How much a text tells in all."""
+        """The weight of a whole text."""
         return sum(self._shares(parts).values())
 
     def _shares(self, parts: _Words) -> dict[Any, float]:
@@ -437,9 +458,9 @@ class _Index:
         return shares | {pair: _NEIGHBOURS * self._weights.get(pair, self._rarest) for pair in parts.pairs}
 
     def likest(self, query: _Words, numbers: Sequence[int]) -> list[tuple[float, KnownMessage]]:
-        """The messages most like it: the geometric mean of the shares that are common.
+        """The most similar messages: the geometric mean of the common share of both texts.
 
-        One with another error number is none of them.
+        Messages with another error number are left out.
         """
         shares = self._shares(query)
         whole = sum(shares.values())
@@ -467,13 +488,13 @@ def _by_name() -> dict[str, Symptom]:
 
 
 @cache
-def _phrases() -> dict[str, list[tuple[tuple[frozenset[str], ...], Symptom]]]:
-    """Phrases by the words that begin them: groups of words, one of each of which has to be there."""
-    found: dict[str, list[tuple[tuple[frozenset[str], ...], Symptom]]] = defaultdict(list)
+def _phrases() -> dict[str, list[tuple[_Phrase, Symptom]]]:
+    """Phrases by their first words: groups of words, by their forms; of each group one must occur."""
+    found: dict[str, list[tuple[_Phrase, Symptom]]] = defaultdict(list)
     for row in symptoms():
         for phrase in row.phrases:
             groups = tuple(
-                frozenset(form for word in group.split("|") for form in words_of(word, _NONE)[:1])
+                {form: word for word in group.split("|") for form in words_of(word, _NONE)[:1]}
                 for group in phrase.split()
             )
             entry = groups, row
@@ -483,40 +504,48 @@ def _phrases() -> dict[str, list[tuple[tuple[frozenset[str], ...], Symptom]]]:
 
 
 def _hits(query: str, known: Sequence[KnownMessage] | None) -> Iterator[_Hit]:
+    """All evidence in a query: messages, phrases, times."""
     index = _index() if known is None else _Index(known)
     numbers = errnos_in(query)
-    names = [f"{errnos()[number][0]} {errnos()[number][1]}" for number in numbers]
-    text = "\n".join([query, *names])
+    # An error number counts as its name and text.
+    text = "\n".join([query, *(" ".join(errnos()[number]) for number in numbers)])
+    meanings = [f"Linux's error {number} is {errnos()[number][0]}" for number in numbers]
     parts = _Words.of(text)
-    also = "".join(f"; Linux's error {number} is {errnos()[number][0]}" for number in numbers)
     if parts.words:
         for score, message in index.likest(parts, numbers):
-            row = _by_name()[message.symptom]
             like = "the message" if score > 0.95 else "it is like"
-            because = f"{like} “{_short(message.text)}” ({message.product}){also}"
-            yield _Hit(score**1.5, row, message.lessons, message.phase, because, message.source)
-        whole = sum(map(index.weight, parts.words))
-        every = frozenset(words_of(text, _NONE))
-        fitting = []
-        for groups, row in {id(each): each for word in every for each in _phrases().get(word, ())}.values():
-            another = numbers and row.errno and not set(row.errno) & set(numbers)
-            if not another and all(group & every for group in groups):
-                share = sum(max(map(index.weight, group & every)) for group in groups)
-                fitting.append((share, groups, row))
-        fitting.sort(key=lambda fit: fit[0])
-        # Of phrases that mean the same, the one that tells most.
-        best = sorted({row.name: (share, groups, row) for share, groups, row in fitting}.values(),
-                      key=lambda fit: -fit[0])  # fmt: skip
-        for place, (share, groups, row) in enumerate(best[:4]):
-            strength = (_PHRASE + (1 - _PHRASE) * math.sqrt(min(1, share / whole))) * 0.8**place
-            words = (min(group & every) for group in groups)
-            because = f"“{' '.join(words)}” means this in every product{also}"
+            because = "; ".join([f"{like} “{_short(message.text)}” ({message.product})", *meanings])
+            row = _by_name()[message.symptom]
+            yield _Hit(
+                score**1.5, row, message.lessons, message.phase, because, message.source, score > _ALIKE
+            )
+        own, whole = frozenset(words_of(query, _NONE)), sum(map(index.weight, parts.words))
+        for place, (weight, groups, row) in enumerate(_fitting(text, numbers, index)[:MOST_PHRASES]):
+            strength = (_PHRASE + (1 - _PHRASE) * math.sqrt(min(1, weight / whole))) * 0.8**place
+            words = [f"“{word}”" for group in groups for form, word in group.items() if form in own][:4]
+            # Where the number alone brought the words, the number is the reason.
+            said = [f"it contains {listed(words)}"] if all(own & group.keys() for group in groups) else []
+            because = "; ".join([*said, *meanings])
             yield _Hit(strength, row, row.lessons or (NOT_TCP,), row.phase, because, row.checked)
     yield from _timed(query)
 
 
+def _fitting(text: str, numbers: Sequence[int], index: _Index) -> list[tuple[float, _Phrase, Symptom]]:
+    """The phrases whose words all occur in a text, the highest weight first; one of each symptom."""
+    words = frozenset(words_of(text, _NONE))
+    found: dict[str, tuple[float, _Phrase, Symptom]] = {}
+    for groups, row in (each for word in words for each in _phrases().get(word, ())):
+        another = numbers and row.errno and set(row.errno).isdisjoint(numbers)
+        if another or any(words.isdisjoint(group) for group in groups):
+            continue
+        weight = sum(max(index.weight(form) for form in group if form in words) for group in groups)
+        if row.name not in found or weight > found[row.name][0]:
+            found[row.name] = weight, groups, row
+    return sorted(found.values(), key=lambda fit: -fit[0])
+
+
 def _timed(query: str) -> Iterator[_Hit]:
-    """What the seconds in a question speak for, by the ruler."""
+    """The lessons that the times in a query support, by the ruler of seconds."""
     for seconds in times_in(query):
         for mark in marks():
             if mark.fits(seconds):
@@ -535,7 +564,7 @@ def _timed(query: str) -> Iterator[_Hit]:
 def _answer(lesson: str, hit: _Hit, query: str, confidence: float) -> LessonAnswer:
     title = "Not TCP" if lesson == NOT_TCP else lessons()[lesson].title
     phase = hit.symptom.phase if hit.phase == "any" else hit.phase
-    # Seconds that say the same stand beside the message.
+    # A time that supports the same lesson is named beside the message.
     also = [timed.because for timed in _timed(query) if lesson in timed.lessons]
     because = "; ".join(dict.fromkeys([hit.because, *also]))
     return LessonAnswer(lesson, title, phase, hit.symptom.cause, because, round(min(0.99, confidence), 2),

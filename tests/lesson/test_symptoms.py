@@ -120,6 +120,25 @@ def test_log_prefixes_and_addresses_do_not_disturb(prefix):
             assert not {answer.lesson for answer in found[:2]}.isdisjoint(message.lessons), message
 
 
+def test_numbers_of_windows_sockets_are_linuxs():
+    for text, lesson in (
+        ("10061", "fin_or_rst"),
+        ("SocketException (10049)", "out_of_ports"),
+        ("10048", "bind_is_not_connect"),
+    ):
+        assert answers(text)[0].lesson == lesson, text
+    assert "Error 111 is ECONNREFUSED" in repr(look_up("10061"))
+
+
+def test_a_reason_names_words_of_the_message_or_its_number():
+    assert (
+        "it is like “server closed the connection unexpectedly”"
+        in answers("psql: error: server closed the connection unexpectedly")[0].because
+    )
+    assert answers("(99)")[0].because == "Linux's error 99 is EADDRNOTAVAIL"
+    assert "it contains “password”" in answers("bad password, try again")[0].because
+
+
 def test_a_stack_trace_does_not_disturb():
     trace = """org.postgresql.util.PSQLException: Connection to 10.0.0.2:5432 refused. Check that the hostname
     at org.postgresql.core.v3.ConnectionFactoryImpl.openConnectionImpl(ConnectionFactoryImpl.java:319)
@@ -138,10 +157,10 @@ def test_where_two_lessons_remain_one_question_separates_them():
     assert question(answers("Cannot assign requested address")) == ""
 
 
-def test_lessons_with_one_meaning_are_told_once():
+def test_lessons_with_one_meaning_share_one_answer():
     found = answers("Connection reset by peer")
     assert len(one_of_each(found)) < len(found)
-    assert repr(look_up("Connection reset by peer")).count("A RST came") == 1
+    assert repr(look_up("Connection reset by peer")).count("A RST arrived") == 1
 
 
 def test_seconds_decide_where_no_message_does_and_add_to_one_that_does():
@@ -216,7 +235,7 @@ def test_an_error_number_decides_between_messages_of_one_text():
     text = "Can't connect to MySQL server on 'db1' (%d)"
     found = {number: answers(text % number)[0].lesson for number in (99, 111, 113, 110)}
     assert found == {99: "out_of_ports", 111: "fin_or_rst", 113: "fin_or_rst", 110: "fin_or_rst"}
-    assert "Nobody answered the SYN" in answers(text % 110)[0].says
+    assert "The SYN was not answered" in answers(text % 110)[0].says
 
 
 @pytest.mark.parametrize(
