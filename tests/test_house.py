@@ -67,6 +67,7 @@ ROOMS_IN_A_BROWSER = (PICTURES | {"widgets"}) - {"bench", "capture"}
 MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.capture",
     "tcplab.capture.capture",
+    "tcplab.capture.incidents",
     "tcplab.capture.pcap",
     "tcplab.capture.plain",
     "tcplab.capture.recordings",

@@ -32,8 +32,9 @@ def diagnose_files(arguments: Namespace) -> int:
     from tcplab.capture.capture import read_capture
     from tcplab.capture.findings import diagnose
     from tcplab.capture.findings.report import diagnosis_lines, harmless
+    from tcplab.capture.incidents import find_incidents
 
-    several, code, found = len(arguments.files) > 1, 0, False
+    several, code, any_finding = len(arguments.files) > 1, 0, False
     _check_report(arguments)
     results: list[dict[str, Any]] = []
     for file in arguments.files:
@@ -42,6 +43,7 @@ def diagnose_files(arguments: Namespace) -> int:
             source = sys.stdin.buffer if file == "-" else file
             capture = read_capture(source, progress=lambda share: show_status(f"{share:.0%} read"))
             diagnosis = diagnose(capture)
+            found = find_incidents(capture, diagnosis)
             if arguments.report:
                 _write_report(arguments, capture, diagnosis)
         except CaptureError as error:
@@ -50,19 +52,19 @@ def diagnose_files(arguments: Namespace) -> int:
             continue
         finally:
             show_status("")
-        found = found or any(connection.findings for connection in diagnosis.connections)
+        any_finding = any_finding or any(connection.findings for connection in diagnosis.connections)
         if arguments.json:
-            results.append({**named, **diagnosis.to_json()})
+            results.append({**named, **diagnosis.to_json(), **found.to_json()})
             for warning in diagnosis.warnings:
                 print(f"tcplab: {harmless(warning)}", file=sys.stderr)
             continue
-        for line in diagnosis_lines(diagnosis):
+        for line in diagnosis_lines(diagnosis, found.headline()):
             say(line)
     if arguments.json and several:
         say_json(results)
     elif arguments.json and not code:
         say_json(results[0])
-    return code or (BROKEN if found and arguments.exit_code else 0)
+    return code or (BROKEN if any_finding and arguments.exit_code else 0)
 
 
 def _check_report(arguments: Namespace) -> None:

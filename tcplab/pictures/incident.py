@@ -7,27 +7,29 @@ connections only those that a window shows in detail. Drawn in `incident_layout.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from tcplab.capture.incidents import (
+    Broke,
+    CaptureIncidents,
+    Incident,
+    Passed,
+    find_incidents,
+    packets_of,
+    tenths,
+)
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint
-from tcplab.core.text import SECOND, clock, in_words, plural, short_duration
-from tcplab.pictures.incident_bands import Broke as Broke
-from tcplab.pictures.incident_bands import IncidentBand as IncidentBand
-from tcplab.pictures.incident_bands import Passed, bands_of, events_of
+from tcplab.core.text import SECOND, clock, in_words, plural
 from tcplab.pictures.lanes import Mark, Span
 
 if TYPE_CHECKING:
     from tcplab.capture.capture import Capture
     from tcplab.capture.findings import ConnectionFindings, Diagnosis
 
-#: Of a longer connection so many packets are looked at, half of them at either end.
-MOST_PACKETS = 20_000
 #: So many connections of a silent server are asked whether they noticed.
 MOST_ASKED = 200
 #: A handshake that takes longer is drawn as a span of its own, and a close that the other end did not answer
@@ -78,15 +80,10 @@ class ConnectionLane:
 
 
 @dataclass
-class CaptureTimeline:
-    """A capture and its diagnosis, ready to be laid out in any window."""
+class CaptureTimeline(CaptureIncidents):
+    """A capture, its diagnosis and what broke together, ready to be laid out in any window."""
 
-    capture: Capture
-    diagnosis: Diagnosis
-    incidents: tuple[IncidentBand, ...] = ()
-    #: What broke each connection, by its number; of connections that are not in it nothing did.
-    broke: Mapping[int, Broke] = field(default_factory=dict)
-    #: Connections that broke, but whose ends noticed nothing; and the moment, by number.
+    #: Connections that broke although their ends detected nothing; and the moment, by number.
     unaware: Mapping[int, float] = field(default_factory=dict)
     _lanes: dict[int, ConnectionLane] = field(default_factory=dict)
 
@@ -94,11 +91,6 @@ class CaptureTimeline:
     def began(self) -> int:
         """When the file's first packet passed, nanoseconds since 1970."""
         return self.capture.began
-
-    @property
-    def length_s(self) -> float:
-        """From the first packet to the last, seconds; never 0."""
-        return max((self.capture.ended - self.capture.began) / SECOND, 1e-6)
 
     @cached_property
     def connections(self) -> tuple[ConnectionBrief, ...]:
@@ -124,12 +116,12 @@ class CaptureTimeline:
             self._lanes[number] = self._read(number)
         return self._lanes[number]
 
-    def incident_of(self, number: int) -> IncidentBand | None:
+    def incident_of(self, number: int) -> Incident | None:
         """The incident that a connection belongs to."""
         return self._incident_of.get(number)
 
     @cached_property
-    def _incident_of(self) -> dict[int, IncidentBand]:
+    def _incident_of(self) -> dict[int, Incident]:
         return {number: each for each in self.incidents for number in each.connections}
 
     def _briefs(self) -> Iterator[ConnectionBrief]:
@@ -353,26 +345,10 @@ class _LaneReader:
                     self._mark(p.t_s, kind, words)
 
 
-def packets_of(capture: Capture, number: int) -> list[Passed]:
-    """The packets of one connection; of a long one those at either end."""
-    rows = capture.rows(number)
-    if len(rows) > MOST_PACKETS:
-        half = MOST_PACKETS // 2
-        rows = [*rows[:half], *rows[-half:]]
-    table, client = capture.table, capture.connections[number][0]
-    times, frames = table.values("t", rows), table.values("frame", rows)
-    return [
-        Passed(t / SECOND, frame, s.source == client, s.flags, s.length, s.window, s.ack)
-        for t, frame, s in zip(times, frames, table.segments(rows), strict=True)
-    ]
-
-
 def read_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureTimeline:
     """A capture and its diagnosis as a picture, with what broke together."""
-    events = events_of(diagnosis, lambda number: packets_of(capture, number))
-    kept, bands = bands_of(events, len(diagnosis), capture.began)
-    broke = {event.connection.number: event.broke for event in kept}
-    made = CaptureTimeline(capture, diagnosis, tuple(bands), broke)
+    found = find_incidents(capture, diagnosis)
+    made = CaptureTimeline(capture, diagnosis, found.incidents, found.broke)
     return replace(made, unaware=dict(_unaware(made)))
 
 
@@ -396,52 +372,6 @@ def _unaware(timeline: CaptureTimeline) -> Iterator[tuple[int, float]]:
 
 # -- in words ------------------------------------------------------------------------------------------
 
-#: Warnings of a file that does not hold all of its connections: it can't show that nothing broke.
-BLIND = ("one_sided", "filtered", "truncated")
-
-
-def headline(timeline: CaptureTimeline) -> str:
-    """What happened in this file, in one or two sentences: the incident that hit most connections first."""
-    many = len(timeline.connections)
-    if not many:
-        return "There is no TCP connection in this file."
-    if not timeline.incidents:
-        return _no_incident(timeline)
-    worst = max(timeline.incidents, key=lambda each: len(each.connections))
-    rest = len(timeline.incidents) - 1
-    if not rest and len(timeline.hit) == len(worst.connections):
-        return worst.says
-    parts = [f"{plural(rest, 'other incident')} in this file"] if rest else []
-    together = sum(len(each.connections) for each in timeline.incidents)
-    alone = len(timeline.hit) - together
-    more = f", {alone:,} more broke one at a time" if alone else ""
-    parts.append(f"{together:,} of {plural(many, 'connection')} hit{more}")
-    return f"{worst.says} {'; '.join(parts)}."
-
-
-def _no_incident(timeline: CaptureTimeline) -> str:
-    count = len(timeline.connections)
-    if timeline.hit:
-        return f"{len(timeline.hit):,} of {plural(count, 'connection')} broke, one at a time."
-    codes = {warning.code for warning in timeline.diagnosis.warnings}
-    blind = [code.replace("_", "-") for code in BLIND if code in codes]
-    if blind:
-        return f"This file can’t tell whether something broke: it is {' and '.join(blind)}; see the notes."
-    stalls = [
-        (finding.facts.get("stalled_s", 0), each) for each in timeline.diagnosis.connections
-        for finding in each.findings if finding.code == "zero_window"
-    ]  # fmt: skip
-    stalled, which = max(stalls, key=itemgetter(0), default=(0, None))
-    if stalled >= 1 and which is not None:
-        return (
-            f"No connection broke, but one program did not read for {in_words(stalled)}: "
-            f"{which.client} → {which.server} ({which.service or 'TCP'})."
-        )
-    states = Counter(each.state for each in timeline.diagnosis.connections)
-    said = ", ".join(f"{many:,} {state}" for state, many in states.most_common())
-    length = _rounded(timeline.length_s) if timeline.length_s >= 1 else in_words(timeline.length_s)
-    return f"Nothing broke in this file: {plural(count, 'connection')} in {length}, {said}."
-
 
 def consequences(timeline: CaptureTimeline) -> str:
     """What followed from the incident that hit most connections: how long ends waited, and when it served."""
@@ -453,7 +383,7 @@ def consequences(timeline: CaptureTimeline) -> str:
     for kind, words in (("one_side", "one side kept its connection"), ("unanswered", "no answer came")):
         times = [span.to_s - span.from_s for span in spans if span.kind == kind]
         if long := [t for t in times if t > 1]:
-            short, most = (_rounded(t) for t in (min(long), max(long)))
+            short, most = (tenths(t) for t in (min(long), max(long)))
             span = most if short == most else f"{short} to {most}"
             said.append(f"On {plural(len(long), 'connection')} {words} for {span}.")
     unaware = sum(1 for number in timeline.unaware)
@@ -468,10 +398,5 @@ def consequences(timeline: CaptureTimeline) -> str:
                  if each.server == first.server and each.from_s > last and not each.hit]  # fmt: skip
         if again:
             at = clock(timeline.began + round(min(again) * SECOND))
-            said.append(f"It accepted connections again at {at}, {_rounded(min(again) - worst.low_s)} later.")
+            said.append(f"It accepted connections again at {at}, {tenths(min(again) - worst.low_s)} later.")
     return " ".join(said)
-
-
-def _rounded(seconds: float) -> str:
-    """A length of time to a tenth of a second."""
-    return short_duration(round(round(seconds, 1) * SECOND))

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any, NamedTuple
 
+from tcplab.capture.incidents import Incident
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import SECOND, clock, date, in_words, plural
-from tcplab.pictures.incident import CaptureTimeline, ConnectionBrief, ConnectionLane, IncidentBand
+from tcplab.pictures.incident import CaptureTimeline, ConnectionBrief, ConnectionLane
 from tcplab.pictures.lanes import Mark, Span
 from tcplab.pictures.svg import (
     Caption,
@@ -182,7 +183,7 @@ class _IncidentLayout:
         drawing.add(*self.back, *self.areas, *self.guides, *self.marks, *self.texts)
         return drawing
 
-    def _labels(self, incidents: Sequence[IncidentBand]) -> None:
+    def _labels(self, incidents: Sequence[Incident]) -> None:
         """A numbered disc and a few words at the beginning of each incident."""
         rows: list[list[tuple[float, float]]] = []
         for each in incidents:
@@ -204,7 +205,7 @@ class _IncidentLayout:
                 )  # fmt: skip
         self.y = 22 * len(rows) + 4
 
-    def _disc(self, incident: IncidentBand, x: float, y: float) -> None:
+    def _disc(self, incident: Incident, x: float, y: float) -> None:
         x = min(max(x, self.left), self.drawing.width - 10)
         self.drawing.discs.append((incident.number, x, y))
         colour = self.colours.cursor
@@ -548,7 +549,7 @@ class _IncidentLayout:
 
     # -- axis, bands, legend -----------------------------------------------------------------
 
-    def _axis(self, incidents: Sequence[IncidentBand]) -> None:
+    def _axis(self, incidents: Sequence[Incident]) -> None:
         drawing, foot = self.drawing, self.y + 2
         drawing.top, drawing.bottom = self.lane_top, foot
         self.back.append(Stroke(self.left, foot, drawing.width, foot, self.colours.soft))
@@ -585,7 +586,7 @@ class _IncidentLayout:
                 self._say((x0 + x1) / 2, foot + 17, text, anchor="middle")
                 break
 
-    def _band(self, incident: IncidentBand, foot: float) -> None:
+    def _band(self, incident: Incident, foot: float) -> None:
         x0, x1 = self.x(incident.low_s), max(self.x(incident.high_s), self.x(incident.low_s) + 1)
         ink, top = self.colours.cursor, self.lane_top
         disc_y = next(y for number, _, y in self.drawing.discs if number == incident.number)

@@ -25,10 +25,7 @@ from tcplab.pictures.incident import (
     ConnectionBrief,
     ConnectionLane,
     consequences,
-    headline,
-    packets_of,
 )
-from tcplab.pictures.incident_bands import bands_of, events_of
 from tcplab.pictures.incident_layout import MOST_FEW, Choice, incident_drawing, rows_of, whole
 from tcplab.what_if.answer import MOST_PLAYED, WhatIf, what_if
 from tcplab.what_if.script import SocketSettings
@@ -221,7 +218,7 @@ def incident_report(
     if shift_time:
         svg = svg.replace(f"UTC, {date(0)}", "from the first packet").replace(" UTC", "")
         svg = svg.replace(">01 Jan<", f">{MIDNIGHT}<")  # a tick at midnight is a date
-    title, *rest = headline(shown), consequences(shown)
+    title, *rest = shown.headline(), consequences(shown)
     if shift_time:
         title, *rest = (each.replace(" UTC", "") for each in (title, *rest))
     changes = sorted(list(_changes(timeline))[:CHANGES], key=lambda row: OWNERS.index(row[0]))
@@ -318,12 +315,11 @@ class _Shown(CaptureTimeline):
     def of(cls, timeline: CaptureTimeline, names: _Names | None, shifted: bool) -> _Shown:
         diagnosis = replace(timeline.diagnosis, name="capture 1") if names else timeline.diagnosis
         incidents = timeline.incidents
-        if shifted:  # their sentences have times of day
-            events = events_of(timeline.diagnosis, lambda number: packets_of(timeline.capture, number))
-            incidents = tuple(bands_of(events, len(timeline.diagnosis), 0)[1])
+        if shifted:
+            incidents = tuple(replace(each, began=0) for each in incidents)
         if names:
             incidents = tuple(
-                replace(each, text=names.hide(each.text), says=names.hide(each.says)) for each in incidents
+                replace(each, text=names.hide(each.text), what=names.hide(each.what)) for each in incidents
             )
         return cls(
             timeline.capture, diagnosis, incidents, timeline.broke, timeline.unaware,

@@ -23,7 +23,7 @@ from tcplab.core.text import SECOND, clock, download, paragraph, plural, to_copy
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
-from tcplab.pictures.incident import CaptureTimeline, consequences, headline, read_incidents
+from tcplab.pictures.incident import CaptureTimeline, consequences, read_incidents
 from tcplab.pictures.incident_graphs import MOST as MOST_GRAPHED
 from tcplab.pictures.incident_graphs import read_graphs
 from tcplab.pictures.replay import findings_html, lesson_of
@@ -556,7 +556,7 @@ class CaptureClinic(base.Shell):
         self._worst = worst_first(diagnosis)
         timeline = read_incidents(capture, diagnosis)
         self.say(
-            headline(timeline), notes=[f"Note: {warning}" for warning in diagnosis.warnings],
+            timeline.headline(), notes=[f"Note: {warning}" for warning in diagnosis.warnings],
             aside=consequences(timeline),
         )  # fmt: skip
         self._file.value = paragraph(file_line(capture, diagnosis))

@@ -16,10 +16,11 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
+from tcplab.capture.incidents import Incident
 from tcplab.core.table import html_table
 from tcplab.core.text import SECOND, clock, in_words, paragraph, plural
 from tcplab.lesson.displayed import Displayed
-from tcplab.pictures.incident import CaptureTimeline, IncidentBand
+from tcplab.pictures.incident import CaptureTimeline
 from tcplab.pictures.incident_graphs import ConnectionGraphs, GraphPicture
 from tcplab.pictures.incident_layout import (
     MOST_PLAIN,
@@ -45,7 +46,7 @@ SERVERS, BACK = 4, 50
 HEADINGS = ("connection", "from (UTC)", "to (UTC)", "what happened")
 
 
-def around(timeline: CaptureTimeline, incident: IncidentBand) -> Choice:
+def around(timeline: CaptureTimeline, incident: Incident) -> Choice:
     """The window in which an incident and what followed from it are seen."""
     ends = [
         span.to_s for number in incident.connections[:200] for span in timeline.lane(number).spans

@@ -8,8 +8,9 @@ from conftest import need
 from in_jupyterlab import OVERLAPS, chromium_page
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
+from tcplab.capture.incidents import Broke, Incident
 from tcplab.core.text import SECOND, clock, date
-from tcplab.pictures.incident import Broke, CaptureTimeline, IncidentBand, read_incidents
+from tcplab.pictures.incident import CaptureTimeline, read_incidents
 from tcplab.pictures.incident_layout import Choice, gutter, incident_drawing, overview, whole
 from tcplab.pictures.wallclock import FOLDED, STEPS, WallAxis
 
@@ -127,7 +128,7 @@ def test_bands_are_numbered_and_their_words_do_not_meet():
     for width in WIDTHS:
         for lows in ((0.1, 0.2, 0.3), (37.0, 37.5, 38.0), (1.0, 20.0, 38.2), (0.0, 0.0, 0.0)):
             bands = [
-                IncidentBand(i + 1, low, low + 0.2 * i, f"server closed {i}10, refused 40", hit[i : i + 1])
+                Incident(i + 1, low, low + 0.2 * i, f"server closed {i}10, refused 40", hit[i : i + 1])
                 for i, low in enumerate(lows)
             ]
             drawing = incident_drawing(banded("case_6", *bands), width=width)
@@ -139,7 +140,7 @@ def test_the_connections_of_one_incident_are_thin_and_ordered():
     timeline = read("ghosts_forty_nodes")
     numbers = tuple(each.number for each in timeline.connections)
     broke = {number: Broke("silence", 1.0, 1.0 + number / 10) for number in numbers}
-    band = IncidentBand(1, 0.5, 1.0, f"{len(numbers)} unanswered", numbers)
+    band = Incident(1, 0.5, 1.0, f"{len(numbers)} unanswered", numbers)
     made = CaptureTimeline(timeline.capture, timeline.diagnosis, (band,), broke)
     drawing = incident_drawing(made)
     assert not drawing.overlaps()

@@ -12,7 +12,6 @@ import pytest
 from inside import button_of, everything_in, text_in
 from recordings.captures import PROJECT
 from tcplab import clinic, diagnose, read_capture
-from tcplab.pictures.incident import headline
 from tcplab.pictures.replay import frames_words
 from tcplab.widgets.base import HERE
 from tcplab.widgets.clinic import (
@@ -52,7 +51,7 @@ def several():
 def test_a_file_is_read_summed_up_and_its_worst_connection_shown(several):
     made = opened(several)
     diagnosis = diagnose(read_capture(several))
-    assert made.sentence == headline(made.incident.timeline)
+    assert made.sentence == made.incident.timeline.headline()
     assert f"{several.name} · {diagnosis.packets:,} TCP packet" in text_in(made)
     assert made.number == worst_first(diagnosis)[0].number
     said = text_in(made)

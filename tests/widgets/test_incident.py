@@ -6,7 +6,8 @@ import pytest
 
 from recordings.captures import PROJECT
 from tcplab import clinic, diagnose, read_capture
-from tcplab.pictures.incident import CaptureTimeline, IncidentBand, read_incidents
+from tcplab.capture.incidents import Incident
+from tcplab.pictures.incident import CaptureTimeline, read_incidents
 from tcplab.pictures.incident_layout import Choice, whole
 from tcplab.widgets.clinic import CONNECTIONS, TIMELINE
 from tcplab.widgets.incident import SHORTEST_S, LivingIncident, around
@@ -18,7 +19,7 @@ def timeline(name, *lows):
     capture = read_capture(CAPTURES / f"{name}.pcap")
     made = read_incidents(capture, diagnose(capture))
     hit = [each.number for each in made.hit]
-    bands = tuple(IncidentBand(i + 1, low, low, f"{i} hit", (hit[i],)) for i, low in enumerate(lows))
+    bands = tuple(Incident(i + 1, low, low, f"{i} hit", (hit[i],)) for i, low in enumerate(lows))
     return CaptureTimeline(capture, made.diagnosis, bands, made.broke)
 
 

@@ -18,14 +18,16 @@ def harmless(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def diagnosis_lines(diagnosis: Diagnosis) -> Iterator[str]:
-    """What `tcplab diagnose` prints for one file."""
+def diagnosis_lines(diagnosis: Diagnosis, story: str = "") -> Iterator[str]:
+    """What `tcplab diagnose` prints for one file; `story`: what happened, in a sentence or two."""
     listed = sorted((each for each in diagnosis.connections if each.findings or each.warnings), key=_rank)
     silent = len(diagnosis) - len(listed)
     yield (
         f"{harmless(diagnosis.name)}: {plural(diagnosis.packets, 'TCP packet')}, "
         f"{plural(len(diagnosis), 'connection')}."
     )
+    if story:
+        yield harmless(story)
     for warning in diagnosis.warnings:
         yield f"Note: {harmless(warning)}"
     if len(diagnosis) > 1:

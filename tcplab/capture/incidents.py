@@ -1,23 +1,23 @@
-"""Which connections of a capture broke together, and between which moments.
+"""Which connections of a capture broke together, between which moments, and the file's story in a sentence.
 
-One event a connection: what broke it, never what followed. Closes, resets, refusals and ghosts are instants,
-which belong together where one server or client does the same at the same time. A silence is an interval,
-from the last sign of life of the silent side to the first segment that it did not answer: what most of them
-have in common is when it fell silent.
+One event a connection: what broke it, not its consequences. Closes, resets, refusals and ghosts are instants;
+those of one server or client at the same time form an incident. A silence is an interval, from the last
+packet of the silent side to the first segment that it did not answer: what most intervals share is when it
+fell silent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, NamedTuple
 
+from tcplab.capture.capture import Capture
+from tcplab.capture.findings import ConnectionFindings, Diagnosis, Finding
 from tcplab.core.segment import ACK, FIN, RST
-from tcplab.core.text import SECOND, plural, short_duration
-from tcplab.pictures.wallclock import clock
-
-if TYPE_CHECKING:
-    from tcplab.capture.findings import ConnectionFindings, Diagnosis, Finding
+from tcplab.core.text import SECOND, clock, in_words, plural, short_duration
 
 #: Instants this close belong together, seconds; refusals and ghosts come as often as clients try.
 TOGETHER_S, TRIES_S = 0.25, 10.0
@@ -26,7 +26,11 @@ RESTART_S = 60.0
 #: So many make an incident; two in a file of at most so many connections. Fewer events than the first in the
 #: whole file: each is its own.
 MANY, SMALL_FILE = 3, 20
-#: How a connection broke by the code that says so: the worst first.
+#: Of a longer connection only so many packets are read, half of them at either end.
+MOST_PACKETS = 20_000
+#: Warnings about a file that does not hold all packets of its connections: it can't show that nothing broke.
+BLIND = ("one_sided", "filtered", "truncated")
+#: How a connection broke, by finding code; the worst first.
 FAMILIES = {
     "cookie_ghost_suspected": "ghost", "ghost_suspected": "ghost", "one_way": "silence",
     "idle_then_dead": "silence", "dead_peer": "silence", "keepalive_death": "silence",
@@ -57,7 +61,7 @@ class Broke(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentBand:
+class Incident:
     """Connections that broke together."""
 
     #: Counted from 1, by time.
@@ -67,10 +71,33 @@ class IncidentBand:
     high_s: float
     #: A few words: ``server closed 8, refused 1``.
     text: str
-    #: Their numbers in the capture.
+    #: The connections' numbers in the capture.
     connections: tuple[int, ...]
-    #: What happened, in one sentence.
-    says: str = ""
+    #: What happened, as the end of a sentence.
+    what: str = ""
+    #: A host stopped answering: the range is that of one moment, not of many.
+    is_silence: bool = False
+    #: When the file's first packet passed, nanoseconds since 1970.
+    began: int = 0
+
+    @property
+    def says(self) -> str:
+        """What happened, and when by the clock (UTC), in one sentence."""
+        low, high = (clock(self.began + round(t * SECOND)) for t in (self.low_s, self.high_s))
+        if self.high_s - self.low_s < 0.1:
+            return f"At {low} {self.what}."
+        return (
+            f"Between {low} and {high} {self.what}."
+            if self.is_silence
+            else f"From {low} to {high} {self.what}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As `tcplab diagnose --json` prints it; times in seconds since the file's first packet."""
+        return {
+            "number": self.number, "from": self.low_s, "to": self.high_s, "says": self.says,
+            "connections": list(self.connections),
+        }  # fmt: skip
 
 
 class BreakEvent(NamedTuple):
@@ -139,9 +166,9 @@ def _silence(finding: Finding, packets: Sequence[Passed]) -> tuple[float, float]
     return (before[-1] if before else 0.0), first
 
 
-def bands_of(
+def incidents_of(
     events: Iterable[BreakEvent], connections: int, began: int
-) -> tuple[list[BreakEvent], list[IncidentBand]]:
+) -> tuple[list[BreakEvent], list[Incident]]:
     """The events that count, and the incidents, by time; `connections` of the file, which `began` then."""
     every = list(events)
     many = MANY - (connections <= SMALL_FILE)
@@ -167,7 +194,7 @@ def bands_of(
         groups += [[event] for event in alone]
     kept = [*(event for group in groups for event in group), *alone]
     groups.sort(key=lambda group: (_range(group), group[0].connection.number))
-    return kept, [_band(i + 1, group, began) for i, group in enumerate(groups)]
+    return kept, [_incident(i + 1, group, began) for i, group in enumerate(groups)]
 
 
 def _instants(events: Iterable[BreakEvent]) -> Iterator[list[BreakEvent]]:
@@ -225,16 +252,11 @@ def _range(group: Sequence[BreakEvent]) -> tuple[float, float]:
     return min(event.low_s for event in first), max(event.high_s for event in first)
 
 
-def _band(number: int, group: Sequence[BreakEvent], began: int) -> IncidentBand:
-    low, high = _range(group)
-    text, says = _words(group)
-    when = f"At {clock(began + round(low * SECOND))}"
-    if high - low >= 0.1:
-        last = clock(began + round(high * SECOND))
-        silence = group[0].broke.family == "silence"
-        when = f"{'Between' if silence else 'From'} {when[3:]} {'and' if silence else 'to'} {last}"
+def _incident(number: int, group: Sequence[BreakEvent], began: int) -> Incident:
+    text, what = _words(group)
     numbers = tuple(event.connection.number for event in group)
-    return IncidentBand(number, low, high, text, numbers, f"{when} {says}.")
+    is_silence = group[0].broke.family == "silence"
+    return Incident(number, *_range(group), text, numbers, what, is_silence, began)
 
 
 def _ended(group: Sequence[BreakEvent], server: str) -> tuple[str, str]:
@@ -276,3 +298,94 @@ def _words(group: Sequence[BreakEvent]) -> tuple[str, str]:
         )
         return f"{side}’s packets lost", f"{says}; {silent} went on sending"
     return f"{many} unanswered", f"{silent} no longer answered on {plural(many, 'connection')} to {server}"
+
+
+def packets_of(capture: Capture, number: int) -> list[Passed]:
+    """The packets of one connection; of a long one those at either end."""
+    rows = capture.rows(number)
+    if len(rows) > MOST_PACKETS:
+        half = MOST_PACKETS // 2
+        rows = [*rows[:half], *rows[-half:]]
+    table, client = capture.table, capture.connections[number][0]
+    times, frames = table.values("t", rows), table.values("frame", rows)
+    return [
+        Passed(t / SECOND, frame, s.source == client, s.flags, s.length, s.window, s.ack)
+        for t, frame, s in zip(times, frames, table.segments(rows), strict=True)
+    ]
+
+
+@dataclass
+class CaptureIncidents:
+    """A capture, its diagnosis, and what broke together."""
+
+    capture: Capture
+    diagnosis: Diagnosis
+    #: By time.
+    incidents: tuple[Incident, ...] = ()
+    #: What broke each connection, by its number; connections that did not break are not in it.
+    broke: Mapping[int, Broke] = field(default_factory=dict)
+
+    @property
+    def length_s(self) -> float:
+        """From the first packet to the last, seconds; never 0."""
+        return max((self.capture.ended - self.capture.began) / SECOND, 1e-6)
+
+    def headline(self) -> str:
+        """What happened in this file, in one or two sentences; the incident with most connections first."""
+        many = len(self.diagnosis)
+        if not many:
+            return "There is no TCP connection in this file."
+        if not self.incidents:
+            return self._no_incident()
+        worst = max(self.incidents, key=lambda each: len(each.connections))
+        rest = len(self.incidents) - 1
+        if not rest and len(self.broke) == len(worst.connections):
+            return worst.says
+        together = sum(len(each.connections) for each in self.incidents)
+        alone = len(self.broke) - together
+        parts = [f"The file has {plural(rest, 'other incident')}"] if rest else []
+        parts.append(f"{together:,} of {plural(many, 'connection')} broke in {'incidents' if rest else 'it'}")
+        parts += [f"{alone:,} more broke separately"] if alone else []
+        return f"{worst.says} {'; '.join(parts)}."
+
+    def to_json(self) -> dict[str, Any]:
+        """What `tcplab diagnose --json` prints beside the diagnosis: the headline and each incident."""
+        return {"story": self.headline(), "incidents": [each.to_json() for each in self.incidents]}
+
+    def _no_incident(self) -> str:
+        count = plural(len(self.diagnosis), "connection")
+        if self.broke:
+            return f"{len(self.broke):,} of {count} broke, each at another time."
+        codes = {warning.code for warning in self.diagnosis.warnings}
+        blind = [code.replace("_", "-") for code in BLIND if code in codes]
+        if blind:
+            return (
+                f"This file can’t show whether something broke: it is {' and '.join(blind)}; see the notes."
+            )
+        stalls = [
+            (finding.facts.get("stalled_s", 0), each) for each in self.diagnosis.connections
+            for finding in each.findings if finding.code == "zero_window"
+        ]  # fmt: skip
+        stalled, which = max(stalls, key=itemgetter(0), default=(0, None))
+        if stalled >= 1 and which is not None:
+            return (
+                f"No connection broke, but one program did not read for {in_words(stalled)}: "
+                f"{which.client} → {which.server} ({which.service or 'TCP'})."
+            )
+        states = Counter(each.state for each in self.diagnosis.connections)
+        said = ", ".join(f"{many:,} {state}" for state, many in states.most_common())
+        length = tenths(self.length_s) if self.length_s >= 1 else in_words(self.length_s)
+        return f"Nothing broke in this file: {count} in {length}, {said}."
+
+
+def tenths(seconds: float) -> str:
+    """A length of time to a tenth of a second: ``25.9 s``."""
+    return short_duration(round(round(seconds, 1) * SECOND))
+
+
+def find_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureIncidents:
+    """What broke together in a capture that was diagnosed."""
+    events = events_of(diagnosis, lambda number: packets_of(capture, number))
+    kept, incidents = incidents_of(events, len(diagnosis), capture.began)
+    broke = {event.connection.number: event.broke for event in kept}
+    return CaptureIncidents(capture, diagnosis, tuple(incidents), broke)

@@ -7,9 +7,9 @@ import pytest
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
 from tcplab.capture.findings import ConnectionFindings, Finding
+from tcplab.capture.incidents import BreakEvent, Broke, incidents_of
 from tcplab.core.segment import Endpoint
-from tcplab.pictures.incident import consequences, headline, read_incidents
-from tcplab.pictures.incident_bands import BreakEvent, Broke, bands_of
+from tcplab.pictures.incident import consequences, read_incidents
 
 SERVER, BEGAN = Endpoint("10.0.0.2", 5432), 1_795_428_000_000_000_000
 
@@ -25,7 +25,7 @@ def event(number, family, low, high=None, *, quiet=False, code="closed_by_server
 
 
 def bands(*events, connections=100):
-    return bands_of(events, connections, BEGAN)
+    return incidents_of(events, connections, BEGAN)
 
 
 def test_three_closes_within_250_ms_are_one_incident_and_two_are_not():
@@ -97,14 +97,14 @@ def test_order_and_time_of_the_file_change_nothing_else(seed):
         return (each.number, each.low_s, each.high_s, each.text, sorted(each.connections))
 
     assert list(map(known, shuffled)) == list(map(known, expected))
-    _, later = bands_of(made, 100, BEGAN + 3600 * 10**9)
+    _, later = incidents_of(made, 100, BEGAN + 3600 * 10**9)
     assert [each.text for each in later] == [each.text for each in expected]
 
 
 def said(name):
     capture = read_capture(PROJECT / "data" / "captures" / f"{name}.pcap")
     timeline = read_incidents(capture, diagnose(capture))
-    return timeline, headline(timeline), consequences(timeline)
+    return timeline, timeline.headline(), consequences(timeline)
 
 
 def test_of_captures_in_words():
@@ -113,7 +113,7 @@ def test_of_captures_in_words():
     assert "7 connections to 10.0.0.2:5432 (PostgreSQL) were established for the client only" in sentence
     assert more == "On 7 connections no answer came for 15.9 s."
     timeline, sentence, _ = said("case_6")
-    assert "refused 24 connections. 24 of 137 connections hit, 1 more broke one at a time." in sentence
+    assert "refused 24 connections. 24 of 137 connections broke in it; 1 more broke separately." in sentence
     assert said("case_1")[1].startswith("Between 13:17:30.127 and 13:22:30.128 10.0.0.2 no longer answered")
     assert said("lesson_idle_alive")[1].startswith("Nothing broke in this file: 1 connection in ")
     assert "did not read for" in said("slow_reader")[1]
