@@ -259,6 +259,35 @@ class Followed:
         oldest = min((s.seq for _, s in data), key=lambda seq: seq_diff(seq, base))
         return [i for i, s in data if seq_diff(s.seq, oldest) <= 0 < seq_diff(s.end_seq, oldest)]
 
+    def never_answered(self, side: str) -> list[int]:
+        """The same, where it was sent twice at least and nothing answered it; else none.
+
+        None where its peer reset it, and where the side acknowledges more of its peer than is here: then
+        the answers exist, and do not pass here.
+        """
+        places = self.unanswered_data(side)
+        if len(places) < 2 or any(place > places[0] for place in self.places(OTHER[side], RST)):
+            return []
+        return [] if self.hears_more(side, places[0]) else places
+
+    def one_way(self, side: str) -> list[int]:
+        """What shows that only what `side` sends is lost: what its peer goes on sending; else none.
+
+        Something was sent three times and never answered, while the peer sends twice at least, 1 s or more
+        after the first of them.
+        """
+        places = self.never_answered(side)
+        if len(places) < 3:
+            return []
+        since = self.packets[places[0]].t + PATIENCE
+        theirs = ((i, self.packets[i]) for i in self.places(OTHER[side]))
+        alive = [i for i, p in theirs if p.t >= since and p.arrives is not None]
+        segments = [self.packets[i].segment for i in alive]
+        # A closed window is an answer: the data arrived, and there was no room.
+        if len(alive) < 2 or any(acks(s) and not s.window for s in segments):
+            return []
+        return alive
+
     @cached_property
     def keepalive_death(self) -> list[int]:
         """Unanswered keepalive probes and the prober's RST+ACK; empty where there are none."""
@@ -318,17 +347,14 @@ class Followed:
         )  # fmt: skip
 
     def _broke_one_way(self, side: str, came: list[Packet]) -> int | None:
-        """When what this side sends began to be lost while its peer lives, nanoseconds; None where it didn't.
-
-        As the finding `one_way` has it: the peer goes on sending, and its ACK number stands still.
-        """
-        data = [self.packets[i] for i in self.unanswered_data(side)]
-        if len(data) < 3 or sum(p.t >= data[0].t + PATIENCE for p in came) < 2:
+        """When what this side sends began to be lost while its peer lives, nanoseconds; None: it didn't."""
+        if not self.one_way(side):
             return None
+        sent = self.packets[self.never_answered(side)[0]].t
         # What the peer repeats had arrived before that: the acknowledgement was the first that was lost.
-        again = {p.segment.end_seq for p in came if p.kind == RETRANSMISSION and p.t > data[0].t}
+        again = {p.segment.end_seq for p in came if p.kind == RETRANSMISSION and p.t > sent}
         first = (p.t for p in came if p.segment.end_seq in again and p.segment.length)
-        return min(data[0].t, min(first, default=data[0].t))
+        return min(sent, min(first, default=sent))
 
     def _refused(self, round_trip: int) -> Unanswered | None:
         """A RST from an end that had not closed; it answers a segment or breaks a long silence."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from tcplab.capture.findings.story import ConnectionStory, Finding
-from tcplab.core.connections import acks
 from tcplab.core.segment import RST, seq_diff
 from tcplab.core.text import duration, seconds, times
 from tcplab.follow import KEEPALIVE, OTHER, PATIENCE, RETRANSMISSION, SILENCE
@@ -90,35 +89,14 @@ def retransmission(story: ConnectionStory) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _unanswered(story: ConnectionStory, side: str) -> list[int]:
-    """Transmissions of the oldest data or FIN that was never acknowledged, two at least; else none.
-
-    None where its peer reset it, and where the side acknowledges more of its peer than the file holds: then
-    the answers exist, and do not pass here.
-    """
-    places = story.unanswered_data(side)
-    if len(places) < 2 or any(place > places[0] for place in story.places(OTHER[side], RST)):
-        return []
-    return [] if story.hears_more(side, places[0]) else places
-
-
-def _standing(story: ConnectionStory, side: str, places: list[int]) -> list[int]:
-    """What the peer still sent 1 s or more after the first of these, its ACK number standing still."""
-    since = story.packets[places[0]].t + PATIENCE
-    alive = [i for i in story.places(OTHER[side]) if story.packets[i].t >= since and i > places[0]]
-    segments = [story.packets[i].segment for i in alive]
-    # A closed window is an answer: the data arrived, and there was no room.
-    return [] if any(acks(s) and not s.window for s in segments) else alive
-
-
 def one_way(story: ConnectionStory) -> Iterator[Finding]:
     """Data or a FIN never acknowledged, while the other side lives and sends."""
     for side in OTHER:
-        places = _unanswered(story, side)
-        alive = _standing(story, side, places) if len(places) > 2 else []
-        if len(alive) < 2:
+        alive = story.one_way(side)
+        if not alive:
             continue
-        what, peer = _what(story, places), OTHER[side]
+        places, peer = story.never_answered(side), OTHER[side]
+        what = _what(story, places)
         yield story.finding(
             "one_way", sorted([*places, *alive]),
             f"The {side} sent the same {what} {times(len(places))} and it was never acknowledged, while the "
@@ -132,18 +110,14 @@ def _what(story: ConnectionStory, places: list[int]) -> str:
     return "data" if any(story.packets[i].segment.length for i in places) else "FIN"
 
 
-def _is_one_way(story: ConnectionStory, side: str, places: list[int]) -> bool:
-    return len(places) > 2 and len(_standing(story, side, places)) > 1
-
-
 def _given_up(story: ConnectionStory, side: str) -> list[int]:
     """Transmissions of data that TCP repeated at growing gaps and that nothing answered."""
-    places = _unanswered(story, side)
+    places = story.never_answered(side)
     gaps = [story.packets[later].t - story.packets[one].t for one, later in pairwise(places)]
     half = len(gaps) // 2
     if len(places) < 3 or sum(gaps[-half:]) < 0.8 * sum(gaps[:half]):
         return []
-    return [] if _is_one_way(story, side, places) else places
+    return [] if story.one_way(side) else places
 
 
 def dead_peer(story: ConnectionStory) -> Iterator[Finding]:
@@ -166,8 +140,8 @@ def idle_then_dead(story: ConnectionStory) -> Iterator[Finding]:
     """Data or a FIN that nothing answered, after a silence on a connection that had worked."""
     for side in OTHER:
         given_up = _given_up(story, side)
-        places = given_up or _unanswered(story, side)
-        if not places or (not given_up and _is_one_way(story, side, places)):
+        places = given_up or story.never_answered(side)
+        if not places or (not given_up and story.one_way(side)):
             continue
         first, since = places[0], story.packets[places[0]].t
         rest = [i for i in range(first) if (p := story.packets[i]).sender != side or p.kind != KEEPALIVE]
