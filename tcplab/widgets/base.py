@@ -41,6 +41,11 @@ Action = Callable[[], Any]
 Guard = Callable[[Action], None]
 
 
+def page_side(name: str) -> str:
+    """The module of a widget's page: what several of them share, then its own file."""
+    return "".join((HERE / each).read_text("utf-8") for each in ("page.js", name))
+
+
 class Quiet:
     """Something whose values both a learner and a program set: only a learner's changes have an effect."""
 
@@ -348,7 +353,7 @@ def explanation(knob: Knob) -> str:
 class ControlRow(anywidget.AnyWidget):
     """One thing to turn, with its label and its help: a slider, a box, buttons, a list or a check box."""
 
-    _esm = (HERE / "slider.js").read_text("utf-8")
+    _esm = page_side("slider.js")
 
     #: `slider`, `range` (a slider and a box), `number` (a box), `buttons`, `list` or `check`.
     kind = traitlets.Unicode("").tag(sync=True)
@@ -472,7 +477,7 @@ class LivingFigure(Displayed, anywidget.AnyWidget):
     no network is needed.
     """
 
-    _esm = (HERE / "figure.js").read_text("utf-8")
+    _esm = page_side("figure.js")
     _css = JUPYTER_STYLE.removeprefix("<style>").removesuffix("</style>") + _FIGURE_STYLE
 
     #: What is drawn, as JSON: data, layout, its least width, a file name for saving it, and how many changes

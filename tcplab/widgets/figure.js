@@ -37,32 +37,6 @@ function quicken(layout) {
   }
 }
 
-/** In command mode JupyterLab takes these keys for itself. */
-function keepKeys(el) {
-  el.addEventListener("keydown", (event) => {
-    if (["Enter", " ", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) event.stopPropagation();
-  });
-}
-
-/** The picture as a table, folded away: whoever can't see it, or wants the numbers, opens it. */
-function asTable(el) {
-  const folded = document.createElement("details");
-  folded.className = "tcplab-as-table";
-  const title = document.createElement("summary");
-  title.textContent = "The picture as a table";
-  const place = document.createElement("div");
-  place.tabIndex = 0; // its own scroll bars, for arrow keys
-  place.setAttribute("role", "region");
-  place.setAttribute("aria-label", title.textContent);
-  folded.append(title, place);
-  keepKeys(folded);
-  el.appendChild(folded);
-  return (html) => {
-    folded.style.display = html ? "" : "none";
-    place.innerHTML = html;
-  };
-}
-
 export default {
   render({ model, el }) {
     const frame = document.createElement("div"); // scrolls where there is less room than a picture needs
@@ -71,11 +45,13 @@ export default {
     frame.append(plot);
     el.append(frame);
     keepKeys(frame);
-    const tell = asTable(el);
+    const { table, cells } = asTable();
+    el.append(table);
     const say = () => {
       plot.setAttribute("role", "figure"); // not img: its tool buttons can be reached
       plot.setAttribute("aria-label", model.get("said"));
-      tell(model.get("table"));
+      table.style.display = model.get("table") ? "" : "none";
+      cells.innerHTML = model.get("table");
     };
     say();
     model.on("change:said change:table", say);

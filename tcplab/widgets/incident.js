@@ -2,28 +2,13 @@
 // for the notebook kernel. The kernel is asked for one picture when a drag ends.
 
 const SVG = "http://www.w3.org/2000/svg";
-const LEAST_WIDTH = 700;
 const CLICK_PX = 4; // a press that moves no further is a click
 const HANDLE_PX = 7;
-
-const darkPage = matchMedia("(prefers-color-scheme: dark)");
-
-function element(tag, properties, ...children) {
-  const el = Object.assign(document.createElement(tag), properties);
-  el.append(...children);
-  return el;
-}
 
 function shape(tag, attributes) {
   const el = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) el.setAttribute(name, value);
   return el;
-}
-
-/** JupyterLab says which theme it has; elsewhere the system does. */
-function isDark() {
-  const light = document.body.dataset.jpThemeLight;
-  return light === undefined ? darkPage.matches : light === "false";
 }
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -57,11 +42,7 @@ export default {
         "Drag to zoom, click to look into a connection. Keys: ← → incidents, ↑ ↓ Enter connections, + − zoom, " +
         "Home (double click) whole file, Esc back.",
     });
-    const cells = element("div", { tabIndex: 0 });
-    cells.setAttribute("role", "region");
-    cells.setAttribute("aria-label", "The picture as a table");
-    const title = element("summary", { textContent: "The picture as a table" });
-    const table = element("details", { className: "tcplab-as-table" }, title, cells);
+    const { table, cells } = asTable();
     el.classList.add("tcplab-incident");
     el.append(chips, box, live, help, table);
 
@@ -257,11 +238,7 @@ export default {
       event.stopPropagation();
       KEYS[event.key]();
     });
-    for (const each of [chips, table]) {
-      each.addEventListener("keydown", (event) => {
-        if (["Enter", " ", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) event.stopPropagation();
-      });
-    }
+    keepKeys(chips);
     const say = (words) => {
       if (live.textContent !== words) live.textContent = words;
     };
@@ -284,7 +261,6 @@ export default {
       strip.hidden = !frame.strip;
       strip.innerHTML = frame.strip;
       picture.innerHTML = frame.svg;
-      picture.style.minWidth = strip.style.minWidth = `${LEAST_WIDTH}px`;
       cells.innerHTML = frame.table;
       hand.setAttribute("aria-label", `${frame.said} ${help.textContent}`);
       if (frame.strip) paintBrush(frame.window);
@@ -292,26 +268,13 @@ export default {
       say(frame.said);
     };
 
-    const measure = () => {
-      const zoomed = Number(getComputedStyle(el).getPropertyValue("--tcplab-zoom")) || 1;
-      const width = box.clientWidth ? Math.max(LEAST_WIDTH, Math.floor(box.clientWidth / zoomed)) : model.get("width");
-      if (width === model.get("width") && isDark() === model.get("dark")) return;
-      model.set("width", width);
-      model.set("dark", isDark());
-      model.save_changes();
-    };
-    const resize = new ResizeObserver(measure);
-    resize.observe(box);
-    const theme = new MutationObserver(measure);
-    theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "class"] });
-    darkPage.addEventListener("change", measure);
+    picture.style.minWidth = strip.style.minWidth = `${LEAST_WIDTH}px`;
+    const unwatch = watchPlace(model, el, box);
     model.on("change:frame", draw);
     draw();
     return () => {
       model.off("change:frame", draw);
-      resize.disconnect();
-      theme.disconnect();
-      darkPage.removeEventListener("change", measure);
+      unwatch();
     };
   },
 };

@@ -31,7 +31,7 @@ from tcplab.pictures.incident_layout import (
     whole,
 )
 from tcplab.widgets import base
-from tcplab.widgets.base import HERE
+from tcplab.widgets.base import page_side
 from tcplab.widgets.replay import Replay
 from tcplab.widgets.timeline import LivingTimeline, ShownFrame
 
@@ -65,7 +65,7 @@ class LivingIncident(Displayed, anywidget.AnyWidget):
     was clicked.
     """
 
-    _esm = (HERE / "incident.js").read_text("utf-8")
+    _esm = page_side("incident.js")
 
     frame = traitlets.Unicode("").tag(sync=True)
     #: The page's: the width of its place in px, and whether it is dark.

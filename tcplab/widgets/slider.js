@@ -9,12 +9,6 @@ const explorer = (id) => EXPLORERS.get(id) ?? EXPLORERS.set(id, { controls: new 
 
 let made = 0;
 
-function element(tag, properties, ...children) {
-  const el = Object.assign(document.createElement(tag), properties);
-  el.append(...children);
-  return el;
-}
-
 /** The slider's position: the step nearest to a value. */
 function nearest(steps, value) {
   const away = steps.map((step) => Math.abs(step - value));

@@ -10,22 +10,8 @@ const WHOLE_AXIS_MS = 12_000; // playing takes that long, however long the axis 
 const TELL_MS = 100;
 const STEP_MS = 900; // of motion reduced to steps
 const LATE_MS = 1500; // longer than the kernel takes for a run: then its picture counts whatever was turned
-const LEAST_WIDTH = 700;
 
 const reduced = matchMedia("(prefers-reduced-motion: reduce)");
-const darkPage = matchMedia("(prefers-color-scheme: dark)");
-
-function element(tag, properties, ...children) {
-  const el = Object.assign(document.createElement(tag), properties);
-  el.append(...children);
-  return el;
-}
-
-/** JupyterLab says which theme it has; elsewhere the system does. */
-function isDark() {
-  const light = document.body.dataset.jpThemeLight;
-  return light === undefined ? darkPage.matches : light === "false";
-}
 
 /** Where an instant is, px; and which instant is there, seconds. */
 function place({ axis }, t) {
@@ -245,11 +231,7 @@ export default {
     const live = element("span", { className: "tcplab-live" });
     const bar = element("div", { className: "tcplab-bar" }, play, speed, keep, forget, scale, live);
 
-    const cells = element("div", { tabIndex: 0 });
-    cells.setAttribute("role", "region");
-    cells.setAttribute("aria-label", "The picture as a table");
-    const title = element("summary", { textContent: "The picture as a table" });
-    const table = element("details", { className: "tcplab-as-table" }, title, cells);
+    const { table, cells } = asTable();
     el.classList.add("tcplab-timeline");
     el.append(box, bar, table);
 
@@ -303,11 +285,7 @@ export default {
       KEYS[event.key](page);
     };
     hand.addEventListener("keydown", press);
-    // In command mode JupyterLab would take the buttons' keys for itself.
-    const keepKeys = (event) => {
-      if (["Enter", " ", "ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) event.stopPropagation();
-    };
-    for (const each of [bar, table]) each.addEventListener("keydown", keepKeys);
+    keepKeys(bar);
     const point = (event) => {
       const svg = picture.querySelector("svg");
       if (!svg || event.buttons !== 1) return;
@@ -318,33 +296,14 @@ export default {
     picture.addEventListener("pointerdown", point);
     picture.addEventListener("pointermove", point);
 
-    // -- the place: its width, its theme --
-    const measure = () => {
-      const zoom = Number(getComputedStyle(el).getPropertyValue("--tcplab-zoom")) || 1;
-      // Without a width while hidden, and for a moment while JupyterLab changes its style sheets.
-      const width = box.clientWidth
-        ? Math.max(LEAST_WIDTH, Math.floor(box.clientWidth / zoom))
-        : model.get("width");
-      picture.style.minWidth = `${LEAST_WIDTH}px`;
-      if (width === model.get("width") && isDark() === model.get("dark")) return;
-      model.set("width", width);
-      model.set("dark", isDark());
-      model.save_changes();
-    };
-    const resize = new ResizeObserver(measure);
-    resize.observe(box);
-    const theme = new MutationObserver(measure);
-    theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "class"] });
-    darkPage.addEventListener("change", measure);
-
+    picture.style.minWidth = `${LEAST_WIDTH}px`;
+    const unwatch = watchPlace(model, el, box);
     page.views.add(view);
     view.draw();
     return () => {
       page.views.delete(view);
       page.playing &&= page.views.size > 0;
-      resize.disconnect();
-      theme.disconnect();
-      darkPage.removeEventListener("change", measure);
+      unwatch();
     };
   },
 };

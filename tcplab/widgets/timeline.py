@@ -20,7 +20,7 @@ from tcplab.core.text import in_words, paragraph
 from tcplab.lesson.displayed import Displayed
 from tcplab.pictures.lanes import Lane, Timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
-from tcplab.widgets.base import HERE, Quiet
+from tcplab.widgets.base import HERE, Quiet, page_side
 
 #: An answer shorter than this share of a linear axis is offered a logarithmic one.
 _TOO_SHORT = 0.03
@@ -68,7 +68,7 @@ class LivingTimeline(Displayed, Quiet, anywidget.AnyWidget):
     in whose page it stands.
     """
 
-    _esm = (HERE / "timeline.js").read_text("utf-8")
+    _esm = page_side("timeline.js")
     _css = (HERE / "timeline.css").read_text("utf-8")
 
     frame = traitlets.Unicode("").tag(sync=True)
