@@ -1,5 +1,9 @@
 // What the page's sides of several widgets share: it stands before each of them, in one module.
 
+/** The explorers of this page: the models of their controls by parameter, and what shows a turned one. */
+const EXPLORERS = (globalThis[Symbol.for("tcplab.frames")] ??= new Map());
+const explorer = (id) => EXPLORERS.get(id) ?? EXPLORERS.set(id, { controls: new Map(), turned: null }).get(id);
+
 function element(tag, properties, ...children) {
   const el = Object.assign(document.createElement(tag), properties);
   el.append(...children);

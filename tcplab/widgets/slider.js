@@ -3,10 +3,6 @@
 // What is turned is seen at once: the timeline of the same explorer may have a picture for the new value
 // already (timeline.js), and the value travels to the notebook kernel meanwhile.
 
-/** The explorers of this page: the models of their controls by parameter, and what shows a turned one. */
-const EXPLORERS = (globalThis[Symbol.for("tcplab.frames")] ??= new Map());
-const explorer = (id) => EXPLORERS.get(id) ?? EXPLORERS.set(id, { controls: new Map(), turned: null }).get(id);
-
 let made = 0;
 
 /** The slider's position: the step nearest to a value. */

@@ -1,10 +1,6 @@
 // The page's side of LivingTimeline: shows what Python laid out, and owns the cursor, so that playing never
 // waits for the notebook kernel. Of an explorer it also keeps the pictures that were sent ahead.
 
-/** The explorers of this page: see slider.js. */
-const EXPLORERS = (globalThis[Symbol.for("tcplab.frames")] ??= new Map());
-const explorer = (id) => EXPLORERS.get(id) ?? EXPLORERS.set(id, { controls: new Map(), turned: null }).get(id);
-
 const SVG = "http://www.w3.org/2000/svg";
 const WHOLE_AXIS_MS = 12_000; // playing takes that long, however long the axis is
 const TELL_MS = 100;
