@@ -24,6 +24,8 @@ from urllib.parse import quote, urlsplit
 
 import nbformat
 
+from tcplab.pictures.svg import Drawing
+
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 CHROMIUM_ARGUMENTS = [
     "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -51,6 +53,14 @@ OVERLAPS = """() => {
     return [boxes.length, wrong];
 }"""
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+
+
+def painted_wrong(page: Any, drawing: Drawing) -> list[str]:
+    """What a page paints otherwise than it was laid out: texts that overlap, are cut, or are missing."""
+    page.set_content(f'<body style="margin: 0">{drawing.svg}</body>')
+    painted, wrong = page.evaluate(OVERLAPS)
+    drawn = len(list(drawing.captions))
+    return wrong if painted == drawn else [*wrong, f"{painted} texts of {drawn}"]
 
 
 def write_notebook(path: Path, *cells: str) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.conversation import Conversation
+from tcplab.core.releases import NEWEST
 from tcplab.model.roundtrip import RoundTrip, retries_as_time
 
 
@@ -489,39 +490,34 @@ def test_probes_that_nobody_answers_end_after_retries2():
     """)
 
 
-def test_a_user_timeout_kills_a_peer_that_lives_and_answers():
-    Conversation(user_timeout=5).play("""
-        1       < A 1 1 w=0
-                send(50)
-        1.204   > A 0 1                 # from the first probe: five seconds
-                < A 1 1 w=0
-        1.612   > A 0 1
-                < A 1 1 w=0
-        2.428   > A 0 1
-                < A 1 1 w=0
-        4.060   > A 0 1
-                < A 1 1 w=0
-        6.203   = ESTABLISHED
-        6.204   = CLOSED
-                error ETIMEDOUT
-    """)
+#: A peer with a closed window that answers the probes, at TCP_USER_TIMEOUT = 5.
+ANSWERED = """
+    1       < A 1 1 w=0
+            send(50)
+    1.204   > A 0 1
+            < A 1 1 w=0
+    1.612   > A 0 1
+            < A 1 1 w=0
+    2.428   > A 0 1
+            < A 1 1 w=0
+    4.060   > A 0 1
+            < A 1 1 w=0
+"""
 
 
-@pytest.mark.parametrize("linux", ["5.0", "5.4.95", "5.10.12"])
-def test_the_probe_timer_was_not_cut_to_it(linux):
-    Conversation(user_timeout=5, linux=linux).play("""
-        1       < A 1 1 w=0
-                send(50)
-        1.204   > A 0 1
-                < A 1 1 w=0
-        1.612   > A 0 1
-                < A 1 1 w=0
-        2.428   > A 0 1
-                < A 1 1 w=0
-        4.060   > A 0 1
-                < A 1 1 w=0
-        7.323   = ESTABLISHED
-        7.324   = CLOSED
+@pytest.mark.parametrize(
+    ("linux", "last", "closed"),
+    [
+        (NEWEST, "6.203", "6.204"),  # from the first probe: five seconds
+        ("5.0", "7.323", "7.324"),  # the probe's timer was not cut to them
+        ("5.4.95", "7.323", "7.324"),
+        ("5.10.12", "7.323", "7.324"),
+    ],
+)
+def test_a_user_timeout_kills_a_peer_that_lives_and_answers(linux, last, closed):
+    Conversation(user_timeout=5, linux=linux).play(f"""{ANSWERED}
+        {last}   = ESTABLISHED
+        {closed}   = CLOSED
                 error ETIMEDOUT
     """)
 
@@ -529,37 +525,19 @@ def test_the_probe_timer_was_not_cut_to_it(linux):
 @pytest.mark.parametrize("linux", ["5.1", "5.4.92", "5.10.10"])
 def test_a_peer_that_answered_its_probes_was_never_given_up(linux):
     """9721e709fa68 counted the probes without an answer, mended with 9d9b1ee0b2d1."""
-    story = """
-        1       < A 1 1 w=0
-                send(50)
-        1.204   > A 0 1
-                < A 1 1 w=0
-        1.612   > A 0 1
-                < A 1 1 w=0
-        2.428   > A 0 1
-                < A 1 1 w=0
-        4.060   > A 0 1
-    """
-    lives = (
-        story
-        + """
-                < A 1 1 w=0
+    Conversation(user_timeout=5, linux=linux).play(f"""{ANSWERED}
         7.324   > A 0 1
                 < A 1 1 w=0
         13.852  > A 0 1
                 = ESTABLISHED
-    """
-    )
-    Conversation(user_timeout=5, linux=linux).play(lives)
-    silent = "\n".join(line for line in story.splitlines() if "w=0" not in line or line.split()[0] == "1")
-    Conversation(user_timeout=5, linux=linux).play(
-        silent
-        + """
+    """)
+    first, *later = ANSWERED.strip().splitlines()
+    silent = "\n".join([first, *(line for line in later if "w=0" not in line)])
+    Conversation(user_timeout=5, linux=linux).play(f"""{silent}
         7.323   = ESTABLISHED
         7.324   = CLOSED
                 error ETIMEDOUT
-    """
-    )
+    """)
 
 
 @pytest.mark.parametrize(

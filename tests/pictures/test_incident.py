@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 
 from conftest import need
-from in_jupyterlab import OVERLAPS, chromium_page
+from in_jupyterlab import chromium_page, painted_wrong
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
 from tcplab.capture.incidents import Broke, Incident
@@ -69,9 +69,7 @@ def page():
 def test_a_browser_agrees(page, name):
     for dark in (False, True):
         drawing = incident_drawing(read(name), width=950, dark=dark)
-        page.set_content(f'<body style="margin: 0">{drawing.svg}</body>')
-        painted, wrong = page.evaluate(OVERLAPS)
-        assert painted == len(list(drawing.captions)) and not wrong
+        assert painted_wrong(page, drawing) == []
 
 
 def test_spans_follow_each_other_and_stay_in_the_file():

@@ -6,7 +6,7 @@ import pytest
 
 import tcplab
 from conftest import need
-from in_jupyterlab import OVERLAPS, chromium_page
+from in_jupyterlab import OVERLAPS, chromium_page, painted_wrong
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.registry import STORIES
@@ -51,9 +51,7 @@ def test_a_browser_agrees(page, name):
     default, quick, *_ = runs(name).values()
     for log, dark in ((False, False), (True, True)):
         drawing = TimelinePicture(default, (quick,)).drawing(845, log=log, dark=dark)
-        page.set_content(f'<body style="margin: 0">{drawing.svg}</body>')
-        painted, wrong = page.evaluate(OVERLAPS)
-        assert painted == len(list(drawing.captions)) and not wrong
+        assert painted_wrong(page, drawing) == []
 
 
 @pytest.mark.browser
