@@ -30,22 +30,22 @@ SIDE_BY_SIDE = 6
 MORE_LATENCY_MS = 5
 #: A sampled set in which so many draws are all ties is a mistake in the experiment.
 DRAWS = 200
-#: Of the samples, one in so many is at an edge.
+#: One sample in this many is at an edge.
 EDGES_EVERY = 3
-#: A sample at the edge of a range may take this long in real time, and put so many segments on the wire.
+#: The longest real time of a sample at the edge of a range, seconds, and its most segments on the wire.
 LONGEST_S, MOST_SEGMENTS = 12, 1000
-#: These are no knobs of the story: the kernel gives its version, and the watch ends what has no end.
+#: Not knobs that are sampled: the kernel sets the version, and `watch` limits runs without an end.
 _NO_EDGES = ("linux", "seed", "watch_s")
 
 #: Kernels in virtual time at once: each takes a processor.
 KERNELS_AT_ONCE = 2
 
-#: Called with the place of an experiment among those asked for, and what came of it.
+#: Called with the index of an experiment among those asked for, and its result.
 Progress = Callable[[int, Agreement], None]
 
 
 def running() -> str:
-    """The version of the Linux that runs here, in the form that `linux` takes."""
+    """The version of the running kernel, in the form that `linux` takes."""
     from tcplab.bench.linux import version
 
     return version()
@@ -57,7 +57,7 @@ def quick(kind: type[Story], settings: Mapping[str, Any]) -> Story:
 
 
 def samples(kind: type[Story], settings: Mapping[str, Any], seed: int) -> Iterator[tuple[int, Story]]:
-    """Sampled sets of parameters without end, each with the seed that gives it alone.
+    """An endless series of sampled parameters, each with the seed that reproduces it.
 
     The first one of `seed + 1` is the second one of `seed`. Seeds that `EDGES_EVERY` divides draw `edges`.
     """
@@ -90,7 +90,7 @@ def draw(
             if (not edges or _is_short(experiment)) and not is_tie(experiment):
                 return experiment
         except ParameterError:
-            # Values that don't go together; the other settings alone are checked by `quick`.
+            # Incompatible values; `quick` checks the given settings alone.
             quick(kind, settings)
     raise ParameterError(f"{kind.name}: with these settings every sample is a tie.")
 
@@ -98,7 +98,7 @@ def draw(
 def ends(name: str, knob: Knob, sampled: tuple[Any, ...] = ()) -> tuple[Any, ...]:
     """The values at the edges of a knob's range, and its choices, but for those that are sampled anyway.
 
-    None where a story knows no edge: of a text, or of what only sets the scene.
+    Empty where a knob has no edge: a text, or one that only sets the scene.
     """
     if name in _NO_EDGES or (knob.kind is str and not knob.choices):
         return ()
@@ -143,9 +143,9 @@ def agree(
 ) -> list[Agreement]:
     """Run each on real Linux and on the model and compare; results in the order asked for.
 
-    `jobs` run at once. A run for which the machine had no time is repeated, in the end alone; what still
-    does not come to an end is skipped, and its `Agreement` says why. `own_rules`: the model follows the
-    rules of the Linux that ran; otherwise those that the experiments name. Interrupted, it ends all runs.
+    `jobs` run at once. A run that was late because the machine was busy is repeated, at last without others;
+    one that still fails is skipped, and its `Agreement` gives the reason. `own_rules`: the model follows the
+    rules of the Linux that ran; otherwise those that the experiments name. An interrupt ends all runs.
     Raises `BenchError` where the Linux bench can't run at all.
     """
     if reason := why_not():
@@ -175,10 +175,10 @@ def agree_on_kernel(
     cancelled: Callable[[], bool] = lambda: False,
     own_rules: bool = True,
 ) -> list[Agreement]:
-    """The same on another Linux (`6.1`) in virtual time, in one boot of it: no machine is too busy there.
+    """The same on another kernel (`6.1`) in virtual time, in one boot: a busy host makes nothing late there.
 
-    `tell` is called with a sentence about what goes on. Raises `BenchError` where that kernel can't be had,
-    `Cancelled` soon after `cancelled()` is true.
+    `tell` is called with a sentence about the progress. Raises `BenchError` where that kernel is not
+    available, `Cancelled` soon after `cancelled()` is true.
     """
     results: dict[int, Agreement] = {}
     for place, made in run_all(kernel, experiments, tell, cancelled):
@@ -270,7 +270,7 @@ def compare_all(
 
 
 class _Runners:
-    """Threads with a sandbox each; leaving ends whatever they still run."""
+    """Threads with a sandbox each; on exit, runs that are still active are ended."""
 
     def __init__(self, own_rules: bool) -> None:
         self.own_rules = own_rules
@@ -292,7 +292,7 @@ class _Runners:
     def compared(
         self, asked: list[Story], places: Iterable[int], jobs: int
     ) -> Iterator[tuple[int, Agreement]]:
-        """Those at `places`, as they are done; one that did not come to an end is `skipped`."""
+        """The experiments at `places`, as they finish; one that did not finish is `skipped`."""
         left = iter(places)
         pool = ThreadPoolExecutor(jobs)
         try:

@@ -1,9 +1,9 @@
-"""What is claimed to differ between versions of Linux, and what kernels say to each claim.
+"""Claims about differences between versions of Linux, and what kernels show for each claim.
 
-A claim is a rule of `core.releases`, an experiment whose outcome shows which value the rule has, and what
-of the run is read. The sides are runs of the model that differ in this rule alone; a kernel lies on that
-side whose reading its own run gives. `data/claims.json` keeps what kernels gave, with version and date. A
-rule without an experiment was read in the kernel's source and never run: `NOT_RUN` says so.
+A claim is a rule of `core.releases`, an experiment whose outcome shows which value the rule has, and the
+part of the outcome that is read. The sides are runs of the model that differ in this rule alone; a kernel is
+on the side whose reading its own run gives. `data/claims.json` records each kernel's readings, with version
+and date. A rule without an experiment was read in the kernel's source and never run: `NOT_RUN` lists them.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ from tcplab.experiments.by_version import (
 )
 from tcplab.experiments.experiment import Experiment
 
-#: What kernels gave, kept.
+#: The recorded observations.
 RECORD = COURSE / "data" / "claims.json"
-#: Increased whenever a reader of before would misread what is written now.
+#: Increased whenever an older reader would misread the file.
 FORMAT = 1
-#: The kernel that runs here, in real time, among the names of kernels.
+#: The name for the kernel that runs here, in real time.
 HERE = "here"
 
 # ----------------------------------------------------------------------
@@ -64,16 +64,16 @@ class KernelClaim:
 
     rule: str
     experiment: Experiment
-    #: What of the outcome is read.
+    #: The key of the outcome that is read.
     shows: str
     #: What it is about, in a few words.
     says: str
-    #: Where two claims are about one rule.
+    #: Set where two claims are about one rule.
     variant: str = ""
 
     @property
     def key(self) -> str:
-        """Its name: the rule's, and what tells it from another claim about it."""
+        """Its name: the rule's, with the variant where several claims are about one rule."""
         return f"{self.rule}{self.variant}"
 
     @property
@@ -116,37 +116,37 @@ CLAIMS: tuple[KernelClaim, ...] = (
         "syn_linear_timeouts",
         UnansweredConnect(syn_retries=4),
         "gave_up_after_s",
-        "connect() into the void with four SYN retries",
+        "connect() without an answer, four SYN retries",
     ),
     KernelClaim(
         "user_timeout_exact",
         UnansweredConnect(syn_retries=4, user_timeout_s=5),
         "gave_up_after_s",
-        "connect() into the void with a user timeout of 5 s",
+        "connect() without an answer, a user timeout of 5 s",
     ),
     KernelClaim(
         "user_timeout_of_probes",
         SlowReader(stops_reading_s=2, user_timeout_s=10),
         "server_error",
-        "a user timeout of 10 s, and a client that lives and does not read",
+        "a user timeout of 10 s, and a reachable client that does not read",
     ),
     KernelClaim(
         "user_timeout_exact_for_probes",
         SlowReader(peer="offline", read_every_s=1, user_timeout_s=9),
         "stalled_s",
-        "a user timeout of 9 s in a closed window, and the client offline",
+        "a user timeout of 9 s, the window closed and the client offline",
     ),
     KernelClaim(
         "has_rto_max",
         DeadPeer(rto_max_s=1, retries2=5, latency_ms=20),
         "detected_after_s",
-        "data unacknowledged, and no timeout longer than 1 s",
+        "unacknowledged data, the longest RTO being 1 s",
     ),
     KernelClaim(
         "rst_at_sack_edge",
         RstInWindow(sack_hole=True, at_sack_edge=True),
         "verdict",
-        "a RST at the right edge of what is held out of order",
+        "a RST at the right edge of out-of-order data",
     ),
     KernelClaim(
         "challenge_ack_per_socket_limit",
@@ -154,16 +154,16 @@ CLAIMS: tuple[KernelClaim, ...] = (
         "answers",
         "two RSTs in the window within half a second",
     ),
-    KernelClaim("unsent_ack_challenged", UnsentAck(), "answers", "an ACK of something never sent"),
+    KernelClaim("unsent_ack_challenged", UnsentAck(), "answers", "an ACK of data never sent"),
     KernelClaim(
         "exact_rst_in_syn_recv", HalfOpenReset(), "syn_acks", "a RST in the window of a half-open connection"
     ),
     KernelClaim("old_ack_unanswered", OldAck(), "answers", "an ACK with an old number and an old timestamp"),
     KernelClaim(
-        "overhang_refused", Overhang(), "bytes", "a segment that ends beyond the window, bytes unread"
+        "overhang_refused", Overhang(), "bytes", "a segment beyond the window's end while data is unread"
     ),
     KernelClaim("fin_needs_no_window", FinInClosedWindow(), "fin_taken", "a FIN into a closed window"),
-    KernelClaim("pingpong_threshold", Exchanges(), "own_acks", "eight questions and answers"),
+    KernelClaim("pingpong_threshold", Exchanges(), "own_acks", "eight requests and replies"),
     KernelClaim(
         "has_pingpong_sysctl", Exchanges(threshold=6), "own_acks", "the same with tcp_pingpong_thresh = 6"
     ),
@@ -198,11 +198,9 @@ CLAIMS: tuple[KernelClaim, ...] = (
         "two own addresses by IP_BIND_ADDRESS_NO_PORT",
     ),
     KernelClaim(
-        "has_local_port_range", OwnPorts(), "result", "four connections from three ports of their own"
+        "has_local_port_range", OwnPorts(), "result", "four connections from a socket range of three ports"
     ),
-    KernelClaim(
-        "bound_port_recovers", PortLeft(), "result", "connect() to a port that a socket with bind() has left"
-    ),
+    KernelClaim("bound_port_recovers", PortLeft(), "result", "connect() from a port that bind() held before"),
     KernelClaim(
         "tw_reuse", TimeWait(tw_reuse=2, wait_s=1.3), "reopened", "tcp_tw_reuse = 2 between two machines"
     ),
@@ -222,22 +220,22 @@ CLAIMS: tuple[KernelClaim, ...] = (
     ),
 )
 
-#: Rules that no run decides, each with the reason.
+#: Rules that no run can check, each with the reason.
 NOT_RUN: Mapping[str, str] = {
-    "rst_before_fin": "all kernels to be had have it",
-    "invalid_ratelimit": "all kernels to be had have it",
-    "syn_repeated_at_once": "all kernels to be had have it",
+    "rst_before_fin": "every available kernel has it",
+    "invalid_ratelimit": "every available kernel has it",
+    "syn_repeated_at_once": "every available kernel has it",
     "somaxconn": "a default: /proc/sys has it",
     "largest_rmem": "a default: /proc/sys has it",
     "last_local_port": "a default: /proc/sys has it",
-    "connect_begins_even": "all kernels to be had go by parity",
-    "autobind_reuse": "all kernels to be had have it",
-    "filled_hole_acknowledged": "all kernels to be had have it",
-    "payload_share_measured": "it moves bytes in a buffer, not what a program sees",
-    "tells_no_memory": "it needs a machine without memory",
-    "spurious_syn_undone": "all kernels to be had have it",
-    "closed_window_gives_up": "it needs a peer that takes its window back with data on its way",
-    "timestamp_counts_s": "it needs half an hour of silence and a clock that goes back",
+    "connect_begins_even": "every available kernel goes by parity",
+    "autobind_reuse": "every available kernel has it",
+    "filled_hole_acknowledged": "every available kernel has it",
+    "payload_share_measured": "it changes buffer accounting, nothing that a program sees",
+    "tells_no_memory": "it needs a machine that runs out of memory",
+    "spurious_syn_undone": "every available kernel has it",
+    "closed_window_gives_up": "it needs a peer that shrinks its window while data is in flight",
+    "timestamp_counts_s": "it needs half an hour without traffic and timestamps that go back",
 }
 
 
@@ -251,15 +249,15 @@ def since(change: KernelChange) -> str:
 
 
 # ----------------------------------------------------------------------
-# What kernels say.
+# What kernels show.
 
-#: What may come of a claim on a kernel.
+#: Verdicts on a claim on a kernel.
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What one kernel gave to one claim."""
+    """The reading of one claim on one kernel."""
 
     claim: str
     #: The kernel's version with its patch level, and the bench it ran on: `linux:6.1` or `linux`.
@@ -267,7 +265,7 @@ class Observation:
     bench: str
     #: When, as YYYY-MM-DD.
     date: str
-    #: What was read, and the values of the rule that explain it; with `trouble`, why nothing was.
+    #: What was read, and the values of the rule that explain it; or, in `trouble`, why nothing was read.
     read: Any = None
     fits: tuple[Any, ...] = ()
     trouble: str = ""
@@ -287,7 +285,7 @@ def observe(
     progress: Callable[[str], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Observation]:
-    """Run claims on a kernel, `6.1` in virtual time or `HERE`; yields what each gave, as it comes.
+    """Run claims on a kernel, `6.1` in virtual time or `HERE`; yields each observation once it is made.
 
     Raises `tcplab.bench.sandbox.BenchError` where that kernel can't be had, its `Cancelled` after
     `cancelled()` is true.
@@ -324,9 +322,9 @@ def is_record(path: Path) -> bool:
 
 
 def save(observations: Sequence[Observation], path: Path = RECORD) -> None:
-    """Write what kernels gave into the record; what the same kernel series gave before is replaced."""
-    anew = {(_series(each), each.claim) for each in observations}
-    kept = [each for each in recorded(path) if (_series(each), each.claim) not in anew]
+    """Write observations into the record; they replace earlier ones of the same kernel series."""
+    replaced = {(_series(each), each.claim) for each in observations}
+    kept = [each for each in recorded(path) if (_series(each), each.claim) not in replaced]
     order = list(BY_KEY)
     rows = sorted(
         [*kept, *observations],
@@ -343,7 +341,7 @@ def _series(each: Observation) -> tuple[Any, str]:
 
 @lru_cache(maxsize=4)
 def recorded(path: Path = RECORD) -> tuple[Observation, ...]:
-    """What kernels gave, as it is kept; nothing where there is no record."""
+    """The recorded observations; empty where there is no record."""
     if not path.is_file():
         return ()
     kept = json.loads(path.read_text(encoding="utf-8"))
@@ -354,15 +352,15 @@ def recorded(path: Path = RECORD) -> tuple[Observation, ...]:
 
 
 def kernels(observations: Sequence[Observation]) -> list[tuple[str, str]]:
-    """The kernels of some observations, (version, bench) each, oldest first."""
+    """The kernels of the observations, (version, bench) each, oldest first."""
     found = {(each.linux, each.bench) for each in observations}
     return sorted(found, key=lambda k: (known_release(k[0]).number, known_release(k[0]).patch, k[1]))
 
 
 def table(observations: Sequence[Observation]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows: each claim, the rule, since when, and what each kernel says to it.
+    """Headings and rows: each claim, its rule, the versions that changed it, and each kernel's reading.
 
-    A kernel that bears a claim out has the rule's value in its cell, one that does not `not so`.
+    The cell of a kernel that confirms the claim has the rule's value, another `no:` and what was read.
     """
     columns = kernels(observations)
     found = {(each.claim, each.linux, each.bench): each for each in observations}
@@ -379,7 +377,7 @@ def _cell(claim: KernelClaim, seen: Observation | None) -> str:
     if seen is None:
         return ""
     value = _word(claim.expected(seen.linux))
-    return {HOLDS: value, FAILS: f"not so: {_word(seen.read)}", OPEN: "open"}[seen.verdict]
+    return {HOLDS: value, FAILS: f"no: {_word(seen.read)}", OPEN: "open"}[seen.verdict]
 
 
 def _word(value: Any) -> str:
@@ -406,10 +404,10 @@ def changed_in(change: KernelChange) -> str:
 
 
 def in_versions(claim: KernelClaim, observations: Sequence[Observation] | None = None) -> str:
-    """Since which version and patch level a rule holds, and what each kernel gave: for a lesson.
+    """Since which version and patch level a rule holds, and each kernel's reading: for a lesson.
 
-    `observations` are those of the record unless given. A value of the rule that none of these kernels has is
-    what the model gives for it, and is called so.
+    `observations` are those of the record unless given. For a value of the rule that none of these kernels
+    has, the sentence gives the model's reading and says that no kernel was measured.
     """
     rule, reads = RULES[claim.rule], claim.shows.removesuffix("_s").replace("_", " ")
     seen = [
@@ -456,7 +454,7 @@ def _until(rule: KernelRule, value: Any) -> str:
 
 
 def _readings(claim: KernelClaim, seen: Sequence[Observation]) -> str:
-    """What kernels of one side gave: one value, or from the least to the most."""
+    """The readings of the kernels on one side: one value, or from the least to the most."""
     values = sorted({_reading(claim, each.read) for each in seen})
     least, most = values[0], values[-1]
     return least if least == most else f"{least.removesuffix(' s')} to {most}"

@@ -194,8 +194,8 @@ class Capture:
             return None
         return FileWarning(
             "clock_step",
-            f"The clock was set at frame {steps[place].frame}, during this connection: its times and "
-            "durations from there on are unreliable.",
+            f"The clock was set at frame {steps[place].frame}, during this connection: times and durations "
+            "after that frame are unreliable.",
         )
 
     def connection(
@@ -322,7 +322,7 @@ def read_capture(
     if sidecar_warning:
         warnings.append(FileWarning("sidecar", sidecar_warning))
     if skipped:
-        says = f"{skipped} packets of {file.name} are left out: their link type can't be read."
+        says = f"{skipped} packets of {file.name} are left out: their link type is not supported."
         warnings.append(FileWarning("link_type", says))
     return Capture(file.name, table, sidecar, tuple(filter(None, warnings)))
 

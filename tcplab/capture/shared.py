@@ -1,8 +1,8 @@
-"""What both readers share, because it concerns a single packet, a single interface or the whole file.
+"""What both readers share: what concerns a single packet, a single interface or the whole file.
 
 The magic numbers and limits of pcap and pcapng, interface descriptions, clocks that were set while the
-capture ran, IP fragments, ICMP errors that quote a segment, and what a file says of itself. The fast reader
-(file.py, headers.py, table.py) and the plain one (plain.py) take packets apart in independent code.
+capture ran, IP fragments, ICMP errors that quote a segment, and what a file states about itself. The fast
+reader (file.py, headers.py, table.py) and the plain one (plain.py) dissect packets in independent code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tcplab.capture.pcap import IPV4, IPV6
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import SECOND, plural, seconds
 
-#: A record is never larger: Wireshark's limits (wiretap, WTAP_MAX_PACKET_SIZE_STANDARD, MAX_BLOCK_SIZE).
+#: The largest record: Wireshark's limits (wiretap, WTAP_MAX_PACKET_SIZE_STANDARD, MAX_BLOCK_SIZE).
 LARGEST_PACKET, LARGEST_BLOCK = 262_144, 16 << 20
 PCAP_HEADER = 24
 #: Magic number -> byte order, nanoseconds per tick, bytes of a record's header.
@@ -36,10 +36,10 @@ SECTION = int.from_bytes(PCAPNG, "little")  # the same in either byte order
 SMALLEST = {SECTION: 28, INTERFACE: 20, OLD_PACKET: 32, SIMPLE_PACKET: 16, PACKET: 32}
 TSRESOL, TSOFFSET = 9, 14
 MOST_SECTIONS, MOST_INTERFACES = 1024, 65_536
-#: So many records in a row without time, length and bytes are a file that was filled with zeros.
+#: This many records in a row without time, length and bytes mean a file that was filled with zeros.
 MOST_EMPTY = 10_000
-EMPTY = f"{MOST_EMPTY:,} records in a row are empty, as where a disk was full and the rest is zeros"
-#: Later times (beyond the year 2116) count as this one, so that differences fit into 64 bits.
+EMPTY = f"{MOST_EMPTY:,} records in a row are empty, as when a disk was full and the rest is zeros"
+#: Later times (beyond the year 2116) are taken as this one, so that differences fit into 64 bits.
 LATEST = (1 << 62) - 1
 
 
@@ -53,7 +53,7 @@ class Broken(Exception):
         self.what, self.why = what, why
 
     def sentence(self, name: str, packets: int) -> FileWarning:
-        """For the learner."""
+        """The warning."""
         says = f"{name} is {self.what} after packet {packets}{': ' * bool(self.why)}{self.why}."
         return FileWarning(self.CODES[self.what], says)
 
@@ -72,30 +72,29 @@ def check_beginning(source: Source, magic: bytes) -> None:
 
 
 def section_order(name: str, magic: bytes, sections: int) -> str:
-    """The byte order of a pcapng section by its four bytes for it, after so many `sections`."""
+    """The byte order of a pcapng section from its byte-order magic; `sections` came before it."""
     if magic not in ORDERS and not sections:
         raise CaptureError(
-            f"{name} is not a capture file that can be read: "
-            "its first block does not say in which byte order it is."
+            f"{name} is not a readable capture file: its first block has no valid byte-order magic."
         )
     if magic not in ORDERS:
-        raise Broken("damaged", "a section begins that does not say in which byte order it is")
+        raise Broken("damaged", "a section begins without a valid byte-order magic")
     if sections == MOST_SECTIONS:
         raise Broken("read no further than", f"it has more than {MOST_SECTIONS:,} sections")
     return ORDERS[magic]
 
 
-#: A time stamp so much before the frame in front of it, on the same interface, is a step of the clock; less
-#: than that is the disorder of several network queues. So much after it is one, too: no capture waits a year.
+#: A time stamp this much before that of the previous frame on the same interface is a clock step; less is
+#: the disorder of several network queues. This much after it is one, too: no capture is silent for a year.
 STEP, LEAP = SECOND, 366 * 86_400 * SECOND
-#: More steps than this are counted, not kept.
+#: Further steps are counted, not kept.
 MOST_STEPS = 65_536
 
 
 class ClockStep(NamedTuple):
     """A frame at which the clock was set, or at which another capture was appended."""
 
-    #: Its number in the file, and nanoseconds from the frame in front of it: negative when set back.
+    #: Its number in the file, and nanoseconds since the previous frame: negative when set back.
     frame: int
     by: int
 
@@ -108,24 +107,24 @@ class Steps:
     count: int = 0
 
     def add(self, step: ClockStep) -> None:
-        """One more."""
+        """Note a step."""
         self.count += 1
         if len(self.kept) < MOST_STEPS:
             self.kept.append(step)
 
     def warning(self, name: str) -> FileWarning | None:
-        """For the learner; None when there is none."""
+        """The warning; None when there is no step."""
         if not self.count:
             return None
         frame, by = min(self.kept)
         says = (
             f"The clock of {name} was set, or captures were joined: frame {frame} is stamped "
-            f"{seconds(abs(by)):,g} s {'before' if by < 0 else 'after'} the frame in front of it"
+            f"{seconds(abs(by)):,g} s {'before' if by < 0 else 'after'} the previous frame"
             f"{f' (the first of {self.count:,} such steps)' * (self.count > 1)}. "
         )
         says += (
-            "The order of the file holds. Where a stamp goes back, times count on from the frame in front, "
-            "so that durations and times of day after it are unreliable."
+            "The order of the file is kept. Where a time stamp goes back, times continue from the previous "
+            "frame, so durations and times of day after it are unreliable."
             if any(step.by < 0 for step in self.kept) else "Durations across it are unreliable."
         )  # fmt: skip
         return FileWarning("clock_step", says)
@@ -133,21 +132,21 @@ class Steps:
 
 @dataclass
 class InterfaceClock:
-    """The clock of one interface. Where it is set back, times count on from the frame in front.
+    """The clock of one interface. Where it is set back, times continue from the previous frame.
 
-    So the order of the file holds across a step, and time never runs backwards there. When the clock leaps
-    forward by about as much, the step is taken back: two clocks in turn, or one wrong stamp.
+    So the order of the file is kept across a step, and time never runs backwards. When the clock later jumps
+    forward by about as much, the step is undone: two alternating clocks, or one wrong time stamp.
     """
 
     steps: Steps
-    #: The time stamp of the frame in front, nanoseconds since 1970; None before the first one.
+    #: The time stamp of the previous frame, nanoseconds since 1970; None before the first one.
     last: int | None = None
-    #: What is added to a time stamp, and the latest time so far, with that.
+    #: What is added to each time stamp, and the latest time so far, including it.
     shift: int = 0
     latest: int = 0
 
     def take(self, t: int, frame: int) -> int:
-        """The time of the next frame, whose stamp is `t`."""
+        """The time of the next frame, whose time stamp is `t`."""
         by = 0 if self.last is None else t - self.last
         if by <= -STEP:
             self.steps.add(ClockStep(frame, by))
@@ -159,7 +158,7 @@ class InterfaceClock:
         return self.pass_on(t, t)
 
     def pass_on(self, last: int, latest: int) -> int:
-        """Frames without a step: stamp of the last one, and the latest stamp of them."""
+        """Skip frames without a step: the last one's time stamp, and the latest of them all."""
         self.last = last
         self.latest = max(self.latest, min(latest + self.shift, LATEST))
         return min(last + self.shift, LATEST)
@@ -205,7 +204,7 @@ VLAN_TAGS, MOST_TAGS = (0x8100, 0x88A8, 0x9100, 0x9200), 16
 #: Below this an Ethernet type is a length and an LLC header follows; `SNAP` begins one with a type.
 FIRST_TYPE, SNAP = 0x0600, 0xAAAA
 #: EtherTypes (MPLS, PPPoE, bridged Ethernet), IP protocols (IP in IP, GRE) and UDP ports (VXLAN, Geneve)
-#: behind which scapy may find TCP.
+#: inside which scapy may find TCP.
 LINK_TUNNELS, TUNNELS, UDP_TUNNELS = (0x8847, 0x8848, 0x8864, 0x6558), (4, 41, 47), (4789, 6081)
 TCP, UDP, GRE, ICMP, ICMP_V6 = 6, 17, 47, 1, 58
 #: IPv6 extension headers that are skipped (RFC 8200 section 4); AH counts in words of four bytes.
@@ -214,8 +213,8 @@ EXTENSIONS, FRAGMENT, AUTHENTICATION, MOST_EXTENSIONS = (0, 43, 60, 135, 139, 14
 FIRST_BYTES = 32
 
 
-#: A frame that repeats an earlier one within so many nanoseconds was captured twice: by a mirror port, or on
-#: two interfaces of one machine. What must be equal are these columns, and the options that they stand for.
+#: A frame that repeats an earlier one within this many nanoseconds was captured twice: by a mirror port, or
+#: on two interfaces of one host. These columns, and the options that they represent, must be equal.
 REPEATED = 1_000_000
 IDENTITY = "seq", "ack", "ident", "window", "length", "timestamp", "echo", "flags", "direction", "has_times"
 
@@ -225,9 +224,9 @@ GRE_FIELDS, GRE_SEQUENCE, GRE_STRANGE = (0x8000, 0x2000, 0x1000), 0x1000, 0x4007
 BRIDGED, ERSPAN, ERSPAN_III = 0x6558, 0x88BE, 0x22EB
 #: Bytes of their headers (ERSPAN I has none, and no sequence number), and of III's optional one.
 ERSPAN_II_HEADER, ERSPAN_III_HEADER, PLATFORM_HEADER = 8, 12, 8
-#: Tunnels inside one another are followed so far.
+#: The deepest nesting of tunnels that is followed.
 MOST_NESTED = 4
-#: What tunnels are called, by EtherType, IP protocol and UDP port.
+#: Names of tunnels by EtherType, IP protocol and UDP port.
 BY_TYPE = {
     0x8847: "MPLS", 0x8848: "MPLS", 0x8864: "PPPoE", BRIDGED: "bridged Ethernet", 0x88E5: "MACsec",
     0x88E7: "provider backbone bridging", 0x894F: "NSH",
@@ -242,20 +241,20 @@ BY_PORT = {
 
 
 def tunnel_warning(name: str, tunnels: Counter[str]) -> FileWarning | None:
-    """For the learner; None when every tunnel was read."""
+    """The warning; None when every tunnel was decoded."""
     if not tunnels:
         return None
     kinds = ", ".join(f"{kind}: {count:,}" for kind, count in sorted(tunnels.items()))
     return FileWarning(
         "tunnel",
-        f"{plural(tunnels.total(), 'packet')} of {name} may hold TCP in a tunnel, which can't be read here: "
-        f"left out ({kinds}).",
+        f"{plural(tunnels.total(), 'packet')} of {name} may carry TCP in a tunnel that tcplab does not "
+        f"decode: left out ({kinds}).",
     )
 
 
 #: What the fragments of a packet have in common: version, both addresses, identification.
 Key = tuple[Any, ...]
-#: Segments whose other half is missing at the same time; beyond it the oldest is given up.
+#: The most incomplete segments kept at a time; beyond that the oldest is discarded.
 MOST_WAITING = 65_536
 
 
@@ -263,8 +262,8 @@ MOST_WAITING = 65_536
 class Fragments:
     """Segments that IP cut into fragments (RFC 791 section 3.2, RFC 8200 section 4.5).
 
-    Only the first fragment carries the TCP header: it counts as the segment, the others are no packets
-    of their own. The last fragment says how long the segment is; it may come later, earlier or never.
+    Only the first fragment carries the TCP header: it counts as the segment, the others do not count as
+    packets. The last fragment gives the segment's length; it may come later, earlier or never.
     """
 
     #: Frame and length of the TCP header, for first fragments whose last one is still missing.
@@ -286,7 +285,7 @@ class Fragments:
             _limit(self._first)
 
     def later(self, key: Key, end: int, more: bool) -> None:
-        """Another fragment, which ends so many bytes after the beginning of the IP payload."""
+        """Another fragment, which ends at byte `end` of the IP payload."""
         if more:
             return
         if (waiting := self._first.pop(key, None)) is not None:
@@ -300,7 +299,7 @@ class Fragments:
             self.lengths[frame] = length
 
     def warning(self, name: str) -> FileWarning | None:
-        """For the learner; None when every segment's length is known."""
+        """The warning; None when every segment's length is known."""
         if not (missing := self.begun - len(self.lengths)):
             return None
         what = "segment was" if missing == 1 else "segments were"
@@ -318,24 +317,24 @@ def _limit(waiting: dict[Any, Any]) -> None:
 
 HOST, NETWORK, PORT = "host unreachable", "network unreachable", "port unreachable"
 PROHIBITED, TOO_BIG, LATE = "administratively prohibited", "fragmentation needed", "time to live exceeded"
-#: What ICMP errors say, by type and code (RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3).
+#: Meanings of ICMP errors by type and code (RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3).
 V4 = {
     (3, 0): NETWORK, (3, 1): HOST, (3, 3): PORT, (3, 4): TOO_BIG, (3, 9): PROHIBITED, (3, 10): PROHIBITED,
     (3, 13): PROHIBITED, (11, 0): LATE,
 }  # fmt: skip
 V6 = {(1, 0): NETWORK, (1, 1): PROHIBITED, (1, 3): HOST, (1, 4): PORT, (2, 0): TOO_BIG, (3, 0): LATE}
-#: IP version -> what codes mean; bytes of the quoted IP header; offset of its protocol and of its addresses,
-#: and the size of one.
+#: IP version -> meanings of codes; bytes of the quoted IP header; offset of its protocol and of its
+#: addresses, and the size of one.
 VERSIONS = {4: (V4, 20, 9, 12, 4), 6: (V6, 40, 6, 8, 16)}
 #: An error quotes the IP header and at least 8 bytes of what follows.
 ICMP_HEADER, QUOTED = 8, 8
-#: More errors than this are not kept.
+#: Further errors are not kept.
 MOST_ERRORS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """An ICMP error that quotes a TCP segment: evidence about a connection, and no packet of it."""
+    """An ICMP error that quotes a TCP segment: evidence about a connection, not one of its packets."""
 
     #: Its number in the file, from 1, and its time: nanoseconds since the capture's first packet.
     frame: int
@@ -353,7 +352,7 @@ class Quote:
 
 
 def quote(version: int, outer: bytes, message: bytes, frame: int, t: int) -> Quote | None:
-    """The error in an ICMP message behind an IP header; None for any other message."""
+    """The error in an ICMP message, whose IP header is `outer`; None for any other message."""
     codes, header, protocol, addresses, size = VERSIONS[version]
     if len(message) < ICMP_HEADER + header + QUOTED or message[ICMP_HEADER + protocol] != TCP:
         return None
@@ -377,11 +376,11 @@ def packed_address(packed: bytes) -> str:
 
 @dataclass(kw_only=True)
 class Whole:
-    """What a table says of its whole file."""
+    """What a table holds about its whole file."""
 
     #: ICMP errors that quote a segment, in order of time.
     quotes: list[Quote]
-    #: When the first and the last packet of any kind passed, nanoseconds since 1970.
+    #: Times of the first and the last packet of any kind, nanoseconds since 1970.
     began: int
     ended: int
     #: Packets of any kind; how many of them have an unknown link type, by that type.
@@ -400,13 +399,14 @@ FAMILIES = {2: IPV4, 10: IPV6, 24: IPV6, 28: IPV6, 30: IPV6}
 
 
 def empty_warning(name: str, count: int, trouble: FileWarning | None) -> FileWarning | None:
-    """For the learner; None when no record is empty, or when the `trouble` with the file is just that."""
-    says = f"{plural(count, 'record')} of {name} hold zeros and no packet: they are only counted."
+    """The warning; None when no record is empty, or when `trouble` reports that already."""
+    what = "hold only zeros and no packet: they are counted and otherwise ignored."
+    says = f"{plural(count, 'record')} of {name} {what}"
     return FileWarning("empty_records", says) if count and EMPTY not in (trouble or "") else None
 
 
 def cut_warning(name: str, count: int) -> FileWarning | None:
-    """For the learner; None when every TCP header is there."""
+    """The warning; None when every TCP header is complete."""
     says = (
         f"{plural(count, 'packet')} of {name} were cut inside the IP or TCP header and are left out: "
         "capture at least 128 bytes of each (tcpdump -s 128)."
@@ -415,6 +415,6 @@ def cut_warning(name: str, count: int) -> FileWarning | None:
 
 
 def timeless_warning(name: str, count: int) -> FileWarning | None:
-    """For the learner; None when every packet carries a time."""
-    says = f"{count:,} packets of {name} carry no time: each gets the time of the one before."
+    """The warning; None when every packet carries a time stamp."""
+    says = f"{count:,} packets of {name} carry no time stamp: each gets the time of the previous packet."
     return FileWarning("no_times", says) if count else None

@@ -26,9 +26,9 @@ from tcplab.model.sender import retries_as_time
 from tcplab.model.wheel import phases
 
 REQUEST_BYTES = 40
-#: tcp_rto_max_ms, and before Linux had it the same.
+#: The default of tcp_rto_max_ms, and the constant before Linux had it.
 LONGEST_TIMEOUT_S = 120
-#: So many phases of the kernel's timer wheel tell whether chance decides.
+#: How many phases of the kernel's timer wheel are tried.
 PHASES = 16
 
 
@@ -130,14 +130,14 @@ class DeadPeer(KeepaliveParameters, Experiment):
         return (
             f"The client sends the same {REQUEST_BYTES} bytes {sent}, with growing gaps, and gives up after "
             f"{in_words(outcome['detected_after_s'])}: Connection timed out (ETIMEDOUT). "
-            f"No RST is sent; the server never hears of it.{self._by_chance(trace)}"
+            f"No RST is sent; the server is not informed.{self._by_chance(trace)}"
             f"{keepalive if self.keepalive_idle_s else ''}"
         )
 
     def _by_chance(self, trace: Trace) -> str:
         """A sentence where Linux gives up at one of two timers, depending on the phase of its timer wheel.
 
-        So it is where the limit is over at about a timer: the wheel makes each up to an eighth late.
+        This happens where the limit ends close to a timer: the wheel makes each up to an eighth late.
         """
         sent, broken = [packet.t for packet in self._unanswered(trace)], trace.end_of_socket("client")
         if trace.bench != "model" or self.user_timeout_s or broken is None:
@@ -153,8 +153,9 @@ class DeadPeer(KeepaliveParameters, Experiment):
             return ""
         shares = (f"after {in_words(round(after, 1))} ({times(often)})" for after, often in found)
         return (
-            " On Linux chance decides here, because the kernel's timer wheel makes timers a little late: in "
-            f"{PHASES} runs at different phases of the wheel the client gives up {' and '.join(shares)}."
+            " On Linux this varies from run to run, because the kernel's timer wheel makes timers slightly "
+            f"late: in {PHASES} runs at different phases of the wheel, the client gives up "
+            f"{' and '.join(shares)}."
         )
 
 

@@ -189,8 +189,8 @@ class Keepalive(KeepaliveParameters, Experiment):
             if not probes and (earlier := len(trace.sent_by("client", kind="keepalive"))):
                 what = "no further probe"
                 why = (
-                    f" It has sent {plural(earlier, 'probe')} before, and after a probe Linux looks again "
-                    f"only when the interval is over: {in_words(self.interval_s)}."
+                    f" It has sent {plural(earlier, 'probe')} before, and after a probe Linux checks again "
+                    f"only when the interval has elapsed: {in_words(self.interval_s)}."
                 )
             elif not probes:
                 what = "no probe at all"

@@ -31,8 +31,7 @@ MOST_READS = 5000
 LONGEST_S = 30 * DAY
 #: What PostgreSQL's process does meanwhile.
 CLIENT_WRITE = ("ClientWrite: query active, transaction open", "ClientWrite")
-#: After the window has opened again, a buffer gives at least this part of itself to the next read: 4608 bytes
-#: give 730.
+#: After the window has opened again, the next read gets at least this share of the buffer: 730 bytes of 4608.
 SHARE_OF_A_READ = 8
 #: A read that is due just when the client stops is not made: real clocks are late.
 TIE_S = 0.001
@@ -150,9 +149,9 @@ class SlowReader(Experiment):
         if self.peer == "offline":
             return max(1800, self.user_timeout_s + 130, (self.retries2 - 6) * 125)
         if self.stops_reading_s:
-            # Before Linux 5.11 a probe finds the user timeout over: up to two minutes late, its timer, too.
+            # Before Linux 5.11 only a probe checks the user timeout, up to two minutes late or more.
             return self.stops_reading_s + 120 + (self.user_timeout_s and self.user_timeout_s + 10)
-        # A small buffer gives less at a time than is asked for.
+        # A small buffer holds less than recv() asks for.
         at_a_time = min(self.read_bytes, self.receive_buffer / SHARE_OF_A_READ)
         return self.response / at_a_time * max(self.read_every_s, 0.05) * 2 + 60
 

@@ -34,7 +34,7 @@ RFC1337 = replace(
 )
 #: The client's range begins here; the server listens here.
 FIRST_PORT, SERVICE = 60001, 5432
-#: As Linux derives it from the memory of an ordinary machine.
+#: The value that Linux derives from the memory of an ordinary machine.
 BUCKETS = Sysctls().tcp_max_tw_buckets
 #: Bytes of the first question and its answer; each further one is longer, so that no two connections
 #: look alike to the comparison.

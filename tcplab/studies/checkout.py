@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from tcplab.core.knobs import ParameterError
 from tcplab.studies.study import NEVER
 
-#: So many events between two requests, or after the last one, are no run that ends.
+#: A run with this many events between two requests, or after the last one, does not end.
 MOST_EVENTS = 100_000
 
 
@@ -181,7 +181,7 @@ class PoolRun(ABC):
                 self.record(connection, plan.end)
 
     def _play_until(self, now: int) -> None:
-        """Follow what happens until `now`. Raises `ParameterError` where requests go round for ever."""
+        """Follow what happens until `now`. Raises `ParameterError` where requests never finish."""
         lane, events = self.lane, self.events
         for _ in range(MOST_EVENTS):
             if lane and (not events or lane[0][:3] < events[0][:3]):
@@ -195,8 +195,8 @@ class PoolRun(ABC):
             else:
                 return
         raise ParameterError(
-            f"the pool was stopped after {MOST_EVENTS:,} events: with these settings its connections die "
-            "before they can serve a request, and are opened again without end."
+            f"the pool was stopped after {MOST_EVENTS:,} events: with these settings its connections are "
+            "closed before they can serve a request, and reopened indefinitely."
         )
 
     def _at(self, moment: int, action: Callable[..., None], *arguments: Any, rank: int = 0) -> None:

@@ -42,7 +42,7 @@ from tcplab.what_if.workload import RESET, SEND, Workload, not_replayed, shorten
 MOST_PLAYED = 20_000
 #: Days that a connection may cover: a run's longest time, see `tcplab.core.knobs.WATCH`.
 MOST_DAYS = 30
-#: A time stamp this much before the one in front of it is a clock that was set, nanoseconds.
+#: A time stamp this much before the previous one means that the clock was set, nanoseconds.
 CLOCK_STEP = SECOND
 #: Two times are the same in a sentence: a share, and seconds.
 SAME_SHARE, SAME_S = 0.02, 0.5
@@ -60,8 +60,8 @@ class Outcome:
     #: Whose program is meant.
     side: str = CLIENT
     error: str | None = None
-    #: How long it took, nanoseconds, and since when: `asked` (first sent what stays unanswered), `heard` or
-    #: `closed` (the peer's window).
+    #: How long it took, nanoseconds, and since when: `asked` (the first unanswered transmission), `heard`
+    #: (the peer's last packet) or `closed` (the peer's window).
     after: int = 0
     since: str = ""
     #: The other side still holds its end.
@@ -136,8 +136,8 @@ def counted(outcome: Outcome) -> str:
     """The start of the time that is counted."""
     if outcome.since == "closed":
         return f", counted from when the {OTHER[outcome.side]}'s window closed"
-    asked, heard = "what stayed unanswered was first sent", f"the {OTHER[outcome.side]} was last heard"
-    return f", counted from when {asked if outcome.since == 'asked' else heard}"
+    asked, heard = "the first unanswered transmission", f"the {OTHER[outcome.side]}'s last packet"
+    return f", counted from {asked if outcome.since == 'asked' else heard}"
 
 
 def _rounded(nanoseconds: int) -> str:
@@ -332,7 +332,7 @@ def what_if(
     got no answer. `cause` of a silence without an answer: `box` (a middlebox that forgot) or `peer` (gone, or
     the path to it); by default the likelier one, and the sentence names the other. Where the model under the
     captured settings does not do what the capture shows there is no verdict, and the sentence says why.
-    Of a connection that stood still because its receiver did not read that stall is played.
+    Where a connection stalled because its receiver did not read, that stall is replayed.
     Raises `ParameterError`: for a wrong value; for a connection whose time stamps go back or cover more
     than `MOST_DAYS`; and where a run has too many events (`tcplab.bench.model.MOST_EVENTS`).
     """
@@ -416,7 +416,7 @@ class _Case:
 
 
 def _doubts(case: _Case, plan: ReplayPlan, outcome: Outcome, wanted: dict[str, float | int]) -> list[str]:
-    """What the answer depends on: which middlebox, or none at all; and which program sets the options."""
+    """What the answer depends on: which middlebox, or none; and which program sets the options."""
     doubts = []
     if wanted.get("keepalive_idle_s") == 0 and wanted.get("user_timeout_s") and case.side == CLIENT:
         # src/interfaces/libpq/fe-connect.c:PQconnectPoll calls setTCPUserTimeout() only if useKeepalives().
@@ -431,13 +431,14 @@ def _doubts(case: _Case, plan: ReplayPlan, outcome: Outcome, wanted: dict[str, f
         if case.outcome(case.run(case.socket, least), least).kind != "lived":
             needed = workload(case.run(case.socket, PathFault())).quiet
             doubts.append(
-                f"That is so if the box forgets after more than {duration(needed)} of silence; the capture "
-                f"only shows that it does between {in_words(low)} and {in_words(high)}."
+                f"This holds if the middlebox's idle timeout is longer than {duration(needed)}; the capture "
+                f"only shows that it is between {in_words(low)} and {in_words(high)}."
             )
     if plan.otherwise is not None:
         other = case.outcome(case.run(case.socket, plan.otherwise), plan.otherwise)
         peer = OTHER[case.side]
-        what = f"Had the {peer} gone instead" if plan.otherwise.breaks else "Had a box forgotten it instead"
+        box = "Had a middlebox dropped its entry instead"
+        what = f"Had the {peer} gone down instead" if plan.otherwise.breaks else box
         if not same(outcome, other):
             doubts.append(f"{what}, it would have {ending(other)}{counted(other) if other.after else ''}.")
     return doubts
@@ -474,12 +475,12 @@ def _stalled(
     inferences = [Inference("reads", None, SEEN, says)]
     if stall.gave_up is not None:
         limit = sockets[stall.sender].user_timeout_s
-        gave_up = f"The {stall.sender} gave up behind it: a TCP_USER_TIMEOUT of about {limit:g} s."
+        gave_up = f"The {stall.sender} aborted it meanwhile: a TCP_USER_TIMEOUT of about {limit:g} s."
         inferences.append(Inference("user_timeout_s", limit, LIKELY, gave_up))
     answer = sentence(wanted, side, was, outcome) if likeness.holds else _no_verdict(likeness, ())
     warnings = (
         *connection.warnings,
-        "Only the longest stall is played: a sender with more data than fits, a receiver that reads nothing.",
+        "Only the longest stall is replayed: the sender has more data than fits, the receiver reads nothing.",
     )
     return WhatIf(
         answer, connection, runs[0], runs[1], wanted, was, outcome, likeness, tuple(inferences), warnings
@@ -487,7 +488,7 @@ def _stalled(
 
 
 def _behind(stall: Stall | None, side: str, closed: str, trace: Trace) -> Outcome:
-    """What became of the side that waited behind a closed window."""
+    """The outcome for the side whose peer closed its window."""
     if stall is None or (stall.reopened and stall.gave_up is None):
         return Outcome("lived", side, closed=closed)
     if stall.gave_up is not None:
@@ -517,8 +518,8 @@ def _check_stalled(stall: Stall, firewall_idle_s: float | None, expired: str | N
     for name, value in given.items():
         if value is not None:
             raise ParameterError(
-                f"{name} = {value!r}: this connection stood still because the {stall.reader} did not read, "
-                "and was never silent; ask about user_timeout_s."
+                f"{name} = {value!r}: this connection stalled because the {stall.reader} did not read; it "
+                "was never silent. Set user_timeout_s instead."
             )
 
 
@@ -534,24 +535,24 @@ def _check(side: str, cause: str, firewall_idle_s: float | None, expired: str | 
 
 
 def _check_clock(connection: Trace) -> None:
-    """Raise `ParameterError` where the time stamps can't be a connection's."""
+    """Raise `ParameterError` where the time stamps are impossible for a connection."""
     packets = connection.packets
     for i, (one, later) in enumerate(pairwise(packets), 2):
         if later.t < one.t - CLOCK_STEP:
             raise ParameterError(
                 f"connection has a clock step: its segment {i} is stamped {duration(one.t - later.t)} before "
-                "the one in front of it. The clock was set while this was captured, and what_if plays times."
+                "the previous one. The clock was set during the capture, and what_if replays times."
             )
     if not packets:
         return
     times = [*(p.t for p in packets), max(connection.end, packets[-1].t)]
     if (took := times[-1] - times[0]) > MOST_DAYS * DAY * SECOND:
         gap, i = max((later - one, i) for i, (one, later) in enumerate(pairwise(times), 2))
-        what = f"Its segment {i} is stamped" if i <= len(packets) else "The last segment of the file comes"
+        which = f"Its segment {i}" if i <= len(packets) else "The last segment of the file"
         raise ParameterError(
-            f"connection covers {took / (DAY * SECOND):,.0f} days by its time stamps, and what_if plays "
-            f"{MOST_DAYS} at most. {what} {gap / (DAY * SECOND):,.0f} days after the one in front of it: a "
-            "clock step, most likely."
+            f"connection covers {took / (DAY * SECOND):,.0f} days by its time stamps, and what_if replays "
+            f"at most {MOST_DAYS}. {which} is stamped {gap / (DAY * SECOND):,.0f} days after the previous "
+            "one, most likely because of a clock step."
         )
 
 

@@ -225,13 +225,13 @@ def plan_of(
     if last.one_way:
         if cause:
             raise ParameterError(
-                f"cause = {cause!r}: the {OTHER[last.side]} went on sending, so that only the path from the "
+                f"cause = {cause!r}: the {OTHER[last.side]} kept sending, so only the path from the "
                 f"{last.side} to it was broken, and no other cause fits."
             )
         broken = PathFault(breaks="one_way")
         changed = replace(broken, firewall_idle_s=given, expired=expired or "drop")
         assumes = (
-            f"From then on all that the {last.side} sent was lost, and what the {OTHER[last.side]} sent "
+            f"From then on every packet from the {last.side} was lost, and the {OTHER[last.side]}'s packets "
             "still arrived."
         )
         return ReplayPlan(broken, changed, assumes=assumes)
@@ -247,7 +247,7 @@ def plan_of(
         other = None if between is None or given else _middlebox(last, between, expired, asks_after_s)
         alone = replace(peer, firewall_idle_s=0)
         how = "had lost the connection, as after a reboot" if last.reset else "was gone, or the way to it"
-        assumes = f"The {OTHER[last.side]} {how}, right after it was last heard."
+        assumes = f"The {OTHER[last.side]} {how}, right after its last packet."
         return ReplayPlan(alone, peer, other, between if other else None, assumes)
     box, (low, high) = _middlebox(last, between, expired, asks_after_s), map(in_words, between)
     assumes = (

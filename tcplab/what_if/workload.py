@@ -47,7 +47,7 @@ class ApplicationEvent:
     got_fin: bool = False
     #: How long the program waited since the last of that had come and its own last event, nanoseconds.
     after: int = 0
-    #: How often its first segment, or its FIN, was sent in vain before it came through.
+    #: How many times its first segment, or its FIN, was lost before it arrived.
     lost: int = 0
 
 
@@ -71,7 +71,7 @@ class Workload:
     unanswered: Unanswered | None
     #: The longest silence after which it went on, nanoseconds.
     quiet: int = 0
-    #: How often each side sent its SYN or SYN-ACK in vain.
+    #: How many SYNs or SYN-ACKs of each side were lost.
     lost_syns: Mapping[str, int] = field(default_factory=dict)
     #: The connection itself, its ends named `client` and `server`.
     followed: Followed = field(default=Followed(Trace("", "capture")), repr=False)
@@ -164,14 +164,14 @@ def not_replayed(work: Workload) -> tuple[str, ...]:
     if others > 0:
         what = f"{plural(others, 'segment')} {'was' if others == 1 else 'were'}"
         sentences.append(
-            f"{what} sent again here in the middle of a message while the path still worked: losses are "
-            "played only of a message's first segment."
+            f"{what} retransmitted here in the middle of a message while the path still worked: only the "
+            "loss of a message's first segment is replayed."
         )
     return tuple(sentences)
 
 
 def _path_works_until(end: int, unanswered: Unanswered | None) -> int:
-    """Until when what was sent again is a single loss, nanoseconds."""
+    """Until when a retransmission means a single loss, nanoseconds."""
     if unanswered is None:
         return end + 1
     return unanswered.heard + 1 if unanswered.one_way else unanswered.asked
@@ -290,7 +290,7 @@ def _events(
             stream.first = stream.next = p.segment.seq
     #: By side, the place of a message that the next data continues.
     unfinished: dict[str, int] = {}
-    #: By side and sequence number, the event that this segment began; what came back too late is no loss.
+    #: By side and sequence number, the event that a segment began; a late acknowledgement is no loss.
     first_of: dict[tuple[str, int], int] = {}
     until = _path_works_until(followed.end, unanswered)
     events: list[ApplicationEvent] = []

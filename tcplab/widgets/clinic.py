@@ -331,7 +331,7 @@ class ReportPanel(widgets.VBox):
 
     HELP = (
         "One page to hand on: what broke, the timeline, the evidence with Wireshark filters, what to change "
-        "and who. It is made here; nothing leaves this machine."
+        "and whose setting it is. The report is generated locally; no data leaves this machine."
     )
 
     def __init__(self) -> None:
@@ -367,7 +367,7 @@ class ReportPanel(widgets.VBox):
         )
 
     def _digest(self) -> str:
-        """The file's SHA-256; empty where it is gone meanwhile."""
+        """The file's SHA-256; empty where the file no longer exists."""
         try:
             with open(self._source or "", "rb") as file:
                 return file_digest(file, "sha256").hexdigest()
@@ -406,7 +406,7 @@ class CaptureClinic(base.Shell):
         self.progress = base.Progress(self.cancel)
         #: What is shown of a diagnosis.
         self.result = self._build_result()
-        #: Where a file is chosen; folded away while one is shown.
+        #: The controls that choose a file; hidden while one is shown.
         self.choosing = widgets.VBox([
             widgets.HTML(f"<h3>The clinic: what does my capture show?</h3>{paragraph(ABOUT)}"),
             self.drop,
@@ -454,7 +454,7 @@ class CaptureClinic(base.Shell):
         narrow = base.in_row(self.filter, self.search)
         #: The whole file on the wall clock, with a brush.
         self.incident = LivingIncident(self.look_into)
-        #: The incidents in order of time, from two on.
+        #: The incidents in order of time; shown where there are at least two.
         self.ledger = widgets.HTML()
         self.report = ReportPanel()
         pages: dict[str, widgets.Widget] = {
@@ -493,7 +493,7 @@ class CaptureClinic(base.Shell):
         self.connections.value = number
 
     def look_into(self, number: int) -> None:
-        """Look into this connection on the page of connections, whatever is filtered."""
+        """Show this connection on the page of connections, regardless of the filter."""
         if self.diagnosis is None:
             return
         with self.quietly():
@@ -533,7 +533,7 @@ class CaptureClinic(base.Shell):
         self._show_progress(share, f"copying {name}")
 
     def _choose_file(self, yes: bool) -> None:
-        """Show where a file is chosen, or the line about the one that is shown."""
+        """Show the controls that choose a file, or the line about the current one."""
         base.visible(self.choosing, yes)
         base.visible(self._file_line, not yes)
 

@@ -1,8 +1,8 @@
 """A run on real Linux beside the model's: as a picture for a lesson, and as a tab of the explorer.
 
 The tab shows a run only while the explorer has the parameters that it was made with. It runs on this
-machine's own Linux in real time, or on one of Debian's kernels in virtual time. It needs nothing that a
-browser's Python lacks until the tab is opened.
+machine's kernel in real time, or on one of Debian's kernels in virtual time. Modules that a browser's Python
+lacks are imported only when the tab is opened.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def both(experiment: Compared, linux: Trace) -> Both:
 class Versions(Shell):
     """A claim about versions of Linux: the model's run and those of several kernels on one time axis.
 
-    The model's is that of the newest kernel. The lanes of a kernel are drawn where it has another rule.
+    The model's run has the rules of the newest kernel. A kernel's lanes are drawn where its rule differs.
     """
 
     def __init__(self, claim: KernelClaim, kernels: Sequence[Trace]) -> None:
@@ -156,12 +156,12 @@ class LinuxPanel(Panel):
         self._why_no_others: str | None = None
         self._experiment: Any = None
         self._takes = 0.0
-        #: Ends the run that is going on; None: there is none.
+        #: Ends the current run; None: there is none.
         self._end: Action | None = None
         #: Both runs on one time axis, and packet by packet; empty without a run.
         self.timeline, self._packets = LivingTimeline(), widgets.HTML()
         self._where, self._status = widgets.HTML(), live()
-        #: Which Linux is to run; hidden while there is only one.
+        #: The kernel to run on; hidden while there is only one.
         self.kernel = labelled(widgets.Dropdown(options=[("this machine's Linux", _THIS)], description="on"))
         self.kernel.observe(lambda change: guard(self._renew), "value")
         visible(self.kernel, False)
@@ -200,7 +200,7 @@ class LinuxPanel(Panel):
             trace = recording(self._name)
         except CaptureError:
             return
-        # A parameter that the story has got since then has its default.
+        # A parameter that was added to the story later has its default.
         self._recorded = kind.from_values(trace.parameters).values()
         where = f"Recorded on Linux {trace.linux}; tcplab record {self._name} does it again."
         self._runs[_THIS, _key(self._recorded)] = trace, where
@@ -224,23 +224,23 @@ class LinuxPanel(Panel):
         """Why no run is shown."""
         takes = duration(max(round(self._takes), 1) * SECOND)
         if self.kernel.value != _THIS:
-            before = "" if is_fetched(self.kernel.value) else "it is fetched, and then "
-            can = f"For one {before}it boots in QEMU: {takes} of its time pass in seconds."
+            before = "" if is_fetched(self.kernel.value) else "is downloaded first. It "
+            can = f"This kernel {before}boots in QEMU and runs {takes} of virtual time in seconds."
             yield f"No run on {self.kernel.label.partition(',')[0]} with these values yet. {can}"
             return
         if self._why_not is not None:
-            can = f"None can be made here: {self._why_not}"
+            can = f"A run is not possible here: {self._why_not}"
         elif self._takes > LONGEST_S:
             can = f"It would take {takes} in real time: choose shorter times, or the recording's values."
         else:
-            can = f"One takes about {takes} in real time, on a network of its own."
+            can = f"A run takes about {takes} in real time, in its own network namespaces."
         yield f"No run on Linux with these values yet. {can}"
         if self._why_no_others:
             which = "More" if len(self.kernel.options) > 1 else "Other"
             yield f"{which} kernels, in virtual time, can't run here: {self._why_no_others}"
 
     def _offer(self) -> None:
-        """Enable what a click on it can do; name the Linux on the button."""
+        """Enable the button where a run is possible; name the kernel on it."""
         this = self.kernel.value == _THIS
         able = not this or (self._why_not is None and self._takes <= LONGEST_S)
         self._go.disabled = self._experiment is None or not able or self._end is not None
@@ -262,14 +262,14 @@ class LinuxPanel(Panel):
         rules = self._experiment.linux
         if not linux.linux.startswith(f"{rules}."):
             also = (
-                f"The model above keeps to the rules of Linux {rules}; here it follows those of Linux "
-                f"{linux.linux}, on which the run was."
+                f"The model above follows the rules of Linux {rules}; here it follows those of Linux "
+                f"{linux.linux}, the kernel of this run."
             )
             lines.append(paragraph(also, "warning"))
         if linux.is_virtual and linux.ticks:
             lines.append(
                 paragraph(
-                    "Here the model's timers fire with that kernel's timer wheel, up to an eighth late."
+                    "Here the model's timers are as coarse as that kernel's timer wheel: up to 1/8 late."
                 )
             )
         self._status.value = status("".join(lines), wrong=not agreement.agrees)
@@ -301,7 +301,7 @@ class LinuxPanel(Panel):
         Thread(target=self._run, args=about, daemon=True).start()
 
     def _tell(self, what: str) -> None:
-        """What is being done before the run begins."""
+        """Show what is done before the run begins."""
         self._progress.show(self._progress.bar.value, f" {what}")
 
     def _cancel(self) -> None:
@@ -316,7 +316,7 @@ class LinuxPanel(Panel):
         run: _Run,
         takes: float,
     ) -> None:
-        """In a thread of its own, so that the rest of the notebook stays alive."""
+        """Runs in its own thread, so that the rest of the notebook stays responsive."""
         from tcplab.bench.sandbox import BenchError, Cancelled
         from tcplab.bench.script import ScriptError
 
@@ -327,10 +327,10 @@ class LinuxPanel(Panel):
         trouble = ""
         try:
             trace = run(experiment, progress)
-            own = "in virtual time" if trace.is_virtual else "this machine's own"
+            own = "in virtual time" if trace.is_virtual else "this machine's kernel"
             self._runs[key] = trace, f"Run just now on Linux {trace.linux}, {own}."
         except Cancelled:
-            trouble = "Cancelled: nothing of the run is left."
+            trouble = "Cancelled: the run was discarded."
         except (BenchError, ScriptError) as error:
             trouble = f"No run: {error}"
         finally:
@@ -347,9 +347,9 @@ class LinuxPanel(Panel):
         elif self._key(self._experiment) == key:
             self._show(*self._runs[key])
         elif self.kernel.value != key[0]:
-            self._where.value = paragraph("The run is over; it was on the Linux that was chosen before.")
+            self._where.value = paragraph("The run has ended; it was on the kernel that was selected before.")
         else:
-            self._where.value = paragraph("The run is over; it belongs to the values that were set before.")
+            self._where.value = paragraph("The run has ended; it had the values that were set before.")
 
 
 def _in_real_time(sandbox: Any, experiment: Any, progress: Callable[[float, int], None]) -> Trace:
@@ -392,7 +392,7 @@ def other_kernels() -> tuple[list[tuple[str, str]], str | None]:
     try:
         from tcplab.bench.kernels import here
     except ImportError:
-        return [], None  # `why_not` has said that this is a browser
+        return [], None  # a browser: `why_not` gives that reason already
     able, reason = here()
     return [
         (f"Linux {(there or kernel).version}, virtual time", kernel.name) for kernel, there in able
@@ -400,7 +400,7 @@ def other_kernels() -> tuple[list[tuple[str, str]], str | None]:
 
 
 def is_fetched(kernel: str) -> bool:
-    """Whether a kernel that `other_kernels` has named is in the cache."""
+    """Whether a kernel from `other_kernels` is in the cache."""
     from tcplab.bench.kernels.debian import find_kernel, unpacked
 
     return unpacked(find_kernel(kernel)) is not None

@@ -397,7 +397,7 @@ def test_a_folder(tmp_path):
         (b"\x1f\x8b not really gzip", "can't be uncompressed"),
         (b"\xd4\xc3\xb2\xa1\x02\x00", r"x\.pcap is cut short after packet 0"),
         (b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00", r"x\.pcap is cut short after packet 0"),
-        (struct.pack("<4sII", b"\x0a\x0d\x0d\x0a", 12, 12), "not a capture file that can be read"),
+        (struct.pack("<4sII", b"\x0a\x0d\x0d\x0a", 12, 12), "not a readable capture file"),
     ],
 )
 def test_a_file_that_is_no_capture(tmp_path, content, why):

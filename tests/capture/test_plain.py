@@ -45,7 +45,9 @@ def test_without_scapy_tunnels_are_left_out_and_counted(tmp_path):
     code = "import sys; sys.modules['numpy'] = sys.modules['scapy'] = None; import tcplab; "
     code += "capture = tcplab.read_capture(sys.argv[1]); print(len(capture), *capture.warnings)"
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.pcap"], capture_output=True, text=True)
-    says = "1 1 packet of x.pcap may hold TCP in a tunnel, which can't be read here: left out (IP in IP: 1)."
+    says = (
+        "1 1 packet of x.pcap may carry TCP in a tunnel that tcplab does not decode: left out (IP in IP: 1)."
+    )
     assert (done.stdout, done.stderr) == (f"{says}\n", "")
 
 

@@ -203,7 +203,7 @@ def test_simple_and_old_packet_blocks(tmp_path):
     assert [(packet.frame, packet.t) for packet in capture.packets] == [(1, 0), (2, 0), (3, 0), (4, 5000)]
     assert capture.began == 10**18
     (warning,) = capture.warnings
-    assert warning == "2 packets of x.pcapng carry no time: each gets the time of the one before."
+    assert warning == "2 packets of x.pcapng carry no time stamp: each gets the time of the previous packet."
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -506,7 +506,7 @@ def test_a_few_empty_records_are_only_counted(tmp_path):
         (made.block(6, struct.pack("<5I4s", 0, 0, 0, 400, 4, b"abcd")), "says that it has 400 bytes"),
         (struct.pack("<III", 11, 8, 8), "a block of 8 bytes"),
         (struct.pack("<IIII", 11, 16, 0, 20), "a block of 16 bytes"),
-        (b"\x0a\x0d\x0d\x0a" + bytes(28), "a section begins that does not say in which byte order"),
+        (b"\x0a\x0d\x0d\x0a" + bytes(28), "a section begins without a valid byte-order magic"),
     ],
 )
 def test_where_a_pcapng_file_breaks(tmp_path, part, says):

@@ -97,7 +97,11 @@ def test_a_leap_over_years_is_said_and_kept(tmp_path):
     content = made.pcap(frames[:2], 101, start=60) + made.pcap(frames[2:], 101)[24:]
     capture = both(tmp_path / "x.pcap", content)
     (warning,) = capture.warnings
-    assert warning.code == "clock_step" and "frame 3 is stamped" in warning and "after the frame" in warning
+    assert (
+        warning.code == "clock_step"
+        and "frame 3 is stamped" in warning
+        and "after the previous frame" in warning
+    )
     assert capture.packets[2].t > LEAP
 
 
@@ -226,7 +230,7 @@ def test_without_scapy_every_reader_names_what_it_left_out(tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", code, tmp_path / "x.pcap"], capture_output=True, text=True
         )
-        assert done.stdout.startswith("1 2 packets of x.pcap may hold TCP in a tunnel"), done.stderr
+        assert done.stdout.startswith("1 2 packets of x.pcap may carry TCP in a tunnel"), done.stderr
         assert "(MPLS: 1, VXLAN: 1)" in done.stdout
 
 

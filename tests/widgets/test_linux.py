@@ -120,14 +120,14 @@ def test_another_release_in_the_model_is_told():
     explorer = explore(EXPERIMENTS["keepalive"], **recording("keepalive").parameters)
     tab = open_tab(explorer, TAB)
     explorer.set(linux="4.18")
-    said = "The model above keeps to the rules of Linux 4.18; here it follows those of Linux 6.18"
+    said = "The model above follows the rules of Linux 4.18; here it follows those of Linux 6.18"
     assert said in text_in(tab)
 
 
 def test_a_run_shows_how_far_it_is_and_then_the_agreement(linux):
     explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
     tab = open_tab(explorer, TAB)
-    assert "One takes about 5 s in real time" in text_in(tab)
+    assert "A run takes about 5 s in real time" in text_in(tab)
     press(tab, RUN)
     assert linux.asked.wait(20)
     assert "1 of 5 s, 7 segments" in text_in(tab) and button_of(tab, RUN).disabled
@@ -144,7 +144,7 @@ def test_a_run_is_never_shown_with_other_values(linux):
     assert linux.asked.wait(20)
     explorer.set(idle_s=4)
     linux.go.set()
-    assert "it belongs to the values that were set before" in wait_for(tab)
+    assert "it had the values that were set before" in wait_for(tab)
     assert panel(explorer).timeline.frame == ""
     explorer.set(idle_s=3)
     assert "Run just now on Linux" in text_in(tab) and panel(explorer).timeline.frame
@@ -167,7 +167,7 @@ def test_cancelled_nothing_is_left_and_it_can_run_again(linux):
     press(tab, RUN)
     assert linux.asked.wait(20)
     press(tab, CANCEL)
-    assert "Cancelled: nothing of the run is left." in wait_for(tab)
+    assert "Cancelled: the run was discarded." in wait_for(tab)
     assert panel(explorer).timeline.frame == "" and not button_of(tab, RUN).disabled
     press(tab, RUN)
     assert "Run just now" in wait_for(tab)
@@ -186,7 +186,7 @@ def test_where_linux_cannot_be_had_it_says_why(monkeypatch):
     monkeypatch.setattr(on_linux, "why_not", lambda: "it needs Linux, and this is darwin.")
     explorer = explore(EXPERIMENTS["keepalive"], idle_s=3, interval_s=1, probes=2)
     tab = open_tab(explorer, TAB)
-    assert "None can be made here: it needs Linux, and this is darwin." in text_in(tab)
+    assert "A run is not possible here: it needs Linux, and this is darwin." in text_in(tab)
     assert button_of(tab, RUN).disabled
     press(tab, BACK)
     assert "does what the model says" in text_in(tab)
@@ -204,19 +204,19 @@ def test_this_machines_linux_comes_first_and_a_kernels_run_is_kept_beside_the_mo
     assert list(kernel.options) == [("this machine's Linux", ""), *KERNELS]
     kernel.value = "6.1"
     said = text_in(tab)
-    assert "No run on Linux 6.1.192 with these values yet. For one it boots in QEMU:" in said
-    assert "2 h 11 min 15 s of its time pass in seconds." in said
+    assert "No run on Linux 6.1.192 with these values yet. This kernel boots in QEMU and" in said
+    assert "runs 2 h 11 min 15 s of virtual time in seconds." in said
     assert button_of(tab, BACK).layout.display == "none"
     linux.go.set()
     press(tab, "Run it on Linux 6.1 now")
     said = wait_for(tab)
     assert "Run just now on Linux 6.1.192, in virtual time." in said and "does what the model says" in said
     assert ">Linux 6.1.192, virtual time, s</th>" in said
-    assert "The model above keeps to the rules of Linux 6.18; here it follows those of Linux 6.1.192" in said
+    assert "The model above follows the rules of Linux 6.18; here it follows those of Linux 6.1.192" in said
     assert panel(explorer).timeline.frame
     monkeypatch.setattr(on_linux, "is_fetched", lambda kernel: False)
     kernel.value = "7.3"
-    assert "For one it is fetched, and then it boots in QEMU" in text_in(tab)
+    assert "This kernel is downloaded first. It boots in QEMU" in text_in(tab)
     for other in ("7.3", ""):
         kernel.value = other
         assert "No run on Linux" in text_in(tab) and panel(explorer).timeline.frame == ""
@@ -234,7 +234,7 @@ def test_a_kernel_that_boots_says_so_and_can_be_cancelled(linux):
     panel(explorer).kernel.value = ""
     assert button_of(tab, RUN).disabled  # one run at a time
     press(tab, CANCEL)
-    assert "Cancelled: nothing of the run is left." in wait_for(tab)
+    assert "Cancelled: the run was discarded." in wait_for(tab)
 
 
 def test_a_run_that_ends_while_another_linux_is_chosen_is_kept_for_its_own(linux):
@@ -245,7 +245,7 @@ def test_a_run_that_ends_while_another_linux_is_chosen_is_kept_for_its_own(linux
     assert linux.asked.wait(20)
     panel(explorer).kernel.value = ""
     linux.go.set()
-    assert "it was on the Linux that was chosen before" in wait_for(tab)
+    assert "it was on the kernel that was selected before" in wait_for(tab)
     assert panel(explorer).timeline.frame == ""
     panel(explorer).kernel.value = "6.1"
     assert "Run just now on Linux 6.1.192" in text_in(tab)
@@ -337,7 +337,7 @@ def test_every_recorded_run_agrees_and_is_drawn_beside_the_model(name):
     [
         (
             "syn_linear_timeouts",
-            "This changed in Linux 6.5. Measured (connect() into the void with four SYN retries): gave up "
+            "This changed in Linux 6.5. Measured (connect() without an answer, four SYN retries): gave up "
             "after: 31.5 s on 5.10.262 and 6.1.192; ",
             ["ETIMEDOUT after 31.", "ETIMEDOUT after 35.", "ETIMEDOUT after 35."],
         ),

@@ -86,7 +86,7 @@ class ConnectionFindings:
     state: str
     #: Worst first.
     findings: tuple[Finding, ...]
-    #: What the file lacks of this connection, or has wrong.
+    #: What is missing from this connection in the file, or is unreliable.
     warnings: tuple[FileWarning, ...] = ()
 
     def to_json(self, began: int = 0) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
 
     `progress` gets the share of them that is done, 0 .. 1; what it raises ends the diagnosis.
     """
-    # Nothing here refers to itself: looking for garbage among millions of packets would find none.
+    # No reference cycles arise here: garbage collection over millions of packets would find nothing.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -183,7 +183,7 @@ def _diagnosed(capture: Capture, progress: Callable[[float], None]) -> Diagnosis
     twice = FileWarning(
         "duplicates",
         f"{capture.name} holds {plural(repeated, 'frame')} twice within 1 ms (a mirror port of both "
-        "directions, or several interfaces of one machine): counted as packets, left out below.",
+        "directions, or several interfaces of one host): counted as packets, ignored by the findings.",
     )
     warnings = (*capture.warnings, *([twice] if repeated else []), *file_warnings(capture.name, parts))
     return Diagnosis(capture.name, len(capture), tuple(connections), warnings, capture.began)
@@ -233,7 +233,7 @@ def _story(
 
 
 def _findings(story: ConnectionStory, going: Callable[[], None] = lambda: None) -> tuple[Finding, ...]:
-    """All of one connection; `going` is called before each code is looked for, and may end it by raising."""
+    """All findings of one connection; `going` is called before each code, and may end it by raising."""
     findings: list[Finding] = []
     for find, lesson in CODES.values():
         going()
@@ -243,7 +243,7 @@ def _findings(story: ConnectionStory, going: Callable[[], None] = lambda: None) 
 
 @dataclass(frozen=True, slots=True)
 class FinalState:
-    """How a connection stands at the end of the capture, beside its findings."""
+    """The state of a connection at the end of the capture, apart from its findings."""
 
     #: Both FINs were acknowledged; there was a FIN; there was a RST.
     complete: bool = False

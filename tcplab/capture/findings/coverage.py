@@ -1,9 +1,9 @@
 """What a capture holds of its connections: both sides, one side only, or a selection of their packets.
 
-A capture filter, a mirror port of one direction, or an asymmetric route leaves packets out as a rule. What
-is absent proves nothing there, so no finding that rests on an absence is kept. A packet that the capturing
-machine dropped by chance leaves a small hole only. The evidence is in the numbers: an ACK number or the
-next sequence number counts bytes that no packet in the file carries.
+A capture filter, a mirror port of one direction, or an asymmetric route leaves packets out systematically.
+The absence of a packet proves nothing there, so no finding that rests on an absence is kept. A packet that
+the capturing host dropped by chance leaves only a small hole. The evidence is in the numbers: an ACK number
+or the next sequence number counts bytes that no packet in the file carries.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tcplab.core.segment import FIN, RST, SYN, seq_add, seq_diff
 from tcplab.core.text import MILLISECOND, plural
 from tcplab.follow import CLIENT, KEEPALIVE, OTHER, SERVER, WINDOW_PROBE
 
-#: Findings that rest on packets that are not there, or on who was first.
+#: Findings that rest on absent packets, or on which side was first.
 ABSENCES = frozenset({
     "unanswered_syn", "dead_peer", "idle_then_dead", "one_way", "keepalive_death", "handshake_incomplete",
     "half_closed", "ghost_suspected", "cookie_ghost_suspected",
 })  # fmt: skip
-#: Of a connection with one side only, these too compare with what the other side sent.
+#: These also depend on what the other side sent: left out of a connection with one side only.
 OTHER_SIDE = frozenset({"closed_by_client", "closed_by_server", "probe_only", "reset_ignored"})
-#: Bytes are missing as a rule: in so many places at least, and so large a share of all.
+#: Bytes are missing systematically: in at least this many places, and at least this share of all bytes.
 HOLES, SHARE = 3, 0.1
-#: A receiver of data sends a bare ACK when it has nothing to say for so long (the longest delayed ACK of
+#: A receiver of data that sends nothing else for this long sends a bare ACK (the longest delayed ACK of
 #: Linux is 200 ms, of others 500 ms); of so many segments of data, one in `SLOW` waited longer.
 DELAYED, ENOUGH, SLOW = 500 * MILLISECOND, 8, 4
 MASK = 0xFFFFFFFF
@@ -41,9 +41,9 @@ RULE = 0.5
 class Coverage:
     """How much of one connection is in the file."""
 
-    #: The only side that is there, though the other one answered; empty when both are.
+    #: The only side in the file, though the other one answered; empty when both are there.
     only: str = ""
-    #: What is missing as a rule, in words; empty when nothing is.
+    #: What is missing systematically, in words; empty when nothing is.
     filtered: str = ""
     #: Packets of both sides are there.
     both: bool = True
@@ -60,29 +60,29 @@ class Coverage:
         return none if self.is_whole else ABSENCES | OTHER_SIDE if self.only else ABSENCES
 
     def warning(self) -> FileWarning | None:
-        """For this connection; None when all of it is there."""
+        """The warning for this connection; None when all of it is in the file."""
         if self.only:
             return FileWarning(
                 "one_sided",
-                f"Only what the {self.only} sent is in this capture, and its ACK numbers show that the "
-                f"{OTHER[self.only]} answered: that nothing came back proves nothing.",
+                f"This capture holds only what the {self.only} sent, and its ACK numbers show that the "
+                f"{OTHER[self.only]} answered: the absence of answers proves nothing.",
             )
         if self.filtered:
             return FileWarning(
                 "filtered",
-                f"The capture holds a selection of this connection's packets: {self.filtered}. What is "
-                "absent proves nothing.",
+                f"The capture holds only some of this connection's packets: {self.filtered}. The absence of "
+                "packets proves nothing.",
             )
         return None
 
 
 @dataclass(slots=True)
 class _Bytes:
-    """The bytes of one direction: how many were seen, and in how many holes how many were not."""
+    """The bytes of one direction: how many were captured, and the holes between them."""
 
     nxt: int | None = None
     seen: int = 0
-    #: Holes that are still open, counted on across the wrap: begins and ends, both in order.
+    #: Open holes, in numbers without the wrap at 32 bits: beginnings and ends, both in order.
     low: list[int] = field(default_factory=list)
     high: list[int] = field(default_factory=list)
 
@@ -90,7 +90,7 @@ class _Bytes:
         """A segment in the file."""
         if self.nxt is None:
             self.nxt = seq
-        if self.nxt & MASK == seq:  # the usual one
+        if self.nxt & MASK == seq:  # the usual case
             size = (end - seq) & MASK
             self.seen += size
             self.nxt += size
@@ -104,7 +104,7 @@ class _Bytes:
         self.nxt = max(self.nxt, stop)
 
     def reach(self, number: int) -> None:
-        """So far it was sent: by an ACK number, or because this comes next."""
+        """Note that all before `number` was sent: an ACK number or a later segment shows it."""
         if self.nxt is None:
             self.nxt = number
         if self.nxt & MASK == number:
@@ -127,24 +127,24 @@ class _Bytes:
         self.low[first:last], self.high[first:last] = [a for a, _ in kept], [b for _, b in kept]
 
     def forgive_fin(self) -> None:
-        """Of a FIN that the file lacks, its acknowledgement counts one number more: that is no data."""
+        """Take back the one number that acknowledges a FIN outside the file: it is no data."""
         if self.low and self.high[-1] == self.nxt and self.high[-1] - self.low[-1] == 1:
             self.low.pop()
             self.high.pop()
 
     @property
     def holes(self) -> int:
-        """In how many places bytes are missing."""
+        """The number of places where bytes are missing."""
         return len(self.low)
 
     @property
     def missing(self) -> int:
-        """Bytes that the file lacks."""
+        """The number of bytes that are not in the file."""
         return sum(self.high) - sum(self.low)
 
 
 def coverage(story: ConnectionStory) -> Coverage:
-    """How much of a connection is in the file, by its own numbers."""
+    """How much of a connection is in the file, as its sequence and ACK numbers show."""
     sides = [side for side in OTHER if story.places(side)]
     if len(sides) == 1:
         return Coverage(only=sides[0] if _is_answered(story, sides[0]) else "", both=False)
@@ -153,10 +153,10 @@ def coverage(story: ConnectionStory) -> Coverage:
 
 
 def _is_answered(story: ConnectionStory, side: str) -> bool:
-    """The only side here acknowledges what must have come from the other one."""
+    """Whether the only side in the file acknowledges anything from the other one."""
     segments = [story.packets[i].segment for i in story.places(side)]
     if side == SERVER and any(answers(s) for s in segments):
-        return True  # a SYN that the file lacks
+        return True  # a SYN that is not in the file
     if side == CLIENT and any(opens(s) for s in segments):
         return any(acks(s) for s in segments)
     numbers = [s.ack for s in segments if acks(s)]
@@ -171,7 +171,7 @@ def _missing_bytes(story: ConnectionStory) -> Iterator[str]:
     for i, p in enumerate(story.packets):
         s, mine, theirs = p.segment, of[p.sender], of[OTHER[p.sender]]
         if i in stale and not s.flags & SYN:
-            continue  # its numbers are those of an older connection
+            continue  # its numbers belong to an older connection
         if s.flags & RST:
             if i == last and not has_data and mine.nxt is not None:
                 mine.reach(s.seq)
@@ -192,11 +192,11 @@ def _missing_bytes(story: ConnectionStory) -> Iterator[str]:
     holes, missing = sum(each.holes for each in both), sum(each.missing for each in both)
     seen = sum(each.seen for each in both)
     if missing > 0 and (not has_data or (holes >= HOLES and missing >= SHARE * (missing + seen))):
-        yield f"{plural(missing, 'byte')} of data that its numbers count are not there"
+        yield f"{plural(missing, 'byte')} of data that the sequence and ACK numbers count are missing"
 
 
 def _missing_acks(story: ConnectionStory) -> Iterator[str]:
-    """No bare ACK at all, though data waited so long for an answer that there must have been some."""
+    """Bare ACKs are missing: the file has none, though data waited so long that some must have been sent."""
     data, waited = 0, 0
     asked: dict[str, int] = {}
     for p in story.packets:
@@ -211,11 +211,11 @@ def _missing_acks(story: ConnectionStory) -> Iterator[str]:
             data += 1
             asked.setdefault(p.sender, p.t)
     if data >= ENOUGH and waited * SLOW >= data:
-        yield "it has no bare ACK at all"
+        yield "every bare ACK is missing"
 
 
 def file_warnings(name: str, parts: Sequence[Coverage]) -> list[FileWarning]:
-    """About the whole file, from all of its connections."""
+    """Warnings about the whole file, from all of its connections."""
     warnings = []
     one, some = (sum(bool(getattr(each, what)) for each in parts) for what in ("only", "filtered"))
     among = f"{plural(len(parts), 'connection')}"
@@ -225,23 +225,23 @@ def file_warnings(name: str, parts: Sequence[Coverage]) -> list[FileWarning]:
         warnings.append(FileWarning(
             "one_sided",
             f"{name} holds only what {seen} sent of {one:,} of {among}, although the other side answered: a "
-            "mirror port of one direction, an asymmetric route, or a capture filter. What is absent there "
-            "proves nothing.",
+            "mirror port of one direction, an asymmetric route, or a capture filter. The absence of packets "
+            "proves nothing there.",
         ))  # fmt: skip
     if some:
         what = next(each.filtered for each in parts if each.filtered)
         warnings.append(FileWarning(
             "filtered",
-            f"{name} holds a selection of the packets of {some:,} of {among} ({what}): a capture filter, "
-            "most likely. What is absent there proves nothing.",
+            f"{name} holds only some of the packets of {some:,} of {among} ({what}), most likely because "
+            "of a capture filter. The absence of packets proves nothing there.",
         ))  # fmt: skip
     return warnings
 
 
 def by_rule(parts: Sequence[Coverage]) -> frozenset[str]:
-    """Codes that are left out of any connection, since packets are missing in most of them.
+    """Codes that are left out of every connection, since most of them lack packets.
 
-    A connection with one side that shows no answer may be dead or may lack the answer: it does not count.
+    A one-sided connection without a sign of an answer is not counted: its peer may really be silent.
     """
     part = sum(not each.is_whole for each in parts)
     whole = sum(each.both and each.is_whole for each in parts)

@@ -26,7 +26,7 @@ def refused(story: ConnectionStory) -> Iterator[Finding]:
     """A SYN answered by RST+ACK, or by an ICMP error that refuses it."""
     asked: int | None = None
     if _synacks(story):
-        return  # it was tried again, or the RST came from a box in between
+        return  # the SYN was sent again, or the RST came from a middlebox
     for i, p in enumerate(story.packets):
         if p.sender == CLIENT and opens(p.segment):
             asked = i
@@ -77,7 +77,7 @@ def _synacks(story: ConnectionStory) -> list[int]:
 
 
 def slow_connect(story: ConnectionStory) -> Iterator[Finding]:
-    """The SYN was sent again before the connection came about."""
+    """The SYN was sent again before the connection was established."""
     syns = [i for i in story.places(CLIENT, SYN) if opens(story.packets[i].segment)]
     synacks = _synacks(story)
     if not syns or (synacks and synacks[-1] < syns[0]):
@@ -107,7 +107,7 @@ def slow_connect(story: ConnectionStory) -> Iterator[Finding]:
 
 
 def handshake_incomplete(story: ConnectionStory) -> Iterator[Finding]:
-    """The SYN-ACK repeated and never acknowledged."""
+    """The SYN-ACK was sent again and never acknowledged."""
     synacks = _synacks(story)
     if len(synacks) < 2 or not _never_established(story):
         return
@@ -117,7 +117,8 @@ def handshake_incomplete(story: ConnectionStory) -> Iterator[Finding]:
     yield story.finding(
         "handshake_incomplete", [*synacks, *resets],
         f"The server sent its SYN-ACK {times(len(synacks))} within {duration(lasted)}, and the client never "
-        f"acknowledged it: the SYN-ACK or the client's ACK is lost on the path, or the client is gone.{end}",
+        "acknowledged it: the SYN-ACK or the client's ACK is lost on the path, or the client no longer "
+        f"answers.{end}",
         attempts=len(synacks),
     )  # fmt: skip
 
@@ -131,7 +132,7 @@ def stale_half(story: ConnectionStory) -> Iterator[Finding]:
     """A SYN that met an older connection of the same four-tuple on the server."""
     if story.stale_half:
         is_reset = len(story.stale_half) > 2
-        reset = " The client's RST ended that one." if is_reset else ""
+        reset = " The client's RST closed that connection." if is_reset else ""
         yield story.finding(
             "stale_half", [*story.stale_half],
             "The server answered the SYN with a bare ACK that does not acknowledge it: it still holds an "
@@ -140,7 +141,7 @@ def stale_half(story: ConnectionStory) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-#: A SYN-ACK that comes again sooner was not repeated by its timer, whose first timeout is 1 s
+#: A SYN-ACK that is sent again sooner was not repeated by its timer, whose first timeout is 1 s
 #: (include/net/tcp.h, TCP_TIMEOUT_INIT).
 SOON = 900 * MILLISECOND
 
@@ -162,7 +163,7 @@ def ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
         "ghost_suspected", [first, done, *repeated],
         f"The server repeated its SYN-ACK {times(len(repeated))} after the client had acknowledged it: "
         "its accept queue is probably full, and the client holds a connection that the server's program "
-        "does not have. A lost ACK behind the point of capture looks the same.",
+        "does not have. A client's ACK that is lost beyond the capture point looks the same.",
         repeated=len(repeated),
     )  # fmt: skip
 
@@ -228,7 +229,7 @@ def probe_only(story: ConnectionStory) -> Iterator[Finding]:
 
 
 def _counts_data(story: ConnectionStory) -> bool:
-    """The numbers of a FIN, a RST or an ACK count bytes that the file lacks."""
+    """Whether the numbers of a FIN, a RST or an ACK count bytes that are not in the file."""
     begun = {p.sender: p.segment.end_seq for p in story.packets if p.segment.flags & (SYN | RST) == SYN}
     for p in story.packets:
         s, mine, theirs = p.segment, begun.get(p.sender), begun.get(OTHER[p.sender])
@@ -259,7 +260,7 @@ def port_reused(story: ConnectionStory) -> Iterator[Finding]:
     finding = story.finding(
         "port_reused", [syn],
         f"The client's port {story.client.port} is used again for the same server {duration(after_end)} "
-        f"after the last connection ended{', while TIME_WAIT would still last' if within else ''}.",
+        f"after the last connection ended{', within its TIME_WAIT period' if within else ''}.",
         after_s=seconds(after_end), within_time_wait=within,
     )  # fmt: skip
     yield replace(finding, frames=(story.earlier.frame, *finding.frames))
@@ -289,7 +290,7 @@ _WHY = {
 def reset_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
     """A RST of this side ended the connection."""
     if _never_established(story) and len(_synacks(story)) > 1:
-        return  # nothing had been established: `handshake_incomplete` names it
+        return  # nothing had been established: `handshake_incomplete` reports it
     for reset in story.resets:
         if reset.verdict == ACCEPTED and reset.sender == side and not reset.after_close:
             kind = reset_kind(story, reset.place)
@@ -308,7 +309,7 @@ def reset_after_close(story: ConnectionStory) -> Iterator[Finding]:
             yield story.finding(
                 "reset_after_close", [reset.place],
                 f"A RST from the {reset.sender}'s side came after the {receiver} had closed: harmless, since "
-                "no program waits for anything on this connection.",
+                "no program uses this connection any more.",
                 side=reset.sender, kind=reset_kind(story, reset.place),
             )  # fmt: skip
 
@@ -363,7 +364,7 @@ def complete(story: ConnectionStory) -> bool:
 
 
 def ended_by_reset(story: ConnectionStory) -> bool:
-    """True when a RST ended it that was more than an answer to the goodbye."""
+    """True when a RST ended it, other than one that answered the close."""
     return any(each.verdict == ACCEPTED and not each.after_close for each in story.resets)
 
 
@@ -402,9 +403,10 @@ def closed_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
     holder = _holder(story, first, second) if done and second is not None else None
     if not done:
         late = any(reset.after_close for reset in story.resets)
-        then = "A RST ended the rest." if late else "The close is not complete in this capture."
+        cut = "A RST ended the close before it was complete."
+        then = cut if late else "The close is not complete in this capture."
     elif holder == "both":
-        then = "Both keep it in TIME_WAIT."
+        then = "Both keep the connection in TIME_WAIT."
     else:
         then = f"The {holder} keeps its port in TIME_WAIT." if holder else "A RST ended TIME_WAIT."
     yield story.finding(

@@ -10,12 +10,12 @@ from itertools import pairwise
 
 from tcplab.capture.findings.story import ConnectionStory, Finding
 from tcplab.core.segment import RST, seq_diff
-from tcplab.core.text import duration, seconds, times
+from tcplab.core.text import duration, plural, seconds, times
 from tcplab.follow import KEEPALIVE, OTHER, PATIENCE, RETRANSMISSION, SILENCE
 
 
 def _idle(story: ConnectionStory, probe: int) -> int | None:
-    """Nanoseconds since the prober last heard of its peer, which Linux's timer counts; None: unknown."""
+    """Nanoseconds since the peer's last packet, which Linux's keepalive timer counts; None: unknown."""
     heard = story.heard_before(probe)
     return None if heard is None else story.packets[probe].t - story.packets[heard].t
 
@@ -31,12 +31,12 @@ def keepalive(story: ConnectionStory) -> Iterator[Finding]:
         pairs = [(i, answer) for i in probes if (answer := story.answered(i)) is not None]
         if not pairs:
             continue
-        # Where the capture began in the middle, the first probe has nothing before it.
+        # Where the capture starts midstream, no packet precedes the first probe.
         idle = next((idle for i, _ in pairs if (idle := _idle(story, i)) is not None), None)
         yield story.finding(
             "keepalive", [place for pair in pairs for place in pair],
-            f"The {side}'s keepalive asked after {_after(idle)} of silence and was answered, "
-            f"{times(len(pairs))}: at least the next machine with a TCP of its own was alive.",
+            f"The {side} sent a keepalive probe after {_after(idle)} of silence and got an answer, "
+            f"{times(len(pairs))}: at least the next host that ends TCP connections was alive.",
             side=side, idle_s=None if idle is None else seconds(idle), count=len(pairs),
         )  # fmt: skip
 
@@ -52,13 +52,13 @@ def keepalive_death(story: ConnectionStory) -> Iterator[Finding]:
     interval = asked // len(probes)
     after = (
         f"{duration(asked)} after the first probe" if idle is None
-        else f"{duration(asked + idle)} after it last heard from the {OTHER[side]}"
+        else f"{duration(asked + idle)} after the {OTHER[side]}'s last packet"
     )  # fmt: skip
     yield story.finding(
         "keepalive_death", story.keepalive_death,
-        f"The {side}'s keepalive asked {times(len(probes))} after {_after(idle)} of silence, got no "
-        f"answer, and gave the connection up {after}: ETIMEDOUT for the program. That RST rarely reaches "
-        "anybody.",
+        f"The {side} sent {plural(len(probes), 'keepalive probe')} after {_after(idle)} of silence, got no "
+        f"answer, and aborted the connection {after}: ETIMEDOUT for the program. The RST that it then sent "
+        f"rarely reaches the {OTHER[side]}.",
         side=side, idle_s=None if idle is None else seconds(idle), interval_s=seconds(interval),
         probes=len(probes),
     )  # fmt: skip
@@ -90,7 +90,7 @@ def retransmission(story: ConnectionStory) -> Iterator[Finding]:
 
 
 def one_way(story: ConnectionStory) -> Iterator[Finding]:
-    """Data or a FIN never acknowledged, while the other side lives and sends."""
+    """Data or a FIN that was never acknowledged, although the other side kept sending."""
     for side in OTHER:
         alive = story.one_way(side)
         if not alive:
@@ -99,9 +99,9 @@ def one_way(story: ConnectionStory) -> Iterator[Finding]:
         what = _what(story, places)
         yield story.finding(
             "one_way", sorted([*places, *alive]),
-            f"The {side} sent the same {what} {times(len(places))} and it was never acknowledged, while the "
-            f"{peer} lives and sends: what the {side} sends does not arrive, or its acknowledgement does not "
-            "come back.",
+            f"The {side} sent the same {what} {times(len(places))} and it was never acknowledged, although "
+            f"the {peer} kept sending: the {side}'s packets don't reach the {peer}, or the acknowledgements "
+            "don't come back.",
             side=side, broken=f"{side}_to_{peer}", attempts=len(places),
         )  # fmt: skip
 
@@ -131,7 +131,7 @@ def dead_peer(story: ConnectionStory) -> Iterator[Finding]:
             "dead_peer", places,
             f"The {side} sent the same {_what(story, places)} {times(len(places))} within "
             f"{duration(waited)}, and it was never acknowledged: the {OTHER[side]} or the path to it is "
-            "dead, or the answers don't pass here.",
+            "down, or the answers don't pass the capture point.",
             side=side, attempts=len(places), waited_s=seconds(waited),
         )  # fmt: skip
 
@@ -155,8 +155,8 @@ def idle_then_dead(story: ConnectionStory) -> Iterator[Finding]:
             yield story.finding(
                 "idle_then_dead", places,
                 f"The connection had worked, was silent for {duration(idle)}, and what the {side} sent then "
-                "was never answered: a firewall or NAT that forgot it is the usual cause; that the "
-                f"{OTHER[side]} died meanwhile would look the same here.",
+                "was never answered: a firewall or NAT that dropped its entry is the usual cause; a "
+                f"{OTHER[side]} that went down meanwhile would look the same here.",
                 side=side, attempts=len(places), idle_s=seconds(idle),
             )  # fmt: skip
 
