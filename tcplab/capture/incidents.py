@@ -297,6 +297,12 @@ def _words(group: Sequence[BreakEvent]) -> tuple[str, str]:
             f"the path from {side} to {peer} broke, in that direction only: {plural(many, 'connection')} hit"
         )
         return f"{side}’s packets lost", f"{says}; {silent} went on sending"
+    codes = [{finding.code for finding in event.connection.findings} for event in group]
+    if all("unanswered_syn" in each for each in codes):
+        return f"{many} unanswered", f"{server} did not answer {plural(many, 'connection attempt')}"
+    if all("handshake_incomplete" in each for each in codes):
+        attempts = plural(many, "connection")
+        return f"{many} unanswered", f"{silent} did not acknowledge the SYN-ACK of {server} on {attempts}"
     return f"{many} unanswered", f"{silent} no longer answered on {plural(many, 'connection')} to {server}"
 
 

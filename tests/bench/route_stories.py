@@ -103,6 +103,7 @@ class Waits(Story):
         end = await server.receive()
         results = (first, nested, still, gone, again, end.end_of_file, f"{bench.now() - began:.1f}")
         bench.note(None, f"results {results}")
+        await bench.sleep(0.1)  # the ACK of the FIN is part of the run
 
     async def after(self, bench, seconds, word):
         await bench.sleep(seconds)

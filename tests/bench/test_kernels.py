@@ -565,14 +565,19 @@ def test_a_mistake_in_a_story_is_a_sentence_and_the_next_one_runs(machines):
 
 
 def happened(trace):
-    """What a run holds, without its times; and its times. Why a story failed is a text."""
+    """What a run holds, without its times and what chance chose by them (RFC 6528); and its times.
+
+    Why a story failed is a text.
+    """
     if isinstance(trace, str):
         return trace, []
-    packets = [(p.sender, p.receiver, p.kind, replace(p.segment, timestamps=None)) for p in trace.packets]
-    calls = [(call.host, call.call, call.result, call.port) for call in trace.calls]
-    states = [(sample.host, sample.local, sample.remote, sample.state) for sample in trace.sockets]
-    times = [each.t for each in (*trace.packets, *trace.calls, *trace.sockets)]
-    return (trace.experiment, trace.linux, packets, calls, states), times
+    packets = [
+        (p.sender, p.receiver, p.kind, p.segment.letters, relative, p.segment.length, p.segment.window)
+        for p, relative in zip(trace.packets, trace.relative(), strict=True)
+    ]
+    calls = [(call.host, call.call, call.result) for call in trace.calls]
+    times = [each.t for each in (*trace.packets, *trace.calls)]
+    return (trace.experiment, trace.linux, packets, calls), times
 
 
 def test_two_boots_give_the_same_traces_to_the_millisecond(machines):

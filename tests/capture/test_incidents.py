@@ -7,7 +7,7 @@ import pytest
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
 from tcplab.capture.findings import ConnectionFindings, Finding
-from tcplab.capture.incidents import BreakEvent, Broke, incidents_of
+from tcplab.capture.incidents import BreakEvent, Broke, find_incidents, incidents_of
 from tcplab.core.segment import Endpoint
 from tcplab.pictures.incident import consequences, read_incidents
 
@@ -117,3 +117,10 @@ def test_of_captures_in_words():
     assert said("case_1")[1].startswith("Between 13:17:30.127 and 13:22:30.128 10.0.0.2 no longer answered")
     assert said("lesson_idle_alive")[1].startswith("Nothing broke in this file: 1 connection in ")
     assert "did not read for" in said("slow_reader")[1]
+
+
+def test_connection_attempts_that_were_never_answered_are_no_connections():
+    capture = read_capture(PROJECT / "data" / "captures" / "syn_linear_timeouts_on_6_1.pcap")
+    assert find_incidents(capture, diagnose(capture)).headline() == (
+        "At 00:00:00.000 10.0.0.2:5432 (PostgreSQL) did not answer 1 connection attempt."
+    )

@@ -28,6 +28,8 @@ MEMORY_MB = 512
 #: How long a machine may say nothing, seconds of this machine.
 SILENT_S = 300.0
 _LOOK_S = 0.1
+#: Bytes that a guest may be ahead of the reader: what every user may ask for (/proc/sys/fs/pipe-max-size).
+_PIPE = 1 << 20
 #: Without what depends on the host, or on chance: where the kernel lies, what the processor offers.
 _APPEND = (
     "console=ttyS0 loglevel=4 panic=-1 mitigations=off tsc=reliable nowatchdog no_timer_check "
@@ -83,6 +85,8 @@ def boot(kernel: Unpacked, image: bytes, cancelled: Cancel, silent_s: float = SI
     """
     memory = _high(os.memfd_create("initramfs"))
     (said, said_in), (console, console_in) = (map(_high, os.pipe()) for _ in range(2))
+    # A full pipe would make the guest wait for this process, for as long as the host is busy.
+    fcntl.fcntl(said_in, fcntl.F_SETPIPE_SZ, _PIPE)
     process: subprocess.Popen[bytes] | None = None
     try:
         with open(memory, "wb", closefd=False) as file:
