@@ -455,13 +455,14 @@ def test_a_healthy_connection_is_passed_over_and_one_odd_byte_is_not(tmp_path):
 
 def test_the_command_keeps_its_contract(capsys):
     assert cli.main(["diagnose", str(STORED / "keepalive.pcap"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (
-        told.keys() == {"packets", "warnings", "connections"}
-        and told["warnings"] == []
-        and told["packets"] == 11
-    )
-    (connection,) = told["connections"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed.keys() == {"packets", "warnings", "connections", "story", "incidents"}
+    assert printed["warnings"] == [] and printed["packets"] == 11
+    (incident,) = printed["incidents"]
+    assert incident.keys() == {"number", "from", "to", "says", "connections"}
+    assert printed["story"] == incident["says"] and incident["connections"] == [0]
+    assert 0 <= incident["from"] < incident["to"] < 11
+    (connection,) = printed["connections"]
     assert connection.keys() == {"client", "server", "service", "state", "findings"}
     for finding in connection["findings"]:
         assert finding.keys() == {"code", "frames", "t", "says", "facts", "lesson", "wall", "filter"}
