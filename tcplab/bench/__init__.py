@@ -37,12 +37,12 @@ def run(
     """Run an experiment and return its trace, with the outcome filled in.
 
     `bench` is `model`, `linux` or `linux:6.1`, that kernel in virtual time (`run_all`); on Linux
-    `progress` is called now and then with the seconds since the run began and the segments so far.
-    `sandbox`: use this one on Linux. `tell` and `cancelled`: of a kernel in virtual time, as in `run_all`.
+    `progress` is called at intervals with the seconds since the run began and the segments so far.
+    `sandbox`: use this one on Linux. `tell` and `cancelled`: for a kernel in virtual time, as in `run_all`.
     `timer_delay`: the share by which the model's timers fire late (not in a study), on all hosts or on
     `delayed_host` alone. `ticks`: they fire with a timer wheel that ticks like this, see `run_on_model`.
     `rules`: the model follows these, not its version's. Raises `ParameterError` for a bench that doesn't
-    exist, `tcplab.bench.sandbox.BenchError` where Linux can't be had.
+    exist, `tcplab.bench.sandbox.BenchError` where Linux is not available.
     """
     if bench == "model" and isinstance(experiment, StudyScript):
         return experiment.simulated()
@@ -75,9 +75,9 @@ def run_all(
 ) -> Iterator[tuple[int, Trace | str]]:
     """Run experiments on Linux `kernel` (`6.1`) in virtual time, in one boot of it.
 
-    Yields the index of each and its trace as `run` returns it, or the sentence that says why there is none.
-    `progress` is called with a sentence about what goes on. Raises `tcplab.bench.sandbox.BenchError` where
-    that kernel can't be had or does not come up, its `Cancelled` soon after `cancelled()` is true.
+    Yields the index of each and its trace as `run` returns it, or a sentence that gives the reason why not.
+    `progress` is called with a sentence about the progress. Raises `tcplab.bench.sandbox.BenchError` where
+    that kernel is not available or does not boot, its `Cancelled` soon after `cancelled()` is true.
     """
     for index, made in _on_kernel(kernel, experiments, progress, cancelled):
         yield index, str(made) if isinstance(made, Exception) else _finished(experiments[index], made)
@@ -100,7 +100,7 @@ def _on_kernel(
 
 
 def _finished(experiment: Story, trace: Trace) -> Trace:
-    """With the kinds of its packets, its deadlines and its outcome."""
+    """The trace, completed by the kinds of its packets, its deadlines and its outcome."""
     classify(trace.packets)
     trace.deadlines = sorted([*trace.deadlines, *user_timeouts(trace)], key=attrgetter("t"))
     trace.outcome = experiment.outcome(trace)
@@ -144,7 +144,7 @@ class _Since:
 
     def __init__(self, has_keepalive: bool, of_probes: bool) -> None:
         self.has_keepalive = has_keepalive
-        #: A closed window is a matter of time; where unanswered probes count, no time is known before.
+        #: A closed window has a time limit; where unanswered probes are counted, it is not known before.
         self.of_probes = of_probes
         #: (end, when first sent) of what is not acknowledged.
         self.flight: list[tuple[int, int]] = []

@@ -55,7 +55,7 @@ class Event:
 
     t: float
     says: str
-    #: Whether only a timer sends such a thing, and not a program or what has come.
+    #: Whether only a timer sends it, and neither a program nor a received segment triggers it.
     by_timer: bool = False
 
 
@@ -101,7 +101,7 @@ class ScopedRun:
 
         A call on the accepting side names only the listener's port, not its connection. Where there are
         several, such calls are kept apart by what was called: which of two programs gets its turn first
-        is chance, when each of them is served is not. What is read without a pause counts together.
+        is chance, when each of them is served is not. Data that is read without a pause counts as one read.
         """
         opened: dict[int, list[tuple[int, int]]] = {}
         accepted = set()
@@ -111,7 +111,7 @@ class ScopedRun:
             else:
                 accepted.add(n)
         calls: dict[str, list[Event]] = {}
-        #: Of each socket the last recv() that gave bytes, when it returned, and how many with those before.
+        #: For each socket the last recv() that returned bytes, when it returned, and the bytes so far.
         reading: dict[tuple[str, int], tuple[Event | None, int, int]] = {}
         for call in self.trace.calls:
             if call.host != host or not self.within(call.t):
@@ -241,34 +241,34 @@ LATE_SHARE = 0.08
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a time of Linux may lie from the model's."""
+    """How far a time on Linux may differ from the model's."""
 
     early_s: float
     late_s: float
-    #: Of the time since the run's first segment.
+    #: As a share of the time since the run's first segment.
     late_share: float = 0
-    #: How far what a timer sends may lie from there, counted from what was sent before it, if every program
-    #: sent at the model's times; None: no matter.
+    #: How far the wait for a timer's segment, counted from the segment before it, may differ if every program
+    #: sent at the model's times; None: any.
     wait_s: float | None = None
 
     def holds(self, model_s: float, linux_s: float) -> bool:
-        """Whether a time of Linux fits the model's."""
+        """Whether a time on Linux matches the model's."""
         return model_s - self.early_s <= linux_s <= model_s + model_s * self.late_share + self.late_s
 
     def holds_wait(self, model_s: float, linux_s: float) -> bool:
-        """The same of the wait for a timer."""
+        """Whether the wait for a timer on Linux matches the model's."""
         return self.wait_s is None or abs(linux_s - model_s) <= self.wait_s
 
 
-#: Where the machine may be busy; in virtual time, where the timer wheel is late by an eighth, and programs
-#: by the milliseconds that Python takes; and there with a model whose timers fire with that wheel.
+#: For a machine that may be busy; for virtual time, where the timer wheel is late by an eighth, and programs
+#: by the milliseconds that Python takes; for virtual time and a model whose timers fire with that wheel.
 REAL_TIME = Tolerance(EARLY_S, LATE_S, LATE_SHARE)
 VIRTUAL_TIME = Tolerance(0.050, 0.050, 0.127)
 SAME_WHEEL = Tolerance(0.050, 0.050, wait_s=0.005)
 
 
 def tolerance(linux: Trace) -> Tolerance:
-    """By the clock of the Linux that ran."""
+    """The tolerance for the clock of the Linux run."""
     if not linux.is_virtual:
         return REAL_TIME
     return SAME_WHEEL if linux.ticks else VIRTUAL_TIME
@@ -311,7 +311,7 @@ class Agreement:
     calls: int = 0
     #: The longest delay of a packet behind the model's, seconds.
     behind_s: float = 0.0
-    #: Why there was nothing to compare, in one sentence; empty when it ran.
+    #: Why nothing was compared, in one sentence; empty when it ran.
     skipped: str = ""
 
     @property
@@ -366,7 +366,7 @@ def scope_of(experiment: Compared | StudyScript, trace: Trace) -> Scope:
 def judge(
     experiment: Compared | StudyScript, linux: Trace, *, own_rules: bool = True
 ) -> tuple[Agreement, ScopedRun, ScopedRun]:
-    """A run on Linux against the model with the parameters of that run: the agreement, and both runs.
+    """Compare a run on Linux with the model at the same parameters: the agreement, and both runs.
 
     The model follows the rules of the Linux that ran; not `own_rules`: those that the experiment names.
     """
@@ -382,12 +382,12 @@ def judge(
 
 
 def _models(matched: Compared | StudyScript, linux: Trace) -> Iterator[Trace]:
-    """The model's runs of which one is to agree: one, unless its timers have to fire with Linux's wheel.
+    """The model's runs, one of which must agree: a single one, unless timers fire with Linux's wheel.
 
-    The first segment is the same moment on both clocks, and a wire in virtual time is as long as the first
-    SYN-ACK says: it takes a tenth of a millisecond more than asked for, which timers count. A program on
-    Linux then takes its time from call to call, so that it sets its timers a few ticks later than the
-    model's, which may be another bucket.
+    The first segment is the same moment on both clocks. In virtual time the latency is taken from the first
+    round trip: it is a tenth of a millisecond more than the parameter, and timers depend on it. A program on
+    Linux also needs time from call to call, so its timers are set a few ticks later than the model's and may
+    fall into another bucket.
     """
     if not (linux.is_virtual and linux.ticks) or isinstance(matched, StudyScript):
         yield run(matched)
@@ -497,7 +497,7 @@ def _differences(ours: ScopedRun, theirs: ScopedRun) -> list[Difference]:
 
 
 def _with_programs_late(allowed: Tolerance, ours: ScopedRun, theirs: ScopedRun) -> Tolerance:
-    """Timers count from round trips, which are as uncertain as the moments at which programs send."""
+    """Allow timers what programs are late: they count from round trips, which are as uncertain."""
     if allowed.wait_s is None:
         return allowed
     sent = [(mine, its) for _, mine, its in matches(ours, theirs) if mine and its and not mine.by_timer]

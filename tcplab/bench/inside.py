@@ -55,7 +55,7 @@ def main(descriptor: int, looks: Looks = REAL_TIME_LOOKS) -> None:
 
 
 def _watch(*descriptors: int) -> None:
-    """Wait until the other end of one of these is gone; reap what ends meanwhile."""
+    """Wait until the other end of one of these is closed; reap children that exit meanwhile."""
     wakes, wake = os.pipe()
     os.set_blocking(wakes, False)
     os.set_blocking(wake, False)

@@ -248,29 +248,29 @@ class LinuxHost(SocketHost):
 
 T = TypeVar("T")
 
-#: While nothing happens, sockets are read again after a share of the time since something last did (a
-#: segment, a call, an error, a timer of ss that was due; see `Looks`), but no sooner than this, seconds:
-#: hours cost dozens of looks.
+#: While nothing happens, sockets are read again after a share of the time since the last event (a segment,
+#: a call, an error, a due timer of ss; see `Looks`), but no sooner than this, seconds: hours cost dozens of
+#: looks.
 LOOK_EVERY = 0.02
 #: How often counters are read, and how often `progress` is called, at most: seconds.
 COUNT_EVERY, REPORT_EVERY = 0.1, 0.25
 #: In a burst sockets are read no more often than this; and one more tick after a timer was due.
 _LOOK_AGAIN, _TICK = MILLISECOND, 4 * MILLISECOND
-#: When a script has ended, what its hosts have sent is in once nothing has come for the first of these;
-#: the second is how long to wait at most, seconds.
+#: When a script has ended, its hosts' packets are complete once none has come for the first of these; the
+#: second is the longest wait, seconds.
 _QUIET, _LONGEST_CLOSE = 0.002, 0.05
 
 _libc = ctypes.CDLL(None, use_errno=True)
 #: include/uapi/linux/timerfd.h.
 _TFD_TIMER_ABSTIME, _TFD_NONBLOCK, _TFD_CLOEXEC = 1, os.O_NONBLOCK, os.O_CLOEXEC
-#: A timer that is set to no more than this before what is wanted is kept: nanoseconds.
+#: A timer that is set no more than this before the wanted time is kept: nanoseconds.
 _SOON_ENOUGH = 20_000
 
 
 class PreciseSelector(selectors.EpollSelector):
     """epoll whose timeouts end to the microsecond, by a timerfd.
 
-    epoll_wait() counts in milliseconds, and select() is late by a thousandth of its timeout, up to
+    epoll_wait() takes milliseconds, and select() is late by a thousandth of its timeout, up to
     100 ms (fs/select.c:select_estimate_accuracy); a timerfd has no such slack. Python has
     os.timerfd_create since 3.13. Sources: timerfd_create(2), epoll_wait(2).
     """
@@ -301,7 +301,7 @@ class PreciseSelector(selectors.EpollSelector):
         return ready
 
     def _set(self, due: int) -> None:
-        """Arm the timer, or with 0 stop it; what has fired is forgotten."""
+        """Arm the timer, or with 0 stop it; pending expirations are discarded."""
         self._due = due
         setting = struct.pack("@4l", 0, 0, *divmod(due, SECOND))
         _libc.timerfd_settime(self._timer, _TFD_TIMER_ABSTIME, setting, None)
@@ -311,7 +311,7 @@ class PreciseSelector(selectors.EpollSelector):
         os.close(self._timer)
 
 
-#: linux/time.h:CLOCK_MONOTONIC_COARSE, which moves once a tick; Python has no name for it.
+#: linux/time.h:CLOCK_MONOTONIC_COARSE, which advances once a tick; Python has no name for it.
 _COARSE_CLOCK = 6
 
 
@@ -335,7 +335,7 @@ class LinuxBench(Bench):
         selector: PreciseSelector,
         looks: Looks,
     ) -> None:
-        """In a loop that waits by `selector`."""
+        """Runs in a loop that waits with `selector`."""
         self.home, self.selector = home, selector
         self.clock = Clock()
         self.trace = Trace(str(story.name), "linux", version(), story.values(), began=self.clock.began)
@@ -350,14 +350,14 @@ class LinuxBench(Bench):
         self.looks = 0
         self._longest_wait, self._share = round(looks.longest_s * SECOND), looks.share
         self._idle_look: asyncio.TimerHandle | None = None
-        #: When something last happened, and when the next timer of ss is due.
+        #: The time of the last event, and when the next timer of ss is due.
         self._happened = self._due = 0
         self._counted = self._reported = 0.0
-        #: Counters move with what happens and with sockets: they are read again when either has.
+        #: Counters change with events and with sockets: they are read again after either.
         self._uncounted = True
-        #: None before the script begins and when it has ended: then nobody looks.
+        #: None before the script begins and after it has ended: nothing is read then.
         self._progress: Progress | None = None
-        #: Errors and hang-ups on the connections of all hosts, which nobody need wait for.
+        #: Reports errors and hang-ups on the connections of all hosts, without a task that waits for them.
         self._watched: dict[int, LinuxHost] = {}
         self._broken = select.epoll()
         self._loop.add_reader(self._broken.fileno(), self._look_at_broken)
@@ -468,7 +468,7 @@ class LinuxBench(Bench):
         self._wake()
 
     def _look_idly_in(self, seconds: float) -> None:
-        """Look at all hosts after a while, or sooner if that is planned."""
+        """Look at all hosts after this many seconds, or sooner if a look is planned."""
         at = self._loop.time() + seconds
         if self._idle_look is None or self._idle_look.when() > at:
             if self._idle_look:
@@ -476,7 +476,7 @@ class LinuxBench(Bench):
             self._idle_look = self._loop.call_at(at, self._look_idly)
 
     def _look_idly(self) -> None:
-        """A look at everything that no event has asked for, and the next one."""
+        """Look at everything without an event, and plan the next such look."""
         self._idle_look = None
         for host in self._hosts:
             self._sample(host)
@@ -491,7 +491,7 @@ class LinuxBench(Bench):
         self._look_idly_in(self._wait())
 
     def _wait(self) -> float:
-        """How long nothing need be looked at, unless something happens, seconds."""
+        """How long to wait until the next look, unless something happens, seconds."""
         now = self.clock.now()
         if self._happened < self._due <= now:
             self._happened = self._due
@@ -538,11 +538,11 @@ class LinuxBench(Bench):
             self._close()
         if self.wire.trouble:
             raise self.wire.trouble
-        # The kernel's stamps of different hosts are read one after the other.
+        # The kernel's time stamps of different hosts are read one after the other.
         self.trace.packets.sort(key=lambda packet: packet.t)
 
     def _end(self) -> None:
-        """The script has ended: what hosts send from now on is no part of the run, and nothing arrives."""
+        """End the run: packets that hosts send from now on do not belong to it and do not arrive."""
         self.wire.drain()
         self._stop_looking()
         for host in self._hosts:
@@ -558,9 +558,9 @@ class LinuxBench(Bench):
                 handle.cancel()
 
     async def _last_segments(self) -> None:
-        """Take in what hosts have sent before the end and the kernel has not handed over yet.
+        """Read what hosts sent before the end and the kernel has not delivered yet.
 
-        A timer that gives up tells the program at once; its RST, sent before that, crosses to the
+        A timer that aborts a connection wakes the program at once; its RST, sent before that, crosses to the
         wire's side in a softirq, which another processor may still have to run.
         """
         until = self._loop.time() + _LONGEST_CLOSE

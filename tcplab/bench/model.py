@@ -262,7 +262,7 @@ class ModelHost(Host):
 
     def _on_timer(self, event: simpy.Event) -> None:
         if self._timer == self.env.now:
-            # Behind what arrives in the same moment: Linux's timers are always a little late.
+            # After arrivals at the same moment: Linux's timers are always a little late.
             self.env.timeout(0).callbacks.append(self._fire)
 
     def _fire(self, event: simpy.Event) -> None:
@@ -371,14 +371,14 @@ def _options(options: SocketOptions) -> TcpOptions:
 
 
 class TooLong(script.ScriptError):
-    """The script had not ended when its time was over."""
+    """The script did not end within its time limit."""
 
 
 class TooManyEvents(TooLong, ParameterError):
     """The parameters ask for more than `MOST_EVENTS`."""
 
 
-#: Events of one run: a quarter of a minute's work, and some hundred megabytes of packets and samples.
+#: The most events of one run: about 15 s of work, and some hundred megabytes of packets and samples.
 MOST_EVENTS = 500_000
 
 
@@ -395,7 +395,7 @@ def run_on_model(
 
     `timer_delay`: the share by which every timer fires late, as real ones do; on one host alone if
     `delayed_host` names it. `ticks`: timers fire with the buckets of a kernel's timer wheel that ticks like
-    this on the run's clock; without them, exactly when they are due. Raises `TooLong` when it has not ended
+    this on the run's clock; without it, exactly when they are due. Raises `TooLong` when it has not ended
     after `limit_s` virtual seconds (0: no limit), `TooManyEvents` after `MOST_EVENTS` events. `rules`: follow
     these, not those of the story's version.
     """
@@ -422,7 +422,7 @@ def run_on_model(
 
 
 def _step_until(env: simpy.Environment, end: simpy.Event, name: str) -> None:
-    """Let the run take its course until this event is over, or there are too many."""
+    """Run until this event has been processed, or there are too many events."""
     for _ in range(MOST_EVENTS):
         if end.processed:
             break
@@ -430,5 +430,5 @@ def _step_until(env: simpy.Environment, end: simpy.Event, name: str) -> None:
     else:
         raise TooManyEvents(
             f"{name} was stopped after {MOST_EVENTS:,} events, the most that one run may have, at "
-            f"{env.now / SECOND:,.0f} s of its time: choose a shorter time or less data."
+            f"{env.now / SECOND:,.0f} s of virtual time: choose a shorter time or less data."
         )

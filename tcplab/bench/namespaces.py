@@ -29,7 +29,7 @@ CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x10000000, 0x
 INSIDE_ID = 1000
 #: The two rights that programs started inside (nft, tcpdump) keep: CAP_NET_ADMIN, CAP_NET_RAW.
 KEPT_CAPABILITIES = (12, 13)
-#: A sysctl that every network has.
+#: A sysctl that every network namespace has.
 _PROBE = "/proc/sys/net/ipv4/tcp_retries2"
 _MNT_DETACH = 2
 _MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
@@ -75,10 +75,10 @@ def mount_proc() -> None:
     """A /proc of the new pid namespace, unless a container forbids it or its sysctls could not be set.
 
     Before Linux 6.11 and the stable kernels that have its 98ca62ba9e2b, a file in /proc/sys/net belongs to
-    user 0 of the user namespace in which this /proc was mounted, or else to nobody
+    user 0 of the user namespace in which this /proc was mounted, or else to the user nobody
     (fs/inode.c:inode_init_always, net/sysctl_net.c:net_ctl_set_ownership). The sandbox has no user 0, since
-    database servers refuse to run as root; and nobody's files are never written to
-    (fs/namei.c:inode_permission, HAS_UNMAPPED_ID), whatever net_ctl_permissions allows. In the machine's own
+    database servers refuse to run as root; and files of nobody can't be written
+    (fs/namei.c:inode_permission, HAS_UNMAPPED_ID), even where net_ctl_permissions allows it. In the machine's
     /proc they belong to its root. Which network's sysctls a process sees does not depend on the mount.
     """
     with suppress(OSError):
@@ -298,7 +298,7 @@ class Console:
         return changed
 
     def next_due(self, now: int) -> int | None:
-        """When the next timer that the last look has shown is due, or None."""
+        """When the next timer of the last look is due, or None."""
         dues = (sample.due for sample in self._known.values())
         return min((due for due in dues if due is not None and due > now), default=None)
 

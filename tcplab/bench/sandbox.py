@@ -73,10 +73,10 @@ Progress = Callable[[float, int], None]
 
 
 class Looks(NamedTuple):
-    """How often sockets are read while nothing happens: what no event tells, such as the end of TIME_WAIT.
+    """How often sockets are read while nothing happens: for changes without an event (end of TIME_WAIT).
 
-    Each look costs the same in any clock: where time is virtual, a larger share saves most of them and
-    loses nothing that an event tells. Timers that ss shows are looked for when they are due, in either.
+    Each look costs the same on any clock: in virtual time a larger share saves most of them and loses no
+    change that has an event. Sockets are also read when a timer that ss shows is due.
     """
 
     #: No later than this after the last look, seconds.
@@ -85,7 +85,7 @@ class Looks(NamedTuple):
     share: float = 1 / 4
 
 
-#: As real time needs it.
+#: For real time.
 REAL_TIME_LOOKS = Looks()
 
 #: How long the processes inside get to end when they are asked to, seconds.
@@ -305,7 +305,7 @@ def refusal(refused: Refused, read: Callable[[str], str] = _kernel_file) -> str:
     if read("sys/user/max_user_namespaces") == "0":
         return "user namespaces are switched off: user.max_user_namespaces is 0; a few hundred would do."
     if number == errno.ENOSPC and read("sys/user/max_net_namespaces") == "0":
-        return "network namespaces are switched off: user.max_net_namespaces is 0; a few hundred would do."
+        return "network namespaces are switched off: user.max_net_namespaces is 0; set it to a few hundred."
     if read("sys/kernel/unprivileged_userns_clone") == "0":
         return (
             "user namespaces are switched off for ordinary users: "
@@ -324,7 +324,7 @@ def refusal(refused: Refused, read: Callable[[str], str] = _kernel_file) -> str:
             "docker run --security-opt seccomp=unconfined allows them."
         )
     if number == errno.EROFS:
-        return "/proc is read-only, as in a container: the sandbox has to write to its own files there."
+        return "/proc is read-only, as in a container: the sandbox must write to files there."
     if refused.step == "network" and number == errno.EOPNOTSUPP:
         return "this Linux has no veth devices: load the module veth."
     if refused.step == "unshare" and number in (errno.ENOSYS, errno.EINVAL):

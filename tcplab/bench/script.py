@@ -125,8 +125,8 @@ class SocketOptions:
     def keepalive_watch_s(self) -> float:
         """How long to watch until keepalive has surely given up, seconds; 0 while it is off.
 
-        One interval longer than it takes, and TCP_USER_TIMEOUT, which may replace the count of probes;
-        and as late as real timers may be.
+        One interval longer than needed, plus TCP_USER_TIMEOUT, which may replace the count of probes, plus
+        the delay of real timers.
         """
         after = self.keepalive_interval_s + self.user_timeout_s
         return self.keepalive_gives_up_s and (self.keepalive_gives_up_s + after) * (1 + TIMER_LATE)
@@ -522,7 +522,7 @@ class Bench(ABC):
         self._forge(Segment(victim.remote, victim.local, last.ack, number, ACK, OLD_WINDOW))
 
     def forge_old_ack(self, victim: Connection, older_ms: int) -> None:
-        """Put an old ACK on the wire: its number one byte, its timestamp `older_ms` before the newest."""
+        """Put an old ACK on the wire: one byte and `older_ms` of timestamp before the newest."""
         last = self._last_sent_by(victim)
         theirs, newest = last.timestamps or (0, 0)
         stamps = (newest - older_ms) & 0xFFFFFFFF, theirs
@@ -531,7 +531,7 @@ class Bench(ABC):
         self._forge(old)
 
     def forge_fin(self, victim: Connection) -> None:
-        """Put a FIN without data on the wire, with just the numbers that the victim expects next."""
+        """Put a FIN without data on the wire, at exactly the number that the victim expects next."""
         last = self._last_sent_by(victim)
         self._forge(Segment(victim.remote, victim.local, last.ack, last.end_seq, FIN | ACK, OLD_WINDOW))
 

@@ -97,9 +97,9 @@ def _checksum(data: bytes) -> int:
 
 
 def frame_of(segment: Segment, options: bytes = b"") -> bytes:
-    """A segment as a frame with true checksums and zeros as payload; no receiver yet.
+    """A segment as a frame with valid checksums and zeros as payload, without a receiver's address.
 
-    `options` are bytes of the TCP header, a multiple of four; those that `segment` names are not written.
+    `options` are bytes of the TCP header, a multiple of four; options in `segment` are not written.
     """
     source, target = socket.inet_aton(segment.source.address), socket.inet_aton(segment.destination.address)
     numbers = (segment.source.port, segment.destination.port, segment.seq, segment.ack)
@@ -114,7 +114,7 @@ def frame_of(segment: Segment, options: bytes = b"") -> bytes:
 
 
 def _stamps(segment: Segment) -> bytes:
-    """The timestamp option as every Linux writes it, behind two NOPs; nothing where there is none."""
+    """The timestamp option as Linux writes it, after two NOPs; empty where there is none."""
     return struct.pack("!BBBBII", 1, 1, 8, 10, *segment.timestamps) if segment.timestamps else b""
 
 
@@ -201,7 +201,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
         #: Per direction: the last ACK sent, and the end of what has arrived without a gap.
         self._acked: dict[tuple[Endpoint, Endpoint], int] = {}
         self._arrived: dict[tuple[Endpoint, Endpoint], int] = {}
-        #: Frames that hosts have handed over, and when the run ended: what is sent later does not count.
+        #: Frames that hosts have sent, and when the run ended: later ones are not counted.
         self.taken = 0
         self._ended: int | None = None
         #: Why the run is worthless, once it is.
@@ -230,7 +230,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
         self.owners[address] = new
 
     def freeze(self, t: int) -> None:
-        """The run has ended at `t`: what is in transit stays so, and what was sent until then is taken in."""
+        """End the run at `t`: packets in transit stay there, and those sent until then are recorded."""
         self._ended = t
         if self._timer:
             self._timer.cancel()
@@ -239,7 +239,7 @@ class LinuxWire(RoutedWire[LinkEnd]):
         self._heap.clear()
 
     def close(self) -> None:
-        """Take every host off."""
+        """Disconnect every host."""
         self.freeze(self._clock.now())
         for end in self._ends:
             self.detach(end)

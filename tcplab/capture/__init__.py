@@ -31,13 +31,13 @@ class FileWarning(str):
     code: str
 
     def __new__(cls, code: str, says: str) -> FileWarning:
-        """The sentence, which is used like any text."""
+        """The sentence, which behaves like a str."""
         warning = super().__new__(cls, says)
         warning.code = code
         return warning
 
     def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
-        """What a copy is made of."""
+        """Arguments for a copy."""
         return self.code, str(self)
 
     def to_json(self) -> dict[str, str]:

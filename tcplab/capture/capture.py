@@ -41,7 +41,7 @@ SERVICES = {
     27017: "MongoDB", 50000: "Db2",
 }  # fmt: skip
 SYSTEM_PORTS = range(1, 1024)
-#: Of a longer connection so many segments are diagnosed, these of them from its beginning: some 600 MB.
+#: The most segments of a connection that are diagnosed, and how many of them from its beginning: some 600 MB.
 LONGEST, BEGINNING = 1_000_000, 100_000
 #: What the ends of either leg are called in the whole.
 FRONT_LEG = {"client": "client", "server": "proxy"}
@@ -162,7 +162,7 @@ class Capture:
         return {}
 
     def looked_at(self, i: int) -> Any:
-        """The rows of connection `i` that a diagnosis walks: of a very long one its beginning and its end."""
+        """The rows of connection `i` that are diagnosed: of a very long one, its beginning and its end."""
         rows = self.rows(i)
         if len(rows) <= LONGEST:
             return rows
@@ -170,7 +170,7 @@ class Capture:
         return [rows[each] for each in chosen] if isinstance(self.table, PlainTable) else rows[chosen]
 
     def too_long(self, i: int) -> FileWarning | None:
-        """For a connection that is not looked at as a whole; else None."""
+        """The warning for a connection that is not diagnosed as a whole; else None."""
         if len(self.table.rows(i)) <= LONGEST or (count := len(self.rows(i))) <= LONGEST:
             return None
         return FileWarning(
@@ -180,11 +180,11 @@ class Capture:
         )
 
     def duplicates(self, i: int) -> int:
-        """How many packets of connection `i` repeat an earlier one within 1 ms; its rows are without them."""
+        """How many packets of connection `i` repeat an earlier one within 1 ms; its rows exclude them."""
         return len(self.table.rows(i)) - len(self.rows(i))
 
     def clock_step(self, i: int) -> FileWarning | None:
-        """For a connection during which the clock was set, so that its times are unreliable; else None."""
+        """The warning for a connection during which the clock was set (unreliable times); else None."""
         if not (steps := self.table.steps):
             return None
         rows = self.table.rows(i)

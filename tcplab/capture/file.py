@@ -13,7 +13,7 @@ loop runs over packets.
 
 plain.py does the work of the first three without NumPy, one packet at a time, and is their judge in
 tests. shared.py defines for both readers what concerns single packets or interfaces: clocks, ICMP errors,
-fragments. GRE and ERSPAN are taken apart here, other tunnels through scapy (pcap.py), one packet at a time.
+fragments. GRE and ERSPAN are dissected here, other tunnels by scapy (pcap.py), one packet at a time.
 
 **Formats.** pcap (draft-ietf-opsawg-pcap): both byte orders, micro- and nanoseconds, and the longer
 records of Kuznetzov's variant. pcapng (draft-ietf-opsawg-pcapng): sections in either byte order,
@@ -130,7 +130,7 @@ class Records:
         self._window: Window | None = None
         #: Packets so far, of any kind.
         self.packets = 0
-        #: Packets that carry no time, and records of zeros, which carry nothing.
+        #: Packets without a time stamp, and empty records of zeros.
         self.timeless = self.empty = 0
         #: Where clocks were set.
         self.steps = Steps()
@@ -162,7 +162,7 @@ class Records:
 
     @staticmethod
     def filled(t: Array, timeless: Array, before: int) -> Array:
-        """The times, those of packets that carry none taken from the packet before."""
+        """The times; a packet without a time stamp gets that of the previous packet."""
         if not timeless.any():
             return t
         latest = np.maximum.accumulate(np.where(timeless, -1, np.arange(len(t))))
@@ -227,7 +227,7 @@ class Records:
 def _zeros_in_a_row(empty: Array, before: int) -> tuple[int | None, int]:
     """The index of the record that makes `MOST_EMPTY` empty ones in a row, if any; and how many end here.
 
-    `before`: how many ended in front of these records.
+    `before`: how many ended just before these records.
     """
     if not len(empty):
         return None, before
@@ -320,7 +320,7 @@ class _Section:
                 chosen = np.flatnonzero((number == each) & ~simple)
                 clock = self._clocks.setdefault(each, InterfaceClock(self._records.steps))
                 t[chosen] = mended(clock, t[chosen], numbers[chosen])
-            # A simple packet has no time: it takes that of the packet before it.
+            # A simple packet block has no time stamp: it gets that of the previous packet.
             self._records.timeless += int(simple.sum())
             t = self._records.filled(t, simple, self._last_t)
             self._last_t = int(t[-1])
@@ -353,7 +353,7 @@ class _Section:
 
 
 def mended(clock: InterfaceClock, t: Array, frame: Array) -> Array:
-    """The times of the next frames of one interface from their stamps: see `InterfaceClock`."""
+    """The times of the next frames of one interface from their time stamps: see `InterfaceClock`."""
     if not len(t):
         return t
     by = np.diff(t, prepend=t[0] if clock.last is None else clock.last)

@@ -2,8 +2,8 @@
 
 Link types: Ethernet, Linux cooked v1 and v2, BSD loopback, raw IP; on any of them VLAN tags (IEEE 802.1Q,
 stacked as in 802.1ad). `Dissector` takes the usual packets with one gather and the others on a longer
-path, GRE and ERSPAN included. In what only scapy may know (other tunnels) scapy looks for the innermost IP
-header, one packet at a time.
+path, GRE and ERSPAN included. In other tunnels scapy looks for the innermost IP header, one packet at
+a time.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Headers:
     ident: Array
     #: Rows with more options to look at: row, from, to.
     options: list[tuple[Array, Array, Array]] = field(default_factory=list)
-    #: What only scapy may know: row, name of the tunnel, place of the IP header around it (-1: none).
+    #: Packets for scapy: row, name of the tunnel, offset of the IP header around it (-1: none).
     unknown: list[tuple[int, str, int]] = field(default_factory=list)
 
 
@@ -159,7 +159,7 @@ class Dissector:
         #: Gives numbers to IPv6 addresses, by their two halves.
         self._number_of = number_of
         self.fragments, self.quotes = Fragments(), list[Quote]()
-        #: Tunnels that were not read, by their name; packets that were cut inside their headers.
+        #: Tunnels that were not decoded, by name; packets that were cut inside their headers.
         self.tunnels, self.cut = Counter[str](), 0
 
     def take(self, batch: Batch) -> Headers:
@@ -199,7 +199,7 @@ class Dissector:
     def _layers(
         self, batch: Batch, headers: Headers, network: Network, outer: Array, end: Array, nested: int = 0
     ) -> None:
-        """From EtherTypes on; `outer` are the places of the IP headers around them, -1 without one."""
+        """Dissect from the EtherTypes on; `outer`: offsets of the IP headers around them, -1 for none."""
         for i in np.flatnonzero(np.isin(network.kind, list(shared.BY_TYPE))).tolist():
             kind, name = int(network.kind[i]), shared.BY_TYPE[int(network.kind[i])]
             if kind in shared.LINK_TUNNELS:
@@ -239,7 +239,7 @@ class Dissector:
         return headers, np.flatnonzero(~kept)
 
     def _longer(self, batch: Batch, headers: Headers, network: Network, end: Array, nested: int) -> None:
-        """IP headers, inside so many others; of more than `MOST_NESTED` no tunnel is looked into."""
+        """IP headers at depth `nested`; beyond `MOST_NESTED` no tunnel is decoded."""
         four, six = (network.of(np.flatnonzero(network.kind == kind)) for kind in (IPV4, IPV6))
         if len(four.row):
             self._ipv4(batch, headers, four, end, nested)
@@ -334,7 +334,7 @@ class Dissector:
             self.quotes += [error] if error else []
 
     def _whole(self, batch: Batch, network: Network, size: int, end: Array) -> Network:
-        """Those whose IP header, so many bytes at least, is stored."""
+        """Those whose IP header, at least `size` bytes, was captured."""
         whole = network.at + size <= end[network.row]
         self.cut += int((~whole & (batch.stored < batch.wire)[network.row]).sum())
         return network.of(whole)
@@ -343,7 +343,7 @@ class Dissector:
         self, batch: Batch, headers: Headers, network: Network, at: Array, proto: Array, sound: Array,
         end: Array, nested: int,
     ) -> None:  # fmt: skip
-        """Read GRE, note what scapy should look at, and count the tunnels that nothing here reads.
+        """Decode GRE, note the packets for scapy, and count the tunnels that are not decoded.
 
         `at` is where the payload of each IP header begins.
         """

@@ -224,12 +224,12 @@ class Inner(NamedTuple):
 
     kind: int = 0
     at: int = 0
-    #: True when bytes remain that nothing here can take apart.
+    #: True when bytes remain that scapy can't dissect.
     opaque: bool = True
 
 
 def inner_network(link: int, data: bytes) -> Inner:
-    """What scapy finds in a frame. For what the readers don't know, mostly tunnels."""
+    """The innermost IP header that scapy finds in a frame: for tunnels that the readers don't decode."""
     if not can_dissect():
         return Inner()
     names, network, opaque = scapy(), None, False

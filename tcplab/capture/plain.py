@@ -46,7 +46,7 @@ from tcplab.core.connections import number_connections
 from tcplab.core.segment import ACK, RST, SYN, Endpoint, Segment, seq_add
 from tcplab.core.text import SECOND
 
-#: So many zeros in a row are no packet of any file: nothing behind them is unpacked.
+#: No file has this many zeros in a row in its packets: nothing after them is unpacked.
 MOST_ZEROS = 64 << 20
 
 
@@ -73,7 +73,7 @@ class Frames:
             self.content = b"".join(_pieces(source, room))
             self.name, self.cut = source.name, source.broken
             shared.check_beginning(source, self.content[:4])
-        #: Packets of any kind so far; those among them that carry no time; records of zeros.
+        #: Packets of any kind so far; those among them without a time stamp; empty records of zeros.
         self.count = self.timeless = self.empty = 0
         #: Where clocks were set.
         self.steps = Steps()
@@ -254,7 +254,7 @@ class PlainTable(Whole):
         return {}
 
     def _shifts_of(self, i: int) -> dict[Endpoint, int | None]:
-        """By the ends of connection `i`, how far their windows are shifted; empty when unknown."""
+        """The window scale of each end of connection `i`; empty when unknown."""
         offers: dict[Endpoint, int | None] = {}
         ends: set[Endpoint] = set()
         for segment in self.segments(self.rows(i)):
@@ -341,7 +341,7 @@ class _Packets:
         self._fragments, self._quotes = Fragments(), list[Quote]()
         self._strange: Counter[int] = Counter()
         self._began = self._ended = 0
-        #: Tunnels that were not read, by their name; packets that were cut inside their headers.
+        #: Tunnels that were not decoded, by name; packets that were cut inside their headers.
         self._tunnels = Counter[str]()
         self._cut = 0
 
@@ -378,7 +378,7 @@ class _Packets:
         return self._layer(frame, kind, at)
 
     def _layer(self, frame: Frame, kind: int, at: int, outer: int = -1, nested: int = 0) -> _Network | None:
-        """The same from an EtherType and the place behind it on; `outer` is the IP header around it."""
+        """The same from an EtherType and the offset after it; `outer` is the IP header around it."""
         data = frame.data
         if kind in shared.BY_TYPE:
             name = shared.BY_TYPE[kind]
@@ -401,14 +401,14 @@ class _Packets:
         return self._unread(name) if name else network
 
     def _inside(self, frame: Frame, name: str, outer: int) -> _Network | None:
-        """What scapy finds behind the IP header at `outer`; -1 where there is none."""
+        """The network layer that scapy finds inside the IP header at `outer` (-1: none)."""
         inner = inner_network(frame.link, frame.data)
         if inner.kind and inner.at > outer:
             return self._ip(inner.kind, inner.at, frame)
         return self._unread(name) if inner.opaque else None
 
     def _unread(self, name: str) -> _Network | None:
-        """Count a tunnel that nothing here reads; without a name it is none."""
+        """Count a tunnel that is not decoded; an empty name means no tunnel."""
         self._tunnels.update([name] if name else [])
         return None
 
@@ -501,7 +501,7 @@ def _network_layer(link: int, data: bytes) -> tuple[int, int]:
 
 
 def _gre(data: bytes, at: int) -> tuple[int, int] | None:
-    """EtherType and place of what a GRE header at `at` carries; None for what only scapy may know."""
+    """EtherType and offset of the payload of a GRE header at `at`; None where scapy must look."""
     if at + 4 > len(data):
         return None
     flags, kind = unpack_from(">HH", data, at)

@@ -361,7 +361,7 @@ def record(
 def record_on_kernel(
     kernel: str, stories: Sequence[Recordable], folder: Path, tell: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[Path, Trace]]:
-    """The same on Linux `kernel` (`6.1`) in virtual time, one after the other in one boot."""
+    """Record on Linux `kernel` (`6.1`) in virtual time, one story after the other in one boot."""
     from tcplab.bench.sandbox import BenchError
 
     if not folder.is_dir() or not os.access(folder, os.W_OK):

@@ -157,7 +157,7 @@ RETRIES2 = Knob(
 )  # fmt: skip
 RTO_MAX = Knob(
     "longest timeout", float, "s", 1, 120, slider_high=120,
-    help="Where the waits between retransmissions stop doubling.",
+    help="The longest retransmission timeout, at which doubling stops.",
     sysctl="net.ipv4.tcp_rto_max_ms", sysctl_factor=1000,
     socket_option="TCP_RTO_MAX_MS", socket_factor=1000, since="6.15",
 )  # fmt: skip
@@ -253,7 +253,7 @@ TIMESTAMPS = Knob(
     "timestamps", bool, sysctl="net.ipv4.tcp_timestamps",
     help="The timestamp option; without it no TIME_WAIT is reused.",
 )  # fmt: skip
-#: Linux derives its own from the machine's memory, so that none is offered to paste.
+#: Linux derives its default from the machine's memory, so no value is offered to paste.
 MAX_TW_BUCKETS = Knob(
     "max_tw_buckets", int, "", 0, 262144, zero="no TIME_WAIT at all", slider_high=12,
     help="net.ipv4.tcp_max_tw_buckets: how many TIME_WAIT there may be; the next is refused its own.",

@@ -1,6 +1,6 @@
 """What differs between versions of Linux: each rule, its commits, and the stable trees that took them.
 
-Only behaviours that the model has. A rule changes with a mainline version, and from some patch level on in
+Only behaviours that are modelled. A rule changes with a mainline version, and from some patch level on in
 the stable trees to which the commit was backported: 5.10.262 has rules that 5.10.10 lacks. Sources are
 kernel files and commits; where no commit is named, the rule was read in the source trees on both sides of the
 version. `RULES` is the whole table.
@@ -23,7 +23,7 @@ NEWEST = LISTED[-1]
 
 Number = tuple[int, int]
 
-#: The newest patch level that was seen of a stable tree, in November 2026; the older trees' last.
+#: The newest patch level of each stable tree, as of November 2026; the last one of ended trees.
 #: A version without its patch level, `6.1`, means this one; a newer one has the same rules.
 NEWEST_PATCH: Mapping[Number, int] = {
     (3, 10): 108, (3, 16): 85, (4, 4): 302, (4, 9): 337, (4, 14): 336, (4, 18): 20, (4, 19): 325,
@@ -38,7 +38,7 @@ class UnknownRelease(ValueError):
 
 @dataclass(frozen=True)
 class KernelChange:
-    """What one commit made of a rule."""
+    """The change of a rule by one commit."""
 
     value: Any
     #: The first mainline version that has it, and the commit.
@@ -48,19 +48,19 @@ class KernelChange:
     stable: Mapping[Number, int] = field(default_factory=dict)
 
     def holds(self, number: Number, patch: float) -> bool:
-        """Does a version with this patch level have it?"""
+        """Whether a version with this patch level has the change."""
         return number >= self.since or patch >= self.stable.get(number, math.inf)
 
 
 @dataclass(frozen=True)
 class KernelRule:
-    """One behaviour over the versions: what it was at first, and the changes, oldest first."""
+    """One behaviour across versions: its first value, and the changes, oldest first."""
 
     first: Any
     changes: tuple[KernelChange, ...]
 
     def at(self, number: Number, patch: float) -> Any:
-        """Its value in one version: that of the last change which it has."""
+        """The value in one version: that of the last change that it has."""
         return next((each.value for each in reversed(self.changes) if each.holds(number, patch)), self.first)
 
 
@@ -91,19 +91,19 @@ class Release:
     #: SYN repeats at one-second steps before doubling (tcp_syn_linear_timeouts): 4; None where there is no
     #: such sysctl.
     syn_linear_timeouts: int | None = _rule(None, _since("6.5", 4, "ccce324dabfe"))
-    #: connect() honours TCP_USER_TIMEOUT, and a retransmission timer is cut to what is left of it
+    #: connect() honours TCP_USER_TIMEOUT, and a retransmission timer is cut to its remaining time
     #: (net/ipv4/tcp_timer.c:tcp_clamp_rto_to_user_timeout, tcp_write_timeout).
     user_timeout_exact: bool = _rule(False, _since("4.19", True, "b701a99e431d"))
     #: How TCP_USER_TIMEOUT counts while the window is closed (tcp_timer.c:tcp_probe_timer): `elapsed`, from
-    #: the first probe on; `unanswered`, what so many probes without an answer take, so that a peer which
-    #: answers is never given up (9721e709fa68).
+    #: the first probe on; `unanswered`, the time of that many unanswered probes, so that a peer which
+    #: answers is never timed out (9721e709fa68).
     user_timeout_of_probes: str = _rule(
         "elapsed",
         _since("5.1", "unanswered", "9721e709fa68"),
         _since("5.11", "elapsed", "9d9b1ee0b2d1", v5_4=93, v5_10=11),
     )
-    #: The timer of window probes, too, is cut to what is left of it
-    #: (tcp_timer.c:tcp_clamp_probe0_to_user_timeout). Where nothing is left any more, the whole wait was
+    #: The timer of window probes, too, is cut to the remaining user timeout
+    #: (tcp_timer.c:tcp_clamp_probe0_to_user_timeout). Where no time remains, the full wait was
     #: taken until 7.1 (2b9f6f7065d4), which needs an ACK in the very tick of the timeout: not modelled.
     user_timeout_exact_for_probes: bool = _rule(
         False, _since("5.11", True, "344db93ae3ee", v5_4=96, v5_10=13)
@@ -120,20 +120,20 @@ class Release:
     challenge_ack_per_socket_limit: bool = _rule(False, _since("4.7", True, "083ae308280d"))
     #: tcp_invalid_ratelimit, milliseconds between two answers to segments out of the window; 0: no limit.
     invalid_ratelimit: int = _rule(0, _since("4.0", 500, "032ee4236954"))
-    #: An established connection answers an ACK of something never sent (tcp_input.c:tcp_ack).
+    #: An established connection answers an ACK of data never sent (tcp_input.c:tcp_ack).
     unsent_ack_challenged: bool = _rule(False, _since("7.1", True, "42726ec644cb", v6_18=33, v7_0=10))
     #: In SYN_RECV only a RST at RCV.NXT is obeyed, another in the window challenged
-    #: (net/ipv4/tcp_minisocks.c:tcp_check_req). 6.1.192 has it (measured), perhaps some before, too.
+    #: (net/ipv4/tcp_minisocks.c:tcp_check_req). 6.1.192 has it (measured), earlier ones may have it.
     exact_rst_in_syn_recv: bool = _rule(
         False, _since("7.2", True, "a28c4fcbf774", v6_1=192, v6_6=153, v6_12=105, v6_18=42, v7_1=6)
     )
-    #: After an ACK of something else in SYN_SENT the SYN is repeated after two ticks, not a second
+    #: After an unacceptable ACK in SYN_SENT the SYN is repeated after two ticks, not a second
     #: (tcp_input.c:tcp_rcv_synsent_state_process).
     syn_repeated_at_once: bool = _rule(False, _since("5.6", True))
-    #: A segment that ends beyond the window is taken only while nothing waits to be read
+    #: A segment that ends beyond the window is accepted only while no data is unread
     #: (tcp_input.c:tcp_sequence).
     overhang_refused: bool = _rule(False, _since("6.17", True, "9ca48d616ed7"))
-    #: A FIN without data is taken although the window is closed (tcp_input.c:tcp_data_queue, tcp_sequence);
+    #: A FIN without data is accepted in a closed window (tcp_input.c:tcp_data_queue, tcp_sequence);
     #: from 6.17 to 6.18.15 it was not: the FIN itself counted as beyond the window.
     fin_needs_no_window: bool = _rule(
         False,
@@ -141,20 +141,20 @@ class Release:
         _since("6.17", False, "9ca48d616ed7"),
         _since("7.0", True, "1e3bb184e941", v6_18=16, v6_19=6),
     )
-    #: Once a hole is filled, an ACK goes at once (RFC 5681 section 4.2; tcp_input.c:tcp_data_queue).
+    #: Once a hole is filled, an ACK is sent at once (RFC 5681 section 4.2; tcp_input.c:tcp_data_queue).
     filled_hole_acknowledged: bool = _rule(False, _since("4.19", True))
     #: The share of a receive buffer that becomes window is measured from what arrives; before, it is half
     #: (tcp_input.c:tcp_measure_rcv_mss).
     payload_share_measured: bool = _rule(False, _since("6.6", True, "dfa2f0483360"))
     #: A segment for which there is no memory draws an ACK with a closed window (tcp_input.c:tcp_data_queue).
     tells_no_memory: bool = _rule(False, _since("6.6", True, "e2142825c120"))
-    #: How long the peer's last timestamp makes older ones unacceptable, seconds: 24 days, or what 31 bits
-    #: of microseconds are (include/net/tcp.h:TCP_PAWS_WRAP).
+    #: How long the peer's last timestamp makes older ones unacceptable, seconds: 24 days, or 2^31
+    #: microseconds (include/net/tcp.h:TCP_PAWS_WRAP).
     timestamp_counts_s: int = _rule(24 * 24 * 3600, _since("6.7", 2147, "614e8316aa4c"))
-    #: A pure ACK with an old timestamp and an old number draws nothing
+    #: A pure ACK with an old timestamp and an old number gets no answer
     #: (tcp_input.c:tcp_disordered_ack_check).
     old_ack_unanswered: bool = _rule(False, _since("6.14", True, "124c4c32e9f3"))
-    #: Replies in a row after which delayed ACKs wait to ride on an answer ("pingpong"):
+    #: Replies in a row after which delayed ACKs wait to be piggybacked on a reply ("pingpong"):
     #: TCP_PINGPONG_THRESH in include/net/inet_connection_sock.h, 3 with 4a41f453bedf.
     pingpong_threshold: int = _rule(
         1,
@@ -166,7 +166,7 @@ class Release:
     #: A SYN is dropped whenever the accept queue is full; before, only with more than one young request
     #: waiting. 4.9's stable tree was read up to 4.9.154, which still has the old rule.
     full_accept_queue_drops_syn: bool = _rule(False, _since("4.10", True, "5ea8ea2cb7f1", v3_16=81, v4_4=178))
-    #: How listen()'s limit of half-open requests is drawn: `power_of_two`, `backlog` (ef547f2ac16b), or
+    #: How listen()'s limit of half-open requests is computed: `power_of_two`, `backlog` (ef547f2ac16b), or
     #: `backlog_plus_one`.
     syn_queue_rule: str = _rule(
         "power_of_two",
@@ -190,25 +190,25 @@ class Release:
     #: bind(0) with SO_REUSEADDR that finds no free port shares the one with the fewest owners, if
     #: those are bound with SO_REUSEADDR too: up to 4.10 (inet_connection_sock.c:inet_csk_get_port).
     bind_shares_when_full: bool = _rule(True, _since("4.11", False))
-    #: The same for any port whose owners have SO_REUSEADDR, when ip_autobind_reuse says so.
+    #: The same for any port whose owners have SO_REUSEADDR, when ip_autobind_reuse is 1.
     autobind_reuse: bool = _rule(False, _since("5.7", True, "4b01a9674231"))
     #: IP_BIND_ADDRESS_NO_PORT: bind() to an address, connect() chooses the port.
     bind_address_no_port: bool = _rule(False, _since("4.2", True, "90c337da1524"))
-    #: IP_LOCAL_PORT_RANGE: a socket has a range of its own, in which connect() goes port by port.
+    #: IP_LOCAL_PORT_RANGE: a socket can have its own range, in which connect() tries port by port.
     has_local_port_range: bool = _rule(False, _since("6.3", True, "91d0b78c5177", v6_1=32))
-    #: A port that bind() held is connect()'s again when the last socket with a bind() leaves it;
-    #: before, only when no socket at all is left on it.
+    #: connect() can use a port held by bind() again once the last socket with a bind() has left it;
+    #: before, only once no socket at all uses it.
     bound_port_recovers: bool = _rule(False, _since("6.18", True, "d57f4b874946", v6_17=8))
     #: tcp_tw_reuse: 0, or 2 (on loopback only); without the latter 2 means the same as 1.
     tw_reuse: int = _rule(0, _since("4.19", 2, "79e9fed46038"))
     #: When TIME_WAIT may be reused (net/ipv4/tcp_ipv4.c:tcp_twsk_unique). `delay`: after
-    #: tcp_tw_reuse_delay; `next_second`: when the clock shows another second; `second_after_next`: when it
-    #: shows two more.
+    #: tcp_tw_reuse_delay; `next_second`: once the clock has reached the next second; `second_after_next`:
+    #: the one after it.
     tw_reuse_clock: str = _rule("second_after_next", _since("4.19", "next_second"), _since("6.14", "delay"))
-    #: SYNs repeated for nothing, as the echoed timestamp shows, leave the initial congestion window as it is
-    #: (tcp_input.c:tcp_try_undo_spurious_syn).
+    #: Spurious SYN retransmissions, as the echoed timestamp shows, leave the initial congestion window
+    #: unchanged (tcp_input.c:tcp_try_undo_spurious_syn).
     spurious_syn_undone: bool = _rule(False, _since("5.2", True))
-    #: When a retransmission into a window that was taken back gives up (tcp_timer.c:tcp_retransmit_timer,
+    #: When retransmissions into a shrunk window give up (tcp_timer.c:tcp_retransmit_timer,
     #: tcp_rtx_probe0_timed_out): after two minutes of `silence`; after four of them without progress,
     #: `no_progress`; also when the `user_timeout` is over.
     closed_window_gives_up: str = _rule(
@@ -245,7 +245,7 @@ _HZ_CHOICES = (100, 250, 300, 1000)
 
 @dataclass(frozen=True)
 class _Name:
-    """What a version's name says."""
+    """The parts of a version's name."""
 
     number: Number
     #: None where it names no patch level of the stable tree.
@@ -280,11 +280,11 @@ def _choices() -> str:
 
 @lru_cache(maxsize=64)
 def release(version: str = NEWEST) -> Release:
-    """The rules of a version from 3.10 on: ``6.1``, ``6.1.140``, or what `uname -r` says.
+    """The rules of a version from 3.10 on: ``6.1``, ``6.1.140``, or the output of `uname -r`.
 
     Without a patch level it is the newest that is known, `newest_patch`; so it is for the names of
     distributions that carry none (``5.14.0-427.el9``; see `full_version`). HZ is that of the distribution in
-    the name, else 250; ``6.12@1000`` says it. Raises `UnknownRelease` with the rest of a sentence for
+    the name, else 250; ``6.12@1000`` sets it. Raises `UnknownRelease` with the rest of a sentence for
     anything else.
     """
     name = _read(version)
@@ -316,12 +316,12 @@ def known_release(version: str) -> Release:
 
 
 def full_version(named: str, built: str = "", signature: str = "", hz: int = 0) -> str:
-    """A kernel's version with its patch level, for `release`, from what the kernel says of itself.
+    """A kernel's version with its patch level, for `release`, from what the kernel reports.
 
     `named` is `uname -r`, `built` is `uname -v`, in which Debian writes its package's version
     (``#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-1 (2026-11-02)``), `signature` is /proc/version_signature, in
-    which Ubuntu writes the stable release (``Ubuntu 6.8.0-45.45-generic 6.8.12``). `hz`: the ticks a second
-    that were measured; written behind an @ where the name says another.
+    which Ubuntu writes the stable release (``Ubuntu 6.8.0-45.45-generic 6.8.12``). `hz`: the measured
+    ticks per second; appended after an @ where the name implies another value.
     """
     written = _WRITTEN.match(named.strip())
     if written is None:

@@ -93,7 +93,7 @@ def times(count: int) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """``6.1, 6.12 and 6.18``; one word alone, none as the empty text."""
+    """``6.1, 6.12 and 6.18``; a single word unchanged, no words as the empty text."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
@@ -211,9 +211,9 @@ def download(name: str, content: bytes, kind: str) -> str:
 
 
 def to_copy(name: str, content: bytes) -> str:
-    """A file as text in a box, folded away: some front ends let no output of theirs start a download.
+    """A file as text in a folded box, for front ends that block downloads from a cell's output.
 
-    What is not UTF-8 is in base64, with the command that makes the file of it.
+    A file that is not UTF-8 is shown in base64, with the command that restores it.
     """
     try:
         text, how = content.decode(), f"save it as {name}"

@@ -167,15 +167,15 @@ class Answer(NamedTuple):
 
 
 class Ticks(NamedTuple):
-    """The timer tick of the kernel that ran: what its jiffies were at one instant, and so at all."""
+    """The timer tick of the kernel that ran: its jiffies at one instant, from which all others follow."""
 
     hz: int
-    #: When a tick came, nanoseconds, and the counter from then on.
+    #: The time of one tick, nanoseconds, and the counter from then on.
     t: int
     jiffies: int
 
     def since(self, zero: int) -> Ticks:
-        """The same on a clock that begins at `zero`."""
+        """The same ticks on a clock that begins at `zero`."""
         return self._replace(t=self.t - zero)
 
 
@@ -227,7 +227,7 @@ class Trace:
     watched_from: int | None = None
     #: What limits the picture (clamped values, knobs that this Linux lacks, a capture cut short).
     warnings: list[str] = field(default_factory=list)
-    #: Zero of the trace's clock on the machine's own (CLOCK_MONOTONIC), nanoseconds; 0 where it has none.
+    #: Zero of the trace's clock in CLOCK_MONOTONIC, nanoseconds; 0 where the trace has none.
     began: int = 0
     #: The kernel's timer tick, where it is known.
     ticks: Ticks | None = None

@@ -1,7 +1,7 @@
 """Follow a connection: what each packet is, both ends' states, and what stayed unanswered.
 
-Every picture, finding and replay takes its answers from here, whether the packets come from the model,
-from Linux or from a capture. The wire gives addresses, flags, numbers, lengths, windows and times; the rest
+Every picture, finding and replay uses this package, whether the packets come from the model, from Linux or
+from a capture. The wire gives addresses, flags, numbers, lengths, windows and times; the rest
 is inferred in this order, and each step uses only the steps before it.
 
 1. **Which connection** a segment belongs to: see `tcplab.core.connections`.
@@ -21,17 +21,17 @@ is inferred in this order, and each step uses only the steps before it.
    known to the peer.
 
 3. **What became of each RST.** `Followed.resets` follows what each receiver has and applies the model's
-   own rule. What the receiver did afterwards counts for more, since a capture sees one point of the route.
+   own rule. The receiver's later behaviour takes precedence, since a capture sees one point of the path.
 
 4. **What stayed unanswered**, and until when: the other questions of `Followed`.
 
 5. **Both ends' states.** `EndStates` takes both ends through the model's table. A model and a Linux bench
-   know their sockets; a capture has packets only, and nothing is claimed that it can't show:
+   know their sockets; a capture has only packets, so only what they show is inferred:
 
    - a FIN has arrived when a segment of the other end acknowledges it: at once where that is its next;
    - a RST is not taken to arrive at an end that has stopped answering;
-   - a timer is named where the packet follows that it sent: the capture shows when it expired;
-   - how much a receiver has not read, or a sender could not send yet, no packet shows.
+   - a timer is shown only where the packet that it sent follows: the capture shows when it expired;
+   - no packet shows how much data is unread at a receiver or unsent at a sender.
 """
 
 from tcplab.follow.ends import EndState as EndState

@@ -19,7 +19,7 @@ from tcplab.model.rules import CHALLENGED, IGNORED
 
 #: Which timer sends a packet of this kind, in ss's words.
 TIMERS = {RETRANSMISSION: "on", KEEPALIVE: "keepalive", WINDOW_PROBE: "persist"}
-#: After so many packets in a row that went unanswered, a RST is not taken to arrive either.
+#: After this many unanswered packets in a row, a RST is assumed not to arrive either.
 IN_VAIN = 2
 
 #: A host, its address and port, and its peer's.
@@ -35,18 +35,18 @@ class EndState(NamedTuple):
     remote: Endpoint
     #: As `SocketSample.state`; empty where nothing shows it.
     state: str
-    #: Bytes that were seen of it without an acknowledgement; the window that it last advertised.
+    #: Its unacknowledged bytes as far as captured; the window that it last advertised.
     unacknowledged: int
     window: int | None
 
 
 @dataclass(slots=True)
 class _End:
-    """What is known of one end while the packets are walked through."""
+    """The known state of one end while the packets are processed."""
 
     key: Key
     state: str = rules.CLOSED
-    #: Behind the last byte that it sent; what was acknowledged of it; behind its FIN.
+    #: The number after the last byte sent; the acknowledged number; the number after its FIN.
     nxt: int | None = None
     una: int | None = None
     fin_end: int | None = None
@@ -58,11 +58,11 @@ class _End:
     #: The place of its last SYN-ACK: an ACK before it has not established this end.
     synack: int = -1
     states: list[EndState] = field(default_factory=list)
-    #: What ran until each packet that a timer sent.
+    #: The intervals in which a timer ran, up to the packet that it sent.
     timers: list[SocketSample] = field(default_factory=list)
 
     def sees(self, event: str) -> None:
-        """An event, where the table has it for this state."""
+        """Apply an event, if the table has it for this state."""
         if (self.state, event) in rules.TRANSITIONS:
             rules.advance(self, event)
 
@@ -88,7 +88,7 @@ class EndStates:
         return [states[i - 1] for states, i in last if i]
 
     def sample(self, end: EndState, t: int) -> SocketSample | None:
-        """The socket behind an end at `t`, with its timer; None where there is none."""
+        """The socket of an end at `t`, with its timer; None where there is none."""
         if not self.inferred:
             return next((s for s in self.trace.sockets_at(t) if s[1:4] == end[1:4]), None)
         if end.state in ("", rules.CLOSED):
@@ -104,7 +104,7 @@ class EndStates:
         return sample._replace(timer=last.timer, due=last.due, unanswered=last.unanswered)
 
     def _sockets(self, until: int) -> list[SocketSample]:
-        """States and timers as a trace has them, in order of time; what is in its queues is not known."""
+        """States and timers as socket samples, in order of time; their queues are unknown."""
         made = []
         for key, end in self._ends.items():
             changes = [b for a, b in pairwise([None, *end.states]) if b and (not a or a.state != b.state)]
@@ -153,7 +153,7 @@ class EndStates:
 
 
 def _note_timer(mine: _End, theirs: _End, p: Packet) -> None:
-    """The timer that sent this packet; what comes sooner than RTO_MIN duplicate ACKs asked for."""
+    """Note the timer that sent this packet; duplicate ACKs cause a retransmission sooner than RTO_MIN."""
     timer, began = TIMERS.get(p.kind), mine.touched
     mine.touched = theirs.touched = p.t
     if timer and began is not None and p.t - began >= rules.RTO_MIN:
@@ -161,7 +161,7 @@ def _note_timer(mine: _End, theirs: _End, p: Packet) -> None:
 
 
 def _send(mine: _End, theirs: _End, p: Packet) -> None:
-    """What a packet shows of both ends when it is sent."""
+    """Update both ends for a packet that is sent."""
     s = p.segment
     theirs.in_vain = 0
     if s.flags & RST:
@@ -172,7 +172,7 @@ def _send(mine: _End, theirs: _End, p: Packet) -> None:
     if s.flags & SYN:
         mine.state = rules.LISTEN if s.flags & ACK else rules.CLOSED
         mine.sees(rules.GETS_SYN if s.flags & ACK else rules.CONNECTS)
-    elif mine.nxt is None and mine.state == rules.CLOSED:  # the capture begins in the middle
+    elif mine.nxt is None and mine.state == rules.CLOSED:  # the capture starts midstream
         mine.state = rules.ESTABLISHED
         theirs.state = rules.ESTABLISHED if theirs.nxt is None else theirs.state
     is_probe = p.kind in (KEEPALIVE, WINDOW_PROBE)
@@ -189,7 +189,7 @@ def _send(mine: _End, theirs: _End, p: Packet) -> None:
 
 
 def _receive(mine: _End, p: Packet, establishes: bool, in_vain: int) -> None:
-    """What a packet changes at the end where it arrives."""
+    """Update the end where a packet arrives."""
     s = p.segment
     if s.flags & RST:
         if p.verdict not in (CHALLENGED, IGNORED) and in_vain < IN_VAIN:
@@ -208,7 +208,7 @@ def _receive(mine: _End, p: Packet, establishes: bool, in_vain: int) -> None:
 
 
 def in_order(packets: Sequence[Packet]) -> Iterator[tuple[bool, int]]:
-    """Departures and arrivals by time; what arrives at once arrives before anything else is sent."""
+    """Departures and arrivals by time; an immediate arrival precedes the next departure."""
     events = [(p.t, 1, i, False) for i, p in enumerate(packets)]
     for i, p in enumerate(packets):
         if p.arrives is not None:

@@ -1,7 +1,7 @@
-"""What became of each RST, and what stayed unanswered: questions about one followed connection.
+"""The effect of each RST, and what stayed unanswered: questions about one followed connection.
 
-All answers are given in one pass over the packets, or by bisection in what a pass has noted: a hostile
-capture must not cost more than its size.
+Each answer takes one pass over the packets, or a bisection in the index of a pass: the cost of a hostile
+capture must stay proportional to its size.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tcplab.model.rules import ACCEPTED, CHALLENGED, IGNORED
 MASK = 0xFFFFFFFF
 #: The largest window that a header can mean when its scale is unknown (RFC 7323 section 2.3).
 WIDEST_SHIFT = 14
-#: So many packets after a RST show whether the connection went on.
+#: How many packets after a RST are checked for whether the connection went on.
 HORIZON = 1000
-#: Of them so many of one side are looked at for its answer.
+#: How many of one side's packets among them are checked for its answer.
 NEAR = 16
 #: An answer may take this long; after so long a silence a middlebox may have forgotten the connection.
 PATIENCE, SILENCE = SECOND, 3 * SECOND
-#: Segments in flight when a RST arrives are still seen for so long.
+#: How long segments that were in flight when a RST arrived are still captured.
 STRAGGLERS = 50 * MILLISECOND
 #: Errors that report a lost connection to a program.
 FATAL = ("ETIMEDOUT", "ECONNRESET", "EPIPE", "EHOSTUNREACH", "ENETUNREACH")
@@ -37,22 +37,22 @@ FATAL = ("ETIMEDOUT", "ECONNRESET", "EPIPE", "EHOSTUNREACH", "ENETUNREACH")
 
 @dataclass(slots=True)
 class _Receiver:
-    """What the receiver of one direction has and has advertised, as far as it passed the capture."""
+    """What the receiver of one direction has and has advertised, as far as it was captured."""
 
     #: RCV.NXT; None before anything is known.
     nxt: int | None = None
-    #: Its last ACK number, the furthest edge of its window, and of what it has behind a hole.
+    #: Its last ACK number, the right edge of its window, and the end of its out-of-order data.
     acked: int | None = None
     right: int | None = None
     sacked: int | None = None
 
     def takes(self, segment: Segment) -> None:
-        """A segment in flight to it; one behind a hole moves nothing."""
+        """A segment that is sent to it; one beyond a hole does not advance RCV.NXT."""
         if self.nxt is None or (seq_diff(segment.seq, self.nxt) <= 0 < seq_diff(segment.end_seq, self.nxt)):
             self.nxt = segment.end_seq
 
     def sends(self, segment: Segment, shift: int) -> None:
-        """A segment with ACK of its own."""
+        """A segment with ACK that it sends."""
         ack, right = segment.ack, seq_add(segment.ack, segment.window << shift)
         if self.acked is None or after(ack, self.acked):
             self.acked = ack
@@ -66,7 +66,7 @@ class _Receiver:
 
 @dataclass(slots=True)
 class _Side:
-    """Where one side sent what; an index of the packets in each list, in order."""
+    """The packets of one side by kind; each list holds indexes, in order."""
 
     places: list[int] = field(default_factory=list)
     #: What arrived and was no keepalive probe; data, FINs and probes; FINs alone; what carries an ACK number.
@@ -74,12 +74,12 @@ class _Side:
     content: list[int] = field(default_factory=list)
     fins: list[int] = field(default_factory=list)
     acks: list[int] = field(default_factory=list)
-    #: Where its ACK number rose, and how far, counted on across the wrap of 32 bits.
+    #: Where its ACK number rose, and to what, in numbers without the wrap at 32 bits.
     risen: list[int] = field(default_factory=list)
     reached: list[int] = field(default_factory=list)
 
     def note(self, i: int, p: Packet) -> None:
-        """Its next packet, at place `i`."""
+        """Note its next packet, at place `i`."""
         segment, flags = p.segment, p.segment.flags
         self.places.append(i)
         if p.kind != KEEPALIVE and p.arrives is not None:
@@ -107,9 +107,9 @@ class Reset:
     sender: str
     #: `accepted`, `challenged`, `ignored`.
     verdict: str
-    #: Bytes from the number that the receiver expected.
+    #: Its distance in bytes from the number that the receiver expected.
     offset: int
-    #: What shows it: the challenge ACK, or the segment by which the connection went on.
+    #: The evidence: the challenge ACK, or the segment that continued the connection.
     proof: int | None = None
     #: True when its receiver had sent a FIN, and its sender no data after that: harmless.
     after_close: bool = False
@@ -117,7 +117,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """What one side sent last, and got no answer or a RST."""
+    """The last thing that one side sent, answered by nothing or by a RST."""
 
     #: Who sent it: `client` or `server`.
     side: str
@@ -125,16 +125,16 @@ class Unanswered:
     reset: bool
     #: It was data or a FIN; False: a keepalive probe, or nothing at all before that RST.
     data: bool
-    #: When it was first sent, and when its peer was last heard before; nanoseconds.
+    #: When it was first sent, and when the peer's last packet before it arrived; nanoseconds.
     asked: int
     heard: int
-    #: How long nothing had passed before it was sent, nanoseconds; and how often it was sent.
+    #: How long the connection had been idle before it was sent, nanoseconds; and how many times it was sent.
     silence: int
     attempts: int
     #: When the side gave up, by a RST, a call or a socket, and what its program got; None: unknown.
     ended: int | None
     error: str | None
-    #: The peer went on sending and acknowledged none of it: only this direction is broken.
+    #: The peer kept sending and acknowledged none of it: only this direction is broken.
     one_way: bool = False
 
 
@@ -151,7 +151,7 @@ class Followed:
 
     @property
     def end(self) -> int:
-        """When it was last watched, nanoseconds."""
+        """The end of the observation, nanoseconds."""
         return max(self.trace.end, self.packets[-1].t if self.packets else 0)
 
     @cached_property
@@ -184,20 +184,20 @@ class Followed:
         before = bisect_right(peer.risen, place)
         near = peer.reached[max(before - 1, 0)]
         end = near + seq_diff(end, near & MASK)
-        if before and end <= near:  # sent again, or overtaken by its ACK
+        if before and end <= near:  # retransmitted, or overtaken by its ACK
             after_it = bisect_right(peer.acks, place)
             return peer.acks[after_it] if after_it < len(peer.acks) else None
         at = max(bisect_left(peer.reached, end), before)
         return peer.risen[at] if at < len(peer.risen) else None
 
     def heard_before(self, place: int) -> int | None:
-        """The last segment that the sender of this one had received; Linux does not count a probe."""
+        """The last segment that the sender of this one had received; Linux does not count probes."""
         heard = self._sides[OTHER[self.packets[place].sender]].heard
         at = bisect_left(heard, place)
         return heard[at - 1] if at else None
 
     def hears_more(self, side: str, place: int) -> bool:
-        """True when `side`, after this place, acknowledges bytes of its peer that no packet here carries."""
+        """True when `side`, after this place, acknowledges bytes that no captured packet carries."""
         seen: int | None = None
         for i, p in enumerate(self.packets):
             s = p.segment
@@ -211,7 +211,7 @@ class Followed:
         return False
 
     def answered(self, probe: int) -> int | None:
-        """The peer's next segment before anything else of the prober, unless it is a RST."""
+        """The peer's next segment, if it comes before the prober's next one and is not a RST."""
         sender = self.packets[probe].sender
         for i in range(probe + 1, len(self.packets)):
             p = self.packets[i]
@@ -260,10 +260,10 @@ class Followed:
         return [i for i, s in data if seq_diff(s.seq, oldest) <= 0 < seq_diff(s.end_seq, oldest)]
 
     def never_answered(self, side: str) -> list[int]:
-        """The same, where it was sent twice at least and nothing answered it; else none.
+        """The same, where it was sent at least twice and nothing answered it; else none.
 
-        None where its peer reset it, and where the side acknowledges more of its peer than is here: then
-        the answers exist, and do not pass here.
+        None where its peer reset it, and where the side acknowledges more of its peer's data than was
+        captured: the peer answers then, and the answers do not pass the capture point.
         """
         places = self.unanswered_data(side)
         if len(places) < 2 or any(place > places[0] for place in self.places(OTHER[side], RST)):
@@ -271,10 +271,10 @@ class Followed:
         return [] if self.hears_more(side, places[0]) else places
 
     def one_way(self, side: str) -> list[int]:
-        """What shows that only what `side` sends is lost: what its peer goes on sending; else none.
+        """The peer's later packets, which show that only packets from `side` are lost; else none.
 
-        Something was sent three times and never answered, while the peer sends twice at least, 1 s or more
-        after the first of them.
+        Data or a FIN was sent three times and never answered, while the peer sent at least twice, 1 s or
+        more after the first of them.
         """
         places = self.never_answered(side)
         if len(places) < 3:
@@ -317,7 +317,7 @@ class Followed:
         return total + (self.end - since if since is not None else 0), shut
 
     def unanswered(self, round_trip: int, first: str = CLIENT) -> Unanswered | None:
-        """What ended it from outside, if anything did; where both sides waited, the view of `first`.
+        """What ended it from outside, if anything; where both sides waited, the view of `first`.
 
         A RST within `round_trip` (nanoseconds) after a segment answers it.
         """
@@ -386,7 +386,7 @@ class Followed:
         return packet.t - max(passed, default=packet.t)
 
     def _ended(self, side: str, since: int, seen: int | None, error: str) -> tuple[int | None, str | None]:
-        """When a side gave up and what its program got: as the trace recorded it, else as it was seen."""
+        """When a side gave up and what its program got: from the trace's records, else from its packets."""
         trace = self.trace
         calls = (c for c in trace.calls if c.host == side and c.t >= since and c.result in FATAL)
         gone = (s.t for s in trace.sockets if s.host == side and s.state == rules.CLOSED and s.t >= since)
@@ -398,7 +398,7 @@ class Followed:
 
     @cached_property
     def ended_by(self) -> int | None:
-        """The place of the RST that ended it, or was its last word; None when there is none."""
+        """The place of the RST that ended it, or was its last packet; None when there is none."""
         accepted = [reset.place for reset in self.resets if reset.verdict == ACCEPTED]
         lost = [i for i, p in enumerate(self.packets) if p.segment.flags & RST and p.arrives is None]
         return next((i for i in accepted + lost if self.packets[i].verdict in ("", ACCEPTED)), None)
@@ -408,7 +408,7 @@ class Followed:
         """Every RST that met the connection after its handshake, with what its receiver did."""
         if not self.places(flags=RST):
             return ()
-        # By the name of its peer: receivers[CLIENT] is what the server has.
+        # By the name of its peer: receivers[CLIENT] is the server.
         receivers = {side: _Receiver() for side in OTHER}
         fins: dict[str, list[int]] = {side: [] for side in OTHER}
         begun = not self.places(flags=SYN)
@@ -420,7 +420,7 @@ class Followed:
             segment, receiver = p.segment, receivers[p.sender]
             if segment.flags & RST:
                 mine, theirs = fins[OTHER[p.sender]], fins[p.sender]
-                # Of a receiver that has closed in both directions nothing is left to reset.
+                # A receiver that has closed in both directions has nothing left to reset.
                 is_repeated = bool(mine) and self.packets[mine[-1]].kind == RETRANSMISSION
                 is_closed = mine and theirs and not is_repeated and (self.acknowledged(mine[0]) or i) < i
                 if begun and not is_closed and i not in stale and p.sender not in closed:
@@ -469,7 +469,7 @@ class Followed:
         return bool(fins) and not any(self.packets[i].segment.length for i in later)
 
     def _judged(self, place: int, receiver: _Receiver, *, after_fin: bool) -> Iterator[Reset]:
-        """The RST at this place, if what became of it can be seen."""
+        """The RST at this place, if its effect can be determined."""
         p, seq = self.packets[place], self.packets[place].segment.seq
         nxt = seq if receiver.nxt is None else receiver.nxt
         verdict = p.verdict or rules.reset_verdict(
@@ -488,14 +488,14 @@ class Followed:
             elif verdict != ACCEPTED and proof is None and self._counts_unseen(place, nxt):
                 verdict = ACCEPTED
             elif verdict == CHALLENGED and seq != receiver.acked:
-                return  # neither an answer nor a sequel
+                return  # neither an answer nor a continuation
             elif verdict == CHALLENGED:
-                verdict = ACCEPTED  # exact by the receiver's own words: what was in flight had not arrived
+                verdict = ACCEPTED  # exact by the receiver's ACK: what was in flight had not arrived
         is_late = verdict == ACCEPTED and self._after_close(place)
         yield Reset(place, p.sender, verdict, seq_diff(seq, nxt), proof, is_late)
 
     def _counts_unseen(self, place: int, nxt: int) -> bool:
-        """The number of this RST counts bytes of its sender, of which the packets here carry none."""
+        """Whether the number of this RST counts bytes that no captured packet carries."""
         p = self.packets[place]
         content = self._sides[p.sender].content
         return after(p.segment.seq, nxt) and not any(self.packets[i].segment.length for i in content)

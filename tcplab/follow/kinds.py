@@ -17,18 +17,18 @@ OTHER = {CLIENT: SERVER, SERVER: CLIENT}
 
 RETRANSMISSION, KEEPALIVE, WINDOW_PROBE = "retransmission", "keepalive", "window_probe"
 
-#: A segment that a capture sees this much late was reordered; a later one was sent again.
+#: A segment that is captured up to this much late was reordered; a later one was retransmitted.
 #: Wireshark's threshold (epan/dissectors/packet-tcp.c) where it knows no round-trip time.
 OVERTAKEN = 3 * MILLISECOND
-#: A keepalive probe never comes sooner after its sender last heard or sent anything else: the idle time is a
-#: second or more (TCP_KEEPIDLE, net/ipv4/tcp.c:tcp_sock_set_keepidle_locked). A bare ACK then was reordered.
+#: A keepalive probe never comes sooner after the sender last received or sent anything else: the idle time is
+#: at least a second (TCP_KEEPIDLE, net/ipv4/tcp.c:tcp_sock_set_keepidle_locked). Such an ACK was reordered.
 RESTED = 900 * MILLISECOND
-#: Packets between two calls of those who wait.
+#: Packets between two calls of the progress callback.
 OFTEN = 1 << 14
 
 
 class _Sender:
-    """One direction: what this side has sent, and what of the other side has arrived here."""
+    """One direction: what this side has sent, and what has arrived from the other side."""
 
     __slots__ = ("_gaps", "_undecided", "acked", "arriving", "isn", "nxt", "stray", "touched", "window")
 
@@ -53,14 +53,14 @@ class _Sender:
         self._undecided: list[tuple[Packet, str]] | None = [] if isn is None else None
 
     def catch_up(self, now: int) -> None:
-        """Take what has arrived by `now`."""
+        """Process what has arrived by `now`."""
         while self.arriving and self.arriving[0][0] <= now:
             self.touched, _, self.window, ack = heappop(self.arriving)
             if ack is not None and (self.acked is None or seq_diff(ack, self.acked) > 0):
                 self.acked = ack
 
     def acknowledged(self, ack: int, now: int) -> None:
-        """The peer has received all before `ack`: so much was sent, whether or not it was captured."""
+        """The peer has received all before `ack`: it was sent, whether or not it was captured."""
         if self.nxt is None:
             self.nxt = ack
         elif 0 < seq_diff(ack, self.nxt) < 1 << 30:
@@ -69,7 +69,7 @@ class _Sender:
             self.nxt = ack
 
     def send(self, packet: Packet) -> str:
-        """The kind of what this side sends now."""
+        """The kind of the packet that this side sends now."""
         segment, now = packet.segment, packet.t
         flags, seq, length = segment.flags, segment.seq, segment.length
         is_rested = self.touched is None or now - self.touched >= RESTED
@@ -140,7 +140,7 @@ class _Pair(ConnectionTracking):
         self.senders = (_Sender(), _Sender())
 
     def renew(self, step: Step, side: int) -> None:
-        """The next connection begins; a SYN that ran into the old one may be its first."""
+        """The next connection begins; an earlier SYN within the old one may be its first."""
         peer = _Sender(self.senders[1 - side].stray if step is Step.REVIVES else None)
         mine = _Sender()
         mine.stray = self.senders[side].stray

@@ -1,4 +1,4 @@
-"""What is in flight: the pieces of the stream that were sent and not yet acknowledged, in their order.
+"""Data in flight: the pieces of the stream that were sent and not yet acknowledged, in order.
 
 Sources: net/ipv4/tcp_input.c (tcp_clean_rtx_queue, tcp_sacktag_write_queue), net/ipv4/tcp_output.c
 (__tcp_retransmit_skb, tcp_retrans_try_collapse), net/ipv4/tcp_recovery.c (tcp_rack_detect_loss).
@@ -30,13 +30,13 @@ class Chunk:
 
 
 class Acknowledged(NamedTuple):
-    """What an acknowledgement took out of the flight."""
+    """What an acknowledgement removed from the data in flight."""
 
-    #: Whole pieces; those of them that are news, which SACK had not announced; was one of them repeated?
+    #: Whole pieces; those that SACK had not acknowledged before; whether one of them was retransmitted.
     pieces: int
     delivered: int
     repeated: bool
-    #: The first of those that were sent once and are news: when it was sent; None without one.
+    #: When the first newly acknowledged piece that was sent once was sent; None without one.
     sent_at: int | None
 
 
@@ -44,7 +44,7 @@ class InFlight(deque[Chunk]):
     """The pieces in flight, oldest first."""
 
     def acknowledge(self, ack: int) -> Acknowledged:
-        """Take out what `ack` covers; of a piece that it covers in part the rest stays."""
+        """Remove what `ack` covers; the rest of a partly covered piece stays."""
         count, delivered, repeated, sent_at = 0, 0, False, None
         while self and not after(self[0].end, ack):
             chunk = self.popleft()
@@ -60,7 +60,7 @@ class InFlight(deque[Chunk]):
         return Acknowledged(count, delivered, repeated, sent_at)
 
     def mark_sacked(self, blocks: Sequence[tuple[int, int]]) -> list[Chunk]:
-        """Note what has arrived out of order; the pieces for which that is news."""
+        """Mark pieces that arrived out of order; returns those that were not marked before."""
         newly = []
         for left, right in blocks:
             for chunk in self:
@@ -71,24 +71,24 @@ class InFlight(deque[Chunk]):
         return newly
 
     def mark_lost(self, *, everything: bool) -> None:
-        """Take pieces for lost: all, or those overtaken by something that arrived."""
+        """Mark pieces as lost: all, or those that a later one has overtaken."""
         latest = self._latest_arrival()
         for i, chunk in enumerate(self):
             chunk.lost = not chunk.sacked and (everything or (chunk.sent_at, i) < latest)
 
     @property
     def outstanding(self) -> int:
-        """How many pieces may still be on their way (tcp_packets_in_flight)."""
+        """How many pieces may still be in flight (tcp_packets_in_flight)."""
         return sum(not (chunk.lost or chunk.sacked) for chunk in self)
 
     @property
     def disordered(self) -> bool:
-        """Something has arrived out of order, or the first piece was repeated (tcp_try_keep_open)."""
+        """Data has arrived out of order, or the first piece was retransmitted (tcp_try_keep_open)."""
         return bool(self) and (bool(self[0].repeats) or any(chunk.sacked for chunk in self))
 
     @property
     def overtaken(self) -> bool:
-        """Has something arrived that was sent after a piece still missing (RACK)?"""
+        """Whether data has arrived that was sent after a piece still missing (RACK)."""
         latest = self._latest_arrival()
         return any(
             not chunk.sacked and not chunk.repeats and (chunk.sent_at, i) < latest
@@ -96,19 +96,19 @@ class InFlight(deque[Chunk]):
         )
 
     def _latest_arrival(self) -> tuple[int, int]:
-        """What was sent last of all that has arrived behind a hole: when, and its place in the flight.
+        """The most recently sent piece that has arrived beyond a hole: when it was sent, and its index.
 
-        Of two that were sent at the same moment it is the later one (tcp_rack_sent_after).
+        Of two that were sent at the same moment, the later one counts (tcp_rack_sent_after).
         """
         arrived = ((chunk.sent_at, i) for i, chunk in enumerate(self) if chunk.sacked)
         return max(arrived, default=(-1, -1))
 
-    # -- sending again -----------------------------------------------------------------------
+    # -- retransmitting ----------------------------------------------------------------------
 
     def fit(self, index: int, una: int, window_end: int) -> bool:
-        """Cut a piece to what the window has room for; False when that is nothing.
+        """Cut a piece to the room in the window; False when there is none.
 
-        The first one, at `una`, may go even into a closed window.
+        The first one, at `una`, may be sent even into a closed window.
         """
         chunk = self[index]
         room = seq_diff(window_end, chunk.seq)
@@ -122,9 +122,9 @@ class InFlight(deque[Chunk]):
         return True
 
     def collapse(self, index: int, mss: int, window_end: int) -> None:
-        """Make one segment of a short piece and those after it, a FIN included.
+        """Combine a short piece and those after it, including a FIN, into one segment.
 
-        Up to a full segment, the window's end or a piece that has arrived.
+        Stops at a full segment, the window's end or a piece that has arrived.
         """
         chunk = self[index]
         room = seq_diff(window_end, chunk.seq)

@@ -1,17 +1,17 @@
-"""The memory of received segments: what Linux charges for each, and what window it makes of what is left.
+"""The memory of received segments: what Linux charges for each, and the window that the rest gives.
 
-A buffer of SO_RCVBUF bytes is charged for memory, not for payload: each segment comes in a piece of memory of
-a fixed size (an sk_buff), and a small one is copied behind the one before, where that has room. The share of
-a full segment's memory that is payload becomes the share of the buffer that is offered as window.
+A buffer of SO_RCVBUF bytes is charged for memory, not for payload: each segment takes a piece of memory of a
+fixed size (an sk_buff), and a small one is copied to the end of the previous one if there is room. The share
+of a full segment's memory that is payload becomes the share of the buffer that is advertised as window.
 
 Sources: include/net/tcp.h (tcp_win_from_space, TCP_DEFAULT_SCALING_RATIO), net/ipv4/tcp_input.c
 (tcp_measure_rcv_mss, tcp_try_coalesce, tcp_grow_window, tcp_init_buffer_space, tcp_clamp_window,
 tcp_prune_queue, tcp_collapse, tcp_data_queue_ofo, tcp_ofo_queue), net/core/skbuff.c (kmalloc_reserve,
-skb_try_coalesce) of 6.18. The sizes are those of a card that copies each frame into memory of its own, as on
-the Linux bench (measured on 6.18.44); a card with pages of its own is charged differently.
+skb_try_coalesce) of 6.18. The sizes are those of a network card whose driver copies each frame into new
+memory, as on the Linux bench (measured on 6.18.44); a driver that passes pages is charged differently.
 
-Not modelled: growing with what the application reads (tcp_rcv_space_adjust), memory pressure of the whole
-machine, and collapsing what has come out of order.
+Not modelled: growth with what the application reads (tcp_rcv_space_adjust), memory pressure of the whole
+machine, and collapsing out-of-order data.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from tcplab.core.segment import after, before, seq_add, seq_diff
 
 #: struct sk_buff and struct skb_shared_info.
 _BUFFER, _SHARED = 256, 320
-#: IPv4 and TCP without options; Ethernet and what is kept for it before a frame (LL_RESERVED_SPACE),
-#: where it stands in the end.
+#: IPv4 and TCP without options; Ethernet with the space reserved before a frame (LL_RESERVED_SPACE).
 _HEADERS, _ETHERNET, _KEPT = 20 + 20, 14, 16
-#: Sizes in which memory comes: skb_small_head_cache, then kmalloc's.
+#: Sizes of allocations: skb_small_head_cache, then kmalloc's.
 _SIZES = (576, *(1 << n for n in range(10, 18)))
-#: What of each is left for a frame.
+#: The room for a frame in each.
 _HOLDS = tuple(size - _SHARED for size in _SIZES)
 #: Payload of the pieces into which a full queue is collapsed: SKB_MAX_ORDER(0, 0).
 _COLLAPSED = 4096 - _SHARED
@@ -40,7 +39,7 @@ WHOLE = 1 << _SHARE_BITS
 
 
 def _memory_for(used: int) -> tuple[int, int]:
-    """The charge for `used` bytes (truesize), and the room that is left behind them (skb_tailroom)."""
+    """The charge for `used` bytes (truesize), and the room that is left after them (skb_tailroom)."""
     kind = bisect_left(_HOLDS, used)
     if kind == len(_SIZES):
         return used + _SHARED + _BUFFER, 0
@@ -49,7 +48,7 @@ def _memory_for(used: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def charge_for(length: int, options: int) -> tuple[int, int]:
-    """What a segment of `length` bytes with `options` bytes of TCP options is charged; its room."""
+    """The charge for a segment of `length` bytes with `options` bytes of TCP options; its room."""
     charge, room = _memory_for(_KEPT + _ETHERNET + _HEADERS + options + length)
     return charge, room + _ETHERNET
 
@@ -69,7 +68,7 @@ class Piece:
         return ((self.end - self.seq) & 0xFFFFFFFF) - self.fin
 
     def join(self, later: Piece) -> bool:
-        """Copy `later` behind this one, if it follows and there is room (tcp_try_coalesce)."""
+        """Append `later` to this one, if it follows and there is room (tcp_try_coalesce)."""
         if later.seq != self.end:
             return False
         length = later.length
@@ -81,17 +80,17 @@ class Piece:
 
 
 class ReceiveMemory:
-    """What a socket has received and nobody has read: sk_rcvbuf, sk_rmem_alloc, and the window."""
+    """A socket's unread data: sk_rcvbuf, sk_rmem_alloc, and the window."""
 
     __slots__ = ("ahead", "charged", "exact", "locked", "queue", "share", "size")
 
     def __init__(self, size: int, *, locked: bool, exact: bool) -> None:
-        #: SO_RCVBUF as getsockopt() shows it; `locked`: the program chose it; `exact`: payload is
-        #: charged, nothing else.
+        #: SO_RCVBUF as getsockopt() shows it; `locked`: the program set it; `exact`: only payload
+        #: is charged.
         self.size, self.locked, self.exact = size, locked, exact
         self.charged = 0
         self.share = WHOLE if exact else HALF
-        #: In order, and out of order by their numbers.
+        #: Pieces in order, and out of order by sequence number.
         self.queue: deque[Piece] = deque()
         self.ahead: list[Piece] = []
 
@@ -101,16 +100,16 @@ class ReceiveMemory:
 
     @property
     def free(self) -> int:
-        """tcp_space: the window that what is left gives."""
+        """tcp_space: the window that the free part gives."""
         return (self.size - self.charged) * self.share >> _SHARE_BITS
 
     @property
     def full(self) -> int:
-        """tcp_full_space: the window that all of it gives."""
+        """tcp_full_space: the window that the whole buffer gives."""
         return self.size * self.share >> _SHARE_BITS
 
     def measure(self, length: int, charge: int) -> bool:
-        """Learn the share from a segment; True when it has changed (tcp_measure_rcv_mss)."""
+        """Measure the share from a segment; True when it has changed (tcp_measure_rcv_mss)."""
         share = max(1, (length << _SHARE_BITS) // charge)
         if self.exact or share == self.share:
             return False
@@ -118,12 +117,12 @@ class ReceiveMemory:
         return True
 
     def piece(self, seq: int, end: int, fin: bool, length: int, options: int) -> Piece:
-        """A segment that has come."""
+        """The piece of a received segment."""
         charge, room = (length, 0) if self.exact else charge_for(length, options)
         return Piece(seq, end, fin, charge, room)
 
     def append(self, piece: Piece) -> None:
-        """Queue what comes next (tcp_queue_rcv)."""
+        """Queue the next piece in order (tcp_queue_rcv)."""
         queue = self.queue
         if queue and queue[-1].join(piece):
             return
@@ -131,7 +130,7 @@ class ReceiveMemory:
         self.charged += piece.charge
 
     def read_to(self, copied: int) -> None:
-        """Everything before `copied` has been read: give back what is done with."""
+        """Everything before `copied` has been read: free its memory."""
         queue = self.queue
         while queue and not after(seq_add(queue[0].end, -queue[0].fin), copied):
             self.charged -= queue.popleft().charge
@@ -144,14 +143,14 @@ class ReceiveMemory:
         return self.charged <= self.size
 
     def make_room(self, copied: int, seq: int) -> bool:
-        """Copy the queue together, then drop what came last; one at `seq` wants in (tcp_prune_queue)."""
+        """Collapse the queue, then drop the highest pieces, for a segment at `seq` (tcp_prune_queue)."""
         self._collapse(copied)
         if not self.has_room:
             self._prune(seq)
         return self.has_room
 
     def _collapse(self, copied: int) -> None:
-        """Copy together what is unread, from the first piece that wastes memory on (tcp_collapse)."""
+        """Copy unread data together, from the first piece that wastes memory (tcp_collapse)."""
         pieces, kept = list(self.queue), 0
         while kept < len(pieces) and not self._is_wasteful(pieces[kept], copied):
             kept += 1
@@ -172,7 +171,7 @@ class ReceiveMemory:
         return not piece.fin and (self.window(piece.charge) > piece.length or before(piece.seq, copied))
 
     def _prune(self, seq: int) -> None:
-        """Drop the highest of what came out of order, an eighth at a time (tcp_prune_ofo_queue)."""
+        """Drop the highest out-of-order pieces, an eighth at a time (tcp_prune_ofo_queue)."""
         goal = self.size >> 3
         while self.ahead and not after(seq, self.ahead[-1].seq):
             charge = self.ahead.pop().charge

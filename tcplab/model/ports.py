@@ -432,9 +432,9 @@ class Ports:
         return address.startswith("127.") or (remote is not None and remote.address.startswith("127."))
 
     def _inside(self, own_range: tuple[int, int] | None) -> tuple[int, int] | None:
-        """What of a socket's own range counts: an end outside of the machine's does not.
+        """A socket's own range, clamped: an end outside the machine's range is ignored.
 
-        net/ipv4/inet_connection_sock.c:inet_sk_get_local_port_range, where a 0 says nothing.
+        net/ipv4/inet_connection_sock.c:inet_sk_get_local_port_range, where 0 means unset.
         """
         if own_range is None or not self._rules.has_local_port_range:
             return None
@@ -516,7 +516,7 @@ class Ports:
         self, address: str, remote: Endpoint, own: tuple[int, int] | None = None
     ) -> Iterator[int]:
         if own:
-            # Parity is for those who share a range.
+            # Parity applies only to the shared range.
             return one_by_one(own[0], own[1] - own[0] + 1, self._below)
         first, last = self._sysctls.ip_local_port_range
         if not self._rules.ports_by_parity:
@@ -525,7 +525,7 @@ class Ports:
         return by_parity(first, last - first + 1, 0, self._below, start)
 
     def _first_offset(self, n: int) -> int:
-        """Where connect() begins in a range that it walks port by port: at an even one since 4.2."""
+        """Where connect() begins in a range that it tries port by port: at an even offset since 4.2."""
         start = self._below(n)
         return start & ~1 if self._rules.connect_begins_even else start
 

@@ -25,7 +25,7 @@ from tcplab.model.rules import (
     TIMESTAMP_OPTION,
 )
 
-#: Blocks that a receiver remembers (TCP_NUM_SACKS).
+#: Blocks that a receiver stores (TCP_NUM_SACKS).
 MOST_BLOCKS = 4
 #: A segment below this does not make the window grow.
 _GROWS_FROM = 128
@@ -54,13 +54,13 @@ class Receiver:
         self.limit = self.advertised = self._whole_segments(MSS_ETHERNET)
         #: Our own largest segment, less the timestamp option (advmss).
         self.own_mss = MSS_ETHERNET
-        #: Payload in order that nobody has read.
+        #: Unread payload, in order.
         self.buffered = 0
-        #: What came out of order, newest first, as SACK tells it; and what came twice (RFC 2883).
+        #: Out-of-order blocks for SACK, newest first; and the duplicate block for D-SACK (RFC 2883).
         self.blocks: list[Block] = []
-        self.twice: Block | None = None
+        self.dsack: Block | None = None
         # The acknowledgement engine: an ACK is owed, at once, its timer, how long it may be delayed
-        # (ato), how many go out at once (quick), and replies in a row ("pingpong").
+        # (ato), how many are sent at once (quick), and replies in a row ("pingpong").
         self.ack_needed = self.ack_now = False
         self.ack_due: int | None = None
         self.ato = 0
@@ -83,7 +83,7 @@ class Receiver:
         self.limit = self.advertised = self._whole_segments(mss)
 
     def agree(self, scaling: bool, timestamps: bool) -> None:
-        """What the peer's SYN leaves of our options."""
+        """Keep only the options that the peer's SYN has too."""
         if not scaling:
             self.scale = 0
             self.clamp = min(self.clamp, 65535)
@@ -156,7 +156,7 @@ class Receiver:
     def advertise(self) -> int:
         """The window of a segment that is being sent (tcp_select_window).
 
-        It never takes back what was promised, except for what could not be kept.
+        It never shrinks a window already advertised, unless memory ran out.
         """
         if self._no_memory:
             window = 0
@@ -186,7 +186,7 @@ class Receiver:
             self.quick |= 1
 
     def _grows_by(self, length: int, charge: int) -> int:
-        """The slow part: as long as the window is far below what is possible (__tcp_grow_window)."""
+        """The slow path: while the window is far below its maximum (__tcp_grow_window)."""
         window = self.memory.window(self.machine.sysctls.tcp_rmem_max) >> 1
         while self.limit <= window:
             if charge <= length:
@@ -199,29 +199,29 @@ class Receiver:
 
     def on_data(self, now: int, segment: Segment) -> bool:
         """Take payload and FIN of an acceptable segment; True when a FIN has become due."""
-        self.twice = None
+        self.dsack = None
         seq, nxt = segment.seq, self.nxt
         if seq != nxt:
             end = segment.end_seq
             if not after(end, nxt):
-                self._came_twice(seq, end)
-                self._say_at_once()
+                self._set_dsack(seq, end)
+                self._ack_at_once()
                 return False
             if not before(seq, self.right_edge):
-                self._say_at_once()
+                self._ack_at_once()
                 return False
             if after(seq, nxt):
                 self._keep(segment)
                 return False
-            self._came_twice(seq, nxt)
+            self._set_dsack(seq, nxt)
         bare_fin = not segment.length and seq == nxt and self.machine.release.fin_needs_no_window
         if not self.window_left and not bare_fin:
-            self._say_at_once()
+            self._ack_at_once()
             return False
         return self._take(now, segment)
 
-    def _say_at_once(self) -> None:
-        """Nothing new, or nothing that fits: tell what is expected."""
+    def _ack_at_once(self) -> None:
+        """Request an immediate ACK: the segment was old, or did not fit."""
         self.be_quick()
         self.ack_needed = True
 
@@ -261,7 +261,7 @@ class Receiver:
         return fin
 
     def _make_room(self, segment: Segment) -> bool:
-        """Memory is charged beyond the buffer: what can be done? (tcp_prune_queue, tcp_clamp_window)."""
+        """Make room when more memory than the buffer is charged (tcp_prune_queue, tcp_clamp_window)."""
         memory = self.memory
         self.machine.count("TcpExtPruneCalled")
         self.quick = 0
@@ -279,22 +279,22 @@ class Receiver:
         return made
 
     def _forget_ahead(self) -> None:
-        """What came from beyond a FIN is thrown away, and what came twice is forgotten (tcp_fin)."""
+        """Discard data beyond a FIN, and the D-SACK block (tcp_fin)."""
         memory = self.memory
         for piece in memory.ahead:
             memory.charged -= piece.charge
         memory.ahead.clear()
         self.blocks.clear()
-        self.twice = None
+        self.dsack = None
 
     def _merge(self) -> bool:
-        """Take what is next from what came out of order; True with a FIN (tcp_ofo_queue)."""
+        """Move what is now in order from the out-of-order queue; True with a FIN (tcp_ofo_queue)."""
         memory, known = self.memory, self.nxt
         while memory.ahead and not after(memory.ahead[0].seq, self.nxt):
             piece = memory.ahead.pop(0)
             memory.charged -= piece.charge
             if before(piece.seq, known):
-                self._came_twice_too(piece.seq, piece.end if before(piece.end, known) else known)
+                self._extend_dsack(piece.seq, piece.end if before(piece.end, known) else known)
             if not after(piece.end, self.nxt):
                 continue
             self.buffered += seq_diff(piece.end, self.nxt) - piece.fin
@@ -319,12 +319,12 @@ class Receiver:
         self.ack_needed = True
         kept = self._insert(piece)
         if self.socket.sack:
-            self._tell(seq, end)
+            self._add_sack(seq, end)
             if kept:
                 self._grow(segment.length, piece.charge)
 
     def _insert(self, piece: Piece) -> bool:
-        """Put a piece among what is ahead; what comes twice is noted. False when all of it was known."""
+        """Insert a piece into the out-of-order queue, noting duplicates. False when all of it was there."""
         memory, ahead = self.memory, self.memory.ahead
         i = len(ahead)
         while i and before(piece.seq, ahead[i - 1].seq):
@@ -333,15 +333,15 @@ class Receiver:
             left = ahead[i - 1]
             if before(piece.seq, left.end):
                 if not after(piece.end, left.end):
-                    self._came_twice(piece.seq, piece.end)
+                    self._set_dsack(piece.seq, piece.end)
                     return False
                 if piece.seq == left.seq:
-                    # It covers the one that was there.
-                    self._came_twice_too(left.seq, left.end)
+                    # It covers the existing one.
+                    self._extend_dsack(left.seq, left.end)
                     i -= 1
                     memory.charged -= ahead.pop(i).charge
                 else:
-                    self._came_twice(piece.seq, left.end)
+                    self._set_dsack(piece.seq, left.end)
             elif left.join(piece):
                 return True
         ahead.insert(i, piece)
@@ -349,34 +349,34 @@ class Receiver:
         while i + 1 < len(ahead) and after(piece.end, ahead[i + 1].seq):
             right = ahead[i + 1]
             if before(piece.end, right.end):
-                self._came_twice_too(right.seq, piece.end)
+                self._extend_dsack(right.seq, piece.end)
                 break
-            self._came_twice_too(right.seq, right.end)
+            self._extend_dsack(right.seq, right.end)
             memory.charged -= ahead.pop(i + 1).charge
         return True
 
-    def _came_twice(self, left: int, right: int) -> None:
-        """The next ACK says so (tcp_dsack_set)."""
+    def _set_dsack(self, left: int, right: int) -> None:
+        """Report a duplicate in the next ACK (tcp_dsack_set)."""
         if self.socket.sack:
             old = before(left, self.nxt)
             self.machine.count("TcpExtTCPDSACKOldSent" if old else "TcpExtTCPDSACKOfoSent")
-            self.twice = (left, right)
+            self.dsack = (left, right)
 
     def repeated(self, segment: Segment) -> None:
-        """Something old has come: the peer may have missed our ACK, which now says so (tcp_send_dupack)."""
+        """Answer an old segment, as the peer may have missed our ACK, with a D-SACK (tcp_send_dupack)."""
         self.be_quick()
         end = segment.end_seq
-        self._came_twice(segment.seq, self.nxt if after(end, self.nxt) else end)
+        self._set_dsack(segment.seq, self.nxt if after(end, self.nxt) else end)
 
-    def _came_twice_too(self, left: int, right: int) -> None:
-        """More of the same (tcp_dsack_extend)."""
-        if self.twice is None:
-            self._came_twice(left, right)
+    def _extend_dsack(self, left: int, right: int) -> None:
+        """Extend the duplicate block (tcp_dsack_extend)."""
+        if self.dsack is None:
+            self._set_dsack(left, right)
         else:
-            self.twice = _joined(self.twice, (left, right)) or self.twice
+            self.dsack = _joined(self.dsack, (left, right)) or self.dsack
 
-    def _tell(self, left: int, right: int) -> None:
-        """A block for SACK, newest first (RFC 2018 section 4; tcp_sack_new_ofo_skb)."""
+    def _add_sack(self, left: int, right: int) -> None:
+        """Add a block for SACK, newest first (RFC 2018 section 4; tcp_sack_new_ofo_skb)."""
         new, blocks = (left, right), self.blocks
         for i, block in enumerate(blocks):
             if joined := _joined(block, new):
@@ -398,18 +398,18 @@ class Receiver:
         blocks.insert(0, new)
 
     def _forget_blocks(self) -> None:
-        """RCV.NXT has moved on (tcp_sack_remove)."""
+        """Remove blocks below RCV.NXT (tcp_sack_remove)."""
         if not self.memory.ahead:
             self.blocks.clear()
         else:
             self.blocks = [block for block in self.blocks if before(self.nxt, block[0])]
 
     def sack_blocks(self, most: int) -> tuple[Block, ...]:
-        """What a segment that is being sent says of it: first what came twice, once (RFC 2883 section 4)."""
+        """The blocks for the next segment; a D-SACK block comes first, once (RFC 2883 section 4)."""
         blocks = self.blocks
-        if self.twice is not None:
-            blocks = [self.twice, *blocks]
-            self.twice = None
+        if self.dsack is not None:
+            blocks = [self.dsack, *blocks]
+            self.dsack = None
         return tuple(blocks[:most])
 
     @property
@@ -482,7 +482,7 @@ class Receiver:
         self.pushed = min(self.pushed + 1, 2)
 
     def _set_clamp(self, clamp: int) -> None:
-        """The buffer gives another window than it did (tcp_set_window_clamp)."""
+        """Set the largest window that the buffer gives (tcp_set_window_clamp)."""
         if clamp < self.clamp:
             self.limit = min(self.limit, clamp)
         elif clamp > self.clamp:
@@ -490,7 +490,7 @@ class Receiver:
         self.clamp = clamp
 
     def _received(self, now: int, segment: Segment, charge: int) -> None:
-        """Learn from data received (tcp_event_data_recv)."""
+        """Update the ACK state from received data (tcp_event_data_recv)."""
         self.ack_needed = True
         self._measure(segment, charge)
         gap = now - self.last_data
@@ -531,7 +531,7 @@ class Receiver:
         ):
             self.socket.send_ack(now)
             return
-        # A FIN before any data finds no delay to begin with: the next tick (measured on 6.18).
+        # Before any data the ACK of a FIN has no delay yet: the next tick (measured on 6.18).
         wait = self.ato
         if wait > ATO_MIN:
             rtt = self.rtt.smoothed

@@ -1,4 +1,4 @@
-"""The round-trip time of one connection, and the retransmission timeout that is made from it.
+"""The round-trip time of one connection, and the retransmission timeout derived from it.
 
 Sources: net/ipv4/tcp_input.c (tcp_rtt_estimator, tcp_set_rto), net/ipv4/tcp_timer.c
 (tcp_model_timeout); RFC 6298.
@@ -13,7 +13,7 @@ _FLOOR = s.RTO_MIN // MICROSECOND
 
 
 class RoundTrip:
-    """Smoothed round-trip time of one connection, and the retransmission timeout made from it.
+    """Smoothed round-trip time of one connection, and the retransmission timeout derived from it.
 
     RFC 6298 as Linux does it, in microseconds and shifts (net/ipv4/tcp_input.c:tcp_rtt_estimator,
     tcp_set_rto). The floor of 200 ms is under the variance term, so the timeout is a little above
@@ -33,10 +33,10 @@ class RoundTrip:
         self.epoch = 0
 
     def sample(self, rtt: int, acknowledged: int, outstanding: int) -> None:
-        """Learn from one measurement in nanoseconds.
+        """Take one measurement, in nanoseconds, into account.
 
         `acknowledged` and `outstanding` count bytes since the start (SND.UNA and SND.NXT without
-        wrap): they tell when a round trip is over.
+        wrap): they determine when a round trip has ended.
         """
         m = rtt // MICROSECOND or 1
         if not self.srtt:

@@ -168,9 +168,9 @@ TIMESTAMP_OPTION = 12
 PAWS_WINDOW = 1
 MSS_DEFAULT = 536
 TCP_HEADER = 20
-#: The least segment size that is believed (TCP_MIN_MSS).
+#: The smallest MSS that is accepted from a peer (TCP_MIN_MSS).
 LEAST_MSS = 88
-#: The smallest packet that any network carries whole (RFC 791): no segment is cut below it.
+#: The smallest packet that every network carries unfragmented (RFC 791): no segment is cut below it.
 LEAST_PACKET = 68
 INITIAL_WINDOW = 10
 
@@ -229,7 +229,7 @@ class TcpOptions:
     keepalive_interval: int = 75 * SECOND
     keepalive_probes: int = 9
     user_timeout: int = 0
-    #: TCP_RTO_MAX_MS; 0 = as tcp_rto_max_ms says.
+    #: TCP_RTO_MAX_MS; 0 = the value of tcp_rto_max_ms.
     rto_max: int = 0
     receive_buffer: int = 0
     #: The window itself, exactly; what TCP_WINDOW_CLAMP comes near to.

@@ -3,8 +3,8 @@
 Sources: net/ipv4/tcp_output.c (tcp_write_xmit, tcp_snd_wnd_test), net/ipv4/tcp_input.c (tcp_ack,
 tcp_clean_rtx_queue, tcp_may_update_window, tcp_ack_probe), net/ipv4/tcp_recovery.c.
 
-Not modelled: congestion control beyond the initial window of ten segments and slow start; taking back a
-timeout that turns out to be spurious (F-RTO); duplicate ACKs as a sign of loss where there is no SACK.
+Not modelled: congestion control beyond the initial window of ten segments and slow start; undoing a
+spurious timeout (F-RTO); duplicate ACKs as a sign of loss where there is no SACK.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tcplab.model.flight import Chunk, InFlight
 from tcplab.model.machine import OwningSocket
 from tcplab.model.roundtrip import RoundTrip, retries_as_time
 
-#: Milliseconds; an echoed timestamp that is older tells nothing (tcp_rtt_tsopt_us).
+#: Milliseconds; an older echoed timestamp gives no sample (tcp_rtt_tsopt_us).
 _FARTHEST_ECHO = 2**31 // 1000
 
 #: What a sender may wait for; never two of them at once, as in Linux's icsk_pending.
@@ -52,14 +52,14 @@ class SendTimer:
         self.sender = sender
         self.socket, self.machine = sender.socket, sender.socket.machine
         self.pending: Pending | None = None
-        #: The timeout as it is now, doublings included (icsk_rto); a sample of the round trip sets it anew.
+        #: The current timeout, including doublings (icsk_rto); a round-trip sample resets it.
         self.rto = self.machine.ticks(s.TIMEOUT_INIT)
         #: Doublings of the wait between window probes, and timeouts since the last progress.
         self.backoff = 0
         self.repeats = 0
         #: First retransmission of what is in flight (tp->retrans_stamp), or the first SYN.
         self.repeating_since: int | None = None
-        #: By how much Linux's timers have come later since then, on average: its wheel rounds them up.
+        #: By how much Linux's timers have been later since then, on average: its wheel rounds them up.
         self.delayed = 0
         self.probing_since: int | None = None
         #: SND.NXT after the last tail loss probe, until an ACK shows what became of it (tp->tlp_high_seq),
@@ -83,7 +83,7 @@ class SendTimer:
         self.pending = None
 
     def learn_rto(self) -> None:
-        """A sample of the round trip has come: no doubling is left (tcp_ack_update_rtt)."""
+        """Reset the timeout after a round-trip sample, without doublings (tcp_ack_update_rtt)."""
         self.rto = min(self.machine.ticks(self.sender.rtt.rto), self.sender.rto_max)
         self.backoff = 0
 
@@ -92,19 +92,19 @@ class SendTimer:
         self.rto = min(self.machine.ticks(s.TIMEOUT_FALLBACK), self.sender.rto_max)
 
     def after_new(self, now: int, was_in_flight: bool) -> None:
-        """Something new was sent (tcp_event_new_data_sent, tcp_write_xmit)."""
+        """New data was sent (tcp_event_new_data_sent, tcp_write_xmit)."""
         if self._schedule_loss_probe(now, self._rest_of_rto(now)):
             return
         if not was_in_flight or self.kind == LOSS_PROBE:
             self.rearm(now)
 
     def after_ack(self, now: int) -> None:
-        """Something was acknowledged, and something else is still in flight (tcp_set_xmit_timer)."""
+        """Data was acknowledged, and other data is still in flight (tcp_set_xmit_timer)."""
         if not self._schedule_loss_probe(now, self.rto):
             self.rearm(now)
 
     def rearm(self, now: int) -> None:
-        """Wait for the retransmission timeout; after a probe that wasn't sent for what is left of it.
+        """Wait for the retransmission timeout, or for the rest of it after a probe that wasn't sent.
 
         net/ipv4/tcp_input.c:tcp_rearm_rto.
         """
@@ -185,10 +185,10 @@ class SendTimer:
         self.rearm(now)
 
     def on_tail_probe_ack(self, ack: int, *, nothing_new: bool) -> None:
-        """Is it known by now what became of the tail loss probe? (tcp_process_tlp_ack)
+        """Check whether an ACK ends the episode of the tail loss probe (tcp_process_tlp_ack).
 
-        A repeated piece leaves two answers possible, so its mere acknowledgement settles nothing: a
-        duplicate of that (`nothing_new`) or an ACK of more does.
+        After a retransmitted piece, either copy may have been acknowledged, so one ACK decides nothing: a
+        duplicate of it (`nothing_new`) or an ACK of more does.
         """
         if self.tail_probe_end is None or before(ack, self.tail_probe_end):
             return
@@ -231,9 +231,9 @@ class SendTimer:
         self.arm(now, RETRANSMIT, wait)
 
     def _repeat_into_closed_window(self, now: int) -> None:
-        """The peer has taken its window back: the retransmission is a window probe.
+        """Retransmit after the peer has shrunk its window to zero: this is a window probe.
 
-        It counts as no retry, so that a peer which answers is never given up by tcp_retries2
+        It is not counted as a retry, so tcp_retries2 never ends a connection whose peer answers
         (net/ipv4/tcp_timer.c:tcp_retransmit_timer, tcp_rtx_probe0_timed_out).
         """
         silent = now - self.socket.last_received
@@ -243,7 +243,7 @@ class SendTimer:
         most = self.sender.rto_max
         expired = silent > most if rule == "silence" else quiet > 2 * most
         if rule == "user_timeout" and user_timeout:
-            # Linux asks for more than the user timeout, and its timer is always a little late.
+            # Linux requires more than the user timeout, and its timer is always a little late.
             expired = expired or now - since >= user_timeout
         if expired:
             self._give_up(now)
@@ -258,10 +258,10 @@ class SendTimer:
         self.socket.fail(now, "ETIMEDOUT")
 
     def _expired(self, now: int) -> bool:
-        """Is it time to give up? A time, not a count (tcp_timer.c:tcp_write_timeout).
+        """Whether to give up: by time, not by count (tcp_timer.c:tcp_write_timeout).
 
-        The time is looked at when a timer fires, and Linux's timers fire late: what is nearly over here is
-        over there.
+        The time is checked when a timer fires, and Linux's timers fire late: a limit that is nearly over here
+        is over there.
         """
         socket, sysctls = self.socket, self.machine.sysctls
         user_timeout = socket.options.user_timeout
@@ -278,7 +278,7 @@ class SendTimer:
             allowed = user_timeout or retries_as_time(retries, rto_max=self.sender.rto_max)
         if not self.repeats or self.repeating_since is None:
             return False
-        # The last wait for a user timeout is cut to what is left of it, and needs no luck.
+        # The last wait for a user timeout is cut to its remaining time: no allowance needed.
         delayed = 0 if user_timeout and self.machine.release.user_timeout_exact else self.delayed
         return now - self.repeating_since + delayed >= allowed
 
@@ -307,7 +307,7 @@ class SendTimer:
         return min(self._probe_base() << self.backoff, self.sender.rto_max)
 
     def _probing_expired(self, now: int) -> bool:
-        """Is TCP_USER_TIMEOUT over, as this release counts it in a closed window?"""
+        """Whether TCP_USER_TIMEOUT has expired, as this release counts it in a closed window."""
         limit = self.socket.options.user_timeout
         if limit and self.machine.release.user_timeout_of_probes == "unanswered":
             return retries_as_time(self.socket.probes_out, self._probe_base(), self.sender.rto_max) >= limit
@@ -341,7 +341,7 @@ class SendTimer:
             return
         if sender.send_into_small_window(now):
             # Data in flight: retransmission takes over, without a tail loss probe (tcp_send_probe0), and
-            # probing starts afresh another time.
+            # the next probing starts from zero.
             self.backoff = socket.probes_out = 0
             self.probing_since = None
             self.arm(now, RETRANSMIT, self.rto)
@@ -364,7 +364,7 @@ class Sender:
     def __init__(self, socket: OwningSocket, iss: int) -> None:
         self.socket = socket
         self.iss = self.una = self.nxt = iss
-        #: Where the count of acknowledged bytes began: our own SYN counts, a SYN-ACK doesn't (bytes_acked).
+        #: Where the count of acknowledged bytes begins: our own SYN counts, a SYN-ACK doesn't (bytes_acked).
         self.counted_from = iss
         #: End of what the application has written, and whether a FIN follows it.
         self.data_end = seq_add(iss, 1)
@@ -376,11 +376,11 @@ class Sender:
         self.flight = InFlight()
         #: The peer's window, the largest so far, and the segment it came with (SND.WL1).
         self.window = self.max_window = self.wl1 = 0
-        #: Payload of a full segment as path and peer allow it, and no more than half the largest window.
+        #: Payload of a full segment that path and peer allow, at most half the largest window.
         self.full_mss = self.mss = s.MSS_DEFAULT
         self.cwnd = s.INITIAL_WINDOW
-        #: Whether the congestion window was in the way, the most segments that were out, and until which
-        #: number is acknowledged that counts.
+        #: Whether the congestion window limited sending, the most segments in flight, and until which number
+        #: is acknowledged this is valid.
         self.cwnd_in_the_way, self.most_out, self.use_until = False, 0, iss
         #: The longest timeout, as it was when the socket was made (tcp_init_sock).
         self.rto_max = socket.machine.rto_max(socket.options)
@@ -388,7 +388,7 @@ class Sender:
         self.timer = SendTimer(self)
         #: Repairing losses until this number is acknowledged: no tail loss probe meanwhile.
         self.recovery_end: int | None = None
-        #: Something has arrived out of order, or the first piece was repeated (TCP_CA_Disorder): none either.
+        #: Data has arrived out of order, or the first piece was retransmitted (TCP_CA_Disorder): none either.
         self.disordered = False
 
     @property
@@ -476,12 +476,12 @@ class Sender:
 
     @property
     def current_mss(self) -> int:
-        """Payload of a full segment now: what SACK takes up is not there for it (tcp_current_mss)."""
+        """Payload of a full segment now, less the space that SACK takes (tcp_current_mss)."""
         return self.mss - self.socket.sack_bytes
 
     @property
     def window_end(self) -> int:
-        """The number behind the last that the peer's window takes (tcp_wnd_end)."""
+        """The first number beyond the peer's window (tcp_wnd_end)."""
         return seq_add(self.una, self.window)
 
     def _send_lost(self, now: int) -> bool:
@@ -499,9 +499,9 @@ class Sender:
         self.socket.emit(now, chunk.flags, seq=chunk.seq, length=chunk.length)
 
     def repeat(self, now: int, index: int) -> bool:
-        """Send a piece in flight again; False when the window no longer reaches it.
+        """Retransmit a piece in flight; False when the window no longer reaches it.
 
-        Since there is something to gain, what follows it goes along (tcp_retransmit_skb).
+        Short pieces after it are sent along where that saves segments (tcp_retransmit_skb).
         """
         if not self.flight.fit(index, self.una, self.window_end):
             return False
@@ -513,7 +513,7 @@ class Sender:
         return True
 
     def repeat_tail(self, now: int) -> bool:
-        """The last piece again, as a tail loss probe; False when the window no longer reaches it."""
+        """Retransmit the last piece, as a tail loss probe; False when the window no longer reaches it."""
         last = len(self.flight) - 1
         if not self.flight.fit(last, self.una, self.window_end):
             return False
@@ -573,7 +573,7 @@ class Sender:
         return advanced
 
     def may_update_window(self, segment: Segment) -> bool:
-        """It says something about the window (tcp_may_update_window)."""
+        """Whether the segment may update the send window (tcp_may_update_window)."""
         seq, window = segment.seq, segment.window
         return (
             after(segment.ack, self.una)
@@ -591,7 +591,7 @@ class Sender:
         return True
 
     def learn_window(self, largest: int) -> None:
-        """The peer's largest window so far: no segment is longer than half of it.
+        """Limit segments to half of the peer's largest window so far.
 
         net/ipv4/tcp_output.c:tcp_sync_mss, include/net/tcp.h:tcp_bound_to_half_wnd.
         """
@@ -601,7 +601,7 @@ class Sender:
         self.mss = max(half, s.LEAST_PACKET - headers) if 0 < half < self.full_mss else self.full_mss
 
     def _acknowledge(self, now: int, segment: Segment, sacked: list[Chunk]) -> int:
-        """Forget what has arrived, and learn its round trip; how many pieces (tcp_clean_rtx_queue).
+        """Remove acknowledged pieces and measure their round trip; returns how many (tcp_clean_rtx_queue).
 
         `sacked` are the pieces that the segment is the first to acknowledge selectively.
         """
@@ -624,9 +624,9 @@ class Sender:
         return count
 
     def _round_trip(self, now: int, segment: Segment, sent_at: int | None, count: int) -> int | None:
-        """A measurement, nanoseconds, or None: what was sent once tells it, or the peer's TSecr.
+        """A round-trip sample, nanoseconds, or None: from data sent once, or from the peer's TSecr.
 
-        After a retransmission the echoed timestamp says which copy has arrived, to the millisecond
+        After a retransmission the echoed timestamp identifies the copy that arrived, to the millisecond
         (net/ipv4/tcp_input.c:tcp_ack_update_rtt, tcp_rtt_tsopt_us); without it there is no sample (Karn).
         """
         if sent_at is not None:
@@ -644,14 +644,14 @@ class Sender:
 
     @property
     def next_fits(self) -> bool:
-        """Something waits, and the peer's window has room for its first segment (tcp_snd_wnd_test)."""
+        """Data is queued, and the peer's window has room for its first segment (tcp_snd_wnd_test)."""
         left = seq_diff(self.data_end, self.nxt)
         length = min(left, self.current_mss)
         room = seq_diff(self.window_end, self.nxt)
         return self.unsent and room >= length + (self.finishing and length == left)
 
     def send_next(self, now: int) -> bool:
-        """The next segment, whatever the congestion window says."""
+        """Send the next segment, regardless of the congestion window."""
         left = seq_diff(self.data_end, self.nxt)
         self.send_new(now, min(left, self.current_mss), left)
         return True
@@ -685,7 +685,7 @@ class Sender:
     # -- the congestion window -----------------------------------------------------------
 
     def _note_use(self, in_the_way: bool) -> None:
-        """How far what was just sent uses the congestion window, for a round trip (tcp_cwnd_validate)."""
+        """Note how much of the congestion window is used, for a round trip (tcp_cwnd_validate)."""
         out = len(self.flight)
         more = not self.cwnd_in_the_way and out > self.most_out
         if not before(self.una, self.use_until) or in_the_way or more:
@@ -693,7 +693,7 @@ class Sender:
 
     @property
     def _cwnd_grows(self) -> bool:
-        """It doubles what is really used, and no more (tcp_is_cwnd_limited in slow start, since 3.16)."""
+        """Whether it may grow: up to twice what is used (tcp_is_cwnd_limited in slow start, since 3.16)."""
         return self.cwnd_in_the_way or self.cwnd < 2 * self.most_out
 
     def stop(self) -> None:

@@ -108,7 +108,7 @@ class Socket:
         #: No application holds it any more.
         self.orphan = False
         self.timestamps = self.sack = self.scaling = False
-        #: The peer's last timestamp (TSval), and when it came.
+        #: The peer's last timestamp (TSval), and when it arrived.
         self.ts_recent = self.ts_recent_at = 0
         #: Probes since the last answer; shared by keepalive and window probes, as in Linux.
         self.probes_out = 0
@@ -236,7 +236,7 @@ class Socket:
             and not before(segment.ack, self.sender.una)
             and (not before(stamps[0], self.ts_recent) or not self.ts_recent)
         ):
-            # tcp_replace_ts_recent; of an old acknowledgement nothing is learnt.
+            # tcp_replace_ts_recent; an old acknowledgement changes nothing.
             self.ts_recent, self.ts_recent_at = stamps[0], now
         self.sender.on_ack(now, segment)
         if self._after_ack(now, segment):
@@ -278,7 +278,7 @@ class Socket:
         self.send_ack(now)
 
     def _from_the_past(self, now: int, segment: Segment) -> bool:
-        """PAWS: a segment with an old timestamp is one of long ago, but for a small disorder of ACKs.
+        """PAWS: whether a segment's timestamp is too old; slightly reordered ACKs are excepted.
 
         RFC 7323 section 5; tcp_paws_check, tcp_disordered_ack_check.
         """
@@ -314,7 +314,7 @@ class Socket:
         self._answer_old(now, segment)
 
     def _answer_old(self, now: int, segment: Segment) -> None:
-        """An ACK to something unacceptable; what it repeats is named (tcp_send_dupack)."""
+        """Answer an unacceptable segment with an ACK, and a D-SACK if it is a duplicate (tcp_send_dupack)."""
         if not self._may_answer(now, segment):
             return
         receiver = self.receiver
@@ -346,7 +346,7 @@ class Socket:
     def _acknowledges_what_was_sent(self, now: int, ack: int) -> bool:
         """RFC 5961 section 5.2 (tcp_ack): what is far too old, or was never sent, draws a challenge ACK.
 
-        For an ACK of something never sent an established connection may stay silent.
+        An established connection may leave an ACK of data never sent unanswered.
         """
         sender = self.sender
         if sender.acceptable(ack):
@@ -450,7 +450,7 @@ class Socket:
         self.machine.transmit(
             Segment(
                 self.local, self.remote, seq, receiver.nxt, flags, window, length, None, None, False,
-                receiver.sack_blocks(self._most_blocks) if receiver.blocks or receiver.twice else (),
+                receiver.sack_blocks(self._most_blocks) if receiver.blocks or receiver.dsack else (),
                 (self.machine.clock(now), self.ts_recent) if self.timestamps else None,
             )
         )  # fmt: skip
@@ -458,16 +458,16 @@ class Socket:
 
     @property
     def _most_blocks(self) -> int:
-        """Blocks of SACK that the options have room for (RFC 2018 section 3; tcp_established_options)."""
+        """How many SACK blocks the options have room for (RFC 2018 section 3; tcp_established_options)."""
         return 3 if self.timestamps else 4
 
     @property
     def sack_bytes(self) -> int:
-        """What SACK takes of the next segment's options."""
+        """Bytes of the next segment's options that SACK takes."""
         receiver = self.receiver
-        if not receiver.blocks and receiver.twice is None:
+        if not receiver.blocks and receiver.dsack is None:
             return 0
-        return 4 + 8 * min(len(receiver.blocks) + (receiver.twice is not None), self._most_blocks)
+        return 4 + 8 * min(len(receiver.blocks) + (receiver.dsack is not None), self._most_blocks)
 
     def handshake_segment(self, now: int, flags: int, seq: int) -> Segment:
         """A SYN or SYN-ACK with its options."""
@@ -554,7 +554,7 @@ class Socket:
         self.keepalive.start(now)
 
     def _echoes_first_syn(self, segment: Segment) -> bool:
-        """Was the SYN repeated for nothing? (tcp_try_undo_spurious_syn, since 5.2)"""
+        """Whether the SYN retransmission was spurious (tcp_try_undo_spurious_syn, since 5.2)."""
         since, machine = self.sender.timer.repeating_since, self.machine
         if (
             since is None

@@ -36,7 +36,7 @@ class Stack:
     def __init__(
         self, address: str, rules: Release | None = None, seed: int = 0, wheel: TimerWheel | None = None
     ) -> None:
-        """`wheel`: timers fire with its buckets; without one exactly when they are due."""
+        """`wheel`: timers fire with its buckets; without it, exactly when they are due."""
         self.address, self.wheel = address, wheel
         self.release = rules or release()
         self.sysctls = Sysctls(
@@ -271,13 +271,13 @@ class Stack:
         return s.RTO_MAX if sysctl is None else options.rto_max or sysctl * MILLISECOND
 
     def deadline(self, now: int, wait: int, since: int | None = None) -> int:
-        """When a timer fires that is set now for a wait, which counts from `since` or from now."""
+        """When a timer fires that is set now for `wait`, counted from `since` or from now."""
         if self.wheel is None:
             return (now if since is None else since) + self.ticks(wait)
         return self.wheel.fires(now, wait, since)
 
     def mean_delay(self, wait: int) -> int:
-        """How much later than here Linux's wheel fires such a timer on average; 0 where a wheel does so."""
+        """How much later Linux's wheel fires such a timer on average; 0 where the model uses a wheel."""
         if self.wheel is not None or self.release.older_than("4.8"):
             return 0
         return mean_delay(wait, SECOND // self.release.tick)

@@ -1,11 +1,11 @@
-"""The kernel's timer wheel: when a timer that counts in jiffies really fires.
+"""The kernel's timer wheel: when a timer that counts in jiffies actually fires.
 
-Since 4.8 (500462a9de65, kernel/time/timer.c:calc_wheel_index) a timer lies in one of eight or nine levels
-of 64 buckets. Each level is eight times as coarse as the one below, and no timer moves down to a finer one
+Since 4.8 (500462a9de65, kernel/time/timer.c:calc_wheel_index) a timer is in one of eight or nine levels of
+64 buckets. Each level is eight times as coarse as the one below, and no timer moves down to a finer one
 later: it fires with its bucket, up to an eighth of its wait late, never early. At 250 Hz a wait of 200 ms
-comes up to two ticks late, one of 7200 s up to 131 s. Before 4.8 timers moved down and fired at their jiffy.
+is up to two ticks late, one of 7200 s up to 131 s. Before 4.8 timers moved down and fired at their jiffy.
 
-RTO, keepalive, delayed ACK and TIME_WAIT are such timers; pacing and compressed ACKs are hrtimers and not.
+RTO, keepalive, delayed ACK and TIME_WAIT are such timers; pacing and compressed ACKs use hrtimers.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DEPTH, DEPTH_ABOVE_100_HZ = 8, 9
 
 
 def level(ticks: int, hz: int) -> int:
-    """The level of a timer that is due in so many ticks (calc_wheel_index; LVL_START)."""
+    """The level of a timer that is due in this many ticks (calc_wheel_index; LVL_START)."""
     top = (DEPTH_ABOVE_100_HZ if hz > 100 else DEPTH) - 1
     return next((n for n in range(top) if ticks < (BUCKETS - 1) << SHIFT * n), top)
 
 
 @dataclass(frozen=True)
 class TimerWheel:
-    """One kernel's wheel on a run's clock: its tick, and where jiffies are at an instant of that clock."""
+    """One kernel's wheel on a run's clock: its tick, and the jiffies at an instant of that clock."""
 
     ticks: Ticks
     #: Before 4.8: a timer fires at its jiffy.
@@ -54,7 +54,7 @@ class TimerWheel:
     def fires(self, now: int, wait: int, since: int | None = None) -> int:
         """When a timer fires that is set now for `wait` nanoseconds, rounded up to whole ticks.
 
-        `since`: from when the wait counts, if not from now. One that is over fires with the next tick.
+        `since`: from when the wait counts, if not from now. A wait that has elapsed fires with the next tick.
         """
         clock = self.jiffies(now)
         begun = clock if since is None else self.jiffies(since)
@@ -67,26 +67,26 @@ class TimerWheel:
 
 
 def mean_delay(wait: int, hz: int) -> int:
-    """How late a timer fires on average that is set for `wait` nanoseconds when a tick comes."""
+    """How late, on average, a timer fires that is set at a tick for `wait` nanoseconds."""
     tick = SECOND // hz
     return ((tick << SHIFT * level(-(-wait // tick), hz)) + tick) // 2
 
 
-#: Parts of a turn of the wheel, and of a tick, in which `phases` begins: no simple fractions of anything.
+#: Fractions of a turn of the wheel, and of a tick, at which `phases` begins: not simple fractions.
 _TURN, _TICK = 1_000_003, 0.618
 
 
 def phases(release: Release, count: int = 4) -> Iterator[Ticks]:
-    """A kernel's timer wheel as a run may find it: different jiffies, and different parts of a tick."""
+    """A kernel's timer wheel at different starts of a run: different jiffies, and parts of a tick."""
     for n in range(count):
         yield Ticks(SECOND // release.tick, -round(release.tick * (n * _TICK % 1)), n * _TURN)
 
 
 def read_timer_list(text: str, hz: int) -> Ticks | None:
-    """Ticks on CLOCK_MONOTONIC from /proc/timer_list; None where it does not tell them.
+    """Ticks on CLOCK_MONOTONIC from /proc/timer_list; None where it does not show them.
 
-    The file says when the next tick is due (of whichever processor: they tick together) and what jiffies are.
-    A tick between its first line and that one makes the answer wrong by one: two readings tell.
+    The file shows when the next tick is due (on any processor: they tick together) and the current jiffies.
+    A tick between its first line and that one makes the result wrong by one: compare two readings.
     """
     now = re.search(r"^now at (\d+) nsecs", text, re.MULTILINE)
     due = re.search(r"tick_(?:sched_timer|nohz_handler)\b.*\n.* expires at (\d+)", text)

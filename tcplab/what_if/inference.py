@@ -72,7 +72,7 @@ def _keepalive(work: Workload, side: str) -> Iterator[Inference]:
         yield Inference(
             "keepalive_idle_s", 0, ASSUMED,
             f"No keepalive probe of the {side} is seen: keepalive is off, or its idle time is longer "
-            f"than {duration(quiet)}, the longest that the {side} heard nothing and had nothing in flight.",
+            f"than {duration(quiet)}, the longest idle period of the {side}.",
         )  # fmt: skip
         return
     heard = work.followed.heard_before(mine[0][0])
@@ -80,7 +80,7 @@ def _keepalive(work: Workload, side: str) -> Iterator[Inference]:
     alone = _series(work, side)
     gaps = [later.t - one.t for series in alone for one, later in pairwise(series)]
     spaced = [later.t - one.t for (i, one), (j, later) in pairwise(mine) if _only_answers(work, i, j)]
-    said = f"The {side}'s first probe came {duration(idle)} after it last heard from the {OTHER[side]}."
+    said = f"The {side}'s first probe came {duration(idle)} after the {OTHER[side]}'s last packet."
     yield Inference("keepalive_idle_s", rounded(idle), SEEN, said)
     # After an answer Linux checks at the next interval, and waits on where that was shorter than idle.
     longer = [gap for gap in spaced if rounded(gap) > rounded(idle)]

@@ -376,7 +376,7 @@ def test_where_namespaces_are_switched_off_the_reason_is_one_sentence(mark, need
     """
     done = subprocess.run([need("unshare"), "-Ur", "sh", "-ec", inside], capture_output=True, text=True)
     whole = {"user": "user", "net": "network"}[kind]
-    said = f"{whole} namespaces are switched off: user.max_{kind}_namespaces is 0; a few hundred would do.\n"
+    said = f"{whole} namespaces are switched off: user.max_{kind}_namespaces is 0; set it to a few hundred.\n"
     assert (done.stderr, done.stdout) == ("", said)
 
 

@@ -25,7 +25,7 @@ WITHOUT_EFFECT_OPTIONS = ("SO_REUSEADDR", "TCP_INQ")
 
 @dataclass
 class Descriptor:
-    """What a program holds: an unconnected socket, a connection or a listener."""
+    """A descriptor of a program: an unconnected socket, a connection or a listener."""
 
     socket: Socket | ListenSocket | None = None
     options: rules.TcpOptions = rules.DEFAULT_OPTIONS
@@ -36,7 +36,7 @@ class Descriptor:
     #: SO_LINGER {1, 0}: close() resets.
     aborts: bool = False
     read_shut: bool = False
-    #: SO_SNDBUF as the script asks for it; 0: never in the way.
+    #: SO_SNDBUF as the script sets it; 0: unlimited.
     send_buffer: int = 0
 
     def effective(self):
@@ -45,7 +45,7 @@ class Descriptor:
 
 
 class Calls:
-    """The calls of a `Player`, one method each: what it gives, an errno name, or None while it blocks."""
+    """The calls of a `Player`, one method each: its result, an errno name, or None while it blocks."""
 
     def _descriptor(self, call):
         """The descriptor of a call."""
@@ -162,7 +162,7 @@ class Calls:
         descriptor, how = self._descriptor(call), call.arguments[1]
         socket = descriptor.socket
         if how != "SHUT_WR":
-            # Data is still taken until the FIN has left; read() no longer waits for it.
+            # Data is still accepted until the FIN has been sent; read() no longer waits for it.
             descriptor.read_shut = True
         error = self.stack.call(self.now, "shutdown_write", socket) if how != "SHUT_RD" else None
         if descriptor.read_shut and socket.write_closed:

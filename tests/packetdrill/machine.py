@@ -1,10 +1,10 @@
-"""Plays a script of packetdrill's against the model: one machine, its system calls, and a peer made by hand.
+"""Runs a packetdrill script against the model: one host, its system calls, and the scripted peer.
 
-Time is virtual, so a script of an hour takes no time. What a test of packetdrill's checks is checked: the
-order of what leaves, times, flags, sequence and acknowledgement numbers, lengths, options, and the window
-where the script names it. Two things differ from a real interface: the model has no segmentation offload, so
-one long segment of a script stands for all that leave at its moment; and PSH, which Linux sets by how it
-queues, is only counted.
+Time is virtual, so a script of an hour takes no time. The checks are packetdrill's: the order of outgoing
+segments, times, flags, sequence and acknowledgement numbers, lengths, options, and the window where the
+script gives it. Two things differ from a real interface: the model has no segmentation offload, so one long
+segment of a script matches all that are sent at its time; and differences in PSH, which depends on how Linux
+queues data, are only counted.
 """
 
 import ast
@@ -39,20 +39,20 @@ from tcplab.model.stack import Stack
 
 FIRST_PORT = 50000
 MODEL = Path(rules.__file__).parent
-#: How far a time may be off, microseconds, unless the script says.
+#: How far a time may be off, microseconds, unless the script sets it.
 TOLERANCE = 10_000
-#: So long a `*` waits.
+#: How long a `*` waits.
 ANY_TIME = 600 * SECOND
 #: Timers that may fire one after another without an event.
 QUARREL = 10_000
 
-#: Payload that a TUN device still puts into one piece of memory; more comes in pages, which are charged
-#: differently (drivers/net/tun.c:tun_alloc_skb).
+#: The most payload that a TUN device puts into linear memory; more uses pages, which are charged differently
+#: (drivers/net/tun.c:tun_alloc_skb).
 ONE_PIECE = 4000
 
 #: What google's and the kernel's common/defaults.sh sets and the model has.
 DEFAULTS = {"tcp_rmem": "4096 540000 15728640", "tcp_syn_retries": "5", "tcp_synack_retries": "5"}
-#: Settings that the model has in one value only, and what another would be.
+#: Settings with a single modelled value, and what another value would need.
 FIXED = {
     "tcp_ecn": ("0", "ECN"),
     "tcp_early_retrans": ("3 4", "early retransmit and loss probes switched off"),
@@ -66,13 +66,13 @@ FIXED = {
     "tcp_notsent_lowat": ("4294967295", "TCP_NOTSENT_LOWAT"),
     "tcp_window_scaling": ("1", "window scaling switched off"),
 }
-#: Settings that change nothing that a script with the model's rules can see.
+#: Settings without an effect under the model's rules.
 WITHOUT_EFFECT = {
     "tcp_frto", "tcp_fack", "tcp_tso_win_divisor", "tcp_min_tso_segs", "tcp_pacing_ss_ratio",
     "tcp_pacing_ca_ratio", "tcp_fastopen", "tcp_fastopen_key", "tcp_wmem", "tcp_ecn_option",
     "tcp_base_mss", "tcp_no_metrics_save",
 }  # fmt: skip
-#: Commands that a machine without interfaces needs not.
+#: Commands without an effect on a host without interfaces.
 IGNORED_COMMANDS = re.compile(
     r"(ip tcp_metrics flush|ethtool|/tmp/sysctl_restore|sleep|nstat -n|tc qdisc \w+ .*pfifo$)"
 )
@@ -86,7 +86,7 @@ COMMANDS = {
 _SETTING = re.compile(r"(?:/proc/sys/net|net)[./]ipv4[./](\w+)\s*=\s*(\"[^\"]*\"|\S+)")
 _COUNTED = re.compile(r"nstat.*\|\s*grep (?:-q )?(\w+)\s*\|\s*grep -q \"\s*(\d+)\s*\"")
 
-#: Numbers for which the scripts have words.
+#: Named constants in scripts.
 _WORDS = {
     "TCPI_OPT_TIMESTAMPS": 1, "TCPI_OPT_SACK": 2, "TCPI_OPT_WSCALE": 4, "TCPI_OPT_ECN": 8,
     "TCPI_OPT_SYN_DATA": 32,
@@ -107,14 +107,14 @@ INFO = {
     "tcpi_options": lambda socket: socket.timestamps * 1 | socket.sack * 2 | socket.scaling * 4,
     "SK_MEMINFO_RCVBUF": lambda socket: socket.receiver.memory.size,
 }
-#: And those for which the connection's beginning has to be known.
+#: Those that need the beginning of the connection.
 _OF_FLOW = {
     "tcpi_bytes_received": lambda socket, flow, now: seq_diff(socket.receiver.nxt, flow.peer_iss) - 1,
     "tcpi_last_data_recv": lambda socket, flow, now: (
         (now - max(socket.receiver.last_data, flow.opened or 0)) // MILLISECOND
     ),
 }
-#: What a card's joining of segments (GRO) changes: several come in one piece of memory.
+#: What GRO changes: several segments arrive in one piece of memory.
 _OF_MEMORY = ("tcpi_rcv_mss", "SK_MEMINFO_RCVBUF", "win")
 #: Python that an assertion may use; anything else is not run.
 _HARMLESS = (
@@ -125,7 +125,7 @@ _HARMLESS = (
 
 @dataclass
 class Flow:
-    """One connection's numbers: what the script calls them, and what they are."""
+    """One connection's numbers: the script's, and the real ones."""
 
     local: Endpoint
     remote: Endpoint
@@ -163,7 +163,7 @@ def letters(flags):
 
 
 class Player(Calls):
-    """A machine, and what has passed; `play` runs a whole script."""
+    """A host and its traffic; `play` runs a whole script."""
 
     def __init__(self, linux=NEWEST):
         self.stack = Stack(MACHINE, release(linux))
@@ -172,7 +172,7 @@ class Player(Calls):
         self.tick = None
         #: Segments of this size may arrive joined into one (--mss).
         self.joined_mss = 0
-        #: What has left and no line has named: (when, segment).
+        #: Sent segments that no line has matched yet: (when, segment).
         self.left = deque()
         self.descriptors = {}
         self.waiting = []
@@ -182,7 +182,7 @@ class Player(Calls):
         self.pushes_differ = 0
 
     def play(self, script):
-        """Raises `Differs`, or `NotModelled`, at the first line that isn't so."""
+        """Run a script. Raises `Differs` or `NotModelled` at the first line that doesn't hold."""
         self._options(script.options)
         for command in script.before:
             self._command(command)
@@ -242,7 +242,7 @@ class Player(Calls):
         self._collect()
 
     def _collect(self):
-        """Take what leaves, and let calls that wait try again."""
+        """Collect sent segments, and let blocked calls try again."""
         self.left += [(self.now, segment) for segment in self.stack.to_send()]
         for _, segment in self.left:
             self._no_nagle(segment)
@@ -265,7 +265,7 @@ class Player(Calls):
             return
         flight = socket.sender.flight
         is_new = flight and flight[-1].seq == segment.seq and not flight[-1].repeats
-        # Linux holds back one small segment behind another (tcp_nagle_check, tcp_minshall_check).
+        # Linux holds back a small segment while another is in flight (tcp_nagle_check, tcp_minshall_check).
         small = [chunk for chunk in flight if 0 < chunk.length < socket.sender.mss]
         if (
             is_new
@@ -316,7 +316,7 @@ class Player(Calls):
 
         def measure_parts(segment, charge):
             if segment.length > mss:
-                # The share of payload is that of the whole.
+                # The share of payload is computed from the whole segment.
                 charge = Fraction(charge * mss, segment.length)
                 segment = replace(segment, length=mss)
             measure(segment, charge)
@@ -324,7 +324,7 @@ class Player(Calls):
         socket.receiver._measure = measure_parts
 
     def _no_duplicate_acks(self, flow, said):
-        """The model knows of a hole from SACK alone; Linux counts duplicate ACKs too."""
+        """The model detects a hole by SACK alone; Linux counts duplicate ACKs too."""
         socket = self.stack.sockets.get((flow.local, flow.remote))
         if not isinstance(socket, Socket) or socket.sack or said.length or said.flags != ACK:
             return
@@ -430,7 +430,7 @@ class Player(Calls):
         yield "mss", live.mss, said.mss
         yield "wscale", live.window_scale, said.scale
         yield "sackOK", live.sack_permitted, said.sack_permitted
-        # What the peer has sent is told in its own numbers.
+        # Blocks of the peer's data are in the peer's numbers.
         yield "sack", live.sack, said.sack
         yield "TS", live.timestamps is not None, said.stamps is not None
         if live.timestamps and said.stamps:

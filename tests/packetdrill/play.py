@@ -1,4 +1,4 @@
-"""Plays folders of packetdrill's scripts, and writes down what holds.
+"""Runs folders of packetdrill scripts, and records which hold.
 
     PYTHONPATH=.:tests python -m packetdrill.play FOLDER …            # a line a script, and the sums
     PYTHONPATH=.:tests python -m packetdrill.play FOLDER … --write    # into tests/packetdrill/verdicts.tsv
@@ -21,22 +21,22 @@ from tcplab.core.releases import NEWEST
 VERDICTS = Path(__file__).with_name("verdicts.tsv")
 HOLDS, NOT_MODELLED, DIFFERS = "holds", "not modelled", "differs"
 
-#: Scripts about what the model does not claim, by name: they are played, and a difference is put down to it.
+#: Scripts about what is not modelled, by name: they are run, and a difference is attributed to it.
 SUBJECTS = {
     r"fast_recovery|cwnd_moderation": "the congestion window after a loss (PRR)",
     r"cubic": "congestion control (CUBIC)",
     r"shutdown-rdwr-write-queue-close": "a FIN beyond the congestion window, which 6.18 keeps back",
     r"gro-mss-option": "an ACK of what was never acknowledged, which passed before 3d501dd326fb (6.8)",
 }
-#: Scripts that hold for Linux before a change and were not mended since: the release to play them with.
+#: Scripts for Linux before a change that were not updated: the release to run them with.
 RELEASES = {
-    # Before 42726ec644cb nothing answered an ACK of what was never sent.
+    # Before 42726ec644cb an ACK of data never sent was not answered.
     r"ts_recent.invalid_ack": "6.12",
 }
 
 
 class Verdict(NamedTuple):
-    """What came of a script, and why."""
+    """The result of a script, and the reason."""
 
     script: str
     verdict: str
@@ -96,13 +96,13 @@ def play_all(folders, progress=lambda done, total: None):
 
 
 def read_table():
-    """The verdicts as they were written down."""
+    """The recorded verdicts."""
     lines = VERDICTS.read_text().splitlines()[1:]
     return [Verdict(*line.split("\t")) for line in lines]
 
 
 class Tracing(Player):
-    """Says what happens."""
+    """Prints each event and segment."""
 
     def _event(self, event):
         print(f"{self.now / 1e9:10.4f} line {event.line}: {event.action}")

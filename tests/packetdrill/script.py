@@ -3,8 +3,8 @@
 A script is a list of events. Each has a time and one of five actions: a segment that arrives (``<``), one
 that must leave (``>``), a system call with its result, a shell command in backticks, and assertions in
 ``%{ … }%``. The language is described in packetdrill's paper (USENIX ATC 2013) and by its grammar,
-gtests/net/packetdrill/parser.y; this is the part of it that a model of TCP over IPv4 can follow. What lies
-outside raises `NotModelled` with the reason.
+gtests/net/packetdrill/parser.y; this is the part that a model of TCP over IPv4 supports. Anything else
+raises `NotModelled` with the reason.
 """
 
 import re
@@ -16,15 +16,15 @@ MICROSECOND, SECOND = 1_000, 1_000_000_000
 
 
 class NotModelled(Exception):
-    """A script needs something that the model does not claim; the message names it."""
+    """A script needs something that is not modelled; the message names it."""
 
 
 class Differs(AssertionError):
-    """The model does something else than the script says."""
+    """The model does not do what the script expects."""
 
 
 class NotUnderstood(ValueError):
-    """Text that is no script, with its line number."""
+    """Text that is not a script, with its line number."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Arrives:
-    """A segment of the peer's, in the script's numbers; `window` as it stands in the header."""
+    """A segment from the peer, in the script's numbers; `window` is the unscaled header field."""
 
     flags: int
     seq: int
@@ -74,12 +74,12 @@ class Arrives:
 
 @dataclass(frozen=True)
 class Leaves(Arrives):
-    """A segment that the machine has to send; `window` None: any."""
+    """A segment that the host must send; `window` None: any."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A system call: name, arguments, and what it gives (an integer, or an errno name)."""
+    """A system call: name, arguments, and its result (an integer, or an errno name)."""
 
     name: str
     arguments: tuple
@@ -205,7 +205,7 @@ def _shell(text, at):
 
 
 def moment_of(words):
-    """A time as it stands: ``0.5``, ``+.01``, ``*``, ``+.1~+.2`` (a range), ``0...0.2`` (a blocking call)."""
+    """A time of a script: ``0.5``, ``+.01``, ``*``, ``+.1~+.2`` (range), ``0...0.2`` (blocking call)."""
     if words == "*":
         return Moment(None, relative=True)
     times = _TIMES.match(words)
@@ -229,7 +229,7 @@ def _nanoseconds(seconds):
 
 
 def packet(words):
-    """A segment as a line has it."""
+    """The segment of a line."""
     for mark, what in (
         ("icmp", "ICMP"),
         ("udp", "UDP"),
@@ -265,7 +265,7 @@ def packet(words):
 
 
 def options_of(text):
-    """What stands between < and >: ``mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7`` or ``sack 1:2 3:4``."""
+    """The options between < and >: ``mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7`` or ``sack 1:2 3:4``."""
     found = {}
     for option in filter(None, (each.strip() for each in text.split(","))):
         try:

@@ -166,7 +166,7 @@ def test_a_server_that_holds():
 
 
 def test_a_client_that_holds():
-    """Timestamps are compared by what the script calls them; connect() ends in its moment."""
+    """Timestamps are compared in the script's values; connect() returns within its time."""
     assert verdict(
         CLIENT
         + """
@@ -192,7 +192,7 @@ def test_time_is_virtual():
 
 
 def test_one_connection_after_another():
-    """What the first still sends is not the second's: here its RST, for it closes with unread data."""
+    """Late segments of the first don't count for the second: here its RST, as it closes with unread data."""
     first = SERVER + "+0 < P. 1:101(100) ack 1 win 257\n+0 > . 1:1(0) ack 101\n+0 close(4) = 0\n"
     first += "+0 close(3) = 0\n"
     assert verdict(first + SERVER.replace("    0 socket", "   +0 socket")) == (HOLDS, "")
@@ -200,7 +200,7 @@ def test_one_connection_after_another():
 
 
 def test_segments_that_a_card_has_joined():
-    """With --mss the receiver learns the size of the parts; windows of larger ones are not claimed."""
+    """With --mss the receiver measures the size of the parts; windows of larger ones are not modelled."""
     lines = "+0 < P. 1:LAST(BYTES) ack 1 win 257\n* > . 1:1(0) ack LAST\n+0 %{ assert tcpi_rcv_mss == 700 }%"
     short = SERVER + lines.replace("LAST", "2801").replace("BYTES", "2800")
     assert verdict("--mss=700\n" + short) == (HOLDS, "")
@@ -226,7 +226,7 @@ def test_segments_that_a_card_has_joined():
         ("+0 `nstat | grep TcpActiveOpens | grep -q \" 1 \"`", "TcpActiveOpens is 0, not 1"),
     ],
 )  # fmt: skip
-def test_what_differs_is_told(lines, why):
+def test_a_difference_is_reported(lines, why):
     result = verdict(SERVER + lines)
     assert result[0] == DIFFERS
     assert why in result[1]
@@ -244,7 +244,7 @@ def test_what_differs_is_told(lines, why):
         ("+0 write(4, ..., 9) = 9\n+0 write(4, ..., 9) = 9\n+0 > P. 1:10(9) ack 1", "Nagle's algorithm"),
     ],
 )
-def test_what_is_not_modelled_is_told(lines, why):
+def test_what_is_not_modelled_is_reported(lines, why):
     assert verdict(SERVER + lines) == (NOT_MODELLED, why)
 
 

@@ -1,8 +1,8 @@
-"""Any Linux in virtual time: Debian's kernels in QEMU, in which the guest's clock counts instructions.
+"""Linux kernels in virtual time: Debian's kernels in QEMU, where the guest's clock counts instructions.
 
     >>> run(Keepalive(), "linux:6.1")       # tcplab.bench.run: two hours on Linux 6.1, in seconds
 
-Here are the boots; `tcplab.bench.run` and `run_all` fill in what is read from a trace afterwards.
+This module boots the kernels; `tcplab.bench.run` and `run_all` complete the traces.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tcplab.bench.sandbox import BenchError, Cancelled, Progress, longest
 from tcplab.bench.script import ScriptError, Story
 from tcplab.core.trace import Trace
 
-#: How a bench is called that is a kernel in virtual time: `linux:6.1`.
+#: The prefix of a bench's name that is a kernel in virtual time: `linux:6.1`.
 PREFIX = "linux:"
-#: How long a story may take that the model can't run, seconds of the kernel's.
+#: The longest time for a story that the model can't run, seconds of the kernel's clock.
 _LIMIT_S = 600.0
 
 
@@ -47,7 +47,7 @@ def why_not(name: str = "") -> str | None:
 
 
 def here() -> tuple[list[tuple[Kernel, Unpacked | None]], str | None]:
-    """Kernels that can run here, with what the cache has of each, and the sentence why others can't."""
+    """Kernels that can run here, each with its cached files; and in one sentence why others can't."""
     if reason := why_no_machine():
         return [], reason
     found = [(kernel, unpacked(kernel)) for kernel in kernels().values()]
@@ -58,7 +58,7 @@ def here() -> tuple[list[tuple[Kernel, Unpacked | None]], str | None]:
 
 @dataclass
 class _Boots:
-    """The runs of some stories on one kernel, in as many boots as it takes."""
+    """The runs of some stories on one kernel, in as many boots as are needed."""
 
     kernel: Unpacked
     stories: Sequence[Story]
@@ -98,7 +98,7 @@ class _Boots:
                 self.done += 1
                 yield (
                     begun,
-                    BenchError(f"{story.name} ended with Linux {self.kernel.version} itself: {error}"),
+                    BenchError(f"{story.name}: Linux {self.kernel.version} stopped during the run: {error}"),
                 )
 
     def _other(self, message: Message) -> None:
@@ -115,7 +115,7 @@ class _Boots:
 
     def _made(self, made: Trace | BenchError | ScriptError) -> Trace | BenchError | ScriptError:
         if isinstance(made, Trace):
-            # Debian's `uname -r` has 6.1.0 where Linux is 6.1.192.
+            # Debian's `uname -r` is 6.1.0 for Linux 6.1.192.
             made.bench, made.linux = f"{PREFIX}{self.kernel.folder.name}", self.kernel.version
         return made
 
@@ -124,10 +124,10 @@ class _Boots:
 
 
 def _limit(story: Story) -> float:
-    """The kernel's seconds that a story may take."""
+    """The longest time for a story, seconds of the kernel's clock."""
     try:
         return longest(story)
-    except Exception:  # a mistake in the script: the run itself will say so
+    except Exception:  # a mistake in the script: the run reports it
         return _LIMIT_S
 
 
@@ -141,11 +141,10 @@ def traces(
 ) -> Iterator[tuple[int, Trace | BenchError | ScriptError]]:
     """Run stories on Linux `kernel` (`6.1`) in one boot; yields each one's number, and its trace or error.
 
-    `tell` is called with a sentence about what goes on, `progress` with the seconds since a story began and
-    its segments so far. Raises `BenchError` where the kernel can't be had
-    or does not come up, `Cancelled` soon after `cancelled()` is true; then, as after any other end, nothing
-    is left running. A story may take the time that `longest` says, of the kernel's own clock, and its
-    machine may be silent for `silent_s` seconds of this one's.
+    `tell` is called with a sentence about the progress, `progress` with the seconds since a story began and
+    its segments so far. Raises `BenchError` where the kernel is not available or does not boot, `Cancelled`
+    soon after `cancelled()` is true; nothing is left running, however it ends. A story may take `_limit()`
+    seconds of the kernel's clock; its machine may be silent for `silent_s` seconds of the host's.
     """
     wanted = find_kernel(kernel)
     if reason := why_not(wanted.name):

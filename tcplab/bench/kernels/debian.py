@@ -1,8 +1,8 @@
-"""Debian's kernels: which there are, fetched by this machine's own apt, unpacked into the user's cache.
+"""Debian's kernels: the list, the download by this machine's apt, and the user's cache of unpacked kernels.
 
-Nothing is installed and nothing of the machine's apt is changed: apt gets a configuration and a state of
-its own for the time of the download. Where packages come from is the machine's own configuration; what
-came is checked by apt against Debian's signed index, and against the sums in kernels.toml.
+Nothing is installed and the machine's apt is not changed: apt gets a separate configuration and state
+directory for the download. The machine's configuration determines where packages come from; apt checks
+them against Debian's signed index, and tcplab against the sums in kernels.toml.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from typing import IO, Any
 from tcplab.bench.sandbox import BenchError, Cancelled
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-#: What the Linux bench uses that Debian builds as modules, and what a rule of nft asks for; those that a
-#: kernel does not have (built in, or not yet there) are left out.
+#: The modules that the Linux bench and nft's rules need; those that a kernel does not have (built in, or
+#: added later) are left out.
 MODULES = (
     "veth", "af_packet", "inet_diag", "tcp_diag", "nf_conntrack", "nf_tables", "nft_reject",
     "nft_reject_ipv4", "nft_limit", "nft_ct", "nft_counter", "nft_compat", "ipv6",
 )  # fmt: skip
-#: How packages of a kernel are called in front of its flavour.
+#: Names of a kernel's packages, before its flavour.
 _KINDS = ("linux-image", "linux-binary", "linux-modules")
 #: Suites with a security archive.
 _SECURED = ("bullseye", "bookworm", "trixie")
-#: Called with a sentence about what goes on, a few times a second at most.
+#: Called with a sentence about the progress, at most a few times a second.
 Tell = Callable[[str], None]
 Cancel = Callable[[], bool]
 
@@ -77,7 +77,7 @@ class Unpacked:
     """A kernel in the cache."""
 
     folder: Path
-    #: As Linux itself counts: `6.1.192`.
+    #: The kernel's version: `6.1.192`.
     version: str
     #: Whether it is the one that kernels.toml names.
     pinned: bool
@@ -113,7 +113,7 @@ def find_kernel(name: str) -> Kernel:
         if name in (kernel.name, kernel.version):
             return kernel
     there = ", ".join(kernels())
-    raise BenchError(f"no kernel {name!r} to run on in virtual time: there are {there}.")
+    raise BenchError(f"no kernel {name!r} to run on in virtual time: choose one of {there}.")
 
 
 def cache_folder() -> Path:
@@ -123,7 +123,7 @@ def cache_folder() -> Path:
 
 
 def unpacked(kernel: Kernel) -> Unpacked | None:
-    """What the cache has of a kernel; None where it has nothing that can be used."""
+    """A kernel's files in the cache; None where they are absent or unusable."""
     try:
         values = json.loads((kernel.folder / "kernel.json").read_text("utf-8"))
         found = Unpacked(
@@ -144,7 +144,7 @@ def remove(kernel: Kernel) -> bool:
 
 
 def fetched(kernel: Kernel, tell: Tell = lambda _: None, cancelled: Cancel = lambda: False) -> Unpacked:
-    """The kernel in the cache, fetched first where it is not there. Raises `BenchError`."""
+    """The kernel in the cache, downloaded first if needed. Raises `BenchError`."""
     if found := unpacked(kernel):
         return found
     return fetch(kernel, tell, cancelled)
@@ -156,7 +156,7 @@ def why_no_fetch() -> str | None:
         return f"they are for x86-64, and this is {platform.machine()}."
     for program in ("apt-get", "apt-config", "dpkg-deb"):
         if shutil.which(program) is None:
-            return f"they come from Debian's archive by {program}, which is not here."
+            return f"they are fetched from Debian's archive with {program}, which is not installed."
     if not KEYRING.exists():
         return f"{KEYRING} is missing: install the package debian-archive-keyring."
     if not archives()[0]:
@@ -165,7 +165,7 @@ def why_no_fetch() -> str | None:
 
 
 # ----------------------------------------------------------------------
-# apt, with a configuration and a state of its own
+# apt, with a separate configuration and state
 
 
 def archives(run: Callable[[Sequence[str]], str] | None = None) -> tuple[str, str]:
@@ -188,7 +188,7 @@ def _output(command: Sequence[str]) -> str:
 
 
 class Apt:
-    """apt for one suite: how to reach the archive is the machine's own business, all else is in `home`."""
+    """apt for one suite: the machine's apt knows how to reach the archive, everything else is in `home`."""
 
     def __init__(self, suite: str, home: Path, cancelled: Cancel = lambda: False) -> None:
         self.suite, self.home, self._cancelled = suite, home, cancelled
@@ -206,7 +206,7 @@ class Apt:
         self("apt-get", "-qq", "update")
 
     def _configuration(self, machine: str) -> str:
-        """The machine's proxies and the like, without its hooks; read first and alone (apt.conf(5))."""
+        """The machine's proxies and similar settings, without its hooks; the only file read (apt.conf(5))."""
         kept = [line for line in machine.splitlines() if line.startswith("Acquire::")]
         ours = {
             "Dir::State": self.home / "state", "Dir::State::status": "/dev/null",
@@ -220,7 +220,7 @@ class Apt:
         return "\n".join([*kept, *(f'{name} "{value}";' for name, value in ours.items())]) + "\n"
 
     def __call__(self, *command: str, folder: Path | None = None) -> str:
-        """Run one of apt's programs; its output. Raises `BenchError` with what apt said, `Cancelled`."""
+        """Run one of apt's programs; its output. Raises `BenchError` with apt's error, `Cancelled`."""
         environment = os.environ | {"APT_CONFIG": str(self.home / "apt.conf"), "LC_ALL": "C"}
         with subprocess.Popen(
             command, env=environment, cwd=folder, text=True, stdin=subprocess.DEVNULL,
@@ -260,7 +260,7 @@ class Apt:
         flavour = max((flavour for _, flavour in found), key=_numbers)
         there = {kind for kind, each in found if each == flavour}
         kinds = [kind for kind in ("linux-binary", "linux-modules") if kind in there]
-        # From 6.19 to 7.1 the modules are with the image, and the kernel is in a package of its own.
+        # From 6.19 to 7.1 the image package has the modules, and the kernel is in a separate package.
         kinds = kinds if len(kinds) == 2 or "linux-image" not in there else ["linux-image", *kinds]
         return [f"{kind}-{flavour}" for kind in kinds]
 
@@ -276,7 +276,7 @@ def _numbers(flavour: str) -> list[int]:
 
 
 def _harmless(text: str) -> str:
-    """A line of another program, without what a terminal would obey."""
+    """A line of another program's output, without control characters."""
     return "".join(character for character in text if character.isprintable())[:300]
 
 
@@ -285,7 +285,7 @@ def _harmless(text: str) -> str:
 
 
 def fetch(kernel: Kernel, tell: Tell = lambda _: None, cancelled: Cancel = lambda: False) -> Unpacked:
-    """Fetch a kernel anew and keep it in place of what the cache has. Raises `BenchError`, `Cancelled`."""
+    """Fetch a kernel and replace the cached one. Raises `BenchError`, `Cancelled`."""
     if reason := why_no_fetch():
         raise BenchError(
             f"Linux {kernel.name} is not in the cache, and kernels can't be fetched here: {reason}"
@@ -308,7 +308,7 @@ def fetch(kernel: Kernel, tell: Tell = lambda _: None, cancelled: Cancel = lambd
 
 @contextmanager
 def _workshop(name: str) -> Iterator[Path]:
-    """A folder in the cache for what is being made; others that a killed process has left are removed."""
+    """A temporary folder in the cache; those that a killed process has left are removed."""
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         for left in cache_folder().glob("making-*"):
@@ -317,7 +317,7 @@ def _workshop(name: str) -> Iterator[Path]:
         with TemporaryDirectory(prefix=f"making-{name}-", dir=cache_folder()) as folder:
             yield Path(folder)
     except OSError as error:
-        raise BenchError(f"the cache {cache_folder()} can't be written to: {error.strerror}.") from error
+        raise BenchError(f"the cache {cache_folder()} is not writable: {error.strerror}.") from error
 
 
 def _download(kernel: Kernel, apt: Apt, folder: Path, tell: Tell) -> tuple[list[Path], bool]:
@@ -326,7 +326,7 @@ def _download(kernel: Kernel, apt: Apt, folder: Path, tell: Tell) -> tuple[list[
     pinned = all(apt.has(name, pin.version) for name, pin in names.items())
     wanted = [f"{name}={pin.version}" for name, pin in names.items()] if pinned else apt.newest(kernel.name)
     if not wanted:
-        raise BenchError(f"Debian's {kernel.suite} has no kernel {kernel.name} any more.")
+        raise BenchError(f"Debian's {kernel.suite} no longer has a kernel {kernel.name}.")
     size = sum(_size(apt, each) for each in wanted)
     tell(f"Linux {kernel.name}: fetching {size / 1e6:.0f} MB from Debian")
     (folder / "debs").mkdir()
@@ -336,7 +336,7 @@ def _download(kernel: Kernel, apt: Apt, folder: Path, tell: Tell) -> tuple[list[
         sums = {pin.sha256 for pin in names.values()}
         for deb in debs:
             if hashlib.sha256(deb.read_bytes()).hexdigest() not in sums:
-                raise BenchError(f"{deb.name} is not the file that tcplab knows: its SHA-256 differs.")
+                raise BenchError(f"{deb.name} does not match its SHA-256 in kernels.toml.")
     else:
         was = f"{kernel.version}, the one that tcplab was tested with"
         tell(f"Linux {kernel.name}: Debian no longer has {was}; taking its newest {kernel.name}")
@@ -349,7 +349,7 @@ def _size(apt: Apt, wanted: str) -> int:
 
 
 def _unpack(debs: Iterable[Path], into: Path) -> None:
-    """The kernel and those modules that are used, out of the packages, everything else left out."""
+    """Unpack the kernel and the modules that are used from the packages, and nothing else."""
     (into / "modules").mkdir(parents=True)
     found: dict[str, bytes] = {}
     for deb in debs:
@@ -364,7 +364,7 @@ def _unpack(debs: Iterable[Path], into: Path) -> None:
         if process.returncode:
             raise BenchError(f"dpkg-deb can't unpack {deb.name}.")
     if not (into / "vmlinuz").exists():
-        raise BenchError(f"there is no kernel in {', '.join(deb.name for deb in debs)}.")
+        raise BenchError(f"no kernel in {', '.join(deb.name for deb in debs)}.")
     for name, data in in_order(found).items():
         (into / "modules" / name).write_bytes(data)
 
@@ -377,9 +377,9 @@ def _files(archive: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def in_order(files: Mapping[str, bytes], wanted: Iterable[str] = MODULES) -> dict[str, bytes]:
-    """Modules and those that they depend on, unpacked, each after what it needs.
+    """Modules and their dependencies, unpacked, each after those that it depends on.
 
-    modules.dep is made by depmod at installation, so dependencies are read from each module's own section
+    depmod writes modules.dep at installation, so dependencies are read from each module's section
     .modinfo (include/linux/module.h).
     """
     packed = {name.partition(".ko")[0].replace("-", "_"): name for name in files}
@@ -409,7 +409,7 @@ def _plain(name: str, data: bytes) -> bytes:
             except ImportError:
                 continue
         raise BenchError(
-            "the kernel's modules are packed with zstd: pip install backports.zstd unpacks them."
+            "the kernel's modules are compressed with zstd: pip install backports.zstd to read them."
         )
     return data
 

@@ -1,8 +1,8 @@
-"""Process 1 of a kernel in virtual time: makes the machine ready, runs the stories, hands their traces out.
+"""Process 1 of a kernel in virtual time: prepares the machine, runs the stories, sends their traces out.
 
-Only in the guest. Everything that it needs lies in its first file system (`tcplab.bench.kernels.image`);
-what it says goes over the second serial line, a line a message: a word, a number, and Python's pickle of the
-content in base64. What Linux itself says goes over the first.
+It runs only in the guest. Everything that it needs is in the initramfs (`tcplab.bench.kernels.image`). Its
+messages go over the second serial line, one per line: a word, a number, and the content as a Python pickle
+in base64. The kernel's messages go over the first serial line.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tcplab.core.trace import Ticks
 
-#: Where `image` puts what is to be done.
+#: Where `image` puts the stories.
 JOBS, MODULES = "/jobs", "/modules"
 #: How often sockets are read in quiet times (`tcplab.bench.sandbox.Looks`): each look costs, and idle time
-#: does not. The timer wheel notices a timer up to an eighth of its time late (kernel/time/timer.c); a socket
-#: that then ends in silence is seen to be gone after half as much again.
+#: does not. The timer wheel fires a timer up to an eighth of its time late (kernel/time/timer.c); a socket
+#: that is then closed silently is found closed up to half that time later.
 LONGEST_S, SHARE = 600.0, 1 / 2
-#: The user that the bench has here: an ordinary one, as on most machines.
+#: The user of the bench: an ordinary one, as on most machines.
 USER = 1000
 _FINIT_MODULE, _EEXIST = 313, 17  # x86-64
-_MONOTONIC_COARSE = 6  # of include/uapi/linux/time.h: it goes on with each tick
+_MONOTONIC_COARSE = 6  # of include/uapi/linux/time.h: it advances with each tick
 _RESTART = 0x01234567
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
-#: A story is reported on when its time has grown by this much: hours must not become thousands of lines.
+#: Progress is reported when a story's time has grown by this share: hours must not become thousands of lines.
 _GROWTH, _LEAST_S = 1.25, 1.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,7 +52,7 @@ def _mount(kind: str, where: str, options: bytes = b"") -> None:
 
 
 def _make_ready() -> None:
-    """File systems, modules, the loopback card: what an ordinary system has when a program starts."""
+    """Set up file systems, modules and the loopback interface, as on an ordinary system."""
     for kind, where in ("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/dev/shm"):
         _mount(kind, where)
     for name in Path(MODULES, "order").read_text().split():
@@ -65,17 +65,17 @@ def _make_ready() -> None:
 
 
 class SerialLine:
-    """The serial line out of here."""
+    """The serial line to the host."""
 
     def __init__(self, name: str) -> None:
         self._descriptor = os.open(name, os.O_RDWR | os.O_NOCTTY)
         mode = termios.tcgetattr(self._descriptor)
-        mode[0] = mode[1] = mode[3] = 0  # as it comes: no newline is turned into two characters
+        mode[0] = mode[1] = mode[3] = 0  # raw: a newline is not turned into two characters
         mode[4] = mode[5] = termios.B115200
         termios.tcsetattr(self._descriptor, termios.TCSANOW, mode)
 
     def say(self, word: str, number: int = 0, content: Any = None) -> None:
-        """A message; returns when it is on the line."""
+        """Send a message; returns once it is written."""
         packed = base64.b64encode(zlib.compress(pickle.dumps(content), 6))
         data = memoryview(b"%s %d %s\n" % (word.encode(), number, packed))
         while data:
@@ -84,7 +84,7 @@ class SerialLine:
 
 
 class Worker:
-    """The bench's processes, forked from this one: what it has imported they need not import again."""
+    """The bench's processes, forked from this one so that they share its imports."""
 
     def __init__(self, main: Callable[[int], None]) -> None:
         ours, theirs = socket.socketpair()
@@ -105,13 +105,13 @@ class Worker:
         self.channel: Connection[Any, Any] = Connection(ours.detach())
 
     def end(self) -> None:
-        """End it and all that it has started: the guard in it does that when the channel breaks."""
+        """End it and every process that it started: its guard does that when the channel breaks."""
         self.channel.close()
         os.waitpid(self._pid, 0)
 
 
 def _ticks() -> Ticks | None:
-    """The kernel's timer tick on CLOCK_MONOTONIC; None where it does not tell root."""
+    """The kernel's timer tick on CLOCK_MONOTONIC; None where root can't read it."""
     from tcplab.core.text import SECOND
     from tcplab.model.wheel import read_timer_list
 
@@ -152,7 +152,7 @@ def _work(line: SerialLine) -> None:
             made = BenchError("the sandbox has ended unexpectedly.")
         except TimeoutError:
             made = BenchError(
-                f"it was ended after {limit_s:.0f} s of the kernel's time: it should have been over before."
+                f"it was stopped after {limit_s:.0f} s of the kernel's time: it should have ended before."
             )
         else:
             if isinstance(made, Trace) and ticks:
@@ -179,7 +179,7 @@ def _run(channel: Connection[Any, Any], story: bytes, limit_s: float, at: Callab
 
 
 def main() -> None:
-    """Everything, and then off."""
+    """Run everything, then power off."""
     try:
         _make_ready()
         line = SerialLine("/dev/ttyS1")

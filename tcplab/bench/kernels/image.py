@@ -1,8 +1,8 @@
-"""A guest's first file system: archives that Linux unpacks into memory before process 1 starts.
+"""A guest's initramfs: archives that Linux unpacks into memory before process 1 starts.
 
-Three of them, one behind the other (Documentation/driver-api/early-userspace/buffer-format.rst): Python with
-its library, the modules of the kernel and nft, which change rarely and are kept in the cache; this tcplab;
-and the stories. The same inputs give the same bytes.
+Three archives, concatenated (Documentation/driver-api/early-userspace/buffer-format.rst): Python with its
+library, the kernel's modules and nft, which change rarely and are cached; tcplab; and the stories. The same
+inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tcplab.bench.kernels.debian import Unpacked, cache_folder
 from tcplab.bench.sandbox import BenchError
 from tcplab.bench.script import Story
 
-#: Where things lie in the guest.
+#: Paths in the guest.
 PYTHON_HOME, CODE = "/python", "/opt"
-#: Of the standard library, what no script and no bench imports; and `ssl`, which asyncio would start up.
+#: Modules of the standard library that no script and no bench imports; and `ssl`, which asyncio would load.
 _LEFT_OUT = {
     "test", "tests", "idlelib", "tkinter", "lib2to3", "ensurepip", "turtledemo", "site-packages",
     "dist-packages", "pydoc_data", "distutils", "unittest", "venv", "xmlrpc", "wsgiref", "sqlite3", "curses",
@@ -52,12 +52,12 @@ ROOMS = (
     "studies",
 )
 _INIT = "import sys\nsys.path.insert(0, '/opt')\nimport guest\nguest.main()\n"
-#: Images of older Pythons and kernels that are kept beside the newest.
+#: How many images of older Pythons and kernels are kept besides the newest.
 _KEPT = 3
 
 
 class Archive:
-    """A cpio archive in the form `newc`, in memory."""
+    """A cpio archive in the `newc` format, in memory."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -71,7 +71,7 @@ class Archive:
         self._parts += [head + bytes(-len(head) % 4), data, bytes(-len(data) % 4)]
 
     def folder(self, path: str) -> None:
-        """A folder and those above it."""
+        """Add a folder and its parents."""
         path = path.strip("/")
         if path and path not in self._made:
             self.folder(str(PurePosixPath(path).parent).strip("."))
@@ -79,7 +79,7 @@ class Archive:
             self._entry(path, stat.S_IFDIR | (0o1777 if path == "tmp" else 0o755))
 
     def file(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """A file; the first of a name stays."""
+        """Add a file; of several with one name, the first is kept."""
         path = path.strip("/")
         if path not in self._made:
             self.folder(str(PurePosixPath(path).parent).strip("."))
@@ -87,20 +87,20 @@ class Archive:
             self._entry(path, stat.S_IFREG | mode, data)
 
     def link(self, path: str, target: str) -> None:
-        """A symbolic link."""
+        """Add a symbolic link."""
         path = path.strip("/")
         self._made.add(path)
         self._entry(path, stat.S_IFLNK | 0o777, target.encode())
 
     def bytes(self) -> bytes:
-        """The whole, at a length from which another archive can follow."""
+        """The archive, padded so that another one can follow."""
         self._entry("TRAILER!!!", 0)
         data = b"".join(self._parts)
         return data + bytes(-len(data) % 512)
 
 
 def image(kernel: Unpacked, stories: Sequence[tuple[int, Story, float]]) -> bytes:
-    """The first file system for a boot: `stories` with their numbers and the seconds that each may take."""
+    """The initramfs for a boot: `stories` with their numbers and the seconds that each may take."""
     return base(kernel) + code() + jobs(stories)
 
 
@@ -109,7 +109,7 @@ def image(kernel: Unpacked, stories: Sequence[tuple[int, Story, float]]) -> byte
 
 
 def base(kernel: Unpacked) -> bytes:
-    """Python, modules and nft for a kernel; out of the cache where that has it. Raises `BenchError`."""
+    """Python, modules and nft for a kernel, from the cache if possible. Raises `BenchError`."""
     inputs = dict(sorted(_inputs(kernel).items()))
     key = hashlib.sha256(f"{sys.version} {MAGIC_NUMBER.hex()}".encode())
     for path, data in inputs.items():
@@ -131,7 +131,7 @@ def base(kernel: Unpacked) -> bytes:
         else:
             archive.file(path, data, 0o755)
     data = archive.bytes()
-    with suppress(OSError):  # a cache that is full or can't be written to: next time again
+    with suppress(OSError):  # a full or read-only cache: built again next time
         fresh = place.with_suffix(f".{os.getpid()}")
         fresh.write_bytes(data)
         fresh.rename(place)
@@ -142,13 +142,12 @@ def base(kernel: Unpacked) -> bytes:
 
 
 def _inputs(kernel: Unpacked) -> dict[str, bytes]:
-    """Files of the base image by where they go in the guest; Python's as source text."""
+    """Files of the base image by their paths in the guest; Python modules as source text."""
     python = Path(sys.executable).resolve()
     library = f"{PYTHON_HOME}/{sys.platlibdir}/python{sys.version_info[0]}.{sys.version_info[1]}"
     files: dict[str, Path] = {f"{PYTHON_HOME}/bin/python3": python}
     for path, name in _standard_library(Path(sysconfig.get_path("stdlib"))):
         files[f"{library}/{name}"] = path
-    # Where only `lib` is looked into for the modules in C.
     if nft := shutil.which("nft", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])):
         files["/usr/sbin/nft"] = Path(nft).resolve()
     programs = [path for where, path in files.items() if path.suffix != ".py"]
@@ -173,18 +172,18 @@ def _standard_library(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _libraries(programs: Iterable[Path]) -> set[Path]:
-    """Shared libraries that programs and modules in C need, the loader among them."""
+    """Shared libraries that programs and extension modules need, including the loader."""
     done = subprocess.run(["ldd", *programs], capture_output=True, text=True)
     found = {Path(path) for path in re.findall(r"(/\S+) \(0x", done.stdout)}
     if not found:
-        raise BenchError("ldd, which says what libraries Python needs, says nothing: is it installed?")
+        raise BenchError("ldd, which lists Python's shared libraries, printed nothing: is it installed?")
     return found
 
 
 def _compiled(code: Any) -> bytes:
     """What a .pyc file without a source file holds (PEP 552: never checked against one).
 
-    Version 2 of marshal has no references, whose form depends on what else the process holds.
+    Version 2 of marshal has no references, which would depend on the other objects of the process.
     """
     return MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code, 2)
 
@@ -194,7 +193,7 @@ def _compiled(code: Any) -> bytes:
 
 
 def code() -> bytes:
-    """This tcplab, as far as a guest needs it."""
+    """The parts of tcplab that a guest needs."""
     archive = Archive()
     package = Path(__file__).resolve().parents[2]
     for room in ROOMS:
@@ -203,7 +202,7 @@ def code() -> bytes:
             where = f"{CODE}/tcplab/{path.relative_to(package).as_posix()}"
             if path.suffix == ".py" and path != package / "__init__.py":
                 archive.file(where + "c", _from_source("", path))
-            elif path.suffix in (".py", ".toml"):  # the package itself reads its own text
+            elif path.suffix in (".py", ".toml"):  # the package reads its own source text
                 archive.file(where, path.read_bytes())
     guest = Path(__file__).with_name("guest.py")
     archive.file(f"{CODE}/guest.pyc", _from_source("", guest))
@@ -211,20 +210,20 @@ def code() -> bytes:
 
 
 def _from_source(name: str, path: Path) -> bytes:
-    """A module compiled, or taken from what Python itself has kept of it."""
+    """A compiled module, from Python's own cache if possible."""
     loader = importlib.machinery.SourceFileLoader(name, str(path))
     return _compiled(loader.get_code(name))
 
 
 def jobs(stories: Sequence[tuple[int, Story, float]]) -> bytes:
-    """The stories, and the modules of those that are not tcplab's own. Raises `BenchError`."""
+    """The stories, and the modules of those from outside tcplab. Raises `BenchError`."""
     archive = Archive()
     packed: list[tuple[int, bytes, float]] = []
     for number, story, limit_s in stories:
         try:
             packed.append((number, pickle.dumps(story), limit_s))
         except Exception as error:
-            raise BenchError(f"{story.name} can't be handed to another kernel: {error}.") from error
+            raise BenchError(f"{story.name} can't be pickled for another kernel: {error}.") from error
         for name, path in _own_modules(story).items():
             archive.file(f"{CODE}/{name.replace('.', '/')}.pyc", _from_source(name, path))
     archive.file("/jobs", pickle.dumps(packed))
@@ -232,7 +231,7 @@ def jobs(stories: Sequence[tuple[int, Story, float]]) -> bytes:
 
 
 def _own_modules(story: Story) -> Mapping[str, Path]:
-    """The modules of a story's class and its bases, without those that tcplab or Python has."""
+    """The modules of a story's class and its bases, except those of tcplab and the standard library."""
     found = {}
     for kind in type(story).__mro__:
         module = sys.modules.get(kind.__module__)

@@ -1,8 +1,8 @@
-"""A machine in QEMU whose clock counts instructions: boots a kernel, runs stories, hands their traces out.
+"""A machine in QEMU whose clock counts instructions: boots a kernel, runs stories, returns their traces.
 
 The guest's time is not the host's: idle time is skipped, and a busy host makes nothing late (QEMU's
-documentation, "TCG Instruction Counting"). The same inputs give the same run, to the millisecond. No disk, no
-network card, no rights, no files: what goes in is the first file system, what comes out are two pipes.
+documentation, "TCG Instruction Counting"). The same inputs give the same run, to the millisecond. It has no
+disk and no network card and needs no privileges: its input is the initramfs, its output are two pipes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from tcplab.bench.sandbox import BenchError, Cancelled
 
 QEMU = "qemu-system-x86_64"
 MEMORY_MB = 512
-#: How long a machine may say nothing, seconds of this machine.
+#: How long a machine may stay silent, seconds of the host's clock.
 SILENT_S = 300.0
 _LOOK_S = 0.1
-#: Bytes that a guest may be ahead of the reader: what every user may ask for (/proc/sys/fs/pipe-max-size).
+#: Bytes that a guest may write ahead of the reader: any user may set this size (/proc/sys/fs/pipe-max-size).
 _PIPE = 1 << 20
-#: Without what depends on the host, or on chance: where the kernel lies, what the processor offers.
+#: Without anything that depends on the host or on chance: the kernel's address, the processor's features.
 _APPEND = (
     "console=ttyS0 loglevel=4 panic=-1 mitigations=off tsc=reliable nowatchdog no_timer_check "
     "nokaslr norandmaps 8250.nr_uarts=2 random.trust_cpu=on rdinit=/init PYTHONHASHSEED=0 PYTHONHOME=/python "
     "PYTHONDONTWRITEBYTECODE=1 PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8"
 )
-#: Ends what follows when its standard input does, as when the process at the other end is killed.
+#: Runs a command and kills it when standard input ends, as when the process at the other end is killed.
 _GUARD = """
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -50,10 +50,10 @@ kill $watch 2>/dev/null
 
 @dataclass(frozen=True)
 class Message:
-    """What a guest says: `ready`, `begins`, `at`, `done`, `refused`, `failed`, `over`."""
+    """A guest's message: `ready`, `begins`, `at`, `done`, `refused`, `failed`, `over`."""
 
     word: str
-    #: Of the story.
+    #: The story's number.
     number: int
     content: Any
 
@@ -81,7 +81,7 @@ def _command(kernel: str, initrd: str, said: int, console: int) -> list[str]:
 def boot(kernel: Unpacked, image: bytes, cancelled: Cancel, silent_s: float = SILENT_S) -> Iterator[Message]:
     """Boot and yield each message. Raises `BenchError` where the machine ends or is silent too early.
 
-    However this ends, the machine is gone afterwards.
+    The machine is always ended afterwards.
     """
     memory = _high(os.memfd_create("initramfs"))
     (said, said_in), (console, console_in) = (map(_high, os.pipe()) for _ in range(2))
@@ -113,7 +113,7 @@ def boot(kernel: Unpacked, image: bytes, cancelled: Cancel, silent_s: float = SI
 
 
 def _high(descriptor: int) -> int:
-    """The same with a larger number, out of the way of the guard's own."""
+    """A duplicate with a higher number, which the guard does not use."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 20)
     finally:
@@ -122,22 +122,22 @@ def _high(descriptor: int) -> int:
 
 def _messages(said: int, console: int, cancelled: Cancel, silent_s: float) -> Iterator[Message]:
     buffers = {said: b"", console: b""}
-    heard = time.monotonic()
+    last_output = time.monotonic()
     with selectors.DefaultSelector() as selector:
         for each in buffers:
             selector.register(each, selectors.EVENT_READ)
         while selector.get_map():
             if cancelled():
                 raise Cancelled("the run was cancelled.")
-            if time.monotonic() - heard > silent_s:
-                raise BenchError(f"it has said nothing for {silent_s:.0f} s{_last_words(buffers[console])}.")
+            if time.monotonic() - last_output > silent_s:
+                raise BenchError(f"it has sent nothing for {silent_s:.0f} s{_last_words(buffers[console])}.")
             for key, _ in selector.select(_LOOK_S):
                 each = int(key.fd)
                 data = os.read(each, 1 << 16)
                 if not data:
                     selector.unregister(each)
                     continue
-                heard = time.monotonic()
+                last_output = time.monotonic()
                 buffers[each] += data
                 if each == said:
                     *lines, buffers[said] = buffers[said].split(b"\n")
@@ -156,4 +156,4 @@ def _message(line: bytes) -> Message:
 
 def _last_words(console: bytes) -> str:
     lines = [line.strip() for line in console.decode("ascii", "replace").splitlines() if line.strip()]
-    return f"; the last that it said was {lines[-1]!r}" if lines else ""
+    return f"; its last console message was {lines[-1]!r}" if lines else ""

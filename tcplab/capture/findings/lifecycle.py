@@ -64,8 +64,8 @@ def unanswered_syn(story: ConnectionStory) -> Iterator[Finding]:
     linear = gaps[1] < SAME * gaps[0] if len(gaps) > 1 else None
     yield story.finding(
         "unanswered_syn", syns,
-        f"The client asked {times(len(syns))}{f' within {duration(at[-1] - at[0])}' if gaps else ''} "
-        "and heard nothing of the server: it is gone, or something on the way drops the SYN or its answer.",
+        f"The client sent its SYN {times(len(syns))}{f' within {duration(at[-1] - at[0])}' if gaps else ''} "
+        "and got no answer: the server is down, or a device on the path drops the SYN or its answer.",
         attempts=len(syns), gaps_s=[seconds(gap) for gap in gaps],
         schedule=None if linear is None else "linear" if linear else "exponential",
     )  # fmt: skip

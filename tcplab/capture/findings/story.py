@@ -84,7 +84,7 @@ class Earlier:
     frame: int
     #: True when both sides closed, so that one of them stays in TIME_WAIT.
     by_fin: bool
-    #: SYNs that ran into it while it was live: number, time and frame of each.
+    #: SYNs that arrived while it was open: number, time and frame of each.
     syns: tuple[tuple[int, int, int], ...] = ()
 
 
