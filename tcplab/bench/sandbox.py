@@ -303,7 +303,7 @@ def refusal(refused: Refused, read: Callable[[str], str] = _kernel_file) -> str:
     number = refused.errno or 0
     forbidden = number in (errno.EPERM, errno.EACCES)
     if read("sys/user/max_user_namespaces") == "0":
-        return "user namespaces are switched off: user.max_user_namespaces is 0; a few hundred would do."
+        return "user namespaces are switched off: user.max_user_namespaces is 0; set it to a few hundred."
     if number == errno.ENOSPC and read("sys/user/max_net_namespaces") == "0":
         return "network namespaces are switched off: user.max_net_namespaces is 0; set it to a few hundred."
     if read("sys/kernel/unprivileged_userns_clone") == "0":

@@ -21,12 +21,12 @@ from tcplab.core.text import SECOND, clock, in_words, plural, short_duration
 
 #: Instants this close belong together, seconds; refusals and ghosts come as often as clients try.
 TOGETHER_S, TRIES_S = 0.25, 10.0
-#: Refusals so long after the closes of the same server belong to them, seconds.
+#: Refusals up to this long after closes of the same server belong to them, seconds.
 RESTART_S = 60.0
-#: So many make an incident; two in a file of at most so many connections. Fewer events than the first in the
-#: whole file: each is its own.
+#: This many events make an incident; two do in a file of at most this many connections. Where the whole file
+#: has fewer events than the first, each is separate.
 MANY, SMALL_FILE = 3, 20
-#: Of a longer connection only so many packets are read, half of them at either end.
+#: The most packets that are read of a connection, half of them at either end.
 MOST_PACKETS = 20_000
 #: Warnings about a file that does not hold all packets of its connections: it can't show that nothing broke.
 BLIND = ("one_sided", "filtered", "truncated")
@@ -149,7 +149,7 @@ def events_of(diagnosis: Diagnosis, packets: Callable[[int], Sequence[Passed]]) 
 
 
 def _silence(finding: Finding, packets: Sequence[Passed]) -> tuple[float, float]:
-    """The last sign of life of the silent side, and the first segment that it did not answer, seconds."""
+    """The last packet of the silent side, and the first segment that it did not answer, seconds."""
     by_client = finding.facts.get("side", "client") == "client"
     frames = set(finding.frames)
     mine = [
@@ -159,7 +159,7 @@ def _silence(finding: Finding, packets: Sequence[Passed]) -> tuple[float, float]
     first = mine[0].t_s if mine else finding.t / SECOND
     others = [p for p in packets if p.by_client != by_client and not p.flags & RST]
     if finding.code == "one_way" and others:
-        # It lives; what it last acknowledged is the last that arrived.
+        # It still sends; what it acknowledged last is the last that arrived.
         last = next(p.t_s for p in others if p.ack == others[-1].ack and p.flags & ACK) if others else 0.0
         return min(last, first), first
     before = [p.t_s for p in others if p.t_s < first]

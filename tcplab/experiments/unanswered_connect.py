@@ -15,7 +15,7 @@ from tcplab.experiments.experiment import Experiment, answered, unanswered
 
 FATE = choice(
     "the SYN is", "drop", "reject", "closed",
-    help="Thrown away by a firewall, rejected by one, or sent to a port where nobody listens.",
+    help="Dropped by a firewall, rejected by one, or sent to a closed port.",
 )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ class UnansweredConnect(Experiment):
             waited = f"After {in_words(self.watch())} and {plural(repeats, 'repeat')} of its SYN"
             return f"{waited} the client still waits in connect()."
         if outcome["error"] == "ECONNREFUSED":
-            closed = "the server's own TCP, where nobody listens"
+            closed = "the server, where no program listens on the port,"
             who = "the firewall's REJECT" if self.fate == "reject" else closed
             return (
                 f"A RST comes back from {who} after {in_words(outcome['gave_up_after_s'])}: "

@@ -27,7 +27,7 @@ WIDEST_SHIFT = 14
 HORIZON = 1000
 #: How many of one side's packets among them are checked for its answer.
 NEAR = 16
-#: An answer may take this long; after so long a silence a middlebox may have forgotten the connection.
+#: How long an answer may take; the silence after which a middlebox may have dropped its entry.
 PATIENCE, SILENCE = SECOND, 3 * SECOND
 #: How long segments that were in flight when a RST arrived are still captured.
 STRAGGLERS = 50 * MILLISECOND
@@ -347,7 +347,7 @@ class Followed:
         )  # fmt: skip
 
     def _broke_one_way(self, side: str, came: list[Packet]) -> int | None:
-        """When what this side sends began to be lost while its peer lives, nanoseconds; None: it didn't."""
+        """When packets of this side began to be lost while its peer kept sending, nanoseconds; else None."""
         if not self.one_way(side):
             return None
         sent = self.packets[self.never_answered(side)[0]].t

@@ -38,7 +38,7 @@ def refused(story: ConnectionStory) -> Iterator[Finding]:
                     "refused", [asked, i],
                     "The server's side refused the connection after "
                     f"{duration(p.t - story.packets[asked].t)}: "
-                    "nobody listens on that port, or a firewall rejects it; one capture can't tell which.",
+                    "no program listens on that port, or a firewall rejects it; one capture can't tell.",
                     after_s=seconds(p.t - story.packets[asked].t),
                 )  # fmt: skip
                 return
@@ -47,8 +47,8 @@ def refused(story: ConnectionStory) -> Iterator[Finding]:
         after = error.t - story.packets[asked].t
         yield story.finding(
             "refused", [asked],
-            f"The connection was refused by ICMP after {duration(after)}: a firewall did that, for Linux "
-            "itself answers with RST where nobody listens.",
+            f"The connection was refused by ICMP after {duration(after)}: a firewall did that, as Linux "
+            "answers with a RST if no program listens.",
             after_s=seconds(after),
         )  # fmt: skip
 
@@ -202,8 +202,7 @@ def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
             "cookie_ghost_suspected", [synacks[0], done, *data],
             f"The handshake is complete for the client, but its first data was sent {times(len(data))} and "
             "never acknowledged: the server may have answered with a SYN cookie while its accept queue was "
-            "full, and knows nothing of this connection. A route that died after the handshake looks the "
-            "same.",
+            "full, and has no such connection. A path that broke after the handshake looks the same.",
             attempts=len(data),
         )  # fmt: skip
 
@@ -245,8 +244,8 @@ def midstream(story: ConnectionStory) -> Iterator[Finding]:
     if not story.places(flags=SYN):
         yield story.finding(
             "midstream", [0],
-            "The connection was already open when the capture began: who opened it is a guess by the ports, "
-            "and the true size of its windows is unknown.",
+            "The connection was already open when the capture began: which side is the client is a guess "
+            "by the ports, and the window scale is unknown.",
         )  # fmt: skip
 
 
@@ -279,11 +278,11 @@ def reset_kind(story: ConnectionStory, place: int) -> str:
 
 
 _WHY = {
-    "abort": "It was a deliberate reset: a program closed with data unread or asked for it, or "
-    "its process or a box between ended it.",
-    "no_socket": "It was the answer to a segment for which nobody there had a socket any more; "
+    "abort": "It was an abort: a program closed with unread data or requested a reset, its process "
+    "ended, or a middlebox ended the connection.",
+    "no_socket": "It was the answer to a segment for which that side no longer had a socket; "
     "a firewall that rejects looks the same.",
-    "keepalive": "Its keepalive probes had gone unanswered, and it gave the connection up.",
+    "keepalive": "Its keepalive probes were not answered, and it aborted the connection.",
 }
 
 
@@ -429,8 +428,9 @@ def half_closed(story: ConnectionStory) -> Iterator[Finding]:
         return
     yield story.finding(
         "half_closed", [close[0], acknowledged, *([] if over is None else [over])],
-        f"The {OTHER[side]} had closed, and the {side} knew it but did not close for {duration(lasted)}"
+        f"The {OTHER[side]} had closed, and the {side} acknowledged it but did not close "
+        f"for {duration(lasted)}"
         f"{' (the capture ends there)' if over is None else ''}: its socket was in CLOSE_WAIT, "
-        "and its program had not noticed or did not care.",
+        "and its program had not called close().",
         side=side, lasted_s=seconds(lasted),
     )  # fmt: skip

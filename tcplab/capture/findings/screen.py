@@ -1,9 +1,9 @@
 """Which connections of a capture are worth a look: a screening of all packets at once, with NumPy.
 
-A connection is passed over only when nothing in it can be a finding: it began with one SYN and its answer,
-every segment starts where the one before ended, no byte is missing and some ACK is bare, no window was
+A connection is skipped only when nothing in it can be a finding: it began with one SYN and its answer,
+every segment starts where the previous one ended, no byte is missing and some ACK is bare, no window was
 closed, no FIN or RST came, and what was not acknowledged when the capture ended had not been sent after a
-silence. Of one that differs only by its FINs the handshake and the end are enough.
+silence. If a connection differs only by its FINs, its handshake and its end are enough.
 
 Without the columns of the fast reader every connection is walked.
 """

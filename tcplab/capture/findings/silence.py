@@ -83,8 +83,8 @@ def retransmission(story: ConnectionStory) -> Iterator[Finding]:
         longest = max(gaps, default=0)
         yield story.finding(
             "retransmission", repeated,
-            f"The {side} sent data again {times(len(repeated))}, and it was acknowledged in the end; the "
-            f"longest wait before another attempt was {duration(longest)}.",
+            f"The {side} retransmitted data {times(len(repeated))}, and it was finally acknowledged; the "
+            f"longest wait before a retransmission was {duration(longest)}.",
             side=side, count=len(repeated), longest_gap_s=seconds(longest),
         )  # fmt: skip
 
@@ -168,7 +168,7 @@ def zero_window(story: ConnectionStory) -> Iterator[Finding]:
         if shut:
             yield story.finding(
                 "zero_window", shut,
-                f"The {side} had no room for more data, for {duration(total)} in all: its program reads too "
-                f"slowly or not at all, and the {OTHER[side]} must wait.",
+                f"The {side} had no room for more data, for {duration(total)} in all: its program read too "
+                f"slowly or not at all, and the {OTHER[side]} had to wait.",
                 side=side, stalled_s=seconds(total),
             )  # fmt: skip
