@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tcplab.core.releases import NEWEST, UnknownRelease, release
 from tcplab.core.text import read_number
 
 #: The largest whole number that is looked at as a number.
-_LARGEST = 10**300
+_LARGEST = int(sys.float_info.max)
 
 
 class ParameterError(ValueError):

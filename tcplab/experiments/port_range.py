@@ -147,5 +147,5 @@ class PortRange(Experiment):
             )
         return (
             f"{event}; then connect() fails at once: Cannot assign requested address (EADDRNOTAVAIL, 99). "
-            f"No segment is sent: the server never hears of it. {IN_CLIENTS_WORDS}.{odd if left_one else ''}"
+            f"No segment is sent: the server is not informed. {IN_CLIENTS_WORDS}.{odd if left_one else ''}"
         )

@@ -46,7 +46,7 @@ OWNERS = CLIENT, SERVER, NETWORK = "Client settings", "Server settings", "Networ
 SEEN = {
     "idle_then_dead": "sent after a silence and never acknowledged",
     "cookie_ghost_suspected": "the client’s first data never acknowledged: a full accept queue",
-    "one_way": "sent again and again, while the other side lives and sends: one direction is broken",
+    "one_way": "retransmitted while the peer kept sending: one direction is broken",
     "dead_peer": "the same data sent again and again, never acknowledged",
     "keepalive_death": "keepalive probes without an answer, then RST by the prober",
     "ghost_suspected": "the server repeats its SYN-ACK: its accept queue was full",

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tcplab.core import knobs
@@ -98,6 +98,8 @@ def test_what_is_refused_is_said_in_one_sentence_with_name_value_and_range(each,
 
 
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())))
+@example(1e300)
+@example(10**400)
 def test_whatever_comes_is_taken_or_refused(given):
     for each in (SECONDS, COUNT, ANY, ONOFF, WORD, ENDING):
         try:
