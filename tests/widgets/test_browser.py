@@ -219,7 +219,7 @@ def test_linux_runs_at_a_click_shows_how_far_it_is_and_can_be_cancelled(page):
     wait_until_painted(page, 1)
     page.get_by_role("tab", name="On real Linux").first.click()
     start = page.get_by_role("button", name="Run it on this Linux now").first
-    page.get_by_text("One takes about 4 s in real time").wait_for()  # until then nothing can be pressed
+    page.get_by_text("A run takes about 4 s in real time").wait_for()  # until then nothing can be pressed
     start.focus()
     page.keyboard.press("Space")
     page.get_by_text(re.compile(r"[12] of 4 s, \d+ segments")).wait_for()
