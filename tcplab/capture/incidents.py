@@ -8,15 +8,18 @@ fell silent.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from tcplab.capture.capture import Capture
+from tcplab.capture.causes import Cause, IncidentEvidence, cause_of
 from tcplab.capture.findings import ConnectionFindings, Diagnosis, Finding
-from tcplab.core.segment import ACK, FIN, RST
+from tcplab.core.segment import ACK, FIN, RST, Endpoint
 from tcplab.core.text import SECOND, clock, in_words, plural, short_duration
 
 #: Instants this close belong together, seconds; refusals and ghosts come as often as clients try.
@@ -28,6 +31,10 @@ RESTART_S = 60.0
 MANY, SMALL_FILE = 3, 20
 #: The most packets that are read of a connection, half of them at either end.
 MOST_PACKETS = 20_000
+#: So many connections of a host are asked whether it still answered.
+MOST_ASKED = 200
+#: Bytes of a segment that may be too large for a path: above IPv6's smallest MTU, less its headers.
+LARGE = 1220
 #: Warnings about a file that does not hold all packets of its connections: it can't show that nothing broke.
 BLIND = ("one_sided", "filtered", "truncated")
 #: How a connection broke, by finding code; the worst first.
@@ -79,6 +86,10 @@ class Incident:
     is_silence: bool = False
     #: When the file's first packet passed, nanoseconds since 1970.
     began: int = 0
+    #: Why, and how certain that is; None where nobody asked.
+    cause: Cause | None = None
+    #: Connections whose ends got no error although they had the silent host, too; and when it fell silent.
+    unaware: tuple[int, ...] = ()
 
     @property
     def says(self) -> str:
@@ -96,7 +107,8 @@ class Incident:
         """As `tcplab diagnose --json` prints it; times in seconds since the file's first packet."""
         return {
             "number": self.number, "from": self.low_s, "to": self.high_s, "says": self.says,
-            "connections": list(self.connections),
+            "connections": list(self.connections), "unaware": list(self.unaware),
+            **({"cause": self.cause.to_json()} if self.cause else {}),
         }  # fmt: skip
 
 
@@ -140,7 +152,7 @@ def events_of(diagnosis: Diagnosis, packets: Callable[[int], Sequence[Passed]]) 
             t = min(t, codes["closed_by_server"].t / SECOND)
         low = t
         if family == "silence":
-            silent = each.server if finding.facts.get("side", "client") == "client" else each.client
+            silent = each.server if _sender(finding) == "client" else each.client
             low, t = _silence(finding, packets(each.number))
             yield BreakEvent(each, Broke(family, low, t), silent.address)
         else:
@@ -148,9 +160,15 @@ def events_of(diagnosis: Diagnosis, packets: Callable[[int], Sequence[Passed]]) 
             yield BreakEvent(each, Broke(family, low, t), actor)
 
 
+def _sender(finding: Finding) -> str:
+    """The side whose segments were not answered."""
+    default = "server" if finding.code == "handshake_incomplete" else "client"
+    return str(finding.facts.get("side", default))
+
+
 def _silence(finding: Finding, packets: Sequence[Passed]) -> tuple[float, float]:
     """The last packet of the silent side, and the first segment that it did not answer, seconds."""
-    by_client = finding.facts.get("side", "client") == "client"
+    by_client = _sender(finding) == "client"
     frames = set(finding.frames)
     mine = [
         p for p in packets
@@ -275,7 +293,7 @@ def _ended(group: Sequence[BreakEvent], server: str) -> tuple[str, str]:
 def _words(group: Sequence[BreakEvent]) -> tuple[str, str]:
     """A few words about an incident, and what happened, as the end of a sentence."""
     first, many = group[0].connection, len(group)
-    server = f"{first.server} ({first.service})" if first.service else str(first.server)
+    server = _named(first)
     family = group[0].broke.family
     if family == "server_end":
         return _ended(group, server)
@@ -330,6 +348,18 @@ class CaptureIncidents:
     incidents: tuple[Incident, ...] = ()
     #: What broke each connection, by its number; connections that did not break are not in it.
     broke: Mapping[int, Broke] = field(default_factory=dict)
+    #: Connections that broke although their ends detected nothing; and the moment, by number.
+    unaware: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> Incident | None:
+        """The incident with most connections."""
+        return max(self.incidents, key=lambda each: len(each.connections), default=None)
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why that one happened, as far as the file shows."""
+        return self.worst.cause if self.worst else None
 
     @property
     def length_s(self) -> float:
@@ -341,9 +371,9 @@ class CaptureIncidents:
         many = len(self.diagnosis)
         if not many:
             return "There is no TCP connection in this file."
-        if not self.incidents:
+        worst = self.worst
+        if worst is None:
             return self._no_incident()
-        worst = max(self.incidents, key=lambda each: len(each.connections))
         rest = len(self.incidents) - 1
         if not rest and len(self.broke) == len(worst.connections):
             return worst.says
@@ -390,8 +420,176 @@ def tenths(seconds: float) -> str:
 
 
 def find_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureIncidents:
-    """What broke together in a capture that was diagnosed."""
+    """What broke together in a capture that was diagnosed, and why as far as it shows."""
     events = events_of(diagnosis, lambda number: packets_of(capture, number))
     kept, incidents = incidents_of(events, len(diagnosis), capture.began)
-    broke = {event.connection.number: event.broke for event in kept}
-    return CaptureIncidents(capture, diagnosis, tuple(incidents), broke)
+    by_number = {event.connection.number: event for event in kept}
+    reader = _EvidenceReader(capture, diagnosis, by_number)
+    unaware: dict[int, float] = {}
+    whole = []
+    for each in incidents:
+        others = reader.unaware(each)
+        unaware |= dict.fromkeys(others, each.high_s)
+        whole.append(replace(each, cause=cause_of(reader.evidence(each)), unaware=others))
+    broke = {number: event.broke for number, event in by_number.items()}
+    return CaptureIncidents(capture, diagnosis, tuple(whole), broke, unaware)
+
+
+# -- evidence ------------------------------------------------------------------------------------------
+
+
+class _EvidenceReader:
+    """Looks for what else a capture shows about its incidents."""
+
+    def __init__(self, capture: Capture, diagnosis: Diagnosis, events: Mapping[int, BreakEvent]) -> None:
+        self._capture, self._connections, self._events = capture, diagnosis.connections, events
+
+    def evidence(self, incident: Incident) -> IncidentEvidence:
+        """All of it."""
+        group = [self._events[number] for number in incident.connections]
+        first, family = group[0], group[0].broke.family
+        own = [event for event in group if event.broke.family == family]
+        findings = [finding for event in own for finding in event.connection.findings]
+        codes = [{finding.code for finding in event.connection.findings} for event in own]
+        attempts = sum(bool(each & {"unanswered_syn", "handshake_incomplete"}) for each in codes)
+        side = _silent_side(first)
+        if family == "silence":
+            host = first.actor
+            others = Counter(str(_end(event.connection, _OTHER[side]).address) for event in own)
+        else:
+            host = first.connection.client.address if family == "client_end" else first.actor
+            others = Counter(event.connection.client.address for event in own)
+        same, other = self._answers(incident, host, {*others}) if family == "silence" else (False, False)
+        resets = Counter(
+            str(finding.facts.get("kind", ""))
+            for finding in findings if finding.code in ("reset_by_server", "reset_by_client")
+        )  # fmt: skip
+        only_reset = resets and family in ("server_end", "client_end")
+        closed = any("closed_by_server" in each for each in codes)
+        errors = Counter(
+            (str(f.facts["icmp"]), str(f.facts["icmp_from"])) for f in findings if "icmp" in f.facts
+        )
+        (icmp, sender), _ = errors.most_common(1)[0] if errors else (("", ""), 0)
+        return IncidentEvidence(
+            family=family, count=len(own), refused=len(group) - len(own), attempts=attempts,
+            server=_named(first.connection), host=host, peers=_some(others), side=side,
+            codes=frozenset().union(*codes),
+            reset=resets.most_common(1)[0][0] if only_reset and not closed else "",
+            answers_same=same, answers_others=other, idle_s=min(map(_idle_s, own)),
+            full_size=family == "silence" and all(self._is_large(event) for event in own),
+            icmp=icmp, icmp_from=sender,
+        )  # fmt: skip
+
+    def unaware(self, incident: Incident) -> tuple[int, ...]:
+        """Connections that a silent host had too, on which nothing was sent or given up, by number."""
+        event = self._events[incident.connections[0]]
+        if event.broke.family != "silence":
+            return ()
+        side, number = _silent_side(event), event.connection.number
+        server, spans = event.connection.server, self._spans
+        others = [
+            each for each in self._of_host.get(event.actor, ())
+            if each not in self._events and self._connections[each].server == server
+            and _end(self._connections[each], side).address == event.actor
+            and spans[each][0] < incident.low_s and self._until(each) > incident.high_s
+        ]  # fmt: skip
+        if number in others or len(others) > MOST_ASKED:
+            return ()
+        by_client = side == "client"
+        if any(self._heard(each, by_client, incident.high_s) for each in others):
+            return ()
+        return tuple(others)
+
+    @cached_property
+    def _spans(self) -> list[tuple[float, float]]:
+        return [(first / SECOND, last / SECOND) for first, last in self._capture.table.spans()]
+
+    @cached_property
+    def _of_host(self) -> dict[str, list[int]]:
+        """Numbers of the connections of each host."""
+        found: dict[str, list[int]] = {}
+        for each in self._connections:
+            for address in {each.client.address, each.server.address}:
+                found.setdefault(address, []).append(each.number)
+        return found
+
+    def _until(self, number: int) -> float:
+        """The last packet; the end of the file where the connection is still open."""
+        if self._connections[number].state == "open":
+            return (self._capture.ended - self._capture.began) / SECOND
+        return self._spans[number][1]
+
+    def _heard(self, number: int, by_client: bool, after_s: float) -> bool:
+        """This side sent a packet after this moment."""
+        rows, client = self._capture.rows(number), self._capture.connections[number][0]
+        times = self._capture.table.values("t", rows)
+        begin = bisect_right(times, round(after_s * SECOND))
+        for at in range(begin, len(rows), MOST_ASKED):
+            some = self._capture.table.segments(rows[at : at + MOST_ASKED])
+            if any((s.source == client) == by_client for s in some):
+                return True
+        return False
+
+    def _answers(self, incident: Incident, host: str, peers: set[str]) -> tuple[bool, bool]:
+        """Whether a silent host sent anything afterwards: to these peers, to others."""
+        found = {True: False, False: False}
+        asked = {True: 0, False: 0}
+        for number in self._of_host.get(host, ()):
+            each = self._connections[number]
+            by_client = each.client.address == host
+            same = (each.server if by_client else each.client).address in peers
+            if number in incident.connections or found[same] or self._spans[number][1] <= incident.high_s:
+                continue
+            if asked[same] < MOST_ASKED:
+                asked[same] += 1
+                found[same] = self._heard(number, by_client, incident.high_s)
+            if all(found.values()):
+                break
+        return found[True], found[False]
+
+    def _is_large(self, event: BreakEvent) -> bool:
+        """What was not answered is larger than all that was, and too large for some paths."""
+        code = next(code for code in FAMILIES if any(f.code == code for f in event.connection.findings))
+        finding = next(f for f in event.connection.findings if f.code == code)
+        if code not in ("dead_peer", "idle_then_dead"):
+            return False
+        by_client, frames = _sender(finding) == "client", set(finding.frames)
+        mine = [p for p in packets_of(self._capture, event.connection.number) if p.by_client == by_client]
+        lost = [p.length for p in mine if p.frame in frames and p.length]
+        before = [p.length for p in mine if p.t_s < event.high_s]
+        return bool(lost and before) and min(lost) > max(LARGE, *before)
+
+
+_OTHER = {"client": "server", "server": "client"}
+
+
+def _silent_side(event: BreakEvent) -> str:
+    """The side of a silence that fell silent: `client` or `server`."""
+    findings = event.connection.findings
+    code = next((code for code in FAMILIES if any(f.code == code for f in findings)), None)
+    return _OTHER[_sender(next(f for f in findings if f.code == code))] if code else "server"
+
+
+def _end(connection: ConnectionFindings, side: str) -> Endpoint:
+    return connection.client if side == "client" else connection.server
+
+
+def _idle_s(event: BreakEvent) -> float:
+    """The silence before what was not answered, seconds; 0 where it was not idle or that is unknown."""
+    idle = [
+        float(f.facts.get("idle_s") or 0) for f in event.connection.findings
+        if f.code in ("idle_then_dead", "keepalive_death")
+    ]  # fmt: skip
+    return max(idle, default=0.0)
+
+
+def _named(connection: ConnectionFindings) -> str:
+    """``10.0.0.2:5432 (PostgreSQL)``."""
+    server, service = connection.server, connection.service
+    return f"{server} ({service})" if service else str(server)
+
+
+def _some(hosts: Counter[str]) -> str:
+    """The host with most connections, and how many others there are."""
+    (first, _), more = hosts.most_common(1)[0], len(hosts) - 1
+    return f"{first} and {plural(more, 'other host')}" if more else first

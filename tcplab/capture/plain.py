@@ -213,6 +213,10 @@ class PlainTable(Whole):
         """The packets of connection `i`, as places in the lists."""
         return self._rows[i]
 
+    def spans(self) -> list[tuple[int, int]]:
+        """When the first and the last packet of each connection passed, as in `t`."""
+        return [(self.t[rows[0]], self.t[rows[-1]]) for rows in self._rows]
+
     def without_repeated(self, rows: list[int]) -> list[int]:
         """These packets of one connection without those that repeat an earlier one: see `shared.REPEATED`."""
         last: dict[tuple[Any, ...], int] = {}

@@ -134,6 +134,12 @@ class Table(Whole):
         order, borders = self.by_connection
         return order[borders[i] : borders[i + 1]]
 
+    def spans(self) -> list[tuple[int, int]]:
+        """When the first and the last packet of each connection passed, as in `t`."""
+        order, borders = self.by_connection
+        first, last = self.t[order[borders[:-1]]], self.t[order[borders[1:] - 1]]
+        return list(zip(first.tolist(), last.tolist(), strict=True))
+
     def repeated(self, rows: Array) -> Array:
         """Which of these packets of one connection repeat an earlier one: see `shared.REPEATED`."""
         wide = {name: getattr(self, name)[rows].astype(np.uint64) for name in shared.IDENTITY}

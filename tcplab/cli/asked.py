@@ -23,8 +23,7 @@ from tcplab.cli.terminal import (
 from tcplab.core.table import text_table
 
 if TYPE_CHECKING:
-    from tcplab.capture.capture import Capture
-    from tcplab.capture.findings import Diagnosis
+    from tcplab.pictures.incident import CaptureTimeline
 
 
 def diagnose_files(arguments: Namespace) -> int:
@@ -32,7 +31,7 @@ def diagnose_files(arguments: Namespace) -> int:
     from tcplab.capture.capture import read_capture
     from tcplab.capture.findings import diagnose
     from tcplab.capture.findings.report import diagnosis_lines, harmless
-    from tcplab.capture.incidents import find_incidents
+    from tcplab.pictures.incident import consequences, read_incidents
 
     several, code, any_finding = len(arguments.files) > 1, 0, False
     _check_report(arguments)
@@ -43,9 +42,9 @@ def diagnose_files(arguments: Namespace) -> int:
             source = sys.stdin.buffer if file == "-" else file
             capture = read_capture(source, progress=lambda share: show_status(f"{share:.0%} read"))
             diagnosis = diagnose(capture)
-            found = find_incidents(capture, diagnosis)
+            found = read_incidents(capture, diagnosis)
             if arguments.report:
-                _write_report(arguments, capture, diagnosis)
+                _write_report(arguments, found)
         except CaptureError as error:
             code = complain(harmless(str(error)), MISUSED)
             results.append({**named, "error": str(error)})
@@ -58,7 +57,9 @@ def diagnose_files(arguments: Namespace) -> int:
             for warning in diagnosis.warnings:
                 print(f"tcplab: {harmless(warning)}", file=sys.stderr)
             continue
-        for line in diagnosis_lines(diagnosis, found.headline()):
+        cause = found.cause
+        story = [found.headline(), *([cause.text, cause.left_open] if cause else []), consequences(found)]
+        for line in diagnosis_lines(diagnosis, story):
             say(line)
     if arguments.json and several:
         say_json(results)
@@ -81,11 +82,10 @@ def _check_report(arguments: Namespace) -> None:
     check_overwriting(arguments.report, arguments)
 
 
-def _write_report(arguments: Namespace, capture: Capture, diagnosis: Diagnosis) -> None:
+def _write_report(arguments: Namespace, found: CaptureTimeline) -> None:
     from hashlib import file_digest
 
     from tcplab import __version__
-    from tcplab.pictures.incident import read_incidents
     from tcplab.pictures.report import incident_report
 
     (source,), path = arguments.files, Path(arguments.report)
@@ -94,8 +94,7 @@ def _write_report(arguments: Namespace, capture: Capture, diagnosis: Diagnosis) 
         with open(source, "rb") as file:
             digest = file_digest(file, "sha256").hexdigest()
     report = incident_report(
-        read_incidents(capture, diagnosis), digest=digest, redact=arguments.redact,
-        shift_time=arguments.shift_time, version=__version__,
+        found, digest=digest, redact=arguments.redact, shift_time=arguments.shift_time, version=__version__,
     )  # fmt: skip
     text = report.markdown() if path.suffix.lower() == ".md" else report.html()
     try:

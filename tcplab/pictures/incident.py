@@ -8,7 +8,7 @@ connections only those that a window shows in detail. Drawn in `incident_layout.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -83,8 +83,6 @@ class ConnectionLane:
 class CaptureTimeline(CaptureIncidents):
     """A capture, its diagnosis and what broke together, ready to be laid out in any window."""
 
-    #: Connections that broke although their ends detected nothing; and the moment, by number.
-    unaware: Mapping[int, float] = field(default_factory=dict)
     _lanes: dict[int, ConnectionLane] = field(default_factory=dict)
 
     @property
@@ -348,26 +346,7 @@ class _LaneReader:
 def read_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureTimeline:
     """A capture and its diagnosis as a picture, with what broke together."""
     found = find_incidents(capture, diagnosis)
-    made = CaptureTimeline(capture, diagnosis, found.incidents, found.broke)
-    return replace(made, unaware=dict(_unaware(made)))
-
-
-def _unaware(timeline: CaptureTimeline) -> Iterator[tuple[int, float]]:
-    """Connections that a silent host had too, and on which nothing was sent or given up: number, moment."""
-    for band in timeline.incidents:
-        if timeline.broke[band.connections[0]].family != "silence":
-            continue
-        server = timeline.connections[band.connections[0]].server
-        others = [
-            each for each in timeline.connections
-            if each.server == server and not each.hit and each.from_s < band.low_s and each.to_s > band.high_s
-        ]  # fmt: skip
-        heard = [
-            each for each in others[:MOST_ASKED]
-            if any(not p.by_client and p.t_s > band.high_s for p in packets_of(timeline.capture, each.number))
-        ]  # fmt: skip
-        if not heard and len(others) <= MOST_ASKED:
-            yield from ((each.number, band.high_s) for each in others)
+    return CaptureTimeline(capture, diagnosis, found.incidents, found.broke, found.unaware)
 
 
 # -- in words ------------------------------------------------------------------------------------------
@@ -375,9 +354,9 @@ def _unaware(timeline: CaptureTimeline) -> Iterator[tuple[int, float]]:
 
 def consequences(timeline: CaptureTimeline) -> str:
     """What followed from the incident that hit most connections: how long ends waited, and when it served."""
-    if not timeline.incidents:
+    worst = timeline.worst
+    if worst is None:
         return ""
-    worst = max(timeline.incidents, key=lambda each: len(each.connections))
     spans = [span for n in worst.connections[:MOST_ASKED] for span in timeline.lane(n).spans]
     said = []
     for kind, words in (("one_side", "one side kept its connection"), ("unanswered", "no answer came")):

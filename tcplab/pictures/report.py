@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tcplab.capture.findings import ConnectionFindings, Finding
 
 #: What fits the page: rows of evidence, frames in a row, rows of what to change, sentences about limits.
-EVIDENCE, FRAMES, CHANGES, LIMITS = 8, 8, 5, 4
+EVIDENCE, FRAMES, CHANGES, LIMITS = 8, 8, 5, 5
 #: A window of less than this share of the file is drawn alone.
 ZOOM = 0.15
 #: The time that stands for the first packet's where times are shifted.
@@ -218,7 +218,7 @@ def incident_report(
     if shift_time:
         svg = svg.replace(f"UTC, {date(0)}", "from the first packet").replace(" UTC", "")
         svg = svg.replace(">01 Jan<", f">{MIDNIGHT}<")  # a tick at midnight is a date
-    title, *rest = shown.headline(), consequences(shown)
+    title, *rest = shown.headline(), shown.cause.text if shown.cause else "", consequences(shown)
     if shift_time:
         title, *rest = (each.replace(" UTC", "") for each in (title, *rest))
     changes = sorted(list(_changes(timeline))[:CHANGES], key=lambda row: OWNERS.index(row[0]))
@@ -319,8 +319,12 @@ class _Shown(CaptureTimeline):
             incidents = tuple(replace(each, began=0) for each in incidents)
         if names:
             incidents = tuple(
-                replace(each, text=names.hide(each.text), what=names.hide(each.what)) for each in incidents
-            )
+                replace(
+                    each, text=names.hide(each.text), what=names.hide(each.what),
+                    cause=each.cause.worded(names.hide) if each.cause else None,
+                )
+                for each in incidents
+            )  # fmt: skip
         return cls(
             timeline.capture, diagnosis, incidents, timeline.broke, timeline.unaware,
             original=timeline, names=names, shifted=shifted,
@@ -481,7 +485,9 @@ def _limits(timeline: CaptureTimeline) -> Iterator[str]:
     """What nobody can read from this file."""
     began, ended = (clock(timeline.began + round(t * SECOND), 0) for t in (0, timeline.length_s))
     yield f"It shows one point of the path, from {began} to {ended}."
-    yield from timeline.diagnosis.warnings[: LIMITS - 2]
+    if timeline.cause:
+        yield timeline.cause.cannot_tell
+    yield from timeline.diagnosis.warnings[: LIMITS - 3]
     yield (
         "What programs and the server logged, whether work was committed, what got lost beyond this point, "
         "and sessions that the file does not hold."

@@ -557,7 +557,7 @@ class CaptureClinic(base.Shell):
         timeline = read_incidents(capture, diagnosis)
         self.say(
             timeline.headline(), notes=[f"Note: {warning}" for warning in diagnosis.warnings],
-            aside=consequences(timeline),
+            aside=f"{timeline.cause.text if timeline.cause else ''} {consequences(timeline)}".strip(),
         )  # fmt: skip
         self._file.value = paragraph(file_line(capture, diagnosis))
         self._choose_file(not len(diagnosis))

@@ -459,7 +459,9 @@ def test_the_command_keeps_its_contract(capsys):
     assert printed.keys() == {"packets", "warnings", "connections", "story", "incidents"}
     assert printed["warnings"] == [] and printed["packets"] == 11
     (incident,) = printed["incidents"]
-    assert incident.keys() == {"number", "from", "to", "says", "connections"}
+    assert incident.keys() == {"number", "from", "to", "says", "connections", "unaware", "cause"}
+    assert incident["cause"].keys() == {"code", "certainty", "says", "looks_same", "cannot_tell"}
+    assert incident["unaware"] == []
     assert printed["story"] == incident["says"] and incident["connections"] == [0]
     assert 0 <= incident["from"] < incident["to"] < 11
     (connection,) = printed["connections"]

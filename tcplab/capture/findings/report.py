@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tcplab.capture.findings import CODES, ConnectionFindings, Diagnosis
 from tcplab.core.text import plural, seconds
@@ -18,16 +18,15 @@ def harmless(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def diagnosis_lines(diagnosis: Diagnosis, story: str = "") -> Iterator[str]:
-    """What `tcplab diagnose` prints for one file; `story`: what happened, in a sentence or two."""
+def diagnosis_lines(diagnosis: Diagnosis, story: Iterable[str] = ()) -> Iterator[str]:
+    """What `tcplab diagnose` prints for one file; `story`: what happened and why, a line each."""
     listed = sorted((each for each in diagnosis.connections if each.findings or each.warnings), key=_rank)
     silent = len(diagnosis) - len(listed)
     yield (
         f"{harmless(diagnosis.name)}: {plural(diagnosis.packets, 'TCP packet')}, "
         f"{plural(len(diagnosis), 'connection')}."
     )
-    if story:
-        yield harmless(story)
+    yield from map(harmless, filter(None, story))
     for warning in diagnosis.warnings:
         yield f"Note: {harmless(warning)}"
     if len(diagnosis) > 1:
