@@ -14,9 +14,19 @@ from math import ceil, floor, inf
 from typing import Any, NamedTuple
 
 from tcplab.advice import products, runs
-from tcplab.advice.checks import Check, Inequalities, words
+from tcplab.advice.checks import Inequalities
 from tcplab.advice.environment import Environment, known_setting
-from tcplab.advice.products import CLIENTS, LINUX, SERVERS, EndSettings, InForce, KeepaliveDefaults, title
+from tcplab.advice.messages import Check, Unknown, words
+from tcplab.advice.products import (
+    CLIENTS,
+    LINUX,
+    SERVERS,
+    EndSettings,
+    InForce,
+    KeepaliveDefaults,
+    of_product,
+    title,
+)
 from tcplab.advice.settings import Change, texts
 from tcplab.core.catalogue import CatalogueError
 from tcplab.core.knobs import ParameterError
@@ -29,6 +39,8 @@ _ROOM = 1.5
 #: A larger range of local ports; below it many servers listen.
 _PORTS = "10240 65535"
 _SPARE_PLACES = 10
+#: How often a server looks whether a running query's client is still there, seconds.
+_ALIVE_CHECK_S = 10
 
 
 class Proposal(NamedTuple):
@@ -37,6 +49,69 @@ class Proposal(NamedTuple):
     key: str
     value: Any
     why: str
+    #: The remedy of which it is a part; empty: one of its own.
+    remedy: str = ""
+
+
+#: What a remedy costs, by the role of its setting.
+_PRICES = {
+    "idle": "a packet and its answer on each silent connection, this often",
+    "user timeout": "it also ends a connection whose peer does not read for so long",
+    "answer": "a query that is silent for longer fails, although the server is well",
+    "connect": "a slow network or a lost SYN fails sooner",
+    "acquire": "callers get an error sooner when the pool is busy",
+    "age": "connections are opened more often",
+    "ping": "a query on each idle connection, this often",
+    "limit": "each connection costs the server memory",
+    "statement": "it counts for every client of the server",
+    "alive check": "a running query looks at its socket, this often",
+    "backlog": "a burst waits in the queue instead of being sent away",
+}
+_PRICES_ALSO = {"accepts idle": _PRICES["idle"], "accepts user timeout": _PRICES["user timeout"]}
+_HOST_WIDE = "it counts for every connection of the host"
+_LONGER = "what it was meant to end stays longer"
+#: Roles of timers that are only ever raised.
+_RAISED = ("idle close", "relay", "tunnel", "query", "pause")
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Changes that only work together: a switch and its times, for example."""
+
+    #: What it does, in a few words.
+    name: str
+    changes: tuple[Change, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The settings that it changes, ``product.name``."""
+        return tuple(change.key for change in self.changes)
+
+    @property
+    def who(self) -> tuple[str, ...]:
+        """Who has to act."""
+        return tuple(dict.fromkeys(change.who for change in self.changes))
+
+    @property
+    def prices(self) -> tuple[str, ...]:
+        """What it costs; empty: nothing that is known."""
+        roles = [role for change in self.changes for role in change.setting.roles]
+        said = [(_PRICES | _PRICES_ALSO | dict.fromkeys(_RAISED, _LONGER)).get(role, "") for role in roles]
+        wide = [_HOST_WIDE] if any(key.startswith("linux.") for key in self.keys) else []
+        return tuple(dict.fromkeys(each for each in (*said, *wide) if each))
+
+    @property
+    def is_last(self) -> bool:
+        """A last resort: it counts for every connection of a host or a server, or only waits longer."""
+        products_ = {change.setting.product.key for change in self.changes}
+        roles = {role for change in self.changes for role in change.setting.roles}
+        return products_ == {"linux"} or bool(roles & {"statement", *_RAISED})
+
+    def on(self, environment: Environment) -> Environment:
+        """The environment with it."""
+        return replace(
+            environment, settings={**environment.settings, **{c.key: c.value for c in self.changes}}
+        )
 
 
 class Remedies:
@@ -56,12 +131,22 @@ class Remedies:
         env = self.environment
         limits = [env.notice_within_s]
         if env.outage_s:
-            limits.append(env.outage_s - 1)
-        acquire, who = self.inequalities.acquire()
-        # A checkout may wait longer than the pool's connections hang; raising it is the alternative.
-        if who and acquire and (acquire > _CONNECT_S or env.pool not in products.ACQUIRE):
-            limits.append(acquire - 1)
-        return min(limits)
+            # What is left after a new connection, on the leg where that takes longest.
+            limits += [env.outage_s - self._connecting(i) for i in range(len(env.legs))]
+        return max(min(limits), 1)
+
+    def _connecting(self, leg: int) -> float:
+        """How long connecting may take on a leg, at best with a shorter connect timeout, seconds."""
+        inequalities = self.inequalities
+        each, tries = inequalities.connect(leg)[0], inequalities.tries(leg)
+        if self.environment.client_of(leg) in products.CONNECT:
+            each = min(each, self._connect_s(leg))
+        return each * tries
+
+    def _connect_s(self, leg: int) -> int:
+        """A connect timeout that leaves the outage room for detection, seconds."""
+        outage = self.environment.outage_s or self.environment.notice_within_s
+        return max(1, min(_CONNECT_S, floor(outage / 4 / self.inequalities.tries(leg))))
 
     def _target(self) -> KeepaliveDefaults:
         env = self.environment
@@ -107,9 +192,13 @@ class Remedies:
             (2, "the longest silent query before the data timer"): self._query,
             (3, "replaced before the age limit"): self._age,
             (4, "a dead server is noticed"): self._client,
+            (4, "an outage ends in time"): self._outage,
+            (4, "a failover ends in time"): self._outage,
             (4, "a dead client is noticed"): self._server,
-            (4, "deaths are noticed before borrowers give up"): self._acquire,
             (4, "borrowers give up before the users do"): self._acquire,
+            (4, "a statement ends before its client"): self._statement,
+            (4, "an old address is left in time"): self._stale,
+            (2, "a pause in a transaction"): self._pause,
             (5, "local ports of a host"): self._ports,
             (5, "all instances start at once"): self._burst,
         }
@@ -128,7 +217,11 @@ class Remedies:
         if end.user_timeout:
             why += "; so is a peer that does not read for so long"
             yield self._seconds(product, end.user_timeout, self.target.user_timeout_s, why)
-        elif product in products.ANSWER and self.environment.longest_silent_query_s < floor(self.within):
+        elif (
+            product in products.ANSWER
+            and not of_product(product).is_shared
+            and self.environment.longest_silent_query_s < floor(self.within)
+        ):
             why = f"4: no read lasts longer than {floor(self.within)} s; the longest silent query is shorter"
             yield self._seconds(product, products.ANSWER[product], floor(self.within), why)
         elif self._in_flight(int(self.force.linux(products.RETRIES2))) > self.within:
@@ -142,11 +235,12 @@ class Remedies:
 
     def _keepalive(self, product: str, end: EndSettings) -> Iterator[Proposal]:
         target, total = self.target, self.total_s
+        whole = f"{title(product)} sends keepalive probes in time"
         why = f"1 and 4: silence is broken after {target.idle_s} s, a death is noticed after {total:g} s"
         if end.switch and not (off := self.force.own(product, end.switch)):
             key = f"{product}.{end.switch}"
             on = isinstance(off, bool) or int(known_setting(key).unit == "switch")
-            yield Proposal(key, on, "1: keepalive must be on at all")
+            yield Proposal(key, on, "1: keepalive must be on at all", whole)
         if product == "redis" and end is SERVERS["redis"]:
             half = max(1, floor(total / 2))
             yield self._seconds(product, end.idle, half, f"1 and 4: with three probes {2 * half} s in all")
@@ -161,7 +255,7 @@ class Remedies:
             (end.idle, LINUX.idle, target.idle_s), (end.interval, LINUX.interval, target.interval_s),
             (end.probes, LINUX.probes, target.probes),
         ):  # fmt: skip
-            yield Proposal(f"{product}.{name}" if name else f"linux.{linux}", value, why)
+            yield Proposal(f"{product}.{name}" if name else f"linux.{linux}", value, why, whole)
 
     def _rest(self, check: Check, leg: int) -> Iterator[Proposal]:
         """The pool pings twice as often as needed; if it can't, the timer is raised."""
@@ -169,12 +263,12 @@ class Remedies:
         every = limit / 2
         why = f"2: must be less than {limit:g} s, when {check.about[0]} ends a session that rests"
         if self.force.reached_by_pool(leg) and self._takes(products.PING, pool, every):
-            if pool in ("jedis", "commons_pool2", "dbcp2"):
+            if pool in products.EVICTORS:
                 yield Proposal(f"{pool}.testWhileIdle", True, why)
             if pool in ("jedis", "commons_pool2"):
                 yield Proposal(f"{pool}.numTestsPerEvictionRun", -1, "2: all that rest, not three of them")
             if pool == "dbcp2":
-                every /= ceil(self.environment.pool_size / 3)
+                every /= ceil(self.force.pool_size() / 3)
             yield self._seconds(pool, products.PING[pool], every, why)
         else:
             rests, _ = self.force.rests(leg, False)
@@ -198,25 +292,52 @@ class Remedies:
             return  # a middlebox that only its owner can change
         yield self._seconds(product, name, ceil(above_s * _ROOM) + 1, why)
 
+    def _pause(self, check: Check, leg: int) -> Iterator[Proposal]:
+        yield from self._raise(check.about[0], check.left, f"2: a program pauses for {check.left:g} s")
+
     def _age(self, check: Check, leg: int) -> Iterator[Proposal]:
-        holder, own = check.about[1], floor(check.right * 0.9)
-        if own and self._takes(products.AGE, holder, own):
-            why = f"3: replaced before {check.about[0]} ends it at {check.right:g} s"
+        holder = check.about[1]
+        own = floor((check.right - self.inequalities.longest_checkout()) * 0.9)
+        if own > 0 and self._takes(products.AGE, holder, own):
+            why = f"3: replaced before {check.about[0]} ends it at {check.right:g} s, in use or not"
             yield self._seconds(holder, products.AGE[holder], own, why)
 
+    def _stale(self, check: Check, leg: int) -> Iterator[Proposal]:
+        holder, inequalities = check.about[0], self.inequalities
+        own = floor(check.right - inequalities.longest_checkout() - inequalities.names_s())
+        if own > 0 and self._takes(products.AGE, holder, own):
+            why = f"4: no connection to an old address after {check.right:g} s"
+            yield self._seconds(holder, products.AGE[holder], own, why)
+
+    def _outage(self, check: Check, leg: int) -> Iterator[Proposal]:
+        """Detect sooner, then connect sooner."""
+        product = self.environment.client_of(leg)
+        if self.inequalities.detection(leg)[1][0] > self.within:
+            yield from self._client(check, leg)
+        if product in products.CONNECT and self.inequalities.connect(leg)[0] > self._connect_s(leg):
+            why = f"4: a new connection is there or given up within {self._connecting(leg):g} s"
+            yield self._seconds(product, products.CONNECT[product], self._connect_s(leg), why)
+
     def _acquire(self, check: Check, leg: int) -> Iterator[Proposal]:
-        env = self.environment
-        acquire, connect = self.inequalities.acquire()[0], self.inequalities.connect()[0]
-        if max(after for after, *_ in self.inequalities.deaths(0).values()) > self.within:
-            yield from self._client(check, 0)
-        if connect >= (acquire or inf) or connect > self.within:
-            own = max(2, min(_CONNECT_S, floor(self.within / 2)))
-            name = products.CONNECT[env.driver]
-            yield self._seconds(env.driver, name, own, "4: shorter than a borrower waits")
-        if env.pool in products.ACQUIRE and not self.within < (acquire or inf) <= (env.outage_s or inf):
-            wanted = min(env.outage_s or inf, ceil(self.within) + _CONNECT_S)
-            why = "4: longer than a death stays unnoticed, no longer than users bear"
-            yield self._seconds(env.pool, products.ACQUIRE[env.pool], wanted, why)
+        pool = self.environment.pool
+        if pool in products.ACQUIRE:
+            why = "4: a checkout fails before its caller gives up"
+            yield self._seconds(pool, products.ACQUIRE[pool], max(1, floor(check.right)), why)
+
+    def _statement(self, check: Check, leg: int) -> Iterator[Proposal]:
+        """The server looks whether its client is still there, or ends the statement first."""
+        database, query = self.environment.database, self.environment.longest_silent_query_s
+        if database in products.ALIVE_CHECK:
+            why = "4: a running query ends when its client has closed"
+            yield self._seconds(database, products.ALIVE_CHECK[database], _ALIVE_CHECK_S, why)
+            return
+        between = (query + check.right) / 2
+        name = products.STATEMENT[database]
+        if known_setting(f"{database}.{name}").own(between) < known_setting(f"{database}.{name}").own(
+            check.right
+        ):
+            why = f"4: longer than the longest query, shorter than its client waits ({check.right:g} s)"
+            yield self._seconds(database, name, between, why)
 
     def _ports(self, check: Check, leg: int) -> Iterator[Proposal]:
         env = self.environment
@@ -234,8 +355,9 @@ class Remedies:
         server = check.about[0]
         if server in products.LIMIT:
             env = self.environment
-            why = f"5: {env.instances} instances with {env.pool_size} each, and some spare"
-            yield Proposal(f"{server}.{products.LIMIT[server]}", int(check.left) + _SPARE_PLACES, why)
+            why = f"5: {env.most_instances} instances with {self.force.pool_size()} each, and some spare"
+            wanted = int(check.left) + self.force.reserved(server) + _SPARE_PLACES
+            yield Proposal(f"{server}.{products.LIMIT[server]}", wanted, why)
 
     def _burst(self, check: Check, leg: int) -> Iterator[Proposal]:
         server, wanted = check.about[0], int(check.left)
@@ -275,8 +397,12 @@ class Advice:
     checks: tuple[Check, ...]
     #: What to set, grouped by who may set it.
     changes: tuple[Change, ...]
+    #: The same changes in groups that only work together, last resorts at the end.
+    remedies: tuple[Remedy, ...]
     #: What is still broken with these changes: no setting of these products fixes it.
     left: tuple[Check, ...]
+    #: What can't be judged, because a number is not known.
+    unknown: tuple[Unknown, ...]
     #: Text to paste by kind of file; kinds without a change are missing.
     paste: Mapping[str, str]
     #: What shows that it works.
@@ -294,12 +420,23 @@ class Advice:
         # They are in this order.
         return {who: tuple(changes) for who, changes in groupby(self.changes, lambda each: each.who)}
 
+    def mended_by(self, *remedies: Remedy) -> tuple[Check, ...]:
+        """What is broken today and holds with these remedies alone."""
+        changed = self.environment
+        for remedy in remedies:
+            changed = remedy.on(changed)
+        holds = {(each.name, each.leg) for each in Inequalities(changed).checks() if each.holds}
+        return tuple(each for each in self.broken if (each.name, each.leg) in holds)
+
     @property
     def sentence(self) -> str:
         """What breaks first, what to change, what is left."""
+        unknown = []
+        if self.unknown:
+            unknown = [f"Not known: {', '.join(dict.fromkeys(each.name for each in self.unknown))}."]
         if not self.broken:
-            holds = f"All {len(self.checks)} inequalities hold; nothing has to be changed."
-            return " ".join([holds, *self.notes])
+            holds = f"All {len(self.checks)} inequalities with known numbers hold; nothing has to be changed."
+            return " ".join([holds, *unknown, *self.notes])
         first, count = self.broken[0], len(self.broken)
         when = f"after {words(first.breaks_after_s)}" if first.breaks_after_s else "at once"
         said = [
@@ -311,7 +448,7 @@ class Advice:
         if self.left:
             names = "; ".join(dict.fromkeys(check.name for check in self.left))
             said.append(f"No setting here mends: {names}.")
-        return " ".join([*said, *self.notes])
+        return " ".join([*said, *unknown, *self.notes])
 
     def __repr__(self) -> str:
         return "\n".join([self.sentence, *(f"{each.inequality}. {each.sentence}" for each in self.checks)])
@@ -326,8 +463,10 @@ def advise(environment: Environment) -> Advice:
 
     Raises `ParameterError` where a setting of the environment can't be what it says.
     """
-    checks, today = Inequalities(environment).checks(), InForce(environment)
+    inequalities, today = Inequalities(environment), InForce(environment)
+    checks = inequalities.checks()
     changes: dict[str, Change] = {}
+    parts: dict[str, list[str]] = {}
     changed, now = environment, checks
     for _ in range(_ROUNDS):
         remedies = Remedies(changed)
@@ -336,15 +475,26 @@ def advise(environment: Environment) -> Advice:
         wanted = {each.key: each for each in proposals if each.value != in_force.own(*each.key.split(".", 1))}
         if not wanted:
             break
-        for key, value, why in wanted.values():
+        for key, value, why, whole in wanted.values():
+            known = parts.setdefault(whole or _alone(key), [])
+            known += [key] if key not in known else []
             changes[key] = Change(known_setting(key), key, value, today.own(*key.split(".", 1)), why)
         changed = replace(changed, settings={**changed.settings, **{k: p.value for k, p in wanted.items()}})
         now = Inequalities(changed).checks()
+    grouped = [Remedy(name, tuple(changes[key] for key in keys)) for name, keys in parts.items()]
     ordered = tuple(sorted(changes.values(), key=lambda change: (change.who, change.file)))
     return Advice(
-        environment, checks, ordered, tuple(check for check in now if not check.holds), texts(ordered),
+        environment, checks, ordered, tuple(sorted(grouped, key=lambda each: each.is_last)),
+        tuple(check for check in now if not check.holds),
+        inequalities.unknown(), texts(ordered),
         _prove(changed), tuple(today.not_taken()),
     )  # fmt: skip
+
+
+def _alone(key: str) -> str:
+    """The name of a remedy of one setting."""
+    each = known_setting(key)
+    return f"{title(each.product.key)}: {each.name}"
 
 
 def _prove(environment: Environment) -> str:

@@ -1,176 +1,87 @@
-"""The five inequalities of an environment, each with its numbers and what happens where it is broken.
+"""The inequalities of an environment, each with its numbers and what happens where it is broken.
 
 1. idle + interval x lost probes < the shortest layer-4 idle timer
-2. what the pool sends < the layer-7 idle timers, and the longest silent query < every data timer
-3. the pool's maximum age < every age limit
-4. max(connect timeout, user timeout, keepalive's total) < the pool's acquire timeout <= tolerated outage
-5. connects/s x (hold + TIME_WAIT) < ports; instances x pool size < backlog and max_connections
+2. what the pool sends < the layer-7 idle timers, and the longest silent query < every data timer;
+   the longest pause in a transaction < what ends it
+3. the pool's maximum age + the longest checkout < every age limit
+4. detection + connect timeout x addresses <= tolerated outage; a checkout waits no longer than its caller
+5. the counts, see `counts`
 
-When something breaks, and with which error, is a run of the model; what a product prints then was
-checked as `tcplab/lesson/symptoms.toml` and `tcplab/experiments/experiment.py` say. Where a product's
-words are not known, the errno stands alone.
+One whose numbers are not known is `Unknown`, and never holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from math import inf
-from typing import Any
 
 from tcplab.advice import products, runs
+from tcplab.advice.counts import Counts
 from tcplab.advice.environment import Environment, MiddleboxSettings
-from tcplab.advice.products import InForce, Timer, title
+from tcplab.advice.messages import (
+    BURST,
+    DATA_TIMER,
+    LOGGED,
+    PAUSED,
+    QUERY_TIMEOUT,
+    READ_TIMEOUT,
+    TESTED_DEAD,
+    WISH,
+    Unknown,
+    number,
+    printed,
+    waited_for_pool,
+)
+from tcplab.advice.messages import Check as Check
+from tcplab.advice.messages import check as made
+from tcplab.advice.messages import words as words
+from tcplab.advice.products import InForce, Timer, of_product, title
 from tcplab.advice.timers import BOX, CONNECT, KEEPALIVE, READ, RESEND, SERVER, USER
-from tcplab.core import text
-from tcplab.core.text import SECOND, in_words, plural
-from tcplab.experiments.experiment import END_OF_FILE, PSQL
-from tcplab.model.rules import TIME_WAIT_LENGTH
+from tcplab.core.text import plural
+from tcplab.experiments.experiment import END_OF_FILE
 
-#: The driver's timer is over: no errno.
-READ_TIMEOUT = "read timeout"
-
-_ANY = "*"
-_PRINTED: dict[str, dict[str, str]] = {
-    "libpq": PSQL,
-    # core/v3/QueryExecutorImpl.java:execute, for every IOException, a timeout of its own too
-    "pgjdbc": {_ANY: "An I/O error occurred while sending to the backend."},
-    "connector_j": {_ANY: "Communications link failure"},
-    "jedis": {END_OF_FILE: "Unexpected end of stream."},
-    "lettuce": {READ_TIMEOUT: "Command timed out after …"},
-    "oracle": {
-        END_OF_FILE: "ORA-03113: end-of-file on communication channel",
-        "ETIMEDOUT": "TNS-12535: TNS:operation timed out … nt secondary err code: 110",
-    },
-    "pgbouncer": {_ANY: "server conn crashed?"},
-}
-#: The database's log about a client that is gone (ETIMEDOUT).
-_LOGGED = {"postgresql": "could not receive data from client: Connection timed out"}
-_ERRNO = {
-    "ETIMEDOUT": "Connection timed out", "ECONNRESET": "Connection reset by peer",
-    "EPIPE": "Broken pipe", END_OF_FILE: "end of file", READ_TIMEOUT: "read timed out",
-}  # fmt: skip
-#: Too many connections. PostgreSQL's and PgBouncer's, and the next: seen with 15.18 and 1.18.
-FULL = {
-    "postgresql": "FATAL: sorry, too many clients already", "redis": "ERR max number of clients reached",
-    "pgbouncer": "FATAL: no more connections allowed (max_client_conn)",
-} | dict.fromkeys(("mysql", "mariadb"), "ERROR 1040 (HY000): Too many connections")  # fmt: skip
-#: PgBouncer, of a query that runs longer than query_timeout.
-QUERY_TIMEOUT = "FATAL: query timeout"
-#: No local port is free.
-NO_PORT = {"connector_j": "Cannot assign requested address (99)"}
-TESTED_DEAD = "Failed to validate connection … Possibly consider using a shorter maxLifetime value."
-
-
-def printed(product: str, error: str) -> str:
-    """What a client's product prints for an error."""
-    messages = _PRINTED.get(product, {})
-    return messages.get(error) or messages.get(_ANY) or _ERRNO.get(error, error)
-
-
-def waited_for_pool(pool: str, acquire_s: float) -> str:
-    """What a pool prints when a checkout has waited for too long."""
-    if pool == "hikaricp":
-        return f"Connection is not available, request timed out after {acquire_s * 1000:.0f}ms"
-    return {"jedis": "Could not get a resource from the pool"}.get(pool, "the pool's own timeout")
-
-
-#: A proxy's data timer; the table of timers has no column for it.
-DATA_TIMER = "the proxy's data timer"
-#: A larger burst of clients is not run.
-_MOST_AT_ONCE = 400
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One inequality on one leg, with the numbers put in."""
-
-    #: 1 to 5, as this module counts them.
-    inequality: int
-    #: What is compared, in a few words.
-    name: str
-    #: The leg's name; empty: not of one leg.
-    leg: str = ""
-    holds: bool
-    #: The side that must be smaller, and the side that must be larger, in `unit`; `inf`: never.
-    left: float
-    right: float
-    unit: str = "s"
-    #: The inequality with its numbers: ``300 + 75 x 2 = 450 s < 350 s (AWS NLB)``.
-    numbers: str
-    #: What happens, in whole sentences; where it holds, why.
-    says: str
-    #: When the first thing breaks, seconds from when the silence, the rush or the connection began;
-    #: None: it holds.
-    breaks_after_s: float | None = None
-    #: When a call of the application fails, counted the same way; `inf`: never; None: it holds.
-    heard_after_s: float | None = None
-    #: Whose call fails, or who logs it.
-    heard_by: str = "the application"
-    #: What it prints then; empty: nothing.
-    message: str = ""
-    #: What stays on the server.
-    left_behind: str = ""
-    #: The timer that decides.
-    winner: str = ""
-    #: Which settings or middleboxes make the right side: for the remedies.
-    about: tuple[str, ...] = ()
-
-    @property
-    def margin(self) -> float:
-        """The distance between the two sides; below 0: how much is missing."""
-        if inf in (self.left, self.right):
-            return inf if self.holds else -inf
-        return self.right - self.left
-
-    @property
-    def sentence(self) -> str:
-        """Everything in one line."""
-        where = f" ({self.leg})" if self.leg else ""
-        if self.holds:
-            return f"Holds{where}: {self.numbers}. {self.says}"
-        heard = ""
-        if self.heard_after_s is not None:
-            who = self.heard_by[0].upper() + self.heard_by[1:]
-            when = f"after {words(self.heard_after_s)}" if self.heard_after_s else "at once"
-            error = "never hears of it" if self.heard_after_s == inf else f"hears {when}: {self.message}"
-            heard = f" {who} {error}{'' if error.endswith(('.', '…')) else '.'}"
-        left = f" {self.left_behind}" if self.left_behind else ""
-        return f"Broken{where}: {self.numbers}. {self.says}{heard}{left}"
-
-
-def words(seconds: float) -> str:
-    """Seconds in words; ``for ever``."""
-    return "for ever" if seconds == inf else in_words(seconds)
-
-
-def number(value: float) -> str:
-    """A side of an inequality: ``350 s``, ``never``."""
-    return text.number(value, "s")
-
-
-def _check(holds: bool, says: str, broken: Mapping[str, Any], **common: Any) -> Check:
-    """A check that holds and says why, or one with what is broken."""
-    return Check(holds=holds, **common, **({"says": says} if holds else broken))
+#: A detection: how long it takes, the timer that ends it, and the error.
+_Death = tuple[float, str, str]
 
 
 class Inequalities:
-    """The five inequalities of an environment, those of silence, age and death on each leg."""
+    """The inequalities of an environment, those of silence, age and death on each leg."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.force = InForce(environment)
 
-    def checks(self) -> tuple[Check, ...]:
-        """All of them, the broken ones first, by when they break."""
+    def all(self) -> tuple[Check | Unknown, ...]:
+        """Every inequality, in the order of a connection's path."""
         of_leg = (
-            self._forgets, self._lost_probes, self._idle_closes, self._data_timers, self._ages,
-            self._noticed, self._missed,
+            self._forgets, self._lost_probes, self._idle_closes, self._data_timers, self._pauses, self._ages,
+            self._noticed, self._outage, self._missed,
         )  # fmt: skip
-        made = [each for i in range(len(self.environment.legs)) for checks in of_leg for each in checks(i)]
-        for limits in (self._checkout, self._ports, self._places, self._burst):
-            made += limits()
-        return tuple(sorted(made, key=lambda each: (each.holds, each.breaks_after_s or 0, each.inequality)))
+        legs = range(len(self.environment.legs))
+        answers: list[Check | Unknown] = [each for i in legs for checks in of_leg for each in checks(i)]
+        for limits in (self._checkout, self._orphans, self._failover, self._stale):
+            answers += limits()
+        return (*answers, *Counts(self.environment).all())
+
+    def checks(self) -> tuple[Check, ...]:
+        """What can be judged: the broken ones first, incidents before wishes, by when they break."""
+        order = {each: i for i, each in enumerate(("", WISH, BURST))}
+        return tuple(
+            sorted(
+                (each for each in self.all() if isinstance(each, Check)),
+                key=lambda each: (
+                    each.holds,
+                    0 if each.holds else order.get(each.kind, 0),
+                    each.breaks_after_s or 0,
+                    each.inequality,
+                ),
+            )
+        )
+
+    def unknown(self) -> tuple[Unknown, ...]:
+        """What can't be judged."""
+        return tuple(each for each in self.all() if isinstance(each, Unknown))
 
     # -- 1: keepalive before the middlebox ---------------------------------------------------
 
@@ -181,7 +92,9 @@ class Inequalities:
             return
         # A middlebox that takes a connection up again does no harm, however soon it forgets.
         middlebox = min(layer4, key=lambda each: (each.expired == "reopen", each.idle_s))
-        ends = [end for end in (self.force.client(i), self.force.server(i)) if end]
+        # What the server sends to a middlebox that lets nothing in restarts nothing.
+        server = None if middlebox.expired == "drop_inbound" else self.force.server(i)
+        ends = [end for end in (self.force.client(i), server) if end]
         best = min(ends, key=lambda end: end.longest_gap(lost), default=None)
         left = best.longest_gap(lost) if best else inf
         sum_ = "keepalive is off at both ends"
@@ -269,7 +182,7 @@ class Inequalities:
                 "winner": USER if end.user_timeout_s else KEEPALIVE,
                 "left_behind": "Both ends were healthy.",
             }  # fmt: skip
-            yield _check(
+            yield made(
                 ending.probes > lost, "A healthy connection outlives lost probes.", broken, inequality=1,
                 name="probes that may get lost", leg=self.environment.legs[i].name, left=lost,
                 right=ending.probes, unit="probes",
@@ -295,7 +208,7 @@ class Inequalities:
                 "message": TESTED_DEAD if env.pool == "hikaricp" else printed(env.driver, END_OF_FILE),
                 "left_behind": "Nothing stays: the session is closed properly.", "winner": SERVER,
             }  # fmt: skip
-            yield _check(
+            yield made(
                 rests < seconds, "Nobody is silent for so long.", broken, inequality=2,
                 name="what the pool sends before the idle close", leg=env.legs[i].name,
                 left=rests, right=seconds, about=(key,),
@@ -305,6 +218,8 @@ class Inequalities:
     def _data_timers(self, i: int) -> Iterator[Check]:
         """Timers that end a silent query: the proxy's, the driver's, a middlebox's."""
         query, env = self.environment.longest_silent_query_s, self.environment
+        if not query:
+            return
         timers = [(t, DATA_TIMER) for t in self._middleboxes(i, "layer7")]
         timers += [(t, DATA_TIMER) for t in self.force.data_timers(env.server_of(i))]
         if i == 0:
@@ -342,14 +257,42 @@ class Inequalities:
             left_behind=f"The database works on for nobody, for {words(goes_on)} more.",
         )  # fmt: skip
 
+    def _pauses(self, i: int) -> Iterator[Check | Unknown]:
+        """What ends a session that is idle in a transaction, against the program's longest pause."""
+        env, name = self.environment, "a pause in a transaction"
+        pause, server = env.longest_pause_s, env.server_of(i)
+        for seconds, who, key in self.force.timer(server, products.PAUSE.get(server, "")):
+            if not pause:
+                needs = "the longest pause of a program inside a transaction"
+                yield Unknown(
+                    inequality=2, name=name, leg=env.legs[i].name, needs=needs, field="longest_pause_s"
+                )
+                continue
+            broken = {
+                "says": f"{who} ends a session that pauses in a transaction for {words(seconds)}.",
+                "breaks_after_s": seconds, "heard_after_s": pause, "winner": SERVER,
+                "message": PAUSED.get(server, printed(env.driver, END_OF_FILE)),
+                "left_behind": "The transaction is rolled back.",
+            }  # fmt: skip
+            yield made(
+                pause < seconds, "No program pauses for so long.", broken, inequality=2, name=name,
+                fails="a pause in a transaction ends its session", leg=env.legs[i].name,
+                left=pause, right=seconds, about=(key,),
+                numbers=f"{number(pause)} < {number(seconds)} ({who}{self.force.in_own_unit(key)})",
+            )  # fmt: skip
+
     # -- 3: age ------------------------------------------------------------------------------
+
+    def longest_checkout(self) -> float:
+        """How long a connection is away from its pool at most, seconds: it is not replaced meanwhile."""
+        return max(self.environment.longest_checkout_s, self.environment.longest_silent_query_s)
 
     def _ages(self, i: int) -> Iterator[Check]:
         env = self.environment
-        holder = env.pool if self.force.reached_by_pool(i) else "pgbouncer"
+        holder, away = self.force.holder(i), self.longest_checkout()
         age = self.force.of(products.AGE, holder) or inf
         name = products.AGE.get(holder, "")
-        who = f"{title(holder)}'s {name}" if name else "nobody replaces connections"
+        who = f"{title(holder)}'s {name}" if name else "nothing replaces connections"
         for middlebox in (each for each in env.legs[i].middleboxes if each.age_s):
             broken = {
                 "says": f"{middlebox.name} ends connections of {words(middlebox.age_s)}, in use or not.",
@@ -358,18 +301,20 @@ class Inequalities:
                 "left_behind": "A transaction that was open is rolled back.",
             }  # fmt: skip
             own = self.force.in_own_unit(f"{holder}.{name}") if name else ""
-            yield _check(
-                age < middlebox.age_s, "Connections are replaced before.", broken, inequality=3,
-                name="replaced before the age limit", leg=env.legs[i].name, left=age, right=middlebox.age_s,
+            sum_ = f"{number(age)} + {away:g} s in use" if age < inf else number(age)
+            yield made(
+                age + away < middlebox.age_s, "Connections are replaced before.", broken, inequality=3,
+                name="replaced before the age limit", fails="not replaced before the age limit",
+                leg=env.legs[i].name, left=age + away, right=middlebox.age_s,
                 about=(middlebox.name, holder),
-                numbers=f"{who}{own}: {number(age)} < {number(middlebox.age_s)} ({middlebox.name})",
+                numbers=f"{who}{own}: {sum_} < {number(middlebox.age_s)} ({middlebox.name})",
             )  # fmt: skip
 
     # -- 4: how soon -------------------------------------------------------------------------
 
-    def deaths(self, i: int) -> dict[str, tuple[float, str, str]]:
+    def deaths(self, i: int) -> dict[str, _Death]:
         """What ends a wait on a leg whose other end is gone: name of the wait -> seconds, timer, error."""
-        env, keepalive = self.environment, self.force.client(i)
+        env, keepalive, client = self.environment, self.force.client(i), self.environment.client_of(i)
         user = self.force.user_timeout(i)
         waiting = runs.probes_unanswered(keepalive, env.linux)
         sending = runs.data_unacknowledged(user, self.force.linux(products.RETRIES2), env.linux)
@@ -378,44 +323,94 @@ class Inequalities:
             "waiting for an answer": (waiting.after_s, probing, "ETIMEDOUT"),
             "sending": (sending.after_s, USER if user else RESEND, "ETIMEDOUT"),
         }
+        if of_product(client).is_shared:
+            # The next command is sent over the same connection: data is always in flight, and a command
+            # that times out does not close it.
+            return {"sending": waits["sending"]}
         if answer := self.force.answer(i):
             waits = {name: min(each, (answer, READ, READ_TIMEOUT)) for name, each in waits.items()}
         return waits
 
+    def detection(self, i: int) -> tuple[str, _Death]:
+        """The slowest of the waits of a leg whose other end is gone."""
+        return max(self.deaths(i).items(), key=lambda each: each[1][0])
+
     def _noticed(self, i: int) -> Iterator[Check]:
         env = self.environment
-        wait, (after, timer, error) = max(self.deaths(i).items(), key=lambda each: each[1][0])
+        wait, (after, timer, error) = self.detection(i)
         limit, who = env.notice_within_s, env.client_of(i)
         when = f"When {title(env.server_of(i))} vanishes while {title(who)} is {wait}"
         says = f"{when}, {timer} decides, and lets it wait {words(after)}."
         if after == inf:
             says = f"{title(who)} waits for ever when its server vanishes: keepalive is off."
+        elif of_product(who).is_shared and (answer := self.force.answer(i)):
+            says += f" Each command fails after {words(answer)}, and the one connection stays."
         broken = {
             "says": says, "winner": timer, "breaks_after_s": limit, "heard_after_s": after,
             "message": "" if after == inf else printed(who, error),
             "left_behind": "The thread and its connection hang until then.",
         }  # fmt: skip
-        yield _check(
+        yield made(
             after <= limit, f"{title(who)} notices in time, whether it waits or sends.", broken,
-            inequality=4, name="a dead server is noticed", leg=env.legs[i].name, left=after, right=limit,
+            inequality=4, name="a dead server is noticed", fails="a dead server is not noticed in time",
+            leg=env.legs[i].name, left=after, right=limit, kind=WISH,
             numbers=f"{wait}: {number(after)} <= {number(limit)} (wanted)", about=(who, "client"),
+        )  # fmt: skip
+
+    def connecting(self, i: int) -> tuple[float, str]:
+        """How long a leg's client may need for a new connection, all addresses tried, and the sum."""
+        each, count = self.connect(i)[0], self.tries(i)
+        return each * count, number(each) + (f" x {count}" if count > 1 else "")
+
+    def tries(self, i: int) -> int:
+        """How many times connect() is called until a leg's client gives up."""
+        if self.environment.client_of(i) == "haproxy":
+            return int(self.force.own("haproxy", "retries")) + 1
+        return self.environment.addresses if i == 0 else 1
+
+    def _outage(self, i: int) -> Iterator[Check | Unknown]:
+        env, name, leg = self.environment, "an outage ends in time", self.environment.legs[i].name
+        if not env.outage_s:
+            needs = "the longest outage that is tolerated"
+            yield Unknown(inequality=4, name=name, leg=leg, needs=needs, field="outage_s")
+            return
+        wait, (after, timer, error) = self.detection(i)
+        connecting, sum_ = self.connecting(i)
+        who = env.client_of(i)
+        broken = {
+            "says": f"{title(who)} needs {words(after)} to give up its dead connection and up to "
+            f"{words(connecting)} for a new one.",
+            "winner": timer if after >= connecting else self.connect(i)[1], "breaks_after_s": env.outage_s,
+            "heard_after_s": after + connecting,
+            "message": "" if after + connecting == inf else printed(who, error),
+            "left_behind": "Until then nothing works, whether the server is there again or not.",
+        }  # fmt: skip
+        yield made(
+            after + connecting <= env.outage_s, "A dead connection is replaced in time.", broken,
+            inequality=4, name=name, fails="an outage does not end in time", leg=leg,
+            left=after + connecting, right=env.outage_s, kind=WISH, about=(who, "client"),
+            numbers=f"{wait}: {number(after)} + connecting: {sum_} <= {number(env.outage_s)} (tolerated)",
         )  # fmt: skip
 
     def _missed(self, i: int) -> Iterator[Check]:
         env = self.environment
         server, limit = env.server_of(i), env.notice_within_s
         after = runs.vanished_client_noticed(self.force.server(i), env.linux)
-        log = _LOGGED.get(server, "a log that says Connection timed out, or nothing")
+        log, winner = LOGGED.get(server, "a log that says Connection timed out, or nothing"), KEEPALIVE
+        for seconds, _, _ in self.force.timer(server, products.PAUSE.get(server, "")):
+            if seconds < after:
+                after, winner, log = seconds, SERVER, PAUSED.get(server, "a log of the timeout, or nothing")
         kept = "Its place stays taken" if env.database == "redis" else "Its transaction and locks stay"
         broken = {
-            "says": f"{title(server)} keeps the session of a client that vanished.", "winner": KEEPALIVE,
+            "says": f"{title(server)} keeps the session of a client that vanished.", "winner": winner,
             "breaks_after_s": limit, "heard_after_s": after,
             "message": "" if after == inf else log,
             "left_behind": f"{kept}: {words(after)}.",
         }  # fmt: skip
-        yield _check(
+        yield made(
             after <= limit, f"{title(server)} notices in time that a client has vanished.", broken,
-            inequality=4, name="a dead client is noticed", leg=env.legs[i].name, left=after, right=limit,
+            inequality=4, name="a dead client is noticed", fails="a dead client is not noticed in time",
+            leg=env.legs[i].name, left=after, right=limit, kind=WISH,
             numbers=f"{title(server)}: {number(after)} <= {number(limit)} (wanted)",
             about=(server, "server"), heard_by=title(server),
         )  # fmt: skip
@@ -430,129 +425,126 @@ class Inequalities:
             return 0, ""
         return self.force.seconds(env.pool, name), f"{title(env.pool)}'s {name}"
 
-    def connect(self) -> tuple[float, str]:
-        """How long connect() to a silent address takes the driver, seconds, and the timer that ends it."""
+    def connect(self, i: int = 0) -> tuple[float, str]:
+        """How long connect() to a silent address takes a leg's client, seconds, and what ends it."""
         env = self.environment
-        own = self.force.of(products.CONNECT, env.driver) or inf
-        user = self.force.user_timeout(0)
+        own = self.force.of(products.CONNECT, env.client_of(i)) or inf
+        user = self.force.user_timeout(i)
         linux = runs.connect_unanswered(user, self.force.linux(products.SYN_RETRIES), env.linux).after_s
         return min((own, CONNECT), (linux, RESEND))
 
-    def _checkout(self) -> Iterator[Check]:
-        env = self.environment
+    def _checkout(self) -> Iterator[Check | Unknown]:
+        """A checkout gives up before its caller does; the sooner, the better."""
+        env, name = self.environment, "borrowers give up before the users do"
         acquire, who = self.acquire()
+        limit = env.deadline_s or env.outage_s
         if not who:
             return
+        if not limit:
+            needs = "how long the caller waits"
+            yield Unknown(inequality=4, name=name, needs=needs, field="deadline_s")
+            return
         acquire = acquire or inf
-        parts = {name: each[0] for name, each in self.deaths(0).items()} | {"connecting": self.connect()[0]}
-        wait = max(parts, key=lambda name: parts[name])
-        message = waited_for_pool(env.pool, acquire) if acquire < inf else ""
-        common = {"inequality": 4, "about": ("acquire",)}
-        broken = {"winner": who, "message": message, "breaks_after_s": acquire, "heard_after_s": acquire}
-        yield _check(
-            parts[wait] < acquire, "Dead connections are found before anybody is sent away.",
-            broken | {
-                "says": f"All connections hang, {wait}, while borrowers are sent away.",
-                "left_behind": "The hanging connections keep their places in the pool.",
-            },
-            **common, name="deaths are noticed before borrowers give up", left=parts[wait], right=acquire,
-            numbers=f"{wait}: {number(parts[wait])} < {number(acquire)} ({who})",
-        )  # fmt: skip
-        if env.outage_s:
-            yield _check(
-                acquire <= env.outage_s, "A thread that waits for the pool gets its error in time.",
-                broken | {
-                    "says": "Users wait for the pool for longer than they bear.",
-                    "breaks_after_s": env.outage_s,
-                },
-                **common, name="borrowers give up before the users do", left=acquire, right=env.outage_s,
-                numbers=f"{who}: {number(acquire)} <= {number(env.outage_s)} (tolerated)",
-            )  # fmt: skip
-
-    # -- 5: how many -------------------------------------------------------------------------
-
-    def _ports(self) -> Iterator[Check]:
-        env = self.environment
-        if not env.connects_per_s:
-            return
-        reuse = int(self.force.linux(products.TW_REUSE)) if self.force.linux("net.ipv4.tcp_timestamps") else 0
-        time_wait = TIME_WAIT_LENGTH / SECOND
-        yield self._churn(
-            "local ports of a host", env.connects_per_s, self.force.ports(), time_wait, reuse, "", "linux"
-        )
-        leg = env.legs[0]
-        for nat in leg.middleboxes:
-            if nat.ports:
-                rate = env.connects_per_s * env.instances
-                name = f"ports of {nat.name}"
-                yield self._churn(name, rate, nat.ports, nat.time_wait_s, 0, leg.name, nat.name)
-
-    def _churn(
-        self, name: str, rate: float, ports: int, time_wait: float, reuse: int, leg: str, about: str
-    ) -> Check:
-        env = self.environment
-        outcome = runs.port_churn(rate, ports, env.hold_s, time_wait, reuse, env.linux)
-        most = inf if outcome["sustainable_per_s"] is None else outcome["sustainable_per_s"]
-        wait = f"({env.hold_s:g} + {'reuse' if reuse == 1 else f'{time_wait:g}'})"
-        first = ports / rate if outcome["first_refusal_s"] is None else outcome["first_refusal_s"]
+        cause = ""
+        if acquire < (connecting := self.connecting(0)[0]):
+            cause = f" Connecting may take {words(connecting)}, so the pool's message hides the cause."
         broken = {
-            "says": f"After {words(first)} all {ports:,} ports are in use; only {most:,.1f} connections a "
-            f"second can go on, and the longest outage lasts {words(outcome['longest_outage_s'])}.",
-            "winner": f"TIME_WAIT ({env.hold_s + time_wait:g} s)",
-            "breaks_after_s": first, "heard_after_s": first,
-            "message": NO_PORT.get(env.driver, "Cannot assign requested address"),
-            "left_behind": "The server has heard nothing: not one packet was sent.",
+            "says": f"Users wait for the pool for longer than they bear.{cause}", "winner": who,
+            "breaks_after_s": limit, "heard_after_s": acquire,
+            "message": waited_for_pool(env.pool, acquire) if acquire < inf else "",
         }  # fmt: skip
-        return _check(
-            rate < most,
-            f"{most:,.0f} connections a second can go on for ever." if most < inf else "None is kept.",
-            broken, inequality=5, name=name, leg=leg, left=rate, right=most, unit="per s",
-            numbers=f"{rate:g}/s x {wait} s < {ports:,} ports", about=(about,),
+        wanted = "the caller's deadline" if env.deadline_s else "tolerated"
+        yield made(
+            acquire <= limit, f"A thread that waits for the pool gets its error in time.{cause}", broken,
+            inequality=4, about=("acquire",), name=name, fails="users give up before borrowers do",
+            left=acquire, right=limit, kind=WISH,
+            numbers=f"{who}: {number(acquire)} <= {number(limit)} ({wanted})",
         )  # fmt: skip
 
-    def _places(self) -> Iterator[Check]:
-        """Whether the first server, the proxies and the database accept all connections."""
+    def _orphans(self) -> Iterator[Check]:
+        """A client that stops waiting must not leave its query running."""
         env = self.environment
-        wanted = env.connections
-        for i, leg in enumerate(env.legs):
-            server, limit = env.server_of(i), self.force.limit(env.server_of(i))
-            if limit:
-                broken = {
-                    "says": f"{wanted - limit:,} find no place.", "breaks_after_s": 0, "heard_after_s": 0,
-                    "message": FULL.get(server, "too many connections"),
-                    "left_behind": "Nothing: they are sent away at once.",
-                }  # fmt: skip
-                yield _check(
-                    wanted < limit, "All of them may come in.", broken, inequality=5, leg=leg.name,
-                    name=f"places at {title(server)}", left=wanted, right=limit, unit="connections",
-                    about=(server, "limit"),
-                    numbers=f"{wanted:,} connections < {limit:,} ({title(server)})",
-                )  # fmt: skip
-            if server == "pgbouncer":
-                wanted = min(wanted, int(self.force.own("pgbouncer", "default_pool_size")))
-
-    def _burst(self) -> Iterator[Check]:
-        """All instances start at the same time."""
-        env = self.environment
-        server, wanted = env.server_of(0), env.connections
-        backlog = self.force.backlog(server)
-        if not backlog:
-            return
-        # include/net/sock.h:sk_acceptq_is_full: one more than the backlog may wait.
-        holds, ghosts = wanted <= backlog + 1, 0
-        if not holds and wanted <= _MOST_AT_ONCE:
-            speaks = server in ("mysql", "mariadb")
-            ghosts = runs.connect_burst(wanted, backlog, speaks)["ghosts"]
+        answer, query = self.force.answer(0), env.longest_silent_query_s
+        name = products.STATEMENT.get(env.database, "")
+        if not name or not answer or query >= answer or of_product(env.driver).is_shared:
+            return  # a read timeout below the longest query is broken by itself
+        statement = self.force.seconds(env.database, name) or inf
+        if self.force.of(products.ALIVE_CHECK, env.database):
+            return  # the server asks whether the client is still there
+        who = f"{title(env.database)}'s {name}"
         broken = {
-            "says": f"When all start at once and {title(server)} is busy for two seconds, its queue is full: "
-            "the others repeat their SYN after 1, 3 and 7 s"
-            + (f", and {ghosts:,} believe to be connected and are not." if ghosts else "."),
-            "winner": "SYN repeats", "breaks_after_s": 0, "heard_after_s": 1,
-            "message": "nothing: connecting takes 1, 3 or 7 s",
-            "left_behind": "In nstat: TcpExtListenOverflows grows.",
+            "says": f"{title(env.driver)} stops waiting after {words(answer)}, and the server works on.",
+            "winner": READ, "breaks_after_s": answer, "heard_after_s": answer,
+            "message": printed(env.driver, READ_TIMEOUT),
+            "left_behind": "The query keeps its locks until it ends"
+            + (f", at most {words(statement)}." if statement < inf else ", whenever that is."),
         }  # fmt: skip
-        yield _check(
-            holds, "All may knock at once.", broken, inequality=5, name="all instances start at once",
-            leg=env.legs[0].name, left=wanted, right=backlog + 1, unit="connections",
-            numbers=f"{wanted:,} at once <= {backlog:,} + 1 (backlog)", about=(server, "backlog"),
+        yield made(
+            statement < answer, "The server ends a statement before its client stops waiting.", broken,
+            inequality=4, name="a statement ends before its client", left=statement, right=answer,
+            fails="a query goes on without its client", kind=WISH, about=(env.database, "statement"),
+            numbers=f"{who}: {number(statement)} < {number(answer)} ({title(env.driver)}'s "
+            f"{products.ANSWER[env.driver]})",
+        )  # fmt: skip
+
+    def _failover(self) -> Iterator[Check | Unknown]:
+        env, name = self.environment, "a failover ends in time"
+        needed = {"promotion_s": "how long a promotion takes", "outage_s": "the outage that is tolerated"}
+        if missing := [field for field in needed if not getattr(env, field)]:
+            needs = " and ".join(needed[field] for field in missing)
+            yield Unknown(inequality=4, name=name, needs=needs, field=missing[0])
+            return
+        i = len(env.legs) - 1
+        after, timer, error = self.detection(i)[1]
+        promoted = env.promotion_s + self.names_s()
+        connecting, sum_ = self.connecting(i)
+        total = max(promoted, after) + connecting
+        broken = {
+            "says": f"The new primary can be reached after {words(promoted)}; {title(env.client_of(i))} "
+            f"gives its old connections up after {words(after)}.",
+            "winner": timer if after > promoted else "promotion and name", "breaks_after_s": env.outage_s,
+            "heard_after_s": total,
+            "message": "" if total == inf else printed(env.client_of(i), error),
+            "left_behind": "Nothing is written until then.",
+        }  # fmt: skip
+        yield made(
+            total <= env.outage_s, "Promotion, name, detection and connecting fit.", broken, inequality=4,
+            name=name, fails="a failover does not end in time", leg=env.legs[i].name, kind=WISH,
+            left=total, right=env.outage_s, about=(env.client_of(i), "failover"),
+            numbers=f"max({promoted:g}, {after:g}) + {sum_} = {number(total)} <= {number(env.outage_s)} "
+            "(tolerated)",
+        )  # fmt: skip
+
+    def names_s(self) -> float:
+        """How long the client of the last leg may use an old address: the name's TTL and its own cache."""
+        env = self.environment
+        client = env.client_of(len(env.legs) - 1)
+        holder = "java" if of_product(client).language == "Java" else client
+        return env.dns_ttl_s + self.force.of(products.NAMES, holder)
+
+    def _stale(self) -> Iterator[Check | Unknown]:
+        """After a role change pools must leave the old address."""
+        env, name = self.environment, "an old address is left in time"
+        if not env.stale_s:
+            if env.promotion_s:
+                needs = "how long connections to an old address are tolerated"
+                yield Unknown(inequality=4, name=name, needs=needs, field="stale_s")
+            return
+        i = len(env.legs) - 1
+        holder = self.force.holder(i)
+        age = self.force.of(products.AGE, holder) or inf
+        total = age + self.longest_checkout() + self.names_s()
+        what = f"{title(holder)}'s {products.AGE[holder]}" if age < inf else "nothing replaces connections"
+        broken = {
+            "says": "A pool keeps its connections to a server that is no primary any more.",
+            "winner": what, "breaks_after_s": env.stale_s, "heard_after_s": total,
+            "message": "cannot execute … in a read-only transaction" if total < inf else "",
+            "left_behind": "Reads may be old until then.",
+        }  # fmt: skip
+        yield made(
+            total <= env.stale_s, "Connections are replaced in time.", broken, inequality=4, name=name,
+            fails="an old address is used for too long", leg=env.legs[i].name, kind=WISH, left=total,
+            right=env.stale_s, about=(holder, "stale"),
+            numbers=f"{what}: {age:g} + {self.longest_checkout():g} in use + {self.names_s():g} of the name"
+            f" = {number(total)} <= {number(env.stale_s)} (tolerated)",
         )  # fmt: skip

@@ -12,9 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import lru_cache
+from math import ceil
 from typing import Any, Self
 
-from tcplab.core.catalogue import EXPIRIES, CatalogueError, Setting, find, setting
+from tcplab.core.catalogue import EXPIRIES, RESTARTS, CatalogueError, Setting, find, products, setting
 from tcplab.core.knobs import DAY, Knob, ParameterError
 from tcplab.core.releases import NEWEST, UnknownRelease, release
 
@@ -27,18 +28,41 @@ def port_range(name: str, text: str) -> str:
     return f"{int(match[1])} {int(match[2])}"
 
 
-DATABASES = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "oracle": 1521, "redis": 6379}
-#: The usual driver of each database is the first.
-DRIVERS_OF = {
-    "postgresql": ("libpq", "pgjdbc"), "mysql": ("connector_j", "mariadb_connector_j"),
-    "mariadb": ("mariadb_connector_j", "connector_j"), "oracle": ("oracle",),
-    "redis": ("jedis", "lettuce", "redisson"),
-}  # fmt: skip
+def _keys(kind: str, order: tuple[str, ...]) -> tuple[str, ...]:
+    """The products of a kind: first those of `order`, then as the catalogue has them."""
+    keys = [each.key for each in products() if each.kind == kind]
+    return tuple(sorted(keys, key=lambda key: order.index(key) if key in order else len(order)))
+
+
+_PRODUCTS = {each.key: each for each in products()}
+#: Each database and its usual port.
+DATABASES = {
+    key: _PRODUCTS[key].port
+    for key in _keys("database", ("postgresql", "mysql", "mariadb", "oracle", "redis"))
+}
+#: The usual drivers, the most common one of a database first.
+_USUAL = ("libpq", "pgjdbc", "connector_j", "mariadb_connector_j", "jedis", "lettuce", "redisson")
+
+
+def _drivers_of(database: str) -> tuple[str, ...]:
+    """What speaks to a database; a driver for which it was made comes before one that also speaks to it."""
+    keys = (*_keys("driver", _USUAL), *DATABASES)  # Oracle Net is its own driver
+    spoken = {key: _PRODUCTS[key].databases for key in keys}
+    fits = [key for key in keys if database in spoken[key]]
+    anything = [key for key in keys if not spoken[key] and _PRODUCTS[key].kind == "driver"]
+    return (*sorted(fits, key=lambda key: spoken[key].index(database)), *anything)
+
+
+DRIVERS_OF = {database: _drivers_of(database) for database in DATABASES}
 DRIVERS = tuple(dict.fromkeys(driver for drivers in DRIVERS_OF.values() for driver in drivers))
-POOLS = ("", "hikaricp", "psycopg_pool", "sqlalchemy", "commons_pool2", "dbcp2", "jedis", "redisson")
-PROXIES = ("pgbouncer", "haproxy")
+#: Pools; two drivers have a pool of their own.
+POOLS = (
+    "", *_keys("pool", ("hikaricp", "psycopg_pool", "sqlalchemy", "commons_pool2", "dbcp2")),
+    "jedis", "redisson",
+)  # fmt: skip
+PROXIES = _keys("proxy", ("pgbouncer", "haproxy"))
 #: What restarts the idle timer of a middlebox: any segment, only data, only a request.
-KINDS = ("layer4", "layer7", "requests")
+KINDS = RESTARTS
 
 _SECONDS = Knob("seconds", float, "s", 0, 30 * DAY)
 _LONGEST_NAME = 80
@@ -81,10 +105,14 @@ class MiddleboxSettings:
     #: A NAT: ports for one destination, and how long it keeps a closed one, seconds; 0: no NAT.
     ports: int = _knob(Knob("ports", int, high=65535), 0)
     time_wait_s: float = _knob(Knob("TIME_WAIT", float, "s", 0, 600), 120)
+    #: Each host behind the NAT has so many ports for itself.
+    is_per_host: bool = False
 
     def __post_init__(self) -> None:
         _line("box", self.name)
         _check(f"box {self.name}: ", self)
+        if not isinstance(self.is_per_host, bool):
+            raise ParameterError(f"box {self.name}: is_per_host must be true or false.")
         if 0 < self.idle_s < 1:
             raise ParameterError(f"box {self.name}: idle_s = {self.idle_s:g} is less than a second.")
 
@@ -104,7 +132,7 @@ class Leg:
             raise ParameterError(f"leg {self.name}: boxes must be at most 20 boxes.")
 
 
-def _seconds(label: str, default: float, zero: str = "") -> Any:
+def _seconds(label: str, default: float | None, zero: str = "") -> Any:
     return _knob(Knob(label, float, "s", 0, DAY, zero=zero), default)
 
 
@@ -131,8 +159,14 @@ class Environment:
     notice_within_s: float = _seconds("notice within", 60)
     #: Probes in a row that may be lost without harm.
     lost_probes: int = _count("lost probes", 2, high=20)
-    longest_silent_query_s: float = _seconds("longest silent query", 600)
+    #: None: 600, and none with Redis. 0: there is none.
+    longest_silent_query_s: float = _seconds("longest silent query", None)
     longest_idle_s: float = _seconds("longest idle time", 3600)
+    #: How long a program keeps a connection at most before it goes back to the pool; 0: no longer than
+    #: the longest silent query.
+    longest_checkout_s: float = _seconds("longest checkout", 0, "the longest query")
+    #: The longest pause of a program inside a transaction; 0: not known.
+    longest_pause_s: float = _seconds("longest pause in a transaction", 0, "not known")
     #: New connections per second of one application host, and how long one lasts.
     connects_per_s: float = _knob(Knob("connects a second", float, "per s", 0, 1_000_000), 0)
     hold_s: float = _knob(Knob("connection lasts", float, "s", 0, DAY), 0.01)
@@ -141,13 +175,27 @@ class Environment:
     #: Instances of the application, each with a pool of `pool_size`.
     instances: int = _count("instances", 1, low=1, high=100_000)
     pool_size: int = _count("pool size", 10, low=1, high=100_000)
+    #: Further instances while an update runs, as a part of `instances`: 0.25 for a quarter more.
+    surge: float = _knob(Knob("more in an update", float, "", 0, 10), 0)
+    #: Requests a second of one instance, and how long each keeps its connection; 0: not known.
+    requests_per_s: float = _knob(Knob("requests a second", float, "per s", 0, 1_000_000), 0)
+    busy_s: float = _seconds("a request keeps its connection", 0, "not known")
     #: Of the server; 0: its setting or default.
     backlog: int = _count("backlog", 0, "the server's own", high=65_535)
     max_connections: int = _count("max_connections", 0, "the server's own")
     #: How long the application waits for a connection of its pool; 0: the pool's setting.
     acquire_timeout_s: float = _seconds("acquire timeout", 0, "the pool's own")
     #: The longest outage that users tolerate; 0: not known.
-    outage_s: float = _seconds("outage tolerated", 0, "not said")
+    outage_s: float = _seconds("outage tolerated", 0, "not known")
+    #: How long a caller of the application waits; 0: not known, then the tolerated outage.
+    deadline_s: float = _seconds("caller's deadline", 0, "not known")
+    #: Addresses that a driver tries in turn when it connects.
+    addresses: int = _count("addresses", 1, low=1, high=100)
+    #: A failover: until a replica is the primary, and how long its name's old address is cached on the
+    #: way; 0: not known. And how long a connection may go to the old address; 0: not known.
+    promotion_s: float = _seconds("promotion", 0, "not known")
+    dns_ttl_s: float = _seconds("name's TTL", 0)
+    stale_s: float = _seconds("old address tolerated", 0, "not known")
     linux: str = _knob(Knob("linux", str), NEWEST)
     #: What is set today, ``{"hikaricp.maxLifetime": 1800000}``: the catalogue's names and units.
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -155,6 +203,10 @@ class Environment:
     def __post_init__(self) -> None:
         if not self.driver:
             object.__setattr__(self, "driver", DRIVERS_OF.get(self.database, ("",))[0])
+        silent: Any = self.longest_silent_query_s
+        if silent is None:
+            # A command of Redis blocks for longer only if it is made to, as BLPOP is.
+            object.__setattr__(self, "longest_silent_query_s", 0 if self.database == "redis" else 600)
         _check("", self)
         try:
             release(self.linux)
@@ -169,8 +221,10 @@ class Environment:
         for proxy in self.proxies:
             if proxy not in PROXIES or self.proxies.count(proxy) > 1:
                 raise ParameterError(f"proxies: {proxy!r} is not one of {', '.join(PROXIES)}, each once.")
-        if "pgbouncer" in self.proxies and self.database != "postgresql":
-            raise ParameterError(f"proxies: PgBouncer serves postgresql, and database = {self.database!r}.")
+            serves = _PRODUCTS[proxy].databases
+            if serves and self.database not in serves:
+                name, own = _PRODUCTS[proxy].title, " and ".join(serves)
+                raise ParameterError(f"proxies: {name} serves {own}, and database = {self.database!r}.")
         if self.driver not in DRIVERS_OF[self.database]:
             right = ", ".join(DRIVERS_OF[self.database])
             raise ParameterError(f"driver = {self.driver!r} does not speak to {self.database}: use {right}.")
@@ -190,9 +244,9 @@ class Environment:
         return DATABASES[self.database]
 
     @property
-    def connections(self) -> int:
-        """How many connections all instances have when their pools are full."""
-        return self.instances * self.pool_size
+    def most_instances(self) -> int:
+        """Instances while an update runs."""
+        return ceil(round(self.instances * (1 + self.surge), 6))
 
     def client_of(self, leg: int) -> str:
         """The product that opens the connection of this leg."""
@@ -283,20 +337,10 @@ def _middlebox(values: Any) -> MiddleboxSettings:
     return MiddleboxSettings(**known)
 
 
-#: Simultaneous connections of one address of AWS's NAT gateway to one destination.
-#: AWS VPC User Guide: "NAT gateway basics".
-_NAT_GATEWAY_PORTS = 55_000
 #: Cisco ASA Series CLI Configuration Guide: "Configure Global Timeouts", timeout conn 1:0:0, no reset.
 _ASA_IDLE_S = 3600
 #: What is assumed of a middlebox whose documentation does not say.
 _MOSTLY = "drop"
-#: Shorter names than the catalogue's.
-_SHORT = {
-    "aws_nlb": "AWS NLB", "ec2_connection_tracking": "EC2 connection tracking", "ipvs": "Linux IPVS",
-    "conntrack": "Linux conntrack",
-}  # fmt: skip
-#: Middleboxes whose timer is not restarted by any segment.
-_KINDS = {"rds_proxy": "requests"}
 
 
 @lru_cache(maxsize=1)
@@ -306,11 +350,12 @@ def known_middleboxes() -> dict[str, MiddleboxSettings]:
     for each in dict.fromkeys(row.product for row in find(kind="box")):
         # conntrack has a shorter one for data that nobody acknowledges.
         idle = max(find(product=each.key, purpose="idle"), key=lambda setting: setting.seconds or 0)
-        ports = _NAT_GATEWAY_PORTS if each.key == "aws_nat_gateway" else 0
-        name = _SHORT.get(each.key, each.title)
+        name = each.short or each.title
         known[name] = MiddleboxSettings(
-            name, idle.seconds or 0, _KINDS.get(each.key, "layer4"), idle.expiry or _MOSTLY, ports=ports
-        )
+            name, idle.seconds or 0, each.restarted_by, idle.expiry or _MOSTLY, ports=each.ports,
+            time_wait_s=max([s.seconds or 0 for s in find(product=each.key, purpose="ports")] or [120]),
+            is_per_host=each.is_per_host,
+        )  # fmt: skip
     asa = MiddleboxSettings("Cisco ASA firewall", _ASA_IDLE_S)
     return dict(sorted((known | {asa.name: asa}).items(), key=lambda item: item[0].lower()))
 

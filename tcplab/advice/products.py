@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import ceil
 from typing import Any, NamedTuple, Self
 
 from tcplab.advice.environment import Environment
 from tcplab.bench.script import SocketOptions
-from tcplab.core.catalogue import TIMES, CatalogueError, find, setting
+from tcplab.core.catalogue import TIMES, CatalogueError, Product, catalogue, find, products, setting
 
 
 @dataclass(frozen=True)
@@ -27,35 +28,25 @@ class EndSettings:
     user_timeout: str = ""
 
 
-_PGBOUNCER = EndSettings("tcp_keepalive", "tcp_keepidle", "tcp_keepintvl", "tcp_keepcnt", "tcp_user_timeout")
-#: The end that opened the connection.
-CLIENTS = {
-    "libpq": EndSettings(
-        "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"
-    ),
-    "pgjdbc": EndSettings("tcpKeepAlive"),
-    "connector_j": EndSettings("tcpKeepAlive"),
-    "mariadb_connector_j": EndSettings("tcpKeepAlive", "tcpKeepIdle", "tcpKeepInterval", "tcpKeepCount"),
-    "oracle": EndSettings("ENABLE=BROKEN"),
-    "jedis": EndSettings(),
-    "lettuce": EndSettings("keepAlive", "keepAlive.idle", "keepAlive.interval", "keepAlive.count"),
-    "redisson": EndSettings("keepAlive"),
-    "pgbouncer": _PGBOUNCER,
-    "haproxy": EndSettings("option srvtcpka", "srvtcpka-idle", "srvtcpka-intvl", "srvtcpka-cnt", "tcp-ut"),
-}
+#: The roles of an end's settings in the catalogue, in the order of `EndSettings`.
+_END = ("keepalive", "idle", "interval", "probes", "user timeout")
+
+
+def _of_role(role: str) -> dict[str, str]:
+    """The setting of each product that has this role in the catalogue."""
+    return {each.product.key: each.name for each in reversed(catalogue()) if role in each.roles}
+
+
+def _ends(prefix: str, *kinds: str) -> dict[str, EndSettings]:
+    of = [_of_role(prefix + role) for role in _END]
+    keys = [each.key for each in products() if each.kind in kinds]
+    return {key: EndSettings(*(names.get(key, "") for names in of)) for key in keys}
+
+
+#: The end that opened the connection: drivers, proxies, and the database that is its own driver.
+CLIENTS = _ends("", "driver", "proxy", "database")
 #: The end that accepted it.
-SERVERS = {
-    "postgresql": EndSettings(
-        "", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"
-    ),
-    # MySQL's server switches keepalive on and sets no times (vio/viosocket.cc:vio_keepalive).
-    "mysql": EndSettings(),
-    "mariadb": EndSettings("", "tcp_keepalive_time", "tcp_keepalive_interval", "tcp_keepalive_probes"),
-    "oracle": EndSettings("", "SQLNET.EXPIRE_TIME", "TCP_KEEPINTVL", "TCP_KEEPCNT"),
-    "redis": EndSettings("", "tcp-keepalive"),
-    "pgbouncer": _PGBOUNCER,
-    "haproxy": EndSettings("option clitcpka", "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt"),
-}
+SERVERS = _ends("accepts ", "database", "proxy")
 #: What applies to an end that has no setting of its own.
 LINUX = EndSettings(
     "", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"
@@ -64,42 +55,30 @@ PORT_RANGE, SOMAXCONN = "net.ipv4.ip_local_port_range", "net.core.somaxconn"
 RETRIES2, SYN_RETRIES = "net.ipv4.tcp_retries2", "net.ipv4.tcp_syn_retries"
 TW_REUSE = "net.ipv4.tcp_tw_reuse"
 
-#: How long a driver waits for an answer, and for a connection.
-ANSWER = {
-    "pgjdbc": "socketTimeout", "connector_j": "socketTimeout", "mariadb_connector_j": "socketTimeout",
-    "jedis": "socketTimeoutMillis", "lettuce": "timeout", "redisson": "timeout",
-}  # fmt: skip
-CONNECT = {
-    "libpq": "connect_timeout", "pgjdbc": "connectTimeout", "connector_j": "connectTimeout",
-    "mariadb_connector_j": "connectTimeout", "oracle": "TCP.CONNECT_TIMEOUT",
-    "jedis": "connectionTimeoutMillis", "lettuce": "connectTimeout", "redisson": "connectTimeout",
-}  # fmt: skip
-ACQUIRE = {
-    "hikaricp": "connectionTimeout", "psycopg_pool": "timeout", "sqlalchemy": "pool_timeout",
-    "commons_pool2": "maxWait", "dbcp2": "maxWaitMillis",
-}  # fmt: skip
-AGE = {
-    "hikaricp": "maxLifetime", "psycopg_pool": "max_lifetime", "sqlalchemy": "pool_recycle",
-    "dbcp2": "maxConnLifetimeMillis", "pgbouncer": "server_lifetime",
-}  # fmt: skip
+#: By product the name of its setting: how long a driver waits for an answer, and for a connection.
+ANSWER, CONNECT = _of_role("answer"), _of_role("connect")
+#: How long a checkout waits; the age at which a pool or a proxy replaces a connection.
+ACQUIRE, AGE = _of_role("acquire"), _of_role("age")
 #: How often a pool tests its idle connections.
-PING = {
-    "hikaricp": "keepaliveTime", "redisson": "pingConnectionInterval", "jedis": "timeBetweenEvictionRuns",
-    "commons_pool2": "timeBetweenEvictionRuns", "dbcp2": "timeBetweenEvictionRunsMillis",
-}  # fmt: skip
-#: The setting by which a server ends an idle session.
-IDLE_CLOSE = {
-    "postgresql": "idle_session_timeout", "mysql": "wait_timeout", "mariadb": "wait_timeout",
-    "oracle": "SQLNET.RECV_TIMEOUT", "redis": "timeout", "pgbouncer": "client_idle_timeout",
-}  # fmt: skip
-LIMIT = {
-    "postgresql": "max_connections", "mysql": "max_connections", "mariadb": "max_connections",
-    "redis": "maxclients", "pgbouncer": "max_client_conn",
-}  # fmt: skip
-BACKLOG = {
-    "mysql": "back_log", "mariadb": "back_log", "redis": "tcp-backlog", "pgbouncer": "listen_backlog",
-    "haproxy": "backlog",
-}  # fmt: skip
+PING = _of_role("ping")
+#: The setting by which a server ends an idle session, and one that is idle in a transaction.
+IDLE_CLOSE, PAUSE = _of_role("idle close"), _of_role("pause")
+#: How many connections a server accepts, and how many may wait to be accepted.
+LIMIT, BACKLOG = _of_role("limit"), _of_role("backlog")
+#: A server's limit for a statement; how often it looks whether a running query's client is there.
+STATEMENT, ALIVE_CHECK = _of_role("statement"), _of_role("alive check")
+#: How long an address is cached.
+NAMES = _of_role("names")
+#: How many connections a pool has.
+SIZE, OVERFLOW = _of_role("size"), _of_role("overflow")
+
+_PING_SWITCH, _QUERY, _TUNNEL = _of_role("ping switch"), _of_role("query"), _of_role("tunnel")
+#: The timers of a proxy that ends a connection without data.
+_RELAY = {
+    key: tuple(each.name for each in find(product=key) if "relay" in each.roles) for key in _of_role("relay")
+}
+#: Pools whose evictor tests some of the idle connections at each of its runs.
+EVICTORS = ("jedis", "commons_pool2", "dbcp2")
 
 #: HikariCP rejects a smaller number and uses this instead, ms (HikariConfig.java:validateNumerics).
 _HIKARI_INSTEAD = {"maxLifetime": 1_800_000, "keepaliveTime": 0, "idleTimeout": 600_000}
@@ -192,9 +171,16 @@ class InForce:
         if not idle:
             return None
         user_timeout = self.seconds(product, end.user_timeout)
-        if product == "redis":
+        probing = of_product(product).probing
+        if probing == "thirds":
             # Redis: src/anet.c:anetKeepAlive, a third of it between probes, three probes.
             return KeepaliveDefaults(idle, max(1, idle // 3), 3, user_timeout, product)
+        if probing == "node" and self.seconds(product, end.idle):
+            # libuv: src/unix/tcp.c:uv__tcp_keepalive; without a delay the times are the kernel's.
+            return KeepaliveDefaults(idle, 1, 10, user_timeout, product)
+        if probing == "same" and self.seconds(product, end.idle) and not self.seconds(product, end.interval):
+            # Npgsql: Internal/NpgsqlConnector.cs, the interval is the time unless it is set.
+            return KeepaliveDefaults(idle, idle, int(self.linux(LINUX.probes)), user_timeout, product)
         interval = self._or_linux(product, end.interval, LINUX.interval)
         probes = int(self._or_linux(product, end.probes, LINUX.probes, is_time=False))
         return KeepaliveDefaults(idle, interval, probes, user_timeout, product)
@@ -217,9 +203,16 @@ class InForce:
         return self.keepalive(product, SERVERS[product])
 
     def user_timeout(self, leg: int) -> float:
-        """The user timeout of the end that opened a leg, seconds; it also counts without keepalive."""
+        """The user timeout of the end that opened a leg, seconds; it also counts without keepalive.
+
+        Not with libpq, which sets neither then (src/interfaces/libpq/fe-connect.c: the branch of
+        `usekeepalives` comes before setTCPUserTimeout; 15 and 18).
+        """
         product = self.environment.client_of(leg)
-        return self.seconds(product, CLIENTS[product].user_timeout)
+        end = CLIENTS[product]
+        if product in ("libpq", "psycopg") and not self.own(product, end.switch):
+            return 0
+        return self.seconds(product, end.user_timeout)
 
     def answer(self, leg: int) -> float:
         """How long the end that opened a leg waits for an answer, seconds; 0: indefinitely."""
@@ -229,9 +222,10 @@ class InForce:
         """How often the pool sends something on an idle connection, seconds; 0: never."""
         pool = self.environment.pool
         every = self.of(PING, pool)
-        if pool in ("jedis", "commons_pool2", "dbcp2"):
-            if not self.own(pool, "testWhileIdle"):
-                return 0
+        switch = _PING_SWITCH.get(pool)
+        if switch and not self.own(pool, switch):
+            return 0
+        if pool in EVICTORS:
             tested = self.own(pool, "numTestsPerEvictionRun") if pool != "dbcp2" else 3
             every *= 1 if tested < 0 else ceil(self.environment.pool_size / max(tested, 1))
         is_off = pool == "hikaricp" and 0 < self.of(AGE, pool) <= every
@@ -239,7 +233,13 @@ class InForce:
 
     def reached_by_pool(self, leg: int) -> bool:
         """Whether the pool's pings and closes reach a leg: HAProxy relays them, PgBouncer does not."""
-        return "pgbouncer" not in self.environment.proxies[:leg]
+        return self.holder(leg) == self.environment.pool
+
+    def holder(self, leg: int) -> str:
+        """The product that decides how long a leg's connections live: the pool, or the last proxy before
+        it with sessions of its own; empty: none."""
+        own = [each for each in self.environment.proxies[:leg] if not of_product(each).relays]
+        return own[-1] if own else self.environment.pool
 
     def rests(self, leg: int, with_ping: bool = True) -> tuple[float, str]:
         """How long a connection of a leg may carry no data, seconds, and what limits that."""
@@ -251,8 +251,9 @@ class InForce:
                 ends.append((ping, f"{title(pool)}'s {PING[pool]}{own}:"))
             holder = pool
         else:
-            holder = "pgbouncer"
-            ends += [(t.seconds, f"{t.who}:") for t in self.timer(holder, "server_idle_timeout")]
+            holder = self.holder(leg)
+            name = "server_idle_timeout" if holder == "pgbouncer" else ""
+            ends += [(t.seconds, f"{t.who}:") for t in self.timer(holder, name)]
         ages = self.timer(holder, AGE.get(holder, ""))
         ends += [(t.seconds, f"{t.who}{self.in_own_unit(t.key)}:") for t in ages]
         return min(ends)
@@ -283,16 +284,14 @@ class InForce:
 
     def data_timers(self, server: str) -> list[Timer]:
         """The timer of a proxy that ends a query without data; of HAProxy's three the one that counts."""
-        if server == "pgbouncer":
-            return self.timer(server, "query_timeout")
-        if server != "haproxy":
-            return []
-        both = [*self.timer(server, "timeout server"), *self.timer(server, "timeout client")]
-        return self.timer(server, "timeout tunnel") or sorted(both, key=lambda each: each.seconds)[:1]
+        if query := self.timer(server, _QUERY.get(server, "")):
+            return query
+        relay = [timer for name in _RELAY.get(server, ()) for timer in self.timer(server, name)]
+        return self.timer(server, _TUNNEL.get(server, "")) or sorted(relay, key=lambda each: each.seconds)[:1]
 
     def idle_closes(self, server: str) -> list[Timer]:
         """The timer with which a server ends an idle session."""
-        if server == "haproxy":
+        if server in _RELAY:
             return self.data_timers(server)
         return self.timer(server, IDLE_CLOSE.get(server, ""))
 
@@ -308,6 +307,23 @@ class InForce:
         given = f"{product}.{name}" in env.settings
         wanted = env.max_connections if product == env.database and not given else 0
         return wanted or (max(int(self.own(product, name)), 0) if name else 0)
+
+    def reserved(self, product: str) -> int:
+        """Connections of `limit` that an ordinary client does not get."""
+        if product not in LIMIT:
+            return 0
+        return sum(
+            int(self.own(product, s.name) or 0) for s in find(product=product) if "reserved" in s.roles
+        )
+
+    def pool_size(self) -> int:
+        """The most connections of one instance's pool: as pasted, else as the environment says."""
+        env, pool = self.environment, self.environment.pool
+        size, more = (f"{pool}.{table.get(pool, '')}" for table in (SIZE, OVERFLOW))
+        if size not in env.settings and more not in env.settings:
+            return env.pool_size
+        names = [table[pool] for table in (SIZE, OVERFLOW) if pool in table]
+        return max(sum(int(self.own(pool, name) or 0) for name in names), 1)
 
     def backlog(self, product: str) -> int:
         """How many finished handshakes may wait for a server, capped by the kernel; 0: not known."""
@@ -327,9 +343,19 @@ class InForce:
         return max(min(int(asked), int(self.linux(SOMAXCONN))), 0)
 
 
+@lru_cache(maxsize=1)
+def _products() -> Mapping[str, Product]:
+    return {each.key: each for each in products()}
+
+
+def of_product(key: str) -> Product:
+    """A product of the catalogue. Raises `CatalogueError` where there is none."""
+    return _products().get(key) or find(product=key)[0].product
+
+
 def title(product: str) -> str:
     """A product's name, without what the catalogue adds in brackets."""
-    return find(product=product)[0].product.title.partition(" (")[0]
+    return of_product(product).title.partition(" (")[0]
 
 
 @dataclass(frozen=True)

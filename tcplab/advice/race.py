@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from tcplab.advice import Advice, Check, products, runs
-from tcplab.advice.checks import DATA_TIMER, Inequalities
+from tcplab.advice.checks import Inequalities
+from tcplab.advice.messages import DATA_TIMER
 from tcplab.advice.products import InForce, KeepaliveDefaults, title
 from tcplab.advice.timers import BOX, KEEPALIVE, READ, RESEND, SERVER, USER
 

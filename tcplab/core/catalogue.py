@@ -1,7 +1,12 @@
 """The settings of products: name, default, unit, who may change it, and how it was checked.
 
-The settings are in `catalogue.toml`; this module reads and checks it. ``find(knob="KEEPALIVE_IDLE")``
-lists the keepalive idle time of every product, ``find(product="hikaricp")`` the settings of one.
+The settings are in `products/*.toml`, one table a product; this module reads and checks them.
+``find(knob="KEEPALIVE_IDLE")`` lists the keepalive idle time of every product, ``find(product="hikaricp")``
+the settings of one.
+
+A table of a product has the fields of `Product`, and a table of settings with the fields of `Setting`; what
+stands in the product's table (who, applies, checked, version, source, url) holds for all of its settings
+that don't say otherwise. A setting whose default could not be checked is left out.
 """
 
 from __future__ import annotations
@@ -61,7 +66,46 @@ EXPIRIES = {
     "drop_inbound": "lets nothing in until the client sends something",
 }
 
-_FILE = Path(__file__).with_name("catalogue.toml")
+#: What a program that reckons with a product's settings takes from them. "accepts" is about the
+#: connections that the product accepts, the others about those that it opens.
+ROLES = {
+    "keepalive": "switches keepalive on",
+    "idle": "silence before the first probe",
+    "interval": "wait between probes",
+    "probes": "probes that may stay unanswered",
+    "user timeout": "how long data may stay unacknowledged",
+    "accepts keepalive": "switches keepalive on",
+    "accepts idle": "silence before the first probe",
+    "accepts interval": "wait between probes",
+    "accepts probes": "probes that may stay unanswered",
+    "accepts user timeout": "how long data may stay unacknowledged",
+    "connect": "how long opening a connection may take",
+    "answer": "how long an answer may take",
+    "acquire": "how long a checkout waits",
+    "age": "replaces an old connection",
+    "ping": "how often an idle connection is tested",
+    "ping switch": "whether it is tested at all",
+    "size": "connections of a pool",
+    "overflow": "connections beyond that",
+    "idle close": "ends an idle session",
+    "relay": "ends a connection without data",
+    "tunnel": "does so instead of every relay timer",
+    "pause": "ends a session idle in a transaction",
+    "statement": "ends a long statement",
+    "query": "a proxy's limit for a query",
+    "alive check": "whether a running query's client is still there",
+    "limit": "connections that are accepted",
+    "reserved": "of those, not for everybody",
+    "backlog": "handshakes that may wait",
+    "names": "how long an address is cached",
+}
+#: What restarts the idle timer of a middlebox: any segment, only data, only a request.
+RESTARTS = ("layer4", "layer7", "requests")
+#: The times of probes that follow from the idle time alone: a third of it, three times (Redis);
+#: 1 s, ten times (libuv); the same again (Npgsql).
+PROBING = ("", "thirds", "node", "same")
+
+_FOLDER = Path(__file__).with_name("products")
 
 
 class CatalogueError(ValueError):
@@ -78,6 +122,31 @@ class Product:
     title: str
     #: One of `KINDS`.
     kind: str
+    #: A shorter name; empty: the title.
+    short: str = ""
+    #: Where it usually listens; 0: anywhere.
+    port: int = 0
+    #: The programming language of its users; empty: any.
+    language: str = ""
+    #: The databases to which it speaks; empty: to any.
+    databases: tuple[str, ...] = ()
+    #: The drivers that it fits, by key: for a pool.
+    drivers: tuple[str, ...] = ()
+    #: One connection serves all threads, so a command that times out does not close it.
+    is_shared: bool = False
+    #: How many connections one pool opens at the same time; 0: as many as are asked for.
+    opens: int = 0
+    #: A proxy that hands on bytes, with the same session at both ends.
+    relays: bool = False
+    #: One of `PROBING`.
+    probing: str = ""
+    #: Of a middlebox: one of `RESTARTS`.
+    restarted_by: str = "layer4"
+    #: Of a NAT: ports for one destination, and whether each host has so many; 0: no NAT.
+    ports: int = 0
+    is_per_host: bool = False
+    #: What a text that is pasted has in it where it is this product's: names, functions, addresses.
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +166,8 @@ class Setting:
     says: str
     #: One of `PURPOSES`.
     purpose: str
+    #: What a program that reckons with the setting takes from it, of `ROLES`.
+    roles: tuple[str, ...] = ()
     #: The constant in `tcplab.core.knobs` that this is; empty: no experiment has such a knob.
     knob: str = ""
     #: The setting of Linux that applies while this one has its default.
@@ -159,18 +230,28 @@ class Setting:
 
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Setting, ...]:
-    """Every setting, in the order of the file."""
-    settings = read(_FILE.read_text("utf-8"))
+    """Every setting, in the order of the files: first those of the operating system."""
+    files = sorted(_FOLDER.glob("*.toml"), key=lambda file: (file.stem != "systems", file.stem))
+    settings = tuple(each for file in files for each in read(file.read_text("utf-8"), file.name))
     linux = {each.name for each in settings if each.product.key == "linux"}
     for each in settings:
         if each.inherits and each.inherits not in linux:
-            raise CatalogueError(f"{_FILE.name}, {each.name}: inherits = {each.inherits!r} is not in linux.")
+            where = f"{each.product.key}, {each.name}"
+            raise CatalogueError(f"{where}: inherits = {each.inherits!r} is not in linux.")
     return settings
 
 
 @lru_cache(maxsize=1)
+def _by_product() -> Mapping[str, Mapping[str, Setting]]:
+    by: dict[str, dict[str, Setting]] = {}
+    for each in catalogue():
+        by.setdefault(each.product.key, {})[each.name] = each
+    return by
+
+
+@lru_cache(maxsize=1)
 def products() -> tuple[Product, ...]:
-    """Every product, in the order of the file."""
+    """Every product, in the order of the files."""
     return tuple(dict.fromkeys(each.product for each in catalogue()))
 
 
@@ -204,34 +285,45 @@ def find(
 @lru_cache(maxsize=1024)
 def setting(product: str, name: str) -> Setting:
     """One setting by its product's key and its name; `CatalogueError` where there is none."""
-    of = {each.name: each for each in find(product=product)}
+    of = _by_product().get(product) or {each.name: each for each in find(product=product)}
     if name not in of:
         raise CatalogueError(f"{product} has no setting {name!r} in the catalogue: it has {', '.join(of)}.")
     return of[name]
 
 
-def read(text: str, file: str = _FILE.name) -> tuple[Setting, ...]:
-    """The settings in a text like `catalogue.toml`; `CatalogueError` names the first that is wrong."""
+def read(text: str, file: str) -> tuple[Setting, ...]:
+    """The settings in the text of a file; `CatalogueError` names the first that is wrong."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as mistake:
         raise CatalogueError(f"{file} is no TOML: {mistake}.") from None
     return tuple(
-        _setting(f"{file}, {key}, {name}", Product(key, table["title"], table["kind"]), name, table, own)
+        _setting(f"{file}, {key}, {name}", product, name, table, own)
         for key, table in tables.items()
-        for name, own in _settings(f"{file}, {key}", table).items()
+        for product, settings in [_product(f"{file}, {key}", key, table)]
+        for name, own in settings.items()
     )
 
 
-def _settings(where: str, table: Any) -> Mapping[str, Any]:
-    """A product's settings, if the product is valid."""
+def _product(where: str, key: str, table: Any) -> tuple[Product, Mapping[str, Any]]:
+    """A product and its settings, if it is valid."""
     if not isinstance(table, dict) or not isinstance(table.get("settings"), dict):
         raise CatalogueError(f"{where}: there are no settings; give it tables like [product.settings.name].")
     for field in ("title", "kind"):
         if not isinstance(table.get(field), str):
             raise CatalogueError(f"{where}: {field} is missing; a product has a title and a kind.")
-    _one_of(where, "kind", table["kind"], KINDS)
-    return table["settings"]
+    known = {field.name for field in fields(Product)} - {"key"}
+    if unknown := sorted(set(table) - known - {*_SHARED, "settings"}):
+        use = ", ".join(sorted(known))
+        raise CatalogueError(f"{where}: {unknown[0]!r} is no field of a product; use {use}.")
+    own = {name: _plain(value) for name, value in table.items() if name in known}
+    for field, words in (("kind", KINDS), ("probing", PROBING), ("restarted_by", RESTARTS)):
+        _one_of(where, field, own.get(field, words[0]), words)
+    return Product(key, **own), table["settings"]
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 #: What a product's table may set for all of its settings.
@@ -258,11 +350,13 @@ def _setting(
         _one_of(where, field, values.get(field, ""), words)
     for word in values["who"]:
         _one_of(where, "who", word, WHO)
+    for word in values.get("roles", ()):
+        _one_of(where, "roles", word, ROLES)
     if bool(values["who"]) == (values["applies"] == "never"):
         raise CatalogueError(f"{where}: who must be empty where a change never applies, and only there.")
     if values.get("knob") and not isinstance(getattr(knobs, values["knob"], None), knobs.Knob):
         raise CatalogueError(f"{where}: knob = {values['knob']!r} is no knob in tcplab.core.knobs.")
-    return Setting(product=product, name=name, **{**values, "who": tuple(values["who"])})
+    return Setting(product=product, name=name, **{name: _plain(value) for name, value in values.items()})
 
 
 def _one_of(where: str, field: str, word: Any, words: Any) -> None:

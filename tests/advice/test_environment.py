@@ -12,13 +12,13 @@ from tcplab.advice import Environment, Leg, MiddleboxSettings
     ("values", "says"),
     [
         ({"database": "db2"}, "database = 'db2' is not one of postgresql, mysql"),
-        ({"driver": "jedis"}, "driver = 'jedis' does not speak to postgresql: use libpq, pgjdbc."),
+        ({"driver": "jedis"}, "driver = 'jedis' does not speak to postgresql: use libpq, pgjdbc, psycopg"),
         ({"pool": "c3p0"}, "pool = 'c3p0' is not one of"),
         ({"proxies": ("nginx",)}, "proxies: 'nginx' is not one of pgbouncer, haproxy"),
         ({"proxies": ("haproxy",)}, "legs: there are 1, and 1 proxy make 2"),
         (
             {"database": "redis", "proxies": ("pgbouncer",), "legs": (Leg("a"), Leg("b"))},
-            "PgBouncer serves postgresql",
+            "PgBouncer serves postgresql, and database = 'redis'",
         ),
         ({"notice_within_s": -1}, "notice_within_s = -1 is out of range: 0 to 86400 s"),
         ({"notice_within_s": "soon"}, "notice_within_s = 'soon' is not a number"),

@@ -251,7 +251,7 @@ says = "Ends what is silent."
 
 
 def test_a_good_text_is_read():
-    (entry,) = read(GOOD)
+    (entry,) = read(GOOD, "some.toml")
     assert (entry.product.title, entry.name, entry.seconds, entry.who) == ("Tool", "timeout", 5, ("dba",))
 
 
@@ -275,6 +275,13 @@ def test_a_good_text_is_read():
         ("default = 5", "default = 5\ncolour = 1", "'colour' is no field of a setting; use applies, changed"),
         ('kind = "proxy"', 'kind = "car"', "tool: kind = 'car' is not one of system"),
         ('title = "Tool"', "", "tool: title is missing"),
+        (
+            'kind = "proxy"',
+            'kind = "proxy"\ncolour = 1',
+            "tool: 'colour' is no field of a product; use databases",
+        ),
+        ('kind = "proxy"', 'kind = "proxy"\nprobing = "odd"', "probing = 'odd' is not one of thirds, node"),
+        ("default = 5", 'default = 5\nroles = ["boss"]', "roles = 'boss' is not one of keepalive"),
         ("[tool.settings.timeout]", "[tool.other.timeout]", "tool: there are no settings"),
         ("[tool]", "[tool", "some.toml is no TOML"),
     ],
@@ -287,8 +294,8 @@ def test_a_mistake_in_the_file_is_named(old, new, says):
 
 
 def test_a_default_of_linux_that_is_not_there_is_named(monkeypatch, tmp_path):
-    file = tmp_path / "catalogue.toml"
+    file = tmp_path / "tool.toml"
     file.write_text(GOOD.replace("default = 5", 'default = 5\ninherits = "net.nothing"'), "utf-8")
-    monkeypatch.setattr(module, "_FILE", file)
-    with pytest.raises(CatalogueError, match=r"timeout: inherits = 'net\.nothing' is not in linux"):
+    monkeypatch.setattr(module, "_FOLDER", tmp_path)
+    with pytest.raises(CatalogueError, match=r"tool, timeout: inherits = 'net\.nothing' is not in linux"):
         catalogue.__wrapped__()

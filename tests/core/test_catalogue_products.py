@@ -112,6 +112,9 @@ def test_conntrack(linux):
     if "net.netfilter.nf_conntrack_tcp_timeout_established" not in linux:
         pytest.skip("this Linux has no nf_conntrack loaded")
     for each in find(product="conntrack"):
+        if each.default is None:
+            assert int(linux[each.name]) > 0, each.name  # from the machine's memory
+            continue
         assert linux[each.name] == str(each.default), each.name
 
 
