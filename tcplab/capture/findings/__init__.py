@@ -12,6 +12,7 @@ from tcplab.capture import FileWarning
 from tcplab.capture.capture import Capture
 from tcplab.capture.findings import lifecycle, silence
 from tcplab.capture.findings.coverage import Coverage, by_rule, coverage, file_warnings
+from tcplab.capture.findings.lifecycle import of_goodbye
 from tcplab.capture.findings.story import (
     ENDS,
     PASS,
@@ -19,6 +20,7 @@ from tcplab.capture.findings.story import (
     ConnectionStory,
     Earlier,
     Finding,
+    Goodbye,
     errors,
     explained,
     services,
@@ -151,7 +153,8 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
 
 
 def _diagnosed(capture: Capture, progress: Callable[[float], None]) -> Diagnosis:
-    depth, service, quotes = _depth(capture), services(capture), errors(capture)
+    depth, byes = _screened(capture)
+    service, quotes, end = services(capture), errors(capture), capture.ended - capture.began
     earlier: dict[frozenset[Endpoint], Earlier | None] = {}
     seen: list[tuple[tuple[Finding, ...], FinalState]] = []
     parts: list[Coverage] = []
@@ -163,12 +166,19 @@ def _diagnosed(capture: Capture, progress: Callable[[float], None]) -> Diagnosis
             seen.append(((), FinalState()))
             parts.append(Coverage())
             continue
+        if depth[i] == ENDS and i not in quotes:
+            bye = byes[i]
+            seen.append(
+                (tuple(_with_lesson(each) for each in of_goodbye(bye, end)), FinalState(bye.both, True))
+            )
+            parts.append(Coverage())
+            continue
         repeated += capture.duplicates(i)
         pair = frozenset((client, server))
         going = partial(progress, i / len(capture.connections))
-        story = _story(capture, i, depth[i], earlier.get(pair), quotes.get(i, []), going)
+        story = _story(capture, i, earlier.get(pair), quotes.get(i, []), going)
         seen.append((_findings(story, going), FinalState.of(story)))
-        parts.append(Coverage() if depth[i] == ENDS else coverage(story))
+        parts.append(coverage(story))
         earlier[pair] = _ended(story)
     everywhere = by_rule(parts)
     connections = []
@@ -205,28 +215,19 @@ def findings_of(trace: Trace) -> list[Finding]:
     return [each for each in _findings(story) if each.code not in hidden]
 
 
-def _depth(capture: Capture) -> Sequence[int]:
-    """How much of each connection must be walked; all of it where the reader made no columns."""
+def _screened(capture: Capture) -> tuple[Sequence[int], Mapping[int, Goodbye]]:
+    """How much to look at in each connection (all of it where there are no columns), and the closes."""
     if isinstance(capture.table, PlainTable):
-        return [WALK] * len(capture.connections)
-    from tcplab.capture.findings.screen import screened
+        return [WALK] * len(capture.connections), {}
+    from tcplab.capture.findings.screen import goodbyes, screened
 
-    return screened(capture.table)
+    depth = screened(capture.table)
+    return depth, goodbyes(capture.table, depth)
 
 
 def _story(
-    capture: Capture,
-    i: int,
-    depth: int,
-    earlier: Earlier | None,
-    quotes: list[Quote],
-    going: Callable[[], None],
+    capture: Capture, i: int, earlier: Earlier | None, quotes: list[Quote], going: Callable[[], None]
 ) -> ConnectionStory:
-    if depth == ENDS and not quotes:
-        from tcplab.capture.findings.screen import ends_of
-
-        trace, frames, carried = ends_of(capture, i)
-        return ConnectionStory(trace, *capture.connections[i], frames, carried)
     rows = capture.looked_at(i)
     trace, frames = capture.trace(i, rows, going), capture.table.values("frame", rows)
     return ConnectionStory(trace, *capture.connections[i], frames, earlier=earlier, errors=tuple(quotes))
@@ -235,10 +236,14 @@ def _story(
 def _findings(story: ConnectionStory, going: Callable[[], None] = lambda: None) -> tuple[Finding, ...]:
     """All findings of one connection; `going` is called before each code, and may end it by raising."""
     findings: list[Finding] = []
-    for find, lesson in CODES.values():
+    for find, _ in CODES.values():
         going()
-        findings += (replace(explained(finding, story), lesson=lesson) for finding in find(story))
+        findings += (_with_lesson(explained(finding, story)) for finding in find(story))
     return tuple(findings)
+
+
+def _with_lesson(finding: Finding) -> Finding:
+    return replace(finding, lesson=CODES[finding.code][1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from tcplab.capture.findings.story import ABSENCES, REFUSALS, ConnectionStory, Finding, about_syn
+from tcplab.capture.findings.story import (
+    ABSENCES,
+    REFUSALS,
+    ConnectionStory,
+    Finding,
+    Goodbye,
+    about_syn,
+)
 from tcplab.core.connections import acks, answers, closes, opens
 from tcplab.core.segment import ACK, FIN, RST, SYN, after, seq_add, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND, duration, plural, seconds, times
@@ -207,10 +214,13 @@ def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+_PROBE = "The connection was opened and ended without a byte of data: most likely a health check."
+
+
 def probe_only(story: ConnectionStory) -> Iterator[Finding]:
     """Handshake and an end without a byte of data."""
     synack = next(iter(_synacks(story)), None)
-    if story.carried or any(p.segment.length for p in story.packets) or synack is None:
+    if synack is None or any(p.segment.length for p in story.packets):
         return
     if _counts_data(story):
         return
@@ -220,11 +230,8 @@ def probe_only(story: ConnectionStory) -> Iterator[Finding]:
     done = next((i for i in answers_it if i > synack), len(story.packets))
     ends = [i for i, p in enumerate(story.packets) if i >= done and p.segment.flags & (FIN | RST)]
     if ends:
-        yield story.finding(
-            "probe_only", [0, synack, ends[0]],
-            "The connection was opened and ended without a byte of data: most likely a health check.",
-            open_s=seconds(story.packets[ends[0]].t - story.packets[synack].t),
-        )  # fmt: skip
+        lasted = story.packets[ends[0]].t - story.packets[synack].t
+        yield story.finding("probe_only", [0, synack, ends[0]], _PROBE, open_s=seconds(lasted))
 
 
 def _counts_data(story: ConnectionStory) -> bool:
@@ -400,18 +407,23 @@ def closed_by(story: ConnectionStory, side: str) -> Iterator[Finding]:
     first, second = close
     done = complete(story)
     holder = _holder(story, first, second) if done and second is not None else None
+    late = not done and any(reset.after_close for reset in story.resets)
+    yield story.finding(
+        f"closed_by_{side}", [first] if second is None else [first, second],
+        _who_closed(side, done, holder, late), complete=done, time_wait_on=holder,
+    )  # fmt: skip
+
+
+def _who_closed(side: str, done: bool, holder: str | None, late: bool = False) -> str:
+    """The sentence; `late`: a RST came after the close."""
     if not done:
-        late = any(reset.after_close for reset in story.resets)
         cut = "A RST ended the close before it was complete."
         then = cut if late else "The close is not complete in this capture."
     elif holder == "both":
         then = "Both keep the connection in TIME_WAIT."
     else:
         then = f"The {holder} keeps its port in TIME_WAIT." if holder else "A RST ended TIME_WAIT."
-    yield story.finding(
-        f"closed_by_{side}", [first] if second is None else [first, second],
-        f"The {side} closed first. {then}", complete=done, time_wait_on=holder,
-    )  # fmt: skip
+    return f"The {side} closed first. {then}"
 
 
 def half_closed(story: ConnectionStory) -> Iterator[Finding]:
@@ -428,9 +440,33 @@ def half_closed(story: ConnectionStory) -> Iterator[Finding]:
         return
     yield story.finding(
         "half_closed", [close[0], acknowledged, *([] if over is None else [over])],
+        _waited(side, lasted, over is not None), side=side, lasted_s=seconds(lasted),
+    )  # fmt: skip
+
+
+def _waited(side: str, lasted: int, is_over: bool) -> str:
+    return (
         f"The {OTHER[side]} had closed, and the {side} acknowledged it but did not close "
         f"for {duration(lasted)}"
-        f"{' (the capture ends there)' if over is None else ''}: its socket was in CLOSE_WAIT, "
-        "and its program had not called close().",
-        side=side, lasted_s=seconds(lasted),
-    )  # fmt: skip
+        f"{'' if is_over else ' (the capture ends there)'}: its socket was in CLOSE_WAIT, "
+        "and its program had not called close()."
+    )
+
+
+def of_goodbye(bye: Goodbye, end: int) -> Iterator[Finding]:
+    """The findings of a healthy connection that was closed; `end`: of the capture, nanoseconds."""
+    side, peer = (CLIENT, SERVER) if bye.by_client else (SERVER, CLIENT)
+    lasted = (bye.ended if bye.both else end) - bye.acknowledged
+    frames = (bye.fin, bye.other_fin) if bye.both else (bye.fin,)
+    if lasted >= SECOND:
+        facts = {"side": peer, "lasted_s": seconds(lasted)}
+        proof = bye.fin, bye.ack, *frames[1:]
+        yield Finding("half_closed", proof, bye.began, _waited(peer, lasted, bye.both), facts)
+    if bye.empty:
+        facts = {"open_s": seconds(bye.began - bye.answered)}
+        yield Finding("probe_only", (bye.syn, bye.synack, bye.fin), bye.opened, _PROBE, facts)
+    holder = None if not bye.both else "both" if bye.crossed else side
+    says = _who_closed(side, bye.both, holder)
+    yield Finding(
+        f"closed_by_{side}", frames, bye.began, says, {"complete": bye.both, "time_wait_on": holder}
+    )

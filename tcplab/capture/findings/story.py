@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from tcplab.capture.capture import SERVICES, Capture
 from tcplab.capture.shared import HOST, LATE, NETWORK, PORT, PROHIBITED, TOO_BIG, Quote
@@ -25,7 +25,7 @@ from tcplab.core.segment import Endpoint
 from tcplab.core.text import SECOND, seconds, times
 from tcplab.follow import CLIENT, SERVER, Followed
 
-#: How much of a connection must be walked: nothing, its handshake and its end, or every segment.
+#: What must be looked at of a connection: nothing, how it was closed, or every segment.
 PASS, ENDS, WALK = 0, 1, 2
 
 #: A host or firewall refuses the connection; or there is none. Codes that an error can explain.
@@ -88,6 +88,28 @@ class Earlier:
     syns: tuple[tuple[int, int, int], ...] = ()
 
 
+class Goodbye(NamedTuple):
+    """How a healthy connection was closed: the frame of each segment, and its time in nanoseconds."""
+
+    syn: int
+    opened: int
+    synack: int
+    answered: int
+    #: The first FIN; the second one, or the first again without; what first acknowledges the first.
+    fin: int
+    began: int
+    other_fin: int
+    ended: int
+    ack: int
+    acknowledged: int
+    #: The client sent the first FIN; both sides sent one; the second was sent before the first arrived.
+    by_client: bool
+    both: bool
+    crossed: bool
+    #: No byte of data passed.
+    empty: bool
+
+
 @dataclass(frozen=True)
 class ConnectionStory(Followed):
     """One followed connection with what is known around it. A place is an index of `packets` and `frames`."""
@@ -95,8 +117,6 @@ class ConnectionStory(Followed):
     client: Endpoint
     server: Endpoint
     frames: list[int]
-    #: True when a byte of data passed outside of the packets here.
-    carried: bool = False
     earlier: Earlier | None = None
     #: ICMP errors that quote its segments, in order of time.
     errors: tuple[Quote, ...] = ()

@@ -1,0 +1,137 @@
+"""The screening of connections against a walk of every segment, on captures that are made for it."""
+
+import random
+import struct
+
+import pytest
+
+import plain_captures as made
+from tcplab.capture.capture import read_capture
+from tcplab.capture.findings import diagnose, screen
+from tcplab.capture.findings.story import ENDS, PASS, WALK
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN
+
+#: What can go wrong with a packet of a conversation, and how it changes the packets from that one on.
+SPOILS = (
+    "missing", "repeated", "twice", "late", "pause", "no window", "other flags", "other number", "other ack",
+    "the rest is missing",
+)  # fmt: skip
+
+
+def conversation(chance, port):
+    """Packets of a healthy connection: microseconds, by the client, flags, seq, ack, length, window."""
+    packets, t = [], chance.randrange(3_000_000)
+    seq = [chance.choice([99, 0xFFFFFFF0, chance.randrange(1 << 32)]) for _ in "cs"]
+
+    def sends(who, flags, length=0):
+        nonlocal t
+        t += chance.choice([5, 300, 300, 1_200_000])
+        ack = seq[1 - who] & 0xFFFFFFFF if flags & ACK else 0
+        packets.append((t, who, flags, seq[who] & 0xFFFFFFFF, ack, length, 502))
+        seq[who] += length + bool(flags & (SYN | FIN))
+
+    sends(0, SYN)
+    sends(1, SYN | ACK)
+    sends(0, ACK)
+    for _ in range(chance.randrange(4)):
+        sends(0, PSH | ACK, chance.randrange(1, 60))
+        for _ in range(chance.randrange(1, 3)):
+            sends(1, PSH | ACK, chance.randrange(1, 1448))
+        if chance.random() < 0.8:
+            sends(0, ACK)
+    first = chance.randrange(2)
+    closing = chance.choice([0, 1, 2, 2, 2, 2, 3])
+    if closing:
+        sends(first, FIN | ACK)
+    if closing > 1:
+        if chance.random() < 0.4:
+            sends(1 - first, ACK)
+        if chance.random() < 0.3:
+            sends(1 - first, PSH | ACK, 20)
+        sends(1 - first, FIN | ACK)
+        sends(first, ACK)
+    if closing == 3:
+        sends(first, RST)
+    return packets
+
+
+def spoiled(chance, packets):
+    """The same with one or two things gone wrong."""
+    packets = [*packets]
+    for _ in range(chance.randrange(3)):
+        if not packets:
+            break
+        i, how = chance.randrange(len(packets)), chance.choice(SPOILS)
+        t, who, flags, seq, ack, length, window = packets[i]
+        if how == "missing":
+            del packets[i]
+        elif how == "repeated":
+            packets.append((t + chance.choice([200_000, 4_000_000]), who, flags, seq, ack, length, window))
+        elif how == "twice":
+            packets.append((t + chance.choice([0, 20, 900, 1001]), *packets[i][1:]))
+        elif how == "late":
+            packets[i] = (t + chance.choice([400, 2000, 7000, 1_500_000]), *packets[i][1:])
+        elif how == "pause":
+            packets[i:] = [(each + 5_000_000, *rest) for each, *rest in packets[i:]]
+        elif how == "no window":
+            packets[i] = (t, who, flags, seq, ack, length, 0)
+        elif how == "other flags":
+            packets[i] = (t, who, flags ^ chance.choice([FIN, SYN, RST, ACK]), seq, ack, length, window)
+        elif how == "other number":
+            by = chance.choice([-1, 1, 1000])
+            packets[i] = (t, who, flags, (seq + by) & 0xFFFFFFFF, ack, length, window)
+        elif how == "other ack":
+            by = chance.choice([-1, 1, 1000])
+            packets[i] = (t, who, flags, seq, (ack + by) & 0xFFFFFFFF, length, window)
+        else:
+            del packets[i:]
+    return packets
+
+
+def written(path, chance, share):
+    """A capture of a few connections, of which this share is spoiled."""
+    frames = []
+    for number in range(chance.randrange(1, 9)):
+        port = 40000 + (0 if chance.random() < 0.1 else number)
+        packets = conversation(chance, port)
+        packets = spoiled(chance, packets) if chance.random() < share else packets
+        for t, who, flags, seq, ack, length, window in packets:
+            ends = (port, 5432), (5432, port)
+            addresses = (made.CLIENT4, made.SERVER4), (made.SERVER4, made.CLIENT4)
+            segment = made.tcp(*ends[who], flags, seq, ack, b"q" * length, window=window)
+            ident = (t * 7919 + seq + flags) & 0xFFFF
+            packet = made.ipv4(*addresses[who], segment, ident=ident)
+            frames.append((t, made.ethernet(0x0800, packet)))
+    frames.sort(key=lambda each: each[0])
+    records = [
+        struct.pack("<IIII", 1_767_225_600 + t // 10**6, t % 10**6, len(frame), len(frame)) + frame
+        for t, frame in frames
+    ]
+    path.write_bytes(made.pcap([]) + b"".join(records))
+
+
+def captures(folder, count, share):
+    """So many of them, read."""
+    for seed in range(count):
+        written(folder / "made.pcap", random.Random(seed), share)
+        yield read_capture(folder / "made.pcap")
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_the_screening_says_what_a_walk_of_all_segments_says(share, tmp_path, monkeypatch):
+    for capture in captures(tmp_path, 60, share):
+        quick = diagnose(capture)
+        with monkeypatch.context() as patched:
+            patched.setattr(screen, "screened", lambda table: [WALK] * table.connections)
+            assert diagnose(capture) == quick
+
+
+def test_most_healthy_connections_need_no_walk(tmp_path):
+    depths = [depth for capture in captures(tmp_path, 40, 0) for depth in screen.screened(capture.table)]
+    assert {PASS, ENDS} <= {*depths} and depths.count(WALK) < 0.5 * len(depths)
+
+
+def test_every_criterion_is_true_of_some_captures_and_not_of_all(tmp_path):
+    every = [screen.SideColumns(capture.table) for capture in captures(tmp_path, 100, 1) if len(capture)]
+    for criterion in screen.CRITERIA:
+        assert 0 < sum(criterion(sides).any() for sides in every) < len(every), criterion.__name__
