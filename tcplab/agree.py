@@ -124,7 +124,7 @@ def is_tie(experiment: Story) -> bool:
     base = run(experiment)
     others: list[Trace]
     if isinstance(experiment, StudyScript):
-        others = [run(other) for other in experiment.nearby()]
+        others = list(experiment.nearby())
     else:
         latency = min(experiment.latency_ms + MORE_LATENCY_MS, 1000)
         late = [run(experiment, timer_delay=LATE_SHARE, delayed_host=host) for host in ("", *base.hosts)]

@@ -234,6 +234,7 @@ NOT_RUN: Mapping[str, str] = {
     "payload_share_measured": "it changes buffer accounting, nothing that a program sees",
     "tells_no_memory": "it needs a machine that runs out of memory",
     "spurious_syn_undone": "every available kernel has it",
+    "short_loss_timers": "every available kernel has it",
     "closed_window_gives_up": "it needs a peer that shrinks its window while data is in flight",
     "timestamp_counts_s": "it needs half an hour without traffic and timestamps that go back",
 }

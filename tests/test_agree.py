@@ -299,6 +299,28 @@ def test_in_virtual_time_a_program_may_be_late_but_no_timer(monkeypatch):
     )
 
 
+def test_a_timer_counts_from_the_last_of_the_segments_before_it():
+    """The writes of a program are one range of bytes; each comes some milliseconds later than planned."""
+    plan = Keepalive(idle_s=3, peer="offline", data_every_s=1, unacked=True, latency_ms=10, watch_s=3)
+    slow = run(plan.with_values(data_every_s=1.005), ticks=TICKS)
+    linux = replace(slow, bench="linux:6.1", linux="6.18", ticks=TICKS, parameters=plan.values())
+    assert judge(plan, linux)[0].differences == ()
+    early = [
+        replace(p, t=p.t - 10_000_000 * (p.kind == "retransmission"), arrives=p.arrives) for p in slow.packets
+    ]
+    assert judge(plan, replace(linux, packets=early))[0].differences
+
+
+def test_a_program_may_be_late_by_half_a_tick():
+    """The delayed ACK comes with a tick: the round trip that the sender measures depends on its distance."""
+    slow = QUICK["slow_reader"].with_values(peer="offline", retries2=2, watch_s=8)
+    ticks = TICKS.since(1_000_000)
+    for late_ms in (2, 6):
+        linux = run(slow, ticks=ticks.since(late_ms * 1_000_000))
+        linux = replace(linux, bench="linux:6.18", linux="6.18", ticks=ticks)
+        assert judge(slow, linux)[0].differences == ()
+
+
 def test_without_the_kernels_tick_only_an_eighth_is_known():
     hours = Keepalive()
     exact = replace(run(hours), bench="linux:6.1", linux="6.1.192")

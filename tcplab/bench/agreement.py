@@ -57,6 +57,13 @@ class Event:
     says: str
     #: Whether only a timer sends it, and neither a program nor a received segment triggers it.
     by_timer: bool = False
+    #: When the last of the segments was sent that it is made of, seconds; None: there is only one.
+    ended: float | None = None
+
+    @property
+    def last(self) -> float:
+        """When its last segment was sent, seconds."""
+        return self.t if self.ended is None else self.ended
 
 
 class ScopedRun:
@@ -172,14 +179,14 @@ class ScopedRun:
             last_ack = relative.ack if flags & ACK else last_ack
             if not self.within(packet.t):
                 continue
-            t = self.seconds(packet.t)
+            t = last = self.seconds(packet.t)
             if segment.length and not packet.kind and not flags & (SYN | FIN | RST):
                 if end == relative.seq:
                     t = events.pop().t
                 else:
                     begin = relative.seq
                 end = relative.seq + segment.length
-                events.append(Event(t, f"bytes {begin} to {end}"))
+                events.append(Event(t, f"bytes {begin} to {end}", ended=last))
             elif (said := self._in_words(packet, relative, flags, repeats)) is not None:
                 end = None
                 events.append(Event(t, said, packet.kind in _BY_TIMERS))
@@ -386,8 +393,9 @@ def _models(matched: Compared | StudyScript, linux: Trace) -> Iterator[Trace]:
 
     The first segment is the same moment on both clocks. In virtual time the latency is taken from the first
     round trip: it is a tenth of a millisecond more than the parameter, and timers depend on it. A program on
-    Linux also needs time from call to call, so its timers are set a few ticks later than the model's and may
-    fall into another bucket.
+    Linux also needs time from call to call, so its timers are set later than the model's, by fractions of a
+    tick to a few ticks: they may fall into another bucket, and a delayed ACK makes a round trip up to a tick
+    longer or shorter.
     """
     if not (linux.is_virtual and linux.ticks) or isinstance(matched, StudyScript):
         yield run(matched)
@@ -395,8 +403,8 @@ def _models(matched: Compared | StudyScript, linux: Trace) -> Iterator[Trace]:
     matched = matched.with_values(latency_ms=_latency_ms(linux) or matched.latency_ms)
     model = run(matched)
     ticks = linux.ticks.since(linux.start - model.start)
-    for late in range(round(SAME_WHEEL.late_s * ticks.hz) + 1):
-        yield run(matched, ticks=ticks.since(late * SECOND // ticks.hz))
+    for late in range(round(2 * SAME_WHEEL.late_s * ticks.hz) + 1):
+        yield run(matched, ticks=ticks.since(late * SECOND // (2 * ticks.hz)))
 
 
 def _latency_ms(linux: Trace) -> float | None:
@@ -562,7 +570,7 @@ def _compare_sequences(
         if not allowed.holds(ours.t, theirs.t) or (ours.by_timer and not allowed.holds_wait(*waits)):
             yield Difference(f"{where}, time", _at(ours), _at(theirs))
             return
-        before = ours.t, theirs.t
+        before = ours.last, theirs.last
     if len(model) != len(linux):
         longer = model if len(model) > len(linux) else linux
         extra = _at(longer[min(len(model), len(linux))])

@@ -8,7 +8,7 @@ seconds (float), sizes are bytes. What every bench does alike is written here; a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
@@ -60,7 +60,7 @@ class StudyScript(Story, Protocol):
     def matched_to(self, linux: Trace) -> Self: ...
     def with_values(self, **values: Any) -> Self: ...
     def compared(self) -> tuple[str, ...]: ...
-    def nearby(self) -> Sequence[Self]: ...
+    def nearby(self) -> Iterable[Trace]: ...
 
 
 class ScriptError(RuntimeError):

@@ -27,7 +27,7 @@ Number = tuple[int, int]
 #: A version without its patch level, `6.1`, means this one; a newer one has the same rules.
 NEWEST_PATCH: Mapping[Number, int] = {
     (3, 10): 108, (3, 16): 85, (4, 4): 302, (4, 9): 337, (4, 14): 336, (4, 18): 20, (4, 19): 325,
-    (5, 4): 302, (5, 10): 269, (5, 14): 21, (5, 15): 177, (5, 18): 19, (6, 1): 192, (6, 6): 156,
+    (5, 4): 302, (5, 10): 269, (5, 14): 21, (5, 15): 177, (5, 18): 19, (6, 1): 192, (6, 5): 13, (6, 6): 156,
     (6, 12): 118, (6, 17): 13, (6, 18): 44, (6, 19): 6, (7, 0): 10, (7, 1): 6, (7, 3): 4,
 }  # fmt: skip
 
@@ -208,6 +208,23 @@ class Release:
     #: Spurious SYN retransmissions, as the echoed timestamp shows, leave the initial congestion window
     #: unchanged (tcp_input.c:tcp_try_undo_spurious_syn).
     spurious_syn_undone: bool = _rule(False, _since("5.2", True))
+    #: The timers of the tail loss probe and of reordering add 2 ms to the round trip; before, two ticks
+    #: (tcp_output.c:tcp_schedule_loss_probe, tcp_recovery.c:tcp_rack_mark_lost, TCP_TIMEOUT_MIN_US).
+    short_loss_timers: bool = _rule(
+        False,
+        _since(
+            "6.6",
+            True,
+            "1c2709cfff1d",
+            v4_14=328,
+            v4_19=297,
+            v5_4=259,
+            v5_10=199,
+            v5_15=137,
+            v6_1=60,
+            v6_5=9,
+        ),
+    )
     #: When retransmissions into a shrunk window give up (tcp_timer.c:tcp_retransmit_timer,
     #: tcp_rtx_probe0_timed_out): after two minutes of `silence`; after four of them without progress,
     #: `no_progress`; also when the `user_timeout` is over.

@@ -70,11 +70,12 @@ class InFlight(deque[Chunk]):
                     newly.append(chunk)
         return newly
 
-    def mark_lost(self, *, everything: bool) -> None:
-        """Mark pieces as lost: all, or those that a later one has overtaken."""
+    def mark_lost(self, sent_until: int | None = None) -> None:
+        """Mark pieces as lost: all, or those sent until then that a later one has overtaken."""
         latest = self._latest_arrival()
         for i, chunk in enumerate(self):
-            chunk.lost = not chunk.sacked and (everything or (chunk.sent_at, i) < latest)
+            overtaken = sent_until is None or (chunk.sent_at <= sent_until and (chunk.sent_at, i) < latest)
+            chunk.lost = not chunk.sacked and overtaken
 
     @property
     def outstanding(self) -> int:
@@ -87,13 +88,14 @@ class InFlight(deque[Chunk]):
         return bool(self) and (bool(self[0].repeats) or any(chunk.sacked for chunk in self))
 
     @property
-    def overtaken(self) -> bool:
-        """Whether data has arrived that was sent after a piece still missing (RACK)."""
+    def overtaken(self) -> list[Chunk]:
+        """Pieces still missing although data sent after them has arrived (RACK)."""
         latest = self._latest_arrival()
-        return any(
-            not chunk.sacked and not chunk.repeats and (chunk.sent_at, i) < latest
+        return [
+            chunk
             for i, chunk in enumerate(self)
-        )
+            if not chunk.sacked and not chunk.repeats and (chunk.sent_at, i) < latest
+        ]
 
     def _latest_arrival(self) -> tuple[int, int]:
         """The most recently sent piece that has arrived beyond a hole: when it was sent, and its index.

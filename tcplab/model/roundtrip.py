@@ -20,12 +20,15 @@ class RoundTrip:
     200 ms plus the smoothed round-trip time.
     """
 
-    __slots__ = ("deviation", "deviation_max", "epoch", "rto_max", "srtt", "variation")
+    __slots__ = ("deviation", "deviation_max", "epoch", "least", "rto_max", "srtt", "variation")
 
     def __init__(self, rto_max: int = s.RTO_MAX) -> None:
         self.rto_max = rto_max
         #: 8 x the smoothed time and 4 x its mean deviation, microseconds; 0 before a sample.
         self.srtt = 0
+        #: The shortest round trip, nanoseconds. Linux forgets it after five minutes (tcp_update_rtt_min): not
+        #: modelled, as no wire here gets slower.
+        self.least: int | None = None
         self.deviation = 0
         self.deviation_max = 0
         self.variation = 0
@@ -38,6 +41,7 @@ class RoundTrip:
         `acknowledged` and `outstanding` count bytes since the start (SND.UNA and SND.NXT without
         wrap): they determine when a round trip has ended.
         """
+        self.least = rtt if self.least is None else min(self.least, rtt)
         m = rtt // MICROSECOND or 1
         if not self.srtt:
             self.srtt = m << 3

@@ -115,15 +115,28 @@ class SendTimer:
         """Time until the first piece in flight times out (tcp_rto_delta_us)."""
         return self.sender.flight[0].sent_at + self.rto - now
 
-    def await_reordering(self, now: int) -> None:
-        """A later piece has arrived first: give the earlier one a moment (tcp_rack_reo_wnd).
+    def await_reordering(self, now: int, round_trip: int) -> None:
+        """A later piece has arrived first, after `round_trip`: give the earlier ones some more time.
 
-        Three of them are too many for a piece that was merely overtaken.
+        They have as long, counted from when they were sent, and a quarter of the shortest round trip: a piece
+        sent that much earlier is lost already (tcp_rack_detect_loss, tcp_rack_reo_wnd; RFC 8985). Three that
+        have arrived are too many for one that was merely overtaken.
         """
-        if sum(chunk.sacked for chunk in self.sender.flight) >= DUPLICATES:
-            self._repair(now)
-            return
-        self.arm(now, REORDER, self.sender.rtt.smoothed // 4 + 2 * self.machine.release.tick)
+        flight, rtt = self.sender.flight, self.sender.rtt
+        too_many = sum(chunk.sacked for chunk in flight) >= DUPLICATES
+        allowed = round_trip + (0 if too_many else min((rtt.least or 0) // 4, rtt.smoothed))
+        left = [chunk.sent_at + allowed - now for chunk in flight.overtaken]
+        if min(left) <= 0:
+            self._repair(now, now - allowed)
+        if max(left) > 0:
+            self.arm(now, REORDER, self._with_floor(max(left)))
+
+    def _with_floor(self, wait: int) -> int:
+        """The wait of a timer for losses, with the least that Linux adds (TCP_TIMEOUT_MIN_US)."""
+        release = self.machine.release
+        if release.short_loss_timers:
+            return wait + s.LOSS_TIMER_MIN
+        return self.machine.ticks(wait) + 2 * release.tick
 
     def watch_window(self, now: int) -> None:
         """Data waits for a closed window and nothing is in flight (tcp_check_probe_timer)."""
@@ -138,8 +151,8 @@ class SendTimer:
         if not socket.sack or sender.recovery_end is not None or sender.disordered:
             return False
         if sender.rtt.srtt:
-            lone = len(sender.flight) == 1
-            wait = 2 * sender.rtt.smoothed + (s.RTO_MIN if lone else 2 * self.machine.release.tick)
+            lone, wait = len(sender.flight) == 1, 2 * sender.rtt.smoothed
+            wait = wait + s.RTO_MIN if lone else self._with_floor(wait)
         else:
             wait = s.TIMEOUT_INIT
         self.arm(now, LOSS_PROBE, min(wait, at_most) if at_most > 0 else wait)
@@ -159,14 +172,14 @@ class SendTimer:
         elif not self.sender.flight:
             return
         elif kind == REORDER:
-            self._repair(now)
+            self._repair(now, now)
         else:
             self._time_out(now)
 
-    def _repair(self, now: int) -> None:
-        """Send again what was overtaken."""
+    def _repair(self, now: int, sent_until: int) -> None:
+        """Retransmit what was sent until then and overtaken."""
         self.tail_probe_end = None
-        self.sender.start_recovery(everything=False)
+        self.sender.start_recovery(sent_until)
         self.sender.push(now)
         self.arm(now, RETRANSMIT, self.rto)
 
@@ -220,7 +233,7 @@ class SendTimer:
         self.rto = min(self.rto << 1, most)
 
     def _repeat_first(self, now: int) -> None:
-        self.sender.start_recovery(everything=True)
+        self.sender.start_recovery()
         self.sender.cwnd = 1
         self.sender.repeat(now, 0)
 
@@ -567,7 +580,7 @@ class Sender:
             if pieces:
                 timer.after_ack(now)
             if sacked and self.recovery_end is None and self.flight.overtaken:
-                timer.await_reordering(now)
+                timer.await_reordering(now, now - max(chunk.sent_at for chunk in sacked))
         elif not had_flight and self.unsent and timer.kind == WINDOW_PROBE:
             timer.on_probe_answer(now)
         return advanced
@@ -636,11 +649,11 @@ class Sender:
         passed = (self.socket.machine.clock(now) - segment.timestamps[1]) & 0xFFFFFFFF
         return max(passed, 1) * MILLISECOND if passed < _FARTHEST_ECHO else None
 
-    def start_recovery(self, *, everything: bool) -> None:
-        """Take pieces for lost: all, or those overtaken by something that arrived."""
-        if self.recovery_end is None or not everything:
+    def start_recovery(self, sent_until: int | None = None) -> None:
+        """Take pieces for lost: all, or those sent until then and overtaken by something that arrived."""
+        if self.recovery_end is None or sent_until is not None:
             self.recovery_end = self.nxt
-        self.flight.mark_lost(everything=everything)
+        self.flight.mark_lost(sent_until)
 
     @property
     def next_fits(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tcplab.core import knobs
 from tcplab.core.knobs import Knob, ParameterError, choice, knob
@@ -14,7 +14,7 @@ from tcplab.core.releases import release
 from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Answer, Call, Trace
 from tcplab.experiments.experiment import answered
-from tcplab.studies.ports_in_turn import Load, fill, poisson
+from tcplab.studies.ports_in_turn import WHOLE_SECONDS, Load, fill, poisson
 from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study, counted
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ MOST_PORTS, LONGEST_S, MOST_LINUX_ATTEMPTS = 60, 20, 800
 FIRST_PORT, SERVER_PORT = 60_000, 5432
 #: On a busy machine a close takes a round trip and this much longer; and an attempt may be so late: seconds.
 _CLOSE_S, _LATE_S = 0.025, 0.01
+#: Moments of a second at which the run may begin.
+_MOMENTS = 20
 
 #: Linux's own range since 4.2; no connect() should take a port below the first one or above the last.
 USUAL_PORTS, FIRST_FREE_PORT, LAST_PORT = 28_232, 1024, 65_535
@@ -164,7 +166,9 @@ class PortChurn(Study):
         )
 
     def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        load = self.load()
+        return self._played(self.load())
+
+    def _played(self, load: Load) -> tuple[dict[str, Any], dict[str, Any]]:
         edges = load.edges(STEPS)
         filling = fill(load, edges)
 
@@ -293,13 +297,19 @@ class PortChurn(Study):
         counts = ("opened", "refused", "first_refusal_s", "longest_outage_s")
         return counts if self._reuse else (*counts, "peak_time_wait")
 
-    def nearby(self) -> Sequence[Self]:
+    def nearby(self) -> Iterator[Trace]:
         """The same with closes that take as long as on Linux, or attempts that come a little late.
 
-        Where these have another outcome, a comparison would be chance.
+        And, where a later second of Linux's clock frees a port, at other moments of that second.
         """
         later = self.hold_s + 2 * self.latency_ms / 1000 + _CLOSE_S
-        return [self.with_values(hold_s=hold) for hold in (later, max(0.0, self.hold_s - _LATE_S))]
+        for hold in (later, max(0.0, self.hold_s - _LATE_S)):
+            other = self.with_values(hold_s=hold)
+            yield other.simulated()
+            load = other.load()
+            for part in range(1, _MOMENTS) if load.reuse in WHOLE_SECONDS else ():
+                shifted = replace(load, into_second=load.second * part // _MOMENTS)
+                yield replace(self.simulated(), outcome=self._played(shifted)[0])
 
     def answer(self, trace: Trace) -> Answer:
         first, start = trace.outcome["first_refusal_s"], trace.start

@@ -66,6 +66,8 @@ class Load:
     #: How TIME_WAIT may be reused: `delay` (a second after it began), a key of `WHOLE_SECONDS`, or
     #: not at all (empty).
     reuse: str = ""
+    #: Where in its second the clock stands at the beginning, in ticks.
+    into_second: int = 0
 
     @property
     def ceiling(self) -> int:
@@ -76,8 +78,8 @@ class Load:
         """From when on connect() may take the ports that were taken at these times."""
         hold, wait, second = self.hold, self.time_wait, self.second
         if self.reuse in WHOLE_SECONDS and wait:
-            more = WHOLE_SECONDS[self.reuse]
-            return [min(t + hold + wait, ((t + hold) // second + more) * second) for t in taken]
+            into, more = self.into_second, WHOLE_SECONDS[self.reuse]
+            return [min(t + hold + wait, ((t + hold + into) // second + more) * second - into) for t in taken]
         busy = hold + (min(wait, second) if self.reuse else wait)
         return [t + busy for t in taken]
 

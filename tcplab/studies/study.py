@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -129,6 +129,6 @@ class Study(Runnable):
         """The outcomes in which the two are compared."""
         return ()
 
-    def nearby(self) -> Sequence[Self]:
-        """Parameters that Linux may take these for: where they tell something else, it's a tie."""
+    def nearby(self) -> Iterable[Trace]:
+        """Runs that Linux may give as well: where one has another outcome, it's a tie."""
         return ()

@@ -97,8 +97,8 @@ def test_an_update_without_new_acknowledgement_counts():
         1       send(1500)
                 > A 1 1 500
                 > A 501 1 500
-        1.005   < A 1 1001 w=400
-        1.006   < A 1 1001 w=500
+        1.002   < A 1 1001 w=400
+        1.003   < A 1 1001 w=500
                 > PA 1001 1 500
     """)
 
@@ -114,9 +114,62 @@ def test_a_hole_is_repeated_without_waiting_for_the_timer():
                 > A 1461 1 1460
                 > PA 2921 1 80
         1.001   < A 1 1 sack=1461:3001
-        1.013   > A 1 1 1460
-        1.014   < A 1 3001
+        1.005   > A 1 1 1460
+        1.006   < A 1 3001
                 timer none
+    """)
+
+
+@pytest.mark.parametrize(
+    ("linux", "probe", "repeat"),
+    [("6.5.8", 1.012, 1.013), ("6.5.9", 1.004, 1.005), ("6.1.59", 1.012, 1.013), ("6.18", 1.004, 1.005)],
+)
+def test_timers_for_losses_allow_two_milliseconds_or_two_ticks(linux, probe, repeat):
+    """1c2709cfff1d: on top of two round trips (tail loss probe), of a quarter of one (reordering)."""
+    both = "1 send(100)\n > PA 1 1 100\n send(100)\n > PA 101 1 100\n"
+    Conversation(linux=linux).play(f"{both} {probe} > PA 101 1 100")
+    Conversation(linux=linux).play(f"{both} 1.001 < A 1 1 sack=101:201\n {repeat} > PA 1 1 100")
+
+
+def test_what_was_sent_much_earlier_than_what_has_arrived_is_lost():
+    """RACK counts from the sending: by a round trip and a quarter of the shortest (tcp_rack_detect_loss)."""
+    Conversation().play("""
+        1       send(100)
+                > PA 1 1 100
+        1.001   send(100)
+                > PA 101 1 100
+        1.002   < A 1 1 sack=101:201
+                > PA 1 1 100
+    """)
+
+
+def test_of_two_holes_the_later_one_may_still_be_filled():
+    Conversation().play("""
+        1       send(1460)
+                > PA 1 1 1460
+        1.001   send(1460)
+                > PA 1461 1 1460
+                send(100)
+                > PA 2921 1 100
+        1.002   < A 1 1 sack=2921:3021
+                > PA 1 1 1460           # sent a millisecond before what has arrived
+        1.006   > PA 1461 1 1460
+    """)
+
+
+def test_the_shortest_round_trip_counts_not_the_smoothed_one():
+    """A quarter of 1 ms, although replies take 40 ms by now: tcp_min_rtt."""
+    machine = Conversation()
+    for i in range(8):
+        machine.play(f"{i + 1} send(100)\n > PA {100 * i + 1} 1 100\n {i + 1.04} < A 1 {100 * i + 101}")
+    assert machine.socket.sender.rtt.smoothed > 20_000_000
+    machine.play("""
+        10      send(100)
+                > PA 801 1 100
+                send(100)
+                > PA 901 1 100
+        10.04   < A 1 801 sack=901:1001
+        10.044  > PA 801 1 100
     """)
 
 
@@ -147,10 +200,10 @@ def test_a_lost_tail_is_found_by_a_probe():
                 > A 1461 1 1460
                 > PA 2921 1 80
         1.001   < A 1 1461
-        1.013   > PA 2921 1 80          # two are left, so twice the round trip and two ticks
-        1.014   < A 1 1461 sack=2921:3001
-        1.026   > A 1461 1 1460
-        1.027   < A 1 3001
+        1.005   > PA 2921 1 80          # two are left, so twice the round trip and 2 ms
+        1.006   < A 1 1461 sack=2921:3001
+                > A 1461 1 1460         # sent 5 ms before the one that has arrived: lost
+        1.011   < A 1 3001
                 timer none
     """)
 
@@ -204,8 +257,8 @@ def test_a_fin_is_acknowledged_selectively_too():
                 shutdown()
                 > FA 101 1
         1.001   < A 1 1 sack=101:102
-        1.013   > PA 1 1 100            # only what is missing
-        1.014   < A 1 102
+        1.005   > PA 1 1 100            # only what is missing
+        1.006   < A 1 102
                 = FIN_WAIT_2
     """)
 
@@ -692,14 +745,14 @@ def test_the_congestion_window_grows_only_as_far_as_it_is_used():
 def test_the_congestion_window_after_a_burst(segments, after):
     """Twice what was out, if that is more than it was."""
     machine = Conversation(mss=1000, window=131072).play(f"1 send({segments * 1000})\n ...")
-    machine.play("\n".join(f"1.01 < A 1 {i * 1000 + 1}\n ..." for i in range(1, segments + 1)))
+    machine.play("\n".join(f"1.003 < A 1 {i * 1000 + 1}\n ..." for i in range(1, segments + 1)))
     assert machine.socket.sender.cwnd == after
 
 
 def test_what_arrives_behind_a_hole_widens_the_congestion_window_once():
     """Pieces that SACK has told already are no news to the ACK that covers them (tcp_newly_delivered)."""
     machine = Conversation(mss=1000, window=131072).play("1 send(20000)\n ...")
-    machine.play("1.01 < A 1 1 sack=1001:2001\n ...\n 1.02 < A 1 1 sack=1001:3001\n ...")
+    machine.play("1.002 < A 1 1 sack=1001:2001\n ...\n 1.003 < A 1 1 sack=1001:3001\n ...")
     assert machine.socket.sender.cwnd == 10
-    machine.play("1.025 < A 1 3001\n ...")
+    machine.play("1.004 < A 1 3001\n ...")
     assert machine.socket.sender.cwnd == 11

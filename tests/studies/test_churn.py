@@ -14,7 +14,7 @@ from bench.sandboxes import need_sandbox
 from studies.naive import low_high, play
 from tcplab import run
 from tcplab.advice.settings import settings as to_paste
-from tcplab.agree import agree, draw, quick
+from tcplab.agree import agree, draw, is_tie, quick
 from tcplab.bench.agreement import compare, scope_of
 from tcplab.bench.model import run_on_model
 from tcplab.bench.sandbox import TooBusy
@@ -288,8 +288,20 @@ def test_ties_are_not_drawn():
     chance = random.Random(1)
     for _ in range(20):
         churn = draw(PortChurn, {"tw_reuse": 1, "closer": "client", "ports": 6}, chance)
-        counts = {run(other).outcome["opened"] for other in [churn, *churn.nearby()]}
+        counts = {other.outcome["opened"] for other in [run(churn), *churn.nearby()]}
         assert len(counts) == 1
+
+
+def test_the_second_of_the_clock_at_which_a_run_begins_makes_ties():
+    """Before 6.14 a port in TIME_WAIT comes back with a later second: ten ports for ten attempts a second."""
+    values = {"rate_per_s": 10, "ports": 10, "hold_s": 0.05, "duration_s": 3, "tw_reuse": 1}
+    opened = {
+        linux: {each.outcome["opened"] for each in quick(PortChurn, {**values, "linux": linux}).nearby()}
+        for linux in ("5.10", "6.14")
+    }
+    assert opened["6.14"] == {28} and len(opened["5.10"]) > 1
+    assert not is_tie(quick(PortChurn, {**values, "linux": "6.14"}))
+    assert is_tie(quick(PortChurn, {**values, "linux": "5.10"}))
 
 
 @pytest.mark.linux
