@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import anywidget
 import ipywidgets as widgets
@@ -138,14 +139,34 @@ class Place(widgets.VBox):
             close(each)
 
 
+PROJECTOR = "tcplab-projector"
+#: The widgets on show, and whether projector mode is on for them.
+_SHOWN: WeakSet[widgets.DOMWidget] = WeakSet()
+_projecting = False
+
+
+def on_show(widget: widgets.DOMWidget) -> None:
+    """Let projector mode reach this widget itself: some front ends show each cell in a frame of its own."""
+    _SHOWN.add(widget)
+    if _projecting:
+        widget.add_class(PROJECTOR)
+
+
 class Switch(anywidget.AnyWidget):
-    """Projector mode for the whole page: a style sheet, and a class on the page's body while it is on."""
+    """Projector mode: a style sheet, and while it is on a class on the page's body and on each widget."""
 
     _esm = Path(__file__).with_name("projector.js").read_text("utf-8")
 
     #: The style sheet, which the page keeps as long as this switch exists.
     sheet = traitlets.Unicode(Path(__file__).with_name("projector.css").read_text("utf-8")).tag(sync=True)
     on = traitlets.Bool(False).tag(sync=True)
+
+    @traitlets.observe("on")
+    def _reach_each_widget(self, change: Any) -> None:
+        global _projecting
+        _projecting = change["new"]
+        for each in tuple(_SHOWN):
+            (each.add_class if _projecting else each.remove_class)(PROJECTOR)
 
     def __repr__(self) -> str:
         if self.on:

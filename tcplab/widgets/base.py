@@ -27,7 +27,7 @@ from tcplab.core.releases import LISTED
 from tcplab.core.text import SECOND, duration, paragraph, status
 from tcplab.core.trace import Trace
 from tcplab.lesson.displayed import Displayed, parts
-from tcplab.lesson.form import Accessible, button, live
+from tcplab.lesson.form import Accessible, button, live, on_show
 from tcplab.pictures.still import folded, still, to_scroll
 from tcplab.pictures.theme import JUPYTER_STYLE, PICTURE_CLASS, Picture
 
@@ -89,6 +89,7 @@ class Shell(Displayed, Quiet, widgets.VBox):
         super().__init__()
         for name in ("tcplab-explorer", "tcplab-accessible", *classes):
             self.add_class(name)
+        on_show(self)
 
     def build(self, *parts: widgets.Widget) -> None:
         """Show these parts behind one style element, which has also the sheets of the shells among them."""

@@ -39,6 +39,9 @@ function watchPlace(model, el, box) {
     return light === undefined ? darkPage.matches : light === "false";
   };
   const measure = () => {
+    // Projector mode is a class on the widget, too; it stands around `el` as soon as that is on the page.
+    const widget = el.closest(".tcplab-explorer");
+    if (widget) theme.observe(widget, { attributeFilter: ["class"] });
     const zoom = Number(getComputedStyle(el).getPropertyValue("--tcplab-zoom")) || 1;
     // Without a width while hidden, and for a moment while JupyterLab changes its style sheets: the last one stays.
     const width = box.clientWidth
@@ -49,9 +52,9 @@ function watchPlace(model, el, box) {
     model.set("dark", isDark());
     model.save_changes();
   };
+  const theme = new MutationObserver(measure);
   const resize = new ResizeObserver(measure);
   resize.observe(box);
-  const theme = new MutationObserver(measure);
   theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "class"] });
   darkPage.addEventListener("change", measure);
   return () => {

@@ -116,6 +116,17 @@ def test_an_enlarged_picture_is_clicked_and_pointed_at_where_things_stand(page):
     assert abs(seen["y"] + seen["height"] / 2 - label["y"]) < 120
 
 
+def test_projector_mode_holds_where_a_cell_stands_in_a_frame_of_its_own(page):
+    """No switch in another cell reaches such a frame's body: the widget itself is marked, too."""
+    enlarge(page)
+    page.evaluate("() => document.body.classList.remove('tcplab-projector')")
+    page.locator(".tcplab-explorer.tcplab-projector").first.wait_for()
+    assert page.evaluate(PICTURE_TEXT) >= 18.9
+    assert page.locator(".tcplab-sentence").first.evaluate(SIZE) >= 18
+    assert not page.get_by_role("tab", name="Segments").is_visible()
+    page.evaluate("() => document.body.classList.add('tcplab-projector')")
+
+
 def test_projector_mode_survives_a_reload(page):
     enlarge(page)
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
