@@ -74,10 +74,15 @@ def write_notebook(path: Path, *cells: str) -> None:
 class JupyterLab:
     """One server on a free port of the loopback interface; its notebooks stand in `folder`.
 
-    With `whole` a page holds all cells of a notebook, also those out of sight.
+    With `whole` a page holds all cells of a notebook, also those out of sight. `front_end` may be
+    Notebook 7 instead, which is built from JupyterLab's parts and runs on the same server.
     """
 
-    def __init__(self, folder: Path, *, theme: str = "light", whole: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, theme: str = "light", whole: bool = False, front_end: str = "jupyterlab"
+    ) -> None:
+        self.front_end = front_end
+        application = {"jupyterlab": "LabApp", "notebook": "JupyterNotebookApp"}[front_end]
         self.folder = folder / "notebooks"
         self.folder.mkdir(parents=True)
         home = folder / "jupyter"
@@ -106,9 +111,9 @@ class JupyterLab:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+                    sys.executable, "-m", front_end, "--no-browser", "--allow-root",
                     f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
-                    "--LabApp.expose_app_in_browser=True",
+                    f"--{application}.expose_app_in_browser=True",
                     "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
                     f"--ServerApp.root_dir={self.folder}",
                 ],
@@ -129,8 +134,10 @@ class JupyterLab:
     def address(self, name: str, workspace: str = "test") -> str:
         """Where JupyterLab shows that notebook, in a workspace that is empty at first.
 
-        What another page of the same workspace showed last comes back with a reload.
+        What another page of the same workspace showed last comes back with a reload. Notebook 7 has none.
         """
+        if self.front_end == "notebook":
+            return f"{self.url}/notebooks/{quote(name)}"
         return f"{self.url}/lab/workspaces/{workspace}/tree/{quote(name)}"
 
     def stop(self) -> None:
@@ -146,9 +153,9 @@ class JupyterLab:
 
 
 @contextlib.contextmanager
-def jupyterlab(folder: Path, *, theme: str = "light", whole: bool = False) -> Iterator[JupyterLab]:
-    """A server that ends with the block."""
-    lab = JupyterLab(folder, theme=theme, whole=whole)
+def jupyterlab(folder: Path, **options: Any) -> Iterator[JupyterLab]:
+    """A server that ends with the block; `options` as JupyterLab has them."""
+    lab = JupyterLab(folder, **options)
     try:
         lab.wait()
         yield lab
