@@ -143,7 +143,7 @@ RULES: dict[str, CauseRule] = {
     ),
     "server_message": CauseRule(
         lambda seen: bool(seen.message), SAID,
-        "{server} said why, {message}{meaning}.", "{same}", "{open}",
+        "{server} sent {message}{meaning}.", "{same}", "{open}",
     ),
     "icmp_reject": CauseRule(
         _icmp(PORT, PROHIBITED), SAID_BY,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -498,6 +498,18 @@ def parse_options(memory: bytearray, begin: Array, end: Array) -> HeaderOptions:
         np.concatenate([*left, np.empty(0, ">u4")])[order].astype(np.uint32),
         np.concatenate([*right, np.empty(0, ">u4")])[order].astype(np.uint32),
     )  # fmt: skip
+
+
+def error_messages(memory: bytearray, body: Array, stop: Array) -> list[int]:
+    """Which of these payloads may begin with an error message: see `messages.BEGINS`."""
+    there = np.flatnonzero(stop >= body + 8)
+    word = fields(memory, ">u8")[body[there]].astype(np.uint64)
+    byte = [(word >> np.uint64(8 * (7 - i))).astype(np.uint8) for i in range(7)]
+    postgres = ((byte[0] == ord("E")) | (byte[0] == ord("N"))) & (byte[1] == 0) & (byte[2] == 0)
+    mysql = (byte[4] == 0xFF) & (byte[2] == 0) & (byte[6] >= 3) & (byte[6] < 32)
+    redis = (byte[0] == ord("-")) & (byte[1] >= ord("A")) & (byte[1] <= ord("Z"))
+    found = there[postgres & (byte[5] == ord("S")) | mysql | redis]
+    return cast(list[int], found.tolist())
 
 
 class FirstPayload:

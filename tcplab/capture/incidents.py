@@ -1,25 +1,31 @@
 """Which connections of a capture broke together, between which moments, and the file's story in a sentence.
 
-One event a connection: what broke it, not its consequences. Closes, resets, refusals and ghosts are instants;
-those of one server or client at the same time form an incident. A silence is an interval, from the last
-packet of the silent side to the first segment that it did not answer: what most intervals share is when it
-fell silent.
+Each connection has one event at most (see `breaks.py`). Closes, resets, refusals and ghosts are instants:
+those of one server or client at the same time form an incident. A silence is an interval: what most intervals
+share is when the host fell silent.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from tcplab.capture.breaks import (
+    BreakEvent,
+    Broke,
+    LastMessage,
+    events_of,
+    last_messages,
+    packets_of,
+)
 from tcplab.capture.capture import Capture
-from tcplab.capture.causes import Cause, IncidentEvidence, cause_of
-from tcplab.capture.findings import ConnectionFindings, Diagnosis, Finding
-from tcplab.core.segment import ACK, FIN, RST, Endpoint
+from tcplab.capture.causes import Cause, cause_of
+from tcplab.capture.evidence import EvidenceReader, named
+from tcplab.capture.findings import Diagnosis
 from tcplab.core.text import SECOND, clock, in_words, plural, short_duration
 
 #: Instants this close belong together, seconds; refusals and ghosts come as often as clients try.
@@ -29,42 +35,46 @@ RESTART_S = 60.0
 #: This many events make an incident; two do in a file of at most this many connections. Where the whole file
 #: has fewer events than the first, each is separate.
 MANY, SMALL_FILE = 3, 20
-#: The most packets that are read of a connection, half of them at either end.
-MOST_PACKETS = 20_000
-#: So many connections of a host are asked whether it still answered.
-MOST_ASKED = 200
-#: Bytes of a segment that may be too large for a path: above IPv6's smallest MTU, less its headers.
-LARGE = 1220
 #: Warnings about a file that does not hold all packets of its connections: it can't show that nothing broke.
 BLIND = ("one_sided", "filtered", "truncated")
-#: How a connection broke, by finding code; the worst first.
-FAMILIES = {
-    "cookie_ghost_suspected": "ghost", "ghost_suspected": "ghost", "one_way": "silence",
-    "idle_then_dead": "silence", "dead_peer": "silence", "keepalive_death": "silence",
-    "unanswered_syn": "silence", "handshake_incomplete": "silence", "refused": "refused",
-    "reset_by_server": "server_end", "reset_by_client": "client_end",
+#: What a connection was doing when it broke, in words.
+DOING = {
+    "waiting": "the client was waiting for an answer", "answering": "the server was sending an answer",
+    "idle": "it was idle",
 }  # fmt: skip
 
 
-class Passed(NamedTuple):
-    """One packet of a connection, as a lane needs it."""
+class ConnectionLife(NamedTuple):
+    """When one connection began, broke and ended; seconds since the file's first packet."""
 
-    t_s: float
-    frame: int
-    by_client: bool
-    flags: int
-    length: int
-    window: int
-    ack: int = 0
+    from_s: float
+    #: Its last packet, and whether it was still open then.
+    to_s: float
+    open: bool
+    #: When the first FIN passed, and how long only one side had closed where that was a second or more.
+    closed_s: float | None
+    half_closed_s: float | None
+    #: Opened and ended without data.
+    health_check: bool
+    broke: Broke | None
+    #: What it was doing when it broke, a key of `DOING`; None where it did not.
+    doing: str | None
+    #: The server's last message where that was an error.
+    said: LastMessage | None
 
+    def to_json(self) -> dict[str, Any]:
+        """As `tcplab diagnose --json` prints it.
 
-class Broke(NamedTuple):
-    """What broke one connection, and between which moments, seconds since the file's first packet."""
-
-    #: `server_end`, `client_end`, `refused`, `ghost` or `silence`.
-    family: str
-    low_s: float
-    high_s: float
+        `broke` has `how` (`server_end`, `client_end`, `refused`, `ghost`, `silence`), `from` and `to`: of a
+        silence the last sign of life and the first segment without an answer.
+        """
+        broke = self.broke and {"how": self.broke.family, "from": self.broke.low_s, "to": self.broke.high_s}
+        said = self.said and {**self.said.message.to_json(), "frame": self.said.frame, "t": self.said.t_s}
+        return {
+            "from": self.from_s, "to": self.to_s, "open": self.open, "closed": self.closed_s,
+            "half_closed_s": self.half_closed_s, "health_check": self.health_check, "broke": broke,
+            "doing": self.doing, "last_message": said,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,84 +114,16 @@ class Incident:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As `tcplab diagnose --json` prints it; times in seconds since the file's first packet."""
+        """As `tcplab diagnose --json` prints it; times in seconds since the file's first packet.
+
+        `unaware`: connections whose ends got no error although the silent host was theirs, too. `cause` has
+        `code`, `certainty` and the sentences `says`, `looks_same` and `cannot_tell`: see `causes.py`.
+        """
         return {
             "number": self.number, "from": self.low_s, "to": self.high_s, "says": self.says,
             "connections": list(self.connections), "unaware": list(self.unaware),
             **({"cause": self.cause.to_json()} if self.cause else {}),
         }  # fmt: skip
-
-
-class BreakEvent(NamedTuple):
-    """What broke one connection, and who did it."""
-
-    connection: ConnectionFindings
-    broke: Broke
-    #: A server's address and port, or a host's address.
-    actor: str
-    #: The file shows a close and its answer: no event by itself.
-    quiet: bool = False
-
-    @property
-    def low_s(self) -> float:
-        """The earliest moment."""
-        return self.broke.low_s
-
-    @property
-    def high_s(self) -> float:
-        """The latest moment."""
-        return self.broke.high_s
-
-
-def events_of(diagnosis: Diagnosis, packets: Callable[[int], Sequence[Passed]]) -> Iterator[BreakEvent]:
-    """What broke each connection; `packets` reads those of one, by its number."""
-    for each in diagnosis.connections:
-        codes = {finding.code: finding for finding in reversed(each.findings)}
-        if "probe_only" in codes:
-            continue
-        code = next((code for code in FAMILIES if code in codes), None)
-        if code is None:
-            if "closed_by_server" in codes:
-                t = codes["closed_by_server"].t / SECOND
-                quiet = "half_closed" not in codes
-                yield BreakEvent(each, Broke("server_end", t, t), str(each.server), quiet)
-            continue
-        finding, family = codes[code], FAMILIES[code]
-        t = finding.t / SECOND
-        if family == "server_end" and "closed_by_server" in codes:
-            t = min(t, codes["closed_by_server"].t / SECOND)
-        low = t
-        if family == "silence":
-            silent = each.server if _sender(finding) == "client" else each.client
-            low, t = _silence(finding, packets(each.number))
-            yield BreakEvent(each, Broke(family, low, t), silent.address)
-        else:
-            actor = each.client.address if family == "client_end" else str(each.server)
-            yield BreakEvent(each, Broke(family, low, t), actor)
-
-
-def _sender(finding: Finding) -> str:
-    """The side whose segments were not answered."""
-    default = "server" if finding.code == "handshake_incomplete" else "client"
-    return str(finding.facts.get("side", default))
-
-
-def _silence(finding: Finding, packets: Sequence[Passed]) -> tuple[float, float]:
-    """The last packet of the silent side, and the first segment that it did not answer, seconds."""
-    by_client = _sender(finding) == "client"
-    frames = set(finding.frames)
-    mine = [
-        p for p in packets
-        if p.frame in frames and p.by_client == by_client and (p.length or p.flags & FIN)
-    ]  # fmt: skip
-    first = mine[0].t_s if mine else finding.t / SECOND
-    others = [p for p in packets if p.by_client != by_client and not p.flags & RST]
-    if finding.code == "one_way" and others:
-        # It still sends; what it acknowledged last is the last that arrived.
-        last = next(p.t_s for p in others if p.ack == others[-1].ack and p.flags & ACK) if others else 0.0
-        return min(last, first), first
-    before = [p.t_s for p in others if p.t_s < first]
-    return (before[-1] if before else 0.0), first
 
 
 def incidents_of(
@@ -293,7 +235,7 @@ def _ended(group: Sequence[BreakEvent], server: str) -> tuple[str, str]:
 def _words(group: Sequence[BreakEvent]) -> tuple[str, str]:
     """A few words about an incident, and what happened, as the end of a sentence."""
     first, many = group[0].connection, len(group)
-    server = _named(first)
+    server = named(first)
     family = group[0].broke.family
     if family == "server_end":
         return _ended(group, server)
@@ -324,20 +266,6 @@ def _words(group: Sequence[BreakEvent]) -> tuple[str, str]:
     return f"{many} unanswered", f"{silent} no longer answered on {plural(many, 'connection')} to {server}"
 
 
-def packets_of(capture: Capture, number: int) -> list[Passed]:
-    """The packets of one connection; of a long one those at either end."""
-    rows = capture.rows(number)
-    if len(rows) > MOST_PACKETS:
-        half = MOST_PACKETS // 2
-        rows = [*rows[:half], *rows[-half:]]
-    table, client = capture.table, capture.connections[number][0]
-    times, frames = table.values("t", rows), table.values("frame", rows)
-    return [
-        Passed(t / SECOND, frame, s.source == client, s.flags, s.length, s.window, s.ack)
-        for t, frame, s in zip(times, frames, table.segments(rows), strict=True)
-    ]
-
-
 @dataclass
 class CaptureIncidents:
     """A capture, its diagnosis, and what broke together."""
@@ -350,6 +278,8 @@ class CaptureIncidents:
     broke: Mapping[int, Broke] = field(default_factory=dict)
     #: Connections that broke although their ends detected nothing; and the moment, by number.
     unaware: Mapping[int, float] = field(default_factory=dict)
+    #: What each server said last, where that was an error, by the connection's number.
+    said: Mapping[int, LastMessage] = field(default_factory=dict)
 
     @property
     def worst(self) -> Incident | None:
@@ -384,9 +314,71 @@ class CaptureIncidents:
         parts += [f"{alone:,} more broke separately"] if alone else []
         return f"{worst.says} {'; '.join(parts)}."
 
+    def life(self, number: int) -> ConnectionLife:
+        """When a connection began, broke and ended, and what it was doing when it broke."""
+        each, (first, last) = self.diagnosis.connections[number], self._spans[number]
+        codes = {finding.code: finding for finding in reversed(each.findings)}
+        close = codes.get("closed_by_client") or codes.get("closed_by_server")
+        half, broke = codes.get("half_closed"), self.broke.get(number)
+        moment = broke.high_s if broke else self.unaware.get(number)
+        return ConnectionLife(
+            first / SECOND, last / SECOND, each.state == "open", close.t / SECOND if close else None,
+            half.facts["lasted_s"] if half else None, "probe_only" in codes, broke,
+            None if moment is None else self._doing(number, moment), self.said.get(number),
+        )  # fmt: skip
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        return self.capture.table.spans()
+
+    def _doing(self, number: int, moment_s: float) -> str:
+        """What the connection was doing at this moment, by the last data before it."""
+        said = self.said.get(number)
+        packets = packets_of(self.capture, number)
+        data = [
+            p for p in packets
+            if p.length and p.t_s <= moment_s and not (said and said.message.ends and p.frame >= said.frame)
+        ]  # fmt: skip
+        if not data:
+            return "idle"
+        last = data[-1]
+        if last.length == 1 and len(data) > 1 and last.by_client == data[-2].by_client:
+            return "idle"  # a keepalive probe of one byte
+        if last.by_client:
+            return "waiting"
+        acked = any(p.by_client and p.t_s > last.t_s for p in packets)
+        return "idle" if acked else "answering"
+
+    def remarks(self, number: int) -> list[str]:
+        """When a connection broke and what its server sent last, a sentence each; none of a healthy one."""
+        life, said = self.life(number), self.said.get(number)
+        doing = DOING.get(life.doing or "", "")
+        lines = []
+        if life.broke and life.broke.family == "silence":
+            low, high = (self._clock(t) for t in (life.broke.low_s, life.broke.high_s))
+            lines.append(f"Last sign of life {low}, first segment without an answer {high}; {doing}.")
+        elif life.broke and life.broke.family == "server_end":
+            lines.append(f"It broke at {self._clock(life.broke.high_s)}; {doing}.")
+        elif number in self.unaware:
+            moment = self._clock(self.unaware[number])
+            lines.append(f"Neither end got an error, although it broke before {moment}; {doing}.")
+        if said:
+            lines.append(f"The server’s last message, in frame {said.frame}: {said.message.quoted}.")
+        return lines
+
+    def _clock(self, t_s: float) -> str:
+        return clock(self.capture.began + round(t_s * SECOND))
+
     def to_json(self) -> dict[str, Any]:
-        """What `tcplab diagnose --json` prints beside the diagnosis: the headline and each incident."""
-        return {"story": self.headline(), "incidents": [each.to_json() for each in self.incidents]}
+        """All that `tcplab diagnose --json` prints of one file.
+
+        That is `Diagnosis.to_json` with a `life` in each connection (`ConnectionLife.to_json`), and `story`,
+        the headline, and `incidents` (`Incident.to_json`).
+        """
+        whole = self.diagnosis.to_json()
+        for number, each in enumerate(whole["connections"]):
+            each["life"] = self.life(number).to_json()
+        return {**whole, "story": self.headline(), "incidents": [each.to_json() for each in self.incidents]}
 
     def _no_incident(self) -> str:
         count = plural(len(self.diagnosis), "connection")
@@ -421,175 +413,17 @@ def tenths(seconds: float) -> str:
 
 def find_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureIncidents:
     """What broke together in a capture that was diagnosed, and why as far as it shows."""
-    events = events_of(diagnosis, lambda number: packets_of(capture, number))
+    said = last_messages(capture)
+    events = events_of(diagnosis, lambda number: packets_of(capture, number), said)
     kept, incidents = incidents_of(events, len(diagnosis), capture.began)
     by_number = {event.connection.number: event for event in kept}
-    reader = _EvidenceReader(capture, diagnosis, by_number)
+    reader = EvidenceReader(capture, diagnosis, by_number, said)
     unaware: dict[int, float] = {}
     whole = []
     for each in incidents:
-        others = reader.unaware(each)
+        group = [by_number[number] for number in each.connections]
+        others = reader.unaware(group, each.low_s, each.high_s)
         unaware |= dict.fromkeys(others, each.high_s)
-        whole.append(replace(each, cause=cause_of(reader.evidence(each)), unaware=others))
+        whole.append(replace(each, cause=cause_of(reader.evidence(group, each.high_s)), unaware=others))
     broke = {number: event.broke for number, event in by_number.items()}
-    return CaptureIncidents(capture, diagnosis, tuple(whole), broke, unaware)
-
-
-# -- evidence ------------------------------------------------------------------------------------------
-
-
-class _EvidenceReader:
-    """Looks for what else a capture shows about its incidents."""
-
-    def __init__(self, capture: Capture, diagnosis: Diagnosis, events: Mapping[int, BreakEvent]) -> None:
-        self._capture, self._connections, self._events = capture, diagnosis.connections, events
-
-    def evidence(self, incident: Incident) -> IncidentEvidence:
-        """All of it."""
-        group = [self._events[number] for number in incident.connections]
-        first, family = group[0], group[0].broke.family
-        own = [event for event in group if event.broke.family == family]
-        findings = [finding for event in own for finding in event.connection.findings]
-        codes = [{finding.code for finding in event.connection.findings} for event in own]
-        attempts = sum(bool(each & {"unanswered_syn", "handshake_incomplete"}) for each in codes)
-        side = _silent_side(first)
-        if family == "silence":
-            host = first.actor
-            others = Counter(str(_end(event.connection, _OTHER[side]).address) for event in own)
-        else:
-            host = first.connection.client.address if family == "client_end" else first.actor
-            others = Counter(event.connection.client.address for event in own)
-        same, other = self._answers(incident, host, {*others}) if family == "silence" else (False, False)
-        resets = Counter(
-            str(finding.facts.get("kind", ""))
-            for finding in findings if finding.code in ("reset_by_server", "reset_by_client")
-        )  # fmt: skip
-        only_reset = resets and family in ("server_end", "client_end")
-        closed = any("closed_by_server" in each for each in codes)
-        errors = Counter(
-            (str(f.facts["icmp"]), str(f.facts["icmp_from"])) for f in findings if "icmp" in f.facts
-        )
-        (icmp, sender), _ = errors.most_common(1)[0] if errors else (("", ""), 0)
-        return IncidentEvidence(
-            family=family, count=len(own), refused=len(group) - len(own), attempts=attempts,
-            server=_named(first.connection), host=host, peers=_some(others), side=side,
-            codes=frozenset().union(*codes),
-            reset=resets.most_common(1)[0][0] if only_reset and not closed else "",
-            answers_same=same, answers_others=other, idle_s=min(map(_idle_s, own)),
-            full_size=family == "silence" and all(self._is_large(event) for event in own),
-            icmp=icmp, icmp_from=sender,
-        )  # fmt: skip
-
-    def unaware(self, incident: Incident) -> tuple[int, ...]:
-        """Connections that a silent host had too, on which nothing was sent or given up, by number."""
-        event = self._events[incident.connections[0]]
-        if event.broke.family != "silence":
-            return ()
-        side, number = _silent_side(event), event.connection.number
-        server, spans = event.connection.server, self._spans
-        others = [
-            each for each in self._of_host.get(event.actor, ())
-            if each not in self._events and self._connections[each].server == server
-            and _end(self._connections[each], side).address == event.actor
-            and spans[each][0] < incident.low_s and self._until(each) > incident.high_s
-        ]  # fmt: skip
-        if number in others or len(others) > MOST_ASKED:
-            return ()
-        by_client = side == "client"
-        if any(self._heard(each, by_client, incident.high_s) for each in others):
-            return ()
-        return tuple(others)
-
-    @cached_property
-    def _spans(self) -> list[tuple[float, float]]:
-        return [(first / SECOND, last / SECOND) for first, last in self._capture.table.spans()]
-
-    @cached_property
-    def _of_host(self) -> dict[str, list[int]]:
-        """Numbers of the connections of each host."""
-        found: dict[str, list[int]] = {}
-        for each in self._connections:
-            for address in {each.client.address, each.server.address}:
-                found.setdefault(address, []).append(each.number)
-        return found
-
-    def _until(self, number: int) -> float:
-        """The last packet; the end of the file where the connection is still open."""
-        if self._connections[number].state == "open":
-            return (self._capture.ended - self._capture.began) / SECOND
-        return self._spans[number][1]
-
-    def _heard(self, number: int, by_client: bool, after_s: float) -> bool:
-        """This side sent a packet after this moment."""
-        rows, client = self._capture.rows(number), self._capture.connections[number][0]
-        times = self._capture.table.values("t", rows)
-        begin = bisect_right(times, round(after_s * SECOND))
-        for at in range(begin, len(rows), MOST_ASKED):
-            some = self._capture.table.segments(rows[at : at + MOST_ASKED])
-            if any((s.source == client) == by_client for s in some):
-                return True
-        return False
-
-    def _answers(self, incident: Incident, host: str, peers: set[str]) -> tuple[bool, bool]:
-        """Whether a silent host sent anything afterwards: to these peers, to others."""
-        found = {True: False, False: False}
-        asked = {True: 0, False: 0}
-        for number in self._of_host.get(host, ()):
-            each = self._connections[number]
-            by_client = each.client.address == host
-            same = (each.server if by_client else each.client).address in peers
-            if number in incident.connections or found[same] or self._spans[number][1] <= incident.high_s:
-                continue
-            if asked[same] < MOST_ASKED:
-                asked[same] += 1
-                found[same] = self._heard(number, by_client, incident.high_s)
-            if all(found.values()):
-                break
-        return found[True], found[False]
-
-    def _is_large(self, event: BreakEvent) -> bool:
-        """What was not answered is larger than all that was, and too large for some paths."""
-        code = next(code for code in FAMILIES if any(f.code == code for f in event.connection.findings))
-        finding = next(f for f in event.connection.findings if f.code == code)
-        if code not in ("dead_peer", "idle_then_dead"):
-            return False
-        by_client, frames = _sender(finding) == "client", set(finding.frames)
-        mine = [p for p in packets_of(self._capture, event.connection.number) if p.by_client == by_client]
-        lost = [p.length for p in mine if p.frame in frames and p.length]
-        before = [p.length for p in mine if p.t_s < event.high_s]
-        return bool(lost and before) and min(lost) > max(LARGE, *before)
-
-
-_OTHER = {"client": "server", "server": "client"}
-
-
-def _silent_side(event: BreakEvent) -> str:
-    """The side of a silence that fell silent: `client` or `server`."""
-    findings = event.connection.findings
-    code = next((code for code in FAMILIES if any(f.code == code for f in findings)), None)
-    return _OTHER[_sender(next(f for f in findings if f.code == code))] if code else "server"
-
-
-def _end(connection: ConnectionFindings, side: str) -> Endpoint:
-    return connection.client if side == "client" else connection.server
-
-
-def _idle_s(event: BreakEvent) -> float:
-    """The silence before what was not answered, seconds; 0 where it was not idle or that is unknown."""
-    idle = [
-        float(f.facts.get("idle_s") or 0) for f in event.connection.findings
-        if f.code in ("idle_then_dead", "keepalive_death")
-    ]  # fmt: skip
-    return max(idle, default=0.0)
-
-
-def _named(connection: ConnectionFindings) -> str:
-    """``10.0.0.2:5432 (PostgreSQL)``."""
-    server, service = connection.server, connection.service
-    return f"{server} ({service})" if service else str(server)
-
-
-def _some(hosts: Counter[str]) -> str:
-    """The host with most connections, and how many others there are."""
-    (first, _), more = hosts.most_common(1)[0], len(hosts) - 1
-    return f"{first} and {plural(more, 'other host')}" if more else first
+    return CaptureIncidents(capture, diagnosis, tuple(whole), broke, unaware, said)

@@ -19,6 +19,7 @@ from struct import calcsize, iter_unpack, unpack, unpack_from
 from typing import Any, NamedTuple
 
 from tcplab.capture import FileWarning, Source, shared
+from tcplab.capture.messages import KEPT, Messages
 from tcplab.capture.pcap import IPV4, IPV6, LARGEST_WINDOW_SCALE, inner_network, knows_link
 from tcplab.capture.shared import (
     INTERFACE,
@@ -342,6 +343,7 @@ class _Packets:
     def __init__(self) -> None:
         self._found: list[tuple[int, int, Segment, int]] = []
         self._first_payload: dict[tuple[Endpoint, Endpoint], tuple[int, bytes]] = {}
+        self._messages = Messages()
         self._fragments, self._quotes = Fragments(), list[Quote]()
         self._strange: Counter[int] = Counter()
         self._began = self._ended = 0
@@ -444,8 +446,10 @@ class _Packets:
         ident = int.from_bytes(data[network.begin + 4 : network.begin + 6]) if network.version == 4 else 0
         self._found.append((frame.t, frame.number, segment, ident))
         if length:
-            payload = data[at + header :][: min(length, shared.FIRST_BYTES)]
-            self._first_payload.setdefault(ends, (frame.number, payload))
+            payload = data[at + header :][: min(length, KEPT)]
+            self._first_payload.setdefault(ends, (frame.number, payload[: shared.FIRST_BYTES]))
+            if len(payload) >= 8:
+                self._messages.add(frame.number, ends, payload)
 
     def table(self, frames: Frames) -> PlainTable:
         """Everything in order of time, for captures of several network queues may be out of order."""
@@ -472,6 +476,7 @@ class _Packets:
             quotes=sorted(quotes, key=lambda each: each.t), began=self._began, ended=self._ended,
             packets=frames.count, strange=self._strange, trouble=frames.trouble,
             warnings=tuple(filter(None, warnings)), steps=tuple(sorted(frames.steps.kept)),
+            messages={places[number]: payload for number, payload in self._messages},
         )  # fmt: skip
 
 

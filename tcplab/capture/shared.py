@@ -392,6 +392,8 @@ class Whole:
     warnings: tuple[FileWarning, ...]
     #: Where the clock was set, in order of the file.
     steps: tuple[ClockStep, ...] = ()
+    #: Payloads that are error messages of a server, by row: see `messages.py`.
+    messages: dict[int, bytes] = field(default_factory=dict)
 
 
 #: AF_INET, and the AF_INET6 of Linux, NetBSD, FreeBSD and macOS.

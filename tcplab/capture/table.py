@@ -18,7 +18,16 @@ import numpy as np
 
 from tcplab.capture import shared
 from tcplab.capture.file import Array, Batch, Records
-from tcplab.capture.headers import LINKS, Dissector, FirstPayload, HeaderOptions, Headers, parse_options
+from tcplab.capture.headers import (
+    LINKS,
+    Dissector,
+    FirstPayload,
+    HeaderOptions,
+    Headers,
+    error_messages,
+    parse_options,
+)
+from tcplab.capture.messages import KEPT, Messages
 from tcplab.capture.pcap import knows_link
 from tcplab.capture.shared import LATEST, Whole
 from tcplab.core.connections import number_connections
@@ -279,7 +288,7 @@ class _Collected:
         self._dissector = Dissector(self._addresses.numbers)
         self._dense, self._sack = _Growing(COLLECTED), _Growing(SACK)
         self._syn = _Growing(SYNS)
-        self._payload = FirstPayload()
+        self._payload, self._messages = FirstPayload(), Messages()
         self._strange: Counter[int] = Counter()
         self._began, self._ended = LATEST, 0
 
@@ -324,6 +333,10 @@ class _Collected:
             new["echo"] *= new["has_times"]
         body, end = headers.body[chosen], (batch.data + batch.stored)[chosen]
         self._payload.take(batch.memory, len(self._flows), here.start, new, body, end)
+        stop = np.minimum(np.minimum(body + new["length"], end), body + KEPT)
+        for i in error_messages(batch.memory, body, stop):
+            payload = bytes(batch.memory[int(body[i]) : int(stop[i])])
+            self._messages.add(int(new["frame"][i]), int(new["direction"][i]), payload)
         syn = np.flatnonzero(new["flags"] & SYN)
         if len(syn) or options:
             rank = np.arange(len(kept)) if whole else np.cumsum(kept) - 1
@@ -360,6 +373,10 @@ class _Collected:
         )
         quotes = [replace(each, t=each.t - began) for each in self._dissector.quotes]
         quotes.sort(key=attrgetter("t"))
+        said = dict(self._messages)
+        in_file = np.argsort(got["frame"], kind="stable") if said else np.empty(0, np.int64)
+        place = in_file[np.searchsorted(got["frame"], list(said), sorter=in_file)] if said else in_file
+        messages = dict(zip(place.tolist(), said.values(), strict=True))
         ends = np.stack(self._flows.pairs, axis=1).ravel()
         known, number = np.unique(ends >> PORT_BITS, return_inverse=True)
         warnings = [
@@ -374,6 +391,7 @@ class _Collected:
             addresses=self._names(known), first_payload=self._payload, quotes=quotes, began=began,
             ended=self._ended, packets=records.packets, strange=self._strange, trouble=records.trouble,
             warnings=tuple(filter(None, warnings)), steps=tuple(sorted(records.steps.kept)),
+            messages=messages,
         )  # fmt: skip
 
     def _names(self, known: Array) -> list[str]:

@@ -53,13 +53,13 @@ def diagnose_files(arguments: Namespace) -> int:
             show_status("")
         any_finding = any_finding or any(connection.findings for connection in diagnosis.connections)
         if arguments.json:
-            results.append({**named, **diagnosis.to_json(), **found.to_json()})
+            results.append({**named, **found.to_json()})
             for warning in diagnosis.warnings:
                 print(f"tcplab: {harmless(warning)}", file=sys.stderr)
             continue
         cause = found.cause
         story = [found.headline(), *([cause.text, cause.left_open] if cause else []), consequences(found)]
-        for line in diagnosis_lines(diagnosis, story):
+        for line in diagnosis_lines(diagnosis, story, found.remarks):
             say(line)
     if arguments.json and several:
         say_json(results)

@@ -13,15 +13,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tcplab.capture.incidents import (
-    Broke,
-    CaptureIncidents,
-    Incident,
-    Passed,
-    find_incidents,
-    packets_of,
-    tenths,
-)
+from tcplab.capture.breaks import Broke, Passed, packets_of
+from tcplab.capture.incidents import CaptureIncidents, Incident, find_incidents, tenths
 from tcplab.core.segment import ACK, FIN, RST, SYN, Endpoint
 from tcplab.core.text import SECOND, clock, in_words, plural
 from tcplab.pictures.lanes import Mark, Span
@@ -346,7 +339,7 @@ class _LaneReader:
 def read_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureTimeline:
     """A capture and its diagnosis as a picture, with what broke together."""
     found = find_incidents(capture, diagnosis)
-    return CaptureTimeline(capture, diagnosis, found.incidents, found.broke, found.unaware)
+    return CaptureTimeline(capture, diagnosis, found.incidents, found.broke, found.unaware, found.said)
 
 
 # -- in words ------------------------------------------------------------------------------------------

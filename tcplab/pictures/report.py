@@ -326,7 +326,7 @@ class _Shown(CaptureTimeline):
                 for each in incidents
             )  # fmt: skip
         return cls(
-            timeline.capture, diagnosis, incidents, timeline.broke, timeline.unaware,
+            timeline.capture, diagnosis, incidents, timeline.broke, timeline.unaware, timeline.said,
             original=timeline, names=names, shifted=shifted,
         )  # fmt: skip
 

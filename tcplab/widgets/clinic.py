@@ -608,7 +608,10 @@ class CaptureClinic(base.Shell):
             return
         connection = self.diagnosis.connections[self.number]
         findings = findings_html(connection.findings) or paragraph("Nothing to tell: no finding here.")
-        self.findings.value = f"<h4>{escape(line(connection))}</h4>{findings}"
+        timeline = self.incident.timeline
+        said = " ".join(timeline.remarks(self.number)) if timeline else ""
+        remarks = paragraph(said) if said else ""
+        self.findings.value = f"<h4>{escape(line(connection))}</h4>{remarks}{findings}"
         self.tabs.renew()
 
     def _fill(self, title: str) -> None:

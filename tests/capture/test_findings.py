@@ -465,7 +465,10 @@ def test_the_command_keeps_its_contract(capsys):
     assert printed["story"] == incident["says"] and incident["connections"] == [0]
     assert 0 <= incident["from"] < incident["to"] < 11
     (connection,) = printed["connections"]
-    assert connection.keys() == {"client", "server", "service", "state", "findings"}
+    assert connection.keys() == {"client", "server", "service", "state", "findings", "life"}
+    assert connection["life"].keys() == {
+        "from", "to", "open", "closed", "half_closed_s", "health_check", "broke", "doing", "last_message"
+    }  # fmt: skip
     for finding in connection["findings"]:
         assert finding.keys() == {"code", "frames", "t", "says", "facts", "lesson", "wall", "filter"}
         assert finding["wall"].endswith("+00:00") and datetime.fromisoformat(finding["wall"]).year > 2000

@@ -6,8 +6,9 @@ import pytest
 
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
+from tcplab.capture.breaks import BreakEvent, Broke
 from tcplab.capture.findings import ConnectionFindings, Finding
-from tcplab.capture.incidents import BreakEvent, Broke, find_incidents, incidents_of
+from tcplab.capture.incidents import find_incidents, incidents_of
 from tcplab.core.segment import Endpoint
 from tcplab.pictures.incident import consequences, read_incidents
 

@@ -8,7 +8,8 @@ from conftest import need
 from in_jupyterlab import chromium_page, painted_wrong
 from recordings.captures import PROJECT
 from tcplab import diagnose, read_capture
-from tcplab.capture.incidents import Broke, Incident
+from tcplab.capture.breaks import Broke
+from tcplab.capture.incidents import Incident
 from tcplab.core.text import SECOND, clock, date
 from tcplab.pictures.incident import CaptureTimeline, read_incidents
 from tcplab.pictures.incident_layout import Choice, gutter, incident_drawing, overview, whole

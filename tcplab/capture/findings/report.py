@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tcplab.capture.findings import CODES, ConnectionFindings, Diagnosis
 from tcplab.core.text import plural, seconds
@@ -18,8 +18,15 @@ def harmless(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def diagnosis_lines(diagnosis: Diagnosis, story: Iterable[str] = ()) -> Iterator[str]:
-    """What `tcplab diagnose` prints for one file; `story`: what happened and why, a line each."""
+def diagnosis_lines(
+    diagnosis: Diagnosis,
+    story: Iterable[str] = (),
+    remarks: Callable[[int], Iterable[str]] = lambda number: (),
+) -> Iterator[str]:
+    """What `tcplab diagnose` prints for one file.
+
+    `story`: what happened and why, a line each; `remarks`: sentences about one connection, by its number.
+    """
     listed = sorted((each for each in diagnosis.connections if each.findings or each.warnings), key=_rank)
     silent = len(diagnosis) - len(listed)
     yield (
@@ -37,7 +44,7 @@ def diagnosis_lines(diagnosis: Diagnosis, story: Iterable[str] = ()) -> Iterator
         yield "Nothing to tell: no finding in this connection."
     for connection in listed[:LISTED]:
         yield ""
-        yield from _connection_lines(connection)
+        yield from _connection_lines(connection, remarks(connection.number))
     if len(listed) > LISTED:
         yield ""
         yield f"{len(listed) - LISTED:,} more connections have findings: --json gives them all."
@@ -47,12 +54,14 @@ def _rank(connection: ConnectionFindings) -> int:
     return list(CODES).index(connection.findings[0].code) if connection.findings else len(CODES)
 
 
-def _connection_lines(connection: ConnectionFindings) -> Iterator[str]:
+def _connection_lines(connection: ConnectionFindings, remarks: Iterable[str]) -> Iterator[str]:
     service = f" ({connection.service})" if connection.service else ""
     ends = f"{connection.client} → {connection.server}{service}"
     yield f"connection {connection.number}: {ends}, {connection.state}"
     for warning in connection.warnings:
         yield f"  Note: {harmless(warning)}"
+    for remark in remarks:
+        yield f"  {harmless(remark)}"
     for finding in connection.findings:
         numbers = [str(frame) for frame in finding.frames]
         if len(numbers) > FRAMES:

@@ -1,0 +1,181 @@
+"""What broke each connection of a capture, and between which moments: one event a connection.
+
+That is what broke it, not its consequences. Closes, resets, refusals and ghosts are instants. A silence is an
+interval, from the last packet of the silent side to the first segment that it did not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from tcplab.capture.capture import Capture
+from tcplab.capture.findings import ConnectionFindings, Diagnosis, Finding
+from tcplab.capture.messages import ServerMessage, read_message
+from tcplab.core.segment import ACK, FIN, RST, Endpoint, Segment
+from tcplab.core.text import SECOND
+
+#: The most packets that are read of a connection, half of them at either end.
+MOST_PACKETS = 20_000
+#: So many packets are read at a time where the last of a kind is looked for.
+PIECE = 200
+#: How a connection broke, by finding code; the worst first.
+FAMILIES = {
+    "cookie_ghost_suspected": "ghost", "ghost_suspected": "ghost", "one_way": "silence",
+    "idle_then_dead": "silence", "dead_peer": "silence", "keepalive_death": "silence",
+    "unanswered_syn": "silence", "handshake_incomplete": "silence", "refused": "refused",
+    "reset_by_server": "server_end", "reset_by_client": "client_end",
+}  # fmt: skip
+
+
+class Passed(NamedTuple):
+    """One packet of a connection, as a lane needs it."""
+
+    t_s: float
+    frame: int
+    by_client: bool
+    flags: int
+    length: int
+    window: int
+    ack: int = 0
+
+
+class Broke(NamedTuple):
+    """What broke one connection, and between which moments, seconds since the file's first packet."""
+
+    #: `server_end`, `client_end`, `refused`, `ghost` or `silence`.
+    family: str
+    low_s: float
+    high_s: float
+
+
+class LastMessage(NamedTuple):
+    """An error message that is the last data of a server on a connection."""
+
+    message: ServerMessage
+    t_s: float
+    frame: int
+
+
+class BreakEvent(NamedTuple):
+    """What broke one connection, and who did it."""
+
+    connection: ConnectionFindings
+    broke: Broke
+    #: A server's address and port, or a host's address.
+    actor: str
+    #: The file shows a close and its answer: no event by itself.
+    quiet: bool = False
+
+    @property
+    def low_s(self) -> float:
+        """The earliest moment."""
+        return self.broke.low_s
+
+    @property
+    def high_s(self) -> float:
+        """The latest moment."""
+        return self.broke.high_s
+
+
+def last_messages(capture: Capture) -> dict[int, LastMessage]:
+    """By connection, the error message that its server sent last, where that was its last data."""
+    found: dict[int, LastMessage] = {}
+    table = capture.table
+    for row, payload in sorted(table.messages.items()):
+        message, (number,) = read_message(payload), table.values("connection", [row])
+        (segment,) = table.segments([row])
+        if message is None or segment.source != capture.connections[number][1]:
+            continue
+        last = _last_data(capture, number, segment.source)
+        if last is not None and last.seq == segment.seq:
+            (t,), (frame,) = table.values("t", [row]), table.values("frame", [row])
+            found.setdefault(number, LastMessage(message, t / SECOND, frame))
+    return found
+
+
+def _last_data(capture: Capture, number: int, sender: Endpoint) -> Segment | None:
+    """The last segment with data that one end of a connection sent."""
+    rows = capture.rows(number)
+    for stop in range(len(rows), 0, -PIECE):
+        some = capture.table.segments(rows[max(stop - PIECE, 0) : stop])
+        for segment in reversed(some):
+            if segment.source == sender and segment.length:
+                return segment
+    return None
+
+
+def events_of(
+    diagnosis: Diagnosis,
+    packets: Callable[[int], Sequence[Passed]],
+    said: Mapping[int, LastMessage] = MappingProxyType({}),
+) -> Iterator[BreakEvent]:
+    """What broke each connection; `packets` reads those of one, by its number; `said` as `last_messages`."""
+    for each in diagnosis.connections:
+        codes = {finding.code: finding for finding in reversed(each.findings)}
+        if "probe_only" in codes:
+            continue
+        code = next((code for code in FAMILIES if code in codes), None)
+        last = said.get(each.number)
+        if last and last.message.ends and code in (None, "reset_by_client", "reset_by_server"):
+            closed = [codes[c].t / SECOND for c in ("closed_by_server", "reset_by_server") if c in codes]
+            t = min([last.t_s, *closed]) if closed else last.t_s
+            yield BreakEvent(each, Broke("server_end", t, t), str(each.server))
+            continue
+        if code is None:
+            if "closed_by_server" in codes:
+                t = codes["closed_by_server"].t / SECOND
+                quiet = "half_closed" not in codes
+                yield BreakEvent(each, Broke("server_end", t, t), str(each.server), quiet)
+            continue
+        finding, family = codes[code], FAMILIES[code]
+        t = finding.t / SECOND
+        if family == "server_end" and "closed_by_server" in codes:
+            t = min(t, codes["closed_by_server"].t / SECOND)
+        low = t
+        if family == "silence":
+            silent = each.server if sender_of(finding) == "client" else each.client
+            low, t = _silence(finding, packets(each.number))
+            yield BreakEvent(each, Broke(family, low, t), silent.address)
+        else:
+            actor = each.client.address if family == "client_end" else str(each.server)
+            yield BreakEvent(each, Broke(family, low, t), actor)
+
+
+def sender_of(finding: Finding) -> str:
+    """The side whose segments were not answered."""
+    default = "server" if finding.code == "handshake_incomplete" else "client"
+    return str(finding.facts.get("side", default))
+
+
+def _silence(finding: Finding, packets: Sequence[Passed]) -> tuple[float, float]:
+    """The last packet of the silent side, and the first segment that it did not answer, seconds."""
+    by_client = sender_of(finding) == "client"
+    frames = set(finding.frames)
+    mine = [
+        p for p in packets
+        if p.frame in frames and p.by_client == by_client and (p.length or p.flags & FIN)
+    ]  # fmt: skip
+    first = mine[0].t_s if mine else finding.t / SECOND
+    others = [p for p in packets if p.by_client != by_client and not p.flags & RST]
+    if finding.code == "one_way" and others:
+        # It still sends; what it acknowledged last is the last that arrived.
+        last = next(p.t_s for p in others if p.ack == others[-1].ack and p.flags & ACK) if others else 0.0
+        return min(last, first), first
+    before = [p.t_s for p in others if p.t_s < first]
+    return (before[-1] if before else 0.0), first
+
+
+def packets_of(capture: Capture, number: int) -> list[Passed]:
+    """The packets of one connection; of a long one those at either end."""
+    rows = capture.rows(number)
+    if len(rows) > MOST_PACKETS:
+        half = MOST_PACKETS // 2
+        rows = [*rows[:half], *rows[-half:]]
+    table, client = capture.table, capture.connections[number][0]
+    times, frames = table.values("t", rows), table.values("frame", rows)
+    return [
+        Passed(t / SECOND, frame, s.source == client, s.flags, s.length, s.window, s.ack)
+        for t, frame, s in zip(times, frames, table.segments(rows), strict=True)
+    ]
