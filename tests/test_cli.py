@@ -582,3 +582,30 @@ def test_symptom_answers_a_message_and_a_log(json_of, tcplab, monkeypatch):
     (entry,) = json_of("symptom", "-")
     assert (entry["count"], entry["first"]) == (2, "2026-11-30 02:11:10")
     assert entry["answers"][0]["lesson"] == "not_tcp"
+
+
+def test_console_says_what_a_paste_means(json_of, tcplab, tmp_path, monkeypatch):
+    paste = tmp_path / "ss.txt"
+    paste.write_text("LISTEN 129 128 0.0.0.0:5432 0.0.0.0:*\n", "utf-8")
+    (found,) = json_of("console", str(paste))
+    assert list(found) == ["code", "says", "evidence", "lesson", "fix"]
+    assert (found["code"], found["lesson"]) == ("listen_queue_full", "ghost_connections")
+    assert found["evidence"][0]["line"] == 1
+    more = io.BytesIO(paste.read_bytes() + b"something else\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(more))
+    code, out, _ = tcplab("console", "-")
+    assert (
+        code == 0 and out.startswith("1. Listen queue full") and "not understood (2: something else)" in out
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("", "nothing to read"), ("no console at all\n", "None of 1 line")]
+)
+def test_console_refuses_what_it_does_not_understand(tcplab, tmp_path, content, says):
+    paste = tmp_path / "paste.txt"
+    paste.write_text(content, "utf-8")
+    code, out, err = tcplab("console", str(paste))
+    assert (code, out) == (2, "") and says in err and err.count("\n") == 1
+    code, _, err = tcplab("console", str(tmp_path / "absent"))
+    assert code == 2 and "can't be read: No such file" in err

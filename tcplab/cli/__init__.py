@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from tcplab.cli.asked import diagnose_files, learn, progress_table, symptom
+from tcplab.cli.asked import console, diagnose_files, learn, progress_table, symptom
 from tcplab.cli.proofs import agree, claims_table, doctor, kernels
 from tcplab.cli.runs import list_stories, parameter_lines, record_stories, run_story, value_text
 from tcplab.cli.terminal import (
@@ -241,6 +241,10 @@ COMMANDS = {
     "symptom": Command("which lesson explains an error message, and what to run first", symptom, (
         _argument("text", metavar="TEXT", nargs="+",
                   help="the message, an error number or a time; - reads a whole log from standard input"),
+    )),
+    "console": Command("say what a pasted console means: ss, netstat, sysctl, sessions, logs", console, (
+        _argument("files", metavar="FILE", nargs="+",
+                  help="text of a terminal; several are looks, the earliest first; - is standard input"),
     )),
     "completion": Command("print a script that completes tcplab's commands in a shell", _completion, (
         _argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"),

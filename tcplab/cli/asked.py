@@ -1,4 +1,4 @@
-"""The commands that answer: diagnose, symptom; and those of the course: learn, progress."""
+"""The commands that answer: diagnose, symptom, console; and those of the course: learn, progress."""
 
 from __future__ import annotations
 
@@ -125,6 +125,31 @@ def symptom(arguments: Namespace) -> int:
         return 0
     for line in str(look_up(text)).splitlines():
         say(line)
+    return 0
+
+
+def console(arguments: Namespace) -> int:
+    from tcplab.capture.findings.report import harmless
+    from tcplab.console import explain
+    from tcplab.console.verdicts import decode, lines_of
+
+    if arguments.files.count("-") > 1:
+        raise UsageError("- is standard input, which can be read only once.")
+    texts = []
+    for file in arguments.files:
+        try:
+            texts.append(decode(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise UsageError(f"{file} can't be read: {why}.") from None
+    found = explain(*texts)
+    if arguments.json:
+        say_json([verdict.to_json() for verdict in found.verdicts])
+        if found.rest:
+            print(f"tcplab: {harmless(found.rest)}", file=sys.stderr)
+        return 0
+    for line in lines_of(found):
+        say(harmless(line))
     return 0
 
 
