@@ -18,6 +18,8 @@ from tcplab.core.text import SECOND
 
 #: The most packets that are read of a connection, half of them at either end.
 MOST_PACKETS = 20_000
+#: A close this soon after the answer belongs to it, nanoseconds.
+SOON = SECOND // 4
 #: So many packets are read at a time where the last of a kind is looked for.
 PIECE = 200
 #: How a connection broke, by finding code; the worst first.
@@ -104,6 +106,30 @@ def _last_data(capture: Capture, number: int, sender: Endpoint) -> Segment | Non
             if segment.source == sender and segment.length:
                 return segment
     return None
+
+
+def answered_close(capture: Capture, number: int) -> bool:
+    """The server closed right after it had answered the client's last request, or after a goodbye of it.
+
+    HTTP/1.0 and `Connection: close` end each exchange like that (RFC 9112 section 9.6), MySQL after COM_QUIT.
+    """
+    rows = capture.rows(number)[-PIECE:]
+    server = capture.connections[number][1]
+    times, asked, last = capture.table.values("t", rows), None, 0
+    for t, segment in zip(times, capture.table.segments(rows), strict=True):
+        if segment.source != server:
+            if segment.length:
+                asked = last = t
+        elif asked is not None and (segment.length or segment.flags & FIN):
+            pause = t - last
+            if segment.flags & FIN and not segment.length:
+                return pause <= SOON
+            if last != asked and pause > SECOND:
+                asked = None  # the answer was over: what follows is none
+            last = t
+            if segment.flags & FIN:
+                return asked is not None
+    return False
 
 
 def events_of(

@@ -8,9 +8,10 @@ share is when the host fell silent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from tcplab.capture.breaks import (
     BreakEvent,
     Broke,
     LastMessage,
+    answered_close,
     events_of,
     last_messages,
     packets_of,
@@ -30,6 +32,8 @@ from tcplab.core.text import SECOND, clock, in_words, plural, short_duration
 
 #: Instants this close belong together, seconds; refusals and ghosts come as often as clients try.
 TOGETHER_S, TRIES_S = 0.25, 10.0
+#: A server that closes connections for longer than this, one soon after the other, always does so, seconds.
+HABIT_S = 2.0
 #: Refusals up to this long after closes of the same server belong to them, seconds.
 RESTART_S = 60.0
 #: This many events make an incident; two do in a file of at most this many connections. Where the whole file
@@ -127,10 +131,16 @@ class Incident:
 
 
 def incidents_of(
-    events: Iterable[BreakEvent], connections: int, began: int
+    events: Iterable[BreakEvent],
+    connections: int,
+    began: int,
+    answered: Callable[[BreakEvent], bool] = lambda event: False,
 ) -> tuple[list[BreakEvent], list[Incident]]:
-    """The events that count, and the incidents, by time; `connections` of the file, which `began` then."""
-    every = list(events)
+    """The events that count, and the incidents, by time; `connections` of the file, which `began` then.
+
+    `answered`: the server closed when it had answered a request, as servers of HTTP do.
+    """
+    every = _without_habits(list(events), answered)
     many = MANY - (connections <= SMALL_FILE)
     groups: list[list[BreakEvent]] = []
     alone: list[BreakEvent] = []
@@ -155,6 +165,30 @@ def incidents_of(
     kept = [*(event for group in groups for event in group), *alone]
     groups.sort(key=lambda group: (_range(group), group[0].connection.number))
     return kept, [_incident(i + 1, group, began) for i, group in enumerate(groups)]
+
+
+def _without_habits(events: Sequence[BreakEvent], answered: Callable[[BreakEvent], bool]) -> list[BreakEvent]:
+    """The events without closes that are how a server ends its connections all the time."""
+    habit: set[int] = set()
+    quiet = [event for event in events if event.quiet]
+    of_server = Counter(event.actor for event in quiet)
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for event in quiet:
+        first[event.actor] = min(first.get(event.actor, event.low_s), event.low_s)
+        last[event.actor] = max(last.get(event.actor, event.high_s), event.high_s)
+    for run in _instants(quiet):
+        if len(run) < MANY:
+            continue
+        actor, length = run[0].actor, run[-1].high_s - run[0].high_s
+        others, rest_s = of_server[actor] - len(run), last[actor] - first[actor] - length
+        # So many would fall into this time if the server's closes were spread evenly, and by chance more.
+        usual = others * (length + TOGETHER_S) / max(rest_s, TOGETHER_S)
+        if length > HABIT_S or len(run) < MANY + usual + 5 * sqrt(usual):
+            habit |= {event.connection.number for event in run}
+        else:
+            habit |= {event.connection.number for event in run if answered(event)}
+    return [event for event in events if event.connection.number not in habit]
 
 
 def _instants(events: Iterable[BreakEvent]) -> Iterator[list[BreakEvent]]:
@@ -415,7 +449,9 @@ def find_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureIncidents:
     """What broke together in a capture that was diagnosed, and why as far as it shows."""
     said = last_messages(capture)
     events = events_of(diagnosis, lambda number: packets_of(capture, number), said)
-    kept, incidents = incidents_of(events, len(diagnosis), capture.began)
+    kept, incidents = incidents_of(
+        events, len(diagnosis), capture.began, lambda event: answered_close(capture, event.connection.number)
+    )
     by_number = {event.connection.number: event for event in kept}
     reader = EvidenceReader(capture, diagnosis, by_number, said)
     unaware: dict[int, float] = {}

@@ -5,11 +5,12 @@ import random
 import pytest
 
 from recordings.captures import PROJECT
+from talks import Talk, capture
 from tcplab import diagnose, read_capture
 from tcplab.capture.breaks import BreakEvent, Broke
 from tcplab.capture.findings import ConnectionFindings, Finding
 from tcplab.capture.incidents import find_incidents, incidents_of
-from tcplab.core.segment import Endpoint
+from tcplab.core.segment import ACK, PSH, Endpoint
 from tcplab.pictures.incident import consequences, read_incidents
 
 SERVER, BEGAN = Endpoint("10.0.0.2", 5432), 1_795_428_000_000_000_000
@@ -103,8 +104,8 @@ def test_order_and_time_of_the_file_change_nothing_else(seed):
 
 
 def said(name):
-    capture = read_capture(PROJECT / "data" / "captures" / f"{name}.pcap")
-    timeline = read_incidents(capture, diagnose(capture))
+    file = read_capture(PROJECT / "data" / "captures" / f"{name}.pcap")
+    timeline = read_incidents(file, diagnose(file))
     return timeline, timeline.headline(), consequences(timeline)
 
 
@@ -121,7 +122,57 @@ def test_of_captures_in_words():
 
 
 def test_connection_attempts_that_were_never_answered_are_no_connections():
-    capture = read_capture(PROJECT / "data" / "captures" / "syn_linear_timeouts_on_6_1.pcap")
-    assert find_incidents(capture, diagnose(capture)).headline() == (
+    file = read_capture(PROJECT / "data" / "captures" / "syn_linear_timeouts_on_6_1.pcap")
+    assert find_incidents(file, diagnose(file)).headline() == (
         "At 00:00:00.000 10.0.0.2:5432 (PostgreSQL) did not answer 1 connection attempt."
     )
+
+
+# -- closes that are a habit -----------------------------------------------------------------------------
+
+
+def requests(times, answer_s=0.02, first_port=40_000):
+    """Connections that ask once at these times, whose server answers and closes at once, as in HTTP/1.0."""
+    for i, t in enumerate(times):
+        talk = Talk(first_port + i, to=8080).open(t).ask(t + 0.01, b"GET /", b"200 OK", answer_s)
+        yield talk.close(t + 0.0101 + answer_s)
+
+
+def story_of(tmp_path, *talks):
+    read = read_capture(capture(tmp_path / "x.pcap", *talks))
+    return find_incidents(read, diagnose(read))
+
+
+@pytest.mark.parametrize("rate", [0.5, 2, 20, 200])
+def test_a_busy_server_that_closes_each_connection_has_no_incident(tmp_path, rate):
+    chance = random.Random(int(rate * 10))
+    times, t = [], 0.0
+    while len(times) < 300:
+        t += chance.expovariate(rate)
+        times.append(t)
+    found = story_of(tmp_path, *requests(times))
+    assert found.incidents == () and found.broke == {}
+    assert found.headline().startswith("Nothing broke in this file: 300 connections")
+
+
+def test_six_requests_of_one_page_are_no_incident(tmp_path):
+    assert story_of(tmp_path, *requests([1.0 + i / 1000 for i in range(6)])).incidents == ()
+
+
+def test_a_client_that_says_goodbye_in_its_protocol_is_no_incident(tmp_path):
+    talks = [
+        Talk(40_000 + i).open(0).ask(1).say(5, "client", PSH | ACK, b"quit").close(5.001) for i in range(8)
+    ]
+    assert story_of(tmp_path, *talks).incidents == ()
+
+
+@pytest.mark.parametrize("alert", [b"", b"alert"])
+def test_idle_sessions_that_end_together_are_one_beside_a_busy_server(tmp_path, alert):
+    idle = [Talk(50_000 + i, to=8080).open(0).ask(1 + i) for i in range(30)]
+    for i, talk in enumerate(idle):
+        if alert:  # TLS closes with data that nobody can read
+            talk.say(60 + i / 1000, "server", PSH | ACK, alert)
+        talk.close(60.0001 + i / 1000)
+    (found,) = story_of(tmp_path, *idle, *requests([i / 2 + 0.1 for i in range(240)])).incidents
+    assert set(found.connections) >= set(range(30)) and len(found.connections) < 36
+    assert found.text.startswith("server closed 3")
