@@ -74,6 +74,8 @@ class ConnectionTracking:
     def take(self, side: int, segment: Segment) -> Step:
         """The next segment that `side` sent, in order of sending."""
         flags = segment.flags
+        if not flags & (SYN | FIN | RST) and self._seen & (1 << side) and not self._reset:
+            return Step.CONTINUES
         if not self._seen and not self._reset and self.number == 1:
             self.midstream = not flags & SYN
             self._note(side, segment)

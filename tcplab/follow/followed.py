@@ -69,34 +69,24 @@ class _Side:
     """The packets of one side by kind; each list holds indexes, in order."""
 
     places: list[int] = field(default_factory=list)
-    #: What arrived and was no keepalive probe; data, FINs and probes; FINs alone; what carries an ACK number.
-    heard: list[int] = field(default_factory=list)
+    #: Data, FINs and probes; FINs alone.
     content: list[int] = field(default_factory=list)
     fins: list[int] = field(default_factory=list)
-    acks: list[int] = field(default_factory=list)
     #: Where its ACK number rose, and to what, in numbers without the wrap at 32 bits.
     risen: list[int] = field(default_factory=list)
     reached: list[int] = field(default_factory=list)
+    #: Its last ACK number, and the highest one that arrived.
+    ack: int | None = None
+    highest: int | None = None
 
-    def note(self, i: int, p: Packet) -> None:
-        """Note its next packet, at place `i`."""
-        segment, flags = p.segment, p.segment.flags
-        self.places.append(i)
-        if p.kind != KEEPALIVE and p.arrives is not None:
-            self.heard.append(i)
-        if flags & RST:
-            return
-        if segment.length or p.kind == KEEPALIVE or flags & FIN:
-            self.content.append(i)
-        if flags & FIN:
-            self.fins.append(i)
-        if flags & ACK:
-            self.acks.append(i)
-            last = self.reached[-1] if self.reached else segment.ack
-            now = last + seq_diff(segment.ack, last & MASK)
-            if now > last or not self.reached:
-                self.risen.append(i)
-                self.reached.append(now)
+    def acknowledges(self, i: int, p: Packet) -> None:
+        """Note a packet at place `i` whose ACK number is not that of the one before."""
+        self.ack = ack = p.segment.ack
+        last = self.reached[-1] if self.reached else ack
+        now = last + seq_diff(ack, last & MASK)
+        if now > last or not self.reached:
+            self.risen.append(i)
+            self.reached.append(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +148,35 @@ class Followed:
     def _sides(self) -> dict[str, _Side]:
         sides = {side: _Side() for side in OTHER}
         for i, p in enumerate(self.packets):
-            sides.setdefault(p.sender, _Side()).note(i, p)
+            segment, side = p.segment, sides.get(p.sender)
+            if side is None:
+                side = sides[p.sender] = _Side()
+            flags = segment.flags
+            side.places.append(i)
+            if flags & RST:
+                continue
+            if segment.length or flags & FIN or p.kind == KEEPALIVE:
+                side.content.append(i)
+                if flags & FIN:
+                    side.fins.append(i)
+            if flags & ACK:
+                ack = segment.ack
+                if ack != side.ack:
+                    side.acknowledges(i, p)
+                known = side.highest
+                if ack != known and p.arrives is not None and (known is None or after(ack, known)):
+                    side.highest = ack
         return sides
+
+    @cached_property
+    def _unusual(self) -> list[int]:
+        """Where a segment has one of the flags SYN, FIN and RST."""
+        return [i for i, p in enumerate(self.packets) if p.segment.flags & (SYN | FIN | RST)]
+
+    @cached_property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of its packets."""
+        return frozenset([p.kind for p in self.packets])
 
     @cached_property
     def _places(self) -> dict[tuple[str, int], list[int]]:
@@ -170,8 +187,14 @@ class Followed:
         known = self._places.get((side, flags))
         if known is None:
             packets = self.packets
-            among = self._sides[side].places if side else range(len(packets))
-            known = [i for i in among if packets[i].segment.flags & flags == flags] if flags else [*among]
+            if flags & (SYN | FIN | RST):
+                known = [
+                    i for i in self._unusual
+                    if packets[i].segment.flags & flags == flags and (not side or packets[i].sender == side)
+                ]  # fmt: skip
+            else:
+                among = self._sides[side].places if side else range(len(packets))
+                known = [i for i in among if packets[i].segment.flags & flags == flags] if flags else [*among]
             self._places[side, flags] = known
         return known
 
@@ -185,14 +208,33 @@ class Followed:
         near = peer.reached[max(before - 1, 0)]
         end = near + seq_diff(end, near & MASK)
         if before and end <= near:  # retransmitted, or overtaken by its ACK
-            after_it = bisect_right(peer.acks, place)
-            return peer.acks[after_it] if after_it < len(peer.acks) else None
+            acknowledging = self._acknowledging[OTHER[p.sender]]
+            after_it = bisect_right(acknowledging, place)
+            return acknowledging[after_it] if after_it < len(acknowledging) else None
         at = max(bisect_left(peer.reached, end), before)
         return peer.risen[at] if at < len(peer.risen) else None
 
+    @cached_property
+    def _acknowledging(self) -> dict[str, list[int]]:
+        """By side, where its segments have an ACK number."""
+        return {side: [i for i in self.places(side) if acks(self.packets[i].segment)] for side in OTHER}
+
+    @cached_property
+    def _heard(self) -> dict[str, list[int]]:
+        """By side, where its packets arrived and were no keepalive probes."""
+        packets = self.packets
+        return {
+            side: [
+                i
+                for i in self.places(side)
+                if packets[i].kind != KEEPALIVE and packets[i].arrives is not None
+            ]
+            for side in OTHER
+        }
+
     def heard_before(self, place: int) -> int | None:
         """The last segment that the sender of this one had received; Linux does not count probes."""
-        heard = self._sides[OTHER[self.packets[place].sender]].heard
+        heard = self._heard[OTHER[self.packets[place].sender]]
         at = bisect_left(heard, place)
         return heard[at - 1] if at else None
 
@@ -224,13 +266,7 @@ class Followed:
     @cached_property
     def acked(self) -> dict[str, int | None]:
         """By side, the highest of its numbers that the other side has acknowledged."""
-        highest: dict[str, int | None] = dict.fromkeys(OTHER)
-        for p in self.packets:
-            if acks(p.segment) and p.arrives is not None:
-                before = highest[OTHER[p.sender]]
-                if before is None or after(p.segment.ack, before):
-                    highest[OTHER[p.sender]] = p.segment.ack
-        return highest
+        return {side: self._sides[OTHER[side]].highest for side in OTHER}
 
     def unacknowledged(self, side: str) -> list[int]:
         """Where a side sent data or a FIN that was never acknowledged; a keepalive probe is no data."""
@@ -238,14 +274,13 @@ class Followed:
 
     @cached_property
     def _unacknowledged(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        packets, found = self.packets, dict[str, list[int]]()
         for side in OTHER:
             acked = self.acked[side]
-            content = ((i, self.packets[i]) for i in self._sides[side].content)
             found[side] = [
-                i for i, p in content
-                if (acked is None or after(p.segment.end_seq, acked))
-                and p.kind != KEEPALIVE and not p.segment.flags & SYN
+                i for i in self._sides[side].content
+                if (acked is None or after((s := packets[i].segment).seq + s.length + (s.flags & FIN), acked))
+                and packets[i].kind != KEEPALIVE and not packets[i].segment.flags & SYN
             ]  # fmt: skip
         return found
 
@@ -292,6 +327,8 @@ class Followed:
     def keepalive_death(self) -> list[int]:
         """Unanswered keepalive probes and the prober's RST+ACK; empty where there are none."""
         probes: dict[str, list[int]] = {side: [] for side in OTHER}
+        if KEEPALIVE not in self.kinds or not self.places(flags=RST):
+            return []
         for i, p in enumerate(self.packets):
             probes[OTHER[p.sender]].clear()
             mine = probes[p.sender]
@@ -301,12 +338,19 @@ class Followed:
                 return [*mine, i]
         return []
 
+    @cached_property
+    def _first_closed(self) -> int:
+        """The place of the first packet without a window; the number of packets where there is none."""
+        packets = self.packets
+        return next((i for i, p in enumerate(packets) if not p.segment.window), len(packets))
+
     def stalled(self, side: str) -> tuple[int, list[int]]:
         """How long the window of `side` was closed, nanoseconds, and which packets advertised that."""
         since: int | None = None
         total = 0
         shut: list[int] = []
-        for i, p in enumerate(self.packets):
+        for i in range(self._first_closed, len(self.packets)):
+            p = self.packets[i]
             flags, window = p.segment.flags, p.segment.window
             is_advertised = p.sender == side and flags & (SYN | RST | ACK) == ACK  # not in a SYN or RST
             if is_advertised and window == 0:
@@ -445,20 +489,25 @@ class Followed:
         The server still has an older connection of this four-tuple: its challenge ACK (RFC 5961
         section 4.2) draws a RST at the number that it acknowledges (RFC 9293 section 3.10.7.3).
         """
-        asked: int | None = None
-        for i, p in enumerate(self.packets):
-            s = p.segment
-            if p.sender == CLIENT:
-                asked = i if opens(s) else asked if s.flags & RST else None
-            elif answers(s) or s.flags & RST:
-                asked = None
-            elif asked is not None and acks(s) and not s.length and not s.flags & FIN:
-                if s.ack == self.packets[asked].segment.end_seq:
-                    continue
-                rest = self._sides[CLIENT].places
-                mine = rest[bisect_right(rest, i) :][:1]
-                reset = [j for j in mine if self.packets[j].segment.flags & RST]
-                return (asked, i, *(j for j in reset if self.packets[j].segment.seq == s.ack))
+        i = -1
+        for syn in self.places(CLIENT, SYN):
+            if syn <= i or not opens(self.packets[syn].segment):
+                continue
+            asked = syn
+            for i in range(syn + 1, len(self.packets)):
+                p, s = self.packets[i], self.packets[i].segment
+                by_client, is_reset = p.sender == CLIENT, bool(s.flags & RST)
+                if by_client and opens(s):
+                    asked = i
+                elif by_client != is_reset or answers(s):  # only the client's RST changes nothing
+                    break
+                elif not by_client and acks(s) and not s.length and not s.flags & FIN:
+                    if s.ack == self.packets[asked].segment.end_seq:
+                        continue
+                    rest = self._sides[CLIENT].places
+                    after_it = bisect_right(rest, i)
+                    mine = ((j, self.packets[j].segment) for j in rest[after_it : after_it + 1])
+                    return (asked, i, *(j for j, mine in mine if mine.flags & RST and mine.seq == s.ack))
         return ()
 
     def _after_close(self, place: int) -> bool:

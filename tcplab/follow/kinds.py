@@ -55,12 +55,19 @@ class _Sender:
     def catch_up(self, now: int) -> None:
         """Process what has arrived by `now`."""
         while self.arriving and self.arriving[0][0] <= now:
-            self.touched, _, self.window, ack = heappop(self.arriving)
-            if ack is not None and (self.acked is None or seq_diff(ack, self.acked) > 0):
-                self.acked = ack
+            arrives, _, window, ack = heappop(self.arriving)
+            self.hear(arrives, window, ack)
+
+    def hear(self, arrives: int, window: int, ack: int | None) -> None:
+        """Process a segment that has arrived."""
+        self.touched, self.window = arrives, window
+        if ack is not None and ack != self.acked and (self.acked is None or seq_diff(ack, self.acked) > 0):
+            self.acked = ack
 
     def acknowledged(self, ack: int, now: int) -> None:
         """The peer has received all before `ack`: it was sent, whether or not it was captured."""
+        if ack == self.nxt:
+            return
         if self.nxt is None:
             self.nxt = ack
         elif 0 < seq_diff(ack, self.nxt) < 1 << 30:
@@ -72,6 +79,13 @@ class _Sender:
         """The kind of the packet that this side sends now."""
         segment, now = packet.segment, packet.t
         flags, seq, length = segment.flags, segment.seq, segment.length
+        if seq == self.nxt and not flags & (RST | SYN | FIN):  # the usual cases
+            if length > 1:
+                self.touched, self._undecided = now, None
+                self.nxt = (seq + length) & 0xFFFFFFFF
+                return ""
+            if not length and self._undecided is None:
+                return ""
         is_rested = self.touched is None or now - self.touched >= RESTED
         if flags & RST:
             self._decide(seq)
@@ -164,7 +178,8 @@ def classify(packets: Iterable[Packet], going: Callable[[], None] = lambda: None
         if packet.kind == "forged":
             continue
         sender, peer = pair.senders[side], pair.senders[1 - side]
-        sender.catch_up(packet.t)
+        if sender.arriving:
+            sender.catch_up(packet.t)
         if segment.flags & (SYN | RST) == SYN and segment.seq == sender.stray:
             kind = RETRANSMISSION
             if step is not Step.STRAY:
@@ -178,6 +193,9 @@ def classify(packets: Iterable[Packet], going: Callable[[], None] = lambda: None
             continue
         if packet.arrives is not None:
             ack = segment.ack if segment.flags & ACK else None
-            heappush(peer.arriving, (packet.arrives, order, segment.window, ack))
+            if packet.arrives <= packet.t and not peer.arriving:  # as in every capture
+                peer.hear(packet.arrives, segment.window, ack)
+            else:
+                heappush(peer.arriving, (packet.arrives, order, segment.window, ack))
         if segment.flags & ACK and (sender.isn is not None or pair.midstream):
             peer.acknowledged(segment.ack, packet.t)

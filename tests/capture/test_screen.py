@@ -2,15 +2,21 @@
 
 import random
 import struct
+from pathlib import Path
 
 import pytest
 
 import plain_captures as made
+from tcplab.capture import findings
 from tcplab.capture.capture import read_capture
 from tcplab.capture.findings import diagnose, screen
 from tcplab.capture.findings.story import ENDS, PASS, WALK
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN
 
+STORED = [
+    *sorted(Path(__file__).parents[2].glob("data/captures/*.pcap")),
+    *sorted(Path(__file__).parent.glob("cases/*.pcap")),
+]
 #: What can go wrong with a packet of a conversation, and how it changes the packets from that one on.
 SPOILS = (
     "missing", "repeated", "twice", "late", "pause", "no window", "other flags", "other number", "other ack",
@@ -124,6 +130,18 @@ def test_the_screening_says_what_a_walk_of_all_segments_says(share, tmp_path, mo
         with monkeypatch.context() as patched:
             patched.setattr(screen, "screened", lambda table: [WALK] * table.connections)
             assert diagnose(capture) == quick
+
+
+def test_a_code_whose_need_is_not_met_would_find_nothing(tmp_path, monkeypatch):
+    met = set()
+    for capture in (*captures(tmp_path, 40, 0.8), *map(read_capture, STORED)):
+        quick = diagnose(capture)
+        met |= {code for code, count in quick.summary.items() if count}
+        with monkeypatch.context() as patched:
+            patched.setattr(findings, "NEEDS", {})
+            assert diagnose(capture) == quick
+    needs = findings.NEEDS
+    assert {needs[code] for code in met & needs.keys()} == {*needs.values()}
 
 
 def test_most_healthy_connections_need_no_walk(tmp_path):

@@ -28,10 +28,10 @@ from tcplab.capture.findings.story import (
 from tcplab.capture.plain import PlainTable
 from tcplab.capture.shared import Quote
 from tcplab.core.connections import opens
-from tcplab.core.segment import FIN, RST, Endpoint
+from tcplab.core.segment import FIN, RST, SYN, Endpoint
 from tcplab.core.text import plural
 from tcplab.core.trace import Trace
-from tcplab.follow import CLIENT, SERVER
+from tcplab.follow import CLIENT, KEEPALIVE, OTHER, RETRANSMISSION, SERVER
 from tcplab.model.rules import ACCEPTED
 
 __all__ = ["CODES", "ConnectionFindings", "Diagnosis", "Finding", "diagnose", "findings_of"]
@@ -64,6 +64,27 @@ CODES: dict[str, tuple[Callable[[ConnectionStory], Iterator[Finding]], str]] = {
     "closed_by_server": (partial(lifecycle.closed_by, side=SERVER), "01_life_of_a_connection"),
     "closed_by_client": (partial(lifecycle.closed_by, side=CLIENT), "01_life_of_a_connection"),
 }
+Need = Callable[[ConnectionStory], object]
+_RESET: Need = lambda story: story.places(flags=RST)  # noqa: E731
+_CLOSED: Need = lambda story: story.places(flags=FIN)  # noqa: E731
+_PROBED: Need = lambda story: KEEPALIVE in story.kinds  # noqa: E731
+_UNACKNOWLEDGED: Need = lambda story: any(map(story.unacknowledged, OTHER))  # noqa: E731
+_SYNACK_AGAIN: Need = lambda story: len(story.places(SERVER, SYN)) > 1  # noqa: E731
+#: What a connection must have for a code to be possible: without it, its function is not called.
+NEEDS: dict[str, Need] = {
+    "idle_then_dead": _UNACKNOWLEDGED, "one_way": _UNACKNOWLEDGED, "dead_peer": _UNACKNOWLEDGED,
+    "keepalive_death": _PROBED, "keepalive": _PROBED,
+    "reset_by_server": _RESET, "reset_by_client": _RESET, "reset_challenged": _RESET,
+    "reset_ignored": _RESET, "reset_after_close": _RESET,
+    "refused": lambda story: story.errors or story.places(flags=RST),
+    "unanswered_syn": lambda story: not story.places(SERVER),
+    "ghost_suspected": _SYNACK_AGAIN, "handshake_incomplete": _SYNACK_AGAIN,
+    "slow_connect": lambda story: story.earlier or len(story.places(CLIENT, SYN)) > 1,
+    "port_reused": lambda story: story.earlier,
+    "half_closed": _CLOSED, "closed_by_server": _CLOSED, "closed_by_client": _CLOSED,
+    "retransmission": lambda story: RETRANSMISSION in story.kinds,
+    "midstream": lambda story: not story.places(flags=SYN),
+}  # fmt: skip
 #: Connections between two reports of the progress.
 OFTEN = 64
 #: The state in which a capture leaves a connection, by the code that says so; the first one counts.
@@ -234,11 +255,12 @@ def _story(
 
 
 def _findings(story: ConnectionStory, going: Callable[[], None] = lambda: None) -> tuple[Finding, ...]:
-    """All findings of one connection; `going` is called before each code, and may end it by raising."""
+    """All findings of one connection; `going` is called before each search, and may end it by raising."""
     findings: list[Finding] = []
-    for find, _ in CODES.values():
-        going()
-        findings += (_with_lesson(explained(finding, story)) for finding in find(story))
+    for code, (find, _) in CODES.items():
+        if code not in NEEDS or NEEDS[code](story):
+            going()
+            findings += (_with_lesson(explained(finding, story)) for finding in find(story))
     return tuple(findings)
 
 
@@ -283,6 +305,6 @@ def _ended(story: ConnectionStory) -> Earlier | None:
         if not ends or any(i > ends[0] for i in story.places()):
             return None
     place = len(story.packets) - 1 if by_fin else ends[0]
-    syns = ((i, p) for i, p in enumerate(story.packets) if opens(p.segment))
+    syns = ((i, p) for i in story.places(flags=SYN) if opens((p := story.packets[i]).segment))
     asked = tuple((p.segment.seq, p.t, story.frames[i]) for i, p in syns)
     return Earlier(story.packets[place].t, story.frames[place], by_fin=by_fin, syns=asked)

@@ -16,7 +16,7 @@ from itertools import pairwise
 from tcplab.capture import FileWarning
 from tcplab.capture.findings.story import ConnectionStory
 from tcplab.core.connections import acks, answers, opens
-from tcplab.core.segment import FIN, RST, SYN, seq_add, seq_diff
+from tcplab.core.segment import ACK, FIN, RST, SYN, seq_add, seq_diff
 from tcplab.core.text import MILLISECOND, plural
 from tcplab.follow import CLIENT, KEEPALIVE, OTHER, SERVER, WINDOW_PROBE
 
@@ -170,6 +170,17 @@ def _missing_bytes(story: ConnectionStory) -> Iterator[str]:
     stale = story.stale_half
     for i, p in enumerate(story.packets):
         s, mine, theirs = p.segment, of[p.sender], of[OTHER[p.sender]]
+        if not p.kind and not s.flags & (RST | SYN | FIN) and not stale:  # the usual case
+            length = s.length
+            has_data = has_data or length > 0
+            if mine.nxt is not None and mine.nxt & MASK == s.seq:
+                mine.seen += length
+                mine.nxt += length
+            else:
+                mine.carry(s.seq, s.end_seq)
+            if s.flags & ACK and (theirs.nxt is None or theirs.nxt & MASK != s.ack):
+                theirs.reach(s.ack)
+            continue
         if i in stale and not s.flags & SYN:
             continue  # its numbers belong to an older connection
         if s.flags & RST:

@@ -193,18 +193,18 @@ def cookie_ghost_suspected(story: ConnectionStory) -> Iterator[Finding]:
     isn = next((p.segment.seq for p in story.packets if opens(p.segment)), None)
     if isn is None:
         return
+    heard = any(
+        acks(story.packets[i].segment) and seq_diff(story.packets[i].segment.ack, isn) > 1
+        for i in story.places(SERVER)
+    )
+    if heard:
+        return
     data = [
         i
         for i in story.places(CLIENT)
         if (s := story.packets[i].segment).length and s.seq == seq_add(isn, 1) and not s.flags & RST
     ]
-    if len(data) < 3:
-        return
-    heard = any(
-        acks(story.packets[i].segment) and seq_diff(story.packets[i].segment.ack, isn) > 1
-        for i in story.places(SERVER)
-    )
-    if not heard:
+    if len(data) >= 3:
         yield story.finding(
             "cookie_ghost_suspected", [synacks[0], done, *data],
             f"The handshake is complete for the client, but its first data was sent {times(len(data))} and "
