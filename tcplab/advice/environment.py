@@ -197,6 +197,10 @@ class Environment:
     dns_ttl_s: float = _seconds("name's TTL", 0)
     stale_s: float = _seconds("old address tolerated", 0, "not known")
     linux: str = _knob(Knob("linux", str), NEWEST)
+    #: Whose the pasted sysctls are; empty: all hosts have the same.
+    linux_host: str = _knob(Knob("linux_host", str, choices=("", "application", "database")), "")
+    #: The service that runs the database, with defaults of its own: a key of the catalogue's `managed`.
+    managed: str = _knob(Knob("managed", str), "")
     #: What is set today, ``{"hikaricp.maxLifetime": 1800000}``: the catalogue's names and units.
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -228,6 +232,9 @@ class Environment:
         if self.driver not in DRIVERS_OF[self.database]:
             right = ", ".join(DRIVERS_OF[self.database])
             raise ParameterError(f"driver = {self.driver!r} does not speak to {self.database}: use {right}.")
+        if self.managed and self.managed not in _PRODUCTS[self.database].managed:
+            services = ", ".join(_PRODUCTS[self.database].managed) or "none"
+            raise ParameterError(f"managed = {self.managed!r} is no service of {self.database}: {services}.")
         if len(self.legs) != len(self.proxies) + 1 or not all(isinstance(leg, Leg) for leg in self.legs):
             count = len(self.proxies)
             raise ParameterError(

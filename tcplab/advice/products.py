@@ -143,7 +143,10 @@ class InForce:
     def own(self, product: str, name: str) -> Any:
         """The value in the setting's own unit, as the product uses it; None: unset."""
         each = setting(product, name)
-        value = self.environment.settings.get(f"{product}.{name}", each.default)
+        default = each.default
+        if product == self.environment.database and (service := self.environment.managed):
+            default = of_product(product).managed[service].get(name, default)
+        value = self.environment.settings.get(f"{product}.{name}", default)
         if product == "hikaricp" and each.low is not None and value and value < each.low:
             return _HIKARI_INSTEAD.get(name, int(each.low))
         return value
@@ -159,9 +162,16 @@ class InForce:
         """The seconds of the setting that a table names for a product; 0 where there is none."""
         return self.seconds(product, table.get(product, ""))
 
-    def linux(self, name: str) -> Any:
-        """A sysctl: the hosts of the application and of the database are assumed to have the same."""
-        return self.own("linux", name)
+    @staticmethod
+    def who(product: str, name: str) -> tuple[str, ...]:
+        """Who may change a setting; empty: it can't be changed."""
+        return setting(product, name).who
+
+    def linux(self, name: str, host: str = "application") -> Any:
+        """A sysctl of a host. Proxies are counted with the application."""
+        if self.environment.linux_host in ("", host):
+            return self.own("linux", name)
+        return setting("linux", name).default
 
     def keepalive(self, product: str, end: EndSettings) -> KeepaliveDefaults | None:
         """The keepalive of an end; None: it is off."""
@@ -190,7 +200,8 @@ class InForce:
             value = self.seconds(product, name) if is_time else self.own(product, name)
             if value or not setting(product, name).inherits:
                 return value or 0
-        return self.linux(linux)
+        is_database = product == self.environment.database
+        return self.linux(linux, "database" if is_database else "application")
 
     def client(self, leg: int) -> KeepaliveDefaults | None:
         """The keepalive of the end that opened a leg."""
@@ -340,7 +351,8 @@ class InForce:
             asked = min(50 + self.limit(product) // 5, 900)
         else:
             asked = (self.own(product, BACKLOG[product]) if product in BACKLOG else 0) or 0
-        return max(min(int(asked), int(self.linux(SOMAXCONN))), 0)
+        host = "database" if product == self.environment.database else "application"
+        return max(min(int(asked), int(self.linux(SOMAXCONN, host))), 0)
 
 
 @lru_cache(maxsize=1)

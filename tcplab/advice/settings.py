@@ -1,8 +1,8 @@
-"""Settings as text: written to paste, by kind of file, and read as people paste them.
+"""Settings as text to paste, by kind of file.
 
 Changes of an advice and the parameters of an experiment go through one writer; every value in it is a
-number or a word of the catalogue. What is read is untrusted: nothing of it is run, and an unknown name is
-reported without its value, which may be a password.
+number or a word of the catalogue. `value_of` reads a value as its
+product does.
 """
 
 from __future__ import annotations
@@ -11,14 +11,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
-from tcplab.advice.environment import checked_value, port_range
+from tcplab.advice.environment import port_range
 from tcplab.advice.products import SOMAXCONN, TW_REUSE
-from tcplab.core.catalogue import APPLIES, TIMES, Setting, catalogue, find
+from tcplab.core.catalogue import APPLIES, TIMES, Setting, find
 from tcplab.core.knobs import ParameterError, Parameters
 from tcplab.core.releases import release
 
@@ -268,66 +265,22 @@ def _defaults(product: str, linux: str) -> dict[str, float]:
     return defaults
 
 
-_LONGEST = 1_000_000
-_JDBC = {
-    "postgresql": "pgjdbc", "mysql": "connector_j", "mysql+srv": "connector_j",
-    "mariadb": "mariadb_connector_j",
-}  # fmt: skip
-_READ_SECTIONS = {
-    "pgbouncer": "pgbouncer", "databases": "", "users": "", "peers": "",
-    "mysqld": "mysql", "server": "mysql", "mariadb": "mysql", "mariadbd": "mysql",
-}  # fmt: skip
-#: Files of plain assignments: the product, and what a comment in the head calls the file.
-_FILES = {
-    "postgresql": "postgresql.conf", "mysql": "my.cnf", "pgbouncer": "pgbouncer.ini",
-    "hikaricp": "HikariCP", "libpq": "libpq", "redis": "redis.conf", "oracle": "sqlnet.ora",
-}  # fmt: skip
-#: Names in the same files that are never reported as unknown.
-_SILENT = {
-    "user", "username", "password", "jdbcurl", "url", "driverclassname", "driver-class-name", "poolname",
-    "pool-name", "host", "port", "dbname", "hostaddr", "application_name",
-}  # fmt: skip
-_SPRING = re.compile(r"^(spring\.datasource\.hikari\.|hikari\.|dataSource\.hikari\.)", re.IGNORECASE)
-_HAPROXY_WORDS = (
-    "clitcpka-idle", "clitcpka-intvl", "clitcpka-cnt", "srvtcpka-idle", "srvtcpka-intvl", "srvtcpka-cnt",
-    "retries", "backlog",
-)  # fmt: skip
-_IN_SERVER_LINES = ("tcp-ut", "inter", "fall", "rise", "backlog")
-
-
-class Pasted(dict[str, Any]):
-    """What was read: ``{"hikaricp.maxLifetime": 1800000}``, values in the settings' own units."""
-
-    def __init__(self, values: Mapping[str, Any], unknown: Iterable[str]) -> None:
-        super().__init__(values)
-        #: Names that the catalogue does not have.
-        self.unknown = tuple(unknown)
-
-    @property
-    def sentence(self) -> str:
-        """What was read and what was not."""
-        if not self and not self.unknown:
-            return "There is no setting in this text."
-        names = ", ".join(dict.fromkeys(key.partition(".")[2] for key in self))
-        said = f"Read: {names}." if names else "No setting of the catalogue is in this text."
-        if self.unknown:
-            some = ", ".join(self.unknown[:8]) + (" and others" if len(self.unknown) > 8 else "")
-            said += f" Not known here, and left out: {some}."
-        return said
-
-
 #: What products write after a number, in seconds.
 _POSTGRESQL = {"us": 1e-6, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _HAPROXY = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-#: By product; the others take bare numbers only.
-_UNITS = {"postgresql": _POSTGRESQL, "haproxy": _HAPROXY}
-#: PgBouncer's times may be fractions of a second (doc/config.md).
-_FRACTIONS = ("pgbouncer", "psycopg_pool", "sqlalchemy")
+_GO = {"ns": 1e-9, "us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+#: By the word that the catalogue has for how a product writes a time; the others take bare numbers only.
+_UNITS = {"postgresql": _POSTGRESQL, "letters": _HAPROXY, "go": _GO, "iso": {}}
+#: PgBouncer's times may be fractions of a second (doc/config.md); so may those of Python.
+_FRACTIONS = ("pgbouncer",)
 _YES = dict.fromkeys(("true", "on", "yes", "1"), True)
 _YES |= dict.fromkeys(("false", "off", "no", "0"), False)
+_GO_TIME = re.compile(r"(?:([\d.]+)\s*\*\s*)?time\.(Millisecond|Second|Minute|Hour)(?:\s*\*\s*([\d.]+))?")
+_GO_WORDS = {"Millisecond": 0.001, "Second": 1.0, "Minute": 60.0, "Hour": 3600.0}
+_ISO = re.compile(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?")
 
 
-def _value_of(setting: Setting, text: str) -> Any:
+def value_of(setting: Setting, text: str) -> Any:
     """A text as the product reads it, in the setting's own unit. Raises `ParameterError`."""
     name = f"{setting.product.title}: {setting.name}"
     if isinstance(setting.default, bool) or setting.unit == "switch":
@@ -339,173 +292,39 @@ def _value_of(setting: Setting, text: str) -> Any:
         if setting.name.endswith("ip_local_port_range"):
             return port_range(name, text)
         return int(text) if re.fullmatch(r"\d{1,6}", text) else text[:200]
-    units = _UNITS.get(setting.product.key, {}) if setting.unit in TIMES else {}
-    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text)
+    style = setting.product.times
+    units = _UNITS.get(style, {}) if setting.unit in TIMES else {}
     right = f"a number of {setting.unit}" + (f", or with {', '.join(units)}" if units else "")
-    if not match or len(text) > 40 or (match[2] and match[2] not in units):
+    number = _number(setting, style, text, units)
+    if number is None:
         raise ParameterError(f"{name} = {text[:20]!r} can't be read: it takes {right}.")
-    number = float(match[1])
-    if match[2]:
-        number = round(number * units[match[2]] / TIMES[setting.unit], 6)
-        # PostgreSQL rounds to the setting's own unit (guc.c:parse_int); HAProxy rounds up.
-        number = round(number) if setting.product.key == "postgresql" else math.ceil(number)
-    if number != int(number) and setting.product.key not in _FRACTIONS:
+    fractions = setting.product.key in _FRACTIONS or setting.product.language == "Python"
+    if number != int(number) and not fractions:
         raise ParameterError(f"{name} = {text[:20]!r} can't be read: it takes {right}, a whole one.")
     return int(number) if number == int(number) else number
 
 
-def read_settings(text: str) -> Pasted:
-    """The settings of the catalogue in a pasted text, of one file or of several below each other.
-
-    Knows JDBC URLs (PostgreSQL, MySQL, MariaDB), libpq's URIs and keywords, HikariCP's properties
-    (Spring's, too), sysctl.d, pgbouncer.ini, my.cnf, postgresql.conf, redis.conf, sqlnet.ora and
-    HAProxy's timeouts. A my.cnf counts for MySQL and MariaDB. The last value of a setting counts.
-    Raises `ParameterError` with one sentence for a value that its product would not take.
-    """
-    if not isinstance(text, str):
-        raise ParameterError("settings must be a text.")
-    if len(text) > _LONGEST:
-        raise ParameterError(f"The pasted text has {len(text):,} characters: at most {_LONGEST:,}.")
-    reader = _Reader()
-    for line in text.splitlines():
-        reader.read(line.strip())
-    reader.flush()
-    return Pasted(reader.values, dict.fromkeys(reader.unknown))
-
-
-@lru_cache(maxsize=1)
-def _keys() -> frozenset[str]:
-    return frozenset(f"{each.product.key}.{each.name}" for each in catalogue())
-
-
-def _names(product: str) -> dict[str, Setting]:
-    """A product's settings by the names that its files may use."""
-    return {_folded(product, each.name): each for each in find(product=product)}
-
-
-def _folded(product: str, name: str) -> str:
-    """One form for names that a product treats as the same."""
-    if product == "hikaricp":
-        return name.replace("-", "").replace("_", "").lower()
-    if product in ("mysql", "mariadb"):
-        return name.replace("-", "_").lower()
-    return name if product in ("pgjdbc", "connector_j", "mariadb_connector_j") else name.lower()
-
-
-class _Reader:
-    """Reads line by line; plain assignments wait until it is clear which product's they are."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.unknown: list[str] = []
-        self._waiting: list[tuple[str, str]] = []
-        #: The product of the file, by its section or head; None: not known yet.
-        self._file: str | None = None
-
-    def read(self, line: str) -> None:
-        """One line."""
-        if url := re.search(r"jdbc:([a-z+]+):\S*", line):
-            self._url(_JDBC.get(url[1], ""), url[0])
-        elif url := re.search(r"postgres(?:ql)?://\S*", line):
-            self._url("libpq", url[0])
-        elif not line:
-            return
-        elif line[0] in "#;!":
-            self._comment(line)
-        elif section := re.fullmatch(r"\[([\w.-]+)\]", line):
-            self.flush()
-            self._file = _READ_SECTIONS.get(section[1].lower().rstrip("0123456789.-"), "")
-        elif not any(rule(line) for rule in (self._sysctl, self._own_key, self._haproxy)):
-            self._plain(line)
-
-    def flush(self) -> None:
-        """The waiting assignments belong to one file: that of the product which knows most of them."""
-        waiting, self._waiting = self._waiting, []
-        product, self._file = self._file, None
-        if not waiting:
-            return
-        if product is None:
-            known = {each: sum(_folded(each, name) in _names(each) for name, _ in waiting) for each in _FILES}
-            product = max(known, key=lambda each: known[each]) if any(known.values()) else ""
-        for name, value in waiting:
-            self._take(product, name, value)
-
-    def _comment(self, line: str) -> None:
-        """The head of a file may name the product, as in the texts written here."""
-        for product, file in _FILES.items():
-            if re.match(rf"[#;!]\s*(/\S*/)?{re.escape(file)}", line):
-                self.flush()
-                self._file = product
-
-    def _url(self, product: str, url: str) -> None:
-        query = url.strip("\"',;").partition("?")[2]
-        if not product:
-            self.unknown.append(url.partition("//")[0][:20])
-            return
-        for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=500):
-            self._take(product, name, value)
-
-    def _sysctl(self, line: str) -> bool:
-        match = re.fullmatch(r"-?((?:net|vm|kernel|fs)[./]\S+?)\s*=\s*(.*)", line)
-        if match:
-            name = match[1].replace("/", ".")
-            product = "conntrack" if name.startswith("net.netfilter.") else "linux"
-            self._take(product, name, match[2].split("#")[0].strip())
-        return bool(match)
-
-    def _own_key(self, line: str) -> bool:
-        """``hikaricp.maxLifetime = 1800000``: product and name as in the catalogue."""
-        key, _, value = line.partition("#")[0].rpartition("=")
-        is_key = key.strip() in _keys()
-        if is_key:
-            product, _, name = key.strip().partition(".")
-            self._take(product, name, value.strip())
-        return is_key
-
-    def _haproxy(self, line: str) -> bool:
-        words = line.split()
-        if words[0] in ("server", "bind", "default-server"):
-            for name, value in pairwise(words):
-                if name in _IN_SERVER_LINES:
-                    self._take("haproxy", name, value)
-            return True
-        if words[0] in ("defaults", "listen", "frontend", "backend", "global") and "=" not in line:
-            return True
-        if words[0] == "timeout" and len(words) >= 3 and not words[1].isdigit():
-            self._take("haproxy", f"timeout {words[1]}", words[2])
-            return True
-        if words[0] == "option" or words[:2] == ["no", "option"]:
-            for option in ("clitcpka", "srvtcpka"):
-                if {option, "tcpka"} & set(words):  # tcpka is both at once
-                    self.values[f"haproxy.option {option}"] = words[0] == "option"
-            return True
-        if len(words) == 2 and words[0] in _HAPROXY_WORDS:
-            self._take("haproxy", words[0], words[1])
-            return True
-        return False
-
-    def _plain(self, line: str) -> None:
-        pairs = re.findall(r"([\w.-]+)\s*=\s*('(?:[^'\\]|\\.)*'|\S+)", line)
-        if len(pairs) > 1 and re.fullmatch(r"(?:[\w.-]+\s*=\s*(?:'(?:[^'\\]|\\.)*'|\S+)\s*)+", line):
-            for name, value in pairs:  # libpq's keywords
-                self._take("libpq", name, value.strip("'"))
-            return
-        match = re.match(r"([\w.-]+)(?:\s*[=:]\s*|\s+)(.*)", line)
-        if not match:
-            self.unknown.append(re.split(r"[\s=:]", line)[0][:40])
-            return
-        name, value = match[1], re.split(r"\s[#;]", f" {match[2]}")[0].strip()
-        if _SPRING.match(name) or name.startswith("spring."):
-            self._take("hikaricp", _SPRING.sub("", name), value)
-        else:
-            self._waiting.append((name, value))
-
-    def _take(self, product: str, name: str, text: str) -> None:
-        products = ("mysql", "mariadb") if product in ("mysql", "mariadb") else (product,) if product else ()
-        known = [each for p in products if (each := _names(p).get(_folded(p, name)))]
-        for each in known:
-            key = f"{each.product.key}.{each.name}"
-            self.values[key] = checked_value(key, _value_of(each, text.strip("\"'")))
-        is_silent = name.lower() in _SILENT or name.lower().endswith("password")
-        if not known and not is_silent:
-            self.unknown.append(name[:40] if name.isprintable() else "?")
+def _number(setting: Setting, style: str, text: str, units: Mapping[str, float]) -> float | None:
+    """A number in the setting's unit; None: it is none."""
+    if len(text) > 40:
+        return None
+    one = TIMES.get(setting.unit, 1)
+    if style == "go" and (words := _GO_TIME.fullmatch(text)):
+        return round(float(words[1] or words[3] or 1) * _GO_WORDS[words[2]] / one, 6)
+    if style == "iso" and len(text) > 2 and (parts := _ISO.fullmatch(text)):
+        seconds = sum(
+            float(part or 0) * each for part, each in zip(parts.groups(), (86_400, 3600, 60, 1), strict=True)
+        )
+        return round(seconds / one, 6)
+    text = text.removesuffix("L").removesuffix("l").replace("_", "") if text[:1].isdigit() else text
+    if product := re.fullmatch(r"(\d{1,9})\s*\*\s*(\d{1,9})(?:\s*\*\s*(\d{1,9}))?", text):
+        return math.prod(int(part) for part in product.groups() if part)
+    match = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text)
+    if not match or (match[2] and match[2] not in units):
+        return None
+    number = float(match[1])
+    if match[2]:
+        number = round(number * units[match[2]] / one, 6)
+        # PostgreSQL rounds to the setting's own unit (guc.c:parse_int); HAProxy rounds up.
+        number = round(number) if style == "postgresql" else math.ceil(number)
+    return number

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ RESTARTS = ("layer4", "layer7", "requests")
 #: The times of probes that follow from the idle time alone: a third of it, three times (Redis);
 #: 1 s, ten times (libuv); the same again (Npgsql).
 PROBING = ("", "thirds", "node", "same")
+#: ``30s`` or ``5min`` (PostgreSQL); ``1m`` for a minute; Go's ``4 * time.Minute`` and ``"30m"``; ``PT5S``.
+TIME_WORDS = ("", "postgresql", "letters", "go", "iso")
 
 _FOLDER = Path(__file__).with_name("products")
 
@@ -145,6 +147,10 @@ class Product:
     #: Of a NAT: ports for one destination, and whether each host has so many; 0: no NAT.
     ports: int = 0
     is_per_host: bool = False
+    #: Defaults of services that run it, by the service's key: ``{"rds": {"tcp_keepalives_idle": 300}}``.
+    managed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    #: How its files and programs write a time besides a bare number: one of `TIME_WORDS`.
+    times: str = ""
     #: What a text that is pasted has in it where it is this product's: names, functions, addresses.
     marks: tuple[str, ...] = ()
 
@@ -309,16 +315,21 @@ def _product(where: str, key: str, table: Any) -> tuple[Product, Mapping[str, An
     """A product and its settings, if it is valid."""
     if not isinstance(table, dict) or not isinstance(table.get("settings"), dict):
         raise CatalogueError(f"{where}: there are no settings; give it tables like [product.settings.name].")
-    for field in ("title", "kind"):
-        if not isinstance(table.get(field), str):
-            raise CatalogueError(f"{where}: {field} is missing; a product has a title and a kind.")
-    known = {field.name for field in fields(Product)} - {"key"}
+    for name in ("title", "kind"):
+        if not isinstance(table.get(name), str):
+            raise CatalogueError(f"{where}: {name} is missing; a product has a title and a kind.")
+    known = {each.name for each in fields(Product)} - {"key"}
     if unknown := sorted(set(table) - known - {*_SHARED, "settings"}):
         use = ", ".join(sorted(known))
         raise CatalogueError(f"{where}: {unknown[0]!r} is no field of a product; use {use}.")
     own = {name: _plain(value) for name, value in table.items() if name in known}
-    for field, words in (("kind", KINDS), ("probing", PROBING), ("restarted_by", RESTARTS)):
-        _one_of(where, field, own.get(field, words[0]), words)
+    for name, words in (
+        ("kind", KINDS),
+        ("probing", PROBING),
+        ("restarted_by", RESTARTS),
+        ("times", TIME_WORDS),
+    ):
+        _one_of(where, name, own.get(name, words[0]), words)
     return Product(key, **own), table["settings"]
 
 
@@ -334,20 +345,20 @@ _REQUIRED = ("unit", "says", "purpose", "who", "applies", "checked", "version", 
 def _setting(
     where: str, product: Product, name: str, table: Mapping[str, Any], own: Mapping[str, Any]
 ) -> Setting:
-    values = {field: table[field] for field in _SHARED if field in table} | dict(own)
-    known = {field.name for field in fields(Setting)} - {"product", "name"}
+    values = {each: table[each] for each in _SHARED if each in table} | dict(own)
+    known = {each.name for each in fields(Setting)} - {"product", "name"}
     if unknown := sorted(set(values) - known):
         use = ", ".join(sorted(known))
         raise CatalogueError(f"{where}: {unknown[0]!r} is no field of a setting; use {use}.")
-    if missing := [field for field in _REQUIRED if field not in values]:
+    if missing := [each for each in _REQUIRED if each not in values]:
         raise CatalogueError(f"{where}: {missing[0]} is missing.")
     if "default" not in values and not values.get("means"):
         raise CatalogueError(f"{where}: without a default, means must say what that comes to.")
-    for field, words in (
+    for field_name, words in (
         ("unit", UNITS), ("purpose", PURPOSES), ("applies", APPLIES), ("checked", CHECKED),
         ("expiry", ("", *EXPIRIES)),
     ):  # fmt: skip
-        _one_of(where, field, values.get(field, ""), words)
+        _one_of(where, field_name, values.get(field_name, ""), words)
     for word in values["who"]:
         _one_of(where, "who", word, WHO)
     for word in values.get("roles", ()):

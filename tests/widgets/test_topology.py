@@ -140,12 +140,12 @@ def test_what_cannot_be_is_said_in_one_sentence_and_leaves_no_answer():
 
 def test_pasted_settings_join_and_what_is_unknown_is_named_without_its_value():
     form = topology("AWS: NLB, PgBouncer, RDS")
-    form.pasted.value = "jdbc:postgresql://db/shop?tcpKeepAlive=true&secretThing=hunter2&password=hunter3"
+    form.pasted.value = "jdbc:postgresql://db/shop?tcpKeepAlive=true&fancyThing=hunter2&password=hunter3"
     form.paste(form.pasted.value)
     assert form.pasted.value == ""
     assert form.environment.settings["pgjdbc.tcpKeepAlive"] is True
     assert form.environment.settings["pgbouncer.max_client_conn"] == 500
-    assert "secretThing" in form.message
+    assert "fancyThing" in form.message
     assert (
         "hunter"
         not in form.message + form.messages[0].value + form.set_today.value + form.environment.to_json()
