@@ -12,10 +12,19 @@ Seconds come from runs of the experiments on the model; settings, units and defa
 from tcplab.advice.advice import Advice, advise
 from tcplab.advice.checks import Check
 from tcplab.advice.environment import Environment, Leg, MiddleboxSettings
-from tcplab.advice.paste import Pasted, Reading, read, read_settings
+from tcplab.advice.paste import Pasted, PasteReading, read, read_settings
 from tcplab.advice.settings import Change
 
 __all__ = [
-    "Advice", "Change", "Check", "Environment", "Leg", "MiddleboxSettings", "Pasted", "Reading",
-    "advise", "read", "read_settings",
+    "Advice",
+    "Change",
+    "Check",
+    "Environment",
+    "Leg",
+    "MiddleboxSettings",
+    "PasteReading",
+    "Pasted",
+    "advise",
+    "read",
+    "read_settings",
 ]  # fmt: skip

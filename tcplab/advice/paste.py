@@ -1,6 +1,6 @@
 """What pasted files say together: settings, products, hosts and counts, and where they contradict each other.
 
-`read` takes texts and gives a `Reading`: every line with what became of it, the environment that they
+`read` takes texts and gives a `PasteReading`: every line with what became of it, the environment that they
 describe, and the conflicts, each with its choices. The what-if form, the command line and the tests use it.
 """
 
@@ -33,7 +33,7 @@ TWICE, IDLE, WHOSE, PORT = "twice", "no effect", "whose", "port"
 
 
 @dataclass(frozen=True)
-class Choice:
+class ConflictChoice:
     """One way to settle a conflict."""
 
     label: str
@@ -56,14 +56,14 @@ class Conflict:
     kind: str
     #: What contradicts what, one sentence.
     sentence: str
-    choices: tuple[Choice, ...]
+    choices: tuple[ConflictChoice, ...]
     #: The choice that the environment has: what the product itself would do. And why.
     taken: int = 0
     why: str = ""
 
 
 @dataclass(frozen=True)
-class Reading:
+class PasteReading:
     """What a paste says."""
 
     files: tuple[ReadFile, ...]
@@ -112,7 +112,7 @@ _HOSTS = tuple(
 )
 
 
-def read(texts: str | Mapping[str, str], start: Environment | None = None) -> Reading:
+def read(texts: str | Mapping[str, str], start: Environment | None = None) -> PasteReading:
     """What one paste or several files, by name, say.
 
     What they don't say is as in `start`. Raises `ParameterError` where something is no text, or too long.
@@ -132,7 +132,7 @@ def read(texts: str | Mapping[str, str], start: Environment | None = None) -> Re
     builder = _Builder(start or Environment(), files, settings)
     environment = builder.environment()
     conflicts = (*twice, *_idle(environment), *_whose(environment, files), *builder.conflicts)
-    return Reading(files, environment, tuple(builder.found), conflicts)
+    return PasteReading(files, environment, tuple(builder.found), conflicts)
 
 
 class _Builder:
@@ -262,12 +262,15 @@ class _Builder:
             if key in path or {key, environment.database} == {"mysql", "mariadb"}:
                 continue
             server = title(environment.server_of(0))
-            choices = [Choice(f"{server} listens on port {fact.value}")]
+            fields: dict[str, Any]
+            choices = [ConflictChoice(f"{server} listens on port {fact.value}")]
             if key in PROXIES:
                 ends = [*environment.proxies, key]
                 legs = (*environment.legs, Leg(f"{title(key)} to {title(environment.database)}"))
                 choices.append(
-                    Choice(f"{title(key)} is on the path", fields={"proxies": tuple(ends), "legs": legs})
+                    ConflictChoice(
+                        f"{title(key)} is on the path", fields={"proxies": tuple(ends), "legs": legs}
+                    )
                 )
             else:
                 fields = {
@@ -277,7 +280,7 @@ class _Builder:
                     "proxies": (),
                     "legs": environment.legs[:1],
                 }
-                choices.append(Choice(f"the database is {title(key)}", fields=fields))
+                choices.append(ConflictChoice(f"the database is {title(key)}", fields=fields))
             self.conflicts.append(
                 Conflict(
                     PORT,
@@ -305,7 +308,7 @@ def _twice(files: Sequence[ReadFile]) -> Iterator[Conflict]:
         form = next((each for each in _FORMS if each in forms), "")
         taken = max(i for i, each in enumerate(forms) if not form or each == form)
         choices = tuple(
-            Choice(f"{line.name} = {line.value} ({file.name}, line {line.number})", {key: line.value})
+            ConflictChoice(f"{line.name} = {line.value} ({file.name}, line {line.number})", {key: line.value})
             for file, line in lines
         )
         yield Conflict(
@@ -329,9 +332,9 @@ def _idle(environment: Environment) -> Iterator[Conflict]:
         can = bool(force.who(product, end.switch))
         default = InForce(Environment()).own(product, end.switch)
         on = True if isinstance(default, bool) else 1
-        choices = [Choice(f"leave {end.switch} off", dict.fromkeys(said))]
+        choices = [ConflictChoice(f"leave {end.switch} off", dict.fromkeys(said))]
         if can:
-            choices.append(Choice(f"switch {end.switch} on", {switch: on}))
+            choices.append(ConflictChoice(f"switch {end.switch} on", {switch: on}))
         names_said = listed([key.partition(".")[2] for key in said])
         yield Conflict(
             IDLE, f"{each.title}: {names_said} does nothing while {end.switch} is off.", tuple(choices),
@@ -341,9 +344,9 @@ def _idle(environment: Environment) -> Iterator[Conflict]:
     driver = environment.driver
     if linux and force.client(0) is None and (switch_name := CLIENTS[driver].switch):
         value = True if isinstance(force.own(driver, switch_name), bool) else 1
-        choices = [Choice(f"leave {switch_name} off")]
+        choices = [ConflictChoice(f"leave {switch_name} off")]
         if force.who(driver, switch_name):
-            choices.append(Choice(f"switch {switch_name} on", {f"{driver}.{switch_name}": value}))
+            choices.append(ConflictChoice(f"switch {switch_name} on", {f"{driver}.{switch_name}": value}))
         yield Conflict(
             IDLE, f"Linux's tcp_keepalive_* does nothing for {title(driver)}, which has keepalive off.",
             tuple(choices), why="Linux sends probes only for sockets with SO_KEEPALIVE",
@@ -355,7 +358,8 @@ def _idle(environment: Environment) -> Iterator[Conflict]:
         half = {f"{pool}.{ping}": int(settings[f"{pool}.{ping}"] * life / every / 2)}
         yield Conflict(
             IDLE, f"{title(pool)}: {ping} ({every:g} s) does nothing, for {age} ({life:g} s) replaces a "
-            "connection before.", (Choice(f"leave {ping}"), Choice(f"{ping} at half of {age}", half)),
+            "connection before.",
+            (ConflictChoice(f"leave {ping}"), ConflictChoice(f"{ping} at half of {age}", half)),
             why="the product ignores it",
         )  # fmt: skip
 
@@ -370,8 +374,8 @@ def _whose(environment: Environment, files: Sequence[ReadFile]) -> Iterator[Conf
         names = [line.key for line in file.lines if line.key.startswith("linux.") and line.value is not None]
         if not names or environment.linux_host or any(re.search(p, file.name, re.I) for p in _WHOSE.values()):
             continue
-        both = [Choice("the hosts of the application and of the database")]
-        both += [Choice(f"the {each}'s host only", fields={"linux_host": each}) for each in _WHOSE]
+        both = [ConflictChoice("the hosts of the application and of the database")]
+        both += [ConflictChoice(f"the {each}'s host only", fields={"linux_host": each}) for each in _WHOSE]
         yield Conflict(
             WHOSE, f"{file.name} sets {plural(len(set(names)), 'sysctl')}, and does not say on which host.",
             tuple(both), why="counts for both",

@@ -54,7 +54,7 @@ class ReadLine:
 
 
 @dataclass(frozen=True)
-class Fact:
+class PastedFact:
     """Something that a pasted text says besides settings: a product, a host, a count."""
 
     #: "database", "driver", "pool", "proxy", "host", "port", "instances" or "backend" (a proxy's server).
@@ -70,7 +70,7 @@ class ReadFile:
 
     name: str
     lines: tuple[ReadLine, ...]
-    facts: tuple[Fact, ...]
+    facts: tuple[PastedFact, ...]
 
     def of(self, verdict: str) -> tuple[ReadLine, ...]:
         """The lines with this verdict."""
@@ -260,7 +260,7 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self.name = name
         self.lines: list[ReadLine] = []
-        self.facts: list[Fact] = []
+        self.facts: list[PastedFact] = []
         self._waiting: list[tuple[int, str, str]] = []
         #: The lines in which a product is marked, in order.
         self._marked: dict[str, list[int]] = {}
@@ -304,7 +304,7 @@ class _Reader:
             self._fact(kind, product, number)
 
     def _fact(self, kind: str, value: Any, number: int) -> None:
-        self.facts.append(Fact(kind, value, self.name, number))
+        self.facts.append(PastedFact(kind, value, self.name, number))
 
     def _comment(self, line: str) -> None:
         """The head of a file may name the product, as in the texts written here."""
