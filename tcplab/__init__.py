@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from tcplab.studies import PortChurn as PortChurn
     from tcplab.sweep import sweep as sweep
     from tcplab.widgets.clinic import clinic as clinic
+    from tcplab.widgets.console import console as console
     from tcplab.widgets.explorer import explore as explore
     from tcplab.widgets.linux import both as both
     from tcplab.widgets.linux import versions as versions

@@ -187,6 +187,8 @@ def _ports(paste: Paste, elsewhere: bool) -> tuple[int, str]:
 
 
 def _end(end: tuple[str, str]) -> str:
+    if end[0] == "*":
+        return f"port {end[1]}"
     return f"[{end[0]}]:{end[1]}" if ":" in end[0] else f"{end[0]}:{end[1]}"
 
 

@@ -104,13 +104,22 @@ class Explanation:
         return f"{plural(len(self.unknown), 'line')} not understood ({named}{more})."
 
 
+def _texts() -> dict[str, Any]:
+    return tomllib.loads(files("tcplab.console").joinpath("codes.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def examples() -> dict[str, str]:
+    """Pastes to try, by what they show."""
+    return {row["title"]: row["text"].strip() for row in _texts()["example"]}
+
+
 @cache
 def codes() -> dict[str, CodeTexts]:
     """Every code by its name, worst first."""
-    text = files("tcplab.console").joinpath("codes.toml").read_text(encoding="utf-8")
     return {
         row["name"]: CodeTexts(**{**row, "perhaps": tuple(row.get("perhaps", ()))})
-        for row in tomllib.loads(text)["code"]
+        for row in _texts()["code"]
     }
 
 
