@@ -137,7 +137,7 @@ def _silent(holds: Callable[[IncidentEvidence], bool]) -> Callable[[IncidentEvid
 RULES: dict[str, CauseRule] = {
     "lost_between": CauseRule(
         lambda seen: bool(seen.lost), BOTH_FILES,
-        "Packets were lost between the two capture points, {lost}.",
+        "Packets were lost between the two capture points: {lost}.",
         "A capture that dropped packets itself looks the same: tcpdump says at its end how many it dropped.",
         "Which device between them dropped the packets, and why: capture on both sides of the next firewall.",
     ),

@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ from tcplab.core.table import text_table
 if TYPE_CHECKING:
     from tcplab.pictures.incident import CaptureTimeline
 
+#: Of more files than this the first ones are compared with each other.
+MOST_MERGED = 6
+
 
 def diagnose_files(arguments: Namespace) -> int:
     from tcplab.capture import CaptureError
@@ -36,6 +40,7 @@ def diagnose_files(arguments: Namespace) -> int:
     several, code, any_finding = len(arguments.files) > 1, 0, False
     _check_report(arguments)
     results: list[dict[str, Any]] = []
+    read: list[tuple[CaptureTimeline, dict[str, Any]]] = []
     for file in arguments.files:
         named = {"file": file} if several else {}
         try:
@@ -54,6 +59,7 @@ def diagnose_files(arguments: Namespace) -> int:
         any_finding = any_finding or any(connection.findings for connection in diagnosis.connections)
         if arguments.json:
             results.append({**named, **found.to_json()})
+            read.append((found, results[-1]))
             for warning in diagnosis.warnings:
                 print(f"tcplab: {harmless(warning)}", file=sys.stderr)
             continue
@@ -61,11 +67,33 @@ def diagnose_files(arguments: Namespace) -> int:
         story = [found.headline(), *([cause.text, cause.left_open] if cause else []), consequences(found)]
         for line in diagnosis_lines(diagnosis, story, found.remarks):
             say(line)
+        read.append((found, {}))
+    for line in map(harmless, _merge(read)):
+        if not arguments.json:
+            say(line)
     if arguments.json and several:
         say_json(results)
     elif arguments.json and not code:
         say_json(results[0])
     return code or (BROKEN if any_finding and arguments.exit_code else 0)
+
+
+def _merge(read: list[tuple[CaptureTimeline, dict[str, Any]]]) -> Iterator[str]:
+    """What each pair of files of one incident shows together; also put into their results."""
+    from tcplab.capture.both_ends import both_ends
+
+    for (one, result), (other, its_result) in combinations(read[:MOST_MERGED], 2):
+        made = both_ends(one, other)
+        if isinstance(made, str):
+            if len(read) == 2:
+                yield from ("", made)
+            continue
+        for each in (result, its_result):
+            each.setdefault("both_ends", []).append(made.to_json())
+        cause = made.merged().cause
+        yield from ("", f"{made.near.capture.name} and {made.far.capture.name}, on one clock:", made.story())
+        yield from [cause.text, cause.left_open] if cause and made.lost else []
+        yield made.clocks_line()
 
 
 def _check_report(arguments: Namespace) -> None:

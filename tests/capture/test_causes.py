@@ -11,7 +11,7 @@ from tcplab.capture.incidents import find_incidents
 
 #: What each rule needs, and nothing that an earlier rule would take.
 NEEDS = {
-    "lost_between": {"family": "silence", "lost": "3 of the client’s"},
+    "lost_between": {"family": "silence", "lost": "3 packets never arrived"},
     "server_message": {"family": "server_end", "message": "FATAL 57P01"},
     "icmp_reject": {"family": "refused", "icmp": "administratively prohibited", "icmp_from": "10.0.0.9"},
     "icmp_unreachable": {"family": "silence", "icmp": "host unreachable", "icmp_from": "10.0.0.9"},
