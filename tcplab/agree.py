@@ -77,7 +77,8 @@ def draw(
     """
     never = {} if not edges else {
         name: values for name, knob in kind.knobs().items()
-        if name not in settings and (values := ends(name, knob, kind.sampled.get(name, ())))
+        if name not in settings and name not in kind.no_edges
+        and (values := ends(name, knob, kind.sampled.get(name, ())))
     }  # fmt: skip
     for _ in range(DRAWS):
         drawn = {name: chance.choice(values) for name, values in kind.sampled.items()}

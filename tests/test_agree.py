@@ -17,13 +17,13 @@ import tcplab.agree
 from bench.sandboxes import need_sandbox, ordinary_python
 from tcplab.agree import EDGES_EVERY, LONGEST_S, agree, agree_on_kernel, draw, ends, is_tie, quick, samples
 from tcplab.bench import run
-from tcplab.bench.agreement import LATE_S, compare, in_time, judge, matches
+from tcplab.bench.agreement import LATE_S, _latencies_ms, _models, compare, in_time, judge, matches
 from tcplab.bench.sandbox import TRIES, TooBusy
 from tcplab.cli import main
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import FIN, RST, SYN
 from tcplab.core.trace import Ticks
-from tcplab.experiments import EXPERIMENTS, DeadPeer, FinOrRst, HandshakeAndClose, Keepalive
+from tcplab.experiments import EXPERIMENTS, DeadPeer, FinOrRst, HandshakeAndClose, Keepalive, StaleReject
 from tcplab.registry import ON_LINUX
 
 #: A kernel's timer tick, somewhere.
@@ -196,6 +196,13 @@ def test_every_third_sample_takes_a_parameter_to_an_end_that_is_never_sampled():
             assert not at_an_end or run(drawn).end <= LONGEST_S * 1e9
 
 
+def test_an_end_at_which_milliseconds_of_programs_decide_is_not_drawn():
+    """Near by, an answer must leave within a millisecond of a request: real programs are not that exact."""
+    assert ends("latency_ms", StaleReject.knobs()["latency_ms"], StaleReject.sampled["latency_ms"])
+    drawn = [each for _, each in islice(samples(StaleReject, {}, 1), 24)]
+    assert {each.latency_ms for each in drawn} == set(StaleReject.sampled["latency_ms"])
+
+
 def test_what_is_set_by_hand_stays_also_at_the_edges():
     for _, drawn in islice(samples(Keepalive, {"probes": 2, "linux": "5.4"}, 3), 4):
         assert (drawn.probes, drawn.linux) == (2, "5.4")
@@ -309,6 +316,19 @@ def test_a_timer_counts_from_the_last_of_the_segments_before_it():
         replace(p, t=p.t - 10_000_000 * (p.kind == "retransmission"), arrives=p.arrives) for p in slow.packets
     ]
     assert judge(plan, replace(linux, packets=early))[0].differences
+
+
+def test_a_burst_has_a_longer_round_trip_than_the_handshake():
+    """Its last segments wait for the first ones, which can make the timeout a tick longer."""
+    slow = QUICK["slow_reader"].with_values(peer="offline", retries2=2, watch_s=8, latency_ms=1)
+    linux = run(slow.with_values(latency_ms=1.4), ticks=TICKS)
+    handshake = [replace(p, arrives=p.t + 1_000_000) for p in linux.packets[:2]]
+    linux = replace(
+        linux, bench="linux:6.18", linux="6.18", ticks=TICKS, packets=handshake + linux.packets[2:]
+    )
+    assert _latencies_ms(linux) == (1.2, 1.3)
+    assert [each.parameters["latency_ms"] for each in islice(_models(slow, linux), 25, 27)] == [1.2, 1.3]
+    assert judge(slow, linux)[0].differences == ()
 
 
 def test_a_program_may_be_late_by_half_a_tick():

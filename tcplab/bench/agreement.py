@@ -392,7 +392,8 @@ def _models(matched: Compared | StudyScript, linux: Trace) -> Iterator[Trace]:
     """The model's runs, one of which must agree: a single one, unless timers fire with Linux's wheel.
 
     The first segment is the same moment on both clocks. In virtual time the latency is taken from the first
-    round trip: it is a tenth of a millisecond more than the parameter, and timers depend on it. A program on
+    round trip: it is a tenth of a millisecond more than the parameter, and timers depend on it. Where a
+    timeout is at the edge of a tick, the longer round trip of a burst's last segments decides. A program on
     Linux also needs time from call to call, so its timers are set later than the model's, by fractions of a
     tick to a few ticks: they may fall into another bucket, and a delayed ACK makes a round trip up to a tick
     longer or shorter.
@@ -400,20 +401,24 @@ def _models(matched: Compared | StudyScript, linux: Trace) -> Iterator[Trace]:
     if not (linux.is_virtual and linux.ticks) or isinstance(matched, StudyScript):
         yield run(matched)
         return
-    matched = matched.with_values(latency_ms=_latency_ms(linux) or matched.latency_ms)
-    model = run(matched)
-    ticks = linux.ticks.since(linux.start - model.start)
-    for late in range(round(2 * SAME_WHEEL.late_s * ticks.hz) + 1):
-        yield run(matched, ticks=ticks.since(late * SECOND // (2 * ticks.hz)))
+    for latency_ms in _latencies_ms(linux) or (matched.latency_ms,):
+        matched = matched.with_values(latency_ms=latency_ms)
+        model = run(matched)
+        ticks = linux.ticks.since(linux.start - model.start)
+        for late in range(round(2 * SAME_WHEEL.late_s * ticks.hz) + 1):
+            yield run(matched, ticks=ticks.since(late * SECOND // (2 * ticks.hz)))
 
 
-def _latency_ms(linux: Trace) -> float | None:
-    """Half of the first round trip, if there was one."""
+def _latencies_ms(linux: Trace) -> tuple[float, ...]:
+    """Half of the first round trip, if there was one, and half of the longest that a packet can have had."""
     for syn, answer in pairwise(linux.packets):
         is_answer = answer.segment.flags & (SYN | ACK) == SYN | ACK and answer.arrives is not None
         if is_answer and syn.segment.flags & (SYN | ACK) == SYN and syn.t == linux.start:
-            return ((answer.arrives or 0) - syn.t) / 2 / MILLISECOND
-    return None
+            first = ((answer.arrives or 0) - syn.t) / 2
+            taken = [p.arrives - p.t for p in linux.packets if p.arrives is not None]
+            longest = max((each for each in taken if each < 2 * first), default=first)
+            return first / MILLISECOND, (first + longest) / 2 / MILLISECOND
+    return ()
 
 
 def _judge(

@@ -35,6 +35,8 @@ class Runnable(Parameters):
     #: Values to draw from when model and Linux are compared on samples; the others as in `quick`.
     #: Whole seconds, and short.
     sampled: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    #: Knobs whose ends are not drawn either: there a program that is late by a millisecond decides.
+    no_edges: ClassVar[tuple[str, ...]] = ()
     #: A story of milliseconds and minutes: its time axis begins logarithmic.
     log_time: ClassVar[bool] = False
 

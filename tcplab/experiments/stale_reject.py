@@ -63,6 +63,7 @@ class StaleReject(Experiment):
         "in_flight": (0, 3, 4, 6), "balancer_close_s": (0, 2, 3), "balancer_refresh": (False, False, True),
         "latency_ms": (20, 30), "watch_s": (4,),
     }  # fmt: skip
+    no_edges = ("latency_ms",)
 
     in_flight: int = knob(IN_FLIGHT, default=6)
     balancer_close_s: float = knob(BALANCER_CLOSE, default=0)
