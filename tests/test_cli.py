@@ -296,6 +296,39 @@ def test_a_mistake_of_ours_is_one_sentence_too(tcplab, monkeypatch):
         cli.main(["doctor"])
 
 
+# --- a topology in a repository ---------------------------------------------------------------------
+
+
+def topology(tmp_path, timeout):
+    """A file with a client whose requests end after `timeout` seconds."""
+    file = tmp_path / "here.toml"
+    file.write_text(
+        '[want]\noutage = "60 s"\n[[hop]]\napplication = "C"\ndriver = "libpq"\n'
+        f"set.driver = {{ tcp_user_timeout = {timeout * 1000}, keepalives_idle = 10, keepalives_interval = 3, "
+        "connect_timeout = 5 }\n"
+        '[[hop]]\ndatabase = "postgresql"\n'
+        "set = { tcp_keepalives_idle = 5, tcp_keepalives_interval = 3, tcp_keepalives_count = 3 }\n"
+    )
+    return str(file)
+
+
+def test_a_topology_has_three_exit_codes(tcplab, wrong, tmp_path):
+    code, out, _ = tcplab("topology", topology(tmp_path, 20))
+    assert code == 0 and "Nothing breaks" in out and "? failover not known: say [want] promotion" in out
+    assert tcplab("topology", topology(tmp_path, 20), "--strict")[0] == 1
+    code, out, _ = tcplab("topology", topology(tmp_path, 200))
+    assert code == 1 and re.search(r"^✗ server_dies_sending \d+ s > 60 s: user timeout$", out, re.MULTILINE)
+    assert "can't be read" in wrong("topology", str(tmp_path / "none.toml"))
+
+
+def test_a_topology_as_json(tcplab, tmp_path):
+    code, out, _ = tcplab("topology", topology(tmp_path, 200), "--json")
+    written = json.loads(out)
+    assert code == written["exit"] == 1 and written["name"] == "topology"
+    assert [lane["letter"] for lane in written["lanes"]] == list("ABCDEFGI")
+    assert any(line.startswith("✗ server_dies_sending") for line in written["broken"])
+
+
 def test_a_missing_package_is_named(tcplab, monkeypatch):
     monkeypatch.setitem(sys.modules, "simpy", None)
     monkeypatch.delitem(sys.modules, "tcplab.bench.model", raising=False)

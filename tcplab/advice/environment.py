@@ -123,9 +123,13 @@ class Leg:
 
     name: str
     middleboxes: tuple[MiddleboxSettings, ...] = ()
+    #: Both ends are on one host, as with a sidecar: nothing gets lost between them.
+    is_local: bool = False
 
     def __post_init__(self) -> None:
         _line("leg", self.name)
+        if not isinstance(self.is_local, bool):
+            raise ParameterError(f"leg {self.name}: is_local must be true or false.")
         object.__setattr__(self, "middleboxes", tuple(self.middleboxes))
         are_boxes = all(isinstance(each, MiddleboxSettings) for each in self.middleboxes)
         if len(self.middleboxes) > 20 or not are_boxes:
@@ -333,8 +337,9 @@ def _known(what: str, values: Any, names: list[str]) -> dict[str, Any]:
 
 
 def _leg(values: Any) -> Leg:
-    known = _known("A leg", values, ["name", "boxes"])
-    return Leg(known.get("name", ""), tuple(map(_middlebox, _list("boxes", known.get("boxes", ())))))
+    known = _known("A leg", values, ["name", "boxes", "is_local"])
+    boxes = tuple(map(_middlebox, _list("boxes", known.get("boxes", ()))))
+    return Leg(known.get("name", ""), boxes, known.get("is_local", False))
 
 
 def _middlebox(values: Any) -> MiddleboxSettings:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from tcplab.cli.asked import console, diagnose_files, learn, progress_table, symptom
+from tcplab.cli.asked import console, diagnose_files, learn, progress_table, symptom, topology
 from tcplab.cli.proofs import agree, claims_table, doctor, kernels
 from tcplab.cli.runs import list_stories, parameter_lines, record_stories, run_story, value_text
 from tcplab.cli.terminal import (
@@ -245,6 +245,10 @@ COMMANDS = {
     "console": Command("say what a pasted console means: ss, netstat, sysctl, sessions, logs", console, (
         _argument("files", metavar="FILE", nargs="+",
                   help="text of a terminal; several are looks, the earliest first; - is standard input"),
+    )),
+    "topology": Command("what breaks first in a topology, and when; exit code 1 if anything does", topology, (
+        _argument("file", metavar="FILE.toml", help="application, boxes, proxies, database, in path order"),
+        _argument("--strict", action="store_true", help="what is not known counts as broken"),
     )),
     "completion": Command("print a script that completes tcplab's commands in a shell", _completion, (
         _argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"),

@@ -181,6 +181,28 @@ def console(arguments: Namespace) -> int:
     return 0
 
 
+def topology(arguments: Namespace) -> int:
+    """Exit code 0: it holds, or is accepted; 1: it breaks; 2 by `ParameterError`: it can't be read."""
+    from datetime import date
+
+    from tcplab.advice.race import race
+    from tcplab.advice.topology_file import judge, load_topology
+    from tcplab.capture.findings.report import harmless
+
+    topology = load_topology(arguments.file)
+    judgement = judge(topology, race(topology.environment), date.today())
+    code = judgement.exit_code(arguments.strict)
+    if arguments.json:
+        say_json({"name": topology.name, "exit": code, **judgement.to_json()})
+        return code
+    lines = [*judgement.broken, *judgement.accepted, *judgement.unknown]
+    for line in [harmless(topology.name), judgement.race.sentence, *lines]:
+        say(harmless(line))
+    for name in topology.not_used:
+        say(harmless(f"not used: {name}"))
+    return code
+
+
 def _lines_in() -> Iterator[str]:
     """Standard input line by line, whatever its bytes are."""
     for line in sys.stdin.buffer:

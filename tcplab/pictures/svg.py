@@ -184,12 +184,15 @@ class Caption(NamedTuple):
     #: The colour around the letters; empty: none.
     halo: str = ""
     title: str = ""
+    #: px.
+    size: float = FONT_SIZE
 
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, right, bottom."""
-        width = text_width(self.text, self.bold)
+        scale = self.size / FONT_SIZE
+        width = text_width(self.text, self.bold) * scale
         left = self.x - {"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
-        return left, self.y - ASCENT, left + width, self.y + DESCENT
+        return left, self.y - ASCENT * scale, left + width, self.y + DESCENT * scale
 
 
 class Symbol(NamedTuple):
@@ -205,7 +208,17 @@ class Symbol(NamedTuple):
     paper: str = ""
 
 
-Item = Rect | Polygon | Stroke | Polyline | Caption | Symbol
+class Ring(NamedTuple):
+    """An empty circle around a point."""
+
+    x: float
+    y: float
+    radius: float
+    colour: str
+    dash: str = ""
+
+
+Item = Rect | Polygon | Stroke | Polyline | Caption | Symbol | Ring
 
 #: Lines within a tile of 8 × 8 px that continue in the next one.
 _PATTERNS = {
@@ -366,6 +379,8 @@ def _caption(item: Caption, _: dict[str, str]) -> tuple[str, str]:
     look = f'fill="{item.colour}" text-anchor="{item.anchor}"'
     if item.bold:
         look += ' font-weight="600"'
+    if item.size != FONT_SIZE:
+        look += f' font-size="{px(item.size)}"'
     if item.halo:
         look += f' paint-order="stroke" stroke="{item.halo}" stroke-width="3" stroke-linejoin="round"'
     title = f"<title>{escape(item.title, False)}</title>" if item.title else ""
@@ -388,6 +403,13 @@ def _symbol(item: Symbol, _: dict[str, str]) -> tuple[str, str]:
     return look, _element("path", f'd="{lines}"', item.title)
 
 
+def _ring(item: Ring, _: dict[str, str]) -> tuple[str, str]:
+    dash = f' stroke-dasharray="{item.dash}"' if item.dash else ""
+    circle = f'<circle cx="{px(item.x)}" cy="{px(item.y)}" r="{px(item.radius)}"/>'
+    return f'fill="none" stroke="{item.colour}" stroke-width="1.6"{dash}', circle
+
+
 _WRITERS: Mapping[type[Item], Any] = {
     Rect: _rect, Polygon: _polygon, Stroke: _stroke, Polyline: _polyline, Caption: _caption, Symbol: _symbol,
+    Ring: _ring,
 }  # fmt: skip

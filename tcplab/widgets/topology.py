@@ -22,18 +22,18 @@ from tcplab.advice import Advice, Check, Environment, MiddleboxSettings, advise,
 from tcplab.advice.checks import words
 from tcplab.advice.environment import DATABASES, DRIVERS_OF, PRESETS, PROXIES, Leg, known_middleboxes
 from tcplab.advice.products import title as product_title
-from tcplab.advice.race import LegLanes, race
+from tcplab.advice.race import race
+from tcplab.advice.race_lanes import Race
 from tcplab.core.catalogue import EXPIRIES
 from tcplab.core.knobs import Knob, ParameterError
 from tcplab.core.releases import LISTED
 from tcplab.core.table import Markup, html_table
 from tcplab.core.text import bullets, download, number, paragraph, terminal, to_copy, to_paste
 from tcplab.lesson.form import live
-from tcplab.pictures.timers import draw_timers
+from tcplab.pictures.race import draw_race, race_table
 from tcplab.widgets.base import (
     Action,
     Fold,
-    LivingFigure,
     Quiet,
     Shell,
     Tabs,
@@ -500,7 +500,8 @@ class TopologyForm(Shell):
     def __init__(self, start: Environment) -> None:
         super().__init__("tcplab-topology")
         self._start = self._last = start
-        self._legs: tuple[LegLanes, ...] = ()
+        #: The race of timers; None when nothing can be said.
+        self.race: Race | None = None
         #: What is typed; None when it can't be.
         self.environment: Environment | None = None
         #: What breaks and what mends it; None when nothing can be said.
@@ -514,7 +515,7 @@ class TopologyForm(Shell):
         self.form = EnvironmentForm(self._update, pages)
         #: What each tab shows.
         self.checks, self.changes, self.proof = (widgets.HTML() for _ in range(3))
-        self._picture = LivingFigure("topology")
+        self._picture = widgets.HTML()
         take = button("What if these were set?", "magic", self.take)
         tabs = {
             "What breaks": self.checks,
@@ -593,11 +594,6 @@ class TopologyForm(Shell):
         self.show(environment)
         self._report(f"Loaded {name}.")
 
-    @property
-    def figure(self) -> Any:
-        """The picture of all timers as a plotly figure; None when there is none."""
-        return draw_timers(self._legs).figure() if self.advice else None
-
     # -- building ----------------------------------------------------------------------------
 
     def _head(self) -> widgets.Widget:
@@ -658,9 +654,9 @@ class TopologyForm(Shell):
     def _advise(self) -> None:
         environment = self.form.environment()
         advice = advise(environment)
-        legs = race(advice)
+        raced = race(environment)
         self.environment = self._last = environment
-        self.advice, self._legs = advice, legs
+        self.advice, self.race = advice, raced
         self.checks.value = checks_table(advice)
         self.changes.value = changes_html(advice)
         self.proof.value = prove_html(advice)
@@ -674,14 +670,13 @@ class TopologyForm(Shell):
 
     def _draw(self, title: str) -> None:
         """Draw the timers when they are seen: what is drawn in a hidden place has no width."""
-        if title == _TIMERS:
-            self._picture.show(draw_timers(self._legs))
+        if title == _TIMERS and self.race:
+            self._picture.value = draw_race(self.race).svg + race_table(self.race)
 
     def refuse(self, why: str) -> None:
-        self.environment = self.advice = None
+        self.environment = self.advice = self.race = None
         self.tabs.forget()
-        self._picture.clear()
-        for each in (self.checks, self.changes, self.proof, self.link):
+        for each in (self._picture, self.checks, self.changes, self.proof, self.link):
             each.value = ""
         super().refuse(why)
 
@@ -694,7 +689,7 @@ class TopologyForm(Shell):
 
     def _repr_html_(self) -> str:
         said = f"<p><b>What if: your own topology</b></p>{self.status.value}{self.checks.value}"
-        return said + self._picture.still()
+        return said + (race_table(self.race) if self.race else "")
 
 
 def topology(start: str | Environment = "", **values: Any) -> TopologyForm:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import tcplab
 from inside import only
-from tcplab.advice import Environment, Leg, MiddleboxSettings, advise, read_settings
+from tcplab.advice import Environment, Leg, MiddleboxSettings, read_settings
 from tcplab.advice.environment import DATABASES, DRIVERS_OF, KINDS, PRESETS, known_middleboxes
 from tcplab.core.catalogue import catalogue
 from tcplab.core.knobs import ParameterError
+from tcplab.pictures.race import draw_race, race_table
 from tcplab.route.firewall import EXPIRED
 from tcplab.widgets import topology as file
 from tcplab.widgets.topology import OWN as OWN_TOPOLOGY
@@ -125,7 +126,7 @@ def test_what_cannot_be_is_said_in_one_sentence_and_leaves_no_answer():
     form = topology()
     form.form.numbers["instances"].value = 0
     assert form.sentence == "instances = 0 is out of range: 1 to 100000."
-    assert form.advice is None and form.figure is None and form.checks.value == ""
+    assert form.advice is None and form.race is None and form.checks.value == ""
     assert form.tabs.layout.display == "none" and "✗" in form.status.value
     form.form.numbers["instances"].value = 2
     assert form.advice is not None and form.tabs.layout.display == ""
@@ -229,15 +230,7 @@ def test_names_are_text_wherever_they_are_shown():
     for shown in (form.status, form.checks, form.changes, form.proof, form.set_today, form.link):
         assert "<img" not in shown.value
     assert evil in unescape(form.checks.value)
-    assert "<img" not in json.dumps(form.figure.to_dict())
-
-
-def test_every_timer_that_decides_is_named_in_the_picture():
-    for name, preset in PRESETS.items():
-        decided = {check.name for check in advise(preset).broken if check.winner}
-        (stars,) = (trace for trace in topology(name).figure.data if trace.name == "decides")
-        told = " ".join(stars.hovertext)
-        assert all(each in told for each in decided), (name, decided, told)
+    assert "<img" not in draw_race(form.race).svg + race_table(form.race)
 
 
 def test_settings_to_paste_say_who_may_and_what_needs_a_restart():
