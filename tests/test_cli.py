@@ -304,8 +304,8 @@ def topology(tmp_path, timeout):
     file = tmp_path / "here.toml"
     file.write_text(
         '[want]\noutage = "60 s"\n[[hop]]\napplication = "C"\ndriver = "libpq"\n'
-        f"set.driver = {{ tcp_user_timeout = {timeout * 1000}, keepalives_idle = 10, keepalives_interval = 3, "
-        "connect_timeout = 5 }\n"
+        f"set.driver = {{ tcp_user_timeout = {timeout * 1000}, keepalives_idle = 10, "
+        "keepalives_interval = 3, connect_timeout = 5 }\n"
         '[[hop]]\ndatabase = "postgresql"\n'
         "set = { tcp_keepalives_idle = 5, tcp_keepalives_interval = 3, tcp_keepalives_count = 3 }\n"
     )

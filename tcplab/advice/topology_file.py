@@ -30,7 +30,7 @@ from tcplab.advice.environment import (
 )
 from tcplab.advice.products import of_product, title
 from tcplab.advice.race_lanes import SITUATIONS, Race
-from tcplab.advice.settings import read_settings
+from tcplab.advice.reading import NOT_USED, ReadFile, read_file
 from tcplab.core.catalogue import TIMES, CatalogueError, Setting, find, products, setting
 from tcplab.core.knobs import ParameterError
 from tcplab.core.text import nearest, read_number
@@ -87,10 +87,18 @@ class Topology:
     name: str
     environment: Environment
     accepted: tuple[Acceptance, ...] = ()
-    #: The repository's files that it reads: their path as it is there, and their text.
-    files: Mapping[str, str] = field(default_factory=dict)
-    #: Names in those files that the catalogue does not have.
-    not_used: tuple[str, ...] = ()
+    #: The repository's files that it reads: their text by their path as it is there, and what they say.
+    texts: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[ReadFile, ...] = ()
+
+    @property
+    def not_used(self) -> tuple[str, ...]:
+        """The lines of those files that are not used, and why."""
+        return tuple(
+            f"{file.name}:{line.number}: {line.name}: {line.why}"
+            for file in self.files
+            for line in file.of(NOT_USED)
+        )
 
     def accepts(self, situation: str, today: date) -> Acceptance | None:
         """What accepts a situation today; None: nothing, or not any more."""
@@ -188,7 +196,7 @@ def read_topology(text: str, open_file: Callable[[str], str]) -> Topology:
     name = values.get("name", "topology")
     if not isinstance(name, str):
         raise ParameterError("name is no text.")
-    return Topology(name, reader.environment(numbers), accepted, reader.texts, tuple(reader.not_used))
+    return Topology(name, reader.environment(numbers), accepted, reader.texts, tuple(reader.files))
 
 
 class _Hops:
@@ -197,7 +205,8 @@ class _Hops:
     def __init__(self, open_file: Callable[[str], str]) -> None:
         self._open = open_file
         self.texts: dict[str, str] = {}
-        self.not_used: list[str] = []
+        self.files: list[ReadFile] = []
+        self._linux: set[str] = set()
         self._values: dict[str, Any] = {}
         self._settings: dict[str, Any] = {}
         self._proxies: list[str] = []
@@ -235,8 +244,9 @@ class _Hops:
             for i, boxes in enumerate(self._boxes)
         )
         return Environment(
-            **{**self._values, **numbers}, proxies=tuple(self._proxies), legs=legs, settings=self._settings
-        )
+            **{**self._values, **numbers}, proxies=tuple(self._proxies), legs=legs, settings=self._settings,
+            linux_host=next(iter(self._linux)) if len(self._linux) == 1 else "",
+        )  # fmt: skip
 
     def _application(self, where: str, hop: Mapping[str, Any]) -> None:
         self._ends.append(hop["application"])
@@ -305,6 +315,8 @@ class _Hops:
                     "write override = true to mean it."
                 )
         self._settings |= {**from_files, **own}
+        if any(key.startswith("linux.") for key in {**from_files, **own}):
+            self._linux.add("database" if "database" in hop else "application")
 
     def _from_files(self, where: str, hop: Mapping[str, Any]) -> dict[str, Any]:
         names = hop.get("read", [])
@@ -313,9 +325,10 @@ class _Hops:
         found: dict[str, Any] = {}
         for name in names:
             self.texts[name] = self._open(name)
-            pasted = read_settings(self.texts[name])
-            found |= pasted
-            self.not_used += [f"{name}: {each}" for each in pasted.unknown]
+            self.files.append(read_file(name, self.texts[name]))
+            found |= {
+                line.key: line.value for line in self.files[-1].lines if line.key and line.value is not None
+            }
         return found
 
 

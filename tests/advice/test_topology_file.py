@@ -100,8 +100,9 @@ def test_the_repositorys_files_are_read_and_win_no_argument():
     conf = "tcp_keepalives_idle = 60\nno_such_setting = 1\n"
     topology = read(HEAD + APPLICATION + with_file, postgresql_conf=conf)
     assert topology.environment.settings == {"postgresql.tcp_keepalives_idle": 60}
-    assert topology.files == {"postgresql.conf": conf}
-    assert topology.not_used == ("postgresql.conf: no_such_setting",)
+    assert topology.texts == {"postgresql.conf": conf}
+    [line] = topology.not_used
+    assert line.startswith("postgresql.conf:2: no_such_setting: ")
     other = with_file + "set = { tcp_keepalives_idle = 30 }\n"
     with pytest.raises(ParameterError, match=r"30 here and 60 in postgresql.conf; write override = true"):
         read(HEAD + APPLICATION + other, postgresql_conf=conf)
