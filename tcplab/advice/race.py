@@ -47,9 +47,9 @@ from tcplab.advice.race_lanes import (
     USELESS,
     WOULD,
     Hang,
-    Lane,
     Race,
     RaceEvent,
+    RaceLane,
     time_text,
 )
 from tcplab.advice.timers import CONNECT as CONNECT_TIMEOUT
@@ -70,7 +70,7 @@ class _Runner:
         self.force = self.inequalities.force
         self.many = len(environment.legs) > 1
 
-    def lanes(self) -> Iterator[Lane]:
+    def lanes(self) -> Iterator[RaceLane]:
         """Every lane."""
         legs = range(len(self.environment.legs))
         for i in legs:
@@ -211,11 +211,13 @@ class _Runner:
     def _on_leg(self, i: int | None, text: str) -> str:
         return f"{text}, leg {i + 1}" if self.many and i is not None else text
 
-    def _lane(self, key: str, i: int | None, detail: str, events: Iterable[RaceEvent], **rest: Any) -> Lane:
+    def _lane(
+        self, key: str, i: int | None, detail: str, events: Iterable[RaceEvent], **rest: Any
+    ) -> RaceLane:
         """A lane, its events in order; without a tolerated outage it is not known whether it is in time."""
         needs = "outage_s" if rest["verdict"] == UNKNOWN and "needs" not in rest else rest.pop("needs", "")
         unique = tuple(dict.fromkeys(sorted(events, key=lambda each: each.t_s)))
-        return Lane(key=key, leg=i, detail=self._on_leg(i, detail), events=unique, needs=needs, **rest)
+        return RaceLane(key=key, leg=i, detail=self._on_leg(i, detail), events=unique, needs=needs, **rest)
 
     def _ended(
         self,
@@ -225,7 +227,7 @@ class _Runner:
         candidates: Iterable[RaceEvent],
         others: Iterable[RaceEvent],
         what: str,
-    ) -> Lane:
+    ) -> RaceLane:
         """A wait that the first of its timers ends."""
         env = self.environment
         timers = sorted(candidates, key=lambda each: each.t_s)
@@ -255,7 +257,7 @@ class _Runner:
             key, i, detail, [*fired, *others], verdict=verdict, says=says, hangs=tuple(hangs), **heard
         )
 
-    def _shared(self, key: str, i: int, detail: str, first: RaceEvent, events: list[RaceEvent]) -> Lane:
+    def _shared(self, key: str, i: int, detail: str, first: RaceEvent, events: list[RaceEvent]) -> RaceLane:
         """One connection for all threads: a command that times out leaves it as it is."""
         env = self.environment
         heard, message = first.t_s, self._printed(i, first)
@@ -325,7 +327,7 @@ class _Runner:
                 return box, ending
         return None
 
-    def _idle(self, i: int) -> Lane:
+    def _idle(self, i: int) -> RaceLane:
         """A session of a pool, or of a person, that rests."""
         env, force = self.environment, self.force
         rests, _ = force.rests(i)
@@ -375,7 +377,7 @@ class _Runner:
 
     def _forgotten_idle(
         self, i: int, rests: float, events: list[RaceEvent], box: MiddleboxSettings, ending: runs.Ending
-    ) -> Lane:
+    ) -> RaceLane:
         env = self.environment
         later = max(ending.after_s - rests, 0)
         test = self._checkout_test()
@@ -395,7 +397,7 @@ class _Runner:
             waits_s=later, breaks_s=box.idle_s,
         )  # fmt: skip
 
-    def _silent(self, i: int) -> Lane:
+    def _silent(self, i: int) -> RaceLane:
         """A query that works for long before its first byte."""
         env = self.environment
         query, server = env.longest_silent_query_s, env.server_of(i)
@@ -444,7 +446,7 @@ class _Runner:
 
     def _forgotten_query(
         self, i: int, detail: str, forgotten: tuple[MiddleboxSettings, runs.Ending], events: list[RaceEvent]
-    ) -> Lane:
+    ) -> RaceLane:
         box, ending = forgotten
         query = self.environment.longest_silent_query_s
         heard, winner = ending.after_s, f"{box.name} idle timer"
@@ -483,7 +485,7 @@ class _Runner:
             return f"{_name(pool)} tests at the checkout and replaces it."
         return "the next query fails at once."
 
-    def _dies_idle(self, i: int) -> Lane:
+    def _dies_idle(self, i: int) -> RaceLane:
         """The server is gone while nothing is under way; then somebody wants a connection."""
         env = self.environment
         ends = [*self._gives_up(i, True), *self._answers(i)]
@@ -504,7 +506,7 @@ class _Runner:
             return replace(lane, message=message, says=says)
         return lane
 
-    def _waiting(self, i: int) -> Lane:
+    def _waiting(self, i: int) -> RaceLane:
         """A request was acknowledged; then its server is gone."""
         if of_product(self.environment.client_of(i)).is_shared:
             # The next command goes over the same connection: data is in flight.
@@ -516,14 +518,14 @@ class _Runner:
             "server_dies_waiting", i, "query running", ends, self._useless(i), "the wait for an answer"
         )
 
-    def _sending(self, i: int) -> Lane:
+    def _sending(self, i: int) -> RaceLane:
         """A request is under way and its server is gone."""
         ends = [*self._gives_up(i, True), *self._answers(i)]
         probe = None if i else self._first_probe(i, True)
         others = [replace(probe, kind=USELESS)] if probe else []
         return self._ended("server_dies_sending", i, "request in flight", ends, others, "the retransmissions")
 
-    def _failover(self, i: int) -> Lane:
+    def _failover(self, i: int) -> RaceLane:
         """The primary is lost, a replica takes its place and its name."""
         env = self.environment
         database = _name(env.database)
@@ -570,7 +572,7 @@ class _Runner:
         name = products.CONNECT.get(client, "")
         return f"{client}.{name}" if self.force.seconds(client, name) else f"linux.{products.SYN_RETRIES}"
 
-    def _nowhere(self, i: int) -> Lane:
+    def _nowhere(self, i: int) -> RaceLane:
         """A SYN that nothing answers."""
         env = self.environment
         client, tries = env.client_of(i), self.inequalities.tries(i)
@@ -597,7 +599,7 @@ class _Runner:
             message=message, verdict=self._judged(first.t_s), says=says,
         )  # fmt: skip
 
-    def _exhausted(self, legs: list[int]) -> Lane:
+    def _exhausted(self, legs: list[int]) -> RaceLane:
         """All connections of the pool hang as in D or E; others want one."""
         env = self.environment
         slow = [self._slowest(i, is_sending) for i in legs for is_sending in (False, True)]
@@ -625,7 +627,7 @@ class _Runner:
             message=message, hangs=hangs, verdict=self._judged(back.t_s), says=says,
         )  # fmt: skip
 
-    def _client_dies(self, i: int) -> Lane:
+    def _client_dies(self, i: int) -> RaceLane:
         """The client of a leg is gone, with a transaction open: the end that it faced must notice."""
         env, force = self.environment, self.force
         product, end, keepalive, host = self._of_end(i, False)
@@ -665,7 +667,7 @@ class _Runner:
             hangs=hangs, verdict=self._judged(first.t_s), says=says,
         )  # fmt: skip
 
-    def _ports(self) -> Iterator[Lane]:
+    def _ports(self) -> Iterator[RaceLane]:
         """Only where connections need more ports than there are."""
         for check in Counts(self.environment).all():
             about_ports = isinstance(check, Check) and check.unit in ("ports", "per s")
@@ -674,7 +676,7 @@ class _Runner:
             at = check.breaks_after_s or 0
             host = check.about[0] if check.unit == "ports" else "application"
             event = RaceEvent(at, check.winner, host, FORGETS if check.unit == "ports" else FIRES, ASSUMED)
-            yield Lane(
+            yield RaceLane(
                 key="ports", detail=check.name, events=(event,), winner=check.winner, message=check.message,
                 heard_s=check.heard_after_s, verdict=TOO_LATE, breaks_s=at,
                 says=f"{check.says} {check.numbers}.",

@@ -80,7 +80,7 @@ class Hang:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lane:
+class RaceLane:
     """One situation on one leg."""
 
     key: str
@@ -177,31 +177,31 @@ class Race:
     """All lanes of an environment."""
 
     #: Every lane, on every leg.
-    on_legs: tuple[Lane, ...]
+    on_legs: tuple[RaceLane, ...]
     #: What is tolerated, seconds; 0: not known.
     outage_s: float
     #: The counts against their limits.
     counts: tuple[Check, ...] = ()
 
     @property
-    def lanes(self) -> tuple[Lane, ...]:
+    def lanes(self) -> tuple[RaceLane, ...]:
         """One lane for a situation, that of the worst leg, in the order of `SITUATIONS`."""
-        worst: dict[str, Lane] = {}
+        worst: dict[str, RaceLane] = {}
         for lane in self.on_legs:
             known = worst.get(lane.key)
             if known is None or _badness(lane) > _badness(known):
                 worst[lane.key] = lane
         return tuple(worst[key] for key in SITUATIONS if key in worst)
 
-    def __getitem__(self, key: str) -> Lane:
+    def __getitem__(self, key: str) -> RaceLane:
         return next(lane for lane in self.lanes if lane.key == key)
 
-    def of(self, key: str) -> tuple[Lane, ...]:
+    def of(self, key: str) -> tuple[RaceLane, ...]:
         """A situation on all of its legs."""
         return tuple(lane for lane in self.on_legs if lane.key == key)
 
     @property
-    def broken(self) -> tuple[Lane, ...]:
+    def broken(self) -> tuple[RaceLane, ...]:
         """What breaks first, first: what breaks by itself, by when; then what is not noticed in time."""
         return tuple(
             sorted(
@@ -247,7 +247,7 @@ class Race:
         return {"outage_s": self.outage_s, "sentence": self.sentence, "lanes": lanes, "counts": counts}
 
 
-def _badness(lane: Lane) -> tuple[int, float, float]:
+def _badness(lane: RaceLane) -> tuple[int, float, float]:
     return VERDICTS.index(lane.verdict), -inf if lane.breaks_s is None else -lane.breaks_s, lane.until_s
 
 

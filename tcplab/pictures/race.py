@@ -25,9 +25,9 @@ from tcplab.advice.race_lanes import (
     UNKNOWN,
     USELESS,
     WOULD,
-    Lane,
     Race,
     RaceEvent,
+    RaceLane,
     time_text,
 )
 from tcplab.core.table import Markup, html_table
@@ -83,7 +83,7 @@ def draw_race(race: Race, before: Race | None = None, *, dark: bool = False) -> 
 class _Row:
     """A lane and where it is."""
 
-    lane: Lane
+    lane: RaceLane
     y: float
     #: Intervals of x in which texts stand, above and below the line.
     above: list[tuple[float, float]]
@@ -163,7 +163,7 @@ class _Painter:
         self._others(row)
         self._answer(lane, y, colour)
 
-    def _track(self, lane: Lane, y: float, colour: str) -> None:
+    def _track(self, lane: RaceLane, y: float, colour: str) -> None:
         """How the wait goes: a band while it is tolerated, hatched where it is too long."""
         if lane.verdict == UNKNOWN:
             return
@@ -183,7 +183,7 @@ class _Painter:
             hatch = Fill(blend(red, 0.10, self.theme.paper), "/", red)
             self.drawing.add(Rect(start, y - 4, until - start, 8, hatch, lane.left))
 
-    def _mark(self, lane: Lane, event: RaceEvent, y: float, colour: str) -> None:
+    def _mark(self, lane: RaceLane, event: RaceEvent, y: float, colour: str) -> None:
         kind, size, is_hollow = _MARKS[event.kind]
         inks = {RESTARTS: self._colour(LIVES), FORGETS: self._colour(NEVER), FIRES: colour}
         inks |= {READY: self.theme.ink, PART: self.theme.ink}
@@ -239,7 +239,7 @@ class _Painter:
                 row.below.append((left, left + width))
                 self._text(left, row.y + 12.5, name)
 
-    def _answer(self, lane: Lane, y: float, colour: str) -> None:
+    def _answer(self, lane: RaceLane, y: float, colour: str) -> None:
         sign = _SIGNS[lane.verdict]
         when = lane.when if lane.verdict != IN_TIME or lane.heard_s else lane.verdict
         head = _cut(f"{sign} {when}", WIDTH - _RIGHT, _LARGE, True)
@@ -261,7 +261,7 @@ def _x(seconds: float) -> float:
     return _X0 + (_X1 - _X0) * log10(min(max(seconds, 1), _DAY)) / log10(_DAY)
 
 
-def _when_x(lane: Lane) -> float:
+def _when_x(lane: RaceLane) -> float:
     """Where it is decided: at the winner, or at "never"."""
     if lane.heard_s == inf:
         return _NEVER
@@ -318,7 +318,7 @@ def race_table(race: Race, before: Race | None = None) -> str:
     )
 
 
-def _cells(lane: Lane, was: Lane | None) -> Iterable[str]:
+def _cells(lane: RaceLane, was: RaceLane | None) -> Iterable[str]:
     situation = lane.situation
     name = f"<b>{situation.letter}</b> {escape(situation.name)}<br>{escape(lane.detail)}, {situation.clock}"
     verdict = f"{_SIGNS[lane.verdict]} {lane.verdict}"
