@@ -249,10 +249,9 @@ class PlainTable(Whole):
         offers = self._shifts[i]
         segments = self.segments(rows)
         known = bool(offers) or all(segment.flags & SYN for segment in segments)
-        return [
-            s if s.flags & SYN else replace(s, window=s.window << (offers.get(s.source) or 0))
-            for s in segments
-        ], known
+        if not any(offers.values()):
+            return segments, known
+        return [s if s.flags & SYN else _shifted(s, offers.get(s.source) or 0) for s in segments], known
 
     @cached_property
     def _shifts(self) -> dict[int, dict[Endpoint, int | None]]:
@@ -478,6 +477,14 @@ class _Packets:
             warnings=tuple(filter(None, warnings)), steps=tuple(sorted(frames.steps.kept)),
             messages={places[number]: payload for number, payload in self._messages},
         )  # fmt: skip
+
+
+def _shifted(s: Segment, shift: int) -> Segment:
+    """The same segment, which is no SYN, with its window shifted left; `replace` would take twice as long."""
+    return Segment(
+        s.source, s.destination, s.seq, s.ack, s.flags, s.window << shift, s.length,
+        sack=s.sack, timestamps=s.timestamps,
+    )  # fmt: skip
 
 
 #: LINKTYPE_ value -> bytes in front of the network layer: Ethernet, BSD loopback, raw IP, Linux cooked.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from struct import unpack_from
 from typing import Any, NamedTuple
@@ -369,6 +370,7 @@ def quote(version: int, outer: bytes, message: bytes, frame: int, t: int) -> Quo
     return Quote(frame, t, says, mtu if says == TOO_BIG else 0, sender, *quoted, seq)
 
 
+@lru_cache(1 << 16)
 def packed_address(packed: bytes) -> str:
     """An address of 4 or 16 bytes as text."""
     return str(ip_address(packed))

@@ -71,6 +71,11 @@ class ConnectionTracking:
         """True when both sides have sent a FIN, or one a RST after which they did not go on."""
         return self._reset or self._fins == 3
 
+    @property
+    def is_live(self) -> bool:
+        """True when both sides have sent, and no RST has ended it: `take` changes nothing without a flag."""
+        return self._seen == 3 and not self._reset
+
     def take(self, side: int, segment: Segment) -> Step:
         """The next segment that `side` sent, in order of sending."""
         flags = segment.flags

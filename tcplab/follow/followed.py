@@ -20,7 +20,7 @@ from tcplab.follow.kinds import CLIENT, KEEPALIVE, OTHER, RETRANSMISSION, WINDOW
 from tcplab.model import rules
 from tcplab.model.rules import ACCEPTED, CHALLENGED, IGNORED
 
-MASK = 0xFFFFFFFF
+MASK, HALF = 0xFFFFFFFF, 1 << 31
 #: The largest window that a header can mean when its scale is unknown (RFC 7323 section 2.3).
 WIDEST_SHIFT = 14
 #: How many packets after a RST are checked for whether the connection went on.
@@ -78,15 +78,6 @@ class _Side:
     #: Its last ACK number, and the highest one that arrived.
     ack: int | None = None
     highest: int | None = None
-
-    def acknowledges(self, i: int, p: Packet) -> None:
-        """Note a packet at place `i` whose ACK number is not that of the one before."""
-        self.ack = ack = p.segment.ack
-        last = self.reached[-1] if self.reached else ack
-        now = last + seq_diff(ack, last & MASK)
-        if now > last or not self.reached:
-            self.risen.append(i)
-            self.reached.append(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +151,13 @@ class Followed:
                 if flags & FIN:
                     side.fins.append(i)
             if flags & ACK:
-                ack = segment.ack
+                ack, reached = segment.ack, side.reached
                 if ack != side.ack:
-                    side.acknowledges(i, p)
+                    side.ack = ack
+                    ahead = (ack - reached[-1]) & MASK if reached else 0
+                    if not reached or 0 < ahead < HALF:
+                        side.risen.append(i)
+                        reached.append(reached[-1] + ahead if reached else ack)
                 known = side.highest
                 if ack != known and p.arrives is not None and (known is None or after(ack, known)):
                     side.highest = ack
@@ -349,8 +344,9 @@ class Followed:
         since: int | None = None
         total = 0
         shut: list[int] = []
-        for i in range(self._first_closed, len(self.packets)):
-            p = self.packets[i]
+        packets = self.packets
+        for i in range(self._first_closed, len(packets)):
+            p = packets[i]
             flags, window = p.segment.flags, p.segment.window
             is_advertised = p.sender == side and flags & (SYN | RST | ACK) == ACK  # not in a SYN or RST
             if is_advertised and window == 0:

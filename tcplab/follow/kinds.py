@@ -52,6 +52,11 @@ class _Sender:
         #: sequence number was SND.NXT or one less, with the kind they would then have.
         self._undecided: list[tuple[Packet, str]] | None = [] if isn is None else None
 
+    @property
+    def has_undecided(self) -> bool:
+        """True while the kind of its bare ACKs is not known, and before anything is."""
+        return self._undecided is not None
+
     def catch_up(self, now: int) -> None:
         """Process what has arrived by `now`."""
         while self.arriving and self.arriving[0][0] <= now:
@@ -160,6 +165,27 @@ class _Pair(ConnectionTracking):
         mine.stray = self.senders[side].stray
         self.senders = (mine, peer) if side == 0 else (peer, mine)
 
+    def passes(self, side: int, packet: Packet) -> bool:
+        """Take the usual segment in one step: bytes or an ACK in order, which arrive at once; False: another.
+
+        It does what `take`, `send`, `hear` and `acknowledged` do with it.
+        """
+        segment, sender, peer = packet.segment, self.senders[side], self.senders[1 - side]
+        length, now = segment.length, packet.t
+        if (
+            segment.flags & (ACK | SYN | FIN | RST) != ACK or segment.seq != sender.nxt or packet.kind
+            or length == 1 or packet.arrives != now or sender.arriving or peer.arriving
+            or not self.is_live or sender.has_undecided
+        ):  # fmt: skip
+            return False
+        if length:
+            sender.touched = now
+            sender.nxt = (segment.seq + length) & 0xFFFFFFFF
+        peer.hear(now, segment.window, segment.ack)
+        if segment.ack != peer.nxt and (sender.isn is not None or self.midstream):
+            peer.acknowledged(segment.ack, now)
+        return True
+
 
 def classify(packets: Iterable[Packet], going: Callable[[], None] = lambda: None) -> None:
     """Set the `kind` of every packet that has none; a forged one changes nothing for the others.
@@ -172,6 +198,8 @@ def classify(packets: Iterable[Packet], going: Callable[[], None] = lambda: None
             going()
         segment = packet.segment
         pair, side = side_of(pairs, segment, _Pair)
+        if pair.passes(side, packet):
+            continue
         step = pair.take(side, segment)
         if step is not Step.CONTINUES and step is not Step.STRAY:
             pair.renew(step, side)

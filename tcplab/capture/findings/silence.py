@@ -67,11 +67,11 @@ def keepalive_death(story: ConnectionStory) -> Iterator[Finding]:
 def retransmission(story: ConnectionStory) -> Iterator[Finding]:
     """Data sent again and finally acknowledged."""
     for side in OTHER:
-        acked = story.acked[side]
+        acked, packets = story.acked[side], story.packets
         repeated, gaps = [], []
         last: dict[int, int] = {}
         for i in story.places(side):
-            p = story.packets[i]
+            p = packets[i]
             if not p.segment.length or p.segment.flags & RST:
                 continue
             if p.kind == RETRANSMISSION and acked is not None and seq_diff(p.segment.end_seq, acked) <= 0:
