@@ -16,7 +16,7 @@ import numpy as np
 PACKETS_PER_CONNECTION = 250
 PIECE = 1_000_000
 ETHERNET_IP_TCP = 54
-SYN, ACK, PSH = 2, 16, 8
+FIN, SYN, ACK, PSH = 1, 2, 16, 8
 TIMES, SYN_OPTIONS = 12, 20
 START_US = 1_767_225_600_000_000
 
@@ -42,6 +42,32 @@ def write(path: Path, packets: int, *, pcapng: bool = False) -> None:
             file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
         for piece, begin in enumerate(range(0, packets, PIECE)):
             _piece(min(PIECE, packets - begin), piece, pcapng).tofile(file)
+
+
+def write_closed(path: Path, connections: int) -> None:
+    """Write healthy connections of 18 packets, frames cut after their headers: opened, used, and closed."""
+    syn = bytes.fromhex("020405b40402080a000000010000000001030307")
+    steps = [(0, SYN, 0), (1, SYN | ACK, 0), (0, ACK, 0)]
+    steps += [(0, PSH | ACK, 90), (1, ACK, 1448), (1, PSH | ACK, 700), (0, ACK, 0)] * 3
+    steps += [(0, FIN | ACK, 0), (1, FIN | ACK, 0), (0, ACK, 0)]
+    records = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)]
+    for number in range(connections):
+        ends = [(bytes([10, 0, number >> 8 & 255, number & 255]), 40000), (bytes([10, 1, 0, 1]), 5432)]
+        sent = [7919 * number, 104729 * number]
+        for step, (side, flags, length) in enumerate(steps):
+            t = START_US + 10_000 * number + 300 * step
+            (source, sport), (target, dport) = ends[side], ends[1 - side]
+            options = syn if flags & SYN else b""
+            ack = sent[1 - side] & 0xFFFFFFFF if flags & ACK else 0
+            ports = struct.pack(">HHII", sport, dport, sent[side] & 0xFFFFFFFF, ack)
+            tcp = ports + struct.pack(">BBHI", (20 + len(options)) // 4 << 4, flags, 502, 0) + options
+            ident = (18 * number + step) & 0xFFFF
+            ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp) + length, ident, 0x4000, 64, 6, 0)
+            frame = bytes(12) + b"\x08\0" + ip + source + target + tcp
+            wire = len(frame) + length
+            records.append(struct.pack("<IIII", t // 10**6, t % 10**6, len(frame), wire) + frame)
+            sent[side] += length + bool(flags & (SYN | FIN))
+    path.write_bytes(b"".join(records))
 
 
 def _piece(count: int, seed: int, pcapng: bool) -> Array:

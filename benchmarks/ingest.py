@@ -116,14 +116,18 @@ def scapy_seconds(path: Path) -> float:
 
 
 def measure(folder: Path, large: bool, repeat: int) -> dict[str, float]:
-    pcap, pcapng, small, out = (folder / name for name in ("1m.pcap", "1m.pcapng", "100k.pcap", "tshark.txt"))
+    names = "1m.pcap", "1m.pcapng", "100k.pcap", "closed.pcap", "tshark.txt"
+    pcap, pcapng, small, closed, out = (folder / name for name in names)
     captures.write(pcap, 1_000_000)
     captures.write(pcapng, 1_000_000, pcapng=True)
     captures.write(small, 100_000)
+    captures.write_closed(closed, 10_000)
     result: dict[str, float] = {"bytes_a_packet": round(pcap.stat().st_size / 1e6)}
     if shutil.which("tshark"):
         result["tshark_s"] = tshark(pcap, out)
         compare(pcap, out)
+        result["tshark_closed_s"] = tshark(closed, out)
+        compare(closed, out)
     result["scapy_100k_s"] = scapy_seconds(small)
     best: dict[str, float] = {}
     for _ in range(repeat):  # in turns, so that a busy moment hits all of them
@@ -134,7 +138,9 @@ def measure(folder: Path, large: bool, repeat: int) -> dict[str, float]:
             best[name] = min(best.get(name, float("inf")), seconds(work))
     result |= best
     result["diagnose_s"] = min(diagnose_seconds(pcap, out) for _ in range(3))
+    result["diagnose_closed_s"] = min(diagnose_seconds(closed, out) for _ in range(3))
     if "tshark_s" in result:
+        result["closed_by_tshark"] = result["tshark_closed_s"] / result["diagnose_closed_s"]
         result["by_tshark"] = result["tshark_s"] / best["tcplab_s"]
         result["diagnose_by_tshark"] = result["tshark_s"] / result["diagnose_s"]
     result["by_scapy"] = result["scapy_100k_s"] / best["tcplab_100k_s"]
