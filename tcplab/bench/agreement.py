@@ -405,8 +405,13 @@ def _models(matched: Compared | StudyScript, linux: Trace) -> Iterator[Trace]:
         matched = matched.with_values(latency_ms=latency_ms)
         model = run(matched)
         ticks = linux.ticks.since(linux.start - model.start)
-        for late in range(round(2 * SAME_WHEEL.late_s * ticks.hz) + 1):
-            yield run(matched, ticks=ticks.since(late * SECOND // (2 * ticks.hz)))
+        steps = _LATE_STEPS * ticks.hz
+        for late in range(round(SAME_WHEEL.late_s * steps) + 1):
+            yield run(matched, ticks=ticks.since(late * SECOND // steps))
+
+
+#: Steps of a tick by which programs are taken to be late: at 250 Hz milliseconds, as timestamps count.
+_LATE_STEPS = 4
 
 
 def _latencies_ms(linux: Trace) -> tuple[float, ...]:
