@@ -22,6 +22,7 @@ _NUMBERED = re.compile(r"^\s*(\d{1,6})(\s*[|:│]\s?|\t|\s{1,2}(?=\S))")
 #: A name of a pod, container or host that a tool puts before every line; never a state, a protocol or a
 #: number.
 _NAME = re.compile(r"\[pod/\S+\]|(?=\S*[-_.\d])(?=\S*[a-z])[a-z0-9][\w.-]*[\w\]]|\|")
+_MAY_BE_NAMED = re.compile(r"\s*(?:\[pod/|[a-z0-9][\w.-]*[-_.\d]|\S+\s+\|)")
 #: Programs whose output is read here, and those that people run before or around them.
 _PROGRAMS = frozenset(
     "ss netstat nstat sysctl cat date conntrack dmesg journalctl kubectl docker podman crictl nsenter "  # noqa: SIM905
@@ -47,7 +48,9 @@ _SQL_PROMPT = re.compile(
         \s*(?P<command>\S.*)?$""",
     re.VERBOSE,
 )
-_HOST = re.compile(r"@([\w.-]+)|^\s*([A-Za-z][\w.-]*)[: ]")
+#: How a command that is read here begins, where it has no prompt.
+_TYPED = frozenset({"ss", "ne", "ns", "sy", "co", "ku", "do"})
+_HOST = re.compile(r"@([\w.-]+)|^\s*(?!PS )([A-Za-z][\w.-]+)[: ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def _without_numbers(lines: list[str]) -> list[str]:
 def _without_names(lines: list[str]) -> list[str]:
     """The same lines without the pod, container or host that all of them begin with."""
     full = [line for line in lines if line.strip()]
-    if len(full) < 2:
+    if len(full) < 2 or not any(map(_MAY_BE_NAMED.match, full[:9])):
         return lines
     for count in (3, 2, 1):
         heads: Counter[str] = Counter()
@@ -125,6 +128,8 @@ def _prompt(number: int, line: str) -> PasteLine:
         return PasteLine(number, line)
     if line.startswith("Every ") and (watch := re.match(r"Every \d+[.,]\d+s: (.*?)(?:\s{2,}|$)", line)):
         return PasteLine(number, line[watch.end() :].strip(), watch[1])
+    if not any(mark in line for mark in "#$%>❯➜"):
+        return PasteLine(number, line) if line[:2] not in _TYPED else _typed(number, line)
     match = _SQL_PROMPT.match(line)
     if match and (not match["command"] or _SQL.match(match["command"])):
         return PasteLine(number, "", match["command"] or "")
@@ -135,8 +140,12 @@ def _prompt(number: int, line: str) -> PasteLine:
             return PasteLine(number, "")
         host = _HOST.search(match["prompt"].split("[")[-1] if "@" in match["prompt"] else match["prompt"])
         return PasteLine(number, "", match["command"] or "", (host[1] or host[2] or "") if host else "")
+    return _typed(number, line)
+
+
+def _typed(number: int, line: str) -> PasteLine:
+    """The line, or the command when it is one without a prompt: `ss -tano`, `kubectl exec web -- ss -tan`."""
     words = line.split()
-    # Typed without a prompt: `ss -tano`, `kubectl exec web -- ss -tan`.
     typed = words[0] in ("ss", "netstat", "nstat", "sysctl", "conntrack") and words[1:] and words[1][0] == "-"
     if typed or (words[0] in ("kubectl", "docker") and len(words) > 2):
         return PasteLine(number, "", line.strip())

@@ -20,6 +20,7 @@ from tcplab.console.sockets import (
     endpoint_of,
     is_cut,
     read_counted,
+    read_listed,
     read_proc,
     read_socket,
     shows_timer,
@@ -36,7 +37,9 @@ _BANNER = re.compile(
     r"^\s*(?:Active|Aktive|Connexions?|Conexiones|Connessioni|Actieve|Conexões|Активные)\b"
     r".{0,70}$|^Current listen queue|^\s*(?:sl|COUNT|count)\s+\w+|^Proto\s+(?:RefCnt|Listen)\b|"
     r"^Defaulted container|^Unable to use a TTY|"
-    r"^COMMAND\s+PID|^\s*(?:Not all processes could be identified|will not be shown, you would have|"
+    r"^COMMAND\s+PID|"
+    r"^LocalAddress\s+LocalPort|^-{5,}(?:\s+-{3,}){4,}|"
+    r"^\s*(?:Not all processes could be identified|will not be shown, you would have|"
     r"\(Not all|"
     r"\(No info could be read|net_ratelimit)|^\s*-?-?\[?snip|^\.{3}$"
 )
@@ -49,7 +52,7 @@ _NOW = ("now()", "now", "current_timestamp", "clock_timestamp", "sysdate()", "cu
 class SocketBlock:
     """The sockets of one output."""
 
-    #: `ss`, `netstat` (Linux and BusyBox), `windows`, `macos`, `proc`.
+    #: `ss`, `netstat` (Linux and BusyBox), `windows`, `macos`, `proc`, `lsof`.
     kind: str
     command: str
     host: str
@@ -221,7 +224,6 @@ class _Reader:
         for at, line in enumerate(self._lines):
             if line.command is not None:
                 self._begin(line)
-                paste.understood += bool(line.command)
                 if not line.text:
                     continue
             if at in self._taken:
@@ -257,7 +259,7 @@ class _Reader:
     def _one(self, at: int, line: PasteLine) -> bool:
         text, number = line.text, line.number
         following = self._lines[at + 1].text if at + 1 < len(self._lines) else ""
-        if self._tables.in_table and self._tables.read(number, text, following):
+        if (self._tables.in_table or text.startswith("id=")) and self._tables.read(number, text, following):
             return True
         if self._socket(at, line) or self._heading(line):
             self._tables.end()
@@ -291,7 +293,9 @@ class _Reader:
             if is_cut(text, bool(found)) and at + 1 < len(self._lines):
                 text = self._joined(at, text)
                 found = read_socket(number, text, "" if bare else None)
-        if found is False or found is None:
+        if not found and (found := read_listed(number, text)) is not None:
+            kind = "windows" if text.rstrip()[-1:].isdigit() else "lsof"
+        if not found:
             return False
         if isinstance(found, ConsoleSocket):
             block = self._block
@@ -374,8 +378,16 @@ class _Reader:
         self._block = None
         return True
 
+    def _total(self, line: PasteLine) -> CountedSockets | None:
+        """A number alone, when the command before it counts the sockets of one state."""
+        asked = _counted_state(self._command)
+        if asked is None or not line.text.strip().isdigit():
+            return None
+        state, header = asked
+        return CountedSockets(line.number, max(int(line.text) - header, 0), state, ("", ""))
+
     def _counted(self, line: PasteLine) -> bool:
-        found = read_counted(line.number, line.text)
+        found = read_counted(line.number, line.text) or self._total(line)
         if found is None:
             return False
         block = self._block or self._new("ss")
@@ -385,6 +397,18 @@ class _Reader:
             block.counts_local = block.counts_local or bool(re.search(r"\$4\b(?!.*\$5)", self._command))
         block.counted.append(found)
         return True
+
+
+def _counted_state(command: str) -> tuple[str, int] | None:
+    """Which state a command counts (`ss -Hn state close-wait | wc -l`), and how many lines are its header."""
+    if not is_one_of(command, ("ss", "netstat")) or not re.search(r"\|\s*wc\s+-l|\bgrep\s+-\w*c", command):
+        return None
+    named = re.findall(r"\bstate\s+([\w-]+)", command)
+    picked = re.findall(r"\bgrep\s+(?:-\w+\s+)*[\"']?(\w[\w-]+)", command)
+    states = [state for word in (*named, *picked) if (state := state_of(word))]
+    if len(states) != 1:
+        return None
+    return states[0], int(bool(named) and not picked and "H" not in flags(command, "ss"))
 
 
 def _settings(rows: Iterable[ConsoleRow]) -> Iterator[ConsoleValue]:

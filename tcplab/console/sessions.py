@@ -54,9 +54,10 @@ def check_sessions(paste: Paste) -> Iterator[ConsoleFinding]:
     """Every finding in the tables of a paste, in no order."""
     rows = paste.rows
     postgres = [row for row in rows if row.has("state") and _is_session(row)]
-    yield from _idle_in_transaction(postgres, rows)
+    now = _now(rows)
+    yield from _idle_in_transaction(postgres, rows, now)
     yield from _blocked(rows)
-    yield from _client_write(postgres, rows)
+    yield from _client_write(postgres, now)
     yield from _writing_to_net(rows)
     yield from _redis_clients(rows)
     yield from _pools(rows)
@@ -85,13 +86,14 @@ def _is_session(row: ConsoleRow) -> bool:
 
 def _now(rows: Sequence[ConsoleRow]) -> float | None:
     """The latest time in any cell."""
-    found = [
-        at
-        for row in rows
-        for name, cell in row.cells.items()
-        if name != "query" and (at := stamp_of(cell[:40])) is not None
-    ]
-    return max(found, default=None)
+    latest: dict[str, str] = {}
+    for row in rows:
+        for name, cell in row.cells.items():
+            if cell[4:5] == "-" and cell[:4].isdigit() and ":" in cell and name != "query":
+                # Texts with one zone, at their end, are in the order of their times.
+                zone = cell[-3:]
+                latest[zone] = max(cell, latest.get(zone, ""))
+    return max((at for cell in latest.values() if (at := stamp_of(cell)) is not None), default=None)
 
 
 def _age(row: ConsoleRow, now: float | None) -> float | None:
@@ -104,9 +106,8 @@ def _age(row: ConsoleRow, now: float | None) -> float | None:
 
 
 def _idle_in_transaction(
-    sessions: Sequence[ConsoleRow], rows: Sequence[ConsoleRow]
+    sessions: Sequence[ConsoleRow], rows: Sequence[ConsoleRow], now: float | None
 ) -> Iterator[ConsoleFinding]:
-    now = _now(rows)
     blockers = {
         pid
         for row in rows
@@ -154,8 +155,7 @@ def _blocked(rows: Sequence[ConsoleRow]) -> Iterator[ConsoleFinding]:
         yield ConsoleFinding("idle_in_transaction", "innodb", lines, facts)
 
 
-def _client_write(sessions: Sequence[ConsoleRow], rows: Sequence[ConsoleRow]) -> Iterator[ConsoleFinding]:
-    now = _now(rows)
+def _client_write(sessions: Sequence[ConsoleRow], now: float | None) -> Iterator[ConsoleFinding]:
     found = [
         (row, age)
         for row in sessions

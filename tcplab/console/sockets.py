@@ -123,6 +123,9 @@ _HEX = re.compile(
     r"([0-9A-Fa-f]{2})\s+([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8})\s+([0-9A-Fa-f]{2}):([0-9A-Fa-f]{8})\s+([0-9A-Fa-f]{8})\s*(.*)$"
 )
 _QUEUES_OF_MACOS = re.compile(r"^(?:tcp\d*\s+)?(\d+)/(\d+)/(\d+)\s+(\S+)\s*$")
+#: PowerShell's Get-NetTCPConnection, whose ports are columns of their own.
+_POWERSHELL = re.compile(r"^\s*(\S+)\s+(\d{1,5})\s+(\S+)\s+(\d{1,5})\s+([A-Z][A-Za-z0-9]+)\s+\S+\s+(\d+)\s*$")
+_LSOF = re.compile(r"^(\S+)\s+(\d+)\s.*\sTCP (\S+?)(?:->(\S+))? \((\w+)\)$")
 _NO_INFO: Mapping[str, str] = {}
 
 
@@ -389,6 +392,23 @@ def _hex_end(address: str, port: str) -> tuple[str, str]:
         text = "::1" if pairs == ["0"] * 7 + ["1"] else ":".join(pairs)
     number = int(port, 16)
     return text, str(number) if number else "*"
+
+
+def read_listed(number: int, text: str) -> ConsoleSocket | None:
+    """A line of PowerShell's Get-NetTCPConnection or of `lsof -i`: no queues, no timers."""
+    if match := _POWERSHELL.match(text):
+        state = state_of(match[5])
+        local, peer = endpoint_of(f"[{match[1]}]:{match[2]}"), endpoint_of(f"[{match[3]}]:{match[4]}")
+        program, pid = "", match[6] if match[6] != "0" else ""
+    elif match := _LSOF.match(text):
+        state = state_of(match[5])
+        local, peer = endpoint_of(match[3]), endpoint_of(match[4] or "*:*")
+        program, pid = match[1], match[2]
+    else:
+        return None
+    if state is None or local is None or peer is None:
+        return None
+    return ConsoleSocket(number, state, -1, -1, local, peer, program=program, pid=pid)
 
 
 def read_counted(number: int, text: str) -> CountedSockets | None:

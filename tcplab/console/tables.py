@@ -31,7 +31,7 @@ _FOOTER = re.compile(
 _CELL = re.compile(r"^\s*([A-Za-z_][\w ()*.]*?)\s*[|│]\s?(.*?)\s*$")
 _KEY = re.compile(r"^\s*([A-Za-z_][\w ]*?):\s?(.*?)\s*$")
 _CLIENT = re.compile(r"^id=\d+ addr=\S+ ")
-_PAIR = re.compile(r"([a-z-]+)=(\S*)")
+_REPLIES = re.compile(r"\bomem=(\d+)")
 _STAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\s?(Z|UTC|[+-]\d\d(?::?\d\d)?)?(?![\d:])"
 )
@@ -258,7 +258,7 @@ class TableReader:
             cells = text.split(mark)
         if not len(self._columns) * 0.6 <= len(cells) <= len(self._columns) + 3 or len(cells) < 2:
             return False
-        if [_column(cell) for cell in cells] == self._columns:
+        if _column(cells[0]) == self._columns[0] and [*map(_column, cells)] == self._columns:
             self._begin(cells, mark)  # the same header again: the next look, or the next table of the kind
             return True
         return self._add(number, self._limited(cells, mark))
@@ -297,8 +297,11 @@ class TableReader:
         return True
 
     def _client(self, number: int, text: str) -> bool:
-        """A line of Redis' CLIENT LIST."""
-        self.rows.append(ConsoleRow(number, 0, {"redis_client": "yes", **dict(_PAIR.findall(text))}))
+        """A line of Redis' CLIENT LIST, of which only the replies that wait count."""
+        waiting = _REPLIES.search(text)
+        self.rows.append(
+            ConsoleRow(number, 0, {"redis_client": "yes", "omem": waiting[1] if waiting else "0"})
+        )
         return True
 
     def _headless(self, number: int, text: str) -> bool:

@@ -40,7 +40,7 @@ _STATISTIC = re.compile(
     r"^\s*(?:destination unreachable|echo requests?|echo replies|InType\d+|OutType\d+|"
     r"timeout in transit)[\w ]*: \d+$"
 )
-_SYSCTL = re.compile(r"^(?:[\w./-]+/)?([a-z][\w-]*(?:[./][\w-]+)+|[a-z]\w*_\w+)\s*(?:=|:)\s*(\S.*?)?$")
+_SYSCTL = re.compile(r"^([a-z][\w-]*(?:[./][\w-]+)+|[a-z]\w*_\w+)\s*(?:=|:)\s*(\S.*?)?$")
 _PROC = re.compile(r"^/proc/sys/(\S+?):\s*(\S.*)$")
 _COUNTER = re.compile(r"^([A-Z][A-Za-z0-9_]+)\s+(-?\d+)(?:\s+-?[\d.]+)?$")
 _LABELLED = re.compile(r"^\s*(TCP\w+|[A-Z][a-z]\w*[A-Z]\w*): (\d+)$")
