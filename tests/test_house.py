@@ -67,6 +67,7 @@ FACES_IN_A_BROWSER = {"tcplab", "tcplab.bench", "tcplab.claims"}  # these, not w
 ROOMS_IN_A_BROWSER = (PICTURES | {"widgets"}) - {"bench", "capture"}
 MODULES_IN_A_BROWSER = FACES_IN_A_BROWSER | {
     "tcplab.capture",
+    "tcplab.capture.both_ends",
     "tcplab.capture.capture",
     "tcplab.capture.causes",
     "tcplab.capture.breaks",

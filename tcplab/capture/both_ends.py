@@ -138,6 +138,11 @@ class BothEnds:
             f"on sending: {counts}."
         )
 
+    def headline(self) -> str:
+        """The story, after what happened in the near file where nothing broke between the two."""
+        broke = any(each.final for each in self.lost)
+        return self.story() if broke else f"{self.near.headline()} {self.story()}"
+
     def clocks_line(self) -> str:
         """How the clocks compare, and whose times are shown."""
         offset, error = self.clocks.offset, self.clocks.error

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import anywidget
 import ipywidgets as widgets
 
+from tcplab.capture.both_ends import BothEnds, both_ends
 from tcplab.core.table import Markup, html_table
 from tcplab.core.text import SECOND, clock, download, paragraph, plural, to_copy
 from tcplab.core.trace import Trace
@@ -378,14 +379,19 @@ class ReportPanel(widgets.VBox):
 class CaptureClinic(base.Shell):
     """A place to drop a capture file on, and what it shows: for the last line of a cell.
 
-    `path` is read at once. The file is read by the notebook kernel and goes nowhere else. What is wrong with
-    it is said in one sentence.
+    `path` is read at once; `other_end`: a capture of the same connections that was taken on another host. The
+    files are read by the notebook kernel and go nowhere else. What is wrong with one is said in one sentence.
     """
 
     styles = ("clinic.css",)
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", other_end: str = "") -> None:
         super().__init__("tcplab-clinic")
+        #: Both ends of the same connections, where two files were read that belong together.
+        self.both: BothEnds | None = None
+        #: The first of two files while the other is read, and the path of that.
+        self._first: tuple[CaptureTimeline, Path] | None = None
+        self._other_end = other_end
         #: The file that was read last, and its diagnosis; None before, and after one that can't be read.
         self.capture: Capture | None = None
         self.diagnosis: Diagnosis | None = None
@@ -413,8 +419,9 @@ class CaptureClinic(base.Shell):
             base.in_row(base.labelled(self.path), base.button("Read it", "search", self._read_path)),
         ])  # fmt: skip
         self._file = widgets.HTML()
-        another = base.button("Another file", "folder-open", lambda: self._choose_file(True))
-        self._file_line = base.in_row(self._file, another, css="tcplab-file")
+        another = base.button("Another file", "folder-open", self._choose_another)
+        other_end = base.button("Add the other end", "exchange", self._choose_other_end)
+        self._file_line = base.in_row(self._file, another, other_end, css="tcplab-file")
         self.build(self.choosing, self.progress, self._file_line, self.status, self.result)
         self._choose_file(True)
         base.visible(self.result, False)
@@ -537,6 +544,21 @@ class CaptureClinic(base.Shell):
         base.visible(self.choosing, yes)
         base.visible(self._file_line, not yes)
 
+    def _choose_another(self) -> None:
+        self._first = None
+        self._choose_file(True)
+
+    def _choose_other_end(self) -> None:
+        """The next file that is read is a capture of the same connections, taken on another host."""
+        if (timeline := self.incident.timeline) is None:
+            return
+        self._first = timeline, self._source
+        self._choose_file(True)
+        self.say(
+            "Choose the capture that was taken at the other end of the connections in "
+            f"{timeline.diagnosis.name}: both are put on one clock, and what was lost in between is named."
+        )
+
     def _start(self, file: Path) -> None:
         base.visible(self.result, False)
         self._choose_file(True)
@@ -552,11 +574,26 @@ class CaptureClinic(base.Shell):
 
     def _done(self, capture: Capture, diagnosis: Diagnosis) -> None:
         self._over()
+        timeline = read_incidents(capture, diagnosis)
+        sentence, notes = timeline.headline(), []
+        self.both = None
+        if self._first is not None:
+            (first, source), self._first = self._first, None
+            made = both_ends(first, timeline)
+            if isinstance(made, str):
+                timeline, self._source, notes = first, source, [made]
+                sentence = first.headline()
+            else:
+                self._source = source if made.near is first else self._source
+                self.both, merged = made, made.merged()
+                assert isinstance(merged, CaptureTimeline)  # as both of them are
+                timeline = merged
+                sentence, notes = made.headline(), [made.clocks_line()]
+        capture, diagnosis = timeline.capture, timeline.diagnosis
         self.capture, self.diagnosis = capture, diagnosis
         self._worst = worst_first(diagnosis)
-        timeline = read_incidents(capture, diagnosis)
         self.say(
-            timeline.headline(), notes=[f"Note: {warning}" for warning in diagnosis.warnings],
+            sentence, notes=[*notes, *(f"Note: {warning}" for warning in diagnosis.warnings)],
             aside=f"{timeline.cause.text if timeline.cause else ''} {consequences(timeline)}".strip(),
         )  # fmt: skip
         self._file.value = paragraph(file_line(capture, diagnosis))
@@ -572,10 +609,15 @@ class CaptureClinic(base.Shell):
             self.filter.value, self.search.value = "", ""
         base.visible(self.result, len(diagnosis) > 0)
         self._list()
+        if self._other_end:
+            other_end, self._other_end = self._other_end, ""
+            self._first = timeline, self._source
+            self._start(Path(other_end).expanduser())
+            self.wait()
 
     def refuse(self, why: str) -> None:
         self._over()
-        self.capture = self.diagnosis = None
+        self.capture = self.diagnosis = self._first = None
         base.visible(self.result, False)
         self._choose_file(True)
         super().refuse(why)
@@ -641,6 +683,9 @@ class CaptureClinic(base.Shell):
         return f"{self._file.value}{self.status.value}{self.incident._repr_html_()}{self.ledger.value}"
 
 
-def clinic(path: str = "") -> CaptureClinic:
-    """A `CaptureClinic`: drop a capture file on it, or have `path` read at once."""
-    return CaptureClinic(path)
+def clinic(path: str = "", other_end: str = "") -> CaptureClinic:
+    """A `CaptureClinic`: drop a capture file on it, or have `path` read at once.
+
+    `other_end`: a capture of the same connections, taken on another host; both are put on one clock.
+    """
+    return CaptureClinic(path, other_end)

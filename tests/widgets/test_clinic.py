@@ -351,3 +351,37 @@ def test_the_report_is_offered_when_its_page_is_seen_and_redacted_on_demand(seve
     assert made.report.links.value == ""
     made.report.redact.value = False
     assert "137 connections" in page("incident.html")
+
+
+# -- both ends -------------------------------------------------------------------------------------------
+
+
+def both(made, name):
+    """Add this file with the button, and read it."""
+    button_of(made, "Add the other end").click()
+    assert "at the other end of the connections in case_2" in made.sentence
+    made.path.value = str(CAPTURES / f"{name}.pcap")
+    button_of(made, "Read it").click()
+    made.wait()
+    return made
+
+
+@pytest.mark.parametrize("names", [("case_2", "case_2_client"), ("case_2_client", "case_2")])
+def test_two_files_of_one_incident_become_one_story(names):
+    by_button = both(opened(CAPTURES / f"{names[0]}.pcap"), names[1])
+    at_once = clinic(*(str(CAPTURES / f"{name}.pcap") for name in names))
+    at_once.wait()
+    for made in (by_button, at_once):
+        assert made.sentence.startswith("Between 13:17:26.517 and 13:22:06.557 the path between the two")
+        assert "Packets were lost between the two capture points: 4 packets" in text_in(made)
+        assert "The clock of case_2.pcap is" in text_in(made) and made.capture.name == "case_2_client.pcap"
+        assert made.result.layout.display == ""
+
+
+def test_a_file_that_does_not_belong_to_the_first_leaves_it_shown():
+    made = both(opened(CAPTURES / "case_2.pcap"), "case_4")
+    assert made.both is None and made.capture.name == "case_2.pcap"
+    assert "case_2.pcap and case_4.pcap could not be matched" in text_in(made)
+    made.read(CAPTURES / "case_4.pcap")
+    made.wait()
+    assert made.capture.name == "case_4.pcap" and "could not be matched" not in text_in(made)
