@@ -204,7 +204,8 @@ class Remedies:
         }
         remedy = by.get((check.inequality, check.name), self._places if "limit" in check.about else None)
         if remedy:
-            yield from remedy(check, leg)
+            # What is built in can't be proposed.
+            yield from (each for each in remedy(check, leg) if known_setting(each.key).who)
 
     def _end(self, check: Check, leg: int) -> Iterator[Proposal]:
         yield from (self._client if "client" in check.about else self._server)(check, leg)
@@ -239,6 +240,8 @@ class Remedies:
         why = f"1 and 4: silence is broken after {target.idle_s} s, a death is noticed after {total:g} s"
         if end.switch and not (off := self.force.own(product, end.switch)):
             key = f"{product}.{end.switch}"
+            if not known_setting(key).who:
+                return
             on = isinstance(off, bool) or int(known_setting(key).unit == "switch")
             yield Proposal(key, on, "1: keepalive must be on at all", whole)
         if product == "redis" and end is SERVERS["redis"]:
@@ -251,8 +254,18 @@ class Remedies:
             if own is None or own.idle_s > 60 * minutes:
                 yield Proposal("oracle.SQLNET.EXPIRE_TIME", minutes, "1 and 4: whole minutes; then 10 probes")
             return
+        idle = target.idle_s
+        if of_product(product).probing == "node" or _is_built_in(product, end.interval):
+            # The probes are given; the idle time is what is left.
+            now = self.force.keepalive(product, end)
+            interval, probes = (1, 10) if now is None else (now.interval_s, now.probes)
+            if of_product(product).probing == "node":
+                interval, probes = 1, 10
+            idle = max(1, floor(total - interval * probes))
+        if end.idle and known_setting(f"{product}.{end.idle}").unit == "ms":
+            idle *= 1000
         for name, linux, value in (
-            (end.idle, LINUX.idle, target.idle_s), (end.interval, LINUX.interval, target.interval_s),
+            (end.idle, LINUX.idle, idle), (end.interval, LINUX.interval, target.interval_s),
             (end.probes, LINUX.probes, target.probes),
         ):  # fmt: skip
             yield Proposal(f"{product}.{name}" if name else f"linux.{linux}", value, why, whole)
@@ -263,8 +276,8 @@ class Remedies:
         every = limit / 2
         why = f"2: must be less than {limit:g} s, when {check.about[0]} ends a session that rests"
         if self.force.reached_by_pool(leg) and self._takes(products.PING, pool, every):
-            if pool in products.EVICTORS:
-                yield Proposal(f"{pool}.testWhileIdle", True, why)
+            if pool in products.PING_SWITCH:
+                yield Proposal(f"{pool}.{products.PING_SWITCH[pool]}", True, why)
             if pool in ("jedis", "commons_pool2"):
                 yield Proposal(f"{pool}.numTestsPerEvictionRun", -1, "2: all that rest, not three of them")
             if pool == "dbcp2":
@@ -489,6 +502,11 @@ def advise(environment: Environment) -> Advice:
         inequalities.unknown(), texts(ordered),
         _prove(changed), tuple(today.not_taken()),
     )  # fmt: skip
+
+
+def _is_built_in(product: str, name: str) -> bool:
+    """Whether a product has a setting that nobody can change."""
+    return bool(name) and not known_setting(f"{product}.{name}").who
 
 
 def _alone(key: str) -> str:

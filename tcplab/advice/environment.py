@@ -46,7 +46,7 @@ _USUAL = ("libpq", "pgjdbc", "connector_j", "mariadb_connector_j", "jedis", "let
 
 def _drivers_of(database: str) -> tuple[str, ...]:
     """What speaks to a database; a driver for which it was made comes before one that also speaks to it."""
-    keys = (*_keys("driver", _USUAL), *DATABASES)  # Oracle Net is its own driver
+    keys = (*DATABASES, *_keys("driver", _USUAL))  # Oracle Net is its own driver
     spoken = {key: _PRODUCTS[key].databases for key in keys}
     fits = [key for key in keys if database in spoken[key]]
     anything = [key for key in keys if not spoken[key] and _PRODUCTS[key].kind == "driver"]
@@ -55,12 +55,30 @@ def _drivers_of(database: str) -> tuple[str, ...]:
 
 DRIVERS_OF = {database: _drivers_of(database) for database in DATABASES}
 DRIVERS = tuple(dict.fromkeys(driver for drivers in DRIVERS_OF.values() for driver in drivers))
-#: Pools; two drivers have a pool of their own.
+#: Pools; some drivers have a pool of their own.
 POOLS = (
     "", *_keys("pool", ("hikaricp", "psycopg_pool", "sqlalchemy", "commons_pool2", "dbcp2")),
-    "jedis", "redisson",
+    *(
+        key
+        for key in _keys("driver", ("jedis", "redisson"))
+        if any({"acquire", "ping"} & set(each.roles) for each in find(product=key))
+        and not key.startswith("other")
+    ),
 )  # fmt: skip
 PROXIES = _keys("proxy", ("pgbouncer", "haproxy"))
+
+
+def pools_of(driver: str) -> tuple[str, ...]:
+    """The pools that fit a driver: its own, those made for it, and one described by its numbers."""
+    fits = [key for key in POOLS if key and (driver in _PRODUCTS[key].drivers or key == driver)]
+    return ("", *fits, *(key for key in POOLS if key.startswith("other")))
+
+
+def proxies_of(database: str) -> tuple[str, ...]:
+    """The proxies that can be before a database."""
+    return tuple(key for key in PROXIES if database in (_PRODUCTS[key].databases or (database,)))
+
+
 #: What restarts the idle timer of a middlebox: any segment, only data, only a request.
 KINDS = RESTARTS
 
@@ -349,8 +367,6 @@ def _middlebox(values: Any) -> MiddleboxSettings:
     return MiddleboxSettings(**known)
 
 
-#: Cisco ASA Series CLI Configuration Guide: "Configure Global Timeouts", timeout conn 1:0:0, no reset.
-_ASA_IDLE_S = 3600
 #: What is assumed of a middlebox whose documentation does not say.
 _MOSTLY = "drop"
 
@@ -368,8 +384,7 @@ def known_middleboxes() -> dict[str, MiddleboxSettings]:
             time_wait_s=max([s.seconds or 0 for s in find(product=each.key, purpose="ports")] or [120]),
             is_per_host=each.is_per_host,
         )  # fmt: skip
-    asa = MiddleboxSettings("Cisco ASA firewall", _ASA_IDLE_S)
-    return dict(sorted((known | {asa.name: asa}).items(), key=lambda item: item[0].lower()))
+    return dict(sorted(known.items(), key=lambda item: item[0].lower()))
 
 
 _BOX = known_middleboxes()

@@ -72,7 +72,7 @@ NAMES = _of_role("names")
 #: How many connections a pool has.
 SIZE, OVERFLOW = _of_role("size"), _of_role("overflow")
 
-_PING_SWITCH, _QUERY, _TUNNEL = _of_role("ping switch"), _of_role("query"), _of_role("tunnel")
+PING_SWITCH, _QUERY, _TUNNEL = _of_role("ping switch"), _of_role("query"), _of_role("tunnel")
 #: The timers of a proxy that ends a connection without data.
 _RELAY = {
     key: tuple(each.name for each in find(product=key) if "relay" in each.roles) for key in _of_role("relay")
@@ -185,12 +185,17 @@ class InForce:
         if probing == "thirds":
             # Redis: src/anet.c:anetKeepAlive, a third of it between probes, three probes.
             return KeepaliveDefaults(idle, max(1, idle // 3), 3, user_timeout, product)
-        if probing == "node" and self.seconds(product, end.idle):
+        if probing == "node":
             # libuv: src/unix/tcp.c:uv__tcp_keepalive; without a delay the times are the kernel's.
-            return KeepaliveDefaults(idle, 1, 10, user_timeout, product)
+            given = bool(self.seconds(product, end.idle))
+            every, probes = (1, 10) if given else (self.linux(LINUX.interval), self.linux(LINUX.probes))
+            return KeepaliveDefaults(idle, every, int(probes), user_timeout, product)
         if probing == "same" and self.seconds(product, end.idle) and not self.seconds(product, end.interval):
             # Npgsql: Internal/NpgsqlConnector.cs, the interval is the time unless it is set.
             return KeepaliveDefaults(idle, idle, int(self.linux(LINUX.probes)), user_timeout, product)
+        if probing == "capped":
+            # MongoDB: what the operating system has, unless that is more (DRIVERS-383).
+            idle = min(idle, self.linux(LINUX.idle, "database"))
         interval = self._or_linux(product, end.interval, LINUX.interval)
         probes = int(self._or_linux(product, end.probes, LINUX.probes, is_time=False))
         return KeepaliveDefaults(idle, interval, probes, user_timeout, product)
@@ -233,7 +238,7 @@ class InForce:
         """How often the pool sends something on an idle connection, seconds; 0: never."""
         pool = self.environment.pool
         every = self.of(PING, pool)
-        switch = _PING_SWITCH.get(pool)
+        switch = PING_SWITCH.get(pool)
         if switch and not self.own(pool, switch):
             return 0
         if pool in EVICTORS:
@@ -317,7 +322,7 @@ class InForce:
         name, env = LIMIT.get(product, ""), self.environment
         given = f"{product}.{name}" in env.settings
         wanted = env.max_connections if product == env.database and not given else 0
-        return wanted or (max(int(self.own(product, name)), 0) if name else 0)
+        return wanted or (max(int(self.own(product, name) or 0), 0) if name else 0)
 
     def reserved(self, product: str) -> int:
         """Connections of `limit` that an ordinary client does not get."""
@@ -342,9 +347,9 @@ class InForce:
         if product == self.environment.server_of(0) and self.environment.backlog and not given:
             asked = self.environment.backlog
         elif product == "postgresql":
-            # src/backend/libpq/pqcomm.c:StreamServerPort asks for twice its processes, at most 10000;
-            # by default 22 of them are not for clients. PostgreSQL 15: 84 for max_connections = 20.
-            asked = min(2 * (self.limit(product) + 22), 10_000)
+            # src/backend/libpq/pqcomm.c:ListenServerPort asks for 2 * MaxConnections; ss shows 200 for 100
+            # with 18.6. Up to 15 it is 44 more: 84 for 20.
+            asked = 2 * self.limit(product)
         elif product == "mysql":
             asked = self.own(product, "back_log") or self.limit(product)
         elif product == "mariadb" and not given:

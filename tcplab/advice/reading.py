@@ -93,7 +93,7 @@ LONGEST = 1_000_000
 _SCHEMES = {
     "jdbc:postgresql": ("postgresql", "pgjdbc"), "jdbc:mysql": ("mysql", "connector_j"),
     "jdbc:mysql+srv": ("mysql", "connector_j"), "jdbc:mariadb": ("mariadb", "mariadb_connector_j"),
-    "jdbc:sqlserver": ("sqlserver", "mssql_jdbc"), "jdbc:oracle": ("oracle", "oracle_jdbc"),
+    "jdbc:sqlserver": ("sqlserver", "mssql_jdbc"), "jdbc:oracle": ("oracle", "oracle_jdbc_thin"),
     "postgres": ("postgresql", ""), "postgresql": ("postgresql", ""),
     "postgresql+psycopg": ("postgresql", "psycopg"), "postgresql+psycopg2": ("postgresql", "libpq"),
     "postgresql+asyncpg": ("postgresql", "asyncpg"), "r2dbc:postgresql": ("postgresql", "r2dbc_postgresql"),
@@ -282,12 +282,12 @@ class _Reader:
         """One line, without the blanks around it."""
         if not line:
             return
-        for mark in set(_marks()[0].findall(line)):
-            for product in _marks()[1][mark]:
-                self._mark(number, product)
         if line.startswith(_COMMENTS) and not line.startswith("--net"):
             self._comment(line)
             return
+        for mark in set(_marks()[0].findall(line)):
+            for product in _marks()[1][mark]:
+                self._mark(number, product)
         line = self._urls(number, line)
         if line[:1] == "[" and (section := re.fullmatch(r"\[([\w.-]+)\]", line)):
             self.flush()

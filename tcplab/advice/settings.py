@@ -75,7 +75,7 @@ KINDS = {
         comment=";",
     ),
     "sqlnet.ora": Kind("# sqlnet.ora on the database's host"),
-    "program": Kind("# in the program itself, by these names"),
+    "program": Kind("# by product: in the program or in its file, by these names"),
     "sysctl": Kind(f"{_SYSCTL}, then: sysctl --system"),
     "socket options": Kind("# Python; other languages name the options the same", _setsockopt),
     "libpq": Kind(

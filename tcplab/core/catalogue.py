@@ -102,8 +102,8 @@ ROLES = {
 #: What restarts the idle timer of a middlebox: any segment, only data, only a request.
 RESTARTS = ("layer4", "layer7", "requests")
 #: The times of probes that follow from the idle time alone: a third of it, three times (Redis);
-#: 1 s, ten times (libuv); the same again (Npgsql).
-PROBING = ("", "thirds", "node", "same")
+#: 1 s, ten times (libuv); the same again (Npgsql); never more than the default (MongoDB).
+PROBING = ("", "thirds", "node", "same", "capped")
 #: ``30s`` or ``5min`` (PostgreSQL); ``1m`` for a minute; Go's ``4 * time.Minute`` and ``"30m"``; ``PT5S``.
 TIME_WORDS = ("", "postgresql", "letters", "go", "iso")
 
@@ -237,7 +237,9 @@ class Setting:
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[Setting, ...]:
     """Every setting, in the order of the files: first those of the operating system."""
-    files = sorted(_FOLDER.glob("*.toml"), key=lambda file: (file.stem != "systems", file.stem))
+    files = sorted(
+        _FOLDER.glob("*.toml"), key=lambda file: (file.stem == "other", file.stem != "systems", file.stem)
+    )
     settings = tuple(each for file in files for each in read(file.read_text("utf-8"), file.name))
     linux = {each.name for each in settings if each.product.key == "linux"}
     for each in settings:

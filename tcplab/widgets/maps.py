@@ -48,16 +48,18 @@ _FINE, _COARSE = 24, 6
 #: Fill pattern of each area; symbol of a marker and sign in words of each outcome.
 PATTERNS = {SURVIVES: "", RESET: "/", SILENT: "x"}
 SIGNS = {SURVIVES: ("circle", "✓"), RESET: ("diamond", "◆"), SILENT: ("x", "✗")}
-#: Well-known middleboxes that would only repeat another one's line.
-_LEFT_OUT = ("EC2 connection tracking", "Cisco ASA firewall")
+#: The middleboxes that the map names: others would only repeat the line of one of these.
+_NAMED = (
+    "AWS NAT gateway", "AWS Network Firewall", "AWS NLB", "Azure Load Balancer", "Google Cloud NAT",
+    "Google Cloud VPC firewall", "Linux conntrack", "Linux IPVS",
+)  # fmt: skip
 _TICKS = (1, 5, 15, 60, 300, 1800, 7200, 28_800, 86_400, 432_000)
 
 
 @lru_cache(maxsize=1)
 def map_middleboxes() -> tuple[MiddleboxSettings, ...]:
     """The middleboxes that the map names, the shortest idle timer first."""
-    known = (box for box in known_middleboxes().values() if box.kind == "layer4")
-    return tuple(sorted((box for box in known if box.name not in _LEFT_OUT), key=lambda box: box.idle_s))
+    return tuple(sorted((known_middleboxes()[name] for name in _NAMED), key=lambda box: box.idle_s))
 
 
 def draw_idle_map(silence: SilentConnection, *, title: str | None = None, dark: bool = False) -> Picture:

@@ -20,7 +20,15 @@ import ipywidgets as widgets
 
 from tcplab.advice import Advice, Check, Environment, MiddleboxSettings, advise, read_settings
 from tcplab.advice.checks import words
-from tcplab.advice.environment import DATABASES, DRIVERS_OF, PRESETS, PROXIES, Leg, known_middleboxes
+from tcplab.advice.environment import (
+    DATABASES,
+    DRIVERS_OF,
+    PRESETS,
+    PROXIES,
+    Leg,
+    known_middleboxes,
+    proxies_of,
+)
 from tcplab.advice.products import title as product_title
 from tcplab.advice.race import race
 from tcplab.advice.race_lanes import Race
@@ -324,7 +332,8 @@ _HELP = {
     "ports": "Of one host of the application; 0: Linux's range.",
     "acquire_timeout_s": "How long a thread waits for a connection of its pool; 0: the pool's own setting.",
 }
-_CHAINS = ((), *((each,) for each in PROXIES), PROXIES, tuple(reversed(PROXIES)))
+_TWO = ("pgbouncer", "haproxy")
+_CHAINS = ((), *((each,) for each in PROXIES), _TWO, _TWO[::-1])
 _KNOBS: dict[str, Knob] = {
     each.name: each.metadata["knob"] for each in fields(Environment) if "knob" in each.metadata
 }
@@ -410,7 +419,7 @@ class EnvironmentForm(Quiet, widgets.Tab):
         drivers = DRIVERS_OF[database]
         self.driver.options = [(product_title(each), each) for each in drivers]
         self.driver.value = driver if driver in drivers else drivers[0]
-        chains = [each for each in _CHAINS if database == "postgresql" or "pgbouncer" not in each]
+        chains = [each for each in _CHAINS if set(each) <= set(proxies_of(database))]
         self.proxies.options = [(", then ".join(map(_people, each)) or "none", each) for each in chains]
         self.proxies.value = tuple(proxies) if tuple(proxies) in chains else ()
 

@@ -310,6 +310,17 @@ BOXES = st.builds(
 )
 PROXIES = {"postgresql": ((), ("pgbouncer",), ("haproxy",), ("haproxy", "pgbouncer"))}
 POOLS = ("", "hikaricp", "psycopg_pool", "commons_pool2", "dbcp2", "sqlalchemy")
+#: Drivers with a setting for every inequality.
+MENDABLE = (
+    "libpq",
+    "psycopg",
+    "pgjdbc",
+    "connector_j",
+    "mariadb_connector_j",
+    "jedis",
+    "lettuce",
+    "redisson",
+)
 #: What people paste, some of it wrong.
 TODAY = {
     "linux.net.ipv4.tcp_keepalive_time": (60, 300, 7200),
@@ -340,7 +351,7 @@ def environments(draw):
     names = draw(st.lists(st.sampled_from(sorted(TODAY)), unique=True, max_size=5))
     return Environment(
         database=database,
-        driver=draw(st.sampled_from(DRIVERS_OF[database])),
+        driver=draw(st.sampled_from([each for each in DRIVERS_OF[database] if each in MENDABLE])),
         pool=draw(st.sampled_from(POOLS)),
         proxies=proxies,
         legs=legs,

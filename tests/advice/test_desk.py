@@ -3,13 +3,24 @@
 Most were reported for real products; the source stands beside the case.
 """
 
+from dataclasses import replace
 from math import inf
 
 import pytest
 
-from tcplab import DeadPeer, run
+from tcplab import DeadPeer, ParameterError, run
 from tcplab.advice import Environment, Leg, MiddleboxSettings, advise
-from tcplab.advice.environment import known_middleboxes
+from tcplab.advice.environment import (
+    DATABASES,
+    DRIVERS_OF,
+    PROXIES,
+    known_middleboxes,
+    known_setting,
+    pools_of,
+    proxies_of,
+)
+from tcplab.advice.products import InForce
+from tcplab.core.catalogue import products, setting
 
 CLOUD_NAT = known_middleboxes()["Google Cloud NAT"]
 AZURE = known_middleboxes()["Azure Load Balancer"]
@@ -297,3 +308,94 @@ def test_a_pool_too_small_for_its_load():
 def test_entries_of_connection_tracking():
     here = Environment(connects_per_s=100, settings={"conntrack.net.netfilter.nf_conntrack_max": 8192})
     assert not only(advise(here), "entries of connection tracking").holds
+
+
+# --- products that people run -----------------------------------------------------------------------
+
+TRIPLES = [(database, driver) for database in DATABASES for driver in DRIVERS_OF[database]]
+
+
+@pytest.mark.parametrize(("database", "driver"), TRIPLES, ids=lambda each: each)
+def test_every_driver_can_be_asked(database, driver):
+    for pool in pools_of(driver):
+        here = Environment(database=database, driver=driver, pool=pool, outage_s=60, legs=path(AZURE))
+        advice = advise(here)
+        assert advice.checks and all(known_setting(each.key).who for each in advice.changes)
+        after = advise(replace(here, settings=changes(advice)))
+        assert {each.name for each in after.broken} <= {each.name for each in advice.broken}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_every_proxy_can_be_asked(proxy):
+    database = next(each for each in DATABASES if proxy in proxies_of(each))
+    here = Environment(database=database, proxies=(proxy,), legs=(Leg("a"), Leg("b")), longest_idle_s=50_000)
+    checks = advise(here).checks
+    idle = [each for each in checks if each.name == "what the pool sends before the idle close"]
+    assert {"a", "b"} == {each.leg for each in checks if each.name == "a dead server is noticed"}
+    if proxy in ("nginx", "envoy", "openshift_router", "proxysql"):
+        assert idle and not idle[0].holds and "keepalive does not count" in idle[0].says
+
+
+@pytest.mark.parametrize(
+    ("database", "driver", "settings", "keepalive"),
+    [
+        ("postgresql", "pgx", {}, (15, 15, 9)),
+        ("postgresql", "asyncpg", {}, None),
+        ("postgresql", "node_postgres", {"keepAlive": True}, (7200, 75, 9)),
+        (
+            "postgresql", "node_postgres", {"keepAlive": True, "keepAliveInitialDelayMillis": 10_000},
+            (10, 1, 10),
+        ),
+        ("postgresql", "npgsql", {"TCP Keepalive": True, "TCP Keepalive Time": 60}, (60, 60, 9)),
+        ("mysql", "pymysql", {}, (7200, 75, 9)),
+        ("mysql", "mysql_connector_python", {}, None),
+        ("sqlserver", "sqlclient", {}, (30, 1, 9)),
+        ("oracle", "oracledb", {}, None),
+        ("oracle", "oracledb", {"expire_time": 2}, (120, 6, 10)),
+        ("mongodb", "pymongo", {}, (120, 10, 9)),
+        ("redis", "redis_py", {}, (30, 5, 3)),
+        ("postgresql", "other_driver", {"keepalive": True, "keepalive_idle": 40}, (40, 75, 9)),
+    ],
+)  # fmt: skip
+def test_a_drivers_keepalive_is_what_strace_and_its_source_say(database, driver, settings, keepalive):
+    here = Environment(
+        database=database,
+        driver=driver,
+        settings={f"{driver}.{key}": value for key, value in settings.items()},
+    )
+    seen = InForce(here).client(0)
+    assert (seen and (seen.idle_s, seen.interval_s, seen.probes)) == keepalive
+
+
+@pytest.mark.parametrize(
+    ("database", "managed", "times"),
+    [
+        ("postgresql", "", (7200, 75, 9)), ("postgresql", "rds", (300, 30, 2)),
+        ("postgresql", "azure", (120, 30, 9)), ("postgresql", "aiven", (180, 10, 6)),
+        ("sqlserver", "", (30, 1, 5)), ("mongodb", "", (300, 75, 9)), ("redis", "", (300, 100, 3)),
+    ],
+)  # fmt: skip
+def test_a_servers_keepalive(database, managed, times):
+    seen = InForce(Environment(database=database, managed=managed)).server(0)
+    assert (seen.idle_s, seen.interval_s, seen.probes) == times
+    with pytest.raises(ParameterError, match="managed = 'mars' is no service of"):
+        Environment(database=database, managed="mars")
+
+
+def test_managed_defaults_are_settings_of_their_product():
+    services = [(each.key, names) for each in products() for names in each.managed.values()]
+    assert services and all(setting(key, name) for key, names in services for name in names)
+
+
+def test_proxies_end_a_silent_query_with_a_fin_to_both():
+    """Measured with nginx 1.22.1 and Envoy 1.40: probes every second, and a FIN at the idle timeout."""
+    here = Environment(proxies=("nginx",), legs=(Leg("a"), Leg("b")), longest_silent_query_s=900)
+    check = only(advise(here), "the longest silent query before the data timer")
+    assert not check.holds and check.breaks_after_s == 600
+    assert check.message == "server closed the connection unexpectedly"
+
+
+def test_what_fits_together():
+    assert "pgxpool" in pools_of("pgx") and "hikaricp" not in pools_of("pgx")
+    assert "proxysql" in proxies_of("mysql") and "pgbouncer" not in proxies_of("mysql")
+    assert "haproxy" in proxies_of("redis") and pools_of("npgsql")[:2] == ("", "npgsql")

@@ -13,8 +13,8 @@ from tcplab.advice import Environment, Leg, MiddleboxSettings
     [
         ({"database": "db2"}, "database = 'db2' is not one of postgresql, mysql"),
         ({"driver": "jedis"}, "driver = 'jedis' does not speak to postgresql: use libpq, pgjdbc, psycopg"),
-        ({"pool": "c3p0"}, "pool = 'c3p0' is not one of"),
-        ({"proxies": ("nginx",)}, "proxies: 'nginx' is not one of pgbouncer, haproxy"),
+        ({"pool": "bonecp"}, "pool = 'bonecp' is not one of"),
+        ({"proxies": ("squid",)}, "proxies: 'squid' is not one of pgbouncer, haproxy"),
         ({"proxies": ("haproxy",)}, "legs: there are 1, and 1 proxy make 2"),
         (
             {"database": "redis", "proxies": ("pgbouncer",), "legs": (Leg("a"), Leg("b"))},
