@@ -228,6 +228,8 @@ COMMANDS = {
                   help="pcap or pcapng; gzip and zstd, too; - is standard input, as after tcpdump -w -"),
         _argument("--exit-code", action="store_true", help="exit with 1 when something was found"),
         _argument("--report", metavar="FILE", help="also write a page to hand on: FILE.html or FILE.md"),
+        _argument("--zone", metavar="ZONE",
+                  help="also say when it broke in this time zone: Europe/Berlin (all other times are UTC)"),
         _argument("--redact", action="store_true",
                   help="no address, client port, name or message of the capture in the report"),
         _argument("--shift-time", action="store_true",

@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,11 @@ from tcplab.cli.terminal import (
     show_status,
 )
 from tcplab.core.table import text_table
+from tcplab.core.text import SECOND
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from tcplab.pictures.incident import CaptureTimeline
 
 #: Of more files than this the first ones are compared with each other.
@@ -39,6 +43,7 @@ def diagnose_files(arguments: Namespace) -> int:
 
     several, code, any_finding = len(arguments.files) > 1, 0, False
     _check_report(arguments)
+    zone = _zone(arguments.zone)
     results: list[dict[str, Any]] = []
     read: list[tuple[CaptureTimeline, dict[str, Any]]] = []
     for file in arguments.files:
@@ -65,6 +70,7 @@ def diagnose_files(arguments: Namespace) -> int:
             continue
         cause = found.cause
         story = [found.headline(), *([cause.text, cause.left_open] if cause else []), consequences(found)]
+        story += _in_zone(found, zone) if zone else []
         for line in diagnosis_lines(diagnosis, story, found.remarks):
             say(line)
         read.append((found, {}))
@@ -76,6 +82,28 @@ def diagnose_files(arguments: Namespace) -> int:
     elif arguments.json and not code:
         say_json(results[0])
     return code or (BROKEN if any_finding and arguments.exit_code else 0)
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name) if name else None
+    except (ValueError, OSError, KeyError):
+        raise UsageError(f"--zone {name!r} is no time zone of this machine: Europe/Berlin is one.") from None
+
+
+def _in_zone(found: CaptureTimeline, zone: ZoneInfo) -> list[str]:
+    """When the incident with most connections was, in a zone of the caller's."""
+    if (worst := found.worst) is None:
+        return []
+    low, high = (
+        datetime.fromtimestamp(found.began / SECOND + t, zone).strftime("%H:%M:%S.%f")[:-3]
+        for t in (worst.low_s, worst.high_s)
+    )
+    offset = datetime.fromtimestamp(found.began / SECOND + worst.low_s, zone).isoformat()[-6:]
+    when = f"from {low} to {high}" if low != high else f"at {low}"
+    return [f"Times are UTC; in {zone.key} (UTC{offset}) it was {when}."]
 
 
 def _merge(read: list[tuple[CaptureTimeline, dict[str, Any]]]) -> Iterator[str]:

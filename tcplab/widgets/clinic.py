@@ -592,9 +592,13 @@ class CaptureClinic(base.Shell):
         capture, diagnosis = timeline.capture, timeline.diagnosis
         self.capture, self.diagnosis = capture, diagnosis
         self._worst = worst_first(diagnosis)
+        cause = timeline.cause
+        # The story of both ends has counted the lost packets already.
+        is_told = cause is not None and cause.code == "lost_between"
+        why = "" if cause is None else cause.looks_same if is_told else cause.text
         self.say(
             sentence, notes=[*notes, *(f"Note: {warning}" for warning in diagnosis.warnings)],
-            aside=f"{timeline.cause.text if timeline.cause else ''} {consequences(timeline)}".strip(),
+            aside=f"{why} {consequences(timeline)}".strip(),
         )  # fmt: skip
         self._file.value = paragraph(file_line(capture, diagnosis))
         self._choose_file(not len(diagnosis))

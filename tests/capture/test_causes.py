@@ -92,3 +92,13 @@ def test_the_command_says_it(capsys):
     printed = capsys.readouterr().out
     assert "Most likely a firewall, NAT or load balancer forgot this connection after 5 min" in printed
     assert "What this file can’t show: which device it was" in printed
+
+
+def test_a_time_zone_is_said_beside_utc(capsys):
+    file = str(PROJECT / "data" / "captures" / "case_1.pcap")
+    assert cli.main(["diagnose", file, "--zone", "Europe/Berlin"]) == 0
+    says = "Times are UTC; in Europe/Berlin (UTC+01:00) it was from 14:17:30.127 to 14:22:30.128."
+    assert says in capsys.readouterr().out.splitlines()
+    for wrong in ("Europe/Nowhere", "../etc/passwd"):
+        assert cli.main(["diagnose", file, "--zone", wrong]) == 2
+        assert f"--zone '{wrong}' is no time zone" in capsys.readouterr().err
