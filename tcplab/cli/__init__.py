@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drop_output()
         return NO_READER
     except ModuleNotFoundError as missing:
-        how = "pip install 'tcplab[lab]' installs it (in a clone: python3 lab.py setup)"
+        extra = "mcp" if missing.name == "mcp" else "lab"
+        how = f"pip install 'tcplab[{extra}]' installs it (in a clone: python3 lab.py setup)"
         return complain(f"{missing.name} is not installed: {how}.", BROKEN)
     except Exception as error:
         if os.environ.get("TCPLAB_TRACEBACK"):
@@ -165,6 +166,12 @@ def _completion(arguments: Namespace) -> None:
     print(shtab.complete(_parsers()[0], arguments.shell))
 
 
+def _mcp(arguments: Namespace) -> None:
+    from tcplab.cli.assistant import serve
+
+    serve(arguments)
+
+
 def _argument(name: str, **options: Any) -> Argument:
     return name, options
 
@@ -252,6 +259,7 @@ COMMANDS = {
         _argument("file", metavar="FILE.toml", help="application, boxes, proxies, database, in path order"),
         _argument("--strict", action="store_true", help="what is not known counts as broken"),
     )),
+    "mcp": Command("answer an assistant that speaks the Model Context Protocol", _mcp, json=False),
     "completion": Command("print a script that completes tcplab's commands in a shell", _completion, (
         _argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"),
                   help="bash, zsh or tcsh: source <(tcplab completion bash)"),
