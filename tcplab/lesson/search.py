@@ -89,6 +89,8 @@ _HEARD = 5
 _NEXT = 0.75
 #: The weight of a time that one of the timers takes: less than that of a message.
 _SECONDS = 0.35
+#: The weight of a phrase whose words are not in the text: its error number has them.
+_BY_NUMBER = 0.85
 #: The least weight of a phrase whose words all occur.
 _PHRASE = 0.4
 
@@ -294,11 +296,14 @@ def times_in(query: str) -> list[float]:
 
 
 def errnos_in(query: str) -> list[int]:
-    """Linux's error numbers in a text: `(111)`, `errno 104`, `ECONNREFUSED`, `99`; 111 for Windows' 10061."""
+    """Linux's error numbers in a text: `(111)`, `Connection refused`; 111 for Windows' 10061."""
     numbers = [int(number) for number in _NUMBER.findall(_TIME.sub(" ", query))]
     numbers += [int(bare[1]) for bare in [_BARE.fullmatch(query)] if bare]
     words = set(re.findall(r"[a-z]{4,}", query.lower()))
-    numbers += [number for number, (name, _) in errnos().items() if name.lower() in words]
+    plain = query.lower()
+    numbers += [
+        number for number, (name, text) in errnos().items() if name.lower() in words or text.lower() in plain
+    ]
     numbers = [_winsock().get(number, number) for number in numbers]
     return [number for number in dict.fromkeys(numbers) if number in errnos()]
 
@@ -509,7 +514,7 @@ def _hits(query: str, known: Sequence[KnownMessage] | None) -> Iterator[_Hit]:
     numbers = errnos_in(query)
     # An error number counts as its name and text.
     text = "\n".join([query, *(" ".join(errnos()[number]) for number in numbers)])
-    meanings = [f"Linux's error {number} is {errnos()[number][0]}" for number in numbers]
+    meanings = [_meaning(number, query) for number in numbers]
     parts = _Words.of(text)
     if parts.words:
         for score, message in index.likest(parts, numbers):
@@ -523,11 +528,18 @@ def _hits(query: str, known: Sequence[KnownMessage] | None) -> Iterator[_Hit]:
         for place, (weight, groups, row) in enumerate(_fitting(text, numbers, index)[:MOST_PHRASES]):
             strength = (_PHRASE + (1 - _PHRASE) * math.sqrt(min(1, weight / whole))) * 0.8**place
             words = [f"“{word}”" for group in groups for form, word in group.items() if form in own][:4]
-            # Where the number alone brought the words, the number is the reason.
-            said = [f"it contains {listed(words)}"] if all(own & group.keys() for group in groups) else []
+            # Where the number alone brought the words, the number is the reason, and it says less.
+            by_number = not all(own & group.keys() for group in groups)
+            strength *= _BY_NUMBER if by_number else 1
+            said = [] if by_number else [f"it contains {listed(words)}"]
             because = "; ".join([*said, *meanings])
             yield _Hit(strength, row, row.lessons or (NOT_TCP,), row.phase, because, row.checked)
     yield from _timed(query)
+
+
+def _meaning(number: int, query: str) -> str:
+    name, text = errnos()[number]
+    return f"“{text}” is {name}" if text.lower() in query.lower() else f"Linux's error {number} is {name}"
 
 
 def _fitting(text: str, numbers: Sequence[int], index: _Index) -> list[tuple[float, _Phrase, Symptom]]:

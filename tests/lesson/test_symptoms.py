@@ -16,6 +16,7 @@ from tcplab.lesson.search import (
     SURE,
     answers,
     errnos,
+    errnos_in,
     marks,
     messages,
     one_of_each,
@@ -344,3 +345,21 @@ def test_the_glossary_is_sorted_and_complete():
     terms = [line.split(":")[0] for line in repr(glossary()).splitlines()]
     assert terms == sorted(read_table("glossary.toml"), key=str.lower)
     assert repr(glossary("RST", "FIN")).startswith("FIN: ")
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("psycopg2.OperationalError: could not connect: Connection timed out", "ETIMEDOUT"),
+        ("could not connect to server: Connection timed out after 131 s", "ETIMEDOUT"),
+        ("could not connect to server: Connection refused", "ECONNREFUSED"),
+        ("cannot connect: No route to host", "EHOSTUNREACH"),
+        ("unable to connect: Cannot assign requested address", "EADDRNOTAVAIL"),
+    ],
+)
+def test_the_text_of_an_error_number_outweighs_the_words_around_it(message, name):
+    """“could not connect” alone means most often that nobody listens; the rest says what it was."""
+    [number] = [number for number, (each, _) in errnos().items() if each == name]
+    assert errnos_in(message) == [number]
+    means = [row.cause for row in symptoms() if number in row.errno]
+    assert answers(message)[0].says in means and answers(message)[0].confidence >= SURE
