@@ -42,9 +42,9 @@ async def answer(*words: str, text: str = "", longest_s: float = LONGEST_S) -> A
 
     Raises ToolError with the command's own sentence, also when it takes longer than `longest_s` seconds.
     """
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
+    pipe = asyncio.subprocess.PIPE
     command = (sys.executable, "-m", "tcplab", words[0], "--json", *words[1:])
-    process = await asyncio.create_subprocess_exec(*command, **streams)
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
         told = text.encode("utf-8", "replace")
         said, complaint = await asyncio.wait_for(process.communicate(told), longest_s)
