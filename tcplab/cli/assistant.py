@@ -46,8 +46,8 @@ async def answer(*words: str, text: str = "", longest_s: float = LONGEST_S) -> A
     command = (sys.executable, "-m", "tcplab", words[0], "--json", *words[1:])
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
-        told = text.encode("utf-8", "replace")
-        said, complaint = await asyncio.wait_for(process.communicate(told), longest_s)
+        given = text.encode("utf-8", "replace")
+        said, complaint = await asyncio.wait_for(process.communicate(given), longest_s)
     except TimeoutError:
         raise ToolError(f"tcplab {words[0]} took longer than {longest_s:g} s and was ended.") from None
     finally:
