@@ -186,7 +186,8 @@ class _Builder:
             said.append("mariadb" if self.start.database == "mariadb" else "mysql")
         drivers = [*self._said("driver"), *(key for key in self._of if of_product(key).kind == "driver")]
         said += [base for key in drivers for base in of_product(key).databases[:1]]
-        said += ["postgresql"] if "pgbouncer" in self._of else []
+        proxies = [key for key in sorted(self._of) if of_product(key).kind == "proxy"]
+        said += [base for key in proxies for base in of_product(key).databases[:1]]
         return said[0] if said else self.start.database
 
     def _pool(self, database: str) -> str:

@@ -117,7 +117,8 @@ _WHO = frozenset((
     "address", "applicationname", "name", "socket", "sslmode", "ssl", "encrypt", "charset", "timezone",
     "servertimezone", "usessl", "trustservercertificate", "initialcatalog", "encoding", "datadir",
     "listenaddr", "listenport", "listenaddresses", "authtype", "authfile", "adminusers", "poolmode",
-    "bind", "logfile", "pidfile", "requirepass", "image", "kind", "apiversion",
+    "bind", "logfile", "pidfile", "requirepass", "image", "kind", "apiversion", "userid",
+    "databaseurl", "adapter",
 ))  # fmt: skip
 _HOSTS = frozenset(("host", "hostname", "server", "hostaddr", "datasource", "addr", "address"))
 #: What a file's name or a comment at its head says of its product.
@@ -153,6 +154,15 @@ _KEYWORD = re.compile(r"([\w.-]+)\s*=\s*('(?:[^'\\]|\\.)*'|[^\s,;(){}\"]+)")
 _PAIR = re.compile(
     r"""["']?([A-Za-z][\w.-]*(?:\ [A-Z][\w]*)*)["']?\s*(?::=|=>|[:=])"""
     r"""\s*("[^"]*"|'[^']*'|[^\s,;(){}]+(?:\s*\*\s*[\w.]+)?)"""
+)
+_CALL = re.compile(r"\.(\w+)\(\s*((?:[\w.*\s\"'-]|Duration\.of\w+\(\d+\))+?)\s*\)")
+#: nginx's directives, of which a line may have several.
+_DIRECTIVE = re.compile(r"\b([a-z]+(?:_[a-z]+)+)\s+([\w.]+)\s*;")
+#: Lines of a program or a file that set nothing.
+_HEADING = re.compile(
+    r"(?:package|import|from|using|def|class|return|func|public|private|stream|upstream|update|select)\b"
+    r"|[\w .\"'-]+:\s*$|\w+\s*=?\s*[\[{(]\s*$|(?:const|let|var)\b[^=]*=\s*\w+\(",
+    re.IGNORECASE,
 )
 _PROGRAM_SIGNS = frozenset('({,`"')
 _PROPERTY = re.compile(r"name\s*=\s*\"([\w.-]+)\"\s+value\s*=\s*\"([^\"]*)\"")
@@ -261,7 +271,7 @@ class _Reader:
         self.name = name
         self.lines: list[ReadLine] = []
         self.facts: list[PastedFact] = []
-        self._waiting: list[tuple[int, str, str]] = []
+        self._waiting: list[tuple[int, str, str, bool]] = []
         #: The lines in which a product is marked, in order.
         self._marked: dict[str, list[int]] = {}
         #: The product of the file, by its name, section or head; None: not known yet.
@@ -362,9 +372,15 @@ class _Reader:
     def _speakers(self, number: int, database: str) -> list[str]:
         """The drivers that a URL of this database may belong to: those marked, else the usual one."""
         marked = [key for key in self._marked if database in of_product(key).databases]
-        pools = [key for key in self._marked if of_product(key).kind == "pool"]
+        pools = [
+            driver
+            for key in self._marked
+            if of_product(key).kind == "pool"
+            for driver in of_product(key).drivers
+            if database in of_product(driver).databases and of_product(driver).language != "Java"
+        ]
         usual = {"postgresql": "libpq", "mongodb": "pymongo"}.get(database, "")
-        return [*marked, *([usual] if usual in self._all() else []), *pools]
+        return [*marked, *pools, *([usual] if usual in self._all() else [])]
 
     def _host(self, number: int, text: str) -> None:
         host, _, port = text.strip("[]()").partition(":")
@@ -442,7 +458,11 @@ class _Reader:
 
     def _haproxy(self, number: int, line: str) -> bool:
         words = line.split()
-        if words[0] in ("server", "bind", "default-server") and len(words) > 1 and "=" not in words[1]:
+        if (
+            words[0] in ("server", "bind", "default-server")
+            and len(words) > 1
+            and not set("={") & set(words[1])
+        ):
             if words[0] == "server" and len(words) > 2:
                 self._fact("backend", words[2].partition(":")[0], number)
             for name, value in pairwise(words):
@@ -489,24 +509,42 @@ class _Reader:
             for name, value in _KEYWORD.findall(line):  # libpq's keywords
                 self._take(self._marked_for(number, name) or "libpq", name, value.strip("'"), number)
             return
-        is_string = ";" in line and re.match(r"(?:[^=]*[\"'])?[\w ]+=[^;=]*;\s*[\w ]+=", line)
+        is_string = ";" in line and re.search(r"(?:^|[\"'])[\w ]+=[^;=]*;\s*[\w ]+=", line)
         if is_string and self._connection_string(number, line):
             return
-        pairs = _PAIR.findall(line)
-        if any(sign in line for sign in '({,`"') and pairs and (len(pairs) > 1 or "(" in line or "{" in line):
+        if directives := [each for each in _DIRECTIVE.findall(line) if _knows(each[0])]:
+            for name, value in directives:
+                self._named_value(number, name, value)
+            return
+        if _HEADING.match(line):
+            return
+        calls = [(name, value) for name, value in _CALL.findall(line) if self._is_setter(name)]
+        for name, value in calls:
+            name = name if _knows(name) else name[3:4].lower() + name[4:]
+            self._named_value(number, name, _clean(value), is_program=True)
+        pairs = _PAIR.findall(line) if _PROGRAM_SIGNS & set(line) else []
+        if pairs and (len(pairs) > 1 or "(" in line or "{" in line):
             for name, value in pairs:
-                self._named_value(number, name, _clean(value))
+                self._named_value(number, name, _clean(value), is_program=True)
+            return
+        if calls:
             return
         match = _PLAIN.match(line)
         if not match:
             return  # punctuation of a program
         name, value = match[1], re.split(r"\s[#;]|\s//", f" {match[2]}")[0]
-        self._named_value(number, name, _clean(value))
+        if value.strip():  # else a heading
+            self._named_value(number, name, _clean(value))
+
+    @staticmethod
+    def _is_setter(name: str) -> bool:
+        """Whether a method sets something that is known: ``SetConnMaxLifetime``, ``setMaximumPoolSize``."""
+        return bool(_knows(name) or (name[:3].lower() == "set" and _knows(name[3:])))
 
     def _connection_string(self, number: int, line: str) -> bool:
         """ADO.NET: ``Host=db;Keepalive=30;…``; the product that knows most of the names has it."""
-        inner = re.search(r"[\w ]+=[^\"']*(?:;[\w ]+=[^;\"']*)+", line)
-        pairs = [part.partition("=") for part in inner[0].split(";")] if inner else []
+        quoted = re.findall(r"[\"']([^\"']*=[^\"']*;[^\"']*=[^\"']*)[\"']", line)
+        pairs = [part.partition("=") for part in (quoted or [line])[0].split(";") if "=" in part]
         names = [name.strip() for name, _, _ in pairs]
         marked = [key for key in self._marked if of_product(key).kind == "driver"]
         dotnet = [each.key for each in products() if each.language == ".NET" and each.kind == "driver"]
@@ -521,7 +559,7 @@ class _Reader:
             self._take(product, name.strip(), value.strip(), number)
         return True
 
-    def _named_value(self, number: int, name: str, value: str) -> None:
+    def _named_value(self, number: int, name: str, value: str, *, is_program: bool = False) -> None:
         """A name and its value, of a product that may not be known yet."""
         if _SYSCTL_ROOT.match(name) and _SYSCTL.fullmatch(f"{name} = {value}"):
             self._kernel(number, name, value)
@@ -530,7 +568,7 @@ class _Reader:
             self._take(_OF_PREFIX[prefix[1].lower()], name[prefix.end() :], value, number)
             self._form = ""
         else:
-            self._waiting.append((number, name, value))
+            self._waiting.append((number, name, value, is_program))
 
     # -- which product -----------------------------------------------------------------------
 
@@ -548,16 +586,16 @@ class _Reader:
         waiting, self._waiting = self._waiting, []
         product, self._file = self._file, self._named
         rest = []
-        for number, name, value in waiting:
+        for number, name, value, is_program in waiting:
             found = "" if product else self._marked_for(number, name)
             if found:
                 self._take(found, name, value, number)
             else:
-                rest.append((number, name, value))
+                rest.append((number, name, value, is_program))
         if product is None:
-            product = self._most([name for _, name, _ in rest])
-        for number, name, value in rest:
-            self._take(product, name, value, number)
+            product = self._most([name for _, name, _, _ in rest])
+        for number, name, value, is_program in rest:
+            self._take(product, name, value, number, is_program=is_program)
 
     @staticmethod
     def _most(names: list[str]) -> str:
@@ -568,8 +606,8 @@ class _Reader:
 
     # -- one setting -------------------------------------------------------------------------
 
-    def _take(self, product: str, name: str, text: str, number: int) -> None:
-        """A setting of a product, or why it is not used."""
+    def _take(self, product: str, name: str, text: str, number: int, *, is_program: bool = False) -> None:
+        """A setting of a product, or why it is not used; a program's own variables are no settings."""
         folded = _plain(name)
         also = [key for key in _ALSO.get(product, (product,)) if key]
         known = [each for key in also if (each := _names(key).get(_folded(key, name)))]
@@ -586,9 +624,11 @@ class _Reader:
             if folded in _HOSTS:
                 self._host(number, text.strip("\"'"))
             return
-        self._misspelt(number, product, name)
+        self._misspelt(number, product, name, is_program)
 
-    def _misspelt(self, number: int, product: str, name: str) -> None:
+    def _misspelt(self, number: int, product: str, name: str, is_program: bool) -> None:
+        if not product and is_program:
+            return
         if not product:
             self._unknown(number, name, "no product is known here with a setting of this name")
             return
@@ -597,6 +637,8 @@ class _Reader:
         near = [of[_plain(name)]] if _plain(name) in of else []
         if not near and self._misspelt_count <= _MOST_COMPARED:
             near = get_close_matches(name, of.values(), 1, 0.8)
+        if is_program and not near:
+            return
         title = of_product(product).title
         why = f"{title} has no such setting in the catalogue"
         self._unknown(number, name, f"{why}; did you mean {near[0]}?" if near else why, *near)

@@ -277,6 +277,8 @@ _YES = dict.fromkeys(("true", "on", "yes", "1"), True)
 _YES |= dict.fromkeys(("false", "off", "no", "0"), False)
 _GO_TIME = re.compile(r"(?:([\d.]+)\s*\*\s*)?time\.(Millisecond|Second|Minute|Hour)(?:\s*\*\s*([\d.]+))?")
 _GO_WORDS = {"Millisecond": 0.001, "Second": 1.0, "Minute": 60.0, "Hour": 3600.0}
+_JAVA_TIME = re.compile(r"Duration\.of(Millis|Seconds|Minutes|Hours)\((\d{1,9})\)")
+_JAVA_WORDS = {"Millis": 0.001, "Seconds": 1.0, "Minutes": 60.0, "Hours": 3600.0}
 _ISO = re.compile(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?")
 
 
@@ -311,6 +313,8 @@ def _number(setting: Setting, style: str, text: str, units: Mapping[str, float])
     one = TIMES.get(setting.unit, 1)
     if style == "go" and (words := _GO_TIME.fullmatch(text)):
         return round(float(words[1] or words[3] or 1) * _GO_WORDS[words[2]] / one, 6)
+    if setting.product.language == "Java" and (words := _JAVA_TIME.fullmatch(text)):
+        return round(float(words[2]) * _JAVA_WORDS[words[1]] / one, 6)
     if style == "iso" and len(text) > 2 and (parts := _ISO.fullmatch(text)):
         seconds = sum(
             float(part or 0) * each for part, each in zip(parts.groups(), (86_400, 3600, 60, 1), strict=True)

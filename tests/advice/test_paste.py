@@ -118,6 +118,115 @@ def test_proxies_and_services_come_from_files_and_hosts():
     assert rds.left == pytest.approx(360, abs=1)
 
 
+AS_PEOPLE_WRITE = {
+    "Go, database/sql": (
+        'import ("database/sql"; _ "github.com/go-sql-driver/mysql")\n'
+        'db, err := sql.Open("mysql", "app:geheim@tcp(db:3306)/shop?timeout=5s&readTimeout=30s")\n'
+        "db.SetMaxOpenConns(20)\ndb.SetConnMaxLifetime(4 * time.Minute)\n"
+        "db.SetConnMaxIdleTime(time.Minute)\n",
+        ("mysql", "go_sql_driver", "database_sql", 20),
+        {"go_sql_driver.readTimeout": 30, "database_sql.SetConnMaxLifetime": 240},
+    ),
+    "Go, pgxpool": (
+        'cfg, err := pgxpool.ParseConfig("postgres://a:geheim@db/shop?pool_max_conns=20&'
+        'pool_max_conn_lifetime=1h&connect_timeout=5")',
+        ("postgresql", "pgx", "pgxpool", 20),
+        {"pgxpool.pool_max_conn_lifetime": 3600, "pgx.connect_timeout": 5},
+    ),
+    ".NET, Npgsql": (
+        '"Shop": "Host=db;Port=5432;Username=app;Password=geheim;TCP Keepalive=true;'
+        'TCP Keepalive Time=60;Maximum Pool Size=50"',
+        ("postgresql", "npgsql", "npgsql", 50),
+        {"npgsql.TCP Keepalive": True, "npgsql.TCP Keepalive Time": 60},
+    ),
+    ".NET, SqlClient": (
+        '<add name="Shop" connectionString="Server=tcp:db,1433;Initial Catalog=shop;User ID=app;'
+        'Password=geheim;Connect Timeout=5;Max Pool Size=200" />',
+        ("sqlserver", "sqlclient", "sqlclient", 200),
+        {"sqlclient.Connect Timeout": 5},
+    ),
+    "Node, pg": (
+        "const { Pool } = require('pg')\nconst pool = new Pool({\n  host: process.env.DB, max: 20,\n"
+        "  connectionTimeoutMillis: 5000, // ms\n"
+        "  keepAlive: true, keepAliveInitialDelayMillis: 10 * 1000,\n})",
+        ("postgresql", "node_postgres", "pg_pool", 20),
+        {"node_postgres.keepAliveInitialDelayMillis": 10_000, "pg_pool.connectionTimeoutMillis": 5000},
+    ),
+    "Django": (
+        'DATABASES = {\n "default": {\n  "ENGINE": "django.db.backends.postgresql", "PASSWORD": "geheim",\n'
+        '  "CONN_MAX_AGE": 300, "CONN_HEALTH_CHECKS": True,\n  "OPTIONS": {"keepalives_idle": 60},\n }\n}',
+        ("postgresql", "libpq", "django", 10),
+        {"django.CONN_MAX_AGE": 300, "libpq.keepalives_idle": 60},
+    ),
+    "psycopg_pool": (
+        "from psycopg_pool import ConnectionPool\n"
+        'pool = ConnectionPool("host=db dbname=shop keepalives_idle=60", max_size=20, timeout=5)',
+        ("postgresql", "libpq", "psycopg_pool", 20),
+        {"libpq.keepalives_idle": 60, "psycopg_pool.timeout": 5},
+    ),
+    "nginx": (
+        "stream {\n  server { listen 5432; proxy_pass db; proxy_timeout 1h; proxy_connect_timeout 5s; }\n}",
+        ("postgresql", "libpq", "", 10),
+        {"nginx.proxy_timeout": 3600, "nginx.proxy_connect_timeout": 5},
+    ),
+    "ProxySQL": (
+        "SET mysql-wait_timeout=3600000;\nSET mysql-tcp_keepalive_time=60;",
+        ("mysql", "connector_j", "", 10),
+        {"proxysql.mysql-wait_timeout": 3_600_000},
+    ),
+    "redis-py": (
+        'import redis\nr = redis.Redis(host="cache", socket_timeout=5, health_check_interval=30)',
+        ("redis", "redis_py", "", 10),
+        {"redis_py.socket_timeout": 5, "redis_py.health_check_interval": 30},
+    ),
+    "MongoDB": (
+        "mongodb://app:geheim@m1,m2/shop?maxIdleTimeMS=300000&maxPoolSize=50",
+        ("mongodb", "pymongo", "pymongo", 50),
+        {"pymongo.maxIdleTimeMS": 300_000},
+    ),
+    "Spring's YAML": (
+        "spring:\n  datasource:\n    url: jdbc:mysql://db:3306/shop?socketTimeout=60000\n"
+        "    password: geheim\n"
+        "    hikari:\n      maximum-pool-size: 25\n      max-lifetime: 540000\n",
+        ("mysql", "connector_j", "hikaricp", 25),
+        {"connector_j.socketTimeout": 60_000, "hikaricp.maxLifetime": 540_000},
+    ),
+    "Tomcat": (
+        '<Resource factory="org.apache.tomcat.jdbc.pool.DataSourceFactory" maxActive="50" maxWait="10000"'
+        ' testOnBorrow="true" url="jdbc:postgresql://db/shop?socketTimeout=60"/>',
+        ("postgresql", "pgjdbc", "tomcat_jdbc", 50),
+        {"tomcat_jdbc.maxWait": 10_000, "pgjdbc.socketTimeout": 60},
+    ),
+    "Java, a builder": (
+        "SocketOptions.builder().keepAlive(true).connectTimeout(Duration.ofSeconds(10))",
+        ("redis", "lettuce", "", 10),
+        {"lettuce.keepAlive": True, "lettuce.connectTimeout": 10},
+    ),
+    "Java, setters": (
+        "HikariConfig config = new HikariConfig();\nconfig.setMaximumPoolSize(30);\n"
+        "config.setMaxLifetime(540000);",
+        ("postgresql", "pgjdbc", "hikaricp", 30),
+        {"hikaricp.maxLifetime": 540_000},
+    ),
+    "psql": (
+        " tcp_keepalives_idle | 60\n statement_timeout   | 30s",
+        ("postgresql", "libpq", "", 10),
+        {"postgresql.tcp_keepalives_idle": 60, "postgresql.statement_timeout": 30_000},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AS_PEOPLE_WRITE)
+def test_as_people_write_it(name):
+    text, products_, settings = AS_PEOPLE_WRITE[name]
+    reading = read(text)
+    env = reading.environment
+    assert (env.database, env.driver, env.pool, env.pool_size) == products_
+    assert settings.items() <= env.settings.items()
+    assert not [line for line in reading.lines if line.verdict == NOT_USED], reading.sentence
+    assert "geheim" not in repr(reading)
+
+
 def test_files_in_one_paste():
     reading = read(
         "## a/postgresql.conf\ntcp_keepalives_idle = 1min\n==> b.conf <==\nnet.ipv4.tcp_retries2 = 8\n"
