@@ -273,7 +273,14 @@ def test(arguments):
     setup.ready("test")
     os.environ.setdefault("TCPLAB_PROGRESS", "off")  # a learner's answers must not change the outputs
     notebooks = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
-    return start(setup, ["pytest"] + notebooks + ["-n", "2", "--dist", "loadfile"] + arguments)
+    workers = [
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+    ]  # the order is that of tests/conftest.py
+    return start(setup, ["pytest"] + notebooks + workers + arguments)
 
 
 def site(arguments):

@@ -15,6 +15,13 @@ ALSO_CALLED = {"chromium": ["chromium-browser", "google-chrome"]}
 
 os.environ.setdefault("TCPLAB_PROGRESS", "off")  # lessons begin without what a developer has answered
 
+#: Files that take a minute and more. They begin first: at the end no worker is left alone with one.
+LONG = (
+    "test_lessons_in_site.py", "test_learn.py", "test_lessons_in_browser.py", "test_course_in_browser.py",
+    "test_kernels.py", "test_experiment.py", "test_agree.py", "test_databases.py", "test_house.py",
+    "test_lab.py", "test_browser.py", "test_tomorrow_in_browser.py", "test_front_ends.py",
+)  # fmt: skip
+
 if "CI" not in os.environ:  # there hypothesis has a profile of its own, without chance and without deadline
     hypothesis.settings.register_profile("tcplab", deadline=None)
     hypothesis.settings.load_profile("tcplab")
@@ -48,3 +55,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs Linux")
     if item.get_closest_marker("browser"):
         need("chromium")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files, whose order `lab.py test` keeps."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))

@@ -295,7 +295,7 @@ def pretended(lab, project):
     [
         ([], ["-m", "jupyterlab"], []),
         (["lab", "--no-browser", "--port", "9000"], ["-m", "jupyterlab"], ["--no-browser", "--port", "9000"]),
-        (["test"], ["-m", "pytest", "--nbval"], ["-n", "2", "--dist", "loadfile"]),
+        (["test"], ["-m", "pytest", "--nbval"], ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]),
         (
             ["test", "-k", "keepalive", "tests/test_x.py"],
             ["-m", "pytest"],
