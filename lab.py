@@ -273,7 +273,8 @@ def test(arguments):
     setup.ready("test")
     os.environ.setdefault("TCPLAB_PROGRESS", "off")  # a learner's answers must not change the outputs
     notebooks = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg"]
-    workers = "-n 2 --dist loadfile --no-loadscope-reorder".split()  # long files begin: tests/conftest.py
+    # Long files begin: see tests/conftest.py.
+    workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     return start(setup, ["pytest"] + notebooks + workers + arguments)
 
 
