@@ -49,7 +49,8 @@ _WANT = {
 }  # fmt: skip
 #: Numbers of the application.
 _APPLICATION = {
-    "instances": ("instances", ""), "surge": ("surge", "%"), "connects": ("connects_per_s", "/s"),
+    "instances": ("instances", ""), "connections": ("pool_size", ""), "surge": ("surge", "%"),
+    "connects": ("connects_per_s", "/s"),
     "hold": ("hold_s", "s"), "requests": ("requests_per_s", "/s"), "busy": ("busy_s", "s"),
     "addresses": ("addresses", ""), "ports": ("ports", ""), "deadline": ("deadline_s", "s"),
 }  # fmt: skip
@@ -344,8 +345,13 @@ def _own_settings(where: str, hop: Mapping[str, Any], owners: Mapping[str, str])
         for name, value in _table(f"{where}: set.{role}", own).items():
             yield _own(where, owners[role], name, value)
     for name, value in _table(f"{where}: linux", hop.get("linux", {})).items():
-        full = name if "." in name else f"net.ipv4.{name}"
+        full = name if name in _sysctls() else f"net.ipv4.{name}"
         yield _own(where, "linux", full, value)
+
+
+@lru_cache(maxsize=1)
+def _sysctls() -> frozenset[str]:
+    return frozenset(each.name for each in find(product="linux"))
 
 
 def _own(where: str, product: str, name: str, value: Any) -> tuple[str, Any]:
@@ -354,10 +360,10 @@ def _own(where: str, product: str, name: str, value: Any) -> tuple[str, Any]:
     except CatalogueError:
         names = [each.name for each in find(product=product)]
         raise ParameterError(f"{where}: {title(product)} has no {name!r}; {nearest(name, names)}") from None
-    return f"{product}.{name}", checked_value(f"{product}.{name}", _in_unit(each, value))
+    return f"{product}.{name}", checked_value(f"{product}.{name}", in_unit(each, value))
 
 
-def _in_unit(each: Setting, value: Any) -> Any:
+def in_unit(each: Setting, value: Any) -> Any:
     """A number is in the setting's own unit; a time in words becomes one."""
     if not isinstance(value, str) or each.is_text:
         return value
@@ -448,3 +454,91 @@ def _tables(where: str, value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         raise ParameterError(f"{where} must be tables in double brackets.")
     return [_table(where, each) for each in value]
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+def topology_toml(
+    environment: Environment, name: str = "topology", comments: Mapping[str, str] | None = None
+) -> str:
+    """The file of an environment, as `read_topology` reads it; `comments`: words behind a setting, by key."""
+    env, comments = environment, comments or {}
+    defaults = Environment(database=env.database)
+    lines = ["# tcplab topology FILE.toml   exit 0: it holds; 1: it breaks; 2: it can't be read"]
+    lines += [f"schema = {SCHEMA}", f"name   = {_quoted(name)}", "", "[want]"]
+    lines += _written(_WANT, env, defaults)
+    lines += ["", "[[hop]]", f"application = {_quoted(of_product(env.driver).language or 'program')}"]
+    lines += [f"driver = {_quoted(env.driver)}"] * (env.driver not in DATABASES)
+    lines += [f"pool = {_quoted(env.pool)}"] * bool(env.pool)
+    lines += _written(_APPLICATION, env, defaults)
+    lines += _settings_of(env, "set.driver.", env.driver, comments) if env.driver != env.database else []
+    lines += _settings_of(env, "set.pool.", env.pool, comments) if env.pool not in ("", env.driver) else []
+    lines += _settings_of(env, "linux.", "linux", comments) if env.linux_host != "database" else []
+    for i, leg in enumerate(env.legs):
+        for box in leg.middleboxes:
+            lines += ["", "[[hop]]", *_box_lines(box)]
+        server = env.server_of(i)
+        kind = "database" if server == env.database else "proxy"
+        lines += ["", "[[hop]]", f"{kind} = {_quoted(server)}"]
+        if leg.is_local:
+            lines.append('where = "same host"')
+        if kind == "database":
+            lines += [f"managed = {_quoted(env.managed)}"] * bool(env.managed)
+            lines += _written(_DATABASE, env, defaults)
+            lines += _settings_of(env, "linux.", "linux", comments) if env.linux_host != "application" else []
+        lines += _settings_of(env, "set.", server, comments)
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _written(known: Mapping[str, tuple[str, str]], env: Environment, defaults: Environment) -> list[str]:
+    """The numbers that are not the defaults."""
+    made = []
+    for word, (own, unit) in known.items():
+        value = getattr(env, own)
+        if value != getattr(defaults, own):
+            made.append(f'{word} = "{value:.15g} {unit}"' if unit == "s" else f"{word} = {value:.15g}")
+    return made
+
+
+def _settings_of(env: Environment, head: str, product: str, comments: Mapping[str, str]) -> list[str]:
+    made = []
+    for key, value in env.settings.items():
+        owner, _, name = key.partition(".")
+        if owner == product:
+            short = name.removeprefix("net.ipv4.") if product == "linux" else name
+            word = short if short.replace("_", "").replace("-", "").isalnum() else _quoted(short)
+            text = _quoted(value) if isinstance(value, str) else str(value).lower()
+            made.append(f"{head}{word} = {text}" + (f"  # {comments[key]}" if key in comments else ""))
+    return made
+
+
+def _box_lines(box: MiddleboxSettings) -> Iterator[str]:
+    known = known_middleboxes().get(box.name)
+    key = next((key for key, each in _boxes().items() if each is known), box.name) if known else box.name
+    yield f"box = {_quoted(key)}"
+    same = known or MiddleboxSettings(box.name, 0)
+    for word, (own, unit) in _BOX.items():
+        value = getattr(box, own)
+        if value != getattr(same, own) or (not known and own == "idle_s"):
+            yield f'{word} = "{value:.15g} s"' if unit == "s" else f"{word} = {value}"
+    for word, own, words in (("then", "expired", _THEN), ("sees", "kind", _SEES)):
+        if getattr(box, own) != getattr(same, own):
+            text = next(text for text, value in words.items() if value == getattr(box, own))
+            yield f"{word} = {_quoted(text)}"
+    if box.is_per_host != same.is_per_host:
+        yield f"each_host = {str(box.is_per_host).lower()}"
+
+
+def examples() -> Mapping[str, Path]:
+    """The examples by name, in the order of `STACKS`."""
+    return {key: _EXAMPLES / f"{key}.toml" for key in STACKS}
+
+
+_EXAMPLES = Path(__file__).with_name("examples")
+#: The examples, and what they are called.
+STACKS = {"java_aws": "Java, AWS", "redis_azure": "Redis, Azure"}

@@ -1,277 +1,373 @@
-"""The what-if form: all that can be typed, what it says of it, and files that come back as they were."""
+"""The what-if form: what is pasted, typed, ticked and chosen, and what it then says and shows."""
 
-import base64
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from html import unescape
+from html.parser import HTMLParser
 
-import ipywidgets as widgets
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import tcplab
-from inside import only
-from tcplab.advice import Environment, Leg, MiddleboxSettings, read_settings
-from tcplab.advice.environment import DATABASES, DRIVERS_OF, KINDS, PRESETS, known_middleboxes
+from tcplab.advice import Environment, Leg, MiddleboxSettings, advise, read_settings
+from tcplab.advice.environment import DATABASES, PRESETS, known_middleboxes
+from tcplab.advice.race import race
+from tcplab.advice.race_lanes import LIVES, UNKNOWN
+from tcplab.advice.topology_file import STACKS, examples, load_topology
 from tcplab.core.catalogue import catalogue
 from tcplab.core.knobs import ParameterError
-from tcplab.pictures.race import draw_race, race_table
-from tcplab.route.firewall import EXPIRED
+from tcplab.pictures.topology import EMPTY
 from tcplab.widgets import topology as file
-from tcplab.widgets.topology import OWN as OWN_TOPOLOGY
-from tcplab.widgets.topology import OWN_BOX, EnvironmentForm, topology
+from tcplab.widgets.topology import topology
 
-names = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), min_size=1, max_size=12).filter(
-    str.isprintable
-)
-seconds = st.sampled_from([0, 1, 7.5, 60, 350, 3600, 432_000])
-boxes = st.builds(
-    MiddleboxSettings, names, seconds, st.sampled_from(KINDS), st.sampled_from(list(EXPIRED)), seconds,
-    st.integers(0, 65_535), st.sampled_from([0, 60, 120, 0.5]),
-)  # fmt: skip
+PASTE = {
+    "application.properties": "spring.datasource.hikari.maximum-pool-size=30\n"
+    "spring.datasource.hikari.max-lifetime=1800000\nspring.datasource.password=hunter2\n"
+    "spring.datasource.hikari.idle-timeout=10m\n"
+    "spring.datasource.url=jdbc:postgresql://db/shop?tcpKeepAlive=true&password=hunter3",
+}
 
 
-@st.composite
-def environments(draw):
-    database = draw(st.sampled_from(list(DATABASES)))
-    chains = [(), ("haproxy",)]
-    chains += [("pgbouncer",), ("haproxy", "pgbouncer")] if database == "postgresql" else []
-    proxies = draw(st.sampled_from(chains))
-    legs = [
-        Leg(f"{i} {draw(names)}", tuple(draw(st.lists(boxes, max_size=2)))) for i in range(len(proxies) + 1)
-    ]
-    return Environment(
-        database=database, driver=draw(st.sampled_from(DRIVERS_OF[database])), proxies=proxies,
-        legs=tuple(legs), lost_probes=draw(st.integers(0, 20)), hold_s=draw(st.sampled_from([0, 0.25, 3600])),
-        longest_silent_query_s=draw(st.sampled_from([0, 0.5, 86_400])),
-        linux=draw(st.sampled_from(["6.18", "4.4"])),
-        instances=draw(st.integers(1, 100_000)), settings={"linux.net.ipv4.tcp_keepalive_time": 300},
-    )  # fmt: skip
+class Page(HTMLParser):
+    """What a page can do: the JSON of each element with `data-do`, and the elements without a name."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.does, self.nameless, self.label, self.last = [], [], 0, ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        own = dict(attributes)
+        self.label += tag == "label"
+        if "data-do" in own:
+            self.does.append(json.loads(own["data-do"]))
+        if tag in ("input", "select", "textarea") and not (own.get("aria-label") or self.label):
+            self.nameless.append((tag, own))
+
+    def handle_endtag(self, tag):
+        self.label -= tag == "label"
 
 
-@given(environment=environments())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_the_form_and_a_file_give_back_what_they_were_given(environment):
-    form = EnvironmentForm(lambda: None, {})
-    form.show(environment)
-    assert form.environment() == environment
-    assert file.from_bytes(environment.to_json().encode(), "x.json") == environment
+def do(form, **what):
+    """What the page sends when an element is used: only what the page has."""
+    value = what.pop("value", None)
+    assert what in Page(form.page.html).does, what
+    form._on_message(what if value is None else {**what, "value": value})
 
 
-def test_every_setting_of_the_catalogue_is_read_again_from_its_line():
-    values = {}
-    for each in catalogue():
-        if each.product.key not in ("socket", "java") and each.default is not None and each.default != "":
-            values[f"{each.product.key}.{each.name}"] = each.default
-    kept = Environment(settings=values).settings
-    assert len(kept) > 100
-    for key, value in kept.items():
-        assert read_settings(file.as_lines({key: value})).get(key) == value, key
+def field(form, name, value):
+    do(form, do="number", field=name, value=value)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_worked_topology_says_what_breaks_first_and_the_proposed_settings_mend_it(name):
+# --- nothing said -----------------------------------------------------------------------------------
+
+
+def test_at_first_nothing_is_checked():
+    form = topology()
+    assert form.sentence == EMPTY and form.race is None and form.advice is None
+    assert form.environment == Environment()
+    own = re.sub(r"<svg.*?</svg>", "", form.page.html)  # without the sample
+    assert "✓" not in own.replace("not ✓", "")
+    assert repr(form) == EMPTY and EMPTY in unescape(form._repr_html_())
+
+
+def test_a_database_alone_begins_a_path():
+    form = topology()
+    do(form, do="database", value="mysql")
+    assert form.environment.database == "mysql" and form.environment.driver in (
+        "connector_j",
+        "pymysql",
+        "mysqlclient",
+    )
+    verdicts = {lane.verdict for lane in form.race.lanes}
+    assert verdicts <= {UNKNOWN, LIVES}
+    assert "not known" in form.page.html
+
+
+@pytest.mark.parametrize("name", [*STACKS, *PRESETS])
+def test_a_worked_topology_says_what_breaks_first(name):
     form = topology(name)
-    (check, *_) = form.advice.broken
-    assert form.sentence.startswith(f"{len(form.advice.broken)} of {len(form.advice.checks)} checks ")
-    assert check.says in form.sentence and check.message in form.sentence
-    assert form.preset.value == name
+    assert form.error is None and form.advice.checks
+    assert form.sentence.startswith(form.race.sentence)
     form.take()
-    assert form.sentence.startswith("Nothing breaks: all ")
-    assert form.preset.value == OWN_TOPOLOGY
+    assert len(form.advice.broken) < len(advise(topology(name).environment).broken) or not form.advice.broken
     form.reset()
-    assert form.environment == PRESETS[name]
+    assert form.environment == topology(name).environment
 
 
-def test_one_lost_probe_is_too_many_for_300_before_350():
-    form = topology("keepalive 300 before a box of 350")
-    assert "300 + 75 × 1 = 375 s (libpq) < 350 s" in form.sentence
-    form.set(lost_probes=0)
-    assert form.sentence.startswith("Nothing breaks")
-    form.set(lost_probes=1, settings={"linux.net.ipv4.tcp_keepalive_time": 274})
-    assert form.sentence.startswith("Nothing breaks")
-    form.set(settings={"linux.net.ipv4.tcp_keepalive_time": 275})
-    assert not form.sentence.startswith("Nothing breaks")
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_is_one_click(name):
+    form = topology()
+    form._on_message({"do": "example", "value": name})
+    assert form.environment == load_topology(examples()[name]).environment
+    form.reset()
+    assert form.race is None
+
+
+# --- pasting ----------------------------------------------------------------------------------------
+
+
+def test_a_paste_sets_the_form_and_no_password_is_kept():
+    form = topology()
+    form.paste(PASTE)
+    assert form.environment.pool == "hikaricp" and form.environment.driver == "pgjdbc"
+    assert form.environment.settings["hikaricp.maximumPoolSize"] == 30 == form.environment.pool_size
+    assert form.environment.settings["pgjdbc.tcpKeepAlive"] is True
+    assert "hunter" not in form.page.html + form.message + form._repr_html_() + str(form._texts)
+    assert "application.properties" in form.page.html
+    assert "idle-timeout" in form.message
+
+
+def test_one_bad_line_is_listed_with_its_reason():
+    form = topology()
+    form.paste(PASTE)
+    do(form, do="page", page="lines")
+    assert "application.properties:4" in form.page.html and "can't be read" in unescape(form.page.html)
+
+
+def test_a_second_file_joins_the_first():
+    form = topology()
+    form.paste(PASTE)
+    form.paste({"pgbouncer.ini": "[pgbouncer]\nmax_client_conn = 500\n"})
+    assert form.environment.proxies == ("pgbouncer",) and len(form.environment.legs) == 2
+    assert form.environment.settings["hikaricp.maximumPoolSize"] == 30
+    form.paste("spring.datasource.hikari.minimum-idle=3")
+    assert len(form.reading.files) == 3
+
+
+def test_a_conflict_is_answered_for_the_product_and_can_be_chosen():
+    form = topology()
+    form.paste({
+        "application.properties": "spring.datasource.hikari.maximum-pool-size=30",
+        "deployment.yaml": "- name: SPRING_DATASOURCE_HIKARI_MAXIMUM_POOL_SIZE\n  value: '80'",
+    })  # fmt: skip
+    assert form.environment.settings["hikaricp.maximumPoolSize"] == 80
+    assert form.sentence.startswith("1 conflict.")
+    [conflict] = form.reading.conflicts
+    other = 1 - conflict.taken
+    do(form, do="choose", conflict=0, choice=other)
+    assert form.environment.settings["hikaricp.maximumPoolSize"] == 30
+    assert not form.sentence.startswith("1 conflict.")
+
+
+def test_what_is_too_long_is_refused_and_the_answer_stays():
+    form = topology("java_aws")
+    before = form.sentence
+    form.paste("x" * 1_000_001)
+    assert form.message.startswith("✗ ") and form.sentence == before
+
+
+# --- typing and clicking ----------------------------------------------------------------------------
 
 
 def test_every_field_that_is_typed_changes_the_environment():
-    form = topology("AWS: NLB, PgBouncer, RDS")
-    typed = form.form
-    typed.numbers["longest_idle_s"].value = 7201
-    assert form.environment.longest_idle_s == 7201
-    row = typed.legs[0].rows[0]
-    row.fields["idle_s"].value = 400
+    form = topology("java_aws")
+    field(form, "longest_idle_s", "2 h")
+    assert form.environment.longest_idle_s == 7200
+    field(form, "lost_probes", "3")
+    assert form.environment.lost_probes == 3
+    do(form, do="box", leg=0, at=0, field="idle_s", value="400 s")
     assert form.environment.legs[0].middleboxes[0].idle_s == 400
-    assert row.known.value == OWN_BOX
-    row.known.value = "Azure Load Balancer"
+    do(form, do="box", leg=0, at=0, field="name", value="Azure Load Balancer")
     assert form.environment.legs[0].middleboxes[0] == known_middleboxes()["Azure Load Balancer"]
-    typed.legs[1].add()
+    do(form, do="add", leg=1, value="Linux IPVS")
     assert len(form.environment.legs[1].middleboxes) == 2
-    typed.legs[1].remove(typed.legs[1].rows[0])
+    do(form, do="box", leg=1, at=1, field="name", value="")
     assert len(form.environment.legs[1].middleboxes) == 1
-    typed.proxies.value = ("haproxy", "pgbouncer")
+    do(form, do="add", leg=0, value="proxy haproxy")
+    assert form.environment.proxies == ("haproxy", "pgbouncer")
     assert [leg.name for leg in form.environment.legs] == [
         "application to HAProxy", "HAProxy to PgBouncer", "PgBouncer to PostgreSQL",
     ]  # fmt: skip
-    assert form.environment.legs[0].middleboxes[0].name == "Azure Load Balancer"
-    typed.database.value = "oracle"
-    assert (form.environment.driver, form.environment.proxies) == ("oracle", ())
-    assert form.advice is not None
+    do(form, do="proxy", at=0, value="")
+    assert form.environment.proxies == ("pgbouncer",) and len(form.environment.legs) == 2
+    do(form, do="setting", key="pgjdbc.socketTimeout", value="30")
+    assert form.environment.settings["pgjdbc.socketTimeout"] == 30
+    do(form, do="setting", key="hikaricp.connectionTimeout", value="7 s")
+    assert form.environment.settings["hikaricp.connectionTimeout"] == 7000
+    do(form, do="setting", key="pgjdbc.socketTimeout", value="")
+    assert "pgjdbc.socketTimeout" not in form.environment.settings
+    do(form, do="pool", value="")
+    assert form.environment.pool == ""
+    do(form, do="database", value="oracle")
+    assert form.environment.database == "oracle" and form.environment.proxies == ()
+    assert form.race is not None and form.error is None
 
 
-def test_what_cannot_be_is_said_in_one_sentence_and_leaves_no_answer():
-    form = topology()
-    form.form.numbers["instances"].value = 0
-    assert form.sentence == "instances = 0 is out of range: 1 to 100000."
-    assert form.advice is None and form.race is None and form.checks.value == ""
-    assert form.tabs.layout.display == "none" and "✗" in form.status.value
-    form.form.numbers["instances"].value = 2
-    assert form.advice is not None and form.tabs.layout.display == ""
+@pytest.mark.parametrize(
+    ("name", "typed"), [("outage_s", "soon"), ("instances", "0"), ("lost_probes", "1e9")]
+)
+def test_what_cannot_be_is_said_in_one_sentence(name, typed):
+    form = topology("java_aws")
+    field(form, name, typed)
+    assert "✗" in form.message or form.error
+    said = form.message or form.error
+    assert "\n" not in said
+    field(form, "outage_s", "60")
+    assert form.race is not None and form.error is None
+
+
+def test_a_message_that_is_not_ours_changes_nothing():
+    form = topology("java_aws")
+    before = form.environment
+    for content in ("plotly?", None, {"do": "nothing"}, {"do": 3}, {"x": 1}):
+        form._on_message(content)
+    form._on_message({"do": "box", "leg": 9, "at": 9, "field": "name", "value": ""})
+    assert form.environment == before
+
+
+def test_a_wrong_name_is_said():
+    form = topology("java_aws")
     form.set(windows=3)
     assert "no 'windows'" in form.sentence
     form.set(instances=3)
-    assert form.environment.instances == 3
+    assert form.environment.instances == 3 and form.error is None
     form.use("nowhere")
     assert "nowhere" in form.sentence
     assert "can't be read" in topology("nowhere.json").sentence
 
 
-def test_pasted_settings_join_and_what_is_unknown_is_named_without_its_value():
-    form = topology("AWS: NLB, PgBouncer, RDS")
-    form.pasted.value = "jdbc:postgresql://db/shop?tcpKeepAlive=true&fancyThing=hunter2&password=hunter3"
-    form.paste(form.pasted.value)
-    assert form.pasted.value == ""
+# --- remedies ---------------------------------------------------------------------------------------
+
+
+def test_a_tick_plays_the_race_again_and_keeps_the_old_winner():
+    form = topology("java_aws")
+    remedy = next(name for name in form.remedies if name.startswith("pgjdbc"))
+    do(form, do="tick", name=remedy, value=True)
+    assert form.sentence.startswith("7 too late → ")
     assert form.environment.settings["pgjdbc.tcpKeepAlive"] is True
-    assert form.environment.settings["pgbouncer.max_client_conn"] == 500
-    assert "fancyThing" in form.message
-    assert (
-        "hunter"
-        not in form.message + form.messages[0].value + form.set_today.value + form.environment.to_json()
-    )
-    before = form.environment
-    form.paste("spring.datasource.hikari.maxLifetime=soon")
-    assert "Line 1 is not used: HikariCP: maxLifetime = 'soon' can't be read" in form.message
-    assert form.environment == before
-    form.forget_settings()
-    assert form.environment.settings == {}
+    assert "stroke-dasharray" in form.page.html and "ticked" in form.page.html
+    do(form, do="tick", name=remedy, value=False)
+    assert form.environment == topology("java_aws").environment
 
 
-def test_saving_and_loading_is_exact(tmp_path):
-    form = topology("Kubernetes: NAT gateway, MySQL", instances=41)
-    form.save(tmp_path / "mine.json")
-    assert form.message == "Saved as mine.json."
-    other = topology()
-    other.load(tmp_path / "mine.json")
-    assert other.environment == form.environment
-    assert topology(str(tmp_path / "mine.json")).environment == form.environment
-    link = re.search(r'download="topology.json" href="data:application/json;base64,([^"]+)"', form.link.value)
-    assert file.from_bytes(base64.b64decode(link[1]), "topology.json") == form.environment
+def test_a_suggestion_mends_what_can_be_mended_with_few_ticks():
+    form = topology("java_aws")
+    form.suggest()
+    left = [lane.key for lane in form.race.broken]
+    everything = topology("java_aws")
+    everything.tick(*everything.remedies)
+    assert len(left) <= len(everything.race.broken)
+    assert 0 < len(form._ticked) < len(form.remedies)
 
 
-def test_a_file_handed_over_by_the_browser_is_shown():
-    form = topology()
-    wanted = PRESETS["On-prem: firewall, Oracle"]
-    upload = only(form, widgets.FileUpload)
-    upload.value = ({
-        "name": "from a colleague.json", "content": memoryview(wanted.to_json().encode()), "size": 1,
-        "type": "application/json", "last_modified": datetime.now(UTC),
-    },)  # fmt: skip
-    assert form.environment == wanted and form.message == "Loaded from a colleague.json."
-    assert upload.value == ()
+def test_a_remedy_says_which_lanes_it_mends():
+    form = topology("java_aws")
+    for offered in form._offered:
+        broken = {lane.key for lane in race(offered.remedy.on(form.environment)).broken}
+        assert not broken & set(offered.mends)
 
 
-GOOD = json.loads(PRESETS["AWS: NLB, PgBouncer, RDS"].to_json())
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (b"", "no JSON"),
-        (b"\xff\xfe\x00", "no text"),
-        (b"[1]", "must be an object"),
-        (b"[" * 100_000, "no JSON"),
-        (b" " * 1_000_001, "at most 1,000,000"),
-        (json.dumps(GOOD | {"instances": "many"}).encode(), "instances = 'many'"),
-        (json.dumps(GOOD | {"legs": GOOD["legs"][:1]}).encode(), "legs: there are 1"),
-        (json.dumps(GOOD | {"rtt": 3}).encode(), "no 'rtt'"),
-        (json.dumps(GOOD | {"settings": {"hikaricp.speed": 1}}).encode(), "not in the catalogue"),
-    ],
-)
-def test_a_broken_file_gets_one_sentence(content, says, tmp_path):
-    path = tmp_path / "broken.json"
-    path.write_bytes(content)
-    form = topology("AWS: NLB, PgBouncer, RDS")
-    form.load(path)
-    assert form.message.startswith("✗ broken.json") and says in form.message and "\n" not in form.message
-    assert form.environment == PRESETS["AWS: NLB, PgBouncer, RDS"]
-
-
-def test_a_file_that_is_not_there_or_cannot_be_written_gets_one_sentence(tmp_path):
-    form = topology()
-    form.load(tmp_path / "none.json")
-    assert "No such file" in form.message
-    mine = tmp_path / "notes.txt"
-    mine.write_text("notes of mine")
-    form.save(mine)
-    assert "is there already, and no saved topology" in form.message and mine.read_text() == "notes of mine"
-    form.save(tmp_path / "no" / "folder.json")
-    assert form.message.startswith("✗ ") and "can't be written" in form.message
-    with pytest.raises(ParameterError, match="can't be read"):
-        file.load("\0")
+# --- showing ----------------------------------------------------------------------------------------
 
 
 def test_names_are_text_wherever_they_are_shown():
     evil = "<img src=x onerror=alert(1)>"
-    environment = Environment(legs=(Leg(evil, (MiddleboxSettings(evil, 350),)),), longest_silent_query_s=900)
-    form = topology(environment)
-    for shown in (form.status, form.checks, form.changes, form.proof, form.set_today, form.link):
-        assert "<img" not in shown.value
-    assert evil in unescape(form.checks.value)
-    assert "<img" not in draw_race(form.race).svg + race_table(form.race)
+    here = Environment(legs=(Leg(evil, (MiddleboxSettings(evil, 350),)),), longest_silent_query_s=900)
+    form = topology(here)
+    form.paste({evil: f"{evil}=3\nkeepalives_idle=5"})
+    for page in ("race", "table", "lines", "export"):
+        form._do_page({"page": page})
+        assert "<img" not in form.page.html
+    assert "<img" not in form._repr_html_()
+    assert evil[:20] in unescape(form.page.html) or evil in unescape(form._repr_html_())
 
 
-def test_settings_to_paste_say_who_may_and_what_needs_a_restart():
-    form = topology("AWS: NLB, PgBouncer, RDS")
-    html = unescape(form.changes.value)
-    assert "The DBA" in html and "The application's team" in html
-    assert "needs a reload" in html and "tcpKeepAlive=true" in html
-    for text in form.advice.paste.values():
-        assert text in html
-    assert "ss -tno" in form.proof.value
+@pytest.mark.parametrize("name", ["", *STACKS, *PRESETS])
+def test_everything_one_types_into_has_a_name(name):
+    form = topology(name)
+    assert Page(form.page.html).nameless == []
+    if name:
+        for lane in form.race.lanes:
+            assert f'aria-label="{lane.sentence[:20]}' in unescape(form.page.html)
+            assert f'data-lane="{lane.situation.letter}"' in form.page.html
+        assert len(re.findall(r"<li tabindex=", form.page.html)) == len(form.race.lanes)
 
 
-def test_everything_one_types_into_has_a_visible_name():
-    form = topology("Kubernetes: NAT gateway, MySQL")
-    seen, todo = 0, [form]
-    while todo:
-        widget = todo.pop()
-        todo += getattr(widget, "children", ())
-        if {"value", "description"} <= set(widget.trait_names()) and type(widget).__name__ != "HTML":
-            assert widget.description, type(widget).__name__
-            seen += 1
-    assert seen > 25
+def test_the_table_is_a_page_of_its_own():
+    form = topology("java_aws")
+    do(form, do="page", page="table")
+    assert all(lane.says in unescape(form.page.html) for lane in form.race.lanes)
 
 
 def test_where_no_widget_lives_the_answer_is_text():
     form = topology("On-prem: firewall, Oracle")
     bundle = form._repr_mimebundle_()
     assert bundle["text/plain"] == form.sentence == repr(form)
-    assert form.checks.value in bundle["text/html"]
+    assert "<svg" in bundle["text/html"] and "<table" in bundle["text/html"]
     assert tcplab.topology is topology
 
 
-def test_a_mistake_of_ours_is_told_and_logged(monkeypatch, caplog):
-    form = topology()
+def test_a_mistake_of_ours_is_said_and_logged(monkeypatch):
+    form = topology("java_aws")
 
     def fail(environment):
         raise ZeroDivisionError("planted")
 
     monkeypatch.setattr("tcplab.widgets.topology.advise", fail)
-    form.form.numbers["instances"].value = 5
+    field(form, "instances", "5")
     assert "tcplab itself makes a mistake (ZeroDivisionError: planted)" in form.sentence
     monkeypatch.undo()
-    form.form.numbers["instances"].value = 6
-    assert form.advice.environment == replace(Environment(), instances=6, legs=form.environment.legs)
+    form.set(instances=6)
+    assert form.error is None and form.environment.instances == 6
+
+
+# --- files ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*STACKS, *PRESETS])
+def test_a_saved_topology_comes_back_as_it_was(name, tmp_path):
+    form = topology(name)
+    form.save(tmp_path / "here.toml")
+    assert form.message == "Saved as here.toml."
+    again = topology(str(tmp_path / "here.toml"))
+    assert again.environment == _as_saved(form.environment)
+    form.load(tmp_path / "here.toml")
+    assert form.message == "Loaded here.toml."
+
+
+def _as_saved(env):
+    """Legs get their names from the products."""
+    ends = [
+        "application",
+        *(leg.name.rpartition(" to ")[2] for leg in file._renamed(env, env.proxies, list(env.legs)).legs),
+    ]
+    legs = [replace(leg, name=f"{ends[i]} to {ends[i + 1]}") for i, leg in enumerate(env.legs)]
+    return replace(env, legs=tuple(legs))
+
+
+def test_files_of_earlier_versions_are_read():
+    old = PRESETS["On-prem: firewall, Oracle"]
+    form = topology()
+    form._on_message({"do": "texts", "texts": [["topology.json", old.to_json()]]})
+    assert form.environment == old and form.message == "Loaded topology.json."
+
+
+def test_a_file_of_another_kind_is_not_replaced(tmp_path):
+    form = topology("java_aws")
+    mine = tmp_path / "notes.txt"
+    mine.write_text("notes of mine")
+    form.save(mine)
+    assert "is there already, and no saved topology" in form.message and mine.read_text() == "notes of mine"
+    form.save(tmp_path / "no" / "folder.toml")
+    assert form.message.startswith("✗ ") and "can't be written" in form.message
+    with pytest.raises(ParameterError, match="can't be read"):
+        file.load("\0.json")
+    form.upload(b"{", "broken.json")
+    assert form.message.startswith("✗ broken.json")
+    form.upload(b"\xff", "broken.toml")
+    assert "is no text" in form.message
+
+
+def test_every_setting_of_the_catalogue_comes_back_from_a_file():
+    for database in DATABASES:
+        env = Environment(database=database)
+        own = {
+            f"{each.product.key}.{each.name}": each.default
+            for each in catalogue()
+            if each.product.key in (env.database, env.driver, "linux") and each.default not in (None, "")
+        }
+        env = replace(env, settings=own)
+        text = file.topology_toml(env)
+        assert file.from_bytes(text.encode(), "x.toml").settings == env.settings
+    assert read_settings("keepalives_idle=5")

@@ -1,17 +1,16 @@
-"""The what-if form in a real JupyterLab and a real Chromium: typing, the picture, a reload, a file."""
-
-import json
+"""The what-if form in a real JupyterLab and a real Chromium: a file, a tick, a paste, the keyboard, a reload."""
 
 import pytest
 
 from conftest import need
 from in_jupyterlab import chromium_page, jupyterlab, open_notebook, run_all, write_notebook
-from tcplab.advice.environment import PRESETS
+from tcplab.advice.topology_file import examples
 
 pytestmark = pytest.mark.browser
 
-SAID = ".tcplab-topology .tcplab-sentence"
-ORACLE = PRESETS["On-prem: firewall, Oracle"]
+SAID = ".tt-verdict"
+#: What a cell's output has on a screen of 1280 × 800, px.
+ROOM = (1108, 685)
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +18,10 @@ def visit(tmp_path_factory):
     program = need("chromium")
     with jupyterlab(tmp_path_factory.mktemp("lab")) as lab:
         write_notebook(lab.folder / "topology.ipynb", "import tcplab", "tcplab.topology()")
-        with chromium_page(program, height=1600) as (page, outside):
+        with chromium_page(program, width=1280, height=800) as (page, outside):
             page.set_default_timeout(30_000)
             open_notebook(page, lab.address("topology.ipynb"))
+            page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
             run_all(page)
             page.locator(SAID).first.wait_for()
             yield page, lab
@@ -33,55 +33,70 @@ def says(page, text):
     page.locator(SAID).first.get_by_text(text).wait_for()
 
 
-def open_tab(page, title):
-    page.locator(".tcplab-topology .lm-TabBar-tabLabel").get_by_text(title, exact=True).first.click()
+def size(page):
+    box = page.locator(".tt-form").first.bounding_box()
+    return box["width"], box["height"]
 
 
-def test_what_is_typed_is_answered_drawn_and_still_there_after_a_reload(visit):
+def fits(page):
+    wide, high = size(page)
+    inside = page.evaluate("""() => {
+        const form = document.querySelector(".tt-form");
+        return form.scrollWidth <= form.clientWidth + 1;
+    }""")
+    return wide <= ROOM[0] and high <= ROOM[1] and inside
+
+
+def test_a_paste_a_tick_and_a_conflict_fit_the_screen(visit):
+    page, _ = visit
+    assert fits(page)
+    says(page, "Nothing pasted yet")
+    page.locator("input.tt-file").first.set_input_files(examples()["java_aws"])
+    says(page, "Breaks first: B, Silent query")
+    assert fits(page)
+    # By keyboard: the space bar ticks, and the focus stays.
+    tick = page.locator(".tt-remedies input").first
+    tick.focus()
+    page.keyboard.press("Space")
+    says(page, "7 too late →")
+    assert page.evaluate("() => document.activeElement.type") == "checkbox"
+    assert fits(page)
+    # Lanes are a list: the arrow keys go through it, and what is in the path is marked.
+    lane = page.locator('[data-lane="A"]').first
+    lane.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("() => document.activeElement.dataset.lane") == "B"
+    outline = "() => getComputedStyle(document.querySelector('.tt-path .in-B')).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+    page.locator(".tt-paste summary").first.click()
+    box = page.locator(".tt-paste textarea").first
+    box.fill("## deployment.yaml\n- name: SPRING_DATASOURCE_HIKARI_MAXIMUM_POOL_SIZE\n  value: '80'\n"
+             "## application.properties\nspring.datasource.hikari.maximum-pool-size=30")  # fmt: skip
+    page.locator(".tt-paste").get_by_role("button", name="Read it").first.click()
+    says(page, "1 conflict.")
+    assert fits(page)
+    page.locator(".tt-aside input[type=radio]:not(:checked)").first.check()
+    page.locator(".tt-chip.bad").wait_for(state="detached")
+
+
+def test_the_race_is_drawn_for_a_dark_page(visit):
+    page, _ = visit
+    theme = "() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
+    page.evaluate(theme)
+    page.locator('.tt-picture svg > rect[fill="#111111"]').first.wait_for()
+    assert fits(page)
+
+
+def test_a_number_is_typed_and_is_there_after_a_reload(visit):
     page, lab = visit
-    says(page, "a dead server is noticed")
-    open_tab(page, "2 · Boxes on the way")
-    page.get_by_role("button", name="Add a box to this leg").first.click()
-    says(page, "broken")
-    open_tab(page, "3 · How long, how many")
-    field = page.get_by_label("longest silent query (s)").first
-    field.focus()
-    page.keyboard.press("Control+a")
-    page.keyboard.type("900")
-    page.keyboard.press("Tab")
-    open_tab(page, "What breaks")
-    page.get_by_text("7200 + 75 × 2 = 7350 s (libpq) < 350 s (AWS NLB)").first.wait_for()
-    open_tab(page, "All timers")
-    words = page.locator(".tcplab-topology .js-plotly-plot .textpoint")
-    words.get_by_text("longest silent query: silent for 15 min").first.wait_for()
-    # As wide as its place, and not as plotly draws what is hidden: 700 px.
-    width = page.locator(".tcplab-topology .js-plotly-plot svg.main-svg").first.bounding_box()["width"]
-    assert width > 800
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    field = page.get_by_label("idle up to").first
+    field.fill("2 h")
+    field.press("Enter")
+    page.wait_for_function("() => document.querySelector('[aria-label=\"idle up to\"]').value === '2 h'")
     said = page.locator(SAID).first.inner_text()
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.wait_for_timeout(500)
     open_notebook(page, lab.address("topology.ipynb"))
     page.locator(SAID).first.wait_for()
     assert page.locator(SAID).first.inner_text() == said
-    assert page.get_by_label("longest silent query (s)").first.input_value() == "900"
-
-
-def test_a_file_is_loaded_and_handed_out(visit, tmp_path):
-    page, _ = visit
-    open_tab(page, "5 · Save and load")
-    saved = tmp_path / "saved.json"
-    saved.write_text(ORACLE.to_json(), "utf-8")
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Load a saved file").first.click()
-    chooser.value.set_files(saved)
-    says(page, "Oracle Net waits for ever")
-    with page.expect_download() as download:
-        page.get_by_text("Download topology.json").first.click()
-    assert json.loads(download.value.path().read_text("utf-8")) == json.loads(ORACLE.to_json())
-    broken = tmp_path / "broken.json"
-    broken.write_text("{", "utf-8")
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Load a saved file").first.click()
-    chooser.value.set_files(broken)
-    page.get_by_text("✗ broken.json").locator("visible=true").first.wait_for()
-    says(page, "Oracle Net waits for ever")
+    assert page.get_by_label("idle up to").first.input_value() == "2 h"
