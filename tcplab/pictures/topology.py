@@ -18,11 +18,11 @@ from tcplab.advice.advice import Remedy
 from tcplab.advice.environment import (
     DATABASES,
     DRIVERS_OF,
-    POOLS,
-    PROXIES,
     Environment,
     MiddleboxSettings,
     known_middleboxes,
+    pools_of,
+    proxies_of,
 )
 from tcplab.advice.paste import Conflict, PasteReading
 from tcplab.advice.products import CLIENTS, SERVERS, InForce, of_product, title
@@ -282,7 +282,8 @@ def _marks(view: TopologyView) -> dict[str, set[str]]:
 
 def _path(view: TopologyView) -> str:
     env, marks = view.environment, _marks(view)
-    pools = [("", "no pool"), *((key, name_of(key)) for key in POOLS if key)]
+    fits = (*pools_of(env.driver), env.pool)
+    pools = [("", "no pool"), *((key, name_of(key)) for key in dict.fromkeys(fits) if key)]
     drivers = [(key, name_of(key)) for key in DRIVERS_OF[env.database]]
     pool = _product(view, env.pool, marks, _select("pool", pools, env.pool, do="pool"), "pool")
     driver = _product(view, env.driver, marks, _select("driver", drivers, env.driver, do="driver"), "driver")
@@ -306,12 +307,7 @@ def _path(view: TopologyView) -> str:
 
 
 def _proxies(env: Environment, key: str) -> list[tuple[str, str]]:
-    fits = [
-        each
-        for each in PROXIES
-        if each == key
-        or (each not in env.proxies and env.database in (of_product(each).databases or (env.database,)))
-    ]
+    fits = [each for each in proxies_of(env.database) if each == key or each not in env.proxies]
     return [("", "(remove)"), *((each, name_of(each)) for each in fits)]
 
 

@@ -33,9 +33,10 @@ from tcplab.advice.environment import (
     checked_value,
     known_middleboxes,
     known_setting,
+    pools_of,
+    proxies_of,
 )
 from tcplab.advice.paste import Conflict
-from tcplab.advice.products import of_product
 from tcplab.advice.race import race
 from tcplab.advice.race_lanes import Race
 from tcplab.advice.reading import LONGEST, SECRET, split
@@ -137,13 +138,9 @@ def with_products(env: Environment, **products: Any) -> Environment:
     if driver not in DRIVERS_OF[database]:
         driver = DRIVERS_OF[database][0]
     pool = products.get("pool", env.pool)
-    if pool in POOLS and pool and of_product(pool).drivers and driver not in of_product(pool).drivers:
+    if pool not in pools_of(driver):
         pool = ""
-    proxies = tuple(
-        key
-        for key in products.get("proxies", env.proxies)
-        if not of_product(key).databases or database in of_product(key).databases
-    )
+    proxies = tuple(key for key in products.get("proxies", env.proxies) if key in proxies_of(database))
     old, names = list(env.legs), ["application", *map(name_of, (*proxies, database))]
     legs = [
         replace(old[i] if i < len(old) else Leg("new"), name=f"{names[i]} to {names[i + 1]}")

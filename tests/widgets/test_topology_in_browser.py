@@ -1,4 +1,4 @@
-"""The what-if form in a real JupyterLab and a real Chromium: a file, a tick, a paste, the keyboard, a reload."""
+"""The what-if form in a real JupyterLab and a real Chromium: files, ticks, pastes, the keyboard, a reload."""
 
 import pytest
 
