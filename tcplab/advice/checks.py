@@ -45,6 +45,13 @@ from tcplab.experiments.experiment import END_OF_FILE
 _Death = tuple[float, str, str]
 
 
+def _gives_up(after_s: float) -> str:
+    """Whether and when a client gives up, as the end of a sentence."""
+    if after_s == inf:
+        return "never gives up its dead connection"
+    return f"gives up its dead connection after {words(after_s)}"
+
+
 class Inequalities:
     """The inequalities of an environment, those of silence, age and death on each leg."""
 
@@ -378,8 +385,7 @@ class Inequalities:
         connecting, sum_ = self.connecting(i)
         who = env.client_of(i)
         broken = {
-            "says": f"{title(who)} needs {words(after)} to give up its dead connection and up to "
-            f"{words(connecting)} for a new one.",
+            "says": f"{title(who)} {_gives_up(after)}, and needs up to {words(connecting)} for a new one.",
             "winner": timer if after >= connecting else self.connect(i)[1], "breaks_after_s": env.outage_s,
             "heard_after_s": after + connecting,
             "message": "" if after + connecting == inf else printed(who, error),
@@ -501,7 +507,7 @@ class Inequalities:
         total = max(promoted, after) + connecting
         broken = {
             "says": f"The new primary can be reached after {words(promoted)}; {title(env.client_of(i))} "
-            f"gives its old connections up after {words(after)}.",
+            f"{_gives_up(after)}.",
             "winner": timer if after > promoted else "promotion and name", "breaks_after_s": env.outage_s,
             "heard_after_s": total,
             "message": "" if total == inf else printed(env.client_of(i), error),

@@ -277,6 +277,22 @@ def test_changes_say_who_may_make_them_and_when_they_are_felt():
     assert "55000 ms (55 s), was unset" in timeout.sentence
 
 
+def test_remedies_are_whole_and_the_last_resorts_come_last():
+    here = Environment(driver="pgjdbc", legs=way(NFW), outage_s=60, connects_per_s=600)
+    advice = advise(here)
+    keepalive = next(each for each in advice.remedies if "pgjdbc.tcpKeepAlive" in each.keys)
+    assert len(keepalive.changes) == 4 and keepalive.who == ("application", "dba")
+    assert "it counts for every connection of the host" in keepalive.prices
+    # By itself it keeps the box's entry; what is in flight is another remedy's.
+    assert "keepalive before the box" in [each.name for each in advice.mended_by(keepalive)]
+    assert "an outage ends in time" not in [each.name for each in advice.mended_by(keepalive)]
+    assert set(advice.mended_by(*advice.remedies)) == set(advice.broken)
+    assert [each.is_last for each in advice.remedies] == sorted(each.is_last for each in advice.remedies)
+    ports = next(each for each in advice.remedies if "linux.net.ipv4.ip_local_port_range" in each.keys)
+    assert ports.is_last and ports.on(here).settings["linux.net.ipv4.ip_local_port_range"] == "10240 65535"
+    assert {key for each in advice.remedies for key in each.keys} == {each.key for each in advice.changes}
+
+
 def test_what_holds_is_left_alone():
     here = Environment(legs=way(NFW))
     good = dataclasses.replace(here, settings=pasted(advise(here)))
