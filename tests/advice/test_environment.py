@@ -69,7 +69,7 @@ def test_boxes_and_legs_that_can_not_be(make, says):
         ('{"colour": 1}', "The environment has no 'colour'; it has database"),
         ('{"legs": 3}', "legs must be a list."),
         ('{"legs": [{"name": "a", "boxes": [{"name": "b"}]}]}', "A box needs a name and idle_s."),
-        ('{"legs": [7]}', "A leg must be an object with name, boxes."),
+        ('{"legs": [7]}', "A leg must be an object with name, boxes"),
         ('{"proxies": 1}', "proxies must be a list."),
         ('{"settings": []}', "settings must be an object"),
     ],
