@@ -348,7 +348,8 @@ def test_every_proxy_can_be_asked(proxy):
         ),
         ("postgresql", "npgsql", {"TCP Keepalive": True, "TCP Keepalive Time": 60}, (60, 60, 9)),
         ("mysql", "pymysql", {}, (7200, 75, 9)),
-        ("mysql", "mysql_connector_python", {}, None),
+        ("mysql", "mysql_connector_python", {}, None), ("mysql", "mysqlnd", {}, (7200, 75, 9)),
+        ("redis", "phpredis", {}, None),
         ("sqlserver", "sqlclient", {}, (30, 1, 9)),
         ("oracle", "oracledb", {}, None),
         ("oracle", "oracledb", {"expire_time": 2}, (120, 6, 10)),
@@ -393,6 +394,11 @@ def test_proxies_end_a_silent_query_with_a_fin_to_both():
     check = only(advise(here), "the longest silent query before the data timer")
     assert not check.holds and check.breaks_after_s == 600
     assert check.message == "server closed the connection unexpectedly"
+
+
+def test_there_are_drivers_of_every_language():
+    languages = {each.language for each in products() if each.kind == "driver"}
+    assert languages >= {"Python", "Go", "Node.js", ".NET", "PHP", "Java"}
 
 
 def test_what_fits_together():
