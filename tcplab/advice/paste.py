@@ -169,6 +169,9 @@ class _Builder:
         for key in (key for kind, key in self._hosts() if kind == "managed"):
             if key in of_product(database).managed:
                 values["managed"] = key
+        whose = {_host_of(file.name) for file in self.files if _sysctls(file)}
+        if len(whose) == 1 and (host := whose.pop()):
+            values["linux_host"] = host
         self.found += [name for name, value in values.items() if value != getattr(start, name)]
         made = replace(start, **values)
         size = InForce(made).pool_size()
@@ -369,17 +372,27 @@ def _idle(environment: Environment) -> Iterator[Conflict]:
 _WHOSE = {"application": r"app|pod|web|client|deploy", "database": r"db|database|postgres|mysql|oracle|redis"}
 
 
+def _host_of(name: str) -> str:
+    """Whose host a file's name speaks of; empty: it does not say."""
+    return next((host for host, words in _WHOSE.items() if re.search(words, name, re.IGNORECASE)), "")
+
+
+def _sysctls(file: ReadFile) -> tuple[str, ...]:
+    keys = (line.key for line in file.lines if line.key.startswith("linux.") and line.value is not None)
+    return tuple(dict.fromkeys(keys))
+
+
 def _whose(environment: Environment, files: Sequence[ReadFile]) -> Iterator[Conflict]:
     """A sysctl file counts for one host only."""
     for file in files:
-        names = [line.key for line in file.lines if line.key.startswith("linux.") and line.value is not None]
-        if not names or environment.linux_host or any(re.search(p, file.name, re.I) for p in _WHOSE.values()):
+        if environment.linux_host or _host_of(file.name) or not _sysctls(file):
             continue
         both = [ConflictChoice("the hosts of the application and of the database")]
         both += [ConflictChoice(f"the {each}'s host only", fields={"linux_host": each}) for each in _WHOSE]
+        count = plural(len(_sysctls(file)), "sysctl")
         yield Conflict(
-            WHOSE, f"{file.name} sets {plural(len(set(names)), 'sysctl')}, and does not say on which host.",
-            tuple(both), why="counts for both",
+            WHOSE, f"{file.name} sets {count}, and does not say on which host.", tuple(both),
+            why="counts for both",
         )  # fmt: skip
         return
 

@@ -324,6 +324,16 @@ def test_whose_sysctls_they_are():
     assert dead["the database's host only"] == pytest.approx(60 + 9 * 75, abs=1)
 
 
+def test_a_files_name_says_whose_sysctls_they_are():
+    reading = read({"deployment.yaml": KUBERNETES})
+    assert reading.environment.linux_host == "application" and "linux_host" in reading.found
+    assert not [each for each in reading.conflicts if each.kind == "whose"]
+    database = read({"db-host/90-tcp.conf": "net.ipv4.tcp_keepalive_time = 60"})
+    assert database.environment.linux_host == "database"
+    two = {"app/90-tcp.conf": "net.ipv4.tcp_retries2 = 8", "db/90-tcp.conf": "net.core.somaxconn = 512"}
+    assert read(two).environment.linux_host == ""
+
+
 def test_a_port_that_is_another_products():
     reading = read("jdbc:postgresql://db:6432/shop?tcpKeepAlive=true")
     [port] = [each for each in reading.conflicts if each.kind == "port"]
