@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tcplab.capture.capture import Capture
 from tcplab.capture.findings import ConnectionFindings, Diagnosis, Finding
 from tcplab.capture.messages import ServerMessage, read_message
-from tcplab.core.segment import ACK, FIN, RST, Endpoint, Segment
+from tcplab.core.segment import ACK, FIN, RST, Endpoint
 from tcplab.core.text import SECOND
 
 #: The most packets that are read of a connection, half of them at either end.
@@ -84,27 +84,27 @@ class BreakEvent(NamedTuple):
 def last_messages(capture: Capture) -> dict[int, LastMessage]:
     """By connection, the error message that its server sent last, where that was its last data."""
     found: dict[int, LastMessage] = {}
-    table = capture.table
-    for row, payload in sorted(table.messages.items()):
-        message, (number,) = read_message(payload), table.values("connection", [row])
-        (segment,) = table.segments([row])
-        if message is None or segment.source != capture.connections[number][1]:
+    table, rows = capture.table, sorted(capture.table.messages)
+    columns = (table.values(name, rows) for name in ("connection", "seq", "t", "frame"))
+    for row, number, seq, t, frame in zip(rows, *columns, strict=True):
+        server = capture.connections[number][1]
+        if not table.sent_by(server, [row])[0]:
             continue
-        last = _last_data(capture, number, segment.source)
-        if last is not None and last.seq == segment.seq:
-            (t,), (frame,) = table.values("t", [row]), table.values("frame", [row])
+        message = read_message(table.messages[row])
+        if message and _last_data(capture, number, server) == seq:
             found.setdefault(number, LastMessage(message, t / SECOND, frame))
     return found
 
 
-def _last_data(capture: Capture, number: int, sender: Endpoint) -> Segment | None:
-    """The last segment with data that one end of a connection sent."""
-    rows = capture.rows(number)
+def _last_data(capture: Capture, number: int, sender: Endpoint) -> int | None:
+    """The sequence number of the last segment with data that one end of a connection sent."""
+    rows, table = capture.rows(number), capture.table
     for stop in range(len(rows), 0, -PIECE):
-        some = capture.table.segments(rows[max(stop - PIECE, 0) : stop])
-        for segment in reversed(some):
-            if segment.source == sender and segment.length:
-                return segment
+        some = rows[max(stop - PIECE, 0) : stop]
+        columns = table.sent_by(sender, some), table.values("length", some), table.values("seq", some)
+        with_data = [seq for mine, length, seq in zip(*columns, strict=True) if mine and length]
+        if with_data:
+            return with_data[-1]
     return None
 
 
@@ -200,8 +200,9 @@ def packets_of(capture: Capture, number: int) -> list[Passed]:
         half = MOST_PACKETS // 2
         rows = [*rows[:half], *rows[-half:]]
     table, client = capture.table, capture.connections[number][0]
-    times, frames = table.values("t", rows), table.values("frame", rows)
+    names = "flags", "length", "window", "ack"
+    columns = table.values("t", rows), table.values("frame", rows), table.sent_by(client, rows)
     return [
-        Passed(t / SECOND, frame, s.source == client, s.flags, s.length, s.window, s.ack)
-        for t, frame, s in zip(times, frames, table.segments(rows), strict=True)
+        Passed(t / SECOND, *rest)
+        for t, *rest in zip(*columns, *(table.values(name, rows) for name in names), strict=True)
     ]

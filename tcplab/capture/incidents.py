@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from math import sqrt
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -150,15 +151,18 @@ def incidents_of(
             groups.append(group)
         else:
             alone += [event for event in group if not event.quiet]
-    for host in dict.fromkeys(event.actor for event in every if event.broke.family == "silence"):
-        rest = [e for e in every if e.broke.family == "silence" and e.actor == host]
-        while rest:
-            group = _common(rest)
-            if len(group) < many:
-                alone += rest
-                break
-            groups.append(group)
-            rest = [event for event in rest if event not in group]
+    silent: dict[str, list[BreakEvent]] = {}
+    for event in every:
+        if event.broke.family == "silence":
+            silent.setdefault(event.actor, []).append(event)
+    left = [apart for own in silent.values() for apart in _apart(own)]
+    while left:
+        group, others = _common(left.pop())
+        if len(group) < many:
+            alone += [*group, *others]
+        else:
+            groups.append(sorted(group, key=lambda event: event.connection.number))
+            left += _apart(others)
     groups = _joined(groups)
     if sum(map(len, groups)) + len(alone) < MANY:
         groups += [[event] for event in alone]
@@ -208,8 +212,22 @@ def _instants(events: Iterable[BreakEvent]) -> Iterator[list[BreakEvent]]:
         yield run
 
 
-def _common(events: Sequence[BreakEvent]) -> list[BreakEvent]:
-    """The most events whose intervals share a moment."""
+def _apart(events: Iterable[BreakEvent]) -> Iterator[list[BreakEvent]]:
+    """Events in runs whose intervals overlap, so that those of two runs share no moment."""
+    run: list[BreakEvent] = []
+    until = 0.0
+    for event in sorted(events, key=lambda event: event.low_s):
+        if run and event.low_s > until:
+            yield run
+            run = []
+        until = max(until, event.high_s) if run else event.high_s
+        run.append(event)
+    if run:
+        yield run
+
+
+def _common(events: Sequence[BreakEvent]) -> tuple[list[BreakEvent], list[BreakEvent]]:
+    """The most events whose intervals share a moment, and the others."""
     edges = sorted([(event.low_s, 0) for event in events] + [(event.high_s, 1) for event in events])
     count = best = 0
     moment = events[0].high_s
@@ -217,7 +235,8 @@ def _common(events: Sequence[BreakEvent]) -> list[BreakEvent]:
         count += -1 if ends else 1
         if count > best:
             best, moment = count, t
-    return [event for event in events if event.low_s <= moment <= event.high_s]
+    shares = [event.low_s <= moment <= event.high_s for event in events]
+    return list(compress(events, shares)), [e for e, its in zip(events, shares, strict=True) if not its]
 
 
 def _joined(groups: Sequence[list[BreakEvent]]) -> list[list[BreakEvent]]:

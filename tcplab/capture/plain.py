@@ -231,9 +231,15 @@ class PlainTable(Whole):
         return kept if len(kept) < len(rows) else rows
 
     def values(self, name: str, rows: Any) -> list[int]:
-        """`frame`, `t` or `connection` of these packets."""
-        values = getattr(self, name)
-        return [values[row] for row in rows]
+        """`frame`, `t` or `connection` of these packets, or a property of their segments."""
+        if name in ("frame", "t", "connection"):
+            values = getattr(self, name)
+            return [values[row] for row in rows]
+        return [getattr(self.all_segments[row], name) for row in rows]
+
+    def sent_by(self, end: Endpoint, rows: Any) -> list[bool]:
+        """Which of these packets this end sent."""
+        return [self.all_segments[row].source == end for row in rows]
 
     def segments(self, rows: Any) -> list[Segment]:
         """The segments of these packets, their windows as in the header."""

@@ -192,6 +192,12 @@ class Table(Whole):
         values: list[int] = getattr(self, name)[rows].tolist()
         return values
 
+    def sent_by(self, end: Endpoint, rows: Any) -> list[bool]:
+        """Which of these packets this end sent."""
+        directions = self.values("direction", rows)
+        mine = {each: self.end(each) == end for each in set(directions)}
+        return [mine[each] for each in directions]
+
     def scaled(self, i: int, rows: Any) -> tuple[list[Segment], bool]:
         """Segments of connection `i` with real windows; False when the scale is unknown."""
         shifts = self.window_shift[rows]

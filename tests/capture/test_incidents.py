@@ -1,6 +1,7 @@
 """What broke together: each rule on made-up events, and the order of connections does not matter."""
 
 import random
+from time import process_time
 
 import pytest
 
@@ -45,6 +46,41 @@ def test_a_goodbye_that_was_answered_counts_only_with_two_others():
     assert bands(event(0, "server_end", 1, quiet=True), event(1, "server_end", 1.1, quiet=True)) == ([], [])
     _, (band,) = bands(*(event(i, "server_end", 1, quiet=True) for i in range(3)))
     assert band.text == "server closed 3"
+
+
+def greedy(events, many):
+    """Silences of one host, the slow way: the most that share a moment, again and again."""
+    groups = []
+    while events:
+        at = max(
+            sorted({e.low_s for e in events}), key=lambda t: sum(e.low_s <= t <= e.high_s for e in events)
+        )
+        group = [e for e in events if e.low_s <= at <= e.high_s]
+        if len(group) < many:
+            break
+        groups.append(sorted(e.connection.number for e in group))
+        events = [e for e in events if e not in group]
+    return sorted(groups)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_silences_are_grouped_as_by_the_slow_way(seed):
+    chance = random.Random(seed)
+    events = [
+        event(i, "silence", low := chance.uniform(0, 60), low + chance.expovariate(0.3), code="dead_peer")
+        for i in range(60)
+    ]
+    _, found = bands(*events)
+    assert sorted(sorted(each.connections) for each in found) == greedy(events, 3)
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_ten_thousand_silences_are_no_matter_of_minutes(apart):
+    low = [apart * (i // 4) * 5.0 for i in range(10_000)]
+    began = process_time()
+    _, found = bands(*(event(i, "silence", low[i], low[i] + 4, code="dead_peer") for i in range(10_000)))
+    assert process_time() - began < 6  # each with each other takes ten times that
+    assert len(found) == (2_500 if apart else 1)
 
 
 def test_refusals_join_the_closes_before_them():
