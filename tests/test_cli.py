@@ -321,6 +321,23 @@ def test_a_topology_has_three_exit_codes(tcplab, wrong, tmp_path):
     assert "can't be read" in wrong("topology", str(tmp_path / "none.toml"))
 
 
+def test_a_topology_s_changes_are_a_patch_and_a_page(tcplab, wrong, tmp_path):
+    file = topology(tmp_path, 200)
+    (tmp_path / "postgresql.conf").write_text("tcp_keepalives_idle = 600\n")
+    text = (tmp_path / "here.toml").read_text().replace("set = {", 'read = ["postgresql.conf"]\nset = {')
+    (tmp_path / "here.toml").write_text(text.replace("tcp_keepalives_idle = 5, ", ""))
+    code, out, _ = tcplab("topology", file, "--diff")
+    assert code == 1 and "-tcp_keepalives_idle = 600\n+tcp_keepalives_idle = " in out
+    for name in ("page.html", "page.md"):
+        page = tmp_path / name
+        tcplab("topology", file, "--report", str(page))
+        assert "Assumed, not read" in page.read_text()
+        tcplab("topology", file, "--report", str(page))  # its own file is written again
+    assert "name a file that ends in" in wrong("topology", file, "--report", "page.pdf")
+    (tmp_path / "mine.md").write_text("mine")
+    assert "mine.md" in wrong("topology", file, "--report", str(tmp_path / "mine.md"))
+
+
 def test_a_topology_as_json(tcplab, tmp_path):
     code, out, _ = tcplab("topology", topology(tmp_path, 200), "--json")
     written = json.loads(out)

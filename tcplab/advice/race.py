@@ -57,6 +57,11 @@ from tcplab.experiments.experiment import END_OF_FILE
 
 #: The test that HikariCP makes at a checkout has a time of its own; the tests of other pools are queries.
 _CHECKOUT_TEST = {"hikaricp": "validationTimeout"}
+#: Pools that close every session that nobody uses; HikariCP and psycopg_pool keep the smallest number.
+_POOL_CLOSES = {
+    "pg_pool": "idleTimeoutMillis", "pgxpool": "pool_max_conn_idle_time",
+    "database_sql": "SetConnMaxIdleTime",
+}  # fmt: skip
 #: Switches of pools that test at each checkout.
 _TESTS_AT_CHECKOUT = ("pool_pre_ping", "testOnBorrow", "pingBeforeActivateConnection")
 
@@ -331,6 +336,8 @@ class _Runner:
         """A session of a pool, or of a person, that rests."""
         env, force = self.environment, self.force
         rests, _ = force.rests(i)
+        closes = self._pool_closes(i)
+        rests = min(rests, closes.t_s if closes else inf)
         events, closers = self._idle_events(i)
         detail = f"{time_text(env.longest_idle_s)} without a query"
         first = min((each for each in closers if each.t_s <= rests), key=lambda e: e.t_s, default=None)
@@ -365,6 +372,8 @@ class _Runner:
         if force.reached_by_pool(i) and (ping := force.ping()):
             name = products.PING[env.pool]
             keeps.append(self._event(ping, name, "application", f"{env.pool}.{name}", RESTARTS))
+        if closes := self._pool_closes(i):
+            keeps.append(closes)
         for t in force.timer(force.holder(i), products.AGE.get(force.holder(i), "")):
             keeps.append(
                 self._event(t.seconds, f"{_tail(t.key)} (replaced)", self._host(force.holder(i)), t.key)
@@ -374,6 +383,14 @@ class _Runner:
             ends.append(self._event(t.seconds, f"{_name(server)} {_tail(t.key)}", host, t.key))
         ends += [self._box_event(box) for box in self._boxes(i) if box.kind != "layer4"]
         return keeps, ends
+
+    def _pool_closes(self, i: int) -> RaceEvent | None:
+        """The pool's own end of a session that nobody uses, where it spares none of them."""
+        pool = self.environment.pool
+        if self.force.reached_by_pool(i):
+            for t in self.force.timer(pool, _POOL_CLOSES.get(pool, "")):
+                return self._event(t.seconds, f"{_tail(t.key)} (closed)", "application", t.key)
+        return None
 
     def _forgotten_idle(
         self, i: int, rests: float, events: list[RaceEvent], box: MiddleboxSettings, ending: runs.Ending
@@ -609,7 +626,7 @@ class _Runner:
         key = f"{env.pool}.{products.ACQUIRE.get(env.pool, '')}"
         heard = min(acquire, back.t_s)
         events = [replace(back, timer="connections come back", kind=WOULD)] if back.t_s < inf else []
-        winner = back.timer
+        winner = back.timer if back.t_s < inf else ""
         if acquire <= back.t_s and who and acquire < inf:
             winner = _tail(key)
             events.append(self._event(acquire, winner, "application", key, FIRES))

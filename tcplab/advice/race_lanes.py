@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any, NamedTuple
 
-from tcplab.advice.messages import Check, words
+from tcplab.advice.messages import BURST, Check, words
 from tcplab.core.text import listed, plural
 
 #: Kinds of an event: it ends the wait; it would have ended it later; its probe restarts a middlebox's timer;
@@ -212,20 +212,24 @@ class Race:
 
     @property
     def full(self) -> tuple[Check, ...]:
-        """The counts that exceed their limits."""
-        return tuple(each for each in self.counts if not each.holds)
+        """The counts that exceed their limits for longer than seconds; ports have a lane of their own."""
+        return tuple(
+            each
+            for each in self.counts
+            if not each.holds and each.kind != BURST and each.unit not in ("ports", "per s")
+        )
 
     @property
     def sentence(self) -> str:
         """What breaks first, and how much else does."""
         unknown = [lane.situation.name for lane in self.lanes if lane.verdict == UNKNOWN]
         said = [f"Not known: {listed(unknown)}."] if unknown else []
-        said += [f"{each.title[0].upper()}{each.title[1:]}: {each.numbers}." for each in self.full]
+        said += [_of_count(each) for each in self.full]
         if not self.broken:
             judged = len(self.lanes) - len(unknown)
             return " ".join([f"Nothing breaks in {plural(judged, 'situation')}.", *said])
         first = self.broken[0]
-        when = f", after {time_text(first.breaks_s)}" if first.breaks_s is not None else ""
+        when = "" if first.breaks_s is None else f", after {time_text(first.breaks_s)}" * bool(first.breaks_s)
         head = f"Breaks first: {first.situation.letter}, {first.situation.name}{when}. {first.says}"
         longer = ""
         if self.outage_s:
@@ -259,6 +263,12 @@ def _plain(value: Any) -> Any:
     return None if value == inf else value
 
 
+def _of_count(check: Check) -> str:
+    """A count in a sentence, with mathematics' signs."""
+    numbers = check.numbers.replace(" <= ", " ≤ ").replace(" x ", " × ")
+    return f"{check.title[0].upper()}{check.title[1:]}: {numbers}."
+
+
 def time_text(seconds: float | None) -> str:
     """A rounded time in words; from a minute on whole seconds are enough."""
     if seconds is None:
@@ -275,5 +285,5 @@ def compared(before: Race, after: Race) -> str:
              f"{lane.when}." for lane in after.lanes if lane.key in mended][:2]  # fmt: skip
     for lane in after.broken[:1]:
         said.append(f"Still too late: {lane.situation.letter}, {lane.situation.name}. {lane.says}")
-    said += [f"{each.title[0].upper()}{each.title[1:]}: {each.numbers}." for each in after.full[:1]]
+    said += [_of_count(each) for each in after.full[:1]]
     return " ".join(said)

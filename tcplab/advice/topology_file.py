@@ -541,4 +541,7 @@ def examples() -> Mapping[str, Path]:
 
 _EXAMPLES = Path(__file__).with_name("examples")
 #: The examples, and what they are called.
-STACKS = {"java_aws": "Java, AWS", "redis_azure": "Redis, Azure"}
+STACKS = {
+    "java_aws": "Java, AWS", "python_kubernetes": "Python, Kubernetes", "oracle_onprem": "Oracle, on-prem",
+    "redis_azure": "Redis, Azure", "go_google_cloud": "Go, Google Cloud", "node_haproxy": "Node, HAProxy",
+}  # fmt: skip

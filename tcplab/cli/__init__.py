@@ -258,6 +258,9 @@ COMMANDS = {
     "topology": Command("what breaks first in a topology, and when; exit code 1 if anything does", topology, (
         _argument("file", metavar="FILE.toml", help="application, boxes, proxies, database, in path order"),
         _argument("--strict", action="store_true", help="what is not known counts as broken"),
+        _argument("--diff", action="store_true", help="print what to change, as a patch of its files"),
+        _argument("--report", metavar="FILE", help="also write a page to hand on: FILE.html or FILE.md"),
+        _FORCE,
     )),
     "mcp": Command("answer an assistant that speaks the Model Context Protocol", _mcp, json=False),
     "completion": Command("print a script that completes tcplab's commands in a shell", _completion, (

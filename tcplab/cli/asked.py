@@ -152,9 +152,12 @@ def _write_report(arguments: Namespace, found: CaptureTimeline) -> None:
     report = incident_report(
         found, digest=digest, redact=arguments.redact, shift_time=arguments.shift_time, version=__version__,
     )  # fmt: skip
-    text = report.markdown() if path.suffix.lower() == ".md" else report.html()
+    _write(path, report.markdown() if path.suffix.lower() == ".md" else report.html())
+
+
+def _write(path: str | Path, text: str) -> None:
     try:
-        path.write_text(PICTURE + text, "utf-8")
+        Path(path).write_text(PICTURE + text, "utf-8")
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}.") from None
 
@@ -213,13 +216,38 @@ def topology(arguments: Namespace) -> int:
     """Exit code 0: it holds, or is accepted; 1: it breaks; 2 by `ParameterError`: it can't be read."""
     from datetime import date
 
+    from tcplab import __version__
+    from tcplab.advice import advise
+    from tcplab.advice.change_files import diffs, suggested, with_remedies, without_secrets
     from tcplab.advice.race import race
     from tcplab.advice.topology_file import judge, load_topology
     from tcplab.capture.findings.report import harmless
+    from tcplab.pictures.topology_report import TopologyReport
 
+    if arguments.report:
+        if Path(arguments.report).suffix.lower() not in (".html", ".htm", ".md"):
+            raise UsageError(f"--report {arguments.report!r}: name a file that ends in .html or .md.")
+        check_overwriting(arguments.report, arguments)
     topology = load_topology(arguments.file)
-    judgement = judge(topology, race(topology.environment), date.today())
+    today = race(topology.environment)
+    judgement = judge(topology, today, date.today())
     code = judgement.exit_code(arguments.strict)
+    if arguments.report or arguments.diff:
+        advice = advise(topology.environment)
+        remedies = suggested(topology.environment, advice.remedies)
+    if arguments.report:
+        then = race(with_remedies(topology.environment, remedies))
+        report = TopologyReport(
+            topology.name, date.today(), advice, today, then, remedies, topology.not_used, __version__
+        )
+        is_markdown = arguments.report.lower().endswith(".md")
+        _write(arguments.report, report.markdown() if is_markdown else report.html())
+    if arguments.diff and not arguments.json:
+        changes = [change for remedy in remedies for change in remedy.changes]
+        for patch in diffs(without_secrets(topology.files, topology.texts), changes).values():
+            for line in patch.splitlines():
+                say(harmless(line))
+        return code
     if arguments.json:
         say_json({"name": topology.name, "exit": code, **judgement.to_json()})
         return code

@@ -119,7 +119,7 @@ def verdict(view: TopologyView) -> str:
     if view.conflicts:
         count = plural(len(view.conflicts), "conflict")
         said = f"{count}. Answered for what the product would use; choose to change it. {said}"
-    return " ".join([said, *view.notes]).replace(" <= ", " ≤ ").replace(" x ", " × ")
+    return " ".join([said, *view.notes])
 
 
 # -- small parts ---------------------------------------------------------------------------------

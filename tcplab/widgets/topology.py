@@ -10,10 +10,11 @@ Everything stays in the notebook kernel. Values live in Python, so a cell or a t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
+from datetime import date
 from functools import lru_cache
+from html import escape
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import traitlets
 
 from tcplab.advice import Advice, Environment, PasteReading, advise, read
 from tcplab.advice.advice import Remedy
+from tcplab.advice.change_files import diffs, suggested, with_remedies, without_secrets
 from tcplab.advice.environment import (
     DATABASES,
     DRIVERS_OF,
@@ -39,10 +41,10 @@ from tcplab.advice.environment import (
 from tcplab.advice.paste import Conflict
 from tcplab.advice.race import race
 from tcplab.advice.race_lanes import Race
-from tcplab.advice.reading import LONGEST, SECRET, split
+from tcplab.advice.reading import LONGEST, NOT_USED
 from tcplab.advice.topology_file import STACKS, examples, in_unit, load_topology, read_topology, topology_toml
 from tcplab.core.knobs import ParameterError
-from tcplab.core.text import listed, read_number
+from tcplab.core.text import download, listed, read_number
 from tcplab.pictures.topology import (
     KNOBS,
     OfferedRemedy,
@@ -53,6 +55,7 @@ from tcplab.pictures.topology import (
     still_html,
     verdict,
 )
+from tcplab.pictures.topology_report import TopologyReport
 from tcplab.widgets.base import Action, Shell, page_side
 
 #: Bytes of a file that can't be one of ours.
@@ -253,7 +256,7 @@ class TopologyForm(Shell):
                 raise ParameterError(f"The pasted texts have more than {LONGEST:,} characters.")
             fresh = read(both, start=self._base or self._typed)
             self.reading, self._base, self._choices = fresh, fresh.environment, {}
-            self._texts = _without_secrets(fresh, both)
+            self._texts = without_secrets(fresh.files, both)
             self._said |= set(fresh.found)
             self.message = "" if len(self._texts) > 3 else fresh.sentence
             self._page = "race"
@@ -288,17 +291,8 @@ class TopologyForm(Shell):
         """Tick the fewest remedies that mend all that can be mended, local ones before host-wide ones."""
 
         def suggest() -> None:
-            base = self._base or self._typed
-            chosen: list[Remedy] = []
-            rest, left = [each.remedy for each in self._offered], len(race(base).broken)
-            for is_last in (False, True):
-                while True:
-                    tries = [(len(race(_with(base, [*chosen, r])).broken), i) for i, r in enumerate(rest)
-                             if r.is_last == is_last]  # fmt: skip
-                    if not tries or min(tries)[0] >= left:
-                        break
-                    left, i = min(tries)
-                    chosen.append(rest.pop(i))
+            offered = [each.remedy for each in self._offered]
+            chosen = suggested(self._base or self._typed, offered)
             self._ticked = {remedy.name: remedy for remedy in chosen}
             self._update()
 
@@ -483,7 +477,7 @@ class TopologyForm(Shell):
             self.advice = self.race = None
             self._offered = ()
         else:
-            env = _with(base, self._ticked.values())
+            env = with_remedies(base, self._ticked.values())
             advice, raced = advise(env), race(env, changes_of(self._ticked.values()))
             self.environment, self.advice, self.race = env, advice, raced
             self._offered = tuple(self._offers(base, advice))
@@ -499,7 +493,7 @@ class TopologyForm(Shell):
         for remedy in offered.values():
             is_on = remedy.name in self._ticked
             others = [each for each in self._ticked.values() if each.name != remedy.name]
-            without, mended = race(_with(base, others)), race(_with(base, [*others, remedy]))
+            without, mended = race(with_remedies(base, others)), race(with_remedies(base, [*others, remedy]))
             still = {lane.key for lane in mended.broken}
             mends = tuple(lane.key for lane in without.lanes if lane.is_broken and lane.key not in still)
             yield OfferedRemedy(remedy, mends, is_on)
@@ -523,14 +517,33 @@ class TopologyForm(Shell):
             dark=self.page.dark,
         )  # fmt: skip
 
-    def _exports(self) -> list[tuple[str, str]]:
-        from html import escape
+    def report(self) -> TopologyReport:
+        """The page to hand on. Raises `ParameterError` where nothing was said."""
+        from tcplab import __version__
 
-        env = self.environment or self._typed
-        comments = dict.fromkeys(changes_of(self._ticked.values()), "ticked")
-        text = topology_toml(env, "topology", comments)
-        area = f'<textarea readonly rows="24" aria-label="{FILENAME}">{escape(text)}</textarea>'
-        return [(FILENAME, area)]
+        base = self._base
+        if base is None or self.race is None:
+            raise ParameterError("There is nothing to report yet: paste your files, or choose a stack.")
+        files = self.reading.files if self.reading else ()
+        unused = [f"{file.name}:{each.number}: {each.name}: {each.why}"
+                  for file in files for each in file.of(NOT_USED)]  # fmt: skip
+        ticked = tuple(self._ticked.values())
+        return TopologyReport(
+            "topology", date.today(), advise(base), race(base), self.race, ticked, unused, __version__
+        )
+
+    def _exports(self) -> list[tuple[str, str]]:
+        """What the page Export shows: title and HTML."""
+        changes = [change for remedy in self._ticked.values() for change in remedy.changes]
+        comments = {change.key: "ticked" for change in changes}
+        toml = topology_toml(self.environment or self._typed, "topology", comments)
+        patch = "\n".join(diffs(self._texts, changes).values()) or "# Tick a remedy: its changes come here.\n"
+        report = self.report()
+        return [
+            ("Diff per file", _area("topology.patch", patch, "text/x-diff")),
+            ("One-page report", _links(report) + _shown("report.md", report.markdown())),
+            (FILENAME, _area(FILENAME, toml, "application/toml")),
+        ]
 
     def _show(self) -> None:
         self.page.html = form_html(self._view())
@@ -558,8 +571,19 @@ _DOES: dict[str, Callable[[TopologyForm, Mapping[str, Any]], None]] = {
 }  # fmt: skip
 
 
-def _with(environment: Environment, remedies: Iterable[Remedy]) -> Environment:
-    return replace(environment, settings={**environment.settings, **changes_of(remedies)})
+def _area(name: str, text: str, kind: str) -> str:
+    return download(name, text.encode(), kind) + _shown(name, text)
+
+
+def _shown(name: str, text: str) -> str:
+    return f'<textarea readonly rows="24" aria-label="{escape(name)}">{escape(text)}</textarea>'
+
+
+def _links(report: TopologyReport) -> str:
+    return " · ".join((
+        download("topology.html", report.html().encode(), "text/html"),
+        download("topology.md", report.markdown().encode(), "text/markdown"),
+    ))  # fmt: skip
 
 
 def _renamed(env: Environment, proxies: tuple[str, ...], legs: list[Leg]) -> Environment:
@@ -573,24 +597,6 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     return name if name not in taken else next(
         each for i in range(2, 10_000) if (each := f"{name} {i}") not in taken
     )  # fmt: skip
-
-
-_VALUE, _IN_URL = re.compile(r"([=:]\s*)\S.*"), re.compile(r"((?:passw\w*|pwd|secret|token)=)[^&\s]*", re.I)
-_LOGIN = re.compile(r"(://|^)([^\s/@:]+):[^\s/@]+@")
-
-
-def _without_secrets(reading: PasteReading, texts: Mapping[str, str]) -> dict[str, str]:
-    """The pasted files by name, without their passwords."""
-    parts = {name: text for whole, given in texts.items() for name, text in split(given, whole)}
-    secret = {file.name: {line.number for line in file.of(SECRET)} for file in reading.files}
-    made = {}
-    for name, text in parts.items():
-        lines = text.splitlines()
-        for number in secret.get(name, ()):
-            is_url = "://" in lines[number - 1]
-            lines[number - 1] = (_IN_URL if is_url else _VALUE).sub(r"\1…", lines[number - 1])
-        made[name] = _LOGIN.sub(r"\1\2:…@", "\n".join(lines))
-    return made
 
 
 def topology(start: str | Environment = "", **values: Any) -> TopologyForm:

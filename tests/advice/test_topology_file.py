@@ -15,17 +15,81 @@ TODAY = date(2026, 12, 1)
 #: Of each example: the lanes that are broken, and those that live or end in time.
 EXPECTED = {
     "java_aws": (
-        {"silent_query": "never", "server_dies_idle": "too late", "server_dies_waiting": "never",
-         "server_dies_sending": "too late", "failover": "too late", "pool_exhausted": "never",
-         "client_dies": "too late"},
+        {
+            "silent_query": "never",
+            "server_dies_idle": "too late",
+            "server_dies_waiting": "never",
+            "server_dies_sending": "too late",
+            "failover": "too late",
+            "pool_exhausted": "never",
+            "client_dies": "too late",
+        },
         {"idle_session": "lives", "connect_nowhere": "in time"},
     ),
-    "redis_azure": (
-        {"idle_session": "too late", "server_dies_idle": "too late", "server_dies_waiting": "too late",
-         "server_dies_sending": "too late", "client_dies": "too late"},
-        {"connect_nowhere": "in time", "failover": "not known"},
+    "python_kubernetes": (
+        {
+            "server_dies_idle": "too late",
+            "server_dies_waiting": "too late",
+            "server_dies_sending": "too late",
+            "pool_exhausted": "too late",
+            "client_dies": "too late",
+        },
+        {
+            "idle_session": "in time",
+            "silent_query": "lives",
+            "failover": "not known",
+            "connect_nowhere": "in time",
+        },
     ),
-}  # fmt: skip
+    "oracle_onprem": (
+        {
+            "server_dies_idle": "too late",
+            "server_dies_waiting": "never",
+            "server_dies_sending": "too late",
+            "pool_exhausted": "never",
+            "client_dies": "too late",
+        },
+        {
+            "idle_session": "lives",
+            "silent_query": "lives",
+            "failover": "not known",
+            "connect_nowhere": "in time",
+        },
+    ),
+    "redis_azure": (
+        {
+            "idle_session": "too late",
+            "server_dies_idle": "too late",
+            "server_dies_waiting": "too late",
+            "server_dies_sending": "too late",
+            "client_dies": "too late",
+        },
+        {"failover": "not known", "connect_nowhere": "in time"},
+    ),
+    "go_google_cloud": (
+        {
+            "server_dies_idle": "too late",
+            "server_dies_waiting": "too late",
+            "server_dies_sending": "too late",
+            "connect_nowhere": "too late",
+            "pool_exhausted": "too late",
+            "client_dies": "too late",
+            "ports": "too late",
+        },
+        {"idle_session": "lives", "silent_query": "lives", "failover": "not known"},
+    ),
+    "node_haproxy": (
+        {
+            "silent_query": "too late",
+            "server_dies_idle": "too late",
+            "server_dies_waiting": "too late",
+            "server_dies_sending": "too late",
+            "pool_exhausted": "too late",
+            "client_dies": "too late",
+        },
+        {"idle_session": "lives", "failover": "not known", "connect_nowhere": "in time"},
+    ),
+}
 
 
 def read(text, **files):
@@ -166,3 +230,34 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_a_topology_without_acceptances_accepts_nothing():
     topology = read(APPLICATION + DATABASE)
     assert isinstance(topology, Topology) and topology.accepts("failover", TODAY) is None
+
+
+#: Worked out by hand: lane, the timer that decides, seconds.
+BY_HAND = {
+    "python_kubernetes": [("server_dies_waiting", "TCP keepalive", 7200 + 9 * 75)],
+    "oracle_onprem": [("client_dies", "Oracle Net keepalive", 10 * 60 + 10 * 6)],
+    "redis_azure": [("client_dies", "redis-server keepalive", 300 + 3 * 100)],
+    "go_google_cloud": [
+        # A query of 20 minutes has no context deadline: what is left is the sidecar's keepalive, 30/30/9.
+        ("server_dies_waiting", "Cloud SQL Auth Proxy keepalive", 30 + 9 * 30),
+    ],
+    "node_haproxy": [
+        ("silent_query", "HAProxy timeout client", 60), ("server_dies_waiting", "HAProxy timeout client", 60),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_an_example_s_winners_by_hand(name):
+    lanes = race(load_topology(EXAMPLES / f"{name}.toml").environment)
+    for key, winner, heard in BY_HAND[name]:
+        assert (lanes[key].winner, lanes[key].heard_s) == (winner, heard)
+
+
+def test_the_examples_files_are_read_and_used_to_the_last_line():
+    for name in EXPECTED:
+        topology = load_topology(EXAMPLES / f"{name}.toml")
+        assert topology.not_used == ()
+    oracle = load_topology(EXAMPLES / "oracle_onprem.toml")
+    assert oracle.environment.settings["oracle.SQLNET.EXPIRE_TIME"] == 10
+    assert set(oracle.texts) == {"oracle_onprem/tnsnames.ora", "oracle_onprem/sqlnet.ora"}
