@@ -125,7 +125,7 @@ class TopologyReport:
 
     def _footer(self) -> str:
         linux = self.advice.environment.linux
-        return f"tcplab {self.version}, model of Linux {linux}. Defaults and their sources: the catalogue."
+        return f"tcplab{f' {self.version}' if self.version else ''}, model of Linux {linux}. Defaults and their sources: the catalogue."
 
 
 def _said(lane: RaceLane) -> str:

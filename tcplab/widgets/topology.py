@@ -519,8 +519,6 @@ class TopologyForm(Shell):
 
     def report(self) -> TopologyReport:
         """The page to hand on. Raises `ParameterError` where nothing was said."""
-        from tcplab import __version__
-
         base = self._base
         if base is None or self.race is None:
             raise ParameterError("There is nothing to report yet: paste your files, or choose a stack.")
@@ -528,9 +526,7 @@ class TopologyForm(Shell):
         unused = [f"{file.name}:{each.number}: {each.name}: {each.why}"
                   for file in files for each in file.of(NOT_USED)]  # fmt: skip
         ticked = tuple(self._ticked.values())
-        return TopologyReport(
-            "topology", date.today(), advise(base), race(base), self.race, ticked, unused, __version__
-        )
+        return TopologyReport("topology", date.today(), advise(base), race(base), self.race, ticked, unused)
 
     def _exports(self) -> list[tuple[str, str]]:
         """What the page Export shows: title and HTML."""
