@@ -124,8 +124,9 @@ class TopologyReport:
         return "\n".join([*lines, "", f"*{self._footer()}*"]) + "\n"
 
     def _footer(self) -> str:
+        made = " ".join(filter(None, ["tcplab", self.version]))
         linux = self.advice.environment.linux
-        return f"tcplab{f' {self.version}' if self.version else ''}, model of Linux {linux}. Defaults and their sources: the catalogue."
+        return f"{made}, model of Linux {linux}. Defaults and their sources: the catalogue."
 
 
 def _said(lane: RaceLane) -> str:
