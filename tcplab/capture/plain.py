@@ -5,7 +5,8 @@ judges the fast one in tests: both must find the same packets, connections and w
 and headers are taken apart in independent code. Shared is only what concerns a single packet or
 interface, defined here and used by both: interface descriptions, IP fragments, ICMP errors.
 
-The whole file is in memory while it is read; of each packet its `Segment` is kept.
+The whole file is in memory while it is read; of each packet its numbers are kept, one list for each. A
+`Segment` is made where one is looked at: in a browser that costs more than reading it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 from os import PathLike
-from struct import calcsize, iter_unpack, unpack, unpack_from
+from struct import Struct, calcsize, iter_unpack, unpack, unpack_from
 from typing import Any, NamedTuple
 
 from tcplab.capture import FileWarning, Source, shared
-from tcplab.capture.messages import KEPT, Messages
+from tcplab.capture.messages import BEGINS, KEPT, Messages
 from tcplab.capture.pcap import IPV4, IPV6, LARGEST_WINDOW_SCALE, inner_network, knows_link
 from tcplab.capture.shared import (
     INTERFACE,
@@ -49,6 +51,12 @@ from tcplab.core.text import SECOND
 
 #: No file has this many zeros in a row in its packets: nothing after them is unpacked.
 MOST_ZEROS = 64 << 20
+#: The usual packet: Ethernet, IPv4 of 20 bytes, TCP. EtherType, IPv4's first byte, total length,
+#: identification, fragment and protocol; addresses and ports as bytes; then TCP's fields up to the window.
+USUAL = Struct(">12xHBxHHHxBxx12sIIBBHxxxx")
+#: The options of nearly every segment: two bytes of padding and time stamps (RFC 7323 appendix A).
+STAMPS, STAMPED = b"\x01\x01\x08\x0a", 32
+PAIR = Struct(">II")
 
 
 class Frame(NamedTuple):
@@ -103,21 +111,27 @@ class Frames:
         order, tick, header = PCAP[self.content[:4]]
         # The upper bits of the link type describe frame check sequences.
         link = self._unpack(order + "I", PCAP_HEADER - 4)[0] & 0xFFFF
-        self.at, clock, t, row = PCAP_HEADER, InterfaceClock(self.steps), 0, 0
-        while self.at < len(self.content):
-            second, fraction, stored, wire = self._unpack(f"{order}IIII{header - 16}x", self.at)
+        clock, t, row, content, size = InterfaceClock(self.steps), 0, 0, self.content, len(self.content)
+        record = Struct(f"{order}IIII{header - 16}x").unpack_from
+        at = self.at = PCAP_HEADER
+        while at < size:
+            begin = at + header
+            if begin > size:
+                raise Broken("cut short")
+            second, fraction, stored, wire = record(content, at)
             if stored > LARGEST_PACKET:
                 raise Broken("damaged", f"the next one says that it has {stored:,} bytes")
-            begin = self.at + header
-            self._unpack(f"{stored}x", begin)
+            stop = begin + stored
+            if stop > size:
+                raise Broken("cut short")
             if second or stored or wire:
                 t, row = clock.take(second * SECOND + fraction * tick, self.count + 1), 0
             elif row + 1 == shared.MOST_EMPTY:
                 raise Broken("damaged", shared.EMPTY)
             else:
                 self.empty, row = self.empty + 1, row + 1
-            yield t, link, self.content[begin : begin + stored], wire
-            self.at = begin + stored
+            yield t, link, content[begin:stop], wire
+            at = self.at = stop
 
     def _pcapng(self) -> Iterator[tuple[int, int, bytes, int]]:
         order, interfaces, last, sections = "", list[Interface](), 0, 0
@@ -187,19 +201,63 @@ def _pieces(source: Source, room: memoryview) -> Iterator[bytes]:
 class PlainTable(Whole):
     """The TCP packets of a capture in order of time: what `Capture` asks of a table, in lists."""
 
-    #: One value per packet: number in the file; nanoseconds since the first packet; connection, from 0.
+    #: One value per packet: number in the file; nanoseconds since the first packet.
     frame: list[int]
     t: list[int]
-    connection: list[int]
+    #: Twice the number of the four-tuple, plus one for the opposite direction.
+    direction: list[int]
+    seq: list[int]
+    #: 0 where the ACK flag is not set.
+    ack: list[int]
+    flags: list[int]
+    #: As in the header.
+    window: list[int]
+    #: Bytes of payload, by the headers.
+    length: list[int]
     #: IPv4's identification; 0 in IPv6.
     ident: list[int]
-    #: The segments, their windows as in the header.
-    all_segments: list[Segment]
+    #: TSval and TSecr; None without the option.
+    timestamps: list[tuple[int, int] | None]
+    #: By row, the other options as fields of a `Segment`, where there are any.
+    options: dict[int, dict[str, Any]]
+    #: The end that sends in each direction.
+    ends: list[Endpoint]
     #: First payload of each direction: in which packet, and the stored bytes of it.
-    first_payload: dict[tuple[Endpoint, Endpoint], tuple[int, bytes]]
+    first_payload: dict[int, tuple[int, bytes]]
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @cached_property
+    def connection(self) -> list[int]:
+        """For each packet, the number of its connection, from 0.
+
+        A four-tuple needs no closer look when all its SYNs are the one that it begins with, or answer it.
+        """
+        direction, flags, seq = self.direction, self.flags, self.seq
+        numbers = [each >> 1 for each in direction]
+        first = dict(zip(reversed(numbers), range(len(numbers) - 1, -1, -1), strict=True))
+
+        def is_same(row: int) -> bool:
+            begin = first[numbers[row]]
+            if flags[begin] & (SYN | RST) != SYN:
+                return False
+            if direction[row] == direction[begin]:
+                return seq[row] == seq[begin]
+            return bool(flags[row] & ACK) and self.ack[row] == seq_add(seq[begin], 1)
+
+        odd = {numbers[row] for row in self._opening if not is_same(row)}
+        if odd:
+            rows = [row for row, number in enumerate(numbers) if number in odd]
+            for row, number in zip(rows, number_connections(self.segments(rows)), strict=True):
+                numbers[row] = -1 - number
+        names = {each: number for number, each in enumerate(dict.fromkeys(numbers))}
+        return [names[each] for each in numbers]
+
+    @cached_property
+    def _opening(self) -> list[int]:
+        """The packets with SYN and without RST."""
+        return [row for row, each in enumerate(self.flags) if each & (SYN | RST) == SYN]
 
     @cached_property
     def _rows(self) -> list[list[int]]:
@@ -209,6 +267,11 @@ class PlainTable(Whole):
                 rows.append([])
             rows[connection].append(row)
         return rows
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._rows)
 
     def rows(self, i: int) -> list[int]:
         """The packets of connection `i`, as places in the lists."""
@@ -222,28 +285,36 @@ class PlainTable(Whole):
         """These packets of one connection without those that repeat an earlier one: see `shared.REPEATED`."""
         last: dict[tuple[Any, ...], int] = {}
         kept = []
+        names = "direction", "seq", "ack", "ident", "window", "length", "timestamps", "flags"
+        columns = [getattr(self, name) for name in names]
         for row in rows:
-            s, t = self.all_segments[row], self.t[row]
-            key = s.source, s.seq, s.ack, self.ident[row], s.window, s.length, s.timestamps, s.flags
+            t, key = self.t[row], tuple([column[row] for column in columns])
             if t - last.get(key, -2 * shared.REPEATED) > shared.REPEATED:
                 kept.append(row)
             last[key] = t
         return kept if len(kept) < len(rows) else rows
 
     def values(self, name: str, rows: Any) -> list[int]:
-        """`frame`, `t` or `connection` of these packets, or a property of their segments."""
-        if name in ("frame", "t", "connection"):
-            values = getattr(self, name)
-            return [values[row] for row in rows]
-        return [getattr(self.all_segments[row], name) for row in rows]
+        """A list's values for these packets."""
+        values = getattr(self, name)
+        return [values[row] for row in rows]
 
     def sent_by(self, end: Endpoint, rows: Any) -> list[bool]:
         """Which of these packets this end sent."""
-        return [self.all_segments[row].source == end for row in rows]
+        return [self.ends[self.direction[row]] == end for row in rows]
 
-    def segments(self, rows: Any) -> list[Segment]:
-        """The segments of these packets, their windows as in the header."""
-        return [self.all_segments[row] for row in rows]
+    def segments(self, rows: Any, shifts: tuple[int, int] = (0, 0)) -> list[Segment]:
+        """The segments of these packets, the windows of either direction shifted left, except in a SYN."""
+        segments = []
+        for row in rows:
+            direction, flags = self.direction[row], self.flags[row]
+            shift = 0 if flags & SYN else shifts[direction & 1]
+            segments.append(Segment(
+                self.ends[direction], self.ends[direction ^ 1], self.seq[row], self.ack[row], flags,
+                self.window[row] << shift, self.length[row],
+                timestamps=self.timestamps[row], **self.options.get(row, {}),
+            ))  # fmt: skip
+        return segments
 
     def scaled(self, i: int, rows: Any) -> tuple[list[Segment], bool]:
         """The segments with real windows, and whether the scale of all these windows is known.
@@ -252,62 +323,49 @@ class PlainTable(Whole):
         """
         if i not in self._shifts:
             self._shifts[i] = self._shifts_of(i)
-        offers = self._shifts[i]
-        segments = self.segments(rows)
-        known = bool(offers) or all(segment.flags & SYN for segment in segments)
-        if not any(offers.values()):
-            return segments, known
-        return [s if s.flags & SYN else _shifted(s, offers.get(s.source) or 0) for s in segments], known
+        shifts = self._shifts[i]
+        known = shifts is not None or all(self.flags[row] & SYN for row in rows)
+        return self.segments(rows, shifts or (0, 0)), known
 
     @cached_property
-    def _shifts(self) -> dict[int, dict[Endpoint, int | None]]:
+    def _shifts(self) -> dict[int, tuple[int, int] | None]:
         return {}
 
-    def _shifts_of(self, i: int) -> dict[Endpoint, int | None]:
-        """The window scale of each end of connection `i`; empty when unknown."""
-        offers: dict[Endpoint, int | None] = {}
-        ends: set[Endpoint] = set()
-        for segment in self.segments(self.rows(i)):
-            ends |= {segment.source, segment.destination}
-            if segment.flags & SYN:
-                offers.setdefault(segment.source, segment.window_scale)
+    def _shifts_of(self, i: int) -> tuple[int, int] | None:
+        """The window scale of each direction of connection `i`; None when unknown."""
+        offers: dict[int, int | None] = {}
+        for row in self.rows(i):
+            if self.flags[row] & SYN:
+                scale = self.options.get(row, {}).get("window_scale")
+                offers.setdefault(self.direction[row] & 1, scale)
         if None in offers.values():
-            offers = dict.fromkeys(ends, 0)
-        elif len(offers) < 2:
-            offers = {}
-        return offers
+            return 0, 0
+        return (offers[0] or 0, offers[1] or 0) if len(offers) == 2 else None
 
     def openings(self) -> list[tuple[Endpoint, Endpoint, int]]:
         """For each connection, source, destination and flags of its first SYN, else its first segment."""
-        openings = []
-        for rows in self._rows:
-            segments = self.segments(rows)
-            opening = next((s for s in segments if s.flags & (SYN | RST) == SYN), segments[0])
-            openings.append((opening.source, opening.destination, opening.flags))
-        return openings
+        first = {i: rows[0] for i, rows in enumerate(self._rows)}
+        first |= {self.connection[row]: row for row in reversed(self._opening)}
+        ways = [(self.direction[row], self.flags[row]) for row in first.values()]
+        return [(self.ends[way], self.ends[way ^ 1], flags) for way, flags in ways]
 
     def greetings(self) -> list[tuple[bytes, bytes]]:
         """What client and server of each connection's four-tuple sent first; empty where unknown."""
-        isn: dict[tuple[Endpoint, Endpoint], int] = {}
-        client: dict[frozenset[Endpoint], tuple[Endpoint, Endpoint]] = {}
-        for segment in self.all_segments:
-            if segment.flags & (SYN | RST) == SYN:
-                ends = segment.source, segment.destination
-                isn.setdefault(ends, segment.seq)
-                client.setdefault(frozenset(ends), ends[::-1] if segment.flags & ACK else ends)
+        isn: dict[int, int] = {}
+        client: dict[int, int] = {}
+        for row in self._opening:
+            way = self.direction[row]
+            isn.setdefault(way, self.seq[row])
+            client.setdefault(way >> 1, way ^ 1 if self.flags[row] & ACK else way)
 
-        def first(ends: tuple[Endpoint, Endpoint]) -> bytes:
-            row, payload = self.first_payload.get(ends, (-1, b""))
-            known = row >= 0 and ends in isn and self.all_segments[row].seq == seq_add(isn[ends], 1)
+        def first(way: int) -> bytes:
+            row, payload = self.first_payload.get(way, (-1, b""))
+            known = row >= 0 and way in isn and self.seq[row] == seq_add(isn[way], 1)
             return payload if known else b""
 
-        greetings = []
-        for rows in self._rows:
-            segment = self.all_segments[rows[0]]
-            ends = segment.source, segment.destination
-            ends = client.get(frozenset(ends), ends)
-            greetings.append((first(ends), first(ends[::-1])))
-        return greetings
+        ways = [self.direction[rows[0]] for rows in self._rows]
+        clients = [client.get(way >> 1, way) for way in ways]
+        return [(first(way), first(way ^ 1)) for way in clients]
 
 
 def read_plain(
@@ -346,8 +404,14 @@ class _Packets:
     """Collects segments from frames, and what else the table needs."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[int, int, Segment, int]] = []
-        self._first_payload: dict[tuple[Endpoint, Endpoint], tuple[int, bytes]] = {}
+        #: Of each segment: time, frame, direction, header, length, identification, time stamps.
+        self._found: list[tuple[Any, ...]] = []
+        self._options: dict[int, dict[str, Any]] = {}
+        #: The end that sends in each direction; the direction by both ends, and by their bytes in IPv4.
+        self._ends = list[Endpoint]()
+        self._directions: dict[tuple[Endpoint, Endpoint], int] = {}
+        self._usual: dict[bytes, int] = {}
+        self._first_payload: dict[int, tuple[int, bytes]] = {}
         self._messages = Messages()
         self._fragments, self._quotes = Fragments(), list[Quote]()
         self._strange: Counter[int] = Counter()
@@ -358,9 +422,22 @@ class _Packets:
 
     def take(self, frame: Frame) -> None:
         """One packet of any kind."""
-        self._began = min(self._began, frame.t) if frame.number > 1 else frame.t
-        self._ended = max(self._ended, frame.t)
-        if frame.link in LINKS:
+        number, t, link, data, wire = frame
+        if t < self._began or number == 1:
+            self._began = t
+        if t > self._ended:
+            self._ended = t
+        if link == 1 and len(data) >= USUAL.size:
+            kind, first, total, ident, part, protocol, ends, *header = USUAL.unpack_from(data)
+            if kind == IPV4 and first == 0x45 and protocol == TCP and not part & 0x3FFF:
+                direction = self._usual.get(ends)
+                if direction is None:
+                    direction = self._usual[ends] = self._direction(
+                        packed_address(ends[:4]), packed_address(ends[4:8]), *unpack_from(">HH", ends, 8)
+                    )
+                self._segment(t, number, direction, header, data, 34, (total or wire - 14) - 20, ident)
+                return
+        if link in LINKS:
             network = self._network(frame)
         elif knows_link(frame.link):
             network = self._inside(frame, "", -1)
@@ -369,7 +446,7 @@ class _Packets:
             return
         if network is None:
             return
-        data, at = frame.data, network.at
+        at = network.at
         if network.offset:
             if network.protocol == TCP:
                 self._fragments.later(network.key, network.offset + network.stop - at, network.more)
@@ -435,37 +512,74 @@ class _Packets:
         if at + 20 > len(data):
             self._cut += len(data) < frame.wire
             return
-        sport, dport, seq, ack, offset, flags, window = unpack_from(">HHIIBBH", data, at)
-        header = (offset >> 4) * 4
-        length = network.stop - at - header
-        if header < 20 or length < 0:
-            return
-        if network.more:
-            self._fragments.first(network.key, frame.number, header)
-        options = _options(data[at + 20 : at + header])
-        if not flags & SYN:
-            options |= {"mss": None, "window_scale": None, "sack_permitted": False}
-        ends = Endpoint(network.source, sport), Endpoint(network.destination, dport)
-        ack = ack if flags & ACK else 0
-        segment = Segment(*ends, seq, ack, flags & 0x3F, window, length, **options)
+        sport, dport, *header = unpack_from(">HHIIBBH", data, at)
+        direction = self._direction(network.source, network.destination, sport, dport)
         ident = int.from_bytes(data[network.begin + 4 : network.begin + 6]) if network.version == 4 else 0
-        self._found.append((frame.t, frame.number, segment, ident))
+        size = network.stop - at
+        begun = self._segment(frame.t, frame.number, direction, header, data, at, size, ident)
+        if network.more and begun:
+            self._fragments.first(network.key, frame.number, begun)
+
+    def _segment(
+        self,
+        t: int,
+        number: int,
+        direction: int,
+        fields: list[int],
+        data: bytes,
+        at: int,
+        size: int,
+        ident: int,
+    ) -> int:
+        """Keep a segment of `size` bytes from `at` on; the size of its header, 0 where that is wrong."""
+        seq, ack, offset, flags, window = fields
+        header = (offset >> 4) * 4
+        length = size - header
+        if header < 20 or length < 0:
+            return 0
+        begin, times = at + header, None
+        if header == STAMPED and data.startswith(STAMPS, at + 20) and begin <= len(data):
+            times = PAIR.unpack_from(data, at + 24)
+        elif header > 20:
+            options = _options(data[at + 20 : begin])
+            times = options.pop("timestamps", None)
+            options = options if flags & SYN else {"sack": options["sack"]}
+            if len(options) > 1 or options["sack"]:
+                self._options[number] = options
+        flags &= 0x3F
+        ack = ack if flags & ACK else 0
+        self._found.append((t, number, direction, seq, ack, flags, window, length, ident, times))
         if length:
-            payload = data[at + header :][: min(length, KEPT)]
-            self._first_payload.setdefault(ends, (frame.number, payload[: shared.FIRST_BYTES]))
-            if len(payload) >= 8:
-                self._messages.add(frame.number, ends, payload)
+            if direction not in self._first_payload:
+                stored = data[begin : begin + min(length, shared.FIRST_BYTES)]
+                self._first_payload[direction] = number, stored
+            if BEGINS.match(data, begin):
+                payload = data[begin : begin + min(length, KEPT)]
+                if len(payload) >= 8:
+                    self._messages.add(number, direction, payload)
+        return header
+
+    def _direction(self, source: str, target: str, sport: int, dport: int) -> int:
+        """The number of the direction between these ends."""
+        ends = Endpoint(source, sport), Endpoint(target, dport)
+        direction = self._directions.get(ends)
+        if direction is None:
+            direction = self._directions[ends] = len(self._ends)
+            self._directions.setdefault(ends[::-1], direction + 1)
+            self._ends += ends
+        return direction
 
     def table(self, frames: Frames) -> PlainTable:
         """Everything in order of time, for captures of several network queues may be out of order."""
-        self._found.sort(key=lambda each: each[:2])
-        lengths = self._fragments.lengths
-        segments = [
-            replace(segment, length=lengths[number]) if number in lengths else segment
-            for _, number, segment, _ in self._found
-        ]
-        numbers = [number for _, number, _, _ in self._found]
+        found = self._found
+        found.sort(key=itemgetter(0, 1))
+        times, numbers, direction, seq, ack, flags, window, length, ident, stamps = (
+            [each[i] for each in found] for i in range(10)
+        )
         places = {number: row for row, number in enumerate(numbers)}
+        for number, size in self._fragments.lengths.items():
+            length[places[number]] = size
+        first = self._first_payload
         quotes = [replace(each, t=each.t - self._began) for each in self._quotes]
         warnings = [
             frames.steps.warning(frames.name), self._fragments.warning(frames.name),
@@ -475,22 +589,15 @@ class _Packets:
             shared.tunnel_warning(frames.name, self._tunnels),
         ]  # fmt: skip
         return PlainTable(
-            numbers, [t - self._began for t, _, _, _ in self._found], number_connections(segments),
-            [ident for _, _, _, ident in self._found], segments,
-            {ends: (places[number], payload) for ends, (number, payload) in self._first_payload.items()},
+            frame=numbers, t=[t - self._began for t in times], direction=direction, seq=seq, ack=ack,
+            flags=flags, window=window, length=length, ident=ident, timestamps=stamps,
+            options={places[number]: options for number, options in self._options.items()}, ends=self._ends,
+            first_payload={way: (places[number], data) for way, (number, data) in first.items()},
             quotes=sorted(quotes, key=lambda each: each.t), began=self._began, ended=self._ended,
             packets=frames.count, strange=self._strange, trouble=frames.trouble,
             warnings=tuple(filter(None, warnings)), steps=tuple(sorted(frames.steps.kept)),
             messages={places[number]: payload for number, payload in self._messages},
         )  # fmt: skip
-
-
-def _shifted(s: Segment, shift: int) -> Segment:
-    """The same segment, which is no SYN, with its window shifted left; `replace` would take twice as long."""
-    return Segment(
-        s.source, s.destination, s.seq, s.ack, s.flags, s.window << shift, s.length,
-        sack=s.sack, timestamps=s.timestamps,
-    )  # fmt: skip
 
 
 #: LINKTYPE_ value -> bytes in front of the network layer: Ethernet, BSD loopback, raw IP, Linux cooked.

@@ -49,7 +49,7 @@ def read_rows(path, **options):
 def plain_rows(path):
     """The same by the plain reader, and its table."""
     table = read_plain(path)
-    return list(zip(table.frame, table.t, table.all_segments, strict=True)), table
+    return list(zip(table.frame, table.t, table.segments(range(len(table))), strict=True)), table
 
 
 def same(path, content):

@@ -30,7 +30,7 @@ def both(path, content):
         assert getattr(capture.table, name).tolist() == getattr(table, name), name
     for name in ("began", "ended", "packets", "quotes", "trouble", "warnings", "steps"):
         assert getattr(capture.table, name) == getattr(table, name), name
-    assert [packet.segment for packet in capture.packets] == table.all_segments
+    assert [packet.segment for packet in capture.packets] == table.segments(range(len(table)))
     return capture
 
 
