@@ -692,11 +692,11 @@ class _Runner:
                 continue
             at = check.breaks_after_s or 0
             host = check.about[0] if check.unit == "ports" else "application"
-            event = RaceEvent(at, check.winner, host, FORGETS if check.unit == "ports" else FIRES, ASSUMED)
+            event = RaceEvent(at, check.winner, host, FIRES, ASSUMED)
             yield RaceLane(
                 key="ports", detail=check.name, events=(event,), winner=check.winner, message=check.message,
                 heard_s=check.heard_after_s, verdict=TOO_LATE, breaks_s=at,
-                says=f"{check.says} {check.numbers}.",
+                says=f"{check.says} {check.numbers.replace(' <= ', ' ≤ ').replace(' x ', ' × ')}.",
             )  # fmt: skip
 
 

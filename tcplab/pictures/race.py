@@ -48,8 +48,8 @@ from tcplab.pictures.svg import (
 )
 from tcplab.pictures.theme import FONT_SIZE, Theme
 
-#: px: the whole picture, and a lane. The lanes' rows begin at `TOP`.
-WIDTH, ROW, TOP = 792, 35, 22
+#: px: the whole picture, and a lane at most. The lanes' rows begin at `TOP`, all of them fit into `_ROWS`.
+WIDTH, _ROW, TOP, _ROWS = 792, 35, 22, 318
 _BOTTOM = 16
 #: Where the axis begins and ends, and where its "never" is.
 _X0, _X1, _NEVER, _RIGHT = 156.0, 520.0, 546.0, 566.0
@@ -74,6 +74,11 @@ LEGEND = (
 )  # fmt: skip
 
 
+def row_height(race: Race) -> int:
+    """How high a lane is, px."""
+    return min(_ROW, _ROWS // max(len(race.lanes), 1))
+
+
 def draw_race(race: Race, before: Race | None = None, *, dark: bool = False) -> Drawing:
     """The picture of all lanes; `before`: the race before a remedy was tried."""
     return _Painter(race, before, look.theme(dark)).drawing
@@ -96,12 +101,13 @@ class _Painter:
     def __init__(self, race: Race, before: Race | None, theme: Theme) -> None:
         self.theme, self.race = theme, race
         self.before = {lane.key: lane for lane in before.lanes} if before else {}
-        height = TOP + ROW * max(len(race.lanes), 1) + _BOTTOM
+        self.row = row_height(race)
+        height = TOP + self.row * max(len(race.lanes), 1) + _BOTTOM
         self.drawing = Drawing(WIDTH, height, theme, race.sentence)
-        self.bottom = TOP + ROW * len(race.lanes)
+        self.bottom = TOP + self.row * len(race.lanes)
         self._grid()
         for i, lane in enumerate(race.lanes):
-            self._lane(_Row(lane, TOP + ROW * i + 17, [], []))
+            self._lane(_Row(lane, TOP + self.row * i + 17, [], []))
         self._outage_words()
 
     def _colour(self, verdict: str) -> str:
@@ -131,7 +137,7 @@ class _Painter:
         self._text(2, 12, "situation", size=10)
         self._text(_RIGHT, 12, "what the caller gets · what is left hanging", size=10)
         for i in range(len(self.race.lanes) + 1):
-            y = TOP - 4 + ROW * i
+            y = TOP - 4 + self.row * i
             self.drawing.add(Stroke(0, y, WIDTH, y, self.theme.faint, 0.6))
         if outage:
             self.drawing.add(Stroke(limit, top, limit, self.bottom, self.theme.repeat, 1.6, "3 2"))
@@ -215,7 +221,8 @@ class _Painter:
             text = {NEVER: "no timer runs", UNKNOWN: ""}.get(lane.verdict, "")
             x = _NEVER
         else:
-            text, x = f"{event.timer} {time_text(event.t_s)}", _x(event.t_s)
+            when = time_text(event.t_s) if event.t_s else "at once"
+            text, x = f"{event.timer} {when}", _x(event.t_s)
             if event.kind == FORGETS:
                 text += " forgets"
         if not text:
@@ -250,7 +257,7 @@ class _Painter:
             if left:
                 self._text(x, y - 6, left, self._colour(NEVER), title=lane.left)
         said = lane.message or ("nothing is printed" if lane.heard_s == inf else lane.says)
-        for i, line in enumerate(_lines(said, WIDTH - _RIGHT, 2)):
+        for i, line in enumerate(_lines(said, WIDTH - _RIGHT, 2 if self.row == _ROW else 1)):
             self._text(_RIGHT, y + 4.5 + 9.5 * i, line, title=said if i == 0 else "")
 
 

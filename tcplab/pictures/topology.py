@@ -32,7 +32,7 @@ from tcplab.advice.reading import READ as LINE_READ
 from tcplab.core.catalogue import APPLIES, EXPIRIES, TIMES, Setting, find
 from tcplab.core.knobs import Knob
 from tcplab.core.text import in_words, plural
-from tcplab.pictures.race import ROW, TOP, WIDTH, draw_race, race_table
+from tcplab.pictures.race import TOP, WIDTH, draw_race, race_table, row_height
 
 #: What is asked, because no file has it: the field of `Environment`, and the words before its box.
 ASKED = {
@@ -489,9 +489,10 @@ def _race(view: TopologyView) -> str:
     if view.page == "table":
         shown = f'<div class="tt-table" tabindex="0">{race_table(view.race, view.before)}</div>'
     else:
+        row = row_height(view.race)
         lanes = "".join(
             f'<li tabindex="0" data-lane="{lane.situation.letter}" aria-label="{escape(lane.sentence)}" '
-            f'title="{escape(lane.sentence)}" style="top:{TOP - 4 + ROW * i}px;height:{ROW}px"></li>'
+            f'title="{escape(lane.sentence)}" style="top:{TOP - 4 + row * i}px;height:{row}px"></li>'
             for i, lane in enumerate(view.race.lanes)
         )
         svg = draw_race(view.race, view.before, dark=view.dark).svg

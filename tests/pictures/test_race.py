@@ -10,7 +10,8 @@ from tcplab.advice import Environment
 from tcplab.advice.environment import PRESETS
 from tcplab.advice.race import race
 from tcplab.advice.race_lanes import VERDICTS
-from tcplab.pictures.race import _COLOURS, _SIGNS, ROW, TOP, draw_race, race_table
+from tcplab.advice.topology_file import examples, load_topology
+from tcplab.pictures.race import _COLOURS, _SIGNS, TOP, draw_race, race_table, row_height
 from tcplab.pictures.svg import Caption, Polygon, Ring, Stroke, contrast
 
 ON = {
@@ -19,6 +20,7 @@ ON = {
 }  # fmt: skip
 SHOP = replace(PRESETS["AWS: NLB, PgBouncer, RDS"], promotion_s=60)
 EVERY = {**PRESETS, "untouched": Environment()}
+EVERY |= {name: load_topology(path).environment for name, path in examples().items()}
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -54,7 +56,8 @@ def test_what_decided_before_is_a_dashed_ring_with_an_arrow():
     assert 0 < len(rings) <= len(moved) and all(ring.dash for ring in rings)
     # Server dies, waiting: from "never" to the left.
     waiting = next(i for i, lane in enumerate(after.lanes) if lane.key == "server_dies_waiting")
-    [ring] = [ring for ring in rings if TOP + ROW * waiting < ring.y < TOP + ROW * (waiting + 1)]
+    row = row_height(after)
+    [ring] = [ring for ring in rings if TOP + row * waiting < ring.y < TOP + row * (waiting + 1)]
     heads = [item for item in both.items if isinstance(item, Polygon) and item.points[0][1] == ring.y]
     assert heads and heads[0].points[0][0] < ring.x
     lines = [sum(isinstance(item, Stroke) for item in each.items) for each in (plain, both)]

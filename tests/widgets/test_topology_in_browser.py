@@ -54,6 +54,12 @@ def test_a_paste_a_tick_and_a_conflict_fit_the_screen(visit):
     page.locator("input.tt-file").first.set_input_files(examples()["java_aws"])
     says(page, "Breaks first: B, Silent query")
     assert fits(page)
+    # Ten lanes fit, too.
+    page.get_by_label("Examples").first.select_option("go_google_cloud")
+    says(page, "Breaks first: J, Ports run out")
+    assert fits(page)
+    page.get_by_label("Examples").first.select_option("java_aws")
+    says(page, "Breaks first: B, Silent query")
     # By keyboard: the space bar ticks, and the focus stays.
     tick = page.locator(".tt-remedies input").first
     tick.focus()
