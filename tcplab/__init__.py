@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 # in a typed package); at run time they are read as a table, so that nothing is imported before it is
 # used. Reading them needs the source file; lists of names beside the imports would go out of step.
 if TYPE_CHECKING:
-    from tcplab.advice.timers import which_timer_wins as which_timer_wins
     from tcplab.agree import agreement as agreement
     from tcplab.bench import run as run
     from tcplab.capture import CaptureError as CaptureError
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from tcplab.experiments import UnansweredConnect as UnansweredConnect
     from tcplab.experiments import WhyTimeWait as WhyTimeWait
     from tcplab.pictures.timeline_layout import timeline as timeline
+    from tcplab.pictures.timer_race import which_timer_wins as which_timer_wins
     from tcplab.studies import STUDIES as STUDIES
     from tcplab.studies import Failover as Failover
     from tcplab.studies import Pool as Pool

@@ -48,6 +48,9 @@ SITUATIONS = {
     "pool_exhausted": Situation("H", "Pool exhausted", "from when all connections hang"),
     "client_dies": Situation("I", "Client dies", "from its last ACK"),
     "ports": Situation("J", "Ports run out", "from the first connection"),
+    # Only in the race of one leg.
+    "ghost": Situation("K", "Ghost connection", "from the end of connect()"),
+    "slow_reader": Situation("L", "Slow reader", "from the closed window"),
 }
 
 

@@ -1,7 +1,6 @@
 """Which timer wins: every state of a connection against every timer, under given settings.
 
-    >>> import tcplab
-    >>> tcplab.which_timer_wins(keepalive_idle_s=300, box_idle_s=350).row("idle").winner
+    >>> TimerTable(Timers(keepalive_idle_s=300, box_idle_s=350)).row("idle").winner
     ''
 
 Where the course has an experiment, the figure is the result of its run on the model; the others are the
@@ -124,6 +123,10 @@ SERVER_IDLE = Knob(
     "server's idle close", float, "s", 0, 30 * DAY, zero="never", slider_high=28800,
     help="Silence after which the server ends a session: wait_timeout, idle_session_timeout.",
 )  # fmt: skip
+OUTAGE = Knob(
+    "outage tolerated", float, "s", 0, DAY, zero="not known", slider_high=3600,
+    help="How long your users bear it: what takes longer is too late.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,7 @@ class Timers(Parameters):
     retries2: int = knob(knobs.RETRIES2, default=15)
     syn_retries: int = knob(knobs.SYN_RETRIES, default=6)
     fin_timeout_s: float = knob(knobs.FIN_TIMEOUT, default=60)
+    outage_s: float = knob(OUTAGE, default=60)
 
     def rows(self) -> tuple[TimerRow, ...]:
         """Every state, in the order of a connection's life."""
@@ -454,11 +458,3 @@ def _html_rows(rows: Sequence[TimerRow]) -> Iterator[list[str | Cell]]:
         yield [Cell(row.name, 'rowspan="2"', "th"), *figures, Cell(row.heard_after, tag="td")]
         why = Markup(f"<b>{escape(row.story)}.</b> {escape('; '.join(row.reasons()))}.")
         yield [Cell(why, f'class="why" colspan="{len(COLUMNS) + 1}"', "td")]
-
-
-def which_timer_wins(**settings: Any) -> TimerTable:
-    """The table of states and timers under these settings; see `Timers` for their names and defaults.
-
-    Raises `ParameterError` with one sentence for a name or a value that is wrong.
-    """
-    return TimerTable(Timers.from_values(settings))

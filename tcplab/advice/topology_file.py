@@ -349,6 +349,10 @@ def _own_settings(where: str, hop: Mapping[str, Any], owners: Mapping[str, str])
         yield _own(where, "linux", full, value)
 
 
+#: Situations that no topology has.
+_OF_ONE_LEG = ("ghost", "slow_reader")
+
+
 @lru_cache(maxsize=1)
 def _sysctls() -> frozenset[str]:
     return frozenset(each.name for each in find(product="linux"))
@@ -423,7 +427,7 @@ def _number(where: str, value: Any, unit: str) -> float | int:
 def _acceptance(values: Mapping[str, Any]) -> Acceptance:
     _known("[[accept]]", values, {"situation", "why", "until"})
     situation = values.get("situation")
-    keys = (*SITUATIONS, "counts")
+    keys = (*(key for key in SITUATIONS if key not in _OF_ONE_LEG), "counts")
     if situation not in keys:
         _wrong("[[accept]]: situation", situation, keys)
     until, why = values.get("until"), values.get("why")

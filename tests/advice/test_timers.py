@@ -17,10 +17,10 @@ from tcplab.advice.timers import (
     RESEND,
     SERVER,
     USER,
-    which_timer_wins,
 )
 from tcplab.core.text import SECOND
 from tcplab.experiments import DeadPeer, IdleFirewall, Keepalive, SlowReader
+from tcplab.pictures.timer_race import which_timer_wins
 
 STATES = (
     "SYN", "ghost", "idle", "waiting for an answer", "sending", "zero window", "CLOSE_WAIT", "FIN_WAIT_2",
