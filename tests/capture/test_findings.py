@@ -12,9 +12,8 @@ import tcplab
 from conftest import need
 from tcplab import cli
 from tcplab.capture.capture import read_capture
-from tcplab.capture.findings import CODES, diagnose
+from tcplab.capture.findings import CODES, diagnose, looks
 from tcplab.capture.findings.report import diagnosis_lines, harmless
-from tcplab.capture.findings.screen import screened
 from tcplab.capture.findings.story import ENDS, PASS, WALK
 from tcplab.capture.pcap import write_pcap
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint, Segment
@@ -361,7 +360,7 @@ def test_what_is_passed_over_has_nothing_to_tell(name, monkeypatch):
     capture = read_capture(STORED / f"{name}.pcap")
     quick = diagnose(capture)
     assert len(quick) == len(capture.connections)
-    monkeypatch.setattr("tcplab.capture.findings.screen.screened", lambda table: [WALK] * len(quick))
+    monkeypatch.setattr("tcplab.capture.findings.looks", lambda table: [(WALK, None)] * len(quick))
     assert diagnose(capture) == quick
 
 
@@ -431,23 +430,27 @@ def test_probes_of_a_capture_that_began_later(tmp_path):
     assert codes_of(connection) >= {"midstream", "keepalive_death"}
 
 
+def depths(capture):
+    return [depth for depth, _ in looks(capture.table)]
+
+
 def test_a_healthy_connection_is_passed_over_and_one_odd_byte_is_not(tmp_path):
     talk = (3, "client", PSH | ACK, 100, 500, 40), (4, "server", PSH | ACK, 500, 140, 90)
     healthy = *HANDSHAKE, *talk, (5, "client", ACK, 140, 590, 0)
-    assert screened(capture_of(tmp_path, *healthy).table) == [PASS]
+    assert depths(capture_of(tmp_path, *healthy)) == [PASS]
     probed = capture_of(tmp_path, *healthy, (9000, "client", ACK, 139, 590, 0))
-    assert screened(probed.table) == [WALK]
+    assert depths(probed) == [WALK]
     unanswered = capture_of(tmp_path, *healthy, (9000, "client", PSH | ACK, 140, 590, 1))
-    assert screened(unanswered.table) == [WALK]
+    assert depths(unanswered) == [WALK]
     not_yet = capture_of(tmp_path, *healthy, (90, "client", PSH | ACK, 140, 590, 1))
-    assert screened(not_yet.table) == [PASS]
+    assert depths(not_yet) == [PASS]
     late = capture_of(
         tmp_path, *healthy, (9000, "client", ACK, 140, 590, 0), (9090, "client", ACK, 140, 590, 9)
     )
-    assert screened(late.table) == [WALK]
+    assert depths(late) == [WALK]
     close = (9, "client", FIN | ACK, 140, 590, 0), (10, "server", FIN | ACK, 590, 141, 0)
     closed = capture_of(tmp_path, *healthy, *close, (11, "client", ACK, 141, 591, 0))
-    assert screened(closed.table) == [ENDS]
+    assert depths(closed) == [ENDS]
 
 
 # --- the command ---

@@ -8,9 +8,10 @@ import pytest
 
 import plain_captures as made
 from tcplab.capture import findings
-from tcplab.capture.capture import read_capture
-from tcplab.capture.findings import diagnose, screen
+from tcplab.capture.capture import Capture, read_capture
+from tcplab.capture.findings import columns, diagnose, looks, screen
 from tcplab.capture.findings.story import ENDS, PASS, WALK
+from tcplab.capture.plain import read_plain
 from tcplab.core.segment import ACK, FIN, PSH, RST, SYN
 
 STORED = [
@@ -96,11 +97,19 @@ def spoiled(chance, packets):
 
 def written(path, chance, share):
     """A capture of a few connections, of which this share is spoiled."""
-    frames = []
+    conversations = []
     for number in range(chance.randrange(1, 9)):
-        port = 40000 + (0 if chance.random() < 0.1 else number)
+        port = 0 if chance.random() < 0.1 else number
         packets = conversation(chance, port)
-        packets = spoiled(chance, packets) if chance.random() < share else packets
+        conversations.append((port, spoiled(chance, packets) if chance.random() < share else packets))
+    write(path, conversations)
+
+
+def write(path, conversations):
+    """A capture of connections, each with the number of its port and its packets."""
+    frames = []
+    for number, packets in conversations:
+        port = 40000 + number
         for t, who, flags, seq, ack, length, window in packets:
             ends = (port, 5432), (5432, port)
             addresses = (made.CLIENT4, made.SERVER4), (made.SERVER4, made.CLIENT4)
@@ -116,25 +125,46 @@ def written(path, chance, share):
     path.write_bytes(made.pcap([]) + b"".join(records))
 
 
-def captures(folder, count, share):
-    """So many of them, read."""
-    for seed in range(count):
+def captures(folder, count, share, start=0):
+    """So many of them, read by both readers."""
+    for seed in range(start, start + count):
         written(folder / "made.pcap", random.Random(seed), share)
-        yield read_capture(folder / "made.pcap")
+        fast = read_capture(folder / "made.pcap")
+        yield fast, Capture(fast.name, read_plain(folder / "made.pcap"), fast.sidecar, fast.warnings)
+
+
+def walks(monkeypatch):
+    """Every connection is walked."""
+    monkeypatch.setattr(findings, "looks", lambda table: ((WALK, None) for _ in range(table.connections)))
+
+
+def depths(capture):
+    """How much is looked at of each connection."""
+    return [depth for depth, _ in looks(capture.table)]
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])
 def test_the_screening_says_what_a_walk_of_all_segments_says(share, tmp_path, monkeypatch):
-    for capture in captures(tmp_path, 60, share):
-        quick = diagnose(capture)
+    for fast, plain in captures(tmp_path, 60, share):
+        quick = diagnose(fast)
+        assert diagnose(plain) == quick
         with monkeypatch.context() as patched:
-            patched.setattr(screen, "screened", lambda table: [WALK] * table.connections)
-            assert diagnose(capture) == quick
+            walks(patched)
+            assert diagnose(fast) == quick
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_both_readers_pass_over_the_same_connections(share, tmp_path):
+    for fast, plain in captures(tmp_path, 100, share, start=1000):
+        assert depths(fast) == depths(plain)
+        byes = [bye for _, bye in looks(fast.table)]
+        assert byes == [bye for _, bye in looks(plain.table)]
 
 
 def test_a_code_whose_need_is_not_met_would_find_nothing(tmp_path, monkeypatch):
     met = set()
-    for capture in (*captures(tmp_path, 40, 0.8), *map(read_capture, STORED)):
+    made = [fast for fast, _ in captures(tmp_path, 40, 0.8)]
+    for capture in (*made, *map(read_capture, STORED)):
         quick = diagnose(capture)
         met |= {code for code, count in quick.summary.items() if count}
         with monkeypatch.context() as patched:
@@ -145,11 +175,45 @@ def test_a_code_whose_need_is_not_met_would_find_nothing(tmp_path, monkeypatch):
 
 
 def test_most_healthy_connections_need_no_walk(tmp_path):
-    depths = [depth for capture in captures(tmp_path, 40, 0) for depth in screen.screened(capture.table)]
-    assert {PASS, ENDS} <= {*depths} and depths.count(WALK) < 0.5 * len(depths)
+    known = [depth for fast, _ in captures(tmp_path, 40, 0) for depth in depths(fast)]
+    assert {PASS, ENDS} <= {*known} and known.count(WALK) < 0.5 * len(known)
 
 
 def test_every_criterion_is_true_of_some_captures_and_not_of_all(tmp_path):
-    every = [screen.SideColumns(capture.table) for capture in captures(tmp_path, 100, 1) if len(capture)]
+    every = [columns.summaries(fast.table) for fast, _ in captures(tmp_path, 100, 1) if len(fast)]
     for criterion in screen.CRITERIA:
-        assert 0 < sum(criterion(sides).any() for sides in every) < len(every), criterion.__name__
+        assert 0 < sum(criterion(summary).any() for summary in every) < len(every), criterion.__name__
+
+
+def test_the_plain_reader_makes_no_segment_of_a_healthy_connection(tmp_path, monkeypatch):
+    packets = [
+        (t, who, flags, seq, ack, length, 502) for t, who, flags, seq, ack, length in (
+            (0, 0, SYN, 99, 0, 0), (9, 1, SYN | ACK, 499, 100, 0), (20, 0, ACK, 100, 500, 0),
+            (30, 0, PSH | ACK, 100, 500, 40), (40, 1, PSH | ACK, 500, 140, 900), (50, 0, ACK, 140, 1400, 0),
+        )
+    ]  # fmt: skip
+    close = [(60, 0, FIN | ACK, 140, 1400, 0, 502), (70, 1, FIN | ACK, 1400, 141, 0, 502)]
+    closed = [*packets, *close, (80, 0, ACK, 141, 1401, 0, 502)]
+    again = [*packets, (400_000, 0, PSH | ACK, 100, 500, 40, 502)]
+    walked, segments = [], []
+    monkeypatch.setattr(findings, "_story", counted(findings._story, walked))
+    for number, (conversations, expected) in enumerate((([packets, closed], []), ([packets, again], [1]))):
+        path = tmp_path / f"{number}.pcap"
+        write(path, enumerate(conversations))
+        capture = Capture(path.name, read_plain(path))
+        with monkeypatch.context() as patched:
+            patched.setattr(type(capture.table), "segments", counted(type(capture.table).segments, segments))
+            diagnosis = diagnose(capture)
+        assert [arguments[1] for arguments in walked] == expected
+        assert bool(segments) == bool(expected)
+        assert [bool(each.findings) for each in diagnosis.connections] == [False, True]
+
+
+def counted(function, calls):
+    """The same function, and the arguments of each call in a list."""
+
+    def call(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return call

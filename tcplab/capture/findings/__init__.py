@@ -6,17 +6,15 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tcplab.capture import FileWarning
 from tcplab.capture.capture import Capture
-from tcplab.capture.findings import lifecycle, silence
+from tcplab.capture.findings import lifecycle, screen, silence
 from tcplab.capture.findings.coverage import Coverage, by_rule, coverage, file_warnings
 from tcplab.capture.findings.lifecycle import of_goodbye
 from tcplab.capture.findings.story import (
-    ENDS,
     PASS,
-    WALK,
     ConnectionStory,
     Earlier,
     Finding,
@@ -33,6 +31,9 @@ from tcplab.core.text import plural
 from tcplab.core.trace import Trace
 from tcplab.follow import CLIENT, KEEPALIVE, OTHER, RETRANSMISSION, SERVER
 from tcplab.model.rules import ACCEPTED
+
+if TYPE_CHECKING:
+    from tcplab.capture.table import Table
 
 __all__ = ["CODES", "ConnectionFindings", "Diagnosis", "Finding", "diagnose", "findings_of"]
 
@@ -174,21 +175,20 @@ def diagnose(capture: Capture, progress: Callable[[float], None] = lambda share:
 
 
 def _diagnosed(capture: Capture, progress: Callable[[float], None]) -> Diagnosis:
-    depth, byes = _screened(capture)
     service, quotes, end = services(capture), errors(capture), capture.ended - capture.began
     earlier: dict[frozenset[Endpoint], Earlier | None] = {}
     seen: list[tuple[tuple[Finding, ...], FinalState]] = []
     parts: list[Coverage] = []
     repeated = 0
-    for i, (client, server) in enumerate(capture.connections):
+    looked = zip(capture.connections, looks(capture.table), strict=True)
+    for i, ((client, server), (depth, bye)) in enumerate(looked):
         if not i % OFTEN:
             progress(i / len(capture.connections))
-        if depth[i] == PASS and i not in quotes:
+        if depth == PASS and i not in quotes:
             seen.append(((), FinalState()))
             parts.append(Coverage())
             continue
-        if depth[i] == ENDS and i not in quotes:
-            bye = byes[i]
+        if bye is not None and i not in quotes:
             seen.append(
                 (tuple(_with_lesson(each) for each in of_goodbye(bye, end)), FinalState(bye.both, True))
             )
@@ -236,14 +236,13 @@ def findings_of(trace: Trace) -> list[Finding]:
     return [each for each in _findings(story) if each.code not in hidden]
 
 
-def _screened(capture: Capture) -> tuple[Sequence[int], Mapping[int, Goodbye]]:
-    """How much to look at in each connection (all of it where there are no columns), and the closes."""
-    if isinstance(capture.table, PlainTable):
-        return [WALK] * len(capture.connections), {}
-    from tcplab.capture.findings.screen import goodbyes, screened
+def looks(table: Table | PlainTable) -> Iterator[tuple[int, Goodbye | None]]:
+    """Of each connection how much to look at (`PASS`, `ENDS`, `WALK`), and of `ENDS` how it was closed."""
+    if isinstance(table, PlainTable):
+        return screen.looks(table)
+    from tcplab.capture.findings import columns
 
-    depth = screened(capture.table)
-    return depth, goodbyes(capture.table, depth)
+    return columns.looks(table)
 
 
 def _story(

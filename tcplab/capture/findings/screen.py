@@ -1,254 +1,225 @@
-"""Which connections of a capture are worth a look: a screening of all packets at once, with NumPy.
+"""Which connections of a capture are worth a look: criteria over a few numbers of each connection.
 
 A connection is healthy when none of `CRITERIA` is true of it: nothing in it can be a finding then, except
-how it was closed, which its columns tell. Every other connection is walked, segment by segment; without the
-columns of the fast reader, all are.
+how it was closed. Every other connection is walked, segment by segment.
+
+Either reader sums connections up in its own way: the fast one all at once (`columns.py`), the plain one
+here, one after the other. The criteria are the same ones: a number of a `Summary` may be an array.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from tcplab.capture.file import Array
 from tcplab.capture.findings.story import ENDS, PASS, WALK, Goodbye
-from tcplab.capture.table import Table, sorted_by
-from tcplab.core.segment import ACK, FIN, RST, SYN
+from tcplab.capture.plain import PlainTable
+from tcplab.core.segment import ACK, FIN, RST, SYN, seq_add, seq_diff
 from tcplab.follow import SILENCE
 
-#: Distance between two directions on the number line on which all of them follow each other.
-APART = 1 << 34
 #: Segments of a handshake.
 HANDSHAKE = 3
 
 
-class SideColumns:
-    """The columns of a table that is not empty, by side: of connection c, 2c and 2c + 1.
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the criteria ask of a connection: numbers, or arrays with one number for each connection.
 
-    The arrays with one value per packet are sorted by side, those with one per side by their number.
+    The plain reader stops counting at the first segment out of order, and at the first early ACK.
     """
 
-    def __init__(self, table: Table) -> None:
-        self.table, self.count = table, table.connections
-        number = table.connection * 2 + (table.direction & 1)
-        #: Rows by side, the side of each, where each side begins, and how many packets it has.
-        self.order = sorted_by(number, 2 * self.count)
-        self.side = number[self.order]
-        self.size = np.bincount(number, minlength=2 * self.count)
-        self.first = np.cumsum(self.size) - self.size
-        self.flags = table.flags[self.order]
-        seq = table.seq[self.order]
-        #: The number that each side counts from: its first one.
-        self.base = np.zeros(2 * self.count, np.uint32)
-        self.base[self.size > 0] = seq[self.first[self.size > 0]]
-        #: Where each segment begins, and the highest number that its side had reached after it.
-        self.at = _distance(seq, self.base[self.side])
-        counted = ((self.flags & SYN) != 0).astype(np.int64) + ((self.flags & FIN) != 0)
-        apart = self.side * np.int64(APART)
-        end = self.at + table.length[self.order] + counted
-        self.reached = np.maximum.accumulate(end + apart) - apart
-
-    def mark(self, rows: Array) -> Array:
-        """The connections of these rows of the table, as a mask."""
-        marked = np.zeros(self.count, bool)
-        marked[self.table.connection[rows]] = True
-        return marked
-
-    @cached_property
-    def is_alone(self) -> Array:
-        """The connections of which only one side is in the file."""
-        alone: Array = (self.size.reshape(-1, 2) == 0).any(axis=1)
-        return alone
-
-    @cached_property
-    def sent(self) -> Array:
-        """The highest number that each side reached; 0 without packets."""
-        sent: Array = np.zeros(2 * self.count, np.int64)
-        there = self.size > 0
-        sent[there] = self.reached[(self.first + self.size - 1)[there]]
-        return sent
-
-    @cached_property
-    def heard(self) -> Array:
-        """How far each segment acknowledges the other side, from that one's first number."""
-        ahead = _distance(self.table.ack[self.order], self.base[self.side ^ 1])
-        return np.where(self.flags & ACK != 0, ahead, -APART)
-
-    @cached_property
-    def acked(self) -> Array:
-        """How far the other side acknowledged each one."""
-        acked: Array = np.full(2 * self.count, -APART, np.int64)
-        there = np.flatnonzero(self.size)
-        acked[there ^ 1] = np.maximum.reduceat(self.heard, self.first[there])
-        return acked
-
-    @cached_property
-    def closed(self) -> Array:
-        """The connections with a FIN."""
-        return self.mark((self.table.flags & FIN) != 0)
+    #: Segments with RST, and those with a closed window, SYNs left out.
+    resets: Any
+    stopped: Any
+    #: Connections on its four-tuple, itself included.
+    sharing: Any
+    #: SYNs without and with ACK.
+    syns: Any
+    synacks: Any
+    #: ACKs without data, SYN, FIN or RST.
+    bare_acks: Any
+    #: Sides that sent anything: 1 or 2.
+    sides: Any
+    #: Segments that do not begin where the previous one of their side ended.
+    out_of_order: Any
+    #: ACKs for bytes that no packet before them carries.
+    early_acks: Any
+    #: 1 where a side was not acknowledged to its end.
+    unacknowledged: Any
+    #: 1 where one side sent after the last silence, and the other one did not.
+    quiet: Any
+    #: Packets that may have been captured twice.
+    repeated: Any
+    #: 1 where it begins with a handshake in three segments, and something follows.
+    opened: Any
+    #: FINs, and the FINs of the side that sent most.
+    fins: Any
+    most_fins: Any
 
 
-def _distance(numbers: Array, since: Array) -> Array:
-    """How far each number is ahead of another one, -2**31 .. 2**31-1."""
-    return (numbers - since).astype(np.int32).astype(np.int64)
+Criterion = Callable[[Summary], Any]
 
 
-def _reset_or_stopped(sides: SideColumns) -> Array:
+def _reset_or_stopped(of: Summary) -> Any:
     """A RST, whose effect has to be judged, or a closed window, whose length counts."""
-    table = sides.table
-    return sides.mark(((table.flags & RST) != 0) | ((table.window == 0) & ((table.flags & SYN) == 0)))
+    return (of.resets > 0) | (of.stopped > 0)
 
 
-def _not_alone(sides: SideColumns) -> Array:
+def _not_alone(of: Summary) -> Any:
     """Several connections on one four-tuple: how the one before ended is part of the next one's story."""
-    order, borders = sides.table.by_connection
-    flow = sides.table.direction[order[borders[:-1]]] >> 1
-    shared: Array = np.bincount(flow)[flow] > 1
-    return shared
+    return of.sharing > 1
 
 
-def _no_plain_handshake(sides: SideColumns) -> Array:
+def _no_plain_handshake(of: Summary) -> Any:
     """Not one SYN and one SYN-ACK: begun earlier, refused, unanswered, or sent again."""
-    table = sides.table
-    opening = (table.flags[table.syn] & ACK) == 0
-    counts = (
-        np.bincount(table.connection[rows], minlength=sides.count)
-        for rows in (table.syn[opening], table.syn[~opening])
-    )
-    odd = np.zeros(sides.count, bool)
-    for each in counts:
-        odd |= each != 1
-    return odd
+    return (of.syns != 1) | (of.synacks != 1)
 
 
-def _no_bare_ack(sides: SideColumns) -> Array:
+def _no_bare_ack(of: Summary) -> Any:
     """Not one bare ACK: a capture filter may have removed them."""
-    table = sides.table
-    is_bare = (table.flags & (ACK | SYN | FIN | RST) == ACK) & (table.length == 0)
-    return ~sides.mark(is_bare)
+    return of.bare_acks == 0
 
 
-def _one_sided(sides: SideColumns) -> Array:
+def _one_sided(of: Summary) -> Any:
     """One side only: the other one is silent, or not in the file."""
-    return sides.is_alone
+    return of.sides < 2
 
 
-def _not_in_order(sides: SideColumns) -> Array:
+def _not_in_order(of: Summary) -> Any:
     """A segment that does not begin where its side's previous one ended: sent before, a probe, or a hole."""
-    odd = np.zeros(len(sides.side), bool)
-    odd[1:] = (sides.at[1:] != sides.reached[:-1]) & (sides.side[1:] == sides.side[:-1])
-    return sides.mark(sides.order[odd])
+    return of.out_of_order > 0
 
 
-def _bytes_missing(sides: SideColumns) -> Array:
+def _bytes_missing(of: Summary) -> Any:
     """An ACK for bytes that no packet before it carries: lost by the capture, or out of order."""
-    missing = np.zeros(sides.count, bool)
-    table = sides.table
-    order, borders = table.by_connection
-    row = np.empty(len(order), np.int64)
-    row[sides.order] = np.arange(len(order))  # the place of a row among its side's
-    row = row[order]
-    begin = np.repeat(borders[:-1], np.diff(borders))
-    place = np.arange(len(order))
-    is_odd = (table.direction[order] & 1) != 0
-    for mine in (is_odd, ~is_odd):
-        last = np.maximum.accumulate(np.where(mine, -1, place))  # the other side's latest packet
-        early = np.where(last < begin, 0, sides.reached[row[last]]) < sides.heard[row]
-        missing |= sides.mark(order[early & mine])
-    return missing
+    return of.early_acks > 0
 
 
-def _unanswered(sides: SideColumns) -> Array:
+def _unanswered(of: Summary) -> Any:
     """What was not acknowledged when the capture ended: sent after a silence, or before a FIN."""
-    short = (sides.sent > sides.acked).reshape(-1, 2).any(axis=1)
-    return short & (sides.closed | _quiet(sides))
+    return (of.unacknowledged > 0) & ((of.fins > 0) | (of.quiet > 0))
 
 
-def _quiet(sides: SideColumns) -> Array:
-    """The connections in which one side sent after a silence and received nothing more."""
-    table = sides.table
-    lasts = sides.order[(sides.first + sides.size - 1)[sides.size > 0]]
-    order, borders = table.by_connection
-    t = table.t[order]
-    rows = np.flatnonzero(t[1:] - t[:-1] >= SILENCE) + 1
-    rows = order[rows[~np.isin(rows, borders)]]
-    connection = table.connection
-    silence, received = np.full(sides.count, -1), np.full(sides.count, len(connection))
-    np.maximum.at(silence, connection[rows], rows)
-    np.minimum.at(received, connection[lasts], lasts)
-    quiet: Array = silence > received
-    return quiet
-
-
-def _captured_twice(sides: SideColumns) -> Array:
+def _captured_twice(of: Summary) -> Any:
     """Frames that may have been captured twice, which are left out."""
-    return sides.table.may_repeat
+    return of.repeated > 0
 
 
-def _no_plain_close(sides: SideColumns) -> Array:
+def _no_plain_close(of: Summary) -> Any:
     """Closed, and not after a handshake in three segments with one FIN of either side at most."""
-    table = sides.table
-    order, borders = table.by_connection
-    begin, size = borders[:-1], np.diff(borders)
-    syn, synack, ack = (order[np.minimum(begin + i, len(order) - 1)] for i in range(HANDSHAKE))
-    way, flags = table.direction, table.flags
-    opened = (
-        (size > HANDSHAKE)
-        & (flags[syn] & (SYN | ACK) == SYN) & (flags[synack] & (SYN | ACK) == SYN | ACK)
-        & (flags[ack] & (SYN | FIN | ACK) == ACK)
-        & (way[synack] == way[syn] ^ 1) & (way[ack] == way[syn])
-        & (table.ack[synack] == table.seq[syn] + np.uint32(1))
-        & (table.ack[ack] == table.seq[synack] + np.uint32(1))
-    )  # fmt: skip
-    fins = np.bincount(sides.side[sides.flags & FIN != 0], minlength=2 * sides.count).reshape(-1, 2)
-    return sides.closed & ~(opened & (fins <= 1).all(axis=1))
+    return of.most_fins > of.opened
 
 
-#: What a healthy connection does not have: each marks the connections that must be walked.
-CRITERIA: tuple[Callable[[SideColumns], Array], ...] = (
+#: What a healthy connection does not have: each is true of the connections that must be walked.
+CRITERIA: tuple[Criterion, ...] = (
     _reset_or_stopped, _not_alone, _no_plain_handshake, _no_bare_ack, _one_sided, _not_in_order,
     _bytes_missing, _unanswered, _captured_twice, _no_plain_close,
 )  # fmt: skip
 
 
-def screened(table: Table) -> list[int]:
-    """For each connection, how much of it must be looked at: `PASS`, `ENDS` or `WALK`."""
-    if not len(table):
-        return []
-    sides = SideColumns(table)
-    walk = np.zeros(sides.count, bool)
-    for is_true in CRITERIA:
-        walk |= is_true(sides)
-    depth: list[int] = np.where(walk, WALK, np.where(sides.closed, ENDS, PASS)).tolist()
-    return depth
+def needs_walk(of: Summary) -> Any:
+    """Whether any criterion is true: of one connection, or of each."""
+    found = CRITERIA[0](of)
+    for is_true in CRITERIA[1:]:
+        found = found | is_true(of)
+    return found
 
 
-def goodbyes(table: Table, depth: list[int]) -> dict[int, Goodbye]:
-    """How each connection with depth `ENDS` was closed, by its number."""
-    numbers = np.flatnonzero(np.array(depth) == ENDS)
-    if not len(numbers):
-        return {}
-    order, borders = table.by_connection
-    size = np.diff(borders)[numbers]
-    first = np.cumsum(size) - size
-    rows = order[np.repeat(borders[numbers] - first, size) + np.arange(int(size.sum()))]
-    place = np.arange(len(rows))
-    way, flags, never = table.direction[rows] & 1, table.flags[rows], len(rows)
-    is_fin = (flags & FIN) != 0
-    one = np.minimum.reduceat(np.where(is_fin, place, never), first)
-    other = np.maximum.reduceat(np.where(is_fin, place, -1), first)
-    fin = rows[one]
-    end = table.seq[fin] + table.length[fin] + np.uint32(1)
-    each = np.repeat(np.arange(len(numbers)), size)
-    answers = (flags & ACK != 0) & (way != way[one][each]) & (_distance(table.ack[rows], end[each]) >= 0)
-    acked = np.minimum.reduceat(np.where(answers, place, never), first)
-    empty = np.add.reduceat(table.length[rows].astype(np.int64), first) == 0
-    crossed = _distance(table.ack[rows[other]], end) < 0
-    chosen = rows[first], rows[first + 1], fin, rows[other], rows[acked]
-    columns = (table.values(name, each) for each in chosen for name in ("frame", "t"))
-    by_client = way[one] == way[first]
-    masks = (mask.tolist() for mask in (by_client, other > one, crossed, empty))
-    made = map(Goodbye, *columns, *masks)
-    return dict(zip(numbers.tolist(), made, strict=True))
+def looks(table: PlainTable) -> Iterator[tuple[int, Goodbye | None]]:
+    """Of each connection how much to look at (`PASS`, `ENDS`, `WALK`), and of `ENDS` how it was closed."""
+    for summary, rows in zip(summaries(table), map(table.rows, range(table.connections)), strict=True):
+        if needs_walk(summary):
+            yield WALK, None
+        elif summary.fins:
+            yield ENDS, _goodbye(table, rows)
+        else:
+            yield PASS, None
+
+
+def summaries(table: PlainTable) -> Iterator[Summary]:
+    """What the criteria ask of each connection that the plain reader has read."""
+    flows = [table.direction[table.rows(i)[0]] >> 1 for i in range(table.connections)]
+    sharing = Counter(flows)
+    for i, flow in enumerate(flows):
+        yield _summary(table, table.rows(i), sharing[flow])
+
+
+def _summary(table: PlainTable, rows: list[int], sharing: int) -> Summary:
+    resets = stopped = syns = synacks = bare = repeated = disordered = early = 0
+    # Of either side: the number after what it sent, how far that is acknowledged, its last packet, its FINs.
+    sent, acked = [-1, -1], [-1, -1]
+    last, fins = [-1, -1], [0, 0]
+    silence, before = -1, table.t[rows[0]]
+    empty = set[tuple[int, ...]]()
+    names = "direction", "seq", "ack", "flags", "window", "length", "ident", "t"
+    columns = [table.values(name, rows) for name in names]
+    for row, way, seq, ack, flags, window, length, ident, t in zip(rows, *columns, strict=True):
+        side = way & 1
+        if sent[side] != seq and sent[side] >= 0:
+            disordered = 1
+            break
+        end = seq + length
+        if flags & (SYN | FIN | RST):
+            end += bool(flags & SYN) + (flags & FIN)
+            resets += bool(flags & RST)
+            syns += flags & (SYN | ACK) == SYN
+            synacks += flags & (SYN | ACK) == SYN | ACK
+            fins[side] += flags & FIN
+        elif not length and flags & ACK:
+            bare += 1
+        if not window and not flags & SYN:
+            stopped += 1
+        sent[side] = end & 0xFFFFFFFF
+        if flags & ACK:
+            if sent[side ^ 1] < 0 or seq_diff(ack, sent[side ^ 1]) > 0:
+                early = 1
+                break
+            if acked[side ^ 1] != ack and (acked[side ^ 1] < 0 or seq_diff(ack, acked[side ^ 1]) > 0):
+                acked[side ^ 1] = ack
+        if end == seq:  # all else that is repeated is out of order
+            key = way, ack, window, ident
+            repeated += key in empty
+            empty.add(key)
+        if t - before >= SILENCE:
+            silence = row
+        before, last[side] = t, row
+    sides = sum(each >= 0 for each in sent)
+    return Summary(
+        resets=resets, stopped=stopped, sharing=sharing, syns=syns, synacks=synacks, bare_acks=bare,
+        sides=sides, out_of_order=disordered, early_acks=early, unacknowledged=int(sent != acked),
+        quiet=int(silence > min(last)), repeated=repeated, opened=int(_is_opened(table, rows)),
+        fins=sum(fins), most_fins=max(fins),
+    )  # fmt: skip
+
+
+def _is_opened(table: PlainTable, rows: list[int]) -> bool:
+    """It begins with a handshake in three segments, and something follows."""
+    if len(rows) <= HANDSHAKE:
+        return False
+    syn, synack, ack = rows[:HANDSHAKE]
+    flags, way = table.flags, table.direction
+    return (
+        flags[syn] & (SYN | ACK) == SYN and flags[synack] & (SYN | ACK) == SYN | ACK
+        and flags[ack] & (SYN | FIN | ACK) == ACK
+        and way[synack] == way[syn] ^ 1 and way[ack] == way[syn]
+        and table.ack[synack] == seq_add(table.seq[syn], 1)
+        and table.ack[ack] == seq_add(table.seq[synack], 1)
+    )  # fmt: skip
+
+
+def _goodbye(table: PlainTable, rows: list[int]) -> Goodbye:
+    """How a healthy connection was closed."""
+    way, flags = table.direction, table.flags
+    places = [place for place, row in enumerate(rows) if flags[row] & FIN]
+    fin, other = rows[places[0]], rows[places[-1]]
+    end = seq_add(table.seq[fin], table.length[fin] + 1)
+    acked = next(
+        row for row in rows[places[0] :]
+        if flags[row] & ACK and way[row] != way[fin] and seq_diff(table.ack[row], end) >= 0
+    )  # fmt: skip
+    chosen = rows[0], rows[1], fin, other, acked
+    moments = [values[row] for row in chosen for values in (table.frame, table.t)]
+    crossed, empty = seq_diff(table.ack[other], end) < 0, not any(table.values("length", rows))
+    return Goodbye._make([*moments, way[fin] == way[rows[0]], other != fin, crossed, empty])
