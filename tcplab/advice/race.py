@@ -211,7 +211,8 @@ class _Runner:
             return NEVER
         if not self.environment.outage_s:
             return UNKNOWN
-        return IN_TIME if seconds <= self.environment.outage_s else TOO_LATE
+        # A run is a few milliseconds longer than its timers.
+        return IN_TIME if round(seconds, 1) <= self.environment.outage_s else TOO_LATE
 
     def _on_leg(self, i: int | None, text: str) -> str:
         return f"{text}, leg {i + 1}" if self.many and i is not None else text

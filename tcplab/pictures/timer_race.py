@@ -90,7 +90,7 @@ class TimerRace(TimerTable):
             verdict, says = NEVER, "No call of your program returns by itself."
         else:
             verdict = UNKNOWN if not self.settings.outage_s else TOO_LATE
-            verdict = IN_TIME if 0 < heard <= self.settings.outage_s else verdict
+            verdict = IN_TIME if 0 < round(heard, 1) <= self.settings.outage_s else verdict
             says = f"{row.heard_from} ends the wait after {time_text(heard)}."
         if silent:
             says = f"The box forgets after {time_text(row[BOX].seconds or 0)} and tells no program. {says}"

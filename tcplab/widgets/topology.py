@@ -56,7 +56,7 @@ from tcplab.pictures.topology import (
     verdict,
 )
 from tcplab.pictures.topology_report import TopologyReport
-from tcplab.widgets.base import Action, Shell, page_side
+from tcplab.widgets.base import Action, Shell, page_side, visible
 
 #: Bytes of a file that can't be one of ours.
 LARGEST = 1_000_000
@@ -200,7 +200,8 @@ class TopologyForm(Shell):
         self._offered: tuple[OfferedRemedy, ...] = ()
         self.page = TopologyPage(self._on_message)
         self.page.observe(lambda change: self._show(), "dark")
-        self.build(self.page)
+        visible(self.status, False)  # the page has the sentence
+        self.build(self.page, self.status)
         self._update()
 
     # -- what a cell calls -----------------------------------------------------------------------
