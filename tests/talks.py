@@ -19,6 +19,8 @@ class Talk:
     client: str = CLIENT
     server: str = SERVER
     isn: tuple[int, int] = (1000, 9000)
+    #: Packets carry time stamps that count with the bytes sent, as a box that rewrites numbers leaves them.
+    stamped: bool = False
     packets: list = field(default_factory=list)
 
     def __post_init__(self):
@@ -61,10 +63,13 @@ class Talk:
         ends = {"client": (self.client, self.port), "server": (self.server, self.to)}
         for n, (t, side, seq, ack, flags, data) in enumerate(self.packets):
             source, target = ends[side], ends["server" if side == "client" else "client"]
+            mine, other = self.isn if side == "client" else self.isn[::-1]
+            times = (50_000 + seq - mine, 50_000 + ack - other if flags & ACK else 0)
+            options = b"\1\1\x08\x0a" + struct.pack(">II", *times) if self.stamped else b""
             header = struct.pack(
-                ">HHIIBBHHH", source[1], target[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 5 << 4, flags,
-                64_000, 0, 0,
-            )  # fmt: skip
+                ">HHIIBBHHH", source[1], target[1], seq & 0xFFFFFFFF, ack & 0xFFFFFFFF,
+                (20 + len(options)) // 4 << 4, flags, 64_000, 0, 0,
+            ) + options  # fmt: skip
             addresses = [bytes(map(int, end[0].split("."))) for end in (source, target)]
             total = 20 + len(header) + len(data)
             ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, total, n + 1, 0, 64, 6, 0, *addresses)

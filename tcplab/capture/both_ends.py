@@ -5,6 +5,9 @@ and where a firewall rewrites those by its TCP time stamps. A packet is in both 
 header says the same. Each direction bounds the difference of the clocks from one side, for no packet arrives
 before it was sent: the offset is the middle of what is left, and half of that its error (as in NTP, RFC 5905
 section 8). What one end sent while both captures ran and only its own file holds was lost between them.
+
+Incidents are those of the near file. One of the far file counts, too, where none of its connections broke in
+the near file, which has them: an idle client sees nothing when its server gives it up.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from tcplab.capture.breaks import MOST_PACKETS
+from tcplab.capture.breaks import MOST_PACKETS, Broke
 from tcplab.capture.capture import Capture
 from tcplab.capture.causes import IncidentEvidence, cause_of
-from tcplab.capture.incidents import CaptureIncidents
+from tcplab.capture.incidents import CaptureIncidents, Incident
 from tcplab.core.segment import ACK, FIN, RST, SYN, Segment, seq_diff
 from tcplab.core.text import MILLISECOND, SECOND, clock, duration, plural
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 #: Packets at either end of a connection by which it is recognised, and how many of them both files must have.
 SIGNATURE, COMMON = 8, 3
@@ -28,6 +35,7 @@ LONG = 600 * SECOND
 #: Packets this close to the end of a file may have been on their way, nanoseconds.
 UNDER_WAY = 10 * MILLISECOND
 FLAGS = SYN | FIN | RST | ACK
+FILE = TypeVar("FILE", bound=CaptureIncidents)
 
 
 class SeenPacket(NamedTuple):
@@ -91,11 +99,11 @@ class ClockOffset:
 
 
 @dataclass(frozen=True)
-class BothEnds:
+class BothEnds(Generic[FILE]):
     """Two captures of the same connections; `near` is the one nearer to the clients, and its clock counts."""
 
-    near: CaptureIncidents
-    far: CaptureIncidents
+    near: FILE
+    far: FILE
     pairs: tuple[SamePair, ...]
     clocks: ClockOffset
     #: Packets that are in both files.
@@ -112,12 +120,21 @@ class BothEnds:
         near, far = self.near.capture.connections, self.far.capture.connections
         return any(near[pair.near] != far[pair.far] for pair in self.pairs)
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the near and the far file are called; where both have one name, also where they were taken."""
+        near, far = self.near.capture.name, self.far.capture.name
+        return (near, far) if near != far else (f"{near} of the client’s side", f"{far} of the server’s side")
+
     def lost_from(self, by_client: bool) -> list[LostPacket]:
         """What the clients, or the servers, sent and the other file lacks."""
         return [each for each in self.lost if each.by_client == by_client]
 
-    def story(self) -> str:
-        """What was lost between the files, and between which moments, in a sentence."""
+    def story(self, since: int = 0) -> str:
+        """What was lost between the files, and between which moments, in a sentence.
+
+        `since`: the moment that is 00:00:00, nanoseconds since 1970.
+        """
         final = [each for each in self.lost if each.final]
         counts = self._counts()
         if not final and not self.lost:
@@ -126,7 +143,7 @@ class BothEnds:
             return f"No connection broke between the two files, but packets were lost: {counts}."
         low, high = self.last_arrived, min(each.t for each in final)
         low, high = min(low, high), max(low, high)
-        when = f"Between {clock(low)} and {clock(high)}"
+        when = f"Between {clock(max(low - since, 0))} and {clock(max(high - since, 0))}"
         sides = {each.by_client for each in final}
         direction = "in both directions" if len(sides) > 1 else (
             "from client to server" if True in sides else "from server to client"
@@ -138,10 +155,20 @@ class BothEnds:
             f"on sending: {counts}."
         )
 
-    def headline(self) -> str:
-        """The story, after what happened in the near file where nothing broke between the two."""
-        broke = any(each.final for each in self.lost)
-        return self.story() if broke else f"{self.near.headline()} {self.story()}"
+    def headline(self, since: int = 0) -> str:
+        """The story, after what else happened where nothing broke between the two; `since` as in `story`."""
+        broke, merged = any(each.final for each in self.lost), self.merged()
+        if since:
+            incidents = tuple(replace(each, began=each.began - since) for each in merged.incidents)
+            merged = replace(merged, incidents=incidents)
+        return self.story(since) if broke else f"{merged.headline()} {self.story(since)}"
+
+    def why(self) -> str:
+        """The cause, and what would look the same; of a loss that the story has told only the latter."""
+        cause = self.merged().cause
+        if cause is None:
+            return ""
+        return cause.looks_same if cause.code == "lost_between" else cause.text
 
     def clocks_line(self) -> str:
         """How the clocks compare, and whose times are shown."""
@@ -153,35 +180,91 @@ class BothEnds:
             f" {plural(self.missed, 'packet')} passed a capture point whose file lacks them: it dropped some."
             if self.missed else ""
         )  # fmt: skip
+        near_name, far_name = self.names
         return (
-            f"The clock of {self.far.capture.name} is {duration(abs(offset))} {ahead} that of "
-            f"{self.near.capture.name}, ± {duration(max(error, 1))}{drift}: "
+            f"The clock of {far_name} is {duration(abs(offset))} {ahead} that of "
+            f"{near_name}, ± {duration(max(error, 1))}{drift}: "
             f"{plural(self.matched, 'packet')} of {plural(len(self.pairs), 'connection')} are in both files. "
-            f"Times are by the clock of {self.near.capture.name}, UTC.{nat}{miss}"
+            f"Times are by the clock of {near_name}, UTC.{nat}{miss}"
         )
 
-    def merged(self) -> CaptureIncidents:
-        """The near file's incidents, with the loss as the cause where their connections had one."""
+    def merged(self) -> FILE:
+        """The near file's incidents and what only the far file shows of its connections.
+
+        The loss between the files is the cause where one of the connections had one.
+        """
+        incidents = [*self.near.incidents, *self._only_far]
+        incidents.sort(key=lambda each: (each.low_s, each.high_s))
         hit = {each.pair.near for each in self.lost if each.final}
         cause = cause_of(IncidentEvidence(family="silence", lost=self._counts())) if hit else None
-        incidents = tuple(
-            replace(each, cause=cause) if cause and hit & {*each.connections} else each
-            for each in self.near.incidents
+        broke, unaware = dict(self.near.broke), dict(self.near.unaware)
+        far_of = {pair.near: pair.far for pair in self.pairs}
+        for each in self._only_far:
+            for number in each.connections:
+                family = self.far.broke[far_of[number]].family
+                broke[number] = Broke(family, each.low_s, each.high_s)
+                unaware[number] = each.high_s
+        numbered = tuple(
+            replace(each, number=i, cause=cause if hit & {*each.connections} else each.cause)
+            for i, each in enumerate(incidents, 1)
         )
-        return replace(self.near, incidents=incidents)
+        return replace(self.near, incidents=numbered, broke=broke, unaware=unaware)
 
-    def to_json(self) -> dict[str, Any]:
+    @cached_property
+    def _only_far(self) -> tuple[Incident, ...]:
+        """Incidents of the far file whose connections are in the near one and did not break there."""
+        near_of = {pair.far: pair.near for pair in self.pairs}
+        began, (near_name, far_name) = self.near.capture.began, self.names
+        made = []
+        for each in self.far.incidents:
+            numbers = sorted(near_of[number] for number in each.connections if number in near_of)
+            if not numbers or any(number in self.near.broke for number in numbers):
+                continue
+            low, high = (
+                (self.clocks.to_near(each.began + round(t * SECOND)) - began) / SECOND
+                for t in (each.low_s, each.high_s)
+            )
+            if high < 0 or low > self.near.length_s:
+                continue
+            some = f"; {len(numbers):,} of them are in {near_name}" * (len(numbers) < len(each.connections))
+            made.append(
+                replace(
+                    each, low_s=max(low, 0.0), high_s=min(high, self.near.length_s), began=began, unaware=(),
+                    connections=tuple(numbers), what=f"{each.what}, which only {far_name} shows{some}",
+                )
+            )  # fmt: skip
+        return tuple(made)
+
+    def remark(self) -> str:
+        """What the far file has besides, in a sentence; empty where that is nothing."""
+        near_of = {pair.far: pair.near for pair in self.pairs}
+        shown = sum(
+            any(near_of.get(number) in self.near.broke for number in each.connections)
+            for each in self.far.incidents
+        )
+        rest = len(self.far.incidents) - len(self._only_far) - shown
+        near_name, far_name = self.names
+        if not rest:
+            return ""
+        return (
+            f"{far_name} has {plural(rest, 'more incident')}, of connections or times that {near_name} does "
+            "not hold."
+        )
+
+    def to_json(self, zone: ZoneInfo | None = None) -> dict[str, Any]:
         """As `tcplab diagnose --json` prints it, as `both_ends` of each of the two files.
 
         `offset_s`: how far the server file's clock is ahead; `lost`: frames in the file of the end that sent
-        them; `connections`: their numbers in the client's and in the server's file.
+        them; `connections`: their numbers in the client's and in the server's file; `incidents`: those of
+        both files, times since the client file's first packet and numbers of its connections.
         """
         return {
             "client_file": self.near.capture.name, "server_file": self.far.capture.name,
-            "says": self.story(), "clocks": self.clocks_line(), "offset_s": self.clocks.offset / SECOND,
+            "says": self.headline(), "clocks": self.clocks_line(), "offset_s": self.clocks.offset / SECOND,
             "error_s": self.clocks.error / SECOND, "drift_ppm": self.clocks.drift / 1000,
             "matched": self.matched, "missed": self.missed, "translated": self.translated,
             "connections": [[pair.near, pair.far] for pair in self.pairs],
+            "remark": self.remark(), "incidents": [each.to_json(zone) for each in self.merged().incidents],
             "lost": {
                 "client_to_server": [each.frame for each in self.lost_from(True)],
                 "server_to_client": [each.frame for each in self.lost_from(False)],
@@ -196,7 +279,7 @@ class BothEnds:
         return f"{' and '.join(parts)} never arrived"
 
 
-def both_ends(one: CaptureIncidents, other: CaptureIncidents, *, swapped: bool = False) -> BothEnds | str:
+def both_ends(one: FILE, other: FILE, *, swapped: bool = False) -> BothEnds[FILE] | str:
     """Two captures as one; where they can't be compared, a sentence that says why.
 
     The files may come in either order: which of them is nearer to the clients follows from the times, unless

@@ -92,7 +92,11 @@ class Cause:
     @property
     def left_open(self) -> str:
         """What the file leaves open, as a sentence that can follow any other."""
-        return f"What this file can’t show: {self.cannot_tell[:1].lower()}{self.cannot_tell[1:]}"
+        return self.leaves_open("this file")
+
+    def leaves_open(self, files: str) -> str:
+        """The same of more than one file."""
+        return f"What {files} can’t show: {self.cannot_tell[:1].lower()}{self.cannot_tell[1:]}"
 
     def worded(self, say: Callable[[str], str]) -> Cause:
         """The same with each sentence as `say` returns it."""

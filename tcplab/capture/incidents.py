@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from functools import cached_property
 from itertools import compress
 from math import sqrt
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcplab.capture.breaks import (
     BreakEvent,
@@ -29,7 +30,10 @@ from tcplab.capture.capture import Capture
 from tcplab.capture.causes import Cause, cause_of
 from tcplab.capture.evidence import EvidenceReader, named
 from tcplab.capture.findings import Diagnosis
-from tcplab.core.text import SECOND, clock, in_words, plural, short_duration
+from tcplab.core.text import SECOND, clock, in_words, plural, short_duration, zoned
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 #: Instants this close belong together, seconds; refusals and ghosts come as often as clients try.
 TOGETHER_S, TRIES_S = 0.25, 10.0
@@ -118,16 +122,26 @@ class Incident:
             else f"From {low} to {high} {self.what}."
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def local(self, zone: ZoneInfo) -> tuple[str, str]:
+        """From when to when it was in a time zone, as ISO 8601 has it, with the offset from UTC."""
+        low, high = (
+            zoned(self.began + round(t * SECOND), zone).isoformat(timespec="milliseconds")
+            for t in (self.low_s, self.high_s)
+        )
+        return low, high
+
+    def to_json(self, zone: ZoneInfo | None = None) -> dict[str, Any]:
         """As `tcplab diagnose --json` prints it; times in seconds since the file's first packet.
 
         `unaware`: connections whose ends got no error although the silent host was theirs, too. `cause` has
         `code`, `certainty` and the sentences `says`, `looks_same` and `cannot_tell`: see `causes.py`.
+        `local`: from and to in this time zone.
         """
         return {
             "number": self.number, "from": self.low_s, "to": self.high_s, "says": self.says,
             "connections": list(self.connections), "unaware": list(self.unaware),
             **({"cause": self.cause.to_json()} if self.cause else {}),
+            **({"local": self.local(zone)} if zone else {}),
         }  # fmt: skip
 
 
@@ -422,16 +436,29 @@ class CaptureIncidents:
     def _clock(self, t_s: float) -> str:
         return clock(self.capture.began + round(t_s * SECOND))
 
-    def to_json(self) -> dict[str, Any]:
+    def in_zone(self, zone: ZoneInfo | None) -> str:
+        """When the incident with most connections was in a time zone, in a sentence; empty without one."""
+        if zone is None or (worst := self.worst) is None:
+            return ""
+        low, high = (zoned(worst.began + round(t * SECOND), zone) for t in (worst.low_s, worst.high_s))
+        first, last = (f"{each:%H:%M:%S}.{each.microsecond // 1000:03}" for each in (low, high))
+        when = f"at {first}" if first == last else f"from {first} to {last}"
+        day = f" on {low:%d %b %Y}" * (low.date() != low.astimezone(UTC).date())
+        return f"In {zone.key} (UTC{low.isoformat()[-6:]}) that was {when}{day}; all other times are UTC."
+
+    def to_json(self, zone: ZoneInfo | None = None) -> dict[str, Any]:
         """All that `tcplab diagnose --json` prints of one file.
 
         That is `Diagnosis.to_json` with a `life` in each connection (`ConnectionLife.to_json`), and `story`,
-        the headline, and `incidents` (`Incident.to_json`).
+        the headline, and `incidents` (`Incident.to_json`); with a time zone also its name, as `zone`, and
+        when the incident with most connections was there, as `in_zone`.
         """
         whole = self.diagnosis.to_json()
         for number, each in enumerate(whole["connections"]):
             each["life"] = self.life(number).to_json()
-        return {**whole, "story": self.headline(), "incidents": [each.to_json() for each in self.incidents]}
+        local = {"zone": zone.key, "in_zone": self.in_zone(zone)} if zone else {}
+        incidents = [each.to_json(zone) for each in self.incidents]
+        return {**whole, "story": self.headline(), **local, "incidents": incidents}
 
     def _no_incident(self) -> str:
         count = plural(len(self.diagnosis), "connection")

@@ -6,7 +6,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from tcplab.cli.terminal import (
     show_status,
 )
 from tcplab.core.table import text_table
-from tcplab.core.text import SECOND
+from tcplab.core.text import time_zone
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -53,8 +52,6 @@ def diagnose_files(arguments: Namespace) -> int:
             capture = read_capture(source, progress=lambda share: show_status(f"{share:.0%} read"))
             diagnosis = diagnose(capture)
             found = read_incidents(capture, diagnosis)
-            if arguments.report:
-                _write_report(arguments, found)
         except CaptureError as error:
             code = complain(harmless(str(error)), MISUSED)
             results.append({**named, "error": str(error)})
@@ -63,18 +60,20 @@ def diagnose_files(arguments: Namespace) -> int:
             show_status("")
         any_finding = any_finding or any(connection.findings for connection in diagnosis.connections)
         if arguments.json:
-            results.append({**named, **found.to_json()})
+            results.append({**named, **found.to_json(zone)})
             read.append((found, results[-1]))
             for warning in diagnosis.warnings:
                 print(f"tcplab: {harmless(warning)}", file=sys.stderr)
             continue
         cause = found.cause
         story = [found.headline(), *([cause.text, cause.left_open] if cause else []), consequences(found)]
-        story += _in_zone(found, zone) if zone else []
+        story += [said] if (said := found.in_zone(zone)) else []
         for line in diagnosis_lines(diagnosis, story, found.remarks):
             say(line)
         read.append((found, {}))
-    for line in map(harmless, _merge(read)):
+    if arguments.report and len(read) == len(arguments.files):
+        _write_report(arguments, [found for found, _ in read], zone)
+    for line in map(harmless, _merge(read, zone)):
         if not arguments.json:
             say(line)
     if arguments.json and several:
@@ -85,28 +84,13 @@ def diagnose_files(arguments: Namespace) -> int:
 
 
 def _zone(name: str | None) -> ZoneInfo | None:
-    from zoneinfo import ZoneInfo
-
     try:
-        return ZoneInfo(name) if name else None
-    except (ValueError, OSError, KeyError):
-        raise UsageError(f"--zone {name!r} is no time zone of this machine: Europe/Berlin is one.") from None
+        return time_zone(name) if name else None
+    except ValueError as error:
+        raise UsageError(f"--zone {error}") from None
 
 
-def _in_zone(found: CaptureTimeline, zone: ZoneInfo) -> list[str]:
-    """When the incident with most connections was, in a zone of the caller's."""
-    if (worst := found.worst) is None:
-        return []
-    low, high = (
-        datetime.fromtimestamp(found.began / SECOND + t, zone).strftime("%H:%M:%S.%f")[:-3]
-        for t in (worst.low_s, worst.high_s)
-    )
-    offset = datetime.fromtimestamp(found.began / SECOND + worst.low_s, zone).isoformat()[-6:]
-    when = f"from {low} to {high}" if low != high else f"at {low}"
-    return [f"Times are UTC; in {zone.key} (UTC{offset}) it was {when}."]
-
-
-def _merge(read: list[tuple[CaptureTimeline, dict[str, Any]]]) -> Iterator[str]:
+def _merge(read: list[tuple[CaptureTimeline, dict[str, Any]]], zone: ZoneInfo | None) -> Iterator[str]:
     """What each pair of files of one incident shows together; also put into their results."""
     from tcplab.capture.both_ends import both_ends
 
@@ -117,11 +101,13 @@ def _merge(read: list[tuple[CaptureTimeline, dict[str, Any]]]) -> Iterator[str]:
                 yield from ("", made)
             continue
         for each in (result, its_result):
-            each.setdefault("both_ends", []).append(made.to_json())
-        cause = made.merged().cause
-        yield from ("", f"{made.near.capture.name} and {made.far.capture.name}, on one clock:", made.story())
-        yield from [cause.text, cause.left_open] if cause and made.lost else []
+            each.setdefault("both_ends", []).append(made.to_json(zone))
+        merged = made.merged()
+        cause = merged.cause
+        yield from ("", f"{' and '.join(made.names)}, on one clock:", made.headline())
+        yield from [made.why(), cause.leaves_open("these files")] if cause else []
         yield made.clocks_line()
+        yield from filter(None, (made.remark(), merged.in_zone(zone)))
 
 
 def _check_report(arguments: Namespace) -> None:
@@ -133,24 +119,34 @@ def _check_report(arguments: Namespace) -> None:
         return
     if Path(arguments.report).suffix.lower() not in (".html", ".htm", ".md"):
         raise UsageError(f"--report {arguments.report!r}: name a file that ends in .html or .md.")
-    if len(arguments.files) > 1:
-        raise UsageError(f"--report is about one capture, and here are {len(arguments.files)}.")
+    if len(arguments.files) > 2:
+        raise UsageError(
+            "--report is about one capture, or two of the same connections, and here are "
+            f"{len(arguments.files)}."
+        )
+    if arguments.zone and arguments.shift_time:
+        raise UsageError("--zone and --shift-time: shifted times have no zone, so give one of the two.")
     check_overwriting(arguments.report, arguments)
 
 
-def _write_report(arguments: Namespace, found: CaptureTimeline) -> None:
-    from hashlib import file_digest
-
+def _write_report(arguments: Namespace, found: list[CaptureTimeline], zone: ZoneInfo | None) -> None:
     from tcplab import __version__
+    from tcplab.capture.both_ends import both_ends
     from tcplab.pictures.report import incident_report
 
-    (source,), path = arguments.files, Path(arguments.report)
-    digest = ""
-    if source != "-":
-        with open(source, "rb") as file:
-            digest = file_digest(file, "sha256").hexdigest()
+    path, (timeline, *others) = Path(arguments.report), found
+    digests, both = [_digest(file) for file in arguments.files], None
+    for other in others:
+        made = both_ends(timeline, other)
+        if isinstance(made, str):
+            raise UsageError(f"--report: {made}")
+        both = made
+    if both is not None:
+        digests = digests if both.near is timeline else digests[::-1]
+        timeline = both.merged()
     report = incident_report(
-        found, digest=digest, redact=arguments.redact, shift_time=arguments.shift_time, version=__version__,
+        timeline, both=both, digests=digests, redact=arguments.redact, shift_time=arguments.shift_time,
+        zone=zone, version=__version__,
     )  # fmt: skip
     _write(path, report.markdown() if path.suffix.lower() == ".md" else report.html())
 
@@ -160,6 +156,16 @@ def _write(path: str | Path, text: str) -> None:
         Path(path).write_text(PICTURE + text, "utf-8")
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}.") from None
+
+
+def _digest(file: str) -> str:
+    """A file's SHA-256; empty for standard input."""
+    from hashlib import file_digest
+
+    if file == "-":
+        return ""
+    with open(file, "rb") as source:
+        return file_digest(source, "sha256").hexdigest()
 
 
 def symptom(arguments: Namespace) -> int:

@@ -14,6 +14,10 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from html import escape
 from math import floor, inf, isnan, log10
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -78,6 +82,23 @@ def clock(nanoseconds: int, places: int = 3) -> str:
 def date(nanoseconds: int) -> str:
     """A day in UTC: ``Mon 30 Nov 2026``."""
     return datetime.fromtimestamp(nanoseconds // SECOND, UTC).strftime("%a %d %b %Y")
+
+
+def time_zone(name: str) -> ZoneInfo:
+    """The time zone of this name; `ValueError` in a sentence where there is none."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(f"{name!r} is no time zone of this machine: Europe/Berlin is one.") from None
+
+
+def zoned(nanoseconds: int, zone: ZoneInfo) -> datetime:
+    """A moment since 1970 in a time zone, to the microsecond."""
+    return datetime.fromtimestamp(nanoseconds // SECOND, zone).replace(
+        microsecond=nanoseconds % SECOND // 1000
+    )
 
 
 def size(count: float) -> str:

@@ -76,7 +76,8 @@ class ConnectionLane:
 class CaptureTimeline(CaptureIncidents):
     """A capture, its diagnosis and what broke together, ready to be laid out in any window."""
 
-    _lanes: dict[int, ConnectionLane] = field(default_factory=dict)
+    #: Never handed on by `replace`: what broke is drawn in them.
+    _lanes: dict[int, ConnectionLane] = field(default_factory=dict, init=False)
 
     @property
     def began(self) -> int:
@@ -358,8 +359,10 @@ def consequences(timeline: CaptureTimeline) -> str:
             short, most = (tenths(t) for t in (min(long), max(long)))
             span = most if short == most else f"{short} to {most}"
             said.append(f"On {plural(len(long), 'connection')} {words} for {span}.")
-    unaware = sum(1 for number in timeline.unaware)
-    if unaware:
+    alone = sum(number in timeline.broke for number in timeline.unaware)
+    if alone:
+        said.append(f"On {plural(alone, 'connection')} this end got no error.")
+    if unaware := len(timeline.unaware) - alone:
         said.append(
             f"{plural(unaware, 'more connection')} got no error until the file ended or it was closed."
         )

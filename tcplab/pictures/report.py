@@ -1,6 +1,7 @@
 """One page about what broke, to hand on: story, timeline, evidence, what to change and by whom.
 
 HTML is self-contained, without a script, and prints on one A4 page; Markdown has a table for the timeline.
+Of two captures of the same connections it tells one story, by the client side's clock.
 Redacted, the page has names instead of addresses, client ports and file names (`client 1, session 3`,
 `server A:5432`) and none of what programs said; frame numbers, server ports and times stay.
 """
@@ -31,6 +32,9 @@ from tcplab.what_if.answer import MOST_PLAYED, WhatIf, what_if
 from tcplab.what_if.script import SocketSettings
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from tcplab.capture.both_ends import BothEnds
     from tcplab.capture.findings import ConnectionFindings, Finding
 
 #: What fits the page: rows of evidence, frames in a row, rows of what to change, sentences about limits.
@@ -165,6 +169,8 @@ class IncidentReport:
     foot: str
     #: What the column of times is called: `UTC`, or `after the first packet`.
     times: str = "UTC"
+    #: What the limits are those of: `this file` or `these files`.
+    source: str = "this file"
 
     def html(self) -> str:
         """A page of its own."""
@@ -184,7 +190,7 @@ class IncidentReport:
             f"<p>{escape(' '.join(self.consequences))}</p><h2>Timeline</h2>{self.picture}"
             f"<h2>Evidence</h2>{table if rows else '<p>Nothing broke.</p>'}"
             f"<h2>What to change, and who</h2>{f'<table>{changes}</table>' if changes else '<p>Nothing.</p>'}"
-            f"<h2>What this file can’t show</h2><p>{escape(' '.join(self.limits))}</p>"
+            f"<h2>What {self.source} can’t show</h2><p>{escape(' '.join(self.limits))}</p>"
             f"<p class=foot>{escape(self.foot)}</p></main></html>\n"
         )
 
@@ -196,20 +202,22 @@ class IncidentReport:
         frames = [(row.wall, row.seen, row.frames, f"`{row.filter}`") for row in self.evidence]
         parts += ["## Evidence", _table((self.times, "seen", "frames", "Wireshark filter"), frames)]
         parts += ["## What to change, and who", _table(("who", "what"), self.changes)]
-        parts += ["## What this file can’t show", _plain(" ".join(self.limits)), _plain(self.foot)]
+        parts += [f"## What {self.source} can’t show", _plain(" ".join(self.limits)), _plain(self.foot)]
         return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def incident_report(
-    timeline: CaptureTimeline, *, digest: str = "", redact: bool = False, shift_time: bool = False,
-    version: str = "",
+    timeline: CaptureTimeline, *, both: BothEnds[CaptureTimeline] | None = None, digests: Sequence[str] = (),
+    redact: bool = False, shift_time: bool = False, zone: ZoneInfo | None = None, version: str = "",
 ) -> IncidentReport:  # fmt: skip
-    """The page about a capture.
+    """The page about a capture, or about two of the same connections.
 
-    `digest`: the file's SHA-256. `redact`: no address, client port, name or message of the file occurs.
-    `shift_time`: times count from 00:00:00 at the first packet.
+    `both`: those two; `timeline` is what they show together then. `digests`: SHA-256 of each file, of two
+    the client side's first. `redact`: no address, client port, name or message of a file occurs.
+    `shift_time`: times count from 00:00:00 at the first packet. `zone`: when it broke is said in this time
+    zone, too; not where times are shifted.
     """
-    names = _Names(timeline) if redact else None
+    names = _Names(timeline, both) if redact else None
     shown = _Shown.of(timeline, names, shift_time)
     say = names.hide if names else str
     choice = _window(shown)
@@ -218,25 +226,64 @@ def incident_report(
     if shift_time:
         svg = svg.replace(f"UTC, {date(0)}", "from the first packet").replace(" UTC", "")
         svg = svg.replace(">01 Jan<", f">{MIDNIGHT}<")  # a tick at midnight is a date
-    title, *rest = shown.headline(), shown.cause.text if shown.cause else "", consequences(shown)
+    since = timeline.began if shift_time else 0
+    title = both.headline(since) if both else shown.headline()
+    reason = both.why() if both else shown.cause.text if shown.cause else ""
+    rest = [reason, consequences(shown)]
+    rest += [both.clocks_line(), both.remark()] if both else []
     if shift_time:
-        title, *rest = (each.replace(" UTC", "") for each in (title, *rest))
+        title, *rest = (each.replace(", UTC", "").replace(" UTC", "") for each in (title, *rest))
+    else:
+        rest.append(timeline.in_zone(zone))
     changes = sorted(list(_changes(timeline))[:CHANGES], key=lambda row: OWNERS.index(row[0]))
     hidden = "redacted: addresses, client ports, names, SQL and messages; server ports, frames and times stay"
-    source = hidden if redact else f"sha256 {digest}" if digest else "read from a pipe, so without a hash"
+    source = hidden if redact else _hashes(both, digests)
     times = f"times count from {MIDNIGHT}, the first packet" if shift_time else "times in UTC"
+    host = "client’s host" if both else "capturing host"
     foot = (
-        f"tcplab {version}".rstrip() + f" · {source} · {times}, by the clock of the capturing host, which is "
+        f"tcplab {version}".rstrip() + f" · {source} · {times}, by the clock of the {host}, which is "
         "not checked · frame numbers count from 1, as in Wireshark"
     )
-    packets = plural(timeline.diagnosis.packets, "packet")
+    packets, connections = plural(timeline.diagnosis.packets, "packet"), len(timeline.connections)
+    file = f"{shown.diagnosis.name} · {packets}, {plural(connections, 'connection')}"
+    evidence = [*_evidence(shown, say)]
+    if both:
+        packets = plural(timeline.diagnosis.packets + both.far.diagnosis.packets, "packet")
+        common = plural(len(both.pairs), "connection")
+        file = f"{say(' and '.join(both.names))} · {packets}, {common} in both"
+        evidence = sorted([*_lost(both, since, say), *evidence[: EVIDENCE - 2]], key=lambda row: row.t)
     return IncidentReport(
-        say(title), tuple(map(say, rest)),
-        f"{shown.diagnosis.name} · {packets}, {plural(len(timeline.connections), 'connection')}",
-        svg, tuple(rows_of(shown)), tuple(_evidence(shown, say)),
+        say(title), tuple(say(each) for each in rest if each), file,
+        svg, tuple(rows_of(shown)), tuple(evidence),
         tuple((who, say(what)) for who, what in changes),
-        tuple(map(say, _limits(shown)))[:LIMITS], foot, "time" if shift_time else "UTC",
+        tuple(map(say, _limits(shown, both)))[:LIMITS], foot, "time" if shift_time else "UTC",
+        "these files" if both else "this file",
     )  # fmt: skip
+
+
+def _hashes(both: BothEnds[CaptureTimeline] | None, digests: Sequence[str]) -> str:
+    """The files' hashes, with their names where there are two."""
+    known = [each for each in digests if each]
+    if not known:
+        return "read from a pipe, so without a hash"
+    if both is None:
+        return f"sha256 {known[0]}"
+    files = zip(both.names, digests, strict=True)
+    return " · ".join(f"sha256 of {name} {digest}" for name, digest in files if digest)
+
+
+def _lost(both: BothEnds[CaptureTimeline], since: int, say: Any) -> Iterator[Evidence]:
+    """What was lost between two files, a row for each direction; frames are those of the sender's file."""
+    for by_client, name in zip((True, False), both.names, strict=True):
+        if lost := both.lost_from(by_client):
+            way = "client to server" if by_client else "server to client"
+            first, frames = min(each.t for each in lost), sorted(each.frame for each in lost)
+            shown, numbers = _frames(frames)
+            yield Evidence(
+                first - both.near.capture.began, clock(max(first - since, 0)),
+                f"{plural(len(lost), 'packet')} from {way} never arrived", f"{shown} of {say(name)}",
+                f"frame.number in {{{numbers}}}",
+            )  # fmt: skip
 
 
 # -- names instead of addresses ------------------------------------------------------------------
@@ -254,15 +301,21 @@ class SessionName(Endpoint):
 class _Names:
     """What each address, client port and file name of a capture is called instead."""
 
-    def __init__(self, timeline: CaptureTimeline) -> None:
+    def __init__(self, timeline: CaptureTimeline, both: BothEnds[CaptureTimeline] | None = None) -> None:
         briefs = timeline.connections
-        self.file = timeline.diagnosis.name
+        files = zip(both.names, ("the client’s file", "the server’s file"), strict=True) if both else ()
+        #: The longest name first: it may contain another one.
+        self.files = dict(sorted(files, key=lambda each: -len(each[0]))) or {
+            timeline.diagnosis.name: "the file"
+        }
         servers = list(dict.fromkeys(each.server.address for each in briefs))
         clients = [each for each in dict.fromkeys(b.client.address for b in briefs) if each not in servers]
         self.hosts = {address: f"server {_letters(i)}" for i, address in enumerate(servers)}
         self.hosts |= {address: f"client {i}" for i, address in enumerate(clients, 1)}
         self.clients = {each.client: self.client(each) for each in briefs}
-        self.ports = {str(each.client.port) for each in briefs} - {str(each.server.port) for each in briefs}
+        ends = [(each.client, each.server) for each in briefs]
+        ends += both.far.capture.connections if both else []
+        self.ports = {str(client.port) for client, _ in ends} - {str(server.port) for _, server in ends}
 
     def client(self, brief: ConnectionBrief) -> SessionName:
         return SessionName(self.hosts[brief.client.address], brief.number + 1)
@@ -272,7 +325,8 @@ class _Names:
 
     def hide(self, text: str) -> str:
         """A sentence without what it must not say."""
-        text = text.replace(self.file, "the file") if self.file else text
+        for name, instead in self.files.items():
+            text = text.replace(name, instead) if name else text
         text = re.sub(r"[“\"][^”\"]*[”\"]", "(text left out)", text)
         text = re.sub(r"\[?[0-9A-Fa-f:.]*[.:][0-9A-Fa-f:.]*[0-9A-Fa-f]\]?(:\d+)?", self._address, text)
         text = re.sub(r"\b\d{4,5}\b", lambda found: "(port)" if found[0] in self.ports else found[0], text)
@@ -404,11 +458,17 @@ def _row(
         within = f" within {in_words(round((last - first) / SECOND, 3))}" if last > first else ""
         seen = f"{server}: {SEEN[code]}; {plural(len(found), 'connection')}{within}"
         frames = [each.frames[0] for each in found]
-    runs = _runs(sorted({*frames}))
-    more = f" … ({len({*frames}):,} in all)" if len(runs) > FRAMES else ""
-    numbers = ", ".join(runs[:FRAMES])
+    shown, numbers = _frames(sorted({*frames}))
     wall = clock(timeline.began + first)
-    return Evidence(first, wall, seen, numbers.replace("..", "–") + more, f"frame.number in {{{numbers}}}")
+    return Evidence(first, wall, seen, shown, f"frame.number in {{{numbers}}}")
+
+
+def _frames(frames: Sequence[int]) -> tuple[str, str]:
+    """Numbers in words, and as a display filter has them; of many the first."""
+    runs = _runs(frames)
+    more = f" … ({len(frames):,} in all)" if len(runs) > FRAMES else ""
+    numbers = ", ".join(runs[:FRAMES])
+    return numbers.replace("..", "–") + more, numbers
 
 
 def _runs(frames: Sequence[int]) -> list[str]:
@@ -481,16 +541,19 @@ def _libpq(changes: Mapping[str, Any], side: str) -> Iterable[str]:
         yield f"{word}={value * knob.libpq_factor:g}"
 
 
-def _limits(timeline: CaptureTimeline) -> Iterator[str]:
-    """What nobody can read from this file."""
+def _limits(timeline: CaptureTimeline, both: BothEnds[CaptureTimeline] | None) -> Iterator[str]:
+    """What nobody can read from these files."""
     began, ended = (clock(timeline.began + round(t * SECOND), 0) for t in (0, timeline.length_s))
-    yield f"It shows one point of the path, from {began} to {ended}."
+    points = "They show two points" if both else "It shows one point"
+    yield f"{points} of the path, from {began} to {ended}."
     if timeline.cause:
         yield timeline.cause.cannot_tell
-    yield from timeline.diagnosis.warnings[: LIMITS - 3]
+    far = both.far.diagnosis.warnings if both else ()
+    yield from [*timeline.diagnosis.warnings, *far][: LIMITS - 3]
+    beyond, files = ("these points", "files do") if both else ("this point", "file does")
     yield (
-        "What programs and the server logged, whether work was committed, what got lost beyond this point, "
-        "and sessions that the file does not hold."
+        f"What programs and the server logged, whether work was committed, what got lost beyond {beyond}, "
+        f"and sessions that the {files} not hold."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from html import escape
 from pathlib import Path
@@ -20,7 +20,7 @@ import ipywidgets as widgets
 
 from tcplab.capture.both_ends import BothEnds, both_ends
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import SECOND, clock, download, paragraph, plural, to_copy
+from tcplab.core.text import SECOND, clock, download, paragraph, plural, time_zone, to_copy
 from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
@@ -37,8 +37,12 @@ from tcplab.widgets.replay import Replay
 from tcplab.widgets.what_if import WhatIfForm
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from tcplab.capture.capture import Capture
     from tcplab.capture.findings import ConnectionFindings, Diagnosis
+
+    Both = BothEnds[CaptureTimeline]
 
 #: Bytes of the largest file that the browser hands over; a larger one is read from its path.
 LARGEST = 1 << 30
@@ -254,6 +258,8 @@ class Reading:
         self._cancelled = False
         self._share = -1.0
         self._thread: Any = None
+        #: The file's SHA-256, once it is read: one that was dropped is removed then.
+        self.digest = ""
 
     def start(self) -> None:
         """Begin; returns at once where there are threads."""
@@ -297,6 +303,8 @@ class Reading:
         diagnosis = diagnose(
             capture, progress=lambda share: self._report(READING + (1 - READING) * share, what)
         )
+        with self._path.open("rb") as file:
+            self.digest = file_digest(file, "sha256").hexdigest()
         return capture, diagnosis
 
     def _report(self, share: float, what: str) -> None:
@@ -345,13 +353,17 @@ class ReportPanel(widgets.VBox):
         self.links = widgets.HTML()
         super().__init__([widgets.HTML(paragraph(self.HELP)), self.redact, self.shift, self.links])
         self._timeline: CaptureTimeline | None = None
-        self._source: Path | None = None
+        self._both: Both | None = None
+        self._digests: tuple[str, ...] = ()
+        self._zone: ZoneInfo | None = None
         for each in (self.redact, self.shift):
             each.observe(lambda change: self.offer(), "value")
 
-    def show(self, timeline: CaptureTimeline, source: Path) -> None:
-        """The report is about this capture, which was read from this file."""
-        self._timeline, self._source = timeline, source
+    def show(
+        self, timeline: CaptureTimeline, both: Both | None, digests: tuple[str, ...], zone: ZoneInfo | None
+    ) -> None:
+        """The report is about this capture, or `both`; `digests` and `zone` as in `incident_report`."""
+        self._timeline, self._both, self._digests, self._zone = timeline, both, digests, zone
         self.links.value = ""
 
     def offer(self) -> None:
@@ -359,21 +371,14 @@ class ReportPanel(widgets.VBox):
         if (timeline := self._timeline) is None:
             return
         report = incident_report(
-            timeline, digest=self._digest(), redact=self.redact.value, shift_time=self.shift.value
+            timeline, both=self._both, digests=self._digests, redact=self.redact.value,
+            shift_time=self.shift.value, zone=self._zone,
         )  # fmt: skip
         html, markdown = report.html().encode(), report.markdown().encode()
         self.links.value = (
             f"<p>{download('incident.html', html, 'text/html')} · "
             f"{download('incident.md', markdown, 'text/markdown')}</p>{to_copy('incident.html', html)}"
         )
-
-    def _digest(self) -> str:
-        """The file's SHA-256; empty where the file no longer exists."""
-        try:
-            with open(self._source or "", "rb") as file:
-                return file_digest(file, "sha256").hexdigest()
-        except OSError:
-            return ""
 
 
 class CaptureClinic(base.Shell):
@@ -388,9 +393,12 @@ class CaptureClinic(base.Shell):
     def __init__(self, path: str = "", other_end: str = "") -> None:
         super().__init__("tcplab-clinic")
         #: Both ends of the same connections, where two files were read that belong together.
-        self.both: BothEnds | None = None
-        #: The first of two files while the other is read, and the path of that.
-        self._first: tuple[CaptureTimeline, Path] | None = None
+        self.both: Both | None = None
+        #: The first of two files while the other is read, and its SHA-256.
+        self._first: tuple[CaptureTimeline, str] | None = None
+        #: SHA-256 of what is shown, as in `incident_report`.
+        self._digests: tuple[str, ...] = ()
+        self._notes: list[str] = []
         self._other_end = other_end
         #: The file that was read last, and its diagnosis; None before, and after one that can't be read.
         self.capture: Capture | None = None
@@ -421,7 +429,13 @@ class CaptureClinic(base.Shell):
         self._file = widgets.HTML()
         another = base.button("Another file", "folder-open", self._choose_another)
         other_end = base.button("Add the other end", "exchange", self._choose_other_end)
-        self._file_line = base.in_row(self._file, another, other_end, css="tcplab-file")
+        #: When it broke is said in this time zone, too; the browser's own is offered.
+        self.zone = base.labelled(widgets.Combobox(
+            description="also in time zone", placeholder="Europe/Berlin", continuous_update=False,
+        ).add_class("tcplab-zone"))  # fmt: skip
+        self.react(self.zone, lambda value: self._tell())
+        self.incident.observe(self._offer_zone, "zone")
+        self._file_line = base.in_row(self._file, another, other_end, self.zone, css="tcplab-file")
         self.build(self.choosing, self.progress, self._file_line, self.status, self.result)
         self._choose_file(True)
         base.visible(self.result, False)
@@ -552,7 +566,7 @@ class CaptureClinic(base.Shell):
         """The next file that is read is a capture of the same connections, taken on another host."""
         if (timeline := self.incident.timeline) is None:
             return
-        self._first = timeline, self._source
+        self._first = timeline, self._digests[0]
         self._choose_file(True)
         self.say(
             "Choose the capture that was taken at the other end of the connections in "
@@ -563,7 +577,6 @@ class CaptureClinic(base.Shell):
         base.visible(self.result, False)
         self._choose_file(True)
         self.capture = self.diagnosis = None
-        self._source = file
         self.say(f"Reading {file.name} …")
         self._show_progress(0.0, "opening")
         self.reading = reading = Reading(file, self._show_progress, self._done, self.refuse)
@@ -573,40 +586,30 @@ class CaptureClinic(base.Shell):
         self.progress.show(share, f" {what}, {share:.0%}")
 
     def _done(self, capture: Capture, diagnosis: Diagnosis) -> None:
+        digest = self.reading.digest if self.reading else ""
         self._over()
         timeline = read_incidents(capture, diagnosis)
-        sentence, notes = timeline.headline(), []
-        self.both = None
+        self.both, self._digests, self._notes = None, (digest,), []
         if self._first is not None:
-            (first, source), self._first = self._first, None
+            (first, its_digest), self._first = self._first, None
             made = both_ends(first, timeline)
             if isinstance(made, str):
-                timeline, self._source, notes = first, source, [made]
-                sentence = first.headline()
+                timeline, self._digests, self._notes = first, (its_digest,), [made]
             else:
-                self._source = source if made.near is first else self._source
-                self.both, merged = made, made.merged()
-                assert isinstance(merged, CaptureTimeline)  # as both of them are
-                timeline = merged
-                sentence, notes = made.headline(), [made.clocks_line()]
+                in_order = made.near is first
+                self._digests = (its_digest, digest) if in_order else (digest, its_digest)
+                self.both, timeline = made, made.merged()
+                self._notes = [made.clocks_line(), *filter(None, [made.remark()])]
         capture, diagnosis = timeline.capture, timeline.diagnosis
         self.capture, self.diagnosis = capture, diagnosis
         self._worst = worst_first(diagnosis)
-        cause = timeline.cause
-        # The story of both ends has counted the lost packets already.
-        is_told = cause is not None and cause.code == "lost_between"
-        why = "" if cause is None else cause.looks_same if is_told else cause.text
-        self.say(
-            sentence, notes=[*notes, *(f"Note: {warning}" for warning in diagnosis.warnings)],
-            aside=f"{why} {consequences(timeline)}".strip(),
-        )  # fmt: skip
-        self._file.value = paragraph(file_line(capture, diagnosis))
+        other = f" · at the other end {self.both.names[1]}" if self.both else ""
+        self._file.value = paragraph(file_line(capture, diagnosis) + other)
         self._choose_file(not len(diagnosis))
         self.incident.show(timeline)
-        self.report.show(timeline, self._source)
-        self.ledger.value = ledger(timeline)
         self.pages.select(TIMELINE)
-        self.pages.renew(REPORT)
+        self._tell()
+        self.ledger.value = ledger(timeline)
         self._summary.value = summary_table(diagnosis)
         with self.quietly():
             self.filter.options = filters(diagnosis)
@@ -615,9 +618,34 @@ class CaptureClinic(base.Shell):
         self._list()
         if self._other_end:
             other_end, self._other_end = self._other_end, ""
-            self._first = timeline, self._source
+            self._first = timeline, digest
             self._start(Path(other_end).expanduser())
             self.wait()
+
+    def _tell(self) -> None:
+        """Say the story, and hand it to the report."""
+        timeline, both = self.incident.timeline, self.both
+        if timeline is None or self.diagnosis is None:
+            return
+        zone, wrong = None, []
+        try:
+            zone = time_zone(name) if (name := self.zone.value.strip()) else None
+        except ValueError as error:
+            wrong = [str(error)]
+        why = both.why() if both else timeline.cause.text if timeline.cause else ""
+        aside = " ".join(filter(None, (why, consequences(timeline), timeline.in_zone(zone))))
+        warnings = (f"Note: {warning}" for warning in timeline.diagnosis.warnings)
+        self.say(
+            both.headline() if both else timeline.headline(), notes=[*wrong, *self._notes, *warnings],
+            aside=aside,
+        )  # fmt: skip
+        self.report.show(timeline, both, self._digests, zone)
+        self.pages.renew(REPORT)
+
+    def _offer_zone(self, change: Any) -> None:
+        """Offer the browser's time zone where it is one that this machine knows."""
+        with suppress(ValueError):
+            self.zone.options = (time_zone(change.new).key,)
 
     def refuse(self, why: str) -> None:
         self._over()

@@ -46,6 +46,8 @@ export default {
     el.classList.add("tcplab-incident");
     el.append(chips, box, live, help, table);
 
+    model.set("zone", Intl.DateTimeFormat().resolvedOptions().timeZone || "");
+    model.save_changes();
     const ask = (message) => model.send(message);
     const zoom = (low, high) => {
       const least = 1e-5;

@@ -71,6 +71,8 @@ class LivingIncident(Displayed, anywidget.AnyWidget):
     #: The page's: the width of its place in px, and whether it is dark.
     width = traitlets.Int(950).tag(sync=True)
     dark = traitlets.Bool(False).tag(sync=True)
+    #: The browser's time zone.
+    zone = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, opened: Callable[[int], Any] = lambda number: None) -> None:
         super().__init__()

@@ -49,16 +49,23 @@ def test_a_recording_from_both_ends_with_any_clock(shift, plain, swapped):
 
 
 def split(tmp_path, talks, *, delay=0.002, offset=0.3, drift=0.0, lost=lambda side, t: False, jitter=0.0,
-          address=None, port=0):  # fmt: skip
+          address=None, port=0, rewrite=(0, 0)):  # fmt: skip
     """What a capture at the client and one at the server hold of these conversations."""
     chance = random.Random(1)
     halves = {"near": [], "far": []}
     for number, talk in enumerate(talks):
         for end, mine in (("near", "client"), ("far", "server")):
             half = replace(talk, packets=[])
+            if end == "far":
+                isn = tuple(own + more for own, more in zip(talk.isn, rewrite, strict=True))
+                half = replace(half, isn=isn)
             if end == "far" and address:
                 half = replace(half, client=address, port=port + number)
             for t, side, *rest in talk.packets:
+                if end == "far":
+                    more = rewrite if side == "client" else rewrite[::-1]
+                    acks = rest[2] & ACK
+                    rest[:2] = rest[0] + more[0], rest[1] + more[1] if acks else 0
                 if side != mine and lost(side, t):
                     continue
                 there = t + (0 if side == mine else delay + chance.random() * jitter)
@@ -67,9 +74,9 @@ def split(tmp_path, talks, *, delay=0.002, offset=0.3, drift=0.0, lost=lambda si
     return [capture(tmp_path / f"{name}.pcap", *each) for name, each in halves.items()]
 
 
-def working(count=3, asked=30, every=1.0):
+def working(count=3, asked=30, every=1.0, **options):
     for i in range(count):
-        talk = Talk(40_000 + i, isn=(1000 + 77 * i, 9000 + 55 * i)).open(0.1 * i)
+        talk = Talk(40_000 + i, isn=(1000 + 77 * i, 9000 + 55 * i), **options).open(0.1 * i)
         for n in range(asked):
             talk.ask(1 + 0.1 * i + n * every, f"question {n}".encode(), b"answer", 0.01)
         yield talk
@@ -124,6 +131,106 @@ def test_behind_nat_connections_are_found_by_their_numbers(tmp_path):
     made = merged(split(tmp_path, list(working()), address="192.0.2.7", port=61_000))
     assert made.translated and [(pair.near, pair.far) for pair in made.pairs] == [(0, 0), (1, 1), (2, 2)]
     assert made.lost == () and "(NAT)" in made.clocks_line()
+
+
+@pytest.mark.parametrize("address", [None, "192.0.2.7"])
+def test_where_sequence_numbers_are_rewritten_they_are_found_by_their_time_stamps(tmp_path, address):
+    talks = list(working(stamped=True))
+    for n, talk in enumerate(talks):  # so that no two are alike
+        talk.ask(40 + n, b"x" * (n + 1), b"y").ask(50 + n)
+    gone = {"lost": lambda side, t: side == "server" and t == 40.001}
+    made = merged(split(tmp_path, talks, address=address, port=61_000, rewrite=(70_000, 1 << 31), **gone))
+    assert [(pair.near, pair.far) for pair in made.pairs] == [(0, 0), (1, 1), (2, 2)]
+    assert [(each.pair.near, each.by_client, each.final) for each in made.lost] == [(0, False, False)]
+    assert abs(made.clocks.offset / SECOND - 0.3) <= made.clocks.error / SECOND + 1e-9 and not made.missed
+    plain = split(tmp_path, list(working()), rewrite=(70_000, 1 << 31))
+    assert "could not be matched" in both_ends(*map(found, plain))
+
+
+# -- whose incidents count -------------------------------------------------------------------------------
+
+
+def given_up(count=3):
+    """The server gives its idle clients up, and none of its packets arrives: the clients see nothing."""
+    for talk in working(count, asked=3):
+        for t in (60, 70, 80):
+            talk.next["server"] -= 1
+            talk.say(t, "server", ACK)
+            talk.next["server"] += 1
+        yield talk.reset(90)
+
+
+def test_what_only_the_far_file_shows_counts_on_the_near_files_clock(tmp_path):
+    talks = [*given_up(), *working(2, asked=95)]
+    for number, talk in enumerate(talks):
+        talk.port = 40_000 + number
+    near, far = split(
+        tmp_path, talks, offset=-7.5, lost=lambda side, t: side == "server" and t in (60, 70, 80, 90)
+    )
+    assert not found(near).incidents and len(found(far).incidents) == 1
+    made = merged([near, far])
+    (incident,) = made.merged().incidents
+    assert (
+        incident.number == 1 and len(incident.connections) == 3 and incident.began == made.near.capture.began
+    )
+    assert incident.what.endswith(", which only far.pcap shows") and incident.cause.code == "lost_between"
+    assert 3 < incident.low_s < 3.3 and incident.high_s <= 60.01
+    assert {*made.merged().broke} == {*incident.connections} == {
+        *made.merged().unaware
+    } and made.remark() == ""
+    assert made.to_json()["incidents"] == [incident.to_json()]
+    assert made.near.incidents == () == tuple(made.near.broke)  # as it was
+
+
+def closed(count, at=50.0):
+    for n, talk in enumerate(working(count, asked=3)):
+        talk.packets.append(
+            (at + n / 1000, "server", talk.next["server"], talk.next["client"], RST | ACK, b"")
+        )
+        yield talk
+
+
+def test_an_incident_of_both_files_counts_once(tmp_path):
+    made = merged(split(tmp_path, [*closed(4)]))
+    (incident,) = made.merged().incidents
+    assert incident == made.near.incidents[0] and "only" not in incident.what and made.remark() == ""
+
+
+def test_of_connections_that_the_near_file_lacks_only_their_number_is_said(tmp_path):
+    talks = list(closed(4))
+    near, far = split(tmp_path, talks)
+    others = [*closed(4, 55.0)]
+    for talk in others:
+        talk.client = "10.0.0.77"
+    capture(far, *others, *working(4, asked=3), shift=0.3)
+    near = capture(near, *working(4, asked=3), until=100)
+    made = merged([near, far])
+    assert made.merged().incidents == () and len(made.far.incidents) == 1
+    assert made.remark() == (
+        "far.pcap has 1 more incident, of connections or times that near.pcap does not hold."
+    )
+
+
+def test_part_of_an_incident_is_said_to_be_a_part(tmp_path):
+    lost = {"lost": lambda side, t: side == "server" and t >= 50}
+    near, far = split(tmp_path, [*closed(5)], **lost)
+    kept = [talk for talk in closed(5) if talk.port < 40_002]
+    capture(near, *(replace(t, packets=[p for p in t.packets if p[0] < 50]) for t in kept), until=100)
+    made = merged([near, far])
+    (incident,) = made.merged().incidents
+    assert incident.connections == (0, 1)
+    assert "5 connections" in incident.what
+    assert incident.what.endswith(", which only far.pcap shows; 2 of them are in near.pcap")
+
+
+def test_two_files_of_one_name_are_told_apart(tmp_path):
+    near, far = split(tmp_path, list(working()))
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder, file in zip(folders, (near, far), strict=True):
+        folder.mkdir()
+        file.rename(folder / "trace.pcap")
+    made = merged([folder / "trace.pcap" for folder in folders])
+    assert "The clock of trace.pcap of the server’s side is 0.300 s ahead of" in made.clocks_line()
 
 
 def test_bytes_in_other_pieces_are_not_lost(tmp_path):

@@ -1,5 +1,6 @@
 """Why connections broke: each rule by the evidence that it needs, and what a recording shows."""
 
+import json
 import re
 
 import pytest
@@ -97,8 +98,13 @@ def test_the_command_says_it(capsys):
 def test_a_time_zone_is_said_beside_utc(capsys):
     file = str(PROJECT / "data" / "captures" / "case_1.pcap")
     assert cli.main(["diagnose", file, "--zone", "Europe/Berlin"]) == 0
-    says = "Times are UTC; in Europe/Berlin (UTC+01:00) it was from 14:17:30.127 to 14:22:30.128."
+    says = "In Europe/Berlin (UTC+01:00) that was from 14:17:30.127 to 14:22:30.128; all other times are UTC."
     assert says in capsys.readouterr().out.splitlines()
+    assert cli.main(["diagnose", file, "--zone", "Europe/Berlin", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert (whole["zone"], whole["in_zone"]) == ("Europe/Berlin", says)
+    first, last = "2026-11-21T14:17:30.127+01:00", "2026-11-21T14:22:30.128+01:00"
+    assert [each["local"] for each in whole["incidents"]] == [[first, last]]
     for wrong in ("Europe/Nowhere", "../etc/passwd"):
         assert cli.main(["diagnose", file, "--zone", wrong]) == 2
         assert f"--zone '{wrong}' is no time zone" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import hashlib
+import html
 import re
 import threading
 from pathlib import Path
@@ -374,6 +375,7 @@ def test_two_files_of_one_incident_become_one_story(names):
     for made in (by_button, at_once):
         assert made.sentence.startswith("Between 13:17:26.517 and 13:22:06.557 the path between the two")
         assert "A capture that dropped packets itself looks the same" in text_in(made)
+        assert "UTC · at the other end case_2.pcap" in text_in(made)
         assert "The clock of case_2.pcap is" in text_in(made) and made.capture.name == "case_2_client.pcap"
         assert made.result.layout.display == ""
 
@@ -385,3 +387,33 @@ def test_a_file_that_does_not_belong_to_the_first_leaves_it_shown():
     made.read(CAPTURES / "case_4.pcap")
     made.wait()
     assert made.capture.name == "case_4.pcap" and "could not be matched" not in text_in(made)
+
+
+@pytest.mark.parametrize("names", [("case_2", "case_2_client"), ("case_2_client", "case_2")])
+def test_the_report_of_two_files_names_both(names):
+    made = both(opened(CAPTURES / f"{names[0]}.pcap"), names[1])
+    made.pages.select(REPORT)
+    (page,) = re.findall(r'download="incident.md" href="[^"]*base64,([^"]+)"', made.report.links.value)
+    text = base64.b64decode(page).decode()
+    for name in names:
+        digest = hashlib.sha256((CAPTURES / f"{name}.pcap").read_bytes()).hexdigest()
+        assert f"{name}.pcap {digest}" in text
+    assert "The clock of case_2.pcap is" in text and "10–16 of case_2.pcap" in text
+
+
+def test_a_time_zone_is_said_beside_utc_and_the_browsers_is_offered():
+    made = opened(CAPTURES / "case_2.pcap")
+    made.incident.zone = "no/such zone"
+    assert made.zone.options == ()
+    made.incident.zone = "Europe/Paris"
+    assert made.zone.options == ("Europe/Paris",) and "Europe/Paris" not in text_in(made)
+    made.zone.value = "Europe/Paris"
+    assert "In Europe/Paris (UTC+01:00) that was from 14:17:" in text_in(made)
+    both(made, "case_2_client")
+    assert "In Europe/Paris (UTC+01:00) that was from 14:17:26.517" in text_in(made)
+    made.zone.value = "Nowhere"
+    said = text_in(made)
+    assert "'Nowhere' is no time zone of this machine" in html.unescape(said) and "that was" not in said
+    assert made.sentence.startswith("Between 13:17:26.517")
+    made.zone.value = ""
+    assert "no time zone" not in text_in(made)
