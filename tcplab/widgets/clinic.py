@@ -346,9 +346,11 @@ class ReportPanel(widgets.VBox):
     def __init__(self) -> None:
         self.redact = base.labelled(widgets.Checkbox(
             description="redact: no address, client port, name or message", indent=False,
+            layout=widgets.Layout(width="auto"),
         ))  # fmt: skip
         self.shift = base.labelled(widgets.Checkbox(
             description="times from 00:00:00 at the first packet", indent=False,
+            layout=widgets.Layout(width="auto"),
         ))  # fmt: skip
         self.links = widgets.HTML()
         super().__init__([widgets.HTML(paragraph(self.HELP)), self.redact, self.shift, self.links])
