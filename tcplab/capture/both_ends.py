@@ -164,7 +164,7 @@ class BothEnds(Generic[FILE]):
         return self.story(since) if broke else f"{merged.headline()} {self.story(since)}"
 
     def why(self) -> str:
-        """The cause, and what would look the same; of a loss that the story has told only the latter."""
+        """The cause, and what would look the same; of a loss, which the story is about, only the latter."""
         cause = self.merged().cause
         if cause is None:
             return ""
