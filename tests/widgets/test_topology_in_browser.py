@@ -1,5 +1,7 @@
 """The what-if form in a real JupyterLab and a real Chromium: files, ticks, pastes, the keyboard, a reload."""
 
+from itertools import pairwise
+
 import pytest
 
 from conftest import need
@@ -51,6 +53,14 @@ def test_a_paste_a_tick_and_a_conflict_fit_the_screen(visit):
     page, _ = visit
     assert fits(page)
     says(page, "Nothing pasted yet")
+    # Beside JupyterLab's list of files a cell is narrower: box, sample and stacks stand one below the other.
+    page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
+    page.wait_for_function("() => document.querySelector('.tt-form').clientWidth < 1000")
+    parts = [page.locator(part).first.bounding_box() for part in (".tt-text", ".tt-sample", ".tt-stacks")]
+    assert all(each["height"] > 60 for each in parts)
+    assert all(above["y"] + above["height"] <= below["y"] for above, below in pairwise(parts))
+    page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
+    page.wait_for_function("() => document.querySelector('.tt-form').clientWidth > 1000")
     page.locator("input.tt-file").first.set_input_files(examples()["java_aws"])
     says(page, "Breaks first: B, Silent query")
     assert fits(page)
