@@ -13,7 +13,8 @@ from math import inf
 from typing import Any
 
 from tcplab import experiments
-from tcplab.advice.products import KeepaliveDefaults
+from tcplab.advice.environment import Environment
+from tcplab.advice.products import RETRIES2, SYN_RETRIES, InForce, KeepaliveDefaults
 from tcplab.bench import run
 from tcplab.core import knobs
 from tcplab.core.catalogue import EXPIRIES, find
@@ -150,6 +151,53 @@ def behind_middlebox(
         after = round((end.t - (trace.watched_from or 0)) / SECOND, 3)
         after += left_out if after > quiet_s - left_out else 0
     return Ending(after, error or "", left_behind=trace.outcome["server_left_behind"])
+
+
+def experiment_of(environment: Environment, situation: str, leg: int) -> Experiment | None:
+    """The experiment behind a lane of the race, for its packets; None: the lane is arithmetic.
+
+    A program's own timers are not in it: it shows what the two kernels and a middlebox do.
+    """
+    force, linux = InForce(environment), environment.linux
+    client, user = force.client(leg), force.user_timeout(leg)
+    options = _options(client, user)
+    retries2 = min(max(int(force.linux(RETRIES2)), 1), 100)
+    match situation:
+        case "server_dies_waiting":
+            names = {name.removeprefix("keepalive_"): value for name, value in options.items()}
+            return experiments.Keepalive(**names, peer="offline", linux=linux) if client else None
+        case "server_dies_idle" | "server_dies_sending":
+            return experiments.DeadPeer(**options, retries2=retries2, linux=linux)
+        case "connect_nowhere":
+            retries = min(max(int(force.linux(SYN_RETRIES)), 1), 127)
+            return experiments.UnansweredConnect(
+                user_timeout_s=min(user, DAY), syn_retries=retries, linux=linux
+            )
+        case "client_dies":
+            server = force.server(leg)
+            own = _options(server, server.user_timeout_s) if server else None
+            how: dict[str, Any] = {"how": "vanish", "session": "idle_in_transaction"}
+            return experiments.ClientGone(**how, **own, linux=linux) if own else None
+        case "silent_query" | "idle_session":
+            return _behind_first(environment, leg, situation, options, retries2)
+    return None
+
+
+def _behind_first(
+    environment: Environment, leg: int, situation: str, options: Mapping[str, Any], retries2: int
+) -> Experiment | None:
+    """A silence behind the middlebox of a leg that forgets first."""
+    boxes = [box for box in environment.legs[leg].middleboxes if box.kind == "layer4" and box.idle_s]
+    quiet, wait = environment.longest_silent_query_s, "long_query"
+    if situation == "idle_session":
+        quiet, wait = InForce(environment).rests(leg)[0], "next_query"
+    if not boxes or not quiet:
+        return None
+    box = min(boxes, key=lambda each: (each.expired == "reopen", each.idle_s))
+    return experiments.IdleFirewall(
+        **options, firewall_idle_s=box.idle_s, expired=box.expired, quiet_s=quiet, waiting_for=wait,
+        retries2=retries2, linux=environment.linux,
+    )  # fmt: skip
 
 
 def _repeated(quiet_s: float, keepalive: KeepaliveDefaults | None, user_timeout_s: float) -> float:

@@ -38,6 +38,11 @@ export default {
       model.send({ do: "read", text: box.value });
       box.value = ""; // it may have held a password
     });
+    const open = (event) => {
+      const lane = event.target.closest("[data-lane]");
+      if (lane) model.send({ do: "lane", lane: lane.dataset.lane });
+    };
+    root.addEventListener("click", open);
     root.addEventListener("change", (event) => {
       const field = event.target;
       if (!field.dataset.do) return;
@@ -46,6 +51,10 @@ export default {
     });
     root.addEventListener("keydown", (event) => {
       const lane = event.target.closest("[data-lane]");
+      if (lane && ["Enter", " "].includes(event.key) && !event.shiftKey && !event.ctrlKey) {
+        open(event);
+        event.preventDefault();
+      }
       if (lane && ["ArrowDown", "ArrowUp"].includes(event.key)) {
         (event.key === "ArrowDown" ? lane.nextElementSibling : lane.previousElementSibling)?.focus();
         event.preventDefault();

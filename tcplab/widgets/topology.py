@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import ipywidgets as widgets
 import traitlets
 
 from tcplab.advice import Advice, Environment, PasteReading, advise, read
@@ -42,9 +43,12 @@ from tcplab.advice.paste import Conflict
 from tcplab.advice.race import race
 from tcplab.advice.race_lanes import Race
 from tcplab.advice.reading import LONGEST, NOT_USED
+from tcplab.advice.runs import experiment_of
 from tcplab.advice.topology_file import STACKS, examples, in_unit, load_topology, read_topology, topology_toml
+from tcplab.bench import run
 from tcplab.core.knobs import ParameterError
 from tcplab.core.text import download, listed, read_number
+from tcplab.lesson.displayed import close
 from tcplab.pictures.topology import (
     KNOBS,
     OfferedRemedy,
@@ -57,6 +61,7 @@ from tcplab.pictures.topology import (
 )
 from tcplab.pictures.topology_report import TopologyReport
 from tcplab.widgets.base import Action, Shell, page_side, visible
+from tcplab.widgets.show import picture
 
 #: Bytes of a file that can't be one of ours.
 LARGEST = 1_000_000
@@ -200,8 +205,10 @@ class TopologyForm(Shell):
         self._offered: tuple[OfferedRemedy, ...] = ()
         self.page = TopologyPage(self._on_message)
         self.page.observe(lambda change: self._show(), "dark")
+        #: The packets of the lane that was opened, and its key.
+        self.packets, self._shown_lane = widgets.VBox(), ""
         visible(self.status, False)  # the page has the sentence
-        self.build(self.page, self.status)
+        self.build(self.page, self.packets, self.status)
         self._update()
 
     # -- what a cell calls -----------------------------------------------------------------------
@@ -447,6 +454,31 @@ class TopologyForm(Shell):
                     self.paste({_free(f"{file.name}, corrected", self._texts): wrong})
                     return
 
+    def _do_lane(self, said: Mapping[str, Any]) -> None:
+        """Show a lane's packets below the form; once more, and they are gone."""
+        lanes = self.race.lanes if self.race else ()
+        lane = next((each for each in lanes if each.situation.letter == said.get("lane")), None)
+        is_same = lane is not None and lane.key == self._shown_lane
+        self._close_packets()
+        if lane is None or is_same or self.environment is None:
+            return
+        self._shown_lane = lane.key
+        experiment = experiment_of(self.environment, lane.key, lane.leg or 0)
+        words = widgets.HTML(f"<p>{escape(lane.sentence)}</p>")
+        if experiment is None:
+            words.value += "<p>No packets to show: the lane adds up times, or no timer runs.</p>"
+            self.packets.children = [words]
+            return
+        trace = run(experiment)
+        words.value += f"<p>{escape(experiment.sentence(trace))}</p>"
+        self.packets.children = [words, picture(trace)]
+
+    def _close_packets(self) -> None:
+        self._shown_lane = ""
+        for part in self.packets.children:
+            close(part)
+        self.packets.children = []
+
     def _do_page(self, said: Mapping[str, Any]) -> None:
         if said.get("page") in ("race", "table", "lines", "export"):
             self._page = str(said["page"])
@@ -472,6 +504,7 @@ class TopologyForm(Shell):
 
     def _advise(self) -> None:
         self.error = None
+        self._close_packets()  # they were of another path
         base = self._base
         if base is None:
             self.environment = self._typed
@@ -487,6 +520,7 @@ class TopologyForm(Shell):
 
     def _offers(self, base: Environment, advice: Advice) -> Iterable[OfferedRemedy]:
         """The remedies of the path as it was, then what is still missing, each with the lanes it mends."""
+        now = self.race or race(base)
         first = advise(base) if self._ticked else advice
         offered = {remedy.name: remedy for remedy in first.remedies}
         keys = {key for remedy in offered.values() for key in remedy.keys}
@@ -494,7 +528,9 @@ class TopologyForm(Shell):
         for remedy in offered.values():
             is_on = remedy.name in self._ticked
             others = [each for each in self._ticked.values() if each.name != remedy.name]
-            without, mended = race(with_remedies(base, others)), race(with_remedies(base, [*others, remedy]))
+            # One of the two is the race as it is.
+            without = race(with_remedies(base, others)) if is_on else now
+            mended = now if is_on else race(with_remedies(base, [*others, remedy]))
             still = {lane.key for lane in mended.broken}
             mends = tuple(lane.key for lane in without.lanes if lane.is_broken and lane.key not in still)
             yield OfferedRemedy(remedy, mends, is_on)
@@ -564,7 +600,7 @@ _DOES: dict[str, Callable[[TopologyForm, Mapping[str, Any]], None]] = {
     "box": TopologyForm._do_box, "choose": TopologyForm._do_choose, "correct": TopologyForm._do_correct,
     "tick": lambda form, said: form.tick(str(said["name"]), on=bool(said.get("value"))),
     "suggest": lambda form, said: form.suggest(), "reset": lambda form, said: form.reset(),
-    "page": TopologyForm._do_page,
+    "page": TopologyForm._do_page, "lane": TopologyForm._do_lane,
 }  # fmt: skip
 
 

@@ -258,6 +258,20 @@ def test_a_remedy_says_which_lanes_it_mends():
         assert not broken & set(offered.mends)
 
 
+def test_a_lane_opens_its_packets_and_closes_them():
+    form = topology("java_aws")
+    form._on_message({"do": "lane", "lane": "E"})
+    words, figure = form.packets.children
+    assert form.race["server_dies_sending"].says in unescape(words.value) and "Ladder" in figure.said
+    form._on_message({"do": "lane", "lane": "E"})
+    assert form.packets.children == ()
+    for lane in form.race.lanes:
+        form._on_message({"do": "lane", "lane": lane.situation.letter})
+        assert form.packets.children and not form.message
+    form._on_message({"do": "lane", "lane": "Z"})
+    assert form.packets.children == ()
+
+
 # --- showing ----------------------------------------------------------------------------------------
 
 

@@ -84,6 +84,11 @@ def test_a_paste_a_tick_and_a_conflict_fit_the_screen(visit):
     assert page.evaluate("() => document.activeElement.dataset.lane") == "B"
     outline = "() => getComputedStyle(document.querySelector('.tt-path .in-B')).outlineStyle"
     assert page.evaluate(outline) == "solid"
+    page.keyboard.press("Enter")
+    packets = page.locator(".tcplab-topology .tcplab-picture .main-svg").first
+    packets.wait_for()
+    page.keyboard.press("Enter")
+    packets.wait_for(state="detached")
     page.locator(".tt-paste summary").first.click()
     box = page.locator(".tt-paste textarea").first
     box.fill("## deployment.yaml\n- name: SPRING_DATASOURCE_HIKARI_MAXIMUM_POOL_SIZE\n  value: '80'\n"
