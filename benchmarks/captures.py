@@ -1,4 +1,4 @@
-"""Captures of any size for ingest.py: a database's conversations, whole frames, made with NumPy.
+"""Captures for ingest.py and browser.py: conversations with a database in whole frames, most made with NumPy.
 
 Each connection opens with a handshake and then goes through requests of 20 to 300 bytes, answers of
 one full segment and one shorter one, and acknowledgements, interleaved with all others. On average a
@@ -16,7 +16,7 @@ import numpy as np
 PACKETS_PER_CONNECTION = 250
 PIECE = 1_000_000
 ETHERNET_IP_TCP = 54
-FIN, SYN, ACK, PSH = 1, 2, 16, 8
+FIN, SYN, RST, ACK, PSH = 1, 2, 4, 16, 8
 TIMES, SYN_OPTIONS = 12, 20
 START_US = 1_767_225_600_000_000
 
@@ -68,6 +68,97 @@ def write_closed(path: Path, connections: int) -> None:
             records.append(struct.pack("<IIII", t // 10**6, t % 10**6, len(frame), wire) + frame)
             sent[side] += length + bool(flags & (SYN | FIN))
     path.write_bytes(b"".join(records))
+
+
+#: How a connection of `write_mixed` goes wrong, one after the other.
+WRONG = (
+    "reset by the server", "dead peer", "zero window", "keepalive", "unanswered SYN", "refused",
+    "retransmission", "closed by the server",
+)  # fmt: skip
+
+
+def write_mixed(path: Path, packets: int, connections: int, share: float = 0.1) -> None:
+    """Write interleaved connections to PostgreSQL, of which this share goes wrong (`WRONG`), whole frames.
+
+    Half of the healthy ones are closed by the client, the others still open. Without chance: the same numbers
+    make the same file, of `packets` packets or a few less.
+    """
+    per, bad = packets // connections, round(connections * share)
+    frames: list[tuple[int, bytes]] = []
+    for number in range(connections):
+        wrong = WRONG[number * bad // connections % len(WRONG)] if number * bad % connections < bad else ""
+        frames += _conversation(number, per, wrong)
+    frames.sort(key=lambda each: each[0])
+    with path.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
+        for t, frame in frames:
+            file.write(struct.pack("<IIII", t // 10**6, t % 10**6, len(frame), len(frame)) + frame)
+
+
+def _conversation(number: int, packets: int, wrong: str) -> list[tuple[int, bytes]]:
+    """One connection of about so many packets: time in microseconds and frame of each."""
+    frames, sent = list[tuple[int, bytes]](), [7919 * number, 104729 * number]
+    t = START_US + 10_000 * number
+    address = bytes([10, 0, number >> 8 & 255, number & 255])
+    ends = (address, 40000 + number), (bytes([10, 1, 0, 1]), 5432)
+
+    def send(
+        side: int, flags: int, length: int = 0, *, after: int = 300, back: int = 0, window: int = 502
+    ) -> None:
+        nonlocal t
+        t += after
+        stamps = struct.pack(">II", t // 1000 & 0xFFFFFFFF, (t - after) // 1000 & 0xFFFFFFFF)
+        options = (
+            b"\2\4\5\xb4\4\2\x08\x0a" + stamps + b"\1\3\3\7" if flags & SYN else b"\1\1\x08\x0a" + stamps
+        )
+        (source, sport), (target, dport) = ends[side], ends[1 - side]
+        ack = sent[1 - side] & 0xFFFFFFFF if flags & ACK else 0
+        tcp = struct.pack(">HHIIBBHI", sport, dport, (sent[side] - back) & 0xFFFFFFFF, ack,
+                          (20 + len(options)) // 4 << 4, flags, window, 0) + options  # fmt: skip
+        ident = (number * packets + len(frames)) & 0xFFFF
+        ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp) + length, ident, 0x4000, 64, 6, 0)
+        frames.append((t, bytes(12) + b"\x08\0" + ip + source + target + tcp + b"q" * length))
+        sent[side] += 0 if back else length + bool(flags & (SYN | FIN))
+
+    send(0, SYN)
+    if wrong == "unanswered SYN":
+        for after in (1_000_000, 2_000_000, 4_000_000):
+            send(0, SYN, after=after, back=1)
+        return frames
+    if wrong == "refused":
+        send(1, RST | ACK)
+        return frames
+    send(1, SYN | ACK)
+    send(0, ACK)
+    while len(frames) < packets - 8:
+        send(0, PSH | ACK, 90, after=700_000)
+        send(1, ACK, 1448)
+        send(1, PSH | ACK, 700)
+        send(0, ACK)
+    if wrong == "dead peer":
+        send(0, PSH | ACK, 90)
+        for after in (200_000, 400_000, 800_000, 1_600_000, 3_200_000):
+            send(0, PSH | ACK, 90, after=after, back=90)
+    elif wrong == "retransmission":
+        send(0, PSH | ACK, 90)
+        send(0, PSH | ACK, 90, after=210_000, back=90)
+        send(1, PSH | ACK, 700)
+        send(0, ACK)
+    elif wrong == "zero window":
+        send(0, ACK, window=0)
+        send(0, ACK, after=2_000_000)
+    elif wrong == "keepalive":
+        for _ in range(3):
+            send(0, ACK, after=5_000_000, back=1)
+            send(1, ACK)
+    elif wrong == "reset by the server":
+        send(1, RST | ACK)
+    elif wrong == "closed by the server" or number % 2:
+        first = int(wrong != "")
+        send(first, FIN | ACK)
+        send(1 - first, FIN | ACK)
+        send(first, ACK)
+    return frames
 
 
 def _piece(count: int, seed: int, pcapng: bool) -> Array:

@@ -283,12 +283,14 @@ class PlainTable(Whole):
 
     def without_repeated(self, rows: list[int]) -> list[int]:
         """These packets of one connection without those that repeat an earlier one: see `shared.REPEATED`."""
+        names = "direction", "seq", "ack", "ident", "window", "length", "timestamps", "flags"
+        keys = list(zip(*(self.values(name, rows) for name in names), strict=True))
+        if len(set(keys)) == len(keys):
+            return rows
         last: dict[tuple[Any, ...], int] = {}
         kept = []
-        names = "direction", "seq", "ack", "ident", "window", "length", "timestamps", "flags"
-        columns = [getattr(self, name) for name in names]
-        for row in rows:
-            t, key = self.t[row], tuple([column[row] for column in columns])
+        for row, key in zip(rows, keys, strict=True):
+            t = self.t[row]
             if t - last.get(key, -2 * shared.REPEATED) > shared.REPEATED:
                 kept.append(row)
             last[key] = t
@@ -296,8 +298,7 @@ class PlainTable(Whole):
 
     def values(self, name: str, rows: Any) -> list[int]:
         """A list's values for these packets."""
-        values = getattr(self, name)
-        return [values[row] for row in rows]
+        return list(map(getattr(self, name).__getitem__, rows))
 
     def sent_by(self, end: Endpoint, rows: Any) -> list[bool]:
         """Which of these packets this end sent."""
