@@ -125,13 +125,14 @@ class StaleReject(Experiment):
         """How long the server takes for the first request, seconds.
 
         Far away it answers at once: the newer requests have left before its response can arrive. Near by
-        it takes its time, until the last of them is in flight between the two. A request that is alone is
-        acknowledged before it is answered, and so not retransmitted.
+        it takes its time, until the last of them is in flight between the two; it never answers at the
+        moment when one of them arrives. A request that is alone is acknowledged before it is answered, and
+        so not retransmitted.
         """
         if not self.in_flight:
             return ALONE_S
         latency, last = self.latency_ms / 1000, self.in_flight * APART_S
-        return 0 if 2 * latency > last + APART_S / 2 else last - 0.75 * latency
+        return 0 if 2 * latency > last + APART_S / 2 else last - min(0.75 * latency, APART_S / 2)
 
     def watch(self) -> float:
         """How long the run lasts from the first request on, seconds."""
