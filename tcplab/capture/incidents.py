@@ -161,6 +161,8 @@ def incidents_of(
     alone: list[BreakEvent] = []
     for group in _instants(event for event in every if event.broke.family != "silence"):
         quiet = all(event.quiet for event in group)
+        if not quiet:  # a goodbye that only came at the same time
+            group = [event for event in group if not (event.quiet and answered(event))]
         if len(group) >= (MANY if quiet else many) or group[0].broke.family in ("refused", "ghost"):
             groups.append(group)
         else:

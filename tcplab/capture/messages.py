@@ -4,6 +4,7 @@ PostgreSQL's ErrorResponse and NoticeResponse have fields S (severity, translate
 C (SQLSTATE) and M (text): src/backend/utils/error/elog.c:send_message_to_frontend. MySQL's and MariaDB's
 ERR packet has a number and, after the handshake, a SQLSTATE (sql/protocol_classic.cc:net_send_error_packet).
 Redis answers with a line that begins with ``-`` (RESP). Nothing can be read of a session that uses TLS.
+MariaDB 10.11 closes without a message after KILL and at a shutdown, also while it runs a statement.
 """
 
 from __future__ import annotations
@@ -91,20 +92,27 @@ MEANINGS = (
             "A database that crashed, was stopped, or was cut off from PgBouncer leads to the same message.",
             "What happened behind PgBouncer: a capture between it and the database shows it."),
     Meaning("1040", "", "all connections that max_connections allows were taken", "", _FULL),
+    Meaning("1044", "", "the account has no rights to the database that it asked for"),
     Meaning("1045", "", *_LOGIN),
+    Meaning("1049", "", "there is no database of that name"),
     Meaning("1053", "", "the server was shutting down", "A stop and a restart send the same message.", _STOP),
     Meaning("1129", "", "the server blocks this host after too many connection errors (max_connect_errors)"),
     Meaning("1130", "", "no account allows this host to connect"),
     Meaning("1152", "", "the server aborted the connection"),
+    Meaning("1698", "", *_LOGIN),
     Meaning("1927", "", "the session was ended with KILL", "",
             "Who did it: the server’s log does not always name the session that used KILL."),
     Meaning("3169", "", "the session was ended with KILL"),
     Meaning("4031", "", "wait_timeout or interactive_timeout ended the idle session",
             "Both settings send the same message."),
+    Meaning("DENIED", "protected mode",
+            "protected mode lets only clients on its own host in while no password is set"),
     Meaning("ERR", "max number of clients", "all connections that maxclients allows were taken", "", _FULL),
 )  # fmt: skip
 #: Numbers of MySQL's and MariaDB's messages after which the server closes.
-ENDING = {"1040", "1045", "1053", "1129", "1130", "1152", "1927", "3169", "4031"}
+ENDING = {"1040", "1053", "1129", "1130", "1152", "1927", "3169", "4031"}
+#: Those after which it closes at the login; a statement can get the same number, and the session goes on.
+AT_LOGIN = {"1044", "1045", "1049", "1698"}
 
 
 def meaning_of(message: ServerMessage) -> Meaning | None:
@@ -149,17 +157,20 @@ def _mysql(payload: bytes) -> ServerMessage | None:
         state, text = _text(text[1:6]), text[6:]
     if not 1000 <= number < 8192 or not text or not _text(text).isprintable():
         return None
-    # What answers no command has the number 0: a refusal instead of a greeting, or an end on its own.
-    ends = str(number) in ENDING or payload[3] == 0
+    # What answers no command has the number 0: a refusal instead of a greeting, or an end on its own. An
+    # answer to the login has 2 or more, the error of a statement 1.
+    ends = str(number) in ENDING or not payload[3] or (str(number) in AT_LOGIN and payload[3] > 1)
     return ServerMessage(MYSQL, "", f"{number} ({state})" if state else str(number), _text(text), ends)
 
 
 def _redis(payload: bytes) -> ServerMessage | None:
     line, end, _ = payload.partition(b"\r\n")
     match = re.fullmatch(r"-([A-Z]+) (.+)", _text(line))
-    if not end or match is None:
+    # The advice of protected mode is longer than what is kept.
+    if match is None or not (end or len(payload) >= KEPT):
         return None
-    return ServerMessage(REDIS, "", match[1], match[2], "max number of clients" in match[2])
+    ends = "max number of clients" in match[2] or match[1] == "DENIED"
+    return ServerMessage(REDIS, "", match[1], match[2], ends)
 
 
 def _text(raw: bytes) -> str:

@@ -83,6 +83,13 @@ def test_ten_thousand_silences_are_no_matter_of_minutes(apart):
     assert len(found) == (2_500 if apart else 1)
 
 
+def test_a_goodbye_at_the_time_of_an_incident_is_not_part_of_it():
+    broken = [event(i, "server_end", 5 + i / 10) for i in range(3)]
+    goodbyes = [event(9, "server_end", 5.05, quiet=True), event(8, "server_end", 5.06, quiet=True)]
+    _, (band,) = incidents_of([*broken, *goodbyes], 100, BEGAN, lambda e: e.connection.number == 9)
+    assert band.connections == (0, 8, 1, 2)
+
+
 def test_refusals_join_the_closes_before_them():
     ends = [event(i, "server_end", 5) for i in range(3)]
     _, (band,) = bands(*ends, *(event(10 + i, "refused", 20 + i, code="refused") for i in range(4)))

@@ -1,6 +1,7 @@
 """What a server said last: each database's messages, in both readers, and never where names are left out."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from talks import Talk, capture
 from tcplab import cli, diagnose, read_capture
 from tcplab.capture.capture import Capture
 from tcplab.capture.incidents import find_incidents
-from tcplab.capture.messages import MEANINGS, MOST_MESSAGES, Messages, meaning_of, read_message
+from tcplab.capture.messages import KEPT, MEANINGS, MOST_MESSAGES, Messages, meaning_of, read_message
 from tcplab.capture.plain import read_plain
 from tcplab.core.segment import ACK, PSH
 from tcplab.pictures.incident import read_incidents
@@ -27,6 +28,7 @@ def mysql(number, text, state="", sequence=0):
     return len(body).to_bytes(3, "little") + bytes([sequence]) + body
 
 
+CASES = Path(__file__).parent / "cases"
 MESSAGES = [
     (postgres("FATAL", "57P01", "terminating connection due to administrator command"), "FATAL 57P01", True),
     (postgres("FATAL", "57P01", "breche la connexion", local="FATAL :"), "FATAL 57P01", True),
@@ -37,6 +39,9 @@ MESSAGES = [
     (mysql(1045, "Access denied for user", "28000", 2), "1045 (28000)", True),
     (mysql(4031, "The client was disconnected", "HY000"), "4031 (HY000)", True),
     (mysql(1064, "You have an error in your SQL syntax", "42000", 1), "1064 (42000)", False),
+    (mysql(1045, "Access denied for user", "28000", 1), "1045 (28000)", False),
+    (mysql(1044, "Access denied for user", "42000", 2), "1044 (42000)", True),
+    (b"-DENIED Redis is running in protected mode".ljust(KEPT, b"."), "DENIED", True),
     (b"-ERR max number of clients reached\r\n", "ERR", True),
     (b"-NOAUTH Authentication required.\r\n", "NOAUTH", False),
 ]  # fmt: skip
@@ -100,6 +105,35 @@ def test_it_is_the_cause_where_it_was_the_servers_last_data(tmp_path, payload, w
             assert found.cause.certainty == "said by the server" and words in found.cause.says
             assert f"last message, in frame 23: {words} “" in " ".join(found.remarks(0))
         assert found.life(0).doing == ("idle" if ends else None)
+
+
+#: What real servers sent, MariaDB 10.11.19 and Redis 7.0.15: of each connection the code, and whether it
+#: broke. MariaDB: KILL of an idle and of a running session, a wrong password, a syntax error and quit, a
+#: database without rights, two clients too many; a shutdown with an idle and a running session; a host
+#: without account. Redis: protected mode, no password, a wrong one, an unknown command, a stop, and a client
+#: too many.
+SENT = {
+    "16_mariadb_errors": [
+        (None, True), (None, False), ("1045 (28000)", True), ("1064 (42000)", False), ("1044 (42000)", True),
+        ("1040 (08004)", True), ("1040 (08004)", True),
+    ],
+    "17_mariadb_shutdown": [(None, True), (None, True)],
+    "18_mariadb_host_not_allowed": [("1130", True), ("1130", True)],
+    "19_redis_errors": [
+        ("DENIED", True), ("NOAUTH", False), ("NOAUTH", False), ("ERR", False), (None, False), (None, False),
+        ("ERR", True),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_real_servers_sent(name):
+    for read in read_both(CASES / f"{name}.pcap"):
+        found = find_incidents(read, diagnose(read))
+        codes = [last and last.message.code for last in map(found.said.get, range(len(found.diagnosis)))]
+        assert [(code, n in found.broke) for n, code in enumerate(codes)] == SENT[name]
+        for last in found.said.values():
+            assert bool(meaning_of(last.message)) is last.message.ends
 
 
 def test_every_recording_has_the_same_messages_without_numpy():
