@@ -458,7 +458,8 @@ def test_a_report_that_can_not_be(wrong, tmp_path):
     assert wrong("diagnose", capture, "--redact") == "--redact is about a report: give --report FILE, too."
     assert "--shift-time is about a report" in wrong("diagnose", capture, "--shift-time")
     assert "ends in .html or .md" in wrong("diagnose", capture, "--report", str(tmp_path / "x.pdf"))
-    assert "about one capture, and here are 2" in wrong("diagnose", capture, capture, "--report", page)
+    assert "is given twice, so there is no other end" in wrong("diagnose", capture, capture, "--report", page)
+    assert "and here are 3" in wrong("diagnose", capture, "a.pcap", "b.pcap", "--report", page)
     assert not (tmp_path / "x.html").exists()
 
 

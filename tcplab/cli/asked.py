@@ -124,6 +124,8 @@ def _check_report(arguments: Namespace) -> None:
             "--report is about one capture, or two of the same connections, and here are "
             f"{len(arguments.files)}."
         )
+    if len(arguments.files) > len({Path(file).resolve() for file in arguments.files}):
+        raise UsageError(f"--report: {arguments.files[0]} is given twice, so there is no other end.")
     if arguments.zone and arguments.shift_time:
         raise UsageError("--zone and --shift-time: shifted times have no zone, so give one of the two.")
     check_overwriting(arguments.report, arguments)
