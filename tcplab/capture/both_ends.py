@@ -193,13 +193,13 @@ class BothEnds(Generic[FILE]):
 
         The loss between the files is the cause where one of the connections had one.
         """
-        incidents = [*self.near.incidents, *self._only_far]
+        incidents = [*self.near.incidents, *self.only_far]
         incidents.sort(key=lambda each: (each.low_s, each.high_s))
         hit = {each.pair.near for each in self.lost if each.final}
         cause = cause_of(IncidentEvidence(family="silence", lost=self._counts())) if hit else None
         broke, unaware = dict(self.near.broke), dict(self.near.unaware)
         far_of = {pair.near: pair.far for pair in self.pairs}
-        for each in self._only_far:
+        for each in self.only_far:
             for number in each.connections:
                 family = self.far.broke[far_of[number]].family
                 broke[number] = Broke(family, each.low_s, each.high_s)
@@ -211,7 +211,7 @@ class BothEnds(Generic[FILE]):
         return replace(self.near, incidents=numbered, broke=broke, unaware=unaware)
 
     @cached_property
-    def _only_far(self) -> tuple[Incident, ...]:
+    def only_far(self) -> tuple[Incident, ...]:
         """Incidents of the far file whose connections are in the near one and did not break there."""
         near_of = {pair.far: pair.near for pair in self.pairs}
         began, (near_name, far_name) = self.near.capture.began, self.names
@@ -224,8 +224,8 @@ class BothEnds(Generic[FILE]):
                 (self.clocks.to_near(each.began + round(t * SECOND)) - began) / SECOND
                 for t in (each.low_s, each.high_s)
             )
-            if high < 0 or low > self.near.length_s:
-                continue
+            if high < 0 or high > self.near.length_s + (self.clocks.error + UNDER_WAY) / SECOND:
+                continue  # the near file was not being written
             some = f"; {len(numbers):,} of them are in {near_name}" * (len(numbers) < len(each.connections))
             made.append(
                 replace(
@@ -242,7 +242,7 @@ class BothEnds(Generic[FILE]):
             any(near_of.get(number) in self.near.broke for number in each.connections)
             for each in self.far.incidents
         )
-        rest = len(self.far.incidents) - len(self._only_far) - shown
+        rest = len(self.far.incidents) - len(self.only_far) - shown
         near_name, far_name = self.names
         if not rest:
             return ""

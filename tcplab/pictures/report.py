@@ -18,6 +18,7 @@ from ipaddress import ip_address
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tcplab.capture.breaks import FAMILIES
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import SECOND, clock, date, in_words, plural
@@ -251,7 +252,8 @@ def incident_report(
         packets = plural(timeline.diagnosis.packets + both.far.diagnosis.packets, "packet")
         common = plural(len(both.pairs), "connection")
         file = f"{say(' and '.join(both.names))} · {packets}, {common} in both"
-        evidence = sorted([*_lost(both, since, say), *evidence[: EVIDENCE - 2]], key=lambda row: row.t)
+        more = [*_lost(both, since, say), *_far(both, since, say)][:EVIDENCE]
+        evidence = sorted([*more, *evidence[: EVIDENCE - len(more)]], key=lambda row: row.t)
     return IncidentReport(
         say(title), tuple(say(each) for each in rest if each), file,
         svg, tuple(rows_of(shown)), tuple(evidence),
@@ -259,6 +261,21 @@ def incident_report(
         tuple(map(say, _limits(shown, both)))[:LIMITS], foot, "time" if shift_time else "UTC",
         "these files" if both else "this file",
     )  # fmt: skip
+
+
+def _far(both: BothEnds[CaptureTimeline], since: int, say: Any) -> Iterator[Evidence]:
+    """A row for each incident that only the server side's file shows, with its frames there."""
+    far_of = {pair.near: pair.far for pair in both.pairs}
+    for each in both.only_far:
+        connections = [both.far.diagnosis.connections[far_of[number]] for number in each.connections]
+        found = [f for one in connections for f in one.findings if f.code in FAMILIES]
+        if found:
+            shown, numbers = _frames(sorted({f.frames[0] for f in found}))
+            t = round(each.low_s * SECOND)
+            yield Evidence(
+                t, clock(max(each.began + t - since, 0)), say(each.what),
+                f"{shown} of {say(both.names[1])}", f"frame.number in {{{numbers}}}",
+            )  # fmt: skip
 
 
 def _hashes(both: BothEnds[CaptureTimeline] | None, digests: Sequence[str]) -> str:

@@ -15,6 +15,8 @@ from tcplab.capture.incidents import find_incidents
 from tcplab.capture.plain import read_plain
 from tcplab.core.segment import ACK, PSH, RST
 from tcplab.core.text import SECOND
+from tcplab.pictures.incident import read_incidents
+from tcplab.pictures.report import incident_report
 
 STORED = PROJECT / "data" / "captures"
 
@@ -180,6 +182,25 @@ def test_what_only_the_far_file_shows_counts_on_the_near_files_clock(tmp_path):
     } and made.remark() == ""
     assert made.to_json()["incidents"] == [incident.to_json()]
     assert made.near.incidents == () == tuple(made.near.broke)  # as it was
+
+
+def test_what_only_the_far_file_shows_is_evidence_with_its_frames(tmp_path):
+    talks = [*given_up(), *working(2, asked=95)]
+    for number, talk in enumerate(talks):
+        talk.port = 40_000 + number
+    files = split(tmp_path, talks, lost=lambda side, t: side == "server" and t in (60, 70, 80, 90))
+    made = both_ends(*(read_incidents(each.capture, each.diagnosis) for each in map(found, files)))
+    report = incident_report(made.merged(), both=made)
+    (row,) = (row for row in report.evidence if "which only far.pcap shows" in row.seen)
+    assert row.frames.endswith(" of far.pcap") and row.t == round(made.only_far[0].low_s * SECOND)
+    assert (
+        "which only the server’s file shows" in incident_report(made.merged(), both=made, redact=True).html()
+    )
+
+
+def test_what_happened_after_the_near_file_ended_is_only_counted(tmp_path):
+    made = merged(split(tmp_path, [*given_up()], lost=lambda side, t: side == "server" and t >= 60))
+    assert made.merged().incidents == () and made.remark().startswith("far.pcap has 1 more incident")
 
 
 def closed(count, at=50.0):
