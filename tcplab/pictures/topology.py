@@ -147,7 +147,8 @@ def _select(label: str, options: Iterable[tuple[str, str]], chosen: str, css: st
 def _input(label: str, value: str, css: str = "", help: str = "", **what: Any) -> str:
     return (
         f'<input class="{css}" type="text" spellcheck="false" aria-label="{escape(label)}" '
-        f'title="{escape(help)}" value="{escape(value)}" {_do(**what)}>'
+        f'title="{escape(help)}" value="{escape(value)}" style="width:{max(len(value), 3) + 1}ch" '
+        f"{_do(**what)}>"
     )
 
 
@@ -384,7 +385,7 @@ def _setting(view: TopologyView, each: Setting, marks: Mapping[str, set[str]]) -
     key = f"{each.product.key}.{each.name}"
     value = InForce(view.environment).own(each.product.key, each.name)
     css = _classes(view, [key], marks)
-    shown = value_text(each, value) if value is not None else each.means.rstrip(".") or "none"
+    shown = value_text(each, value)
     if each.inherits and not value:
         shown = "Linux"
     label = f"{name_of(each.product.key)}: {each.name}"
@@ -510,7 +511,7 @@ def _counts(race: Race) -> str:
     fullest = sorted(known, key=lambda each: -each.left / each.right)[:3]
     return "".join(
         f'<div class="tt-count {"" if each.holds else "bad"}" title="{escape(each.numbers)}">'
-        f"{escape(each.name)} <b>{each.left:,.4g} of {each.right:,.6g}{'' if each.holds else ' ✗'}</b>"
+        f"{escape(each.name)} <b>{each.left:,.0f} of {each.right:,.0f}{'' if each.holds else ' ✗'}</b>"
         f'<i style="--share:{min(each.left / each.right, 1):.3f}"></i></div>'
         for each in fullest
     )

@@ -370,7 +370,7 @@ class TopologyForm(Shell):
         key, text = str(said.get("key")), str(said.get("value", "")).strip()
         each, base = known_setting(key), self._base or self._typed
         settings = {name: value for name, value in base.settings.items() if name != key}
-        if text and text.lower() not in ("linux", each.means.rstrip(".").lower()):
+        if text and text.lower() not in ("linux", "none"):
             value: Any = {"on": True, "true": True, "off": False, "false": False}.get(text.lower(), text)
             if not isinstance(value, bool) and not each.is_text:
                 number = read_number(text)
