@@ -149,9 +149,9 @@ def _packages(root: Path, folder: Path, micropip: Path) -> Iterator[Wheel]:
 
 def _tcplab(root: Path) -> Iterator[tuple[str, bytes]]:
     """tcplab's own source, and the recordings and claims where lessons look for them."""
-    yield from tree(
-        root / "tcplab", under="tcplab", endings=(".py", ".toml", ".tsv", ".js", ".css", "py.typed")
-    )
+    endings = ".py", ".toml", ".tsv", ".js", ".css", "py.typed"
+    configured = ".cfg", ".ora"  # the files that examples of topologies name
+    yield from tree(root / "tcplab", under="tcplab", endings=(*endings, *configured))
     captures = root / "data" / "captures"
     yield from tree(captures, under="tcplab/course/data/captures", endings=(".json", ".pcap"))
     yield from tree(root / "data", under="tcplab/course/data", endings=("claims.json",))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import zipfile
 from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +67,10 @@ def test_pyodides_list_names_our_wheels_only(tmp_path):
     assert told["info"] == {"python": "3.14.2"} and list(told["packages"]) == ["a-b"]
     entry = told["packages"]["a-b"]
     assert (entry["file_name"], entry["sha256"], entry["depends"]) == (wheel.file, wheel.sha256, ["comm"])
+
+
+def test_the_files_that_examples_of_topologies_name_are_in_the_site():
+    root = Path(wheels.__file__).resolve().parents[2]
+    named = [path for path in (root / "tcplab/advice/examples").rglob("*") if path.is_file()]
+    assert any(path.parent.name != "examples" for path in named)
+    assert {path.relative_to(root).as_posix() for path in named} <= {name for name, _ in wheels._tcplab(root)}
