@@ -52,7 +52,7 @@ def test_without_data_in_flight_it_runs_from_the_last_segment_where_keepalive_pr
 
 def test_where_the_window_is_closed_it_runs_from_the_first_probe():
     trace = run_of("slow_reader", stops_reading_s=2, user_timeout_s=30)
-    assert shown(trace, "user timeout")[-2:] == [(1.037, 30.296), (30.297, None)]
+    assert shown(trace, "user timeout")[-2:] == [(1.043, 30.296), (30.299, None)]
 
 
 @given(st.data())

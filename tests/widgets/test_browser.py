@@ -213,22 +213,22 @@ def test_the_picture_turns_dark_with_jupyterlab(page):
 @pytest.mark.linux
 def test_linux_runs_at_a_click_shows_how_far_it_is_and_can_be_cancelled(page):
     need_sandbox()
-    for label, value in (("keepalive: idle", "3"), ("keepalive: interval", "1"), ("keepalive: probes", "1")):
+    for label, value in (("keepalive: idle", "7"), ("keepalive: interval", "1"), ("keepalive: probes", "1")):
         box(page, label).fill(value)
         page.keyboard.press("Enter")
     wait_until_painted(page, 1)
     page.get_by_role("tab", name="On real Linux").first.click()
     start = page.get_by_role("button", name="Run it on this Linux now").first
-    page.get_by_text("A run takes about 4 s in real time").wait_for()  # until then nothing can be pressed
+    page.get_by_text("A run takes about 8 s in real time").wait_for()  # until then nothing can be pressed
     start.focus()
     page.keyboard.press("Space")
-    page.get_by_text(re.compile(r"[12] of 4 s, \d+ segments")).wait_for()
+    page.get_by_text(re.compile(r"[1-4] of 8 s, \d+ segments")).wait_for()
     page.get_by_role("button", name="Cancel").first.click()
-    page.get_by_text("Cancelled: nothing of the run is left.").wait_for()
+    page.get_by_text("Cancelled: the run was discarded.").wait_for()
     start.click()
     page.get_by_text("Run just now on Linux").wait_for()
     page.locator(SENTENCE).get_by_text("does what the model says").wait_for()
-    answers = page.locator(".tcplab-timeline-picture svg text").filter(has_text="ETIMEDOUT after 4")
+    answers = page.locator(".tcplab-timeline-picture svg text").filter(has_text="ETIMEDOUT after 8")
     answers.filter(has_text=re.compile(r"^Linux [\d.]+: ")).wait_for()
     page.get_by_text("Packet by packet").click()
     assert page.get_by_role("cell", name="keepalive seq 40").count() == 1
