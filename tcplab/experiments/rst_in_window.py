@@ -109,7 +109,7 @@ class RstInWindow(Experiment):
         }
 
     def matched_to(self, linux: Trace) -> Self:
-        """Linux decides what window it really advertises; one too small to be asked for stays a difference."""
+        """Linux decides what window it really advertises; what is below the range stays different."""
         return super().matched_to(linux).with_values(window=max(linux.outcome["window"], int(WINDOW.low)))
 
     def answer(self, trace: Trace) -> Answer:

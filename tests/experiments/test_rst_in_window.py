@@ -59,3 +59,10 @@ def test_the_trace_says_what_became_of_the_forged_segment():
 def test_a_connection_that_lives_still_carries_a_question():
     trace, _ = trace_of(RstInWindow, offset=-1)
     assert trace.packets[-1].segment.letters == "A" and trace.packets[-2].segment.length == 40
+
+
+def test_a_window_below_the_range_is_compared_and_ends_nothing():
+    """With a window of 2304 bytes Linux advertises one segment, 1460 bytes, which nobody can ask for."""
+    linux, _ = trace_of(RstInWindow, window=2304)
+    linux.outcome["window"] = 1460
+    assert RstInWindow(window=2304).matched_to(linux).window == 2304
