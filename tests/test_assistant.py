@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tcplab.advice.topology_file import examples
 from tcplab.cli.assistant import TOOLS, answer, shortened
 
 mcp = pytest.importorskip("mcp")
@@ -27,10 +28,10 @@ def ask(*calls):
     return asyncio.run(visit())
 
 
-def printed(capsys, *words):
+def printed(capsys, *words, code=0):
     from tcplab.cli import main
 
-    assert main([*words, "--json"]) == 0
+    assert main([*words, "--json"]) == code
     return json.loads(capsys.readouterr().out)
 
 
@@ -44,13 +45,14 @@ def test_the_tools_read_only_and_answer_with_the_commands_own_json(capsys, tmp_p
         ("settings", {"product": "hikaricp"}),
         ("claims", {}),
         ("experiments", {"name": "keepalive"}),
+        ("topology", {"text": (example := examples()["java_aws"]).read_text("utf-8")}),
     )
     assert [each.name for each in tools] == [tool.__name__ for tool in TOOLS]
     assert all(each.annotations.read_only_hint and each.description for each in tools)
     described = [each for tool in tools for each in tool.input_schema["properties"].values()]
     assert all(each.get("description") for each in described)
     assert not any(result.is_error for result in results)
-    symptom, console, diagnose, run, settings, claims, experiment = [
+    symptom, console, diagnose, run, settings, claims, experiment, topology = [
         result.structured_content for result in results
     ]
     assert symptom["answers"] == printed(capsys, "symptom", message)
@@ -65,6 +67,7 @@ def test_the_tools_read_only_and_answer_with_the_commands_own_json(capsys, tmp_p
     assert [each["name"] for each in settings["settings"]][:1] and settings["product"]["title"] == "HikariCP"
     assert claims == printed(capsys, "claims")
     assert experiment == printed(capsys, "list", "keepalive")
+    assert topology == printed(capsys, "topology", str(example), code=1)
 
 
 def test_a_mistake_is_the_commands_own_sentence():
@@ -77,7 +80,7 @@ def test_a_mistake_is_the_commands_own_sentence():
     said = [result.content[0].text for result in results]
     assert all(result.is_error for result in results)
     assert said[0].endswith("no_such_file does not exist.")
-    assert said[1].endswith("file = '--report' is none.")
+    assert said[1].endswith("'--report' is no file name.")
     assert said[2].endswith("keepalive has no parameter 'idle': did you mean idle_s?")
     assert "product = 'nothing' is not in the catalogue" in said[3]
 
@@ -95,7 +98,7 @@ def test_long_lists_are_cut_and_counted():
         "connections": list(range(20)), "packets": 7, "left_off": {"connections": 30},
     }  # fmt: skip
     assert shortened([1, 2], 20) == {"answers": [1, 2]}
-    assert shortened(found, -1, "connections") == found
+    assert shortened(found, 50, "connections") == found
 
 
 def test_without_the_package_it_says_how_to_get_it(tmp_path):

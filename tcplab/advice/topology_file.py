@@ -8,8 +8,10 @@ files, so that the topology can't go stale: a value in `set` that differs from t
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
@@ -149,7 +151,7 @@ def _word_of(name: str) -> str:
 
 
 def load_topology(path: str | Path) -> Topology:
-    """The topology in a file. Raises `ParameterError` with one sentence that names it."""
+    """The topology in a file, or - for standard input. Raises `ParameterError`, which names the file."""
     path = Path(path)
     try:
         return read_topology(_text(path), lambda name: _text(path.parent / name))
@@ -159,7 +161,7 @@ def load_topology(path: str | Path) -> Topology:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
         why = (getattr(error, "strerror", None) or str(error)).rstrip(".")

@@ -256,7 +256,8 @@ COMMANDS = {
                   help="text of a terminal; several are looks, the earliest first; - is standard input"),
     )),
     "topology": Command("what breaks first in a topology, and when; exit code 1 if anything does", topology, (
-        _argument("file", metavar="FILE.toml", help="application, boxes, proxies, database, in path order"),
+        _argument("file", metavar="FILE.toml",
+                  help="application, boxes, proxies, database, in path order; - is standard input"),
         _argument("--strict", action="store_true", help="what is not known counts as broken"),
         _argument("--diff", action="store_true", help="print what to change, as a patch of its files"),
         _argument("--report", metavar="FILE", help="also write a page to hand on: FILE.html or FILE.md"),

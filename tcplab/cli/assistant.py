@@ -14,7 +14,6 @@ from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
 from mcp.server import MCPServer
@@ -65,16 +64,16 @@ def shortened(found: Any, most: int, *names: str) -> dict[str, Any]:
     whole = dict(found) if isinstance(found, Mapping) else {"answers": found}
     left_off = {}
     for name in names or ("answers",):
-        if isinstance(whole.get(name), list) and len(whole[name]) > most >= 0:
+        if isinstance(whole.get(name), list) and len(whole[name]) > most:
             left_off[name] = len(whole[name]) - most
             whole[name] = whole[name][:most]
     return {**whole, "left_off": left_off} if left_off else whole
 
 
 def not_an_option(word: str, what: str) -> str:
-    """A word of the caller's, which must be no option of a command."""
+    """A word of the caller's, which must not be an option of a command."""
     if not word or word.startswith("-"):
-        raise ToolError(f"{what} = {word!r} is none.")
+        raise ToolError(f"{word!r} is no {what}.")
     return word
 
 
@@ -103,7 +102,7 @@ async def diagnose(
     file: Annotated[str, Field(description="path of a pcap or pcapng file")], most: Most = MOST
 ) -> dict[str, Any]:
     """What happened in a capture: the story, the incidents, then each connection with its findings."""
-    found = await answer("diagnose", not_an_option(file, "file"))
+    found = await answer("diagnose", not_an_option(file, "file name"))
     return shortened(found, most, "connections")
 
 
@@ -134,17 +133,14 @@ async def topology(
     ],
 ) -> dict[str, Any]:
     """Which timer fires first in each situation on a path to a database, and what it leaves."""
-    with NamedTemporaryFile("w", suffix=".toml", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        return shortened(await answer("topology", file.name), MOST)
+    return shortened(await answer("topology", "-", text=text), MOST)
 
 
 async def experiments(
     name: Annotated[str, Field(description="one of them, with its parameters; empty: all")] = "",
 ) -> dict[str, Any]:
     """The experiments and studies that `run` knows, with parameters, units, ranges and defaults."""
-    return shortened(await answer("list", *([not_an_option(name, "name")] if name else [])), -1)
+    return await answer("list", *([not_an_option(name, "experiment")] if name else []))
 
 
 async def run(
@@ -156,7 +152,7 @@ async def run(
     most: Most = MOST,
 ) -> dict[str, Any]:
     """Play an experiment in the model of Linux TCP: its outcome, its segments and calls with their times."""
-    words = ["run", not_an_option(name, "name")]
+    words = ["run", not_an_option(name, "experiment")]
     for key, value in values.items():
         words += ["--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}"]
     found = await answer(*words)
@@ -183,7 +179,7 @@ async def settings(
 
 async def claims() -> dict[str, Any]:
     """What differs between versions of Linux, each with the version, and what real kernels did when asked."""
-    return shortened(await answer("claims"), -1)
+    return await answer("claims")
 
 
 TOOLS = (symptom, console, diagnose, topology, experiments, run, settings, claims)
