@@ -253,7 +253,7 @@ COMMANDS = {
     )),
     "console": Command("say what a pasted console means: ss, netstat, sysctl, sessions, logs", console, (
         _argument("files", metavar="FILE", nargs="+",
-                  help="text of a terminal; several are looks, the earliest first; - is standard input"),
+                  help="saved output of a terminal, the earliest file first; - is standard input"),
     )),
     "topology": Command("what breaks first in a topology, and when; exit code 1 if anything does", topology, (
         _argument("file", metavar="FILE.toml",

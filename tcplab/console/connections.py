@@ -1,4 +1,4 @@
-"""What the sockets of a paste mean, one look or two: ports, queues, timers, states that should not last.
+"""What the sockets of a paste mean, one snapshot or two: ports, queues, timers, states that should not last.
 
 The thresholds are those that a healthy host does not reach; each has its reason beside it. A socket is
 the server's when its local port is a service: only clients run out of ports, and only servers are left
@@ -26,34 +26,9 @@ NEAR_LIMIT = 0.8
 TIME_WAIT_S = 60
 #: A queue in front of accept() of fewer is normal for a moment; `netstat` does not show how many fit.
 WAITING = 5
-#: backlog + 1 for the usual backlogs: what a full queue holds.
-FULL = frozenset(
-    {
-        6,
-        11,
-        17,
-        33,
-        51,
-        65,
-        101,
-        129,
-        151,
-        201,
-        251,
-        256,
-        257,
-        301,
-        401,
-        501,
-        512,
-        513,
-        1001,
-        1025,
-        2049,
-        4097,
-        8193,
-    }
-)
+#: The usual backlogs; a full queue holds one more.
+_BACKLOGS = (5, 10, 16, 32, 50, 64, 100, 128, 150, 200, 250, 255, 256, 300, 400, 500, 511, 512, 1000, 1024)
+FULL = frozenset(backlog + 1 for backlog in (*_BACKLOGS, 2048, 4096, 8192))
 #: A healthy handshake stays in SYN-RECV for one round trip.
 SYN_RECV = 10
 #: A lost SYN is sent again once, after 1 s.
@@ -64,11 +39,11 @@ STUCK = 3
 PROBES = 2
 #: Closing takes a round trip.
 CLOSING = 3
-#: A pool finds a closed connection only when it looks: a few for seconds are normal.
+#: A pool finds a closed connection only when it checks: a few for seconds are normal.
 LEAK, LEAK_S = 10, 30
 #: Between two reads of a program.
 READ_S, UNREAD = 3, 16_384
-#: The usual firewalls and load balancers forget after 240 to 1800 s.
+#: The usual firewalls and load balancers drop idle connections after 240 to 1800 s.
 LONG_IDLE_S = 1800
 #: Below 1 % retransmissions no one notices in a database, and fewer than 20 segments are no rate.
 LOSS, LOST_SEGMENTS = 0.01, 20
@@ -86,7 +61,6 @@ _DATABASES = (
 )
 _DATABASE_PORTS = frozenset({"5432", "3306", "6379", "1521", "postgresql", "mysql", "redis"})
 _BEFORE_CLOSED = ("FIN-WAIT-1", "LAST-ACK", "CLOSING")
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -111,15 +85,15 @@ def check_sockets(paste: Paste) -> Iterator[ConsoleFinding]:
 
 
 class _View:
-    """One host's sockets, now and at the look before."""
+    """One host's sockets, now and at the snapshot before."""
 
     def __init__(self, paste: Paste, host: ConsoleHost) -> None:
         self.paste, self.host = paste, host
         self.now = host.sockets()
-        self.before = {s.pair: s for s in host.sockets(-2)} if len(host.looks) > 1 else {}
+        self.before = {s.pair: s for s in host.sockets(-2)} if len(host.snapshots) > 1 else {}
         self.listening = {
             s.local[1]: s
-            for s in chain.from_iterable(map(host.sockets, range(len(host.looks))))
+            for s in chain.from_iterable(map(host.sockets, range(len(host.snapshots))))
             if s.state == "LISTEN"
         }
         self._locals = Counter((s.local[0], s.local[1]) for s in self.now if s.state != "LISTEN")
@@ -146,10 +120,10 @@ class _View:
         return int(mine) < int(other)
 
     def elapsed(self) -> float | None:
-        """Seconds between the last two looks; by the age of the last segment where no time is pasted."""
-        if len(self.host.looks) < 2:
+        """Seconds between the last two snapshots; by the age of the last segment where no time is pasted."""
+        if len(self.host.snapshots) < 2:
             return None
-        first, last = self.host.looks[-2][0], self.host.looks[-1][0]
+        first, last = self.host.snapshots[-2][0], self.host.snapshots[-1][0]
         found = self.paste.elapsed(first.line, last.line)
         if found is not None:
             return found
@@ -166,7 +140,7 @@ class _View:
         return None
 
     def apart(self) -> bool:
-        """The two looks are further apart than two reads of a program; true where that is not known."""
+        """The two snapshots are further apart than two reads of a program; true where that is not known."""
         elapsed = self.elapsed()
         return elapsed is None or elapsed >= READ_S
 
@@ -235,8 +209,8 @@ def _time_wait(view: _View) -> Iterator[ConsoleFinding]:
             yield from _time_wait_grows(view, full)
 
 
-def _counted_ports(view: _View, look: int = -1) -> list[tuple[int, int, str, list[int]]]:
-    counted = view.host.counted(look)
+def _counted_ports(view: _View, snapshot: int = -1) -> list[tuple[int, int, str, list[int]]]:
+    counted = view.host.counted(snapshot)
     # A LISTEN on the port shows that the column is the local address: the server's side.
     services = {line.endpoint[1] for line, _ in counted if line.state == "LISTEN"} | set(view.listening)
     found: dict[tuple[str, str], list[Any]] = defaultdict(lambda: [0, 0, []])
@@ -282,7 +256,7 @@ def _listen_queue(view: _View) -> Iterator[ConsoleFinding]:
     for socket in view.state("LISTEN"):
         waiting, backlog, where = socket.receive_queue, socket.send_queue, _end(socket.local)
         facts = {
-            "waiting": number(waiting),
+            "waiting": plural(waiting, "connection"),
             "backlog": number(backlog),
             "where": where,
             "program": _programs([socket]),
@@ -385,12 +359,12 @@ def _stuck(view: _View) -> Iterator[ConsoleFinding]:
             "count": plural(len(same), "connection"), "destination": _end(same[0].peer),
             "bytes": size(same[0].send_queue), "program": _programs(same), "elapsed": _between(view),
         }  # fmt: skip
-        yield ConsoleFinding("send_queue_stuck", "two_looks", _both(view, same), facts)
+        yield ConsoleFinding("send_queue_stuck", "two_snapshots", _both(view, same), facts)
 
 
 def _between(view: _View) -> str:
     elapsed = view.elapsed()
-    return f"in the {in_words(round(elapsed))} between the two looks" if elapsed else "between the two looks"
+    return f"{f'in the {in_words(round(elapsed))} ' if elapsed else ''}between the two outputs"
 
 
 def _both(view: _View, sockets: Iterable[ConsoleSocket]) -> list[int]:
@@ -435,7 +409,7 @@ def _unread(view: _View) -> Iterator[ConsoleFinding]:
                 "count": plural(len(found), "connection"), "bytes": size(max(s.receive_queue for s in found)),
                 "program": _programs(found), "elapsed": _between(view),
             }  # fmt: skip
-            yield ConsoleFinding("not_reading", "two_looks", _both(view, found), facts)
+            yield ConsoleFinding("not_reading", "two_snapshots", _both(view, found), facts)
         return
     if large := [s for s in view.state("ESTAB") if s.receive_queue >= UNREAD]:
         facts = {
@@ -503,14 +477,17 @@ def _close_wait(view: _View) -> Iterator[ConsoleFinding]:
     elapsed = view.elapsed()
     same = [s for s in waiting if s.pair in view.before and view.before[s.pair].state == "CLOSE-WAIT"]
     side = "server" if largest and view.is_server(largest[0]) else "client"
-    facts = {"count": number(len(largest)), "program": _programs(largest) or " of this host"}
+    facts = {
+        "count": plural(len(largest), "connection"),
+        "program": _programs(largest) or " of this host",
+    }
     facts["where"] = _end(largest[0].local) if side == "server" else _end(largest[0].peer) if largest else ""
     wording = "says_server" if side == "server" else "says"
     if view.before and len(waiting) > len(old) and len(waiting) >= CLOSING:
         facts |= {"before": number(len(old)), "now": number(len(waiting)), "elapsed": _between(view)}
         yield ConsoleFinding("close_wait_leak", "grows", _lines([*old, *waiting]), facts, side)
     elif same and elapsed is not None and elapsed >= LEAK_S:
-        facts |= {"count": number(len(same)), "elapsed": _between(view)}
+        facts |= {"count": plural(len(same), "connection"), "elapsed": _between(view)}
         yield ConsoleFinding("close_wait_leak", "same", _both(view, same), facts, side)
     elif len(largest) >= LEAK:
         yield ConsoleFinding("close_wait_leak", wording, _lines(largest), facts, side)
@@ -531,7 +508,7 @@ def _close_wait(view: _View) -> Iterator[ConsoleFinding]:
     for line, is_local in view.host.counted():
         if line.state == "CLOSE-WAIT" and line.count >= LEAK:
             facts = {
-                "count": number(line.count),
+                "count": plural(line.count, "connection"),
                 "program": " of this host",
                 "where": _end(line.endpoint) if line.endpoint[1] else "other hosts",
             }
@@ -549,7 +526,7 @@ def _half_closed(view: _View) -> Iterator[ConsoleFinding]:
     found = [s for s in view.state("FIN-WAIT-2") if not s.timer and (s.program or s.line in view.timed_lines)]
     if len(found) >= LEAK:
         facts = {
-            "count": number(len(found)),
+            "count": plural(len(found), "connection"),
             "program": _programs(found) or " of this host",
             "peer": found[0].peer[0],
         }

@@ -1,12 +1,13 @@
-"""What counters, settings and lines of logs mean: since boot from one look, now from two.
+"""What counters, settings and log lines mean: since boot from one snapshot, now from two.
 
-A counter counts since the boot of its network namespace, so one look says that it happened, not that it
-happens. `orphan` and `mem` of /proc/net/sockstat are the whole host's, also inside a container.
+A counter counts since the boot of its network namespace, so one snapshot shows that it happened, not
+that it still does. `orphan` and `mem` of /proc/net/sockstat are the whole host's, also inside a container.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from tcplab.console.connections import LONG_IDLE_S, ConsoleFinding
 from tcplab.console.paste import Paste, growth
@@ -43,15 +44,14 @@ def check_counters(paste: Paste) -> Iterator[ConsoleFinding]:
     yield from _logs(paste)
 
 
-def _rate(paste: Paste, values: Sequence[ConsoleValue], grown: float) -> str:
-    """`by 500 (50 a second)`; without the rate where no time is pasted."""
-    elapsed = paste.elapsed(values[0].line, values[-1].line)
-    each = grown / elapsed if elapsed else 0
-    return f"by {number(grown)}" + (f" ({each:.3g} a second)" if each else "")
+def _rate(paste: Paste, first: int, last: int, grown: float) -> str:
+    """`500 (50 a second)` between two lines; without the rate where no time is pasted."""
+    elapsed = paste.elapsed(first, last)
+    return number(grown) + (f" ({grown / elapsed:.3g} a second)" if elapsed else "")
 
 
 def _since_boot(paste: Paste, code: str, name: str) -> Iterator[ConsoleFinding]:
-    """A counter that should be 0: grows, stands still, or is not 0 in one look."""
+    """A counter that should be 0: grows, stands still, or is not 0 in one snapshot."""
     values = paste.series(name)
     count = paste.number(name)
     if not values or not count:
@@ -60,7 +60,9 @@ def _since_boot(paste: Paste, code: str, name: str) -> Iterator[ConsoleFinding]:
     facts = {"count": number(count), "counter": name}
     lines = [value.line for value in values]
     if grown:
-        yield ConsoleFinding(code, "grows", lines, {**facts, "grown": _rate(paste, values, grown)})
+        yield ConsoleFinding(
+            code, "grows", lines, {**facts, "grown": _rate(paste, lines[0], lines[-1], grown)}
+        )
     else:
         yield ConsoleFinding(code, "past" if grown == 0 else "counter", lines, facts)
 
@@ -112,36 +114,42 @@ def _conntrack(paste: Paste) -> Iterator[ConsoleFinding]:
         if limit and count >= TABLE_FULL * limit:
             facts = {"count": number(count), "limit": number(limit), "share": f"{count / limit:.0%}"}
             yield ConsoleFinding("conntrack_full", "says", [counts[-1].line, limits[-1].line], facts)
-    looks = _looks(paste)
-    if not looks or not looks[-1][0]:
+    snapshots = _drops(paste)
+    if not snapshots or not snapshots[-1].dropped:
         return
-    dropped, lines = looks[-1]
-    facts = {"count": number(dropped)}
-    if len(looks) > 1 and dropped > looks[0][0]:
-        elapsed = paste.elapsed(looks[0][1][0], lines[0])
-        facts["grown"] = number(dropped - looks[0][0]) + (
-            f" ({(dropped - looks[0][0]) / elapsed:.3g} a second)" if elapsed else ""
-        )
-        yield ConsoleFinding("conntrack_full", "grows", [*looks[0][1], *lines], facts)
+    first, last = snapshots[0], snapshots[-1]
+    facts = {"count": number(last.dropped)}
+    if last.dropped > first.dropped:
+        facts["grown"] = _rate(paste, first.line, last.line, last.dropped - first.dropped)
+        yield ConsoleFinding("conntrack_full", "grows", [*first.shown, *last.shown], facts)
     else:
-        yield ConsoleFinding("conntrack_full", "dropped", lines, facts)
+        yield ConsoleFinding("conntrack_full", "dropped", last.shown, facts)
 
 
-def _looks(paste: Paste) -> list[tuple[float, list[int]]]:
-    """Each `conntrack -S`: drops and early drops of all CPUs, and the lines that have any."""
-    looks: list[tuple[float, list[int]]] = []
+@dataclass
+class _Drops:
+    """One `conntrack -S`: its first line, drops and early drops of all CPUs, and the lines that have any."""
+
+    line: int
+    dropped: float = 0.0
+    shown: list[int] = field(default_factory=list)
+
+
+def _drops(paste: Paste) -> list[_Drops]:
+    """Every `conntrack -S`; a CPU with a number that is not higher begins the next one."""
+    snapshots: list[_Drops] = []
     last = -1.0
     for value in paste.values:
-        if value.name == "conntrack.cpu" or value.name.startswith("conntrack."):
-            amount = value.numbers[0]
-            if value.name == "conntrack.cpu":
-                if amount <= last or not looks:
-                    looks.append((0.0, []))
-                last = amount
-            elif value.name in ("conntrack.drop", "conntrack.early_drop") and looks and amount:
-                total, lines = looks[-1]
-                looks[-1] = (total + amount, [*lines, value.line] if value.line not in lines else lines)
-    return looks
+        if value.name == "conntrack.cpu":
+            cpu = value.numbers[0]
+            if cpu <= last or not snapshots:
+                snapshots.append(_Drops(value.line))
+            last = cpu
+        elif value.name in ("conntrack.drop", "conntrack.early_drop") and snapshots and value.numbers[0]:
+            snapshots[-1].dropped += value.numbers[0]
+            if value.line not in snapshots[-1].shown:
+                snapshots[-1].shown.append(value.line)
+    return snapshots
 
 
 def _memory(paste: Paste) -> Iterator[ConsoleFinding]:
@@ -191,7 +199,8 @@ def _settings(paste: Paste) -> Iterator[ConsoleFinding]:
         idle = idle / 1000 if name == "net.inet.tcp.keepidle" else idle
         facts = {"name": name, "idle": in_words(idle)}
         if idle >= LONG_IDLE_S:
-            yield ConsoleFinding("keepalive_two_hours", "setting", [values[-1].line], facts)
+            wording = "sysctl" if name.startswith("net.") else "setting"
+            yield ConsoleFinding("keepalive_two_hours", wording, [values[-1].line], facts)
         elif name == "tcp_keepalive_time" and idle == 0:
             yield ConsoleFinding("keepalive_two_hours", "default", [values[-1].line], facts)
     values = paste.series("tcp_user_timeout")

@@ -1,7 +1,7 @@
-"""A whole paste: every line given to the reader that knows it, sockets sorted by host and look.
+"""A whole paste: every line given to the reader that knows it, sockets sorted by host and snapshot.
 
 Several outputs one after the other are separated by their headers, by prompts and by times. Two blocks
-of sockets are two looks at one host when they repeat a connection or have a time between them, and two
+of sockets are two snapshots of one host when they repeat a connection or have a time between them, and two
 hosts when the local addresses of one are the peers of the other.
 """
 
@@ -69,7 +69,7 @@ class SocketBlock:
 
     @property
     def pairs(self) -> set[tuple[str, str, str, str]]:
-        """What two looks at one host have in common: connections; listeners where there is nothing else."""
+        """What two snapshots of one host have in common: connections, or else listeners."""
         found = {socket.pair for socket in self.sockets if socket.state != "LISTEN"}
         return found or {socket.pair for socket in self.sockets}
 
@@ -90,24 +90,24 @@ class SocketBlock:
 
 @dataclass(slots=True)
 class ConsoleHost:
-    """What the paste shows of one host: its looks, the earliest first; each is a list of blocks."""
+    """What the paste shows of one host: its snapshots, the earliest first; each is a list of blocks."""
 
-    looks: list[list[SocketBlock]] = field(default_factory=list)
+    snapshots: list[list[SocketBlock]] = field(default_factory=list)
 
     @property
     def blocks(self) -> list[SocketBlock]:
         """All of them, in order."""
-        return list(chain.from_iterable(self.looks))
+        return list(chain.from_iterable(self.snapshots))
 
     @property
     def now(self) -> list[SocketBlock]:
-        """The last look."""
-        return self.looks[-1] if self.looks else []
+        """The last snapshot."""
+        return self.snapshots[-1] if self.snapshots else []
 
-    def sockets(self, look: int = -1) -> list[ConsoleSocket]:
-        """The sockets of a look, each once."""
+    def sockets(self, snapshot: int = -1) -> list[ConsoleSocket]:
+        """The sockets of a snapshot, each once."""
         found: dict[tuple[str | bool, ...], ConsoleSocket] = {}
-        for block in self.looks[look] if self.looks else []:
+        for block in self.snapshots[snapshot] if self.snapshots else []:
             for socket in block.sockets:
                 key = (*socket.pair, socket.state == "LISTEN")
                 # One with a timer knows more than one of an output without timers.
@@ -115,9 +115,9 @@ class ConsoleHost:
                     found[key] = socket
         return list(found.values())
 
-    def counted(self, look: int = -1) -> list[tuple[CountedSockets, bool]]:
-        """The counted lines of a look, and whether they count addresses of this host."""
-        blocks = self.looks[look] if self.looks else []
+    def counted(self, snapshot: int = -1) -> list[tuple[CountedSockets, bool]]:
+        """The counted lines of a snapshot, and whether they count addresses of this host."""
+        blocks = self.snapshots[snapshot] if self.snapshots else []
         return [(line, block.counts_local) for block in blocks for line in block.counted]
 
 
@@ -451,7 +451,7 @@ def _with_states(block: SocketBlock) -> SocketBlock:
 
 
 def _hosts(blocks: list[SocketBlock], times: list[int]) -> list[ConsoleHost]:
-    """The blocks by host and look."""
+    """The blocks by host and snapshot."""
     sides: list[tuple[set[str], set[str], ConsoleHost]] = []
     for block in blocks:
         mine, others = block.addresses, block.peers
@@ -463,7 +463,7 @@ def _hosts(blocks: list[SocketBlock], times: list[int]) -> list[ConsoleHost]:
                 or ((not mine or not addresses) and named)
                 or (block.host and block.host in names)
                 # A second address of the same host.
-                or (mine and not block.host and not others & addresses and not mine & known_peers(known))
+                or (mine and not block.host and not others & addresses and not mine & _known_peers(known))
             ):
                 host = known
             if host:
@@ -477,15 +477,15 @@ def _hosts(blocks: list[SocketBlock], times: list[int]) -> list[ConsoleHost]:
     return [host for _, _, host in sides]
 
 
-def known_peers(host: ConsoleHost) -> set[str]:
+def _known_peers(host: ConsoleHost) -> set[str]:
     """The addresses to which this host is connected."""
     return set(chain.from_iterable(block.peers for block in host.blocks))
 
 
 def _add_to_look(host: ConsoleHost, block: SocketBlock, times: list[int]) -> None:
-    """Add the block to the last look, or begin a new one when connections repeat or a time is between."""
-    if host.looks:
-        last = host.looks[-1]
+    """Add the block to the last snapshot, or begin a new one when connections repeat or a time is between."""
+    if host.snapshots:
+        last = host.snapshots[-1]
         timed = any(last[0].line < line <= block.line for line in times)
         again = any(block.pairs & other.pairs for other in last)
         counted = {(line.state, line.endpoint) for other in last for line in other.counted}
@@ -493,7 +493,7 @@ def _add_to_look(host: ConsoleHost, block: SocketBlock, times: list[int]) -> Non
         if not timed and not again:
             last.append(block)
             return
-    host.looks.append([block])
+    host.snapshots.append([block])
 
 
 def growth(values: Sequence[ConsoleValue]) -> float | None:

@@ -339,7 +339,7 @@ def _postgres_near_max(
     )
     lines = [line]
     if counts:
-        # One table of counts is one look.
+        # One table of counts is one snapshot.
         last = max(row.table for row in counts)
         counted = sum(row.number("count") or 0 for row in counts if row.table == last)
         lines += [row.at("count") for row in counts if row.table == last]

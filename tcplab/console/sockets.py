@@ -13,59 +13,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 #: Every spelling of a state, in lower case without `-` and `_`, and ss's name for it. The translated words
-#: are those
-#: of Windows and of net-tools' translations.
+#: are those of Windows and of net-tools.
 STATES = {
-    **dict.fromkeys(
-        (
-            "estab",
-            "established",
-            "hergestellt",
-            "verbunden",
-            "établie",
-            "établi",
-            "etabli",
-            "establecido",
-            "stabilita",
-            "gevestigd",
-            "estabelecido",
-            "установлено",
-            "ustanowiono",
-            "etablerad",
-        ),
-        "ESTAB",
-    ),
-    **dict.fromkeys(
-        (
-            "listen",
-            "listening",
-            "abhören",
-            "abhoren",
-            "écoute",
-            "ecoute",
-            "à l'écoute",
-            "escuchar",
-            "escuchando",
-            "ascolto",
-            "bezig",
-            "слушает",
-        ),
-        "LISTEN",
-    ),
-    **dict.fromkeys(("timewait", "wartend", "attente", "tempo_scaduto", "tiempoespera"), "TIME-WAIT"),
-    **dict.fromkeys(("closewait", "schliessenwarten", "schließenwarten", "fermerattente"), "CLOSE-WAIT"),
-    **dict.fromkeys(("synsent", "syngesendet", "synenvoyé", "synenviado"), "SYN-SENT"),
-    **dict.fromkeys(("synrecv", "synrcvd", "synreceived", "synempfangen", "newsynrecv"), "SYN-RECV"),
-    **dict.fromkeys(("finwait1", "finwarten1"), "FIN-WAIT-1"),
-    **dict.fromkeys(("finwait2", "finwarten2"), "FIN-WAIT-2"),
-    **dict.fromkeys(("lastack", "letzteack"), "LAST-ACK"),
-    "closing": "CLOSING",
-    "schließend": "CLOSING",
-    "closed": "CLOSED",
-    "close": "CLOSED",
-    "unconn": "UNCONN",
-    "bound": "BOUND",
-    "schliessend": "CLOSING",
+    word: state
+    for state, words in {
+        "ESTAB": "estab established hergestellt verbunden établie établi etabli establecido stabilita "
+        "gevestigd estabelecido установлено ustanowiono etablerad",
+        "LISTEN": "listen listening abhören abhoren écoute ecoute escuchar escuchando ascolto bezig слушает",
+        "TIME-WAIT": "timewait wartend attente temposcaduto tiempoespera",
+        "CLOSE-WAIT": "closewait schliessenwarten schließenwarten fermerattente",
+        "SYN-SENT": "synsent syngesendet synenvoyé synenviado",
+        "SYN-RECV": "synrecv synrcvd synreceived synempfangen newsynrecv",
+        "FIN-WAIT-1": "finwait1 finwarten1",
+        "FIN-WAIT-2": "finwait2 finwarten2",
+        "LAST-ACK": "lastack letzteack",
+        "CLOSING": "closing schließend schliessend",
+        "CLOSED": "closed close",
+        "UNCONN": "unconn",
+        "BOUND": "bound",
+    }.items()
+    for word in words.split()
 }
 #: The states of /proc/net/tcp, include/net/tcp_states.h.
 _HEX_STATES = {

@@ -259,7 +259,8 @@ class TableReader:
         if not len(self._columns) * 0.6 <= len(cells) <= len(self._columns) + 3 or len(cells) < 2:
             return False
         if _column(cells[0]) == self._columns[0] and [*map(_column, cells)] == self._columns:
-            self._begin(cells, mark)  # the same header again: the next look, or the next table of the kind
+            # The same header again: the next snapshot, or another table of this kind.
+            self._begin(cells, mark)
             return True
         return self._add(number, self._limited(cells, mark))
 

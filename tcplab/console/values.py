@@ -252,7 +252,7 @@ def clock_of(text: str) -> float | None:
 
 
 def later_of(text: str) -> float | None:
-    """Seconds in a remark between two looks: `30 s later`, `--- after 5 minutes ---` is none."""
+    """Seconds in a remark between two snapshots: `30 s later`, `--- after 5 minutes ---` is none."""
     match = _LATER.search(text) if len(text) < 80 else None
     if not match:
         return None

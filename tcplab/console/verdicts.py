@@ -22,7 +22,7 @@ from tcplab.core.text import plural
 
 #: How many lines are quoted for a verdict, how much of each, and how many sentences it has.
 QUOTED, WIDTH, SENTENCES = 5, 240, 3
-#: Verdicts beside which a paste may still be healthy.
+#: Codes that do not rule out `healthy`.
 _NO_FAULT = frozenset({"timers_not_shown"})
 READS = (
     "ss, netstat (also of Windows and macOS), nstat, netstat -s, sysctl, /proc/net/sockstat, "
@@ -71,13 +71,17 @@ class ConsoleVerdict:
     lesson: str
     fix: str
 
+    @property
+    def sentence(self) -> str:
+        """What it means, marked where that is not certain."""
+        return f"Perhaps: {self.says}" if self.perhaps else self.says
+
     def to_json(self) -> dict[str, Any]:
         """As `tcplab console --json` prints it."""
         quoted = [{"line": quote.line, "text": quote.text, "paste": quote.paste} for quote in self.evidence]
-        says = f"Perhaps: {self.says}" if self.perhaps else self.says
         return {
             "code": self.code,
-            "says": says,
+            "says": self.sentence,
             "evidence": quoted,
             "lesson": self.lesson or None,
             "fix": self.fix,
@@ -126,7 +130,7 @@ def codes() -> dict[str, CodeTexts]:
 def explain(*texts: str) -> Explanation:
     """What a pasted console means. Raises `ParameterError` when nothing of it is understood.
 
-    Several texts are looks at the same thing in the order in which they were taken: what grows is then known.
+    Several texts are snapshots of the same thing in the order in which they were taken: they show what grows.
     """
     paste = read(*texts)
     if not paste.understood:
@@ -198,9 +202,8 @@ def lines_of(explanation: Explanation) -> list[str]:
     """The explanation for a terminal."""
     said = []
     for place, verdict in enumerate(explanation.verdicts, 1):
-        perhaps = "perhaps: " if verdict.perhaps else ""
         said.append(f"{place}. {verdict.title} ({verdict.code})")
-        said.append(f"   {perhaps}{verdict.says}")
+        said.append(f"   {verdict.sentence}")
         said += [f"   {where(quote)}: {quote.text}" for quote in verdict.evidence[:3]]
         if verdict.lines > 3:
             said.append(f"   … {verdict.lines} lines in all")

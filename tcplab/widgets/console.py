@@ -1,6 +1,6 @@
 """The box for a pasted console: at once what it means, the lines that show it, what to do, and the lesson.
 
-The text goes to the notebook's kernel and no further. Nothing of it is run. In Python the same is
+The text goes to the notebook's kernel and no further; none of it is run. In Python the same is
 
     form = tcplab.console("LISTEN 129 128 0.0.0.0:5432 0.0.0.0:*")
     form.explanation.verdicts[0].code
@@ -24,14 +24,14 @@ _ASK = "Paste the output of a command: ss -tanoi shows the most."
 _PLACEHOLDER = (
     "$ ss -tanoi\n… or netstat, nstat, sysctl, pg_stat_activity, SHOW PROCESSLIST, dmesg: one after the other"
 )
-_ABOUT = "It stays in this notebook's kernel. Nothing is sent anywhere, and nothing of it is run."
+_ABOUT = "The text stays in this notebook's kernel: it is not sent anywhere, and none of it is run."
 #: Wide columns, of which a quoted line needs no more than two blanks.
 _GAP = re.compile(r"\s{3,}")
 _NO_EXAMPLE = "an example"
 
 
 class PasteForm(Shell):
-    """A box to paste into, one for a second look, and what both mean."""
+    """A box to paste into, one for a second output, and what both mean."""
 
     subject = "this text"
     styles = ("console.css",)
@@ -52,7 +52,7 @@ class PasteForm(Shell):
         for box in (self.first, self.second):
             self.react(box, lambda _: self._typed())
         self.react(self.example, self._use)
-        again = Fold("A second look, for what grows", self.second)
+        again = Fold("A second output, to see what grows", self.second)
         again.opened = bool(second)
         heading = widgets.HTML("<h3>Paste what you have</h3>")
         about = widgets.HTML(paragraph(_ABOUT, "tcplab-where"))
@@ -99,10 +99,10 @@ def _box(name: str, rows: int, placeholder: str) -> Any:
 
 
 def _headline(found: Explanation) -> str:
-    """How many things, and the worst."""
+    """How many findings, and their titles."""
     worst, count = found.verdicts[0], len(found.verdicts)
-    if worst.code == "healthy" or (count == 2 and found.verdicts[1].code == "healthy"):
-        return next(verdict.says for verdict in found.verdicts if verdict.code == "healthy")
+    if worst.code == "healthy":
+        return worst.says
     titles = "; ".join(verdict.title for verdict in found.verdicts)
     return f"{plural(count, 'finding')}{', the worst first' if count > 1 else ''}: {titles}."
 
@@ -113,7 +113,6 @@ def _html(found: Explanation) -> Iterator[str]:
 
 
 def _finding(place: int, verdict: ConsoleVerdict) -> str:
-    perhaps = "Perhaps: " if verdict.perhaps else ""
     quoted = "\n".join(f"{where(quote)}: {_GAP.sub('  ', quote.text)}" for quote in verdict.evidence)
     more = verdict.lines - len(verdict.evidence)
     quoted += f"\n… and {plural(more, 'line')} more" if more > 0 else ""
@@ -122,7 +121,7 @@ def _finding(place: int, verdict: ConsoleVerdict) -> str:
     link = f" Lesson: {lesson.link()}." if lesson else ""
     return (
         f'<div class="tcplab-finding"><h4>{place}. {escape(verdict.title)}</h4>'
-        f"<p>{perhaps}{escape(verdict.says)}</p>{evidence}"
+        f"<p>{escape(verdict.sentence)}</p>{evidence}"
         f"<p><b>What to do:</b> {escape(verdict.fix)}{link}</p></div>"
     )
 

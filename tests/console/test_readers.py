@@ -147,12 +147,12 @@ def test_numbers_of_lines_and_quotes_are_taken_away():
     assert [line.text for line in clean(counted)] == counted.split("\n")
 
 
-def test_the_hosts_and_looks_of_a_paste():
+def test_the_hosts_and_snapshots_of_a_paste():
     one, two = "ESTAB 0 0 10.0.0.1:4000 10.0.0.2:5432", "ESTAB 0 0 10.0.0.2:5432 10.0.0.1:4000"
-    assert [len(host.looks) for host in read(f"$ ss -tn\n{one}\n$ ss -tn\n{one}").hosts] == [2]
-    assert [len(host.looks) for host in read(f"a:~$ ss -tn\n{one}\nb:~$ ss -tn\n{two}").hosts] == [1, 1]
+    assert [len(host.snapshots) for host in read(f"$ ss -tn\n{one}\n$ ss -tn\n{one}").hosts] == [2]
+    assert [len(host.snapshots) for host in read(f"a:~$ ss -tn\n{one}\nb:~$ ss -tn\n{two}").hosts] == [1, 1]
     listening = "$ ss -ltn\nLISTEN 0 128 0.0.0.0:22 0.0.0.0:*"
-    assert [len(host.looks) for host in read(f"$ ss -tn\n{one}\n{listening}").hosts] == [1]
+    assert [len(host.snapshots) for host in read(f"$ ss -tn\n{one}\n{listening}").hosts] == [1]
 
 
 def lines(state, count, rest=""):
@@ -214,11 +214,19 @@ def test_time_wait_of_a_server_and_of_many_destinations_is_normal():
     assert codes(RANGE + server) == codes(RANGE + many) == {"healthy"}
 
 
-def test_what_only_two_looks_show():
+def test_what_only_two_snapshots_show():
     still = "tcp 0 700 10.0.0.1:4000 10.0.0.2:5432 ESTABLISHED"
     assert "send_queue_stuck" not in codes(still)
     assert "send_queue_stuck" in codes(f"10:00:00\n{still}", f"10:00:05\n{still}")
     assert "send_queue_stuck" not in codes(f"10:00:00\n{still}", f"10:00:01\n{still}")
+
+
+def test_conntrack_that_begins_to_drop():
+    cpus = "cpu=0 found=1 drop={0} early_drop=0\ncpu=1 found=1 drop=0 early_drop={0}"
+    calm, dropping = cpus.format(0), cpus.format(50)
+    assert codes(calm) == {"healthy"}
+    [found] = explain(f"10:00:00\n{calm}", f"10:00:10\n{dropping}").verdicts
+    assert found.code == "conntrack_full" and "grew by 100 (10 a second)" in found.says
 
 
 def test_a_command_alone_says_nothing():

@@ -29,7 +29,7 @@ def test_what_is_not_understood_is_said():
     assert form.error is None and "not understood (2: nothing that" in form.status.value
 
 
-def test_a_second_look_shows_what_grows():
+def test_a_second_output_shows_what_grows():
     look = "10:00:{}\nTcpExtListenOverflows {} 0.0"
     form = tcplab.console(look.format("00", 10), look.format("10", 510))
     assert "grew by 500 (50 a second)" in form.verdicts.value
