@@ -102,8 +102,7 @@ class SocketOptions:
     user_timeout_s: float = 0
     #: SO_RCVBUF as getsockopt() shows it; 0 = the system's default.
     receive_buffer: int = 0
-    #: TCP_WINDOW_CLAMP: the largest window to advertise; 0 = what the buffer allows. The model takes
-    #: it exactly, Linux in its own steps.
+    #: TCP_WINDOW_CLAMP: the largest window to advertise; 0 = what the buffer allows.
     window_clamp: int = 0
     #: SO_REUSEADDR.
     reuse_address: bool = False

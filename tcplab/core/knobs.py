@@ -187,7 +187,7 @@ RECEIVE_BUFFER = Knob(
 )  # fmt: skip
 WINDOW = Knob(
     "receive window", int, "bytes", 2304, 1 << 20, step=1024, test_only=True,
-    help="What the receiver advertises. Linux rounds it down to whole segments; the model doesn't.",
+    help="The most that the receiver may advertise; Linux rounds it down to whole segments.",
 )  # fmt: skip
 REQUEST = Knob(
     "request", int, "bytes", 1, 14480, slider_high=1448, test_only=True,

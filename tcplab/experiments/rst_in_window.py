@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 from tcplab.bench.script import Bench, SocketOptions
 from tcplab.core.knobs import OFFSET, WINDOW, YES_NO, ParameterError, idle, knob
@@ -45,7 +45,6 @@ class RstInWindow(Experiment):
         "offset": (-70000, -5000, -1, 0, 1, 500, 30000, 60000, 70000, 200000), "window": (20000, 65536),
         "sack_hole": (False, True), "at_sack_edge": (False, False, True), "latency_ms": (1, 10),
     }  # fmt: skip
-    no_edges = ("window",)  # of two segments Linux advertises one
 
     offset: int = knob(OFFSET, default=0)
     window: int = knob(WINDOW, default=65536)
@@ -107,10 +106,6 @@ class RstInWindow(Experiment):
             "client_error": error,
             "window": sent_before[-1].segment.window,
         }
-
-    def matched_to(self, linux: Trace) -> Self:
-        """Linux decides what window it really advertises; what is below the range stays different."""
-        return super().matched_to(linux).with_values(window=max(linux.outcome["window"], int(WINDOW.low)))
 
     def answer(self, trace: Trace) -> Answer:
         """Obeyed, and the next call says so; or nothing changes."""

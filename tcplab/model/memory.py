@@ -82,14 +82,13 @@ class Piece:
 class ReceiveMemory:
     """A socket's unread data: sk_rcvbuf, sk_rmem_alloc, and the window."""
 
-    __slots__ = ("ahead", "charged", "exact", "locked", "queue", "share", "size")
+    __slots__ = ("ahead", "charged", "locked", "queue", "share", "size")
 
-    def __init__(self, size: int, *, locked: bool, exact: bool) -> None:
-        #: SO_RCVBUF as getsockopt() shows it; `locked`: the program set it; `exact`: only payload
-        #: is charged.
-        self.size, self.locked, self.exact = size, locked, exact
+    def __init__(self, size: int, *, locked: bool) -> None:
+        #: SO_RCVBUF as getsockopt() shows it; `locked`: the program set it.
+        self.size, self.locked = size, locked
         self.charged = 0
-        self.share = WHOLE if exact else HALF
+        self.share = HALF
         #: Pieces in order, and out of order by sequence number.
         self.queue: deque[Piece] = deque()
         self.ahead: list[Piece] = []
@@ -111,14 +110,14 @@ class ReceiveMemory:
     def measure(self, length: int, charge: int) -> bool:
         """Measure the share from a segment; True when it has changed (tcp_measure_rcv_mss)."""
         share = max(1, (length << _SHARE_BITS) // charge)
-        if self.exact or share == self.share:
+        if share == self.share:
             return False
         self.share = share
         return True
 
     def piece(self, seq: int, end: int, fin: bool, length: int, options: int) -> Piece:
         """The piece of a received segment."""
-        charge, room = (length, 0) if self.exact else charge_for(length, options)
+        charge, room = charge_for(length, options)
         return Piece(seq, end, fin, charge, room)
 
     def append(self, piece: Piece) -> None:

@@ -18,6 +18,7 @@ from tcplab.model.roundtrip import RoundTrip
 from tcplab.model.rules import (
     ATO_MIN,
     DELACK_MAX,
+    LEAST_CLAMP,
     LEAST_MSS,
     MAX_QUICKACKS,
     MSS_DEFAULT,
@@ -40,14 +41,14 @@ class Receiver:
         self.socket, self.machine = socket, socket.machine
         self.rtt = rtt
         options = socket.options
-        exact = options.window_clamp
-        self.memory = ReceiveMemory(exact or buffer, locked=bool(options.receive_buffer), exact=bool(exact))
+        self.memory = ReceiveMemory(buffer, locked=bool(options.receive_buffer))
         #: The largest window ever (window_clamp). Without a buffer of the program's own it is what
         #: autotuning may reach, for which Linux scales (tcp_rmem's third value).
-        locked = exact or options.receive_buffer
-        largest = self.memory.full if locked else self.machine.sysctls.tcp_rmem_max
+        largest = self.memory.full if self.memory.locked else self.machine.sysctls.tcp_rmem_max
+        if options.window_clamp:
+            largest = min(largest, max(options.window_clamp, LEAST_CLAMP))
         self.scale = min(max(largest.bit_length() - 16, 0), 14)
-        self.clamp = min(self.memory.full if locked else largest, 65535 << self.scale)
+        self.clamp = min(largest, 65535 << self.scale)
         #: RCV.NXT; and RCV.NXT as of the last ACK sent, from which the window counts.
         self.nxt = self.wup = 0
         #: The most that is advertised (rcv_ssthresh), and the window as last advertised from `wup`.
@@ -75,7 +76,7 @@ class Receiver:
     def _whole_segments(self, mss: int) -> int:
         """What a SYN or SYN-ACK offers (tcp_select_initial_window)."""
         space = min(self.memory.full, self.clamp)
-        return space if self.memory.exact else space // mss * mss or space
+        return space // mss * mss or space
 
     def size_for(self, timestamps: bool) -> None:
         """Before a SYN-ACK: the window in whole segments as we would send them."""
@@ -95,10 +96,9 @@ class Receiver:
         """Established: room for one segment is kept back (tcp_init_buffer_space), `mss` is ours to send."""
         self.last_data = now
         full, own = self.memory.full, self.own_mss
-        if not self.memory.exact:
-            self.clamp = min(self.clamp, full)
-            if self.clamp > 2 * own and self.clamp + own > full:
-                self.clamp = max(2 * own, full - own)
+        self.clamp = min(self.clamp, full)
+        if self.clamp > 2 * own and self.clamp + own > full:
+            self.clamp = max(2 * own, full - own)
         self.limit = min(self.limit, self.clamp)
         self.rcv_mss = max(min(own, mss, self.advertised // 2, MSS_DEFAULT), LEAST_MSS)
 
@@ -142,8 +142,6 @@ class Receiver:
             free = self.limit
         if scale:
             return -(-free >> scale) << scale
-        if memory.exact:
-            return free
         mss = min(self.rcv_mss, full)
         window = self.advertised
         if window <= free - mss or window > free:

@@ -169,6 +169,8 @@ TIMESTAMP_OPTION = 12
 PAWS_WINDOW = 1
 MSS_DEFAULT = 536
 TCP_HEADER = 20
+#: The smallest value that TCP_WINDOW_CLAMP takes (SOCK_MIN_RCVBUF / 2; net/ipv4/tcp.c:tcp_set_window_clamp).
+LEAST_CLAMP = 1152
 #: The smallest MSS that is accepted from a peer (TCP_MIN_MSS).
 LEAST_MSS = 88
 #: The smallest packet that every network carries unfragmented (RFC 791): no segment is cut below it.
@@ -233,7 +235,7 @@ class TcpOptions:
     #: TCP_RTO_MAX_MS; 0 = the value of tcp_rto_max_ms.
     rto_max: int = 0
     receive_buffer: int = 0
-    #: The window itself, exactly; what TCP_WINDOW_CLAMP comes near to.
+    #: TCP_WINDOW_CLAMP.
     window_clamp: int = 0
     #: SO_REUSEADDR.
     reuse_address: bool = False

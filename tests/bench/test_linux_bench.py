@@ -33,8 +33,8 @@ pytestmark = pytest.mark.linux
 SIDE_BY_SIDE = 6
 
 #: What is compared in other ways, because Linux's buffers are charged in its own way (experiments'
-#: contract): the window it gives for a buffer, and where a window closes.
-OWN_WAYS = {"rst_in_window": {"window"}, "slow_reader": {"stalled_s", "window_probes"}}
+#: contract): where a window closes.
+OWN_WAYS = {"slow_reader": {"stalled_s", "window_probes"}}
 
 #: At 1 ms the retransmission timeout is so near to 200 ms that a late timer decides how often the
 #: data is sent (a tie: 2.9 s against the 3 s of tcp_retries2=3); at 20 ms nothing is near.

@@ -57,7 +57,7 @@ class Numbers:
         return 0
 
 
-def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0, rto_max=0):
+def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0, window_clamp=0, rto_max=0):
     """Socket options from seconds."""
     idle, interval, probes = keepalive
     return TcpOptions(
@@ -66,6 +66,7 @@ def options(keepalive=(0, 75, 9), user_timeout=0, receive_buffer=0, rto_max=0):
         keepalive_probes=probes,
         user_timeout=round(user_timeout * SECOND),
         receive_buffer=receive_buffer,
+        window_clamp=window_clamp,
         rto_max=round(rto_max * SECOND),
     )
 

@@ -62,6 +62,7 @@ class Connection(Conversation):
         self.steps = steps
         self.role = story.pop("role", "client")
         self.receive_buffer = story.pop("receive_buffer", 0)
+        self.window_clamp = story.pop("window_clamp", 0)
         self.backlog = story.pop("backlog", 5)
         self.peer = {"window": 65535, "mss": 1460, "scale": 7, "sack": True, "timestamps": False, **story}
         self.ports = (0, 5432) if self.role in ("client", "opening") else (20000 + number, 40000)
@@ -131,6 +132,8 @@ class Connection(Conversation):
         made = socket.socket()
         made.setblocking(False)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.window_clamp:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, self.window_clamp)
         if self.receive_buffer:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer // 2)
         return made

@@ -179,6 +179,21 @@ STORIES = {
         server(scale=None, receive_buffer=20000),
         "0.05 < A 1 1 1460; 0.06 < A 1461 1 1460; 0.1 recv()",
     ),
+    "window clamp": (server(window_clamp=20000), filling(20, 1460, 0.01, "; recv()")),
+    "window clamp, client": (client(window_clamp=20000), filling(20, 1460, 0.01, "; recv()")),
+    "window clamp below the least": (server(window_clamp=500), "0.05 < PA 1 1 400; 0.1 recv()"),
+    "window clamp, small buffer": (
+        server(window_clamp=4000, receive_buffer=16384),
+        "0.05 < PA 1 1 200; 0.1 recv(); 0.15 < PA 201 1 1460; 0.2 recv(); 0.25 < PA 1661 1 1460; 0.3 recv()",
+    ),
+    "window clamp of the whole buffer": (
+        client(window_clamp=20000, receive_buffer=40000),
+        "0.05 < PA 1 1 200; 0.1 recv(); 0.15 < PA 201 1 1460; 0.2 recv()",
+    ),
+    "window clamp, scaled": (
+        client(window_clamp=200_000, receive_buffer=400_000),
+        "0.05 < PA 1 1 200; 0.1 recv(); 0.15 < PA 201 1 1460; 0.2 recv()",
+    ),
     "without sack": (
         server(sack=False),
         "0.05 < PA 101 1 100; 0.1 < PA 301 1 100; 0.15 < PA 1 1 100; 0.2 < PA 201 1 100; 0.25 < PA 1 1 50",

@@ -92,6 +92,32 @@ def test_a_thinking_server_acknowledges_every_question():
         """)
 
 
+@pytest.mark.parametrize(
+    ("clamp", "first", "after_200", "later"),
+    [(2304, 1460, 1460, 1460), (2919, 1460, 2144, 2144), (2920, 2920, 2720, 2720), (3944, 2920, 2720, 2720),
+     (65535, 64240, 64040, 64040), (65536, 64240, 64088, 64088), (200_000, 65535, 198_552, 198_552)],
+)  # fmt: skip
+def test_a_window_clamp_is_rounded_to_whole_segments(clamp, first, after_200, later):
+    """Of the SYN to segments, of what follows to segments or to the scale (measured on 6.18.44)."""
+    machine = Conversation("opening", timestamps=True, window_clamp=clamp, receive_buffer=2 * clamp)
+    machine.play(f"""
+        connect()
+                > S 0 w={first}
+        0       < SA 0 1
+        ...
+        1       < PA 1 1 200
+                > A 1 201 w={after_200}
+                recv() -> 200
+        1.1     send(40)
+                > PA 1 201 40 w={later}
+    """)
+
+
+def test_a_window_clamp_has_a_least_value():
+    """SOCK_MIN_RCVBUF / 2."""
+    Conversation("opening", window_clamp=1, receive_buffer=4608).play("connect()\n > S 0 w=1152")
+
+
 def test_a_fin_is_acknowledged_after_40_ms_or_with_our_own():
     data = "1 < PA 1 1 40\n > A 1 41\n recv()\n"
     Conversation().play(data + "1.1 < FA 41 1\n 1.140 > A 1 42")

@@ -299,7 +299,7 @@ def test_a_kept_window_is_drawn_in_grey_beside_the_present_one():
     drawn = draw_window(now, kept=[kept])
     assert (
         drawn.compared
-        == "The RST is ignored instead of challenged, the window ends at 20,201 instead of 65,737"
+        == "The RST is ignored instead of challenged, the window ends at 18,981 instead of 64,289"
     )
     assert drawn.compared in words_of(drawn)
     assert "╌╌ kept: receive window 65536 bytes: challenged" in words_of(drawn)
