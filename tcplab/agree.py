@@ -145,23 +145,25 @@ def agree(
     """Run each on real Linux and on the model and compare; results in the order asked for.
 
     `jobs` run at once. A run that was late because the machine was busy is repeated, at last without others;
-    one that still fails is skipped, and its `Agreement` gives the reason. `own_rules`: the model follows the
-    rules of the Linux that ran; otherwise those that the experiments name. An interrupt ends all runs.
+    one that still fails is skipped, and its `Agreement` gives the reason. One that differs is repeated so,
+    too: programs that are late change the order of what happens, a wrong rule stays wrong. `own_rules`: the
+    model follows the rules of the Linux that ran; otherwise those that the experiments name. An interrupt
+    ends all runs.
     Raises `BenchError` where the Linux bench can't run at all.
     """
     if reason := why_not():
         raise BenchError(f"the Linux bench can't run here: {reason}")
     asked = list(experiments)
     results: dict[int, Agreement] = {}
-    late = []
+    again = []
     with _Runners(own_rules) as runners:
         for place, done in runners.compared(asked, range(len(asked)), jobs):
-            if done.skipped:
-                late.append(place)
-            else:
+            if done.agrees:
                 results[place] = done
                 progress(place, done)
-        for place, done in runners.compared(asked, late, 1):
+            else:
+                again.append(place)
+        for place, done in runners.compared(asked, again, 1):
             results[place] = done
             progress(place, done)
     return [results[place] for place in range(len(asked))]

@@ -126,10 +126,10 @@ def test_one_cursor_goes_through_the_timeline_and_the_steps(page):
     page.keyboard.press("n")
     at(page, 17)
     picture = page.locator(f"{REPLAY} .tcplab-timeline-picture").first.bounding_box()
+    before = page.locator(SAID).first.inner_text()
     page.mouse.click(picture["x"] + picture["width"] * 0.9, picture["y"] + 80)
     page.wait_for_function(
-        "said => document.querySelector('.tcplab-replay .tcplab-sentence').innerText !== said",
-        arg=page.locator(SAID).first.inner_text(),
+        "said => document.querySelector('.tcplab-replay .tcplab-sentence').innerText !== said", arg=before
     )
     assert page.evaluate("() => Boolean(document.activeElement.closest('.tcplab-replay'))")
     page.keyboard.press("Home")
