@@ -19,7 +19,10 @@ def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     info = notebook.metadata.get("language_info", {"name": "python"})
     place = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=600, resources=place, record_timing=False, store_widget_state=False).execute()
+    client = NotebookClient(
+        notebook, timeout=600, resources=place, record_timing=False, store_widget_state=False
+    )
+    client.execute()
     notebook.metadata["language_info"] = info
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
