@@ -33,7 +33,7 @@ def consoles(name, host):
     ]
 
 
-@pytest.mark.parametrize(("name", "host", "place", "codes"), STORIES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "host", "place", "codes"), STORIES)
 def test_a_recorded_console_means_what_its_story_says(name, host, place, codes):
     found = explain(consoles(name, host)[place])
     assert {verdict.code for verdict in found.verdicts} == codes
