@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from tcplab.widgets.clinic import clinic as clinic
     from tcplab.widgets.console import console as console
     from tcplab.widgets.explorer import explore as explore
+    from tcplab.widgets.lesson import open_lesson as open_lesson
     from tcplab.widgets.linux import both as both
     from tcplab.widgets.linux import versions as versions
     from tcplab.widgets.maps import heat_map as heat_map

@@ -23,8 +23,9 @@ from typing import Any
 
 import nbformat
 
+from answers import answered
 from in_jupyterlab import THEMES, JupyterLab, chromium_page, jupyterlab, open_notebook, run_all
-from test_lessons import ASKED, REFERENCE
+from tcplab.lesson.course import lessons
 
 ROOT = Path(__file__).parents[1]
 CHECKS = (ROOT / "tests" / "course_checks.js").read_text("utf-8")
@@ -57,7 +58,8 @@ EXPLORERS = """() => [...document.querySelectorAll(".tcplab-explorer")]
     .filter(explorer => explorer.querySelector(".tcplab-controls input"))
     .map(explorer => ({
         said: explorer.querySelector(".tcplab-sentence")?.innerText ?? "",
-        drawn: [...explorer.querySelectorAll(".js-plotly-plot")].filter(plot => plot.checkVisibility())
+        drawn: [...explorer.querySelectorAll(".js-plotly-plot, .tcplab-timeline-picture")]
+            .filter(plot => plot.checkVisibility())
             .map(plot => [...plot.querySelectorAll("svg text, .scatterlayer path")]
                 .map(el => el.textContent + (el.getAttribute("d") ?? "")).join("|")).join("#"),
         controls: [...explorer.querySelectorAll(".tcplab-controls :is(input, select, button)")]
@@ -93,11 +95,9 @@ def fill(lab: JupyterLab, name: str) -> None:
     if not (lab.folder / "data").exists():
         shutil.copytree(ROOT / "data" / "captures", lab.folder / "data" / "captures")
     book = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+    lesson = next(each for each in lessons().values() if each.notebook == name)
     for cell in book.cells:
-        for variable, lesson, question in ASKED.findall(cell.source):
-            line = f'{variable} = ask("{lesson}", "{question}")'
-            answer = f"{variable}.answer = {REFERENCE[lesson][question]!r}\nassert {variable}.check().right"
-            cell.source = cell.source.replace(line, f"{line}\n{answer}")
+        cell.source = answered(cell.source, lesson)
     (lab.folder / "notebooks").mkdir(exist_ok=True)
     nbformat.write(book, lab.folder / "notebooks" / name)
 
@@ -198,6 +198,8 @@ def turn(page: Any, number: int) -> str:
     for kind, keys in KEYS.items():
         controls = explorer.locator(f".tcplab-controls {kind}:visible")
         for each, key in product(range(controls.count()), keys):
+            if controls.nth(each).is_disabled():
+                continue  # a goal holds it
             controls.nth(each).focus()
             page.keyboard.press(key)
             settle(page)

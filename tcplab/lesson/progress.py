@@ -6,12 +6,13 @@ set, and when; no path, no name of a person or a machine:
     {"tcplab": 1, "learner": "", "lessons": {LESSON: {
         "began": TIME,
         "questions": {NAME: [{"at": TIME, "did": "check", "answer": "45", "outcome": "wrong"}, …]},
+        "goals": {NAME: TIME},
         "explorers": {KEY: {"at": TIME, "values": {"idle_s": 60}, "kept": [{"idle_s": 15}, …]}}}}}
 
 `did` is check, hint or solution; an answer is what the learner gave. `values` are the parameters that differ
 from those an explorer began with, `kept` the same of each kept run; KEY is the question that opened it, the
-experiment and what it began with. TIME is UTC, so long that texts sort. What came before `began` is cleared.
-`learner` is for a teacher who wants to write a name into it.
+experiment and what it began with. A goal has the time at which it was reached first. TIME is UTC, so long
+that texts sort. What came before `began` is cleared. A teacher may write a name into `learner`.
 
 Two files of the same learner merge in any order to the same one, so several kernels may share a file. The
 variable TCPLAB_PROGRESS names another file, or says `off`. Where Python itself runs in a browser, the file is
@@ -77,18 +78,22 @@ class LessonProgress:
     began: str = ""
     questions: dict[str, tuple[QuestionEvent, ...]] = field(default_factory=dict)
     explorers: dict[str, Settings] = field(default_factory=dict)
+    #: When each goal was reached first.
+    goals: dict[str, str] = field(default_factory=dict)
 
     @property
     def last(self) -> str:
         """When something was done last; empty: nothing was."""
         events = (event.at for events in self.questions.values() for event in events)
-        return max([*events, *(each.at for each in self.explorers.values())], default="")
+        settings = (each.at for each in self.explorers.values())
+        return max([*events, *settings, *self.goals.values()], default="")
 
     def to_json(self) -> dict[str, Any]:
         """As it is in the file."""
         questions = {name: [event.to_json() for event in events] for name, events in self.questions.items()}
         explorers = {key: vars(settings) for key, settings in self.explorers.items()}
-        return {"began": self.began, "questions": questions, "explorers": explorers}
+        goals = {"goals": self.goals} if self.goals else {}
+        return {"began": self.began, "questions": questions, "explorers": explorers, **goals}
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,8 @@ def _lesson(found: Mapping[str, Any]) -> LessonProgress:
         key: Settings(str(each["at"]), {**each["values"]}, tuple({**kept} for kept in each["kept"]))
         for key, each in found["explorers"].items()
     }
-    return _merged(LessonProgress(str(found["began"]), questions, explorers), LessonProgress())
+    goals = {str(name): str(at) for name, at in found.get("goals", {}).items()}
+    return _merged(LessonProgress(str(found["began"]), questions, explorers, goals), LessonProgress())
 
 
 def _event(found: Mapping[str, Any]) -> QuestionEvent:
@@ -168,7 +174,12 @@ def _merged(mine: LessonProgress, theirs: LessonProgress) -> LessonProgress:
         newest = max(found, key=lambda settings: (settings.at, repr(settings)))
         if newest.at > began:
             explorers[key] = newest
-    return LessonProgress(began, questions, explorers)
+    goals: dict[str, str] = {}
+    for name in sorted({*mine.goals, *theirs.goals}):
+        times = (each.goals[name] for each in (mine, theirs) if name in each.goals)
+        if later := [at for at in times if at > began]:
+            goals[name] = min(later)
+    return LessonProgress(began, questions, explorers, goals)
 
 
 def place() -> Path | None:
@@ -238,6 +249,15 @@ class Store:
         before, now = self.settings(lesson, key), Settings(self._now(), values, tuple(kept))
         if replace(before or Settings("", {}), at=now.at) != now:
             self._write(lesson, LessonProgress(explorers={key: now}))
+
+    def reach(self, lesson: str, goal: str) -> None:
+        """Write down that a goal was reached; the first time counts."""
+        if goal not in self._progress.lesson(lesson).goals:
+            self._write(lesson, LessonProgress(goals={goal: self._now()}))
+
+    def reached(self, lesson: str) -> frozenset[str]:
+        """The goals of a lesson that were reached."""
+        return frozenset(self._progress.lesson(lesson).goals)
 
     def clear(self, lessons: Iterable[str]) -> None:
         """Forget these lessons."""

@@ -113,6 +113,8 @@ class Question(Displayed, ABC):
         self._answer: Any = None
         #: Called when the answer changes: the form shows it.
         self.on_answer: Callable[[Any], None] | None = None
+        #: Whether the right answer is explained at once; in a lesson, that is below the picture.
+        self.explains = True
         #: True once a prediction was checked, or the solution was asked for.
         self.committed = False
         #: What was said last.
@@ -123,6 +125,7 @@ class Question(Displayed, ABC):
         self.place: tuple[str, str] | None = None
         self._hints_given = 0
         self._on_commit: list[Callable[[], None]] = []
+        self._on_check: list[Callable[[], None]] = []
         self._on_reset: list[Callable[[], None]] = []
         remember(self)
 
@@ -190,6 +193,8 @@ class Question(Displayed, ABC):
         self.feedback = said
         if said.attempted:
             self._commit()
+            for do in self._on_check:
+                do()
         return said
 
     def _hinted(self) -> Feedback:
@@ -202,7 +207,8 @@ class Question(Displayed, ABC):
         return said
 
     def _solved(self) -> Feedback:
-        self.feedback = Feedback(SOLUTION, f"**{self.right_answer()}.** {self.because}")
+        because = self.because if self.explains else ""
+        self.feedback = Feedback(SOLUTION, f"**{self.right_answer()}.** {because}".rstrip())
         self._commit()
         return self.feedback
 
@@ -216,6 +222,12 @@ class Question(Displayed, ABC):
         After `start_again` the next one is the first.
         """
         self._on_commit.append(do)
+        if self.committed:
+            do()
+
+    def when_checked(self, do: Callable[[], None]) -> None:
+        """Call `do` at each checked prediction; at once when there was one."""
+        self._on_check.append(do)
         if self.committed:
             do()
 
@@ -304,7 +316,7 @@ class NumberQuestion(Question):
                 return Feedback(WRONG, f"{said}. {why}")
         if self._near(value, self.right, self.tolerance):
             exact = "." if value == self.right else f"; it is {with_unit(self.right, self.unit)}."
-            return Feedback(RIGHT, f"{said}{exact} {self.because}")
+            return Feedback(RIGHT, f"{said}{exact} {self.because if self.explains else ''}".rstrip())
         return self._distance(said, value)
 
     def _near(self, value: float, target: float, relative: float) -> bool:
@@ -380,7 +392,8 @@ class ChoiceQuestion(Question):
             return Feedback(UNCLEAR, f"“{_short(self.answer)}” is none of the answers: use {letters}.")
         said = f"You said: **{to_plain(label)}**."
         if label == self.right:
-            return Feedback(RIGHT, " ".join(filter(None, (said, self.options[label], self.because))))
+            because = self.because if self.explains else ""
+            return Feedback(RIGHT, " ".join(filter(None, (said, self.options[label], because))))
         return Feedback(WRONG, f"{said} {self.options[label]}")
 
 

@@ -72,6 +72,7 @@ class _Layout:
 
     def __init__(self, picture: TimelinePicture, drawing: TimelineDrawing, sizes: look.Sizes) -> None:
         self.now, self.kept, self.changed = picture.now, picture.kept, picture.changed
+        self.guess_s = picture.guess_s
         self.drawing, self.sizes = drawing, sizes
         self.colours, self.x = drawing.theme, drawing.axis.x
         self.paper, self.soft = drawing.theme.paper, drawing.theme.soft
@@ -528,6 +529,20 @@ class _Layout:
         self._say(10, self.y + 19, "log time axis" if axis.log else "time", "soft")
         return grid
 
+    def guess(self, t_s: float) -> None:
+        """The learner's prediction: a flag below the axis, at its end where the axis does not reach."""
+        axis, colour = self.drawing.axis, self.colours.cursor
+        beyond = t_s > axis.end
+        x = axis.x1 if beyond else self.x(t_s)
+        text = f"your guess: {'never' if t_s == inf else in_words(t_s)}{' →' if beyond else ''}"
+        side = 1 if x + text_width(text, True) + 14 < self.drawing.width else -1
+        self.marks.append(
+            Polygon(((x, self.y), (x - 5, self.y + 9), (x + 5, self.y + 9)), Fill(colour), text)
+        )
+        anchor = "start" if side > 0 else "end"
+        self.texts.append(Caption(x + side * 9, self.y + 11, text, colour, anchor, bold=True))
+        self.y += 18
+
     def cursor(self, t_s: float, lanes: float) -> list[Item]:
         """A veil over the future, the line and its moment."""
         x, text = self.x(t_s), f"now: {in_words(t_s)}"
@@ -590,6 +605,8 @@ class _Layout:
         grid = self.time_axis(lanes, hidden)
         above = [] if cursor_s is None else self.cursor(cursor_s, lanes)
         self.y += 28
+        if self.guess_s is not None:
+            self.guess(self.guess_s)
         if self.now.bench == "capture":
             self.legend.see("inferred")
         if legend:
@@ -617,6 +634,8 @@ class TimelinePicture:
 
     now: Timeline
     kept: tuple[Timeline, ...] = ()
+    #: What the learner has predicted, seconds on the axis, `inf` for never: a flag below it. None: no flag.
+    guess_s: float | None = None
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

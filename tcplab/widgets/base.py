@@ -369,6 +369,8 @@ class ControlRow(anywidget.AnyWidget):
     meaning = traitlets.Unicode("").tag(sync=True)
     #: Why it has no effect under the present settings; empty: it has.
     idle = traitlets.Unicode("").tag(sync=True)
+    #: Whether it is not the learner's to change.
+    held = traitlets.Bool(False).tag(sync=True)
     #: The explorer it belongs to, and the parameter: with them the page finds a picture that was sent ahead.
     group = traitlets.Unicode("").tag(sync=True)
     name = traitlets.Unicode("").tag(sync=True)

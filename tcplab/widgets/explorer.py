@@ -282,10 +282,10 @@ class Explorer(base.Shell):
     """An experiment to change and to watch, for the last line of a cell: ``explore(Keepalive, idle_s=60)``.
 
     `initial` are parameters of the experiment; what is wrong with one of them is said in place of
-    the picture.
+    the picture. `in_lesson`: the run it begins with is kept, and the tabs are folded away at first.
     """
 
-    def __init__(self, experiment_class: Any, **initial: Any) -> None:
+    def __init__(self, experiment_class: Any, in_lesson: bool = False, /, **initial: Any) -> None:
         from threading import RLock  # a front end and a cell may set values at the same time
 
         super().__init__("tcplab-turning")
@@ -316,6 +316,12 @@ class Explorer(base.Shell):
         #: Calls off what is to be done when the hand rests.
         self._call_off: base.Action = lambda: None
         self._shelf: Shelf | None = None
+        self._in_lesson = in_lesson
+        self._held: dict[str, Any] = {}
+        #: Called after each run that is shown.
+        self.on_run: list[base.Action] = []
+        #: What the learner has predicted, seconds on the picture's axis; None: nothing.
+        self.guess_s: float | None = None
         name, pictures = str(experiment_class.name), tuple(experiment_class.pictures)
         #: The panel of the first tab.
         self.picture = PicturePanel(pictures, name, self.cursor, self.guard)
@@ -345,8 +351,21 @@ class Explorer(base.Shell):
             for names in (first, rest)
         ]
         more = base.Fold(f"{len(rest)} more settings", grids[1]).add_class("tcplab-more")
-        self.build(self._head(), grids[0], self.status, self.timeline, more, self.tabs)
+        #: What a lesson has to say of the picture, below it.
+        self.beside = widgets.VBox()
+        #: The same as static HTML.
+        self.still_beside: Callable[[], str] = str
+        #: What the tabs are folded in at first, in a lesson; None elsewhere.
+        self.details: base.Fold | None = None
+        if in_lesson:
+            titles = ", ".join(panel.title.lower() for panel in panels[:3])
+            self.details = base.Fold(f"Look closer: {titles} …", self.tabs)
+            self.react(self.details, lambda opened: self.guard(self._fill_tabs), "opened")
+        below = self.details or self.tabs
+        self.build(self._head(), grids[0], self.status, self.timeline, self.beside, more, below)
         self.set(**initial)
+        if in_lesson:
+            self.keep()
         #: What `reset` goes back to.
         self._initial = dict(self._values)
         #: Where values and kept runs are kept for another day.
@@ -358,6 +377,11 @@ class Explorer(base.Shell):
     def values(self) -> dict[str, Any]:
         """Every parameter with the value that is set."""
         return dict(self._values)
+
+    @property
+    def _folded(self) -> bool:
+        """Whether nobody sees the tabs."""
+        return self.details is not None and not self.details.opened
 
     @property
     def outcome(self) -> Mapping[str, Any]:
@@ -387,21 +411,38 @@ class Explorer(base.Shell):
         if preset in self._presets:
             self._end_s = 0.0
             self.picture.pictures.forget()
-            self.set(**self._presets[preset])
+            self.set(**self._presets[preset] | self._held)
         else:
             names = ", ".join(self._presets)
             self._update(f"{self.experiment_class.name} has no preset {preset!r}; it has {names}.")
+
+    def hold(self, values: Mapping[str, Any]) -> None:
+        """Set these parameters, and lock their controls; those that were locked before are free again."""
+        self._held = dict(values)
+        for name, control in self.controls.items():
+            control.held = name in values
+        if any(self._values[name] != value for name, value in values.items()):
+            self.set(**values)
+
+    def guess(self, seconds: float | None) -> None:
+        """Show what the learner has predicted as a flag on the time axis."""
+        with self._lock:
+            self.guess_s = seconds
+            self._redraw()
 
     def reset(self) -> None:
         """Back to the values that the explorer began with, and to its axis."""
         self._end_s, self._log = 0.0, None
         self.picture.pictures.forget()
-        self.set(**self._initial)
+        self.set(**self._initial | self._held)
 
     def start_again(self) -> None:
         """Reset, nothing kept, the first tab in front. See `tcplab.lesson.start_again`."""
-        self._kept = []
+        self._kept, self.guess_s = [], None
+        self.hold({})
         self.reset()
+        if self._in_lesson:
+            self.keep()
         self.tabs.selected_index = 0
 
     def bring_back(self) -> None:
@@ -470,7 +511,8 @@ class Explorer(base.Shell):
 
     def _moved(self) -> None:
         """Another instant is picked: show it wherever an instant is shown."""
-        self.tabs.renew(*(title for title, panel in self.panels.items() if panel.follows_cursor))
+        if not self._folded:
+            self.tabs.renew(*(title for title, panel in self.panels.items() if panel.follows_cursor))
         self._show_cursor()
 
     def _show_cursor(self) -> None:
@@ -563,9 +605,13 @@ class Explorer(base.Shell):
             if self.error is None:  # nor has the picture failed
                 self._say_run()
                 self._look_ahead()
+                for action in self.on_run:
+                    action()
 
     def _fill_tabs(self) -> None:
         """Show the run below too; while a control is being turned, when the hand rests."""
+        if self._folded:
+            return
         if self._turning:
             self._call_off = base.later(REST_S, self.tabs.renew)
         else:
@@ -608,12 +654,14 @@ class Explorer(base.Shell):
         if picture and self.trace:
             self._ahead.stop()
             self._draw(picture.now)
-            self.tabs.renew(self.picture.title)
+            if not self._folded:
+                self.tabs.renew(self.picture.title)
             self._say_run()
             self._look_ahead()
 
     def _frame(self, now: Timeline, values: Mapping[str, Any]) -> ShownFrame:
-        picture = TimelinePicture(now, tuple(kept for _, kept in self._kept))
+        others = tuple(kept for trace, kept in self._kept if dict(trace.parameters) != dict(values))
+        picture = TimelinePicture(now, others, self.guess_s)
         end_s = picture.end_s(self._end_s)
         log = now.log if self._log is None else self._log
         why_log = "" if log else offer(picture, end_s, self.timeline.width)
@@ -660,7 +708,7 @@ class Explorer(base.Shell):
 
     def say(self, sentence: str, **how: Any) -> None:
         super().say(sentence, **how)
-        base.visible(self.tabs, self.error is None)
+        base.visible(self.details or self.tabs, self.error is None)
 
     def refuse(self, why: str) -> None:
         self.trace = self.experiment = None
@@ -677,7 +725,7 @@ class Explorer(base.Shell):
     def _repr_html_(self) -> str:
         title = f"<p><b>{escape(self.experiment_class.title)}</b></p>"
         seen = self.timeline._repr_html_() if self.timeline.picture else self.picture.figure.still()
-        return title + self.status.value + (seen if self.trace else "")
+        return title + self.status.value + (seen if self.trace else "") + self.still_beside()
 
     def __repr__(self) -> str:
         return "\n".join([self.sentence, *self.warnings])

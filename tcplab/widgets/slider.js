@@ -119,13 +119,15 @@ export default {
     el.addEventListener("focusin", () => model.send("focus"));
 
     const show = () => {
-      const idle = model.get("idle");
+      const [idle, held] = [model.get("idle"), model.get("held")];
       row.show(model.get("value"));
-      meaning.textContent = idle ? "no effect" : model.get("meaning");
-      help.textContent = idle ? `No effect: ${idle} ${model.get("help")}` : model.get("help");
-      el.classList.toggle("idle", Boolean(idle));
+      meaning.textContent = held ? "fixed" : idle ? "no effect" : model.get("meaning");
+      const why = held ? "Not yours to change in this goal. " : idle ? `No effect: ${idle} ` : "";
+      help.textContent = why + model.get("help");
+      el.classList.toggle("idle", Boolean(idle) || held);
+      for (const part of line.querySelectorAll("input, select, button")) part.disabled = held;
     };
-    const events = "change:value change:meaning change:steps change:idle change:help";
+    const events = "change:value change:meaning change:steps change:idle change:held change:help";
     model.on(events, show);
     show();
     return () => {

@@ -43,7 +43,7 @@ def test_a_dropped_report_is_missed_when_keepalive_gives_up():
 
 
 def test_a_box_that_answers_tells_whoever_sends_first():
-    assert ask("keepalive", "who_first").right == "The server at 600 s; the client at 7200 s"
+    assert ask("keepalive", "who_first").right == "The server at 600 s, the client at 7200 s"
     model = run(IdleFirewall(keepalive_idle_s=7200, expired="reject", **REPORT))
     assert server_ends(model) == pytest.approx(600, abs=0.1)
     assert model.outcome["detected_after_s"] == pytest.approx(7200, abs=0.1)

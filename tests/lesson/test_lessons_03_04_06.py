@@ -116,12 +116,11 @@ def test_a_rebooted_server_is_noticed_at_the_first_probe():
 
 
 def test_the_idle_time_counts_from_the_last_answer():
-    question = ask("keepalive", "after_data")
     story = Keepalive(idle_s=15, interval_s=5, probes=3, data_every_s=10)
-    assert run(story).outcome["detected_after_s"] == question.right
+    assert run(story).outcome["detected_after_s"] == 30
     real = recording("lesson_keepalive_and_data")
     assert len(seconds_from(real, last_heard(real))) == len(of_kind(real, "keepalive")) == 3
-    assert (failed(real).t - last_heard(real)) / 1e9 == about(question.right)
+    assert (failed(real).t - last_heard(real)) / 1e9 == about(30)
 
 
 def test_answered_probes_come_every_idle_time_or_interval_whichever_is_longer():
@@ -144,7 +143,7 @@ def test_answered_probes_come_every_idle_time_or_interval_whichever_is_longer():
 
 
 def test_postgresql_notices_nothing_of_the_probes():
-    assert ask("keepalive", "idle_in_transaction").right == "Nothing at all"
+    assert ask("keepalive", "idle_in_transaction").right == "Nothing"
     real = recording("postgres_idle_in_transaction")
     probes = of_kind(real, "keepalive")
     data = max(p.t for p in real.packets if p.segment.length and p.t < probes[0].t)

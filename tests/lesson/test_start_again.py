@@ -102,7 +102,7 @@ def test_watching_after_a_commit_is_told_at_once_and_at_the_next(question):
 
 
 def test_it_leaves_what_other_questions_never_had(question):
-    other = ask("keepalive", "after_data")
+    other = ask("keepalive", "second_probe")
     start_again()
     assert "untouched" not in repr(other) and other.answer is None
     assert "beginning" in repr(start_again())

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from answers import REFERENCE
 from conftest import need
 from course_in_browser import DONE
 from in_jupyterlab import chromium_page, run_all
 from tcplab.site import SiteError
 from tcplab.site.build import LATER, build
-from test_lessons import REFERENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))

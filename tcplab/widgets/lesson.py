@@ -1,0 +1,272 @@
+"""A lesson of the course in a notebook: ``here = open_lesson("03")``, then one call a cell.
+
+    here.ask("power_cut")                                   # predict
+    here.explore(Keepalive, goals=["five_minutes"])         # turn: opens with the prediction
+    here.proof("lesson_cable_out_idle")                     # the same on real Linux, a line and a fold
+    here.recognise()
+    here.fix()
+
+What is shown after a prediction belongs to the question asked last, or to `after="NAME"`. Texts are tables:
+questions/LESSON.toml and pages/LESSON.toml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from math import ceil
+from typing import Any
+from weakref import ref
+
+import anywidget
+import ipywidgets as widgets
+
+from tcplab.bench.agreement import Agreement
+from tcplab.capture.capture import read_capture
+from tcplab.capture.recordings import LIBRARY, RUN, recording, sidecar_values
+from tcplab.core.text import MILLISECOND, duration, plural, read_number
+from tcplab.core.trace import Trace
+from tcplab.lesson import question as asked
+from tcplab.lesson.displayed import Displayed
+from tcplab.lesson.goals import goals
+from tcplab.lesson.page import articles, fix, lesson_numbered, proof_texts, recognise
+from tcplab.lesson.question import After, NumberQuestion, Question, Reveal, remember
+from tcplab.lesson.tables import Shown, as_html, provenance, to_html, to_plain
+from tcplab.pictures.timeline import read_timeline
+from tcplab.pictures.timeline_layout import TimelinePicture, timeline
+from tcplab.registry import find
+from tcplab.widgets import base
+from tcplab.widgets.explorer import Explorer
+from tcplab.widgets.goals import GoalList, unknown
+from tcplab.widgets.linux import on_linux
+from tcplab.widgets.timeline import Bar, LivingTimeline, ShownFrame
+
+#: What stands over a proof until the prediction is made, and after it.
+PROOF = "On real Linux"
+
+
+class Recorded(base.Shell):
+    """A recorded connection on its timeline, which plays; `said` is what it is."""
+
+    def __init__(self, trace: Trace, said: str) -> None:
+        super().__init__()
+        picture = TimelinePicture(read_timeline(trace))
+        self.timeline = LivingTimeline()
+        self.timeline.show(ShownFrame(picture, picture.end_s(), picture.now.log, bar=Bar(None)))
+        self.say(to_plain(said))
+        self.build(self.status, self.timeline)
+
+    def _repr_html_(self) -> str:
+        return super()._repr_html_() + self.timeline._repr_html_()
+
+
+class _Copy(anywidget.AnyWidget):
+    """Nothing to see: buttons beside what can be copied."""
+
+    _esm = (base.HERE / "copy.js").read_text("utf-8")
+
+
+class Lines(base.Shell):
+    """A table with lines to copy."""
+
+    def __init__(self, shown: Shown) -> None:
+        super().__init__()
+        self._shown = shown
+        self.sentence = shown.plain
+        self.build(widgets.HTML(shown.html), _Copy())
+
+    def _repr_html_(self) -> str:
+        return self._shown.html
+
+
+class More(Displayed):
+    """Something optional under its title, closed at first and made when it is opened."""
+
+    def __init__(self, title: str, make: Callable[[], Any]) -> None:
+        self.title, self._make = title, make
+
+    def _build(self) -> Any:
+        place = widgets.VBox()
+        fold = base.Fold(self.title, place)
+
+        def opened(change: Any) -> None:
+            if change["new"] and not place.children:
+                thing = self._make()
+                thing = thing.widget() if isinstance(thing, Displayed) else thing
+                place.children = [
+                    thing if isinstance(thing, widgets.Widget) else widgets.HTML(as_html(thing))
+                ]
+
+        fold.observe(opened, "opened")
+        return fold
+
+    def __repr__(self) -> str:
+        return f"{self.title} (run this cell to open it)"
+
+    def _repr_html_(self) -> str:
+        return f"<details><summary>{escape(self.title)}</summary>{as_html(self._make())}</details>"
+
+
+class OpenLesson:
+    """One lesson in one notebook. Its methods are the last line of a cell each."""
+
+    def __init__(self, name: str) -> None:
+        #: The lesson's name: `keepalive`.
+        self.name = name
+        self._questions: dict[str, Question] = {}
+        self._last = ""
+
+    def __repr__(self) -> str:
+        return f"The lesson {self.name}."
+
+    def ask(self, name: str) -> Question:
+        """A question to answer before the picture below it opens.
+
+        Raises `LookupError` in one sentence when the lesson has no such question.
+        """
+        question = asked.ask(self.name, name)
+        question.explains = False
+        question.bring_back()
+        self._questions[name], self._last = question, name
+        return question
+
+    def explore(
+        self, experiment: Any, /, *, after: str = "", goals: Sequence[str] = (), **initial: Any
+    ) -> After | Explorer:
+        """An explorer that opens with the prediction, its first run kept, the guess a flag on its axis.
+
+        `goals` are names of the lesson's goals; `initial` are parameters. What is wrong with one is said in
+        place of the picture.
+        """
+        return self._behind(after, lambda question: self._explorer(experiment, question, goals, initial))
+
+    def replay(self, name: str, /, *, after: str = "", connection: int = 0) -> After | Recorded:
+        """A capture in data/captures on its timeline, after the prediction.
+
+        Raises `CaptureError` when there is none of that name, `IndexError` for a connection it lacks.
+        """
+        trace, said = _captured(name, connection)
+        return self._behind(after, lambda question: Recorded(trace, said))
+
+    def proof(self, *recordings: str, after: str = "") -> Any:
+        """The same on real Linux: a computed line for each recording, with both runs in its fold.
+
+        Raises `CaptureError` when one is not in data/captures.
+        """
+        folds = [self._fold(name) for name in recordings]
+        question = self._question(after)
+        return Reveal(question, *folds, title=PROOF) if question else _together(folds)
+
+    def more(self, title: str, make: Callable[[], Any]) -> More:
+        """Something optional, closed: `here.more("Your own numbers", idle_map)`."""
+        return More(title, make)
+
+    def recognise(self) -> Shown:
+        """What one sees at work, what it means, and what tells."""
+        return recognise(self.name)
+
+    def fix(self) -> Lines:
+        """Where to set what, to copy."""
+        return Lines(fix(self.name))
+
+    def start_again(self) -> Shown:
+        """Clear the lesson: questions unanswered, goals open, explorers as they began."""
+        return asked.start_again()
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _question(self, after: str) -> Question | None:
+        """The question that a cell waits for; asked anew where its own cell was not run."""
+        name = after or self._last
+        if name and name not in self._questions:
+            self.ask(name)
+        return self._questions.get(name)
+
+    def _behind(self, after: str, make: Callable[[Question | None], Any]) -> Any:
+        question = self._question(after)
+        return After(question, lambda: make(question)) if question else make(None)
+
+    def _explorer(
+        self, experiment: Any, question: Question | None, wanted: Sequence[str], initial: dict[str, Any]
+    ) -> Explorer:
+        known = goals(self.name)
+        if wrong := next((name for name in wanted if name not in known), ""):
+            raise LookupError(unknown(wrong, known))
+        explorer = Explorer(experiment, True, **initial)
+        mine = GoalList(explorer, [known[name] for name in wanted], question.because if question else "")
+        explorer.beside.children = [mine]
+        explorer.still_beside = mine.still
+        remember(mine)
+        if isinstance(question, NumberQuestion) and question.unit == "s":
+            _flag(explorer, question)
+        return explorer
+
+    def _fold(self, name: str) -> Shown:
+        texts = proof_texts(self.name, name)
+        names = [name, *texts.get("also", ())]
+        lines, inside = zip(*(self._both(each, texts if each == name else {}) for each in names), strict=True)
+        notes = [*texts.get("notes", ()), *articles(texts)]
+        body = "".join([*inside, *map(as_html, notes), provenance(LIBRARY / f"{name}.json")._repr_html_()])
+        html = f"<details><summary>{to_html(lines[0])}</summary>{body}</details>"
+        return Shown("\n".join([to_plain(lines[0]), *(to_plain(str(each)) for each in notes)]), html)
+
+    def _both(self, name: str, texts: dict[str, Any]) -> tuple[str, str]:
+        """A recording's line, and HTML of both runs, or of the one that there is."""
+        if not (LIBRARY / f"{name}{RUN}").is_file():
+            trace, said = _captured(name, texts.get("connection", 0))
+            return texts.get("line", said), timeline(trace)._repr_html_()
+        linux = recording(name)
+        seen = on_linux(find(linux.experiment).from_values(linux.parameters), linux)
+        packets = f"<details><summary>Packet by packet</summary>{seen.packets}</details>"
+        line = proof_line(seen.agreement, linux, texts.get("label", ""))
+        return line, f"<p>{to_html(line)}</p>{seen.picture._repr_html_()}{packets}"
+
+
+def proof_line(agreement: Agreement, linux: Trace, label: str = "") -> str:
+    """`**Linux 6.18, 5/1/3:** the same 8 packets, the same ETIMEDOUT, at most 0.27 s later`."""
+    version = ".".join(linux.linux.split(".")[:2])
+    where = f"**Linux {version}{f', {label}' if label else ''}:**"
+    if not agreement.agrees:
+        return f"{where} {agreement.sentence}"
+    if not agreement.packets:
+        return f"{where} the same results as the model"
+    error = linux.outcome.get("error", linux.outcome.get("client_error", ...))
+    same = "" if error is ... else f", the same {error}" if error else ", no error in either"
+    late = ceil(agreement.behind_s * 100) * 10 * MILLISECOND
+    when = f"at most {duration(late)} later" if late else "at the same times"
+    return f"{where} the same {plural(agreement.packets, 'packet')}{same}, {when}"
+
+
+def _captured(name: str, connection: int) -> tuple[Trace, str]:
+    """A connection of a capture in data/captures, and what it is in one line."""
+    path = LIBRARY / f"{name}.pcap"
+    trace = read_capture(path).connection(connection)
+    sidecar = sidecar_values(path)
+    product, version = next(iter(sidecar["software"].items()), ("", ""))
+    on = f"Linux {'.'.join(sidecar['linux'].split('.')[:2])}"
+    return (
+        trace,
+        f"**{f'{product} {version}, ' if product and product != 'tcplab' else ''}{on}:** {sidecar['title']}.",
+    )
+
+
+def _flag(explorer: Explorer, question: NumberQuestion) -> None:
+    """The guess as a flag on the explorer's axis, as often as it changes."""
+
+    shown = ref(explorer)  # which a cell that runs again replaces
+
+    def show() -> None:
+        guess = read_number(question.answer, "s") if question.answer is not None else None
+        if explorer := shown():
+            explorer.guess(guess if guess is None or guess >= 0 else None)
+
+    question.when_checked(show)
+
+
+def _together(folds: Sequence[Shown]) -> Shown:
+    return Shown("\n".join(map(repr, folds)), "".join(fold.html for fold in folds))
+
+
+def open_lesson(number: str) -> OpenLesson:
+    """A lesson by its two digits or its name. Raises `LookupError` in one sentence when there is none."""
+    return OpenLesson(lesson_numbered(number))

@@ -1,0 +1,124 @@
+"""What a learner who knows it answers, and how a notebook's questions are found and answered."""
+
+import re
+from pathlib import Path
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+#: A cell that asks: the whole cell of a second-edition lesson, a line of the first edition.
+_HERE = re.compile(r'^here\.ask\("(\w+)"\)$', re.MULTILINE)
+_ASK = re.compile(r'^(\w+) = ask\("(\w+)", "(\w+)"\)$', re.MULTILINE)
+
+#: What a learner who knows it types, by lesson and question.
+REFERENCE = {
+    "life_of_a_connection": {"acked": "c", "segments": "10", "next_byte": "41", "time_wait": "a"},
+    "fin_or_rst": {
+        "next_send": "c",
+        "unread": "b",
+        "drop_seconds": "2 min 11 s",
+        "who_reset": "c",
+        "health_check": "c",
+    },
+    "dead_peer": {
+        "small_keepalive": "15 min 29 s",
+        "how_often": "17",
+        "user_timeout": "70",
+        "waiting": "d",
+    },
+    "dead_client": {
+        "night_batch": "2 h 11 min 15 s",
+        "killed": "60",
+        "keepalive_alone": "5 min",
+        "idle_in_transaction": "c",
+        "rows_in_flight": "15 min 33 s",
+    },
+    "keepalive": {
+        "power_cut": "2 h 11 min 15 s",
+        "second_probe": "75",
+        "idle_in_transaction": "c",
+        "long_report": "2 h 11 min 15 s",
+        "who_first": "c",
+    },
+    "out_of_ports": {
+        "six_hundred": "b",
+        "how_many": "470.5",
+        "another_server": "6",
+        "fin_timeout": "60",
+        "old_answer": "c",
+        "behind_a_nat": "c",
+    },
+    "bind_is_not_connect": {"bind_zero": "b", "own_number": "b", "neighbour": "c", "addresses": "1"},
+    "the_window": {
+        "who_waits": "c",
+        "how_long": "c",
+        "user_timeout": "b",
+        "message": "a",
+    },
+    "the_rst_that_did_not_close": {"one_byte_past": "c", "stale": "c", "ten_seconds": "b"},
+    "proxies": {
+        "silent_report": "60",
+        "other_timer": "c",
+        "who_asks_whom": "d",
+        "dead_client": "c",
+    },
+    "pools_and_probes": {
+        "max_lifetime": "c",
+        "restart": "10",
+        "the_other_nine": "b",
+        "silence": "15 min 29 s",
+        "price": "45",
+        "what_is_left": "c",
+    },
+    "failover": {
+        "readable": "29 min",
+        "refused": "47",
+        "dead": "c",
+        "two_addresses": "c",
+        "which_probe": "c",
+    },
+    "ghost_connections": {
+        "eight_at_once": "c",
+        "room_after": "7",
+        "who_lives": "b",
+        "forgotten": "b",
+        "abort": "c",
+    },
+    "capture_clinic": {
+        "first_query": "b",
+        "safe_idle": "c",
+        "one_side": "c",
+        "other_side": "a",
+        "who_reset": "c",
+        "logins": "b",
+        "alarm": "c",
+        "in_trouble": "1",
+        "cut_report": "c",
+    },
+    "what_if": {
+        "one_lost": "375",
+        "expire_time": "b",
+        "two_lost": "5 min 12 s",
+        "ping_in_use": "d",
+        "behind_the_nat": "2 h",
+    },
+}
+
+
+def is_rewritten(lesson):
+    """Whether a lesson's notebook has the second edition's pattern."""
+    return "open_lesson(" in (NOTEBOOKS / lesson.notebook).read_text("utf-8")
+
+
+def asked_in(source, lesson):
+    """The questions that cells ask, in their order."""
+    return [*_HERE.findall(source), *(name for _, of, name in _ASK.findall(source) if of == lesson.name)]
+
+
+def answered(source, lesson):
+    """A cell's source with each question answered right at once."""
+
+    def answer(variable, name):
+        right = REFERENCE[lesson.name][name]
+        return f"\n{variable}.answer = {right!r}\nassert {variable}.check().right"
+
+    source = _HERE.sub(lambda m: f"question = {m[0]}{answer('question', m[1])}\nquestion", source)
+    return _ASK.sub(lambda m: m[0] + answer(m[1], m[3]), source)
