@@ -63,13 +63,11 @@ def form(question: Any, entry: widgets.Widget) -> widgets.VBox:
     def say(said: Any) -> None:
         news = to_html(store().news())
         feedback.value = (said._repr_html_() if said else "") + (f"<p>{news}</p>" if news else "")
+        shrink(not question.explains and bool(said) and said.right)
 
     def asking(label: str, tooltip: str, ask: Callable[[], Any], style: str = "") -> widgets.Button:
         return button(label, "", lambda: say(ask()), tooltip, style)
 
-    question.on_feedback = lambda: say(question.feedback)
-    say(question.feedback)
-    question.when_started_again(lambda: setattr(feedback, "value", ""))
     check = asking("Check", "Commit this prediction and see how good it is", question.check, "primary")
     buttons = [
         check,
@@ -77,8 +75,23 @@ def form(question: Any, entry: widgets.Widget) -> widgets.VBox:
         asking("Show answer", "The right answer, and why", question.solution),
     ]
     entry.on_msg(lambda _, content, __: check.click() if content.get("event") == "submit" else None)
-    heading = widgets.HTML(box(f"<b>Predict.</b> {to_html(question.text)}", edge="#CC79A7"))
-    row = widgets.HBox(buttons, layout=widgets.Layout(flex_flow="row wrap"))
+    heading = widgets.HTML()
+    again = button("Answer again", "undo", lambda: shrink(False), "Show the question as it was")
+    row = widgets.HBox([*buttons, again], layout=widgets.Layout(flex_flow="row wrap"))
+
+    def shrink(yes: bool) -> None:
+        """To a line: in a lesson a right answer makes room for the picture."""
+        text = to_html(question.text)
+        first, _, rest = text.partition(". ")
+        line = f"<details><summary><b>Predicted.</b> {first}{' …' * bool(rest)}</summary>{text}</details>"
+        heading.value = box(line if yes else f"<b>Predict.</b> {text}", edge="#CC79A7")
+        for part in (entry, *buttons):
+            part.layout.display = "none" if yes else ""
+        again.layout.display = "" if yes else "none"
+
+    question.on_feedback = lambda: say(question.feedback)
+    say(question.feedback)
+    question.when_started_again(lambda: say(None))
     return keyboard_box([heading, entry, row, feedback])
 
 

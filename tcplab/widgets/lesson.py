@@ -24,7 +24,7 @@ import ipywidgets as widgets
 from tcplab.bench.agreement import Agreement
 from tcplab.capture.capture import read_capture
 from tcplab.capture.recordings import LIBRARY, RUN, recording, sidecar_values
-from tcplab.core.text import MILLISECOND, duration, plural, read_number
+from tcplab.core.text import plural, read_number
 from tcplab.core.trace import Trace
 from tcplab.lesson import question as asked
 from tcplab.lesson.displayed import Displayed
@@ -232,8 +232,8 @@ def proof_line(agreement: Agreement, linux: Trace, label: str = "") -> str:
         return f"{where} the same results as the model"
     error = linux.outcome.get("error", linux.outcome.get("client_error", ...))
     same = "" if error is ... else f", the same {error}" if error else ", no error in either"
-    late = ceil(agreement.behind_s * 100) * 10 * MILLISECOND
-    when = f"at most {duration(late)} later" if late else "at the same times"
+    late = ceil(agreement.behind_s * 100) / 100
+    when = f"at most {late:g} s later" if late > 0 else "at the same times"
     return f"{where} the same {plural(agreement.packets, 'packet')}{same}, {when}"
 
 

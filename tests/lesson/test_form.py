@@ -23,7 +23,7 @@ def choice():
 
 def parts(question):
     heading, entry, row, said, _ = question.widget().children
-    return heading, entry, dict(zip(("check", "hint", "answer"), row.children, strict=True)), said
+    return heading, entry, dict(zip(("check", "hint", "answer"), row.children[:3], strict=True)), said
 
 
 def test_every_control_says_what_it_is(number, choice):
@@ -201,3 +201,20 @@ def test_a_case_that_was_only_told_says_so_and_why(tmp_path):
         "Recorded in its place: one, another.",
     ]
     assert "<b>Not run here.</b> A &lt;licence&gt;." in provenance(path)._repr_html_()
+
+
+def test_in_a_lesson_a_right_answer_shrinks_the_question_to_a_line(number):
+    number.explains = False
+    heading, entry, buttons, _ = parts(number)
+    again = number.widget().children[2].children[3]
+    hidden = lambda: [part.layout.display == "none" for part in (entry, *buttons.values(), again)]  # noqa: E731
+    number.answer = 5
+    buttons["check"].click()
+    assert hidden() == [False] * 4 + [True] and "<details>" not in heading.value
+    number.answer = 929
+    buttons["check"].click()
+    assert hidden() == [True] * 4 + [False] and "<details>" in heading.value
+    again.click()
+    assert hidden() == [False] * 4 + [True]
+    number.start_again()
+    assert hidden() == [False] * 4 + [True] and "<details>" not in heading.value
