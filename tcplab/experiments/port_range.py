@@ -138,7 +138,7 @@ class PortRange(Experiment):
         size = self.last_port - self.first_port + 1
         odd = f" The range has {plural(size, 'port')}, an odd number: a connect() tries one less"
         # From five ports on it is chance whether some connect() began where the last free port is tried.
-        odd += ", without the first or the last, as chance has it: Linux may open all." if size > 3 else "."
+        odd += f", so whether all {size} are used is chance." if size > 3 else "."
         left_one = size % 2 and size > 1 and used < size
         if outcome["error"] == "EADDRINUSE":
             return (

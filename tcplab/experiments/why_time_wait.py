@@ -136,10 +136,10 @@ class WhyTimeWait(Experiment):
                 return (
                     f"{event}. TIME_WAIT still knows the connection and answers with ACK: after "
                     f"{in_words(outcome['server_waited_s'])} the server is done, in order. The client's 60 s "
-                    "begin anew."
+                    "start again."
                 )
             return (
-                f"{event}. Without TIME_WAIT nobody on the client knows the connection any more, and Linux "
+                f"{event}. Without TIME_WAIT the client's kernel no longer knows the connection and "
                 "answers with RST: what was closed in order ends on the server as a reset."
             )
         if kept:
@@ -151,5 +151,5 @@ class WhyTimeWait(Experiment):
             "Without TIME_WAIT the next connection has the same four-tuple at once. An old answer comes "
             "late, with a number that happens to fit: the client reads "
             f"{outcome['old_bytes_believed']} bytes as the answer to its new question. The true answer has "
-            "the same numbers, and is thrown away as a repetition. No error, on neither side."
+            "the same numbers, and is thrown away as a repetition. No error on either side."
         )

@@ -53,6 +53,10 @@ TIME_WAIT = Knob(
     "TIME_WAIT", float, "s", 0, 600, slider_high=240, test_only=True,
     help="How long a closed connection keeps its port: 60 s in Linux, built in.",
 )  # fmt: skip
+HOSTS = Knob(
+    "application hosts", int, low=1, high=1000, slider_high=12, test_only=True,
+    help="Machines that share the attempts evenly, each with ports of its own.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,8 @@ class PortChurn(Study):
     kept for `hold_s`, then for TIME_WAIT if the client closed first (RFC 9293 section 3.6.1;
     include/net/tcp.h:TCP_TIMEWAIT_LEN), unless `tw_reuse` lets connect() take it before
     (net/ipv4/tcp_ipv4.c:tcp_twsk_unique; both sides use timestamps). A port freed at a moment is
-    free at that moment. Of the ports that are free the one that has been so longest is taken.
+    free at that moment. Of the ports that are free the one that has been so longest is taken. `hosts` share the attempts
+    evenly, so that they are as good as one with all their ports.
 
     Series: `in_use_low` and `in_use_high`, `time_wait_low` and `time_wait_high`: the fewest and the most
     ports that are not free, or in TIME_WAIT, in each of at most 600 steps that begin at `t_s`; `opened` and
@@ -73,17 +78,21 @@ class PortChurn(Study):
     name = "port_churn"
     title = "Port churn: a new connection for every query"
     lesson = "out_of_ports"
-    controls = ("rate_per_s", "ports", "destinations", "tw_reuse", "closer")
+    controls = ("rate_per_s", "ports", "destinations", "hosts", "tw_reuse", "closer")
     pictures = ("churn",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "500 a second": {},
         "600 a second": {"rate_per_s": 600},
         "just what lasts": {"rate_per_s": 470},
         "at random": {"rate_per_s": 450, "arrivals": "poisson"},
+        "1,000 a second": {"rate_per_s": 1000},
         "a wider range": {"rate_per_s": 1000, "ports": 64512},
         "two server ports": {"rate_per_s": 900, "destinations": 2},
+        "three client addresses": {"rate_per_s": 1000, "sources": 3},
+        "three application hosts": {"rate_per_s": 1000, "hosts": 3},
         "tcp_tw_reuse = 1": {"rate_per_s": 1000, "tw_reuse": 1},
         "the server closes first": {"rate_per_s": 1000, "closer": "server"},
+        "a pool: 20 connections, ten minutes each": {"rate_per_s": 1 / 30, "hold_s": 600},
     }
     quick: ClassVar[dict[str, Any]] = {"rate_per_s": 20, "ports": 20, "hold_s": 0.1, "duration_s": 2}
     sampled: ClassVar[dict[str, tuple[Any, ...]]] = {
@@ -101,9 +110,12 @@ class PortChurn(Study):
     duration_s: float = knob(DURATION, default=180)
     destinations: int = knob(replace(knobs.DESTINATIONS, high=1000), default=1)
     sources: int = knob(replace(knobs.SOURCES, high=1000, help="The client's addresses."), default=1)
+    hosts: int = knob(HOSTS, default=1)
     tw_reuse: int = knob(knobs.TW_REUSE, default=0)
     closer: str = knob(
-        choice("closes first", "client", "server", help="Whoever does keeps the connection in TIME_WAIT."),
+        choice(
+            "closes first", "client", "server", help="The side that does keeps the connection in TIME_WAIT."
+        ),
         default="client",
     )
     latency_ms: float = knob(
@@ -158,7 +170,7 @@ class PortChurn(Study):
             arrivals=arrivals,
             second=second,
             end=round(length * second),
-            ports=self.ports * self.sources,
+            ports=self.ports * self.sources * self.hosts,
             destinations=self.destinations,
             hold=round(hold * second),
             time_wait=round(wait * second),
@@ -224,6 +236,7 @@ class PortChurn(Study):
             f"duration_s = {self.duration_s:g}: at most {LONGEST_S}": self.duration_s > LONGEST_S,
             f"time_wait_s = {self.time_wait_s:g}: 60, which is built into Linux": self.time_wait_s != 60,
             f"sources = {self.sources}: 1, since its client has one address": self.sources > 1,
+            f"hosts = {self.hosts}: 1, since one machine is tried": self.hosts > 1,
             (
                 f"rate_per_s = {self.rate_per_s:g} makes {attempts:,.0f} attempts: "
                 f"at most {MOST_LINUX_ATTEMPTS}"
@@ -332,8 +345,8 @@ class PortChurn(Study):
             "EADDRNOTAVAIL (“Cannot assign requested address”; MySQL: “Can't connect to MySQL server … "
             "(99)”). "
             f"{outcome['refused']:,} of {attempts:,} attempts are refused; the longest outage, without one "
-            f"connection, lasts {longest}. More than {outcome['sustainable_per_s']:,.1f} connections "
-            "a second can't go on for ever."
+            f"connection, lasts {longest}. Sustainable rate: {outcome['sustainable_per_s']:,.1f} "
+            "connections per second."
         )
 
     def _all_opened(self, trace: Trace) -> str:
@@ -349,13 +362,13 @@ class PortChurn(Study):
         if limit is None:
             return said + " A port that is kept for no time never runs out."
         if self.rate_per_s <= limit:
-            return said + f" {limit:,.1f} connections a second could go on for ever."
+            return said + f" Sustainable rate: {limit:,.1f} connections per second."
         until = in_words(outcome["ceiling"] / self.rate_per_s)
-        return said + f" But only {limit:,.1f} a second can go on: at this rate the ports last for {until}."
+        return said + f" But only {limit:,.1f} per second are sustainable: the ports last for {until}."
 
 
 def _sustainable(load: Load) -> float | None:
-    """Connections a second that can go on for ever; None when a port is kept for no time at all."""
+    """Connections a second that never run out of ports; None when a port is kept for no time at all."""
     [kept] = load.free_from([0])
     return float(Fraction(load.ceiling * load.second, kept)) if kept else None
 

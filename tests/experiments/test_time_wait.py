@@ -80,3 +80,27 @@ def test_each_reason_has_its_sentence():
     for words, parameters in said.items():
         _, sentence = trace_of(TimeWait, **parameters)
         assert words in sentence and "Cannot assign requested address (EADDRNOTAVAIL, 99)" in sentence
+
+
+def test_fin_timeout_changes_nothing_and_says_so():
+    """The minute is TCP_TIMEWAIT_LEN, compiled in (include/net/tcp.h); tried on 6.18 with 5 s."""
+    before, _ = trace_of(TimeWait, wait_s=59)
+    after, sentence = trace_of(TimeWait, wait_s=59, fin_timeout_s=5)
+    assert (after.outcome, after.packets, after.sockets) == (before.outcome, before.packets, before.sockets)
+    assert "tcp_fin_timeout = 5 changes nothing" in sentence
+    assert "fin_timeout_s" not in TimeWait().idle_controls()
+    assert "FIN_WAIT_2" in TimeWait(fin_timeout_s=5).idle_controls()["fin_timeout_s"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "said"),
+    [
+        ({"max_tw_buckets": 5}, "EADDRNOTAVAIL", "connect() number 2 fails"),
+        ({"max_tw_buckets": 4}, None, "2 more connects succeed"),
+        ({"tw_reuse": 1, "wait_s": 1.5}, None, "2 more connects succeed: tcp_tw_reuse = 1"),
+    ],
+)
+def test_a_second_further_connect(parameters, error, said):
+    """With five buckets one port is free: the article's second connection fails (tried on 6.18)."""
+    trace, sentence = trace_of(TimeWait, connects=2, **parameters)
+    assert trace.outcome["error"] == error and said in sentence

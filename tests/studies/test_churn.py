@@ -39,7 +39,7 @@ def test_the_contract():
     assert STUDIES["port_churn"] is PortChurn
     defaults = PortChurn.defaults()
     assert {name: defaults[name] for name in CONTRACT} == CONTRACT
-    assert defaults.keys() - CONTRACT.keys() == {"latency_ms", "linux", "seed"}
+    assert defaults.keys() - CONTRACT.keys() == {"hosts", "latency_ms", "linux", "seed"}
     assert outcome().keys() >= OUTCOME
 
 
@@ -77,7 +77,7 @@ def test_a_tie_is_a_tie_whatever_floats_say():
     assert (told["opened"], told["refused"]) == (500, 0)
 
 
-@pytest.mark.parametrize(("more", "times"), [("destinations", 3), ("sources", 4)])
+@pytest.mark.parametrize(("more", "times"), [("destinations", 3), ("sources", 4), ("hosts", 2)])
 def test_more_addresses_are_more_ports(more, times):
     told = outcome(rate_per_s=300, ports=1000, **{more: times})
     assert told["first_refusal_s"] == pytest.approx(1000 * times / 300)
