@@ -67,8 +67,8 @@ class PortChurn(Study):
     kept for `hold_s`, then for TIME_WAIT if the client closed first (RFC 9293 section 3.6.1;
     include/net/tcp.h:TCP_TIMEWAIT_LEN), unless `tw_reuse` lets connect() take it before
     (net/ipv4/tcp_ipv4.c:tcp_twsk_unique; both sides use timestamps). A port freed at a moment is
-    free at that moment. Of the ports that are free the one that has been so longest is taken. `hosts` share the attempts
-    evenly, so that they are as good as one with all their ports.
+    free at that moment. Of the ports that are free the one that has been so longest is taken. `hosts`
+    share the attempts evenly, so that they are as good as one with all their ports.
 
     Series: `in_use_low` and `in_use_high`, `time_wait_low` and `time_wait_high`: the fewest and the most
     ports that are not free, or in TIME_WAIT, in each of at most 600 steps that begin at `t_s`; `opened` and

@@ -31,7 +31,7 @@ from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.goals import goals
 from tcplab.lesson.page import articles, fix, lesson_numbered, proof_texts, recognise
 from tcplab.lesson.question import After, NumberQuestion, Question, Reveal, remember
-from tcplab.lesson.tables import Shown, as_html, provenance, to_html, to_plain
+from tcplab.lesson.tables import Shown, as_html, box, provenance, to_html, to_plain
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture, timeline
 from tcplab.registry import find
@@ -46,18 +46,19 @@ PROOF = "On real Linux"
 
 
 class Recorded(base.Shell):
-    """A recorded connection on its timeline, which plays; `said` is what it is."""
+    """A recorded connection on its timeline, which plays; `said` is what it is, `why` explains a question."""
 
-    def __init__(self, trace: Trace, said: str) -> None:
+    def __init__(self, trace: Trace, said: str, why: str = "") -> None:
         super().__init__()
         picture = TimelinePicture(read_timeline(trace))
         self.timeline = LivingTimeline()
         self.timeline.show(ShownFrame(picture, picture.end_s(), picture.now.log, bar=Bar(None)))
         self.say(to_plain(said))
-        self.build(self.status, self.timeline)
+        self._why = box(f"<b>Why.</b> {to_html(why)}") if why else ""
+        self.build(self.status, self.timeline, *([widgets.HTML(self._why)] if why else []))
 
     def _repr_html_(self) -> str:
-        return super()._repr_html_() + self.timeline._repr_html_()
+        return super()._repr_html_() + self.timeline._repr_html_() + self._why
 
 
 class _Copy(anywidget.AnyWidget):
@@ -146,7 +147,9 @@ class OpenLesson:
         Raises `CaptureError` when there is none of that name, `IndexError` for a connection it lacks.
         """
         trace, said = _captured(name, connection)
-        return self._behind(after, lambda question: Recorded(trace, said))
+        return self._behind(
+            after, lambda question: Recorded(trace, said, question.because if question else "")
+        )
 
     def proof(self, *recordings: str, after: str = "") -> Any:
         """The same on real Linux: a computed line for each recording, with both runs in its fold.

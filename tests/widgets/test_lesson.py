@@ -42,6 +42,15 @@ def test_what_waits_opens_with_the_question_asked_last(here):
     assert "<details open" in cells[2]._repr_html_()
 
 
+def test_a_recording_explains_the_question_that_it_follows(here):
+    question = here.ask("power_cut")
+    waiting = here.replay("redis_offline")
+    assert "7875 s, or 2 h" not in waiting._repr_html_()
+    question.answer = "5"
+    question.check()
+    assert "<b>Why.</b>" in waiting._repr_html_() and "7875 s, or 2 h" in waiting._repr_html_()
+
+
 def test_a_cell_can_wait_for_another_question(here):
     here.ask("power_cut")
     waiting = here.explore(Keepalive, after="second_probe")
