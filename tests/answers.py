@@ -26,8 +26,7 @@ REFERENCE = {
     },
     "dead_client": {
         "night_batch": "2 h 11 min 15 s",
-        "killed": "60",
-        "keepalive_alone": "5 min",
+        "killed": "10 min",
         "idle_in_transaction": "c",
         "rows_in_flight": "15 min 33 s",
     },

@@ -27,11 +27,11 @@ HOW = choice(
 )  # fmt: skip
 SESSION = choice(
     "the session is", "idle", "idle_in_transaction", "running", "sending",
-    help="What the server does meanwhile; but for idle, it holds locks in an open transaction.",
+    help="What the session is doing. In every state but idle it holds locks.",
 )  # fmt: skip
 CHECK_INTERVAL = replace(
     knobs.PERIOD, label="connection check", zero="off", slider_high=10,
-    help="client_connection_check_interval: how often a running query asks Linux whether its client hung up.",
+    help="client_connection_check_interval: how often a running query asks the kernel about its client.",
 )  # fmt: skip
 QUERY = replace(
     knobs.PERIOD, label="the query takes", zero="no time", slider_high=600,
@@ -46,7 +46,7 @@ _WHO = {
     "close": "The client closes its socket",
     "reset": "The client closes its socket with a RST",
     "kill": "The client's process is killed (SIGKILL)",
-    "vanish": "The client vanishes without a word",
+    "vanish": "The client loses its network",
 }
 _WHEN = {
     "idle": "while its session is idle",
@@ -68,7 +68,7 @@ _BY = {
     "fin": "because a FIN came",
     "rst": "because a RST came",
     "keepalive": "because keepalive got no answer",
-    "retransmission": "because nobody acknowledged what it sent",
+    "retransmission": "because what it sent was never acknowledged",
 }
 #: PostgreSQL's own words (src/backend/tcop/postgres.c:SocketBackend, ProcessInterrupts;
 #: src/backend/libpq/pqcomm.c:pq_recvbuf, internal_flush_buffer), by the call that failed.
@@ -95,7 +95,8 @@ class ClientGone(KeepaliveParameters, Experiment):
     name = "client_gone"
     title = "The client is gone: when does the server notice, and free its locks?"
     lesson = "dead_client"
-    controls = ("how", "session", "check_interval_s", "keepalive_idle_s", "query_s")
+    controls = ("how", "session", "check_interval_s", "keepalive_idle_s", "user_timeout_s", "query_s")
+    blocks_another = True
     presets = {
         "vanishes during a query, nothing set": {},
         "client_connection_check_interval = 1 s alone": {"check_interval_s": 1},
@@ -214,9 +215,11 @@ class ClientGone(KeepaliveParameters, Experiment):
         return sees_it
 
     def _write_checks(self, bench: Bench, host: Host, began: float, until: float) -> None:
-        """Each look at the socket: the deadline of one is set at the one before."""
-        for i in range(min(ceil((until - began) / self.check_interval_s - TIE), MOST_CHECKS)):
-            bench.limit(host, "connection check", self.check_interval_s, began + i * self.check_interval_s)
+        """Each look at the socket: the deadline of one is set at the one before. Of many, every so many-th."""
+        checks = ceil((until - began) / self.check_interval_s - TIE)
+        apart = ceil(checks / MOST_CHECKS) * self.check_interval_s
+        for i in range(ceil((until - began) / apart - TIE) if checks else 0):
+            bench.limit(host, "connection check", apart, began + i * apart)
         bench.limit(host, "connection check", 0)
 
     def watch(self) -> float:
@@ -288,11 +291,11 @@ class ClientGone(KeepaliveParameters, Experiment):
         if is_blind and self.session == "running" and self.check_interval_s:
             if self.keepalive_idle_s:
                 return ["The query was over before keepalive found out, and then its answer was in flight."]
-            return ["The check only asks Linux, and Linux had heard nothing: without keepalive it is blind."]
+            return ["The check only asks the kernel, and without keepalive the kernel did not know."]
         if is_blind and self.session == "sending" and self.keepalive_idle_s:
-            return ["Keepalive was on and sent no probe: it keeps quiet while data is unacknowledged."]
+            return ["Keepalive was on and sent no probe: none is sent while data is unacknowledged."]
         if by == "keepalive" and self.session == "running" and not self.check_interval_s:
             return [
-                "Linux had known for a while: without a check the process asks only when the query is over."
+                "The kernel knew earlier: without a check the process looks only when the query is over."
             ]
         return []

@@ -39,6 +39,8 @@ class Runnable(Parameters):
     no_edges: ClassVar[tuple[str, ...]] = ()
     #: A story of milliseconds and minutes: its time axis begins logarithmic.
     log_time: ClassVar[bool] = False
+    #: Its timeline has a lane for another session, which waits for the locks that a program holds.
+    blocks_another: ClassVar[bool] = False
 
     @abstractmethod
     def answer(self, trace: Trace) -> Answer | None:

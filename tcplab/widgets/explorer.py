@@ -16,7 +16,7 @@ and stay in the timeline beside the next one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from html import escape
 from typing import Any
@@ -283,9 +283,12 @@ class Explorer(base.Shell):
 
     `initial` are parameters of the experiment; what is wrong with one of them is said in place of
     the picture. `in_lesson`: the run it begins with is kept, and the tabs are folded away at first.
+    `needed`: parameters whose controls are shown in any case.
     """
 
-    def __init__(self, experiment_class: Any, in_lesson: bool = False, /, **initial: Any) -> None:
+    def __init__(
+        self, experiment_class: Any, in_lesson: bool = False, needed: Collection[str] = (), /, **initial: Any
+    ) -> None:
         from threading import RLock  # a front end and a cell may set values at the same time
 
         super().__init__("tcplab-turning")
@@ -343,7 +346,7 @@ class Explorer(base.Shell):
         self.panels = {panel.title: panel for panel in panels}
         pages = {title: panel.widget for title, panel in self.panels.items()}
         self.tabs = base.Tabs(pages, lambda title: self.guard(lambda: self._fill(title)))
-        first, rest = self._rows(initial)
+        first, rest = self._rows(initial, needed)
         #: The control whose neighbouring pictures are sent ahead: the one in hand.
         self._hand = next(iter(first or rest))
         grids = [
@@ -543,19 +546,20 @@ class Explorer(base.Shell):
         reset = base.button("Reset", "undo", self.reset, "Back to the values it began with.")
         return base.in_row(title, *([self._preset] if self._presets else []), reset)
 
-    def _rows(self, initial: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    def _rows(self, initial: Mapping[str, Any], needed: Collection[str]) -> tuple[list[str], list[str]]:
         """The controls that are shown, and those that are folded away at first.
 
-        Shown are the experiment's own and those that the notebook sets, but none that does nothing.
+        Shown are those that are needed, those that the notebook sets and the experiment's own, but none that
+        does nothing. What is too much is left out from the end.
         """
         turned = [name for name, value in initial.items() if value != self._defaults.get(name, value)]
         try:
             idle = self.experiment_class.from_values(initial).idle_controls()
         except ParameterError:
             idle = {}
-        wanted = dict.fromkeys([*self.experiment_class.controls, *turned])
-        first = [name for name in wanted if name in self.controls and name not in idle]
-        for name in reversed([name for name in first if name not in turned]):
+        wanted = dict.fromkeys([*self.experiment_class.controls, *turned, *needed])
+        first = [name for name in wanted if name in self.controls and (name not in idle or name in needed)]
+        for name in reversed([name for name in first if name not in {*turned, *needed}]):
             if len(first) > MOST_SHOWN:
                 first.remove(name)
         return first, [name for name in self.controls if name not in first]

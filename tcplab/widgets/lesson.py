@@ -195,7 +195,8 @@ class OpenLesson:
         known = goals(self.name)
         if wrong := next((name for name in wanted if name not in known), ""):
             raise LookupError(unknown(wrong, known))
-        explorer = Explorer(experiment, True, **initial)
+        needed = {parameter for name in wanted for values in known[name].reaches for parameter in values}
+        explorer = Explorer(experiment, True, sorted(needed), **initial)
         mine = GoalList(explorer, [known[name] for name in wanted], question.because if question else "")
         explorer.beside.children = [mine]
         explorer.still_beside = mine.still

@@ -52,7 +52,7 @@ def test_a_check_every_second_is_blind_for_it():
     """The naive answer is 1 s: it sees what Linux knows."""
     trace, sentence = trace_of(ClientGone, check_interval_s=1)
     assert trace.outcome == outcome(ClientGone)
-    assert "without keepalive it is blind" in sentence
+    assert "without keepalive the kernel did not know" in sentence
 
 
 def test_keepalive_alone_waits_for_the_query():
@@ -60,7 +60,7 @@ def test_keepalive_alone_waits_for_the_query():
     assert trace.outcome == told(60, "keepalive", 60)
     assert (
         "could not send data to client: Connection timed out" in sentence
-        and "had known for a while" in sentence
+        and "The kernel knew earlier" in sentence
     )
 
 

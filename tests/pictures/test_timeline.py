@@ -59,7 +59,7 @@ TURNS = {
         {"retries2": 8}, "ETIMEDOUT after 1 min 44 s instead of 15 min 29 s",
     ),
     "client_gone": (
-        SOCKETS, "locks held for 16 min 29 s",
+        [*SOCKETS, "server/another"], "locks held for 16 min 29 s",
         {"how": "kill"}, "locks held for 60 s instead of 16 min 29 s",
     ),
     "slow_reader": (
@@ -229,6 +229,8 @@ def test_a_program_works_waits_and_keeps_its_error():
     assert [mark.kind for mark in lane(line, "server/program").marks] == ["call", "error", "call"]
     (locks,) = lane(line, "server/program").locks
     assert (locks.from_s, locks.to_s) == (0, line.answer.to_s)
+    waits, has_it = lane(line, "server/another").spans
+    assert (waits.words[0], waits.to_s, has_it.words) == ("waits for the lock", locks.to_s, ("has the lock",))
 
 
 def test_a_call_that_blocks_is_a_wait_also_without_an_activity():
@@ -360,6 +362,12 @@ def test_each_look_at_the_connection_is_a_mark():
     marks = lane(line, "server/program").marks
     assert [mark.t_s for mark in marks if mark.kind == "check"] == list(range(1, 9))
     assert line.answer.to_s == 8
+
+
+def test_of_thousands_of_checks_every_so_many_th_is_marked_to_the_end():
+    line = timeline("client_gone", check_interval_s=1, query_s=5000)
+    checks = [mark.t_s for mark in lane(line, "server/program").marks if mark.kind == "check"]
+    assert checks == list(range(5, 5001, 5))
 
 
 def test_what_a_socket_sent_in_vain_is_marked():

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tcplab import IdleFirewall, Keepalive, open_lesson, recording
+from tcplab import ClientGone, IdleFirewall, Keepalive, open_lesson, recording
 from tcplab.bench.agreement import judge
 from tcplab.lesson import progress, start_again
 from tcplab.lesson.question import WAITING
@@ -176,3 +176,13 @@ def test_more_is_made_when_it_is_opened(here):
     fold.opened = False
     fold.opened = True
     assert made == [1]
+
+
+def test_controls_that_a_goal_needs_are_shown():
+    lesson = open_lesson("05")
+    lesson.ask("killed").solution()
+    settings = {"keepalive_idle_s": 7200, "keepalive_interval_s": 75, "keepalive_probes": 9, "query_s": 600}
+    for goals in ([], ["killed_15"]):
+        explorer = lesson.explore(ClientGone, how="kill", goals=goals, **settings).thing
+        shown = explorer.children[3].children
+        assert (explorer.controls["check_interval_s"] in shown) == bool(goals)
