@@ -215,7 +215,7 @@ class ClientGone(KeepaliveParameters, Experiment):
         return sees_it
 
     def _write_checks(self, bench: Bench, host: Host, began: float, until: float) -> None:
-        """Each look at the socket: the deadline of one is set at the one before. Of many, every so many-th."""
+        """Each look at the socket: the deadline of one is set at the one before. Of many, only some."""
         checks = ceil((until - began) / self.check_interval_s - TIE)
         apart = ceil(checks / MOST_CHECKS) * self.check_interval_s
         for i in range(ceil((until - began) / apart - TIE) if checks else 0):
@@ -295,7 +295,5 @@ class ClientGone(KeepaliveParameters, Experiment):
         if is_blind and self.session == "sending" and self.keepalive_idle_s:
             return ["Keepalive was on and sent no probe: none is sent while data is unacknowledged."]
         if by == "keepalive" and self.session == "running" and not self.check_interval_s:
-            return [
-                "The kernel knew earlier: without a check the process looks only when the query is over."
-            ]
+            return ["The kernel knew earlier: without a check the process looks only when the query is over."]
         return []
