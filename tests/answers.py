@@ -39,11 +39,12 @@ REFERENCE = {
     },
     "out_of_ports": {
         "six_hundred": "b",
-        "how_many": "470.5",
         "another_server": "6",
-        "fin_timeout": "60",
-        "old_answer": "c",
         "behind_a_nat": "c",
+        "fin_timeout": "60",
+        "old_answer": "b",
+        "wider": "1075",
+        "quit": "c",
     },
     "bind_is_not_connect": {"bind_zero": "b", "own_number": "b", "neighbour": "c", "addresses": "1"},
     "the_window": {

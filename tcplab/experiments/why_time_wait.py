@@ -124,7 +124,7 @@ class WhyTimeWait(Experiment):
             by = "" if self.time_wait == "kept" else " by a RST"
             return answered(since, gone.t, "server", f"server done{by}") if gone else None
         if not trace.outcome["old_bytes_believed"]:
-            return Answer(start, None, "client", "TIME-WAIT throws the late segment away")
+            return Answer(start, None, "client", "TIME-WAIT drops the late segment")
         read = trace.calls_of("client", "recv(", start)[0]
         return Answer(start, read.t, "client", f"{read.result} old bytes are read as the new answer")
 
@@ -145,11 +145,11 @@ class WhyTimeWait(Experiment):
         if kept:
             return (
                 "The port is in TIME_WAIT, and the next connect() gets EADDRNOTAVAIL. When an old answer "
-                "comes late, TIME_WAIT throws it away and says with an ACK what it has seen."
+                "arrives late, TIME_WAIT drops it and answers with an ACK."
             )
         return (
             "Without TIME_WAIT the next connection has the same four-tuple at once. An old answer comes "
             "late, with a number that happens to fit: the client reads "
             f"{outcome['old_bytes_believed']} bytes as the answer to its new question. The true answer has "
-            "the same numbers, and is thrown away as a repetition. No error on either side."
+            "the same numbers, and is dropped as a repetition. No error on either side."
         )

@@ -50,7 +50,7 @@ WORDS = [
     ("time_wait", {"tw_reuse": 1, "wait_s": 1.3}, "client", "connect() takes a port again after 1.300 s"),
     ("why_time_wait", {}, "server", "server done after 0.206 s"),
     ("why_time_wait", {"time_wait": "refused"}, "server", "server done by a RST after 0.206 s"),
-    ("why_time_wait", {"purpose": "old_duplicate"}, "client", "TIME-WAIT throws the late segment away"),
+    ("why_time_wait", {"purpose": "old_duplicate"}, "client", "TIME-WAIT drops the late segment"),
     ("why_time_wait", {"purpose": "old_duplicate", "time_wait": "refused"}, "client",
      "200 old bytes are read as the new answer"),
     ("bind_or_connect", {}, "client", "EADDRINUSE after 1.300 s"),
