@@ -55,7 +55,7 @@ DRAWN = """() => [...document.querySelectorAll(".js-plotly-plot, .tcplab-picture
     .filter(el => el.checkVisibility()).every(el => el.querySelector(".main-svg"))"""
 #: What each explorer says, draws, and how its controls stand.
 EXPLORERS = """() => [...document.querySelectorAll(".tcplab-explorer")]
-    .filter(explorer => explorer.querySelector(".tcplab-controls input"))
+    .filter(explorer => explorer.checkVisibility() && explorer.querySelector(".tcplab-controls input"))
     .map(explorer => ({
         said: explorer.querySelector(".tcplab-sentence")?.innerText ?? "",
         drawn: [...explorer.querySelectorAll(".js-plotly-plot, .tcplab-timeline-picture")]
@@ -194,7 +194,7 @@ def turn(page: Any, number: int) -> str:
     A list or a button has its turn where no slider matters. Returns what did not work; mostly nothing.
     """
     before = page.evaluate(EXPLORERS)[number]
-    explorer = page.locator(".tcplab-explorer:has(.tcplab-controls input)").nth(number)
+    explorer = page.locator(".tcplab-explorer:has(.tcplab-controls input):visible").nth(number)
     for kind, keys in KEYS.items():
         controls = explorer.locator(f".tcplab-controls {kind}:visible")
         for each, key in product(range(controls.count()), keys):
