@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from math import ceil
 from typing import Any
-from weakref import ref
+from weakref import WeakSet, ref
 
 import anywidget
 import ipywidgets as widgets
@@ -27,6 +27,7 @@ from tcplab.capture.recordings import LIBRARY, RUN, recording, sidecar_values
 from tcplab.core.text import plural, read_number
 from tcplab.core.trace import Trace
 from tcplab.lesson import question as asked
+from tcplab.lesson.course import lessons
 from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.goals import goals
 from tcplab.lesson.page import articles, fix, lesson_numbered, proof_texts, recognise
@@ -108,17 +109,40 @@ class More(Displayed):
         return f"<details><summary>{escape(self.title)}</summary>{as_html(self._make())}</details>"
 
 
-class OpenLesson:
-    """One lesson in one notebook. Its methods are the last line of a cell each."""
+class OpenLesson(Displayed):
+    """One lesson in one notebook. Its methods are the last line of a cell each.
+
+    A notebook shows it as a bar: what is done, a switch for a projector, a button to begin again.
+    """
 
     def __init__(self, name: str) -> None:
         #: The lesson's name: `keepalive`.
         self.name = name
         self._questions: dict[str, Question] = {}
+        self._goals: WeakSet[GoalList] = WeakSet()
         self._last = ""
+        self._done: Any = None
+
+    def _build(self) -> Any:
+        self._done = widgets.HTML()
+        again = base.button(
+            "Start again", "undo", self.start_again, "Clear the answers and goals of this lesson"
+        )
+        self._show_done()
+        return base.in_row(self._done, again, projector_switch()).add_class("tcplab-lesson-bar")
+
+    def _show_done(self) -> None:
+        if self._done is not None:
+            self._done.value = f"<p>{escape(repr(self))}</p>"
 
     def __repr__(self) -> str:
-        return f"The lesson {self.name}."
+        lesson, questions, wanted = lessons()[self.name], asked.tables(self.name), goals(self.name)
+        answered = sum(question.committed for question in self._questions.values())
+        reached = {name for mine in self._goals for name in mine.reached}
+        return (
+            f"Lesson {lesson.number}: {answered} of {plural(len(questions), 'prediction')} made, "
+            f"{len(reached)} of {plural(len(wanted), 'goal')} reached."
+        )
 
     def ask(self, name: str) -> Question:
         """A question to answer before the picture below it opens.
@@ -129,6 +153,8 @@ class OpenLesson:
         question.explains = False
         question.bring_back()
         self._questions[name], self._last = question, name
+        question.when_committed(self._show_done)
+        question.when_started_again(self._show_done)
         return question
 
     def explore(
@@ -174,7 +200,9 @@ class OpenLesson:
 
     def start_again(self) -> Shown:
         """Clear the lesson: questions unanswered, goals open, explorers as they began."""
-        return asked.start_again()
+        shown = asked.start_again()
+        self._show_done()
+        return shown
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -200,6 +228,8 @@ class OpenLesson:
         mine = GoalList(explorer, [known[name] for name in wanted], question.because if question else "")
         explorer.beside.children = [mine]
         explorer.still_beside = mine.still
+        explorer.on_run.append(self._show_done)
+        self._goals.add(mine)
         remember(mine)
         if isinstance(question, NumberQuestion) and question.unit == "s":
             _flag(explorer, question)

@@ -186,3 +186,13 @@ def test_controls_that_a_goal_needs_are_shown():
         explorer = lesson.explore(ClientGone, how="kill", goals=goals, **settings).thing
         shown = explorer.children[3].children
         assert (explorer.controls["check_interval_s"] in shown) == bool(goals)
+
+
+def test_the_bar_says_what_is_done(here):
+    bar = here.widget()
+    assert repr(here) == "Lesson 03: 0 of 5 predictions made, 0 of 8 goals reached."
+    explorer, _ = opened(here, goals=["five_minutes"])
+    explorer.set(idle_s=60, interval_s=10, probes=6)
+    assert "1 of 5 predictions made, 1 of 8 goals reached" in bar.children[0].value
+    bar.children[1].click()
+    assert "0 of 5 predictions made, 0 of 8 goals reached" in bar.children[0].value
