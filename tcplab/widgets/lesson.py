@@ -129,7 +129,7 @@ class OpenLesson(Displayed):
             "Start again", "undo", self.start_again, "Clear the answers and goals of this lesson"
         )
         self._show_done()
-        return base.in_row(self._done, again, projector_switch()).add_class("tcplab-lesson-bar")
+        return base.in_row(self._done, again, Switch()).add_class("tcplab-lesson-bar")
 
     def _show_done(self) -> None:
         if self._done is not None:
