@@ -29,6 +29,7 @@ from tcplab.core.trace import Trace
 from tcplab.lesson import question as asked
 from tcplab.lesson.course import lessons
 from tcplab.lesson.displayed import Displayed
+from tcplab.lesson.form import Switch
 from tcplab.lesson.goals import goals
 from tcplab.lesson.page import articles, fix, lesson_numbered, proof_texts, recognise
 from tcplab.lesson.question import After, NumberQuestion, Question, Reveal, remember
