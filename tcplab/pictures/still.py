@@ -40,6 +40,10 @@ _SYMBOLS = {
     "x": "cross", "square-x": "cross", "diamond": "diamond", "square": "square", "star": "star",
     "triangle-right": "right", "triangle-down": "down", "triangle-up": "up", "line-ns": "bar",
 }  # fmt: skip
+_DARK = (
+    '<style>body[data-jp-theme-light="false"] .tcplab-turned-over svg'
+    "{filter:invert(.933) hue-rotate(180deg)}</style>"
+)
 _BREAK, _TAG = re.compile(r"<br\s*/?>"), re.compile(r"<[^>]+>")
 
 Point = tuple[float, float]
@@ -54,6 +58,11 @@ def still(picture: look.Picture, said: str = "", width: int = WIDTH) -> str:
 def drawing(picture: look.Picture, said: str = "", width: int = WIDTH) -> Drawing:
     """The same, to be looked at piece by piece; `said` is what it shows, in words."""
     return _Still(picture, said or picture.sentence, width).done()
+
+
+def turned_over(html: str) -> str:
+    """Pictures in light colours that follow JupyterLab's dark theme: turned over, each hue back to its own."""
+    return f'{_DARK}<div class="tcplab-turned-over">{html}</div>'
 
 
 def to_scroll(svg: str) -> str:

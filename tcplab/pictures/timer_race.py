@@ -46,7 +46,7 @@ from tcplab.advice.timers import (
 from tcplab.advice.timers import CONNECT as CONNECT_TIMEOUT
 from tcplab.core.text import STATUS
 from tcplab.pictures.race import draw_race
-from tcplab.pictures.still import folded, to_scroll
+from tcplab.pictures.still import folded, to_scroll, turned_over
 
 #: The states that are races: their situation, and what is under way.
 _RACES = {
@@ -61,11 +61,6 @@ _HOSTS = {
     CONNECT_TIMEOUT: "application", READ: "application", SERVER: "database", BOX: "the box",
     KEEPALIVE: "the kernel", RESEND: "the kernel", USER: "the kernel",
 }  # fmt: skip
-#: In JupyterLab's dark theme as the other pictures: turned over, each colour back to its own.
-_DARK = (
-    '<style>body[data-jp-theme-light="false"] .tcplab-race-still svg'
-    "{filter:invert(.933) hue-rotate(180deg)}</style>"
-)
 
 
 class TimerRace(TimerTable):
@@ -113,7 +108,7 @@ class TimerRace(TimerTable):
     def _repr_html_(self) -> str:
         picture = to_scroll(draw_race(self.race).svg)
         said = f"<p {STATUS}>{escape(self.race.sentence)}</p>"
-        return f'{_DARK}<div class="tcplab-race-still">{said}{picture}</div>{folded(super()._repr_html_())}'
+        return said + turned_over(picture) + folded(super()._repr_html_())
 
 
 def which_timer_wins(**settings: Any) -> TimerRace:

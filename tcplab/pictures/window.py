@@ -103,12 +103,12 @@ def judged_reset(trace: Trace) -> Fallen | None:
     for i, packet in enumerate(trace.packets):
         judged = packet.kind == "forged" or packet.verdict in ("challenged", "ignored")
         arrived = packet.segment.flags & RST and packet.arrives is not None
-        if judged and arrived and (fallen := _fallen(trace, i)):
+        if judged and arrived and (fallen := fallen_reset(trace, i)):
             return fallen
     return None
 
 
-def _fallen(trace: Trace, index: int) -> Fallen | None:
+def fallen_reset(trace: Trace, index: int) -> Fallen | None:
     """The window that RST number `index` met; None where its receiver had advertised none yet."""
     reset = trace.packets[index]
     when = reset.arrives or reset.t
@@ -178,7 +178,7 @@ def zones(fallen: Fallen) -> list[tuple[str, float, float]]:
 def _reset_facts(fallen: Fallen) -> list[Fact]:
     return [
         Fact("the RST is {}", fallen.verdict),
-        Fact("it lies at {}", _position(fallen.offset)),
+        Fact("it lies at {}", position(fallen.offset)),
         Fact("the window ends at {}", f"{fallen.expected + fallen.right_edge:,}"),
     ]
 
@@ -214,9 +214,9 @@ def _draw_reset(runs: Sequence[tuple[Trace, Fallen]], limits: Limits | None, col
         y = _LINE + 4
     bottom = y + _ARROW + _BAR
     x = line(fallen.offset)
-    said = f"<b>RST</b> seq {fallen.expected + fallen.offset:,} = {_position(fallen.offset)}"
-    away, position = (-0.12, "middle left") if x > (left + right) / 2 else (0.12, "middle right")
-    captions.add(x + away, y + 14, f"{said} → <b>{fallen.verdict}</b>", position, colours.error)
+    said = f"<b>RST</b> seq {fallen.expected + fallen.offset:,} = {position(fallen.offset)}"
+    away, side = (-0.12, "middle left") if x > (left + right) / 2 else (0.12, "middle right")
+    captions.add(x + away, y + 14, f"{said} → <b>{fallen.verdict}</b>", side, colours.error)
     fall.add([(x, y + 6), (x, y + _ARROW)], hover_texts(trace, words(trace))[fallen.index], fallen.index)
     narrow = bar(fallen, y + _ARROW, _BAR, areas, colours.ink)
     for a, b in fallen.sack:
@@ -272,7 +272,7 @@ def _draw_reset(runs: Sequence[tuple[Trace, Fallen]], limits: Limits | None, col
         "yaxis": look.axis(range=[y + 4, 0], fixedrange=True),
     }
     sentence = (
-        f"A RST at {_position(fallen.offset)} is {fallen.verdict} by {receiver}, whose window reaches from "
+        f"A RST at {position(fallen.offset)} is {fallen.verdict} by {receiver}, whose window reaches from "
         f"{fallen.expected + fallen.left_edge:,} to {fallen.expected + fallen.right_edge:,}."
     )
     return Picture(
@@ -325,7 +325,8 @@ def _apart(words_at: list[tuple[float, str]], left: float, right: float) -> list
     return placed
 
 
-def _position(offset: int) -> str:
+def position(offset: int) -> str:
+    """`RCV.NXT + 1`."""
     if offset == 0:
         return "RCV.NXT"
     return f"RCV.NXT {'+' if offset > 0 else '−'} {abs(offset):,}"

@@ -34,6 +34,7 @@ from tcplab.lesson.goals import goals
 from tcplab.lesson.page import articles, fix, lesson_numbered, proof_texts, recognise
 from tcplab.lesson.question import After, NumberQuestion, Question, Reveal, remember
 from tcplab.lesson.tables import Shown, as_html, box, provenance, to_html, to_plain
+from tcplab.pictures.resets import ResetsPicture, read_reset
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture, timeline
 from tcplab.registry import find
@@ -187,6 +188,18 @@ class OpenLesson(Displayed):
         question = self._question(after)
         return Reveal(question, *folds, title=PROOF) if question else _together(folds)
 
+    def resets(self, *recordings: str, after: str = "") -> Any:
+        """RSTs of recordings on one axis: where each fell in its receiver's window, and what it did there.
+
+        Each has the `label` of its proof in the lesson's page. Raises `CaptureError` for an unknown recording.
+        """
+        found = [
+            read_reset(proof_texts(self.name, name).get("label", name), recording(name))
+            for name in recordings
+        ]
+        picture = ResetsPicture(found)
+        return self._shown(picture, after)
+
     def more(self, title: str, make: Callable[[], Any]) -> More:
         """Something optional, closed: `here.more("Your own numbers", idle_map)`."""
         return More(title, make)
@@ -235,6 +248,11 @@ class OpenLesson(Displayed):
         if isinstance(question, NumberQuestion) and question.unit == "s":
             _flag(explorer, question)
         return explorer
+
+    def _shown(self, picture: Any, after: str) -> Any:
+        """A picture that stays, after the prediction."""
+        question = self._question(after)
+        return Reveal(question, picture, title="On one axis") if question else picture
 
     def _fold(self, name: str) -> Shown:
         texts = proof_texts(self.name, name)

@@ -47,7 +47,7 @@ def test_model_and_recording_give_the_same_verdict(name):
 
 
 def test_one_byte_past_is_asked_back():
-    assert question("one_byte_past").right == "It answers with an ACK, and the connection lives"
+    assert question("one_byte_past").right == "It answers with an ACK, and the connection stays open"
     for trace in (run(RstInWindow(offset=1)), recording("rst_in_window")):
         assert (trace.outcome["verdict"], trace.outcome["alive"]) == ("challenged", True)
         assert counters(trace)["TcpExtTCPChallengeACK"] == 1
@@ -73,7 +73,7 @@ def test_an_ignored_reset_leaves_no_trace_but_a_segment_received(name):
 
 
 def test_a_reject_is_stale_with_newer_requests_in_flight():
-    assert question("stale").right.startswith("It throws the RST away without a word")
+    assert question("stale").right.startswith("It discards the RST without an answer")
     for trace in (run(StaleReject(latency_ms=20)), recording("lesson_reject_stale")):
         assert trace.outcome["verdict"] == "ignored" and trace.outcome["closed_after_s"] is None
         number, expected = reset_and_expected(trace)
@@ -87,7 +87,7 @@ def test_a_reject_is_stale_with_newer_requests_in_flight():
         assert bytes_read == 200 * requests
 
 
-def test_a_reject_is_exact_for_who_asks_one_thing_at_a_time():
+def test_a_reject_is_exact_for_a_client_that_sends_one_request_at_a_time():
     for trace in (run(StaleReject(in_flight=0, latency_ms=20)), recording("lesson_reject_alone")):
         number, expected = reset_and_expected(trace)
         assert number == expected and trace.outcome["verdict"] == "accepted"
@@ -98,7 +98,7 @@ def test_a_reject_is_exact_for_who_asks_one_thing_at_a_time():
 
 
 def test_ten_seconds_need_ten_seconds_of_silence_where_packets_restart_them():
-    assert question("ten_seconds").right == "Not while the client goes on asking"
+    assert question("ten_seconds").right == "Not while the client keeps sending"
     refreshed = StaleReject(latency_ms=20, balancer_close_s=10, balancer_refresh=True)
     assert run(refreshed).outcome["closed_after_s"] is None
     fixed = run(StaleReject(latency_ms=20, balancer_close_s=10))

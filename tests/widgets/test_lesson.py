@@ -167,6 +167,17 @@ def test_rows_to_recognise_and_lines_to_copy(here):
     assert "tcp_keepalives_idle = 60" in repr(lines) and "shortest idle timeout" in repr(lines)
 
 
+def test_resets_stand_on_one_axis_after_the_prediction(here):
+    lesson = open_lesson("13")
+    question = lesson.ask("stale")
+    shown = lesson.resets("lesson_reject_stale", "rst_in_window")
+    assert "open this when" in shown._repr_html_() and "<details open" not in shown._repr_html_()
+    question.answer = "c"
+    question.check()
+    assert "<details open" in shown._repr_html_() and "forged, one byte past" in shown._repr_html_()
+    question.start_again()
+
+
 def test_more_is_made_when_it_is_opened(here):
     made = []
     more = here.more("Something else", lambda: made.append(1) or IdleFirewall.title)
