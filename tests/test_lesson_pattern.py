@@ -124,7 +124,7 @@ def start_of(goal):
         if cell.cell_type == "code" and f'"{goal.name}"' in cell.source:
             (call,) = ast.parse(cell.source).body
             given = {each.arg: ast.literal_eval(each.value) for each in call.value.keywords}
-            return {name: value for name, value in given.items() if name not in ("goals", "after")}
+            return {name: value for name, value in given.items() if name not in ("goals", "after", "opened")}
     raise AssertionError(f"no cell has the goal {goal.name}")
 
 

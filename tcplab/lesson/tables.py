@@ -212,18 +212,18 @@ def borrowed(capture: str | Path) -> Borrowed:
     )
 
 
-def provenance(capture: str | Path) -> Shown:
+def provenance(capture: str | Path, most: int = 0) -> Shown:
     """The story of a capture in data/captures, from the .json file beside it.
 
     The calls with their results, and what `ss` showed, in the order in which it happened; seconds from the
-    first packet. A capture without such a file gets a sentence that says so, and so does a case that was
-    described but not run.
+    first packet; of more than `most` rows (0: any number) those in the middle are left out. A capture without
+    such a file gets a sentence that says so, and so does a case that was described but not run.
     """
     from tcplab.capture.recordings import sidecar_path, sidecar_values
 
     path = sidecar_path(capture)
     try:
-        return _story(sidecar_values(capture))
+        return _story(sidecar_values(capture), most)
     except FileNotFoundError:
         why = f"there is no {path.name}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -234,7 +234,7 @@ def provenance(capture: str | Path) -> Shown:
     return Shown(sentence, box(escape(sentence)))
 
 
-def _story(sidecar: dict[str, Any]) -> Shown:
+def _story(sidecar: dict[str, Any], most: int) -> Shown:
     if not sidecar.get("run", True):
         return _not_run(sidecar)
     software = ", ".join(f"{name} {version}" for name, version in sidecar["software"].items())
@@ -244,7 +244,14 @@ def _story(sidecar: dict[str, Any]) -> Shown:
     title, story = sidecar["title"], sidecar["story"]
     head = f"<b>{to_html(title)}.</b> {to_html(story)}<br><i>{to_html(origin)}</i>"
     rows, plain = [], [f"{title}. {story}", origin]
-    for t, call, result in events:
+    half = most // 2 if most and len(events) > most else 0
+    for i, (t, call, result) in enumerate(events):
+        if half and half <= i < len(events) - half:
+            if i == half:
+                left_out = f"… {len(events) - 2 * half} more"
+                rows.append(["", left_out, ""])
+                plain.append(left_out)
+            continue
         rows.append([f"{t:.3f}\u00a0s", to_html(call), f"<code>{to_html(result)}</code>"])
         plain.append(f"{t:.3f} s  {call}{': ' if call.startswith('ss ') else ' → '}{result}")
     return Shown("\n".join(plain), box(head + table(["when", "what", "came back"], rows)))

@@ -20,13 +20,13 @@ from tcplab.pictures.theme import theme, tint
 from tcplab.pictures.window import VERDICTS, Fallen, fallen_reset, number_line, position, zones
 
 #: px.
-WIDTH, _ROW, _BAR, _MARGIN = 950, 26, 44, 10
+WIDTH, _ROW, _BAR, _MARGIN = 760, 26, 44, 10
 #: Bytes beyond the window that are shown at least.
 _BEYOND = 100_000
 
 
 @dataclass(frozen=True)
-class Reset:
+class FallenReset:
     """One RST: what it is, the window that it met, and what its receiver did."""
 
     name: str
@@ -39,22 +39,22 @@ class Reset:
         return f"{self.name}: {position(self.fallen.offset)}, {self.verdict}"
 
 
-def read_reset(name: str, trace: Trace) -> Reset:
+def read_reset(name: str, trace: Trace) -> FallenReset:
     """The first RST that reached its receiver in what is watched of a run.
 
     Raises `LookupError` in one sentence where there is none.
     """
     for i, packet in enumerate(trace.packets):
-        if packet.segment.flags & RST and packet.arrives is not None and packet.t >= trace.watching_since:
-            if fallen := fallen_reset(trace, i):
-                return Reset(name, fallen, trace.outcome.get("verdict") or fallen.verdict)
+        came = packet.arrives is not None and packet.t >= trace.watching_since
+        if packet.segment.flags & RST and came and (fallen := fallen_reset(trace, i)):
+            return FallenReset(name, fallen, trace.outcome.get("verdict") or fallen.verdict)
     raise LookupError(f"{name}: no RST reached its receiver.")
 
 
 class ResetsPicture:
     """Where RSTs fell, one above the other over the zones of a window."""
 
-    def __init__(self, resets: Sequence[Reset]) -> None:
+    def __init__(self, resets: Sequence[FallenReset]) -> None:
         #: From left to right.
         self.resets = sorted(resets, key=lambda each: each.fallen.offset)
         self.sentence = f"RSTs by their sequence number: {listed([each.text for each in self.resets])}."
@@ -76,7 +76,7 @@ class ResetsPicture:
     def drawing(self, dark: bool = False) -> Drawing:
         """Lay the picture out."""
         colours = theme(dark)
-        window = max((each.fallen for each in self.resets), key=lambda fallen: fallen.right_edge)
+        window = self.resets[-1].fallen
         line = number_line(window.edges)
         lowest = min(-_BEYOND, *(each.fallen.offset for each in self.resets))
         left, right = line(lowest), line(max(window.right_edge + _BEYOND, self.resets[-1].fallen.offset))
@@ -114,18 +114,20 @@ class ResetsPicture:
         drawn.add(Caption(_MARGIN, edge + 58, note, colours.soft))
         return drawn
 
-    def _arrow(self, drawn: Drawing, each: Reset, x: float, y: float, bar: float, to_left: bool) -> None:
+    def _arrow(
+        self, drawn: Drawing, each: FallenReset, x: float, y: float, bar: float, to_left: bool
+    ) -> None:
         colours = drawn.theme
         dash = {"solid": "", "dash": "7 4", "dot": "2 3"}[VERDICTS[each.verdict].dash]
         drawn.add(Stroke(x, y - 12, x, bar - 6, colours.error, 2, dash))
         drawn.add(Symbol(x, bar - 5, "down", colours.error, 6))
         start, anchor = (x - 8, "end") if to_left else (x + 8, "start")
-        head = f"{each.name}: "
+        head = f"{each.name}:  "
         tail = f"{position(each.fallen.offset)} → {each.verdict}"
         if to_left:
             drawn.add(Caption(start, y, tail, colours.error, anchor, True))
             start -= text_width(tail, True)
-            drawn.add(Caption(start - 4, y, head.rstrip(), colours.ink, anchor))
+            drawn.add(Caption(start - 6, y, head.rstrip(), colours.ink, anchor))
         else:
             drawn.add(Caption(start, y, head.rstrip(), colours.ink, anchor))
             drawn.add(Caption(start + text_width(head), y, tail, colours.error, anchor, True))

@@ -61,8 +61,9 @@ def drawing(picture: look.Picture, said: str = "", width: int = WIDTH) -> Drawin
 
 
 def turned_over(html: str) -> str:
-    """Pictures in light colours that follow JupyterLab's dark theme: turned over, each hue back to its own."""
-    return f'{_DARK}<div class="tcplab-turned-over">{html}</div>'
+    """Pictures in light colours that follow JupyterLab's dark theme: turned over, each hue kept."""
+    grid = "display: grid; grid-template-columns: minmax(0, 1fr)"  # no wider than its place
+    return f'{_DARK}<div class="tcplab-turned-over" style="{grid}">{html}</div>'
 
 
 def to_scroll(svg: str) -> str:

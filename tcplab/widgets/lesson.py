@@ -46,6 +46,8 @@ from tcplab.widgets.timeline import Bar, LivingTimeline, ShownFrame
 
 #: What stands over a proof until the prediction is made, and after it.
 PROOF = "On real Linux"
+#: So many rows of what a recording's programs did are in its fold.
+MOST_ROWS = 12
 
 
 class Recorded(base.Shell):
@@ -160,14 +162,22 @@ class OpenLesson(Displayed):
         return question
 
     def explore(
-        self, experiment: Any, /, *, after: str = "", goals: Sequence[str] = (), **initial: Any
-    ) -> After | Explorer:
+        self, experiment: Any, /, *, after: str = "", goals: Sequence[str] = (), opened: bool = False,
+        **initial: Any,
+    ) -> After | Explorer:  # fmt: skip
         """An explorer that opens with the prediction, its first run kept, the guess a flag on its axis.
 
         `goals` are names of the lesson's goals; `initial` are parameters. What is wrong with one is said in
-        place of the picture.
+        place of the picture. `opened`: the experiment's own picture is unfolded below the timeline.
         """
-        return self._behind(after, lambda question: self._explorer(experiment, question, goals, initial))
+
+        def make(question: Question | None) -> Explorer:
+            explorer = self._explorer(experiment, question, goals, initial)
+            if opened and explorer.details:
+                explorer.details.opened = True
+            return explorer
+
+        return self._behind(after, make)
 
     def replay(self, name: str, /, *, after: str = "", connection: int = 0) -> After | Recorded:
         """A capture in data/captures on its timeline, after the prediction.
@@ -191,14 +201,15 @@ class OpenLesson(Displayed):
     def resets(self, *recordings: str, after: str = "") -> Any:
         """RSTs of recordings on one axis: where each fell in its receiver's window, and what it did there.
 
-        Each has the `label` of its proof in the lesson's page. Raises `CaptureError` for an unknown recording.
+        Each has the `label` of its proof in the lesson's page. Raises `CaptureError` for an unknown one.
         """
         found = [
             read_reset(proof_texts(self.name, name).get("label", name), recording(name))
             for name in recordings
         ]
         picture = ResetsPicture(found)
-        return self._shown(picture, after)
+        question = self._question(after)
+        return Reveal(question, picture, title="On one axis") if question else picture
 
     def more(self, title: str, make: Callable[[], Any]) -> More:
         """Something optional, closed: `here.more("Your own numbers", idle_map)`."""
@@ -249,17 +260,13 @@ class OpenLesson(Displayed):
             _flag(explorer, question)
         return explorer
 
-    def _shown(self, picture: Any, after: str) -> Any:
-        """A picture that stays, after the prediction."""
-        question = self._question(after)
-        return Reveal(question, picture, title="On one axis") if question else picture
-
     def _fold(self, name: str) -> Shown:
         texts = proof_texts(self.name, name)
         names = [name, *texts.get("also", ())]
         lines, inside = zip(*(self._both(each, texts if each == name else {}) for each in names), strict=True)
         notes = [*texts.get("notes", ()), *articles(texts)]
-        body = "".join([*inside, *map(as_html, notes), provenance(LIBRARY / f"{name}.json")._repr_html_()])
+        origin = provenance(LIBRARY / f"{name}.json", MOST_ROWS)._repr_html_()
+        body = "".join([*inside, *map(as_html, notes), origin])
         html = f"<details><summary>{to_html(lines[0])}</summary>{body}</details>"
         return Shown("\n".join([to_plain(lines[0]), *(to_plain(str(each)) for each in notes)]), html)
 

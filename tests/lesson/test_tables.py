@@ -8,7 +8,7 @@ import pytest
 from tcplab import Keepalive, run
 from tcplab.follow import KEEPALIVE
 from tcplab.lesson import as_table, borrowed, chart, side_by_side
-from tcplab.lesson.tables import cell_text
+from tcplab.lesson.tables import cell_text, provenance
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 
@@ -111,3 +111,11 @@ def test_a_capture_without_requests_is_refused_in_one_sentence():
             LookupError, match=r"lists no pool's requests: take one of the captures pool_…\.$"
         ):
             borrowed(CAPTURES / name)
+
+
+def test_a_long_story_can_be_shortened_in_its_middle():
+    whole, short = (provenance(CAPTURES / "stale_reject.pcap", most) for most in (0, 24))
+    rows = [shown.plain.splitlines() for shown in (whole, short)]
+    assert rows[1][:14] == rows[0][:14] and rows[1][-12:] == rows[0][-12:]
+    assert rows[1][14] == f"… {len(rows[0]) - 2 - 24} more" and len(rows[1]) == 2 + 24 + 1
+    assert provenance(CAPTURES / "lesson_rst_old.pcap", 500).plain.count("…") == 0

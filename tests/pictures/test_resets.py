@@ -1,10 +1,13 @@
 """Several RSTs on one axis: each in the zone of its verdict, and no words that touch."""
 
+from dataclasses import replace
+
 import pytest
 
 from tcplab import RstInWindow, StaleReject, recording, run
+from tcplab.lesson.page import proof_texts
 from tcplab.pictures.resets import ResetsPicture, read_reset
-from tcplab.pictures.svg import Rect, Symbol
+from tcplab.pictures.svg import Rect, Stroke, Symbol
 
 RECORDED = {
     "lesson_reject_stale": (-240, "ignored"),
@@ -38,6 +41,16 @@ def test_an_arrow_ends_over_the_zone_of_its_verdict(resets):
         assert zone.x < x < zone.x + zone.width
 
 
+def test_no_arrow_crosses_words(resets):
+    lesson = "the_rst_that_did_not_close"
+    named = [replace(each, name=proof_texts(lesson, each.name)["label"]) for each in resets]
+    drawn = ResetsPicture(named).drawing()
+    for line in (item for item in drawn.items if isinstance(item, Stroke)):
+        for words in drawn.captions:
+            left, top, right, bottom = words.box()
+            assert not (left < line.x1 < right and top < line.y2 and line.y1 < bottom), words.text
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_no_words_touch(resets, dark):
     for shown in (resets, resets[:1], resets[2:], resets[3:]):
@@ -51,5 +64,5 @@ def test_the_sentence_and_the_table_say_the_same(resets):
 
 
 def test_without_a_reset_it_is_one_sentence():
-    with pytest.raises(LookupError, match="^nothing: no RST reached its receiver.$"):
+    with pytest.raises(LookupError, match=r"^nothing: no RST reached its receiver\.$"):
         read_reset("nothing", recording("lesson_cable_out_idle"))
