@@ -13,6 +13,7 @@ from tcplab.lesson.goals import Condition, conditions, goals
 from tcplab.lesson.page import page_table, recognise
 from tcplab.lesson.question import tables
 from tcplab.registry import find
+from tcplab.widgets.cases import cases_of, outcome_of, run_cases
 
 REWRITTEN = [lesson for lesson in lessons().values() if lesson.ready and is_rewritten(lesson)]
 MOST_WORDS, MOST_FOLDED, MOST_CELLS, MOST_LINES = 1400, 400, 28, 3
@@ -113,18 +114,31 @@ def test_a_lesson_predicts_turns_proves_recognises_and_fixes(lesson):
 
 def played(goal, values):
     """Parameters and results of a run with these values, everything held being so."""
-    experiment = find(goal.experiment).from_values({**start_of(goal), **goal.hold, **values})
+    return ran(goal, {**start_of(goal), **goal.hold, **values})
+
+
+def ran(goal, values):
+    """Parameters and results of a run of the goal's experiment, or of all its cases."""
+    experiment = find(goal.experiment).from_values(values)
+    if cases := arguments(goal).get("rows"):
+        sides = cases_of(cases, arguments(goal)["columns"])
+        return experiment.values(), outcome_of(run_cases(type(experiment), sides, values))
     return experiment.values(), run(experiment).outcome
 
 
 def start_of(goal):
     """What the explorer of the goal's cell begins with."""
+    others = ("goals", "after", "opened", "rows", "columns")
+    return {name: value for name, value in arguments(goal).items() if name not in others}
+
+
+def arguments(goal):
+    """The named arguments of the goal's cell."""
     lesson = next(each for each in lessons().values() if each.name == goal.lesson)
     for cell in book(lesson).cells:
         if cell.cell_type == "code" and f'"{goal.name}"' in cell.source:
             (call,) = ast.parse(cell.source).body
-            given = {each.arg: ast.literal_eval(each.value) for each in call.value.keywords}
-            return {name: value for name, value in given.items() if name not in ("goals", "after", "opened")}
+            return {each.arg: ast.literal_eval(each.value) for each in call.value.keywords}
     raise AssertionError(f"no cell has the goal {goal.name}")
 
 
@@ -147,8 +161,7 @@ def test_a_wrong_setting_misses_and_is_told_why(goal):
 @pytest.mark.parametrize("goal", **BY_NAME)
 def test_a_goal_is_not_reached_at_the_start_nor_without_what_it_holds(goal):
     values, outcome = played(goal, {})
-    begun = find(goal.experiment).from_values(start_of(goal))
-    assert not goal.is_reached(begun.values(), run(begun).outcome)
+    assert not goal.is_reached(*ran(goal, start_of(goal)))
     assert not set(goal.hold) & {name for each in goal.reaches for name in each}
     other = {**values, **{name: object() for name in goal.hold}}
     assert not goal.hold or not goal.is_reached(other, outcome)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet, ref
 
 import anywidget
@@ -39,10 +39,13 @@ from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture, timeline
 from tcplab.registry import find
 from tcplab.widgets import base
+from tcplab.widgets.cases import Cases, Side
 from tcplab.widgets.explorer import Explorer
 from tcplab.widgets.goals import GoalList, unknown
 from tcplab.widgets.linux import on_linux
 from tcplab.widgets.timeline import Bar, LivingTimeline, ShownFrame
+
+Turning = TypeVar("Turning", bound=Explorer)
 
 #: What stands over a proof until the prediction is made, and after it.
 PROOF = "On real Linux"
@@ -179,6 +182,20 @@ class OpenLesson(Displayed):
 
         return self._behind(after, make)
 
+    def cases(
+        self, experiment: Any, /, rows: Side, columns: Side, *,
+        after: str = "", goals: Sequence[str] = (), **initial: Any,
+    ) -> After | Cases:  # fmt: skip
+        """One set of controls over several cases of an experiment, a bar for each.
+
+        `rows` and `columns` are one parameter each, with its values: ``rows={"how": ["kill", "vanish"]}``.
+        """
+        needed = self._needed(goals)
+        return self._behind(
+            after,
+            lambda question: self._with_goals(Cases(experiment, rows, columns, needed, **initial), goals, ""),
+        )
+
     def replay(self, name: str, /, *, after: str = "", connection: int = 0) -> After | Recorded:
         """A capture in data/captures on its timeline, after the prediction.
 
@@ -245,19 +262,27 @@ class OpenLesson(Displayed):
     def _explorer(
         self, experiment: Any, question: Question | None, wanted: Sequence[str], initial: dict[str, Any]
     ) -> Explorer:
+        explorer = Explorer(experiment, True, self._needed(wanted), **initial)
+        self._with_goals(explorer, wanted, question.because if question else "")
+        if isinstance(question, NumberQuestion) and question.unit == "s":
+            _flag(explorer, question)
+        return explorer
+
+    def _needed(self, wanted: Sequence[str]) -> list[str]:
+        """The parameters that reach these goals. Raises `LookupError` for a goal that there is not."""
         known = goals(self.name)
         if wrong := next((name for name in wanted if name not in known), ""):
             raise LookupError(unknown(wrong, known))
-        needed = {parameter for name in wanted for values in known[name].reaches for parameter in values}
-        explorer = Explorer(experiment, True, sorted(needed), **initial)
-        mine = GoalList(explorer, [known[name] for name in wanted], question.because if question else "")
+        return sorted({name for goal in wanted for values in known[goal].reaches for name in values})
+
+    def _with_goals(self, explorer: Turning, wanted: Sequence[str], because: str) -> Turning:
+        known = goals(self.name)
+        mine = GoalList(explorer, [known[name] for name in wanted], because)
         explorer.beside.children = [mine]
         explorer.still_beside = mine.still
         explorer.on_run.append(self._show_done)
         self._goals.add(mine)
         remember(mine)
-        if isinstance(question, NumberQuestion) and question.unit == "s":
-            _flag(explorer, question)
         return explorer
 
     def _fold(self, name: str) -> Shown:
