@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
+from operator import itemgetter
 
-from tcplab.capture.breaks import FAMILIES, PIECE, BreakEvent, LastMessage, packets_of, sender_of
+from tcplab.capture.breaks import FAMILIES, BreakEvent, LastMessage, packets_of, sender_of
 from tcplab.capture.capture import Capture
 from tcplab.capture.causes import IncidentEvidence
 from tcplab.capture.findings import ConnectionFindings, Diagnosis
@@ -15,7 +17,7 @@ from tcplab.capture.messages import meaning_of
 from tcplab.core.segment import Endpoint
 from tcplab.core.text import SECOND, plural
 
-#: So many connections of a host are asked whether it still answered.
+#: With more connections of a host that did not break than this, it did not fall silent.
 MOST_ASKED = 200
 #: Bytes of a segment that may be too large for a path: above IPv6's smallest MTU, less its headers.
 LARGE = 1220
@@ -90,69 +92,65 @@ class EvidenceReader:
         event = group[0]
         if event.broke.family != "silence":
             return ()
-        side, number = _silent_side(event), event.connection.number
-        server, spans = event.connection.server, self._spans
-        others = [
-            each for each in self._of_host.get(event.actor, ())
-            if each not in self._events and self._connections[each].server == server
-            and _end(self._connections[each], side).address == event.actor
-            and spans[each][0] < low_s and self._until(each) > high_s
-        ]  # fmt: skip
-        if number in others or len(others) > MOST_ASKED:
+        side = _silent_side(event)
+        others = self._unbroken.get((event.actor, event.connection.server, side), LongSpans([]))
+        found = list(islice(others.around(low_s, high_s), MOST_ASKED + 1))
+        after = round(high_s * SECOND)
+        if len(found) > MOST_ASKED or any(self._last_sent[each][side] > after for each in found):
             return ()
-        by_client = side == "client"
-        if any(self._heard(each, by_client, high_s) for each in others):
-            return ()
-        return tuple(others)
+        return tuple(sorted(found))
 
     @cached_property
-    def _spans(self) -> list[tuple[float, float]]:
-        return [(first / SECOND, last / SECOND) for first, last in self._capture.table.spans()]
+    def _unbroken(self) -> dict[tuple[str, Endpoint, str], LongSpans]:
+        """Connections that did not break, by the address of one end, the server, and the side of that end."""
+        found: dict[tuple[str, Endpoint, str], list[tuple[float, float, int]]] = {}
+        ended = self._capture.ended - self._capture.began
+        for each, (first, last) in zip(self._connections, self._capture.table.spans(), strict=True):
+            if each.number in self._events:
+                continue
+            span = first / SECOND, (ended if each.state == "open" else last) / SECOND, each.number
+            for side in _OTHER:
+                found.setdefault((_end(each, side).address, each.server, side), []).append(span)
+        return {key: LongSpans(spans) for key, spans in found.items()}
 
     @cached_property
-    def _of_host(self) -> dict[str, list[int]]:
-        """Numbers of the connections of each host."""
-        found: dict[str, list[int]] = {}
-        for each in self._connections:
-            for address in {each.client.address, each.server.address}:
-                found.setdefault(address, []).append(each.number)
+    def _last_sent(self) -> list[dict[str, int]]:
+        """When each side of each connection last sent a packet, nanoseconds; -1: never."""
+        found = []
+        for each, (end, *last) in zip(self._connections, self._capture.table.last_sent(), strict=True):
+            mine, its = last if end == each.client else reversed(last)
+            found.append({"client": mine, "server": its})
         return found
 
-    def _until(self, number: int) -> float:
-        """The last packet; the end of the file where the connection is still open."""
-        if self._connections[number].state == "open":
-            return (self._capture.ended - self._capture.began) / SECOND
-        return self._spans[number][1]
-
-    def _heard(self, number: int, by_client: bool, after_s: float) -> bool:
-        """This side sent a packet after this moment."""
-        rows, client = self._capture.rows(number), self._capture.connections[number][0]
-        times = self._capture.table.values("t", rows)
-        begin = bisect_right(times, round(after_s * SECOND))
-        for at in range(begin, len(rows), PIECE):
-            some = self._capture.table.segments(rows[at : at + PIECE])
-            if any((s.source == client) == by_client for s in some):
-                return True
-        return False
+    @cached_property
+    def _heard(self) -> dict[str, dict[str, list[tuple[int, int]]]]:
+        """By host and by peer: when the host last sent on each connection, and its number, latest first."""
+        found: dict[str, dict[str, list[tuple[int, int]]]] = {}
+        for each, last in zip(self._connections, self._last_sent, strict=True):
+            client, server = each.client.address, each.server.address
+            found.setdefault(client, {}).setdefault(server, []).append((last["client"], each.number))
+            if server != client:
+                found.setdefault(server, {}).setdefault(client, []).append((last["server"], each.number))
+        # The peer that heard of it last comes first.
+        for host, peers in found.items():
+            for heard in peers.values():
+                heard.sort(reverse=True)
+            found[host] = dict(sorted(peers.items(), key=itemgetter(1), reverse=True))
+        return found
 
     def _answers(
         self, group: Sequence[BreakEvent], moment_s: float, host: str, peers: set[str]
     ) -> tuple[bool, bool]:
         """Whether a silent host sent anything afterwards: to these peers, to others."""
-        found = {True: False, False: False}
-        asked, own = {True: 0, False: 0}, {event.connection.number for event in group}
-        for number in self._of_host.get(host, ()):
-            each = self._connections[number]
-            by_client = each.client.address == host
-            same = (each.server if by_client else each.client).address in peers
-            if number in own or found[same] or self._spans[number][1] <= moment_s:
-                continue
-            if asked[same] < MOST_ASKED:
-                asked[same] += 1
-                found[same] = self._heard(number, by_client, moment_s)
-            if all(found.values()):
-                break
-        return found[True], found[False]
+        own, after = {event.connection.number for event in group}, round(moment_s * SECOND)
+        known = self._heard.get(host, {})
+
+        def answers(peer: str) -> bool:
+            last = next((t for t, number in known.get(peer, ()) if number not in own), -1)
+            return last > after
+
+        others = (peer for peer in known if peer not in peers)
+        return any(map(answers, peers)), any(map(answers, islice(others, 1)))
 
     def _is_large(self, event: BreakEvent) -> bool:
         """What was not answered is larger than all that was, and too large for some paths."""
@@ -165,6 +163,27 @@ class EvidenceReader:
         lost = [p.length for p in mine if p.frame in frames and p.length]
         before = [p.length for p in mine if p.t_s < event.high_s]
         return bool(lost and before) and min(lost) > max(LARGE, *before)
+
+
+class LongSpans:
+    """Spans of time, and which of them are around another one, without asking each."""
+
+    #: So many spans are passed over at once where all of them end too early.
+    BLOCK = 64
+
+    def __init__(self, spans: list[tuple[float, float, int]]) -> None:
+        self._spans = sorted(spans)
+        blocks = (self._spans[at : at + self.BLOCK] for at in range(0, len(spans), self.BLOCK))
+        self._latest = [max(until for _, until, _ in block) for block in blocks]
+
+    def around(self, low: float, high: float) -> Iterator[int]:
+        """The numbers of the spans that began before `low` and end after `high`."""
+        stop = bisect_left(self._spans, (low,))
+        for block, latest in enumerate(self._latest[: -(-stop // self.BLOCK)]):
+            if latest > high:
+                begin = block * self.BLOCK
+                some = self._spans[begin : min(begin + self.BLOCK, stop)]
+                yield from (number for _, until, number in some if until > high)
 
 
 _OTHER = {"client": "server", "server": "client"}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from functools import cached_property
-from itertools import compress
+from itertools import accumulate
 from math import sqrt
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -171,14 +171,10 @@ def incidents_of(
     for event in every:
         if event.broke.family == "silence":
             silent.setdefault(event.actor, []).append(event)
-    left = [apart for own in silent.values() for apart in _apart(own)]
-    while left:
-        group, others = _common(left.pop())
-        if len(group) < many:
-            alone += [*group, *others]
-        else:
-            groups.append(sorted(group, key=lambda event: event.connection.number))
-            left += _apart(others)
+    for own in silent.values():
+        together, others = _overlapping(own, many)
+        groups += together
+        alone += others
     groups = _joined(groups)
     if sum(map(len, groups)) + len(alone) < MANY:
         groups += [[event] for event in alone]
@@ -228,31 +224,33 @@ def _instants(events: Iterable[BreakEvent]) -> Iterator[list[BreakEvent]]:
         yield run
 
 
-def _apart(events: Iterable[BreakEvent]) -> Iterator[list[BreakEvent]]:
-    """Events in runs whose intervals overlap, so that those of two runs share no moment."""
-    run: list[BreakEvent] = []
-    until = 0.0
-    for event in sorted(events, key=lambda event: event.low_s):
-        if run and event.low_s > until:
-            yield run
-            run = []
-        until = max(until, event.high_s) if run else event.high_s
-        run.append(event)
-    if run:
-        yield run
+def _overlapping(events: Sequence[BreakEvent], many: int) -> tuple[list[list[BreakEvent]], list[BreakEvent]]:
+    """The most events whose intervals share a moment, then the most of the rest, down to `many`; the others.
 
-
-def _common(events: Sequence[BreakEvent]) -> tuple[list[BreakEvent], list[BreakEvent]]:
-    """The most events whose intervals share a moment, and the others."""
-    edges = sorted([(event.low_s, 0) for event in events] + [(event.high_s, 1) for event in events])
-    count = best = 0
-    moment = events[0].high_s
-    for t, ends in edges:
-        count += -1 if ends else 1
-        if count > best:
-            best, moment = count, t
-    shares = [event.low_s <= moment <= event.high_s for event in events]
-    return list(compress(events, shares)), [e for e, its in zip(events, shares, strict=True) if not its]
+    Each pass over the moments takes all groups of one size: how many sizes there are is at most the root of
+    twice the number of events.
+    """
+    groups: list[list[BreakEvent]] = []
+    left = sorted(events, key=lambda event: event.connection.number)
+    while len(left) >= many:
+        edges = [(event.low_s, False, place) for place, event in enumerate(left)]
+        edges += [(event.high_s, True, place) for place, event in enumerate(left)]
+        edges.sort()
+        most = max(accumulate(-1 if ends else 1 for _, ends, _ in edges))
+        if most < many:
+            break
+        now, taken = set[int](), set[int]()
+        for _, ends, place in edges:
+            if ends:
+                now.discard(place)
+            else:
+                now.add(place)
+            if len(now) == most:
+                groups.append([left[each] for each in sorted(now)])
+                taken |= now
+                now.clear()
+        left = [event for place, event in enumerate(left) if place not in taken]
+    return groups, left
 
 
 def _joined(groups: Sequence[list[BreakEvent]]) -> list[list[BreakEvent]]:

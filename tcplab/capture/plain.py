@@ -281,6 +281,16 @@ class PlainTable(Whole):
         """When the first and the last packet of each connection passed, as in `t`."""
         return [(self.t[rows[0]], self.t[rows[-1]]) for rows in self._rows]
 
+    def last_sent(self) -> list[tuple[Endpoint, int, int]]:
+        """Of each connection one end, and when it and the other one last sent, as in `t`; -1: never."""
+        found = []
+        for rows in self._rows:
+            last = [-1, -1]
+            for row in rows:
+                last[self.direction[row] & 1] = self.t[row]
+            found.append((self.ends[self.direction[rows[0]] & ~1], last[0], last[1]))
+        return found
+
     def without_repeated(self, rows: list[int]) -> list[int]:
         """These packets of one connection without those that repeat an earlier one: see `shared.REPEATED`."""
         names = "direction", "seq", "ack", "ident", "window", "length", "timestamps", "flags"

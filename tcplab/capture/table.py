@@ -164,6 +164,14 @@ class Table(Whole):
         first, last = self.t[order[borders[:-1]]], self.t[order[borders[1:] - 1]]
         return list(zip(first.tolist(), last.tolist(), strict=True))
 
+    def last_sent(self) -> list[tuple[Endpoint, int, int]]:
+        """Of each connection one end, and when it and the other one last sent, as in `t`; -1: never."""
+        order, borders = self.by_connection
+        last = np.full(2 * self.connections, -1, np.int64)
+        last[self.connection * 2 + (self.direction & 1)] = self.t  # of several, the last one counts
+        one = map(self.end, (self.direction[order[borders[:-1]]] & ~1).tolist())
+        return list(zip(one, last[::2].tolist(), last[1::2].tolist(), strict=True))
+
     def repeated(self, rows: Array) -> Array:
         """Which of these packets of one connection repeat an earlier one: see `shared.REPEATED`."""
         wide = {name: getattr(self, name)[rows].astype(np.uint64) for name in shared.IDENTITY}
@@ -207,7 +215,7 @@ class Table(Whole):
         """The segments of these packets of one connection, the windows in their headers shifted left."""
         rows = np.asarray(rows)
         directions = self.direction[rows].tolist()
-        ends = {each: self.end(each) for one in set(directions) for each in (one, one ^ 1)}
+        ends = {each: self.end(each) for one in {each & ~1 for each in directions} for each in (one, one + 1)}
         window = self.window[rows].astype(np.int64) << window_shift
         stamps = zip(*(self.values(name, rows) for name in ("timestamp", "echo", "has_times")), strict=True)
         times = [(timestamp, echo) if has else None for timestamp, echo, has in stamps]
@@ -217,11 +225,13 @@ class Table(Whole):
             Segment(ends[direction], ends[direction ^ 1], seq, ack, flags, size, length, timestamps=pair)
             for direction, seq, ack, flags, size, length, pair in zip(*columns, strict=True)
         ]
-        for i in np.flatnonzero(self.flags[rows] & SYN).tolist():
+        for i in [i for i, segment in enumerate(segments) if segment.flags & SYN]:
             at = int(np.searchsorted(self.syn, rows[i]))
             mss, scale = (int(each[at]) if each[at] >= 0 else None for each in (self.mss, self.window_scale))
             permitted = bool(self.sack_permitted[at])
             segments[i] = replace(segments[i], mss=mss, window_scale=scale, sack_permitted=permitted)
+        if not len(self.sack_of):
+            return segments
         low, high = np.searchsorted(self.sack_of, rows), np.searchsorted(self.sack_of, rows, "right")
         for i in np.flatnonzero(high > low).tolist():
             blocks = slice(int(low[i]), int(high[i]))

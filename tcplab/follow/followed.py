@@ -235,17 +235,27 @@ class Followed:
 
     def hears_more(self, side: str, place: int) -> bool:
         """True when `side`, after this place, acknowledges bytes that no captured packet carries."""
-        seen: int | None = None
+        return self._beyond[side] > place
+
+    @cached_property
+    def _beyond(self) -> dict[str, int]:
+        """By side, the last place where it acknowledges bytes that no packet before carries; -1: nowhere."""
+        last = dict.fromkeys(OTHER, -1)
+        seen: dict[str, int | None] = dict.fromkeys(OTHER)  # by side, how far it has sent, for all one knows
         for i, p in enumerate(self.packets):
-            s = p.segment
-            if p.sender != side:
-                if not s.flags & RST and (seen is None or after(s.end_seq, seen)):
-                    seen = s.end_seq
-            elif acks(s):
-                if seen is not None and i > place and after(s.ack, seen):
-                    return True
-                seen = s.ack if seen is None or after(s.ack, seen) else seen
-        return False
+            s, side = p.segment, p.sender
+            if s.flags & RST:
+                continue
+            peer = OTHER[side]
+            mine, theirs = seen[side], seen[peer]
+            end = (s.seq + s.length + (s.flags & FIN) + ((s.flags & SYN) >> 1)) & MASK
+            if end != mine and (mine is None or after(end, mine)):
+                seen[side] = end
+            if s.flags & ACK and s.ack != theirs and (theirs is None or after(s.ack, theirs)):
+                if theirs is not None:
+                    last[side] = i
+                seen[peer] = s.ack
+        return last
 
     def answered(self, probe: int) -> int | None:
         """The peer's next segment, if it comes before the prober's next one and is not a RST."""
@@ -295,10 +305,17 @@ class Followed:
         None where its peer reset it, and where the side acknowledges more of its peer's data than was
         captured: the peer answers then, and the answers do not pass the capture point.
         """
-        places = self.unanswered_data(side)
-        if len(places) < 2 or any(place > places[0] for place in self.places(OTHER[side], RST)):
-            return []
-        return [] if self.hears_more(side, places[0]) else places
+        return self._never_answered[side]
+
+    @cached_property
+    def _never_answered(self) -> dict[str, list[int]]:
+        found = dict[str, list[int]]()
+        for side in OTHER:
+            places = self.unanswered_data(side)
+            is_reset = any(place > places[0] for place in self.places(OTHER[side], RST)) if places else False
+            is_known = len(places) > 1 and not is_reset and not self.hears_more(side, places[0])
+            found[side] = places if is_known else []
+        return found
 
     def one_way(self, side: str) -> list[int]:
         """The peer's later packets, which show that only packets from `side` are lost; else none.
@@ -306,6 +323,13 @@ class Followed:
         Data or a FIN was sent three times and never answered, while the peer sent at least twice, 1 s or
         more after the first of them.
         """
+        return self._one_way[side]
+
+    @cached_property
+    def _one_way(self) -> dict[str, list[int]]:
+        return {side: self._alive(side) for side in OTHER}
+
+    def _alive(self, side: str) -> list[int]:
         places = self.never_answered(side)
         if len(places) < 3:
             return []

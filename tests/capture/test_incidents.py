@@ -9,6 +9,7 @@ from recordings.captures import PROJECT
 from talks import Talk, capture
 from tcplab import diagnose, read_capture
 from tcplab.capture.breaks import BreakEvent, Broke
+from tcplab.capture.evidence import LongSpans
 from tcplab.capture.findings import ConnectionFindings, Finding
 from tcplab.capture.incidents import find_incidents, incidents_of
 from tcplab.core.segment import ACK, PSH, Endpoint
@@ -74,13 +75,26 @@ def test_silences_are_grouped_as_by_the_slow_way(seed):
     assert sorted(sorted(each.connections) for each in found) == greedy(events, 3)
 
 
-@pytest.mark.parametrize("apart", [0, 1])
-def test_ten_thousand_silences_are_no_matter_of_minutes(apart):
-    low = [apart * (i // 4) * 5.0 for i in range(10_000)]
+@pytest.mark.parametrize(
+    ("every_s", "length", "count"), [(0, 4, 1), (5, 4, 2_500), (5, 6, 1_250)],
+    ids=["at once", "apart", "each overlaps the next"],
+)  # fmt: skip
+def test_ten_thousand_silences_are_no_matter_of_minutes(every_s, length, count):
+    low = [i // 4 * every_s for i in range(10_000)]
     began = process_time()
-    _, found = bands(*(event(i, "silence", low[i], low[i] + 4, code="dead_peer") for i in range(10_000)))
-    assert process_time() - began < 6  # each with each other takes ten times that
-    assert len(found) == (2_500 if apart else 1)
+    _, found = bands(*(event(i, "silence", low[i], low[i] + length, code="dead_peer") for i in range(10_000)))
+    assert process_time() - began < 3  # each with each other takes many times that
+    assert len(found) == count
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_spans_around_another_one_are_found_without_asking_each(seed):
+    chance = random.Random(seed)
+    spans = [(low := chance.randrange(100), low + chance.randrange(50), i) for i in range(1000)]
+    for low in range(0, 100, 7):
+        for high in (low, low + 5):
+            expected = [i for began, until, i in spans if began < low and until > high]
+            assert sorted(LongSpans(spans).around(low, high)) == expected
 
 
 def test_a_goodbye_at_the_time_of_an_incident_is_not_part_of_it():

@@ -11,6 +11,7 @@ import plain_captures as made
 from tcplab.capture import CaptureError
 from tcplab.capture.capture import Capture, read_capture
 from tcplab.capture.findings import diagnose
+from tcplab.capture.incidents import find_incidents
 from tcplab.capture.plain import read_plain
 
 CAPTURES = sorted((Path(__file__).parents[2] / "data" / "captures").glob("*.pcap"))
@@ -18,11 +19,13 @@ DIAGNOSES = """
 import json, sys
 sys.modules["numpy"] = None
 import tcplab
+from tcplab.capture.incidents import find_incidents
 for path in sys.argv[1:]:
     capture = tcplab.read_capture(path)
     traces = [capture.connection(i) for i in range(len(capture.connections))]
     segments = [[(p.t, p.kind, repr(p.segment)) for p in trace.packets] for trace in traces]
-    print(json.dumps([tcplab.diagnose(capture).to_json(), segments, capture.warnings]))
+    story = find_incidents(capture, tcplab.diagnose(capture)).to_json()
+    print(json.dumps([story, segments, capture.warnings]))
 """
 
 
@@ -33,8 +36,9 @@ def test_every_recording_shows_the_same_without_numpy():
         capture = read_capture(path)
         traces = [capture.connection(i) for i in range(len(capture.connections))]
         segments = [[[p.t, p.kind, repr(p.segment)] for p in trace.packets] for trace in traces]
-        expected = json.loads(json.dumps(diagnose(capture).to_json()))
-        assert json.loads(line) == [expected, segments, [*capture.warnings]], path.name
+        story = find_incidents(capture, diagnose(capture)).to_json()
+        expected = json.loads(json.dumps([story, segments, capture.warnings]))
+        assert json.loads(line) == expected, path.name
 
 
 def test_without_scapy_tunnels_are_left_out_and_counted(tmp_path):

@@ -139,9 +139,8 @@ def dead_peer(story: ConnectionStory) -> Iterator[Finding]:
 def idle_then_dead(story: ConnectionStory) -> Iterator[Finding]:
     """Data or a FIN that nothing answered, after a silence on a connection that had worked."""
     for side in OTHER:
-        given_up = _given_up(story, side)
-        places = given_up or story.never_answered(side)
-        if not places or (not given_up and story.one_way(side)):
+        places = story.never_answered(side)
+        if not places or story.one_way(side):
             continue
         first, since = places[0], story.packets[places[0]].t
         rest = [i for i in range(first) if (p := story.packets[i]).sender != side or p.kind != KEEPALIVE]
