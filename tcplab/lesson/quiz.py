@@ -134,7 +134,7 @@ class Quiz(Displayed):
 
 
 def quiz(form: str) -> Quiz:
-    """A new sheet: `entry` (five questions), `before` or `after` (ten each).
+    """A new sheet: `entry` (five questions), `before` or `after` (fifteen each).
 
     Raises `LookupError` in one sentence for any other form.
     """

@@ -303,7 +303,7 @@ def test_what_counts_as_right_at_first(file):
     store().add("quiz_before", "1", "check", "b", "right")
     keepalive, before = done(store().read()).values()
     assert (keepalive.answered, keepalive.of, keepalive.right_at_first, keepalive.hints) == (4, 5, 2, 2)
-    assert (before.lesson, before.answered, before.of, before.right_at_first) == ("quiz_before", 1, 10, 1)
+    assert (before.lesson, before.answered, before.of, before.right_at_first) == ("quiz_before", 1, 15, 1)
 
 
 def test_what_is_read_late_comes_back_late(file):
@@ -328,7 +328,7 @@ def test_what_is_read_late_comes_back_late(file):
             bring_back()
     assert "Right" in said(question) and question._hints_given == 1
     assert shown[0].children[1].value == "2 h 11 min 15 s" and "open" in shown[1].children[0].value
-    assert "of 10" in shown[2].children[-2].value and waiting.answered == 1
+    assert "of 15" in shown[2].children[-2].value and waiting.answered == 1
     assert explorer.values["idle_s"] == 60
 
 
