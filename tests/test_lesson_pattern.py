@@ -128,7 +128,7 @@ def ran(goal, values):
 
 def start_of(goal):
     """What the explorer of the goal's cell begins with."""
-    others = ("goals", "after", "opened", "rows", "columns")
+    others = ("goals", "after", "opened", "beside", "rows", "columns")
     return {name: value for name, value in arguments(goal).items() if name not in others}
 
 

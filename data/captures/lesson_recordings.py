@@ -41,6 +41,13 @@ STORIES: dict[str, tuple[Any, str, str]] = {
         "As before, with TCP_USER_TIMEOUT at 30 seconds. The same 40 bytes are repeated, and half a "
         "minute after the first of them the client's Linux gives up with ETIMEDOUT.",
     ),
+    "lesson_timeout_capped": (
+        tcplab.DeadPeer(rto_max_s=1),
+        "The cable is out, a query was in flight, and the longest retransmission timeout is 1 second",
+        "tcp_rto_max_ms is 1000 instead of 120000 (Linux 6.15 and newer), tcp_retries2 has its default. The "
+        "same 40 bytes are sent 17 times as well, most of them one second apart, and the client's kernel "
+        "gives up with ETIMEDOUT after 15 seconds.",
+    ),
     "lesson_user_timeout_idle": (
         tcplab.Keepalive(idle_s=60, interval_s=10, probes=6, user_timeout_s=30),
         "An idle connection with keepalive 60/10/6 and a user timeout of 30 seconds",

@@ -16,6 +16,7 @@ from tcplab.experiments.experiment import (
     IN_POOL,
     ITS_ANSWER,
     NEXT_QUERY,
+    QUERY_RUNS,
     Experiment,
     KeepaliveParameters,
     answered,
@@ -31,6 +32,12 @@ DATA_EVERY = replace(knobs.PERIOD, label="data every", help="A question and an a
 UNACKED = replace(
     knobs.YES_NO, label="data in flight", help="The client sends just after the server has gone."
 )
+WAITING = replace(
+    knobs.YES_NO,
+    label="query running",
+    help="The client's last query was acknowledged, and it waits for the rows; off: it is idle.",
+)
+QUERY_BYTES = 40
 #: How many questions are asked at most while a living server is watched.
 EXCHANGES = 20
 #: And how many before anything happens to the server.
@@ -45,7 +52,7 @@ class Keepalive(KeepaliveParameters, Experiment):
     """
 
     name = "keepalive"
-    title = "Keepalive: when does an idle connection notice that nobody is there?"
+    title = "Keepalive: when does an idle connection detect a dead peer?"
     lesson = "keepalive"
     controls = ("idle_s", "interval_s", "probes", "peer")
     presets = {
@@ -58,7 +65,8 @@ class Keepalive(KeepaliveParameters, Experiment):
     sampled = {
         "idle_s": (0, 2, 3, 4), "interval_s": (1, 2), "probes": (1, 2, 3), "user_timeout_s": (0, 0, 6),
         "peer": ("alive", "offline", "offline", "rebooted", "moved"), "data_every_s": (0, 0, 1),
-        "unacked": (False, False, True), "latency_ms": (1, 10), "watch_s": (9,),
+        "unacked": (False, False, True), "waiting": (False, False, True),
+        "latency_ms": (1, 10), "watch_s": (9,),
     }  # fmt: skip
 
     idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=7200)
@@ -68,6 +76,7 @@ class Keepalive(KeepaliveParameters, Experiment):
     peer: str = knob(PEER, default="offline")
     data_every_s: float = knob(DATA_EVERY, default=0)
     unacked: bool = knob(UNACKED, default=False)
+    waiting: bool = knob(WAITING, default=False)
     watch_s: float = knob(knobs.WATCH, default=0)
 
     def __post_init__(self) -> None:
@@ -79,6 +88,7 @@ class Keepalive(KeepaliveParameters, Experiment):
         return knobs.idle(
             (not self.idle_s, "interval_s probes", knobs.KEEPALIVE_OFF),
             (self.user_timeout_s, "probes", knobs.USER_TIMEOUT_DECIDES),
+            (self.unacked or self.data_every_s, "waiting", "the client sends instead."),
         )
 
     async def run(self, bench: Bench) -> None:
@@ -93,6 +103,8 @@ class Keepalive(KeepaliveParameters, Experiment):
             bench.watch_from_now()
             await client.receive()
             return
+        if self._waits:
+            await self._asks(bench, client, server)
         bench.watch_from_now()
         if self.peer == "offline":
             server_host.unplug()
@@ -102,10 +114,24 @@ class Keepalive(KeepaliveParameters, Experiment):
             bench.move_address(server_host, others[0])
         if self.unacked:
             bench.does(client_host, "waits", *ITS_ANSWER)
-            await client.send(40)
-        elif self.peer != "alive":
+            await client.send(QUERY_BYTES)
+        elif self.peer != "alive" and not self._waits:
             bench.does(client_host, "idle", *IN_POOL)  # no question any more, if there were some
         await self._watch(bench, client, server)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a query is running."""
+        return self.waiting and not self.unacked and not self.data_every_s
+
+    @staticmethod
+    async def _asks(bench: Bench, client: Connection, server: Connection) -> None:
+        """A query that arrives, is acknowledged, and gets no rows while anyone watches."""
+        await client.send(QUERY_BYTES)
+        await server.receive_exactly(QUERY_BYTES)
+        await client.settled()
+        bench.does(client.host, "waits", *ITS_ANSWER)
+        bench.does(server.host, "works", *QUERY_RUNS)
 
     async def _watch(self, bench: Bench, client: Connection, server: Connection) -> None:
         if self.peer == "alive" and self.data_every_s:
@@ -181,8 +207,8 @@ class Keepalive(KeepaliveParameters, Experiment):
         watched = in_words(self.watch())
         if not self.idle_s:
             return (
-                f"Keepalive is off: in {watched} not one segment is sent, and the client would wait for "
-                "ever. No call returns, no error appears."
+                f"Keepalive is off: in {watched} not one segment is sent, and the client waits "
+                "indefinitely. No call returns, no error appears."
             )
         if self.peer == "alive":
             what, why = f"{plural(probes, 'probe')}, each answered at once", ""

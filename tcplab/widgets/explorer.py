@@ -283,12 +283,13 @@ class Explorer(base.Shell):
 
     `initial` are parameters of the experiment; what is wrong with one of them is said in place of
     the picture. `in_lesson`: the run it begins with is kept, and the tabs are folded away at first.
-    `needed`: parameters whose controls are shown in any case.
+    `needed`: parameters whose controls are shown in any case. `beside`: other values, whose run is kept too.
     """
 
     def __init__(
-        self, experiment_class: Any, in_lesson: bool = False, needed: Collection[str] = (), /, **initial: Any
-    ) -> None:
+        self, experiment_class: Any, in_lesson: bool = False, needed: Collection[str] = (),
+        beside: Mapping[str, Any] | None = None, /, **initial: Any,
+    ) -> None:  # fmt: skip
         from threading import RLock  # a front end and a cell may set values at the same time
 
         super().__init__("tcplab-turning")
@@ -319,7 +320,7 @@ class Explorer(base.Shell):
         #: Calls off what is to be done when the hand rests.
         self._call_off: base.Action = lambda: None
         self._shelf: Shelf | None = None
-        self._in_lesson = in_lesson
+        self._in_lesson, self._beside = in_lesson, dict(beside or {})
         self._held: dict[str, Any] = {}
         #: Called after each run that is shown.
         self.on_run: list[base.Action] = []
@@ -367,10 +368,9 @@ class Explorer(base.Shell):
         below = self.details or self.tabs
         self.build(self._head(), grids[0], self.status, self.timeline, self.beside, more, below)
         self.set(**initial)
-        if in_lesson:
-            self.keep()
         #: What `reset` goes back to.
         self._initial = dict(self._values)
+        self._keep_first()
         #: Where values and kept runs are kept for another day.
         self._shelf = Shelf(name, initial, self._initial)
         self.bring_back()
@@ -444,9 +444,17 @@ class Explorer(base.Shell):
         self._kept, self.guess_s = [], None
         self.hold({})
         self.reset()
+        self._keep_first()
+        self.tabs.selected_index = 0
+
+    def _keep_first(self) -> None:
+        """In a lesson: keep the run beside the first one, then the first one."""
+        if self._beside:
+            self.set(**self._beside)
+            self.keep()
+            self.set(**self._initial)
         if self._in_lesson:
             self.keep()
-        self.tabs.selected_index = 0
 
     def bring_back(self) -> None:
         """Set and keep again what was set and kept on another day."""

@@ -12,7 +12,7 @@ questions/LESSON.toml and pages/LESSON.toml.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import ceil
 from typing import Any, TypeVar
@@ -166,16 +166,17 @@ class OpenLesson(Displayed):
 
     def explore(
         self, experiment: Any, /, *, after: str = "", goals: Sequence[str] = (), opened: bool = False,
-        **initial: Any,
+        beside: Mapping[str, Any] | None = None, **initial: Any,
     ) -> After | Explorer:  # fmt: skip
         """An explorer that opens with the prediction, its first run kept, the guess a flag on its axis.
 
         `goals` are names of the lesson's goals; `initial` are parameters. What is wrong with one is said in
         place of the picture. `opened`: the experiment's own picture is unfolded below the timeline.
+        `beside` are other values: their run is kept, too, in the same picture.
         """
 
         def make(question: Question | None) -> Explorer:
-            explorer = self._explorer(experiment, question, goals, initial)
+            explorer = self._explorer(experiment, question, goals, initial, beside)
             if opened and explorer.details:
                 explorer.details.opened = True
             return explorer
@@ -260,9 +261,10 @@ class OpenLesson(Displayed):
         return After(question, lambda: make(question)) if question else make(None)
 
     def _explorer(
-        self, experiment: Any, question: Question | None, wanted: Sequence[str], initial: dict[str, Any]
-    ) -> Explorer:
-        explorer = Explorer(experiment, True, self._needed(wanted), **initial)
+        self, experiment: Any, question: Question | None, wanted: Sequence[str], initial: dict[str, Any],
+        beside: Mapping[str, Any] | None,
+    ) -> Explorer:  # fmt: skip
+        explorer = Explorer(experiment, True, self._needed(wanted), beside, **initial)
         self._with_goals(explorer, wanted, question.because if question else "")
         if isinstance(question, NumberQuestion) and question.unit == "s":
             _flag(explorer, question)

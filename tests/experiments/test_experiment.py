@@ -35,7 +35,7 @@ CONTRACT = {
     ),
     "keepalive": (
         {"idle_s": 7200, "interval_s": 75, "probes": 9, "user_timeout_s": 0, "peer": "offline",
-         "data_every_s": 0, "unacked": False},
+         "data_every_s": 0, "unacked": False, "waiting": False},
         {"probe_times_s", "detected_after_s", "error", "last_segment"},
     ),
     "idle_firewall": (

@@ -64,6 +64,16 @@ def test_the_first_run_is_kept_and_the_first_turn_is_compared(here):
     assert "instead of" in explorer.compared or explorer.compared
 
 
+def test_a_run_beside_it_is_kept_before_it(here):
+    explorer, _ = opened(here, idle_s=5, interval_s=1, probes=3, unacked=True, beside={"unacked": False})
+    assert [trace.parameters["unacked"] for trace in explorer.kept] == [False, True]
+    assert explorer.values["unacked"] and "instead of" in explorer.compared
+    explorer.set(unacked=False, idle_s=9)
+    start_again()
+    assert [trace.parameters["unacked"] for trace in explorer.kept] == [False, True]
+    assert explorer.values["unacked"] and explorer.values["idle_s"] == 5
+
+
 def test_the_guess_is_a_flag_on_the_axis(here):
     explorer, _ = opened(here)
     assert explorer.guess_s == 60 and "your guess: 60 s" in explorer.timeline._repr_html_()
