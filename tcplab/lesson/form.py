@@ -82,8 +82,8 @@ def form(question: Any, entry: widgets.Widget) -> widgets.VBox:
     def shrink(yes: bool) -> None:
         """To a line: in a lesson a right answer makes room for the picture."""
         text = to_html(question.text)
-        first, _, rest = text.partition(". ")
-        line = f"<details><summary><b>Predicted.</b> {first}{' …' * bool(rest)}</summary>{text}</details>"
+        scene, _, asked = text.rpartition(". ")  # its last sentence is the question
+        line = f"<details><summary><b>Predicted.</b> {'… ' * bool(scene)}{asked}</summary>{text}</details>"
         heading.value = box(line if yes else f"<b>Predict.</b> {text}", edge="#CC79A7")
         for part in (entry, *buttons):
             part.layout.display = "none" if yes else ""
