@@ -80,7 +80,6 @@ REFERENCE = {
         "room_after": "7",
         "who_lives": "b",
         "forgotten": "b",
-        "abort": "c",
     },
     "capture_clinic": {
         "first_query": "b",

@@ -195,3 +195,6 @@ def test_conditions_look_into_lists():
     assert all(each.holds(times) for each in conditions({"largest gap of probe_times_s": "<= 25"}))
     assert not Condition("count of probe_times_s", ">= 4").holds(times)
     assert Condition("first of probe_times_s", 10).holds(times)
+    errors = {"client_errors": [None, "ECONNRESET", None]}
+    assert Condition("errors in client_errors", 1).holds(errors)
+    assert not Condition("errors in client_errors", ">= 2").holds(errors)

@@ -27,6 +27,12 @@ STORIES: dict[str, tuple[Any, str, str]] = {
         "for all. After two seconds the server accepts and greets whom it has. The other 23 clients wait for "
         "a greeting that nobody sends.",
     ),
+    "queue_full_before": (
+        tcplab.AcceptQueue(connects_before=3, connects=1, accept_after_s=5.5, watch_s=9),
+        "The accept queue is full before a client connects",
+        "Three connections fill the queue. The fourth client's SYN is dropped, and so are its repeats, until "
+        "accept() makes room at 5.5 s. The next repeat finds it: connect() returns after seven seconds.",
+    ),
     "ghosts_half_open": (
         tcplab.AcceptQueue(
             syncookies=False, connects_before=2, connects=3, speaks_first="server", watch_s=80

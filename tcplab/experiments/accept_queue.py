@@ -22,7 +22,9 @@ BEFORE = replace(
     help="Clients that connect one by one before the others: they fill the queue.",
 )  # fmt: skip
 ACCEPT_AFTER = replace(
-    knobs.PERIOD, label="accept() begins after", help="From then on the server takes whoever waits."
+    knobs.PERIOD,
+    label="accept() begins after",
+    help="From then on the server accepts the connections that wait.",
 )
 SPEAKS_FIRST = choice(
     "who speaks first", "client", "server",
@@ -55,7 +57,7 @@ class AcceptQueue(Experiment):
     lesson = "ghost_connections"
     controls = ("backlog", "connects", "concurrent", "accept_after_s", "speaks_first")
     presets = {
-        "eight clients, nobody accepts": {},
+        "eight clients, no accept()": {},
         "one by one": {"concurrent": False},
         "the queue is full already": {"connects_before": 3, "connects": 5},
         "the same before 4.10": {"connects_before": 3, "connects": 5, "linux": "3.10"},
@@ -206,6 +208,9 @@ class AcceptQueue(Experiment):
             return Answer(
                 since, None, "client", f"no ghosts, but {plural(waiting, 'connect()')} still waiting"
             )
+        slowest = max(connects, key=lambda call: call.t - call.began)
+        if slowest.t - slowest.began >= SECOND:
+            return answered(slowest.began, slowest.t, "client", "no ghost: connect() succeeds")
         return Answer(since, moment, "client", f"no ghosts: the server has all {len(connects)}")
 
     def sentence(self, trace: Trace) -> str:
@@ -222,8 +227,9 @@ class AcceptQueue(Experiment):
 
     def _who_connects(self, trace: Trace) -> str:
         everyone, connected = len(trace.outcome["client_errors"]), trace.outcome["connected"]
+        them = "it" if self.connects == 1 else "them"
         how = "" if self.connects == 1 else " at once" if self.concurrent else " one by one"
-        before = f", after {self.connects_before} before them" if self.connects_before else ""
+        before = f", after {self.connects_before} before {them}" if self.connects_before else ""
         if connected == everyone:
             succeeds = "connect() succeeds" if everyone == 1 else "connect() succeeds for all of them"
         else:
@@ -244,8 +250,8 @@ class AcceptQueue(Experiment):
             yield f"For {plural(reset, 'client')} a later call gave Connection reset by peer (ECONNRESET)."
         if ghosts - revived - reset > 0:
             yield (
-                "A ghost waits for a greeting that nobody sends; MySQL's client says so only when its own "
-                "timeout ends it: Lost connection to MySQL server at 'reading initial communication packet'."
+                "A ghost waits for a greeting that never comes; MySQL's client fails only when its own "
+                "timeout ends: Lost connection to MySQL server at 'reading initial communication packet'."
                 if self.speaks_first == "server"
                 else "What a ghost sends is repeated and never acknowledged; its program sees no error."
             )
@@ -261,7 +267,7 @@ class AcceptQueue(Experiment):
             yield f"{plural(refused, 'connect() call')} ended with Connection timed out (ETIMEDOUT)."
         if waiting:
             calls_wait = f"{plural(waiting, 'connect() call')} still {'waits' if waiting == 1 else 'wait'}"
-            yield f"{calls_wait}: the SYN was dropped and is repeated, and nobody has said no."
+            yield f"{calls_wait}: the SYN was dropped and is repeated."
 
 
 class _Clients:

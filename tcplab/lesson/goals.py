@@ -15,7 +15,8 @@ A goal is a table in pages/LESSON.toml:
 
 `when` and `where` name results and parameters of a run. A value stands for itself; a text may begin with
 `<=`, `>=`, `<`, `>` or `!=`, or be `none` or `some` (of a list: empty or not). `largest gap of NAME`, `count
-of NAME` and `first of NAME` look into a list of times. `says` is shown while `where` holds and the goal is
+of NAME` and `first of NAME` look into a list of times, and `errors in NAME` counts what
+is not null in a list. `says` is shown while `where` holds and the goal is
 missed; without `where`, at exactly the values in `set`. The tests play `reaches` and every `set`.
 """
 
@@ -31,9 +32,10 @@ from typing import Any
 from tcplab.lesson.page import page_table
 
 _COMPARED: dict[str, Callable[[Any, Any], Any]] = {"<=": le, ">=": ge, "!=": ne, "<": lt, ">": gt}
-_OF_A_LIST: dict[str, Callable[[Sequence[float]], float | None]] = {
+_OF_A_LIST: dict[str, Callable[[Sequence[Any]], float | None]] = {
     "largest gap of ": lambda times: max((b - a for a, b in pairwise([0, *times])), default=None),
     "count of ": len,
+    "errors in ": lambda errors: sum(error is not None for error in errors),
     "first of ": lambda times: times[0] if times else None,
 }
 

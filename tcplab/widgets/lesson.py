@@ -331,10 +331,8 @@ def _captured(name: str, connection: int) -> tuple[Trace, str]:
     sidecar = sidecar_values(path)
     product, version = next(iter(sidecar["software"].items()), ("", ""))
     on = f"Linux {'.'.join(sidecar['linux'].split('.')[:2])}"
-    return (
-        trace,
-        f"**{f'{product} {version}, ' if product and product != 'tcplab' else ''}{on}:** {sidecar['title']}.",
-    )
+    of = f"{product} {version}, " if product and product != "tcplab" else ""
+    return trace, f"**{of}{on}:** {sidecar['title']}{'' if sidecar['title'].endswith('?') else '.'}"
 
 
 def _flag(explorer: Explorer, question: NumberQuestion) -> None:

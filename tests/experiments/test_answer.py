@@ -59,6 +59,8 @@ WORDS = [
     ("accept_queue", {"backlog": 8}, "client", "no ghosts: the server has all 8"),
     ("accept_queue", {"concurrent": False}, "client", "no ghosts, but 1 connect() still waiting"),
     ("accept_queue", {"accept_after_s": 2}, "client", "5 ghosts for 3.260 s: then accept() makes room"),
+    ("accept_queue", {"connects_before": 3, "connects": 1, "accept_after_s": 5.5}, "client",
+     "no ghost: connect() succeeds after 7.040 s"),
     ("accept_queue", {"syncookies": False, "abort_on_overflow": True, "connects": 3, "connects_before": 2},
      "client", "ECONNRESET after 3 s"),
     ("idle_firewall", {}, "client", "ETIMEDOUT after 15 min 29 s"),

@@ -164,7 +164,7 @@ CHECKS = {
 SEVERAL = {
     "accept_queue": 8, "bind_blocks_connect": 6, "bind_no_port": 7, "bind_or_connect": 6, "case_1": 2,
     "case_4": 12, "case_6": 137, "ghosts_forty_nodes": 40, "ghosts_half_open": 5,
-    "old_duplicate_believed": 2, "port_range": 6, "time_wait": 6,
+    "old_duplicate_believed": 2, "port_range": 6, "queue_full_before": 4, "time_wait": 6,
     "tw_reuse_clock_early_on_6_1": 2, "tw_reuse_clock_early_on_6_12": 2,
 }  # fmt: skip
 

@@ -95,7 +95,10 @@ RECORDED = (
         frozenset(OF_A_RUN),
     ),
     Recorded(
-        "ghost_recordings.py", "tcplab python", "ghosts_forty_nodes ghosts_half_open", frozenset(OF_A_RUN)
+        "ghost_recordings.py",
+        "tcplab python",
+        "ghosts_forty_nodes ghosts_half_open queue_full_before",
+        frozenset(OF_A_RUN),
     ),
     Recorded(
         "port_recordings.py",
