@@ -127,6 +127,10 @@ def test_ghosts():
     assert all_codes("ghosts_forty_nodes") == [[]] * 40
 
 
+def test_a_queue_that_was_full_before_makes_connect_slow_and_no_ghost():
+    assert all_codes("queue_full_before") == [[], [], [], ["slow_connect"]]
+
+
 def test_one_slow_reader_among_many():
     stuck = [each for each in told("case_6").connections if "zero_window" in codes_of(each)]
     assert len(stuck) == 1
@@ -255,7 +259,7 @@ ALONE = {
     "accept_queue", "bind_no_port", "client_gone", "failover_two_hosts_checked", "old_duplicate",
     "failover_two_hosts_fenced", "failover_two_hosts_raised", "ghosts_forty_nodes", "ghosts_half_open",
     "idle_firewall", "last_ack_reset", "lesson_report_dropped", "lesson_report_reset", "mariadb_quit",
-    "old_duplicate_believed", "slow_reader", "unanswered_connect",
+    "old_duplicate_believed", "queue_full_before", "slow_reader", "unanswered_connect",
 }  # fmt: skip
 #: What differs between kernels: four SYN repeats in 6.1, eight since 6.5; 6.18 does not reuse the port yet.
 ON_KERNELS = {
