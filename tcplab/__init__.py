@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from tcplab.widgets.linux import versions as versions
     from tcplab.widgets.maps import heat_map as heat_map
     from tcplab.widgets.maps import idle_map as idle_map
+    from tcplab.widgets.maps import lost_probe_map as lost_probe_map
     from tcplab.widgets.replay import replay as replay
     from tcplab.widgets.show import picture as picture
     from tcplab.widgets.show import segment_table as segment_table

@@ -95,7 +95,6 @@ REFERENCE = {
     "what_if": {
         "one_lost": "375",
         "expire_time": "b",
-        "two_lost": "5 min 12 s",
         "ping_in_use": "d",
         "behind_the_nat": "2 h",
     },

@@ -17,7 +17,7 @@ from tcplab.widgets.cases import cases_of, outcome_of, run_cases
 
 REWRITTEN = [lesson for lesson in lessons().values() if lesson.ready and is_rewritten(lesson)]
 MOST_WORDS, MOST_FOLDED, MOST_CELLS, MOST_LINES = 1400, 400, 28, 3
-CALLS = ("ask", "explore", "replay", "proof", "cases", "more", "recognise", "fix", "resets")
+CALLS = ("ask", "explore", "replay", "proof", "cases", "more", "recognise", "fix", "resets", "topology")
 GOALS = [goal for lesson in lessons().values() for goal in goals(lesson.name).values()]
 BY_NAME = {"argvalues": GOALS, "ids": lambda goal: f"{goal.lesson}-{goal.name}"}
 

@@ -44,6 +44,7 @@ from tcplab.widgets.explorer import Explorer
 from tcplab.widgets.goals import GoalList, unknown
 from tcplab.widgets.linux import on_linux
 from tcplab.widgets.timeline import Bar, LivingTimeline, ShownFrame
+from tcplab.widgets.topology import topology
 
 Turning = TypeVar("Turning", bound=Explorer)
 
@@ -228,6 +229,14 @@ class OpenLesson(Displayed):
         picture = ResetsPicture(found)
         question = self._question(after)
         return Reveal(question, picture, title="On one axis") if question else picture
+
+    def topology(self, start: str = "", /, *, after: str = "", **values: Any) -> Any:
+        """The what-if form, with an example or empty: then it begins with what one pastes.
+
+        It waits for a question only where `after` names one. Raises `ParameterError` for an unknown example.
+        """
+        made = topology(start, **values)
+        return self._behind(after, lambda _: made) if after else made
 
     def more(self, title: str, make: Callable[[], Any]) -> More:
         """Something optional, closed: `here.more("Your own numbers", idle_map)`."""

@@ -31,8 +31,7 @@ def only(environment, **wanted):
 def test_a_lost_probe_is_repeated_after_an_interval():
     assert probes(idle_s=300)[:2] == pytest.approx([300, ask("what_if", "one_lost").right], abs=0.1)
     oracle = probes(idle_s=300, interval_s=setting("oracle", "TCP_KEEPINTVL").seconds, probes=10)
-    assert oracle[2] == pytest.approx(ask("what_if", "two_lost").right, abs=0.1)
-    assert oracle[8] == pytest.approx(348, abs=0.1) and oracle[8] < 350
+    assert oracle[8] == pytest.approx(348, abs=0.1) and oracle[8] < 350 < oracle[9]  # nine before 350 s
 
 
 def test_ten_is_ten_minutes():

@@ -7,6 +7,7 @@ import pytest
 
 from tcplab import ClientGone, IdleFirewall, Keepalive, open_lesson, recording
 from tcplab.bench.agreement import judge
+from tcplab.core.knobs import ParameterError
 from tcplab.lesson import progress, start_again
 from tcplab.lesson.question import WAITING
 from tcplab.widgets.lesson import proof_line
@@ -219,3 +220,17 @@ def test_the_bar_says_what_is_done(here):
     assert "1 of 5 predictions made, 1 of 8 goals reached" in bar.children[0].value
     bar.children[1].click()
     assert "0 of 5 predictions made, 0 of 8 goals reached" in bar.children[0].value
+
+
+def test_a_topology_waits_only_for_the_question_that_is_named(here):
+    lesson = open_lesson("15")
+    question = lesson.ask("one_lost")
+    assert "Nothing pasted yet" in lesson.topology().sentence
+    waiting = lesson.topology("keepalive 300 before a box of 350", after="one_lost")
+    assert WAITING in repr(waiting)
+    question.answer = "375"
+    question.check()
+    assert "AWS Network Firewall" in waiting.thing.sentence
+    question.start_again()
+    with pytest.raises(ParameterError, match="nothing"):
+        lesson.topology("nothing")
