@@ -13,13 +13,15 @@ from typing import NamedTuple
 from tcplab.capture.capture import Capture
 from tcplab.capture.findings import ConnectionFindings, Diagnosis, Finding
 from tcplab.capture.messages import ServerMessage, read_message
-from tcplab.core.segment import ACK, FIN, RST, Endpoint
+from tcplab.core.segment import ACK, FIN, PSH, RST, SYN, Endpoint
 from tcplab.core.text import SECOND
 
 #: The most packets that are read of a connection, half of them at either end.
 MOST_PACKETS = 20_000
 #: A close this soon after the answer belongs to it, nanoseconds.
 SOON = SECOND // 4
+#: Bytes of a goodbye in a database's protocol: a request is longer.
+GOODBYE = 5
 #: So many packets are read at a time where the last of a kind is looked for.
 PIECE = 200
 #: How a connection broke, by finding code; the worst first.
@@ -91,6 +93,8 @@ def last_messages(capture: Capture) -> dict[int, LastMessage]:
         if not table.sent_by(server, [row])[0]:
             continue
         message = read_message(table.messages[row])
+        if message and message.interrupts and closes_next(capture, number, row):
+            message = message._replace(ends=True)
         if message and _last_data(capture, number, server) == seq:
             found.setdefault(number, LastMessage(message, t / SECOND, frame))
     return found
@@ -106,6 +110,55 @@ def _last_data(capture: Capture, number: int, sender: Endpoint) -> int | None:
         if with_data:
             return with_data[-1]
     return None
+
+
+def closes_next(capture: Capture, number: int, row: int) -> bool:
+    """The sender of this packet closed soon after it, and the other side sent no data and no FIN before."""
+    table, rows = capture.table, [each for each in capture.rows(number)[-PIECE:] if each >= row]
+    segments, times = table.segments(rows), table.values("t", rows)
+    for t, segment in zip(times[1:], segments[1:], strict=True):
+        if segment.source == segments[0].source and segment.flags & (FIN | RST):
+            return t - times[0] <= SOON
+        if segment.length or segment.flags & (FIN | RST):
+            return False
+    return False
+
+
+def closed_unanswered(capture: Capture, number: int) -> bool:
+    """The server closed first, and had not answered what the client asked before.
+
+    MySQL and MariaDB end a session like that where a statement runs when it is ended by KILL. A goodbye
+    (QUIT of MySQL, Terminate of PostgreSQL) gets no other answer, but at once, or is shorter than a request.
+    """
+    rows, table = capture.rows(number)[-PIECE:], capture.table
+    columns = (table.values(name, rows) for name in ("t", "length", "flags"))
+    asked: int | None = None
+    by_client = table.sent_by(capture.connections[number][0], rows)
+    for mine, t, length, flags in zip(by_client, *columns, strict=True):
+        if length:
+            asked = t if mine and length > GOODBYE else None
+        if flags & FIN:
+            return not mine and asked is not None and t - asked > SOON
+    return False
+
+
+def silence_before(capture: Capture, number: int, t_s: float) -> float:
+    """For how long no data had passed on a connection at this moment, seconds; a keepalive probe is none.
+
+    Before the first data it counts from the handshake; 0 where nothing is known.
+    """
+    rows, table = capture.rows(number), capture.table
+    for stop in range(len(rows), 0, -PIECE):
+        some = rows[max(stop - PIECE, 0) : stop]
+        columns = (table.values(name, some) for name in ("t", "length", "flags"))
+        times = [
+            t for t, length, flags in zip(*columns, strict=True)
+            if length > 1 or (length and flags & PSH) or flags & SYN
+        ]  # fmt: skip
+        earlier = [t / SECOND for t in times if t / SECOND < t_s]
+        if earlier:
+            return t_s - earlier[-1]
+    return 0.0
 
 
 def answered_close(capture: Capture, number: int) -> bool:
@@ -136,8 +189,12 @@ def events_of(
     diagnosis: Diagnosis,
     packets: Callable[[int], Sequence[Passed]],
     said: Mapping[int, LastMessage] = MappingProxyType({}),
+    unanswered: Callable[[int], bool] = lambda number: False,
 ) -> Iterator[BreakEvent]:
-    """What broke each connection; `packets` reads those of one, by its number; `said` as `last_messages`."""
+    """What broke each connection; `packets` reads those of one, by its number; `said` as `last_messages`.
+
+    `unanswered`: the server closed one instead of an answer.
+    """
     for each in diagnosis.connections:
         codes = {finding.code: finding for finding in reversed(each.findings)}
         if "probe_only" in codes:
@@ -152,7 +209,7 @@ def events_of(
         if code is None:
             if "closed_by_server" in codes:
                 t = codes["closed_by_server"].t / SECOND
-                quiet = "half_closed" not in codes
+                quiet = "half_closed" not in codes and not unanswered(each.number)
                 yield BreakEvent(each, Broke("server_end", t, t), str(each.server), quiet)
             continue
         finding, family = codes[code], FAMILIES[code]

@@ -45,6 +45,8 @@ class IncidentEvidence:
     answers_others: bool = False
     #: The shortest silence before what was not answered, seconds, where all were idle; else 0.
     idle_s: float = 0.0
+    #: The silence before the end of each, seconds, where that was the same for all; else 0.
+    equal_s: float = 0.0
     #: Only segments larger than any that was acknowledged went unanswered.
     full_size: bool = False
     #: An ICMP error about its segments, a word of `shared`, and the sender.
@@ -64,6 +66,7 @@ class IncidentEvidence:
             "server": self.server, "host": self.host, "peers": self.peers, "side": self.side,
             "other": "client" if self.side == "server" else "server", "icmp": self.icmp,
             "icmp_from": self.icmp_from, "idle": in_words(self.idle_s), "lost": self.lost,
+            "equal": in_words(self.equal_s),
             "message": self.message, "meaning": f": {self.meaning}" if self.meaning else "",
             "same": self.meaning_same or "A pooler or proxy in front of it can send the same message.",
             "open": self.meaning_open or "What led to it is in the server’s log at this time.",
@@ -180,6 +183,12 @@ RULES: dict[str, CauseRule] = {
         "A load balancer that lost its server looks the same.",
         "Whether it was stopped, crashed or was killed: see the log of the server and of the kernel.",
     ),
+    "idle_timeout": CauseRule(
+        lambda seen: seen.family == "server_end" and seen.equal_s > 0, LIKELY,
+        "Most likely an idle timeout: {server} ended each connection after {equal} of silence.",
+        "The timeout of a server, of a pooler, and of a proxy or load balancer in front of it look the same.",
+        "Which of them it was: compare {equal} with their settings.",
+    ),
     "no_socket": CauseRule(
         _reset("server_end", "no_socket"), LIKELY,
         "Most likely {server} no longer had {it}: it had restarted, or had ended the session before.",
@@ -223,6 +232,13 @@ RULES: dict[str, CauseRule] = {
         "A lost last ACK of the handshake, and a load balancer that accepts for a backend that is gone, look "
         "the same.",
         "Whether the queue overflowed: nstat TcpExtListenOverflows on the server.",
+    ),
+    "client_timeout": CauseRule(
+        lambda seen: seen.family == "client_end" and seen.equal_s > 0, LIKELY,
+        "Most likely a timeout: the client {host} ended each connection after {equal} of silence.",
+        "A socket timeout of the driver, a limit of the pool, and a firewall that sends RST in the client’s "
+        "name look the same.",
+        "Which of them it was: compare {equal} with the settings of the driver and of the pool.",
     ),
     "client_ended": CauseRule(
         lambda seen: seen.family == "client_end" and seen.count > 2, LIKELY,

@@ -33,8 +33,13 @@ class EvidenceReader:
         self._capture, self._connections = capture, diagnosis.connections
         self._events, self._said = events, said
 
-    def evidence(self, group: Sequence[BreakEvent], moment_s: float) -> IncidentEvidence:
-        """All about connections that broke together, at the latest at this moment."""
+    def evidence(
+        self, group: Sequence[BreakEvent], moment_s: float, equal_s: float = 0.0
+    ) -> IncidentEvidence:
+        """All about connections that broke together, at the latest at this moment.
+
+        `equal_s`: each of them had been silent for so long, seconds.
+        """
         first, family = group[0], group[0].broke.family
         own = [event for event in group if event.broke.family == family]
         findings = [finding for event in own for finding in event.connection.findings]
@@ -65,7 +70,7 @@ class EvidenceReader:
             server=named(first.connection), host=host, peers=_some(others), side=side,
             codes=frozenset().union(*codes),
             reset=resets.most_common(1)[0][0] if only_reset and not closed else "",
-            answers_same=same, answers_others=other, idle_s=min(map(_idle_s, own)),
+            answers_same=same, answers_others=other, idle_s=min(map(_idle_s, own)), equal_s=equal_s,
             full_size=family == "silence" and all(self._is_large(event) for event in own),
             icmp=icmp, icmp_from=sender, **self._message(own),
         )  # fmt: skip

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from itertools import accumulate
 from math import sqrt
 from operator import itemgetter
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tcplab.capture.breaks import (
@@ -22,9 +23,11 @@ from tcplab.capture.breaks import (
     Broke,
     LastMessage,
     answered_close,
+    closed_unanswered,
     events_of,
     last_messages,
     packets_of,
+    silence_before,
 )
 from tcplab.capture.capture import Capture
 from tcplab.capture.causes import Cause, cause_of
@@ -44,6 +47,8 @@ RESTART_S = 60.0
 #: This many events make an incident; two do in a file of at most this many connections. Where the whole file
 #: has fewer events than the first, each is separate.
 MANY, SMALL_FILE = 3, 20
+#: Silences that differ by at most this share are equal; so long is the shortest that counts, seconds.
+EQUAL, SILENT_S = 0.02, 3.0
 #: Warnings about a file that does not hold all packets of its connections: it can't show that nothing broke.
 BLIND = ("one_sided", "filtered", "truncated")
 #: What a connection was doing when it broke, in words.
@@ -109,6 +114,8 @@ class Incident:
     cause: Cause | None = None
     #: Connections whose ends got no error although they had the silent host, too; and when it fell silent.
     unaware: tuple[int, ...] = ()
+    #: Each of them broke after a silence of so many seconds; 0: not after equal ones.
+    silence_s: float = 0.0
 
     @property
     def says(self) -> str:
@@ -135,11 +142,12 @@ class Incident:
 
         `unaware`: connections whose ends got no error although the silent host was theirs, too. `cause` has
         `code`, `certainty` and the sentences `says`, `looks_same` and `cannot_tell`: see `causes.py`.
-        `local`: from and to in this time zone.
+        `local`: from and to in this time zone. `silence_s`: each broke after a silence of this length.
         """
         return {
             "number": self.number, "from": self.low_s, "to": self.high_s, "says": self.says,
             "connections": list(self.connections), "unaware": list(self.unaware),
+            **({"silence_s": self.silence_s} if self.silence_s else {}),
             **({"cause": self.cause.to_json()} if self.cause else {}),
             **({"local": self.local(zone)} if zone else {}),
         }  # fmt: skip
@@ -150,12 +158,15 @@ def incidents_of(
     connections: int,
     began: int,
     answered: Callable[[BreakEvent], bool] = lambda event: False,
+    silence: Callable[[BreakEvent], float] = lambda event: 0.0,
 ) -> tuple[list[BreakEvent], list[Incident]]:
     """The events that count, and the incidents, by time; `connections` of the file, which `began` then.
 
-    `answered`: the server closed when it had answered a request, as servers of HTTP do.
+    `answered`: the server closed when it had answered a request, as servers of HTTP do. `silence`: for how
+    long the connection had been silent before.
     """
-    every = _without_habits(list(events), answered)
+    whole = list(events)
+    every = _without_habits(whole, answered)
     many = MANY - (connections <= SMALL_FILE)
     groups: list[list[BreakEvent]] = []
     alone: list[BreakEvent] = []
@@ -175,12 +186,55 @@ def incidents_of(
         together, others = _overlapping(own, many)
         groups += together
         alone += others
-    groups = _joined(groups)
+    timed, alone = _after_equal_silences(whole, groups, alone, silence)
+    groups = [*_joined(groups), *timed]
     if sum(map(len, groups)) + len(alone) < MANY:
         groups += [[event] for event in alone]
     kept = [*(event for group in groups for event in group), *alone]
     groups.sort(key=lambda group: (_range(group), group[0].connection.number))
-    return kept, [_incident(i + 1, group, began) for i, group in enumerate(groups)]
+    return kept, [
+        _incident(i + 1, group, began, equal_silence(group, silence)) for i, group in enumerate(groups)
+    ]
+
+
+def equal_silence(group: Sequence[BreakEvent], silence: Callable[[BreakEvent], float]) -> float:
+    """The silence before each of these ends, seconds, where all were silent for the same time; else 0.
+
+    Ends at the same time prove nothing: what was last used together was silent for the same time, too.
+    """
+    own = [event for event in group if event.broke.family in ("server_end", "client_end")]
+    silences = sorted(map(silence, own))
+    if len(own) < MANY or silences[0] < SILENT_S or silences[-1] - silences[0] > 2 * EQUAL * silences[0]:
+        return 0.0
+    length = max(event.high_s for event in own) - min(event.high_s for event in own)
+    is_spread = length > max(TOGETHER_S, 4 * (silences[-1] - silences[0]))
+    return median(silences) if is_spread else 0.0
+
+
+def _after_equal_silences(
+    whole: Sequence[BreakEvent],
+    groups: Sequence[list[BreakEvent]],
+    alone: Sequence[BreakEvent],
+    silence: Callable[[BreakEvent], float],
+) -> tuple[list[list[BreakEvent]], list[BreakEvent]]:
+    """Ends of one server or client at different times, most of them after equal silences; the other events.
+
+    A goodbye counts, too: who ends an idle connection gets its answer at once.
+    """
+    in_groups = {event.connection.number for group in groups for event in group}
+    by_actor: dict[tuple[str, str], list[tuple[float, BreakEvent]]] = {}
+    for event in whole:
+        if event.broke.family in ("server_end", "client_end") and event.connection.number not in in_groups:
+            by_actor.setdefault((event.broke.family, event.actor), []).append((silence(event), event))
+    found = []
+    for ends in by_actor.values():
+        ends.sort(key=itemgetter(0))
+        middle, _ = ends[len(ends) // 2]
+        same = [event for silent, event in ends if abs(silent - middle) <= EQUAL * middle]
+        if 2 * len(same) > len(ends) and equal_silence(same, silence):
+            found.append(sorted(same, key=lambda event: event.high_s))
+    taken = {event.connection.number for group in found for event in group}
+    return found, [event for event in alone if event.connection.number not in taken]
 
 
 def _without_habits(events: Sequence[BreakEvent], answered: Callable[[BreakEvent], bool]) -> list[BreakEvent]:
@@ -279,11 +333,15 @@ def _range(group: Sequence[BreakEvent]) -> tuple[float, float]:
     return min(event.low_s for event in first), max(event.high_s for event in first)
 
 
-def _incident(number: int, group: Sequence[BreakEvent], began: int) -> Incident:
+def _incident(number: int, group: Sequence[BreakEvent], began: int, silence_s: float) -> Incident:
     text, what = _words(group)
+    if silence_s:
+        what = f"{what}, each after {silence_s:,.1f} s of silence"
     numbers = tuple(event.connection.number for event in group)
     is_silence = group[0].broke.family == "silence"
-    return Incident(number, *_range(group), text, numbers, what, is_silence, began)
+    return Incident(
+        number, *_range(group), text, numbers, what, is_silence, began, silence_s=round(silence_s, 3)
+    )
 
 
 def _ended(group: Sequence[BreakEvent], server: str) -> tuple[str, str]:
@@ -291,7 +349,8 @@ def _ended(group: Sequence[BreakEvent], server: str) -> tuple[str, str]:
     own = [event for event in group if event.broke.family == "server_end"]
     refused = len(group) - len(own)
     closed = any(f.code == "closed_by_server" for event in own for f in event.connection.findings)
-    verb = "closed" if closed else "reset"
+    reset = any(f.code == "reset_by_server" for event in own for f in event.connection.findings)
+    verb = "closed" if closed else "reset" if reset else "ended"
     length = max(event.high_s for event in own) - min(event.high_s for event in own)
     within = f" within {short_duration(round(length * SECOND))}" if length else ""
     then = f" and refused the next {refused}" if refused > 1 else " and refused the next one" * refused
@@ -494,10 +553,17 @@ def tenths(seconds: float) -> str:
 def find_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureIncidents:
     """What broke together in a capture that was diagnosed, and why as far as it shows."""
     said = last_messages(capture)
-    events = events_of(diagnosis, lambda number: packets_of(capture, number), said)
+    events = events_of(diagnosis, partial(packets_of, capture), said, partial(closed_unanswered, capture))
+
+    @lru_cache(None)
+    def silence(number: int, t_s: float) -> float:
+        return silence_before(capture, number, t_s)
+
     kept, incidents = incidents_of(
-        events, len(diagnosis), capture.began, lambda event: answered_close(capture, event.connection.number)
-    )
+        events, len(diagnosis), capture.began,
+        lambda event: answered_close(capture, event.connection.number),
+        lambda event: silence(event.connection.number, event.low_s),
+    )  # fmt: skip
     by_number = {event.connection.number: event for event in kept}
     reader = EvidenceReader(capture, diagnosis, by_number, said)
     unaware: dict[int, float] = {}
@@ -506,6 +572,8 @@ def find_incidents(capture: Capture, diagnosis: Diagnosis) -> CaptureIncidents:
         group = [by_number[number] for number in each.connections]
         others = reader.unaware(group, each.low_s, each.high_s)
         unaware |= dict.fromkeys(others, each.high_s)
-        whole.append(replace(each, cause=cause_of(reader.evidence(group, each.high_s)), unaware=others))
+        whole.append(
+            replace(each, cause=cause_of(reader.evidence(group, each.high_s, each.silence_s)), unaware=others)
+        )
     broke = {number: event.broke for number, event in by_number.items()}
     return CaptureIncidents(capture, diagnosis, tuple(whole), broke, unaware, said)

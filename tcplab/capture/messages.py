@@ -36,6 +36,11 @@ class ServerMessage(NamedTuple):
     ends: bool
 
     @property
+    def interrupts(self) -> bool:
+        """A statement was interrupted: the session ends with it where the server then closes at once."""
+        return self.protocol == MYSQL and self.code.split()[0] in INTERRUPTED
+
+    @property
     def quoted(self) -> str:
         """``FATAL 57P01 “terminating connection due to administrator command”``."""
         text = re.sub(r"[“”\"]", "'", self.text)
@@ -99,9 +104,15 @@ MEANINGS = (
     Meaning("1129", "", "the server blocks this host after too many connection errors (max_connect_errors)"),
     Meaning("1130", "", "no account allows this host to connect"),
     Meaning("1152", "", "the server aborted the connection"),
+    Meaning("1317", "", "a running statement was interrupted and the session ended",
+            "KILL of the session and a stop of the server can send the same message.",
+            "Who did it: the server’s log does not always name the session that used KILL."),
     Meaning("1698", "", *_LOGIN),
     Meaning("1927", "", "the session was ended with KILL", "",
             "Who did it: the server’s log does not always name the session that used KILL."),
+    Meaning("2013", "", "the session was lost while a statement ran",
+            "A proxy that lost its own connection to the server, and KILL, can send the same message.",
+            "What happened behind a proxy: a capture between it and the server shows it."),
     Meaning("3169", "", "the session was ended with KILL"),
     Meaning("4031", "", "wait_timeout or interactive_timeout ended the idle session",
             "Both settings send the same message."),
@@ -111,6 +122,8 @@ MEANINGS = (
 )  # fmt: skip
 #: Numbers of MySQL's and MariaDB's messages after which the server closes.
 ENDING = {"1040", "1053", "1129", "1130", "1152", "1927", "3169", "4031"}
+#: Those of an interrupted statement: the session goes on after KILL QUERY, and not after KILL.
+INTERRUPTED = {"1317", "2013"}
 #: Those after which it closes at the login; a statement can get the same number, and the session goes on.
 AT_LOGIN = {"1044", "1045", "1049", "1698"}
 

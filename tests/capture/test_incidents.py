@@ -104,6 +104,39 @@ def test_a_goodbye_at_the_time_of_an_incident_is_not_part_of_it():
     assert band.connections == (0, 8, 1, 2)
 
 
+def timed(count, how="close", side="server", silence_s=60.0, apart_s=3.1):
+    """Connections that were used at different times and ended after the same silence, in milliseconds."""
+    for i in range(count):
+        last = 4 + i * apart_s
+        talk = Talk(40_000 + i).open(i * 0.5).ask(last)
+        getattr(talk, how)(last + 0.001 + silence_s + i * 0.01, side)
+        yield talk
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_ends_after_equal_silences_are_one_incident_and_say_so(tmp_path, how):
+    found = story_of(tmp_path, *timed(6, how), Talk(41_000).open(1).ask(2).close(9, "client"))
+    (incident,) = found.incidents
+    assert incident.connections == (0, 1, 2, 4, 5, 6) and not incident.is_silence
+    assert f"{how.replace('ose', 'osed')} 6 connections" in incident.what
+    assert incident.what.endswith(", each after 60.0 s of silence")
+    assert incident.cause.code == "idle_timeout" and "after 60 s of silence" in incident.cause.says
+    assert incident.to_json()["silence_s"] == pytest.approx(60.025)
+    by_client = story_of(tmp_path, *timed(6, "reset", "client")).incidents
+    assert [each.what.endswith(", each after 60.0 s of silence") for each in by_client] == [True]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"silence_s": 1.0}, {"count": 2}, {"apart_s": 0.001}, {"side": "client"}]
+)
+def test_other_closes_after_silences_do_not(tmp_path, changed):
+    """A short one, two only, connections that were also used at the same time, goodbyes of the client."""
+    found = story_of(tmp_path, *timed(**{"count": 6, **changed}))
+    assert not any("of silence" in each.what or each.silence_s for each in found.incidents)
+    other = [Talk(40_000 + i).open(i).ask(i + 1).close(i + 2 + i * 7, "server") for i in range(20)]
+    assert not story_of(tmp_path, *other).incidents  # each after another silence
+
+
 def test_refusals_join_the_closes_before_them():
     ends = [event(i, "server_end", 5) for i in range(3)]
     _, (band,) = bands(*ends, *(event(10 + i, "refused", 20 + i, code="refused") for i in range(4)))

@@ -114,7 +114,7 @@ def test_it_is_the_cause_where_it_was_the_servers_last_data(tmp_path, payload, w
 #: too many.
 SENT = {
     "16_mariadb_errors": [
-        (None, True), (None, False), ("1045 (28000)", True), ("1064 (42000)", False), ("1044 (42000)", True),
+        (None, True), (None, True), ("1045 (28000)", True), ("1064 (42000)", False), ("1044 (42000)", True),
         ("1040 (08004)", True), ("1040 (08004)", True),
     ],
     "17_mariadb_shutdown": [(None, True), (None, True)],
@@ -134,6 +134,36 @@ def test_what_real_servers_sent(name):
         assert [(code, n in found.broke) for n, code in enumerate(codes)] == SENT[name]
         for last in found.said.values():
             assert bool(meaning_of(last.message)) is last.message.ends
+
+
+@pytest.mark.parametrize("number", [1317, 2013])
+def test_an_interrupted_statement_ends_the_session_where_the_server_closes_next(tmp_path, number):
+    payload = mysql(number, "Query execution was interrupted", "70100", 1)
+
+    def interrupted(port):
+        return (
+            Talk(port).open(0).ask(0.1).say(2, "client", PSH | ACK, b"SELECT").say(5, "server", PSH, payload)
+        )
+
+    killed, cancelled = interrupted(40_000).close(5.001), interrupted(40_001).close(5.001, "client")
+    quits = interrupted(40_002).say(5.5, "client", PSH | ACK, b"quit!").close(5.501)
+    idle = interrupted(40_003).close(20)
+    for read in read_both(capture(tmp_path / "x.pcap", killed, cancelled, quits, idle)):
+        found = find_incidents(read, diagnose(read))
+        assert list(found.broke) == [0] and found.cause.code == "server_message"
+        assert found.life(0).doing == "waiting" and "closed 1 connection" in found.headline()
+
+
+def test_a_close_instead_of_an_answer_is_no_goodbye(tmp_path):
+    """KILL of a session whose statement runs: MySQL and MariaDB close without a message."""
+    killed = Talk().open(0).ask(0.1).say(2, "client", PSH | ACK, b"SELECT").close(5)
+    says_goodbye = Talk(40_001).open(0).ask(0.1).say(2, "client", PSH | ACK, b"quit!").close(7)
+    at_once = Talk(40_002).open(0).ask(0.1).say(2, "client", PSH | ACK, b"logout").close(2.001)
+    answered = Talk(40_003).open(0).ask(0.1, b"SELECT").close(9)
+    for read in read_both(capture(tmp_path / "x.pcap", killed, says_goodbye, at_once, answered)):
+        found = find_incidents(read, diagnose(read))
+        assert list(found.broke) == [0] and found.life(0).doing == "waiting"
+        assert found.cause.code == "session_ended"
 
 
 def test_every_recording_has_the_same_messages_without_numpy():
