@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
@@ -169,6 +169,25 @@ class Timeline:
     folded: str
     #: What happened, as the experiment says it.
     sentence: str
+    #: How far the axis reaches at first, where all that happens is over long before the end; 0: to the end.
+    settled_s: float = 0.0
+
+    def until(self, end_s: float) -> Timeline:
+        """What there is of it before this moment."""
+        if end_s >= self.horizon_s:
+            return self
+        answer = self.answer
+        if answer and answer.to_s is not None and answer.to_s > end_s:
+            answer = replace(answer, to_s=None)
+        return replace(
+            self,
+            lanes=tuple(_cut(lane, end_s) for lane in self.lanes),
+            breaks=tuple(b for b in self.breaks if b.t_s <= end_s),
+            answer=answer,
+            flights=tuple(flight for flight in self.flights if flight.sent_s <= end_s),
+            to_s=min(self.to_s, end_s),
+            horizon_s=end_s,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What `run --json` prints as `timeline`; seconds from the beginning of what is watched."""
@@ -242,6 +261,27 @@ _MOST_TIMES = 6
 def _marks(lane: Lane) -> list[Mark]:
     """The marks of a lane and of its rows, in order of time."""
     return sorted((*lane.marks, *(mark for row in lane.rows for mark in row.marks)), key=attrgetter("t_s"))
+
+
+def _cut(lane: Lane, end_s: float) -> Lane:
+    """What there is of a lane before this moment."""
+
+    def cut(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+        return tuple(replace(s, to_s=min(s.to_s, end_s)) for s in spans if s.from_s < end_s)
+
+    def seen(marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
+        return tuple(mark for mark in marks if mark.t_s <= end_s)
+
+    level = lane.level
+    return replace(
+        lane,
+        spans=cut(lane.spans),
+        marks=seen(lane.marks),
+        timers=tuple(replace(t, to_s=min(t.to_s, end_s)) for t in lane.timers if t.from_s < end_s),
+        locks=cut(lane.locks),
+        level=level and replace(level, points=tuple(p for p in level.points if p[0] < end_s)),
+        rows=tuple(Row(row.name, cut(row.spans), seen(row.marks)) for row in lane.rows),
+    )
 
 
 def _everything(lane: Lane, end_s: float) -> Iterator[tuple[str, float, float, str]]:

@@ -142,6 +142,7 @@ class Panels(Generic[Run]):
         #: What differs from the newest kept run.
         self.compared = ""
         last = self.limits["s"]
+        self._until = [min(until, last) for until in self._until]
         self._clock = Axis(last, 0, _NARROW, bool(self.limits.get("_log")), last / 1000)
         self.end = self.x(last)
         self._axes: dict[str, Any] = {}

@@ -19,7 +19,8 @@ from tcplab.core.text import SECOND, duration, in_words
 from tcplab.core.trace import Trace
 from tcplab.pictures.panels import Fact, Limits, Panels, reach
 from tcplab.pictures.theme import Line, MarkStyle, Picture, rectangle
-from tcplab.pictures.timeline_studies import a_second
+from tcplab.pictures.timeline_studies import a_second, curve, since_zero, zero_s
+from tcplab.studies import STUDIES
 
 #: More rows of connections than these would be thinner than a line of text.
 _MOST_ROWS = 20
@@ -61,15 +62,16 @@ class _Study(Panels[Trace]):
     ) -> None:  # fmt: skip
         same = [each for each in reversed(kept) if each.experiment == trace.experiment]
         runs = [(each, each) for each in (trace, *same)]
-        super().__init__(runs, lambda each: {"s": each.end / SECOND, **ends(each)}, facts, limits, dark=dark)
+        super().__init__(runs, lambda each: {"s": _reach_s(each), **ends(each)}, facts, limits, dark=dark)
         self.trace = trace
 
     def connections(self, kinds: Mapping[str, tuple[str, MarkStyle]], px: float, *more: str) -> str:
         """A panel with a row for each connection, a bar for each of its states, below their legend."""
         size = self.trace.parameters["size"]
         rows, bars = min(size, _MOST_ROWS), {state: Line() for state in kinds}
-        for row, since, until, state in self.trace.series["connections"]:
-            if row < rows:
+        for row, since, until, state in since_zero(self.trace):
+            if row < rows and since < self.limits["s"]:
+                until = min(until, self.limits["s"])
                 hover = f"connection {row + 1}: {kinds[state][0]}, {since:,.4g} s to {until:,.4g} s"
                 bars[state].add(rectangle(since, row - _HALF, until, row + _HALF), hover)
         if size > rows:
@@ -91,7 +93,10 @@ class _Study(Panels[Trace]):
 
     def rates(self, axis: str, kinds: Mapping[str, tuple[str, MarkStyle]]) -> None:
         """How many a second of these series, by their words, on top of each other; of kept runs the first."""
-        curves = {words: a_second(self.trace, name) for name, (words, _) in kinds.items()}
+        curves = {
+            words: [(t, n) for t, n in a_second(self.trace, name) if t < self.limits["s"]]
+            for name, (words, _) in kinds.items()
+        }
         self.stack(axis, "a second", dict(kinds.values()), curves)
         first = next(iter(kinds))
         self.beside(kinds[first][0], axis, lambda each: a_second(each, first))
@@ -99,7 +104,13 @@ class _Study(Panels[Trace]):
 
 def _series(name: str) -> Callable[[Trace], list[tuple[float, float]]]:
     """The curve of a series of any run."""
-    return lambda trace: list(zip(trace.series["t_s"], trace.series[name], strict=True))
+    return lambda trace: curve(trace, name)
+
+
+def _reach_s(trace: Trace) -> float:
+    """How far the clock of a run reaches: as in its timeline."""
+    study = STUDIES[trace.experiment].from_values(trace.parameters)
+    return study.settled_s(trace) or trace.end / SECOND - zero_s(trace)
 
 
 def _after(seconds: float | None) -> str:
@@ -182,7 +193,7 @@ def draw_pool(
     """The connections of a `pool` run over time, and the latency of its requests."""
     study = _Study(trace, kept, limits, dark, _pool_facts, _pool_ends)
     replaced = Line()
-    for row, since, _, state in trace.series["connections"]:
+    for row, since, _, state in since_zero(trace):
         if state == "alive" and since and row < _MOST_ROWS:
             replaced.add([(since, row)], f"connection {row + 1}: a new one")
     axis = study.connections(_ALIVE, 200, *(["◆ a new one"] if replaced.x else []))
@@ -198,7 +209,7 @@ def draw_pool(
     # A logarithmic axis has no 0.
     slowest = _series("slowest_ms")
     study.curve("slowest request", axis, lambda each: [(t, ms or None) for t, ms in slowest(each)], "ms")
-    return study.done("time since the run began")
+    return study.done("time since the break" if trace.watching_since else "time since the run began")
 
 
 # -- failover --------------------------------------------------------------------------------
@@ -230,10 +241,10 @@ def draw_failover(
     study.legend(known)
     below = study.amounts(110, rate, "a second", head=_CEILING, above=6)
     study.rates(below, _ANSWERS)
-    fails, first = trace.parameters["fails_at_s"], trace.outcome["write_outage_s"]
-    moments = {"the failure": fails, "the promotion": fails + trace.parameters["promotion_s"]}
+    first = trace.outcome["write_outage_s"]
+    moments = {"the failure": 0.0, "the promotion": trace.parameters["promotion_s"]}
     if first is not None:
-        moments["the first write"] = fails + first
+        moments["the first write"] = first
     for axis in (above, below):
         study.moments(axis, ((t, says) for says, t in moments.items() if t <= study.end))
-    return study.done("time since the run began; dotted lines: failure, promotion, first write")
+    return study.done("time since the failure; dotted lines: failure, promotion, first write")

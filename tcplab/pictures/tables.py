@@ -58,17 +58,17 @@ _TOGETHER: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 
 def curve_rows(trace: Trace) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a study's curves: from when to when, seconds, and the value of every curve.
+    """Headings and rows of a study's curves: from when to when, seconds from what breaks, and every value.
 
     Counts are added up over the steps of a row; lowest and highest values stay lowest and highest.
     """
     at = trace.series.get("t_s", [])
     names = [name for name, curve in trace.series.items() if name != "t_s" and _is_curve(curve, len(at))]
-    size = -(-len(at) // MOST_ROWS) or 1
+    size, zero = -(-len(at) // MOST_ROWS) or 1, trace.watching_since / SECOND
     rows = []
     for first in range(0, len(at), size):
         until = at[first + size] if first + size < len(at) else trace.end / SECOND
-        row = [f"{at[first]:g}", f"{until:g}"]
+        row = [f"{at[first] - zero:g}", f"{until - zero:g}"]
         for name in names:
             known = [value for value in trace.series[name][first : first + size] if value is not None]
             row.append(_cell(_TOGETHER.get(name, sum)(known)) if known else "–")

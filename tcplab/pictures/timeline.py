@@ -44,6 +44,7 @@ from tcplab.pictures.text import call_words, fate_words
 from tcplab.pictures.theme import PHASE
 from tcplab.pictures.timeline_studies import study_breaks, study_lanes
 from tcplab.registry import STORIES
+from tcplab.studies.study import Study
 
 if TYPE_CHECKING:
     from tcplab.capture.findings.story import Finding
@@ -173,6 +174,7 @@ class _Reading:
             flight_s=self.flight,
             folded=f"before: {plural(before, 'segment')} in {lasted}" if before else "",
             sentence=self.sentence,
+            settled_s=self.story.settled_s(trace) if isinstance(self.story, Study) else 0.0,
         )
 
     def _answer(self) -> AnswerLine | None:

@@ -8,7 +8,7 @@ fonts the page has (`Drawing.overlaps`), and is drawn with the primitives of `sv
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from operator import attrgetter
@@ -410,6 +410,7 @@ class _Layout:
         frame = Fill(outline=self.colours.faint)
         self.areas.append(Rect(self.left, top, self.right - self.left, height, frame))
         self.y += height
+        self._marks(lane.marks, top + height / 2, 5)
         if not (level := lane.level):
             return
         ink = self._colour(level.colour or "probe")
@@ -673,7 +674,13 @@ class TimelinePicture:
 
     def end_s(self, before_s: float = 0.0) -> float:
         """The end of the axis that shows every run, never less than it was before."""
-        return look.axis_end(max(run.horizon_s for run in (self.now, *self.kept)), before_s)
+        return look.axis_end(max(run.settled_s or run.horizon_s for run in (self.now, *self.kept)), before_s)
+
+    def until(self, end_s: float) -> TimelinePicture:
+        """The same without what comes after this moment."""
+        return replace(
+            self, now=self.now.until(end_s), kept=tuple(run.until(end_s) for run in self.kept)
+        )
 
     def drawing(
         self, width: float = 950, *, log: bool | None = None, end_s: float | None = None, dark: bool = False,
@@ -694,7 +701,7 @@ class TimelinePicture:
         most = look.MOST_HEIGHT if len({lane.host for lane in self.lanes}) <= 2 else look.MOST_HEIGHT_THREE
         for sizes in look.SIZES:
             empty = TimelineDrawing(width, 0, theme(dark), self.sentence, axis=axis)
-            drawn = _Layout(self, empty, sizes).draw(legend=legend, cursor_s=cursor_s)
+            drawn = _Layout(self.until(end), empty, sizes).draw(legend=legend, cursor_s=cursor_s)
             if drawn.height <= most:
                 break
         return drawn

@@ -1,14 +1,17 @@
-"""The lanes of a study: amounts over time from its series, and the intervals that its answer is made of."""
+"""The lanes of a study: amounts over time from its series, and the intervals that its answer is made of.
+
+Seconds count from what breaks, as everywhere in a timeline; what a study has before that is left out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tcplab.core.text import SECOND, in_words
+from tcplab.core.text import SECOND, in_words, plural
 from tcplab.core.trace import Trace
-from tcplab.pictures.lanes import BreakMark, Lane, Level, Span, counted, steps
+from tcplab.pictures.lanes import BreakMark, Lane, Level, Mark, Span, counted, steps
 from tcplab.studies.failover import PARTS
 
 
@@ -50,37 +53,69 @@ _HOST = "client"
 
 def study_lanes(trace: Trace) -> Iterator[Lane]:
     """What a study's series show, from the top down; a series that is 0 all the time has no lane."""
-    series, end = trace.series, trace.end / SECOND
+    series, zero = trace.series, zero_s(trace)
+    end = trace.end / SECOND - zero
     if "outages_s" in series:
         yield Lane("client/connect", _HOST, "connect()", "program", tuple(_outages(series["outages_s"], end)))
     if "budget" in series:
-        yield from _parts(series["budget"], trace.parameters["fails_at_s"], trace.outcome["longest_part"])
+        yield from _parts(series["budget"], trace.outcome["longest_part"])
     if "connections" in series:
-        yield from _connections(series["connections"], end)
+        yield from _connections(since_zero(trace), end)
     for key, amount in _AMOUNTS.items():
-        if any(values := series.get(key, ())):
+        if key == "errors" and (failed := series.get("failed")):
+            marks = tuple(Mark(max(t - zero, 0.0), "error", "a request fails") for _, t in failed)
+            yield Lane(f"client/{key}", _HOST, plural(len(marks), "error"), "area", marks=marks)
+        elif any(values := series.get(key, ())):
             points = a_second(trace, key) if amount.unit == _RATE else zip(series["t_s"], values, strict=True)
             limit = trace.outcome[amount.limit] if amount.limit else 0
             level = Level(steps(points), limit, amount.unit, amount.colour)
             yield Lane(f"client/{key}", _HOST, amount.name, "area", level=level)
 
 
+def zero_s(trace: Trace) -> float:
+    """The moment from which its pictures count, seconds from the beginning of the run."""
+    return trace.watching_since / SECOND
+
+
+def curve(trace: Trace, name: str) -> list[tuple[float, Any]]:
+    """The values of a series from the moment on from which its pictures count: (seconds, from then on)."""
+    zero, known = zero_s(trace), zip(trace.series["t_s"], trace.series[name], strict=True)
+    points = [(t - zero, value) for t, value in known]
+    before = [(0.0, value) for t, value in points if t < 0][-1:]
+    after = [point for point in points if point[0] >= 0]
+    return after if after and not after[0][0] else before + after
+
+
 def a_second(trace: Trace, name: str) -> list[tuple[float, float]]:
     """How many a second of what this series counts: (seconds, from then on)."""
-    edges = pairwise([*trace.series["t_s"], trace.end / SECOND])
+    zero, edges = zero_s(trace), pairwise([*trace.series["t_s"], trace.end / SECOND])
     counts = zip(edges, trace.series[name], strict=True)
-    return [(since, round(n / (until - since), 3)) for (since, until), n in counts if until > since]
+    return [
+        (max(since - zero, 0.0), round(n / (until - since), 3))
+        for (since, until), n in counts
+        if until > max(since, zero)
+    ]
+
+
+def since_zero(trace: Trace) -> list[tuple[int, float, float, str]]:
+    """The connections of a pool, or what is left of them: place, from, to, state."""
+    zero = zero_s(trace)
+    return [
+        (place, max(since - zero, 0.0), until - zero, state)
+        for place, since, until, state in trace.series["connections"]
+        if until > zero
+    ]
 
 
 def study_breaks(trace: Trace) -> Iterator[BreakMark]:
     """What broke in a study, and when."""
     for since, _ in trace.series.get("broken", ()):
         kind = trace.parameters["breaks"]
-        yield BreakMark(since, _HOST, kind, kind.replace("_", " "))
+        yield BreakMark(since - zero_s(trace), _HOST, kind, kind.replace("_", " "))
     if "budget" in trace.series:
         kind = trace.parameters["old_primary"]
         words = f"the primary fails: {_OLD_PRIMARY[kind]}"
-        yield BreakMark(trace.parameters["fails_at_s"], _HOST, kind, words)
+        yield BreakMark(0.0, _HOST, kind, words)
 
 
 def _outages(outages: Sequence[Sequence[float]], end_s: float) -> Iterator[Span]:
@@ -93,14 +128,12 @@ def _outages(outages: Sequence[Sequence[float]], end_s: float) -> Iterator[Span]
         at = until
 
 
-def _parts(
-    budget: Sequence[tuple[str, float, float]], fails_at_s: float, longest: str | None
-) -> Iterator[Lane]:
+def _parts(budget: Sequence[tuple[str, float, float]], longest: str | None) -> Iterator[Lane]:
     """A lane for each part of an outage, which begins where the one before it ends."""
     for part, since, until in budget:
         kind, length = _PARTS.get(part, "unaware"), in_words(until - since)
         words = f"{length}, the longest part" if part == longest else length
-        span = Span(fails_at_s + since, fails_at_s + until, kind, (f"{words}: {PARTS[part]}", words, length))
+        span = Span(since, until, kind, (f"{words}: {PARTS[part]}", words, length))
         yield Lane(f"client/{part}", _HOST, part, "program", (span,))
 
 

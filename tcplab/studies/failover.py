@@ -36,18 +36,14 @@ PARTS = {
     "promotion": "until the standby is the primary",
     "DNS": "the old address in the resolver's cache",
     "client cache": "the old address in the client's own cache",
-    "detection": "until the client gives the old connection up",
+    "detection": "until the client gives up the old connection",
     "probe": "until a probe asks the old connection for its role",
     "lifetime": "until the pool replaces the old connection for its age",
     "read-only error": "until the first write is refused",
-    "connecting": "attempts that lead nowhere, then the handshake and the write",
+    "connecting": "attempts that fail, then the handshake and the write",
 }
 #: What a refused write says, by product.
-READ_ONLY = (
-    "PostgreSQL: “cannot execute INSERT in a read-only transaction”; MySQL: “ERROR 1290 … The MySQL server "
-    "is running with the --read-only option …”; Redis: “READONLY You can't write against a read only "
-    "replica.”"
-)
+READ_ONLY = "“cannot execute INSERT in a read-only transaction”; MySQL: error 1290; Redis: READONLY"
 #: What became of a request, by its answer and whether it writes: names of the series.
 ANSWERS = {
     ("ok", True): "writes_accepted",
@@ -414,6 +410,14 @@ class Failover(Study):
     def length_s(self) -> float:
         return self.duration_s
 
+    @property
+    def broke_s(self) -> float:
+        return self.fails_at_s
+
+    def settled_s(self, trace: Trace) -> float:
+        outage = trace.outcome["write_outage_s"]
+        return min(1.02 * (outage or 0), self.duration_s - self.fails_at_s)
+
     def plan(self) -> FailoverPlan:
         """This run in whole nanoseconds."""
         latency = round(self.latency_ms * MILLISECOND)
@@ -515,11 +519,11 @@ class Failover(Study):
             ]
             longest = outcome["longest_part"]
             parts.append(
-                f"The longest part of that is “{longest}”, {in_words(lengths[longest])}: {PARTS[longest]}."
+                f"The longest part is “{longest}”, {in_words(lengths[longest])}: {PARTS[longest]}."
             )
             if len(lengths) > 1:
                 added = ", ".join(f"{part} {in_words(length)}" for part, length in lengths.items())
-                parts.append(f"Each part is what it adds to those before it: {added}.")
+                parts.append(f"In order, each with the time it adds: {added}.")
         parts += self._answers(outcome)
         return " ".join(parts)
 
@@ -530,7 +534,7 @@ class Failover(Study):
             parts.append(f"{_count(refused, 'write')} refused ({READ_ONLY}).")
         if stale := outcome["reads_from_old_primary"]:
             parts.append(
-                f"{_count(stale, 'read')} answered by the old primary, from data that nobody writes any more."
+                f"{_count(stale, 'read')} answered by the old primary with stale data."
             )
         if errors := outcome["errors"]:
             parts.append(f"{errors:,} {'request fails' if errors == 1 else 'requests fail'}{self._why()}.")

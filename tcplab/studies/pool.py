@@ -43,6 +43,8 @@ from tcplab.studies.study import (
 
 #: Steps of the curves: about as many as a picture has pixels.
 STEPS = 600
+#: So many requests that failed are listed one by one.
+MOST_MARKED = 200
 #: Requests that are played one by one: more would keep a learner waiting.
 MOST_REQUESTS = 5_000_000
 #: How long Linux may delay the ACK of a request, to send it with the answer: nanoseconds
@@ -140,9 +142,9 @@ class Pool(Study):
 
     Series, by the moment at which a request came, for each of at most 600 steps that begin at `t_s`: how many
     `requests` and `errors`, and how long the longest took, `slowest_ms` (None: no request came, or one never
-    heard anything). `probed`: how many idle connections were probed in each step. `connections`: [place in
-    the pool, from, to, alive or zombie], and `broken`: [from, to] of what follows the break, or the first
-    death, in seconds.
+    got an answer). `failed`: [from, to] of each request that failed, where there are at most 200. `probed`:
+    how many idle connections were probed in each step. `connections`: [place in the pool, from, to, alive or
+    zombie], and `broken`: [from, to] of what follows the break, or the first death, in seconds.
     """
 
     name = "pool"
@@ -268,11 +270,10 @@ class Pool(Study):
             )
 
     def idle_controls(self) -> dict[str, str]:
-        restarts = self.breaks in ("server_restart", "silent_drop")
         timed = self.probe in ("test_while_idle", "background_ping")
         return idle(
             (not timed, "probe_interval_s", "no connection is tested at an interval."),
-            (not restarts, "break_at_s down_s", "nothing breaks at one moment."),
+            (not self._is_sudden, "break_at_s down_s", "nothing breaks at one moment."),
             (self.breaks != "idle_firewall", "firewall_idle_s", "there is no firewall."),
             (self.breaks != "server_idle_close", "server_idle_s", "the server closes nothing."),
             (self.breaks == "nothing", "order after_error", "no connection breaks."),
@@ -284,6 +285,23 @@ class Pool(Study):
     def length_s(self) -> float:
         return self.duration_s
 
+    @property
+    def broke_s(self) -> float:
+        is_there = self._is_sudden and self.break_at_s < self.duration_s
+        return self.break_at_s if is_there else 0.0
+
+    @property
+    def _is_sudden(self) -> bool:
+        return self.breaks in ("server_restart", "silent_drop")
+
+    def settled_s(self, trace: Trace) -> float:
+        left, recovered = trace.outcome["zombies_left"], trace.outcome["recovered_after_s"]
+        if not self.broke_s or left or recovered is None:
+            return 0.0
+        dead = [until for *_, until, state in trace.series["connections"] if state == "zombie"]
+        last = max([recovered, *(until - self.broke_s for until in dead)])
+        return min(4 * last, self.duration_s - self.broke_s)
+
     def plan(self) -> BreakPlan:
         """This run in whole nanoseconds."""
         latency = round(self.latency_ms * MILLISECOND)
@@ -292,8 +310,7 @@ class Pool(Study):
             if self.arrivals == "constant"
             else poisson(self.rate_per_s, self.duration_s, self.seed)
         )
-        is_sudden = self.breaks in ("server_restart", "silent_drop")
-        break_at = round(self.break_at_s * SECOND) if is_sudden else NEVER
+        break_at = round(self.break_at_s * SECOND) if self._is_sudden else NEVER
         silence = {"idle_firewall": self.firewall_idle_s, "server_idle_close": self.server_idle_s}
         dead_peer = DeadPeer(retries2=self.retries2, latency_ms=self.latency_ms, linux=self.linux)
         return BreakPlan(
@@ -367,7 +384,13 @@ class Pool(Study):
                 f"{self.acquire_timeout_s * 1000:.0f}ms”)"
             )
         parts[0] += "."
-        if outcome["zombie_borrows"]:
+        in_use = outcome["errors"] - outcome["acquire_timeouts"] - outcome["zombie_borrows"]
+        if self._is_sudden and self.probe != "test_on_borrow" and in_use > 0 < outcome["zombie_borrows"]:
+            parts.append(
+                f"{in_use:,} {'was' if in_use == 1 else 'were'} in flight at the break; "
+                f"{outcome['zombie_borrows']:,} got a connection that was already dead."
+            )
+        elif outcome["zombie_borrows"]:
             whose = "found by the probe" if self.probe == "test_on_borrow" else "handed to a request"
             if self.probe == "test_on_borrow" and self.bypass_window_s:
                 whose = "found by the probe, or so soon after its last use that there was none"
@@ -398,7 +421,7 @@ class Pool(Study):
         parts.append(
             f"Of 100 requests 99 are over within {_span(slow)}."
             if slow is not None
-            else "More than one request in 100 never hears anything."
+            else "More than one request in 100 never gets an answer."
         )
         return " ".join(parts)
 
@@ -430,6 +453,11 @@ def _series(plan: BreakPlan, run: BreakRun) -> dict[str, Any]:
         unusual[step] += 1
         errors[step] += not answer
         slowest[step] = max(slowest[step], took)
+    failed = [
+        [plan.arrivals[n] / SECOND, (plan.arrivals[n] + took) / SECOND]
+        for n, took, answer in sorted(run.unusual)
+        if not answer and plan.arrivals[n] + took <= plan.end
+    ]
     slowest = [
         max(most, plan.usual) if many > few else most
         for most, many, few in zip(slowest, requests, unusual, strict=True)
@@ -438,6 +466,7 @@ def _series(plan: BreakPlan, run: BreakRun) -> dict[str, Any]:
         "t_s": [edge / SECOND for edge in edges[:-1]],
         "requests": requests,
         "errors": errors,
+        "failed": failed if len(failed) <= MOST_MARKED else [],
         "probed": counted(run.probed, edges),
         #: None: no request came, or one was never answered.
         "slowest_ms": [

@@ -91,6 +91,15 @@ class Study(Runnable):
     def length_s(self) -> float:
         """How long the run lasts, seconds."""
 
+    @property
+    def broke_s(self) -> float:
+        """The moment from which pictures count, seconds from the beginning: what breaks in this run."""
+        return 0.0
+
+    def settled_s(self, trace: Trace) -> float:
+        """How long after that moment pictures go on: a little longer than anything happens; 0: to the end."""
+        return 0.0
+
     @abstractmethod
     def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The outcome and the series."""
@@ -98,6 +107,7 @@ class Study(Runnable):
     def simulated(self) -> Trace:
         """The run, as a trace without segments."""
         outcome, series = self.simulate()
+        broke = round(self.broke_s * SECOND)
         return Trace(
             self.name,
             "model",
@@ -106,6 +116,7 @@ class Study(Runnable):
             outcome=outcome,
             series=series,
             end=round(self.length_s * SECOND),
+            watched_from=broke or None,
             warnings=self.ignored_by_release(),
         )
 

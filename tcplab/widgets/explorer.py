@@ -312,6 +312,8 @@ class Explorer(base.Shell):
         self.timeline.react(self.timeline, self._follow, "cursor")
         self._ahead = Ahead(self.timeline, self._frame_ahead)
         self._kept: list[tuple[Trace, Timeline]] = []
+        #: The timeline of this run, to its end.
+        self._now: Timeline | None = None
         #: Which axis the learner chose, None: the story's own; and its end, which only grows.
         self._log: bool | None = None
         self._end_s = 0.0
@@ -485,8 +487,8 @@ class Explorer(base.Shell):
     def keep(self) -> None:
         """Keep this run: it stays in the timeline, in grey. Up to three; the oldest goes."""
         with self._lock:
-            if self.trace and self.timeline.picture and self.trace not in self.kept:
-                self._kept = [*self._kept, (self.trace, self.timeline.picture.now)][-MOST_KEPT:]
+            if self.trace and self._now and self.timeline.picture and self.trace not in self.kept:
+                self._kept = [*self._kept, (self.trace, self._now)][-MOST_KEPT:]
                 self._redraw()
 
     def forget(self) -> None:
@@ -651,6 +653,7 @@ class Explorer(base.Shell):
 
     def _draw(self, now: Timeline) -> None:
         """Show this run, on an axis that is no shorter than before."""
+        self._now = now
         self.picture.pictures.kept = self.kept
         if not now.lanes:
             self.timeline.clear()
@@ -662,10 +665,9 @@ class Explorer(base.Shell):
 
     def _redraw(self) -> None:
         """Another axis or other kept runs beside the same run."""
-        picture = self.timeline.picture
-        if picture and self.trace:
+        if self.timeline.picture and self._now and self.trace:
             self._ahead.stop()
-            self._draw(picture.now)
+            self._draw(self._now)
             if not self._folded:
                 self.tabs.renew(self.picture.title)
             self._say_run()
@@ -677,7 +679,7 @@ class Explorer(base.Shell):
         end_s = picture.end_s(self._end_s)
         log = now.log if self._log is None else self._log
         why_log = "" if log else offer(picture, end_s, self.timeline.width)
-        return ShownFrame(picture, end_s, log, dict(values), Bar(len(self._kept), why_log))
+        return ShownFrame(picture.until(end_s), end_s, log, dict(values), Bar(len(self._kept), why_log))
 
     def _frame_ahead(self, name: str, value: Any) -> ShownFrame | None:
         """The picture for one other value; None where there would be none."""

@@ -24,7 +24,7 @@ import ipywidgets as widgets
 from tcplab.bench.agreement import Agreement
 from tcplab.capture.capture import read_capture
 from tcplab.capture.recordings import LIBRARY, RUN, recording, sidecar_values
-from tcplab.core.text import plural, read_number
+from tcplab.core.text import paragraph, plural, read_number
 from tcplab.core.trace import Trace
 from tcplab.lesson import question as asked
 from tcplab.lesson.course import lessons
@@ -37,6 +37,7 @@ from tcplab.lesson.tables import Shown, as_html, box, provenance, to_html, to_pl
 from tcplab.pictures.resets import ResetsPicture, read_reset
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture, timeline
+from tcplab.pictures.timeline_requests import read_requests
 from tcplab.registry import find
 from tcplab.widgets import base
 from tcplab.widgets.cases import Cases, Side
@@ -310,7 +311,7 @@ class OpenLesson(Displayed):
         """A recording's line, and HTML of both runs, or of the one that there is."""
         if not (LIBRARY / f"{name}{RUN}").is_file():
             trace, said = _captured(name, texts.get("connection", 0))
-            return texts.get("line", said), timeline(trace)._repr_html_()
+            return texts.get("line", said), f"{_requests(name)}{timeline(trace)._repr_html_()}"
         linux = recording(name)
         seen = on_linux(find(linux.experiment).from_values(linux.parameters), linux)
         packets = f"<details><summary>Packet by packet</summary>{seen.packets}</details>"
@@ -331,6 +332,15 @@ def proof_line(agreement: Agreement, linux: Trace, label: str = "") -> str:
     late = ceil(agreement.behind_s * 100) / 100
     when = f"at most {late:g} s later" if late > 0 else "at the same times"
     return f"{where} the same {plural(agreement.packets, 'packet')}{same}, {when}"
+
+
+def _requests(name: str) -> str:
+    """HTML of the requests of a recorded pool, above one of its connections; empty for other recordings."""
+    sidecar = sidecar_values(LIBRARY / f"{name}.pcap")
+    if "requests" not in sidecar:
+        return ""
+    above = TimelinePicture(read_requests(sidecar))._repr_html_()
+    return f"{above}{paragraph('One of its connections on the wire:')}"
 
 
 def _captured(name: str, connection: int) -> tuple[Trace, str]:

@@ -412,7 +412,7 @@ def test_what_lies_before_is_told():
 def test_the_parts_of_an_outage_follow_each_other_from_the_failure_to_the_first_write():
     line = timeline("failover", old_primary="refuses")
     parts = [each.spans[0] for each in line.lanes if each.kind == "program"]
-    assert parts[0].from_s == line.breaks[0].t_s == line.answer.from_s == 60
+    assert parts[0].from_s == line.breaks[0].t_s == line.answer.from_s == 0
     assert all(a.to_s == b.from_s for a, b in pairwise(parts))
     assert parts[-1].to_s == pytest.approx(line.answer.to_s)
 
@@ -426,8 +426,19 @@ def test_outages_are_where_no_port_is_free():
 
 def test_dead_connections_in_a_pool_are_counted():
     line = timeline("pool", breaks="silent_drop", break_at_s=10, duration_s=60)
-    assert dict(lane(line, "client/alive").level.points)[10.0] == 0
-    assert dict(lane(line, "client/zombie").level.points)[10.0] == 10
+    assert "client/alive" not in {each.key for each in line.lanes}
+    assert lane(line, "client/zombie").level.points == ((0.0, 10),) and line.to_s == 50
+
+
+def test_a_pool_that_recovers_in_milliseconds_is_shown_in_milliseconds():
+    line = timeline("pool", breaks="server_restart", order="fifo", break_at_s=60.003)
+    errors = lane(line, "client/errors")
+    assert errors.name == "10 errors" and len({mark.t_s for mark in errors.marks}) == 10
+    assert line.settled_s == pytest.approx(4 * line.answer.to_s) and line.settled_s < 1 < line.to_s
+    cut = line.until(0.02)
+    assert len(lane(cut, "client/errors").marks) < 10 and cut.answer.to_s is None
+    assert cut.to_s == cut.horizon_s == 0.02 and line.until(line.horizon_s) is line
+    assert not timeline("pool", breaks="server_restart", order="lifo").settled_s, "zombies stay"
 
 
 # -- comparing and words -------------------------------------------------------------------------
