@@ -678,9 +678,7 @@ class TimelinePicture:
 
     def until(self, end_s: float) -> TimelinePicture:
         """The same without what comes after this moment."""
-        return replace(
-            self, now=self.now.until(end_s), kept=tuple(run.until(end_s) for run in self.kept)
-        )
+        return replace(self, now=self.now.until(end_s), kept=tuple(run.until(end_s) for run in self.kept))
 
     def drawing(
         self, width: float = 950, *, log: bool | None = None, end_s: float | None = None, dark: bool = False,

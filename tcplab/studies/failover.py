@@ -270,7 +270,10 @@ class Failover(Study):
     name = "failover"
     title = "Failover: names, caches and roles"
     lesson = "failover"
-    controls = ("old_primary", "domains", "probe", "client_dns_ttl_s", "user_timeout_s", "max_lifetime_s")
+    controls = (
+        "old_primary", "domains", "probe", "client_dns_ttl_s", "user_timeout_s", "max_lifetime_s",
+        "dns_ttl_s", "probe_interval_s",
+    )  # fmt: skip
     pictures = ("failover",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "refused, a short cache": {"old_primary": "refuses", "client_dns_ttl_s": 0},
@@ -395,13 +398,13 @@ class Failover(Study):
                 )
 
     def idle_controls(self) -> dict[str, str]:
-        refuses, asked = self.old_primary == "refuses", self.probe != "none"
+        is_dead, asked = self.old_primary == "dead", self.probe != "none"
         patience = "user_timeout_s socket_timeout_s connect_timeout_s retries2"
         keepalive = "keepalive_idle_s keepalive_interval_s keepalive_probes"
         return knobs.idle(
             (not asked, "probe_interval_s", "the pool asks nothing."),
             (self.domains == "dual", "dns_ttl_s client_dns_ttl_s", "both addresses are known."),
-            (refuses, f"{patience} {keepalive}", "the old primary answers at once."),
+            (not is_dead, f"{patience} {keepalive}", "the old primary answers at once."),
             (not self.keepalive_idle_s, "keepalive_interval_s keepalive_probes", knobs.KEEPALIVE_OFF),
             (self.old_primary != "readable_replica", "drops_read_only", "no write is refused as read-only."),
         )
@@ -518,9 +521,7 @@ class Failover(Study):
                 else f"The run ends {watched} after the failure, and no write has been accepted yet."
             ]
             longest = outcome["longest_part"]
-            parts.append(
-                f"The longest part is “{longest}”, {in_words(lengths[longest])}: {PARTS[longest]}."
-            )
+            parts.append(f"The longest part is “{longest}”, {in_words(lengths[longest])}: {PARTS[longest]}.")
             if len(lengths) > 1:
                 added = ", ".join(f"{part} {in_words(length)}" for part, length in lengths.items())
                 parts.append(f"In order, each with the time it adds: {added}.")
@@ -533,9 +534,7 @@ class Failover(Study):
         if refused := outcome["writes_refused"]:
             parts.append(f"{_count(refused, 'write')} refused ({READ_ONLY}).")
         if stale := outcome["reads_from_old_primary"]:
-            parts.append(
-                f"{_count(stale, 'read')} answered by the old primary with stale data."
-            )
+            parts.append(f"{_count(stale, 'read')} answered by the old primary with stale data.")
         if errors := outcome["errors"]:
             parts.append(f"{errors:,} {'request fails' if errors == 1 else 'requests fail'}{self._why()}.")
         if outcome["still_waiting"]:

@@ -51,6 +51,8 @@ OWN = "your own values"
 MOST_KEPT = 3
 #: A hand that turns a control rests after so many seconds: then the tabs follow.
 REST_S = 0.15
+#: How long a study runs: it has to be long enough, and that is the notebook's business.
+LENGTH = "duration_s"
 #: So many controls are shown at first, in two rows.
 MOST_SHOWN = 6
 
@@ -562,7 +564,11 @@ class Explorer(base.Shell):
         Shown are those that are needed, those that the notebook sets and the experiment's own, but none that
         does nothing. What is too much is left out from the end.
         """
-        turned = [name for name, value in initial.items() if value != self._defaults.get(name, value)]
+        turned = [
+            name
+            for name, value in initial.items()
+            if value != self._defaults.get(name, value) and name != LENGTH
+        ]
         try:
             idle = self.experiment_class.from_values(initial).idle_controls()
         except ParameterError:

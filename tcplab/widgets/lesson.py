@@ -128,6 +128,8 @@ class OpenLesson(Displayed):
         #: The lesson's name: `keepalive`.
         self.name = name
         self._questions: dict[str, Question] = {}
+        #: Those whose why an explorer has.
+        self._explained: list[Question | None] = []
         self._goals: WeakSet[GoalList] = WeakSet()
         self._last = ""
         self._done: Any = None
@@ -194,10 +196,12 @@ class OpenLesson(Displayed):
         `rows` and `columns` are one parameter each, with its values: ``rows={"how": ["kill", "vanish"]}``.
         """
         needed = self._needed(goals)
-        return self._behind(
-            after,
-            lambda question: self._with_goals(Cases(experiment, rows, columns, needed, **initial), goals, ""),
-        )
+
+        def make(question: Question | None) -> Cases:
+            cases = Cases(experiment, rows, columns, needed, **initial)
+            return self._with_goals(cases, goals, self._because(question))
+
+        return self._behind(after, make)
 
     def replay(self, name: str, /, *, after: str = "", connection: int = 0) -> After | Recorded:
         """A capture in data/captures on its timeline, after the prediction.
@@ -276,9 +280,14 @@ class OpenLesson(Displayed):
     ) -> Explorer:  # fmt: skip
         explorer = Explorer(experiment, True, self._needed(wanted), beside, **initial)
         self._with_goals(explorer, wanted, question.because if question else "")
+        self._explained.append(question)
         if isinstance(question, NumberQuestion) and question.unit == "s":
             _flag(explorer, question)
         return explorer
+
+    def _because(self, question: Question | None) -> str:
+        """Why, where no explorer before has said it."""
+        return question.because if question and question not in self._explained else ""
 
     def _needed(self, wanted: Sequence[str]) -> list[str]:
         """The parameters that reach these goals. Raises `LookupError` for a goal that there is not."""
