@@ -1,17 +1,21 @@
 """The lanes of a study: amounts over time from its series, and the intervals that its answer is made of.
 
 Seconds count from what breaks, as everywhere in a timeline; what a study has before that is left out.
+
+Beside the studies: the requests of a recorded pool. Its sidecar has all `requests` of the program above the
+pool, each with when it `began`, when it was over, `t`, and its `result`. A lane for writes and one for reads,
+or one for all; neighbours with the same result are one interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from tcplab.core.text import SECOND, in_words, plural
 from tcplab.core.trace import Trace
-from tcplab.pictures.lanes import BreakMark, Lane, Level, Mark, Span, counted, steps
+from tcplab.pictures.lanes import AnswerLine, BreakMark, Lane, Level, Mark, Span, Timeline, counted, steps
 from tcplab.studies.failover import PARTS
 
 
@@ -146,3 +150,101 @@ def _connections(bars: Sequence[tuple[int, float, float, str]], end_s: float) ->
         changes = [change for since, until in stays for change in ((since, 1), (until, -1))]
         level = Level(counted(changes, end_s), 0, amount.unit, amount.colour)
         yield Lane(f"client/{state}", _HOST, amount.name, "area", level=level)
+
+
+# -- the requests of a recorded pool ------------------------------------------------------------------
+
+#: A request that takes longer than this is an interval of its own, seconds.
+_LONG_S = 0.5
+#: How the events begin that break something.
+_BREAKING = ("pg_ctl restart", "nft add")
+#: Lanes by what was asked; what is not here is a request.
+_ASKED = {"insert": "writes", "select": "reads"}
+
+
+def read_requests(sidecar: Mapping[str, Any]) -> Timeline:
+    """The timeline of a sidecar's requests. Raises `KeyError` when it has none."""
+    requests: Sequence[Mapping[str, Any]] = sidecar["requests"]
+    events = sidecar["events"]
+    breaks = [(e["t"], e["call"]) for e in events if e["call"].startswith(_BREAKING)]
+    zero, words = (sidecar["failed"], "the primary fails") if "failed" in sidecar else breaks[0]
+    end = max(each["t"] for each in requests) - zero
+    names = list(dict.fromkeys(map(_asked_for, requests)))
+    lanes = []
+    for name in names:
+        mine = [each for each in requests if _asked_for(each) == name and each["t"] > zero]
+        spans = tuple(_answers(mine, zero, sidecar["hosts"].get("server", "")))
+        marks = tuple(Mark(each["t"] - zero, "error", "") for each in mine if not _is_ok(each))
+        lanes.append(Lane(f"{_HOST}/{name}", _HOST, name, "program", spans, marks))
+    if moved := [e for e in events if e["call"].startswith("the name ")]:
+        lanes.append(_name_lane(moved[0], zero, end, sidecar["hosts"]["server"]))
+    answer = _ended(requests, zero, sidecar)
+    broken = BreakMark(0.0, _HOST, "closed", words.split(" tcp ")[0])
+    return Timeline(
+        name="requests", bench="linux", parameters={}, lanes=tuple(lanes), breaks=(broken,), answer=answer,
+        flights=(), to_s=end, horizon_s=end, log=False, flight_s=0.0, folded="", sentence=sidecar["title"],
+        settled_s=min(1.6 * (answer.to_s or 0), end),
+    )  # fmt: skip
+
+
+def _asked_for(request: Mapping[str, Any]) -> str:
+    return _ASKED.get(request.get("sql", ""), "requests")
+
+
+def _is_ok(request: Mapping[str, Any]) -> bool:
+    return str(request["result"]).startswith("ok")
+
+
+def _ended(requests: Sequence[Mapping[str, Any]], zero: float, sidecar: Mapping[str, Any]) -> AnswerLine:
+    """Until the new primary takes a write, or until the last error."""
+    if "failed" in sidecar:
+        new = f"ok: {_new_address(sidecar)}"
+        to = next(r["t"] for r in requests if r["sql"] == "insert" and r["result"] == new) - zero
+        return AnswerLine(0.0, to, _HOST, f"first write accepted after {to:.1f} s")
+    wrong = [r["t"] - zero for r in requests if not _is_ok(r)]
+    slow = [r["t"] - zero for r in requests if r["t"] - r["began"] > _LONG_S]
+    many, to = plural(len(wrong), "error") if wrong else "no error", max([*wrong, *slow], default=0.0)
+    if not to:
+        return AnswerLine(0.0, 0.0, _HOST, many)
+    ends = "the last after" if to in wrong else "the last slow request ends after"
+    return AnswerLine(0.0, to, _HOST, f"{many}, {ends} {to:.1f} s")
+
+
+def _new_address(sidecar: Mapping[str, Any]) -> str:
+    moved = next(e["call"] for e in sidecar["events"] if e["call"].startswith("the name "))
+    return str(moved.rsplit(" ", 1)[1])
+
+
+def _answers(requests: Sequence[Mapping[str, Any]], zero: float, old: str) -> Iterator[Span]:
+    """From each result until the next other one; what takes long is waiting."""
+    at = 0.0
+    for result, each in groupby(requests, lambda r: str(r["result"])):
+        group = list(each)
+        slow = next((r for r in group[:1] if r["t"] - r["began"] > _LONG_S), None)
+        began = max(group[0]["began"] - zero, at)
+        if slow:
+            yield Span(began, slow["t"] - zero, "waits", ("a request waits", "waits"))
+            began = slow["t"] - zero
+        yield Span(began, max(group[-1]["t"] - zero, began), *_answer_words(result, len(group), old))
+        at = group[-1]["t"] - zero
+
+
+def _answer_words(result: str, count: int, old: str) -> tuple[str, tuple[str, ...]]:
+    """Kind and wordings of an interval with this result."""
+    if not result.startswith("ok"):
+        said = result.split(": ", 1)[-1].splitlines()[0]
+        return "error", (f"{plural(count, 'error')}: {said}", plural(count, "error"))
+    address = result.partition(": ")[2]
+    if not address:
+        return "works", ("answered",)
+    if address == old:
+        return "reads", (f"answered by the old primary, {address}", "old primary")
+    return "works", (f"answered by the new primary, {address}", "new primary")
+
+
+def _name_lane(event: Mapping[str, Any], zero: float, end: float, old: str) -> Lane:
+    """Where the name leads."""
+    moved, words = event["t"] - zero, str(event["call"])
+    name, new = words.split()[2], words.rsplit(" ", 1)[1]
+    spans = (Span(0.0, moved, "idle", (old,)), Span(moved, end, "known", (new,)))
+    return Lane(f"{_HOST}/name", _HOST, f"the name {name}", "entry", spans)

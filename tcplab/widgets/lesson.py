@@ -37,7 +37,7 @@ from tcplab.lesson.tables import Shown, as_html, box, provenance, to_html, to_pl
 from tcplab.pictures.resets import ResetsPicture, read_reset
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture, timeline
-from tcplab.pictures.timeline_requests import read_requests
+from tcplab.pictures.timeline_studies import read_requests
 from tcplab.registry import find
 from tcplab.widgets import base
 from tcplab.widgets.cases import Cases, Side

@@ -4,7 +4,7 @@ import pytest
 
 from recordings.captures import STORED, Capture
 from tcplab.pictures.timeline_layout import TimelinePicture
-from tcplab.pictures.timeline_requests import read_requests
+from tcplab.pictures.timeline_studies import read_requests
 
 FAILOVERS = sorted(path.stem for path in STORED.glob("failover_*.pcap"))
 POOLS = sorted(path.stem for path in STORED.glob("pool_*.pcap"))
