@@ -26,7 +26,7 @@ import ipywidgets as widgets
 from tcplab.advice.settings import settings
 from tcplab.bench import run
 from tcplab.core.knobs import ParameterError, Parameters
-from tcplab.core.text import SECOND, download, in_words, paragraph, scrolled, to_copy, to_paste
+from tcplab.core.text import SECOND, in_words, paragraph, scrolled, to_paste
 from tcplab.core.trace import Trace
 from tcplab.lesson.progress import Shelf
 from tcplab.lesson.question import remember
@@ -39,7 +39,7 @@ from tcplab.pictures.timeaxis import ROW, fold
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets import base
-from tcplab.widgets.linux import LinuxPanel
+from tcplab.widgets.linux import CapturePanel, LinuxPanel
 from tcplab.widgets.show import OF_ALL, PicturesInTurn
 from tcplab.widgets.timeline import Ahead, Bar, LivingTimeline, ShownFrame, offer
 
@@ -242,42 +242,6 @@ class ConsolePanel(base.Panel):
         if self.cursor.trace is not None:
             self._slider.show(self.cursor.trace, self.cursor.t)
             self._screens.value = console.screens_html(self.cursor.trace, self.cursor.t)
-
-
-class CapturePanel(base.Panel):
-    """The run as a pcap, made on demand: the link never belongs to an older run."""
-
-    title = "Capture"
-    whole_run = True
-
-    def __init__(self, filename: str) -> None:
-        self._filename = f"{filename}.pcap"
-        self._trace: Trace | None = None
-        self._link = widgets.HTML()
-        about = "This run as tcpdump would have written it on the first host, for Wireshark or tshark."
-        make = base.button("Make the capture file", "download", self._make)
-        self.widget = widgets.VBox([widgets.HTML(paragraph(about)), make, self._link])
-
-    def refresh(self, experiment: Any, trace: Trace) -> None:
-        self._trace, self._link.value = trace, ""
-
-    def empty(self) -> None:
-        self._trace, self._link.value = None, ""
-
-    def _make(self) -> None:
-        if self._trace is None:
-            return
-        from tcplab.capture import CaptureError
-        from tcplab.capture.pcap import pcap_bytes
-
-        try:
-            content = pcap_bytes(self._trace)
-        except CaptureError as error:
-            self._link.value = paragraph(str(error))
-            return
-        link = download(self._filename, content, "application/vnd.tcpdump.pcap")
-        then = f"<p>{link}, then: <code>wireshark {escape(self._filename)}</code></p>"
-        self._link.value = then + to_copy(self._filename, content)
 
 
 class Explorer(base.Shell):

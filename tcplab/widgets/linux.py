@@ -1,4 +1,4 @@
-"""A run on real Linux beside the model's: as a picture for a lesson, and as a tab of the explorer.
+"""A run on real Linux beside the model's: as a picture for a lesson, and as a tab of the explorer. Or as a pcap.
 
 The tab shows a run only while the explorer has the parameters that it was made with. It runs on this
 machine's kernel in real time, or on one of Debian's kernels in virtual time. Modules that a browser's Python
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from html import escape
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
@@ -19,7 +20,7 @@ from tcplab.bench.script import StudyScript
 from tcplab.capture.recordings import recordings_by_kernel
 from tcplab.claims import KernelClaim, claim_named, in_versions
 from tcplab.core.table import html_table
-from tcplab.core.text import SECOND, duration, paragraph, status
+from tcplab.core.text import SECOND, download, duration, paragraph, status, to_copy
 from tcplab.core.trace import Trace
 from tcplab.lesson.form import live
 from tcplab.pictures.timeline import read_timeline
@@ -404,3 +405,39 @@ def is_fetched(kernel: str) -> bool:
     from tcplab.bench.kernels.debian import find_kernel, unpacked
 
     return unpacked(find_kernel(kernel)) is not None
+
+
+class CapturePanel(Panel):
+    """The run as a pcap, made on demand: the link never belongs to an older run."""
+
+    title = "Capture"
+    whole_run = True
+
+    def __init__(self, filename: str) -> None:
+        self._filename = f"{filename}.pcap"
+        self._trace: Trace | None = None
+        self._link = widgets.HTML()
+        about = "This run as tcpdump would have written it on the first host, for Wireshark or tshark."
+        make = button("Make the capture file", "download", self._make)
+        self.widget = widgets.VBox([widgets.HTML(paragraph(about)), make, self._link])
+
+    def refresh(self, experiment: Any, trace: Trace) -> None:
+        self._trace, self._link.value = trace, ""
+
+    def empty(self) -> None:
+        self._trace, self._link.value = None, ""
+
+    def _make(self) -> None:
+        if self._trace is None:
+            return
+        from tcplab.capture import CaptureError
+        from tcplab.capture.pcap import pcap_bytes
+
+        try:
+            content = pcap_bytes(self._trace)
+        except CaptureError as error:
+            self._link.value = paragraph(str(error))
+            return
+        link = download(self._filename, content, "application/vnd.tcpdump.pcap")
+        then = f"<p>{link}, then: <code>wireshark {escape(self._filename)}</code></p>"
+        self._link.value = then + to_copy(self._filename, content)
