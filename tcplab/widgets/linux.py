@@ -1,4 +1,4 @@
-"""A run on real Linux beside the model's: as a picture for a lesson, and as a tab of the explorer. Or as a pcap.
+"""A run on real Linux beside the model's: as a picture, and as a tab of the explorer; and a run as a pcap.
 
 The tab shows a run only while the explorer has the parameters that it was made with. It runs on this
 machine's kernel in real time, or on one of Debian's kernels in virtual time. Modules that a browser's Python
