@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import ceil
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet, ref
 
@@ -22,7 +23,7 @@ import anywidget
 import ipywidgets as widgets
 
 from tcplab.bench.agreement import Agreement
-from tcplab.capture.capture import read_capture
+from tcplab.capture.capture import both_legs, read_capture
 from tcplab.capture.recordings import LIBRARY, RUN, recording, sidecar_values
 from tcplab.core.text import paragraph, plural, read_number
 from tcplab.core.trace import Trace
@@ -311,7 +312,7 @@ class OpenLesson(Displayed):
         names = [name, *texts.get("also", ())]
         lines, inside = zip(*(self._both(each, texts if each == name else {}) for each in names), strict=True)
         notes = [*texts.get("notes", ()), *articles(texts)]
-        origin = provenance(LIBRARY / f"{name}.json", MOST_ROWS)._repr_html_()
+        origin = provenance(_file(name), MOST_ROWS)._repr_html_()
         body = "".join([*inside, *map(as_html, notes), origin])
         html = f"<details><summary>{to_html(lines[0])}</summary>{body}</details>"
         return Shown("\n".join([to_plain(lines[0]), *(to_plain(str(each)) for each in notes)]), html)
@@ -353,14 +354,24 @@ def _requests(name: str) -> str:
 
 
 def _captured(name: str, connection: int) -> tuple[Trace, str]:
-    """A connection of a capture in data/captures, and what it is in one line."""
-    path = LIBRARY / f"{name}.pcap"
-    trace = read_capture(path).connection(connection)
+    """A connection of a capture in data/captures, or both legs of one; and what it is in one line."""
+    path = _file(name)
+    if path.stem == name:
+        trace = read_capture(path).connection(connection)
+    else:
+        trace = both_legs(read_capture(path), read_capture(LIBRARY / f"{name}_back.pcap"))
     sidecar = sidecar_values(path)
-    product, version = next(iter(sidecar["software"].items()), ("", ""))
-    on = f"Linux {'.'.join(sidecar['linux'].split('.')[:2])}"
-    of = f"{product} {version}, " if product and product != "tcplab" else ""
-    return trace, f"**{of}{on}:** {sidecar['title']}{'' if sidecar['title'].endswith('?') else '.'}"
+    products = [f"{product} {version}" for product, version in sidecar["software"].items()]
+    products = [each for each in products if not each.startswith("tcplab")][:1]
+    where = ", ".join([*products, f"Linux {'.'.join(sidecar['linux'].split('.')[:2])}"])
+    end = "" if sidecar["title"].endswith("?") else "."
+    return trace, f"**{where}:** {sidecar['title']}{end}"
+
+
+def _file(name: str) -> Path:
+    """The capture of that name, or the front leg of a proxy's two."""
+    whole, front = LIBRARY / f"{name}.pcap", LIBRARY / f"{name}_front.pcap"
+    return front if front.is_file() and not whole.is_file() else whole
 
 
 def _flag(explorer: Explorer, question: NumberQuestion) -> None:
