@@ -39,6 +39,8 @@ class Knob:
     high: float = math.inf
     #: Allowed values of a word.
     choices: tuple[Any, ...] = ()
+    #: What each of these is called on the screen, in the same order; empty: as it is.
+    names: tuple[str, ...] = ()
     #: What a word without fixed choices looks like.
     form: str = ""
     #: One sentence of help.
@@ -61,6 +63,10 @@ class Knob:
     since: str = ""
     #: Only for experiments: never shown as a setting to paste.
     test_only: bool = False
+
+    def word(self, value: Any) -> str:
+        """What a choice is called on the screen."""
+        return dict(zip(self.choices, self.names, strict=False)).get(value) or str(value)
 
     def check(self, name: str, value: Any) -> Any:
         """The value in the knob's own type, or `ParameterError` in one sentence."""
@@ -268,9 +274,9 @@ FIREWALL_IDLE = Knob(
 YES_NO = Knob("yes or no", bool, test_only=True)
 
 
-def choice(label: str, *choices: str, help: str = "") -> Knob:
-    """A knob that is a word out of a few."""
-    return Knob(label, str, choices=choices, help=help, test_only=True)
+def choice(label: str, *choices: str, help: str = "", names: tuple[str, ...] = ()) -> Knob:
+    """A knob that is a word out of a few; `names` are what they are called on the screen."""
+    return Knob(label, str, choices=choices, names=names, help=help, test_only=True)
 
 
 def idle(*rules: tuple[object, str, str]) -> dict[str, str]:

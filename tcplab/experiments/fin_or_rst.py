@@ -25,6 +25,9 @@ ENDING = choice(
     "what ends it", "close", "kill", "kill_unread", "linger0", "shutdown_write", "listener_killed",
     "port_closed", "reject", "drop",
     help="How the server ends the connection, or why there never is one.",
+    names=("the server closes", "kill -9", "kill -9, bytes unread", "close with SO_LINGER 0",
+        "half close: shutdown(SHUT_WR)", "kill -9 before accept()", "closed port", "firewall rejects",
+        "firewall drops"),
 )  # fmt: skip
 CLIENT = choice(
     "the client is", "reading", "idle", help="Blocked in recv(), or doing something else and sending later."
@@ -39,9 +42,9 @@ _STORY = {
     "linger0": "The server closes with SO_LINGER 0",
     "shutdown_write": "The server shuts down its sending side and goes on reading",
     "listener_killed": "The listening process is killed while the connection waits for accept()",
-    "port_closed": "Nobody listens on the port",
+    "port_closed": "No program listens on the port",
     "reject": "A firewall rejects the SYN",
-    "drop": "A firewall throws the SYN away",
+    "drop": "A firewall drops the SYN",
 }
 
 

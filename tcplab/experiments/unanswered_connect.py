@@ -16,6 +16,7 @@ from tcplab.experiments.experiment import Experiment, answered, unanswered
 FATE = choice(
     "the SYN is", "drop", "reject", "closed",
     help="Dropped by a firewall, rejected by one, or sent to a closed port.",
+    names=("dropped", "rejected", "sent to a closed port"),
 )  # fmt: skip
 
 

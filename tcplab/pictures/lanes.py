@@ -384,7 +384,8 @@ def setting(knob: Knob, value: Any) -> str:
     if value == 0 and knob.zero:
         return f"{label} {knob.zero}" if knob.zero in ("off", "never") else f"{label}: {knob.zero}"
     if isinstance(value, str):
-        return f"{label}: {value.replace('_', ' ')}"
+        word = knob.word(value) if knob.names else value.replace("_", " ")
+        return f"{label}{'' if label.endswith(' is') else ':'} {word}"
     # A label such as "attempts a second" has said the unit.
     return f"{label} {value:.10g} {knob.unit.removeprefix('per s')}".rstrip()
 

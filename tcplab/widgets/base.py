@@ -365,6 +365,8 @@ class ControlRow(anywidget.AnyWidget):
     steps: traitlets.List[Any] = traitlets.List().tag(sync=True)
     meanings: traitlets.List[str] = traitlets.List().tag(sync=True)
     value = traitlets.Any().tag(sync=True)
+    #: What each of buttons or of a list is called, where it is not its value.
+    texts: traitlets.List[str] = traitlets.List().tag(sync=True)
     #: What `value` means, in words; mostly nothing.
     meaning = traitlets.Unicode("").tag(sync=True)
     #: Why it has no effect under the present settings; empty: it has.
@@ -408,7 +410,8 @@ class Control(Quiet, ControlRow):
             offered = list(dict.fromkeys((*LISTED, value)))
         super().__init__(
             kind=_kind(knob, offered), label=title(knob), unit=knob.unit, help=explanation(knob),
-            steps=offered, meanings=[meaning(knob, step) for step in offered], **place,
+            steps=offered, meanings=[meaning(knob, step) for step in offered],
+            texts=list(knob.names), **place,
         )  # fmt: skip
         self.show(value)
         self.react(self, changed)
@@ -451,7 +454,7 @@ def _kind(knob: Knob, offered: list[Any]) -> str:
     if knob.kind is bool:
         return "check"
     if knob.choices or knob.kind is str:
-        texts = list(map(str, offered))
+        texts = list(map(knob.word, offered))
         return "buttons" if len(texts) <= _BUTTONS and sum(map(len, texts)) <= _BUTTON_TEXT else "list"
     return "range" if offered else "number"
 

@@ -52,8 +52,8 @@ const ROWS = {
   buttons(model, id, turn) {
     const group = element("div", { id, className: "tcplab-choice" });
     group.setAttribute("role", "group");
-    const buttons = model.get("steps").map((value) => {
-      const button = element("button", { textContent: value });
+    const buttons = model.get("steps").map((value, i) => {
+      const button = element("button", { textContent: model.get("texts")[i] ?? value });
       button.addEventListener("click", () => turn(value));
       return button;
     });
@@ -66,7 +66,7 @@ const ROWS = {
     const list = element("select", { id });
     list.addEventListener("change", () => turn(model.get("steps")[list.selectedIndex]));
     const show = (value) => {
-      list.replaceChildren(...model.get("steps").map((each) => element("option", { textContent: each })));
+      list.replaceChildren(...model.get("steps").map((each, i) => element("option", { textContent: model.get("texts")[i] ?? each })));
       list.selectedIndex = model.get("steps").indexOf(value);
     };
     return { parts: [list], show };
@@ -111,7 +111,8 @@ export default {
     row.parts[0].setAttribute("aria-describedby", help.id);
     const line = element("div", { className: "tcplab-row" }, ...row.parts);
     el.dataset.kind = model.get("kind");
-    const room = 8 * model.get("steps").join("").length + 24 * model.get("steps").length; // of buttons, px
+    const shown = model.get("texts").length ? model.get("texts") : model.get("steps");
+    const room = 8 * shown.join("").length + 24 * model.get("steps").length; // of buttons, px
     el.classList.toggle("wide", model.get("kind") === "buttons" && room > 260);
     el.append(title, line, help);
     el.addEventListener("keydown", keep);

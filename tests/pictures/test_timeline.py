@@ -499,7 +499,7 @@ def test_a_kept_run_is_named_by_what_differs_now():
     ("port_churn", "rate_per_s", 500, "attempts a second 500"),
     ("stale_reject", "balancer_close_s", 0, "balancer forgets after: no balancer"),
     ("slow_reader", "stops_reading_s", 0, "stops reading after never"),
-    ("client_gone", "session", "idle_in_transaction", "the session is: idle in transaction"),
+    ("client_gone", "session", "idle_in_transaction", "the session is idle in transaction"),
 ])  # fmt: skip
 def test_a_setting_in_words(story, name, value, words):
     assert setting(STORIES[story].knobs()[name], value) == words
