@@ -96,7 +96,7 @@ class ClientGone(KeepaliveParameters, Experiment):
     title = "The client is gone: when does the server notice, and free its locks?"
     lesson = "dead_client"
     controls = ("how", "session", "check_interval_s", "keepalive_idle_s", "user_timeout_s", "query_s")
-    blocks_another = True
+    held_up = ("another session", "waits for the lock", "has the lock")
     presets = {
         "vanishes during a query, nothing set": {},
         "client_connection_check_interval = 1 s alone": {"check_interval_s": 1},

@@ -39,8 +39,9 @@ class Runnable(Parameters):
     no_edges: ClassVar[tuple[str, ...]] = ()
     #: A story of milliseconds and minutes: its time axis begins logarithmic.
     log_time: ClassVar[bool] = False
-    #: Its timeline has a lane for another session, which waits for the locks that a program holds.
-    blocks_another: ClassVar[bool] = False
+    #: A lane below the program that holds locks, for what they hold up: its name, its words while they are
+    #: held, and after it.
+    held_up: ClassVar[tuple[str, str, str] | None] = None
 
     @abstractmethod
     def answer(self, trace: Trace) -> Answer | None:

@@ -52,6 +52,7 @@ class SlowReader(Experiment):
         "client offline": {"peer": "offline", "retries2": 5},
     }
     pictures = ("window", "ladder")
+    held_up = ("its transaction", "open: snapshot and locks stay", "over")
     quick = {"response": 100_000, "read_bytes": 32768, "stops_reading_s": 0}
     sampled = {
         # Reads that the buffer holds, and large enough to open the window each time.
@@ -109,6 +110,8 @@ class SlowReader(Experiment):
         await server.settled()
         if (await server.wait_until_broken(0)).ok:
             bench.does(server.host, "idle", "has sent its rows", "done")
+        elif not (await server.send(1)).ok:  # its next send() gets the error
+            bench.does(server.host, "idle", "the session is over", "over")
 
     async def _live(self, bench: Bench, client_host: Host, client: Connection, server: Connection) -> None:
         """What becomes of the client."""
@@ -118,16 +121,11 @@ class SlowReader(Experiment):
         if self.peer == "offline":
             await bench.sleep(OFFLINE_AFTER_S)
             client_host.unplug()
-            await self._until_broken(server, self.watch())
+            await server.wait_until_broken(self.watch())
         else:
             await bench.within(self.watch(), self._read_slowly(bench, client, bench.now()))
             if self.stops_reading_s and bench.now() < end:
-                await self._until_broken(server, end - bench.now())
-
-    async def _until_broken(self, server: Connection, limit_s: float) -> None:
-        """Let the server wait; once its TCP has given up, its next send() says so."""
-        if not (await server.wait_until_broken(limit_s)).ok:
-            await server.send(1)
+                await server.wait_until_broken(end - bench.now())
 
     async def _read_slowly(self, bench: Bench, client: Connection, began: float) -> None:
         got = 0
@@ -205,7 +203,10 @@ class SlowReader(Experiment):
             f"may send nothing but probes ({probes}); its session is active, its transaction open"
         )
         if outcome["server_error"]:
-            return f"{waits}. Then the server's TCP gives up: Connection timed out (ETIMEDOUT)."
+            gives_up = "Then the server's TCP gives up: Connection timed out (ETIMEDOUT)."
+            reset = next((c for c in trace.calls_of("client", "recv(") if c.result == "ECONNRESET"), None)
+            then = " The client, which reads on, gets ECONNRESET." if reset else ""
+            return f"{waits}. {gives_up}{then}"
         done = f"The client has read {outcome['bytes_delivered']:,} of {self.response:,} bytes"
         return f"{waits}. {done}; no side sees an error."
 
@@ -222,6 +223,6 @@ def closed_windows(trace: Trace, receiver: str, until: Any = None) -> list[tuple
         if packet.segment.window == 0 and begin is None:
             begin = packet.arrives
         elif packet.segment.window and begin is not None:
-            intervals.append((begin, packet.arrives))
+            intervals.append((begin, min(packet.arrives, end)))
             begin = None
     return [*intervals, (begin, end)] if begin is not None else intervals

@@ -239,16 +239,16 @@ class _Reading:
             f"{host}/program", host, trace.programs.get(host, f"{host}'s program"), "program", joined(spans),
             tuple(marks), tuple(timers), held,
         )  # fmt: skip
-        if held and self.story and self.story.blocks_another:
-            yield self._another_session(host, held[-1].to_s)
+        if held and self.story and self.story.held_up:
+            yield self._held_up(host, held[-1].to_s, *self.story.held_up)
 
-    def _another_session(self, host: str, free_s: float) -> Lane:
-        """What another session sees that wants one of the locks: nothing of the client, only the wait."""
+    def _held_up(self, host: str, free_s: float, name: str, waits: str, then: str) -> Lane:
+        """What a program's locks hold up: it sees nothing of the network, only how long it takes."""
         spans = (
-            Span(0.0, free_s, "waits", ("waits for the lock", "waits")),
-            Span(free_s, self.end, "idle", ("has the lock",)),
+            Span(0.0, free_s, "waits", (waits, waits.partition(":")[0])),
+            Span(free_s, self.end, "idle", (then,)),
         )
-        return Lane(f"{host}/another", host, "another session", "program", joined(spans))
+        return Lane(f"{host}/held up", host, name, "program", joined(spans))
 
     def _call_marks(self, calls: Iterable[Call]) -> Iterator[Mark]:
         for call in calls:

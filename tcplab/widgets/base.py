@@ -407,7 +407,7 @@ class Control(Quiet, ControlRow):
         offered: list[Any] = steps(knob, value, *also) if knob.kind in (int, float) else []
         offered = list(knob.choices) or offered
         if knob.kind is str and not knob.choices:
-            offered = list(dict.fromkeys((*LISTED, value)))
+            offered = list(dict.fromkeys((*LISTED, value, *filter(None, also))))
         super().__init__(
             kind=_kind(knob, offered), label=title(knob), unit=knob.unit, help=explanation(knob),
             steps=offered, meanings=[meaning(knob, step) for step in offered],

@@ -20,7 +20,7 @@ from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Answer, Trace
 from tcplab.pictures.lanes import AnswerLine, Lane, Span, Timeline
 from tcplab.widgets import base
-from tcplab.widgets.explorer import Explorer
+from tcplab.widgets.explorer import NOTHING, Explorer, Needed
 from tcplab.widgets.timeline import ShownFrame
 
 #: The values of one parameter, by its name.
@@ -66,7 +66,7 @@ class Cases(Explorer):
         experiment_class: Any,
         rows: Side,
         columns: Side,
-        needed: Collection[str] = (),
+        needed: Needed = NOTHING,
         /,
         **initial: Any,
     ) -> None:

@@ -16,17 +16,16 @@ and stay in the timeline beside the next one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from typing import Any
 
 import ipywidgets as widgets
 
-from tcplab.advice.settings import settings
 from tcplab.bench import run
-from tcplab.core.knobs import ParameterError, Parameters
-from tcplab.core.text import SECOND, in_words, paragraph, scrolled, to_paste
+from tcplab.core.knobs import ParameterError
+from tcplab.core.text import SECOND, in_words, paragraph, scrolled
 from tcplab.core.trace import Trace
 from tcplab.lesson.progress import Shelf
 from tcplab.lesson.question import remember
@@ -40,9 +39,12 @@ from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture
 from tcplab.widgets import base
 from tcplab.widgets.linux import CapturePanel, LinuxPanel
-from tcplab.widgets.show import OF_ALL, PicturesInTurn
+from tcplab.widgets.show import OF_ALL, PicturesInTurn, settings_html
 from tcplab.widgets.timeline import Ahead, Bar, LivingTimeline, ShownFrame, offer
 
+#: Parameters by name, and values of theirs.
+Needed = Mapping[str, Sequence[Any]]
+NOTHING: Needed = {}
 #: px of a tab's borders and air.
 TAB = 45
 #: What the list of presets says while the values are none of them.
@@ -214,15 +216,6 @@ class TextPanel(base.Panel):
         self.widget.value = ""
 
 
-def settings_html(experiment: Parameters) -> str:
-    """The parameters as text to paste, a block for each place where they can be set."""
-    blocks = (
-        f"<h4>{escape(layer)}</h4>{to_paste(layer, lines)}" for layer, lines in settings(experiment).items()
-    )
-    nothing = "These parameters belong to the experiment only: no system has a setting for them."
-    return "".join(blocks) or paragraph(nothing)
-
-
 class ConsolePanel(base.Panel):
     """What `ss` and `nstat` show on each host at the instant that is picked."""
 
@@ -249,11 +242,12 @@ class Explorer(base.Shell):
 
     `initial` are parameters of the experiment; what is wrong with one of them is said in place of
     the picture. `in_lesson`: the run it begins with is kept, and the tabs are folded away at first.
-    `needed`: parameters whose controls are shown in any case. `beside`: other values, whose run is kept too.
+    `needed`: parameters whose controls are shown in any case, and further words that they offer. `beside`:
+    other values, whose run is kept too.
     """
 
     def __init__(
-        self, experiment_class: Any, in_lesson: bool = False, needed: Collection[str] = (),
+        self, experiment_class: Any, in_lesson: bool = False, needed: Needed = NOTHING,
         beside: Mapping[str, Any] | None = None, /, **initial: Any,
     ) -> None:  # fmt: skip
         from threading import RLock  # a front end and a cell may set values at the same time
@@ -270,7 +264,9 @@ class Explorer(base.Shell):
         self.trace: Trace | None = None
         self.experiment: Any = None
         #: The row of each parameter.
-        self.controls = {name: self._control(name, initial.get(name)) for name in self._knobs}
+        self.controls = {
+            name: self._control(name, initial.get(name), *needed.get(name, ())) for name in self._knobs
+        }
         #: The instant that timeline, picture and console show.
         self.cursor = Cursor(self._moved)
         #: The first picture, with its bar.
@@ -502,12 +498,13 @@ class Explorer(base.Shell):
 
     # -- building ----------------------------------------------------------------------------
 
-    def _control(self, name: str, initial: Any) -> base.Control:
+    def _control(self, name: str, initial: Any, *needed: Any) -> base.Control:
+        words = [value for value in needed if isinstance(value, str)]
         presets = [preset[name] for preset in self._presets.values()]
         return base.Control(
             self._knobs[name],
             self._defaults[name],
-            [initial, *presets],
+            [initial, *presets, *words],
             lambda value: self._turn(name, value),
             lambda: self._take_in_hand(name),
             group=str(self.model_id),

@@ -290,12 +290,23 @@ class OpenLesson(Displayed):
         """Why, where no explorer before has said it."""
         return question.because if question and question not in self._explained else ""
 
-    def _needed(self, wanted: Sequence[str]) -> list[str]:
-        """The parameters that reach these goals. Raises `LookupError` for a goal that there is not."""
+    def _needed(self, wanted: Sequence[str]) -> dict[str, list[Any]]:
+        """The parameters that reach these goals, and what these or a tempting wrong setting give them.
+
+        Raises `LookupError` for a goal that there is not.
+        """
         known = goals(self.name)
         if wrong := next((name for name in wanted if name not in known), ""):
             raise LookupError(unknown(wrong, known))
-        return sorted({name for goal in wanted for values in known[goal].reaches for name in values})
+        needed: dict[str, list[Any]] = {}
+        for goal in (known[name] for name in wanted):
+            for values in goal.reaches:
+                for name, value in values.items():
+                    needed.setdefault(name, []).append(value)
+            for miss in goal.misses:
+                for name in miss.values.keys() & needed.keys():
+                    needed[name].append(miss.values[name])
+        return needed
 
     def _with_goals(self, explorer: Turning, wanted: Sequence[str], because: str) -> Turning:
         known = goals(self.name)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import wraps
+from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tcplab.core.text import duration
+from tcplab.advice.settings import settings
+from tcplab.core.knobs import Parameters
+from tcplab.core.text import duration, paragraph, to_paste
 from tcplab.core.trace import Trace
 from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.tables import Shown
@@ -117,3 +120,12 @@ class ShownWhatIf(Displayed, answer.WhatIf):
 def what_if(connection: Trace, **settings: Any) -> answer.WhatIf:
     said = answer.what_if(connection, **settings)
     return ShownWhatIf(**{each.name: getattr(said, each.name) for each in fields(said)})
+
+
+def settings_html(experiment: Parameters) -> str:
+    """The parameters as text to paste, a block for each place where they can be set."""
+    blocks = (
+        f"<h4>{escape(layer)}</h4>{to_paste(layer, lines)}" for layer, lines in settings(experiment).items()
+    )
+    nothing = "These parameters belong to the experiment only: no system has a setting for them."
+    return "".join(blocks) or paragraph(nothing)

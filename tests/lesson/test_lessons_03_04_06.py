@@ -182,7 +182,7 @@ def test_linux_waits_for_ever_for_a_live_reader_and_not_for_a_dead_one():
 
 
 def test_the_user_timeout_ends_a_live_reader():
-    assert ask("the_window", "user_timeout").right.startswith("After about 10 s the server's Linux ends")
+    assert ask("the_window", "user_timeout").right.startswith("After about 10 s the server's kernel ends")
     story = SlowReader(receive_buffer=8192, response=40_000, stops_reading_s=0.5, user_timeout_s=10)
     model, real = run(story), recording("lesson_client_write")
     assert model.outcome["server_error"] == "ETIMEDOUT"

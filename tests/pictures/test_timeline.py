@@ -59,11 +59,11 @@ TURNS = {
         {"retries2": 8}, "ETIMEDOUT after 1 min 44 s instead of 15 min 29 s",
     ),
     "client_gone": (
-        [*SOCKETS, "server/another"], "locks held for 16 min 29 s",
+        [*SOCKETS, "server/held up"], "locks held for 16 min 29 s",
         {"how": "kill"}, "locks held for 60 s instead of 16 min 29 s",
     ),
     "slow_reader": (
-        [*SOCKETS[:2], "client/recv_q", "server/client", "server/send_q", "server/program"],
+        [*SOCKETS[:2], "client/recv_q", "server/client", "server/send_q", "server/program", "server/held up"],
         "server held up for 19.1 s",
         {"read_every_s": 5}, "server held up for 99.1 s instead of 19.1 s",
     ),
@@ -229,7 +229,7 @@ def test_a_program_works_waits_and_keeps_its_error():
     assert [mark.kind for mark in lane(line, "server/program").marks] == ["call", "error", "call"]
     (locks,) = lane(line, "server/program").locks
     assert (locks.from_s, locks.to_s) == (0, line.answer.to_s)
-    waits, has_it = lane(line, "server/another").spans
+    waits, has_it = lane(line, "server/held up").spans
     assert (waits.words[0], waits.to_s, has_it.words) == ("waits for the lock", locks.to_s, ("has the lock",))
 
 

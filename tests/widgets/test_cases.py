@@ -21,7 +21,7 @@ def cases_fixture(tmp_path, monkeypatch):
     """Six cases, with a file of its own for what is kept."""
     monkeypatch.setenv(progress.SWITCH, str(tmp_path / "progress.json"))
     progress.store.cache_clear()
-    yield Cases(ClientGone, ROWS, COLUMNS, ["user_timeout_s"], **DEFAULTS)
+    yield Cases(ClientGone, ROWS, COLUMNS, {"user_timeout_s": []}, **DEFAULTS)
     progress.store.cache_clear()
 
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from tcplab import ClientGone, IdleFirewall, Keepalive, open_lesson, recording
+from tcplab import ClientGone, IdleFirewall, Keepalive, SlowReader, open_lesson, recording
 from tcplab.bench.agreement import judge
 from tcplab.core.knobs import ParameterError
 from tcplab.lesson import progress, start_again
@@ -234,3 +234,10 @@ def test_a_topology_waits_only_for_the_question_that_is_named(here):
     question.start_again()
     with pytest.raises(ParameterError, match="nothing"):
         lesson.topology("nothing")
+
+
+def test_words_that_a_goal_needs_can_be_chosen():
+    lesson = open_lesson("06")
+    lesson.ask("user_timeout").solution()
+    explorer = lesson.explore(SlowReader, user_timeout_s=10, goals=["which_kernel"]).thing
+    assert {"5.10.10", "5.10.11", "6.18"} <= set(explorer.controls["linux"].steps)
