@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from tcplab.widgets.lesson import open_lesson as open_lesson
     from tcplab.widgets.linux import both as both
     from tcplab.widgets.linux import versions as versions
+    from tcplab.widgets.maps import bind_matrix as bind_matrix
     from tcplab.widgets.maps import heat_map as heat_map
     from tcplab.widgets.maps import idle_map as idle_map
     from tcplab.widgets.maps import lost_probe_map as lost_probe_map

@@ -46,7 +46,7 @@ REFERENCE = {
         "wider": "1075",
         "quit": "c",
     },
-    "bind_is_not_connect": {"bind_zero": "b", "own_number": "b", "neighbour": "c", "addresses": "1"},
+    "bind_is_not_connect": {"bind_zero": "b", "own_number": "b", "neighbour": "b", "addresses": "1"},
     "the_window": {
         "who_waits": "c",
         "how_long": "c",

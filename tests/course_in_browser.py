@@ -162,9 +162,12 @@ def folds(page: Any) -> list[str]:
         for key in ("Enter", "Space"):
             before = head.get_attribute("aria-expanded")
             page.keyboard.press(key)
-            page.wait_for_timeout(300)  # the notebook kernel opens it
-            shown = head.evaluate("head => head.parentElement.nextElementSibling.checkVisibility()")
-            if not before != head.get_attribute("aria-expanded") == str(shown).lower():
+            for _ in range(10):  # the notebook kernel opens it, and may have to make what is in it
+                page.wait_for_timeout(300)
+                shown = head.evaluate("head => head.parentElement.nextElementSibling.checkVisibility()")
+                if before != head.get_attribute("aria-expanded") == str(shown).lower():
+                    break
+            else:
                 wrong.append(f"fold {head.inner_text()!r}: {key} does nothing")
     return wrong
 

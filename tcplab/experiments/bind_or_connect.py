@@ -190,10 +190,12 @@ class BindOrConnect(Experiment):
             other = self.bind_address == "another" and self.then != "connect"
             return f"{one_more}, and connects to {where}.{free if other else ''}"
         if result == "EADDRINUSE":
+            sees = "sees a socket on every port it may have"
+            if self.then.startswith("bind_explicit"):
+                sees = "sees another socket on this port"
             return (
                 f"{one_more}: Address already in use (EADDRINUSE, 98). bind() knows no destination yet, "
-                "sees a socket on every port it may have, and never asks tcp_tw_reuse. The cure is to let "
-                "connect() choose the port: no bind(), or bind() with IP_BIND_ADDRESS_NO_PORT."
+                f"{sees}, and never asks tcp_tw_reuse."
             )
         return (
             f"{one_more} towards {where}: Cannot assign requested address (EADDRNOTAVAIL, 99). "
@@ -202,7 +204,7 @@ class BindOrConnect(Experiment):
 
     def _why_no_address(self) -> str:
         if self.held_by.startswith("bind0") and not self.then.startswith("bind_explicit"):
-            return "A port that was taken by bind() is passed over by every connect(), wherever it leads."
+            return "connect() skips every port that was taken by bind(), whatever its destination."
         if self.state == "established":
             return "Each port already leads there, and a four-tuple exists only once."
         if not self.timestamps:

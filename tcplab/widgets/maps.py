@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from html import escape
 from itertools import groupby, pairwise, product
+from json import loads
 from math import ceil, isfinite, log10
 from numbers import Real
 from textwrap import wrap
@@ -25,10 +26,12 @@ from tcplab.advice.environment import MiddleboxSettings, known_middleboxes
 from tcplab.advice.products import KeepaliveDefaults
 from tcplab.advice.runs import OUTCOMES, RESET, SILENT, SURVIVES, SilentConnection, known_clients
 from tcplab.bench import run
+from tcplab.capture.recordings import LIBRARY
 from tcplab.core import knobs
 from tcplab.core.knobs import ParameterError
 from tcplab.core.table import html_table
 from tcplab.core.text import in_words
+from tcplab.experiments import BindOrConnect
 from tcplab.pictures import theme as look
 from tcplab.pictures.theme import Line, Picture, Text
 from tcplab.widgets.base import Control, Fold, LivingFigure, Shell, button
@@ -692,3 +695,26 @@ def _bold(text: str) -> widgets.HTML:
 
 #: What notebooks call it.
 matrix = Matrix
+
+_CALLS = {
+    "connect": "connect()",
+    "connect_reuseaddr": "SO_REUSEADDR, connect()",
+    "bind0": "bind(0), connect()",
+    "bind0_reuseaddr": "SO_REUSEADDR, bind(0), connect()",
+}
+_ONE_MORE = {
+    "connect": "connect() alone",
+    "bind0": "bind(0.0.0.0:0)",
+    "bind0_reuseaddr": "the same with SO_REUSEADDR",
+    "bind_explicit": "bind(0.0.0.0:60001)",
+    "bind_explicit_reuseaddr": "the same with SO_REUSEADDR",
+    "bind_no_port": "bind() with NO_PORT",
+}
+
+
+def bind_matrix() -> Matrix:
+    """Who gets a port when all are held: how they were taken (rows), what one more calls (columns)."""
+    cells = loads((LIBRARY / "bind_or_connect.matrix.json").read_text("utf-8"))["cells"]
+    labels = {"EADDRINUSE": "98 in use", "EADDRNOTAVAIL": "99 no port"}
+    rows, columns = ("held_by", _CALLS), ("then", _ONE_MORE)
+    return Matrix(Explorer(BindOrConnect), rows, columns, recorded=cells, labels=labels)

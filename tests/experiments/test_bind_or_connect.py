@@ -60,11 +60,16 @@ def test_before_4_2_no_port_takes_one():
     assert any("came with 4.2" in warning for warning in trace.warnings)
 
 
-def test_the_sentences_name_errno_reason_and_cure():
+def test_the_sentences_name_errno_and_reason():
     _, sentence = trace_of(BindOrConnect)
-    assert "Address already in use (EADDRINUSE, 98)" in sentence and "IP_BIND_ADDRESS_NO_PORT" in sentence
+    assert "Address already in use (EADDRINUSE, 98)" in sentence and "on every port" in sentence
+    _, sentence = trace_of(BindOrConnect, then="bind_explicit")
+    assert "sees another socket on this port, and never asks tcp_tw_reuse" in sentence
     _, sentence = trace_of(BindOrConnect, held_by="bind0", then="connect", same_destination=False)
-    assert "(EADDRNOTAVAIL, 99)" in sentence and "passed over by every connect()" in sentence
+    assert (
+        "(EADDRNOTAVAIL, 99)" in sentence
+        and "connect() skips every port that was taken by bind()" in sentence
+    )
     _, sentence = trace_of(BindOrConnect, then="connect")
     assert sentence.endswith("and connects to the same destination.")
 
@@ -104,7 +109,10 @@ def test_ports_are_held_for_each_local_address(held_by, state):
 def test_a_second_address_does_not_help_a_connect_that_meets_bound_ports():
     """connect() passes such a port over before it looks at any address."""
     _, sentence = trace_of(BindOrConnect, held_by="bind0", then="bind_no_port", bind_address="another")
-    assert "(EADDRNOTAVAIL, 99)" in sentence and "passed over by every connect()" in sentence
+    assert (
+        "(EADDRNOTAVAIL, 99)" in sentence
+        and "connect() skips every port that was taken by bind()" in sentence
+    )
     _, sentence = trace_of(BindOrConnect, bind_address="another")
     assert sentence.endswith("Ports are held for each local address: on this one they are all free.")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tcplab import BindOrConnect, recording, run
+from tcplab import BindOrConnect, bind_matrix, recording, run
 from tcplab.lesson import ask
 
 DATA = Path(__file__).parents[2] / "data"
@@ -42,6 +42,14 @@ def test_the_recorded_matrix_is_whole_and_says_where_it_comes_from():
 @pytest.mark.parametrize("cell", MATRIX["cells"], ids=lambda cell: "-".join(str(cell[name]) for name in AXES))
 def test_the_model_gives_what_linux_gave(cell):
     assert model(**{name: cell[name] for name in AXES}) == cell["result"]
+
+
+def test_the_matrix_to_press_knows_what_linux_gave():
+    table = bind_matrix()
+    assert len(table.cells) == 24
+    table.try_all()
+    assert "24 of 24 cells gave the same on Linux." in table.sentence
+    assert table.try_cell("bind0", "connect") == "EADDRNOTAVAIL"
 
 
 def test_bind_zero_fails_although_tw_reuse_is_on_and_connect_works():
