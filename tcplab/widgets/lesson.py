@@ -357,7 +357,7 @@ def proof_line(agreement: Agreement, linux: Trace, label: str = "") -> str:
 
 def _requests(name: str) -> str:
     """HTML of the requests of a recorded pool, above one of its connections; empty for other recordings."""
-    sidecar = sidecar_values(LIBRARY / f"{name}.pcap")
+    sidecar = sidecar_values(_file(name))
     if "requests" not in sidecar:
         return ""
     above = TimelinePicture(read_requests(sidecar))._repr_html_()
