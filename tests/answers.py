@@ -10,7 +10,13 @@ _ASK = re.compile(r'^(\w+) = ask\("(\w+)", "(\w+)"\)$', re.MULTILINE)
 
 #: What a learner who knows it types, by lesson and question.
 REFERENCE = {
-    "life_of_a_connection": {"acked": "c", "segments": "10", "next_byte": "41", "time_wait": "a"},
+    "life_of_a_connection": {
+        "segments": "10",
+        "time_wait": "a",
+        "next_byte": "41",
+        "acked": "c",
+        "lost_answer": "c",
+    },
     "fin_or_rst": {
         "next_send": "c",
         "unread": "b",

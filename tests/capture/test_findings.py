@@ -201,6 +201,7 @@ REAL = {
     "postgres_kill9_postmaster": {"closed_by_server", "half_closed", "reset_by_server"},
     "postgres_terminate_backend_reading": {"closed_by_server"},
     "postgres_kill9_unread": {"reset_by_server"},
+    "postgres_commit_lost": {"closed_by_server"},
     "postgres_closed_port": {"refused"},
     "postgres_idle_in_transaction": {"keepalive", "closed_by_client"},
     "postgres_long_query": {"keepalive", "closed_by_client"},

@@ -36,6 +36,7 @@ RECORDED = (
         "postgres_closed_port postgres_kill9_backend postgres_kill9_postmaster postgres_kill9_unread "
         "postgres_stop_fast postgres_terminate_backend postgres_terminate_backend_reading",
     ),
+    Recorded("record_commit.py", "postgres psql", "postgres_commit_lost"),
     Recorded("record_postgres_idle.py", "postgres psql", "postgres_idle_in_transaction postgres_long_query"),
     Recorded("record_mariadb.py", "mariadbd mariadb", "mariadb_kill mariadb_quit mariadb_wait_timeout"),
     Recorded("record_redis.py", "redis-server redis-cli", "redis_kill9 redis_offline redis_shutdown"),

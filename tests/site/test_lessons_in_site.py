@@ -193,10 +193,10 @@ def test_a_lesson_runs_in_the_browser_and_asks_nobody_else(address, name):
         page.evaluate(
             """code => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
                 .requestExecute({ code }) }""",
-            "time_wait.answer = 'a'; time_wait.check()",
+            "question = here.ask('segments'); question.answer = '10'; question.check()",
         )
-        page.evaluate("() => window.jupyterapp.shell.currentWidget.content.scrollToItem(9, 'start')")
-        page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=60_000, state="attached")
+        page.evaluate("() => window.jupyterapp.shell.currentWidget.content.scrollToItem(4, 'start')")
+        page.locator(".tcplab-timeline svg").first.wait_for(timeout=60_000, state="attached")
         assert outside == []
 
 
