@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 HOUSE = ROOT / "tcplab"
 LONGEST = 750  # lines of a module
-MOST_FILES = 205
+MOST_FILES = 206
 SMALL, MOST_SMALL = 120, 8  # lines; files below that which only one other imports
 FACES = {"tcplab", "tcplab.__main__", "tcplab.cli"}
 

@@ -77,6 +77,17 @@ class LostPacket(NamedTuple):
     t: int
     #: No later packet of this direction arrived.
     final: bool
+    flags: int = 0
+    length: int = 0
+
+
+class MatchedPacket(NamedTuple):
+    """A packet that is in both files."""
+
+    by_client: bool
+    #: When it passed either capture point, nanoseconds since 1970, by the near file's clock.
+    near: int
+    far: int
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,14 @@ class BothEnds(Generic[FILE]):
     def lost_from(self, by_client: bool) -> list[LostPacket]:
         """What the clients, or the servers, sent and the other file lacks."""
         return [each for each in self.lost if each.by_client == by_client]
+
+    def flights(self, pair: SamePair) -> list[MatchedPacket]:
+        """The packets of one connection that are in both files, in order of time."""
+        both = _matched(self.near.capture, self.far.capture, pair).both
+        return sorted(
+            (MatchedPacket(one.by_client, one.t, self.clocks.to_near(other.t)) for one, other in both),
+            key=lambda each: each.near,
+        )
 
     def story(self, since: int = 0) -> str:
         """What was lost between the files, and between which moments, in a sentence.
@@ -450,7 +469,8 @@ def _lost(
         latest = max(mine, default=0)
         for packet in sent:
             t = packet.t if by_client else clocks.to_near(packet.t)
-            lost.append(LostPacket(pair, by_client, packet.frame, t, t > latest))
+            s = packet.segment
+            lost.append(LostPacket(pair, by_client, packet.frame, t, t > latest, s.flags, s.length))
         if any(each.final and each.by_client == by_client for each in lost):
             arrived = max(arrived, latest)
         # The other file has them, so they passed the sender's own capture point.

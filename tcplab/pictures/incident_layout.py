@@ -118,7 +118,7 @@ class IncidentDrawing(Drawing):
     discs: list[tuple[int, float, float]] = field(default_factory=list)
 
 
-class _IncidentLayout:
+class IncidentLayout:
     """One window being laid out. `y` is where the next thing begins."""
 
     def __init__(self, timeline: CaptureTimeline, choice: Choice, drawing: IncidentDrawing) -> None:
@@ -678,7 +678,7 @@ def incident_drawing(
     axis = WallAxis.of(timeline.began, window, (left, width - RIGHT), timeline.quiet)
     label = f"{timeline.diagnosis.name}: {plural(len(timeline.connections), 'connection')} on the wall clock"
     drawing = IncidentDrawing(width, 100, theme(dark), label, axis=axis)
-    return _IncidentLayout(timeline, choice._replace(high_s=high), drawing).draw()
+    return IncidentLayout(timeline, choice._replace(high_s=high), drawing).draw()
 
 
 def overview(

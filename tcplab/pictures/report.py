@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tcplab.capture.breaks import FAMILIES
 from tcplab.core.knobs import ParameterError
 from tcplab.core.segment import Endpoint
-from tcplab.core.text import SECOND, clock, date, in_words, plural
+from tcplab.core.text import SECOND, clock, in_words, plural
 from tcplab.pictures.incident import (
     CaptureTimeline,
     ConnectionBrief,
     ConnectionLane,
     consequences,
 )
+from tcplab.pictures.incident_both import both_drawing
 from tcplab.pictures.incident_layout import MOST_FEW, Choice, incident_drawing, rows_of, whole
 from tcplab.what_if.answer import MOST_PLAYED, WhatIf, what_if
 from tcplab.what_if.script import SocketSettings
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 #: What fits the page: rows of evidence, frames in a row, rows of what to change, sentences about limits.
 EVIDENCE, FRAMES, CHANGES, LIMITS = 8, 8, 5, 5
+#: Connections of two files that fit the page.
+PAIRS = 2
 #: A window of less than this share of the file is drawn alone.
 ZOOM = 0.15
 #: The time that stands for the first packet's where times are shifted.
@@ -222,10 +225,10 @@ def incident_report(
     shown = _Shown.of(timeline, names, shift_time)
     say = names.hide if names else str
     choice = _window(shown)
-    drawing = incident_drawing(shown, choice)
+    drawing = (both_drawing(both, shown, most=PAIRS) if both else None) or incident_drawing(shown, choice)
     svg = drawing.svg
     if shift_time:
-        svg = svg.replace(f"UTC, {date(0)}", "from the first packet").replace(" UTC", "")
+        svg = re.sub(">UTC, [^<]*<", ">from the first packet<", svg).replace(" UTC", "")
         svg = svg.replace(">01 Jan<", f">{MIDNIGHT}<")  # a tick at midnight is a date
     since = timeline.began if shift_time else 0
     title = both.headline(since) if both else shown.headline()

@@ -25,6 +25,7 @@ from tcplab.core.trace import Trace
 from tcplab.pictures import ladder
 from tcplab.pictures import replay as replay_steps
 from tcplab.pictures.incident import CaptureTimeline, consequences, read_incidents
+from tcplab.pictures.incident_both import both_drawing
 from tcplab.pictures.incident_graphs import MOST as MOST_GRAPHED
 from tcplab.pictures.incident_graphs import read_graphs
 from tcplab.pictures.replay import findings_html, lesson_of
@@ -477,11 +478,14 @@ class CaptureClinic(base.Shell):
         narrow = base.in_row(self.filter, self.search)
         #: The whole file on the wall clock, with a brush.
         self.incident = LivingIncident(self.look_into)
+        #: Of two files the lanes of both, and what was lost between them.
+        self.between = widgets.HTML()
+        self.incident.observe(lambda change: self._draw_between(), ["width", "dark"])
         #: The incidents in order of time; shown where there are at least two.
         self.ledger = widgets.HTML()
         self.report = ReportPanel()
         pages: dict[str, widgets.Widget] = {
-            TIMELINE: widgets.VBox([self.incident, self.ledger]),
+            TIMELINE: widgets.VBox([self.between, self.incident, self.ledger]),
             CONNECTIONS: widgets.VBox([self._summary, narrow, self.connections, self._more, self.one]),
             REPORT: self.report,
         }
@@ -609,6 +613,7 @@ class CaptureClinic(base.Shell):
         self._file.value = paragraph(file_line(capture, diagnosis) + other)
         self._choose_file(not len(diagnosis))
         self.incident.show(timeline)
+        self._draw_between()
         self.pages.select(TIMELINE)
         self._tell()
         self.ledger.value = ledger(timeline)
@@ -623,6 +628,11 @@ class CaptureClinic(base.Shell):
             self._first = timeline, digest
             self._start(Path(other_end).expanduser())
             self.wait()
+
+    def _draw_between(self) -> None:
+        place = self.incident
+        drawing = both_drawing(self.both, place.timeline, place.width, dark=place.dark) if self.both else None
+        self.between.value = drawing.svg if drawing else ""
 
     def _tell(self) -> None:
         """Say the story, and hand it to the report."""
@@ -714,7 +724,8 @@ class CaptureClinic(base.Shell):
     def _repr_html_(self) -> str:
         if self.diagnosis is None:
             return super()._repr_html_()
-        return f"{self._file.value}{self.status.value}{self.incident._repr_html_()}{self.ledger.value}"
+        parts = self._file.value, self.status.value, self.between.value, self.incident._repr_html_()
+        return f"{''.join(parts)}{self.ledger.value}"
 
 
 def clinic(path: str = "", other_end: str = "") -> CaptureClinic:

@@ -378,6 +378,12 @@ def test_two_files_of_one_incident_become_one_story(names):
         assert "UTC · at the other end case_2.pcap" in text_in(made)
         assert "The clock of case_2.pcap is" in text_in(made) and made.capture.name == "case_2_client.pcap"
         assert made.result.layout.display == ""
+        assert "7 lost to the client" in made.between.value and "7 lost to the client" in made._repr_html_()
+        before, made.incident.dark = made.between.value, True
+        assert made.between.value != before and "7 lost to the client" in made.between.value
+    by_button.read(CAPTURES / "case_4.pcap")
+    by_button.wait()
+    assert by_button.between.value == ""
 
 
 def test_a_file_that_does_not_belong_to_the_first_leaves_it_shown():
