@@ -91,12 +91,10 @@ REFERENCE = {
         "first_query": "b",
         "safe_idle": "c",
         "one_side": "c",
-        "other_side": "a",
         "who_reset": "c",
         "logins": "b",
         "alarm": "c",
         "in_trouble": "1",
-        "cut_report": "c",
     },
     "what_if": {
         "one_lost": "375",

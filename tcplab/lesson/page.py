@@ -7,6 +7,9 @@ line = "…"                    # in place of the computed line, for a capture o
 notes = ["…"]
 also = ["RECORDING"]          # others in the same fold
 [[proofs.RECORDING.articles]] # says, linux, source, and since where it depends on the version
+[cases.CAPTURE]               # of the clinic: title; says: who sees what; taken: "on the … host"
+packets = [{ connection = 0, since_s = 2, note = "…" }]  # which are shown before the question
+[[cases.CAPTURE.articles]]    # in the fold, as those of a proof
 [[recognise]]                 # see, means, check; `symptom` of symptoms.toml in place of the last two
 [[fix]]                       # where, line, who, when
 [fix_more]                    # inequality: the one rule that settings keep; warning

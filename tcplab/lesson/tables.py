@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tcplab.core.table import Markup, html_table
-from tcplab.core.text import STATUS
+from tcplab.core.text import STATUS, clock
 
 _CODE = re.compile(r"`([^`]+)`")
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
@@ -139,11 +139,13 @@ FLAGS = {"S": "SYN", "F": "FIN", "R": "RST", "P": "PSH", "A": "ACK"}
 COLUMNS = ("no.", "at", "later by", "from → to", "flags", "seq", "ack", "bytes", "window")
 
 
-def chart(trace: Any, since_s: float = 0, until_s: float = math.inf) -> Shown:
+def chart(trace: Any, since_s: float = 0, until_s: float = math.inf, began: int = 0) -> Shown:
     """The segments of a trace without comment, a row each.
 
     Times are seconds: from the first segment, and since the one before; only segments between `since_s`
-    and `until_s` are shown. Numbers count from the beginning of each direction, as in Wireshark.
+    and `until_s` are shown. With `began`, the moment of the capture's first packet (nanoseconds since 1970),
+    the first column is the time of day in UTC. Numbers count from the beginning of each direction, as in
+    Wireshark.
     """
     rows, before = [], 0.0
     numbered = zip(trace.packets, trace.relative(), strict=True)
@@ -155,7 +157,7 @@ def chart(trace: Any, since_s: float = 0, until_s: float = math.inf) -> Shown:
         rows.append(
             [
                 str(number),
-                f"{at:.3f}",
+                clock(began + packet.t) if began else f"{at:.3f}",
                 f"**{gap:.1f}**" if gap >= 1 else f"{gap:.3f}",  # a long silence is easy to see
                 f"{packet.sender} → {packet.receiver}",
                 ", ".join(name for letter, name in FLAGS.items() if letter in segment.letters),
@@ -168,7 +170,8 @@ def chart(trace: Any, since_s: float = 0, until_s: float = math.inf) -> Shown:
     # There are many cells: one style for all of them, which also applies inside a widget.
     cells = ([Markup(to_html(cell)) for cell in row] for row in rows)
     style = 'cellpadding="4" style="text-align: right; line-height: 1.2"'
-    return Shown(_lines(COLUMNS, rows), html_table(COLUMNS, cells, classes="", attributes=style))
+    columns = [f"{name} (UTC)" if name == "at" and began else name for name in COLUMNS]
+    return Shown(_lines(columns, rows), html_table(columns, cells, classes="", attributes=style))
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ from tcplab.lesson.course import lessons
 from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.form import Switch
 from tcplab.lesson.goals import goals
-from tcplab.lesson.page import articles, fix, lesson_numbered, proof_texts, recognise
+from tcplab.lesson.page import articles, fix, lesson_numbered, page_table, proof_texts, recognise
 from tcplab.lesson.question import After, NumberQuestion, Question, Reveal, remember
-from tcplab.lesson.tables import Shown, as_html, box, provenance, to_html, to_plain
+from tcplab.lesson.tables import Shown, as_html, box, chart, provenance, to_html, to_plain
 from tcplab.pictures.resets import ResetsPicture, read_reset
 from tcplab.pictures.timeline import read_timeline
 from tcplab.pictures.timeline_layout import TimelinePicture, timeline
@@ -42,6 +42,7 @@ from tcplab.pictures.timeline_studies import read_requests
 from tcplab.registry import find
 from tcplab.widgets import base
 from tcplab.widgets.cases import Cases, Side
+from tcplab.widgets.clinic import CaptureClinic
 from tcplab.widgets.explorer import Explorer
 from tcplab.widgets.goals import GoalList, unknown
 from tcplab.widgets.linux import on_linux
@@ -54,6 +55,9 @@ Turning = TypeVar("Turning", bound=Explorer)
 PROOF = "On real Linux"
 #: So many rows of what a recording's programs did are in its fold.
 MOST_ROWS = 12
+
+#: The fold with what a case's recording really was.
+TRUTH = "How this was recorded, and what it really was"
 
 
 class Recorded(base.Shell):
@@ -117,6 +121,63 @@ class More(Displayed):
 
     def _repr_html_(self) -> str:
         return f"<details><summary>{escape(self.title)}</summary>{as_html(self._make())}</details>"
+
+
+class Explained(base.Shell):
+    """Something that opens after a question, the question's *why* below it, and a fold."""
+
+    def __init__(self, thing: base.Shell, why: str = "", fold: Shown | None = None) -> None:
+        super().__init__()
+        #: What is explained.
+        self.thing = thing
+        self.sentence = thing.sentence
+        self._why = box(f"<b>Why.</b> {to_html(why)}") if why else ""
+        self._fold = fold
+        below = [base.Fold(TRUTH, widgets.HTML(fold.html))] if fold else []
+        self.build(thing, *([widgets.HTML(self._why)] if why else []), *below)
+
+    def _repr_html_(self) -> str:
+        fold = f"<details><summary>{TRUTH}</summary>{self._fold.html}</details>" if self._fold else ""
+        return as_html(self.thing) + self._why + fold
+
+
+def case_file(lesson: str, name: str) -> Shown:
+    """What is known of a case before its question: who says what, and packets on the wall clock (UTC).
+
+    Raises `LookupError` in one sentence when the lesson has no such case.
+    """
+    cases: dict[str, Any] = page_table(lesson).get("cases", {})
+    if name not in cases:
+        raise LookupError(f"there is no case {name!r}; there are {', '.join(cases)}.")
+    case, capture = cases[name], read_capture(LIBRARY / f"{name}.pcap")
+    head = f"**{case['title']}.** {case['says']} Captured {case['taken']}."
+    plain, html = [to_plain(head)], [f"<p>{to_html(head)}</p>"]
+    for each in case.get("packets", ()):
+        if note := each.get("note", ""):
+            plain.append(note)
+            html.append(f"<p>{to_html(note)}</p>")
+        trace = capture.connection(each["connection"])
+        shown = chart(trace, each.get("since_s", 0), began=capture.began)
+        plain.append(shown.plain)
+        html.append(f'<div style="overflow-x: auto">{shown.html}</div>')
+    return Shown("\n".join(plain), "".join(html))
+
+
+def opened_clinic(names: Sequence[str]) -> CaptureClinic:
+    """The clinic with one capture of data/captures, or with both ends of the same connections."""
+    clinic = CaptureClinic(*(str(LIBRARY / f"{name}.pcap") for name in names))
+    clinic.wait()
+    return clinic
+
+
+def truth(lesson: str, names: Sequence[str]) -> Shown:
+    """How these captures came about, and what an article says of their like."""
+    cases = page_table(lesson).get("cases", {})
+    stories = [
+        *(provenance(LIBRARY / f"{name}.json", 24) for name in names),
+        *(box for name in names for box in articles(cases.get(name, {}))),
+    ]
+    return Shown("\n".join(map(repr, stories)), "".join(story.html for story in stories))
 
 
 class OpenLesson(Displayed):
@@ -239,10 +300,31 @@ class OpenLesson(Displayed):
     def topology(self, start: str = "", /, *, after: str = "", **values: Any) -> Any:
         """The what-if form, with an example or empty: then it begins with what one pastes.
 
-        It waits for a question only where `after` names one. Raises `ParameterError` for an unknown example.
+        It waits for a question only where `after` names one. The form says what is wrong with an example.
         """
         made = topology(start, **values)
-        return self._behind(after, lambda _: made) if after else made
+        if not after:
+            return made
+        return self._behind(after, lambda question: Explained(made, question.because if question else ""))
+
+    def case(self, name: str) -> Shown:
+        """A case of the clinic before its question: who says what, and the packets. Raises `LookupError`."""
+        return case_file(self.name, name)
+
+    def clinic(self, *names: str, after: str = "") -> Any:
+        """The clinic, with a capture of data/captures or both ends of one, after the prediction.
+
+        Without a name it is empty, waits for nothing, and takes a file of one's own.
+        """
+        if not names:
+            return CaptureClinic()
+
+        def make(question: Question | None) -> Explained:
+            return Explained(
+                opened_clinic(names), question.because if question else "", truth(self.name, names)
+            )
+
+        return self._behind(after, make)
 
     def more(self, title: str, make: Callable[[], Any]) -> More:
         """Something optional, closed: `here.more("Your own numbers", idle_map)`."""
