@@ -8,17 +8,18 @@ from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tcplab.bench.script import Bind, SocketOptions
 from tcplab.core import knobs
 from tcplab.core.knobs import Knob, ParameterError, choice, knob
 from tcplab.core.releases import release
 from tcplab.core.text import SECOND, in_words
 from tcplab.core.trace import Answer, Call, Trace
 from tcplab.experiments.experiment import answered
-from tcplab.studies.ports_in_turn import WHOLE_SECONDS, Load, fill, poisson
+from tcplab.studies.ports_in_turn import AT_ONCE, WHOLE_SECONDS, Load, fill, poisson
 from tcplab.studies.study import ARRIVALS, DURATION, RATE, Study, counted
 
 if TYPE_CHECKING:
-    from tcplab.bench.script import Bench
+    from tcplab.bench.script import Bench, Connection, Result
 
 
 #: Steps of the curves: about as many as a picture has pixels.
@@ -53,6 +54,12 @@ TIME_WAIT = Knob(
     "TIME_WAIT", float, "s", 0, 600, slider_high=240, test_only=True,
     help="How long a closed connection keeps its port: 60 s in Linux, built in.",
 )  # fmt: skip
+CHOSEN_BY = choice(
+    "port chosen by",
+    "kernel",
+    "program",
+    help="By connect(), or by the program in turn: bind() with SO_REUSEADDR on every socket.",
+)
 HOSTS = Knob(
     "application hosts", int, low=1, high=1000, slider_high=12, test_only=True,
     help="Machines that share the attempts evenly, each with ports of its own.",
@@ -66,7 +73,8 @@ class PortChurn(Study):
     An attempt succeeds while one of the client's ports is free towards its destination. The port is
     kept for `hold_s`, then for TIME_WAIT if the client closed first (RFC 9293 section 3.6.1;
     include/net/tcp.h:TCP_TIMEWAIT_LEN), unless `tw_reuse` lets connect() take it before
-    (net/ipv4/tcp_ipv4.c:tcp_twsk_unique; both sides use timestamps). A port freed at a moment is
+    (net/ipv4/tcp_ipv4.c:tcp_twsk_unique; both sides use timestamps); a program that names the port itself
+    may have it at once. A port freed at a moment is
     free at that moment. Of the ports that are free the one that has been so longest is taken. `hosts`
     share the attempts evenly, so that they are as good as one with all their ports.
 
@@ -92,6 +100,7 @@ class PortChurn(Study):
         "three application hosts": {"rate_per_s": 1000, "hosts": 3},
         "tcp_tw_reuse = 1": {"rate_per_s": 1000, "tw_reuse": 1},
         "the server closes first": {"rate_per_s": 1000, "closer": "server"},
+        "the program's own ports": {"rate_per_s": 1000, "chosen_by": "program"},
         "a pool: 20 connections, ten minutes each": {"rate_per_s": 1 / 30, "hold_s": 600},
     }
     quick: ClassVar[dict[str, Any]] = {"rate_per_s": 20, "ports": 20, "hold_s": 0.1, "duration_s": 2}
@@ -99,7 +108,7 @@ class PortChurn(Study):
         "rate_per_s": (5, 10, 20, 30), "arrivals": ("constant", "constant", "poisson"),
         "ports": (6, 10, 16, 60), "hold_s": (0.05, 0.17, 0.33), "duration_s": (2, 3),
         "destinations": (1, 1, 2), "tw_reuse": (0, 1, 1, 2), "closer": ("client", "client", "server"),
-        "latency_ms": (1, 5),
+        "latency_ms": (1, 5), "chosen_by": ("kernel", "kernel", "program"),
     }  # fmt: skip
 
     rate_per_s: float = knob(RATE, default=500)
@@ -111,6 +120,7 @@ class PortChurn(Study):
     destinations: int = knob(replace(knobs.DESTINATIONS, high=1000), default=1)
     sources: int = knob(replace(knobs.SOURCES, high=1000, help="The client's addresses."), default=1)
     hosts: int = knob(HOSTS, default=1)
+    chosen_by: str = knob(CHOSEN_BY, default="kernel")
     tw_reuse: int = knob(knobs.TW_REUSE, default=0)
     closer: str = knob(
         choice(
@@ -138,6 +148,7 @@ class PortChurn(Study):
             (True, "latency_ms", "a connection's time includes its segments'."),
             (self.arrivals == "constant", "seed", "attempts come at even steps."),
             (self.closer == "server", "time_wait_s", "the client keeps no TIME_WAIT."),
+            (self.chosen_by == "program", "tw_reuse", "the program names the port."),
         )
 
     @property
@@ -150,6 +161,8 @@ class PortChurn(Study):
 
         The destinations are other machines, so 2, which means loopback only since 4.19, is off.
         """
+        if self.chosen_by == "program":
+            return AT_ONCE
         rules = release(self.linux)
         only_loopback = self.tw_reuse == 2 and not rules.older_than("4.19")
         return rules.tw_reuse_clock if self.tw_reuse and not only_loopback else ""
@@ -255,10 +268,24 @@ class PortChurn(Study):
             for i in range(self.destinations)
         ]
         began = bench.now()
+        turns = [0] * self.destinations
+        options = SocketOptions(reuse_address=self.chosen_by == "program")
+
+        async def connect(destination: int) -> tuple[Result, Connection]:
+            """To this destination; a program with ports of its own names the next one, if it succeeds."""
+            if self.chosen_by == "kernel":
+                return await client.connect(server, SERVER_PORT + destination)
+            port = FIRST_PORT + turns[destination] % self.ports
+            turns[destination] += 1
+            opened, connection = await client.connect(
+                server, SERVER_PORT + destination, options, bind=Bind(port=port)
+            )
+            turns[destination] -= not opened.ok
+            return opened, connection
 
         async def attempt(at: float, destination: int) -> None:
             await bench.sleep(max(0.0, began + at - bench.now()))
-            opened, connection = await client.connect(server, SERVER_PORT + destination)
+            opened, connection = await connect(destination)
             if not opened.ok:
                 return
             accepted = await listeners[destination].accept()

@@ -43,6 +43,9 @@ def poisson(rate_per_s: float, duration_s: float, seed: int) -> tuple[int, ...]:
 #: When the clock lets connect() take a port in TIME_WAIT, as `tcplab.core.releases.Release.tw_reuse_clock`
 #: calls it, and how many whole seconds of the clock that is (net/ipv4/tcp_ipv4.c:tcp_twsk_unique).
 WHOLE_SECONDS = {"next_second": 1, "second_after_next": 2}
+#: A program that names the port, with SO_REUSEADDR on every socket and timestamps, needs no delay at all:
+#: tcp_twsk_unique allows it whatever tcp_tw_reuse says.
+AT_ONCE = "at_once"
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class Load:
     #: From connect() to the end of the connection, and how long the port stays in TIME_WAIT.
     hold: int
     time_wait: int
-    #: How TIME_WAIT may be reused: `delay` (a second after it began), a key of `WHOLE_SECONDS`, or
-    #: not at all (empty).
+    #: How TIME_WAIT may be reused: `delay` (a second after it began), a key of `WHOLE_SECONDS`, `AT_ONCE`,
+    #: or not at all (empty).
     reuse: str = ""
     #: Where in its second the clock stands at the beginning, in ticks.
     into_second: int = 0
@@ -80,7 +83,8 @@ class Load:
         if self.reuse in WHOLE_SECONDS and wait:
             into, more = self.into_second, WHOLE_SECONDS[self.reuse]
             return [min(t + hold + wait, ((t + hold + into) // second + more) * second - into) for t in taken]
-        busy = hold + (min(wait, second) if self.reuse else wait)
+        delay = 0 if self.reuse == AT_ONCE else second if self.reuse else wait
+        busy = hold + min(wait, delay)
         return [t + busy for t in taken]
 
     def edges(self, steps: int) -> list[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf
 
-from tcplab.studies.ports_in_turn import WHOLE_SECONDS
+from tcplab.studies.ports_in_turn import AT_ONCE, WHOLE_SECONDS
 
 
 @dataclass
@@ -70,6 +70,8 @@ def play(load) -> Seen:
             port.time_wait_ends = port.free = port.closes + load.time_wait
             if load.reuse == "delay":
                 port.free = min(port.free, port.closes + load.second)
+            elif load.reuse == AT_ONCE:
+                port.free = port.closes
             elif load.reuse:
                 clock = port.closes // load.second + WHOLE_SECONDS[load.reuse]
                 port.free = min(port.free, clock * load.second)

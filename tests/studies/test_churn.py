@@ -39,7 +39,7 @@ def test_the_contract():
     assert STUDIES["port_churn"] is PortChurn
     defaults = PortChurn.defaults()
     assert {name: defaults[name] for name in CONTRACT} == CONTRACT
-    assert defaults.keys() - CONTRACT.keys() == {"hosts", "latency_ms", "linux", "seed"}
+    assert defaults.keys() - CONTRACT.keys() == {"chosen_by", "hosts", "latency_ms", "linux", "seed"}
     assert outcome().keys() >= OUTCOME
 
 
@@ -90,6 +90,15 @@ def test_reuse_after_a_second():
     # 20 ports last for half a second of each second.
     assert (told["opened"], told["longest_outage_s"], told["sustainable_per_s"]) == (200, 0.5, 20)
     assert told["peak_time_wait"] == 20
+
+
+def test_a_program_that_names_its_ports_waits_for_no_time_wait():
+    """bind() with SO_REUSEADDR on both sockets, and timestamps: tcp_twsk_unique (see `bind_or_connect`)."""
+    values = {"ports": 20, "hold_s": 0.1, "rate_per_s": 100, "duration_s": 10, "chosen_by": "program"}
+    told = outcome(**values)
+    assert (told["refused"], told["sustainable_per_s"], told["peak_time_wait"]) == (0, 200, 10)
+    assert outcome(**values | {"rate_per_s": 250})["refused"] > 0, "open connections still hold their ports"
+    assert "tw_reuse" in PortChurn(chosen_by="program").idle_controls()
 
 
 def test_reuse_by_the_clock_of_older_linux():
@@ -152,6 +161,7 @@ drawn = st.builds(
     destinations=st.integers(1, 3),
     sources=st.integers(1, 2),
     tw_reuse=st.integers(0, 2),
+    chosen_by=st.sampled_from(["kernel", "program"]),
     closer=st.sampled_from(["client", "server"]),
     linux=st.sampled_from(["3.10", "4.18", "5.4", "6.18"]),
     seed=st.integers(0, 5),
@@ -310,7 +320,8 @@ def test_linux_agrees():
     # A port comes back half way between two attempts: a tenth of a second for a busy machine on either side.
     reuse = {"tw_reuse": 1, "rate_per_s": 5, "ports": 4, "hold_s": 0.1, "duration_s": 3}
     server = {"closer": "server", "rate_per_s": 10, "ports": 6}
-    small = [quick(PortChurn, values) for values in ({}, reuse, server)]
+    program = {"chosen_by": "program", "ports": 6, "rate_per_s": 20, "hold_s": 0.17, "duration_s": 3}
+    small = [quick(PortChurn, values) for values in ({}, reuse, server, program)]
     try:
         found = agree(small)
     except TooBusy as busy:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studies.naive import low_high, play
-from tcplab.studies.ports_in_turn import WHOLE_SECONDS, Load, fill
+from tcplab.studies.ports_in_turn import AT_ONCE, WHOLE_SECONDS, Load, fill
 
 STEPS = 7
 
@@ -21,7 +21,7 @@ loads = st.builds(
     destinations=st.integers(1, 3),
     hold=st.integers(0, 15),
     time_wait=ticks,
-    reuse=st.sampled_from(["", "delay", *WHOLE_SECONDS]),
+    reuse=st.sampled_from(["", "delay", AT_ONCE, *WHOLE_SECONDS]),
 )
 
 
