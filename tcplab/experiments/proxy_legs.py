@@ -23,17 +23,19 @@ from tcplab.experiments.experiment import (
 
 BROKEN = choice(
     "what breaks", "database", "client", "nothing",
-    help="Whose network is gone without a word; the proxy itself stays well.",
+    help="Which host loses its network. The proxy itself stays up.",
 )  # fmt: skip
 CLIENT_IDLE = replace(
-    knobs.KEEPALIVE_IDLE, label="client's keepalive: idle", help="The client's own socket, towards the proxy."
+    knobs.KEEPALIVE_IDLE, label="keepalive client → proxy", help="Idle time of the client's socket."
 )
 BACKEND_IDLE = replace(
-    knobs.KEEPALIVE_IDLE, label="proxy's keepalive: idle", help="The proxy's socket towards the database."
+    knobs.KEEPALIVE_IDLE,
+    label="keepalive proxy → database",
+    help="Idle time of the proxy's socket towards the database.",
 )
 FRONT_IDLE = replace(
-    knobs.KEEPALIVE_IDLE, label="proxy's keepalive to the client: idle",
-    help="The proxy's socket towards the client.",
+    knobs.KEEPALIVE_IDLE, label="keepalive proxy → client",
+    help="Idle time of the proxy's socket towards the client.",
 )  # fmt: skip
 PROXY_IDLE = replace(
     knobs.PERIOD, label="proxy's data timer", zero="off", slider_high=600,
@@ -201,10 +203,11 @@ class ProxyLegs(KeepaliveParameters, Experiment):
 
     def outcome(self, trace: Trace) -> dict[str, Any]:
         since = trace.watching_since
-        end = self._end_for_client(trace)
+        end, over = self._end_for_client(trace), trace.calls_of("database", "close()", since)
         return {
             "noticed_by_client_after_s": seconds(end.t - since) if end else None,
             "error": end.error if end else None,
+            "session_over_after_s": seconds(over[0].t - since) if over else None,
             "probes_seen_by_database": sum(
                 p.kind == "keepalive" and p.receiver == "database" and p.arrives is not None and p.t >= since
                 for p in trace.packets
@@ -241,8 +244,8 @@ class ProxyLegs(KeepaliveParameters, Experiment):
         return " ".join(
             [
                 {
-                    "database": "The database vanishes without a word.",
-                    "client": "The client vanishes without a word.",
+                    "database": "The database's host loses its network.",
+                    "client": "The client's host loses its network.",
                     "nothing": "Nothing breaks.",
                 }[self.broken],
                 *self._probes(trace),
@@ -276,7 +279,7 @@ class ProxyLegs(KeepaliveParameters, Experiment):
         backend = [c for c in trace.calls_of("proxy", "recv(", trace.watching_since) if c.error]
         if backend:
             return ", when the proxy's own keepalive has given up the database and the proxy closes"
-        return f": the proxy's data timer of {in_words(self.proxy_idle_s)} is over, which probes don't feed"
+        return f": the proxy's data timer of {in_words(self.proxy_idle_s)} is over; probes don't restart it"
 
     def _what_the_database_sees(self, trace: Trace) -> list[str]:
         since = trace.watching_since
@@ -284,14 +287,12 @@ class ProxyLegs(KeepaliveParameters, Experiment):
             return []
         proxy, database = (trace.calls_of(host, "close()", since) for host in ("proxy", "database"))
         if not proxy:
-            return [
-                "The database has heard nothing: the proxy is well, and the session stays with its locks."
-            ]
+            return ["Nothing reaches the database: the proxy is up, and the session stays with its locks."]
         closes = f"The proxy closes its leg to the database after {in_words(seconds(proxy[-1].t - since))}"
         if not database:
             return [f"{closes}; the process there has not looked yet."]
         after = seconds(database[0].t - since)
-        return [f"{closes}; the process there learns of it after {in_words(after)}, and its locks are free."]
+        return [f"{closes}; the process there finds out after {in_words(after)}, and its locks are free."]
 
 
 class _Relay:

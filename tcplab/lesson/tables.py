@@ -28,10 +28,10 @@ FRAME = "var(--jp-border-color1, #999)"
 
 def to_html(text: str) -> str:
     """Escaped text with its markup and line breaks as HTML."""
-    parts = _CODE.split(escape(text))  # odd parts were between backticks: no bold in them
-    for i, part in enumerate(parts):
-        parts[i] = f"<code>{part}</code>" if i % 2 else _BOLD.sub(r"<b>\1</b>", part)
-    return "".join(parts).replace("\n", "<br>")
+    words, codes = (_CODE.split(escape(text))[i::2] for i in (0, 1))  # codes were between backticks
+    bold = _BOLD.sub(r"<b>\1</b>", "\0".join(words)).split("\0")
+    made = "".join(f"{word}<code>{code}</code>" for word, code in zip(bold, codes, strict=False))
+    return (made + bold[-1]).replace("\n", "<br>")
 
 
 def to_plain(text: str) -> str:

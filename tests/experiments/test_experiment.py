@@ -52,7 +52,7 @@ CONTRACT = {
     "proxy_legs": (
         {"broken": "database", "client_keepalive_idle_s": 0, "backend_keepalive_idle_s": 0,
          "keepalive_interval_s": 1, "keepalive_probes": 3, "proxy_idle_s": 0, "query_s": 0},
-        {"noticed_by_client_after_s", "error", "probes_seen_by_database"},
+        {"noticed_by_client_after_s", "error", "session_over_after_s", "probes_seen_by_database"},
     ),
     "stale_reject": (
         {"in_flight": 6, "balancer_close_s": 0, "balancer_refresh": False},

@@ -8,7 +8,10 @@ from tcplab.core.knobs import ParameterError
 from tcplab.core.text import SECOND
 from tcplab.experiments import ProxyLegs
 
-NEVER = {"noticed_by_client_after_s": None, "error": None, "probes_seen_by_database": 0}
+NEVER = {
+    "noticed_by_client_after_s": None, "error": None, "session_over_after_s": None,
+    "probes_seen_by_database": 0,
+}  # fmt: skip
 
 
 def noticed(after, error=None, probes=0):
@@ -16,6 +19,7 @@ def noticed(after, error=None, probes=0):
     return {
         "noticed_by_client_after_s": pytest.approx(after, abs=0.1),
         "error": error,
+        "session_over_after_s": None,
         "probes_seen_by_database": probes,
     }
 
@@ -45,7 +49,7 @@ def test_a_data_timer_cuts_a_silent_report_though_nothing_is_broken():
     probing = {f"{leg}_keepalive_idle_s": 10 for leg in ("client", "proxy", "backend")}
     trace, sentence = trace_of(ProxyLegs, **report, **probing)
     assert trace.outcome == noticed(60, probes=5)
-    assert "Nothing breaks" in sentence and "probes don't feed" in sentence
+    assert "Nothing breaks" in sentence and "probes don't restart it" in sentence
     assert outcome(ProxyLegs, **report) == noticed(60)
 
 
@@ -56,7 +60,8 @@ def test_a_report_shorter_than_the_data_timer_gets_its_answer():
 
 def test_a_client_without_network_has_its_own_keepalive_only():
     assert outcome(ProxyLegs, broken="client", client_keepalive_idle_s=2) == noticed(5, "ETIMEDOUT")
-    assert outcome(ProxyLegs, broken="client", proxy_keepalive_idle_s=2) == NEVER
+    watched = outcome(ProxyLegs, broken="client", proxy_keepalive_idle_s=2)
+    assert watched == {**NEVER, "session_over_after_s": pytest.approx(5, abs=0.1)}
 
 
 @pytest.mark.parametrize(

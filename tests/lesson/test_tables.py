@@ -8,7 +8,7 @@ import pytest
 from tcplab import Keepalive, run
 from tcplab.follow import KEEPALIVE
 from tcplab.lesson import as_table, borrowed, chart, side_by_side
-from tcplab.lesson.tables import cell_text, provenance
+from tcplab.lesson.tables import cell_text, provenance, to_html
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 
@@ -119,3 +119,8 @@ def test_a_long_story_can_be_shortened_in_its_middle():
     assert rows[1][:14] == rows[0][:14] and rows[1][-12:] == rows[0][-12:]
     assert rows[1][14] == f"… {len(rows[0]) - 2 - 24} more" and len(rows[1]) == 2 + 24 + 1
     assert provenance(CAPTURES / "lesson_rst_old.pcap", 500).plain.count("…") == 0
+
+
+def test_bold_may_have_code_in_it_and_code_has_no_bold():
+    assert to_html("**with `a**b` 3 s:** cut") == "<b>with <code>a**b</code> 3 s:</b> cut"
+    assert to_html("`a**b**` & **c**") == "<code>a**b**</code> &amp; <b>c</b>"

@@ -239,3 +239,10 @@ def test_words_that_a_goal_needs_can_be_chosen():
     lesson.ask("user_timeout").solution()
     explorer = lesson.explore(SlowReader, user_timeout_s=10, goals=["which_kernel"]).thing
     assert {"5.10.10", "5.10.11", "6.18"} <= set(explorer.controls["linux"].steps)
+
+
+def test_both_legs_of_a_recorded_proxy_are_a_proof():
+    lesson = open_lesson("07")
+    lesson.ask("silent_report").solution()
+    shown = lesson.proof("proxy_timeout_server")._repr_html_()
+    assert "<svg" in shown and "proxy" in shown and "HAProxy 2.6" in shown
