@@ -289,7 +289,8 @@ def test_a_mistake_of_ours_is_one_sentence_too(tcplab, monkeypatch):
     assert tcplab("doctor") == (
         1,
         "",
-        "tcplab: a mistake in tcplab itself: RuntimeError: two (TCPLAB_TRACEBACK=1 shows where).\n",
+        "tcplab: tcplab failed. This is a bug: please report it: "
+        "RuntimeError: two (TCPLAB_TRACEBACK=1 shows where).\n",
     )
     monkeypatch.setenv("TCPLAB_TRACEBACK", "1")
     with pytest.raises(RuntimeError):

@@ -55,20 +55,20 @@ class Proposal(NamedTuple):
 
 #: What a remedy costs, by the role of its setting.
 _PRICES = {
-    "idle": "a packet and its answer on each silent connection, this often",
-    "user timeout": "it also ends a connection whose peer does not read for so long",
-    "answer": "a query that is silent for longer fails, although the server is well",
+    "idle": "a packet and its answer on each idle connection, at this interval",
+    "user timeout": "it also ends a connection whose peer does not read for that long",
+    "answer": "a query that returns no data for longer fails, although the server is up",
     "connect": "a slow network or a lost SYN fails sooner",
     "acquire": "callers get an error sooner when the pool is busy",
     "age": "connections are opened more often",
-    "ping": "a query on each idle connection, this often",
+    "ping": "a query on each idle connection, at this interval",
     "limit": "each connection costs the server memory",
-    "statement": "it counts for every client of the server",
-    "alive check": "a running query looks at its socket, this often",
-    "backlog": "a burst waits in the queue instead of being sent away",
+    "statement": "it applies to every client of the server",
+    "alive check": "a running query checks its socket, at this interval",
+    "backlog": "a burst waits in the queue instead of being refused",
 }
 _PRICES_ALSO = {"accepts idle": _PRICES["idle"], "accepts user timeout": _PRICES["user timeout"]}
-_HOST_WIDE = "it counts for every connection of the host"
+_HOST_WIDE = "it applies to every connection of the host"
 _LONGER = "what it was meant to end stays longer"
 #: Roles of timers that are only ever raised.
 _RAISED = ("idle close", "relay", "tunnel", "query", "pause")
@@ -214,9 +214,9 @@ class Remedies:
         product = self.environment.client_of(leg)
         end = CLIENTS[product]
         yield from self._keepalive(product, end)
-        why = f"4: data in flight is given up within {self.total_s:g} s"
+        why = f"4: unacknowledged data ends the connection within {self.total_s:g} s"
         if end.user_timeout:
-            why += "; so is a peer that does not read for so long"
+            why += "; so does a peer that does not read for that long"
             yield self._seconds(product, end.user_timeout, self.target.user_timeout_s, why)
         elif (
             product in products.ANSWER
@@ -226,7 +226,7 @@ class Remedies:
             why = f"4: no read lasts longer than {floor(self.within)} s; the longest silent query is shorter"
             yield self._seconds(product, products.ANSWER[product], floor(self.within), why)
         elif self._in_flight(int(self.force.linux(products.RETRIES2))) > self.within:
-            why = f"4: data in flight is given up within {self.within:g} s; for every connection of the host"
+            why = f"4: unacknowledged data ends a connection within {self.within:g} s, on the whole host"
             retries2 = max((n for n in range(1, 16) if self._in_flight(n) <= self.within), default=1)
             yield Proposal(f"linux.{products.RETRIES2}", retries2, why)
 
@@ -237,7 +237,7 @@ class Remedies:
     def _keepalive(self, product: str, end: EndSettings) -> Iterator[Proposal]:
         target, total = self.target, self.total_s
         whole = f"{title(product)} sends keepalive probes in time"
-        why = f"1 and 4: silence is broken after {target.idle_s} s, a death is noticed after {total:g} s"
+        why = f"1 and 4: first probe after {target.idle_s} s, a dead peer is detected after {total:g} s"
         if end.switch and not (off := self.force.own(product, end.switch)):
             key = f"{product}.{end.switch}"
             if not known_setting(key).who:
@@ -274,18 +274,20 @@ class Remedies:
         """The pool pings twice as often as needed; if it can't, the timer is raised."""
         pool, limit = self.environment.pool, check.right
         every = limit / 2
-        why = f"2: must be less than {limit:g} s, when {check.about[0]} ends a session that rests"
+        why = f"2: must be less than {limit:g} s, when {check.about[0]} ends an idle session"
         if self.force.reached_by_pool(leg) and self._takes(products.PING, pool, every):
             if pool in products.PING_SWITCH:
                 yield Proposal(f"{pool}.{products.PING_SWITCH[pool]}", True, why)
             if pool in ("jedis", "commons_pool2"):
-                yield Proposal(f"{pool}.numTestsPerEvictionRun", -1, "2: all that rest, not three of them")
+                yield Proposal(
+                    f"{pool}.numTestsPerEvictionRun", -1, "2: all idle connections, not three of them"
+                )
             if pool == "dbcp2":
                 every /= ceil(self.force.pool_size() / 3)
             yield self._seconds(pool, products.PING[pool], every, why)
         else:
             rests, _ = self.force.rests(leg, False)
-            yield from self._raise(check.about[0], rests, "2: nobody pings often enough")
+            yield from self._raise(check.about[0], rests, "2: nothing pings often enough")
 
     def _query(self, check: Check, leg: int) -> Iterator[Proposal]:
         query = self.environment.longest_silent_query_s
@@ -298,7 +300,7 @@ class Remedies:
             # One timer for both directions; it replaces timeout client and timeout server.
             name = "timeout tunnel"
             above_s = max(self.environment.longest_silent_query_s, self.environment.longest_idle_s)
-            why = f"2: {above_s:g} s without data are usual; replaces timeout client and timeout server"
+            why = f"2: {above_s:g} s without data are normal; replaces timeout client and timeout server"
         try:
             known_setting(f"{product}.{name}")
         except ParameterError:
@@ -328,7 +330,7 @@ class Remedies:
         if self.inequalities.detection(leg)[1][0] > self.within:
             yield from self._client(check, leg)
         if product in products.CONNECT and self.inequalities.connect(leg)[0] > self._connect_s(leg):
-            why = f"4: a new connection is there or given up within {self._connecting(leg):g} s"
+            why = f"4: connecting succeeds or fails within {self._connecting(leg):g} s"
             yield self._seconds(product, products.CONNECT[product], self._connect_s(leg), why)
 
     def _acquire(self, check: Check, leg: int) -> Iterator[Proposal]:
@@ -361,8 +363,8 @@ class Remedies:
             more = runs.port_churn(env.connects_per_s, last - first + 1, env.hold_s, 60, 0, env.linux)
             if env.connects_per_s < (more["sustainable_per_s"] or inf):
                 return
-        yield Proposal(f"linux.{products.TW_REUSE}", 1, "5: connect() takes a port back after a second")
-        yield Proposal("linux.net.ipv4.tcp_timestamps", 1, "5: without them tcp_tw_reuse does nothing")
+        yield Proposal(f"linux.{products.TW_REUSE}", 1, "5: connect() reuses a port after a second")
+        yield Proposal("linux.net.ipv4.tcp_timestamps", 1, "5: without them tcp_tw_reuse has no effect")
 
     def _places(self, check: Check, leg: int) -> Iterator[Proposal]:
         server = check.about[0]
@@ -446,7 +448,7 @@ class Advice:
         """What breaks first, what to change, what is left."""
         unknown = []
         if self.unknown:
-            unknown = [f"Not known: {', '.join(dict.fromkeys(each.name for each in self.unknown))}."]
+            unknown = [f"Not known: {'; '.join(dict.fromkeys(each.name for each in self.unknown))}."]
         if not self.broken:
             holds = f"All {len(self.checks)} inequalities with known numbers hold; nothing has to be changed."
             return " ".join([holds, *unknown, *self.notes])
@@ -454,13 +456,13 @@ class Advice:
         when = f"after {words(first.breaks_after_s)}" if first.breaks_after_s else "at once"
         said = [
             f"{count} of {len(self.checks)} inequalities {'is' if count == 1 else 'are'} broken; the first "
-            f"that hurts, {when}: {first.says}"
+            f"breaks {when}: {first.says}"
         ]
         if self.changes:
             said.append(f"{plural(len(self.changes), 'setting')} to change: {', '.join(self.paste)}.")
         if self.left:
             names = "; ".join(dict.fromkeys(check.name for check in self.left))
-            said.append(f"No setting here mends: {names}.")
+            said.append(f"No setting here fixes: {names}.")
         return " ".join([*said, *unknown, *self.notes])
 
     def __repr__(self) -> str:

@@ -113,7 +113,7 @@ class Inequalities:
             inequality=1, name="keepalive before the box", leg=leg.name, holds=holds, left=left,
             right=middlebox.idle_s, numbers=f"{sum_} < {number(middlebox.idle_s)} ({middlebox.name})",
             about=(middlebox.name,),
-            says=f"A probe restarts the box's timer, even if {plural(lost, 'probe')} before it get lost.",
+            says=f"A probe restarts its timer in time, even if {plural(lost, 'probe')} before it got lost.",
         )  # fmt: skip
         yield check if check.holds else self._forgotten(check, i, middlebox)
 
@@ -127,16 +127,16 @@ class Inequalities:
             if quiet >= middlebox.idle_s and (ending := self._behind(i, middlebox, waiting_for, quiet)):
                 endings.append((ending.after_s, waiting_for, quiet, ending))
         if not endings:
-            why = "with the next segment the box takes the connection up again."
+            why = "the next packet creates the entry again."
             if max(silences.values()) < middlebox.idle_s:
-                why = f"nothing is ever silent for {words(middlebox.idle_s)}."
+                why = f"no connection is idle for {words(middlebox.idle_s)}."
             return replace(check, holds=True, says=f"Probes come too late, but {why}")
         _, waiting_for, quiet, ending = max(endings)
-        what = "query" if waiting_for == "long_query" else "rest of a session"
+        what = "silent query" if waiting_for == "long_query" else "idle session"
         client, first = self.force.client(i), ""
         if client and client.beats(middlebox.idle_s):
             late = words(client.probe_after(1)) + ("" if client.beats(middlebox.idle_s, 1) else ", too late")
-            first = f"The first probe comes in time; but let it be lost, and the next comes after {late}. "
+            first = f"The first probe comes in time; if it gets lost, the next comes after {late}. "
         elif client and client.idle_s < middlebox.idle_s:
             first = f"The first probe comes in time, the next only {words(client.interval_s)} later. "
         product = self.environment.client_of(i)
@@ -150,7 +150,8 @@ class Inequalities:
             winner = BOX
         return replace(
             check,
-            says=f"{first}{middlebox.name} forgets a silent {what} after {words(middlebox.idle_s)}.",
+            says=f"{first}{middlebox.name} removes the entry of a{'n' * what.startswith('i')} {what} "
+            f"after {words(middlebox.idle_s)}.",
             breaks_after_s=middlebox.idle_s, heard_after_s=heard,
             message=printed(product, error) if heard < inf else "",
             left_behind=self._session_left(i, ending), winner=winner,
@@ -170,11 +171,11 @@ class Inequalities:
     def _session_left(self, i: int, ending: runs.Ending) -> str:
         server = self.environment.server_of(i)
         if not ending.left_behind:
-            return f"On {title(server)} nothing stays for long: it gets a RST, or gives up on its answer."
+            return f"{title(server)} ends the session: it gets a RST, or gives up on its answer."
         until = runs.probes_unanswered(self.force.server(i), self.environment.linux).after_s
         ends = "nothing ends it" if until == inf else f"its own keepalive ends it after {words(until)}"
         locks = "" if server == "redis" else ", with its locks"
-        return f"On {title(server)} the session stays{locks}: {ends}."
+        return f"On {title(server)} the session remains{locks}: {ends}."
 
     def _lost_probes(self, i: int) -> Iterator[Check]:
         """A healthy connection must survive the probes that are lost."""
@@ -183,14 +184,14 @@ class Inequalities:
             ending = runs.probes_unanswered(end, self.environment.linux)
             probes, who = plural(ending.probes, "probe"), title(end.product)
             broken = {
-                "says": f"{who} gives a healthy connection up when {probes} in a row get lost.",
+                "says": f"{who} ends a healthy connection when {probes} in a row get lost.",
                 "breaks_after_s": ending.after_s, "heard_after_s": ending.after_s,
                 "message": printed(end.product, ending.error),
                 "winner": USER if end.user_timeout_s else KEEPALIVE,
-                "left_behind": "Both ends were healthy.",
+                "left_behind": "Both ends were up.",
             }  # fmt: skip
             yield made(
-                ending.probes > lost, "A healthy connection outlives lost probes.", broken, inequality=1,
+                ending.probes > lost, "A healthy connection survives lost probes.", broken, inequality=1,
                 name="probes that may get lost", leg=self.environment.legs[i].name, left=lost,
                 right=ending.probes, unit="probes",
                 numbers=f"{lost} lost < {probes} of {who}",
@@ -209,14 +210,14 @@ class Inequalities:
         timers = self._middleboxes(i, "layer7", "requests") + self.force.idle_closes(env.server_of(i))
         for seconds, who, key in timers:
             broken = {
-                "says": f"{who} ends a session that rests for {words(seconds)}, "
-                "and keepalive does not count for it.",
+                "says": f"{who} ends a session that is idle for {words(seconds)}; "
+                "keepalive probes don't restart that timer.",
                 "breaks_after_s": seconds, "heard_after_s": env.longest_idle_s,
                 "message": TESTED_DEAD if env.pool == "hikaricp" else printed(env.driver, END_OF_FILE),
-                "left_behind": "Nothing stays: the session is closed properly.", "winner": SERVER,
+                "left_behind": "Nothing remains: the session is closed properly.", "winner": SERVER,
             }  # fmt: skip
             yield made(
-                rests < seconds, "Nobody is silent for so long.", broken, inequality=2,
+                rests < seconds, "No session is idle for that long.", broken, inequality=2,
                 name="what the pool sends before the idle close", leg=env.legs[i].name,
                 left=rests, right=seconds, about=(key,),
                 numbers=f"{what} {number(rests)} < {number(seconds)} ({who}{self.force.in_own_unit(key)})",
@@ -259,9 +260,9 @@ class Inequalities:
         goes_on = runs.close_noticed(max(query - seconds, 0), every if env.database == "postgresql" else 0)
         return replace(
             check,
-            says=f"{who} kills a healthy query after {words(seconds)}; probes are answered all the while.",
+            says=f"{who} ends a healthy query after {words(seconds)}, although probes are answered.",
             breaks_after_s=seconds, heard_after_s=ending.after_s, message=message, winner=winner,
-            left_behind=f"The database works on for nobody, for {words(goes_on)} more.",
+            left_behind=f"The database keeps running the query, for {words(goes_on)} more.",
         )  # fmt: skip
 
     def _pauses(self, i: int) -> Iterator[Check | Unknown]:
@@ -282,7 +283,7 @@ class Inequalities:
                 "left_behind": "The transaction is rolled back.",
             }  # fmt: skip
             yield made(
-                pause < seconds, "No program pauses for so long.", broken, inequality=2, name=name,
+                pause < seconds, "No program pauses for that long.", broken, inequality=2, name=name,
                 fails="a pause in a transaction ends its session", leg=env.legs[i].name,
                 left=pause, right=seconds, about=(key,),
                 numbers=f"{number(pause)} < {number(seconds)} ({who}{self.force.in_own_unit(key)})",
@@ -302,7 +303,7 @@ class Inequalities:
         who = f"{title(holder)}'s {name}" if name else "nothing replaces connections"
         for middlebox in (each for each in env.legs[i].middleboxes if each.age_s):
             broken = {
-                "says": f"{middlebox.name} ends connections of {words(middlebox.age_s)}, in use or not.",
+                "says": f"{middlebox.name} ends connections aged {words(middlebox.age_s)}, in use or not.",
                 "breaks_after_s": middlebox.age_s, "heard_after_s": middlebox.age_s,
                 "message": printed(env.client_of(i), END_OF_FILE), "winner": BOX,
                 "left_behind": "A transaction that was open is rolled back.",
@@ -310,7 +311,7 @@ class Inequalities:
             own = self.force.in_own_unit(f"{holder}.{name}") if name else ""
             sum_ = f"{number(age)} + {away:g} s in use" if age < inf else number(age)
             yield made(
-                age + away < middlebox.age_s, "Connections are replaced before.", broken, inequality=3,
+                age + away < middlebox.age_s, "Connections are replaced before that.", broken, inequality=3,
                 name="replaced before the age limit", fails="not replaced before the age limit",
                 leg=env.legs[i].name, left=age + away, right=middlebox.age_s,
                 about=(middlebox.name, holder),
@@ -347,9 +348,9 @@ class Inequalities:
         wait, (after, timer, error) = self.detection(i)
         limit, who = env.notice_within_s, env.client_of(i)
         when = f"When {title(env.server_of(i))} vanishes while {title(who)} is {wait}"
-        says = f"{when}, {timer} decides, and lets it wait {words(after)}."
+        says = f"{when}, {timer} decides: it waits {words(after)}."
         if after == inf:
-            says = f"{title(who)} waits for ever when its server vanishes: keepalive is off."
+            says = f"{title(who)} waits indefinitely when its server vanishes: keepalive is off."
         elif of_product(who).is_shared and (answer := self.force.answer(i)):
             says += f" Each command fails after {words(answer)}, and the one connection stays."
         broken = {
@@ -358,8 +359,8 @@ class Inequalities:
             "left_behind": "The thread and its connection hang until then.",
         }  # fmt: skip
         yield made(
-            after <= limit, f"{title(who)} notices in time, whether it waits or sends.", broken,
-            inequality=4, name="a dead server is noticed", fails="a dead server is not noticed in time",
+            after <= limit, f"{title(who)} detects it in time, whether it waits or sends.", broken,
+            inequality=4, name="a dead server is noticed", fails="a dead server is not detected in time",
             leg=env.legs[i].name, left=after, right=limit, kind=WISH,
             numbers=f"{wait}: {number(after)} <= {number(limit)} (wanted)", about=(who, "client"),
         )  # fmt: skip
@@ -389,7 +390,7 @@ class Inequalities:
             "winner": timer if after >= connecting else self.connect(i)[1], "breaks_after_s": env.outage_s,
             "heard_after_s": after + connecting,
             "message": "" if after + connecting == inf else printed(who, error),
-            "left_behind": "Until then nothing works, whether the server is there again or not.",
+            "left_behind": "Until then nothing works, even if the server is back.",
         }  # fmt: skip
         yield made(
             after + connecting <= env.outage_s, "A dead connection is replaced in time.", broken,
@@ -406,16 +407,16 @@ class Inequalities:
         for seconds, _, _ in self.force.timer(server, products.PAUSE.get(server, "")):
             if seconds < after:
                 after, winner, log = seconds, SERVER, PAUSED.get(server, "a log of the timeout, or nothing")
-        kept = "Its place stays taken" if env.database == "redis" else "Its transaction and locks stay"
+        kept = "Its slot stays in use" if env.database == "redis" else "Its transaction and locks remain"
         broken = {
             "says": f"{title(server)} keeps the session of a client that vanished.", "winner": winner,
             "breaks_after_s": limit, "heard_after_s": after,
             "message": "" if after == inf else log,
-            "left_behind": f"{kept}: {words(after)}.",
+            "left_behind": f"{kept} {words(after)}." if after == inf else f"{kept} for {words(after)}.",
         }  # fmt: skip
         yield made(
-            after <= limit, f"{title(server)} notices in time that a client has vanished.", broken,
-            inequality=4, name="a dead client is noticed", fails="a dead client is not noticed in time",
+            after <= limit, f"{title(server)} detects in time that a client has vanished.", broken,
+            inequality=4, name="a dead client is noticed", fails="a dead client is not detected in time",
             leg=env.legs[i].name, left=after, right=limit, kind=WISH,
             numbers=f"{title(server)}: {number(after)} <= {number(limit)} (wanted)",
             about=(server, "server"), heard_by=title(server),
@@ -455,14 +456,14 @@ class Inequalities:
         if acquire < (connecting := self.connecting(0)[0]):
             cause = f" Connecting may take {words(connecting)}, so the pool's message hides the cause."
         broken = {
-            "says": f"Users wait for the pool for longer than they bear.{cause}", "winner": who,
+            "says": f"Callers wait for the pool longer than they tolerate.{cause}", "winner": who,
             "breaks_after_s": limit, "heard_after_s": acquire,
             "message": waited_for_pool(env.pool, acquire) if acquire < inf else "",
         }  # fmt: skip
         wanted = "the caller's deadline" if env.deadline_s else "tolerated"
         yield made(
             acquire <= limit, f"A thread that waits for the pool gets its error in time.{cause}", broken,
-            inequality=4, about=("acquire",), name=name, fails="users give up before borrowers do",
+            inequality=4, about=("acquire",), name=name, fails="callers give up before the checkout does",
             left=acquire, right=limit, kind=WISH,
             numbers=f"{who}: {number(acquire)} <= {number(limit)} ({wanted})",
         )  # fmt: skip
@@ -479,7 +480,7 @@ class Inequalities:
             return  # the server asks whether the client is still there
         who = f"{title(env.database)}'s {name}"
         broken = {
-            "says": f"{title(env.driver)} stops waiting after {words(answer)}, and the server works on.",
+            "says": f"{title(env.driver)} stops waiting after {words(answer)}; the query runs on.",
             "winner": READ, "breaks_after_s": answer, "heard_after_s": answer,
             "message": printed(env.driver, READ_TIMEOUT),
             "left_behind": "The query keeps its locks until it ends"
@@ -511,7 +512,7 @@ class Inequalities:
             "winner": timer if after > promoted else "promotion and name", "breaks_after_s": env.outage_s,
             "heard_after_s": total,
             "message": "" if total == inf else printed(env.client_of(i), error),
-            "left_behind": "Nothing is written until then.",
+            "left_behind": "No write succeeds until then.",
         }  # fmt: skip
         yield made(
             total <= env.outage_s, "Promotion, name, detection and connecting fit.", broken, inequality=4,
@@ -542,7 +543,7 @@ class Inequalities:
         total = age + self.longest_checkout() + self.names_s()
         what = f"{title(holder)}'s {products.AGE[holder]}" if age < inf else "nothing replaces connections"
         broken = {
-            "says": "A pool keeps its connections to a server that is no primary any more.",
+            "says": "A pool keeps its connections to a server that is no longer the primary.",
             "winner": what, "breaks_after_s": env.stale_s, "heard_after_s": total,
             "message": "cannot execute … in a read-only transaction" if total < inf else "",
             "left_behind": "Reads may be old until then.",

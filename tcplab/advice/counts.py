@@ -76,16 +76,16 @@ class Counts:
         wait = f"({env.hold_s:g} + {'reuse' if reuse == 1 else f'{time_wait:g}'})"
         first = ports / rate if outcome["first_refusal_s"] is None else outcome["first_refusal_s"]
         broken = {
-            "says": f"After {words(first)} all {ports:,} ports are in use; only {most:,.1f} connections a "
-            f"second can go on, and the longest outage lasts {words(outcome['longest_outage_s'])}.",
+            "says": f"After {words(first)} all {ports:,} ports are in use; only {most:,.1f} connections per "
+            f"second are sustainable, and the longest outage lasts {words(outcome['longest_outage_s'])}.",
             "winner": f"TIME_WAIT ({env.hold_s + time_wait:g} s)",
             "breaks_after_s": first, "heard_after_s": first,
             "message": NO_PORT.get(env.driver, "Cannot assign requested address"),
-            "left_behind": "The server has heard nothing: not one packet was sent.",
+            "left_behind": "The server sees nothing: no packet was sent.",
         }  # fmt: skip
         yield check(
             rate < most,
-            f"{most:,.0f} connections a second can go on for ever." if most < inf else "None is kept.",
+            f"{most:,.0f} connections per second are sustainable." if most < inf else "No port is kept.",
             broken, inequality=5, name="local ports of a host", left=rate, right=most, unit="per s",
             fails="the local ports of a host run out",
             numbers=f"{rate:g}/s x {wait} s < {ports:,} ports", about=("linux",),
@@ -115,7 +115,7 @@ class Counts:
             "says": f"{nat.name} has no port for another connection and drops its SYN.",
             "winner": "the NAT's ports", "breaks_after_s": first, "heard_after_s": first + waits,
             "message": not_connected(client, timer),
-            "left_behind": "The server gets no SYN; the sender's SYNs go out, so this is no errno 99.",
+            "left_behind": "The server gets no SYN; the client does send them, so this is not errno 99.",
         }  # fmt: skip
         churn = f" + {rate:g}/s x ({env.hold_s:g} + {nat.time_wait_s:g}) s" if rate else ""
         return check(
@@ -141,12 +141,12 @@ class Counts:
             free = limit - reserved
             minus = f" - {reserved} reserved = {free:,}" if reserved else ""
             broken = {
-                "says": f"{wanted - free:,} find no place.", "breaks_after_s": 0, "heard_after_s": 0,
+                "says": f"{wanted - free:,} are refused.", "breaks_after_s": 0, "heard_after_s": 0,
                 "message": FULL.get(server, "too many connections"),
-                "left_behind": "Nothing: they are sent away at once.",
+                "left_behind": "Nothing: they are refused at once.",
             }  # fmt: skip
             yield check(
-                wanted <= free, "All of them may come in.", broken, inequality=5, leg=leg.name, name=name,
+                wanted <= free, "All of them are accepted.", broken, inequality=5, leg=leg.name, name=name,
                 fails=f"too few places at {title(server)}", left=wanted, right=free, unit="connections",
                 about=(server, "limit"),
                 numbers=f"{wanted:,} connections <= {limit:,}{minus} ({title(server)})",
@@ -172,14 +172,14 @@ class Counts:
             ghosts = runs.connect_burst(wanted, backlog, speaks)["ghosts"]
         broken = {
             "says": f"When all start at once and {title(server)} is busy for two seconds, its queue is full: "
-            "the others repeat their SYN after 1, 3 and 7 s"
-            + (f", and {ghosts:,} believe to be connected and are not." if ghosts else "."),
-            "winner": "SYN repeats", "breaks_after_s": 0, "heard_after_s": 1,
+            "the others retransmit their SYN after 1, 3 and 7 s"
+            + (f", and {ghosts:,} are ghosts: connected only on the client." if ghosts else "."),
+            "winner": "SYN retransmissions", "breaks_after_s": 0, "heard_after_s": 1,
             "message": "nothing: connecting takes 1, 3 or 7 s",
             "left_behind": "In nstat: TcpExtListenOverflows grows.",
         }  # fmt: skip
         yield check(
-            holds, "All may connect at once.", broken, inequality=5, name="all instances start at once",
+            holds, "All can connect at once.", broken, inequality=5, name="all instances start at once",
             fails="too many connect at once", leg=env.legs[0].name, left=wanted, right=backlog + 1,
             unit="connections", kind=BURST, about=(server, "backlog"),
             numbers=f"{wanted:,} at once <= {backlog:,} + 1 (backlog)",
@@ -191,7 +191,7 @@ class Counts:
         if not env.pool:
             return
         if not env.requests_per_s or not env.busy_s:
-            needs = "requests a second of one instance, and how long each keeps its connection"
+            needs = "the requests per second of one instance, and how long each keeps its connection"
             missing = "busy_s" if env.requests_per_s else "requests_per_s"
             yield Unknown(inequality=5, name=name, needs=needs, field=missing)
             return
@@ -223,14 +223,14 @@ class Counts:
             return
         wanted = self.force.pool_size() + env.connects_per_s * (env.hold_s + _TRACKED_S)
         broken = {
-            "says": "The table of connections is full, and packets of new ones are dropped.",
+            "says": "The connection table is full, and packets of new connections are dropped.",
             "winner": "nf_conntrack_max", "heard_after_s": inf,
             "breaks_after_s": most / env.connects_per_s if env.connects_per_s else 0,
             "left_behind": "In the kernel's log: nf_conntrack: table full, dropping packet.",
         }  # fmt: skip
         yield check(
             wanted < most, "The table has room.", broken, inequality=5, name="entries of connection tracking",
-            fails="the table of connection tracking is full", left=wanted, right=most, unit="connections",
+            fails="the connection tracking table is full", left=wanted, right=most, unit="connections",
             about=("conntrack", "limit"),
             numbers=f"{self.force.pool_size():,} + {env.connects_per_s:g}/s x {env.hold_s + _TRACKED_S:g} s "
             f"= {wanted:,.0f} < {most:,}",

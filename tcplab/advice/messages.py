@@ -102,7 +102,7 @@ class Unknown:
     def sentence(self) -> str:
         """Everything in one line."""
         where = f" ({self.leg})" if self.leg else ""
-        return f"Not known{where}: {self.name}; say {self.needs}."
+        return f"Not known{where}: {self.name}. To judge it, give {self.needs}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +141,13 @@ class Check:
     about: tuple[str, ...] = ()
     #: `INCIDENT`, `WISH` or `BURST`: incidents come first, however late they happen.
     kind: str = INCIDENT
-    #: What is the case where it is broken; empty: "not so: " and the name.
+    #: What is the case where it is broken; empty: "does not hold: " and the name.
     fails: str = ""
 
     @property
     def title(self) -> str:
         """The name where it holds, and what is the case where it does not."""
-        return self.name if self.holds else self.fails or f"not so: {self.name}"
+        return self.name if self.holds else self.fails or f"does not hold: {self.name}"
 
     @property
     def margin(self) -> float:
@@ -166,15 +166,19 @@ class Check:
         if self.heard_after_s is not None:
             who = self.heard_by[0].upper() + self.heard_by[1:]
             when = f"after {words(self.heard_after_s)}" if self.heard_after_s else "at once"
-            error = "never hears of it" if self.heard_after_s == inf else f"hears {when}: {self.message}"
+            error = (
+                "never gets an error"
+                if self.heard_after_s == inf
+                else f"gets an error {when}: {self.message}"
+            )
             heard = f" {who} {error}{'' if error.endswith(('.', '…')) else '.'}"
         left = f" {self.left_behind}" if self.left_behind else ""
-        return f"Broken{where}: {self.numbers}. {self.says}{heard}{left}"
+        return f"Broken{where}, required: {self.numbers}. {self.says}{heard}{left}"
 
 
 def words(seconds: float) -> str:
-    """Seconds in words; ``for ever``."""
-    return "for ever" if seconds == inf else in_words(seconds)
+    """Seconds in words; ``indefinitely``."""
+    return "indefinitely" if seconds == inf else in_words(seconds)
 
 
 def number(value: float) -> str:

@@ -259,7 +259,7 @@ class InForce:
 
     def rests(self, leg: int, with_ping: bool = True) -> tuple[float, str]:
         """How long a connection of a leg may carry no data, seconds, and what limits that."""
-        ends = [(self.environment.longest_idle_s, "a session rests at most")]
+        ends = [(self.environment.longest_idle_s, "a session is idle at most")]
         if self.reached_by_pool(leg):
             pool = self.environment.pool
             if with_ping and (ping := self.ping()):
@@ -290,7 +290,9 @@ class InForce:
             product, _, name = key.partition(".")
             if (used := self.own(product, name)) != value:
                 does = f"uses {used} ms" if used else "switches it off"
-                notes.append(f"{title(product)} counts {name} in ms and takes no {value}: it {does} instead.")
+                notes.append(
+                    f"{title(product)} counts {name} in ms and does not accept {value}: it {does} instead."
+                )
         return notes
 
     def timer(self, product: str, name: str) -> list[Timer]:
@@ -443,10 +445,10 @@ def shipped() -> tuple[Shipped, ...]:
         after_error="all", max_lifetime_s="sqlalchemy.pool_recycle",
         acquire_timeout_s="sqlalchemy.pool_timeout",
     )  # fmt: skip
-    both = "It has both probes at once, and lends last in first out for each thread only."
-    on_demand = "It opens connections when they are needed, not all at the beginning."
-    rest = "It throws out what has rested for a minute at its next round, not at that second."
-    longer = "With a check it rests after each one that fails, longer and longer."
+    both = "It has both probes at once, and is last in, first out only within a thread."
+    on_demand = "It opens connections when they are needed, not all at the start."
+    rest = "It closes what was idle for a minute at its next round, not at that second."
+    longer = "With a check it pauses after each one that fails, longer and longer."
     return (
         Shipped("HikariCP", hikari, both, ping),
         Shipped("Commons DBCP 2", commons | dbcp2, on_demand),

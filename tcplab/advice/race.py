@@ -274,7 +274,7 @@ class _Runner:
                 events.append(self._event(heard, name, "application", command.key, PART, READ_TIMEOUT))
         says = (
             f"Each command fails after {time_text(heard)}; the one connection stays until {first.timer} "
-            f"gives it up after {time_text(first.t_s)}."
+            f"ends it after {time_text(first.t_s)}."
         )
         hangs = (Hang("the one connection", first.t_s),) if first.t_s > heard else ()
         return self._lane(
@@ -351,16 +351,16 @@ class _Runner:
         if first:
             fired = [replace(each, kind=FIRES) if each is first else each for each in [*events, *closers]]
             says = (
-                f"{first.timer} ends a session that rests for {time_text(first.t_s)}; {self._at_checkout()}"
+                f"{first.timer} ends a session that is idle for {time_text(first.t_s)}; {self._at_checkout()}"
             )
             return self._lane(
                 "idle_session", i, detail, fired, heard_s=rests, winner=first.timer, breaks_s=first.t_s,
                 message=printed(env.driver, END_OF_FILE), verdict=self._judged(0), says=says, waits_s=0,
             )  # fmt: skip
         keeps = next((each for each in events if each.kind == RESTARTS), None)
-        says = f"Nothing forgets or ends a session that rests for {time_text(rests)}."
+        says = f"No timer ends a session that is idle for {time_text(rests)}."
         if keeps:
-            says = f"{keeps.timer}, every {time_text(keeps.t_s)}: nothing forgets or ends the session before."
+            says = f"{keeps.timer}, every {time_text(keeps.t_s)}: no timer ends the session before that."
         winner = keeps.timer if keeps else ""
         return self._lane(
             "idle_session", i, detail, [*events, *closers], winner=winner, verdict=LIVES, says=says
@@ -407,7 +407,7 @@ class _Runner:
             later = min(later, answer)
         heard = min(later, inf) + rests
         events += [self._box_event(each, FORGETS if each is box else WOULD) for each in self._boxes(i)]
-        says = f"{box.name} forgets the session after {time_text(box.idle_s)}; "
+        says = f"{box.name} removes the connection after {time_text(box.idle_s)}; "
         says += f"the next query fails {_after(later)}."
         return self._lane(
             "idle_session", i, f"{time_text(env.longest_idle_s)} without a query", events, heard_s=heard,
@@ -444,7 +444,7 @@ class _Runner:
             fired = [
                 replace(each, kind=FIRES) if each is cut else each for each in [*cuts, *probes, *boxes, ready]
             ]
-            says = f"{cut.timer} ends a healthy query after {time_text(cut.t_s)}: its answer never comes."
+            says = f"{cut.timer} ends a healthy query after {time_text(cut.t_s)}: its answer never arrives."
             goes_on = query if cut.error != "statement" else cut.t_s
             hangs = (Hang("the query, on the database", goes_on),) if goes_on > cut.t_s else ()
             return self._lane(
@@ -473,7 +473,7 @@ class _Runner:
         if reads:
             first = min(reads, key=lambda each: each.t_s)
             heard, message = first.t_s, self._printed(i, first)
-        says = f"{box.name} forgets the connection after {time_text(box.idle_s)} and tells no program; "
+        says = f"{box.name} removes the connection after {time_text(box.idle_s)}, without notice; "
         says += (
             f"the caller gets an error {_after(heard)}." if heard < inf else "no timer runs, no call returns."
         )
@@ -550,7 +550,7 @@ class _Runner:
         if not env.promotion_s:
             return self._lane(
                 "failover", i, f"{database} lost", [], verdict=UNKNOWN, needs="promotion_s",
-                says="Say how long a promotion takes.",
+                says="Give the time that a promotion takes.",
             )  # fmt: skip
         timer = min(
             (each for is_sending in (False, True) for each in [self._slowest(i, is_sending)]),
@@ -670,16 +670,14 @@ class _Runner:
         if first.t_s == inf:
             return self._lane(
                 "client_dies", i, f"{who} lost", [], heard_s=inf, hangs=(Hang(kept, inf),), verdict=NEVER,
-                says=f"{_name(product)} keeps the session for good: no timer runs.",
+                says=f"{_name(product)} keeps the session indefinitely: no timer runs.",
             )  # fmt: skip
         fired = [replace(each, kind=FIRES) if each is first else each for each in ends if each.t_s < inf]
         hangs = (Hang(kept, first.t_s),) if env.outage_s and first.t_s > env.outage_s else ()
         message = PAUSED.get(env.database, "") if first.error == "pause" else ""
-        says = (
-            f"{first.timer} gives the client up after {time_text(first.t_s)}; its transaction is rolled back."
-        )
+        says = f"{first.timer} ends the session after {time_text(first.t_s)}; its transaction is rolled back."
         if env.database == "redis":
-            says = f"{first.timer} gives the client up after {time_text(first.t_s)}."
+            says = f"{first.timer} ends the session after {time_text(first.t_s)}."
         return self._lane(
             "client_dies", i, f"{who} lost", fired, heard_s=first.t_s, winner=first.timer, message=message,
             hangs=hangs, verdict=self._judged(first.t_s), says=says,

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from tcplab.advice.messages import BURST, Check, words
-from tcplab.core.text import listed, plural
+from tcplab.core.text import plural
 
 #: Kinds of an event: it ends the wait; it would have ended it later; its probe restarts a middlebox's timer;
 #: a middlebox forgets and tells no program; one of several times that add up; the answer is ready; it
@@ -156,7 +156,7 @@ class RaceLane:
         late = "never" if self.until_s == inf else f"{self.until_s:,.0f} s > {outage_s:g} s"
         if self.breaks_s is not None:
             late = f"breaks after {self.breaks_s:,.0f} s, " + (
-                "never heard" if self.heard_s == inf else f"heard after {self.heard_s:,.0f} s"
+                "never heard" if self.heard_s == inf else f"error after {self.heard_s:,.0f} s"
             )
         where = f" (leg {(self.leg or 0) + 1})" if self.detail.endswith(f"leg {(self.leg or 0) + 1}") else ""
         return f"{self.key}{where} {late}: {self.winner or 'no timer runs'}"
@@ -170,7 +170,7 @@ class RaceLane:
     def sentence(self) -> str:
         """Everything in one line, as a screen reader says it."""
         name = f"{self.situation.letter}, {self.situation.name} ({self.detail})"
-        hangs = "".join(f" Left hanging: {each.who} until {time_text(each.until_s)}." for each in self.hangs)
+        hangs = "".join(f" Left behind: {each.who} until {time_text(each.until_s)}." for each in self.hangs)
         prints = f" Printed: “{self.message}”." if self.message else ""
         return f"{name}: {self.verdict}. {self.says}{prints}{hangs}"
 
@@ -226,7 +226,7 @@ class Race:
     def sentence(self) -> str:
         """What breaks first, and how much else does."""
         unknown = [lane.situation.name for lane in self.lanes if lane.verdict == UNKNOWN]
-        said = [f"Not known: {listed(unknown)}."] if unknown else []
+        said = [f"Not known: {'; '.join(unknown)}."] if unknown else []
         said += [_of_count(each) for each in self.full]
         if not self.broken:
             judged = len(self.lanes) - len(unknown)

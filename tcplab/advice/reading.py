@@ -630,7 +630,7 @@ class _Reader:
         if not product and is_program:
             return
         if not product:
-            self._unknown(number, name, "no product is known here with a setting of this name")
+            self._unknown(number, name, "no product in the catalogue has a setting of this name")
             return
         of = _spelt(product)
         self._misspelt_count += 1

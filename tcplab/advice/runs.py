@@ -306,7 +306,7 @@ class SilentConnection(Parameters):
         what = "long query" if self.waiting_for == "long_query" else "idle session"
         if not box or box >= quiet:
             survives = f"The {what} of {in_words(quiet)} survives"
-            return f"{survives}: the middlebox forgets nothing so soon, with keepalive or without."
+            return f"{survives}: the middlebox keeps its entry longer, with keepalive or without."
         end = self.keepalive(idle)
         if end and self.longest_gap(idle) < box:
             late = end.probe_after(1)
@@ -315,10 +315,10 @@ class SilentConnection(Parameters):
                 f"A probe after each {in_words(idle)} restarts the middlebox's timer of {in_words(box)}: "
                 f"the {what} of {in_words(quiet)} survives.{margin if late >= box else ''}"
             )
-        first = f"After {in_words(box)} the middlebox forgets, before any probe,"
+        first = f"After {in_words(box)}, before any probe, the middlebox removes the connection"
         if end and end.idle_s < box:
             later = f"The first probe comes in time, the next only {in_words(end.interval_s)} later"
-            first = f"{later}: the middlebox forgets in between"
+            first = f"{later}: in between the middlebox removes the connection"
         return f"{first} and {EXPIRIES[self.expired]}: {self._consequence(what)}"
 
     def _consequence(self, what: str) -> str:
@@ -326,16 +326,16 @@ class SilentConnection(Parameters):
         if ending is None:
             return f"the {what} survives."
         if ending.after_s == inf:
-            return "the client waits indefinitely: keepalive is off, no call returns, no error appears."
+            return "the client waits indefinitely: keepalive is off, no call returns, and no error appears."
         error, after = _SAYS[ending.error], in_words(round(ending.after_s))
         if ending.error != "ETIMEDOUT":
             return f"the client gets a RST after {after}, {error}."
         if self.waiting_for == "long_query":
-            return f"no program is notified. Only the client's keepalive finds out, after {after}: {error}."
+            return f"no program is notified. Only the client's keepalive detects it, after {after}: {error}."
         if ending.after_s < self.quiet_s:
-            return f"keepalive gives the connection up after {after}; the next query fails at once: {error}."
+            return f"keepalive ends the connection after {after}; the next query fails at once: {error}."
         sending = in_words(round(ending.after_s - self.quiet_s))
-        return f"the next query is sent again for {sending}, then {error}."
+        return f"the next query is retransmitted for {sending}, then {error}."
 
 
 #: Common clients by their names in the catalogue, and their short names here.

@@ -68,16 +68,16 @@ KINDS = {
     "hikari": Kind("# HikariCP's properties; in Spring: spring.datasource.hikari.NAME", "{}={}"),
     # Seen with HAProxy 2.6 and PgBouncer 1.18: a second section of that name forgets all of the first.
     "haproxy": Kind(
-        "# haproxy.cfg: into the defaults that are there; a second section would forget the first", _haproxy
+        "# haproxy.cfg: into the defaults that are there; a second section would replace the first", _haproxy
     ),
     "pgbouncer": Kind(
-        "; pgbouncer.ini: into the section that is there; a second section would forget the first",
+        "; pgbouncer.ini: into the section that is there; a second section would replace the first",
         comment=";",
     ),
     "sqlnet.ora": Kind("# sqlnet.ora on the database's host"),
     "program": Kind("# by product: in the program or in its file, by these names"),
     "sysctl": Kind(f"{_SYSCTL}, then: sysctl --system"),
-    "socket options": Kind("# Python; other languages name the options the same", _setsockopt),
+    "socket options": Kind("# Python; other languages use the same names", _setsockopt),
     "libpq": Kind(
         "# pg_service.conf; or all in one line, with blanks between, as a connection string", "{}={}"
     ),
@@ -241,7 +241,7 @@ def _layer(parameters: Parameters, layer: str) -> list[Entry | str]:
             remark = "" if exact == whole else f"{exact:g} rounded up: whole numbers only"
             made.append(_or_default(Entry(name, whole, remark), defaults))
     if any(idle) and layer == "sysctl":
-        made.append("# tcp_keepalive_* count only for sockets on which the program has set SO_KEEPALIVE")
+        made.append("# tcp_keepalive_* apply only to sockets on which the program has set SO_KEEPALIVE")
     return made
 
 

@@ -113,7 +113,7 @@ def seconds_text(seconds: float | None) -> str:
 
 CONNECT_TIMEOUT = Knob(
     "connect timeout", float, "s", 0, DAY, zero="none", slider_high=120,
-    help="How long the driver or client lets connecting take.",
+    help="How long the driver or client waits for a connection.",
 )  # fmt: skip
 SOCKET_TIMEOUT = Knob(
     "socketTimeout", float, "s", 0, DAY, zero="none", slider_high=3600,
@@ -121,11 +121,11 @@ SOCKET_TIMEOUT = Knob(
 )  # fmt: skip
 SERVER_IDLE = Knob(
     "server's idle close", float, "s", 0, 30 * DAY, zero="never", slider_high=28800,
-    help="Silence after which the server ends a session: wait_timeout, idle_session_timeout.",
+    help="Idle time after which the server ends a session: wait_timeout, idle_session_timeout.",
 )  # fmt: skip
 OUTAGE = Knob(
     "outage tolerated", float, "s", 0, DAY, zero="not known", slider_high=3600,
-    help="How long your users bear it: what takes longer is too late.",
+    help="The longest outage that your users tolerate.",
 )  # fmt: skip
 
 
@@ -162,31 +162,31 @@ class Timers(Parameters):
             RESEND: TimerCell(self._connects(0), f"after {self.syn_retries} retries (tcp_syn_retries)"),
             USER: TimerCell(None, "not set"),
             KEEPALIVE: TimerCell(None, "begins with an established connection"),
-            BOX: TimerCell(None, "has no entry that it could forget"),
+            BOX: TimerCell(None, "has no entry yet"),
         }
         if self.user_timeout_s:
             ended, alone = self._connects(self.user_timeout_s), cells[RESEND].seconds
             cells[USER] = TimerCell(None, "the retries end before")
             if ended is not None and alone is not None and ended < alone:
                 cells[USER] = TimerCell(ended, "ends connect() too")
-        return _row("SYN", "connect() to an address that answers nothing; from the first SYN", cells)
+        return _row("SYN", "connect() to an address that does not answer; from the first SYN", cells)
 
     def _ghost(self) -> TimerRow:
         cells = {
             CONNECT: _set(self.connect_timeout_s, "if it covers the login, as libpq's does"),
-            KEEPALIVE: self._probed("rebooted", "the first probe draws a RST"),
+            KEEPALIVE: self._probed("rebooted", "a RST answers the first probe"),
             RESEND: TimerCell(None, "nothing is sent"),
             USER: TimerCell(None, self._unset("nothing is unacknowledged")),
             READ: _set(self.socket_timeout_s, "ends the wait for the greeting"),
             SERVER: TimerCell(None, "the server has no session"),
         }
         cells[BOX] = self._box([0], cells[KEEPALIVE].seconds, "a probe comes before")
-        story = "connect() has succeeded, the server has nothing, the client waits for its greeting"
+        story = "connect() has succeeded, the server has no session, the client waits for its greeting"
         return _row("ghost", story, cells)
 
     def _idle(self) -> TimerRow:
         idle = self.keepalive_idle_s
-        asks = "asks, and restarts the box's timer" if self._keeps_entry else "asks"
+        asks = "is sent, and restarts the firewall's timer" if self._keeps_entry else "asks"
         cells = {
             KEEPALIVE: TimerCell(idle, asks, ends=False) if idle else TimerCell(None, "off"),
             RESEND: TimerCell(None, "nothing is sent"),
@@ -197,7 +197,7 @@ class Timers(Parameters):
         }
         if self.box_expired == "drop_inbound":
             cells[BOX] = replace(cells[BOX], ends=False)
-        return _row("idle", "both ends are alive and say nothing; from the last segment", cells)
+        return _row("idle", "both ends are up and send nothing; from the last segment", cells)
 
     def _waiting(self) -> TimerRow:
         keepalive = self._probed("offline", f"after {self.keepalive_probes} probes without an answer")
@@ -206,7 +206,7 @@ class Timers(Parameters):
             probes = [t for t in self._keepalive_run("offline").outcome["probe_times_s"] if t <= ended]
         cells = {
             KEEPALIVE: keepalive,
-            RESEND: TimerCell(None, "the question was acknowledged"),
+            RESEND: TimerCell(None, "the query was acknowledged"),
             USER: TimerCell(None, self._unset("nothing is unacknowledged")),
             READ: _set(self.socket_timeout_s, "the driver gives up"),
             SERVER: TimerCell(None, "the session is not idle"),
@@ -217,7 +217,7 @@ class Timers(Parameters):
             # net/ipv4/tcp_timer.c:tcp_keepalive_timer looks at one or the other.
             cells[USER] = TimerCell(ended, "when the next probe is due after it")
             cells[KEEPALIVE] = TimerCell(None, "the user timeout decides, not the number of probes")
-        story = "the server has the question and is gone, or its answer never comes; from its last ACK"
+        story = "the server has the query and is gone, or its answer never arrives; from its last ACK"
         return _row("waiting for an answer", story, cells)
 
     def _sending(self) -> TimerRow:
@@ -230,7 +230,9 @@ class Timers(Parameters):
             USER: TimerCell(None, "not set"),
             READ: _set(self.socket_timeout_s, "if the driver waits for the answer"),
             SERVER: TimerCell(None, "no segment reaches it"),
-            BOX: self._box([t for t in sent if t <= (ended or inf)], ended, "each repeat restarts it"),
+            BOX: self._box(
+                [t for t in sent if t <= (ended or inf)], ended, "each retransmission restarts it"
+            ),
         }
         if self.user_timeout_s:
             cells[USER] = TimerCell(ended, times)
@@ -250,21 +252,21 @@ class Timers(Parameters):
         cells = {
             KEEPALIVE: TimerCell(None, "no probe while data waits to be sent"),
             RESEND: TimerCell(None, "the reader answers each window probe"),
-            USER: TimerCell(ended, "though the reader is alive") if gone else TimerCell(None, "not set"),
+            USER: TimerCell(ended, "although the reader is up") if gone else TimerCell(None, "not set"),
             READ: TimerCell(None, "this end writes"),
             SERVER: TimerCell(None, "the session is not idle"),
             BOX: self._box([0, *probes], ended if gone else probes[-1], "each window probe restarts it"),
         }
-        story = "the other side is alive and does not read; you send; from when its window closed"
+        story = "the peer is up but does not read; you send; from when its window closed"
         return _row("zero window", story, cells)
 
     def _close_wait(self) -> TimerRow:
         idle = self.keepalive_idle_s
-        keepalive = self._probed("rebooted", "a probe draws a RST")
+        keepalive = self._probed("rebooted", "a RST answers the probe")
         if idle and (self._keeps_entry or not self.box_idle_s):
             # The first probes may still meet the server's FIN_WAIT_2, which answers them.
             ended = _lasted(self._server_closes(idle), "client", "CLOSE_WAIT")
-            keepalive = TimerCell(ended, "the first probe after the server's FIN_WAIT_2 draws a RST")
+            keepalive = TimerCell(ended, "a RST answers the first probe after the server's FIN_WAIT_2")
         until = idle if self._keeps_entry else keepalive.seconds
         cells = {
             KEEPALIVE: keepalive,
@@ -280,15 +282,17 @@ class Timers(Parameters):
     def _fin_wait_2(self) -> TimerRow:
         ended = _lasted(self._server_closes(32767), "server", "FIN_WAIT_2")
         cells = {
-            KEEPALIVE: TimerCell(None, "the socket belongs to the kernel alone"),
+            KEEPALIVE: TimerCell(None, "only the kernel still has the socket"),
             CLOSING: TimerCell(ended, "tcp_fin_timeout; no program waits", tells=False),
         }
-        return _row("FIN_WAIT_2", "you have closed, the other side has not; from its ACK of the FIN", cells)
+        return _row("FIN_WAIT_2", "you have closed, the peer has not; from its ACK of the FIN", cells)
 
     def _time_wait(self) -> TimerRow:
         # net/ipv4/tcp_minisocks.c:tcp_time_wait, include/net/tcp.h:TCP_TIMEWAIT_LEN
         length = TIME_WAIT_LENGTH / SECOND
-        cells = {CLOSING: TimerCell(length, "fixed in Linux; the port is held so long", tells=False)}
+        cells = {
+            CLOSING: TimerCell(length, "a constant in the kernel; the port is held that long", tells=False)
+        }
         return _row("TIME_WAIT", "both have closed, you first; from the last ACK", cells)
 
     @cached_property
@@ -340,10 +344,10 @@ class Timers(Parameters):
         if (ending := self._forgotten) is None or (ending.error == "ETIMEDOUT" and peer == "offline"):
             return TimerCell(self._keepalive_run(peer).outcome["detected_after_s"], says)
         if ending.error == "ETIMEDOUT":
-            return TimerCell(ending.after_s, "the box drops its probes")
+            return TimerCell(ending.after_s, "the firewall drops its probes")
         if self.box_expired == "reset_both":
             return TimerCell(None, "the box ends it before")
-        return TimerCell(ending.after_s, "the first probe draws the box's RST")
+        return TimerCell(ending.after_s, "the firewall's RST answers the first probe")
 
     def _unset(self, why: str) -> str:
         """Why the user timeout has no effect."""
@@ -352,7 +356,7 @@ class Timers(Parameters):
     def _box(self, segments: Sequence[float], until: float | None, otherwise: str) -> TimerCell:
         """When a middlebox forgets that sees segments at these times, until the end (None: never)."""
         if not self.box_idle_s:
-            return TimerCell(None, "none, or one that never forgets")
+            return TimerCell(None, "none, or one whose entries don't expire")
         last = segments[0] if segments else 0.0
         for t in (*segments[1:], inf if until is None else until):
             if t - last >= self.box_idle_s:
@@ -412,9 +416,9 @@ class TimerTable:
         ]
         said = [f"First to act: {'; '.join(first)}."]
         if silent:
-            said.append(f"The box tells nobody ({', '.join(row.name for row in silent)}).")
+            said.append(f"The firewall acts without notice ({', '.join(row.name for row in silent)}).")
         if never:
-            said.append(f"Nothing ends: {', '.join(never)}.")
+            said.append(f"No timer ends: {', '.join(never)}.")
         return " ".join(said)
 
     def __repr__(self) -> str:
@@ -430,7 +434,7 @@ class TimerTable:
         return f'{_STYLE}<div class="tcplab-timers">{table}<p {STATUS}>{escape(self.sentence)}</p></div>'
 
 
-_HEARD = "you hear after"
+_HEARD = "error after"
 #: Where a long heading may be broken.
 _HYPHENS = {"retransmission": "retrans&shy;mission", "socketTimeout": "socket&shy;Timeout"}
 #: The colours are the page's, in light and dark; the class is there twice to win over JupyterLab's.

@@ -141,7 +141,7 @@ def judge(topology: Topology, race: Race, today: date) -> Judgement:
             broken.append(f"✗ {line}" + (f" (was accepted until {late.until}: {late.why})" if late else ""))
     for lane in race.lanes:
         if lane.needs:
-            unknown.append(f"? {lane.key} not known: say {_word_of(lane.needs)}")
+            unknown.append(f"? {lane.key} not known: give {_word_of(lane.needs)}")
     return Judgement(race, tuple(broken), tuple(accepted), tuple(unknown))
 
 
@@ -171,7 +171,7 @@ def _text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ParameterError(f"{path.name} is no text.") from None
+        raise ParameterError(f"{path.name} is not a text file.") from None
 
 
 def read_topology(text: str, open_file: Callable[[str], str]) -> Topology:
@@ -182,7 +182,7 @@ def read_topology(text: str, open_file: Callable[[str], str]) -> Topology:
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as mistake:
-        raise ParameterError(f"this is no TOML: {mistake}.") from None
+        raise ParameterError(f"this is not TOML: {mistake}.") from None
     _known("a topology", values, {"schema", "name", "want", "hop", "accept"})
     if values.get("schema", SCHEMA) != SCHEMA:
         raise ParameterError(f"schema = {values['schema']!r} is not {SCHEMA}: a newer tcplab may read it.")
@@ -281,7 +281,7 @@ class _Hops:
             values["is_per_host"] = hop["each_host"]
         if known is None and "idle_s" not in values:
             raise ParameterError(
-                f"{where} is not in the catalogue: say its idle time, or {nearest(hop['box'], _boxes())}"
+                f"{where} is not in the catalogue: give its idle time, or {nearest(hop['box'], _boxes())}"
             )
         box = replace(known, **values) if known else MiddleboxSettings(hop["box"], **values)
         self._boxes[-1].append(box)
@@ -315,7 +315,7 @@ class _Hops:
             if from_files.get(key, value) != value and not hop.get("override", False):
                 raise ParameterError(
                     f"{where}: {key} = {value} here and {from_files[key]} in {', '.join(hop['read'])}; "
-                    "write override = true to mean it."
+                    "write override = true to use this one."
                 )
         self._settings |= {**from_files, **own}
         if any(key.startswith("linux.") for key in {**from_files, **own}):

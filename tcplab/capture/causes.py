@@ -154,19 +154,19 @@ RULES: dict[str, CauseRule] = {
     ),
     "icmp_reject": CauseRule(
         _icmp(PORT, PROHIBITED), SAID_BY,
-        "{icmp_from} rejected it and said so by ICMP: {icmp}.",
+        "{icmp_from} rejected it with ICMP: {icmp}.",
         "The host’s own firewall and a router that rejects in the host’s name send the same error.",
         "Which rule matched: see the firewall’s counters on {icmp_from}.",
     ),
     "icmp_unreachable": CauseRule(
         _icmp(HOST, NETWORK), SAID_BY,
-        "{icmp_from} had no path to the destination and said so by ICMP: {icmp}.",
+        "{icmp_from} had no path to the destination and reported it with ICMP: {icmp}.",
         "A host that is switched off, one that was moved, and a withdrawn route look the same.",
         "Whether the host was up: see its console or its uptime.",
     ),
     "icmp_too_big": CauseRule(
         _icmp(TOO_BIG), SAID_BY,
-        "{icmp_from} could not forward packets of this size and said so by ICMP: {icmp}.",
+        "{icmp_from} could not forward packets of this size and reported it with ICMP: {icmp}.",
         "A tunnel or VPN with a smaller MTU and a wrongly set interface look the same.",
         "Whether the sender received that ICMP message: many firewalls drop it.",
     ),
@@ -192,7 +192,7 @@ RULES: dict[str, CauseRule] = {
     "no_socket": CauseRule(
         _reset("server_end", "no_socket"), LIKELY,
         "Most likely {server} no longer had {it}: it had restarted, or had ended the session before.",
-        "A firewall or load balancer that forgot the connection and rejects with RST looks the same.",
+        "A firewall or load balancer that has removed the connection and rejects with RST looks the same.",
         "Which of the two sent the RST: compare its TTL with that of the server’s other packets.",
     ),
     "server_abort": CauseRule(
@@ -250,7 +250,7 @@ RULES: dict[str, CauseRule] = {
     "client_no_socket": CauseRule(
         _reset("client_end", "no_socket"), LIKELY,
         "Most likely the client on {host} no longer had {it}: its process or host had ended before.",
-        "A firewall or NAT that forgot the connection and rejects with RST looks the same.",
+        "A firewall or NAT that has removed the connection and rejects with RST looks the same.",
         "Which of the two sent the RST: compare its TTL with that of the client’s other packets.",
     ),
     "client_abort": CauseRule(
@@ -286,7 +286,7 @@ RULES: dict[str, CauseRule] = {
     ),
     "forgotten": CauseRule(
         _silent(lambda seen: seen.answers_same and seen.idle_s >= IDLE_S and not seen.attempts), LIKELY,
-        "Most likely a firewall, NAT or load balancer forgot {it} after {idle} of silence or less: {host} "
+        "Most likely a firewall, NAT or load balancer removed {it} after at most {idle} of silence: {host} "
         "still answered {peers} on others.",
         "One of several servers behind a load balancer that is gone looks the same.",
         "Which device it was: compare {idle} with the idle timers of those on the path.",
@@ -313,7 +313,7 @@ RULES: dict[str, CauseRule] = {
     ),
     "forgotten_or_gone": CauseRule(
         _silent(lambda seen: seen.count == 1 and seen.idle_s >= IDLE_S), UNKNOWN,
-        "The file can’t tell whether a firewall or NAT forgot {it} after {idle} of silence, or {host} was "
+        "The file can’t tell whether a firewall or NAT removed {it} after {idle} of silence, or {host} was "
         "gone.",
         "Both look the same on a single idle connection.",
         "Whether {host} was up: its uptime, or a second connection at this time, shows it.",

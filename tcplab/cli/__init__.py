@@ -80,7 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("TCPLAB_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        return complain(f"a mistake in tcplab itself: {what} (TCPLAB_TRACEBACK=1 shows where).", BROKEN)
+        return complain(
+            f"tcplab failed. This is a bug: please report it: {what} (TCPLAB_TRACEBACK=1 shows where).",
+            BROKEN,
+        )
 
 
 def _run(words: Sequence[str]) -> int:
@@ -138,7 +141,7 @@ def _misplaced(word: str, command: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
-    said = "The TCP behaviours that break database connections, to change and to watch."
+    said = "The TCP behaviours that break database connections, to change and observe."
     parser = _Parser(prog="tcplab", description=said)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -186,11 +189,11 @@ _EXPERIMENTS = _argument("names", metavar="NAME", nargs="*", help="experiments (
 COMMANDS = {
     "learn": Command("copy the course into a folder and open JupyterLab on it", learn, (
         _argument("folder", metavar="DIR", nargs="?", default="tcplab-course",
-                  help="where (default: tcplab-course); what you changed there is never overwritten"),
+                  help="where (default: tcplab-course); your changes there are never overwritten"),
         _argument("--no-open", action="store_true", help="only copy"),
     ), json=False),
-    "doctor": Command("what works on this machine, and why not", doctor),
-    "list": Command("experiments and studies with their parameters", list_stories, (
+    "doctor": Command("show what works on this machine, and why other things don't", doctor),
+    "list": Command("list experiments and studies with their parameters", list_stories, (
         _argument("name", metavar="NAME", nargs="?", help="only this one"),
     )),
     "run": Command("run an experiment or a study and show what happened", run_story, (
@@ -207,17 +210,17 @@ COMMANDS = {
         _EXPERIMENTS,
         _setting("a parameter of every run; may be repeated"),
         _argument("--samples", metavar="N", type=int,
-                  help="draw N sets of parameters for each, every third at an end of a range"),
+                  help="draw N sets of parameters for each, one in three at an end of a range"),
         _argument("--seed", metavar="S", type=int, default=1,
                   help="chooses the samples (default: 1); the Nth is that of --seed S+N-1 alone"),
         _argument("--linux", metavar="VERSION,…",
                   help="on these kernels in virtual time, not this machine's (see: tcplab kernels)"),
         _argument("--jobs", metavar="N", type=int, default=6, help="runs at once (default: 6)"),
     )),
-    "claims": Command("what differs between versions of Linux, and what kernels say to it", claims_table, (
+    "claims": Command("what differs between versions of Linux, tested on kernels", claims_table, (
         _argument("--run", metavar="VERSION",
-                  help="run the claims on these kernels: 5.10,6.1; here is the one that runs here"),
-        _argument("--into", metavar="FILE", help="also keep what they gave in this file"),
+                  help="test the claims on these kernels: 5.10,6.1; here is the running kernel"),
+        _argument("--into", metavar="FILE", help="also write their results to this file"),
         _FORCE,
     )),
     "record": Command("record experiments on real Linux, as pcaps with provenance", record_stories, (
@@ -226,15 +229,15 @@ COMMANDS = {
         _argument("--linux", metavar="VERSION", help="on that kernel, in virtual time"),
         _FORCE,
     ), json=False),
-    "kernels": Command("other kernels to run experiments on, in virtual time", kernels, (
+    "kernels": Command("list and fetch other kernels to run experiments on, in virtual time", kernels, (
         _argument("--fetch", metavar="VERSION,…", help="fetch these from Debian; all: every one"),
         _argument("--remove", metavar="VERSION,…", help="remove these from the cache; all: every one"),
     )),
-    "diagnose": Command("say what happened in a capture, worst first", diagnose_files, (
+    "diagnose": Command("show what happened in a capture, worst first", diagnose_files, (
         _argument("files", metavar="FILE", nargs="+",
                   help="pcap or pcapng; gzip and zstd, too; - is standard input, as after tcpdump -w -"),
         _argument("--exit-code", action="store_true", help="exit with 1 when something was found"),
-        _argument("--report", metavar="FILE", help="also write a page to hand on: FILE.html or FILE.md"),
+        _argument("--report", metavar="FILE", help="also write a report: FILE.html or FILE.md"),
         _argument("--zone", metavar="ZONE",
                   help="also say when it broke in this time zone: Europe/Berlin (all other times are UTC)"),
         _argument("--redact", action="store_true",
@@ -243,27 +246,27 @@ COMMANDS = {
                   help="the report's times count from 00:00:00 at the first packet"),
         _FORCE,
     )),
-    "progress": Command("what was answered in the lessons, of one learner or of a class", progress_table, (
+    "progress": Command("show the answers in the lessons, of one learner or of a class", progress_table, (
         _argument("files", metavar="FILE", nargs="*",
                   help="progress.json of each learner (default: the one here, or in notebooks)"),
     )),
-    "symptom": Command("which lesson explains an error message, and what to run first", symptom, (
+    "symptom": Command("show which lesson explains an error message, and what to run first", symptom, (
         _argument("text", metavar="TEXT", nargs="+",
                   help="the message, an error number or a time; - reads a whole log from standard input"),
     )),
-    "console": Command("say what a pasted console means: ss, netstat, sysctl, sessions, logs", console, (
+    "console": Command("explain console output: ss, netstat, sysctl, sessions, logs", console, (
         _argument("files", metavar="FILE", nargs="+",
                   help="saved output of a terminal, the earliest file first; - is standard input"),
     )),
-    "topology": Command("what breaks first in a topology, and when; exit code 1 if anything does", topology, (
+    "topology": Command("show what breaks first in a topology; exit code 1 if anything does", topology, (
         _argument("file", metavar="FILE.toml",
-                  help="application, boxes, proxies, database, in path order; - is standard input"),
+                  help="application, middleboxes, proxies, database, in path order; - is standard input"),
         _argument("--strict", action="store_true", help="what is not known counts as broken"),
         _argument("--diff", action="store_true", help="print what to change, as a patch of its files"),
-        _argument("--report", metavar="FILE", help="also write a page to hand on: FILE.html or FILE.md"),
+        _argument("--report", metavar="FILE", help="also write a report: FILE.html or FILE.md"),
         _FORCE,
     )),
-    "mcp": Command("answer an assistant that speaks the Model Context Protocol", _mcp, json=False),
+    "mcp": Command("serve an assistant over the Model Context Protocol", _mcp, json=False),
     "completion": Command("print a script that completes tcplab's commands in a shell", _completion, (
         _argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"),
                   help="bash, zsh or tcsh: source <(tcplab completion bash)"),

@@ -47,7 +47,7 @@ def check_counters(paste: Paste) -> Iterator[ConsoleFinding]:
 def _rate(paste: Paste, first: int, last: int, grown: float) -> str:
     """`500 (50 a second)` between two lines; without the rate where no time is pasted."""
     elapsed = paste.elapsed(first, last)
-    return number(grown) + (f" ({grown / elapsed:.3g} a second)" if elapsed else "")
+    return number(grown) + (f" ({grown / elapsed:.3g} per second)" if elapsed else "")
 
 
 def _since_boot(paste: Paste, code: str, name: str) -> Iterator[ConsoleFinding]:

@@ -36,7 +36,7 @@ PURPOSES = {
     "retransmission": "sending again",
     "connect": "how long connecting and logging in may take",
     "answer": "how long an answer may take",
-    "idle": "ends or forgets what is silent for too long",
+    "idle": "closes or removes connections that are idle for too long",
     "age": "ends what is too old, silent or not",
     "borrow": "how long to wait for a pooled connection",
     "pool": "size and order of a pool",
@@ -59,11 +59,11 @@ APPLIES = {
 CHECKED = ("product", "source", "documentation")
 #: What a middlebox does with a connection that it has forgotten, by the experiment's word `expired`.
 EXPIRIES = {
-    "drop": "drops whatever comes",
-    "reject": "answers whatever comes with a RST",
+    "drop": "drops every packet",
+    "reject": "answers every packet with a RST",
     "reset_both": "sends a RST to both ends",
-    "reopen": "takes the connection up again with the next segment",
-    "drop_inbound": "lets nothing in until the client sends something",
+    "reopen": "creates the entry again with the next packet",
+    "drop_inbound": "drops inbound packets until the client sends one",
 }
 
 #: What a program that reckons with a product's settings takes from them. "accepts" is about the

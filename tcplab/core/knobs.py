@@ -78,7 +78,7 @@ class Knob:
             return value
         if self.kind in (bool, str):
             if not isinstance(value, self.kind):
-                what = "a yes or no: use true or false" if self.kind is bool else "a word"
+                what = "a boolean: use true or false" if self.kind is bool else "a word"
                 raise ParameterError(f"{name} = {value!r} is not {what}.")
             return value
         if isinstance(value, int) and abs(value) > _LARGEST:  # more than a float can hold
@@ -126,10 +126,10 @@ DAY = 86_400
 
 LATENCY = Knob(
     "latency, one way", float, "ms", 0, 1000, slider_high=200, test_only=True,
-    help="How long a segment travels.",
+    help="How long a segment travels, in one direction.",
 )  # fmt: skip
 LINUX = Knob(
-    "Linux version", str, help="Whose rules the model follows.", test_only=True,
+    "Linux version", str, help="The kernel version whose rules the model follows.", test_only=True,
     form="3.10, 4.9, 4.18, 5.4, 5.14, 6.1, 6.12, 6.18 or another x.y or x.y.z, or what uname -r says",
 )  # fmt: skip
 SEED = Knob("seed", int, low=0, high=2**31 - 1, help="Chooses sequence numbers and ports.", test_only=True)
@@ -144,12 +144,12 @@ KEEPALIVE_IDLE = Knob(
 )  # fmt: skip
 KEEPALIVE_INTERVAL = Knob(
     "keepalive: interval", float, "s", 1, 32767, slider_high=300,
-    help="Wait after a probe before looking again, whether it was answered or not.",
+    help="Time after a probe until the next check, whether the probe was answered or not.",
     sysctl="net.ipv4.tcp_keepalive_intvl", socket_option="TCP_KEEPINTVL", libpq="keepalives_interval",
 )  # fmt: skip
 KEEPALIVE_PROBES = Knob(
     "keepalive: probes", int, "", 1, 127, slider_high=20,
-    help="Unanswered probes before the connection is given up.",
+    help="Unanswered probes after which the connection is closed.",
     sysctl="net.ipv4.tcp_keepalive_probes", socket_option="TCP_KEEPCNT", libpq="keepalives_count",
 )  # fmt: skip
 USER_TIMEOUT = Knob(
@@ -159,7 +159,7 @@ USER_TIMEOUT = Knob(
 )  # fmt: skip
 RETRIES2 = Knob(
     "retries2", int, "", 1, 100, slider_high=20,
-    help="How long data is sent again: a number that Linux turns into a time.",
+    help="How long data is retransmitted: a count that the kernel converts into a time.",
     sysctl="net.ipv4.tcp_retries2",
 )  # fmt: skip
 RTO_MAX = Knob(
@@ -170,11 +170,11 @@ RTO_MAX = Knob(
 )  # fmt: skip
 SYN_RETRIES = Knob(
     "SYN retries", int, "", 1, 127, slider_high=10,
-    help="How often connect() repeats its SYN with doubling waits.", sysctl="net.ipv4.tcp_syn_retries",
+    help="How often connect() retransmits its SYN with doubling waits.", sysctl="net.ipv4.tcp_syn_retries",
 )  # fmt: skip
 SYN_LINEAR_TIMEOUTS = Knob(
     "linear SYN timeouts", int, "", 0, 127, slider_high=10, zero="all waits double",
-    help="SYN repeats at one-second steps before the waits begin to double.",
+    help="SYN retransmissions one second apart, before the waits begin to double.",
     sysctl="net.ipv4.tcp_syn_linear_timeouts", since="6.5",
 )  # fmt: skip
 FIN_TIMEOUT = Knob(
@@ -183,12 +183,12 @@ FIN_TIMEOUT = Knob(
     sysctl="net.ipv4.tcp_fin_timeout",
 )  # fmt: skip
 SACK = Knob(
-    "SACK", bool, help="Selective acknowledgements; they also switch the tail loss probe on.",
+    "SACK", bool, help="Selective acknowledgements; the tail loss probe needs them.",
     sysctl="net.ipv4.tcp_sack",
 )  # fmt: skip
 RECEIVE_BUFFER = Knob(
     "receive buffer", int, "bytes", 4608, 6291456, slider_high=1 << 20, step=4096,
-    help="SO_RCVBUF as getsockopt() shows it: the value set, doubled by Linux.",
+    help="SO_RCVBUF as getsockopt() shows it: the kernel doubles the value set.",
     socket_option="SO_RCVBUF", socket_factor=0.5,
 )  # fmt: skip
 WINDOW = Knob(
@@ -221,7 +221,7 @@ BACKLOG = Knob(
     sysctl="net.core.somaxconn",
 )  # fmt: skip
 SYNCOOKIES = Knob(
-    "SYN cookies", bool, help="With the SYN queue full, answer without keeping anything.",
+    "SYN cookies", bool, help="With the SYN queue full, answer without keeping state.",
     sysctl="net.ipv4.tcp_syncookies",
 )  # fmt: skip
 ABORT_ON_OVERFLOW = Knob(
@@ -233,15 +233,15 @@ CONNECTS = Knob("connects", int, "", 1, 2000, help="Clients that connect.", test
 #: A pair in one sysctl, and in experiments a range of a few ports: nothing that anybody should paste.
 FIRST_PORT = Knob(
     "first local port", int, "", 1024, 65535,
-    help="Where net.ipv4.ip_local_port_range begins; Linux takes none below 1024.", test_only=True,
+    help="First port of net.ipv4.ip_local_port_range, 1024 or above.", test_only=True,
 )  # fmt: skip
 LAST_PORT = Knob(
-    "last local port", int, "", 1024, 65535, help="Where net.ipv4.ip_local_port_range ends, inclusive.",
+    "last local port", int, "", 1024, 65535, help="Last port of net.ipv4.ip_local_port_range, inclusive.",
     test_only=True,
 )  # fmt: skip
 LOCAL_PORTS = Knob(
     "local ports", int, "", 1, 100, slider_high=12,
-    help="Size of the client's net.ipv4.ip_local_port_range; each is taken before the last call.",
+    help="Size of the client's net.ipv4.ip_local_port_range; each port is in use before the last call.",
     test_only=True,
 )  # fmt: skip
 DESTINATIONS = Knob(
@@ -249,7 +249,7 @@ DESTINATIONS = Knob(
     slider_high=12,
 )  # fmt: skip
 SOURCES = Knob(
-    "own addresses", int, "", 1, 20, test_only=True, slider_high=12,
+    "client addresses", int, "", 1, 20, test_only=True, slider_high=12,
     help="The client's addresses, used in turn; more than one by bind() with IP_BIND_ADDRESS_NO_PORT.",
 )  # fmt: skip
 TW_REUSE = Knob(
@@ -258,17 +258,17 @@ TW_REUSE = Knob(
 )  # fmt: skip
 TIMESTAMPS = Knob(
     "timestamps", bool, sysctl="net.ipv4.tcp_timestamps",
-    help="The timestamp option; without it no TIME_WAIT is reused.",
+    help="The timestamp option; without it no port in TIME_WAIT is reused.",
 )  # fmt: skip
 #: Linux derives its default from the machine's memory, so no value is offered to paste.
 MAX_TW_BUCKETS = Knob(
     "max_tw_buckets", int, "", 0, 262144, zero="no TIME_WAIT at all", slider_high=12,
-    help="net.ipv4.tcp_max_tw_buckets: how many TIME_WAIT there may be; the next is refused its own.",
+    help="net.ipv4.tcp_max_tw_buckets: maximum number of TIME_WAIT sockets; beyond it, none is created.",
     test_only=True,
 )  # fmt: skip
 FIREWALL_IDLE = Knob(
     "firewall: idle timer", float, "s", 0, 30 * DAY, zero="never", slider_high=1200,
-    help="Silence after which a box on the way forgets the connection; each segment restarts it.",
+    help="Idle time after which a firewall on the path removes the connection; each segment restarts it.",
     test_only=True,
 )  # fmt: skip
 YES_NO = Knob("yes or no", bool, test_only=True)
@@ -286,7 +286,7 @@ def idle(*rules: tuple[object, str, str]) -> dict[str, str]:
 
 #: The reasons that several experiments give.
 KEEPALIVE_OFF = "keepalive is off."
-USER_TIMEOUT_DECIDES = "the user timeout decides when to give up."
+USER_TIMEOUT_DECIDES = "the user timeout decides when the connection ends."
 
 
 @dataclass(frozen=True, kw_only=True)

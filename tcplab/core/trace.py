@@ -140,7 +140,7 @@ _BREAKS = (
     ("takes over address", "moved", "{host}'s address moves"),
     ("killed (SIGKILL)", "killed", "{host}: kill -9"),
     ("listener killed (SIGKILL)", "killed", "{host}: kill -9 of the listener"),
-    ("forgets", "forgot", "the {host} forgets"),
+    ("removes the ", "forgot", "the {host}'s entry expires"),
     ("firewall rule: DROP", "firewall rule", "{host}'s firewall drops"),
     ("firewall rule: REJECT", "firewall rule", "{host}'s firewall rejects"),
 )

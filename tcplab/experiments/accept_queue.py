@@ -16,7 +16,9 @@ from tcplab.core.text import MILLISECOND, SECOND, duration, in_words, plural
 from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import Experiment, answered, first_error
 
-CONCURRENT = replace(knobs.YES_NO, label="all at once", help="All connect at the same moment, or one by one.")
+CONCURRENT = replace(
+    knobs.YES_NO, label="all at once", help="Whether all connect at the same moment or one by one."
+)
 BEFORE = replace(
     knobs.CONNECTS, label="connected before", low=0, slider_high=20,
     help="Clients that connect one by one before the others: they fill the queue.",
@@ -104,7 +106,7 @@ class AcceptQueue(Experiment):
         bench.watch_from_now()
         bench.call_program(client_host, plural(self.connects_before + self.connects, "client program"))
         speaks = self.speaks_first == "client"
-        first = "say nothing yet" if speaks else "wait for the greeting"
+        first = "send nothing yet" if speaks else "wait for the greeting"
         bench.does(client_host, "idle" if speaks else "waits", f"once connected: {first}", first)
         bench.does(server_host, "idle", "does not call accept()")
         clients = _Clients(self, bench, client_host, server_host)
@@ -245,15 +247,18 @@ class AcceptQueue(Experiment):
                 "All of them" if revived == ghosts else "1 of them" if revived == 1 else f"{revived} of them"
             )
             spoken = " or what the client sent" if self.speaks_first == "client" else ""
-            yield f"{who} became real later: accept() had made room, and a repeated SYN-ACK{spoken} found it."
+            yield f"{who} became real later: accept() had made room for a repeated SYN-ACK{spoken}."
         if reset:
-            yield f"For {plural(reset, 'client')} a later call gave Connection reset by peer (ECONNRESET)."
+            yield (
+                f"For {plural(reset, 'client')} a later call failed with Connection reset by peer "
+                "(ECONNRESET)."
+            )
         if ghosts - revived - reset > 0:
             yield (
-                "A ghost waits for a greeting that never comes; MySQL's client fails only when its own "
+                "A ghost waits for a greeting that never arrives; MySQL's client fails only when its own "
                 "timeout ends: Lost connection to MySQL server at 'reading initial communication packet'."
                 if self.speaks_first == "server"
-                else "What a ghost sends is repeated and never acknowledged; its program sees no error."
+                else "What a ghost sends is retransmitted and never acknowledged; its program gets no error."
             )
 
     def _outcome_of_waiting(self, trace: Trace) -> Iterator[str]:
@@ -262,12 +267,15 @@ class AcceptQueue(Experiment):
         refused = sum(call.result == "ETIMEDOUT" for call in calls)
         waiting = len(client_ports(trace)) - len(calls)
         if took and max(took) >= SECOND:
-            yield f"The slowest connect() took {max(took) / SECOND:.1f} s: its SYN was dropped, and repeated."
+            yield (
+                f"The slowest connect() took {max(took) / SECOND:.1f} s: its SYN was dropped and "
+                "retransmitted."
+            )
         if refused:
             yield f"{plural(refused, 'connect() call')} ended with Connection timed out (ETIMEDOUT)."
         if waiting:
             calls_wait = f"{plural(waiting, 'connect() call')} still {'waits' if waiting == 1 else 'wait'}"
-            yield f"{calls_wait}: the SYN was dropped and is repeated."
+            yield f"{calls_wait}: the SYN was dropped and is retransmitted."
 
 
 class _Clients:
@@ -334,7 +342,7 @@ class _Clients:
             if self.left < SOON_S:
                 return
         self.is_time_to_speak = True
-        self.bench.does(self.host, "waits", "have spoken, and wait for an answer", "wait for an answer")
+        self.bench.does(self.host, "waits", "have sent a query, wait for an answer", "wait for an answer")
         for connection in self.waiting:
             await connection.send(LOGIN_BYTES)
         await self.bench.together(*(self._listen(connection) for connection in self.waiting))
@@ -377,7 +385,7 @@ def _of_ghosts(ghosts: int) -> str:
     if not ghosts:
         return ", and there is no ghost"
     are = "1 connection is a ghost" if ghosts == 1 else f"{ghosts} are ghosts"
-    return f": {are}, established for the client and unknown to every program on the server"
+    return f": {are}, established on the client, unknown to any program on the server"
 
 
 def _after(nanoseconds: int) -> str:

@@ -24,7 +24,7 @@ from tcplab.experiments.time_wait import (
 
 HELD_BY = choice(
     "every port is held by", "connect", "connect_reuseaddr", "bind0", "bind0_reuseaddr",
-    help="Sockets that called connect() alone, or bind() to port 0 before; with SO_REUSEADDR or without.",
+    help="Sockets that called only connect(), or bind() to port 0 first; with or without SO_REUSEADDR.",
 )  # fmt: skip
 STATE = choice(
     "in state", "time_wait", "established", help="Closed by the client, or still open.",
@@ -32,10 +32,12 @@ STATE = choice(
 THEN = choice(
     "then one more calls", "connect", "bind0", "bind0_reuseaddr", "bind_explicit",
     "bind_explicit_reuseaddr", "bind_no_port",
-    help="connect() alone, or bind() before: to port 0, to a held port, or with IP_BIND_ADDRESS_NO_PORT.",
+    help="Only connect(), or bind() first: to port 0, to a held port, or with IP_BIND_ADDRESS_NO_PORT.",
 )  # fmt: skip
 SAME_DESTINATION = replace(
-    YES_NO, label="same destination", help="One more connection to where the others lead, or to another port."
+    YES_NO,
+    label="same destination",
+    help="One more connection to the destination of the others, or to another port.",
 )
 BIND_ADDRESS = choice(
     "bind() names", "any", "same", "another",
@@ -46,7 +48,7 @@ BIND_ADDRESS = choice(
 ELSEWHERE = 5433
 #: What one more program calls, in words.
 CALLED = {
-    "connect": "connect() alone",
+    "connect": "only connect()",
     "bind0": "bind() to port 0",
     "bind0_reuseaddr": "bind() to port 0 with SO_REUSEADDR",
     "bind_explicit": f"bind() to the held port {FIRST_PORT}",
@@ -68,7 +70,7 @@ class BindOrConnect(Experiment):
     presets = {
         "bind(0) meets TIME_WAIT": {},
         "connect() meets the same": {"then": "connect"},
-        "the right cure: NO_PORT": {"then": "bind_no_port"},
+        "the right fix: NO_PORT": {"then": "bind_no_port"},
         "a port by its number": {"then": "bind_explicit"},
         "by its number, SO_REUSEADDR on both": {
             "held_by": "connect_reuseaddr",
@@ -110,12 +112,12 @@ class BindOrConnect(Experiment):
         return idle(
             (self.then == "connect", "bind_address", "it does not call bind()."),
             (self.state == "established", "tw_reuse timestamps", "no port is in TIME_WAIT."),
-            (binds, "tw_reuse", "bind() does not look at it."),
-            (never, "timestamps", "bind() does not look at them."),
+            (binds, "tw_reuse", "bind() ignores it."),
+            (never, "timestamps", "bind() ignores them."),
             (
                 never and self.bind_address != "another",
                 "same_destination",
-                "bind() fails before.",
+                "bind() has failed before.",
             ),
         )
 
@@ -180,25 +182,25 @@ class BindOrConnect(Experiment):
         how = {"connect": "connect()", "bind0": "bind() to port 0"}[self.held_by.removesuffix("_reuseaddr")]
         reuse = " with SO_REUSEADDR" if self.held_by.endswith("reuseaddr") else ""
         state = "TIME_WAIT" if self.state == "time_wait" else "ESTABLISHED"
-        held = f"Every local port of {self.ports} was taken by {how}{reuse} and is in {state}"
-        bound = {"any": "", "same": " on the same address", "another": " on another address of the client's"}
+        held = f"All {self.ports} local ports were taken by {how}{reuse} and are in {state}"
+        bound = {"any": "", "same": " on the same address", "another": " on another address of the client"}
         called = CALLED[self.then] + (bound[self.bind_address] if self.then != "connect" else "")
         one_more = f"{held}. After {in_words(self.wait_s)} one more program calls {called}"
         where = "the same destination" if self.same_destination else "another destination"
         if result == "ok":
-            free = " Ports are held for each local address: on this one they are all free."
+            free = " Each local address has its own ports: on this one all are free."
             other = self.bind_address == "another" and self.then != "connect"
             return f"{one_more}, and connects to {where}.{free if other else ''}"
         if result == "EADDRINUSE":
-            sees = "sees a socket on every port it may have"
+            sees = "finds a socket on every port of the range"
             if self.then.startswith("bind_explicit"):
-                sees = "sees another socket on this port"
+                sees = "finds another socket on this port"
             return (
-                f"{one_more}: Address already in use (EADDRINUSE, 98). bind() knows no destination yet, "
-                f"{sees}, and never asks tcp_tw_reuse."
+                f"{one_more}: Address already in use (EADDRINUSE, 98). bind() does not know the "
+                f"destination yet, {sees}, and ignores tcp_tw_reuse."
             )
         return (
-            f"{one_more} towards {where}: Cannot assign requested address (EADDRNOTAVAIL, 99). "
+            f"{one_more} to {where}: Cannot assign requested address (EADDRNOTAVAIL, 99). "
             f"{self._why_no_address()}"
         )
 
@@ -206,9 +208,9 @@ class BindOrConnect(Experiment):
         if self.held_by.startswith("bind0") and not self.then.startswith("bind_explicit"):
             return "connect() skips every port that was taken by bind(), whatever its destination."
         if self.state == "established":
-            return "Each port already leads there, and a four-tuple exists only once."
+            return "Each port already has a connection to that destination, and a four-tuple must be unique."
         if not self.timestamps:
-            return "Without timestamps no TIME_WAIT is used again."
+            return "Without timestamps no port in TIME_WAIT is reused."
         if self.tw_reuse != 1:
-            return f"tcp_tw_reuse = {self.tw_reuse} leaves these ports in TIME_WAIT alone."
-        return "tcp_tw_reuse needs a pause of more than a second first."
+            return f"tcp_tw_reuse = {self.tw_reuse} does not reuse these ports in TIME_WAIT."
+        return "tcp_tw_reuse takes a port only after it was in TIME_WAIT for more than a second."

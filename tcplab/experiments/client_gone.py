@@ -23,7 +23,7 @@ from tcplab.experiments.experiment import (
 
 HOW = choice(
     "the client", "close", "reset", "kill", "vanish",
-    help="Closes its socket, closes it with a RST, is killed, or loses its network without a word.",
+    help="Closes its socket, closes it with a RST, is killed, or loses its network.",
 )  # fmt: skip
 SESSION = choice(
     "the session is", "idle", "idle_in_transaction", "running", "sending",
@@ -35,7 +35,7 @@ CHECK_INTERVAL = replace(
 )  # fmt: skip
 QUERY = replace(
     knobs.PERIOD, label="the query takes", zero="no time", slider_high=600,
-    help="From the client's end on; meanwhile the server does not touch its socket.",
+    help="Counted from the client's end; until then the server does not read or write its socket.",
 )  # fmt: skip
 
 REQUEST_BYTES, ROWS_BYTES = 40, 1000
@@ -52,7 +52,7 @@ _WHEN = {
     "idle": "while its session is idle",
     "idle_in_transaction": "while its session is idle in a transaction",
     "running": "while its query runs",
-    "sending": "while the server sends it rows",
+    "sending": "while the server sends rows to it",
 }
 _UNACKNOWLEDGED = ("waits: its rows are not acknowledged", "rows not acknowledged", "waits")
 #: What client and server do meanwhile, and the server in words.
@@ -65,9 +65,9 @@ _DOES: dict[str, tuple[Doing, Doing, tuple[str, ...]]] = {
     "sending": ("waits", "waits", _UNACKNOWLEDGED),
 }  # fmt: skip
 _BY = {
-    "fin": "because a FIN came",
-    "rst": "because a RST came",
-    "keepalive": "because keepalive got no answer",
+    "fin": "because a FIN arrived",
+    "rst": "because a RST arrived",
+    "keepalive": "because its keepalive probes were not answered",
     "retransmission": "because what it sent was never acknowledged",
 }
 #: PostgreSQL's own words (src/backend/tcop/postgres.c:SocketBackend, ProcessInterrupts;
@@ -81,19 +81,19 @@ _LOG = {
     "send() ETIMEDOUT": "could not send data to client: Connection timed out",
     "check": "connection to client lost",
 }
-_CHECKED = "client_connection_check_interval: the client hung up"
+_CHECKED = "client_connection_check_interval: the client has closed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClientGone(KeepaliveParameters, Experiment):
-    """A session whose client is gone: when does the server notice, and by what?
+    """A session whose client is gone: when does the server detect it, and how?
 
     Times count from the client's end. Keepalive and user timeout are the server's. The session ends
     when its process notices, and with it the transaction and its locks.
     """
 
     name = "client_gone"
-    title = "The client is gone: when does the server notice, and free its locks?"
+    title = "The client is gone: when does the server detect it and release its locks?"
     lesson = "dead_client"
     controls = ("how", "session", "check_interval_s", "keepalive_idle_s", "user_timeout_s", "query_s")
     held_up = ("another session", "waits for the lock", "has the lock")
@@ -140,7 +140,7 @@ class ClientGone(KeepaliveParameters, Experiment):
         in_flight = "rows are in flight: retransmission decides."
         return knobs.idle(
             (is_idle, "check_interval_s query_s", "no query runs."),
-            (self.session == "sending", "check_interval_s query_s", "the query sends its rows already."),
+            (self.session == "sending", "check_interval_s query_s", "the query already sends its rows."),
             (self.session == "sending", "keepalive_interval_s keepalive_probes", in_flight),
             (not self.keepalive_idle_s, "keepalive_interval_s keepalive_probes", knobs.KEEPALIVE_OFF),
         )
@@ -257,18 +257,18 @@ class ClientGone(KeepaliveParameters, Experiment):
         since, what = trace.watching_since, "session kept" if self.session == "idle" else "locks held"
         closes = trace.calls_of("server", "close()", since)
         if not closes:
-            return Answer(since, None, "server", f"{what}: never noticed")
+            return Answer(since, None, "server", f"{what}: never detected")
         return Answer(since, closes[0].t, "server", f"{what} for {duration(closes[0].t - since)}")
 
     def sentence(self, trace: Trace) -> str:
         after, by = trace.outcome["noticed_after_s"], trace.outcome["how_noticed"]
         sentences = [f"{_WHO[self.how]} {_WHEN[self.session]}."]
-        locks = "" if self.session == "idle" else ", and its locks are free"
+        locks = "" if self.session == "idle" else ", and its locks are released"
         if after is None:
             keeps = "its session" if self.session == "idle" else "its session and all its locks"
-            sentences.append(f"In {in_words(self.watch())} the server has not noticed: it keeps {keeps}.")
+            sentences.append(f"In {in_words(self.watch())} the server does not detect it: it keeps {keeps}.")
         else:
-            sentences.append(f"The server's process notices after {in_words(after)}, {_BY[by]}.")
+            sentences.append(f"The backend detects it after {in_words(after)}, {_BY[by]}.")
             sentences.append(f"PostgreSQL's log says{self._log(trace)}. The session ends{locks}.")
         return " ".join(sentences + self._but(trace))
 
@@ -290,8 +290,10 @@ class ClientGone(KeepaliveParameters, Experiment):
         is_blind = self.how == "vanish" and by in ("never", "retransmission")
         if is_blind and self.session == "running" and self.check_interval_s:
             if self.keepalive_idle_s:
-                return ["The query was over before keepalive found out, and then its answer was in flight."]
-            return ["The check only asks the kernel, and without keepalive the kernel did not know."]
+                return [
+                    "The query ended before keepalive detected the failure; then its answer was in flight."
+                ]
+            return ["The check only asks the kernel, and without keepalive the kernel does not know."]
         if is_blind and self.session == "sending" and self.keepalive_idle_s:
             return ["Keepalive was on and sent no probe: none is sent while data is unacknowledged."]
         if by == "keepalive" and self.session == "running" and not self.check_interval_s:

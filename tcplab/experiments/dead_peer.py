@@ -40,7 +40,7 @@ class DeadPeer(KeepaliveParameters, Experiment):
     """
 
     name = "dead_peer"
-    title = "Dead peer: data in flight, and nobody answers"
+    title = "Dead peer: data in flight, and no acknowledgement"
     lesson = "dead_peer"
     controls = ("retries2", "user_timeout_s", "sack", "latency_ms")
     presets = {
@@ -125,8 +125,8 @@ class DeadPeer(KeepaliveParameters, Experiment):
         sent = times(outcome["transmissions"])
         if outcome["detected_after_s"] is None:
             watched = in_words(self.watch())
-            return f"In {watched} the client has sent the same {REQUEST_BYTES} bytes {sent}, and still waits."
-        keepalive = " Keepalive was on and sent no probe: it keeps quiet while data is unacknowledged."
+            return f"In {watched} the client sent the same {REQUEST_BYTES} bytes {sent}, and it still waits."
+        keepalive = " Keepalive was on and sent no probe: none is sent while data is unacknowledged."
         return (
             f"The client sends the same {REQUEST_BYTES} bytes {sent}, with growing gaps, and gives up after "
             f"{in_words(outcome['detected_after_s'])}: Connection timed out (ETIMEDOUT). "

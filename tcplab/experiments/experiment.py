@@ -107,8 +107,8 @@ class KeepaliveParameters:
         round_trip = 2 * self.latency_ms / 1000
         if 0 < self.user_timeout_s <= round_trip and release(self.linux).user_timeout_exact:
             raise ParameterError(
-                f"user_timeout_s = {self.user_timeout_s:g} is over before the server can answer: more than "
-                f"{round_trip:g} s, a round trip at latency_ms = {self.latency_ms:g}, or 0 (off)."
+                f"user_timeout_s = {self.user_timeout_s:g} expires before the server can answer: use more "
+                f"than {round_trip:g} s, a round trip at latency_ms = {self.latency_ms:g}, or 0 (off)."
             )
 
     def probes_as_linux_does(self, *names: str) -> None:
@@ -116,7 +116,8 @@ class KeepaliveParameters:
         for name in names:
             if 0 < getattr(self, name) < 1:
                 raise ParameterError(
-                    f"{name} = {getattr(self, name):g} is shorter than Linux takes: 1 s or more, or 0 (off)."
+                    f"{name} = {getattr(self, name):g} is shorter than Linux accepts: use 1 s or more, or 0 "
+                    "(off)."
                 )
 
 
@@ -141,8 +142,8 @@ def answered(start: int, end: int, host: str, what: str, measure: int | None = N
 
 
 def unanswered(start: int, trace: Trace, host: str) -> Answer:
-    """``not noticed in 1 h``: as long as it was watched."""
-    return Answer(start, None, host, f"not noticed in {duration(trace.end - start)}")
+    """``not detected in 1 h``: as long as it was watched."""
+    return Answer(start, None, host, f"not detected in {duration(trace.end - start)}")
 
 
 def is_end(call: Call) -> bool:
@@ -188,5 +189,7 @@ _OTHERS = (
 def says(error: str) -> str:
     """How a client tells its user of an errno or an end of file; an errno alone where none is known to."""
     return (
-        f"psql says: {PSQL[error]} ({error}); {_OTHERS}" if error in PSQL else f"its next call says {error}"
+        f"psql prints: {PSQL[error]} ({error}); {_OTHERS}"
+        if error in PSQL
+        else f"its next call fails with {error}"
     )

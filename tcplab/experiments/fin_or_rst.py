@@ -38,7 +38,7 @@ NO_CONNECTION = ("port_closed", "reject", "drop")
 _STORY = {
     "close": "The server closes the connection",
     "kill": "The server's process is killed (SIGKILL)",
-    "kill_unread": "The server's process is killed while bytes of the client lie unread",
+    "kill_unread": "The server's process is killed while bytes from the client are unread",
     "linger0": "The server closes with SO_LINGER 0",
     "shutdown_write": "The server shuts down its sending side and goes on reading",
     "listener_killed": "The listening process is killed while the connection waits for accept()",
@@ -83,7 +83,7 @@ class FinOrRst(Experiment):
         none = self.ending in NO_CONNECTION
         return idle(
             (none, "client fin_timeout_s keepalive_idle_s", "there is no connection."),
-            (self.client == "reading", "fin_timeout_s", "the client closes too, at once."),
+            (self.client == "reading", "fin_timeout_s", "the client closes at once, too."),
         )
 
     async def run(self, bench: Bench) -> None:
@@ -184,7 +184,7 @@ class FinOrRst(Experiment):
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
-        sends = {"FIN": "its TCP sends a FIN", "RST": "a RST goes out", "nothing": "nothing comes back"}
+        sends = {"FIN": "its kernel sends a FIN", "RST": "a RST is sent", "nothing": "no packet comes back"}
         event = f"{_STORY[self.ending]}: {sends[outcome['server_sends']]}."
         error = outcome["client_error"]
         said = ERRORS.get(error or "", "")
@@ -193,15 +193,18 @@ class FinOrRst(Experiment):
             if not connects:
                 return f"{event} The client still waits in connect()."
             waited = in_words(trace.seconds(connects[0].t))
-            return f"{event} After {waited} connect() says: {said}."
+            return f"{event} After {waited} connect() fails with {said}."
         if self.client == "reading":
             if error is None:
-                return f"{event} The waiting client reads end of file at once, without errno, and closes too."
-            return f"{event} The waiting client's recv() says: {said}."
+                return (
+                    f"{event} The waiting client's recv() returns end of file at once, without an error; "
+                    "it closes too."
+                )
+            return f"{event} The waiting client's recv() fails with {said}."
         if error is None and outcome["second_write_error"] is None:
             return f"{event} The client's sends succeed: the server still reads."
         if error is None:
             second = ERRORS[outcome["second_write_error"]]
-            event += " The idle client's next send() still succeeds and draws a RST"
-            return f"{event}; only the one after says: {second}."
-        return f"{event} The idle client's next send() says: {said}."
+            event += " The idle client's next send() still succeeds, and the server answers with a RST"
+            return f"{event}; only the send() after that fails, with {second}."
+        return f"{event} The idle client's next send() fails with {said}."

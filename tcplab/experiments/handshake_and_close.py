@@ -22,7 +22,7 @@ class HandshakeAndClose(Experiment):
     """Connect, ask, answer, close: three steps to open, four to close."""
 
     name = "handshake_and_close"
-    title = "The life of a connection: handshake, a question and its answer, and the close"
+    title = "The life of a connection: handshake, a query and its answer, and the close"
     lesson = "life_of_a_connection"
     controls = ("closer", "request", "response", "latency_ms")
     presets = {
@@ -85,9 +85,10 @@ class HandshakeAndClose(Experiment):
         how = both if first == "both" else f"The {first} closed first"
         where = "both sides keep" if waits == "both" else f"the {waits} keeps"
         return (
-            f"{plural(outcome['segments'], 'segment')}: a handshake, a question of {self.request} bytes, "
-            f"an answer of {self.response} bytes, and the close. {how}, so {where} the connection in "
-            "TIME_WAIT for 60 s. No application saw an error."
+            f"{plural(outcome['segments'], 'segment')}: a handshake, a query of "
+            f"{plural(self.request, 'byte')}, "
+            f"an answer of {plural(self.response, 'byte')}, and the close. {how}, so {where} the connection "
+            "in TIME_WAIT for 60 s. No call failed."
         )
 
 

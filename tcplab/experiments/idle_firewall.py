@@ -24,19 +24,19 @@ from tcplab.experiments.experiment import (
     says,
 )
 from tcplab.route.firewall import EXPIRED as ACTIONS
-from tcplab.route.firewall import Firewall
+from tcplab.route.firewall import REMOVES, Firewall
 
 EXPIRED = choice(
-    "once it has forgotten", *ACTIONS,
-    help="What the firewall does with a connection that it has forgotten.",
+    "after the entry expired", *ACTIONS,
+    help="What the firewall does with later packets of a connection whose entry has expired.",
 )  # fmt: skip
 QUIET = replace(
     knobs.PERIOD, label="quiet for", zero="not at all", slider_high=1200,
-    help="How long nothing is said: by an idle session, or while the server works on a long query.",
+    help="How long no data is sent: by an idle session, or while the server works on a long query.",
 )  # fmt: skip
 WAITING_FOR = choice(
     "the client", "next_query", "long_query",
-    help="Is idle and then asks again, or has asked and waits in recv() all the time.",
+    help="Idle until its next query, or waiting in recv() for a result.",
 )  # fmt: skip
 
 REQUEST_BYTES, RESPONSE_BYTES = 40, 200
@@ -55,7 +55,7 @@ class IdleFirewall(KeepaliveParameters, Experiment):
     """
 
     name = "idle_firewall"
-    title = "A firewall forgets: the idle session, the long report, and your keepalive"
+    title = "A firewall's entry expires: the idle session, the long report, and your keepalive"
     lesson = "keepalive"
     controls = ("firewall_idle_s", "keepalive_idle_s", "quiet_s", "expired", "waiting_for")
     presets = {
@@ -122,7 +122,7 @@ class IdleFirewall(KeepaliveParameters, Experiment):
         is_kept = not self.firewall_idle_s or probed or self.quiet_s < self.firewall_idle_s
         return knobs.idle(
             (not self.keepalive_idle_s, "keepalive_interval_s keepalive_probes", knobs.KEEPALIVE_OFF),
-            (is_kept, "expired", "the connection is never silent for so long."),
+            (is_kept, "expired", "the connection is never idle that long."),
         )
 
     async def run(self, bench: Bench) -> None:
@@ -217,39 +217,38 @@ class IdleFirewall(KeepaliveParameters, Experiment):
 
     def _what_the_firewall_did(self, trace: Trace) -> str:
         idle = in_words(self.firewall_idle_s)
-        if any(note.host == "firewall" and note.text.startswith("forgets") for note in trace.notes):
-            it = "it" if self.expired in ("reset_both", "reopen") else "from then on it"
-            return (
-                f"After {idle} of silence the firewall forgets the connection; {it} {EXPIRIES[self.expired]}."
-            )
+        if any(note.host == "firewall" and note.text.startswith(REMOVES) for note in trace.notes):
+            it = "It" if self.expired in ("reset_both", "reopen") else "From then on it"
+            removes = "the firewall removes the connection from its table"
+            return f"After {idle} without a packet {removes}. {it} {EXPIRIES[self.expired]}."
         if not self.firewall_idle_s:
-            return "The firewall never forgets."
-        return f"The firewall never sees {idle} of silence, and forgets nothing."
+            return "The firewall keeps every entry."
+        return f"The connection is never idle for {idle}, so the firewall keeps its entry."
 
     def _what_the_client_saw(self, trace: Trace) -> list[str]:
         outcome = trace.outcome
         is_long = self.waiting_for == "long_query"
         what = "The long query" if is_long else "The next query"
         if outcome["survived"]:
-            return [f"{what} gets its answer, and the application sees nothing."]
+            return [f"{what} gets its answer; no call fails."]
         if outcome["error"] is not None:
             event = f"{what} fails {self._when(trace)}; {says(outcome['error'])}."
         elif is_long and not self.keepalive_idle_s:
-            event = f"{what} gets no answer, and the client waits for ever: keepalive is off."
+            event = f"{what} gets no answer, and the client waits indefinitely: keepalive is off."
         else:
             watched = in_words(self.watch())
-            event = f"{what} gets no answer, and {watched} after the silence no call has returned."
+            event = f"{what} gets no answer, and in {watched} after the silence no call returns."
         return [event, self._what_is_left(trace)]
 
     def _when(self, trace: Trace) -> str:
         after = trace.outcome["detected_after_s"] or 0
         if any(p.segment.length for p in trace.sent_by("client", trace.watching_since)):
             return "at once" if after < 0.1 else f"after {in_words(after)}"
-        return "at once: Linux has known before that nobody is there"
+        return "at once: the connection had already ended"
 
     def _what_is_left(self, trace: Trace) -> str:
         if trace.outcome["server_left_behind"]:
-            return "The server has heard nothing: its session stays, with all its locks."
+            return "The server received nothing: its session stays open and keeps its locks."
         got = [p for p in trace.packets if p.receiver == "server" and p.fate == "delivered" and p.arrives]
-        how = "got a RST" if any(p.segment.flags & RST for p in got) else "has given up on its answer"
+        how = "got a RST" if any(p.segment.flags & RST for p in got) else "gave up retransmitting its answer"
         return f"The server {how}, and its session is gone."

@@ -26,11 +26,11 @@ from tcplab.experiments.experiment import (
 
 PEER = choice(
     "the server", "alive", "offline", "rebooted", "moved",
-    help="What becomes of it: nothing, its cable is out, it has rebooted, or its address has moved.",
+    help="What happens to it: nothing, its cable is out, it has rebooted, or its address has moved.",
 )  # fmt: skip
-DATA_EVERY = replace(knobs.PERIOD, label="data every", help="A question and an answer this often.")
+DATA_EVERY = replace(knobs.PERIOD, label="data every", help="A query and its answer at this interval.")
 UNACKED = replace(
-    knobs.YES_NO, label="data in flight", help="The client sends just after the server has gone."
+    knobs.YES_NO, label="data in flight", help="The client sends right after the server is gone."
 )
 WAITING = replace(
     knobs.YES_NO,
@@ -46,7 +46,7 @@ EXCHANGES_BEFORE = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Keepalive(KeepaliveParameters, Experiment):
-    """A healthy exchange, then silence: when does the client learn that the server is gone?
+    """A healthy exchange, then silence: when does the client detect that the server is gone?
 
     Times count from the last segment that the client received from the living server.
     """
@@ -193,17 +193,21 @@ class Keepalive(KeepaliveParameters, Experiment):
         if self.peer != "alive":
             return unanswered(broke_at(trace), trace, "client")
         probes = plural(len(outcome["probe_times_s"]), "probe")
-        return Answer(trace.watching_since, None, "client", f"nothing to notice: {probes}")
+        return Answer(trace.watching_since, None, "client", f"nothing to detect: {probes}")
 
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         probes, after = len(outcome["probe_times_s"]), outcome["detected_after_s"]
         if after is not None:
-            how = f"after {plural(probes, 'probe')} without an answer" if probes else "without a single probe"
+            how = (
+                f"{plural(probes, 'probe')} {'was' if probes == 1 else 'were'} not answered"
+                if probes
+                else "it sent no probe"
+            )
             if outcome["error"] == "ECONNRESET":
-                how = f"because {'a' if probes == 1 else 'the last'} probe was answered by a RST"
-            event = f"The client notices after {in_words(after)}, {how}"
-            return f"{event}; its next call says: {ERRORS[outcome['error']]}.{self._why()}"
+                how = f"a RST answered its {'' if probes == 1 else 'last '}probe"
+            event = f"The client detects the failure after {in_words(after)}: {how}"
+            return f"{event}. Its next call fails with {ERRORS[outcome['error']]}.{self._why()}"
         watched = in_words(self.watch())
         if not self.idle_s:
             return (
@@ -215,15 +219,20 @@ class Keepalive(KeepaliveParameters, Experiment):
             if not probes and (earlier := len(trace.sent_by("client", kind="keepalive"))):
                 what = "no further probe"
                 why = (
-                    f" It has sent {plural(earlier, 'probe')} before, and after a probe Linux checks again "
+                    f" It sent {plural(earlier, 'probe')} before, and after a probe the kernel checks again "
                     f"only when the interval has elapsed: {in_words(self.interval_s)}."
                 )
             elif not probes:
                 what = "no probe at all"
-                why = " Data came more often than the idle time, and each answer counts as a sign of life."
+                why = (
+                    " Data arrived more often than the idle time, and all that arrives restarts the "
+                    "idle timer."
+                )
             event = f"The server is alive. In {watched} the client sends {what}"
-            return f"{event}; the application sees nothing.{why}"
-        return f"In {watched} the client has sent {plural(probes, 'probe')} and has noticed nothing yet."
+            return f"{event}; no call fails.{why}"
+        sent = plural(probes, "probe") if probes else "no probe"
+        sent = plural(probes, "probe") if probes else "no probe"
+        return f"In {watched} the client sent {sent} and has not detected the failure."
 
     def _why(self) -> str:
         if self.unacked:

@@ -54,7 +54,7 @@ class PortRange(Experiment):
     presets = {
         "six ports, seven connects": {},
         "two destinations": {"destinations": 2, "connects": 13},
-        "two addresses of its own": {"sources": 2, "connects": 13},
+        "two addresses of the client": {"sources": 2, "connects": 13},
         "a wider range": {"last_port": 60012},
         "an odd range": {"last_port": 60003, "connects": 3},
     }
@@ -74,8 +74,8 @@ class PortRange(Experiment):
         super().__post_init__()
         if self.first_port > self.last_port:
             raise ParameterError(
-                f"first_port = {self.first_port} lies above last_port = {self.last_port}: "
-                f"1024 to {self.last_port} would be right."
+                f"first_port = {self.first_port} is above last_port = {self.last_port}: "
+                f"use 1024 to {self.last_port}."
             )
 
     async def run(self, bench: Bench) -> None:
@@ -84,7 +84,7 @@ class PortRange(Experiment):
         addresses = [client.address] + [client.add_address() for _ in range(self.sources - 1)]
         listeners = [await server.listen(5432 + i, self.connects) for i in range(self.destinations)]
         bench.call_program(client, "client programs")
-        bench.does(client, "works", "connect one after the other", "connect")
+        bench.does(client, "works", "connect one after another", "connect")
         for i in range(self.connects):
             round_, destination = divmod(i, self.destinations)
             bind = None
@@ -133,19 +133,19 @@ class PortRange(Experiment):
         event = f"{plural(opened, 'connection')} on {plural(used, 'local port')}"
         if outcome["error"] is None:
             event += ": every connect() succeeded."
-            why = "A port serves each pair of own address and destination once"
-            return f"{event} {why}: connections can be more than ports." if opened > used else event
+            why = "A port can be used once for each pair of local address and destination"
+            return f"{event} {why}: there can be more connections than ports." if opened > used else event
         size = self.last_port - self.first_port + 1
-        odd = f" The range has {plural(size, 'port')}, an odd number: a connect() tries one less"
+        odd = f" The range has an odd number of ports ({size}). Each connect() tries {size - 1} of them"
         # From five ports on it is chance whether some connect() began where the last free port is tried.
         odd += f", so whether all {size} are used is chance." if size > 3 else "."
         left_one = size % 2 and size > 1 and used < size
         if outcome["error"] == "EADDRINUSE":
             return (
-                f"{event}; then bind() fails: Address already in use (EADDRINUSE, 98). This Linux chooses "
-                "the port in bind(), where it knows no destination yet, and each port serves once."
+                f"{event}; then bind() fails: Address already in use (EADDRINUSE, 98). This kernel chooses "
+                "the port in bind(), before it knows the destination, so each port can be used only once."
             )
         return (
             f"{event}; then connect() fails at once: Cannot assign requested address (EADDRNOTAVAIL, 99). "
-            f"No segment is sent: the server is not informed. {IN_CLIENTS_WORDS}.{odd if left_one else ''}"
+            f"No segment is sent: the server sees nothing. {IN_CLIENTS_WORDS}.{odd if left_one else ''}"
         )

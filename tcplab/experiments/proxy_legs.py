@@ -39,11 +39,11 @@ FRONT_IDLE = replace(
 )  # fmt: skip
 PROXY_IDLE = replace(
     knobs.PERIOD, label="proxy's data timer", zero="off", slider_high=600,
-    help="The proxy ends both legs when it has relayed nothing for so long (HAProxy: timeout server).",
+    help="The proxy closes both legs when it has relayed no data for this long (HAProxy: timeout server).",
 )  # fmt: skip
 QUERY = replace(
     knobs.PERIOD, label="the query takes", zero="no query runs", slider_high=600,
-    help="A query is running, and the database says nothing for so long; 0: the session is idle.",
+    help="How long a query runs, during which the database sends nothing; 0: the session is idle.",
 )  # fmt: skip
 
 REQUEST_BYTES, RESPONSE_BYTES = 40, 200
@@ -57,7 +57,7 @@ CLOCK_S = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyLegs(KeepaliveParameters, Experiment):
-    """A session through a proxy; one end vanishes. Who learns of it, and by which timer?
+    """A session through a proxy; one end vanishes. Which end detects it, and by which timer?
 
     Times count from the break. The client waits in recv() all the time.
     """
@@ -240,7 +240,7 @@ class ProxyLegs(KeepaliveParameters, Experiment):
 
     def sentence(self, trace: Trace) -> str:
         if trace.watched_from is None:
-            return "The session ends before anything breaks: some timer is shorter than an answer takes."
+            return "The session ends before anything breaks: a timer is shorter than an answer takes."
         return " ".join(
             [
                 {
@@ -262,20 +262,22 @@ class ProxyLegs(KeepaliveParameters, Experiment):
             return []
         seen = trace.outcome["probes_seen_by_database"]
         reach = "none of them reaches the database" if not seen else "the database sees only the proxy's own"
-        return [f"The client sends {plural(len(sent), 'keepalive probe')}, the proxy answers each: {reach}."]
+        return [
+            f"The client sends {plural(len(sent), 'keepalive probe')}; the proxy answers each, and {reach}."
+        ]
 
     def _what_the_client_sees(self, trace: Trace) -> str:
         end = self._end_for_client(trace)
         if end is None:
             if any(c.result.isdigit() for c in trace.calls_of("client", "recv(", trace.watching_since)):
-                return f"After {in_words(self.query_s)} of silence the client has its answer."
-            return f"In {in_words(self.watch())} the client notices nothing: its recv() does not return."
+                return f"After {in_words(self.query_s)} without data the client gets its answer."
+            return f"In {in_words(self.watch())} the client detects nothing: its recv() does not return."
         after = in_words(trace.outcome["noticed_by_client_after_s"])
-        return f"The client notices after {after}{self._why(trace, end)}; {says(end.result)}."
+        return f"The client's recv() ends after {after}{self._why(trace, end)}; {says(end.result)}."
 
     def _why(self, trace: Trace, end: Call) -> str:
         if end.result != END_OF_FILE:
-            return ", by its own keepalive"
+            return ", because its own keepalive probes were not answered"
         backend = [c for c in trace.calls_of("proxy", "recv(", trace.watching_since) if c.error]
         if backend:
             return ", when the proxy's own keepalive has given up the database and the proxy closes"
@@ -290,7 +292,7 @@ class ProxyLegs(KeepaliveParameters, Experiment):
             return ["Nothing reaches the database: the proxy is up, and the session stays with its locks."]
         closes = f"The proxy closes its leg to the database after {in_words(seconds(proxy[-1].t - since))}"
         if not database:
-            return [f"{closes}; the process there has not looked yet."]
+            return [f"{closes}; the backend there has not read its socket yet."]
         after = seconds(database[0].t - since)
         return [f"{closes}; the process there finds out after {in_words(after)}, and its locks are free."]
 

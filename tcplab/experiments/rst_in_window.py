@@ -11,16 +11,16 @@ from tcplab.core.trace import Answer, Trace
 from tcplab.experiments.experiment import ITS_ANSWER, QUERY_RUNS, Experiment, broke_at
 
 SACK_HOLE = replace(
-    YES_NO, label="a hole", help="A segment was lost before, a later one is held out of order."
+    YES_NO, label="a hole", help="A segment was lost before; a later one is queued out of order."
 )
 AT_SACK_EDGE = replace(
-    YES_NO, label="at the SACK edge", help="Put the RST at the right edge of what is held out of order."
+    YES_NO, label="at the SACK edge", help="Put the RST at the right edge of the out-of-order block."
 )
 #: Two requests, the first of which is lost: the hole and the block behind it.
 HOLE = 40
 REQUEST_BYTES = 40
 #: The answer where a RST changes nothing, by what was made of it.
-GOES_ON = "the RST is {}: everything goes on"
+GOES_ON = "the RST is {}: the connection stays open"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class RstInWindow(Experiment):
     def idle_controls(self) -> dict[str, str]:
         return idle(
             (not self.sack_hole, "at_sack_edge", "there is no hole."),
-            (self.at_sack_edge, "offset sack_hole", "the RST lies at the SACK edge."),
+            (self.at_sack_edge, "offset sack_hole", "the RST is at the SACK edge."),
         )
 
     async def run(self, bench: Bench) -> None:
@@ -118,17 +118,15 @@ class RstInWindow(Experiment):
     def sentence(self, trace: Trace) -> str:
         outcome = trace.outcome
         window = f"{outcome['window']:,} bytes"
-        where = (
-            "at the right edge of the block held out of order" if self.at_sack_edge else _where(self.offset)
-        )
+        where = "at the right edge of the out-of-order block" if self.at_sack_edge else _where(self.offset)
         return {
-            "accepted": f"The RST lies {where}: it is obeyed, and the client's next call says: "
+            "accepted": f"The RST is {where}: it is accepted, and the client's next call fails with "
             "Connection reset by peer (ECONNRESET).",
-            "challenged": f"The RST lies {where}, inside the window of {window} but not exact: the client "
-            "answers with a challenge ACK and the connection lives. A real peer without a socket would "
+            "challenged": f"The RST is {where}, inside the window of {window} but not exact: the client "
+            "answers with a challenge ACK and the connection stays open. A real peer without a socket would "
             "answer that ACK with an exact RST.",
-            "ignored": f"The RST lies {where}, outside the window of {window}: it is thrown away without "
-            "an answer, and the connection lives.",
+            "ignored": f"The RST is {where}, outside the window of {window}: it is discarded without "
+            "an answer, and the connection stays open.",
         }[outcome["verdict"]]
 
 

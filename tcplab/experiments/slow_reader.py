@@ -18,12 +18,12 @@ PEER = choice(
     "the client",
     "alive",
     "offline",
-    help="Goes on living, or loses its cable half a second after the request.",
+    help="Stays up, or loses its cable half a second after the request.",
 )
 READ_EVERY = replace(
-    knobs.PERIOD, label="a read every", help="Pause between two recv().", zero="without a pause"
+    knobs.PERIOD, label="a read every", help="Time between two recv() calls.", zero="without a pause"
 )
-STOPS = replace(knobs.PERIOD, label="stops reading after", help="From then on no recv() is made.")
+STOPS = replace(knobs.PERIOD, label="stops reading after", help="After this time it calls recv() no more.")
 #: How long after the request the client goes offline: the window has closed by then, no read has come yet.
 OFFLINE_AFTER_S = 0.5
 #: More would only make the learner wait.
@@ -85,7 +85,7 @@ class SlowReader(Experiment):
             )
 
     def idle_controls(self) -> dict[str, str]:
-        return knobs.idle((self.peer == "offline", "stops_reading_s", "the client is offline before."))
+        return knobs.idle((self.peer == "offline", "stops_reading_s", "the client is offline before that."))
 
     async def run(self, bench: Bench) -> None:
         client_host, server_host = bench.hosts("client", "server")
@@ -132,7 +132,7 @@ class SlowReader(Experiment):
         while got < self.response:
             await bench.sleep(self.read_every_s)
             if self.stops_reading_s and bench.now() - began > self.stops_reading_s - TIE_S:
-                bench.does(client.host, "idle", "does not read any more", "does not read")
+                bench.does(client.host, "idle", "no longer reads", "does not read")
                 return
             result = await client.receive(self.read_bytes)
             if not result.ok or result.end_of_file:
@@ -185,10 +185,10 @@ class SlowReader(Experiment):
         broken = trace.end_of_socket("server")
         closed = closed_windows(trace, "client", broken)
         if not closed:
-            return Answer(trace.watching_since, trace.end, "server", "the server is never held up", 0)
+            return Answer(trace.watching_since, trace.end, "server", "the server is never stalled", 0)
         (start, _), (_, end) = closed[0], closed[-1]
         held = sum(until - begin for begin, until in closed)
-        words = f"server held up for {duration(held)}"
+        words = f"server stalled for {duration(held)}"
         if broken:
             words += f", then {trace.outcome['server_error']}"
         return Answer(start, None if end == trace.end and not broken else end, "server", words, held)
@@ -197,18 +197,18 @@ class SlowReader(Experiment):
         outcome = trace.outcome
         stalled, probes = in_words(outcome["stalled_s"]), plural(outcome["window_probes"], "window probe")
         if not outcome["stalled_s"]:
-            return "The client reads fast enough: its window never closes, and the server never waits."
+            return "The client reads fast enough: its window never closes, and the server never has to wait."
         waits = (
-            f"The client's buffer fills and it advertises a window of zero. For {stalled} in all the server "
-            f"may send nothing but probes ({probes}); its session is active, its transaction open"
+            f"The client's buffer fills and it advertises a zero window. For {stalled} in all the server "
+            f"may send only probes ({probes}); its session is active and its transaction open"
         )
         if outcome["server_error"]:
-            gives_up = "Then the server's TCP gives up: Connection timed out (ETIMEDOUT)."
+            gives_up = "Then the server's kernel gives up: Connection timed out (ETIMEDOUT)."
             reset = next((c for c in trace.calls_of("client", "recv(") if c.result == "ECONNRESET"), None)
             then = " The client, which reads on, gets ECONNRESET." if reset else ""
             return f"{waits}. {gives_up}{then}"
         done = f"The client has read {outcome['bytes_delivered']:,} of {self.response:,} bytes"
-        return f"{waits}. {done}; no side sees an error."
+        return f"{waits}. {done}; no call fails on either side."
 
 
 def closed_windows(trace: Trace, receiver: str, until: Any = None) -> list[tuple[int, int]]:

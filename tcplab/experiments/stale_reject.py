@@ -17,15 +17,15 @@ from tcplab.route.firewall import Balancer
 
 IN_FLIGHT = Knob(
     "newer requests", int, "", 0, 20, zero="one at a time", slider_high=9, test_only=True,
-    help="Requests that are on their way before the response to the first one is rejected.",
+    help="Requests that are in flight when the response to the first one is rejected.",
 )  # fmt: skip
 BALANCER_CLOSE = replace(
-    PERIOD, label="balancer forgets after", zero="no balancer", high=600, slider_high=30,
-    help="A balancer on the way believes the RST, and has forgotten the session this much later.",
+    PERIOD, label="balancer's close timer", zero="no balancer", high=600, slider_high=30,
+    help="A load balancer on the path accepts the RST and removes the session after this time.",
 )  # fmt: skip
 REFRESH = replace(
-    YES_NO, label="each packet restarts that time",
-    help="As Linux's IPVS does: whoever goes on talking keeps the session.",
+    YES_NO, label="each packet restarts the timer",
+    help="As IPVS does: a client that keeps sending keeps its session.",
 )  # fmt: skip
 
 REQUEST_BYTES, RESPONSE_BYTES = 40, 200
@@ -47,13 +47,13 @@ class StaleReject(Experiment):
     """
 
     name = "stale_reject"
-    title = "The stale RST: forged by a firewall, ignored by the server, believed by a balancer"
+    title = "The stale RST: sent by a firewall, ignored by the server, accepted by a load balancer"
     lesson = "the_rst_that_did_not_close"
     controls = ("in_flight", "balancer_close_s", "balancer_refresh", "latency_ms")
     presets = {
         "six newer requests in flight": {},
         "one at a time": {"in_flight": 0},
-        "a balancer forgets after 10 s": {"balancer_close_s": 10},
+        "a balancer with a 10 s timer": {"balancer_close_s": 10},
         "IPVS: each packet restarts the 10 s": {"balancer_close_s": 10, "balancer_refresh": True},
         "20 ms away": {"latency_ms": 20, "balancer_close_s": 10},
     }
@@ -89,7 +89,7 @@ class StaleReject(Experiment):
         )
 
     async def _ask(self, bench: Bench, client: Connection, end: float) -> None:
-        bench.does(client.host, "reads", "asks, and reads the answers", "asks")
+        bench.does(client.host, "reads", "sends requests, reads the answers", "asks")
         began = bench.now()
         times = [began + i * APART_S for i in range(self.in_flight + 1)]
         # Afterwards: the RST is back at the server by then.
@@ -170,28 +170,31 @@ class StaleReject(Experiment):
     def sentence(self, trace: Trace) -> str:
         reset, verdict = _reset(trace), trace.outcome["verdict"]
         if reset is None:
-            return (
-                f"In {in_words(self.watch())} no response has come that the client's firewall could reject."
-            )
+            return f"In {in_words(self.watch())} no response arrived that the client's firewall could reject."
         event = (
-            "The client's own firewall answers the response to the first request with a RST, at the number "
-            "that this response had acknowledged."
+            "The client's own firewall answers the response to the first request with a RST at the number "
+            "that this response acknowledged."
         )
         if verdict is None:
-            return f"{event} It is still on its way at the end."
+            return f"{event} The run ends before the RST arrives."
         return " ".join([event, self._what_the_server_made_of_it(trace, reset), self._what_ended_it(trace)])
 
     def _what_the_server_made_of_it(self, trace: Trace, reset: Packet) -> str:
         verdict = trace.outcome["verdict"]
         if verdict == "accepted":
-            return "Nothing newer has reached the server: the number is exact, and the server obeys."
+            return (
+                "Nothing newer has reached the server: the number is exact, and the server accepts the RST."
+            )
         if verdict == "challenged":
-            return "It lies inside the server's window without being exact: a challenge ACK, and all lives."
+            return (
+                "It is inside the server's window but not exact: a challenge ACK, and the connection "
+                "stays open."
+            )
         behind = seq_diff(_expected(trace, reset), reset.segment.seq)
         newer = plural(behind // REQUEST_BYTES, "newer request")
         return (
-            f"By then the server has {newer} and expects a number {behind} higher: for it the RST is stale, "
-            "it is thrown away without an answer, and the client gets its answers as before."
+            f"By then the server has {newer} and expects a number {behind} higher. The RST is stale: it is "
+            "discarded without an answer, and the client gets its answers as before."
         )
 
     def _what_ended_it(self, trace: Trace) -> str:
@@ -199,25 +202,23 @@ class StaleReject(Experiment):
         calls = trace.calls_of("client", "", trace.watching_since)
         error = first_error(calls)
         if trace.outcome["verdict"] == "accepted":
-            hears = (
-                f"hears of it at its next request; {says(error)}." if error else "has not heard of it yet."
-            )
-            return f"The client, whose TCP knows of no RST, {hears}"
+            hears = f"gets the error at its next request; {says(error)}." if error else "has no error yet."
+            return f"The client, whose kernel saw no RST, {hears}"
         close = in_words(self.balancer_close_s)
         if closed is not None:
             ends = f"The connection ends {in_words(closed)} after the first RST"
             return (
-                f"But the balancer believed it: {close} later it has forgotten the session, and answers the "
-                f"next segment with a RST. {ends}{f'; {says(error)}' if error else ''}."
+                f"But the load balancer accepted it: {close} later it removes the session, and answers the "
+                f"next packet with a RST. {ends}{f'; {says(error)}' if error else ''}."
             )
         if not self.balancer_close_s:
             return "Nothing else ends the connection."
         if self.balancer_refresh:
             return (
-                f"The balancer believed it, too, but each packet restarts its {close}: while the client goes "
-                "on asking, nothing is closed."
+                f"The load balancer accepted it, too, but each packet restarts its timer of {close}: while "
+                "the client keeps sending, nothing is closed."
             )
-        return f"The balancer believed it; its {close} are not over yet."
+        return f"The load balancer accepted it; its timer of {close} has not expired yet."
 
 
 def _reset(trace: Trace) -> Packet | None:

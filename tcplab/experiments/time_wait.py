@@ -37,7 +37,7 @@ FURTHER = Knob(
     help="How many connect() calls follow, one after the other, until one fails.",
 )  # fmt: skip
 RFC1337 = replace(
-    YES_NO, label="rfc1337", help="net.ipv4.tcp_rfc1337: a stray RST does not end TIME_WAIT before its time."
+    YES_NO, label="rfc1337", help="net.ipv4.tcp_rfc1337: a stray RST does not end TIME_WAIT early."
 )
 #: The client's range begins here; the server listens here.
 FIRST_PORT, SERVICE = 60001, 5432
@@ -56,7 +56,7 @@ class TimeWait(Experiment):
     """A client opens a connection on every local port, all are closed, and then it wants one more."""
 
     name = "time_wait"
-    title = "TIME_WAIT: the ports of closed connections, and who may have them again"
+    title = "TIME_WAIT: the ports of closed connections, and when they can be reused"
     lesson = "out_of_ports"
     controls = ("fin_timeout_s", "tw_reuse", "wait_s", "timestamps", "max_tw_buckets", "closer")
     pictures = ("ports", "ladder")
@@ -95,12 +95,12 @@ class TimeWait(Experiment):
     def idle_controls(self) -> dict[str, str]:
         reuse = "tw_reuse timestamps"
         return idle(
-            (True, "rfc1337", "no RST comes to a TIME_WAIT here."),
+            (True, "rfc1337", "no RST arrives in TIME_WAIT here."),
             (self.fin_timeout_s != USUAL_FIN_TIMEOUT, "fin_timeout_s", f"{NOT_TIME_WAIT}."),
             (self.closer == "server", f"{reuse} max_tw_buckets", "the client keeps no TIME_WAIT."),
             (self.wait_s >= 61, reuse, "TIME_WAIT is over by then."),
             (self.wait_s < 0.9, reuse, "no TIME_WAIT is a second old by then."),
-            (not self.tw_reuse, "timestamps", "no port in TIME_WAIT is taken again."),
+            (not self.tw_reuse, "timestamps", "no port in TIME_WAIT is reused."),
         )
 
     async def run(self, bench: Bench) -> None:
@@ -166,8 +166,8 @@ class TimeWait(Experiment):
             kept = f"{who}, but tcp_max_tw_buckets = 0 allows no TIME_WAIT: all its ports are free at once"
             return f"{kept} (TCPTimeWaitOverflow). {then}"
         if not held:
-            kept = f"{who}, so that the client keeps no TIME_WAIT and all its ports are free"
-            more = "" if self.closer == "client" else "; the server keeps it, and takes a new SYN for it"
+            kept = f"{who}, so the client has no TIME_WAIT and all its ports are free"
+            more = "" if self.closer == "client" else "; the server has it, and accepts a new SYN in it"
             return f"{kept}{more}. {then}"
         keeps = "keeps its port" if held == 1 else "keep their ports"
         kept = f"{who}: {plural(held, 'socket')} in TIME_WAIT {keeps} for 60 s."
@@ -196,18 +196,18 @@ class TimeWait(Experiment):
         if self.wait_s > 60:
             return f"{after}: TIME_WAIT is over."
         return (
-            f"{after}: tcp_tw_reuse = {self.tw_reuse} lets connect() take a port in TIME_WAIT, because "
-            "both ends use timestamps and the pause was long enough."
+            f"{after}: tcp_tw_reuse = {self.tw_reuse} lets connect() take a port in TIME_WAIT: both "
+            "ends use timestamps, and more than a second has passed."
         )
 
     def _why_not(self) -> str:
         if not self.tw_reuse:
-            return "tcp_tw_reuse = 0 leaves every port in TIME_WAIT alone"
+            return "tcp_tw_reuse = 0 reuses no port in TIME_WAIT"
         if not self.timestamps:
             return "without timestamps tcp_tw_reuse does nothing"
         if self.tw_reuse == 2:
-            return "tcp_tw_reuse = 2 means connections on loopback only"
-        return "tcp_tw_reuse needs a pause of more than a second first"
+            return "tcp_tw_reuse = 2 is for connections on loopback only"
+        return "tcp_tw_reuse takes a port only after it was in TIME_WAIT for more than a second"
 
 
 def after_the_first_syn(trace: Trace) -> Scope:

@@ -22,10 +22,10 @@ FATE = choice(
 
 @dataclass(frozen=True, kw_only=True)
 class UnansweredConnect(Experiment):
-    """How long connect() waits, and what it says. Times count from the first SYN."""
+    """How long connect() waits, and what it returns. Times count from the first SYN."""
 
     name = "unanswered_connect"
-    title = "connect() to nowhere: refused at once, or 131 seconds of silence"
+    title = "connect() without an answer: refused at once, or a timeout after 131 seconds"
     lesson = "fin_or_rst"
     controls = ("fate", "syn_retries", "linear_timeouts", "user_timeout_s")
     presets = {
@@ -92,7 +92,7 @@ class UnansweredConnect(Experiment):
         outcome = trace.outcome
         repeats = len(outcome["syn_times_s"]) - 1
         if outcome["error"] is None:
-            waited = f"After {in_words(self.watch())} and {plural(repeats, 'repeat')} of its SYN"
+            waited = f"After {in_words(self.watch())} and {plural(repeats, 'retransmission')} of its SYN"
             return f"{waited} the client still waits in connect()."
         if outcome["error"] == "ECONNREFUSED":
             closed = "the server, where no program listens on the port,"
@@ -103,6 +103,6 @@ class UnansweredConnect(Experiment):
                 "look the same."
             )
         return (
-            f"The client sends its SYN, repeats it {plural(repeats, 'time')}, and gives up after "
+            f"The client sends its SYN, retransmits it {plural(repeats, 'time')}, and gives up after "
             f"{in_words(outcome['gave_up_after_s'])}: Connection timed out (ETIMEDOUT)."
         )

@@ -14,11 +14,11 @@ from tcplab.experiments.experiment import CLOSED, Experiment, answered, broke_at
 
 PURPOSE = choice(
     "what goes wrong", "last_ack_lost", "old_duplicate",
-    help="The ACK of the last FIN is lost, or a segment of the old conversation comes late.",
+    help="The ACK of the last FIN is lost, or a segment of the old connection arrives late.",
 )  # fmt: skip
 TIME_WAIT = choice(
     "TIME_WAIT", "kept", "refused",
-    help="Refused: tcp_max_tw_buckets = 0 on the client, and the port is free at once.",
+    help="Refused: with tcp_max_tw_buckets = 0 on the client, its port is free at once.",
 )  # fmt: skip
 SERVICE, PORT = 5432, 60001
 REQUEST, RESPONSE = 40, 200
@@ -29,7 +29,7 @@ class WhyTimeWait(Experiment):
     """A client with one local port closes first; then something of the old conversation is still to come."""
 
     name = "why_time_wait"
-    title = "What TIME_WAIT is for: the last ACK may be lost, and old segments may come late"
+    title = "What TIME_WAIT is for: a lost last ACK, and old segments that arrive late"
     lesson = "out_of_ports"
     controls = ("purpose", "time_wait", "latency_ms")
     presets = {
@@ -88,14 +88,14 @@ class WhyTimeWait(Experiment):
         """A segment of the old conversation comes late: into TIME_WAIT, or into the next connection."""
         opened, client = await client_host.connect(server_host, SERVICE)
         if not opened.ok:
-            bench.note(None, "an old answer of the server comes late")
+            bench.note(None, "an old answer of the server arrives late")
             bench.forge_data(old, RESPONSE)
             await bench.sleep(0.2 + 2 * self.latency_ms / 1000)
             return
         server = await listener.accept()
         await client.send(REQUEST)
         await server.receive_exactly(REQUEST)
-        bench.note(None, "an old answer comes late; its number happens to be the next one")
+        bench.note(None, "an old answer arrives late; its sequence number happens to be the next one")
         bench.forge_data(client, RESPONSE)
         await client.receive()
         await server.send(RESPONSE)
@@ -134,22 +134,22 @@ class WhyTimeWait(Experiment):
             event = "The client closes first. Its last ACK is lost, and the server sends its FIN again"
             if kept:
                 return (
-                    f"{event}. TIME_WAIT still knows the connection and answers with ACK: after "
-                    f"{in_words(outcome['server_waited_s'])} the server is done, in order. The client's 60 s "
-                    "start again."
+                    f"{event}. The client, in TIME_WAIT, answers with an ACK: after "
+                    f"{in_words(outcome['server_waited_s'])} the server has closed normally. The client's "
+                    "60 s start again."
                 )
             return (
                 f"{event}. Without TIME_WAIT the client's kernel no longer knows the connection and "
-                "answers with RST: what was closed in order ends on the server as a reset."
+                "answers with a RST: an orderly close ends on the server as a reset."
             )
         if kept:
             return (
-                "The port is in TIME_WAIT, and the next connect() gets EADDRNOTAVAIL. When an old answer "
-                "arrives late, TIME_WAIT drops it and answers with an ACK."
+                "The port is in TIME_WAIT, and the next connect() fails with EADDRNOTAVAIL. When an old "
+                "answer arrives late, TIME_WAIT drops it and answers with an ACK."
             )
         return (
-            "Without TIME_WAIT the next connection has the same four-tuple at once. An old answer comes "
+            "Without TIME_WAIT the next connection has the same four-tuple at once. An old answer arrives "
             "late, with a number that happens to fit: the client reads "
-            f"{outcome['old_bytes_believed']} bytes as the answer to its new question. The true answer has "
-            "the same numbers, and is dropped as a repetition. No error on either side."
+            f"{outcome['old_bytes_believed']} bytes as the answer to its new query. The real answer has "
+            "the same numbers, and is dropped as a duplicate. No error on either side."
         )

@@ -41,9 +41,11 @@ def start_again() -> Shown:
     for thing in things:
         thing.start_again()
     progress.store().clear({place[0] for thing in things if (place := getattr(thing, "place", None))})
-    sentence = "All is as it was at the beginning: questions unanswered, what waits for them closed."
+    sentence = (
+        "Everything is reset: the questions are unanswered, and the parts that depend on them are closed."
+    )
     if not things:
-        sentence = "There is nothing to begin again: no cell has made a question or an explorer yet."
+        sentence = "There is nothing to reset: no cell has made a question or an explorer yet."
     return in_a_box(sentence, status=True)
 
 
@@ -198,7 +200,7 @@ class Question(Displayed, ABC):
         return said
 
     def _hinted(self) -> Feedback:
-        said = Feedback(HINT, "There is none for this question: just guess.")
+        said = Feedback(HINT, "There is no hint for this question: guess.")
         if self.hints:
             number = self._hints_given % len(self.hints)
             self._hints_given += 1
@@ -328,9 +330,9 @@ class NumberQuestion(Question):
         """How far off, as a factor: for seconds and ports alike."""
         low, high, more = ("short", "long", "as long") if self.unit == "s" else ("low", "high", "as much")
         if math.isinf(self.right):
-            return Feedback(WRONG, f"{said}. No number is right here: nothing ever ends it.")
+            return Feedback(WRONG, f"{said}. No number is right here: it never ends.")
         if math.isinf(value):
-            return Feedback(WRONG, f"{said}. It does come to an end.")
+            return Feedback(WRONG, f"{said}. It does end.")
         word = low if value < self.right else high
         if value <= 0 or self.right <= 0:
             return Feedback(WRONG, f"{said}: too {word}.")
@@ -339,7 +341,7 @@ class NumberQuestion(Question):
             return Feedback(CLOSE, f"{said}: too {word} by {abs(value / self.right - 1):.0%}.")
         if value > self.right:
             return Feedback(WRONG, f"{said}: {factor(ratio)} too {high}.")
-        return Feedback(WRONG, f"{said}: too {low}. The truth is {factor(ratio)} {more}.")
+        return Feedback(WRONG, f"{said}: too {low}. The right value is {factor(ratio)} {more}.")
 
 
 class ChoiceQuestion(Question):
@@ -389,7 +391,7 @@ class ChoiceQuestion(Question):
         label = self.chosen()
         if label is None:
             letters = ", ".join(f"`{letter}`" for letter, _ in self.lettered())
-            return Feedback(UNCLEAR, f"“{_short(self.answer)}” is none of the answers: use {letters}.")
+            return Feedback(UNCLEAR, f"“{_short(self.answer)}” is not one of the answers: use {letters}.")
         said = f"You said: **{to_plain(label)}**."
         if label == self.right:
             because = self.because if self.explains else ""
@@ -547,7 +549,7 @@ class Reveal(Displayed):
 
     def _repr_html_(self) -> str:
         done = self.question.committed
-        title = self.title if done else f"{self.title} (open this when you have made your prediction)"
+        title = self.title if done else f"{self.title} (open this after your prediction)"
         inside = f"<summary><b>{to_html(title)}</b></summary>{''.join(map(as_html, self.parts))}"
         return box(f"<details{' open' if done else ''}>{inside}</details>", edge="#009E73")
 

@@ -139,7 +139,7 @@ def quiz(form: str) -> Quiz:
     Raises `LookupError` in one sentence for any other form.
     """
     if form not in FORMS:
-        raise LookupError(f"form = {form!r} is none of the tests: {', '.join(FORMS)}.")
+        raise LookupError(f"form = {form!r} is not one of the tests: {', '.join(FORMS)}.")
     return Quiz(form)
 
 

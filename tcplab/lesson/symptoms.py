@@ -58,7 +58,7 @@ def look_up(query: str, phase: str = "") -> Shown:
         shown.append(_ruler(on_ruler))
     elif seconds:
         time = seconds_in_words(seconds[0])
-        sentence = f"No timer that these lessons know takes {time}: think of one of your own."
+        sentence = f"No timer in these lessons takes {time}: think of one in your own system."
         shown.append(Shown(sentence, f"<p>{to_html(sentence)}</p>"))
     if not shown:
         sentence = "Nothing found: try a few words of the message, a bare error number or a time like 127 s."
@@ -167,7 +167,7 @@ def symptom_card() -> str:
         f"<title>tcplab: symptom card</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         "<header><h1>A database connection broke, or hangs</h1>"
         "<p>Three keys: the <b>message</b>, word for word; the <b>phase</b>; the <b>seconds</b> until it "
-        "came. At the left stand tcplab's lessons, the likeliest first; — is not TCP.</p></header>\n"
+        "came. On the left are tcplab's lessons, the likeliest first; — is not TCP.</p></header>\n"
         f'<div class="columns">\n{chr(10).join(parts)}\n</div>\n</body>\n</html>\n'
     )
 
@@ -232,7 +232,7 @@ class SearchBox(Displayed):
         self.answer.value = look_up(self.query.value, self.phase.value)._repr_html_()
 
     def __repr__(self) -> str:
-        return "Run this cell to get a box to type into; the whole table stands below."
+        return "Run this cell to get a field to type into; the whole table is below."
 
     def _repr_html_(self) -> str:
         return to_html(repr(self))

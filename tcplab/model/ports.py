@@ -260,7 +260,7 @@ class Ports:
         if not chosen:
             raise PortError("EADDRINUSE", f"no port of {self._range_text()} is free on {address}.")
         if port and self._conflict(port, address, reuse_address, named=True):
-            raise PortError("EADDRINUSE", f"somebody holds port {port} on {address}.")
+            raise PortError("EADDRINUSE", f"another socket holds port {port} on {address}.")
         claim = Claim(chosen, address, None, BOUND, reuse_address)
         bucket = self._buckets.get(chosen)
         shared = reuse_address and (bucket is None or bucket.shared)
@@ -369,7 +369,7 @@ class Ports:
     def _why_connect(self, now: int, port: int, ask: Ask) -> tuple[bool, str]:
         bucket = self._buckets.get(port)
         if bucket is None:
-            return True, f"Nobody holds port {port}."
+            return True, f"No socket holds port {port}."
         if bucket.bound:
             who = "A socket that called bind() holds" if bucket.binders else "bind() once took"
             return False, f"{who} port {port}: connect() passes it over, wherever it leads."
@@ -386,7 +386,7 @@ class Ports:
     def _why_bind(self, port: int, ask: Ask) -> tuple[bool, str]:
         claims = self.held(port)
         if not claims:
-            return True, f"Nobody holds port {port}."
+            return True, f"No socket holds port {port}."
         relaxed = bool(ask.port or self._autobind_shares())
         claim = self._conflict(port, ask.address, ask.reuse_address, named=relaxed)
         if claim is None:

@@ -19,7 +19,7 @@ from tcplab.pictures.timeaxis import middleboxes_of
 SS = "ss -tno state connected"
 NSTAT = "nstat"
 #: The heading of a middlebox's table.
-MIDDLEBOX = "the connections it remembers"
+MIDDLEBOX = "the connections in its table"
 
 #: States whose names in ss differ from those of RFC 9293 by more than a hyphen for the underscore.
 _STATE_NAMES = {"ESTABLISHED": "ESTAB", "SYN_RECEIVED": "SYN-RECV", "CLOSED": "UNCONN"}
@@ -30,7 +30,7 @@ TIMER_MEANING = {
     "on": "when the timer runs out, unacknowledged data, a SYN or a FIN is sent again",
     "keepalive": "when the timer runs out, the next keepalive probe is due",
     "persist": "the peer's window is closed: when the timer runs out, a window probe is sent",
-    "timewait": "this socket is only remembered, by no process: when the timer runs out, it is forgotten",
+    "timewait": "no process holds this socket; the kernel removes it when the timer runs out",
 }
 
 

@@ -345,8 +345,8 @@ def _until(lane: Lane, end_s: float) -> tuple[Any, ...]:
 
 def compared(now: Timeline, kept: Timeline) -> str:
     """The difference in one sentence: ``ETIMEDOUT after 2 min instead of 2 h 11 min 15 s``."""
-    before = kept.answer.text if kept.answer else "nothing to notice"
-    after = now.answer.text if now.answer else "nothing to notice"
+    before = kept.answer.text if kept.answer else "nothing to detect"
+    after = now.answer.text if now.answer else "nothing to detect"
     if after != before:
         ours, theirs = _AFTER.fullmatch(after), _AFTER.fullmatch(before)
         same = ours and theirs and ours[1] == theirs[1]

@@ -76,7 +76,7 @@ def compared(now: Sequence[Fact], kept: Sequence[Fact]) -> str:
     """``6 ports instead of 12, EADDRNOTAVAIL at the 7th connect() instead of never``."""
     pairs = [(a, b) for a, b in zip(now, kept, strict=True) if a.value != b.value]
     said = ", ".join(f"{a.words.format(a.value)} instead of {_unlike(a.value, b.value)}" for a, b in pairs)
-    said = said or "the same as before: nothing in this picture differs"
+    said = said or "as before: nothing in this picture differs"
     return said[0].upper() + said[1:]
 
 

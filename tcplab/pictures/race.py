@@ -69,7 +69,7 @@ _MARKS = {
 }  # fmt: skip
 #: What the signs mean, for a legend.
 LEGEND = (
-    ("dot", "ends it"), ("diamond", "a box forgets and tells no program"), ("ring", "would come later"),
+    ("dot", "ends it"), ("diamond", "a firewall's entry expires"), ("ring", "would come later"),
     ("bar", "adds up"), ("cross", "can't help here"), ("right", "the answer is ready"),
 )  # fmt: skip
 
@@ -224,7 +224,7 @@ class _Painter:
             when = time_text(event.t_s) if event.t_s else "at once"
             text, x = f"{event.timer} {when}", _x(event.t_s)
             if event.kind == FORGETS:
-                text += " forgets"
+                text += " expires"
         if not text:
             return
         text = _cut(text, _RIGHT - _X0 - 4, 10, True)

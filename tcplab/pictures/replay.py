@@ -317,7 +317,7 @@ def _inferred_screens(steps: ReplaySteps, t: int) -> Iterator[tuple[str, str, st
         yield end.host, "inferred", "\n".join(line.rstrip() for line in lines)
 
 
-NOTHING = "There is nothing to replay: not one segment was sent."
+NOTHING = "There is nothing to replay: no segment was sent."
 #: px of the picture; a higher one is seen through a frame that follows the cursor.
 HEIGHT = 470
 #: px above it for the hosts' names, once their place has moved out of sight.

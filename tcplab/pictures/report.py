@@ -60,7 +60,7 @@ SEEN = {
     "ghost_suspected": "the server repeats its SYN-ACK: its accept queue was full",
     "unanswered_syn": "SYN sent again, no answer at all",
     "handshake_incomplete": "SYN-ACK sent again, never acknowledged",
-    "refused": "SYN answered by RST: nothing listened there, or a firewall rejects",
+    "refused": "SYN answered by RST: no program listened there, or a firewall rejects",
     "reset_by_server": "RST by the server ended it",
     "reset_by_client": "RST by the client ended it",
     "closed_by_server": "the server closed first (FIN)",
@@ -71,10 +71,10 @@ SEEN = {
     "retransmission": "data sent again before it was acknowledged",
     "reset_challenged": "RST that ended nothing: challenge ACK",
     "reset_ignored": "RST that ended nothing: outside the window",
-    "reset_after_close": "RST after the goodbye: harmless",
+    "reset_after_close": "RST after the close: harmless",
 }
 _PRE_PING = (
-    "Test a connection before it is lent (pre-ping), and retry once when the first statement fails. "
+    "Test a connection before it is handed out (pre-ping), and retry once when the first statement fails. "
     "Keepalive "
     "does not help where a FIN or RST had arrived."
 )
@@ -82,7 +82,7 @@ _ACCEPT = "Raise the backlog of listen() and net.core.somaxconn, and accept fast
 #: Who can change something, and what, by the code that calls for it; the worst first.
 ADVICE = {
     "idle_then_dead": {
-        NETWORK: "Find the firewall, NAT or load balancer that forgets idle connections. Its idle "
+        NETWORK: "Find the firewall, NAT or load balancer that removes idle connections. Its idle "
         "timer has to "
         "be longer than the longest silence, or it should answer with RST.",
     },
@@ -103,15 +103,14 @@ ADVICE = {
     },
     "ghost_suspected": {SERVER: _ACCEPT},
     "unanswered_syn": {
-        NETWORK: "A firewall drops the SYN, or nothing has that address. REJECT instead of DROP "
+        NETWORK: "A firewall drops the SYN, or no host has that address. REJECT instead of DROP "
         "fails at once.",
         CLIENT: "Set a connect timeout (libpq: connect_timeout=5): without one connect() takes minutes.",
     },
     "handshake_incomplete": {NETWORK: "SYN-ACKs do not reach the client, or its ACKs do not come back."},
     "refused": {
-        SERVER: "Nothing listened on this port then: see whether the server was being restarted, and "
-        "on which "
-        "address and port it listens.",
+        SERVER: "No program listened on this port then: see whether the server was being restarted, and "
+        "on which address and port it listens.",
         CLIENT: "Retry a refused connection with a pause that grows, up to the time of a restart.",
     },
     "reset_by_server": {
@@ -125,12 +124,12 @@ ADVICE = {
     "slow_connect": {NETWORK: "SYNs were lost: see drops at the firewall and in the server's SYN queue."},
     "stale_half": {NETWORK: "The server still held a connection that the client had lost."},
     "half_closed": {
-        CLIENT: "A socket in CLOSE-WAIT tells a pool nothing until it is used: pre-ping, or a "
+        CLIENT: "A pool does not detect a socket in CLOSE-WAIT until it uses it: pre-ping, or a "
         "shorter lifetime "
         "of pooled connections.",
     },
     "zero_window": {
-        CLIENT: "Read results as they come, or fetch fewer rows at a time: the sender waits while the "
+        CLIENT: "Read results as they arrive, or fetch fewer rows at a time: the sender waits while the "
         "receiver's window is closed.",
     },
     "retransmission": {NETWORK: "Packets were lost on a path that works: see errors and drops on it."},
@@ -205,7 +204,7 @@ class IncidentReport:
         parts += ["## Timeline", _table(headings, self.lanes)]
         frames = [(row.wall, row.seen, row.frames, f"`{row.filter}`") for row in self.evidence]
         parts += ["## Evidence", _table((self.times, "seen", "frames", "Wireshark filter"), frames)]
-        parts += ["## What to change, and who", _table(("who", "what"), self.changes)]
+        parts += ["## What to change, and who changes it", _table(("who", "what"), self.changes)]
         parts += [f"## What {self.source} can’t show", _plain(" ".join(self.limits)), _plain(self.foot)]
         return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -134,7 +134,7 @@ def _churn_facts(trace: Trace) -> list[Fact]:
 def _churn_ends(trace: Trace) -> dict[str, float]:
     most = max(*trace.series["in_use_high"], *trace.series["time_wait_high"])
     rate = trace.parameters["rate_per_s"]
-    return {"ports": reach(most, trace.outcome["ceiling"]), "attempts a second": rate}
+    return {"ports": reach(most, trace.outcome["ceiling"]), "attempts per second": rate}
 
 
 def draw_churn(
@@ -145,7 +145,7 @@ def draw_churn(
     waits, peak = MarkStyle("waiting", "."), trace.outcome["peak_time_wait"]
     # With several destinations a port has a TIME_WAIT for each.
     many = peak > max(trace.series["in_use_high"])
-    used = "ports that no connect() may take" if many else "ports in use"
+    used = "ports that no connect() can take" if many else "ports in use"
     marks: dict[str, MarkStyle | None] = {used: MarkStyle("probe")}
     if peak:
         marks["sockets in TIME_WAIT" if many else "of them in TIME_WAIT"] = waits
@@ -160,8 +160,8 @@ def draw_churn(
     area = study.fill(waits) | {"fill": "tozeroy", "line": dotted}
     study.curve("in TIME_WAIT", axis, _series("time_wait_high"), "sockets in TIME_WAIT", alone=True, **area)
     study.curve("ports in use", axis, _series("in_use_high"), "ports in use")
-    heading = "<b>attempts a second</b>: those that open a connection, and those that fail"
-    axis = study.amounts(64, "attempts a second", "", heading)
+    heading = "<b>attempts per second</b>: those that open a connection, and those that fail"
+    axis = study.amounts(64, "attempts per second", "", heading)
     study.rates(axis, _ATTEMPTS)
     return study.done("time since the first attempt")
 
@@ -175,8 +175,10 @@ def _pool_facts(trace: Trace) -> list[Fact]:
         Fact("{} errors", f"{outcome['errors']:,}"),
         Fact("{} dead connections left", f"{outcome['zombies_left']:,}"),
         Fact("all requests succeed again {}", _after(outcome["recovered_after_s"])),
-        Fact("99 of 100 requests take at most {}", duration(round((outcome["p99_ms"] or 0) * SECOND / 1000))),
-        Fact("{} more round trips a second for probes", f"{outcome['extra_round_trips_per_s']:.3g}"),
+        Fact(
+            "99 % of the requests take at most {}", duration(round((outcome["p99_ms"] or 0) * SECOND / 1000))
+        ),
+        Fact("{} more round trips per second for probes", f"{outcome['extra_round_trips_per_s']:.3g}"),
     ]
 
 
@@ -232,7 +234,7 @@ def draw_failover(
     trace: Trace, *, kept: Sequence[Trace] = (), limits: Limits | None = None, dark: bool = False
 ) -> Picture:
     """Where the connections of a `failover` run lead, and the answers over time."""
-    rate = "requests a second"
+    rate = "requests per second"
     study = _Study(
         trace, kept, limits, dark, _failover_facts, lambda each: {rate: each.parameters["rate_per_s"]}
     )

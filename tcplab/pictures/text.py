@@ -372,15 +372,15 @@ def _options(segment: Segment, now: Relative) -> str:
 def _fate_in_full(packet: Packet) -> str:
     receiver = escape(packet.receiver, False)
     if packet.fate == "lost":
-        return "✗ lost on the way"
+        return "✗ lost on the path"
     if packet.fate.startswith("dropped_by:"):
         return f"✗ dropped by {escape(packet.fate.removeprefix('dropped_by:'), False)}"
     if packet.arrives is None:
-        return "still on its way when the run ended"
+        return "still in flight when the run ended"
     verdict = {
         "accepted": f"{receiver} obeyed it: this end of the connection is gone",
         "challenged": f"{receiver} did not obey it, and asked back with a challenge ACK",
-        "ignored": f"{receiver} ignored it without a word",
+        "ignored": f"{receiver} ignored it, no answer",
     }
     return verdict.get(packet.verdict, "")
 

@@ -360,7 +360,7 @@ class _Reading:
         spans = paint(spans, self._gone(key[0], _CUT), _cut_off)
         last = samples[-1]
         if self.log and last.state == "TIME_WAIT" and last.due and self.s(last.due) > self.end:
-            words = ("TIME-WAIT, until its timer is over", "TIME-WAIT")
+            words = ("TIME-WAIT, until its timer expires", "TIME-WAIT")
             spans.append(Span(self.end, self.s(last.due), "state", words, "TIME_WAIT", predicted=True))
         return joined(spans)
 
@@ -516,9 +516,9 @@ class _Reading:
             answers = [each for each in packets if each[0].sender == middlebox]
             marks = [Mark(self.s(p.arrives or p.t), kind, words, lost=True) for p, kind, words in dropped]
             marks += [Mark(self.s(p.t), kind, words) for p, kind, words in answers]
-            what = "it answers with a RST" if answers else "what comes is dropped"
-            forgotten = (f"forgotten: {what}", "forgotten") if marks else ("forgotten",)
-            looks = {True: ("known", ("knows the connection", "knows it")), False: ("forgotten", forgotten)}
+            what = "answers with a RST" if answers else "drops packets"
+            forgotten = (f"entry removed: {what}", "removed") if marks else ("entry removed", "removed")
+            looks = {True: ("known", ("has an entry", "entry")), False: ("forgotten", forgotten)}
             spans = (
                 Span(max(a, 0.0), b, *looks[s.state != "CLOSED"], s.state)
                 for s, a, b in self._stays(self.history[key])
@@ -674,7 +674,7 @@ def _waits(span: Span, call: str) -> Look | None:
 def _window_closed(span: Span, _: str) -> Look | None:
     if span.state not in ("ESTABLISHED", "CLOSE_WAIT"):
         return None
-    return "window_closed", (f"{span.words[0]}: window closed, nothing but probes", "window closed")
+    return "window_closed", (f"{span.words[0]}: window closed, only probes", "window closed")
 
 
 def _one_side(span: Span, words: str) -> Look | None:

@@ -128,8 +128,8 @@ LOOKS = {
     "idle": Look("soft", 0.12, outline="soft", words="idle"),
     "unaware": Look(outline="soft", dash="4 3", words="has not noticed"),
     "error": Look("error", 0.14, outline="error", words="has the error"),
-    "known": Look("open", 0.75, words="knows the connection"),
-    "forgotten": Look(outline="soft", dash="4 3", words="forgotten"),
+    "known": Look("open", 0.75, words="has an entry"),
+    "forgotten": Look(outline="soft", dash="4 3", words="entry removed"),
     "locks": Look("error", 1.0, words="locks held", explained=True),
 }
 #: Of sockets: the colour is that of the connection's phase.

@@ -52,13 +52,13 @@ from tcplab.pictures.still import folded, to_scroll, turned_over
 _RACES = {
     "SYN": ("connect_nowhere", "no answer to the SYN"),
     "ghost": ("ghost", "connect() has succeeded"),
-    "idle": ("idle_session", "both ends are alive"),
+    "idle": ("idle_session", "both ends are up"),
     "waiting for an answer": ("server_dies_waiting", "query running"),
     "sending": ("server_dies_sending", "request in flight"),
     "zero window": ("slow_reader", "you send"),
 }
 _HOSTS = {
-    CONNECT_TIMEOUT: "application", READ: "application", SERVER: "database", BOX: "the box",
+    CONNECT_TIMEOUT: "application", READ: "application", SERVER: "database", BOX: "the firewall",
     KEEPALIVE: "the kernel", RESEND: "the kernel", USER: "the kernel",
 }  # fmt: skip
 
@@ -68,7 +68,7 @@ class TimerRace(TimerTable):
 
     @cached_property
     def race(self) -> Race:
-        """The states in which somebody waits."""
+        """The states in which a program waits."""
         lanes = (self._lane(row) for row in self.rows if row.name in _RACES)
         return Race(tuple(lanes), self.settings.outage_s)
 
@@ -80,7 +80,7 @@ class TimerRace(TimerTable):
         heard = row[row.heard_from].seconds if row.heard_from else None
         lives = not row.winner and row.name in ("idle", "zero window")
         if lives:
-            verdict, says = LIVES, "Nothing ends it: both ends are alive."
+            verdict, says = LIVES, "No timer ends it: both ends are up."
         elif heard is None:
             verdict, says = NEVER, "No call of your program returns by itself."
         else:
@@ -88,7 +88,10 @@ class TimerRace(TimerTable):
             verdict = IN_TIME if 0 < round(heard, 1) <= self.settings.outage_s else verdict
             says = f"{row.heard_from} ends the wait after {time_text(heard)}."
         if silent:
-            says = f"The box forgets after {time_text(row[BOX].seconds or 0)} and tells no program. {says}"
+            says = (
+                f"After {time_text(row[BOX].seconds or 0)} the firewall's entry expires, without "
+                f"notice. {says}"
+            )
         keeps = next((each.timer for each in shown if each.kind == RESTARTS), "") if lives else ""
         return RaceLane(
             key=key, detail=detail, events=tuple(shown), winner=row.winner or keeps, verdict=verdict,

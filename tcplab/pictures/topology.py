@@ -118,7 +118,7 @@ def verdict(view: TopologyView) -> str:
     said = compared(view.before, view.race) if view.before else view.race.sentence
     if view.conflicts:
         count = plural(len(view.conflicts), "conflict")
-        said = f"{count}. Answered for what the product would use; choose to change it. {said}"
+        said = f"{count}. We take what the product would use; choose another value to change it. {said}"
     return " ".join([said, *view.notes])
 
 
@@ -225,16 +225,17 @@ def _empty(view: TopologyView) -> str:
     databases = [("", "database"), *((key, name_of(key)) for key in DATABASES)]
     wrong = f'<p class="tt-message">{escape(view.message)}</p>' if view.message else ""
     return (
-        "<p>Paste what you have. You see who gives up first when a connection breaks, which message appears, "
-        f'and what stays behind.</p>{wrong}<div class="tt-start"><div class="tt-dropzone" data-drop="1">'
+        "<p>Paste what you have. You see which timer acts first when a connection breaks, which message "
+        f'appears, and what is left behind.</p>{wrong}<div class="tt-start">'
+        '<div class="tt-dropzone" data-drop="1">'
         "<p><b>Paste or drop files here</b>, one after another: connection URLs, properties, YAML, ini, "
         f"sysctl, TNS, code, Compose, Kubernetes</p>{_paste_box(11)}</div>"
-        '<div class="tt-dropzone plain"><p><b>What you get: the race of timers</b><br>Who gives up first, '
-        f"what the caller gets, what is left hanging.</p>{_sample(view)}"
-        "<p>● ends it · ◆ a box forgets and tells no program · ○ would come later · hatched: left hanging. "
-        "Then tick remedies: the race is played again.</p></div></div>"
+        '<div class="tt-dropzone plain"><p><b>What you get: the race of timers</b><br>Which timer acts '
+        f"first, what the caller gets, what is left behind.</p>{_sample(view)}"
+        "<p>● ends it · ◆ a firewall's entry expires · ○ would come later · hatched: left behind. "
+        "Then tick remedies: the race is run again.</p></div></div>"
         f'<p><b>…or start from a stack</b> and change what differs</p><div class="tt-stacks">{stacks}</div>'
-        f"<p><b>…or click together your path</b>: the application speaks to "
+        f"<p><b>…or build your path</b>: the application connects to "
         f"{_select('database', databases, '', do='database')}</p>"
         f'<p class="tt-verdict quiet" role="status">{escape(EMPTY)}</p>'
     )
@@ -562,7 +563,7 @@ def _lines(view: TopologyView) -> str:
     calm = [line.name for file in files for line in file.of(NO_EFFECT)]
     dropped = [line.name for file in files for line in file.of(SECRET)]
     for words, names in (
-        ("Known, without effect on a connection's life", calm),
+        ("Known, without effect on how long a connection lasts", calm),
         ("Secret, dropped", dropped),
     ):
         if names:
@@ -603,7 +604,7 @@ def _remedy(offered: OfferedRemedy, letters: Mapping[str, str]) -> str:
         if key in letters
     )
     mends = (
-        f"mends {', '.join(letters[k] for k in offered.mends if k in letters)}" if offered.mends else "a part"
+        f"fixes {', '.join(letters[k] for k in offered.mends if k in letters)}" if offered.mends else "a part"
     )
     how = "; ".join(
         [*dict.fromkeys(APPLIES[change.setting.applies] for change in remedy.changes), *remedy.prices]

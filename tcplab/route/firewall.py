@@ -1,4 +1,4 @@
-"""Middleboxes that forget: a firewall that tracks connections, and a balancer that obeys every RST.
+"""Middleboxes whose entries expire: a firewall that tracks connections, and a balancer that obeys every RST.
 
 The firewall's tracking follows Linux's (net/netfilter/nf_conntrack_proto_tcp.c): each segment that
 passes restarts the timer, in either direction. What follows expiry differs between products, and is a
@@ -15,6 +15,9 @@ from tcplab.route.middlebox import GONE, PASSES, Decision, Middlebox, Tracked, i
 
 INITIATOR, RESPONDER, STRANGER = "initiator", "responder", "stranger"
 
+#: How a note about an expired entry begins.
+REMOVES = "removes the "
+
 #: How long an entry outlives a RST that its receiver obeys (nf_conntrack_tcp_timeout_close).
 CLOSE_TIMEOUT = 10 * SECOND
 
@@ -29,7 +32,7 @@ class Expired(NamedTuple):
     #: Both ends get a RST at the moment of expiry.
     resets_both: bool = False
     #: The note when it drops the first segment of such a connection.
-    says: str = "does not know this connection any more: dropped"
+    says: str = "has no entry for this connection any more: dropped"
 
 
 #: The five behaviours by name, with products that have them.
@@ -39,17 +42,17 @@ class Expired(NamedTuple):
 #: rules of Google's cloud that allow egress only.
 EXPIRED: dict[str, Expired] = {
     "drop": Expired(),
-    "reject": Expired(answers=True, says="does not know this connection any more: answered with a RST"),
+    "reject": Expired(answers=True, says="has no entry for this connection any more: answered with a RST"),
     "reset_both": Expired(resets_both=True),
     "reopen": Expired(reopened_by=(INITIATOR, RESPONDER, STRANGER)),
     "drop_inbound": Expired(
-        reopened_by=(INITIATOR,), says="lets nothing in until something goes out: dropped"
+        reopened_by=(INITIATOR,), says="drops inbound packets until an outbound one passes"
     ),
 }
 
 
 class Firewall(Middlebox):
-    """Tracks connections; forgets one after `idle` nanoseconds without a segment, 0 = never.
+    """Tracks connections; removes one after `idle` nanoseconds without a segment, 0 = never.
 
     `expired` names what happens then, see `EXPIRED`; raises KeyError for another word. A FIN
     changes nothing: a closed connection's entry runs out like an idle one's.
@@ -72,7 +75,7 @@ class Firewall(Middlebox):
     def _forget(self, tracked: Tracked) -> Decision:
         if tracked.is_reset:
             return Decision()
-        says = "forgets the connection: its idle timer is over"
+        says = REMOVES + "connection: its idle timer expired"
         if not self.rule.resets_both:
             return Decision(says=says)
         # A RST to each end, in the other's name, with the number that it expects next.
@@ -103,7 +106,7 @@ class Firewall(Middlebox):
             if tracked is not None:
                 reopened.initiator, reopened.responder = tracked.initiator, tracked.responder
             self._let_through(now, segment, reopened)
-            return Decision(passes=True, says="takes up the connection again, in mid-stream")
+            return Decision(passes=True, says="creates the entry again, in mid-stream")
         answers = (reset_for(segment),) if self.rule.answers and not is_reset(segment) else ()
         says = "" if tracked is not None and tracked.is_noted else self.rule.says
         if tracked is not None:
@@ -112,7 +115,7 @@ class Firewall(Middlebox):
 
 
 class Balancer(Middlebox):
-    """Forgets a session `close` nanoseconds after the RST it saw; the next segment gets a RST.
+    """Removes a session `close` nanoseconds after the RST it saw; the next segment gets a RST.
 
     It obeys every RST, whether or not the server does: modelled after Linux's own balancer
     (net/netfilter/ipvs/ip_vs_proto_tcp.c:tcp_timeouts), where a RST moves the session to CLOSE without a
@@ -135,7 +138,7 @@ class Balancer(Middlebox):
         says = ""
         if is_reset(segment) and not session.is_reset:
             session.is_reset = True
-            says = "takes the session for closed, and will soon forget it"
+            says = "treats the session as closed, and will soon remove it"
         elif not (session.is_reset and self.refresh):
             return PASSES
         session.due = now + self.close
@@ -143,7 +146,7 @@ class Balancer(Middlebox):
         return Decision(passes=True, says=says)
 
     def _forget(self, tracked: Tracked) -> Decision:
-        return Decision(says="forgets the session")
+        return Decision(says=REMOVES + "session")
 
     def _refuse(self, segment: Segment) -> Decision:
         if is_reset(segment):

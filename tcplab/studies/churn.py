@@ -44,7 +44,7 @@ _MOMENTS = 20
 USUAL_PORTS, FIRST_FREE_PORT, LAST_PORT = 28_232, 1024, 65_535
 PORTS = Knob(
     "local ports", int, low=1, high=LAST_PORT, slider_high=64512, test_only=True,
-    help="How many of them connect() may choose from: 28232 in Linux's own range, 32768 to 60999.",
+    help="How many ports connect() can choose from: 28232 in the default range, 32768 to 60999.",
 )  # fmt: skip
 HOLD = Knob(
     "connection lasts", float, "s", 0, 86_400, slider_high=60, test_only=True,
@@ -52,7 +52,7 @@ HOLD = Knob(
 )  # fmt: skip
 TIME_WAIT = Knob(
     "TIME_WAIT", float, "s", 0, 600, slider_high=240, test_only=True,
-    help="How long a closed connection keeps its port: 60 s in Linux, built in.",
+    help="How long a closed connection keeps its port: 60 s, a constant in the Linux kernel.",
 )  # fmt: skip
 CHOSEN_BY = choice(
     "port chosen by",
@@ -91,7 +91,7 @@ class PortChurn(Study):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "500 a second": {},
         "600 a second": {"rate_per_s": 600},
-        "just what lasts": {"rate_per_s": 470},
+        "just sustainable": {"rate_per_s": 470},
         "at random": {"rate_per_s": 450, "arrivals": "poisson"},
         "1,000 a second": {"rate_per_s": 1000},
         "a wider range": {"rate_per_s": 1000, "ports": 64512},
@@ -132,7 +132,7 @@ class PortChurn(Study):
         replace(knobs.LATENCY, help="On real Linux only: here the connection's time includes its segments'."),
         default=1,
     )
-    seed: int = knob(replace(knobs.SEED, help="Chooses the moments of arrivals = poisson."), default=1)
+    seed: int = knob(replace(knobs.SEED, help="Chooses the times of arrivals = poisson."), default=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,7 +146,7 @@ class PortChurn(Study):
     def idle_controls(self) -> dict[str, str]:
         return knobs.idle(
             (True, "latency_ms", "a connection's time includes its segments'."),
-            (self.arrivals == "constant", "seed", "attempts come at even steps."),
+            (self.arrivals == "constant", "seed", "attempts come at regular intervals."),
             (self.closer == "server", "time_wait_s", "the client keeps no TIME_WAIT."),
             (self.chosen_by == "program", "tw_reuse", "the program names the port."),
         )
@@ -243,7 +243,7 @@ class PortChurn(Study):
         attempts = self.rate_per_s * self.duration_s
         refused = {
             f"ports = {self.ports}: at most {MOST_PORTS}": self.ports > MOST_PORTS,
-            f"ports = {self.ports}: an even number, since Linux leaves one of an odd range unused": (
+            f"ports = {self.ports}: an even number, since Linux leaves one port of an odd range unused": (
                 self.ports % 2 and self.ports > 1
             ),
             f"duration_s = {self.duration_s:g}: at most {LONGEST_S}": self.duration_s > LONGEST_S,
@@ -361,7 +361,7 @@ class PortChurn(Study):
         outcome = trace.outcome
         parts = [self._refusals(outcome) if outcome["refused"] else self._all_opened(trace)]
         if self.tw_reuse == 2 and not self._reuse:
-            parts.append("tcp_tw_reuse = 2 is for loopback only: towards another machine it is off.")
+            parts.append("tcp_tw_reuse = 2 is for loopback only: to another host it is off.")
         return " ".join(parts)
 
     def _refusals(self, outcome: Mapping[str, Any]) -> str:
@@ -381,13 +381,13 @@ class PortChurn(Study):
         limit, kept = outcome["sustainable_per_s"], ""
         if trace.series:
             most = max(trace.series["in_use_high"])
-            kept = f"at most {most:,} of {outcome['ceiling']:,} ports are kept at once, and "
+            kept = f"at most {most:,} of {outcome['ceiling']:,} ports are in use at once, and "
         said = (
             f"All {outcome['opened']:,} connections are opened; {kept}"
             f"{outcome['peak_time_wait']:,} sockets are in TIME_WAIT at the peak."
         )
         if limit is None:
-            return said + " A port that is kept for no time never runs out."
+            return said + " Ports that are free again at once never run out."
         if self.rate_per_s <= limit:
             return said + f" Sustainable rate: {limit:,.1f} connections per second."
         until = in_words(outcome["ceiling"] / self.rate_per_s)

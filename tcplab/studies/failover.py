@@ -37,8 +37,8 @@ PARTS = {
     "DNS": "the old address in the resolver's cache",
     "client cache": "the old address in the client's own cache",
     "detection": "until the client gives up the old connection",
-    "probe": "until a probe asks the old connection for its role",
-    "lifetime": "until the pool replaces the old connection for its age",
+    "probe": "until a probe checks the role on the old connection",
+    "lifetime": "until the pool replaces the old connection because of its age",
     "read-only error": "until the first write is refused",
     "connecting": "attempts that fail, then the handshake and the write",
 }
@@ -278,7 +278,7 @@ class Failover(Study):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "refused, a short cache": {"old_primary": "refuses", "client_dns_ttl_s": 0},
         "refused, Java's 30 s": {"old_primary": "refuses"},
-        "refused, cached for ever": {"old_primary": "refuses", "client_dns_ttl_s": -1},
+        "refused, cached without limit": {"old_primary": "refuses", "client_dns_ttl_s": -1},
         "readable, SELECT 1": {"old_primary": "readable_replica", "probe": "select_1", "duration_s": 2100},
         "readable, role-aware probe": {"old_primary": "readable_replica", "probe": "role_aware"},
         "readable, two addresses": {
@@ -292,14 +292,14 @@ class Failover(Study):
 
     domains: str = knob(
         choice("addresses", "single", "dual",
-               help="One name that moves, or both addresses, and the driver asks each for its role."),
+               help="One name that moves, or both addresses, of which the driver checks the role."),
         default="single",
     )  # fmt: skip
     dns_ttl_s: float = knob(
-        timer("DNS TTL", "How long a resolver keeps the name's old address.", "not kept", 300), default=5
+        timer("DNS TTL", "How long a resolver caches the old address.", "not cached", 300), default=5
     )
     client_dns_ttl_s: float = knob(
-        timer("client's DNS cache", "How long the client itself keeps it; -1: for ever.", "none", 60, -1),
+        timer("client's DNS cache", "How long the client itself caches it; -1: no limit.", "none", 60, -1),
         default=30,
     )
     fails_at_s: float = knob(timer("fails at", "When the primary fails."), default=60)
@@ -308,22 +308,24 @@ class Failover(Study):
     )
     old_primary: str = knob(
         choice("old primary", "dead", "refuses", "readable_replica",
-               help="Its machine is gone; its process is gone; or it lives on as a replica."),
+               help="Its host is down; only its process is down; or it runs on as a read-only replica."),
         default="dead",
     )  # fmt: skip
     probe: str = knob(
         choice("probe", "none", "select_1", "role_aware",
-               help="What the pool asks its idle connections: nothing, whether they live, or who they are."),
+               help="The pool's test of idle connections: none, whether they work, or the server's role."),
         default="none",
     )  # fmt: skip
     probe_interval_s: float = knob(
-        timer("probe every", "All that is idle is asked together.", slider_high=60, low=0.01), default=10
+        timer("probe every", "All idle connections are tested together.", slider_high=60, low=0.01),
+        default=10,
     )
     max_lifetime_s: float = knob(
-        timer("maximum lifetime", "An older connection is replaced, once idle.", "never", 3600), default=1800
+        timer("maximum lifetime", "An older connection is replaced when it is idle.", "never", 3600),
+        default=1800,
     )
     connect_timeout_s: float = knob(
-        timer("connect timeout", "How long the driver waits for one connect().", "as long as Linux", 60),
+        timer("connect timeout", "How long the driver waits for one connect().", "the kernel's limit", 60),
         default=10,
     )
     keepalive_idle_s: float = knob(knobs.KEEPALIVE_IDLE, default=0)
@@ -341,18 +343,18 @@ class Failover(Study):
     )  # fmt: skip
     size: int = knob(replace(SIZE, high=200), default=10)
     acquire_timeout_s: float = knob(
-        timer("acquire timeout", "How long a request waits for a connection.", "for ever", 60), default=30
+        timer("acquire timeout", "How long a request waits for a connection.", "no limit", 60), default=30
     )
     retry_s: float = knob(
-        timer("tries again after", "Pause after a connect() that failed.", slider_high=15, low=0.01),
+        timer("tries again after", "Pause after a failed connect().", slider_high=15, low=0.01),
         default=0.1,
     )
     rate_per_s: float = knob(
-        replace(RATE, label="requests a second", help="At even steps.", slider_high=200), default=20
+        replace(RATE, label="requests per second", help="At regular intervals.", slider_high=200), default=20
     )
     write_share: float = knob(
         Knob("share of writes", float, low=0, high=1, step=0.1, test_only=True,
-             help="The rest only reads."),
+             help="The other requests only read."),
         default=0.5,
     )  # fmt: skip
     duration_s: float = knob(replace(DURATION, slider_high=2400), default=600)
@@ -363,11 +365,12 @@ class Failover(Study):
         super().__post_init__()
         if -1 < self.client_dns_ttl_s < 0:
             raise ParameterError(
-                f"client_dns_ttl_s = {self.client_dns_ttl_s:g} is no time: -1 (for ever), or 0 and more."
+                f"client_dns_ttl_s = {self.client_dns_ttl_s:g} is not allowed: use -1 (no limit), or 0 or "
+                "more."
             )
         if self.fails_at_s >= self.duration_s:
             raise ParameterError(
-                f"fails_at_s = {self.fails_at_s:g} lies behind the end of the run: it must be less than "
+                f"fails_at_s = {self.fails_at_s:g} is after the end of the run: it must be less than "
                 f"duration_s = {self.duration_s:g}."
             )
         if 0 < self.max_lifetime_s < 1:
@@ -378,7 +381,7 @@ class Failover(Study):
         for name in ("socket_timeout_s", "connect_timeout_s"):
             if 0 < getattr(self, name) <= round_trip:
                 raise ParameterError(
-                    f"{name} = {getattr(self, name):g} ends everything: an answer takes {round_trip:g} s, "
+                    f"{name} = {getattr(self, name):g} ends every request: an answer takes {round_trip:g} s, "
                     "so it must be longer."
                 )
         for name, each_s, what in (
@@ -402,7 +405,7 @@ class Failover(Study):
         patience = "user_timeout_s socket_timeout_s connect_timeout_s retries2"
         keepalive = "keepalive_idle_s keepalive_interval_s keepalive_probes"
         return knobs.idle(
-            (not asked, "probe_interval_s", "the pool asks nothing."),
+            (not asked, "probe_interval_s", "the pool tests nothing."),
             (self.domains == "dual", "dns_ttl_s client_dns_ttl_s", "both addresses are known."),
             (not is_dead, f"{patience} {keepalive}", "the old primary answers at once."),
             (not self.keepalive_idle_s, "keepalive_interval_s keepalive_probes", knobs.KEEPALIVE_OFF),
@@ -512,11 +515,11 @@ class Failover(Study):
         lengths = {part: until - since for part, since, until in budget}
         outage = outcome["write_outage_s"]
         if not budget:
-            parts = ["No request writes." if outage is None else "Writes go on without a break."]
+            parts = ["No request writes." if outage is None else "Writes continue without interruption."]
         else:
             watched = in_words(self.duration_s - self.fails_at_s)
             parts = [
-                f"The new primary takes its first write {in_words(outage)} after the failure."
+                f"The new primary accepts its first write {in_words(outage)} after the failure."
                 if outage is not None
                 else f"The run ends {watched} after the failure, and no write has been accepted yet."
             ]
@@ -543,7 +546,10 @@ class Failover(Study):
 
     def _why(self) -> str:
         if self.old_primary == "dead":
-            return " (libpq: “could not receive data from server: Connection timed out”, or the pool's own)"
+            return (
+                " (libpq: “could not receive data from server: Connection timed out”, or the pool's "
+                "own error)"
+            )
         if self.old_primary == "refuses":
             return " (libpq: “server closed the connection unexpectedly”, then “Connection refused”)"
         return ""

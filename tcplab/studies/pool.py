@@ -148,7 +148,7 @@ class Pool(Study):
     """
 
     name = "pool"
-    title = "Pools and probes: dead connections wait to be borrowed"
+    title = "Pools and probes: dead connections stay in the pool until they are borrowed"
     lesson = "pools_and_probes"
     controls = ("order", "probe", "breaks", "rate_per_s", "probe_interval_s", "socket_timeout_s")
     pictures = ("pool",)
@@ -157,7 +157,7 @@ class Pool(Study):
         "restart, first in first out": {"breaks": "server_restart", "order": "fifo"},
         "restart, last in first out": {"breaks": "server_restart"},
         "restart, test on borrow": {"breaks": "server_restart", "probe": "test_on_borrow"},
-        "restart, all given up after one error": {
+        "restart, all discarded after one error": {
             "breaks": "server_restart", "order": "fifo", "after_error": "all",
         },
         "restart, test while idle": {"breaks": "server_restart", "probe": "test_while_idle"},
@@ -172,16 +172,21 @@ class Pool(Study):
 
     size: int = knob(SIZE, default=10)
     order: str = knob(
-        choice("next is", "lifo", "fifo", help="The connection used last, or the one unused for longest."),
+        choice(
+            "next is",
+            "lifo",
+            "fifo",
+            help="The most recently used connection, or the least recently used one.",
+        ),
         default="lifo",
     )
     rate_per_s: float = knob(
-        replace(RATE, label="requests a second", help="How often a connection is borrowed."), default=200
+        replace(RATE, label="requests per second", help="How often a connection is borrowed."), default=200
     )
     arrivals: str = knob(ARRIVALS, default="constant")
     query_ms: float = knob(
         Knob("query", float, "ms", 0, 86_400_000, slider_high=500, test_only=True,
-             help="How long the server works on a request; one round trip is added."),
+             help="How long the server works on a request, without the round trip."),
         default=5,
     )  # fmt: skip
     probe: str = knob(
@@ -197,26 +202,35 @@ class Pool(Study):
         default=30,
     )  # fmt: skip
     bypass_window_s: float = knob(
-        timer("no probe after", "A connection used so recently is lent without a test.", "off", 10), default=0
+        timer(
+            "no probe after",
+            "A connection used more recently than this is handed out without a test.",
+            "off",
+            10,
+        ),
+        default=0,
     )
     after_error: str = knob(
         choice(
             "after an error", "this_one", "all",
-            help="What is opened anew: the connection that failed, or all that are as old.",
+            help="What is replaced: the connection that failed, or all that were opened no later.",
         ),
         default="this_one",
     )  # fmt: skip
     max_lifetime_s: float = knob(
-        timer("maximum lifetime", "An older connection is replaced, once idle.", "never", 3600), default=1800
+        timer("maximum lifetime", "An older connection is replaced when it is idle.", "never", 3600),
+        default=1800,
     )
     idle_timeout_s: float = knob(
         timer(
-            "idle timeout", "A connection unused for so long is closed; a new one comes when needed.", "off"
+            "idle timeout",
+            "A connection unused for this long is closed; a new one is opened when needed.",
+            "off",
         ),
         default=0,
     )
     acquire_timeout_s: float = knob(
-        timer("acquire timeout", "How long a request waits for a connection.", "for ever", 60), default=30
+        timer("acquire timeout", "How long a request waits for a connection.", "no limit", 60), default=30
     )
     socket_timeout_s: float = knob(
         timer("socket timeout", "How long the program waits for an answer.", "off", 60), default=0
@@ -225,19 +239,22 @@ class Pool(Study):
     breaks: str = knob(
         choice(
             "breaks", "nothing", "server_restart", "silent_drop", "idle_firewall", "server_idle_close",
-            help="What makes connections die.",
+            help="What breaks the connections.",
         ),
         default="nothing",
     )  # fmt: skip
-    break_at_s: float = knob(timer("at", "Moment of the restart or the silent drop.", ""), default=60)
-    down_s: float = knob(timer("down for", "How long no connection can be opened then.", ""), default=0)
+    break_at_s: float = knob(timer("at", "Time of the restart or the silent drop.", ""), default=60)
+    down_s: float = knob(timer("down for", "How long no connection can be opened after that.", ""), default=0)
     firewall_idle_s: float = knob(FIREWALL_IDLE, default=350)
     server_idle_s: float = knob(
-        timer("server's idle close", "MySQL's wait_timeout and the like.", "never", 28_800), default=28_800
+        timer(
+            "server's idle close", "A server's idle timeout, such as MySQL's wait_timeout.", "never", 28_800
+        ),
+        default=28_800,
     )
     duration_s: float = knob(DURATION, default=300)
     latency_ms: float = knob(LATENCY, default=1)
-    seed: int = knob(replace(SEED, help="Chooses the moments of arrivals = poisson."), default=1)
+    seed: int = knob(replace(SEED, help="Chooses the times of arrivals = poisson."), default=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -277,8 +294,8 @@ class Pool(Study):
             (self.breaks != "idle_firewall", "firewall_idle_s", "there is no firewall."),
             (self.breaks != "server_idle_close", "server_idle_s", "the server closes nothing."),
             (self.breaks == "nothing", "order after_error", "no connection breaks."),
-            (self.breaks == "nothing", "socket_timeout_s retries2", "every answer comes."),
-            (self.arrivals == "constant", "seed", "requests come at even steps."),
+            (self.breaks == "nothing", "socket_timeout_s retries2", "every answer arrives."),
+            (self.arrivals == "constant", "seed", "requests come at regular intervals."),
         )
 
     @property
@@ -379,7 +396,7 @@ class Pool(Study):
         ]
         if outcome["acquire_timeouts"]:
             parts[0] += (
-                f", {outcome['acquire_timeouts']:,} of them because no connection came free in time "
+                f", {outcome['acquire_timeouts']:,} of them because no connection became free in time "
                 f"(HikariCP: “Connection is not available, request timed out after "
                 f"{self.acquire_timeout_s * 1000:.0f}ms”)"
             )
@@ -393,7 +410,7 @@ class Pool(Study):
         elif outcome["zombie_borrows"]:
             whose = "found by the probe" if self.probe == "test_on_borrow" else "handed to a request"
             if self.probe == "test_on_borrow" and self.bypass_window_s:
-                whose = "found by the probe, or so soon after its last use that there was none"
+                whose = "found by the probe, or handed out without one because of the bypass window"
             borrowed = outcome["zombie_borrows"]
             often = "once" if borrowed == 1 else plural(borrowed, "time")
             parts.append(f"A dead connection was borrowed {often} ({whose}).")
@@ -401,25 +418,28 @@ class Pool(Study):
             self.after_error == "all"
             and outcome["errors"] + outcome["zombie_borrows"] > outcome["acquire_timeouts"]
         ):
-            parts.append("With the first that is found dead the pool gives up all that are as old.")
+            parts.append("When the first one fails, the pool discards all that were opened no later.")
         if outcome["zombies_left"]:
             still = "connection is" if outcome["zombies_left"] == 1 else "connections are"
-            parts.append(f"When the run ends {outcome['zombies_left']} {still} dead, unknown to the pool.")
+            parts.append(
+                f"When the run ends, {outcome['zombies_left']} {still} dead without the pool having detected "
+                "it."
+            )
         if outcome["errors"]:
             after = outcome["recovered_after_s"]
             if after is not None:
-                when = f"{_span(after * 1000)} after the break" if after else "at the moment of the break"
+                when = f"{_span(after * 1000)} after the break" if after else "at the time of the break"
                 parts.append(f"The last error comes {when}.")
             elif self.breaks != "nothing":
-                parts.append("The run ends before the errors do.")
+                parts.append("The errors continue to the end of the run.")
         if outcome["probes"]:
             parts.append(
-                f"The probes cost {outcome['extra_round_trips_per_s']:,.4g} round trips a second "
+                f"The probes cost {outcome['extra_round_trips_per_s']:,.4g} round trips per second "
                 f"({outcome['probes']:,} in all)."
             )
         slow = outcome["p99_ms"]
         parts.append(
-            f"Of 100 requests 99 are over within {_span(slow)}."
+            f"99 % of the requests take at most {_span(slow)}."
             if slow is not None
             else "More than one request in 100 never gets an answer."
         )

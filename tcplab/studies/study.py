@@ -66,19 +66,19 @@ def timer(label: str, help: str, zero: str = "", slider_high: float = 600, low: 
 
 
 RATE = Knob(
-    "attempts a second", float, "per s", 0.01, 1_000_000, slider_high=2000,
+    "attempts per second", float, "per s", 0.01, 1_000_000, slider_high=2000,
     help="How many connections the program asks for.", test_only=True,
 )  # fmt: skip
 ARRIVALS = Knob(
     "arrivals", str, choices=("constant", "poisson"), test_only=True,
-    help="At even steps, or at random with that mean.",
+    help="At regular intervals, or at random with that mean rate.",
 )  # fmt: skip
 DURATION = Knob(
     "run for", float, "s", 0.1, 86_400, slider_high=600, help="Length of the run.", test_only=True
 )
 SIZE = Knob(
     "pool size", int, low=1, high=1000, slider_high=50, test_only=True,
-    help="Connections, all open at the beginning.",
+    help="Number of connections; all are open at the start.",
 )  # fmt: skip
 
 

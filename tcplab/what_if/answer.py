@@ -23,7 +23,7 @@ from tcplab.core.segment import SYN
 from tcplab.core.text import SECOND, duration, in_words
 from tcplab.core.trace import Packet, Trace
 from tcplab.follow import CLIENT, OTHER, SERVER
-from tcplab.route.firewall import EXPIRED
+from tcplab.route.firewall import EXPIRED, REMOVES
 from tcplab.what_if.inference import (
     BEFORE_S,
     LIKELY,
@@ -96,8 +96,8 @@ def sentence(changes: dict[str, Any], side: str, was: Outcome, outcome: Outcome)
     conditions = [f"{listed} on the {side}"] if mine else []
     if "firewall_idle_s" in changes:
         idle = changes["firewall_idle_s"]
-        after = f"a box that forgets after {in_words(idle)} of silence"
-        conditions.append(after if idle else "no box on the way that forgets")
+        after = f"a firewall with an idle timer of {in_words(idle)}"
+        conditions.append(after if idle else "no firewall on the path")
     if not conditions:
         past = ending(was).replace("been left waiting", "was left waiting")
         return f"As it was, this session {past}{counted(was) if was.kind == 'failed' else ''}."
@@ -402,7 +402,7 @@ class _Case:
         left = fault.breaks in ("", "one_way") and any(
             host == OTHER[self.side] and state not in ("LISTEN", "TIME_WAIT") for host, state in ends
         )
-        cut = bool(fault.breaks) or any(n.text.startswith("forgets") for n in trace.notes)
+        cut = bool(fault.breaks) or any(n.text.startswith(REMOVES) for n in trace.notes)
         if last is None or last.side != self.side:
             # Cut off, and the side still has a connection that the other could use?
             if last is None and not (cut and (self.side, "ESTABLISHED") in ends):

@@ -240,7 +240,7 @@ def plan_of(
     if cause == "box" and between is None:
         raise ParameterError(
             f"cause = 'box': only {duration(last.silence)} of silence came before what stayed unanswered, "
-            "too little for a box to forget; use peer."
+            "too short for an idle timer; use peer."
         )
     peer = PathFault(given, expired or "drop", "reboot" if last.reset else "unplug")
     if between is None or cause == "peer" or not (cause or given or last.data):
@@ -251,8 +251,8 @@ def plan_of(
         return ReplayPlan(alone, peer, other, between if other else None, assumes)
     box, (low, high) = _middlebox(last, between, expired, asks_after_s), map(in_words, between)
     assumes = (
-        f"A box on the way forgot the connection. Its idle timer lies between {low}, the longest silence "
-        f"that was survived, and {high}, the one that was not."
+        f"A firewall on the path removed the connection. Its idle timer is between {low}, the longest "
+        f"silence that was survived, and {high}, the one that was not."
     )
     if firewall_idle_s is None:
         return ReplayPlan(box, box, replace(peer, firewall_idle_s=0), between, assumes)

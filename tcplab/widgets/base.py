@@ -152,7 +152,7 @@ def _shells(widget: Any) -> Iterator[Shell]:
 
 def mistake(subject: str, error: Exception) -> str:
     """The sentence about a mistake of ours."""
-    return f"With {subject} tcplab itself makes a mistake ({type(error).__name__}: {error})."
+    return f"tcplab failed with {subject}. This is a bug: please report it ({type(error).__name__}: {error})."
 
 
 class Panel(ABC):

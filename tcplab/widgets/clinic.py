@@ -105,7 +105,7 @@ class DropZone(anywidget.AnyWidget):
         self._name = file_name(str(content["name"]))
         if self._size > LARGEST:
             self._refused(
-                f"{self._name} has {self._size / 1e9:.1f} GB: too much to hand through the browser. "
+                f"{self._name} has {self._size / 1e9:.1f} GB: too much to pass through the browser. "
                 "Give its path below instead."
             )
             self.send({"say": "stop", "of": self._of})
@@ -340,7 +340,7 @@ class ReportPanel(widgets.VBox):
     """The page to hand on, to download as HTML or Markdown."""
 
     HELP = (
-        "One page to hand on: what broke, the timeline, the evidence with Wireshark filters, what to change "
+        "One page to send: what broke, the timeline, the evidence with Wireshark filters, what to change "
         "and whose setting it is. The report is generated locally; no data leaves this machine."
     )
 
@@ -680,9 +680,9 @@ class CaptureClinic(base.Shell):
             self.connections.options = [(line(each), each.number) for each in passing[:LISTED]]
             self.connections.rows = min(max(len(passing), 2), 8)
             self.connections.value = passing[0].number if passing else None
-        hint = "" if passing else "No connection is like that."
+        hint = "" if passing else "No connection matches."
         if len(passing) > LISTED:
-            hint = f"The first {LISTED} of {len(passing):,}, worst first: narrow them down for the others."
+            hint = f"The first {LISTED} of {len(passing):,}, worst first: filter them to see the others."
         self._more.value = paragraph(hint, "tcplab-help") if hint else ""
         self._open()
 
@@ -693,7 +693,7 @@ class CaptureClinic(base.Shell):
             self.tabs.forget()
             return
         connection = self.diagnosis.connections[self.number]
-        findings = findings_html(connection.findings) or paragraph("Nothing to tell: no finding here.")
+        findings = findings_html(connection.findings) or paragraph("No finding here.")
         timeline = self.incident.timeline
         said = " ".join(timeline.remarks(self.number)) if timeline else ""
         remarks = paragraph(said) if said else ""

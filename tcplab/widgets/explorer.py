@@ -175,9 +175,9 @@ class PicturePanel(base.Panel):
         if self.picture == "ladder":
             at = self.cursor.t if self.cursor.picked else None
             self.drawn = ladder.draw(trace, at=at, folded=not self.beginning.value, width=self.width)
-            hint = "Click on a moment: the tab “Your console” then shows what ss and nstat say at it."
+            hint = "Click on a moment: the tab “Your console” then shows what ss and nstat print then."
             if at is not None:
-                hint = f"Your console stands at {text.instant_words(trace, at)}."
+                hint = f"Your console shows the state at {text.instant_words(trace, at)}."
         else:
             options = {}
             if self.slider:
@@ -516,7 +516,7 @@ class Explorer(base.Shell):
         title = widgets.HTML(f"<h3>{escape(self.experiment_class.title)}</h3>")
         self._preset = base.labelled(widgets.Dropdown(options=[OWN, *self._presets], description="preset"))
         self.react(self._preset, lambda name: self._show_values() if name == OWN else self.use(name))
-        reset = base.button("Reset", "undo", self.reset, "Back to the values it began with.")
+        reset = base.button("Reset", "undo", self.reset, "Back to the initial values.")
         return base.in_row(title, *([self._preset] if self._presets else []), reset)
 
     def _rows(self, initial: Mapping[str, Any], needed: Collection[str]) -> tuple[list[str], list[str]]:

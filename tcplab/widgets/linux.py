@@ -167,7 +167,7 @@ class LinuxPanel(Panel):
         self.kernel.observe(lambda change: guard(self._renew), "value")
         visible(self.kernel, False)
         self._go = button("Run it on this Linux now", "play", self._start)
-        self._back = button("Set the recording's values", "undo", self._to_recording)
+        self._back = button("Use the recording's values", "undo", self._to_recording)
         self._progress = Progress(self._cancel)
         buttons = in_row(self.kernel, self._go, self._back)
         self.widget = widgets.VBox(
@@ -203,7 +203,7 @@ class LinuxPanel(Panel):
             return
         # A parameter that was added to the story later has its default.
         self._recorded = kind.from_values(trace.parameters).values()
-        where = f"Recorded on Linux {trace.linux}; tcplab record {self._name} does it again."
+        where = f"Recorded on Linux {trace.linux}; tcplab record {self._name} records it again."
         self._runs[_THIS, _key(self._recorded)] = trace, where
 
     def _renew(self) -> None:

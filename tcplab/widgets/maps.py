@@ -111,7 +111,7 @@ class _Map:
         self.diagonal.add([(low, low), (right, right)])
         if low < quiet < high:
             self.quiet.add([(left, quiet), (off[1], quiet)])
-            label = f"the silence lasts {in_words(silence.quiet_s)}: no box above forgets  "
+            label = f"the silence lasts {in_words(silence.quiet_s)}: no idle timer above expires  "
             self.text.add(right, quiet, label, "top left", self.colours.ink)
 
     def _border(self, left: float, right: float) -> list[tuple[float, float]]:
@@ -251,7 +251,7 @@ class _Map:
             ),
             "yaxis": look.axis(
                 range=[log10(LOW), log10(HIGH)], fixedrange=True, showticklabels=True,
-                title={"text": "idle timer of the box on the way", "font": size}, **_ticks(LOW, HIGH),
+                title={"text": "idle timer of the middlebox on the path", "font": size}, **_ticks(LOW, HIGH),
             ),
         }  # fmt: skip
 

@@ -88,7 +88,7 @@ def from_bytes(content: bytes, name: str) -> Environment:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ParameterError(f"{name} is no text: use a file that this form has saved.") from None
+        raise ParameterError(f"{name} is not a text file: use a file that this form has saved.") from None
     try:
         if name.lower().endswith(".json"):
             return Environment.from_json(text)
@@ -108,7 +108,7 @@ def save(environment: Environment, path: str | Path) -> Path:
         try:
             load(path)
         except ParameterError:
-            raise ParameterError(f"{path} is there already, and no saved topology: another name.") from None
+            raise ParameterError(f"{path} exists and is not a saved topology: use another name.") from None
     try:
         path.write_text(topology_toml(environment, path.stem), "utf-8")
     except (OSError, ValueError) as error:
@@ -362,7 +362,7 @@ class TopologyForm(Shell):
         number = read_number(text, "s" if knob.unit == "s" else "")
         if number is None or number == inf:
             raise ParameterError(
-                f"{knob.label} = {text[:20]!r} is no number{' of seconds' if knob.unit == 's' else ''}."
+                f"{knob.label} = {text[:20]!r} is not a number{' of seconds' if knob.unit == 's' else ''}."
             )
         self.set(**{name: int(number) if knob.kind is int and number == int(number) else number})
 
@@ -426,7 +426,9 @@ class TopologyForm(Shell):
         elif what == "idle_s":
             seconds = read_number(value, "s")
             if seconds is None or seconds == inf:
-                raise ParameterError(f"idle timer = {value[:20]!r} is no time: write it as 350 s or 4 min.")
+                raise ParameterError(
+                    f"idle timer = {value[:20]!r} is not a time: write it as 350 s or 4 min."
+                )
             boxes[at] = replace(boxes[at], idle_s=seconds)
         elif what == "expired":
             boxes[at] = replace(boxes[at], expired=value)
@@ -645,7 +647,7 @@ def topology(start: str | Environment = "", **values: Any) -> TopologyForm:
             given = PRESETS.get(given) or load(examples().get(given, given))
         except ParameterError as error:
             names = ", ".join((*STACKS, *PRESETS))
-            why = f"{start!r} is no worked topology ({names}), and as a file: {error}"
+            why = f"{start!r} is not a worked topology ({names}), and as a file: {error}"
             given = None
     form = TopologyForm(given if isinstance(given, Environment) else None)
     if why:

@@ -38,9 +38,9 @@ KNOBS = {
     "keepalive_probes": knobs.KEEPALIVE_PROBES, "user_timeout_s": knobs.USER_TIMEOUT,
     "retries2": knobs.RETRIES2, "firewall_idle_s": knobs.FIREWALL_IDLE,
 }  # fmt: skip
-SIDES = {"the side that asked in vain": "", "the client": "client", "the server": "server"}
+SIDES = {"the side that got no answer": "", "the client": "client", "the server": "server"}
 HELP = (
-    "An empty box stays as the segments show it. The model of Linux TCP then plays the same conversation "
+    "An empty field stays as the segments show it. The model of Linux TCP then plays the same conversation "
     "under the settings that you give."
 )
 
@@ -94,7 +94,9 @@ class WhatIfForm(Shell):
         texts = {name: field.value.strip() for name, field in self.fields.items()}
         wanted = {name: KNOBS[name].check(name, text) for name, text in texts.items() if text}
         if not wanted:
-            raise ParameterError("Type a value into one of the boxes first: 60 for keepalive: idle, say.")
+            raise ParameterError(
+                "Type a value into one of the fields first, for example 60 for keepalive: idle."
+            )
         shown = SideBySide(what_if(trace, side=self.side.value, **wanted))
         self.sentence = shown.sentence
         self._below.children = [shown.bare()]
@@ -108,7 +110,7 @@ class WhatIfForm(Shell):
 
 def _field(name: str) -> Any:
     knob = KNOBS[name]
-    label = "a box on the way: forgets after (s)" if knob is knobs.FIREWALL_IDLE else title(knob)
+    label = "a firewall on the path: idle timer (s)" if knob is knobs.FIREWALL_IDLE else title(knob)
     return labelled(widgets.Text(description=label, placeholder="as captured", tooltip=explanation(knob)))
 
 

@@ -126,7 +126,7 @@ def test_an_incident_comes_before_a_wish():
     first, *others = advice.broken
     assert first.name == "keepalive before the box" and first.breaks_after_s == 240
     late = next(each for each in others if each.name == "a dead server is noticed")
-    assert late.breaks_after_s == 60 and late.title == "a dead server is not noticed in time"
+    assert late.breaks_after_s == 60 and late.title == "a dead server is not detected in time"
 
 
 def test_redis_has_no_silent_query_of_its_own():

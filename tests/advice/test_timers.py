@@ -91,7 +91,7 @@ def test_the_box_of_a_silent_query_is_the_experiments(idle, expired):
     trace = run(
         IdleFirewall(**settings, firewall_idle_s=350, expired=expired, waiting_for="long_query", quiet_s=1500)
     )
-    forgets = [n.t for n in trace.notes if n.host == "firewall" and n.text.startswith("forgets")]
+    forgets = [n.t for n in trace.notes if n.host == "firewall" and n.text.startswith("removes ")]
     last = max((p.arrives or 0 for p in trace.packets if not forgets or p.t < forgets[0] - SECOND), default=0)
     assert (row[BOX].seconds is not None) == bool(forgets)
     if forgets:

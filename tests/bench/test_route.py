@@ -68,8 +68,8 @@ def test_a_segment_ends_at_the_box_that_drops_it():
     assert drops_and_resets(trace) == ["c>s PA dropped_by:firewall"] * 2
     assert all(p.arrives is None for p in trace.packets if p.fate != "delivered")
     assert [note.text for note in trace.notes if note.host == "firewall"] == [
-        "forgets the connection: its idle timer is over",
-        "does not know this connection any more: dropped",
+        "removes the connection: its idle timer expired",
+        "has no entry for this connection any more: dropped",
     ]
 
 

@@ -64,7 +64,7 @@ def test_the_sentences_name_errno_and_reason():
     _, sentence = trace_of(BindOrConnect)
     assert "Address already in use (EADDRINUSE, 98)" in sentence and "on every port" in sentence
     _, sentence = trace_of(BindOrConnect, then="bind_explicit")
-    assert "sees another socket on this port, and never asks tcp_tw_reuse" in sentence
+    assert "finds another socket on this port, and ignores tcp_tw_reuse" in sentence
     _, sentence = trace_of(BindOrConnect, held_by="bind0", then="connect", same_destination=False)
     assert (
         "(EADDRNOTAVAIL, 99)" in sentence
@@ -114,7 +114,7 @@ def test_a_second_address_does_not_help_a_connect_that_meets_bound_ports():
         and "connect() skips every port that was taken by bind()" in sentence
     )
     _, sentence = trace_of(BindOrConnect, bind_address="another")
-    assert sentence.endswith("Ports are held for each local address: on this one they are all free.")
+    assert sentence.endswith("Each local address has its own ports: on this one all are free.")
 
 
 @pytest.mark.linux

@@ -94,7 +94,7 @@ def test_keepalive_finds_an_idle_session_by_its_own_rule():
 def test_without_keepalive_an_idle_session_is_kept():
     trace, sentence = trace_of(ClientGone, session="idle_in_transaction")
     assert trace.outcome == told(None, "never", None)
-    assert sentence.endswith("the server has not noticed: it keeps its session and all its locks.")
+    assert sentence.endswith("the server does not detect it: it keeps its session and all its locks.")
     assert wire(trace, trace.watched_from) == []
 
 
@@ -119,4 +119,4 @@ def test_watched_too_briefly():
     assert trace.outcome == told(None, "never", None) and trace.seconds(trace.end) == pytest.approx(
         30, abs=0.2
     )
-    assert "In 30 s the server has not noticed" in sentence
+    assert "In 30 s the server does not detect it" in sentence

@@ -74,7 +74,7 @@ def test_but_its_user_timeout_applies():
 def test_watched_too_briefly():
     trace, sentence = trace_of(DeadPeer, watch_s=10)
     assert trace.outcome == {"transmissions": 7, "detected_after_s": None, "error": None}
-    assert sentence == "In 10 s the client has sent the same 40 bytes 7 times, and still waits."
+    assert sentence == "In 10 s the client sent the same 40 bytes 7 times, and it still waits."
 
 
 @pytest.mark.parametrize("retries2", [1, 2, 9, 10, 30, 100])
@@ -91,7 +91,7 @@ def test_a_user_timeout_that_connect_would_not_survive_is_refused():
     with pytest.raises(ParameterError) as error:
         DeadPeer(user_timeout_s=1, latency_ms=600)
     assert str(error.value) == (
-        "user_timeout_s = 1 is over before the server can answer: more than 1.2 s, "
+        "user_timeout_s = 1 expires before the server can answer: use more than 1.2 s, "
         "a round trip at latency_ms = 600, or 0 (off)."
     )
     assert outcome(DeadPeer, user_timeout_s=1.3, latency_ms=600)["error"] == "ETIMEDOUT"

@@ -33,7 +33,7 @@ def test_what_an_idle_client_is_told_when_it_writes(ending):
     assert trace.outcome == {
         "server_sends": sends, "client_error": first, "second_write_error": second,
     }  # fmt: skip
-    assert ("still succeeds and draws a RST" in sentence) == (ending in ("close", "kill"))
+    assert ("still succeeds, and the server answers with a RST" in sentence) == (ending in ("close", "kill"))
 
 
 @pytest.mark.parametrize(

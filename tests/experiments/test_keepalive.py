@@ -50,7 +50,7 @@ def test_somebody_who_has_no_socket_answers_the_first_probe(peer):
     assert trace.outcome == {
         "probe_times_s": [7200], "detected_after_s": 7200.002, "error": "ECONNRESET", "last_segment": "none",
     }  # fmt: skip
-    assert "answered by a RST" in sentence and "ECONNRESET" in sentence
+    assert "a RST answered its" in sentence and "ECONNRESET" in sentence
     assert trace.packets[-1].sender == ("server" if peer == "rebooted" else "new owner")
 
 
@@ -71,7 +71,7 @@ def test_after_a_probe_linux_looks_again_only_after_the_interval():
     """tcp_keepalive_timer: data every 10 s could be probed after 8 s, but the timer sleeps for 75."""
     trace, sentence = trace_of(Keepalive, peer="alive", idle_s=8, interval_s=75, probes=3, data_every_s=10)
     assert len(trace.sent_by("client", kind="keepalive")) == 1 and trace.outcome["probe_times_s"] == []
-    assert "no further probe" in sentence and "has sent 1 probe before" in sentence
+    assert "no further probe" in sentence and "It sent 1 probe before" in sentence
     assert "75 s" in sentence and "more often" not in sentence
 
 
@@ -114,7 +114,7 @@ def test_an_interval_shorter_than_the_round_trip_ends_a_healthy_connection():
 def test_watched_too_briefly():
     trace, sentence = trace_of(Keepalive, idle_s=10, watch_s=15)
     assert trace.outcome["detected_after_s"] is None
-    assert sentence.startswith("In 15 s the client has sent 1 probe")
+    assert sentence.startswith("In 15 s the client sent 1 probe")
 
 
 @pytest.mark.parametrize("linux", ["3.10", "4.18", "5.14", "6.18"])
@@ -126,7 +126,7 @@ def test_a_user_timeout_that_connect_would_not_survive_is_refused():
     with pytest.raises(ParameterError) as error:
         Keepalive(user_timeout_s=1, latency_ms=600)
     assert str(error.value) == (
-        "user_timeout_s = 1 is over before the server can answer: more than 1.2 s, "
+        "user_timeout_s = 1 expires before the server can answer: use more than 1.2 s, "
         "a round trip at latency_ms = 600, or 0 (off)."
     )
     assert outcome(Keepalive, user_timeout_s=1.3, latency_ms=600)["error"] == "ETIMEDOUT"

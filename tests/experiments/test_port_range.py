@@ -73,7 +73,7 @@ def test_without_no_port_each_address_has_its_ports_once():
 def test_a_range_upside_down_gets_one_sentence():
     with pytest.raises(ParameterError) as error:
         PortRange(first_port=60006, last_port=60001)
-    said = "first_port = 60006 lies above last_port = 60001: 1024 to 60001 would be right."
+    said = "first_port = 60006 is above last_port = 60001: use 1024 to 60001."
     assert str(error.value) == said
 
 

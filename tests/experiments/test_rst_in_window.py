@@ -55,7 +55,7 @@ def test_the_trace_says_what_became_of_the_forged_segment():
         (forged,) = [p for p in trace.packets if p.kind == "forged"]
         assert (forged.sender, forged.receiver, forged.segment.letters) == ("server", "client", "R")
         assert forged.verdict == trace.outcome["verdict"] == verdict
-        assert {"accepted": "obeyed", "challenged": "challenge ACK", "ignored": "thrown away"}[
+        assert {"accepted": "is accepted", "challenged": "challenge ACK", "ignored": "is discarded"}[
             verdict
         ] in sentence
 

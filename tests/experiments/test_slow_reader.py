@@ -15,7 +15,7 @@ def test_all_is_read_in_the_end_and_nobody_sees_an_error():
     said = trace.outcome
     assert (said["bytes_delivered"], said["server_error"]) == (200_000, None)
     assert 10 < said["stalled_s"] < 25 and said["window_probes"] > 10
-    assert "200,000 of 200,000 bytes; no side sees an error" in sentence
+    assert "200,000 of 200,000 bytes; no call fails on either side" in sentence
 
 
 @pytest.mark.parametrize("receive_buffer", [4608, 16384, 65536, 1 << 20])

@@ -31,7 +31,7 @@ def test_one_at_a_time_it_is_exact(latency_ms):
     assert trace.outcome == {
         "verdict": "accepted", "alive_after_rst": False, "closed_after_s": latency_ms / 1000,
     }  # fmt: skip
-    assert "the server obeys" in sentence and "ECONNRESET" in sentence
+    assert "the server accepts the RST" in sentence and "ECONNRESET" in sentence
 
 
 @pytest.mark.parametrize("latency_ms", [1, 20])
@@ -69,7 +69,7 @@ def test_the_balancer_ends_it_ten_seconds_later(latency_ms):
     trace, sentence = trace_of(StaleReject, balancer_close_s=10, latency_ms=latency_ms)
     assert trace.outcome["verdict"] == "ignored" and trace.outcome["alive_after_rst"]
     assert 10 <= trace.outcome["closed_after_s"] < 10.35
-    assert "the balancer believed it" in sentence and "ECONNRESET" in sentence
+    assert "the load balancer accepted it" in sentence and "ECONNRESET" in sentence
     last = [p for p in trace.packets if p.sender == "balancer"]
     assert [(p.receiver, p.verdict) for p in last] == [("client", "accepted")]
 
@@ -77,7 +77,7 @@ def test_the_balancer_ends_it_ten_seconds_later(latency_ms):
 def test_a_balancer_that_starts_its_time_again_never_ends_it():
     trace, sentence = trace_of(StaleReject, balancer_close_s=10, balancer_refresh=True)
     assert trace.outcome == IGNORED
-    assert "each packet restarts its 10 s" in sentence
+    assert "each packet restarts its timer of 10 s" in sentence
 
 
 def test_but_a_time_shorter_than_the_pause_between_questions_is_over():
@@ -88,6 +88,6 @@ def test_but_a_time_shorter_than_the_pause_between_questions_is_over():
 def test_watched_too_briefly():
     trace, sentence = trace_of(StaleReject, latency_ms=200, watch_s=0.3)
     assert trace.outcome == {"verdict": None, "alive_after_rst": None, "closed_after_s": None}
-    assert "no response has come" in sentence
+    assert "no response arrived" in sentence
     trace, sentence = trace_of(StaleReject, latency_ms=200, watch_s=0.5)
-    assert trace.outcome["verdict"] is None and "still on its way" in sentence
+    assert trace.outcome["verdict"] is None and "ends before the RST arrives" in sentence

@@ -67,15 +67,15 @@ def test_the_server_takes_a_new_syn_for_its_time_wait():
     trace, sentence = trace_of(TimeWait, ports=1, closer="server")
     states = [s.state for s in trace.sockets if s.host == "server" and s.remote.port == 60001]
     assert states[-1] == "ESTABLISHED" and "TIME_WAIT" in states
-    assert "the server keeps it" in sentence
+    assert "the server has it" in sentence
 
 
 def test_each_reason_has_its_sentence():
     said = {
-        "tcp_tw_reuse = 0 leaves": {},
+        "tcp_tw_reuse = 0 reuses no port": {},
         "without timestamps": {"tw_reuse": 1, "timestamps": False},
         "on loopback only": {"tw_reuse": 2},
-        "a pause of more than a second": {"tw_reuse": 1},
+        "for more than a second": {"tw_reuse": 1},
     }
     for words, parameters in said.items():
         _, sentence = trace_of(TimeWait, **parameters)

@@ -58,7 +58,7 @@ def test_the_user_timeout_ends_it_since_4_19():
 def test_one_that_is_watched_too_briefly():
     trace, sentence = trace_of(UnansweredConnect, watch_s=10)
     assert trace.outcome == {"syn_times_s": [0, 1, 2, 3, 4, 5, 7], "gave_up_after_s": None, "error": None}
-    assert sentence == "After 10 s and 6 repeats of its SYN the client still waits in connect()."
+    assert sentence == "After 10 s and 6 retransmissions of its SYN the client still waits in connect()."
 
 
 @pytest.mark.parametrize(("retries", "linear"), [(127, 127), (127, 0), (1, 127), (9, 0)])

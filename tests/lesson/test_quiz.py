@@ -96,5 +96,5 @@ def test_scores_are_kept_one_a_line(tmp_path):
 
 
 def test_an_unknown_form_is_one_sentence():
-    with pytest.raises(LookupError, match="form = 'final' is none of the tests: entry, before, after"):
+    with pytest.raises(LookupError, match="form = 'final' is not one of the tests: entry, before, after"):
         quiz("final")

@@ -482,7 +482,7 @@ def test_an_entry_is_as_long_as_the_box_remembers():
     ((left, right, _, low),) = shapes(picture, "entries")
     assert left[0] < 1 < right[0]
     forgotten = next(s.t for s in trace.sockets if s.host == "firewall" and s.state == "CLOSED")
-    note = next(note for note in trace.notes if note.text.startswith("forgets"))
+    note = next(note for note in trace.notes if note.text.startswith("removes "))
     assert note.t == forgotten
     assert low[1] == picture.axis.y_of(forgotten) - ROW / 2, "what it says at the end stands right below"
     assert "<b>firewall</b><br>▼ idle timer 1 s" in named(picture, "captions")["text"]

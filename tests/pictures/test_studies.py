@@ -182,7 +182,7 @@ def test_a_failover_is_what_picture_and_explorer_show(readable):
     assert isinstance(picture(readable), LivingFigure)
     explorer = explore(Failover, old_primary="refuses", client_dns_ttl_s=0)
     assert explorer.outcome["longest_part"] == "promotion"
-    explorer.use("refused, cached for ever")
+    explorer.use("refused, cached without limit")
     assert explorer.outcome["write_outage_s"] is None and explorer.error is None
 
 
@@ -194,10 +194,11 @@ def test_a_failover_is_what_picture_and_explorer_show(readable):
     [
         (draw_churn, PortChurn(rate_per_s=50), PortChurn(duration_s=600), "ports",
          "axis: 10 min, was 3 min; 28,232 ports, was 3,602 ports; "
-         "500 attempts a second, was 50 attempts a second"),
+         "500 attempts per second, was 50 attempts per second"),
         (draw_pool, Pool(), Pool(breaks="silent_drop"), "ms", "axis: 1,000,000 ms, was 10 ms"),
         (draw_failover, Failover(old_primary="refuses"), Failover(duration_s=2100, rate_per_s=30),
-         "requests a second", "axis: 30 min, was 2 min; 30 requests a second, was 20 requests a second"),
+         "requests per second",
+         "axis: 30 min, was 2 min; 30 requests per second, was 20 requests per second"),
     ],
 )  # fmt: skip
 def test_axes_grow_and_never_shrink(draw, small, large, unit, says):
@@ -224,7 +225,7 @@ def test_kept_curves_are_dashed_and_the_difference_is_said():
         and not named(drawn, "kept 1: ceiling: ports")["y"]
     )
     said = [word.replace("\xa0", " ") for word in words_of(drawn)]
-    assert "···· kept: attempts a second 500, local ports 15000" in said
+    assert "···· kept: attempts per second 500, local ports 15000" in said
 
 
 def test_a_kept_pool_and_a_kept_failover_are_beside_it():
@@ -247,4 +248,4 @@ def test_what_differs_is_said_and_nothing_else():
     now, kept = [Fact("{} ports", "6"), Fact("it ends {}", "after 3 s")], [Fact("{} ports", "6")]
     assert compared(now, [*kept, Fact("it ends {}", "after 5 s")]) == "It ends after 3 s instead of 5 s"
     assert compared(now, [*kept, Fact("it ends {}", "never")]) == "It ends after 3 s instead of never"
-    assert compared(now, now) == "The same as before: nothing in this picture differs"
+    assert compared(now, now) == "As before: nothing in this picture differs"

@@ -171,9 +171,9 @@ def test_a_syn_inside_a_connection_shows_its_number():
 @pytest.mark.parametrize(
     ("fate", "verdict", "says"),
     [
-        ("lost", "", "✗ lost on the way"),
+        ("lost", "", "✗ lost on the path"),
         ("dropped_by:a <box>", "", "✗ dropped by a &lt;box&gt;"),
-        ("delivered", "ignored", "client ignored it without a word"),
+        ("delivered", "ignored", "client ignored it, no answer"),
         ("delivered", "challenged", "challenge ACK"),
         ("delivered", "accepted", "client obeyed it"),
         ("delivered", "", "server ends the connection at once"),
@@ -192,7 +192,7 @@ def test_what_never_arrived_when_the_run_ended_is_on_its_way():
     story.open()
     trace = story.finish()
     trace.packets[-1].arrives = None
-    assert hover_texts(trace, words(trace))[-1].endswith("still on its way when the run ended")
+    assert hover_texts(trace, words(trace))[-1].endswith("still in flight when the run ended")
 
 
 RUNS = {

@@ -39,12 +39,13 @@ TURNS = {
     "rst_in_window": (
         SOCKETS, "the RST is accepted: ECONNRESET at the next call",
         {"offset": 1},
-        "the RST is challenged: everything goes on instead of "
+        "the RST is challenged: the connection stays open instead of "
         "the RST is accepted: ECONNRESET at the next call",
     ),
     "stale_reject": (
-        SOCKETS, "the RST is ignored: everything goes on",
-        {"in_flight": 0}, "closed 0.001 s after the RST instead of the RST is ignored: everything goes on",
+        SOCKETS, "the RST is ignored: the connection stays open",
+        {"in_flight": 0},
+        "closed 0.001 s after the RST instead of the RST is ignored: the connection stays open",
     ),
     "keepalive": (
         SOCKETS, "ETIMEDOUT after 2 h 11 min 15 s",
@@ -64,8 +65,8 @@ TURNS = {
     ),
     "slow_reader": (
         [*SOCKETS[:2], "client/recv_q", "server/client", "server/send_q", "server/program", "server/held up"],
-        "server held up for 19.1 s",
-        {"read_every_s": 5}, "server held up for 99.1 s instead of 19.1 s",
+        "the server has to wait 19.1 s",
+        {"read_every_s": 5}, "the server has to wait 99.1 s instead of 19.1 s",
     ),
     "proxy_legs": (
         ["client/program", "client/proxy", "proxy/program", "proxy/client", "proxy/database",
@@ -104,7 +105,7 @@ TURNS = {
     ),
     "pool": (
         ["client/alive", "client/requests"], None,
-        {"breaks": "server_restart", "order": "fifo"}, "recovered after 0.040 s instead of nothing to notice",
+        {"breaks": "server_restart", "order": "fifo"}, "recovered after 0.040 s instead of nothing to detect",
     ),
     "failover": (
         ["client/promotion", "client/DNS", "client/client cache", "client/detection", "client/old",
@@ -276,7 +277,7 @@ def test_states_have_the_words_of_ss_and_time_wait_goes_on_after_the_run():
         "ESTABLISHED",
         "FIN-WAIT-1",
         "TIME-WAIT",
-        "TIME-WAIT, until its timer is over",
+        "TIME-WAIT, until its timer expires",
     ]
     last = lane(line, "client/server").spans[-1]
     assert last.predicted and (last.from_s, last.to_s) == (line.to_s, line.horizon_s)
@@ -302,7 +303,7 @@ def test_a_window_is_closed_in_one_piece_although_it_opens_a_little():
     kinds = [kind for kind, _ in spans(line, "server/client")]
     assert kinds == ["state", "window_closed", "state"]
     closed = lane(line, "server/client").spans[1]
-    assert closed.words[0] == "ESTABLISHED: window closed, nothing but probes"
+    assert closed.words[0] == "ESTABLISHED: window closed, only probes"
     assert (closed.from_s, closed.to_s) == (line.answer.from_s, line.answer.to_s)
 
 
@@ -392,13 +393,13 @@ def test_an_accept_queue_is_full_with_one_more_than_its_backlog():
 def test_a_middlebox_knows_counts_down_forgets_and_drops():
     entry = lane(timeline("idle_firewall"), "firewall/entry")
     assert [span.kind for span in entry.spans] == ["known", "forgotten"]
-    assert entry.spans[1].words[0] == "forgotten: what comes is dropped"
+    assert entry.spans[1].words[0] == "entry removed: drops packets"
     (timer,) = entry.timers
     assert timer.due_s - timer.armed_s == pytest.approx(350, abs=0.01)
     assert timer.to_s == pytest.approx(entry.spans[0].to_s, abs=0.01)
     assert {(mark.kind, mark.lost) for mark in entry.marks} == {("data", True), ("retransmission", True)}
     answers = lane(timeline("idle_firewall", expired="reject"), "firewall/entry")
-    assert answers.spans[1].words[0] == "forgotten: it answers with a RST"
+    assert answers.spans[1].words[0] == "entry removed: answers with a RST"
 
 
 def test_what_lies_before_is_told():
@@ -496,8 +497,8 @@ def test_a_kept_run_is_named_by_what_differs_now():
 @pytest.mark.parametrize(("story", "name", "value", "words"), [
     ("keepalive", "unacked", True, "data in flight on"),
     ("idle_firewall", "firewall_idle_s", 350, "firewall: idle timer 350 s"),
-    ("port_churn", "rate_per_s", 500, "attempts a second 500"),
-    ("stale_reject", "balancer_close_s", 0, "balancer forgets after: no balancer"),
+    ("port_churn", "rate_per_s", 500, "attempts per second 500"),
+    ("stale_reject", "balancer_close_s", 0, "balancer's close timer: no balancer"),
     ("slow_reader", "stops_reading_s", 0, "stops reading after never"),
     ("client_gone", "session", "idle_in_transaction", "the session is idle in transaction"),
 ])  # fmt: skip

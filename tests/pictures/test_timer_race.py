@@ -60,7 +60,7 @@ def test_lanes_by_hand():
 def test_a_box_that_tells_nobody_is_a_diamond():
     lane = which_timer_wins().race["server_dies_waiting"]
     assert lane.decided_by.kind == FORGETS and lane.breaks_s == 350
-    assert "tells no program" in lane.says
+    assert "without notice" in lane.says
 
 
 def test_the_table_is_the_accessible_view():

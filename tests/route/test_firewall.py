@@ -87,9 +87,9 @@ def test_a_stranger_in_mid_stream_is_let_in_only_by_one_that_reopens():
 
 def test_it_says_what_it_does_once():
     box, farewell = forgotten("drop")
-    assert "forgets" in farewell.says
+    assert "removes" in farewell.says
     said = [ask(box, second, "client data").says for second in (351, 352)]
-    assert said == ["does not know this connection any more: dropped", ""]
+    assert said == ["has no entry for this connection any more: dropped", ""]
 
 
 def test_a_rst_that_its_receiver_obeys_ends_the_entry_after_ten_seconds():

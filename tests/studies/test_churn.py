@@ -280,7 +280,7 @@ def test_what_is_closed_after_the_end_is_not_counted():
     ("values", "says"),
     [
         ({"ports": 62}, "ports = 62: at most 60, on the Linux bench."),
-        ({"ports": 7}, "ports = 7: an even number, since Linux leaves one of an odd range unused"),
+        ({"ports": 7}, "ports = 7: an even number, since Linux leaves one port of an odd range unused"),
         ({"duration_s": 21}, "duration_s = 21: at most 20, on the Linux bench."),
         ({"time_wait_s": 30}, "time_wait_s = 30: 60, which is built into Linux, on the Linux bench."),
         ({"sources": 2}, "sources = 2: 1, since its client has one address, on the Linux bench."),

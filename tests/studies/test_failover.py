@@ -255,7 +255,7 @@ def test_a_request_that_comes_just_then_may_notice_nothing():
     study = Failover(**quick, max_lifetime_s=5, size=1, rate_per_s=0.2, write_share=1)
     trace = study.simulated()
     assert trace.outcome["write_outage_s"] == 0 and trace.series["budget"] == []
-    assert study.sentence(trace) == "Writes go on without a break."
+    assert study.sentence(trace) == "Writes continue without interruption."
 
 
 def test_the_same_seed_gives_the_same_run():
@@ -268,13 +268,13 @@ def test_the_same_seed_gives_the_same_run():
     ("values", "says"),
     [
         ({"old_primary": "gone"}, r"old_primary = 'gone' is not one of dead, refuses, readable_replica\."),
-        ({"client_dns_ttl_s": -0.5}, r"client_dns_ttl_s = -0\.5 is no time: -1 \(for ever\), or 0"),
+        ({"client_dns_ttl_s": -0.5}, r"client_dns_ttl_s = -0\.5 is not allowed: use -1 \(no limit\), or 0"),
         ({"client_dns_ttl_s": -2}, r"client_dns_ttl_s = -2 is out of range"),
-        ({"fails_at_s": 600}, r"fails_at_s = 600 lies behind the end of the run.* duration_s = 600\."),
+        ({"fails_at_s": 600}, r"fails_at_s = 600 is after the end of the run.* duration_s = 600\."),
         ({"write_share": 1.5}, r"write_share = 1\.5 is out of range: 0 to 1\."),
         (
             {"connect_timeout_s": 0.001},
-            r"connect_timeout_s = 0\.001 ends everything: an answer takes 0\.002 s",
+            r"connect_timeout_s = 0\.001 ends every request: an answer takes 0\.002 s",
         ),
         ({"rate_per_s": 10_000}, rf"rate_per_s = 10000 .* at most {MOST_EVENTS:,}\."),
         ({"max_lifetime_s": 0.1}, r"max_lifetime_s = 0\.1 is too short"),

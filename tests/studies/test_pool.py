@@ -343,7 +343,7 @@ def test_what_is_unused_is_closed_and_comes_back_when_it_is_needed():
 
 
 def test_a_pool_that_goes_round_for_ever_is_stopped_in_a_sentence():
-    """While one connection is being found dead, the firewall forgets the idle others."""
+    """While one connection is being found dead, the firewall's entry expires the idle others."""
     pool = Pool(
         size=3, rate_per_s=1, probe="test_on_borrow", socket_timeout_s=0.7, acquire_timeout_s=0,
         breaks="idle_firewall", firewall_idle_s=0.4, duration_s=12,

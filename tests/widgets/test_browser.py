@@ -153,7 +153,7 @@ def test_a_click_on_the_picture_picks_the_second_of_the_console(page):
     # The arrow is a little below its label.
     below = probe.bounding_box()["y"] + probe.bounding_box()["height"] + 4 - layer.bounding_box()["y"]
     layer.click(position={"x": 300, "y": below})
-    page.locator(".tcplab-help", has_text=re.compile(r"Your console stands at (79\.|80)")).wait_for()
+    page.locator(".tcplab-help", has_text=re.compile(r"Your console shows the state at (79\.|80)")).wait_for()
     page.get_by_role("tab", name="Your console").first.click()
     shown = page.get_by_label("console of client").first.inner_text()
     assert re.search(r"ESTAB .* timer:\(keepalive,[\d.]+(sec|ms),[23]\)", shown)

@@ -128,19 +128,19 @@ def test_one_lost_probe_is_mentioned():
         ({"expired": "drop_inbound"}, "the client gets a RST after 2 h"),
         (
             {"expired": "reopen"},
-            "takes the connection up again with the next segment: the long query survives.",
+            "creates the entry again with the next packet: the long query survives.",
         ),
-        ({"waiting_for": "next_query"}, "the next query is sent again for 15 min 29 s, then"),
-        ({"quiet_s": 300}, "long query of 5 min survives: the middlebox forgets nothing so soon"),
+        ({"waiting_for": "next_query"}, "the next query is retransmitted for 15 min 29 s, then"),
+        ({"quiet_s": 300}, "long query of 5 min survives: the middlebox keeps its entry longer"),
         ({"box_idle_s": 0}, "survives"),
         ({"keepalive_idle_s": 60}, "A probe after each 60 s restarts the middlebox's timer of 5 min 50 s"),
         (
             {"keepalive_idle_s": 15, "box_idle_s": 60},
-            "The first probe comes in time, the next only 75 s later: the middlebox forgets in between",
+            "the next only 75 s later: in between the middlebox removes the connection",
         ),
         (
             {"keepalive_idle_s": 400, "keepalive_interval_s": 20, "waiting_for": "next_query"},
-            "keepalive gives the connection up after 9 min 40 s; the next query fails at once",
+            "keepalive ends the connection after 9 min 40 s; the next query fails at once",
         ),
     ],
 )
@@ -247,7 +247,7 @@ def test_turning_a_knob_changes_picture_and_sentence():
     assert ring.x[0] == log10(400)
     control = shown.controls["box_idle_s"]
     control.value = 1200
-    assert shown.values["box_idle_s"] == 1200 and "forgets nothing so soon" in shown.sentence
+    assert shown.values["box_idle_s"] == 1200 and "keeps its entry longer" in shown.sentence
 
 
 def test_a_wrong_value_is_one_sentence_and_no_picture():
@@ -264,7 +264,7 @@ def test_a_wrong_value_is_one_sentence_and_no_picture():
 
 def test_it_reads_where_no_widget_can_live():
     bundle = idle_map()._repr_mimebundle_()
-    assert bundle["text/plain"].startswith("After 5 min 50 s the middlebox forgets")
+    assert bundle["text/plain"].startswith("After 5 min 50 s, before any probe, the middlebox removes")
     assert 'role="status"' in bundle["text/html"]
 
 

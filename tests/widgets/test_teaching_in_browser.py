@@ -103,7 +103,7 @@ def test_an_enlarged_picture_is_clicked_and_pointed_at_where_things_stand(page):
     label = page.locator(".js-plotly-plot .textpoint", has_text="keepalive probe 3").first.bounding_box()
     area = layer.bounding_box()
     layer.click(position={"x": 150, "y": label["y"] + label["height"] + 5 - area["y"]})
-    said = page.locator(".tcplab-help", has_text="Your console stands at").first
+    said = page.locator(".tcplab-help", has_text="Your console shows").first
     page.wait_for_function("element => /at (79[.]|80)/.test(element.textContent)", arg=said.element_handle())
     label = page.locator(".js-plotly-plot .textpoint", has_text="keepalive probe 3").first.bounding_box()
     hover = page.locator(".js-plotly-plot .hoverlayer .hovertext").first

@@ -320,7 +320,7 @@ def test_a_mistake_of_ours_is_said_and_logged(monkeypatch):
 
     monkeypatch.setattr("tcplab.widgets.topology.advise", fail)
     field(form, "instances", "5")
-    assert "tcplab itself makes a mistake (ZeroDivisionError: planted)" in form.sentence
+    assert "This is a bug: please report it (ZeroDivisionError: planted)" in form.sentence
     monkeypatch.undo()
     form.set(instances=6)
     assert form.error is None and form.environment.instances == 6

@@ -174,7 +174,7 @@ def explained(finding: Finding, story: ConnectionStory) -> Finding:
 def _meaning(finding: Finding, error: Quote) -> str:
     if error.says == TOO_BIG:
         size = f"packets of more than {error.mtu:,} bytes" if error.mtu else "packets of this size"
-        return f"; {size} don't fit through there, and the sender must hear of it: many firewalls drop ICMP"
+        return f"; {size} don't fit through; the sender needs this message, and many firewalls drop ICMP"
     if finding.code in SYN_CODES:
         return f" (a program on Linux reads “{MESSAGES[error.says]}”)" if error.says in MESSAGES else ""
     return "; Linux keeps an established connection in spite of that"
