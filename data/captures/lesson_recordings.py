@@ -140,6 +140,12 @@ STORIES: dict[str, tuple[Any, str, str]] = {
         "The balancer would forget the session 2 seconds after the RST, but each packet restarts that time. "
         "The client asks four times a second, and nothing is closed.",
     ),
+    "lesson_syn_rejected": (
+        tcplab.UnansweredConnect(fate="reject"),
+        "A firewall rejects a SYN with tcp-reset",
+        "A rule on the server's host answers the SYN with RST and ACK, and connect() gives ECONNREFUSED at "
+        "once, as for a closed port.",
+    ),
 }  # fmt: skip
 
 

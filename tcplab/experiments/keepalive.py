@@ -58,6 +58,7 @@ class Keepalive(KeepaliveParameters, Experiment):
     presets = {
         "Linux default 7200/75/9": {},
         "redis-cli 15/5/3": {"idle_s": 15, "interval_s": 5, "probes": 3},
+        "redis-server 300/100/3": {"idle_s": 300, "interval_s": 100, "probes": 3},
         "behind a 350 s firewall": {"idle_s": 120, "interval_s": 30, "probes": 4},
         "user timeout 30 s": {"idle_s": 60, "interval_s": 10, "probes": 6, "user_timeout_s": 30},
     }

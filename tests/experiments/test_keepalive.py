@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.outcomes import outcome, trace_of, wire
+from tcplab.core.catalogue import catalogue
 from tcplab.core.knobs import ParameterError
 from tcplab.experiments import Keepalive
 
@@ -131,3 +132,11 @@ def test_a_user_timeout_that_connect_would_not_survive_is_refused():
     )
     assert outcome(Keepalive, user_timeout_s=1.3, latency_ms=600)["error"] == "ETIMEDOUT"
     assert outcome(Keepalive, user_timeout_s=1, latency_ms=600, linux="4.18")["error"] == "ETIMEDOUT"
+
+
+def test_the_preset_of_redis_server_is_what_the_product_sets():
+    """An idle time of its own, a third of it as interval, three probes."""
+    (setting,) = [each for each in catalogue() if each.name == "tcp-keepalive"]
+    assert setting.product.probing == "thirds"
+    times = {"idle_s": setting.default, "interval_s": setting.default / 3, "probes": 3}
+    assert Keepalive.presets["redis-server 300/100/3"] == times

@@ -48,6 +48,24 @@ def test_a_killed_backend_says_nothing_and_a_terminated_one_leaves_its_message_u
     assert "unexpected postmaster exit" in said("postgres_kill9_postmaster")
 
 
+def test_a_fast_stop_ends_as_a_terminated_session_does():
+    terminated, stopped = "postgres_terminate_backend", "postgres_stop_fast"
+    assert stopped in proof_texts("fin_or_rst", terminated)["also"]
+    assert first_ending(stopped) == first_ending(terminated) == ("server", "FIN")
+    assert "terminating connection due to administrator command" in said(stopped)
+    assert {118} == {s["recv_q"] for s in Capture(stopped).sidecar["states"] if s["state"] == "CLOSE-WAIT"}
+
+
+def test_a_rejected_syn_and_a_closed_port_get_the_same_answer():
+    rejected, closed = trace_of("lesson_syn_rejected"), trace_of("postgres_closed_port")
+    for syn, answer in (rejected.packets, closed.packets):
+        assert (syn.sender, syn.segment.letters) == ("client", "S")
+        assert (answer.sender, answer.segment.letters) == ("server", "RA")
+        assert (answer.segment.seq, answer.segment.ack) == (0, syn.segment.seq + 1)
+        assert (answer.segment.window, answer.segment.length) == (0, 0)
+    assert Capture("lesson_syn_rejected").sidecar["outcome"]["error"] == "ECONNREFUSED"
+
+
 def test_redis_cli_is_answered_once_and_then_reset_by_the_server():
     trace = trace_of("redis_kill9")
     closed = next(p.t for p in trace.packets if "F" in p.segment.letters)

@@ -91,8 +91,8 @@ RECORDED = (
         "lesson_cable_out_idle lesson_cable_out_sending lesson_cable_out_user_timeout lesson_idle_alive "
         "lesson_interval_above_idle lesson_keepalive_and_data lesson_keepalive_rebooted lesson_reject_alone "
         "lesson_reject_refreshed lesson_reject_stale lesson_report_dropped lesson_report_reset "
-        "lesson_rst_beyond lesson_rst_exact lesson_rst_old lesson_rst_sack_edge lesson_timeout_capped "
-        "lesson_user_timeout_idle",
+        "lesson_rst_beyond lesson_rst_exact lesson_rst_old lesson_rst_sack_edge lesson_syn_rejected "
+        "lesson_timeout_capped lesson_user_timeout_idle",
         frozenset(OF_A_RUN),
     ),
     Recorded(
