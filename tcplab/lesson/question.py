@@ -437,7 +437,7 @@ def ask(lesson: str, name: str) -> Question:
     return question
 
 
-WAITING = "First make your prediction above and press Check (any answer will do); then this part opens."
+WAITING = "Answer the question above to open this part. Any guess will do."
 
 
 class After(Displayed):

@@ -60,4 +60,4 @@ def test_a_published_page_has_them_too(answered):
 def test_what_waits_stays_closed_until_then_and_after_a_new_beginning():
     for more in ((), ("question.solution()", "start_again()")):
         for data in opened(executed(*more)):
-            assert "<svg" not in data["text/html"] and "make your prediction" in data["text/plain"]
+            assert "<svg" not in data["text/html"] and "Answer the question above" in data["text/plain"]

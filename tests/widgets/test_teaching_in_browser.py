@@ -158,7 +158,7 @@ def test_a_lesson_begins_again_without_its_kernel(page):
             window.jupyterapp.commands.execute("notebook:run-cell");
         }"""
     )
-    page.get_by_text("First make your prediction above").wait_for()
+    page.get_by_text("Answer the question above").wait_for()
     assert page.locator(".js-plotly-plot").count() == 0
     assert page.get_by_role("textbox", name="Your number").input_value() == ""
     page.wait_for_function("() => !document.body.innerText.includes('You said')")
