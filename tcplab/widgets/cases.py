@@ -23,6 +23,8 @@ from tcplab.widgets import base
 from tcplab.widgets.explorer import NOTHING, Explorer, Needed
 from tcplab.widgets.timeline import ShownFrame
 
+#: The share of the axis from which on a bar has its words inside.
+WIDE = 0.15
 #: The values of one parameter, by its name.
 Side = Mapping[str, Sequence[Any]]
 
@@ -156,8 +158,11 @@ class Cases(Explorer):
     def _lanes(self, lasts: Mapping[str, tuple[float, str]], end: float) -> Iterator[Lane]:
         for case, (seconds, words) in lasts.items():
             row, _, _ = case.partition(" ")
-            span = Span(0.0, min(seconds, end), "works", (words,))
-            yield Lane(case, row, _spoken(case), "program", (span,))
+            wide = seconds >= end * WIDE
+            bar = Span(0.0, min(seconds, end), "works", (words,) * wide)
+            after = Span(seconds, end, "closed", (words,) * (not wide))
+            spans = (bar, after) if seconds < end else (bar,)
+            yield Lane(case, row, _spoken(case), "program", spans)
 
     @staticmethod
     def _others(lasts: Mapping[str, tuple[float, str]], worst: str) -> str:

@@ -27,7 +27,7 @@ def cases_fixture(tmp_path, monkeypatch):
 
 def lanes(cases):
     """Name and end of every bar."""
-    return [(lane.name, lane.spans[-1].to_s) for lane in cases.timeline.picture.lanes]
+    return [(lane.name, lane.spans[0].to_s) for lane in cases.timeline.picture.lanes]
 
 
 def test_each_case_has_a_bar_as_long_as_its_run(cases):
@@ -58,7 +58,10 @@ def test_the_first_run_stays_in_grey_and_a_turn_is_compared(cases):
     assert [dict(kept.parameters)["keepalive_idle_s"] for kept in cases.kept] == [7200]
     cases.set(**ALL_THREE)
     assert cases.compared == "all over after 2 min instead of 2 h 11 min 15 s"
-    assert len(cases.timeline.picture.kept) == 1 and not cases.timeline.picture.drawing().overlaps()
+    picture = cases.timeline.picture
+    assert len(picture.kept) == 1 and not picture.drawing().overlaps()
+    assert (0, "kill running") in picture.changed and (0, "kill sending") not in picture.changed
+    assert "kept: 1 h: 0 s to 1 h" in picture.svg()
     cases.reset()
     assert not cases.timeline.picture.kept
 
