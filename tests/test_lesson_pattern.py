@@ -206,6 +206,7 @@ def test_no_goal_is_near_a_tie(goal):
         (True, True, True), ("none", None, True), ("none", "EPIPE", False), ("some", [8.0], True),
         ("some", [], False), ("<= 300", 300, True), ("<= 300", 300.1, False), ("<= 300", None, False),
         ("!= drop", "reject", True), ("!= drop", "drop", False), ("drop", "drop", True), (">= 7", 8, True),
+        ("in kill, close", "close", True), ("in kill, close", "drop", False),
     ],
 )  # fmt: skip
 def test_a_condition(wanted, value, holds):

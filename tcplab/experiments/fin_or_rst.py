@@ -16,18 +16,19 @@ from tcplab.experiments.experiment import (
     IN_POOL,
     ITS_ANSWER,
     NEXT_QUERY,
+    QUERY_RUNS,
     Experiment,
     broke_at,
     unanswered,
 )
 
 ENDING = choice(
-    "what ends it", "close", "kill", "kill_unread", "linger0", "shutdown_write", "listener_killed",
-    "port_closed", "reject", "drop",
+    "what ends it", "close", "kill", "kill_unread", "kill_running", "linger0", "shutdown_write",
+    "listener_killed", "port_closed", "reject", "drop",
     help="How the server ends the connection, or why there never is one.",
-    names=("the server closes", "kill -9", "kill -9, bytes unread", "close with SO_LINGER 0",
-        "half close: shutdown(SHUT_WR)", "kill -9 before accept()", "closed port", "firewall rejects",
-        "firewall drops"),
+    names=("the server closes", "kill -9", "kill -9, bytes unread", "kill -9, query running",
+        "close with SO_LINGER 0", "half close: shutdown(SHUT_WR)", "kill -9 before accept()", "closed port",
+        "firewall rejects", "firewall drops"),
 )  # fmt: skip
 CLIENT = choice(
     "the client is", "reading", "idle", help="Blocked in recv(), or doing something else and sending later."
@@ -39,6 +40,7 @@ _STORY = {
     "close": "The server closes the connection",
     "kill": "The server's process is killed (SIGKILL)",
     "kill_unread": "The server's process is killed while bytes from the client are unread",
+    "kill_running": "The server's process is killed (SIGKILL) between a query and its answer",
     "linger0": "The server closes with SO_LINGER 0",
     "shutdown_write": "The server shuts down its sending side and goes on reading",
     "listener_killed": "The listening process is killed while the connection waits for accept()",
@@ -101,11 +103,17 @@ class FinOrRst(Experiment):
         if self.ending != "listener_killed":
             server = await listener.accept()
             await client.exchange(server)
-            if self.ending == "kill_unread":
+            if self.ending in ("kill_unread", "kill_running"):
                 await client.send(40)
+            if self.ending == "kill_running":
+                await server.receive_exactly(40)
+                await client.settled()
         await bench.sleep(0.5)
         bench.watch_from_now()
-        bench.does(server_host, "waits", *(NEXT_QUERY if server else ("does not call accept()",)))
+        if self.ending == "kill_running":
+            bench.does(server_host, "works", *QUERY_RUNS)
+        else:
+            bench.does(server_host, "waits", *(NEXT_QUERY if server else ("does not call accept()",)))
         if self.client == "reading":
             await bench.together(self._reading(bench, client), self._end(bench, listener, server))
         else:
@@ -131,6 +139,7 @@ class FinOrRst(Experiment):
             "close": server.close,
             "kill": server.kill,
             "kill_unread": server.kill,
+            "kill_running": server.kill,
             "linger0": server.reset,
             "shutdown_write": server.shutdown_write,
         }

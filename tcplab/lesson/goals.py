@@ -14,9 +14,9 @@ A goal is a table in pages/LESSON.toml:
     says = "Nine probes, still 75 s apart."
 
 `when` and `where` name results and parameters of a run. A value stands for itself; a text may begin with
-`<=`, `>=`, `<`, `>` or `!=`, or be `none` or `some` (of a list: empty or not). `largest gap of NAME`, `count
-of NAME` and `first of NAME` look into a list of times, and `errors in NAME` counts what
-is not null in a list. `says` is shown while `where` holds and the goal is
+`<=`, `>=`, `<`, `>`, `!=` or `in` (`in kill, close`), or be `none` or `some` (of a list: empty or not).
+`largest gap of NAME`, `count of NAME` and `first of NAME` look into a list of times, and `errors in NAME`
+counts what is not null in a list. `says` is shown while `where` holds and the goal is
 missed; without `where`, at exactly the values in `set`. The tests play `reaches` and every `set`.
 """
 
@@ -55,6 +55,8 @@ class Condition:
         if self.wanted in ("none", "some"):
             return (value in (None, "", [], ())) == (self.wanted == "none")
         sign, _, number = self.wanted.partition(" ")
+        if sign == "in":
+            return value in number.split(", ")
         if sign in _COMPARED:
             return value is not None and bool(_COMPARED[sign](value, _number(number)))
         return bool(value == self.wanted)

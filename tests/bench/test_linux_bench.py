@@ -49,6 +49,7 @@ ENDINGS = (
     "close",
     "kill",
     "kill_unread",
+    "kill_running",
     "linger0",
     "listener_killed",
     "shutdown_write",

@@ -340,6 +340,7 @@ ENDINGS = {
     "close": {"closed_by_server", "reset_by_server"},
     "kill": {"closed_by_server", "reset_by_server"},
     "kill_unread": {"reset_by_server"},
+    "kill_running": {"closed_by_server", "reset_by_server"},
     "linger0": {"reset_by_server"},
     "shutdown_write": {"closed_by_server", "half_closed"},
     "listener_killed": {"probe_only", "reset_by_server"},

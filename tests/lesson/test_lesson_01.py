@@ -1,7 +1,7 @@
 """What lesson 01 says of a COMMIT without an answer, against the recording."""
 
 from recordings.captures import STORED, Capture
-from tcplab import SlowReader, read_capture, run
+from tcplab import FinOrRst, SlowReader, read_capture, run
 
 
 def test_a_real_commit_is_booked_and_its_answer_never_comes():
@@ -28,3 +28,15 @@ def test_every_byte_of_the_commit_was_acknowledged_before_the_fin():
 def test_the_window_closes_for_a_slow_reader_only():
     assert run(SlowReader(read_every_s=0.01)).outcome["stalled_s"] == 0
     assert run(SlowReader(read_every_s=1)).outcome["stalled_s"] > 10
+
+
+def test_a_query_that_was_read_ends_like_one_that_was_answered_but_for_its_answer():
+    def answers(ending):
+        trace = run(FinOrRst(ending=ending))
+        data = [p for p in trace.packets if p.segment.length]
+        asked = sum(p.sender == "client" for p in data)
+        return asked, sum(p.sender == "server" for p in data), trace.outcome["server_sends"]
+
+    assert answers("kill_unread") == (2, 1, "RST")
+    assert answers("kill_running") == (2, 1, "FIN")
+    assert answers("kill") == (1, 1, "FIN")
