@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from tcplab.widgets.maps import lost_probe_map as lost_probe_map
     from tcplab.widgets.replay import replay as replay
     from tcplab.widgets.show import picture as picture
+    from tcplab.widgets.show import pool_defaults as pool_defaults
     from tcplab.widgets.show import segment_table as segment_table
     from tcplab.widgets.show import what_if as what_if
     from tcplab.widgets.topology import topology as topology

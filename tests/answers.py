@@ -67,12 +67,13 @@ REFERENCE = {
         "dead_client": "c",
     },
     "pools_and_probes": {
+        "closes": "c",
         "max_lifetime": "c",
         "restart": "10",
         "the_other_nine": "b",
         "silence": "15 min 29 s",
+        "layers": "c",
         "price": "45",
-        "what_is_left": "c",
     },
     "failover": {
         "readable": "29 min",

@@ -409,11 +409,12 @@ def _parameters(**given: str | int) -> dict[str, Any]:
 
 
 def shipped() -> tuple[Shipped, ...]:
-    """Six common pools.
+    """Eight common pools.
 
     The order of checkouts is in the catalogue where it is a setting; otherwise it is from the source:
     HikariCP's ConcurrentBag.borrow, psycopg_pool's ConnectionPool._get_ready_connection. `after_error`
     is SQLAlchemy's Engine (engine/base.py:Connection._handle_dbapi_exception), not its pool alone.
+    Lettuce and Redisson read all the time, and reconnect (the ConnectionWatchdog of each).
     """
     hikari = _parameters(
         size="hikaricp.maximumPoolSize", order="lifo", probe="test_on_borrow",
@@ -445,6 +446,14 @@ def shipped() -> tuple[Shipped, ...]:
         after_error="all", max_lifetime_s="sqlalchemy.pool_recycle",
         acquire_timeout_s="sqlalchemy.pool_timeout",
     )  # fmt: skip
+    lettuce = _parameters(
+        size=1, order="fifo", probe="tcp_keepalive", probe_interval_s="lettuce.keepAlive.idle",
+        reads_idle=True, max_lifetime_s=0, acquire_timeout_s=0, socket_timeout_s="lettuce.timeout",
+    )  # fmt: skip
+    redisson = _parameters(
+        size=24, order="fifo", probe="background_ping", probe_interval_s="redisson.pingConnectionInterval",
+        reads_idle=True, max_lifetime_s=0, acquire_timeout_s=0, socket_timeout_s="redisson.timeout",
+    )  # fmt: skip
     both = "It has both probes at once, and is last in, first out only within a thread."
     on_demand = "It opens connections when they are needed, not all at the start."
     rest = "It closes what was idle for a minute at its next round, not at that second."
@@ -454,6 +463,8 @@ def shipped() -> tuple[Shipped, ...]:
         Shipped("Commons DBCP 2", commons | dbcp2, on_demand),
         Shipped("Commons Pool 2", commons, on_demand),
         Shipped("Jedis", commons | jedis, rest),
+        Shipped("Lettuce", lettuce, "All threads share its one connection, one request behind the other."),
+        Shipped("Redisson", redisson, "It opens up to 64 connections when they are needed."),
         Shipped("psycopg_pool", psycopg, longer),
         Shipped("SQLAlchemy", alchemy, "Under load it opens up to ten connections more than its size."),
     )

@@ -50,6 +50,12 @@ MOST_REQUESTS = 5_000_000
 #: How long Linux may delay the ACK of a request, to send it with the answer: nanoseconds
 #: (include/net/tcp.h:TCP_DELACK_MIN).
 ACK_DELAY = 40 * MILLISECOND
+#: Lost keepalive probes after which the kernel gives up, as `keepalives_count = 3` has it.
+PROBES = 3
+#: What a FIN or a RST says to the client.
+_ANNOUNCED = ("server_restart", "server_idle_close")
+#: Of a pool without these two.
+_NO_LIMITS: dict[str, Any] = {"max_lifetime_s": 0, "acquire_timeout_s": 0}
 #: A pool of ten in which each connection is checked out every 1000 s.
 _RARE: dict[str, Any] = {"order": "fifo", "rate_per_s": 0.01, "duration_s": 7200}
 
@@ -65,6 +71,12 @@ class BreakPlan(PoolPlan):
     #: From sending into a dead connection to the error: the application's limit, and Linux's.
     socket_timeout: int
     detection: int
+    #: Between two keepalive probes of an idle connection.
+    keepalive: int
+    #: A proxy acknowledges whatever is sent, though the database behind it is gone.
+    is_behind_proxy: bool
+    #: The client reads while a connection is idle, and replaces one that ends.
+    reads_idle: bool
 
 
 class BreakRun(PoolRun):
@@ -74,7 +86,30 @@ class BreakRun(PoolRun):
 
     def __init__(self, plan: BreakPlan) -> None:
         self.zombies_left, self.first_death = 0, NEVER
-        super().__init__(plan)
+        super().__init__(plan, calm_until=0 if plan.reads_idle else NEVER)
+        if plan.reads_idle and plan.is_announced and plan.break_at < NEVER:
+            self._at(plan.break_at + plan.latency, self._read_ends)
+
+    def _read_ends(self, now: int) -> None:
+        """Replace every idle connection whose end has arrived."""
+        if now >= self.plan.end:
+            return
+        for connection in [each for each in self.idle if self.dies_at(each) + self.plan.latency <= now]:
+            self.idle.remove(connection)
+            self._lose(now, connection, "detection")
+
+    def rests(self, now: int, connection: PooledConnection) -> None:
+        plan, end = self.plan, self.dies_at(connection)
+        if plan.reads_idle and plan.is_announced and end < NEVER:
+            self._at(max(end, now) + plan.latency, self._read_ends)
+
+    def _gave_up(self, connection: PooledConnection) -> int:
+        """When keepalive ended a silent connection that nothing else used: after `PROBES` lost probes."""
+        plan = self.plan
+        if plan.keepalive >= NEVER or plan.is_behind_proxy:
+            return NEVER
+        answered = max(0, -(-(self.dies_at(connection) - connection.quiet) // plan.keepalive) - 1)
+        return connection.quiet + (answered + 1 + PROBES) * plan.keepalive
 
     def dies_at(self, connection: PooledConnection) -> int:
         plan = self.plan
@@ -88,8 +123,10 @@ class BreakRun(PoolRun):
             return start + takes, "ok"
         if plan.is_announced:
             return max(start, died), ""
+        if start >= self._gave_up(connection):
+            return start, ""
         # An acknowledged request is not retransmitted: nothing in this host times out then.
-        is_acknowledged = start + plan.round_trip + ACK_DELAY <= died
+        is_acknowledged = plan.is_behind_proxy or start + plan.round_trip + ACK_DELAY <= died
         return start + min(NEVER if is_acknowledged else plan.detection, plan.socket_timeout), ""
 
     def connect(self, now: int) -> tuple[int, str]:
@@ -138,7 +175,11 @@ class Pool(Study):
     so long. With `after_error` = all, the pool gives up every connection that is as old as one on which a
     request or a probe failed, and opens each again at its next checkout, as SQLAlchemy's Engine does
     (sqlalchemy/pool/base.py:Pool._invalidate, _ConnectionRecord.get_connection); the request waits for that
-    handshake. Requests are followed to their end, also beyond the run.
+    handshake. With `reads_idle` the client reads its idle connections, as Lettuce and Redisson do, and
+    replaces one when its FIN or RST arrives. Behind a proxy that stays up, all that is sent is acknowledged
+    and nothing is answered. tcp_keepalive is the kernel's: it restarts a firewall's timer, and after three
+    lost probes the next use of the connection fails at once; the pool is not told. Requests are followed to
+    their end, also beyond the run.
 
     Series, by the moment at which a request came, for each of at most 600 steps that begin at `t_s`: how many
     `requests` and `errors`, and how long the longest took, `slowest_ms` (None: no request came, or one never
@@ -161,6 +202,22 @@ class Pool(Study):
             "breaks": "server_restart", "order": "fifo", "after_error": "all",
         },
         "restart, test while idle": {"breaks": "server_restart", "probe": "test_while_idle"},
+        "restart, Commons Pool 2": {"breaks": "server_restart", "size": 8, **_NO_LIMITS},
+        "restart, Jedis": {
+            "breaks": "server_restart", "size": 8, **_NO_LIMITS, "probe": "test_while_idle",
+            "probe_interval_s": 30, "idle_timeout_s": 60, "socket_timeout_s": 2,
+        },
+        "restart, Lettuce": {
+            "breaks": "server_restart", "size": 1, "order": "fifo", **_NO_LIMITS,
+            "probe": "tcp_keepalive", "probe_interval_s": 13, "socket_timeout_s": 60, "reads_idle": True,
+        },
+        "restart, Redisson": {
+            "breaks": "server_restart", "size": 24, "order": "fifo", **_NO_LIMITS,
+            "probe": "background_ping", "probe_interval_s": 30, "socket_timeout_s": 3, "reads_idle": True,
+        },
+        "restart, HikariCP": {
+            "breaks": "server_restart", "probe": "test_on_borrow", "bypass_window_s": 0.5,
+        },
         "silent drop": {"breaks": "silent_drop"},
         "silent drop, socket timeout": {"breaks": "silent_drop", "socket_timeout_s": 5},
         "firewall, maxLifetime only": {"breaks": "idle_firewall", **_RARE},
@@ -192,13 +249,14 @@ class Pool(Study):
     probe: str = knob(
         choice(
             "probe", "none", "test_on_borrow", "test_on_return", "test_while_idle", "background_ping",
-            help="When the pool tests a connection.",
+            "tcp_keepalive",
+            help="When the pool tests a connection; or nothing but TCP keepalive, which the kernel sends.",
         ),
         default="none",
     )  # fmt: skip
     probe_interval_s: float = knob(
         Knob("probe every", float, "s", 0.001, DAY, slider_high=600, test_only=True,
-             help="For test_while_idle and background_ping."),
+             help="For test_while_idle, background_ping and tcp_keepalive."),
         default=30,
     )  # fmt: skip
     bypass_window_s: float = knob(
@@ -216,6 +274,11 @@ class Pool(Study):
             help="What is replaced: the connection that failed, or all that were opened no later.",
         ),
         default="this_one",
+    )  # fmt: skip
+    reads_idle: bool = knob(
+        Knob("reads while idle", bool, test_only=True,
+             help="The client reads its idle connections, and replaces one that ends. Most pools don't."),
+        default=False,
     )  # fmt: skip
     max_lifetime_s: float = knob(
         timer("maximum lifetime", "An older connection is replaced when it is idle.", "never", 3600),
@@ -239,7 +302,8 @@ class Pool(Study):
     breaks: str = knob(
         choice(
             "breaks", "nothing", "server_restart", "silent_drop", "idle_firewall", "server_idle_close",
-            help="What breaks the connections.",
+            "database_behind_proxy",
+            help="What breaks the connections. Behind a proxy: the database is gone, the proxy is not.",
         ),
         default="nothing",
     )  # fmt: skip
@@ -287,7 +351,7 @@ class Pool(Study):
             )
 
     def idle_controls(self) -> dict[str, str]:
-        timed = self.probe in ("test_while_idle", "background_ping")
+        timed = self.probe in ("test_while_idle", "background_ping", "tcp_keepalive")
         return idle(
             (not timed, "probe_interval_s", "no connection is tested at an interval."),
             (not self._is_sudden, "break_at_s down_s", "nothing breaks at one moment."),
@@ -296,6 +360,7 @@ class Pool(Study):
             (self.breaks == "nothing", "order after_error", "no connection breaks."),
             (self.breaks == "nothing", "socket_timeout_s retries2", "every answer arrives."),
             (self.arrivals == "constant", "seed", "requests come at regular intervals."),
+            (self.breaks not in _ANNOUNCED, "reads_idle", "nothing arrives at an idle connection."),
         )
 
     @property
@@ -309,7 +374,7 @@ class Pool(Study):
 
     @property
     def _is_sudden(self) -> bool:
-        return self.breaks in ("server_restart", "silent_drop")
+        return self.breaks in ("server_restart", "silent_drop", "database_behind_proxy")
 
     def settled_s(self, trace: Trace) -> float:
         left, recovered = trace.outcome["zombies_left"], trace.outcome["recovered_after_s"]
@@ -328,7 +393,11 @@ class Pool(Study):
             else poisson(self.rate_per_s, self.duration_s, self.seed)
         )
         break_at = round(self.break_at_s * SECOND) if self._is_sudden else NEVER
+        keepalive = round(self.probe_interval_s * SECOND) if self.probe == "tcp_keepalive" else NEVER
         silence = {"idle_firewall": self.firewall_idle_s, "server_idle_close": self.server_idle_s}
+        limit = or_never(silence.get(self.breaks, 0))
+        if self.breaks == "idle_firewall" and keepalive < limit:
+            limit = NEVER  # each probe restarts the entry's timer; the server's own timer counts statements
         dead_peer = DeadPeer(retries2=self.retries2, latency_ms=self.latency_ms, linux=self.linux)
         return BreakPlan(
             arrivals=arrivals,
@@ -337,19 +406,22 @@ class Pool(Study):
             is_lifo=self.order == "lifo",
             latency=latency,
             query=round(self.query_ms * MILLISECOND) + 2 * latency,
-            probe=self.probe,
+            probe="none" if self.probe == "tcp_keepalive" else self.probe,
             probe_interval=round(self.probe_interval_s * SECOND),
             bypass=round(self.bypass_window_s * SECOND),
             lifetime=or_never(self.max_lifetime_s),
             idle_timeout=or_never(self.idle_timeout_s),
             acquire_timeout=or_never(self.acquire_timeout_s),
             break_at=break_at,
-            is_announced=self.breaks in ("server_restart", "server_idle_close"),
+            is_announced=self.breaks in _ANNOUNCED,
             up_at=break_at + round(self.down_s * SECOND),
-            silence_limit=or_never(silence.get(self.breaks, 0)),
+            silence_limit=limit,
             socket_timeout=or_never(self.socket_timeout_s),
             detection=waits(dead_peer, "detected_after_s"),
             all_at_once=self.after_error == "all",
+            keepalive=keepalive,
+            is_behind_proxy=self.breaks == "database_behind_proxy",
+            reads_idle=self.reads_idle,
         )
 
     def simulate(self) -> tuple[dict[str, Any], dict[str, Any]]:

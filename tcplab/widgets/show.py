@@ -23,6 +23,7 @@ from tcplab.pictures.tables import study_tables, trace_rows, trace_table
 from tcplab.pictures.text import words
 from tcplab.pictures.theme import Picture
 from tcplab.pictures.window import draw_window
+from tcplab.studies import Pool
 from tcplab.what_if import answer
 
 if TYPE_CHECKING:
@@ -129,3 +130,33 @@ def settings_html(experiment: Parameters) -> str:
     )
     nothing = "These parameters belong to the experiment only: no system has a setting for them."
     return "".join(blocks) or paragraph(nothing)
+
+
+def pool_defaults() -> Shown:
+    """Common pools with their defaults, by day and by night.
+
+    By day 200 requests a second meet a restart; at night, for two hours, a request comes every 100 s through
+    a firewall that removes what was idle for 350 s.
+    """
+    columns = (
+        "pool", "size, order", "tests", "restart by day: errors, dead ones left", "night: errors, slowest",
+        "what the study leaves out",
+    )  # fmt: skip
+    at: dict[str, Any] = {"breaks": "server_restart", "break_at_s": 65.001}
+    night: dict[str, Any] = {"rate_per_s": 0.01, "duration_s": 7200, "breaks": "idle_firewall"}
+    rows = []
+    for pool in shipped():
+        day, dark = Pool(**{**at, **pool.settings}), Pool(**{**pool.settings, **pool.background, **night})
+        told, slept = run(day).outcome, run(dark).outcome
+        tests = dict.fromkeys(each.probe.replace("_", " ") for each in (day, dark))
+        slowest = "no answer" if slept["p99_ms"] is None else in_words(slept["p99_ms"] / 1000)
+        rows.append(
+            [
+                pool.title, f"{day.size}, {day.order}", " + ".join(tests),
+                f"{told['errors']}, {told['zombies_left']}",
+                f"{slept['errors']} of {slept['requests']}, {slowest}",
+                pool.beyond,
+            ]
+        )  # fmt: skip
+    plain = "\n".join("  ".join(row) for row in rows)
+    return Shown(plain, html_table(columns, rows))

@@ -8,12 +8,12 @@ from tcplab.advice.products import shipped
 POOLS = {each.title: each for each in shipped()}
 
 
-def test_six_products_and_every_one_can_be_played():
-    assert len(POOLS) == 6
+def test_eight_products_and_every_one_can_be_played():
+    assert len(POOLS) == 8
     for each in POOLS.values():
         for settings in (each.settings, each.settings | each.background):
             told = run(Pool(breaks="server_restart", **settings)).outcome
-            assert told["requests"] == 60_000 and told["errors"] >= 1
+            assert told["requests"] == 60_000 and told["errors"] >= 1, "at least what was in flight"
         assert each.beyond.endswith(".")
 
 
@@ -42,6 +42,21 @@ def test_the_defaults_are_the_products_own():
         "psycopg_pool": "fifo",
         "SQLAlchemy": "fifo",
     }
+
+
+def test_what_reads_its_idle_connections_has_no_zombies():
+    reads = {title for title, pool in POOLS.items() if pool.settings.get("reads_idle")}
+    assert reads == {"Lettuce", "Redisson"}
+    for title in reads:
+        told = run(Pool(breaks="server_restart", break_at_s=65.001, **POOLS[title].settings)).outcome
+        assert told["zombies_left"] == 0 and told["zombie_borrows"] <= 1
+
+
+def test_the_presets_of_the_study_have_the_products_defaults():
+    named = {name.removeprefix("restart, "): values for name, values in Pool.presets.items()}
+    for title in ("HikariCP", "Commons Pool 2", "Jedis", "Lettuce", "Redisson"):
+        given = {**Pool.defaults(), **named[title]}
+        assert given == {**Pool.defaults(), "breaks": "server_restart", **POOLS[title].settings}, title
 
 
 def test_only_an_engine_learns_from_one_error():

@@ -2,10 +2,14 @@
 
 import pytest
 
-from recordings.test_between import SIZE, after, errors, requests
+from recordings.captures import STORED, Capture
+from recordings.test_between import SIZE, after, close_wait, errors, requests
 from tcplab import DeadPeer, Pool, run
+from tcplab.capture.capture import read_capture
 from tcplab.core.catalogue import setting
+from tcplab.core.segment import FIN
 from tcplab.lesson import ask
+from tcplab.lesson.page import page_table
 
 NIGHT = {"order": "fifo", "rate_per_s": 0.01, "duration_s": 7200, "breaks": "idle_firewall"}
 #: As recorded: one request after another, and a break while all of the pool's connections rest.
@@ -21,6 +25,15 @@ def outcome(**settings):
 
 
 # The questions ---------------------------------------------------------------------------------
+
+
+def test_twenty_closes_send_no_fin():
+    assert question("closes").right == "Nothing"
+    broken = Capture("pool_queue_fifo").event("pg_ctl restart")["t"]
+    trace = read_capture(STORED / "pool_queue_fifo.pcap").connection(0)
+    fins = [p for p in trace.packets if p.segment.flags & FIN and p.sender == "client"]
+    assert len([each for each in requests("pool_queue_fifo") if each["t"] < broken]) == 20
+    assert all((p.t - trace.start) / 1e9 > broken - 0.2 for p in fins)
 
 
 def test_idle_is_not_age():
@@ -57,6 +70,63 @@ def test_silence_lasts_as_long_as_linux_sends_again():
     assert outcome(breaks="silent_drop", socket_timeout_s=5, duration_s=1200)["errors"] == SIZE
 
 
+def test_shorter_errors_are_more_errors_at_night():
+    slow, fast = outcome(**NIGHT), outcome(**NIGHT, socket_timeout_s=5)
+    assert (slow["errors"], fast["errors"]) == (44, 68)
+    assert slow["p99_ms"] == pytest.approx(929_000, rel=0.01) and fast["p99_ms"] == 5000
+
+
+def test_keepalive_keeps_an_entry_alive_and_tells_the_pool_nothing():
+    assert outcome(**NIGHT, probe="tcp_keepalive", probe_interval_s=300)["errors"] == 0
+    assert outcome(**NIGHT, probe="tcp_keepalive", probe_interval_s=400)["errors"] == 44
+    restarted = outcome(breaks="server_restart", probe="tcp_keepalive", probe_interval_s=1, rate_per_s=10)
+    assert restarted["zombies_left"] == 9 and restarted["probes"] == 0
+
+
+def test_a_silent_connection_fails_at_once_after_three_lost_probes():
+    """The next use finds the error that keepalive has left: no wait of 929 s, and still an error."""
+    values = {
+        "breaks": "silent_drop",
+        "order": "fifo",
+        "rate_per_s": 0.1,
+        "duration_s": 600,
+        "break_at_s": 65,
+    }
+    run_ = run(Pool(**values, probe="tcp_keepalive", probe_interval_s=5))
+    took = [until - since for since, until in run_.series["failed"]]
+    assert len(took) >= 6 and max(took[3:]) == 0
+
+
+def test_behind_a_proxy_only_the_database_knows():
+    values = {"breaks": "database_behind_proxy", "break_at_s": 65, "rate_per_s": 0.1, "duration_s": 600}
+    assert question("layers").right == "Never"
+    kept = outcome(**values, probe="tcp_keepalive", probe_interval_s=4)
+    assert kept["errors"] and kept["zombies_left"] == SIZE and kept["recovered_after_s"] is None
+    assert outcome(**values, probe="test_on_borrow")["recovered_after_s"] is None, "a test without a limit"
+    assert outcome(**values, probe="test_on_borrow", socket_timeout_s=2)["errors"] == 0
+
+
+def test_wait_timeout_is_a_reset_and_leaves_no_close_wait():
+    capture = Capture("mariadb_wait_timeout")
+    assert not capture.having("F", "server") and capture.having("R", "server")
+    states = {each["state"] for each in capture.sidecar["states"]}
+    assert "CLOSE-WAIT" not in states and "CLOSED" in states
+    assert "2006" in page_table("pools_and_probes")["proofs"]["mariadb_wait_timeout"]["line"]
+
+
+def test_the_lines_of_the_proofs_say_what_was_recorded():
+    lines = {name: proof["line"] for name, proof in page_table("pools_and_probes")["proofs"].items()}
+    assert "10 in `CLOSE-WAIT`, ten errors" in lines["pool_psycopg"]
+    assert close_wait(Capture("pool_psycopg"))[0] == len(errors("pool_psycopg")) == 10
+    assert "one error, and 9 in" in lines["pool_queue_lifo"] and len(errors("pool_queue_lifo")) == 1
+    assert close_wait(Capture("pool_queue_lifo")) == [10, 9]
+    assert len(errors("pool_engine")) == 1 and not errors("pool_engine_pre_ping")
+    slow = [took for took, result in after("pool_dropped") if result != "ok"]
+    assert len(slow) == 10 and round(min(slow), 1) >= 2.4 and round(max(slow), 1) <= 2.7
+    assert "2.4 to 2.7 s" in lines["pool_dropped"]
+    assert max(took for took, _ in after("pool_dropped_pre_ping")) == pytest.approx(2.4, abs=0.05)
+
+
 def test_a_test_on_borrow_costs_the_way_there_and_back():
     told = outcome(probe="test_on_borrow", query_ms=5, latency_ms=10)
     assert told["p50_ms"] == question("price").right
@@ -69,7 +139,6 @@ def test_only_what_is_in_flight_is_left():
     assert resting["errors"] == 0, "every query is over when the server restarts"
     assert outcome(breaks="server_restart", query_ms=100, **tested)["errors"] == 5
     assert outcome(breaks="silent_drop", break_at_s=60.0103, **tested)["errors"] == 0
-    assert "middle of its query" in question("what_is_left").right
 
 
 # The study and real pools ----------------------------------------------------------------------

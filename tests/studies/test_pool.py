@@ -41,7 +41,7 @@ def test_the_contract():
     assert STUDIES["pool"] is Pool
     defaults = Pool.defaults()
     assert {name: defaults[name] for name in CONTRACT} == CONTRACT
-    assert defaults.keys() - CONTRACT.keys() == {"after_error", "latency_ms", "linux", "seed"}
+    assert defaults.keys() - CONTRACT.keys() == {"after_error", "latency_ms", "linux", "reads_idle", "seed"}
     assert outcome().keys() >= OUTCOME
     assert not Pool.sampled and set(Pool.controls) <= {field.name for field in fields(Pool)}
 
