@@ -68,7 +68,9 @@ def study_lanes(trace: Trace) -> Iterator[Lane]:
     for key, amount in _AMOUNTS.items():
         if key == "errors" and (failed := series.get("failed")):
             marks = tuple(Mark(max(t - zero, 0.0), "error", "a request fails") for _, t in failed)
-            yield Lane(f"client/{key}", _HOST, plural(len(marks), "error"), "area", marks=marks)
+            # Requests are followed beyond the end of the run: then a number would be too small.
+            name = plural(len(marks), "error") if len(marks) == trace.outcome["errors"] else "errors"
+            yield Lane(f"client/{key}", _HOST, name, "area", marks=marks)
         elif any(values := series.get(key, ())):
             points = a_second(trace, key) if amount.unit == _RATE else zip(series["t_s"], values, strict=True)
             limit = trace.outcome[amount.limit] if amount.limit else 0

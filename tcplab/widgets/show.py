@@ -8,9 +8,12 @@ from functools import wraps
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tcplab.advice.products import shipped
 from tcplab.advice.settings import settings
+from tcplab.bench import run
 from tcplab.core.knobs import Parameters
-from tcplab.core.text import duration, paragraph, to_paste
+from tcplab.core.table import html_table
+from tcplab.core.text import duration, in_words, paragraph, to_paste
 from tcplab.core.trace import Trace
 from tcplab.lesson.displayed import Displayed
 from tcplab.lesson.tables import Shown
@@ -142,7 +145,7 @@ def pool_defaults() -> Shown:
         "pool", "size, order", "tests", "restart by day: errors, dead ones left", "night: errors, slowest",
         "what the study leaves out",
     )  # fmt: skip
-    at: dict[str, Any] = {"breaks": "server_restart", "break_at_s": 65.001}
+    at: dict[str, Any] = {"breaks": "server_restart", "break_at_s": 65.001, "duration_s": 100}
     night: dict[str, Any] = {"rate_per_s": 0.01, "duration_s": 7200, "breaks": "idle_firewall"}
     rows = []
     for pool in shipped():
