@@ -53,6 +53,14 @@ _CONNECTIONS = {
 _PARTS = {"promotion": "works", "connecting": "waits"}
 _OLD_PRIMARY = {"dead": "no answer", "refuses": "it refuses", "readable_replica": "it is a replica now"}
 _HOST = "client"
+#: What breaks under a pool, by its parameter.
+_BROKEN = {
+    "server_restart": "the server restarts",
+    "silent_drop": "the firewall forgets all connections",
+    "idle_firewall": "the firewall removes the first connection",
+    "server_idle_close": "the server closes the first connection",
+    "database_behind_proxy": "the database behind the proxy is gone",
+}
 
 
 def study_lanes(trace: Trace) -> Iterator[Lane]:
@@ -117,7 +125,7 @@ def study_breaks(trace: Trace) -> Iterator[BreakMark]:
     """What broke in a study, and when."""
     for since, _ in trace.series.get("broken", ()):
         kind = trace.parameters["breaks"]
-        yield BreakMark(since - zero_s(trace), _HOST, kind, kind.replace("_", " "))
+        yield BreakMark(since - zero_s(trace), _HOST, kind, _BROKEN[kind])
     if "budget" in trace.series:
         kind = trace.parameters["old_primary"]
         words = f"the primary fails: {_OLD_PRIMARY[kind]}"

@@ -178,7 +178,7 @@ class Pool(Study):
     handshake. With `reads_idle` the client reads its idle connections, as Lettuce and Redisson do, and
     replaces one when its FIN or RST arrives. Behind a proxy that stays up, all that is sent is acknowledged
     and nothing is answered. tcp_keepalive is the kernel's: it restarts a firewall's timer, and after three
-    lost probes the next use of the connection fails at once; the pool is not told. Requests are followed to
+    lost probes the next use of the connection fails at once; the pool does not know. Requests are followed to
     their end, also beyond the run.
 
     Series, by the moment at which a request came, for each of at most 600 steps that begin at `t_s`: how many
@@ -480,12 +480,12 @@ class Pool(Study):
                 f"{outcome['zombie_borrows']:,} got a connection that was already dead."
             )
         elif outcome["zombie_borrows"]:
-            whose = "found by the probe" if self.probe == "test_on_borrow" else "handed to a request"
+            whose = "found by the test" if self.probe == "test_on_borrow" else "handed to a request"
             if self.probe == "test_on_borrow" and self.bypass_window_s:
-                whose = "found by the probe, or handed out without one because of the bypass window"
+                whose = "found by the test, or handed out without one because of the bypass window"
             borrowed = outcome["zombie_borrows"]
             often = "once" if borrowed == 1 else plural(borrowed, "time")
-            parts.append(f"A dead connection was borrowed {often} ({whose}).")
+            parts.append(f"A dead connection was checked out {often} ({whose}).")
         if (
             self.after_error == "all"
             and outcome["errors"] + outcome["zombie_borrows"] > outcome["acquire_timeouts"]

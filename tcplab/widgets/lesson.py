@@ -414,7 +414,11 @@ class OpenLesson(Displayed):
         """A recording's line, and HTML of both runs, or of the one that there is."""
         if not (LIBRARY / f"{name}{RUN}").is_file():
             trace, said = _captured(name, texts.get("connection", 0))
-            return texts.get("line", said), f"{_requests(name)}{timeline(trace)._repr_html_()}"
+            above = _requests(name)
+            if above and "connection" not in texts:
+                return texts.get("line", said), f"<p>{to_html(said)}</p>{above}"
+            wire = paragraph("One of its connections on the wire:") if above else ""
+            return texts.get("line", said), f"{above}{wire}{timeline(trace)._repr_html_()}"
         linux = recording(name)
         seen = on_linux(find(linux.experiment).from_values(linux.parameters), linux)
         packets = f"<details><summary>Packet by packet</summary>{seen.packets}</details>"
@@ -438,12 +442,11 @@ def proof_line(agreement: Agreement, linux: Trace, label: str = "") -> str:
 
 
 def _requests(name: str) -> str:
-    """HTML of the requests of a recorded pool, above one of its connections; empty for other recordings."""
+    """HTML of the requests of a recorded pool; empty for other recordings."""
     sidecar = sidecar_values(_file(name))
     if "requests" not in sidecar:
         return ""
-    above = TimelinePicture(read_requests(sidecar))._repr_html_()
-    return f"{above}{paragraph('One of its connections on the wire:')}"
+    return TimelinePicture(read_requests(sidecar))._repr_html_()
 
 
 def _captured(name: str, connection: int) -> tuple[Trace, str]:

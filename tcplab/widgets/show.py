@@ -150,13 +150,13 @@ def pool_defaults() -> Shown:
     rows = []
     for pool in shipped():
         day, dark = Pool(**{**at, **pool.settings}), Pool(**{**pool.settings, **pool.background, **night})
-        told, slept = run(day).outcome, run(dark).outcome
+        awake, slept = run(day).outcome, run(dark).outcome
         tests = dict.fromkeys(each.probe.replace("_", " ") for each in (day, dark))
         slowest = "no answer" if slept["p99_ms"] is None else in_words(slept["p99_ms"] / 1000)
         rows.append(
             [
                 pool.title, f"{day.size}, {day.order}", " + ".join(tests),
-                f"{told['errors']}, {told['zombies_left']}",
+                f"{awake['errors']}, {awake['zombies_left']}",
                 f"{slept['errors']} of {slept['requests']}, {slowest}",
                 pool.beyond,
             ]
