@@ -5,7 +5,7 @@
 label = "5/1/3"               # which settings, after the version of Linux
 line = "…"                    # in place of the computed line, for a capture of a program
 notes = ["…"]
-connection = 0                # which connection of a capture; of a pool: also on the wire, not only its requests
+connection = 0                # which one of a capture; of a pool: on the wire, too, below its requests
 also = ["RECORDING"]          # others in the same fold
 [[proofs.RECORDING.articles]] # says, linux, source, and since where it depends on the version
 [cases.CAPTURE]               # of the clinic: title; says: who sees what; taken: "on the … host"
