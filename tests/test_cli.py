@@ -315,7 +315,7 @@ def topology(tmp_path, timeout):
 
 def test_a_topology_has_three_exit_codes(tcplab, wrong, tmp_path):
     code, out, _ = tcplab("topology", topology(tmp_path, 20))
-    assert code == 0 and "Nothing breaks" in out and "? failover not known: say [want] promotion" in out
+    assert code == 0 and "Nothing breaks" in out and "? failover not known: give [want] promotion" in out
     assert tcplab("topology", topology(tmp_path, 20), "--strict")[0] == 1
     code, out, _ = tcplab("topology", topology(tmp_path, 200))
     assert code == 1 and re.search(r"^✗ server_dies_sending \d+ s > 60 s: user timeout$", out, re.MULTILINE)
@@ -551,7 +551,7 @@ def test_a_class_s_progress_in_one_table(tcplab, class_of_two):
     code, out, err = tcplab("progress", *class_of_two)
     assert (code, err) == (0, "") and out.splitlines() == [
         "learner     lesson        answered  right at first  hints  last worked at",
-        "ben         03 keepalive  1 of 6    1               0      2026-11-29 12:00",
+        "ben         03 keepalive  1 of 5    1               0      2026-11-29 12:00",
         "ben         test before   1 of 10   1               0      2026-11-29 12:00",
         r"Ada\x1b[2J  nothing yet",
     ]
@@ -564,7 +564,7 @@ def test_progress_as_json_and_where_it_looks(json_of, wrong, class_of_two, monke
         (learner,) = json_of("progress")["learners"]
         assert learner["learner"] == "ben"
         assert learner["lessons"][0] == {
-            "lesson": "keepalive", "answered": 1, "of": 6, "right_at_first": 1, "hints": 0,
+            "lesson": "keepalive", "answered": 1, "of": 5, "right_at_first": 1, "hints": 0,
             "last": "2026-11-29T12:00:00.000000+00:00",
         }  # fmt: skip
 

@@ -35,14 +35,10 @@ PATTERNS = {
     r"\bstands? (at|beside|behind|between)\b": "is, follows, shows",
     r"\b(its|their|two) Linux(es)?\b|\bLinuxes\b": "the kernel",
     r"\bthe truth is\b|\bnot so:": "the right value is; say what is wrong",
-    r"\bas (they|it|the products) comes?\b": "by default, as they arrive",
-    r"\bwithout a word\b": "without notice, without a FIN or RST",
     r"\bone's own\b|\bof one['’]s\b": "your own",
-    r"\bdraws? (a|the) RST\b": "is answered with a RST",
     r"\bmakes? a mistake\b": "fails; this is a bug",
     r"\bin vain\b": "without an answer",
     r"\bkeeps? quiet\b": "is inactive, sends nothing",
-    r"\bforg[eo]t(s|ten)? (it|the connection|a connection|the session|an idle)\b": "removes, has removed",
 }
 COMPILED = {re.compile(pattern, re.IGNORECASE): better for pattern, better in PATTERNS.items()}
 #: Messages as printed, search words, commands, sources: not ours to word.

@@ -193,8 +193,8 @@ class StaleReject(Experiment):
         behind = seq_diff(_expected(trace, reset), reset.segment.seq)
         newer = plural(behind // REQUEST_BYTES, "newer request")
         return (
-            f"By then the server has {newer} and expects a number {behind} higher. The RST is stale: it is "
-            "discarded without an answer, and the client gets its answers as before."
+            f"By then the server has {newer} and expects a number {behind} higher: the RST is stale "
+            "and discarded without an answer, and the client gets its answers as before."
         )
 
     def _what_ended_it(self, trace: Trace) -> str:

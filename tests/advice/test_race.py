@@ -100,7 +100,7 @@ def test_a_read_timeout_gives_the_caller_an_error_and_no_answer():
     assert (lane.verdict, lane.heard_s, lane.breaks_s) == (TOO_LATE, 600, 350)
     lane = race(with_(SHOP, **{"pgjdbc.socketTimeout": 300}))["silent_query"]
     assert (lane.winner, lane.heard_s) == ("socketTimeout", 300)
-    assert "its answer never comes" in lane.says
+    assert "its answer never arrives" in lane.says
 
 
 def test_a_server_that_dies_by_the_models_own_runs():

@@ -26,10 +26,10 @@ def test_keepalive_with_its_own_values():
             "net.ipv4.tcp_keepalive_time = 60\n"
             "net.ipv4.tcp_keepalive_intvl = 10\n"
             "net.ipv4.tcp_keepalive_probes = 6\n"
-            "# tcp_keepalive_* count only for sockets on which the program has set SO_KEEPALIVE\n"
+            "# tcp_keepalive_* apply only to sockets on which the program has set SO_KEEPALIVE\n"
         ),
         "socket options": (
-            "# Python; other languages name the options the same\n"
+            "# Python; other languages use the same names\n"
             "sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)\n"
             "sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)\n"
             "sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)\n"
@@ -75,7 +75,7 @@ def test_keepalive_off_is_said_once_and_its_times_are_left_out():
     assert settings(FinOrRst(fin_timeout_s=20)) == {
         "sysctl": "# /etc/sysctl.d/90-tcp.conf, then: sysctl --system\nnet.ipv4.tcp_fin_timeout = 20\n",
         "socket options": (
-            "# Python; other languages name the options the same\n"
+            "# Python; other languages use the same names\n"
             "# sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)   (Linux's default)\n"
         ),
         "libpq": (

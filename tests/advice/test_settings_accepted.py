@@ -211,4 +211,4 @@ def test_no_second_section_is_pasted(kind):
     """Both products forget what stood in the first section of that name."""
     lines = [line.strip() for line in POSTGRESQL.paste[kind].splitlines()]
     assert not {"defaults", "[pgbouncer]"} & set(lines)
-    assert "a second section would forget the first" in lines[0]
+    assert "a second section would replace the first" in lines[0]

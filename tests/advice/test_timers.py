@@ -172,15 +172,17 @@ def test_the_winner_has_a_sign_in_text_and_html():
     assert html.count('<th scope="row" rowspan="2">') == len(STATES)
     assert '<th scope="col">user timeout</th>' in html
     assert "no probe while data is unacknowledged" in html
-    assert table.sentence in text and "Nothing ends: zero window." in table.sentence
-    assert "The box tells nobody (ghost, idle, waiting for an answer, CLOSE_WAIT)." in table.sentence
+    assert table.sentence in text and "No timer ends: zero window." in table.sentence
+    assert (
+        "The firewall acts without notice (ghost, idle, waiting for an answer, CLOSE_WAIT)." in table.sentence
+    )
 
 
 def test_bad_input_is_one_sentence():
     for settings, says in (
         ({"keepalive_idle": 5}, "has no parameter 'keepalive_idle'"),
         ({"keepalive_idle_s": -1}, "keepalive_idle_s = -1 is out of range"),
-        ({"user_timeout_s": 0.001}, "user_timeout_s = 0.001 is over before"),
+        ({"user_timeout_s": 0.001}, "user_timeout_s = 0.001 expires before"),
         ({"box_expired": "forget"}, "is not one of drop, reject"),
     ):
         with pytest.raises(ParameterError, match=re.escape(says)):

@@ -147,7 +147,7 @@ def test_what_is_not_known_is_broken_only_in_strict_mode():
     server = '[[hop]]\ndatabase = "postgresql"\n'
     server += "set = { tcp_keepalives_idle = 5, tcp_keepalives_interval = 3, tcp_keepalives_count = 3 }\n"
     found = judged(read(HEAD + holds + server))
-    assert found.broken == () and found.unknown == ("? failover not known: say [want] promotion",)
+    assert found.broken == () and found.unknown == ("? failover not known: give [want] promotion",)
     assert (found.exit_code(is_strict=False), found.exit_code(is_strict=True)) == (0, 1)
 
 
@@ -185,13 +185,13 @@ def test_a_box_by_its_numbers():
 WRONG = {
     "schema = 2\n": "schema = 2 is not 1",
     "x = 1\n": "a topology has no 'x'",
-    "[want\n": "this is no TOML",
+    "[want\n": "this is not TOML",
     "": r"there is no \[\[hop\]\]",
     APPLICATION: "there is no hop with a database",
     DATABASE: "the application is the first hop",
     APPLICATION + DATABASE + '[[hop]]\nproxy = "haproxy"\n': "comes after the database",
     APPLICATION + '[[hop]]\nwire = "x"\n': "a hop begins with 'wire'",
-    APPLICATION + '[[hop]]\nbox = "thing"\n' + DATABASE: "is not in the catalogue: say its idle time",
+    APPLICATION + '[[hop]]\nbox = "thing"\n' + DATABASE: "is not in the catalogue: give its idle time",
     APPLICATION + '[[hop]]\nbox = "aws_nlb"\nthen = "hangs"\n' + DATABASE: "'hangs' is not one of drop",
     APPLICATION + '[[hop]]\ndatabase = "postgres"\n': "'postgres' is not in the catalogue; did you mean",
     APPLICATION + DATABASE + "set = { max_conections = 1 }\n": "did you mean max_connections",
@@ -223,7 +223,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r"^a.toml: gone.conf can't be read"):
         load_topology(tmp_path / "a.toml")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ParameterError, match="is no text"):
+    with pytest.raises(ParameterError, match="is not a text file"):
         load_topology(tmp_path / "b.toml")
 
 

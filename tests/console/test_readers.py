@@ -226,7 +226,7 @@ def test_conntrack_that_begins_to_drop():
     calm, dropping = cpus.format(0), cpus.format(50)
     assert codes(calm) == {"healthy"}
     [found] = explain(f"10:00:00\n{calm}", f"10:00:10\n{dropping}").verdicts
-    assert found.code == "conntrack_full" and "grew by 100 (10 a second)" in found.says
+    assert found.code == "conntrack_full" and "grew by 100 (10 per second)" in found.says
 
 
 def test_a_command_alone_says_nothing():

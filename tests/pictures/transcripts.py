@@ -339,7 +339,7 @@ class Relayed(Script):
 
 
 class HalfOpen(Boxed):
-    """The firewall has forgotten; the client gives up on an answer, and the server never hears of it."""
+    """The firewall has forgotten; the client gives up on an answer, and the server never gets an error."""
 
     async def run(self, bench):
         client, server = await self.pair_behind(bench, Firewall(SECOND))

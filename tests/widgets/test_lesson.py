@@ -35,7 +35,7 @@ def test_what_waits_opens_with_the_question_asked_last(here):
     question = here.ask("power_cut")
     cells = [here.explore(Keepalive), here.replay("redis_offline"), here.proof("lesson_cable_out_idle")]
     assert [WAITING in repr(cell) for cell in cells[:2]] == [True, True]
-    assert "open this when" in cells[2]._repr_html_() and "<details open" not in cells[2]._repr_html_()
+    assert "open this after" in cells[2]._repr_html_() and "<details open" not in cells[2]._repr_html_()
     question.answer = "5"
     question.check()
     assert [WAITING in repr(cell) for cell in cells[:2]] == [False, False]
@@ -183,7 +183,7 @@ def test_resets_stand_on_one_axis_after_the_prediction(here):
     lesson = open_lesson("13")
     question = lesson.ask("stale")
     shown = lesson.resets("lesson_reject_stale", "rst_in_window")
-    assert "open this when" in shown._repr_html_() and "<details open" not in shown._repr_html_()
+    assert "open this after" in shown._repr_html_() and "<details open" not in shown._repr_html_()
     question.answer = "c"
     question.check()
     assert "<details open" in shown._repr_html_() and "one byte past" in shown._repr_html_()
@@ -231,7 +231,7 @@ def test_a_topology_waits_only_for_the_question_that_is_named(here):
     question.check()
     assert "AWS Network Firewall" in waiting.thing.sentence
     question.start_again()
-    assert "'nothing' is no worked topology" in lesson.topology("nothing").sentence
+    assert "'nothing' is not a worked topology" in lesson.topology("nothing").sentence
 
 
 def test_words_that_a_goal_needs_can_be_chosen():

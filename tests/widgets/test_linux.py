@@ -27,7 +27,7 @@ from tcplab.widgets.explorer import explore
 
 TAB = "On real Linux"
 KERNELS = [("Linux 6.1.192, virtual time", "6.1"), ("Linux 7.3.4, virtual time", "7.3")]
-RUN, CANCEL, BACK = "Run it on this Linux now", "Cancel", "Set the recording's values"
+RUN, CANCEL, BACK = "Run it on this Linux now", "Cancel", "Use the recording's values"
 
 
 @pytest.fixture
@@ -379,7 +379,7 @@ def test_it_waits_for_a_prediction_and_then_says_its_sentence():
     question = ask("keepalive", "power_cut")
     linux = recording("keepalive")
     waiting = after(question, lambda: both(Keepalive.from_values(linux.parameters), linux))
-    assert "prediction" in repr(waiting)
+    assert "Any guess" in repr(waiting)
     question.answer = "1"
     question.check()
     assert repr(waiting) == agreement(linux).sentence

@@ -362,7 +362,7 @@ def test_a_file_of_another_kind_is_not_replaced(tmp_path):
     mine = tmp_path / "notes.txt"
     mine.write_text("notes of mine")
     form.save(mine)
-    assert "is there already, and no saved topology" in form.message and mine.read_text() == "notes of mine"
+    assert "exists and is not a saved topology" in form.message and mine.read_text() == "notes of mine"
     form.save(tmp_path / "no" / "folder.toml")
     assert form.message.startswith("✗ ") and "can't be written" in form.message
     with pytest.raises(ParameterError, match="can't be read"):
@@ -370,7 +370,7 @@ def test_a_file_of_another_kind_is_not_replaced(tmp_path):
     form.upload(b"{", "broken.json")
     assert form.message.startswith("✗ broken.json")
     form.upload(b"\xff", "broken.toml")
-    assert "is no text" in form.message
+    assert "is not a text file" in form.message
 
 
 def test_every_setting_of_the_catalogue_comes_back_from_a_file():
