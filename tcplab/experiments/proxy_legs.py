@@ -280,7 +280,7 @@ class ProxyLegs(KeepaliveParameters, Experiment):
             return ", because its own keepalive probes were not answered"
         backend = [c for c in trace.calls_of("proxy", "recv(", trace.watching_since) if c.error]
         if backend:
-            return ", when the proxy's own keepalive has given up the database and the proxy closes"
+            return ", when the proxy's keepalive has given up the database and the proxy closes"
         return f": the proxy's data timer of {in_words(self.proxy_idle_s)} is over; probes don't restart it"
 
     def _what_the_database_sees(self, trace: Trace) -> list[str]:
@@ -289,7 +289,9 @@ class ProxyLegs(KeepaliveParameters, Experiment):
             return []
         proxy, database = (trace.calls_of(host, "close()", since) for host in ("proxy", "database"))
         if not proxy:
-            return ["Nothing reaches the database: the proxy is up, and the session stays with its locks."]
+            return [
+                "Nothing reaches the database: the proxy is up. The session stays open and keeps its locks."
+            ]
         closes = f"The proxy closes its leg to the database after {in_words(seconds(proxy[-1].t - since))}"
         if not database:
             return [f"{closes}; the backend there has not read its socket yet."]

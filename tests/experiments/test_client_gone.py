@@ -52,7 +52,7 @@ def test_a_check_every_second_is_blind_for_it():
     """The naive answer is 1 s: it sees what Linux knows."""
     trace, sentence = trace_of(ClientGone, check_interval_s=1)
     assert trace.outcome == outcome(ClientGone)
-    assert "without keepalive the kernel did not know" in sentence
+    assert "without keepalive the kernel does not know" in sentence
 
 
 def test_keepalive_alone_waits_for_the_query():

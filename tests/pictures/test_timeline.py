@@ -65,8 +65,8 @@ TURNS = {
     ),
     "slow_reader": (
         [*SOCKETS[:2], "client/recv_q", "server/client", "server/send_q", "server/program", "server/held up"],
-        "the server has to wait 19.1 s",
-        {"read_every_s": 5}, "the server has to wait 99.1 s instead of 19.1 s",
+        "server stalled for 19.1 s",
+        {"read_every_s": 5}, "server stalled for 99.1 s instead of 19.1 s",
     ),
     "proxy_legs": (
         ["client/program", "client/proxy", "proxy/program", "proxy/client", "proxy/database",
