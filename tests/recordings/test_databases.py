@@ -240,6 +240,16 @@ def test_an_address_taken_offline_is_noticed_by_redis_clis_own_keepalive():
     assert last["result"] == "Error: Connection timed out" and last["began"] > rst.t
 
 
+def test_a_delayed_ack_of_redis_cli_is_no_probe():
+    """Lesson 03 tells them apart by their numbers: a probe's is one below the next."""
+    capture = Capture("redis_offline")
+    reply = [frame for frame in capture.frames if frame.host == "server"][-1]
+    delayed = capture.after(reply)
+    assert (delayed.host, delayed.flags, delayed.payload) == ("client", "A", b"")
+    assert round(1000 * (delayed.t - reply.t)) == 43
+    assert {probe.seq for probe in capture.probes()} == {delayed.seq - 1} and delayed not in capture.probes()
+
+
 def test_idle_in_transaction_is_asked_every_idle_time_and_the_interval_plays_no_part():
     capture = Capture("postgres_idle_in_transaction")
     sent = capture.probes()
