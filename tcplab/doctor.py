@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tcplab.core.releases import UnknownRelease, full_version, release
+from tcplab.core.table import html_table
 
 #: Seconds that all programs together may take to print their versions.
 PATIENCE = 1.0
@@ -51,6 +52,17 @@ class ReportRow:
     works: bool
     #: One sentence, or a version.
     says: str
+
+
+class WhatWorks:
+    """The report as a table, for a notebook."""
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{row.what}  {'yes' if row.works else 'no'}  {row.says}" for row in report())
+
+    def _repr_html_(self) -> str:
+        rows = [(row.what, "yes" if row.works else "no", row.says) for row in report()]
+        return html_table(("what", "works", "remark"), rows)
 
 
 def report() -> list[ReportRow]:

@@ -177,3 +177,10 @@ def test_without_subprocesses_as_in_a_browser(monkeypatch):
 
     monkeypatch.setattr(doctor.subprocess, "Popen", refused)
     assert len(rows()) == 8 + len(doctor.PROGRAMS)
+
+
+def test_a_notebook_shows_the_same_as_a_table():
+    shown = doctor.WhatWorks()
+    for row in doctor.report():
+        assert f"{row.what}  {'yes' if row.works else 'no'}" in repr(shown)
+    assert "<table" in shown._repr_html_()

@@ -125,8 +125,8 @@ def test_a_number_is_checked_with_enter(page):
 
 def test_the_search_follows_every_key(page):
     show(page, "untouched/00_start_here.ipynb")
-    box = page.get_by_placeholder("my connect took 127 s")
+    box = page.get_by_placeholder("took 127 s")
     box.scroll_into_view_if_needed()
     box.focus()
     page.keyboard.type("my connect took 127 s")
-    page.locator(".widget-html", has_text="connect() to nowhere").wait_for(timeout=20_000)
+    page.locator(".widget-html", has_text="connect() without an answer").wait_for(timeout=20_000)

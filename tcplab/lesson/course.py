@@ -124,12 +124,21 @@ def lesson_map() -> Shown:
     for lesson in lessons().values():
         kind, minutes = "core" if lesson.core else "elective", str(lesson.minutes)
         answered = str(mine.get(lesson.name, ""))
+        bar = _bar(mine[lesson.name]) if lesson.name in mine else ""
         row = [lesson.link(), to_html(lesson.title), to_html(lesson.promise), minutes, kind]
-        rows.append([*row, *([answered] if mine else [])])
+        rows.append([*row, *([f"{bar}{answered}"] if mine else [])])
         lines.append(f"{lesson}: {lesson.promise} ({lesson.minutes} min, {kind})")
         lines[-1] += f" {answered} answered" if answered else ""
     columns = ["lesson", "title", "afterwards you can", "minutes", "", *(["answered"] if mine else [])]
     return Shown("\n".join(lines), table(columns, rows))
+
+
+def _bar(mine: Done) -> str:
+    """HTML: how much of a lesson is done, as a bar."""
+    share = round(100 * mine.answered / mine.of) if mine.of else 0
+    frame = "width: 5em; height: 0.6em; border: 1px solid currentColor; margin-right: 0.4em"
+    filled = f"width: {share}%; height: 100%; background: currentColor"
+    return f'<div style="{frame}"><div style="{filled}"></div></div>'
 
 
 def glossary(*terms: str) -> Shown:

@@ -147,6 +147,8 @@ class PhaseMark:
     #: The symptom that it points to, by name.
     symptom: str
     lessons: tuple[str, ...]
+    #: A few words for a picture.
+    short: str
     says: str
 
     @property
@@ -283,7 +285,7 @@ def marks() -> tuple[PhaseMark, ...]:
     """The ruler of seconds, shortest first."""
     return tuple(
         PhaseMark(tuple(row["at"]), row.get("through", False), row["phase"], row["symptom"],
-                  tuple(row["lessons"]), row["says"])
+                  tuple(row["lessons"]), row["short"], row["says"])
         for row in read_table("symptoms.toml")["mark"]
     )  # fmt: skip
 

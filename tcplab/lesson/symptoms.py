@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,15 @@ from tcplab.lesson.search import (
 )
 from tcplab.lesson.tables import Shown, in_a_box, table, to_html, to_plain
 
+#: The ruler with these seconds pointed at, as HTML: `pictures.timer_race` has one.
+RulerPicture = Callable[[Sequence[float]], str]
 
-def look_up(query: str, phase: str = "") -> Shown:
+
+def _no_picture(_: Sequence[float]) -> str:
+    return ""
+
+
+def look_up(query: str, phase: str = "", picture: RulerPicture = _no_picture) -> Shown:
     """What a message, an error number or a number of seconds means, which lesson explains it, and
     what to run first: `look_up("2003 (99)")`, `look_up("my connect took 127 s")`.
     """
@@ -55,11 +62,11 @@ def look_up(query: str, phase: str = "") -> Shown:
     elif not query.strip() and phase:
         shown.append(_symptoms([row for row in symptoms() if row.phase == phase]))
     if on_ruler:
-        shown.append(_ruler(on_ruler))
+        shown.append(_ruler(on_ruler, picture(seconds)))
     elif seconds:
         time = seconds_in_words(seconds[0])
         sentence = f"No timer in these lessons takes {time}: think of one in your own system."
-        shown.append(Shown(sentence, f"<p>{to_html(sentence)}</p>"))
+        shown.append(Shown(sentence, f"<p>{to_html(sentence)}</p>{picture(seconds)}"))
     if not shown:
         sentence = "Nothing found: try a few words of the message, a bare error number or a time like 127 s."
         if not query.strip():
@@ -91,9 +98,9 @@ def symptom_table() -> Shown:
     return _symptoms(sorted(rows, key=lambda row: list(PHASES).index(row.phase)))
 
 
-def ruler() -> Shown:
-    """Every mark on the ruler of seconds."""
-    return _ruler(marks())
+def ruler(picture: RulerPicture = _no_picture) -> Shown:
+    """Every mark on the ruler of seconds, below its picture."""
+    return _ruler(marks(), picture(()))
 
 
 def _symptoms(rows: Sequence[Symptom]) -> Shown:
@@ -104,7 +111,7 @@ def _symptoms(rows: Sequence[Symptom]) -> Shown:
         message = f"{''.join(texts)}<i>{to_html(row.who)}</i>"
         cells.append([message, to_html(PHASES[row.phase]), to_html(row.cause), first, links(row.lessons)])
     html = table(["message", "when", "what it is", "run first", "lesson"], cells)
-    return Shown("\n".join(map(_symptom_line, rows)), html)
+    return Shown("\n".join(map(_symptom_line, rows)), f'<div style="overflow-x: auto">{html}</div>')
 
 
 def _symptom_line(row: Symptom) -> str:
@@ -114,10 +121,10 @@ def _symptom_line(row: Symptom) -> str:
     )
 
 
-def _ruler(rows: Sequence[PhaseMark]) -> Shown:
+def _ruler(rows: Sequence[PhaseMark], picture: str) -> Shown:
     cells = [[to_html(m.label), to_html(PHASES[m.phase]), to_html(m.says), links(m.lessons)] for m in rows]
     html = table(["seconds", "when", "what it is", "lesson"], cells)
-    return Shown("\n".join(map(_mark_line, rows)), html)
+    return Shown("\n".join(map(_mark_line, rows)), picture + html)
 
 
 def _mark_line(mark: PhaseMark) -> str:
@@ -201,8 +208,8 @@ def _numbers(names: tuple[str, ...]) -> str:
 class SearchBox(Displayed):
     """Type a message, an error number or a time; the answer is updated with every key."""
 
-    def __init__(self, query: str = "") -> None:
-        self._query = query
+    def __init__(self, query: str = "", picture: RulerPicture = _no_picture) -> None:
+        self._query, self._picture = query, picture
 
     def _build(self) -> Any:
         import ipywidgets as widgets
@@ -212,7 +219,7 @@ class SearchBox(Displayed):
         self.query = widgets.Text(
             value=self._query,
             description="Message, error number or seconds:",
-            placeholder="Connection reset by peer · 2003 (99) · my connect took 127 s",
+            placeholder="2003 (99) · took 127 s",
             style={"description_width": "initial"},
             layout=widgets.Layout(width="auto", max_width="60em"),
         )
@@ -229,7 +236,7 @@ class SearchBox(Displayed):
         return keyboard_box([self.query, self.phase, self.answer])
 
     def _search(self, _: Any = None) -> None:
-        self.answer.value = look_up(self.query.value, self.phase.value)._repr_html_()
+        self.answer.value = look_up(self.query.value, self.phase.value, self._picture).html
 
     def __repr__(self) -> str:
         return "Run this cell to get a field to type into; the whole table is below."

@@ -285,6 +285,7 @@ def test_the_course_map_shows_what_was_done_and_no_column_without(file):
     shown = lesson_map()
     assert shown.html.count("<th") == before.html.count("<th") + 1
     assert shown.html.count("1 of 5") == 2 and "1 of 5 answered" in shown.plain
+    assert shown.html.count("width: 20%") == 2  # as bars
     start_again()
     assert lesson_map().html.count("1 of 5") == 1
 

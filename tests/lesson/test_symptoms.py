@@ -26,7 +26,9 @@ from tcplab.lesson.search import (
     times_in,
     words_of,
 )
-from tcplab.lesson.symptoms import SearchBox, look_up, ruler, symptom_table
+from tcplab.lesson.symptoms import SearchBox, symptom_table
+from tcplab.pictures.svg import Symbol
+from tcplab.pictures.timer_race import look_up, ruler, ruler_drawing, ruler_x
 
 
 def test_every_row_is_complete():
@@ -169,7 +171,7 @@ def test_seconds_decide_where_no_message_does_and_add_to_one_that_does():
     assert answers("it hung for 2 h 11 min 15 s")[0].lesson == "keepalive"
     assert answers("it hung for 15 min 29 s")[0].lesson == "dead_peer"
     (both, *_) = answers("connection timed out while connecting, after 131 s")
-    assert both.lesson == "fin_or_rst" and "2 min 11 s: connect() to nowhere" in both.because
+    assert both.lesson == "fin_or_rst" and "2 min 11 s: connect() without an answer" in both.because
     assert answers("FATAL: password authentication failed after 131 s")[0].lesson == NOT_TCP
 
 
@@ -261,7 +263,7 @@ def test_seconds_find_their_mark(query, label):
 
 
 def test_a_time_that_no_timer_takes_is_said_so():
-    assert repr(look_up("42 s")) == "No timer that these lessons know takes 42 s: think of one of your own."
+    assert repr(look_up("42 s")) == "No timer in these lessons takes 42 s: think of one in your own system."
     assert "No timer" in repr(look_up("11 h"))
 
 
@@ -317,7 +319,7 @@ def test_the_box_follows_every_key():
     assert box.query.description and box.phase.description
     assert "Type a few words" in box.answer.value
     box.query.value = "127 s"
-    assert "connect() to nowhere" in box.answer.value
+    assert "connect() without an answer" in box.answer.value
     box.query.value = "reset by peer"
     both = box.answer.value
     box.phase.value = "log"
@@ -363,3 +365,42 @@ def test_the_text_of_an_error_number_outweighs_the_words_around_it(message, name
     assert errnos_in(message) == [number]
     means = [row.cause for row in symptoms() if number in row.errno]
     assert answers(message)[0].says in means and answers(message)[0].confidence >= SURE
+
+
+# The ruler as a picture ----------------------------------------------------------------------------
+
+
+def pointed(*seconds):
+    """What the ruler's picture has in the colour of what is pointed at."""
+    drawn = ruler_drawing(seconds)
+    colour = drawn.theme.error
+    return [item.text for item in drawn.captions if item.colour == colour]
+
+
+def test_the_ruler_has_every_mark_in_its_place_and_no_words_touch():
+    words = " ".join(item.text for item in ruler_drawing().captions)
+    assert all(f"{mark.label}" in words and mark.short in words for mark in marks())
+    times = sorted({at for mark in marks() for at in mark.at})
+    drawn = {item.x for item in ruler_drawing().items if isinstance(item, Symbol)}
+    assert sorted(drawn) == pytest.approx([ruler_x(at) for at in times])
+    assert [ruler_x(at) for at in times] == sorted(ruler_x(at) for at in times)
+    # Equal factors are equal lengths: the axis is logarithmic.
+    assert ruler_x(100) - ruler_x(10) == pytest.approx(ruler_x(1000) - ruler_x(100))
+    for seconds in ((), *((at,) for at in times), (5000,), (0.01,), (86_400,)):
+        assert ruler_drawing(seconds).overlaps() == [], seconds
+
+
+def test_the_search_points_into_the_ruler():
+    assert pointed(127) == ["127 to 135 s: no answer to any SYN", "you: 2 min 7 s"]
+    assert "you: 2 min 7 s" in look_up("my connect took 127 s").html
+    assert pointed(350)[:-1] == ["240, 350, 600, 900, 1200, 1800 s: idle timeouts of middleboxes"]
+    assert pointed() == [] and "you:" not in ruler().html
+
+
+def test_a_time_that_no_timer_takes_is_shown_between_the_marks():
+    assert len(pointed(5000)) == 1 and "you: 1 h 23 min 20 s" in look_up("it took 5000 s").html
+
+
+def test_only_the_time_that_fits_is_large():
+    large = [item.x for item in ruler_drawing((350,)).items if isinstance(item, Symbol) and item.size > 5]
+    assert large == [pytest.approx(ruler_x(350))]
