@@ -198,7 +198,7 @@ def test_a_failover_is_what_picture_and_explorer_show(readable):
         (draw_pool, Pool(), Pool(breaks="silent_drop"), "ms", "axis: 1,000,000 ms, was 10 ms"),
         (draw_failover, Failover(old_primary="refuses"), Failover(duration_s=2100, rate_per_s=30),
          "requests per second",
-         "axis: 30 min, was 2 min; 30 requests per second, was 20 requests per second"),
+         "axis: 20 min, was 60 s; 30 requests per second, was 20 requests per second"),
     ],
 )  # fmt: skip
 def test_axes_grow_and_never_shrink(draw, small, large, unit, says):
