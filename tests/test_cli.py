@@ -552,7 +552,7 @@ def test_a_class_s_progress_in_one_table(tcplab, class_of_two):
     assert (code, err) == (0, "") and out.splitlines() == [
         "learner     lesson        answered  right at first  hints  last worked at",
         "ben         03 keepalive  1 of 5    1               0      2026-11-29 12:00",
-        "ben         test before   1 of 10   1               0      2026-11-29 12:00",
+        "ben         test before   1 of 15   1               0      2026-11-29 12:00",
         r"Ada\x1b[2J  nothing yet",
     ]
 

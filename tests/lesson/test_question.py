@@ -43,11 +43,11 @@ def test_a_right_number_is_right_in_any_form(answer):
         (8, "wrong", "8 s is what keepalive"),
         ("8s", "wrong", "8 s is what keepalive"),
         (800, "close", "You said **800 s (13 min 20 s)**: too short by 14%"),
-        (60, "wrong", "too short. The truth is about 15 times as long"),
+        (60, "wrong", "too short. The right value is about 15 times as long"),
         (9290, "wrong", "about 10 times too long"),
         (0, "wrong", "too short"),
         (-3, "wrong", "too short"),
-        ("never", "wrong", "It does come to an end"),
+        ("never", "wrong", "It does end."),
     ],
 )
 def test_a_wrong_number_is_told_how_far_off_it_is(answer, outcome, words):
@@ -148,7 +148,7 @@ def test_hints_come_one_at_a_time_and_begin_again():
         "(1 of 2) Is anything unacknowledged?",
     ]
     assert not question.committed
-    assert "just guess" in how_long(hints=()).hint().text
+    assert "no hint" in how_long(hints=()).hint().text
 
 
 def test_the_solution_tells_all_and_counts_as_commitment():

@@ -105,7 +105,7 @@ def test_it_leaves_what_other_questions_never_had(question):
     other = ask("keepalive", "second_probe")
     start_again()
     assert "untouched" not in repr(other) and other.answer is None
-    assert "beginning" in repr(start_again())
+    assert "is reset" in repr(start_again())
 
 
 def test_closing_reaches_everything_inside(question):
