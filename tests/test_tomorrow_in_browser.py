@@ -57,12 +57,12 @@ def test_a_lesson_is_left_and_found_again(tmp_path, monkeypatch):
         run_all(page)
         page.get_by_label("Your number").fill("7875")
         page.get_by_role("button", name="Check", exact=True).click()
-        page.locator(SENTENCE).get_by_text("after 9 probes").wait_for()
+        page.locator(SENTENCE).get_by_text(": 9 probes").wait_for()
         handle = page.locator(".tcplab-control", has_text="keepalive: probes").first.get_by_role("slider")
         handle.focus()
         for _ in range(3):
             page.keyboard.press("ArrowLeft")
-        page.locator(SENTENCE).get_by_text("after 6 probes").wait_for()
+        page.locator(SENTENCE).get_by_text(": 6 probes").wait_for()
 
         # The page is loaded again while the kernel runs: all of it is alive.
         save(page)
@@ -70,14 +70,14 @@ def test_a_lesson_is_left_and_found_again(tmp_path, monkeypatch):
         assert not any(VIEW in output["data"] for output in outputs)
         assert any(NOTE in output["metadata"] for output in outputs)
         come_back(page)
-        page.locator(SENTENCE).get_by_text("after 6 probes").wait_for()
+        page.locator(SENTENCE).get_by_text(": 6 probes").wait_for()
         save(page)
 
         # The next day: another kernel, which has none of the models.
         (session,) = call(lab, "GET", "sessions")
         call(lab, "DELETE", f"sessions/{session['id']}")
         come_back(page)
-        page.wait_for_function("() => document.body.innerText.includes('psql waits for the rows')")
+        page.wait_for_function("() => document.body.innerText.includes('psql is waiting for the rows')")
         page.wait_for_timeout(1500)
         text = page.locator("body").inner_text()
         assert "model not found" not in text and "Loading widget" not in text
@@ -87,5 +87,5 @@ def test_a_lesson_is_left_and_found_again(tmp_path, monkeypatch):
         page.locator(FEEDBACK).get_by_text(RIGHT).wait_for()
         assert "Your answers from earlier today are back" in page.locator(FEEDBACK).inner_text()
         assert page.get_by_label("Your number").input_value() == "7875"
-        page.locator(SENTENCE).get_by_text("after 6 probes").wait_for()
+        page.locator(SENTENCE).get_by_text(": 6 probes").wait_for()
         assert outside == []

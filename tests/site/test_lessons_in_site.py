@@ -193,7 +193,7 @@ def test_a_lesson_runs_in_the_browser_and_asks_nobody_else(address, name):
         page.evaluate(
             """code => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
                 .requestExecute({ code }) }""",
-            "question = here.ask('segments'); question.answer = '10'; question.check()",
+            "question = here._question('segments'); question.answer = '10'; question.check()",
         )
         page.evaluate("() => window.jupyterapp.shell.currentWidget.content.scrollToItem(4, 'start')")
         page.locator(".tcplab-timeline svg").first.wait_for(timeout=60_000, state="attached")

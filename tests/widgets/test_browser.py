@@ -66,7 +66,7 @@ def painted_probes(page):
 
 def wait_until_painted(page, probes):
     """Sentence and picture both say that many probes."""
-    page.locator(SENTENCE).first.get_by_text(f"after {probes} probe").wait_for()
+    page.locator(SENTENCE).first.get_by_text(f": {probes} probe").wait_for()
     page.wait_for_function(
         f"""probes => {{
             const said = ({PAINTED})().join(" ");

@@ -18,7 +18,7 @@ LESSON = (
 def answer(page):
     page.get_by_role("textbox", name="Your number").fill("8 s")
     page.get_by_role("button", name="Check", exact=True).click()
-    page.locator(".tcplab-sentence").get_by_text("after 6 probes").first.wait_for()
+    page.locator(".tcplab-sentence").get_by_text(": 6 probes").first.wait_for()
     page.locator(".tcplab-timeline-picture svg").first.wait_for()
 
 
@@ -26,7 +26,7 @@ def turn(page, probes):
     """One step to the left with the keyboard: sentence and picture say so."""
     page.get_by_role("slider", name="keepalive: probes").first.focus()
     page.keyboard.press("ArrowLeft")
-    page.locator(".tcplab-sentence").get_by_text(f"after {probes} probes").first.wait_for()
+    page.locator(".tcplab-sentence").get_by_text(f": {probes} probes").first.wait_for()
 
 
 def test_in_notebook_7_a_question_is_answered_and_the_keyboard_turns_the_picture(tmp_path):
@@ -63,7 +63,7 @@ def test_a_second_page_on_the_same_kernel_shows_answer_and_picture_and_both_turn
             second.set_default_timeout(60_000)
             open_notebook(second, lab.address("lesson.ipynb", workspace="second"))
             second.locator(".tcplab-timeline-picture svg").first.wait_for()
-            second.get_by_text("too short. The truth is about").first.wait_for()
+            second.get_by_text("too short. The right value is about").first.wait_for()
             turn(second, 4)
-            page.locator(".tcplab-sentence").get_by_text("after 4 probes").first.wait_for()
+            page.locator(".tcplab-sentence").get_by_text(": 4 probes").first.wait_for()
             assert outside == []

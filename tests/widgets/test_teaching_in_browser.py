@@ -36,7 +36,7 @@ def visit(tmp_path_factory):
             page.set_default_timeout(30_000)
             open_notebook(page, lab.address("lesson.ipynb"))
             run_all(page)
-            page.get_by_text("All is as it was at the beginning").wait_for()
+            page.get_by_text("Everything is reset").wait_for()
             yield page, outside
 
 

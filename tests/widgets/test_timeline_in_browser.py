@@ -41,7 +41,7 @@ def page(visit):
     page.get_by_role("button", name="Reset").click()
     hand(page).focus()
     page.keyboard.press("Escape")
-    said(page, "after 6 probes")
+    said(page, ": 6 probes")
     page.evaluate("() => document.querySelector('.tcplab-explorer').scrollIntoView()")
     yield page
     assert outside == []
@@ -94,7 +94,7 @@ def test_a_key_changes_the_picture_and_the_sentence_follows(page):
     probes(page).focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function(f"before => ({DRAWN})() !== before", arg=before)
-    said(page, "after 7 probes")
+    said(page, ": 7 probes")
 
 
 def test_a_picture_sent_ahead_is_shown_while_the_kernel_is_busy(page):
@@ -112,10 +112,10 @@ def test_a_picture_sent_ahead_is_shown_while_the_kernel_is_busy(page):
     probes(page).focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function(f"before => ({DRAWN})() !== before", arg=before, timeout=1000)
-    assert "after 6 probes" in page.locator(SENTENCE).inner_text(), "the kernel has not answered yet"
+    assert ": 6 probes" in page.locator(SENTENCE).inner_text(), "the kernel has not answered yet"
     ahead = page.evaluate(DRAWN)
     assert probes(page).get_attribute("aria-valuetext") == "7"
-    said(page, "after 7 probes")
+    said(page, ": 7 probes")
     page.wait_for_timeout(500)
     page.wait_for_function(f"ahead => ({DRAWN})() === ahead", arg=ahead)  # the run shows the same
 
