@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-#: A cell that asks: the whole cell of a second-edition lesson, a line of the first edition.
+#: A cell that asks.
 _HERE = re.compile(r'^here\.ask\("(\w+)"\)$', re.MULTILINE)
-_ASK = re.compile(r'^(\w+) = ask\("(\w+)", "(\w+)"\)$', re.MULTILINE)
 
 #: What a learner who knows it types, by lesson and question.
 REFERENCE = {
@@ -107,21 +106,20 @@ REFERENCE = {
 
 
 def is_rewritten(lesson):
-    """Whether a lesson's notebook has the second edition's pattern."""
+    """Whether a notebook is a lesson with questions: the start page has none."""
     return "open_lesson(" in (NOTEBOOKS / lesson.notebook).read_text("utf-8")
 
 
-def asked_in(source, lesson):
+def asked_in(source):
     """The questions that cells ask, in their order."""
-    return [*_HERE.findall(source), *(name for _, of, name in _ASK.findall(source) if of == lesson.name)]
+    return _HERE.findall(source)
 
 
 def answered(source, lesson):
-    """A cell's source with each question answered right at once."""
+    """A cell's source with its question answered right at once."""
 
-    def answer(variable, name):
-        right = REFERENCE[lesson.name][name]
-        return f"\n{variable}.answer = {right!r}\nassert {variable}.check().right"
+    def answer(call):
+        right = REFERENCE[lesson.name][call[1]]
+        return f"question = {call[0]}\nquestion.answer = {right!r}\nassert question.check().right\nquestion"
 
-    source = _HERE.sub(lambda m: f"question = {m[0]}{answer('question', m[1])}\nquestion", source)
-    return _ASK.sub(lambda m: m[0] + answer(m[1], m[3]), source)
+    return _HERE.sub(answer, source)

@@ -147,39 +147,3 @@ def glossary(*terms: str) -> Shown:
     chosen = sorted(terms or words, key=str.lower)
     rows = [[f"<b>{to_html(term)}</b>", to_html(words[term])] for term in chosen]
     return Shown("\n".join(f"{term}: {words[term]}" for term in chosen), table(["term", "meaning"], rows))
-
-
-#: Of more frames than this, only the first ones and the last are shown.
-FRAMES = 6
-
-
-def found(diagnosis: Any, *numbers: int) -> Shown:
-    """The findings of `tcplab.diagnose`, a row each, with their frames and the lesson that explains them.
-
-    `numbers`: only these connections, counted from 0. A diagnosis without findings gets a sentence that
-    says so.
-    """
-    by_file = {lesson.notebook.removesuffix(".ipynb"): lesson for lesson in lessons().values()}
-    rows, lines = [], []
-    for connection in diagnosis.connections:
-        if numbers and connection.number not in numbers:
-            continue
-        for finding in connection.findings:
-            when, frames = f"{finding.t / 1e9:.1f} s", _frames(finding.frames)
-            lesson = by_file[finding.lesson]
-            lines.append(f"{connection.number}  {when}  {finding.code}: {finding.says} (frames {frames})")
-            code = f"<code>{to_html(finding.code)}</code>"
-            at = when.replace(" ", "\u00a0")
-            rows.append([str(connection.number), at, code, to_html(finding.says), frames, lesson.link()])
-    if not rows:
-        sentence = "Nothing to tell: no finding in these connections."
-        return Shown(sentence, f"<p>{sentence}</p>")
-    columns = ["connection", "at", "finding", "in words", "frames", "lesson"]
-    return Shown("\n".join(lines), table(columns, rows))
-
-
-def _frames(frames: tuple[int, ...]) -> str:
-    numbers = [str(frame) for frame in frames]
-    if len(numbers) > FRAMES:
-        numbers = [*numbers[: FRAMES - 2], "…", numbers[-1]]
-    return ", ".join(numbers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -103,36 +103,6 @@ def article_says(claim: str, *, linux: str, since: str = "", source: str) -> Sho
     lines = "".join(f"<div><b>{name}:</b> {to_html(text)}</div>" for name, text in rows)
     plain = "\n".join(f"{name}: {to_plain(text)}" for name, text in rows)
     return Shown(plain, box(lines, edge="#E69F00"))
-
-
-def as_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Shown:
-    """A table of sentences, which may have `code` and **bold** in them."""
-    return Shown(_lines(columns, rows), table(columns, [map(to_html, row) for row in rows]))
-
-
-def side_by_side(runs: Mapping[str, Mapping[str, Any]], rows: Mapping[str, str]) -> Shown:
-    """Outcomes of several runs, a column for each run and a row for each result.
-
-    `runs`: a heading, and the outcome of a run; `rows`: the text of the first column, and the name of the
-    result, whose ending gives the unit. Raises `KeyError` for a result that isn't there.
-    """
-    body = [
-        [text, *(cell_text(name, outcome[name]) for outcome in runs.values())] for text, name in rows.items()
-    ]
-    return as_table(["", *runs], body)
-
-
-def cell_text(name: str, value: Any) -> str:
-    """A result for a reader: `5.0 s, 6.0 s`, `929.4 s`, `never`, `17`, `100,000`, `none`, `yes`."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(cell_text(name, each) for each in value) or "none"
-    if value is None:
-        return "never" if name.endswith("_s") else "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name.endswith("_s"):
-        return f"{value:.1f} s"
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 FLAGS = {"S": "SYN", "F": "FIN", "R": "RST", "P": "PSH", "A": "ACK"}

@@ -7,14 +7,12 @@ import fs from "node:fs";
 import path from "node:path";
 
 const answers = JSON.parse(fs.readFileSync(process.argv[3]));
-// A cell of the second edition is one question; in the first edition it is a line.
-const asked = /^(\w+) = ask\("(\w+)", "(\w+)"\)$/m, here = /^here\.ask\("(\w+)"\)$/m;
-const answered = (line, variable, lesson, name) => `${line}
-${variable}.answer = ${JSON.stringify(answers[lesson][name])}
-assert ${variable}.check().right, "${lesson} ${name}"`;
-const asking = (source, lesson) =>
-  source.replace(asked, answered)
-    .replace(here, (line, name) => `${answered(`question = ${line}`, "question", lesson, name)}\nquestion`);
+const ask = /^here\.ask\("(\w+)"\)$/m;
+const answered = (source, lesson) =>
+  source.replace(ask, (call, name) => `question = ${call}
+question.answer = ${JSON.stringify(answers[lesson]?.[name])}
+assert question.check().right, "${lesson} ${name}"
+question`);
 
 const site = path.resolve(process.argv[2]);
 const pyodide = path.join(site, "static", "pyodide");
@@ -53,7 +51,7 @@ run`);
 const folder = path.join(site, "files", "notebooks");
 for (const name of fs.readdirSync(folder).filter((each) => each.endsWith(".ipynb")).sort()) {
   const { cells } = JSON.parse(fs.readFileSync(path.join(folder, name)));
-  const code = cells.filter((cell) => cell.cell_type === "code").map((cell) => asking(cell.source, name.slice(3, -6)));
+  const code = cells.filter((cell) => cell.cell_type === "code").map((cell) => answered(cell.source, name.slice(3, -6)));
   const [count, failed, widgets, seconds] = run(py.toPy(code)).toJs();
   process.stdout.write(JSON.stringify({ name, cells: count, failed, widgets, seconds }) + "\n");
 }
