@@ -93,7 +93,9 @@ def test_of_recordings(name, code, certainty):
 def test_the_command_says_it(capsys):
     cli.main(["diagnose", str(PROJECT / "data" / "captures" / "case_1.pcap")])
     printed = capsys.readouterr().out
-    assert "Most likely a firewall, NAT or load balancer forgot this connection after 5 min" in printed
+    assert (
+        "Most likely a firewall, NAT or load balancer removed this connection after at most 5 min" in printed
+    )
     assert "What this file can’t show: which device it was" in printed
 
 

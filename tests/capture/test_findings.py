@@ -196,6 +196,7 @@ RESTARTED = (
 #: What was done to a real database's connection (title and calls of the sidecar), and what that is called.
 REAL = {
     "postgres_terminate_backend": {"closed_by_server", "half_closed", "reset_by_server"},
+    "lesson_syn_rejected": {"refused"},
     "postgres_stop_fast": {"closed_by_server", "half_closed", "reset_by_server"},
     "postgres_kill9_backend": {"closed_by_server", "half_closed", "reset_by_server"},
     "postgres_kill9_postmaster": {"closed_by_server", "half_closed", "reset_by_server"},

@@ -175,7 +175,7 @@ def test_a_box_shows_its_own_table_and_no_tool_of_a_host():
     trace = run(IdleFirewall(firewall_idle_s=10, quiet_s=20))
     client = next(s.local for s in trace.sockets if s.host == "client")
     told = console(trace, trace.start + 4 * SECOND)
-    table = re.search(r"firewall: the connections it remembers\n(.*)\n\n", told)[1]
+    table = re.search(r"firewall: the connections in its table\n(.*)\n\n", told)[1]
     assert re.fullmatch(rf"{client} ↔ 10\.0\.0\.2:5432, idle timer: 6\.00[0-9]sec left", table)
     assert "firewall$" not in told and told.count("$ ss -tno") == told.count("$ nstat") == 2
-    assert "firewall: the connections it remembers\nno entry" in console(trace, trace.start + 15 * SECOND)
+    assert "firewall: the connections in its table\nno entry" in console(trace, trace.start + 15 * SECOND)

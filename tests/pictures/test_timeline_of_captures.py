@@ -48,7 +48,7 @@ def test_every_connection_is_drawn_without_an_overlap_and_says_what_is_inferred(
     ("name", "says"),
     [
         ("case_1", "client: no answer for 54.3 s"),
-        ("keepalive", "client gives up after 6.048 s"),
+        ("keepalive", "client gives up after 6.049 s"),
         ("lesson_report_reset", "client: a RST after 0.001 s"),
         ("unanswered_connect", "client: no answer for 2.045 s"),
         ("handshake_and_close", None),

@@ -321,7 +321,7 @@ def test_kept_curves_are_dashed_and_named():
         "Window closed for 22.1 s instead of 19.1 s, window probes: 46 instead of 40"
     )
     same = draw_window(kept[1], kept=[run(SlowReader(seed=7))])
-    assert same.compared.startswith("The same as before") and "╌╌ kept: seed 7" in texts(same)
+    assert same.compared.startswith("As before") and "╌╌ kept: seed 7" in texts(same)
 
 
 # -- all of them -----------------------------------------------------------------------------

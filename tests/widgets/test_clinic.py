@@ -95,7 +95,7 @@ def test_an_address_or_port_narrows_the_list_down():
     assert [number for _, number in made.connections.options] == [connection.number]
     assert made.number == connection.number
     made.search.value = "no such address"
-    assert made.connections.options == () and "No connection is like that." in text_in(made)
+    assert made.connections.options == () and "No connection matches." in text_in(made)
     everything = worst_first(made.diagnosis)
     assert list(chosen(everything, ALL, "")) == everything
 
@@ -281,7 +281,7 @@ def test_what_is_too_large_or_cannot_be_read_is_refused_in_one_sentence(dropping
     page, arrived, refused, _ = dropping
     page.offer("huge.pcap", b"", size=LARGEST + 1)
     assert refused == [
-        "huge.pcap has 1.1 GB: too much to hand through the browser. Give its path below instead."
+        "huge.pcap has 1.1 GB: too much to pass through the browser. Give its path below instead."
     ]
     page.offer("gone.pcap", b"0123", number=2)
     page.zone._handle_custom_msg({"failed": 2, "why": "NotReadableError"}, [])

@@ -32,7 +32,7 @@ def test_what_is_not_understood_is_said():
 def test_a_second_output_shows_what_grows():
     look = "10:00:{}\nTcpExtListenOverflows {} 0.0"
     form = tcplab.console(look.format("00", 10), look.format("10", 510))
-    assert "grew by 500 (50 a second)" in form.verdicts.value
+    assert "grew by 500 (50 per second)" in form.verdicts.value
     assert "line 2 of paste 2" in form.verdicts.value
 
 

@@ -168,7 +168,7 @@ def test_wrong_values_leave_a_sentence_and_no_picture_and_nothing_is_lost():
         ({"linux": "9.9"}, "“Linux version” = '9.9'"),
         ({"probes": 2.5}, "“keepalive: probes” = 2.5 is not a whole number"),
         ({"idle_s": float("nan")}, "“keepalive: idle” = nan is not a number"),
-        ({"unacked": None}, "“data in flight” = None is not a yes or no"),
+        ({"unacked": None}, "“data in flight” = None is not a boolean"),
     ],
 )
 def test_each_mistake_is_one_sentence_also_at_the_start(wrong, part):
