@@ -293,6 +293,8 @@ def test_a_phase_alone_lists_its_rows():
 def test_no_text_makes_the_search_stumble_or_becomes_html(query, phase):
     page = look_up(query, phase)._repr_html_()
     assert page
+    if "<" not in query:  # the ruler of seconds is a picture of ours
+        page = re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", page, flags=re.DOTALL)
     for tag in re.findall(r"<(\w+)", page):
         assert tag in {
             "div",
